@@ -1,0 +1,1 @@
+"""todre: training-free visual token pruning for Hugging Face vision-language models."""

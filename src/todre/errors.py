@@ -1,0 +1,35 @@
+"""Typed errors: each message is one sentence with what was wrong, the value, and what to do."""
+
+from __future__ import annotations
+
+
+class TodreError(Exception):
+    """Base of every error that todre raises on purpose; the command line prints its message and exits with 1."""
+
+
+class InvalidValueError(TodreError, ValueError):
+    """A hyper-parameter or argument has a value that cannot be used."""
+
+
+class UnknownMethodError(TodreError, LookupError):
+    """A method name is not in the registry."""
+
+
+class UnsupportedModelError(TodreError):
+    """The model has no visual tokens in its sequence, or its architecture is one that todre cannot prune exactly."""
+
+
+class UnsupportedInputError(TodreError):
+    """The model is supported, but not together with this cache, mask or way of calling it."""
+
+
+class ImageError(TodreError):
+    """An image file cannot be read as a picture."""
+
+
+class LoadError(TodreError):
+    """A model or processor cannot be loaded from the given path or hub id."""
+
+
+class MissingDependencyError(TodreError, ImportError):
+    """An optional package is needed for what was asked and is absent or broken."""
