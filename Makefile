@@ -1,0 +1,36 @@
+# Every target makes .venv at the root on its first run; a stamp lets later runs start at once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint type format
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; writes demo-output/demo.png
+	$(BIN)/todre demo --output demo-output
+
+test: $(READY)  ## run the tests on two processes, with coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(READY)  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(READY)  ## check types
+	$(BIN)/mypy
+
+format: $(READY)  ## fix style and formatting in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# pip reads [dependency-groups] since 25.1, and a fresh environment holds an older one.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plots]"
+	touch $@
