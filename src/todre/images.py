@@ -1,0 +1,159 @@
+"""Open an image file as an upright RGB picture, or say in one sentence why it cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from todre.errors import ImageError
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Formats that are tried; those that start an external program (PostScript) or are not pictures stay out."""
+
+MAX_PIXELS = 100_000_000
+"""Largest picture that is decoded, in pixels (300 MB as RGB): a file of a few kilobytes can claim any size."""
+
+
+MAX_ASPECT = 200
+"""Longest side over shortest: a processor that scales the short side up would make a thin strip enormous."""
+
+
+class ImageWarning(UserWarning):
+    """The picture was read, but not all of the file is in it (an animation's later frames, an unreadable tag)."""
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Read an image file as an upright 8-bit RGB picture.
+
+    Transparency is composited on white, the EXIF orientation is applied, 16-bit and float samples are scaled to 8 bits,
+    CMYK is converted, and of an animation the first frame is taken (with an `ImageWarning`). Sizes from 1 × 1 up to
+    `MAX_PIXELS` pixels are read, 20,000 px wide included, with sides up to `MAX_ASPECT` to 1.
+
+    Args:
+        path: file name; an address (`https://…`) is not opened.
+
+    Returns:
+        A loaded PIL image of mode "RGB" that holds no open file.
+
+    Raises:
+        ImageError: the path is missing, a directory, empty, truncated, too large, too thin or not an image.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path, formats=_readable_formats())
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_large(path, "more than 178 million")) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
+        ) from error
+    except Exception as error:  # a damaged header makes Pillow raise almost any type
+        raise ImageError(f"{path} cannot be opened as an image ({_brief(error)}); save it anew as PNG.") from error
+    with opened:
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(_too_large(path, f"{width} × {height}"))
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise ImageError(
+                f"{path} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; "
+                "crop it to the part that matters."
+            )
+        return _decode(opened, path)
+
+
+def image_sha256(image: Image.Image) -> str:
+    """SHA-256 of the picture's size and its RGB bytes: equal for equal pixels, whatever file they came from."""
+    picture = image.convert("RGB")
+    digest = hashlib.sha256(f"{picture.width}x{picture.height}:".encode())
+    digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+def _check_file(path: Path) -> None:
+    if str(path).startswith(("http://", "https://", "http:/", "https:/")):
+        raise ImageError(
+            f"{path} is an address, and todre reads files only; download the picture and give its file name."
+        )
+    try:
+        if not path.exists():
+            raise ImageError(f"{path} does not exist; check the image's file name.")
+        if path.is_dir():
+            raise ImageError(f"{path} is a directory; give one image file.")
+        if not path.is_file():
+            raise ImageError(f"{path} is not a regular file; give an image file.")
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path} is empty (0 bytes); the picture was never written, save it again.")
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({_brief(error)}); check its permissions.") from error
+
+
+def _readable_formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _decode(opened: Image.Image, path: Path) -> Image.Image:
+    frames = getattr(opened, "n_frames", 1)
+    try:
+        opened.seek(0)
+        opened.load()
+        picture = _to_rgb(_upright(opened, path))
+    except Exception as error:  # so does a damaged body
+        raise ImageError(
+            f"{path} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
+        ) from error
+    if frames > 1 and opened.format != "MPO":
+        warnings.warn(f"{path} has {frames} frames; the first one is used.", ImageWarning, stacklevel=3)
+    return picture
+
+
+def _upright(opened: Image.Image, path: Path) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(opened)
+    except Exception:
+        warnings.warn(f"{path} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=4)
+        return opened.copy()
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any PIL mode to a fresh RGB image; alpha is composited on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bit(image)
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit (0…65535), 32-bit and float (0…1) grey samples to 8 bits, by the smallest range that holds them."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    tops: tuple[float, ...] = (65535.0,)
+    if image.mode == "F":
+        tops = (1.0, 255.0, 65535.0)
+    elif image.mode == "I":
+        tops = (65535.0, 2.0**31 - 1)
+    largest = float(values.max(initial=0.0))
+    top = next((limit for limit in tops if largest <= limit), max(largest, 1.0))
+    return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8), mode=None)
+
+
+def _too_large(path: Path, size: str) -> str:
+    return (
+        f"{path} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
+        "scale it down first, no model looks at that many."
+    )
+
+
+def _brief(error: BaseException) -> str:
+    """First line of an exception's text, without a trailing full stop."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0].rstrip(".")
