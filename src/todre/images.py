@@ -100,8 +100,8 @@ def _readable_formats() -> list[str]:
 
 
 def _decode(opened: Image.Image, path: Path) -> Image.Image:
-    frames = getattr(opened, "n_frames", 1)
     try:
+        frames = getattr(opened, "n_frames", 1)
         opened.seek(0)
         opened.load()
         picture = _to_rgb(_upright(opened, path))
