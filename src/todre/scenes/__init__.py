@@ -1,0 +1,29 @@
+"""A synthetic world: pictures of small shapes, digits and words, and questions with true answers.
+
+Any number of scenes, deterministic by seed, in three disjoint splits. `make_scene` renders one; `questions` walks through
+a split; `score` marks an answer. Tasks take after POPE (presence), VQA (colour, shape, size, count), GQA (relation,
+quadrant), OCR benchmarks (digit, word) and captioning.
+"""
+
+from __future__ import annotations
+
+from todre.scenes.objects import Question, SceneObject
+from todre.scenes.photographs import PHOTOGRAPHS, photograph, photograph_path
+from todre.scenes.questions import TASKS
+from todre.scenes.scene import SPLITS, Scene, ask, make_scene, questions
+from todre.scenes.scoring import score
+
+__all__ = [
+    "PHOTOGRAPHS",
+    "SPLITS",
+    "TASKS",
+    "Question",
+    "Scene",
+    "SceneObject",
+    "ask",
+    "make_scene",
+    "photograph",
+    "photograph_path",
+    "questions",
+    "score",
+]

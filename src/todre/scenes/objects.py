@@ -1,0 +1,54 @@
+"""What a scene holds: one frozen record for each thing drawn, and one for each question asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One thing in a scene.
+
+    Args:
+        kind: "shape", "digit" (a white disc with a digit), "word" (a white plate with a word) or "distractor".
+        x, y: centre in pixels of the picture.
+        half_width, half_height: half extents in pixels; equal to the radius for shapes.
+        colour, shape, size: names from `todre.scenes.vocabulary`; empty unless `kind` is "shape".
+        text: the digit, the word, or the distractor's pattern.
+        angle: rotation in radians (shapes only).
+    """
+
+    kind: str
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+    colour: str = ""
+    shape: str = ""
+    size: str = ""
+    text: str = ""
+    angle: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Colour and shape, as questions and captions name it."""
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about a scene with its true answer.
+
+    Args:
+        task: name from `todre.scenes.TASKS`.
+        text: the question, without any chat template.
+        answer: the true answer, in the model's vocabulary.
+        choices: every answer the task can have; empty for captions.
+        detail: how it was made, for break-downs: "adversarial", "left of", "colour" …
+    """
+
+    task: str
+    text: str
+    answer: str
+    choices: tuple[str, ...] = ()
+    detail: str = ""

@@ -1,0 +1,110 @@
+"""The shape of the shipped model: a LLaVA-NeXT of a few million parameters, from the stock classes of transformers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+
+from todre.tiny.tokenizer import CHAT_TEMPLATE
+
+TILE = 96
+PATCH = 8
+GRID = TILE // PATCH
+WIDTH = 192
+PINPOINTS = [[TILE, 2 * TILE], [2 * TILE, TILE], [2 * TILE, 2 * TILE]]
+MEAN = (0.45, 0.45, 0.45)
+STD = (0.27, 0.27, 0.27)
+
+
+def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
+    """CLIP tower (5 layers, features from the fourth), Llama decoder (8 layers, 6 heads), tied embeddings."""
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=5,
+        num_attention_heads=6,
+        image_size=TILE,
+        patch_size=PATCH,
+        projection_dim=WIDTH,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=8,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlavaNextConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_grid_pinpoints=PINPOINTS,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        image_seq_length=GRID * GRID,
+        tie_word_embeddings=True,
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaNextForConditionalGeneration:
+    """A model with random weights; the tower's position embeddings start as a 2-D sine pattern."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlavaNextForConditionalGeneration(build_config(tokenizer))
+    generation = model.generation_config
+    generation.pad_token_id, generation.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    generation.bos_token_id = tokenizer.bos_token_id
+    embedding = model.model.vision_tower.embeddings.position_embedding.weight
+    with torch.no_grad():
+        embedding.zero_()
+        embedding[1:] = 0.3 * sine_positions(GRID, WIDTH)
+    return model
+
+
+def sine_positions(side: int, width: int) -> torch.Tensor:
+    """(side², width) sines and cosines of row and column, a quarter of the width each."""
+    bands = width // 4
+    rates = math.pi * torch.logspace(-1.5, 0, bands, base=10.0)
+    angles = torch.arange(side)[:, None] * rates
+    row = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.cat([row.repeat_interleave(side, 0), row.repeat(side, 1)], dim=1)
+
+
+def build_image_processor() -> LlavaNextImageProcessorPil:
+    """The PIL image processor: thumbnail of 96 × 96 and crops of 96 × 96."""
+    return LlavaNextImageProcessorPil(
+        image_grid_pinpoints=PINPOINTS,
+        size={"height": TILE, "width": TILE},
+        crop_size={"height": TILE, "width": TILE},
+        do_center_crop=False,
+        image_mean=list(MEAN),
+        image_std=list(STD),
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaNextProcessor:
+    """Image processor and tokenizer together, with the chat template."""
+    return LlavaNextProcessor(
+        image_processor=build_image_processor(),
+        tokenizer=tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
