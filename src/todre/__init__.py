@@ -1,1 +1,59 @@
-"""todre: training-free visual token pruning for Hugging Face vision-language models."""
+"""todre: training-free visual token pruning for Hugging Face vision-language models.
+
+    with todre.prune(model, todre.ToDRE(retain=0.1)) as report:
+        out = model.generate(**inputs, max_new_tokens=64)
+
+Names are loaded when first used, so that importing todre is quick and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from todre.methods.base import Method, NoPruning
+    from todre.methods.cls_top_k import CLSTopK
+    from todre.methods.random import RandomTokens
+    from todre.methods.todre import ToDRE
+    from todre.pruning import attach, detach, prune
+    from todre.report import AttentionRatios, PruningReport
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AttentionRatios": "todre.report",
+    "CLSTopK": "todre.methods.cls_top_k",
+    "Method": "todre.methods.base",
+    "NoPruning": "todre.methods.base",
+    "PruningReport": "todre.report",
+    "RandomTokens": "todre.methods.random",
+    "ToDRE": "todre.methods.todre",
+    "attach": "todre.pruning",
+    "detach": "todre.pruning",
+    "prune": "todre.pruning",
+}
+
+__all__ = [
+    "AttentionRatios",
+    "CLSTopK",
+    "Method",
+    "NoPruning",
+    "PruningReport",
+    "RandomTokens",
+    "ToDRE",
+    "__version__",
+    "attach",
+    "detach",
+    "prune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'todre' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -127,10 +127,9 @@ def _anyres(processor: Any, config: Any, image: int, width: int, height: int) ->
     patch = config.vision_config.patch_size
     side = config.vision_config.image_size // patch
     scaled, _ = _resized(settings.size, tile, tile)
-    within_tile = _Axis(scaled / tile).then(_Axis(1.0, _crop_shift(scaled, tile)))
-
-    thumb = _Axis(1.0, _crop_shift(scaled, tile))
-    thumb_axes = _Axis(scaled / width).then(thumb), _Axis(scaled / height).then(thumb)
+    centred = _Axis(1.0, _crop_shift(scaled, tile) if settings.do_center_crop else 0)
+    within_tile = _Axis(scaled / tile).then(centred)
+    thumb_axes = _Axis(scaled / width).then(centred), _Axis(scaled / height).then(centred)
     cells = [(row, column) for row in range(side) for column in range(side)]
     boxes = [_box(image, "thumbnail", thumb_axes, cell, patch, (width, height)) for cell in cells]
     return boxes + _crops(config, image, tile, within_tile, (width, height))

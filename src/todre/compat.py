@@ -1,0 +1,96 @@
+"""Every version-dependent read of transformers, in one place, with one clear error when something is gone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from todre.errors import UnsupportedModelError
+
+try:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, StaticLayer
+    from transformers.masking_utils import create_causal_mask
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+except ImportError as error:  # pragma: no cover - needs another transformers
+    raise ImportError(
+        f"todre needs transformers >=5.18,<6 ({error}); install it with: pip install 'transformers>=5.18,<6'"
+    ) from error
+
+__all__ = [
+    "ALL_ATTENTION_FUNCTIONS",
+    "Cache",
+    "CacheLayerMixin",
+    "DynamicCache",
+    "DynamicLayer",
+    "PreTrainedModel",
+    "StaticLayer",
+    "attention_function",
+    "causal_mask",
+    "eager_function",
+]
+
+
+def eager_function(module: nn.Module) -> Callable[..., Any]:
+    """The `eager_attention_forward` of the file that defines `module`'s class, which transformers keeps per file."""
+    for cls in type(module).__mro__:
+        function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
+        if function is not None:
+            return function  # type: ignore[no-any-return]
+    raise UnsupportedModelError(
+        f"{type(module).__name__} has no eager attention function in its file, so its attention cannot be read; "
+        "load the model with attn_implementation='sdpa'."
+    )
+
+
+def attention_function(backend: str) -> Callable[..., Any] | None:
+    """The attention function registered under `backend`, or None for eager, which is not in the mapping."""
+    return ALL_ATTENTION_FUNCTIONS.get(backend)  # type: ignore[no-any-return]
+
+
+class PhysicalLengths:
+    """The lengths a mask is built for, when the cache's logical length is not what its tensors hold."""
+
+    is_compileable = False
+
+    def __init__(self, slots: int | Tensor, capacity: int | None) -> None:
+        self.slots = slots
+        self.capacity = capacity
+
+    def get_query_offset(self, layer_idx: int = 0) -> int | Tensor:
+        """The slot of the first query."""
+        return self.slots
+
+    get_seq_length = get_query_offset
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        """Number of key slots and the first one's index."""
+        if self.capacity is not None:
+            return self.capacity, 0
+        return int(self.slots) + query_length, 0
+
+
+def causal_mask(
+    config: Any, inputs_embeds: Tensor, valid: Tensor | None, slots: int | Tensor, capacity: int | None = None
+) -> Any:
+    """The mask for queries that follow `slots` cached slots, in whatever form the model's attention backend takes.
+
+    Args:
+        config: the decoder's config.
+        inputs_embeds: (b, q, d); shape, dtype and device are read.
+        valid: (b, slots + q) bool, or None where nothing is padding.
+        slots: filled slots before the first query; a tensor for static caches.
+        capacity: number of key slots of a static cache, None for one that grows.
+    """
+    return create_causal_mask(
+        config=config,
+        inputs_embeds=inputs_embeds,
+        attention_mask=valid,
+        past_key_values=PhysicalLengths(slots, capacity),
+        position_ids=None,
+        layer_idx=0,
+        allow_is_causal_skip=capacity is None,
+    )

@@ -1,0 +1,84 @@
+"""Which token sits where: pure tensor functions that drop columns row by row and put results back.
+
+A row of a batch keeps its own subset of columns. `compact` packs the survivors of each row to the right, so that
+every row ends at the same place and only the left holds padding, whatever the rows keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# What a slot holds. The classes are those of ToDRE's eq. 7 (S, V, T), plus two that take no part in it.
+PAD, SYSTEM, VISUAL, TEXT, DRAFT = range(5)
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """Where the survivors of each row come from.
+
+    Attributes:
+        index: (b, m) int64, the source column of each new column; 0 where `valid` is False.
+        valid: (b, m) bool, False at the left padding of rows that keep fewer than m columns.
+        padded: whether any row is padded; known on the host, so that later steps need not ask the device.
+    """
+
+    index: Tensor
+    valid: Tensor
+    padded: bool
+
+    def take(self, x: Tensor, dim: int = 1) -> Tensor:
+        """Gather `x` along `dim`; a leading dimension of 1 serves every row."""
+        return take_columns(x, self.index, dim)
+
+
+def compact(keep: Tensor) -> Compaction:
+    """Pack the True columns of `keep` (b, s) to the right, in order; m is the largest count of any row (at least 1)."""
+    counts = keep.sum(dim=1)
+    host_counts = [int(count) for count in counts.tolist()]
+    width = max(1, max(host_counts))
+    order = torch.argsort(keep.to(torch.int8), dim=1, stable=True)[:, keep.shape[1] - width :]
+    valid = torch.arange(width, device=keep.device) >= (width - counts)[:, None]
+    return Compaction(order.masked_fill(~valid, 0), valid, padded=min(host_counts) < width)
+
+
+def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:
+    """Gather columns `index` (b, m) of `x` along `dim`; batch is dimension 0 and may be 1, to be shared by all rows."""
+    dim = dim % x.ndim
+    if x.shape[0] != index.shape[0]:
+        x = x.expand(index.shape[0], *x.shape[1:])
+    shape = [index.shape[0]] + [1] * (x.ndim - 1)
+    shape[dim] = index.shape[1]
+    target = list(x.shape)
+    target[dim] = index.shape[1]
+    return x.gather(dim, index.view(shape).expand(target))
+
+
+def put_back(x: Tensor, columns: Tensor, length: int) -> Tensor:
+    """Scatter `x` (b, m, d) to (b, length, d) by its logical `columns` (b, m); negative columns are padding.
+
+    Places that hold no survivor are zero.
+    """
+    out = x.new_zeros(x.shape[0], length + 1, x.shape[2])
+    target = columns.masked_fill(columns < 0, length)
+    out.scatter_(1, target[:, :, None].expand_as(x), x)
+    return out[:, :length]
+
+
+def token_kinds(visual: Tensor, valid: Tensor, seen_visual: Tensor, drafts: int) -> Tensor:
+    """Class of each column, (b, q) int8 (ToDRE eq. 7's S, V and T).
+
+    Args:
+        visual: (b, q) bool, the visual tokens, newline tokens included.
+        valid: (b, q) bool, False at padding.
+        seen_visual: (b,) bool, whether the row's cache already holds a picture, so that nothing here precedes it.
+        drafts: how many trailing columns were proposed by assisted decoding rather than asked.
+    """
+    after = (visual.cumsum(dim=1) > 0) | seen_visual[:, None]
+    kinds = torch.where(after, TEXT, SYSTEM).to(torch.int8)
+    if drafts:
+        kinds[:, -drafts:] = DRAFT
+    kinds = kinds.masked_fill(visual, VISUAL)
+    return kinds.masked_fill(~valid, PAD)

@@ -1,0 +1,1 @@
+"""One file per paper; importing them needs no torch."""

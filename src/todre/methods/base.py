@@ -1,0 +1,125 @@
+"""The contract between a method (one paper) and the runtime (everything else).
+
+A method is a frozen dataclass whose fields are its hyper-parameters. It may select visual tokens before the LLM,
+reduce them inside it, or both. The runtime does caches, masks, positions and batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from todre.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.reduction import ReduceContext, Reduction
+    from todre.saliency import SaliencyRequest
+    from todre.selection import VisualTokens
+
+Positions = Literal["original", "compact"]
+MethodT = TypeVar("MethodT", bound="Method")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """Base of all methods; on its own it keeps every visual token.
+
+    Args:
+        positions: `original` keeps the survivors' position ids (what grounding needs); `compact` renumbers them, as
+            for a prompt that never had the dropped tokens.
+    """
+
+    positions: Positions = "original"
+
+    name: ClassVar[str] = "method"
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_choice("positions", self.positions, ("original", "compact"))
+
+    @property
+    def selects(self) -> bool:
+        """Whether the method chooses tokens before the LLM."""
+        return False
+
+    def saliency(self) -> SaliencyRequest | None:
+        """Which saliency of the vision tower `select` wants to see."""
+        return None
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Choose visual tokens of one sample before the LLM: (n,) bool, True to keep."""
+        raise NotImplementedError(f"{type(self).__name__} does not select")
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """Counts of decoder layers run (1-based, ascending) after which `reduce` is asked."""
+        return ()
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Choose the visual tokens that go on to the layers after `context.layer`."""
+        raise NotImplementedError(f"{type(self).__name__} does not reduce")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and every field, ready for JSON."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {"method": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls: type[MethodT], values: dict[str, Any]) -> MethodT:
+        """The inverse of `to_dict`."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known - {"method"})
+        if unknown:
+            raise InvalidValueError(
+                f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}."
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+
+    def describe(self) -> str:
+        """One line: the name and the fields."""
+        fields = ", ".join(f"{k}={v!r}" for k, v in self.to_dict().items() if k != "method")
+        return f"{self.name}({fields})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoPruning(Method):
+    """Keep every visual token: the baseline that all others are compared with."""
+
+    name: ClassVar[str] = "none"
+    summary: ClassVar[str] = "no pruning: the model as it is"
+
+
+def check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        raise InvalidValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def check_retain(retain: object) -> None:
+    """Raise unless `retain` is a fraction in (0, 1] (a float) or a count of at least 1 (an int)."""
+    hint = "give a fraction in (0, 1] such as 0.1, or a whole number of tokens such as 288."
+    if isinstance(retain, bool) or not isinstance(retain, numbers.Real):
+        raise InvalidValueError(f"retain must be a number, not {retain!r}; {hint}")
+    if isinstance(retain, numbers.Integral):
+        if retain < 1:
+            raise InvalidValueError(f"retain must keep at least one token, not {int(retain)}; {hint}")
+    elif math.isnan(float(retain)) or not 0.0 < float(retain) <= 1.0:
+        raise InvalidValueError(f"retain as a fraction must lie in (0, 1], not {float(retain)}; {hint}")
+
+
+def budget(retain: float, n: int) -> int:
+    """How many of `n` visual tokens to keep: a count as it is, a fraction as max(1, round(retain * n)); never over n."""
+    if isinstance(retain, numbers.Integral):
+        return min(int(retain), n)
+    return min(n, max(1, round(float(retain) * n)))
+
+
+def check_seed(seed: object) -> None:
+    """Raise unless `seed` is a whole number that a generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= int(seed) < 2**63:
+        raise InvalidValueError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}.")

@@ -1,0 +1,85 @@
+"""[CLS] top-k: the most salient tokens of each tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import UnsupportedInputError
+from todre.methods.base import Method, budget, check_retain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.saliency import SaliencyRequest
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class CLSTopK(Method):
+    """Keep the visual tokens with the highest [CLS] attention.
+
+    Based on "[CLS] Attention is All You Need for Training-Free Visual Token Pruning" (FasterVLM, arXiv 2412.01818v1):
+    [CLS] attention of the layer that features are taken from, the same ratio in each tile of an AnyRes picture.
+    Shares are rounded by largest remainder, so that the budget is met exactly; newline tokens come last.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count.
+        layer: tower layer whose attention is read; -2 is where LLaVA takes its features from.
+        positions: see `Method`.
+    """
+
+    retain: float = 0.1
+    layer: int = -2
+
+    name: ClassVar[str] = "cls-top-k"
+    summary: ClassVar[str] = "the tokens with the highest [CLS] attention, tile by tile"
+    paper: ClassVar[str] = "arXiv 2412.01818v1"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def saliency(self) -> SaliencyRequest | None:
+        """[CLS] attention of `layer`."""
+        from todre.saliency import SaliencyRequest
+
+        return SaliencyRequest("cls", self.layer)
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Take each tile's share of the budget from its most salient tokens; ties go to the first."""
+        import torch
+
+        n = len(visual)
+        k = budget(self.retain, n)
+        if bool(visual.saliency.isnan().all()):
+            raise UnsupportedInputError(
+                "No saliency is known for these pictures; encode pictures inside todre.prune(...) to use cls-top-k."
+            )
+        group = visual.picture * (int(visual.tile.max()) + 2) + visual.tile + 1
+        group = group.masked_fill(visual.newline, -1)
+        tiles, sizes = group[~visual.newline].unique(return_counts=True)
+        keep = torch.zeros(n, dtype=torch.bool, device=group.device)
+        for tile, share in zip(tiles, shares(k, [int(size) for size in sizes.tolist()]), strict=True):
+            members = (group == tile).nonzero().flatten()
+            order = visual.saliency[members].argsort(descending=True, stable=True)
+            keep[members[order[:share]]] = True
+        spare = k - int(keep.sum())
+        keep[visual.newline.nonzero().flatten()[:spare]] = True
+        return keep
+
+
+def shares(total: int, sizes: list[int]) -> list[int]:
+    """Split `total` over parts in proportion to `sizes` by largest remainder, never more than a part holds."""
+    whole = sum(sizes)
+    total = min(total, whole)
+    quotas = [total * size // whole for size in sizes]
+    remainders = [total * size % whole for size in sizes]
+    for part in sorted(range(len(sizes)), key=lambda part: (-remainders[part], part))[: total - sum(quotas)]:
+        quotas[part] += 1
+    return quotas

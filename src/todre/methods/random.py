@@ -1,0 +1,52 @@
+"""Random tokens: the control that every method has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, budget, check_retain, check_seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomTokens(Method):
+    """Keep visual tokens drawn uniformly without replacement.
+
+    The draw depends on the seed and on the number of tokens alone, so a batch gives what its samples give one by one.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count.
+        seed: of the draw; report the mean over several.
+        positions: see `Method`.
+    """
+
+    retain: float = 0.1
+    seed: int = 0
+
+    name: ClassVar[str] = "random"
+    summary: ClassVar[str] = "uniformly drawn tokens: the control"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_seed(self.seed)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Draw `budget` tokens."""
+        import torch
+
+        n = len(visual)
+        drawn = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))[: budget(self.retain, n)]
+        keep = torch.zeros(n, dtype=torch.bool)
+        keep[drawn] = True
+        return keep

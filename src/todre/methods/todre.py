@@ -1,0 +1,198 @@
+"""ToDRE: a diverse few visual tokens before the LLM, none of them after vision has faded inside it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.methods.base import Method, budget, check_choice, check_retain, check_seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.reduction import ReduceContext, Reduction
+    from todre.saliency import SaliencyRequest
+    from todre.selection import VisualTokens
+
+Diversity = Literal["max_sum", "k_center"]
+Pivot = Literal["cls", "random", "center", "farthest", "received"]
+Newlines = Literal["rank", "keep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToDRE(Method):
+    """Two-stage visual token pruning by diversity and task relevance.
+
+    Based on "ToDRE: Visual Token Pruning via Diversity and Task Awareness for Efficient Large Vision-Language Models"
+    (arXiv 2505.18757). The defaults are version 2; `ToDRE.v1` is version 1. Algorithm 1 of version 1 prints plain dot
+    products over all tokens; this follows its eq. 4 and 5 (cosine, over the tokens not yet chosen).
+
+    Args:
+        retain: visual tokens kept by stage 1, a fraction of each sample's tokens or a count.
+        diversity: `max_sum` (v2: each pick has the smallest summed cosine to those chosen) or `k_center` (v1, eq. 4:
+            the smallest maximum).
+        pivot: the first pick. `cls`: highest [CLS] attention in the tower's last layer (section 4.1), among thumbnail
+            tokens where a picture has crops; `received`: highest mean attention received, for towers without [CLS];
+            `random`; `center`: nearest to the mean direction; `farthest`: farthest from all others.
+        layers: where stage 2 is decided: fractions of the depth (rounded down) or counts of layers run, 1-based.
+            With 32 layers, 7/8 is the 28th; it takes the statistic, and the last 4 see no picture.
+        threshold: τ of section 4.2; both ratios of eq. 7 must lie below it. A ratio that no query can have counts
+            as below, but without any text after the picture nothing is dropped.
+        stages: which stages run.
+        newlines: `rank` ranks AnyRes newline tokens like others; `keep` keeps them all, within the budget.
+        admissible: average eq. 7 over the queries that can see a key of the other kind; False averages over all.
+        seed: for the random pivot.
+        positions: see `Method`.
+    """
+
+    retain: float = 0.1
+    diversity: Diversity = "max_sum"
+    pivot: Pivot = "cls"
+    layers: tuple[float, ...] = (7 / 8,)
+    threshold: float = 0.10
+    stages: tuple[int, ...] = (1, 2)
+    newlines: Newlines = "rank"
+    admissible: bool = True
+    seed: int = 0
+
+    name: ClassVar[str] = "todre"
+    summary: ClassVar[str] = "diverse tokens before the LLM, none after vision has faded (v2)"
+    paper: ClassVar[str] = "arXiv 2505.18757v2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("diversity", self.diversity, ("max_sum", "k_center"))
+        check_choice("pivot", self.pivot, ("cls", "random", "center", "farthest", "received"))
+        check_choice("newlines", self.newlines, ("rank", "keep"))
+        check_seed(self.seed)
+        object.__setattr__(self, "stages", _checked_stages(self.stages))
+        object.__setattr__(self, "layers", _checked_layers(self.layers))
+        number = isinstance(self.threshold, numbers.Real) and not isinstance(self.threshold, bool)
+        if not number or not 0.0 <= self.threshold <= 1.0:
+            raise InvalidValueError(f"threshold must be a share of attention in [0, 1], not {self.threshold!r}.")
+
+    @classmethod
+    def v1(cls, **fields: Any) -> ToDRE:
+        """Version 1: greedy k-center, four candidate layers, τ = 0.03 (section 4; appendix C)."""
+        defaults: dict[str, Any] = {
+            "diversity": "k_center",
+            "layers": (1 / 2, 5 / 8, 6 / 8, 7 / 8),
+            "threshold": 0.03,
+        }
+        return cls(**(defaults | fields))
+
+    @property
+    def selects(self) -> bool:
+        """Whether stage 1 runs."""
+        return 1 in self.stages
+
+    def saliency(self) -> SaliencyRequest | None:
+        """The tower's last layer, for the pivots that need it."""
+        from todre.saliency import SaliencyRequest
+
+        return SaliencyRequest(self.pivot) if self.selects and self.pivot in ("cls", "received") else None
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Stage 1: exactly `budget` tokens, starting from the pivot (section 4.1)."""
+        import torch
+
+        from todre.select import k_center, max_sum
+
+        n = len(visual)
+        k = budget(self.retain, n)
+        keep = torch.zeros(n, dtype=torch.bool, device=visual.embeddings.device)
+        candidates = torch.arange(n, device=keep.device)
+        if self.newlines == "keep":
+            newlines = int(visual.newline.sum())
+            if newlines and newlines >= k:
+                raise InvalidValueError(
+                    f"retain={self.retain} keeps {k} of {n} visual tokens, which the {newlines} newline tokens alone "
+                    "use up; raise retain or use newlines='rank'."
+                )
+            keep |= visual.newline
+            candidates, k = candidates[~visual.newline], k - newlines
+        if k >= len(candidates):
+            return torch.ones_like(keep)
+        pool = visual.embeddings[candidates]
+        pivot = self._pivot(visual, pool, candidates)
+        choose = max_sum if self.diversity == "max_sum" else k_center
+        keep[candidates[choose(pool, k, pivot)]] = True
+        return keep
+
+    def _pivot(self, visual: VisualTokens, pool: Tensor, candidates: Tensor) -> Tensor | int:
+        """Place of the pivot within `pool`."""
+        import torch
+
+        from todre.select import pivot_center, pivot_farthest
+
+        if self.pivot == "center":
+            return pivot_center(pool)
+        if self.pivot == "farthest":
+            return pivot_farthest(pool)
+        if self.pivot == "random":
+            generator = torch.Generator().manual_seed(self.seed)
+            return int(torch.randint(len(candidates), (1,), generator=generator))
+        saliency = visual.saliency.masked_fill(~visual.pivots, torch.nan)[candidates]
+        if bool(saliency.isnan().all()):
+            raise UnsupportedInputError(
+                f"No saliency is known for these pictures, which pivot={self.pivot!r} needs; "
+                "encode pictures inside todre.prune(...), or use pivot='random'."
+            )
+        return saliency.nan_to_num(float("-inf")).argmax()
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """Stage 2's candidate layers, as counts of layers run."""
+        return resolve_layers(self.layers, n_layers) if 2 in self.stages else ()
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Stage 2: drop every visual token of the samples in which attention across modalities has faded (eq. 7)."""
+        from todre.reduction import Reduction
+
+        to_visual = context.text_to_visual(self.admissible)
+        to_text = context.visual_to_text(self.admissible)
+        faded = (to_visual < self.threshold) & (to_text.isnan() | (to_text < self.threshold))
+        return Reduction(~(context.visual & faded[:, None]), to_visual, to_text)
+
+
+def resolve_layers(layers: tuple[float, ...], n_layers: int) -> tuple[int, ...]:
+    """Counts of layers run for a decoder of `n_layers`: fractions are rounded down, counts stay.
+
+    Raises:
+        InvalidValueError: a layer falls outside 1..n_layers.
+    """
+    resolved = set()
+    for layer in layers:
+        count = int(layer) if isinstance(layer, int) else math.floor(layer * n_layers + 1e-9)
+        if not 1 <= count <= n_layers:
+            raise InvalidValueError(
+                f"layers={layer!r} is layer {count} of a decoder that has {n_layers}; "
+                f"give counts from 1 to {n_layers}, or fractions of the depth."
+            )
+        resolved.add(count)
+    return tuple(sorted(resolved))
+
+
+def _checked_layers(layers: object) -> tuple[float, ...]:
+    given = (layers,) if isinstance(layers, int | float) else layers
+    if not isinstance(given, tuple | list) or not given:
+        raise InvalidValueError(f"layers must list at least one layer, not {layers!r}; for no stage 2 use stages=(1,).")
+    for layer in given:
+        fraction = isinstance(layer, float) and 0.0 < layer <= 1.0
+        count = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
+        if not (fraction or count):
+            raise InvalidValueError(
+                f"layers must hold fractions in (0, 1] or counts of at least 1, not {layer!r}; "
+                "7/8 and 28 mean the same in a decoder of 32 layers."
+            )
+    return tuple(given)
+
+
+def _checked_stages(stages: object) -> tuple[int, ...]:
+    given = stages if isinstance(stages, tuple | list) else ()
+    if tuple(given) not in ((1, 2), (1,), (2,)):
+        raise InvalidValueError(f"stages must be (1, 2), (1,) or (2,), not {stages!r}.")
+    return tuple(given)

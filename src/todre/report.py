@@ -1,0 +1,87 @@
+"""What happened in the most recent prefill, per row of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class AttentionRatios(NamedTuple):
+    """ToDRE eq. 7 after one layer; None where no query could have one."""
+
+    text_to_visual: float | None
+    visual_to_text: float | None
+
+
+@dataclass
+class PruningReport:
+    """The most recent prefill with pictures; each list has one entry per row that the decoder saw.
+
+    With beams or several return sequences, `generate` repeats each sample, and so do these lists.
+
+    Attributes:
+        method: name and fields of the method.
+        n_layers: decoder layers.
+        kept: indices of the visual tokens kept by stage 1, counted 0..n-1 within the sample.
+        visual_tokens_before: visual tokens of the sample.
+        visual_tokens_after: visual tokens that entered the decoder.
+        visual_tokens_per_layer: visual tokens that each decoder layer ran on.
+        dropped_after_layer: count of layers run (1-based) when all visual tokens were dropped, or None.
+        attention_ratios: layer (1-based) to the ratios measured there.
+        text_tokens: other tokens of the sample, without padding.
+        kv_bytes: bytes of KV cache per row after prefill, padding included; 0 without a cache.
+        kv_bytes_unpruned: the same, had nothing been dropped.
+        select_seconds: time spent choosing tokens before the decoder, on the host's clock.
+        prefills: prefills with pictures seen so far.
+    """
+
+    method: dict[str, Any]
+    n_layers: int
+    kept: list[list[int]] = field(default_factory=list)
+    visual_tokens_before: list[int] = field(default_factory=list)
+    visual_tokens_after: list[int] = field(default_factory=list)
+    visual_tokens_per_layer: list[list[int]] = field(default_factory=list)
+    dropped_after_layer: list[int | None] = field(default_factory=list)
+    attention_ratios: list[dict[int, AttentionRatios]] = field(default_factory=list)
+    text_tokens: list[int] = field(default_factory=list)
+    kv_bytes: list[int] = field(default_factory=list)
+    kv_bytes_unpruned: list[int] = field(default_factory=list)
+    select_seconds: float = 0.0
+    prefills: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON; layers are strings there."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["attention_ratios"] = [
+            {str(layer): ratios._asdict() for layer, ratios in row.items()} for row in self.attention_ratios
+        ]
+        return values
+
+    def __str__(self) -> str:
+        if not self.prefills:
+            return f"{self.method['method']}: no picture has been seen yet"
+        rows = [self._line(row) for row in range(len(self.kept))]
+        if len(rows) == 1:
+            return rows[0]
+        return "\n".join(f"[{row}] {line}" for row, line in enumerate(rows))
+
+    def _line(self, row: int) -> str:
+        before, after = self.visual_tokens_before[row], self.visual_tokens_after[row]
+        if not before:
+            return "no visual tokens"
+        parts = [f"visual tokens {before} → {after} (-{100 * (1 - after / before):.1f} %)"]
+        layer = self.dropped_after_layer[row]
+        if layer is not None:
+            parts.append(f"all dropped after layer {layer} of {self.n_layers}")
+        if self.kv_bytes[row]:
+            parts.append(f"KV {format_bytes(self.kv_bytes_unpruned[row])} → {format_bytes(self.kv_bytes[row])}")
+        return ", ".join(parts)
+
+
+def format_bytes(count: float) -> str:
+    """Bytes for people, in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError  # pragma: no cover
