@@ -48,7 +48,7 @@ def _ratios(step: Step, row: int) -> dict[int, AttentionRatios]:
     for layer, reduction in step.reductions.items():
         if reduction.text_to_visual is None or reduction.visual_to_text is None or not step.ratio_rows[layer][row]:
             continue
-        pair = [float(reduction.text_to_visual[row]), float(reduction.visual_to_text[row])]
+        pair = [reduction.text_to_visual[row].item(), reduction.visual_to_text[row].item()]
         ratios[layer] = AttentionRatios(*(None if value != value else value for value in pair))
     return ratios
 

@@ -1,0 +1,111 @@
+"""Independent references: nothing here uses todre's runtime.
+
+`MaskOracle` runs the untouched model at full length and hides dropped columns, layer by layer, behind 4-D masks.
+`hand_run` really shortens the tensors, and runs the decoder's layers one by one without a cache.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+LOWEST = torch.finfo(torch.float32).min
+
+
+def hidden_columns(visual: Tensor, kept: list[list[int]], dropped_after: list[int | None], n_layers: int) -> Tensor:
+    """(b, layers, q) bool: columns that a layer must not see."""
+    rows, length = visual.shape
+    gone = torch.zeros(rows, n_layers, length, dtype=torch.bool)
+    for row in range(rows):
+        columns = visual[row].nonzero().flatten()
+        survivors = columns[kept[row]] if kept[row] else columns[:0]
+        lost = visual[row].clone()
+        lost[survivors] = False
+        gone[row, :, lost] = True
+        if dropped_after[row] is not None:
+            gone[row, dropped_after[row] :, visual[row]] = True
+    return gone
+
+
+def from_report(report, visual: Tensor, n_layers: int) -> Tensor:
+    """`hidden_columns` for a report's rows; rows of `visual` are repeated to match beams."""
+    repeats = len(report.kept) // visual.shape[0]
+    return hidden_columns(visual.repeat_interleave(repeats, 0), report.kept, report.dropped_after_layer, n_layers)
+
+
+@contextmanager
+def mask_oracle(model, gone: Tensor, padding: Tensor | None = None):
+    """Inside the block the untouched `model` sees, in each layer, only the columns that are not `gone`.
+
+    Args:
+        gone: (b, layers, columns) bool; columns beyond it are visible.
+        padding: (b, columns) 1 where real; columns beyond it are real.
+    """
+    decoder = model.get_decoder()
+    handles = []
+
+    def hook(index):
+        def pre(module, args, kwargs):
+            hidden = args[0]
+            cache = kwargs.get("past_key_values")
+            past = cache.layers[index].get_seq_length() if cache is not None and len(cache.layers) > index else 0
+            queries, total = hidden.shape[1], past + hidden.shape[1]
+            visible = torch.ones(hidden.shape[0], total, dtype=torch.bool)
+            width = min(total, gone.shape[2])
+            repeats = hidden.shape[0] // gone.shape[0]
+            visible[:, :width] &= ~gone[:, index, :width].repeat_interleave(repeats, 0)
+            if padding is not None:
+                width = min(total, padding.shape[1])
+                visible[:, :width] &= padding[:, :width].bool().repeat_interleave(hidden.shape[0] // padding.shape[0], 0)
+            causal = torch.arange(total)[None, :] <= torch.arange(past, total)[:, None]
+            allowed = causal[None] & visible[:, None]
+            mask = torch.zeros(hidden.shape[0], 1, queries, total).masked_fill(~allowed[:, None], LOWEST)
+            return args, kwargs | {"attention_mask": mask}
+
+        return pre
+
+    for index, layer in enumerate(decoder.layers):
+        handles.append(layer.register_forward_pre_hook(hook(index), with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def prompt_embeddings(model, inputs: dict[str, Tensor]) -> Tensor:
+    """What the untouched model would give its decoder for a batch of one."""
+    embeds = model.get_input_embeddings()(inputs["input_ids"])
+    if "pixel_values" in inputs:
+        pictures = {k: inputs[k] for k in ("pixel_values", "image_sizes") if k in inputs}
+        features = torch.cat(list(model.get_image_features(**pictures, return_dict=True).pooler_output))
+        embeds[inputs["input_ids"] == model.config.image_token_id] = features
+    return embeds
+
+
+@torch.no_grad()
+def hand_run(model, inputs, kept: list[int], dropped_after: int | None, positions: str = "original") -> Tensor:
+    """Logits of the surviving text columns of a batch of one, (text, vocab), from really shortened tensors."""
+    decoder = model.get_decoder()
+    embeds = prompt_embeddings(model, inputs)
+    visual = (inputs["input_ids"] == model.config.image_token_id)[0]
+    columns = visual.nonzero().flatten()
+    stay = ~visual
+    stay[columns[kept]] = True
+    hidden = embeds[:, stay]
+    places = torch.arange(len(visual))[stay][None] if positions == "original" else torch.arange(int(stay.sum()))[None]
+    is_visual = visual[stay]
+    angles = decoder.rotary_emb(hidden, position_ids=places)
+    for index, layer in enumerate(decoder.layers):
+        if dropped_after is not None and index == dropped_after:
+            hidden = hidden[:, ~is_visual]
+            angles = tuple(angle[:, ~is_visual] for angle in angles)
+            is_visual = torch.zeros(hidden.shape[1], dtype=torch.bool)
+        length = hidden.shape[1]
+        mask = torch.full((length, length), LOWEST).triu(1)[None, None]
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=angles)
+    hidden = decoder.norm(hidden)[:, ~is_visual]
+    return model.lm_head(hidden)[0]
