@@ -1,0 +1,16 @@
+"""Choosing k of n tokens by diversity: pure functions on tensors, exact, with ties to the lowest index."""
+
+from __future__ import annotations
+
+from todre.select.greedy import k_center, k_center_order, max_sum, max_sum_order
+from todre.select.pivots import pivot_center, pivot_farthest, pivot_random
+
+__all__ = [
+    "k_center",
+    "k_center_order",
+    "max_sum",
+    "max_sum_order",
+    "pivot_center",
+    "pivot_farthest",
+    "pivot_random",
+]

@@ -1,0 +1,57 @@
+"""What a selection accepts: every refusal is one sentence with the value and the remedy."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+from todre.errors import InvalidValueError
+
+
+def as_samples(x: object) -> list[Tensor]:
+    """The samples of `x`: one (n, d) tensor, or the b of a (b, n, d) tensor."""
+    if not isinstance(x, Tensor):
+        raise InvalidValueError(f"x must be a torch tensor of tokens, got {type(x).__name__}; use torch.as_tensor(x).")
+    if not x.is_floating_point():
+        raise InvalidValueError(f"x must have a floating-point dtype, got {x.dtype}; convert it with x.float().")
+    if x.ndim not in (2, 3):
+        raise InvalidValueError(f"x must have shape (n, d) or (b, n, d), got {tuple(x.shape)}; reshape it.")
+    if x.shape[-2] == 0 or x.shape[-1] == 0:
+        raise InvalidValueError(f"x must hold at least one token of at least one dimension, got {tuple(x.shape)}.")
+    return [x] if x.ndim == 2 else list(x)
+
+
+def as_count(k: object, n: int) -> int:
+    """`k` as an int with 1 ≤ k ≤ n."""
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise InvalidValueError(f"k must be an int, got {k!r}; give the number of tokens to keep.")
+    count = int(k)
+    if not 1 <= count <= n:
+        raise InvalidValueError(f"k must lie between 1 and the number of tokens, {n}, got {count}; change k.")
+    return count
+
+
+def as_pivots(pivot: object, samples: int, n: int, batched: bool) -> list[int]:
+    """One pivot per sample from an int, a () tensor, or a (b,) tensor for a batch."""
+    pivots = _pivot_list(pivot, samples, batched)
+    for value in pivots:
+        if not 0 <= value < n:
+            raise InvalidValueError(f"pivot must be a token index from 0 to {n - 1}, got {value}; change the pivot.")
+    return pivots
+
+
+def _pivot_list(pivot: object, samples: int, batched: bool) -> list[int]:
+    if isinstance(pivot, Tensor):
+        if pivot.is_floating_point() or pivot.is_complex() or pivot.dtype == torch.bool:
+            raise InvalidValueError(f"pivot must hold integers, got a tensor of {pivot.dtype}; use a LongTensor.")
+        if pivot.ndim == 0:
+            return [int(pivot)] * samples
+        if batched and tuple(pivot.shape) == (samples,):
+            return [int(value) for value in pivot.tolist()]
+        expected = f"() or ({samples},)" if batched else "()"
+        raise InvalidValueError(f"pivot must have shape {expected} for this x, got {tuple(pivot.shape)}; reshape it.")
+    if isinstance(pivot, bool) or not isinstance(pivot, Integral):
+        raise InvalidValueError(f"pivot must be an int or a LongTensor, got {pivot!r}; give the index of a token.")
+    return [int(pivot)] * samples
