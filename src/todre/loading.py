@@ -1,0 +1,240 @@
+"""Load a vision-language model and its processor, from a folder, the hub, or the one that ships with todre."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from todre.errors import InvalidValueError, LoadError, MissingDependencyError
+from todre.hub import HUB_ID, fetch, first_line
+
+SHIPPED = "todre-tiny"
+"""Name under which results show the model that ships with the package."""
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to run, and where it came from.
+
+    Attributes:
+        model: in evaluation mode, on `device`.
+        processor: image processor, tokenizer and chat template together.
+        name: what the user gave, or `SHIPPED`.
+        path: directory of the checkpoint.
+        revision: commit hash on the hub; None for a folder.
+    """
+
+    model: Any
+    processor: Any
+    name: str
+    path: Path
+    revision: str | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's inputs go."""
+        device: torch.device = self.model.device
+        return device
+
+    def facts(self) -> dict[str, Any]:
+        """What a result has to say about the model, ready for JSON."""
+        return {
+            "id": self.name,
+            "revision": self.revision,
+            "model_type": self.model.config.model_type,
+            "device": str(self.device),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "attn_implementation": self.model.config.get_text_config(decoder=True)._attn_implementation,
+            "image_processor_backend": getattr(self.processor.image_processor, "backend", "unknown"),
+        }
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    announce: Callable[[str], None] = lambda sentence: None,
+) -> Loaded:
+    """Load a model and its processor.
+
+    Args:
+        model: a folder, a hub id, or None for the model that ships with todre. Weights are read from safetensors alone.
+        revision: branch, tag or commit on the hub.
+        device: "auto" (a GPU where there is one), or a torch device such as "cpu" or "cuda:1".
+        dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "float16" or "bfloat16".
+        attn_implementation: "sdpa", "eager", "flash_attention_2", …; None leaves the choice to transformers.
+        trust_remote_code: run Python code from the checkpoint. Off unless asked for.
+        announce: called with one sentence before a download starts, with its size.
+
+    Raises:
+        LoadError: there is no usable model or processor under that name.
+        InvalidValueError: a device, dtype or attention implementation that is unknown or not there.
+        MissingDependencyError: an installed torchvision does not fit torch, or the model needs one that is absent.
+    """
+    target = _device(device)
+    precision = _dtype(dtype, target)
+    check_torchvision()
+    name, path, resolved = _locate(model, revision, trust_remote_code, announce)
+    _check_config(name, path, trust_remote_code)
+    network = _load_model(name, path, precision, attn_implementation, trust_remote_code)
+    processor = _load_processor(name, path, trust_remote_code)
+    return Loaded(network.to(target).eval(), processor, name, path, resolved)
+
+
+def check_torchvision() -> None:
+    """Raise `MissingDependencyError` if torchvision is installed but does not fit the installed torch.
+
+    torchvision may be absent. One that is linked to another torch makes every multimodal import of transformers fail.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        raise MissingDependencyError(
+            f"The installed torchvision does not fit torch {torch.__version__} ({first_line(error)}); "
+            "run `pip uninstall torchvision`, or install the build of it that was made for this torch."
+        ) from error
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidValueError(f"device {device!r} is unknown; use auto, cpu, cuda or cuda:N.") from error
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise InvalidValueError(
+            f"device {device!r} is not there (torch sees {torch.cuda.device_count()} GPUs); use cpu."
+        )
+    return target
+
+
+def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    if dtype not in _DTYPES:
+        raise InvalidValueError(f"dtype {dtype!r} is unknown; use auto, {', '.join(_DTYPES)}.")
+    return _DTYPES[dtype]
+
+
+def _locate(
+    model: str | Path | None, revision: str | None, code: bool, announce: Callable[[str], None]
+) -> tuple[str, Path, str | None]:
+    """(name, directory, revision) of the checkpoint; downloads it if it is on the hub."""
+    if model is None:
+        from todre.tiny import checkpoint_path
+
+        return SHIPPED, checkpoint_path(), None
+    name, path = str(model), Path(model).expanduser()
+    if path.is_dir():
+        return name, path, None
+    if path.exists():
+        raise LoadError(f"{name} is a file, not a model; give the folder that holds its config.json.")
+    if isinstance(model, Path) or not HUB_ID.fullmatch(name):
+        raise LoadError(f"{name} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf; check the path.")
+    snapshot = fetch(name, revision, code=code, announce=announce)
+    return name, snapshot.path, snapshot.revision
+
+
+def _check_config(name: str, path: Path, trust_remote_code: bool) -> None:
+    """Raise unless the folder holds the config of a vision-language model, and safetensors weights."""
+    file = path / "config.json"
+    if not file.is_file():
+        raise LoadError(f"{name} is not a model: the folder has no config.json; give the folder of a checkpoint.")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        model_type = config.get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise LoadError(f"{name} has a config.json that cannot be read ({first_line(error)}); restore it.") from error
+    if not model_type:
+        raise LoadError(f"{name} has a config.json without model_type, so it is not a model of transformers.")
+    if not list(path.glob("*.safetensors")):
+        others = sorted(p.name for p in path.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".gguf"))
+        found = f" (there is {others[0]})" if others else ""
+        raise LoadError(f"{name} has no *.safetensors weights{found}, the only format that todre reads; convert them.")
+    if "auto_map" in config and trust_remote_code:
+        return
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        remedy = (
+            "it brings its own code, which runs only with --trust-remote-code"
+            if "auto_map" in config
+            else "use one that answers questions about pictures"
+        )
+        raise LoadError(f"{name} is not a vision-language model that transformers knows ({model_type!r}); {remedy}.")
+
+
+def _load_model(
+    name: str, path: Path, dtype: torch.dtype | str, attn_implementation: str | None, trust_remote_code: bool
+) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            path,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        if attn_implementation is not None and isinstance(error, (ValueError, ImportError)):
+            raise InvalidValueError(
+                f"attention implementation {attn_implementation!r} cannot be used with {name} ({first_line(error)}); "
+                "leave it out, or use sdpa or eager."
+            ) from error
+        raise LoadError(
+            f"The weights of {name} cannot be loaded ({first_line(error)}); get a complete copy."
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise LoadError(
+            f"The weights of {name} lack {len(missing)} tensors (the first is {missing[0]}), "
+            "which would be random; get a complete copy."
+        )
+    return model
+
+
+def _load_processor(name: str, path: Path, trust_remote_code: bool) -> Any:
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The processor of {name} needs a package that is not installed ({first_line(error)}); "
+            "`pip install 'todre[vlm]'` adds torchvision."
+        ) from error
+    except Exception as error:
+        raise LoadError(
+            f"{name} has no usable processor ({first_line(error)}); "
+            "add its processor_config.json and tokenizer.json beside the weights."
+        ) from error
+    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+        raise LoadError(
+            f"{name} has a {type(processor).__name__} where image processor and tokenizer are needed; "
+            "add its processor_config.json and tokenizer.json beside the weights."
+        )
+    return processor

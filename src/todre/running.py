@@ -1,0 +1,210 @@
+"""Answer a question about pictures with a method, and record everything that a result has to say."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from todre.environment import versions
+from todre.errors import InvalidValueError, LoadError
+from todre.images import image_sha256
+from todre.loading import Loaded
+from todre.methods.base import Method
+from todre.pruning import prune
+from todre.report import PruningReport
+from todre.timing import Timings, median_of, stopwatch
+
+
+class QuestionWarning(UserWarning):
+    """The question can be asked, but the model cannot read all of it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer and the conditions it was given under.
+
+    Attributes:
+        text: what the model said, without special tokens.
+        prompt: the rendered chat template, one placeholder for each picture.
+        report: the prefill's report; its lists have one row.
+        timings: the median of `repeats` runs, after `warm_up` runs that are not counted.
+        new_tokens: generated tokens, the closing one included.
+        peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
+        image_sizes: (width, height) of each picture.
+        facts: model, method, images and settings, ready for JSON.
+    """
+
+    text: str
+    question: str
+    prompt: str
+    report: PruningReport
+    timings: Timings
+    new_tokens: int
+    peak_bytes: int
+    image_sizes: tuple[tuple[int, int], ...]
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as one JSON document."""
+        row = {name: value[0] for name, value in self.report.to_dict().items() if isinstance(value, list) and value}
+        return {
+            "answer": self.text,
+            "question": self.question,
+            "prompt": self.prompt,
+            **self.facts,
+            "visual_tokens": {
+                "before": row["visual_tokens_before"],
+                "after": row["visual_tokens_after"],
+                "per_layer": row["visual_tokens_per_layer"],
+            },
+            "kept": row["kept"],
+            "text_tokens": row["text_tokens"],
+            "new_tokens": self.new_tokens,
+            "n_layers": self.report.n_layers,
+            "dropped_after_layer": row["dropped_after_layer"],
+            "attention_ratios": row["attention_ratios"],
+            "kv_bytes": row["kv_bytes"],
+            "kv_bytes_unpruned": row["kv_bytes_unpruned"],
+            "timings_ms": self.timings.to_dict(),
+            "peak_bytes": self.peak_bytes,
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an answer is generated and measured: greedy decoding, `repeats` timed runs after `warm_up` others."""
+
+    max_new_tokens: int = 64
+    seed: int = 0
+    warm_up: int = 0
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_new_tokens", 1), ("seed", 0), ("warm_up", 0), ("repeats", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InvalidValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+
+
+def answer(
+    loaded: Loaded, images: Sequence[Image.Image], question: str, method: Method, settings: Settings | None = None
+) -> Answer:
+    """Ask `question` about `images` while `method` prunes the visual tokens; the model is left as it was.
+
+    Args:
+        loaded: model and processor.
+        images: RGB pictures, at least one, in the order of the prompt.
+        question: plain text; the processor's chat template puts it into a prompt.
+        method: what to keep; `todre.NoPruning()` for the model as it is.
+        settings: decoding and measuring.
+
+    Raises:
+        InvalidValueError: an empty question, no image, or a question that holds the image placeholder.
+        LoadError: the processor has no chat template.
+        UnsupportedModelError: the model's family is not supported.
+    """
+    settings = settings or Settings()
+    inputs, prompt = build_inputs(loaded, images, question)
+    runs: list[Timings] = []
+    _reset_peak(loaded.device)
+    for number in range(settings.warm_up + settings.repeats):
+        with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch:
+            torch.manual_seed(settings.seed)
+            with prune(loaded.model, method) as report:
+                tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
+        if number >= settings.warm_up:
+            runs.append(watch.timings(report.select_seconds))
+    new = tokens[0, inputs["input_ids"].shape[1] :]
+    return Answer(
+        text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
+        question=question,
+        prompt=prompt,
+        report=report,
+        timings=median_of(runs),
+        new_tokens=int(new.numel()),
+        peak_bytes=_peak(loaded.device),
+        image_sizes=tuple(image.size for image in images),
+        facts={
+            **{"model" if name == "id" else name: value for name, value in loaded.facts().items()},
+            "method": method.to_dict(),
+            "mode": "drop",
+            "images": [{"sha256": image_sha256(image), "size": list(image.size)} for image in images],
+            "max_new_tokens": settings.max_new_tokens,
+            "decoding": "greedy",
+            "seed": settings.seed,
+            "warm_up": settings.warm_up,
+            "repeats": settings.repeats,
+        },
+    )
+
+
+def build_inputs(loaded: Loaded, images: Sequence[Image.Image], question: str) -> tuple[Any, str]:
+    """Model inputs (a batch of one, on the model's device) and the rendered prompt, by the chat template."""
+    processor = loaded.processor
+    _check_question(question, images, getattr(processor, "image_token", None))
+    if not getattr(processor, "chat_template", None):
+        raise LoadError(
+            f"{loaded.name} has no chat template, so a question cannot be put into its prompt format; "
+            "add its chat_template.jinja beside the processor's files."
+        )
+    content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in images]
+    conversation = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
+    prompt: str = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    inputs = processor.apply_chat_template(
+        conversation, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    _warn_unknown(processor.tokenizer, question, inputs["input_ids"])
+    return inputs.to(loaded.device, dtype=loaded.model.dtype), prompt
+
+
+def _check_question(question: str, images: Sequence[Image.Image], placeholder: str | None) -> None:
+    if not question.strip():
+        raise InvalidValueError("The question is empty; ask something about the picture.")
+    if not images:
+        raise InvalidValueError("There is no image to ask about; give at least one.")
+    if placeholder and placeholder in question:
+        raise InvalidValueError(
+            f"The question holds {placeholder!r}, which marks a picture's place in the prompt; leave it out."
+        )
+
+
+def _warn_unknown(tokenizer: Any, question: str, input_ids: torch.Tensor) -> None:
+    """Warn about words outside the vocabulary of a small word-level tokenizer."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or not bool((input_ids == unknown).any()):
+        return
+    words = [word for word in question.split() if unknown in tokenizer.encode(word, add_special_tokens=False)]
+    if words:
+        warnings.warn(f"the model does not know: {', '.join(dict.fromkeys(words))}", QuestionWarning, stacklevel=4)
+
+
+@torch.inference_mode()
+def _generate(model: Any, inputs: Any, max_new_tokens: int) -> torch.Tensor:
+    """(1, prompt + new) token ids by greedy decoding."""
+    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+    tokens: torch.Tensor = model.generate(**inputs, max_new_tokens=max_new_tokens, **greedy)
+    return tokens
+
+
+def _gpus(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
