@@ -20,7 +20,7 @@ def paint_background(rng: np.random.Generator, kind: str, width: int, height: in
         pixels = tone + _texture(rng, width, height)[..., None] * rng.uniform(12, 34)
     else:
         pixels = _photographic(rng, width, height)
-    noise = rng.normal(0.0, rng.uniform(0.5, 4.0), size=(height, width, 1))
+    noise = rng.standard_normal(size=(height, width, 1), dtype=np.float32) * np.float32(rng.uniform(0.5, 4.0))
     return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
 
 

@@ -17,9 +17,7 @@ _INK = (15, 15, 18)
 _PAPER = (246, 244, 238)
 
 
-def draw_objects(
-    rng: np.random.Generator, image: Image.Image, objects: tuple[SceneObject, ...]
-) -> NDArray[np.uint8]:
+def draw_objects(rng: np.random.Generator, image: Image.Image, objects: tuple[SceneObject, ...]) -> NDArray[np.uint8]:
     """Paste `objects` onto `image` in place and return the owner map.
 
     Returns:
@@ -88,23 +86,37 @@ def _outline(shape: str) -> list[tuple[float, float]]:
         return [(0.0, -0.98), (0.9, 0.75), (-0.9, 0.75)]
     if shape == "cross":
         a, b = 0.3, 0.93
-        return [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)]
+        return [
+            (-a, -b),
+            (a, -b),
+            (a, -a),
+            (b, -a),
+            (b, a),
+            (a, a),
+            (a, b),
+            (-a, b),
+            (-a, a),
+            (-b, a),
+            (-b, -a),
+            (-a, -a),
+        ]
     tips = [(0.4 if k % 2 else 1.0, -math.pi / 2 + k * math.pi / 5) for k in range(10)]
     return [(r * math.cos(t), r * math.sin(t)) for r, t in tips]
 
 
 def _draw_distractor(canvas: Image.Image, pattern: str, centre: tuple[float, float], radius: float) -> None:
-    x, y = np.meshgrid(np.arange(canvas.width) - centre[0], np.arange(canvas.height) - centre[1])
-    step = radius / 3.0
+    x = (np.arange(canvas.width, dtype=np.float32) - np.float32(centre[0]))[None, :]
+    y = (np.arange(canvas.height, dtype=np.float32) - np.float32(centre[1]))[:, None]
+    distance, step = np.sqrt(x * x + y * y), radius / 3.0
     if pattern == "checker":
         dark = (np.floor(x / step) + np.floor(y / step)) % 2 == 0
     elif pattern == "stripes":
         dark = np.floor((x + y) / step) % 2 == 0
     else:
-        dark = np.floor(np.hypot(x, y) / step) % 2 == 0
-    pixels = np.where(dark[..., None], 0, 255).astype(np.uint8).repeat(3, axis=2)
-    inside = np.where(np.hypot(x, y) <= radius, 255, 0).astype(np.uint8)
-    canvas.paste(Image.fromarray(np.dstack([pixels, inside])))
+        dark = np.floor(distance / step) % 2 == 0
+    light = Image.fromarray(np.where(dark, 0, 255).astype(np.uint8))
+    inside = Image.fromarray(np.where(distance <= radius, 255, 0).astype(np.uint8))
+    canvas.paste(Image.merge("RGBA", (light, light, light, inside)))
 
 
 def _draw_plate(

@@ -69,9 +69,7 @@ def _distractor(rng: np.random.Generator) -> SceneObject:
     return SceneObject("distractor", 0, 0, radius, radius, text=str(rng.choice(PATTERNS)))
 
 
-def _place(
-    rng: np.random.Generator, placed: list[SceneObject], width: int, height: int, thing: SceneObject
-) -> None:
+def _place(rng: np.random.Generator, placed: list[SceneObject], width: int, height: int, thing: SceneObject) -> None:
     """Append `thing` at a free spot; a scene that is full goes without it."""
     for _ in range(_TRIES):
         x = float(rng.uniform(thing.half_width + 2, width - thing.half_width - 2))

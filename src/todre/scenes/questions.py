@@ -136,7 +136,10 @@ def ask_relation(rng: np.random.Generator, objects: Objects, width: int, height:
     direction = DIRECTIONS[int(rng.integers(4))]
     axis = "x" if direction in ("left of", "right of") else "y"
     pairs = [
-        (a, b) for a in unique for b in unique if a is not b and abs(getattr(a, axis) - getattr(b, axis)) >= RELATION_MARGIN
+        (a, b)
+        for a in unique
+        for b in unique
+        if a is not b and abs(getattr(a, axis) - getattr(b, axis)) >= RELATION_MARGIN
     ]
     truthful = rng.random() < 0.5
     fitting = [(a, b) for a, b in pairs if holds(direction, a, b) == truthful]

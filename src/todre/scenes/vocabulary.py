@@ -39,5 +39,5 @@ def plural(shape: str) -> str:
 
 
 def article(word: str) -> str:
-    """"a" or "an"."""
+    """ "a" or "an"."""
     return "an" if word[0] in "aeiou" else "a"

@@ -36,6 +36,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
         image_size=TILE,
         patch_size=PATCH,
         projection_dim=WIDTH,
+        hidden_act="gelu",
     )
     text = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -1,0 +1,153 @@
+"""Training examples as arrays: a scene's tiles, its patch labels, and many questions packed behind one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from todre.scenes import Question, Scene, ask, make_scene
+from todre.tiny.tokenizer import SYSTEM_PROMPT
+
+SIZES: tuple[tuple[int, int], ...] = ((192, 192), (192, 96), (96, 192), (192, 144), (144, 192))
+"""Picture sizes (width, height) of training."""
+TASK_MIX: dict[str, int] = {
+    "presence": 3,
+    "colour": 2,
+    "shape": 2,
+    "size": 2,
+    "count": 5,
+    "relation": 5,
+    "quadrant": 3,
+    "digit": 1,
+    "word": 1,
+    "caption": 1,
+}
+"""How many questions of each task are asked about one training picture."""
+_TOKEN_WEIGHT = {"caption": 0.25, "digit": 2.0, "word": 2.0}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Several questions about one picture behind a shared prefix.
+
+    Args:
+        tokens: (n,) ids of all questions with their answers, one after another.
+        segments: (n,) which question a token belongs to.
+        offsets: (n,) place of the token within its question.
+        targets: (n,) id that the token must predict, −100 where none.
+        weights: (n,) weight of each target.
+        tasks: the task of each question.
+    """
+
+    tokens: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    tasks: tuple[str, ...]
+
+
+class Encoder:
+    """Turns prompt pieces into ids with the model's own tokenizer, each distinct piece once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
+        self.eos = int(tokenizer.eos_token_id)
+        self.prefix = [int(tokenizer.bos_token_id), *self.encode(f"{SYSTEM_PROMPT} USER:")]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` without the start token."""
+        if text not in self._known:
+            self._known[text] = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._known[text]
+
+    def pack(self, questions: list[Question]) -> Packed:
+        """All `questions` as segments; the loss falls on answers and their end tokens."""
+        tokens: list[int] = []
+        segments: list[int] = []
+        offsets: list[int] = []
+        targets: list[int] = []
+        weights: list[float] = []
+        for index, question in enumerate(questions):
+            asked = [*self.encode(question.text), *self.encode("ASSISTANT:")]
+            answer = [*self.encode(question.answer), self.eos]
+            piece = asked + answer[:-1]
+            tokens += piece
+            segments += [index] * len(piece)
+            offsets += range(len(piece))
+            targets += [-100] * (len(asked) - 1) + answer
+            weight = _TOKEN_WEIGHT.get(question.task, 1.0)
+            weights += [weight] * (len(piece) - 1) + [0.25 * weight]
+        as_ids = (np.array(column, dtype=np.int64) for column in (tokens, segments, offsets, targets))
+        return Packed(*as_ids, np.array(weights, dtype=np.float32), tuple(q.task for q in questions))
+
+
+def training_size(step: int) -> tuple[int, int]:
+    """The one picture size (width, height) of a step: the full one in two steps of three, the others in turn."""
+    return SIZES[0] if step % 3 else SIZES[(step // 3) % len(SIZES)]
+
+
+def step_scenes(
+    first_seed: int, step: int, batch: int, rank: int = 0, world: int = 1, split: str = "train"
+) -> list[Scene]:
+    """The `batch` pictures that process `rank` of `world` sees in a step; no two steps or processes share a seed."""
+    start = first_seed + (step * world + rank) * batch
+    return [make_scene(seed, split, training_size(step)) for seed in range(start, start + batch)]
+
+
+def training_questions(scene: Scene, step: int, mix: dict[str, int] | None = None) -> list[Question]:
+    """Fresh questions about a scene in a fixed order of tasks, different for each step."""
+    rng = np.random.default_rng([scene.seed, step, 77])
+    tasks = [task for task, times in (mix or TASK_MIX).items() for _ in range(times)]
+    asked = ask(rng, scene.objects, tasks, *scene.size)
+    return list({question.text: question for question in asked}.values())
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Packed questions of several pictures, padded at the right.
+
+    Shapes: `tokens`, `offsets`, `targets`, `weights` (b, n); `allowed` (b, 1, n, n), which token sees which;
+    `tasks[i][j]` is the task of question j about picture i, and `segments` (b, n) says where it stands (−1: padding).
+    """
+
+    tokens: torch.Tensor
+    segments: torch.Tensor
+    offsets: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    allowed: torch.Tensor
+    tasks: list[tuple[str, ...]]
+
+    def to(self, device: torch.device) -> TextBatch:
+        """The same batch on `device`."""
+        tensors = (self.tokens, self.segments, self.offsets, self.targets, self.weights, self.allowed)
+        return TextBatch(*(tensor.to(device) for tensor in tensors), self.tasks)
+
+
+def collate(packs: list[Packed]) -> TextBatch:
+    """Pad to the longest and build the block mask: a token sees its own question up to itself."""
+    longest = max(len(pack.tokens) for pack in packs)
+
+    def padded(name: str, fill: float) -> torch.Tensor:
+        rows = [np.pad(getattr(p, name), (0, longest - len(p.tokens)), constant_values=fill) for p in packs]
+        return torch.from_numpy(np.stack(rows))
+
+    segments = padded("segments", -1)
+    same = segments[:, :, None] == segments[:, None, :]
+    allowed = (same & torch.ones(longest, longest, dtype=torch.bool).tril())[:, None]
+    tasks = [pack.tasks for pack in packs]
+    return TextBatch(
+        padded("tokens", 0),
+        segments,
+        padded("offsets", 0),
+        padded("targets", -100),
+        padded("weights", 0.0),
+        allowed,
+        tasks,
+    )

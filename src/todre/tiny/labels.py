@@ -1,0 +1,137 @@
+"""Ground truth for visual tokens: what each patch of the thumbnail and of the crops shows, from the owner map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from todre.scenes import Scene, SceneObject
+from todre.scenes.vocabulary import COLOURS, DIGITS, PATTERNS, SHAPES, SIZES, WORDS
+from todre.tiny.model import GRID, PATCH, TILE
+
+Labels = NDArray[np.int64]
+
+KINDS: tuple[str, ...] = ("background", *SHAPES, "digit", "word", "distractor")
+GROUPS: dict[str, int] = {
+    "kind": len(KINDS),
+    "colour": len(COLOURS),
+    "size": len(SIZES),
+    "digit": len(DIGITS),
+    "word": len(WORDS),
+    "centre": 2,
+    "row": GRID,
+    "column": GRID,
+}
+"""Label group → number of classes; −1 marks a patch to which a group does not apply."""
+NUM_FEATURES = sum(GROUPS.values())
+PRESENCE: tuple[str, ...] = (
+    *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES),
+    *(f"digit {digit}" for digit in DIGITS),
+    *(f"word {word}" for word in WORDS),
+    *(f"distractor {pattern}" for pattern in PATTERNS),
+)
+"""Classes of the multi-label presence that [CLS] is trained on."""
+
+_MIN_SHARE = 0.12
+_MAX_OBJECTS = 32
+
+
+def object_table(objects: Sequence[SceneObject]) -> Labels:
+    """(1 + len(objects), 5) classes of kind, colour, size, digit, word; row 0 is the background."""
+    rows = [[0, -1, -1, -1, -1]]
+    for thing in objects:
+        kind = thing.shape if thing.kind == "shape" else thing.kind
+        rows.append(
+            [
+                KINDS.index(kind),
+                list(COLOURS).index(thing.colour) if thing.colour else -1,
+                list(SIZES).index(thing.size) if thing.size else -1,
+                DIGITS.index(thing.text) if thing.kind == "digit" else -1,
+                WORDS.index(thing.text) if thing.kind == "word" else -1,
+            ]
+        )
+    return np.array(rows, dtype=np.int64)
+
+
+def patch_owners(owners: NDArray[np.uint8], rows: int, columns: int) -> Labels:
+    """(rows, columns) owner of each cell: the object with most pixels in it if it has 12 % of them, else 0."""
+    height, width = owners.shape
+    cell = (np.arange(height) * rows // height)[:, None] * columns + np.arange(width) * columns // width
+    counts = np.bincount((cell * _MAX_OBJECTS + owners).ravel(), minlength=rows * columns * _MAX_OBJECTS)
+    counts = counts.reshape(rows * columns, _MAX_OBJECTS)
+    best = counts[:, 1:].argmax(axis=1) + 1
+    enough = counts[np.arange(len(best)), best] >= _MIN_SHARE * counts.sum(axis=1)
+    return np.where(enough, best, 0).reshape(rows, columns)
+
+
+def grid_labels(scene: Scene, rows: int, columns: int) -> Labels:
+    """(rows, columns, 8) classes in the order of `GROUPS` for the whole picture cut into rows × columns cells."""
+    width, height = scene.size
+    owners = patch_owners(scene.owners, rows, columns)
+    centres = np.zeros((rows, columns), dtype=np.int64)
+    for thing in scene.objects:
+        centres[int(thing.y * rows / height), int(thing.x * columns / width)] = 1
+    row, column = np.mgrid[0:rows, 0:columns] % GRID
+    return np.concatenate([object_table(scene.objects)[owners], np.stack([centres, row, column], axis=-1)], axis=-1)
+
+
+def fine_labels(scene: Scene) -> Labels:
+    """(rows, columns, 8) labels of the crops' patches put together and unpadded; row and column count within a crop.
+
+    The picture's sides must be multiples of 16 and at most 192 pixels, so that patches and pixels line up.
+    """
+    width, height = scene.size
+    fine = grid_labels(scene, height // PATCH, width // PATCH)
+    top, left = _padding(height), _padding(width)
+    row, column = np.mgrid[top : top + fine.shape[0], left : left + fine.shape[1]] % GRID
+    fine[..., 6], fine[..., 7] = row, column
+    return fine
+
+
+def _padding(side: int) -> int:
+    """Patches of padding before a side of `side` pixels."""
+    return (-(-side // TILE) * GRID - side // PATCH) // 2
+
+
+def thumbnail_labels(scene: Scene) -> Labels:
+    """(144, 8) labels of the thumbnail's patches."""
+    return grid_labels(scene, GRID, GRID).reshape(GRID * GRID, -1)
+
+
+def tile_labels(scene: Scene) -> Labels:
+    """(1 + crops, 144, 8) labels of thumbnail and crops as the image processor cuts them, padding included."""
+    width, height = scene.size
+    across, down = -(-width // TILE), -(-height // TILE)
+    fine = fine_labels(scene)
+    canvas = np.full((down * GRID, across * GRID, fine.shape[-1]), -1, dtype=np.int64)
+    canvas[..., 0] = canvas[..., 5] = 0
+    canvas[..., 6], canvas[..., 7] = np.mgrid[0 : down * GRID, 0 : across * GRID] % GRID
+    top, left = _padding(height), _padding(width)
+    canvas[top : top + fine.shape[0], left : left + fine.shape[1]] = fine
+    crops = (
+        canvas.reshape(down, GRID, across, GRID, -1).transpose(0, 2, 1, 3, 4).reshape(down * across, GRID * GRID, -1)
+    )
+    return np.concatenate([thumbnail_labels(scene)[None], crops])
+
+
+def tile_presence(scene: Scene) -> NDArray[np.float32]:
+    """(1 + tiles, len(PRESENCE)) 1 where a tile holds the centre of an object of the class; the thumbnail holds all."""
+    width, height = scene.size
+    across, down = -(-width // TILE), -(-height // TILE)
+    left, top = (across * TILE - width) / 2, (down * TILE - height) / 2
+    present = np.zeros((1 + across * down, len(PRESENCE)), dtype=np.float32)
+    for thing in scene.objects:
+        name = thing.name if thing.kind == "shape" else f"{thing.kind} {thing.text}"
+        crop = int((thing.y + top) // TILE) * across + int((thing.x + left) // TILE)
+        present[[0, 1 + crop], PRESENCE.index(name)] = 1.0
+    return present
+
+
+def one_hot(labels: Labels) -> NDArray[np.float32]:
+    """(…, 8) classes → (…, NUM_FEATURES) zeros and ones; a group with −1 is all zeros."""
+    parts = []
+    for index, classes in enumerate(GROUPS.values()):
+        parts.append((labels[..., index, None] == np.arange(classes)).astype(np.float32))
+    return np.concatenate(parts, axis=-1)

@@ -1,0 +1,91 @@
+"""Run the decoder on one picture and many questions at once: the questions share the prefix and do not see each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface, LlavaNextForConditionalGeneration
+
+from todre.tiny.data import TextBatch
+
+ATTENTION = "todre-packed"
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    prefix_length: int = 0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention within the first `prefix_length` tokens; the rest sees what `attention_mask` allows.
+
+    Shapes: query, key, value (b, heads, n, d); attention_mask (b, 1, n − prefix_length, n), True where allowed.
+    """
+    cut = prefix_length
+    shared = F.scaled_dot_product_attention(
+        query[:, :, :cut], key[:, :, :cut], value[:, :, :cut], is_causal=True, scale=scaling
+    )
+    own = F.scaled_dot_product_attention(query[:, :, cut:], key, value, attn_mask=attention_mask, scale=scaling)
+    return torch.cat([shared, own], dim=2).transpose(1, 2).contiguous(), None
+
+
+def use_packed_attention(model: LlavaNextForConditionalGeneration) -> None:
+    """Switch the decoder of a model in training to `packed_attention`."""
+    AttentionInterface.register(ATTENTION, packed_attention)
+    model.model.language_model.set_attn_implementation(ATTENTION)
+
+
+def packed_hidden(
+    model: LlavaNextForConditionalGeneration, prefix: torch.Tensor, visual: torch.Tensor, text: TextBatch
+) -> torch.Tensor:
+    """Last hidden states (b, n, width) at the questions' tokens.
+
+    Args:
+        model: a model that `use_packed_attention` was called on.
+        prefix: (p,) ids of the system prompt up to the picture.
+        visual: (b, v, width) projected visual tokens, newlines included.
+        text: the questions.
+    """
+    embed = model.get_input_embeddings()
+    batch = visual.shape[0]
+    start = embed(prefix)[None].expand(batch, -1, -1)
+    embeds = torch.cat([start, visual, embed(text.tokens)], dim=1)
+    cut = start.shape[1] + visual.shape[1]
+    sees_prefix = text.allowed.new_ones(batch, 1, text.tokens.shape[1], cut)
+    mask = torch.cat([sees_prefix, text.allowed], dim=-1)
+    mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
+    positions = torch.cat([torch.arange(cut, device=mask.device).expand(batch, -1), cut + text.offsets], dim=1)
+    output = model.model.language_model(
+        inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False, prefix_length=cut
+    )
+    return output.last_hidden_state[:, cut:]
+
+
+def answer_loss(model: LlavaNextForConditionalGeneration, hidden: torch.Tensor, text: TextBatch) -> torch.Tensor:
+    """Weighted cross-entropy over the answers' tokens."""
+    chosen = text.targets >= 0
+    logits = model.lm_head(hidden[chosen])
+    losses = F.cross_entropy(logits, text.targets[chosen], reduction="none")
+    weights = text.weights[chosen]
+    return (losses * weights).sum() / weights.sum()
+
+
+def right_answers(
+    model: LlavaNextForConditionalGeneration, hidden: torch.Tensor, text: TextBatch
+) -> dict[str, tuple[int, int]]:
+    """Task → (questions whose every answer token is predicted, questions), with the true answer fed in."""
+    predicted = model.lm_head(hidden).argmax(-1)
+    wrong = (predicted != text.targets) & (text.targets >= 0)
+    tally: dict[str, tuple[int, int]] = {}
+    for row, tasks in enumerate(text.tasks):
+        for index, task in enumerate(tasks):
+            good = not bool(wrong[row][text.segments[row] == index].any())
+            right, asked = tally.get(task, (0, 0))
+            tally[task] = (right + good, asked + 1)
+    return tally

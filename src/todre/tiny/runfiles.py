@@ -1,0 +1,48 @@
+"""What a training run leaves on disk: checkpoints that survive a kill, and a log with one JSON line for each record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from todre.files import atomic_path, write_atomic
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint under a temporary name and rename it."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint of `save_state`: tensors and plain values only."""
+    loaded: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return loaded
+
+
+def append_log(path: Path, record: dict[str, Any]) -> None:
+    """Add one JSON line."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """All records; an unfinished last line is left out."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def rewind_log(path: Path, step: int) -> None:
+    """Drop records of steps from `step` on: the run repeats them after a restart."""
+    kept = [json.dumps(record) + "\n" for record in read_log(path) if record["step"] < step]
+    write_atomic(path, "".join(kept))

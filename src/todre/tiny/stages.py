@@ -1,0 +1,225 @@
+"""The four stages of training: the tower on labels, the decoder on symbols, the projector between them, and all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
+
+from todre.scenes import Scene
+from todre.tiny.data import Encoder, TextBatch, collate, step_scenes, training_questions
+from todre.tiny.heads import Symbols, TowerHeads, symbolic_features
+from todre.tiny.labels import one_hot, tile_labels, tile_presence
+from todre.tiny.model import build_image_processor, build_model
+from todre.tiny.packing import answer_loss, packed_hidden, right_answers, use_packed_attention
+from todre.tiny.tokenizer import build_tokenizer
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class Parts:
+    """Everything that is trained, and what feeds it."""
+
+    model: LlavaNextForConditionalGeneration
+    heads: TowerHeads
+    symbols: Symbols
+    tokenizer: PreTrainedTokenizerFast
+    encoder: Encoder
+    device: torch.device
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint of a run holds."""
+        return {"model": self.model, "heads": self.heads, "symbols": self.symbols}
+
+
+def build_parts(seed: int, device: torch.device) -> Parts:
+    """Fresh parts, the same for equal seeds."""
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer, seed).to(device)
+    use_packed_attention(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        heads, symbols = TowerHeads().to(device), Symbols().to(device)
+    return Parts(model, heads, symbols, tokenizer, Encoder(tokenizer), device)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Which pictures a step looks at: `batch` of them from process `rank` of `world`."""
+
+    first_seed: int
+    step: int
+    batch: int
+    rank: int = 0
+    world: int = 1
+    split: str = "train"
+    progress: float = 0.0
+
+    def scenes(self) -> list[Scene]:
+        """Render them."""
+        return step_scenes(self.first_seed, self.step, self.batch, self.rank, self.world, self.split)
+
+    def rng(self) -> np.random.Generator:
+        """Randomness that belongs to this step alone."""
+        return np.random.default_rng([self.first_seed, self.step, self.rank, 5])
+
+
+class Stage(Protocol):
+    """One stage: what it trains, its loss, and what it starts from."""
+
+    name: str
+    needs: tuple[str, ...]
+
+    def trained(self, parts: Parts) -> dict[str, nn.Module]:
+        """Modules whose parameters this stage updates."""
+
+    def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
+        """Loss and numbers for the log."""
+
+
+@dataclass(frozen=True)
+class TowerStage:
+    """CLIP tower alone: dense patch labels where the projector reads, presence on [CLS]."""
+
+    name: str = "tower"
+    needs: tuple[str, ...] = ()
+    crops: int = 4
+    processor: object = field(default_factory=build_image_processor, repr=False)
+
+    def trained(self, parts: Parts) -> dict[str, nn.Module]:
+        """Tower and its read-outs."""
+        return {"tower": parts.model.model.vision_tower, "heads": parts.heads}
+
+    def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
+        """Over the thumbnail and up to four crops of each picture."""
+        scenes, rng = which.scenes(), which.rng()
+        pixels, labels, present = picture_tensors(scenes, self.processor)
+        chosen = [np.r_[0, 1 + rng.permutation(p.shape[0] - 1)[: self.crops]] for p in pixels]
+        tiles, truths, names = (
+            torch.cat([array[index] for array, index in zip(arrays, chosen, strict=True)]).to(parts.device)
+            for arrays in (pixels, labels, present)
+        )
+        output = parts.model.model.vision_tower(pixel_values=tiles, output_hidden_states=True)
+        return parts.heads.loss(output.hidden_states[-2], output.pooler_output, truths, names)
+
+
+@dataclass(frozen=True)
+class DecoderStage:
+    """Llama decoder alone, on visual tokens made from the true patch labels; thumbnails only in most early steps."""
+
+    name: str = "decoder"
+    needs: tuple[str, ...] = ()
+    short_until: float = 0.5
+
+    def trained(self, parts: Parts) -> dict[str, nn.Module]:
+        """Decoder with its tied embeddings, newline, symbols."""
+        return {
+            "language_model": parts.model.model.language_model,
+            "symbols": parts.symbols,
+            "newline": _Newline(parts),
+        }
+
+    def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
+        """Answers' cross-entropy."""
+        scenes = which.scenes()
+        crops = which.progress >= self.short_until or which.step % 8 == 7
+        features = symbolic_features(scenes, crops, which.rng()).to(parts.device)
+        visual = parts.symbols(features, parts.model.model.image_newline)
+        loss, metrics = _answer(parts, visual, _questions(parts, scenes, which))
+        return loss, {**metrics, "full": float(crops)}
+
+
+@dataclass(frozen=True)
+class ProjectorStage:
+    """Projector alone: regress the symbolic tokens from the tower's features."""
+
+    name: str = "projector"
+    needs: tuple[str, ...] = ("tower", "decoder")
+    processor: object = field(default_factory=build_image_processor, repr=False)
+
+    def trained(self, parts: Parts) -> dict[str, nn.Module]:
+        """The projector."""
+        return {"projector": parts.model.model.multi_modal_projector}
+
+    def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
+        """Mean squared error relative to the symbols' own variance."""
+        pixels, labels, _ = picture_tensors(which.scenes(), self.processor)
+        tiles = torch.cat(pixels).to(parts.device)
+        features = torch.from_numpy(one_hot(torch.cat(labels).numpy())).to(parts.device)
+        with torch.no_grad():
+            hidden = parts.model.model.vision_tower(pixel_values=tiles, output_hidden_states=True).hidden_states[-2]
+            target = features @ parts.symbols.symbols
+        error = (parts.model.model.multi_modal_projector(hidden[:, 1:]) - target).square().mean()
+        return error / target.var(), {}
+
+
+@dataclass(frozen=True)
+class WholeStage:
+    """The whole model on whole pictures, from pixels to answers; the tower's own losses stay on at a low weight."""
+
+    name: str = "whole"
+    needs: tuple[str, ...] = ("tower", "decoder", "projector")
+    tower_weight: float = 0.1
+    processor: object = field(default_factory=build_image_processor, repr=False)
+
+    def trained(self, parts: Parts) -> dict[str, nn.Module]:
+        """Everything in the model, and the tower's read-outs."""
+        return {"model": parts.model, "heads": parts.heads}
+
+    def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
+        """Answers' cross-entropy plus the tower's losses."""
+        scenes = which.scenes()
+        pixels, labels, present = picture_tensors(scenes, self.processor)
+        sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes])
+        output = parts.model.model.get_image_features(
+            torch.stack(pixels).to(parts.device), sizes, return_dict=True, output_hidden_states=True
+        )
+        visual = torch.stack(list(output.pooler_output))
+        loss, metrics = _answer(parts, visual, _questions(parts, scenes, which))
+        cls = parts.model.model.vision_tower.post_layernorm(output.last_hidden_state[:, 0])
+        dense, seen = parts.heads.loss(
+            output.hidden_states[-2], cls, torch.cat(labels).to(parts.device), torch.cat(present).to(parts.device)
+        )
+        return loss + self.tower_weight * dense, {**metrics, **{f"tower/{key}": value for key, value in seen.items()}}
+
+
+STAGES: dict[str, Stage] = {s.name: s for s in (TowerStage(), DecoderStage(), ProjectorStage(), WholeStage())}
+
+
+class _Newline(nn.Module):
+    """The newline vector as a module, so that a stage can list it."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.embed_newline = parts.model.model.image_newline
+
+
+def picture_tensors(
+    scenes: list[Scene], processor: object
+) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+    """Per scene: pixels (tiles, 3, 96, 96) by the image processor, patch labels (tiles, 144, 8), presence (tiles, c)."""
+    pixels = [processor(scene.image, return_tensors="pt")["pixel_values"][0] for scene in scenes]  # type: ignore[operator]
+    labels = [torch.from_numpy(tile_labels(scene)) for scene in scenes]
+    present = [torch.from_numpy(tile_presence(scene)) for scene in scenes]
+    return pixels, labels, present
+
+
+def _questions(parts: Parts, scenes: list[Scene], which: Slice) -> TextBatch:
+    packs = [parts.encoder.pack(training_questions(scene, which.step)) for scene in scenes]
+    return collate(packs).to(parts.device)
+
+
+def _answer(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
+    prefix = torch.tensor(parts.encoder.prefix, device=parts.device)
+    hidden = packed_hidden(parts.model, prefix, visual, text)
+    with torch.no_grad():
+        tally = right_answers(parts.model, hidden, text)
+    metrics = {}
+    for task, (right, asked) in tally.items():
+        metrics[f"right/{task}"], metrics[f"asked/{task}"] = float(right), float(asked)
+    return answer_loss(parts.model, hidden, text), metrics

@@ -1,0 +1,246 @@
+"""Train the shipped model from nothing: `python -m todre.tiny.train STAGE --run DIR (--steps N | --minutes M)`.
+
+Stages: `tower` and `decoder` (independent: run them side by side), then `projector`, then `whole`; `export` writes the
+model. Each stage resumes from its last checkpoint when it is started again with the same arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from todre.tiny.export import export
+from todre.tiny.optim import Budget, make_optimizers, split_parameters
+from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
+from todre.tiny.stages import STAGES, Parts, Slice, Stage, build_parts
+
+log = logging.getLogger("todre.tiny.train")
+_SEEDS_PER_STAGE = 10**8
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets for one stage."""
+
+    stage: str
+    run: Path
+    steps: int | None
+    minutes: float | None
+    batch: int
+    lr: float
+    seed: int = 0
+    processes: int = 1
+    device: str = "cpu"
+    save_seconds: float = 60.0
+    log_every: int = 10
+    cooldown: float = 0.45
+
+
+@dataclass
+class Progress:
+    """Where a stage stands."""
+
+    step: int
+    budget: Budget
+
+
+def train_stage(options: Options, rank: int = 0) -> Parts:
+    """Run one stage to the end of its budget, from its checkpoint if there is one; returns the trained parts."""
+    device = torch.device(options.device)
+    stage = STAGES[options.stage]
+    parts = build_parts(options.seed, device)
+    optimizers = _optimizers(stage, parts, options)
+    progress = _restore(stage, parts, optimizers, options, device)
+    if rank == 0 and options.run.joinpath(f"{stage.name}.jsonl").exists():
+        rewind_log(options.run / f"{stage.name}.jsonl", progress.step)
+    _loop(stage, parts, optimizers, progress, options, rank)
+    if rank == 0:
+        save_state(options.run / f"{stage.name}.pt", _state(stage, parts, optimizers, progress, done=True))
+    return parts
+
+
+def _optimizers(stage: Stage, parts: Parts, options: Options) -> list[torch.optim.Optimizer]:
+    for module in parts.modules().values():
+        module.requires_grad_(False)
+    trained = nn.ModuleDict(stage.trained(parts))
+    trained.requires_grad_(True)
+    hidden, rest = split_parameters(trained.named_parameters())
+    return make_optimizers(hidden, rest, options.lr)
+
+
+def _restore(
+    stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], options: Options, device: torch.device
+) -> Progress:
+    """Load the stage's own checkpoint, or else put together the stages that it builds on."""
+    budget = Budget(options.steps, options.minutes, cooldown=options.cooldown)
+    own = options.run / f"{stage.name}.pt"
+    if own.exists():
+        state = load_state(own, device)
+        for name, module in parts.modules().items():
+            module.load_state_dict(state[name])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        budget.spent = float(state["seconds"])
+        return Progress(int(state["step"]), budget)
+    for name in stage.needs:
+        state = load_state(options.run / f"{name}.pt", device)
+        for key, module in STAGES[name].trained(parts).items():
+            module.load_state_dict(state["trained"][key])
+    return Progress(0, budget)
+
+
+def _state(
+    stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], progress: Progress, done: bool = False
+) -> dict[str, Any]:
+    state: dict[str, Any] = {name: module.state_dict() for name, module in parts.modules().items()}
+    state["trained"] = {key: module.state_dict() for key, module in stage.trained(parts).items()}
+    state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
+    return {**state, "step": progress.step, "seconds": progress.budget.elapsed(), "done": done}
+
+
+def _loop(
+    stage: Stage,
+    parts: Parts,
+    optimizers: list[torch.optim.Optimizer],
+    progress: Progress,
+    options: Options,
+    rank: int,
+) -> None:
+    first_seed = (options.seed * len(STAGES) + list(STAGES).index(stage.name)) * _SEEDS_PER_STAGE
+    saved, totals, counted = time.monotonic(), Counter[str](), 0
+    while (share := _agree(progress.budget.progress(progress.step))) < 1.0:
+        rate = progress.budget.rate(progress.step, share)
+        which = Slice(first_seed, progress.step, options.batch, rank, options.processes, progress=share)
+        loss, metrics = stage.loss(parts, which)
+        _update(loss, optimizers, rate, options.processes)
+        totals.update({"loss": float(loss.detach()), **metrics})
+        counted += 1
+        progress.step += 1
+        if rank == 0 and progress.step % options.log_every == 0:
+            _record(stage, progress, options, totals, counted, share, rate)
+            totals, counted = Counter(), 0
+        if rank == 0 and time.monotonic() - saved > options.save_seconds:
+            save_state(options.run / f"{stage.name}.pt", _state(stage, parts, optimizers, progress))
+            saved = time.monotonic()
+
+
+def _agree(share: float) -> float:
+    """The first process's share of the budget, so that all stop at the same step."""
+    if not dist.is_initialized():
+        return share
+    value = torch.tensor([share], dtype=torch.float64)
+    dist.broadcast(value, 0)
+    return float(value)
+
+
+def _update(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer], rate: float, processes: int) -> None:
+    """Backward, mean over processes, clip, step."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for o in optimizers for g in o.param_groups for p in g["params"] if p.grad is not None]
+    if processes > 1:
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        dist.all_reduce(flat)
+        pieces = (flat / processes).split([p.numel() for p in parameters])
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            parameter.grad = piece.view_as(parameter)
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        optimizer.step()
+
+
+def _record(
+    stage: Stage, progress: Progress, options: Options, totals: Counter[str], counted: int, share: float, rate: float
+) -> None:
+    """One line of the log: means since the last one; right / asked become accuracies."""
+    accuracies = {
+        key.replace("right/", "accuracy/"): totals[key] / totals[key.replace("right/", "asked/")]
+        for key in totals
+        if key.startswith("right/")
+    }
+    means = {key: value / counted for key, value in totals.items() if not key.startswith(("right/", "asked/"))}
+    record = {
+        "step": progress.step - 1,
+        "seconds": round(progress.budget.elapsed(), 1),
+        "progress": round(share, 4),
+        "rate": round(rate, 4),
+        **{key: round(value, 4) for key, value in {**means, **accuracies}.items()},
+    }
+    append_log(options.run / f"{stage.name}.jsonl", record)
+    log.info("%s %s", stage.name, record)
+
+
+def _worker(rank: int, options: Options) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{options.run.resolve()}/.rendezvous", rank=rank, world_size=options.processes
+    )
+    train_stage(options, rank)
+    dist.destroy_process_group()
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m todre.tiny.train", description=__doc__)
+    parser.add_argument("stage", choices=[*STAGES, "export"])
+    parser.add_argument("--run", type=Path, required=True, help="directory of the run: checkpoints and logs")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, help="length of the stage in steps")
+    budget.add_argument("--minutes", type=float, help="length of the stage in minutes of training")
+    parser.add_argument("--batch", type=int, default=8, help="pictures per step and process")
+    parser.add_argument("--lr", type=float, default=0.02, help="Muon's peak rate; AdamW gets an eighth")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1, help="data-parallel processes (CPU, gloo)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a single process")
+    parser.add_argument("--cooldown", type=float, default=0.45, help="share of the stage over which the rate falls")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--source", default="whole", help="export: which stage's checkpoint")
+    parser.add_argument("--output", type=Path, help="export: directory to write")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line entry."""
+    given = parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(given.threads)
+    given.run.mkdir(parents=True, exist_ok=True)
+    if given.stage == "export":
+        parts = build_parts(given.seed, torch.device("cpu"))
+        parts.model.load_state_dict(load_state(given.run / f"{given.source}.pt", torch.device("cpu"))["model"])
+        export(parts.model, parts.tokenizer, given.output)
+        return
+    options = Options(
+        given.stage,
+        given.run,
+        given.steps,
+        given.minutes,
+        given.batch,
+        given.lr,
+        given.seed,
+        given.processes,
+        given.device,
+        cooldown=given.cooldown,
+    )
+    if given.processes == 1:
+        train_stage(options)
+        return
+    given.run.joinpath(".rendezvous").unlink(missing_ok=True)
+    torch.multiprocessing.spawn(_worker, args=(options,), nprocs=given.processes)
+
+
+if __name__ == "__main__":
+    main()
