@@ -1,0 +1,157 @@
+"""The sizes that decide a model's FLOPs, free of any framework, and how many each part takes.
+
+Two FLOPs per multiply-add. Only matrix products are counted (projections, attention's two products, convolutions as
+products, heads), as `torch.utils.flop_counter` does; norms, activations, softmax, rotary embeddings and residual sums
+are not. Attention counts its whole rectangle of queries times keys: neither the causal half nor a sliding window is
+subtracted, since the usual kernels are compared on that footing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from todre.errors import InvalidValueError
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of equal transformer layers: `width` d, `heads` of `head_dim`, grouped `kv_heads`, FFN width `ffn`."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    gated: bool
+
+    @property
+    def ffn_matrices(self) -> int:
+        """Matrices of the feed-forward block: 3 with a gate, else 2."""
+        return 3 if self.gated else 2
+
+    def linear(self, tokens: int) -> int:
+        """FLOPs of one layer's projections (q, k, v, o and the FFN) over `tokens` tokens."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        weights = 2 * self.width * queries + 2 * self.width * keys + self.ffn_matrices * self.width * self.ffn
+        return 2 * weights * tokens
+
+    def attention(self, queries: int, keys: int) -> int:
+        """FLOPs of one layer's two attention products for `queries` × `keys` pairs."""
+        return 4 * self.heads * self.head_dim * queries * keys
+
+
+@dataclass(frozen=True)
+class VisionTower:
+    """A vision encoder. Every layer is counted, also one whose output the language model does not read.
+
+    `patch_values`: numbers in one patch (channels × height × width × frames). `patches`: patches per tile, or None
+    where the tower takes pictures of any size. `extra_tokens`: class tokens. `window`: patches per attention window
+    outside the `full_layers` layers of full attention (windows cut by the picture's edge count as whole ones), or None.
+    """
+
+    stack: Stack
+    patch_values: int
+    patches: int | None
+    extra_tokens: int = 0
+    window: int | None = None
+    full_layers: int = 0
+
+    def flops(self, patches: int) -> int:
+        """FLOPs of one tile of `patches` patches, the patch embedding included."""
+        tokens = patches + self.extra_tokens
+        embedding = 2 * patches * self.patch_values * self.stack.width
+        full = self.stack.layers if self.window is None else self.full_layers
+        attention = full * self.stack.attention(tokens, tokens)
+        if self.window is not None:
+            attention += (self.stack.layers - full) * self.stack.attention(tokens, min(self.window, tokens))
+        return embedding + self.stack.layers * self.stack.linear(tokens) + attention
+
+
+@dataclass(frozen=True)
+class Projector:
+    """The matrices (in, out) between tower and language model; each runs once per `merge` patches of a tile.
+
+    `extra_tokens`: class tokens of each tile that are projected as well.
+    """
+
+    matrices: tuple[tuple[int, int], ...]
+    merge: int = 1
+    extra_tokens: int = 0
+
+    def flops(self, patches: int) -> int:
+        """FLOPs for one tile of `patches` patches."""
+        return 2 * (patches // self.merge + self.extra_tokens) * sum(wide * tall for wide, tall in self.matrices)
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A vision-language model, or a language model alone (`vision` and `projector` None)."""
+
+    name: str
+    decoder: Stack
+    vocabulary: int
+    vision: VisionTower | None = None
+    projector: Projector | None = None
+
+    def tile_patches(self, tiles: int | Sequence[int]) -> list[int]:
+        """Patches of each tile, from a number of tiles or, for towers of any size, from the patches themselves."""
+        if not isinstance(tiles, int):
+            return [_size("tiles", patches) for patches in tiles]
+        if _size("tiles", tiles) == 0:
+            return []
+        if self.vision is None:
+            raise InvalidValueError(f"tiles is {tiles}, but {self.name} has no vision tower; use tiles=0.")
+        if self.vision.patches is None:
+            raise InvalidValueError(
+                f"tiles is {tiles}, but the vision tower of {self.name} takes pictures of any size; "
+                "give a list with the number of patches of each picture."
+            )
+        return [self.vision.patches] * tiles
+
+    def per_layer(self, tokens: int | Sequence[int], name: str) -> list[int]:
+        """Tokens in each decoder layer, from one number for all or one for each."""
+        if isinstance(tokens, int):
+            return [_size(name, tokens)] * self.decoder.layers
+        counts = [_size(name, value) for value in tokens]
+        if len(counts) != self.decoder.layers:
+            raise InvalidValueError(
+                f"{name} holds {len(counts)} numbers, but {self.name} has {self.decoder.layers} decoder layers; "
+                "give one number, or one for each layer."
+            )
+        return counts
+
+
+def _size(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidValueError(f"{name} must hold whole numbers of at least 0, got {value!r}; change it.")
+    return value
+
+
+def _clip_l(width: int) -> tuple[VisionTower, Projector]:
+    """CLIP ViT-L/14 at 336 pixels (576 patches and a class token) with LLaVA's two-layer projector to `width`."""
+    tower = VisionTower(Stack(24, 1024, 16, 16, 64, 4096, gated=False), 3 * 14 * 14, 576, extra_tokens=1)
+    return tower, Projector(((1024, width), (width, width)))
+
+
+_VICUNA_7B = Stack(32, 4096, 32, 32, 128, 11008, gated=True)
+_VICUNA_13B = Stack(40, 5120, 40, 40, 128, 13824, gated=True)
+_QWEN_25_VL_VISION = Stack(32, 1280, 16, 16, 80, 3420, gated=True)
+
+PRESETS: dict[str, ModelShape] = {
+    shape.name: shape
+    for shape in (
+        ModelShape("llava-1.5-7b", _VICUNA_7B, 32064, *_clip_l(4096)),
+        ModelShape("llava-1.5-13b", _VICUNA_13B, 32064, *_clip_l(5120)),
+        ModelShape("llava-next-7b", _VICUNA_7B, 32064, *_clip_l(4096)),
+        ModelShape("llava-next-13b", _VICUNA_13B, 32064, *_clip_l(5120)),
+        ModelShape(
+            "qwen2.5-vl-7b",
+            Stack(28, 3584, 28, 4, 128, 18944, gated=True),
+            152064,
+            VisionTower(_QWEN_25_VL_VISION, 2 * 3 * 14 * 14, None, window=64, full_layers=4),
+            Projector(((5120, 5120), (5120, 3584)), merge=4),
+        ),
+    )
+}
