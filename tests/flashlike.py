@@ -18,7 +18,7 @@ def flash_like(module, query, key, value, attention_mask, scaling=None, position
     """(b, heads, q, d) in, (b, q, heads, d) out; padded queries give zeros."""
     if attention_mask is not None and attention_mask.ndim != 2:
         raise ValueError(f"FlashAttention takes a 2-D padding mask, not {attention_mask.ndim}-D")
-    rows, heads, queries, width = query.shape
+    rows, heads, queries, _ = query.shape
     slots = key.shape[2]
     key = key.repeat_interleave(heads // key.shape[1], 1)
     value = value.repeat_interleave(heads // value.shape[1], 1)

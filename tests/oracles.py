@@ -58,7 +58,9 @@ def mask_oracle(model, gone: Tensor, padding: Tensor | None = None):
             visible[:, :width] &= ~gone[:, index, :width].repeat_interleave(repeats, 0)
             if padding is not None:
                 width = min(total, padding.shape[1])
-                visible[:, :width] &= padding[:, :width].bool().repeat_interleave(hidden.shape[0] // padding.shape[0], 0)
+                visible[:, :width] &= (
+                    padding[:, :width].bool().repeat_interleave(hidden.shape[0] // padding.shape[0], 0)
+                )
             causal = torch.arange(total)[None, :] <= torch.arange(past, total)[:, None]
             allowed = causal[None] & visible[:, None]
             mask = torch.zeros(hidden.shape[0], 1, queries, total).masked_fill(~allowed[:, None], LOWEST)

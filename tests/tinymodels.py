@@ -25,23 +25,28 @@ def build(kind: str = "next-llama", backend: str = "sdpa", layers: int = 8, seed
     """A random model in float32: `next-llama`, `next-mistral` or `llava`."""
     torch.manual_seed(seed)
     vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, image_size=TILE, patch_size=PATCH
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=TILE,
+        patch_size=PATCH,
     )
-    text = dict(
-        vocab_size=VOCAB,
-        hidden_size=48,
-        intermediate_size=80,
-        num_hidden_layers=layers,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        pad_token_id=PAD,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        max_position_embeddings=2048,
-        initializer_range=0.12,
-    )
+    text = {
+        "vocab_size": VOCAB,
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "pad_token_id": PAD,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "max_position_embeddings": 2048,
+        "initializer_range": 0.12,
+    }
     decoder = MistralConfig(**text, sliding_window=None) if kind == "next-mistral" else LlamaConfig(**text)
-    shared = dict(vision_config=vision, text_config=decoder, image_token_id=IMAGE, attn_implementation=backend)
+    shared = {"vision_config": vision, "text_config": decoder, "image_token_id": IMAGE, "attn_implementation": backend}
     if kind == "llava":
         model = LlavaForConditionalGeneration(LlavaConfig(**shared))
     else:

@@ -92,7 +92,7 @@ class Attachment:
         self.report = PruningReport(method.to_dict(), self.n_layers)
         self.local = threading.local()
         self.embed = model.get_input_embeddings()
-        layers = list(self.decoder.layers)  # type: ignore[arg-type]
+        layers = list(self.decoder.layers)
         watched = {layer: self._attention_of(layers[layer - 1]) for layer in self.candidates}
         self.capture = SaliencyCapture(model, family, method.saliency())
         self.handles: list[RemovableHandle] = [
@@ -101,7 +101,7 @@ class Attachment:
             model.base_model.register_forward_hook(self._after_base, always_call=True),
             self.decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
             self.decoder.register_forward_hook(self._after_decoder, always_call=True),
-            self.decoder.rotary_emb.register_forward_pre_hook(self._before_rotary, with_kwargs=True),  # type: ignore[union-attr]
+            self.decoder.rotary_emb.register_forward_pre_hook(self._before_rotary, with_kwargs=True),
         ]
         for index, layer in enumerate(layers):
             self.handles.append(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))

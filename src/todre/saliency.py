@@ -133,10 +133,8 @@ class SaliencyCapture:
         vision = self.config.vision_config
         grid = (vision.image_size // vision.patch_size) ** 2
         extra = 1 if strategy == "full" and self.cls_first else 0
-        if self.family.packing == "flat":
-            tiles = [1] * len(features)
-        else:
-            tiles = _tiles_per_picture(self.config, sizes)
+        flat = self.family.packing == "flat"
+        tiles = [1] * len(features) if flat else _tiles_per_picture(self.config, sizes)
         device = features[0].device
         saliency: Tensor | None = getattr(self.local, "saliency", None)
         if saliency is None:
@@ -147,7 +145,7 @@ class SaliencyCapture:
             cls_mark = torch.stack([torch.full_like(number, torch.nan, dtype=torch.float), number.float()], dim=-1)
             marks = torch.cat([cls_mark[:, None], marks], dim=1)
         per_picture = list(torch.split(marks, tiles))
-        if self.family.packing == "flat":
+        if flat:
             packed = [mark[0] for mark in per_picture]
         else:
             newline = torch.tensor([torch.nan, -1.0], device=device)

@@ -15,7 +15,7 @@ from torch import Tensor
 from todre import cache as kv
 from todre.cache import SlotTable
 from todre.compat import Cache, causal_mask
-from todre.errors import UnsupportedInputError
+from todre.dropping import drop_slots
 from todre.layout import PAD, VISUAL, Compaction, compact, put_back, token_kinds
 from todre.masks import logical_mask
 from todre.methods.base import Method
@@ -34,16 +34,6 @@ class Pictures:
 
 
 @dataclass
-class Override:
-    """What a layer is given in place of what the decoder's loop hands to every layer."""
-
-    attention_mask: Any = None
-    has_mask: bool = False
-    position_embeddings: tuple[Tensor, Tensor] | None = None
-    position_ids: Tensor | None = None
-
-
-@dataclass
 class Step:
     """State of one decoder forward.
 
@@ -56,9 +46,10 @@ class Step:
         attention_mask: the caller's logical mask, (b, past + length) bool, or None.
         columns: (b, q) logical column of each column now in flight; -1 is padding.
         kinds: (b, q) int8 class of each.
+        packed: whether the columns in flight are no longer those that came in.
         rotary_positions: positions for the rotary embedding, where the decoder must not see them.
         trace: (layers run, columns, kinds) each time the columns in flight changed.
-        overrides: per layer.
+        overrides: per layer, what it is given in place of what the decoder's loop hands to every layer.
         reductions: per count of layers run, the method's answer.
     """
 
@@ -76,16 +67,11 @@ class Step:
     rotary_positions: Tensor | None = None
     select_seconds: float = 0.0
     trace: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
-    overrides: dict[int, Override] = field(default_factory=dict)
+    overrides: dict[int, dict[str, Any]] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
     ratio_rows: dict[int, Tensor] = field(default_factory=dict)
 
-    @property
-    def changed(self) -> bool:
-        """Whether the columns in flight are fewer than, or ordered unlike, those that came in."""
-        return len(self.trace) > 1 or self.columns.shape[1] != self.length or bool(self._compacted)
-
-    _compacted: bool = False
+    packed: bool = False
 
     # -- before the decoder -------------------------------------------------------------------------------------
 
@@ -130,9 +116,7 @@ class Step:
         """Give the decoder the packed prompt, and the cache its tables."""
         shift = self._shift_positions(kwargs, packed)
         if packed is not None:
-            self._compacted = True
-            self.columns = packed.take(self.columns).masked_fill(~packed.valid, -1)
-            self.kinds = packed.take(self.kinds).masked_fill(~packed.valid, PAD)
+            self.pack(packed)
             kwargs["inputs_embeds"] = packed.take(kwargs["inputs_embeds"])
         self.trace.append((0, self.columns, self.kinds))
         if self.cache is not None:
@@ -206,13 +190,20 @@ class Step:
             if table is None or table.identity:
                 continue
             if id(table) not in masks:
-                masks[id(table)] = self._mask(layer, table, embeds)
+                masks[id(table)] = self.mask_for(layer, table, embeds)
             if index == 0:
                 kwargs["attention_mask"] = masks[id(table)]
             elif table is not first:
-                self.overrides[index] = Override(attention_mask=masks[id(table)], has_mask=True)
+                self.overrides[index] = {"attention_mask": masks[id(table)]}
 
-    def _mask(self, layer: Any, table: SlotTable, embeds: Tensor) -> Any:
+    def pack(self, packed: Compaction) -> None:
+        """Follow the columns in flight through a compaction."""
+        self.packed = True
+        self.columns = packed.take(self.columns).masked_fill(~packed.valid, -1)
+        self.kinds = packed.take(self.kinds).masked_fill(~packed.valid, PAD)
+
+    def mask_for(self, layer: Any, table: SlotTable, embeds: Tensor) -> Any:
+        """The mask of one cache layer for the queries `embeds`."""
         valid = table.valid_slots(self.past + self.length, self.attention_mask)
         capacity = layer.max_cache_len if kv.is_static(layer) else None
         return causal_mask(self.config, embeds, valid, int(kv.slots_of(layer)), capacity)
@@ -221,9 +212,9 @@ class Step:
 
     def wants(self, layer: int) -> bool:
         """Whether the method is to be asked after `layer` layers: some row must still hold visual tokens."""
-        return self.method is not None and bool((self._key_kinds(layer) == VISUAL).any())
+        return self.method is not None and bool((self.key_kinds(layer) == VISUAL).any())
 
-    def _key_kinds(self, layer: int) -> Tensor:
+    def key_kinds(self, layer: int) -> Tensor:
         """(b, s) class of each key of the layer that is the `layer`-th to run."""
         if self.cache is not None:
             table = kv.table_of(self.cache.layers[layer - 1])
@@ -235,7 +226,7 @@ class Step:
         """Show the method the queries and keys of the `layer`-th layer to run."""
         if self.method is None:
             return
-        kinds = self._key_kinds(layer)
+        kinds = self.key_kinds(layer)
         context = ReduceContext(layer, self.n_layers, query, key, scaling, kinds)
         self.ratio_rows[layer] = context.visual.any(dim=1)
         self.reductions[layer] = self.method.reduce(context)
@@ -244,116 +235,17 @@ class Step:
         """What layer `index` (0-based) is given; None to leave it as it is."""
         reduction = self.reductions.get(index)
         if reduction is not None:
-            drop = (self._key_kinds(index) == VISUAL) & ~reduction.keep
+            drop = (self.key_kinds(index) == VISUAL) & ~reduction.keep
             if bool(drop.any()):
-                args = (self._reduce(index, drop, args[0], kwargs), *args[1:])
+                args = (drop_slots(self, index, drop, args[0], kwargs["position_embeddings"]), *args[1:])
         override = self.overrides.get(index)
-        if override is None:
-            return None
-        kwargs = dict(kwargs)
-        if override.has_mask:
-            kwargs["attention_mask"] = override.attention_mask
-        if override.position_embeddings is not None:
-            kwargs["position_embeddings"] = override.position_embeddings
-            kwargs["position_ids"] = override.position_ids
-        return args, kwargs
-
-    def _reduce(self, index: int, drop: Tensor, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
-        """Drop slots from layer `index` on: in flight, and in what later layers have cached."""
-        width = hidden.shape[1]
-        gone = torch.zeros(drop.shape[0], self.past + self.length + 1, dtype=torch.bool, device=drop.device)
-        slot_columns = self._slot_columns(index)
-        gone.scatter_(1, slot_columns.masked_fill(~drop, gone.shape[1] - 1), True)
-        gone[:, -1] = False
-        stays = (self.columns >= 0) & (self.kinds != PAD) & ~gone.gather(1, self.columns.clamp(min=0))
-        packed = compact(stays)
-        old = self.overrides.get(index)
-        angles = old.position_embeddings if old and old.position_embeddings else kwargs["position_embeddings"]
-        self._compacted = True
-        self.columns = packed.take(self.columns).masked_fill(~packed.valid, -1)
-        self.kinds = packed.take(self.kinds).masked_fill(~packed.valid, PAD)
-        self.trace.append((index, self.columns, self.kinds))
-        hidden = packed.take(hidden)
-        shared = Override(
-            position_embeddings=(packed.take(angles[0]), packed.take(angles[1])),
-            position_ids=torch.arange(self.past, self.past + hidden.shape[1], device=hidden.device)[None],
-            has_mask=True,
-        )
-        masks: dict[int, Any] = {}
-        tables = self._shrink_tables(index, width, packed, gone)
-        for layer in range(index, self.n_layers):
-            key = id(tables.get(layer))
-            if key not in masks:
-                masks[key] = self._mask_after(layer, packed, hidden)
-            self.overrides[layer] = Override(
-                masks[key], True, shared.position_embeddings, shared.position_ids
-            )
-        return hidden
-
-    def _slot_columns(self, index: int) -> Tensor:
-        if self.cache is not None:
-            table = kv.table_of(self.cache.layers[index - 1])
-            if table is not None:
-                return table.columns
-        return self.columns
-
-    def _mask_after(self, layer: int, packed: Compaction, hidden: Tensor) -> Any:
-        if self.cache is None:
-            return causal_mask(self.config, hidden, packed.valid if packed.padded else None, slots=0)
-        held = self.cache.layers[layer]
-        table = kv.table_of(held)
-        if table is None:
-            raise UnsupportedInputError(f"The cache of layer {layer} was replaced during the forward; use a new cache.")
-        return self._mask(held, table, hidden)
-
-    def _shrink_tables(self, index: int, width: int, packed: Compaction, gone: Tensor) -> dict[int, SlotTable]:
-        """Shorten the tables of layers from `index` on, and what those layers cached in earlier forwards."""
-        if self.cache is None:
-            return {}
-        new: dict[int, tuple[SlotTable, Compaction | None]] = {}
-        tables = {}
-        for layer in range(index, self.n_layers):
-            held = self.cache.layers[layer]
-            old = kv.table_of(held)
-            if old is None:
-                continue
-            if id(old) not in new:
-                new[id(old)] = self._shrunk(old, width, packed, gone)
-            table, cached = new[id(old)]
-            kv.install(self.cache, layer, table)
-            if cached is not None:
-                self.cache.layers[layer].keep_slots(cached)
-            tables[layer] = table
-        return tables
-
-    def _shrunk(
-        self, old: SlotTable, width: int, packed: Compaction, gone: Tensor
-    ) -> tuple[SlotTable, Compaction | None]:
-        """The table without the columns that are gone, and which cached slots stay if some go."""
-        cached = old.columns.shape[1] - width
-        columns, kinds = old.columns[:, :cached], old.kinds[:, :cached]
-        padded, kept = old.padded and cached > 0, None
-        leaving = (columns >= 0) & gone.gather(1, columns.clamp(min=0))
-        if bool(leaving.any()):
-            kept = compact((columns >= 0) & ~leaving)
-            columns = kept.take(columns).masked_fill(~kept.valid, -1)
-            kinds = kept.take(kinds).masked_fill(~kept.valid, PAD)
-            padded = padded or kept.padded
-        table = SlotTable(
-            torch.cat([columns, self.columns], dim=1),
-            torch.cat([kinds, self.kinds], dim=1),
-            covered=old.covered,
-            padded=padded or packed.padded,
-            shift=old.shift,
-        )
-        table.begin(self.length)
-        return table, kept
+        return None if override is None else (args, kwargs | override)
 
     # -- after the decoder --------------------------------------------------------------------------------------
 
     def restore(self, output: Any) -> Any:
         """Put the hidden states back to the length that came in; zeros where a visual token was dropped."""
-        if self.trace and self.changed:
+        if self.packed:
             output.last_hidden_state = self._back(output.last_hidden_state, self.columns)
             states = getattr(output, "hidden_states", None)
             if states is not None:

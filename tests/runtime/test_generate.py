@@ -45,9 +45,7 @@ def visual_of(model, inputs):
 
 def run(model, inputs, **options):
     torch.manual_seed(11)
-    return model.generate(
-        **inputs, max_new_tokens=NEW, output_logits=True, return_dict_in_generate=True, **options
-    )
+    return model.generate(**inputs, max_new_tokens=NEW, output_logits=True, return_dict_in_generate=True, **options)
 
 
 def same(got, expected):
@@ -242,7 +240,10 @@ def test_generate_twice_on_one_cache(models):
             **NO_IMAGE_TOKEN,
         )
     assert torch.equal(two, expected)
-    assert cache.layers[0].keys.shape[-2] == two.shape[1] - 1 - report.visual_tokens_before[0] + report.visual_tokens_after[0]
+    assert (
+        cache.layers[0].keys.shape[-2]
+        == two.shape[1] - 1 - report.visual_tokens_before[0] + report.visual_tokens_after[0]
+    )
 
 
 @pytest.mark.parametrize("positions", ["original", "compact"])

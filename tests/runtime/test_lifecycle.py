@@ -133,9 +133,7 @@ def test_two_threads_prune_two_models():
 
 def test_two_threads_share_one_served_model():
     model = tm.build()
-    prompts = [
-        tm.batch(model, [tm.sample(model, 6, [tm.SIZES[index]], 5 + index, seed=index)]) for index in (0, 4)
-    ]
+    prompts = [tm.batch(model, [tm.sample(model, 6, [tm.SIZES[index]], 5 + index, seed=index)]) for index in (0, 4)]
     todre.attach(model, METHOD)
     expected = [model.generate(**inputs, max_new_tokens=6, do_sample=False) for inputs in prompts]
     failures: list[int] = []

@@ -82,7 +82,9 @@ def eager_ratios(model, inputs, layer):
     visual = (inputs["input_ids"] == tm.IMAGE)[0]
     first = int(visual.nonzero()[0])
     text = ~visual & (torch.arange(len(visual)) > first)
-    return attention[text][:, visual].sum() / attention[text].sum(), attention[visual][:, text].sum() / attention[visual].sum()
+    return attention[text][:, visual].sum() / attention[text].sum(), attention[visual][:, text].sum() / attention[
+        visual
+    ].sum()
 
 
 @pytest.mark.parametrize("kind", ["next-llama", "llava"])
@@ -133,7 +135,9 @@ def test_rows_decide_for_themselves_and_the_first_layer_that_passes_decides():
         passing = [layer for layer, ratio in report.attention_ratios[row].items() if ratio.text_to_visual < between]
         expected = passing[0] if passing and passing[0] < 8 else None
         assert report.dropped_after_layer[row] == expected
-        assert list(report.attention_ratios[row]) == [layer for layer in (6, 7, 8) if expected is None or layer <= expected]
+        assert list(report.attention_ratios[row]) == [
+            layer for layer in (6, 7, 8) if expected is None or layer <= expected
+        ]
     assert report.dropped_after_layer[0] != report.dropped_after_layer[1]
     visual = inputs["input_ids"] == tm.IMAGE
     with oracles.mask_oracle(model, oracles.from_report(report, visual, 8), inputs["attention_mask"]):

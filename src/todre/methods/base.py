@@ -78,7 +78,8 @@ class Method:
             raise InvalidValueError(
                 f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}."
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        return cls(**fields)
 
     def describe(self) -> str:
         """One line: the name and the fields."""
@@ -113,7 +114,7 @@ def check_retain(retain: object) -> None:
 
 
 def budget(retain: float, n: int) -> int:
-    """How many of `n` visual tokens to keep: a count as it is, a fraction as max(1, round(retain * n)); never over n."""
+    """How many of `n` visual tokens to keep: a count as it is, a fraction as max(1, round(retain * n)); at most n."""
     if isinstance(retain, numbers.Integral):
         return min(int(retain), n)
     return min(n, max(1, round(float(retain) * n)))
