@@ -1,0 +1,247 @@
+"""What methods keep, against brute force written from the papers' formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tinymodels as tm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import todre
+from todre.errors import InvalidValueError, UnknownMethodError, UnsupportedInputError
+from todre.methods import registry
+from todre.methods.base import budget
+from todre.methods.cls_top_k import shares
+from todre.selection import VisualTokens
+
+
+def tokens(n, d=8, seed=0, tiles=None, pictures=None):
+    """Random visual tokens; `tiles` gives each token's tile, -1 for newlines."""
+    generator = torch.Generator().manual_seed(seed)
+    tile = torch.tensor(tiles) if tiles is not None else torch.zeros(n, dtype=torch.long)
+    saliency = torch.rand(n, generator=generator).masked_fill(tile < 0, torch.nan)
+    picture = torch.tensor(pictures) if pictures is not None else torch.zeros(n, dtype=torch.long)
+    return VisualTokens(torch.randn(n, d, generator=generator), saliency, tile < 0, tile, picture)
+
+
+def greedy(x, k, pivot, rule):
+    """Eq. 4-5 of v1 (k-center) or v2's max-sum, from all pairwise cosines in float64."""
+    x = x.double().numpy()
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    cosine = x @ x.T
+    chosen = [pivot]
+    while len(chosen) < k:
+        rest = [v for v in range(len(x)) if v not in chosen]
+        value = [max(cosine[v, chosen]) if rule == "k_center" else sum(cosine[v, chosen]) for v in rest]
+        chosen.append(rest[int(np.argmin(value))])
+    return sorted(chosen)
+
+
+LAYOUT = [0] * 9 + [1, 1, 1, 2, 2, 2, -1] * 3
+
+
+@pytest.mark.parametrize("diversity", ["max_sum", "k_center"])
+@pytest.mark.parametrize("retain", [1, 5, 12, 0.25])
+def test_todre_starts_at_the_most_salient_thumbnail_token(diversity, retain):
+    visual = tokens(30, seed=3, tiles=LAYOUT)
+    visual.saliency[20] = 5.0  # a crop's token, which may not be the pivot
+    keep = todre.ToDRE(retain=retain, diversity=diversity).select(visual)
+    pivot = int(visual.saliency[:9].argmax())
+    k = retain if isinstance(retain, int) else round(retain * 30)
+    assert keep.nonzero().flatten().tolist() == greedy(visual.embeddings, k, pivot, diversity)
+
+
+def test_versions_differ_as_the_papers_do():
+    two, one = todre.ToDRE(), todre.ToDRE.v1()
+    assert (two.diversity, two.layers, two.threshold) == ("max_sum", (7 / 8,), 0.10)
+    assert (one.diversity, one.layers, one.threshold) == ("k_center", (1 / 2, 5 / 8, 6 / 8, 7 / 8), 0.03)
+    assert todre.ToDRE.v1(retain=0.3, threshold=0.5).threshold == 0.5
+
+
+@pytest.mark.parametrize("pivot", ["random", "center", "farthest", "received"])
+def test_other_pivots(pivot):
+    visual = tokens(30, seed=5, tiles=LAYOUT)
+    x = visual.embeddings.double()
+    x = x / x.norm(dim=1, keepdim=True)
+    method = todre.ToDRE(retain=1, pivot=pivot, seed=4)
+    chosen = int(method.select(visual).nonzero())
+    if pivot == "center":
+        assert chosen == int((x @ x.mean(0)).argmax())
+    if pivot == "farthest":
+        assert chosen == int((x @ x.T).sum(1).argmin())
+    if pivot == "received":
+        assert chosen == int(visual.saliency[:9].argmax())
+    assert int(method.select(visual).nonzero()) == chosen
+
+
+def test_random_pivots_follow_the_seed():
+    visual = tokens(30, seed=5)
+    picks = {int(todre.ToDRE(retain=1, pivot="random", seed=seed).select(visual).nonzero()) for seed in range(30)}
+    assert len(picks) > 5
+
+
+def test_a_picture_without_crops_lets_all_its_tokens_compete():
+    visual = tokens(20, tiles=[0] * 20)
+    keep = todre.ToDRE(retain=1).select(visual)
+    assert int(keep.nonzero()) == int(visual.saliency.argmax())
+
+
+def test_newlines_kept_within_the_budget():
+    visual = tokens(30, seed=3, tiles=LAYOUT)
+    keep = todre.ToDRE(retain=10, newlines="keep").select(visual)
+    assert int(keep.sum()) == 10
+    assert bool(keep[visual.newline].all())
+    patches = (~visual.newline).nonzero().flatten()
+    pivot = int(visual.saliency[:9].argmax())
+    chosen = greedy(visual.embeddings[patches], 7, pivot, "max_sum")
+    assert keep[patches].nonzero().flatten().tolist() == chosen
+    with pytest.raises(InvalidValueError, match="3 newline tokens"):
+        todre.ToDRE(retain=3, newlines="keep").select(visual)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    n=st.integers(1, 40),
+    retain=st.one_of(st.floats(0.001, 1.0), st.integers(1, 60)),
+    seed=st.integers(0, 99),
+    name=st.sampled_from(["todre", "todre-v1", "random", "cls-top-k"]),
+)
+def test_exactly_the_budget_is_kept(n, retain, seed, name):
+    visual = tokens(n, seed=seed)
+    keep = registry.create(name, retain=retain).select(visual)
+    expected = min(n, retain) if isinstance(retain, int) else max(1, round(retain * n))
+    assert keep.shape == (n,)
+    assert int(keep.sum()) == expected == budget(retain, n)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 60), st.lists(st.integers(1, 20), min_size=1, max_size=6))
+def test_shares_are_proportional_and_exact(total, sizes):
+    got = shares(total, sizes)
+    whole = sum(sizes)
+    assert sum(got) == min(total, whole)
+    for share, size in zip(got, sizes, strict=True):
+        assert abs(share - min(total, whole) * size / whole) < 1
+        assert 0 <= share <= size
+
+
+def test_cls_top_k_takes_the_same_share_of_each_tile():
+    visual = tokens(30, seed=3, tiles=LAYOUT)
+    keep = todre.CLSTopK(retain=9).select(visual)
+    for tile in (0, 1, 2):
+        members = (visual.tile == tile).nonzero().flatten().tolist()
+        best = sorted(members, key=lambda token: -visual.saliency[token])[:3]
+        assert keep[members].nonzero().numel() == 3
+        assert all(keep[token] for token in best)
+
+
+def test_cls_top_k_takes_newlines_last():
+    visual = tokens(30, seed=3, tiles=LAYOUT)
+    keep = todre.CLSTopK(retain=28).select(visual)
+    assert bool(keep[~visual.newline].all())
+    assert int(keep.sum()) == 28
+
+
+@pytest.mark.parametrize("method", [todre.ToDRE(), todre.CLSTopK()])
+def test_missing_saliency_is_an_error(method):
+    visual = tokens(10)
+    visual.saliency.fill_(torch.nan)
+    with pytest.raises(UnsupportedInputError, match="No saliency is known"):
+        method.select(visual)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_round_trip_through_a_dictionary(name):
+    method = registry.create(name)
+    assert type(method).from_dict(method.to_dict()) == method
+    assert name.split("-")[0] in method.describe()
+
+
+BAD = [
+    ("retain", 0, "at least one token, not 0"),
+    ("retain", -3, "at least one token, not -3"),
+    ("retain", 0.0, "not 0.0"),
+    ("retain", -0.5, "not -0.5"),
+    ("retain", 1.5, "not 1.5"),
+    ("retain", float("nan"), "not nan"),
+    ("retain", float("inf"), "not inf"),
+    ("retain", True, "not True"),
+    ("retain", "0.1", "not '0.1'"),
+    ("retain", None, "not None"),
+    ("diversity", "kcenter", "max_sum, k_center, not 'kcenter'"),
+    ("pivot", "CLS", "not 'CLS'"),
+    ("newlines", "drop", "rank, keep, not 'drop'"),
+    ("positions", "keep", "original, compact, not 'keep'"),
+    ("threshold", 1.2, "not 1.2"),
+    ("threshold", float("nan"), "not nan"),
+    ("threshold", True, "not True"),
+    ("stages", (3,), r"\(1, 2\), \(1,\) or \(2,\), not \(3,\)"),
+    ("stages", (), r"not \(\)"),
+    ("layers", (), "at least one layer"),
+    ("layers", (0,), "not 0"),
+    ("layers", (1.5,), "not 1.5"),
+    ("layers", (True,), "not True"),
+    ("layers", "7/8", "not '7/8'"),
+    ("seed", -1, "not -1"),
+    ("seed", 1.5, "not 1.5"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "message"), BAD)
+def test_bad_values_get_one_clear_sentence(field, value, message):
+    with pytest.raises(InvalidValueError, match=message) as caught:
+        todre.ToDRE(**{field: value})
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_unknown_names_and_fields():
+    with pytest.raises(UnknownMethodError, match="did you mean 'todre-v1'"):
+        registry.create("todre_v1")
+    with pytest.raises(UnknownMethodError, match="the methods are none, todre"):
+        registry.create("zzz")
+    with pytest.raises(InvalidValueError, match="no setting 'tau'"):
+        registry.create("todre", tau=0.1)
+    with pytest.raises(InvalidValueError, match="has no field 'tau'"):
+        todre.ToDRE.from_dict({"tau": 0.1})
+
+
+@pytest.mark.parametrize(("kind", "strategy"), [("next-llama", "default"), ("llava", "default"), ("llava", "full")])
+@torch.no_grad()
+def test_saliency_is_the_towers_own_attention(kind, strategy):
+    """Against the eager tower's attention maps, packed by hand."""
+    from todre.families import family_of
+    from todre.saliency import SaliencyCapture, SaliencyRequest, facts_of
+
+    model = tm.build(kind, "eager")
+    model.config.vision_feature_select_strategy = strategy
+    size = (40, 48)
+    generator = torch.Generator().manual_seed(2)
+    pixels = [(tm.picture(model, size, generator), size) for _ in range(2)]
+    inputs = tm.encode(model, pixels)
+    flat = inputs["pixel_values"].reshape(-1, 3, tm.TILE, tm.TILE)
+    maps = model.model.vision_tower(flat, output_attentions=True).attentions
+    for kind_of, layer in (("cls", -1), ("cls", -2), ("received", -1)):
+        capture = SaliencyCapture(model, family_of(model), SaliencyRequest(kind_of, layer))
+        features = model.get_image_features(**inputs, return_dict=True).pooler_output
+        capture.remove()
+        mean = maps[layer].mean(1)
+        expected = mean[:, 0, 1:] if kind_of == "cls" else mean.mean(1)[:, 1:]
+        for index, picture in enumerate(features):
+            facts = facts_of(picture)
+            if kind == "llava":
+                start = 1 if strategy == "full" else 0
+                torch.testing.assert_close(facts.saliency[start:], expected[index], atol=1e-6, rtol=1e-5)
+                assert facts.saliency[:start].isnan().all()
+                assert not facts.newline.any()
+                continue
+            tiles = expected[index * 5 : index * 5 + 5].view(5, 4, 4)
+            top, bottom = torch.cat([tiles[1], tiles[2]], 1), torch.cat([tiles[3], tiles[4]], 1)
+            whole = torch.cat([top, bottom])[1:7]  # 40 of 48 rows: one patch row unpadded on each side
+            rows = torch.cat([whole, torch.full((6, 1), torch.nan)], 1).flatten()
+            hand = torch.cat([tiles[0].flatten(), rows])
+            torch.testing.assert_close(facts.saliency, hand, atol=1e-6, rtol=1e-5, equal_nan=True)
+            assert facts.newline.nonzero().flatten().tolist() == [16 + 8 + 9 * row for row in range(6)]
+            assert facts.tile[:16].eq(0).all()
