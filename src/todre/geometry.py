@@ -10,7 +10,7 @@ Everything follows from the processor's settings, the config and the picture's s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,17 +78,39 @@ def visual_token_boxes(processor: Any, config: Any, sizes: Sequence[tuple[int, i
     Raises:
         UnsupportedModelError: no geometry is known for the model's family.
     """
-    packings = {"llava": _grid, "llava_next": _anyres}
-    packing = packings.get(config.model_type)
-    if packing is None:
-        raise UnsupportedModelError(
-            f"The geometry of {config.model_type!r} is not known, so its kept tokens cannot be drawn over the picture; "
-            f"leave the picture out, or use one of {', '.join(sorted(packings))}."
-        )
+    packing = _packing(config)
     boxes = []
     for index, (width, height) in enumerate(sizes):
         boxes += packing(processor, config, index, width, height)
     return boxes
+
+
+def count_visual_tokens(config: Any, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(visual tokens, tiles) of one picture, from the config alone.
+
+    Args:
+        config: a model's config.
+        size: (width, height) in pixels; None takes one that fills the largest canvas. LLaVA-1.5 has one size only.
+
+    Raises:
+        UnsupportedModelError: no geometry is known for the model's family.
+    """
+    _packing(config)
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    if config.model_type == "llava":
+        return side**2, 1
+    if size is None:
+        height, width = max(
+            config.image_grid_pinpoints, key=lambda canvas: (canvas[0] * canvas[1], -abs(canvas[0] - canvas[1]))
+        )
+    else:
+        width, height = size
+    tile = config.vision_config.image_size
+    canvas_height, canvas_width = select_best_resolution((height, width), config.image_grid_pinpoints)
+    tiles = (canvas_height // tile) * (canvas_width // tile)
+    grid = torch.empty(1, canvas_height // tile * side, canvas_width // tile * side)
+    _, rows, columns = unpad_image(grid, (height, width)).shape
+    return side**2 + rows * (columns + 1), 1 + tiles
 
 
 def _grid(processor: Any, config: Any, image: int, width: int, height: int) -> list[TokenBox]:
@@ -164,6 +186,17 @@ def _crops(config: Any, image: int, tile: int, within_tile: _Axis, size: tuple[i
             boxes.append(box)
         boxes.append(TokenBox(image, "newline", float(width), top, float(width), bottom))
     return boxes
+
+
+def _packing(config: Any) -> Callable[[Any, Any, int, int, int], list[TokenBox]]:
+    packings = {"llava": _grid, "llava_next": _anyres}
+    packing = packings.get(config.model_type)
+    if packing is None:
+        raise UnsupportedModelError(
+            f"Which pixels the visual tokens of {config.model_type!r} come from is not known, so they can neither be "
+            f"counted nor drawn; leave the picture out, or use one of {', '.join(sorted(packings))}."
+        )
+    return packing
 
 
 def _box(

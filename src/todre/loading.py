@@ -98,6 +98,31 @@ def load(
     return Loaded(network.to(target).eval(), processor, name, path, resolved)
 
 
+def load_config(model: str | Path | None = None) -> Any:
+    """The config of a folder, a hub id (only its config.json is fetched) or the shipped model (None).
+
+    Raises:
+        LoadError: there is no readable config under that name.
+    """
+    from transformers import AutoConfig
+
+    path = Path(model).expanduser() if model is not None else None
+    if model is None or path is None or path.exists():
+        name, folder, _ = _locate(model, None, False, lambda sentence: None)
+        source = str(folder)
+        _read_config(name, folder)
+    else:
+        name = source = str(model)
+        if not HUB_ID.fullmatch(name):
+            raise LoadError(
+                f"{name} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf; check the path."
+            )
+    try:
+        return AutoConfig.from_pretrained(source)
+    except Exception as error:
+        raise LoadError(f"The config of {name} cannot be loaded ({first_line(error)}); check the name.") from error
+
+
 def check_torchvision() -> None:
     """Raise `MissingDependencyError` if torchvision is installed but does not fit the installed torch.
 
@@ -157,16 +182,8 @@ def _locate(
 
 def _check_config(name: str, path: Path, trust_remote_code: bool) -> None:
     """Raise unless the folder holds the config of a vision-language model, and safetensors weights."""
-    file = path / "config.json"
-    if not file.is_file():
-        raise LoadError(f"{name} is not a model: the folder has no config.json; give the folder of a checkpoint.")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        model_type = config.get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise LoadError(f"{name} has a config.json that cannot be read ({first_line(error)}); restore it.") from error
-    if not model_type:
-        raise LoadError(f"{name} has a config.json without model_type, so it is not a model of transformers.")
+    config = _read_config(name, path)
+    model_type = config["model_type"]
     if not list(path.glob("*.safetensors")):
         others = sorted(p.name for p in path.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".gguf"))
         found = f" (there is {others[0]})" if others else ""
@@ -182,6 +199,20 @@ def _check_config(name: str, path: Path, trust_remote_code: bool) -> None:
             else "use one that answers questions about pictures"
         )
         raise LoadError(f"{name} is not a vision-language model that transformers knows ({model_type!r}); {remedy}.")
+
+
+def _read_config(name: str, path: Path) -> dict[str, Any]:
+    """The folder's config.json, which must say what kind of model it is."""
+    file = path / "config.json"
+    if not file.is_file():
+        raise LoadError(f"{name} is not a model: the folder has no config.json; give the folder of a checkpoint.")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{name} has a config.json that cannot be read ({first_line(error)}); restore it.") from error
+    if not isinstance(config, dict) or not config.get("model_type"):
+        raise LoadError(f"{name} has a config.json without model_type; it is not a model of transformers, use one.")
+    return config
 
 
 def _load_model(

@@ -14,9 +14,11 @@ from PIL import Image
 
 from todre.environment import versions
 from todre.errors import InvalidValueError, LoadError
+from todre.flops import FlopCount, count
 from todre.images import image_sha256
 from todre.loading import Loaded
 from todre.methods.base import Method
+from todre.methods.todre import ToDRE
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, median_of, stopwatch
@@ -35,6 +37,7 @@ class Answer:
         prompt: the rendered chat template, one placeholder for each picture.
         report: the prefill's report; its lists have one row.
         timings: the median of `repeats` runs, after `warm_up` runs that are not counted.
+        flops: the true count of this answer, by part.
         new_tokens: generated tokens, the closing one included.
         peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
         image_sizes: (width, height) of each picture.
@@ -46,6 +49,7 @@ class Answer:
     prompt: str
     report: PruningReport
     timings: Timings
+    flops: FlopCount
     new_tokens: int
     peak_bytes: int
     image_sizes: tuple[tuple[int, int], ...]
@@ -73,6 +77,7 @@ class Answer:
             "kv_bytes": row["kv_bytes"],
             "kv_bytes_unpruned": row["kv_bytes_unpruned"],
             "timings_ms": self.timings.to_dict(),
+            "flops": self.flops.to_dict(),
             "peak_bytes": self.peak_bytes,
             "versions": versions(),
         }
@@ -129,6 +134,7 @@ def answer(
         prompt=prompt,
         report=report,
         timings=median_of(runs),
+        flops=_flops(loaded, method, report, watch.tiles, int(new.numel())),
         new_tokens=int(new.numel()),
         peak_bytes=_peak(loaded.device),
         image_sizes=tuple(image.size for image in images),
@@ -143,6 +149,18 @@ def answer(
             "warm_up": settings.warm_up,
             "repeats": settings.repeats,
         },
+    )
+
+
+def _flops(loaded: Loaded, method: Method, report: PruningReport, tiles: int, new_tokens: int) -> FlopCount:
+    chosen_from = report.visual_tokens_before[0] if isinstance(method, ToDRE) and method.selects else None
+    return count(
+        loaded.model.config,
+        text_tokens=report.text_tokens[0],
+        visual_tokens=report.visual_tokens_per_layer[0],
+        tiles=tiles,
+        new_tokens=new_tokens,
+        candidates=chosen_from,
     )
 
 

@@ -48,7 +48,7 @@ def median_of(runs: Sequence[Timings]) -> Timings:
 
 
 class Stopwatch:
-    """Collects what the hooks of `stopwatch` see; read it after the block."""
+    """Collects what the hooks of `stopwatch` see; read it after the block. `tiles` counts what the tower encoded."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -56,6 +56,7 @@ class Stopwatch:
         self.forwards: list[float] = []
         self.encode_in_first = 0.0
         self.started = self.first_ended = self.ended = 0.0
+        self.tiles = 0
         self._open: dict[nn.Module, float] = {}
 
     def now(self) -> float:
@@ -84,6 +85,12 @@ class Stopwatch:
     def begin(self, module: nn.Module, args: Any) -> None:
         """Forward pre-hook."""
         self._open[module] = self.now()
+
+    def begin_encoder(self, module: nn.Module, args: Any) -> None:
+        """Forward pre-hook of the same modules; counts the tiles, which arrive as (tiles, channels, height, width)."""
+        if args and isinstance(args[0], torch.Tensor) and args[0].dim() == 4:
+            self.tiles += args[0].shape[0]
+        self.begin(module, args)
 
     def end_encoder(self, module: nn.Module, args: Any, output: Any) -> None:
         """Forward hook of the modules that turn pixels into embeddings."""
@@ -117,7 +124,10 @@ def stopwatch(model: Any) -> Iterator[Stopwatch]:
     encoders = [child for child in model.base_model.children() if all(part is not decoder for part in child.modules())]
     handles = [model.register_forward_pre_hook(watch.begin), model.register_forward_hook(watch.end_forward)]
     for module in encoders:
-        handles += [module.register_forward_pre_hook(watch.begin), module.register_forward_hook(watch.end_encoder)]
+        handles += [
+            module.register_forward_pre_hook(watch.begin_encoder),
+            module.register_forward_hook(watch.end_encoder),
+        ]
     try:
         watch.started = watch.now()
         yield watch

@@ -1,0 +1,48 @@
+"""The commands, registered on one Typer application; none of them imports torch before it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from todre.cli.ask import ask
+from todre.cli.compare import compare
+from todre.cli.demo import demo
+from todre.cli.env import env, version
+from todre.cli.flops import flops
+from todre.cli.guard import examples, guarded
+from todre.cli.methods import methods
+
+app = typer.Typer(
+    help="Prune the visual tokens of vision-language models, and see what it saves and what it costs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    epilog=examples('todre ask picture.png "Is there a red circle?"', "todre demo", "todre ask --help"),
+)
+
+_COMMANDS = (
+    (
+        ask,
+        'todre ask picture.png "What color is the circle?"',
+        'todre ask picture.png "How many squares are there?" --retain 0.25 --overlay kept.png',
+        'todre ask a.png b.png "Which is brighter?" -m llava-hf/llava-v1.6-mistral-7b-hf --json',
+    ),
+    (
+        compare,
+        'todre compare picture.png "Is there a red circle?" --output compare.png',
+        'todre compare picture.png "Is there a red circle?" --methods none,todre,random --retain 74 --json',
+    ),
+    (demo, "todre demo", "todre demo --output docs/images"),
+    (
+        flops,
+        "todre flops --retain 0.1",
+        "todre flops -m llava-next-7b --retain 288 --drop-after 28",
+        "todre flops -m llava-hf/llava-1.5-7b-hf --retain 0.25 --json",
+    ),
+    (methods, "todre methods", "todre methods todre", "todre methods --json"),
+    (env, "todre env", "todre env --json"),
+    (version, "todre version"),
+)
+
+for _function, *_lines in _COMMANDS:
+    app.command(epilog=examples(*_lines), no_args_is_help=_function in (ask, compare))(guarded(_function))

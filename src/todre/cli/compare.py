@@ -1,0 +1,94 @@
+"""`todre compare`: the same question under several methods, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from todre.cli import options as opt
+from todre.cli.console import check_output, note, progress, show, show_json, show_text, working
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from todre.loading import Loaded
+    from todre.running import Answer, Settings
+
+METHODS = "none,todre,todre-v1,random"
+
+
+def compare(
+    image: Annotated[str, typer.Argument(help="An image file.")],
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    methods: opt.MethodNames = METHODS,
+    model: opt.Model = None,
+    retain: opt.Retain = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")
+    ] = None,
+    warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Runs of each method before it is timed.")] = 1,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed runs; the median is shown.")] = 3,
+    max_new_tokens: opt.NewTokens = 64,
+    seed: opt.Seed = 0,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    attn_implementation: opt.Attention = None,
+    trust_remote_code: opt.TrustCode = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Answer one question under several methods: answers, tokens, FLOPs, KV cache and milliseconds by stage."""
+    opt.check_question(question)
+    if output is not None:
+        from todre.plots import FORMATS, require_matplotlib
+
+        require_matplotlib()
+        check_output(output, FORMATS)
+    from todre.images import open_image
+
+    picture = open_image(image)
+    with working(quiet):
+        from todre.cli.drawing import row_of_image, write_rows
+        from todre.running import Settings
+
+        loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
+        settings = Settings(max_new_tokens, seed, warm_up, repeats)
+        answers = answer_all(loaded, picture, question, methods.split(","), retain, settings, quiet)
+        if output is not None:
+            write_rows([row_of_image(loaded, [picture], answers, 0, question)], output)
+    if json:
+        drawn = {"output": str(output)} if output else {}
+        show_json({"question": question, "file": image, **drawn, "answers": [given.to_dict() for _, given in answers]})
+        return
+    from todre.cli.tables import comparison_table
+
+    show_text(question)
+    show(comparison_table(answers))
+    if output is not None:
+        note(f"wrote {output}", quiet)
+
+
+def answer_all(
+    loaded: Loaded,
+    picture: Image.Image,
+    question: str,
+    names: Sequence[str],
+    retain: float | None,
+    settings: Settings,
+    quiet: bool,
+) -> list[tuple[str, Answer]]:
+    """(name, answer) of each method, in order, with a progress bar."""
+    from todre.running import answer
+
+    answers = []
+    with progress(len(names), quiet) as begin:
+        for name in names:
+            begin(f"answering with {name}")
+            method = opt.make_method(name, retain, settings.seed)
+            answers.append((name, answer(loaded, [picture], question, method, settings)))
+    return answers

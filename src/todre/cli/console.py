@@ -1,0 +1,93 @@
+"""Where output goes: results on stdout, one JSON document with --json, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from todre.errors import InvalidValueError
+
+PIPE_WIDTH = 118
+"""Columns of tables that do not go to a terminal."""
+
+
+def show(result: RenderableType) -> None:
+    """Print a result on stdout."""
+    terminal = sys.stdout.isatty()
+    Console(file=sys.stdout, width=None if terminal else PIPE_WIDTH, highlight=False).print(result)
+
+
+def show_text(result: str) -> None:
+    """Print a result on stdout as it is, with no wrapping and no markup."""
+    sys.stdout.write(result + "\n")
+    sys.stdout.flush()
+
+
+def show_json(document: Any) -> None:
+    """Print the one JSON document of a --json run on stdout."""
+    show_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(line: str, quiet: bool = False) -> None:
+    """Say something beside the result, on stderr."""
+    if not quiet:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(escape(line), style="dim")
+
+
+@contextmanager
+def working(quiet: bool) -> Iterator[None]:
+    """Keep stdout for the result: what libraries print goes to stderr, and their progress bars go with -q."""
+    from transformers.utils import logging
+
+    if quiet or not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
+def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar of `steps` steps on stderr; call the yielded function with what begins now."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("", total=steps)
+        begun = False
+
+        def begin(what: str) -> None:
+            nonlocal begun
+            bar.update(task, description=what, advance=1 if begun else 0)
+            begun = True
+
+        yield begin
+
+
+def check_output(path: Path | None, suffixes: Sequence[str]) -> None:
+    """Raise, before any work, unless a file can be written at `path` in a format that its suffix names."""
+    if path is None:
+        return
+    if path.suffix.lower() not in suffixes:
+        raise InvalidValueError(f"{path} has no suffix of a format that can be written; use {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise InvalidValueError(f"{path} is a directory; give the name of a file to write.")
+    check_directory(path.parent)
+
+
+def check_directory(folder: Path) -> None:
+    """Raise unless files can be created in `folder`."""
+    if not folder.is_dir():
+        raise InvalidValueError(f"The directory {folder} does not exist; create it first, or write elsewhere.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidValueError(f"Nothing can be written in {folder} ({error.strerror}); write elsewhere.") from error

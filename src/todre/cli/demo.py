@@ -1,0 +1,71 @@
+"""`todre demo`: compare the methods on a shipped scene and a shipped photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from todre.cli import options as opt
+from todre.cli.compare import METHODS, answer_all
+from todre.cli.console import check_directory, note, show, show_json, show_text, working
+from todre.errors import InvalidValueError
+from todre.files import atomic_path
+
+SCENE_SEED, SCENE_QUESTION = 1, "Is there a red triangle in the picture?"
+PHOTOGRAPH, PHOTOGRAPH_QUESTION = "coffee", "Is there a green square in the picture?"
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", help="Directory for the pictures; made if it is not there.")
+    ] = Path("demo-output"),
+    retain: opt.Retain = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Compare the methods on a scene and a photograph that ship with todre, and draw what each of them kept."""
+    from todre.plots import require_matplotlib
+
+    require_matplotlib()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidValueError(f"{output} cannot be made a directory ({error.strerror}); write elsewhere.") from error
+    check_directory(output)
+    figure = output / "demo.png"
+    with working(quiet or json):
+        from todre.cli.drawing import row_of_image, write_rows
+        from todre.running import Settings
+        from todre.scenes import make_scene, photograph
+
+        note("loading the model that ships with todre", quiet)
+        loaded = opt.load_model(None, "auto", "auto", None, False, quiet)
+        pictures = {
+            "scene": (make_scene(SCENE_SEED, "test").image, SCENE_QUESTION),
+            "photograph": (photograph(PHOTOGRAPH), PHOTOGRAPH_QUESTION),
+        }
+        settings = Settings(max_new_tokens=16, warm_up=1, repeats=3)
+        answers = {
+            name: answer_all(loaded, picture, question, METHODS.split(","), retain, settings, quiet)
+            for name, (picture, question) in pictures.items()
+        }
+        write_rows(
+            [row_of_image(loaded, [pictures[name][0]], answers[name], 0, pictures[name][1]) for name in pictures],
+            figure,
+        )
+        for name, (picture, _) in pictures.items():
+            with atomic_path(output / f"{name}.png") as temporary:
+                picture.save(temporary)
+    documents = {name: [given.to_dict() for _, given in given_all] for name, given_all in answers.items()}
+    if json:
+        show_json({"figure": str(figure), **documents})
+        return
+    from todre.cli.tables import comparison_table
+
+    for name, (_, question) in pictures.items():
+        show_text(f"{name.capitalize()}: {question}")
+        show(comparison_table(answers[name]))
+    show_text(f"Wrote {figure}: the kept tokens of each method over both pictures.")

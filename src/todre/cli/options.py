@@ -1,0 +1,123 @@
+"""Options that commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from todre.errors import InvalidValueError, UnknownMethodError
+from todre.methods import registry
+from todre.methods.base import Method, check_retain
+
+if TYPE_CHECKING:
+    from todre.loading import Loaded
+
+
+def parse_retain(text: str) -> float:
+    """A whole number is a count, anything else a fraction in (0, 1]."""
+    value: float
+    try:
+        value = int(text)
+    except ValueError:
+        try:
+            value = float(text)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
+            ) from None
+    try:
+        check_retain(value)
+    except InvalidValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
+def parse_method(name: str) -> str:
+    """A registered name."""
+    try:
+        return registry.entry(name).name
+    except UnknownMethodError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def parse_methods(text: str) -> str:
+    """Registered names, separated by commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("no method is named; give names separated by commas, such as none,todre.")
+    for name in names:
+        parse_method(name)
+    if len(set(names)) < len(names):
+        raise typer.BadParameter(f"{text!r} names a method twice; name each once.")
+    return ",".join(names)
+
+
+def make_method(name: str, retain: float | None, seed: int) -> Method:
+    """The method `name`, with those of the settings that it has."""
+    known = {field.name for field in fields(registry.entry(name).cls)}
+    wanted: dict[str, Any] = {"seed": seed} | ({} if retain is None else {"retain": retain})
+    return registry.create(name, **{key: value for key, value in wanted.items() if key in known})
+
+
+def check_question(question: str) -> str:
+    """Raise unless there is a question."""
+    if not question.strip():
+        raise typer.BadParameter("the question is empty; ask something about the picture.")
+    return question
+
+
+def load_model(
+    model: str | None, device: str, dtype: str, attn_implementation: str | None, trust_remote_code: bool, quiet: bool
+) -> Loaded:
+    """Load for a command; says on stderr what is downloaded."""
+    from todre.cli.console import note
+    from todre.loading import load
+
+    return load(
+        model,
+        device=device,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+        announce=lambda sentence: note(sentence, quiet),
+    )
+
+
+Model = Annotated[
+    str | None,
+    typer.Option("-m", "--model", help="Folder or hub id of a model. Without it, the small model that ships."),
+]
+Retain = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_retain,
+        metavar="NUMBER",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, 0.1.",
+        show_default=False,
+    ),
+]
+MethodName = Annotated[
+    str, typer.Option("--method", parser=parse_method, metavar="NAME", help="One of `todre methods`.")
+]
+MethodNames = Annotated[
+    str, typer.Option("--methods", parser=parse_methods, metavar="A,B,…", help="Methods, separated by commas.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="auto (float32 on the CPU, else the checkpoint's), float32, float16, bfloat16.")
+]
+Attention = Annotated[
+    str | None,
+    typer.Option("--attn-implementation", help="sdpa, eager, flash_attention_2, … Without it, the model's own."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of methods that choose at random.")]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Know whose it is.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks and the warnings of libraries.")]

@@ -1,0 +1,50 @@
+"""Tables of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from todre.report import format_bytes
+from todre.running import Answer
+
+
+def comparison_table(answers: Sequence[tuple[str, Answer]]) -> Table:
+    """One row for each (method's name, answer)."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    table.add_column("answer", overflow="fold", max_width=28)
+    for heading in ("visual\ntokens", "after\nlayer", "FLOPs", "KV\ncache"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("encode\nms", "select\nms", "prefill\nms", "ms per\ntoken", "total\nms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, given in answers:
+        table.add_row(name, Text(given.text or "(nothing)"), *_savings(given), *_milliseconds(given))
+    return table
+
+
+def format_flops(count: float) -> str:
+    """A number of FLOPs for people, in powers of a thousand."""
+    for unit in ("", " k", " M", " G", " T"):
+        if count < 1000 or unit == " T":
+            return f"{count:.3g}{unit}" if count < 1000 else f"{count:.0f}{unit}"
+        count /= 1000
+    raise AssertionError  # pragma: no cover
+
+
+def _savings(given: Answer) -> tuple[str, str, str, str]:
+    report = given.report
+    before, after = report.visual_tokens_before[0], report.visual_tokens_after[0]
+    layer = report.dropped_after_layer[0]
+    tokens = f"{before}" if after == before else f"{before} → {after}"
+    dropped = "–" if layer is None else f"{layer} → 0"
+    return tokens, dropped, format_flops(given.flops.total), format_bytes(report.kv_bytes[0])
+
+
+def _milliseconds(given: Answer) -> tuple[str, ...]:
+    t = given.timings
+    stages = (t.encode, t.select, t.prefill, t.decode_per_token, t.total)
+    return tuple("–" if stage is None else f"{stage:.1f}" for stage in stages)
