@@ -1,0 +1,40 @@
+"""Run the command line in this process, and look at its exit code, stdout and stderr."""
+
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from todre.cli import main
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """run("ask", "a.png", "Why?") → (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(ended.value.code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A small picture file that the shipped model cuts into few tiles."""
+    image = Image.new("RGB", (96, 48), (200, 200, 200))
+    image.paste((220, 20, 20), (10, 10, 40, 40))
+    path = tmp_path / "picture.png"
+    image.save(path)
+    return path
