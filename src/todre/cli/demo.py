@@ -16,6 +16,8 @@ from todre.files import atomic_path
 SCENE_SEED, SCENE_QUESTION = 1, "Is there a red triangle in the picture?"
 PHOTOGRAPH, PHOTOGRAPH_QUESTION = "coffee", "Is there a green square in the picture?"
 
+SETTINGS = {"max_new_tokens": 16, "warm_up": 1, "repeats": 3}
+
 
 def demo(
     output: Annotated[
@@ -47,7 +49,7 @@ def demo(
             "scene": (make_scene(SCENE_SEED, "test").image, SCENE_QUESTION),
             "photograph": (photograph(PHOTOGRAPH), PHOTOGRAPH_QUESTION),
         }
-        settings = Settings(max_new_tokens=16, warm_up=1, repeats=3)
+        settings = Settings(**SETTINGS)
         answers = {
             name: answer_all(loaded, picture, question, METHODS.split(","), retain, settings, quiet)
             for name, (picture, question) in pictures.items()
