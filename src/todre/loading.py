@@ -170,12 +170,12 @@ def _locate(
 
         return SHIPPED, checkpoint_path(), None
     name, path = str(model), Path(model).expanduser()
-    if path.is_dir():
+    if path.is_dir() and name.strip():
         return name, path, None
-    if path.exists():
+    if path.is_file():
         raise LoadError(f"{name} is a file, not a model; give the folder that holds its config.json.")
     if isinstance(model, Path) or not HUB_ID.fullmatch(name):
-        raise LoadError(f"{name} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf; check the path.")
+        raise LoadError(f"{name!r} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf; check the path.")
     snapshot = fetch(name, revision, code=code, announce=announce)
     return name, snapshot.path, snapshot.revision
 

@@ -1,0 +1,91 @@
+"""The figure: bright where a kept token looked, pale elsewhere, the same bytes each time, nothing half-written."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from todre.errors import MissingDependencyError
+from todre.geometry import TokenBox
+from todre.plots.kept_tokens import LIGHT, Panel, Row, _lit, kept_tokens_figure, save_figure
+
+BLACK = Image.new("RGB", (80, 40), (0, 0, 0))
+BOXES = (
+    [TokenBox(0, "thumbnail", 20 * c, 20 * r, 20 * c + 20, 20 * r + 20) for r in range(2) for c in range(4)]
+    + [TokenBox(0, "crop", 10 * c, 10 * r, 10 * c + 10, 10 * r + 10) for r in range(4) for c in range(8)]
+    + [TokenBox(0, "newline", 80, 0, 80, 10), TokenBox(0, "crop", 0, 0, 0, 0)]
+)
+
+
+def row(*kept_of_panels, image=BLACK, caption="Why?"):
+    return Row(
+        image, BOXES, [Panel(f"m{i}", ("2 of 42", "“$yes$”"), kept) for i, kept in enumerate(kept_of_panels)], caption
+    )
+
+
+def test_brightness_follows_the_boxes():
+    """On a black picture the fade to white can be read back exactly."""
+    lit = _lit(BLACK, [BOXES[0], BOXES[8 + 31]])
+    strength = 1 - lit[..., 0] / 255
+    assert strength[:20, :20] == pytest.approx(LIGHT["thumbnail"], abs=0.01)
+    assert strength[30:, 70:] == pytest.approx(1.0)
+    assert strength[:, 20:70] == pytest.approx(LIGHT["dropped"], abs=0.01)
+
+
+def test_a_crop_outshines_a_thumbnail_whatever_the_order():
+    both = [BOXES[8], BOXES[0]]
+    assert np.array_equal(_lit(BLACK, both), _lit(BLACK, both[::-1]))
+    assert (_lit(BLACK, both)[:10, :10] == 0).all()
+
+
+def test_large_pictures_are_drawn_small():
+    wide = Image.new("RGB", (6000, 100))
+    assert max(_lit(wide, [TokenBox(0, "grid", 0, 0, 3000, 100)]).shape) <= 1200
+
+
+def test_panels_frames_and_legend():
+    figure = kept_tokens_figure([row([0, 8, 40], range(42)), row([1])])
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert len(figure.axes) == 4
+    assert len(drawn) == 3
+    frames = [sum(len(c.get_paths()) for c in axes.collections) for axes in drawn]
+    assert frames[0] >= 3
+    assert frames[1] == 0, "a panel that keeps everything shows the bare picture"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(labels) == 3
+
+
+def test_everything_kept_needs_no_legend():
+    assert kept_tokens_figure([row(range(42))]).legends == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".jpg"])
+def test_files_are_written_whole(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    save_figure(kept_tokens_figure([row([0, 9])]), path)
+    assert path.stat().st_size > 1000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_png_is_deterministic(tmp_path):
+    for name in ("a.png", "b.png"):
+        save_figure(kept_tokens_figure([row([0, 9], [3])]), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_figure(kept_tokens_figure([row([0])]), tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setattr("todre.plots.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'todre\[plots\]'"):
+        kept_tokens_figure([row([0])])
+
+
+def test_very_long_answers_are_cut():
+    long = Panel("m", ("word " * 200,), [0])
+    figure = kept_tokens_figure([Row(BLACK, BOXES, [long])])
+    assert figure.axes[0].get_title(loc="left").count("\n") <= 1

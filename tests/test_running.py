@@ -1,0 +1,162 @@
+"""answer: the same text as plain generate, honest timings, and a model left as it was."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+import todre
+from todre.errors import InvalidValueError, LoadError
+from todre.loading import load
+from todre.running import QuestionWarning, Settings, answer, build_inputs
+from todre.scenes import make_scene
+from todre.timing import Stopwatch, Timings, median_of, stopwatch
+
+QUESTION = "Is there a red square in the picture?"
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(3, "val", size=(120, 100)).image
+
+
+def hooks(model):
+    return [
+        (len(module._forward_hooks), len(module._forward_pre_hooks), len(module.__dict__)) for module in model.modules()
+    ]
+
+
+def test_no_pruning_answers_as_generate_does(loaded, scene):
+    inputs, prompt = build_inputs(loaded, [scene], QUESTION)
+    with torch.inference_mode():
+        tokens = loaded.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    expected = loaded.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    given = answer(loaded, [scene], QUESTION, todre.NoPruning(), Settings(max_new_tokens=6))
+    assert given.text == expected.strip()
+    assert given.new_tokens == tokens.shape[1] - inputs["input_ids"].shape[1]
+    assert given.prompt == prompt
+    assert prompt.count("<image>") == 1
+
+
+def test_prompt_ids_are_the_processors_own(loaded, scene):
+    """The template's text put through the processor by hand gives the same ids: nothing doubled, nothing lost."""
+    inputs, prompt = build_inputs(loaded, [scene, scene], QUESTION)
+    by_hand = loaded.processor(images=[scene, scene], text=prompt, return_tensors="pt")
+    assert torch.equal(inputs["input_ids"], by_hand["input_ids"])
+    assert torch.equal(inputs["pixel_values"], by_hand["pixel_values"])
+    starts = (inputs["input_ids"] == loaded.processor.tokenizer.bos_token_id).sum()
+    assert starts == 1
+
+
+def test_model_is_left_as_it_was(loaded, scene):
+    before = hooks(loaded.model)
+    answer(loaded, [scene], QUESTION, todre.ToDRE(retain=0.2), Settings(max_new_tokens=2))
+    assert hooks(loaded.model) == before
+    with pytest.raises(RuntimeError, match="boom"), stopwatch(loaded.model):
+        raise RuntimeError("boom")
+    assert hooks(loaded.model) == before
+
+
+def test_random_state_is_left_as_it_was(loaded, scene):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    answer(loaded, [scene], QUESTION, todre.RandomTokens(retain=0.2), Settings(max_new_tokens=2, seed=9))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_stages_see_work_and_add_up(loaded, scene):
+    given = answer(loaded, [scene], QUESTION, todre.ToDRE(retain=0.2), Settings(max_new_tokens=4, repeats=3, warm_up=1))
+    t = given.timings
+    assert min(t.encode, t.select, t.prefill, t.decode) > 0
+    assert t.encode + t.select + t.prefill + t.decode + t.other == pytest.approx(t.total)
+    assert t.decode_per_token == pytest.approx(t.decode / (given.new_tokens - 1))
+    assert t.first_token <= t.total
+    json.dumps(given.to_dict(), allow_nan=False)
+
+
+def test_one_token_has_no_decode(loaded, scene):
+    given = answer(loaded, [scene], QUESTION, todre.NoPruning(), Settings(max_new_tokens=1))
+    assert given.timings.decode == 0
+    assert given.timings.decode_per_token is None
+    assert given.to_dict()["timings_ms"]["decode_per_token"] is None
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ("vision_tower", {"encode": 1000.0, "first_token": 1000.0}),
+        ("multi_modal_projector", {"encode": 1000.0, "first_token": 1000.0}),
+        ("language_model", {"prefill": 1000.0, "decode": 2000.0, "decode_per_token": 1000.0, "first_token": 1000.0}),
+    ],
+)
+def test_time_lands_in_its_stage(loaded, scene, monkeypatch, part, expected):
+    """On a clock that only one part of the model moves, by a second a call, every stage is exact."""
+    clock = [0.0]
+
+    def tick(*_):
+        clock[0] += 1000.0
+
+    monkeypatch.setattr(Stopwatch, "now", lambda self: clock[0])
+    handle = getattr(loaded.model.base_model, part).register_forward_hook(tick)
+    try:
+        given = answer(loaded, [scene], QUESTION, todre.NoPruning(), Settings(max_new_tokens=3))
+    finally:
+        handle.remove()
+    assert given.new_tokens == 3
+    got = given.timings.to_dict()
+    got["prefill"] = round(got["prefill"] + got["select"], 1)  # the selection is timed by the pruning's own clock
+    assert {name: got[name] for name in expected} == expected
+    assert got["total"] == sum(expected[name] for name in ("encode", "prefill", "decode") if name in expected)
+
+
+def test_flops_count_the_tiles_that_were_encoded(loaded):
+    wide = answer(loaded, [Image.new("RGB", (192, 96))], QUESTION, todre.NoPruning(), Settings(max_new_tokens=1))
+    square = answer(loaded, [Image.new("RGB", (192, 192))], QUESTION, todre.NoPruning(), Settings(max_new_tokens=1))
+    assert square.flops.encoder * 3 == wide.flops.encoder * 5
+    pruned = answer(loaded, [Image.new("RGB", (192, 192))], QUESTION, todre.ToDRE(), Settings(max_new_tokens=1))
+    assert pruned.flops.selection > 0 == square.flops.selection
+    assert pruned.flops.prefill.total < square.flops.prefill.total
+
+
+def test_repeats_choose_the_median_run():
+    runs = [Timings(1, 1, total - 2, 0, 0, None, total, total) for total in (9, 4, 6)]
+    assert median_of(runs) is runs[2]
+    assert median_of(runs[:2]) is runs[1]
+
+
+def test_empty_question_and_no_image(loaded, scene):
+    with pytest.raises(InvalidValueError, match="question is empty"):
+        answer(loaded, [scene], " \n", todre.NoPruning())
+    with pytest.raises(InvalidValueError, match="no image"):
+        answer(loaded, [], QUESTION, todre.NoPruning())
+    with pytest.raises(InvalidValueError, match="'<image>'"):
+        answer(loaded, [scene], "<image> what?", todre.NoPruning())
+
+
+def test_unknown_words_warn_and_known_ones_do_not(loaded, scene, recwarn):
+    build_inputs(loaded, [scene], QUESTION)
+    assert not [w for w in recwarn if w.category is QuestionWarning]
+    with pytest.warns(QuestionWarning, match="zeppelin"):
+        build_inputs(loaded, [scene], "Is there a zeppelin?")
+
+
+def test_no_chat_template(loaded, scene):
+    processor = SimpleNamespace(chat_template=None, tokenizer=loaded.processor.tokenizer, image_token="<image>")
+    bare = SimpleNamespace(processor=processor, name="some/model")
+    with pytest.raises(LoadError, match="no chat template"):
+        build_inputs(bare, [scene], QUESTION)
+
+
+@pytest.mark.parametrize("field", ["max_new_tokens", "seed", "warm_up", "repeats"])
+@pytest.mark.parametrize("value", [-1, 1.5, True, None])
+def test_settings_are_checked(field, value):
+    with pytest.raises(InvalidValueError, match=field):
+        Settings(**{field: value})
