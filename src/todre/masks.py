@@ -26,6 +26,11 @@ def logical_mask(attention_mask: Any, cache: Cache | None, past: int, length: in
             "pass a 2-D mask of padding, or none."
         )
     if attention_mask.ndim == 2:
+        if attention_mask.shape[1] < past + length:
+            raise UnsupportedInputError(
+                f"The attention mask covers {attention_mask.shape[1]} tokens, but the cache and the input hold "
+                f"{past + length}; pass a mask over the whole conversation, or none."
+            )
         return attention_mask[:, : past + length].to(torch.bool)
     static = cache is not None and bool(cache.layers) and is_static(cache.layers[0])
     if attention_mask.ndim != 4 or not static:

@@ -42,6 +42,8 @@ class VisualTokens:
 def visual_tokens(inputs_embeds: Tensor, visual: Tensor, facts: list[TokenFacts]) -> list[VisualTokens]:
     """Split a batch into its samples' visual tokens.
 
+    `generate` repeats a sample for beams, and with it the very facts of its pictures; such rows share one object.
+
     Args:
         inputs_embeds: (b, q, d) embeddings with the pictures in place.
         visual: (b, q) bool, the visual columns.
@@ -49,7 +51,8 @@ def visual_tokens(inputs_embeds: Tensor, visual: Tensor, facts: list[TokenFacts]
     """
     counts = [int(count) for count in visual.sum(dim=1).tolist()]
     pictures = iter(facts)
-    samples = []
+    samples: list[VisualTokens] = []
+    known: dict[tuple[int, ...], VisualTokens] = {}
     for row, count in enumerate(counts):
         taken: list[TokenFacts] = []
         while sum(len(fact.tile) for fact in taken) < count:
@@ -60,7 +63,10 @@ def visual_tokens(inputs_embeds: Tensor, visual: Tensor, facts: list[TokenFacts]
                     "pass pictures and text from one call of the processor."
                 )
             taken.append(fact)
-        samples.append(_sample(inputs_embeds[row, visual[row]], taken))
+        source = tuple(id(fact) for fact in taken)
+        if source not in known:
+            known[source] = _sample(inputs_embeds[row, visual[row]], taken)
+        samples.append(known[source])
     return samples
 
 
@@ -86,7 +92,11 @@ def select_batch(method: Method, samples: list[VisualTokens], visual: Tensor) ->
     keep = visual.clone()
     if not method.selects:
         return keep
+    chosen: dict[int, Tensor] = {}
     for row, sample in enumerate(samples):
-        if len(sample):
-            keep[row, visual[row]] = method.select(sample).to(keep.device)
+        if not len(sample):
+            continue
+        if id(sample) not in chosen:
+            chosen[id(sample)] = method.select(sample).to(keep.device)
+        keep[row, visual[row]] = chosen[id(sample)]
     return keep

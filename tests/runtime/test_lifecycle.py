@@ -249,6 +249,13 @@ class TestRefusals:
         with todre.prune(model, METHOD), pytest.raises(UnsupportedInputError, match="4-D attention mask"):
             model(**inputs)
 
+    def test_mask_of_the_last_turn_alone(self):
+        model = tm.build()
+        inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8)])
+        with todre.prune(model, METHOD), pytest.raises(UnsupportedInputError, match="covers 3 tokens"):  # noqa: PT012
+            cache = prefill(model, inputs, use_cache=True).past_key_values
+            model(input_ids=torch.ones(1, 3).long(), attention_mask=torch.ones(1, 3), past_key_values=cache)
+
     def test_quantised_cache(self):
         from transformers.cache_utils import Cache, DynamicSlidingWindowLayer
 
@@ -272,6 +279,16 @@ class TestRefusals:
         inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8)])
         with todre.prune(model, METHOD), pytest.raises(UnsupportedInputError, match="prefill"):
             model.generate(**inputs, max_new_tokens=2, prefill_chunk_size=16)
+
+
+def test_beams_select_once_per_sample(monkeypatch):
+    model = tm.build()
+    asked = []
+    select = todre.ToDRE.select
+    monkeypatch.setattr(todre.ToDRE, "select", lambda self, visual: asked.append(len(visual)) or select(self, visual))
+    with todre.prune(model, METHOD):
+        model.generate(**tm.ragged(model), max_new_tokens=2, num_beams=4, do_sample=False)
+    assert asked == [88, 122]
 
 
 @torch.no_grad()
