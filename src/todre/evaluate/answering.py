@@ -1,0 +1,182 @@
+"""Answer a batch of questions by greedy decoding, sharing what rows have in common where that is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from todre.compat import DynamicCache
+from todre.errors import UnsupportedInputError
+from todre.evaluate.probes import DropAfter
+from todre.loading import Loaded
+from todre.methods.base import Method
+from todre.report import AttentionRatios, PruningReport
+from todre.scenes import Question
+
+_NEW_TOKENS = {"caption": 48}
+_FEW_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture and the questions about it, ready for the model.
+
+    Attributes:
+        pixels: the image processor's tensors, each with a batch of one.
+        questions: what is asked.
+        prompts: (n_i,) int64 token ids for each question, one image token for each visual token.
+    """
+
+    pixels: dict[str, Tensor]
+    questions: tuple[Question, ...]
+    prompts: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said, and what pruning did to the row.
+
+    Attributes:
+        text: the answer without special tokens.
+        visual_tokens: how many entered the decoder.
+        dropped_after: count of layers run when all visual tokens were dropped, or None.
+        ratios: layer (1-based) to ToDRE's eq. 7, where the method measured it.
+    """
+
+    text: str
+    visual_tokens: int
+    dropped_after: int | None
+    ratios: dict[int, AttentionRatios]
+
+
+def new_tokens(question: Question) -> int:
+    """How many tokens an answer may take, the closing one included."""
+    return _NEW_TOKENS.get(question.task, _FEW_TOKENS)
+
+
+def prepare(loaded: Loaded, image: Image.Image, questions: Sequence[Question]) -> Prepared:
+    """Put each question into the chat template with the picture in front, and tokenise."""
+    texts = []
+    for question in questions:
+        content = [{"type": "image"}, {"type": "text", "text": question.text}]
+        conversation = [{"role": "user", "content": content}]
+        texts.append(loaded.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
+    inputs = loaded.processor(images=[image] * len(texts), text=texts, padding=True, return_tensors="pt")
+    inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
+    ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
+    prompts = tuple(row[real] for row, real in zip(ids, mask, strict=True))
+    return Prepared({name: value[:1] for name, value in inputs.items()}, tuple(questions), prompts)
+
+
+def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
+    """(n, d) visual tokens of one picture; call it inside `todre.prune`, which ties what it needs to the tensor."""
+    encoded = model.get_image_features(**pixels, return_dict=True).pooler_output
+    features: Tensor = encoded[0]
+    return features
+
+
+def can_share(method: Method, n_layers: int) -> bool:
+    """Whether what `method` does to a picture is the same for every question, so that it can be done once."""
+    return not method.reduce_after(n_layers) or isinstance(method, DropAfter)
+
+
+@torch.inference_mode()
+def answer(
+    loaded: Loaded,
+    report: PruningReport,
+    prompts: Sequence[Tensor],
+    features: Sequence[Tensor],
+    limit: int,
+    share: bool,
+) -> list[Reply]:
+    """Answers to a batch of prompts with one picture each, at most `limit` tokens long; call it inside `todre.prune`.
+
+    Args:
+        loaded: model and processor.
+        report: of the block around the call.
+        prompts: (n_i,) token ids of each row.
+        features: visual tokens of each row's picture; rows about one picture give the same tensor.
+        limit: most new tokens.
+        share: run the beginning of rows about one picture once, up to the picture's end. Exact where `can_share` holds.
+    """
+    model = loaded.model
+    pictures = list({id(picture): picture for picture in features}.values())
+    rows = list(range(len(prompts)))
+    if share and len(pictures) < len(prompts):
+        places = {id(picture): place for place, picture in enumerate(pictures)}
+        rows = [places[id(picture)] for picture in features]
+        tokens = _from_shared_prefixes(model, prompts, pictures, rows, limit)
+    else:
+        ids, mask = _pad(model, prompts)
+        tokens = _generate(model, ids, mask, limit, mm_encoder_outputs={"image": _output(features)})
+    texts = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [
+        Reply(
+            text.strip(),
+            report.visual_tokens_after[row],
+            report.dropped_after_layer[row],
+            dict(report.attention_ratios[row]),
+        )
+        for text, row in zip(texts, rows, strict=True)
+    ]
+
+
+def _from_shared_prefixes(
+    model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], limit: int
+) -> Tensor:
+    """Run each picture's prompt up to the picture's end, repeat the cache for its questions, and go on with those.
+
+    Args:
+        pictures: visual tokens of the distinct pictures.
+        rows: which of the pictures each prompt is about.
+    """
+    image_token = model.config.image_token_id
+    cuts = [int((prompt == image_token).nonzero().max()) + 1 for prompt in prompts]
+    starts = [prompts[rows.index(picture)][: cuts[rows.index(picture)]] for picture in range(len(pictures))]
+    for prompt, cut, row in zip(prompts, cuts, rows, strict=True):
+        if not torch.equal(prompt[:cut], starts[row]):
+            raise UnsupportedInputError(
+                f"Two prompts about one picture differ within {cut} tokens, before its end; do not share them."
+            )
+    ids, mask = _pad(model, starts)
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        mm_encoder_outputs={"image": _output(pictures)},
+        past_key_values=cache,
+        logits_to_keep=1,
+    )
+    repeats = torch.tensor(rows, device=ids.device)
+    cache.batch_select_indices(repeats)
+    ends, real = _pad(model, [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)])
+    ids, mask = torch.cat([ids[repeats], ends], dim=1), torch.cat([mask[repeats], real], dim=1)
+    return _generate(model, ids, mask, limit, past_key_values=cache)
+
+
+def _pad(model: Any, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Token ids (b, longest), padded at the left, and their mask."""
+    longest = max(len(row) for row in rows)
+    padding = model.generation_config.pad_token_id or 0
+    ids = torch.stack([torch.nn.functional.pad(row, (longest - len(row), 0), value=padding) for row in rows])
+    mask = torch.stack([torch.nn.functional.pad(torch.ones_like(row), (longest - len(row), 0)) for row in rows])
+    return ids, mask
+
+
+def _output(features: Sequence[Tensor]) -> Any:
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    return BaseModelOutputWithPooling(pooler_output=list(features))
+
+
+def _generate(model: Any, ids: Tensor, mask: Tensor, limit: int, **given: Any) -> Tensor:
+    """(b, new) token ids by greedy decoding."""
+    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+    tokens: Tensor = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=limit, **greedy, **given)
+    return tokens[:, ids.shape[1] :]

@@ -1,0 +1,176 @@
+"""The model card's text, made from its JSON document alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from todre.evaluate.results_page import markdown_table, paragraph, percent, points, spread
+
+_FAR = 0.2
+
+
+def page(document: dict[str, Any], source: str, image: str) -> str:
+    """Markdown: what the model is, what it knows and does not, and every number with its conditions."""
+    return (
+        "\n\n".join(
+            [
+                "# Card of the shipped model",
+                _about(document, source),
+                f"![accuracy by task, random pruning, attention by layer, use of depth](images/{image})",
+                "## What it knows, and what it does not",
+                "\n".join(f"* {sentence}" for sentence in knowledge(document)),
+                "## Accuracy by task",
+                _tasks(document),
+                "## Visual tokens",
+                _tokens(document),
+                "## Random pruning",
+                _random(document),
+                "## Attention to the picture",
+                _attention(document),
+                "## Use of depth",
+                _depth(document),
+                "## What follows from it, and what does not",
+                _limits(),
+            ]
+        )
+        + "\n"
+    )
+
+
+def chance(values: dict[str, Any]) -> float:
+    """The better of the two ways to answer a task without looking."""
+    return float(max(values["majority"]["score"], values["blind"]["score"]))
+
+
+def knowledge(document: dict[str, Any]) -> list[str]:
+    """Tasks by how far the lower end of their interval lies above chance."""
+    far: list[str] = []
+    above: list[str] = []
+    near: list[str] = []
+    for task, values in document["tasks"].items():
+        named = f"{task} ({points(values['score'])}, chance {points(chance(values))})"
+        margin = values["low"] - chance(values)
+        (far if margin >= _FAR else above if margin > 0 else near).append(named)
+    sentences = []
+    if far:
+        sentences.append(f"Far above chance (interval at least {points(_FAR)[:-2]} points above it): {', '.join(far)}.")
+    if above:
+        sentences.append(f"Above chance, but weak: {', '.join(above)}.")
+    if near:
+        sentences.append(f"**Not shown to be above chance: {', '.join(near)}.**")
+    sentences.append(
+        "It knows the small world of `todre.scenes` only: six shapes, seven colours, ten words, ten digits, and the "
+        "wordings of its questions. Other words are unknown to its tokenizer. On photographs, drawings or screens it "
+        "answers in the same few words, and those answers mean nothing."
+    )
+    return sentences
+
+
+def _about(document: dict[str, Any], source: str) -> str:
+    run = document["conditions"]
+    model, side = run["model"], run["picture_size"]
+    return "\n\n".join(
+        [
+            paragraph(
+                f"A LLaVA-NeXT of {document['parameters'] / 1e6:.1f} million parameters with "
+                f"{document['decoder_layers']} decoder layers, trained from nothing on rendered scenes "
+                "(`python -m todre.tiny.train`; logs in `results/tiny`). It is here so that pruning can be tried and "
+                "tested on a model that really looks, with nothing to download."
+            ),
+            "Made by",
+            f"    {document['command']}",
+            paragraph(
+                f"from [`results/{source}`](../results/{source}). {run['questions']} questions, "
+                f"{run['questions_per_task']} of each task, about {run['pictures']} pictures of {side} × {side} pixels "
+                f"from the `{run['split']}` split "
+                f"({'nothing was tuned on it' if run['split'] == 'test' else 'not the held-out one'}). Weights and "
+                f"configuration SHA-256 `{model['sha256'][:12]}…`, {model['dtype']} on {model['device']}, attention "
+                f"`{model['attn_implementation']}`, image processor `{model['image_processor_backend']}`, greedy "
+                "decoding. Brackets hold 95 % intervals: Wilson's for single tasks, a bootstrap over whole pictures for "
+                "captions, means and differences."
+            ),
+        ]
+    )
+
+
+def _tasks(document: dict[str, Any]) -> str:
+    rows = []
+    for task, values in document["tasks"].items():
+        constant = values["majority"]
+        said = constant["answer"] if task != "caption" else "the commonest pairs"
+        best = f"{points(constant['score'])} ({said})"
+        rows.append([task, str(values["n"]), spread(values), best, spread(values["blind"])])
+    total = sum(values["n"] for values in document["tasks"].values())
+    rows.append(["all", str(total), spread(document["all"]), "", spread(document["blind"])])
+    note = (
+        "The best constant answer is chosen in hindsight, on these very questions. Blind is the same question with a "
+        "plain grey picture. Captions score the F1 of the colour–shape pairs that they name."
+    )
+    return markdown_table(["task", "n", "accuracy", "best constant answer", "blind"], rows) + "\n\n" + paragraph(note)
+
+
+def _tokens(document: dict[str, Any]) -> str:
+    rows = [
+        [f"{each['size'][0]} × {each['size'][1]}", str(each["tokens"]), str(each["prompt"])]
+        for each in document["visual_tokens"]
+    ]
+    return markdown_table(["picture, pixels", "visual tokens", "prompt with a short question"], rows)
+
+
+def _random(document: dict[str, Any]) -> str:
+    rows = [["100 %", str(document["visual_tokens"][0]["tokens"]), spread(document["all"]), ""]]
+    for each in document["random"]:
+        against = spread(each["against_none"], "difference")
+        rows.append([percent(each["retain"]), str(each["visual_tokens"]), spread(each), against])
+    draws = len(document["conditions"]["random_seeds"])
+    note = f"Tokens drawn uniformly before the decoder; mean of {draws} draws, made anew for every group of pictures."
+    return paragraph(note) + "\n\n" + markdown_table(["kept", "visual tokens", "accuracy", "against no pruning"], rows)
+
+
+def _attention(document: dict[str, Any]) -> str:
+    found = document["attention"]
+    rows = [[str(each["layer"]), points(each["text_to_visual"])] for each in found["layers"]]
+    note = (
+        "Share of attention, in %, that the text after the picture pays to it (ToDRE eq. 7), averaged over heads, that "
+        f"text's tokens and {found['questions']} questions. The picture holds {points(found['uniform'])} % of the "
+        "prompt's tokens."
+    )
+    return paragraph(note) + "\n\n" + markdown_table(["layer", "attention to the picture"], rows)
+
+
+def _depth(document: dict[str, Any]) -> str:
+    rows = []
+    for each in document["depth"]["layers"]:
+        pair = [f"{spread(each[k])} ({spread(each[k]['against_none'], 'difference')})" for k in ("drop", "delete")]
+        rows.append([str(each["layer"]), *pair])
+    note = (
+        "Left, all visual tokens are dropped after the layer, and the layers after it go on without them. Right, the "
+        "control: those layers are deleted. Where dropping costs nothing and deleting does, vision has been used up and "
+        "the depth has not; where both cost nothing, the layers are idle, and dropping vision there proves nothing. In "
+        f"parentheses the difference to the whole model, over {document['depth']['questions']} questions."
+    )
+    header = ["layers", "picture dropped after", "layers after it deleted"]
+    return (
+        paragraph(note) + "\n\n" + markdown_table(header, rows) + "\n\n" + paragraph(" ".join(depth_findings(document)))
+    )
+
+
+def depth_findings(document: dict[str, Any]) -> list[str]:
+    """From which layer on dropping the picture, and deleting layers, is no longer shown to cost accuracy."""
+    sentences = []
+    for kind, words in (("drop", "Dropping the picture"), ("delete", "Deleting all later layers")):
+        costly = [p["layer"] for p in document["depth"]["layers"] if p[kind]["against_none"]["high"] < 0]
+        if costly:
+            sentences.append(f"{words} is shown to cost accuracy after layer {max(costly)} and not later.")
+        else:
+            sentences.append(f"{words} is not shown to cost accuracy after any layer.")
+    return sentences
+
+
+def _limits() -> str:
+    return paragraph(
+        "The model was trained with dense patch labels, so its visual tokens are unusually separable, and its pictures "
+        "hold a few small objects on much background. A ranking of pruning methods on it is a finding about this model "
+        "alone: no evidence about models of billions of parameters, about photographs, or about benchmarks. One training "
+        "run stands behind it, so no interval here covers a second one."
+    )

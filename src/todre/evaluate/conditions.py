@@ -1,0 +1,75 @@
+"""Ways of answering that are compared: a method, and for controls what is done to the picture or the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from todre.methods.base import Method, NoPruning, check_choice
+from todre.methods.cls_top_k import CLSTopK
+from todre.methods.random import RandomTokens
+from todre.methods.todre import ToDRE
+
+_SEEDS_PER_CONDITION = 10**6
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way of answering.
+
+    Args:
+        name: how results name it; unique within a run.
+        method: what is pruned.
+        picture: `true`, or `grey`: a plain grey picture of the same size, the blind control.
+        first_layers: run only so many decoder layers, the delete-layers control; None for all.
+    """
+
+    name: str
+    method: Method
+    picture: str = "true"
+    first_layers: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("picture", self.picture, ("true", "grey"))
+
+    def method_for(self, group: int) -> Method:
+        """The method for one group of pictures: random draws are made anew for each, so that no one draw decides."""
+        if isinstance(self.method, RandomTokens):
+            return dataclasses.replace(self.method, seed=self.method.seed * _SEEDS_PER_CONDITION + group)
+        return self.method
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, ready for JSON."""
+        values: dict[str, Any] = {"name": self.name, **self.method.to_dict(), "picture": self.picture}
+        return values if self.first_layers is None else values | {"first_layers": self.first_layers}
+
+
+def label(name: str, retain: float, seed: int | None = None, stage_one: bool = False) -> str:
+    """The name of a condition: `todre@0.1`, `random@0.1#2`, `todre/1@0.1` for stage 1 alone."""
+    return f"{name}{'/1' if stage_one else ''}@{retain:g}{'' if seed is None else f'#{seed}'}"
+
+
+NONE = Condition("none", NoPruning())
+BLIND = Condition("blind", NoPruning(), picture="grey")
+
+
+def random_conditions(retain: float, seeds: Sequence[int]) -> list[Condition]:
+    """Random pruning, once for each seed."""
+    return [Condition(label("random", retain, seed), RandomTokens(retain=retain, seed=seed)) for seed in seeds]
+
+
+def comparison(retains: Sequence[float], seeds: Sequence[int]) -> list[Condition]:
+    """No pruning, and at each budget ToDRE v2 and v1 (whole, and stage 1 alone), random, and [CLS] top-k."""
+    conditions = [NONE]
+    for retain in retains:
+        conditions += [
+            Condition(label("todre", retain), ToDRE(retain=retain)),
+            Condition(label("todre-v1", retain), ToDRE.v1(retain=retain)),
+            Condition(label("cls-top-k", retain), CLSTopK(retain=retain)),
+            *random_conditions(retain, seeds),
+            Condition(label("todre", retain, stage_one=True), ToDRE(retain=retain, stages=(1,))),
+            Condition(label("todre-v1", retain, stage_one=True), ToDRE.v1(retain=retain, stages=(1,))),
+        ]
+    return conditions

@@ -1,0 +1,58 @@
+"""Command-line options that the evaluation's commands share, and the conditions that their results record."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from todre.environment import versions
+from todre.evaluate.runner import model_sha256
+from todre.evaluate.session import Settings
+from todre.evaluate.table import Table
+from todre.loading import load
+
+
+def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:
+    """Add the options of every command that answers scenes."""
+    parser.add_argument("-m", "--model", help="folder or hub id; the shipped model by default")
+    parser.add_argument("--pictures", "--limit", type=int, default=pictures, help="scenes, a multiple of 8")
+    parser.add_argument("--split", default="test", help="split of todre.scenes")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--batch-size", type=int, default=36, help="rows of one forward; changes no answer")
+    parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="one thread each")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--work", type=Path, default=Path("runs/evaluate"), help="folder of unfinished work")
+
+
+def settings_from(given: argparse.Namespace) -> Settings:
+    """The session's settings."""
+    return Settings(
+        model=given.model, split=given.split, batch_size=given.batch_size, device=given.device, dtype=given.dtype
+    )
+
+
+def conditions_of_run(settings: Settings, given: argparse.Namespace, table: Table) -> dict[str, Any]:
+    """What a result was measured under, ready for JSON."""
+    digest = model_sha256(settings.model)
+    return {
+        "model": {**load(settings.model, device=settings.device, dtype=settings.dtype).facts(), "sha256": digest},
+        "versions": versions(),
+        "machine": platform.machine(),
+        "processes": given.processes,
+        "threads_per_process": 1 if given.processes > 1 else None,
+        "batch_size": settings.batch_size,
+        "mode": "drop",
+        "decoding": "greedy",
+        "split": settings.split,
+        "picture_size": settings.size,
+        "first_picture": 0,
+        "pictures": given.pictures,
+        "questions": len(table.questions),
+        "questions_per_task": min(Counter(table.tasks.tolist()).values()),
+        "bootstrap": {"resamples": table.bootstrap.draws.shape[0], "seed": given.seed, "clusters": "pictures"},
+    }

@@ -1,0 +1,81 @@
+"""Looking into a model: methods that only observe or drop by a fixed rule, and a control that deletes layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObserveAttention(Method):
+    """Keep everything and measure ToDRE's two ratios (eq. 7) after every decoder layer."""
+
+    name: ClassVar[str] = "observe-attention"
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """Every layer."""
+        return tuple(range(1, n_layers + 1))
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Keep all, and report the ratios."""
+        import torch
+
+        from todre.reduction import Reduction
+
+        keep = torch.ones_like(context.visual)
+        return Reduction(keep, context.text_to_visual(), context.visual_to_text())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropAfter(Method):
+    """Drop every visual token after a fixed count of layers, whatever the question.
+
+    What `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` does where text follows the picture; without its ratios,
+    the prompt's part before the question can be shared between questions.
+
+    Args:
+        layer: count of decoder layers that see the picture, 1-based.
+    """
+
+    layer: int
+
+    name: ClassVar[str] = "drop-after"
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """The one layer."""
+        return (self.layer,)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Drop all visual tokens."""
+        from todre.reduction import Reduction
+
+        return Reduction(~context.visual)
+
+
+@contextmanager
+def first_layers(model: Any, count: int | None) -> Iterator[None]:
+    """Run only the first `count` decoder layers of `model` inside the block; None leaves it as it is.
+
+    Raises:
+        InvalidValueError: the decoder does not have that many layers.
+    """
+    config = model.get_decoder().config
+    depth = config.num_hidden_layers
+    if count is None:
+        yield
+        return
+    if not 1 <= count <= depth:
+        raise InvalidValueError(f"first_layers={count} is outside 1..{depth}, the layers of this decoder.")
+    config.num_hidden_layers = count
+    try:
+        yield
+    finally:
+        config.num_hidden_layers = depth

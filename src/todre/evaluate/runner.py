@@ -1,0 +1,220 @@
+"""Answer groups of pictures under many conditions: in several processes, resumable, with a progress bar."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from todre.errors import InvalidValueError
+from todre.evaluate.conditions import Condition
+from todre.files import write_atomic
+
+if TYPE_CHECKING:
+    from todre.evaluate.session import Session, Settings
+
+Ticker = Callable[[Iterable["Line"], int], Iterator["Line"]]
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483648"}
+"""Keep freed memory: glibc otherwise returns each large tensor to the system, which costs up to half the time."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One group of pictures under one condition."""
+
+    group: int
+    condition: Condition
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the working file finds it by; a condition of the same name with other fields is another one."""
+        return json.dumps(self.condition.to_dict(), sort_keys=True), self.group
+
+
+@dataclass(frozen=True)
+class Line:
+    """A task's answers, one line of the working file.
+
+    Attributes:
+        condition: every field of the condition, as sorted JSON.
+        group: which group of pictures.
+        seconds: processor time.
+        records: `todre.evaluate.session.Record`s as dictionaries.
+    """
+
+    condition: str
+    group: int
+    seconds: float
+    records: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers of a run.
+
+    Attributes:
+        by_condition: name of the condition to its records, in the order of the pictures and their questions.
+        core_seconds: processor time spent on answering, over all processes and interrupted runs.
+    """
+
+    by_condition: dict[str, list[dict[str, Any]]]
+    core_seconds: float
+
+
+def run(
+    settings: Settings,
+    conditions: Sequence[Condition],
+    pictures: int,
+    work: Path,
+    *,
+    processes: int = 1,
+    session: Session | None = None,
+    ticker: Ticker | None = None,
+) -> Answers:
+    """Answer every question about the first `pictures` scenes under each condition.
+
+    What was answered before, by an interrupted run or another command, is read from `work`, where each group is
+    written as soon as it is done. The result does not depend on that, on `processes`, or on the batch size.
+
+    Args:
+        settings: model and questions.
+        conditions: with distinct names.
+        pictures: a multiple of the group size.
+        work: folder for the working file.
+        processes: more than one answers in parallel, each on one thread.
+        session: a loaded model to use when `processes` is 1.
+        ticker: passes finished lines on and shows progress; a bar on stderr by default.
+
+    Raises:
+        InvalidValueError: `pictures`, `processes` or the names cannot be used.
+    """
+    _check(settings, conditions, pictures, processes)
+    file = work / f"answers-{fingerprint(settings)}.jsonl"
+    work.mkdir(parents=True, exist_ok=True)
+    done = read_lines(file)
+    write_atomic(file, "".join(_as_json(line) for line in done.values()))
+    tasks = [Task(group, condition) for group in range(pictures // settings.group_size) for condition in conditions]
+    pending = [task for task in tasks if task.key not in done]
+    lines = _inline(session, settings, pending) if processes == 1 else _parallel(settings, pending, processes)
+    with file.open("a", encoding="utf-8") as stream:
+        for line in (ticker or progress_bar)(lines, len(pending)):
+            stream.write(_as_json(line))
+            stream.flush()
+            done[line.condition, line.group] = line
+    wanted = [done[task.key] for task in tasks]
+    by_condition: dict[str, list[dict[str, Any]]] = {condition.name: [] for condition in conditions}
+    for task, line in zip(tasks, wanted, strict=True):
+        by_condition[task.condition.name] += line.records
+    return Answers(by_condition, sum(line.seconds for line in wanted))
+
+
+def fingerprint(settings: Settings) -> str:
+    """A short hash of the model's files and of every setting that can change an answer."""
+    values = {name: value for name, value in asdict(settings).items() if name not in ("batch_size", "model")}
+    return hashlib.sha256(json.dumps([model_sha256(settings.model), values]).encode()).hexdigest()[:16]
+
+
+def model_sha256(model: str | None) -> str:
+    """SHA-256 over config and weights of a model folder; a hub id stands for itself."""
+    from todre.tiny import checkpoint_path
+
+    folder = checkpoint_path() if model is None else Path(model)
+    if not folder.is_dir():
+        return str(model)
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.jinja")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def read_lines(file: Path) -> dict[tuple[str, int], Line]:
+    """The finished lines of a working file; an unfinished last one is left out."""
+    lines: dict[tuple[str, int], Line] = {}
+    for text in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        try:
+            line = Line(**json.loads(text))
+        except ValueError:
+            break
+        lines[line.condition, line.group] = line
+    return lines
+
+
+def progress_bar(lines: Iterable[Line], total: int) -> Iterator[Line]:
+    """Pass `lines` on and show on stderr how many of `total` are done, and the time left."""
+    columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("answering", total=total)
+        for line in lines:
+            yield line
+            bar.advance(task)
+
+
+def _check(settings: Settings, conditions: Sequence[Condition], pictures: int, processes: int) -> None:
+    if pictures < 1 or pictures % settings.group_size:
+        raise InvalidValueError(
+            f"{pictures} pictures do not make whole groups of {settings.group_size}; give a multiple of that."
+        )
+    if processes < 1:
+        raise InvalidValueError(f"processes must be a whole number of at least 1, not {processes!r}.")
+    names = [condition.name for condition in conditions]
+    if len(set(names)) < len(names):
+        raise InvalidValueError(f"Two conditions have the same name among {', '.join(names)}; rename one.")
+
+
+def _as_json(line: Line) -> str:
+    return json.dumps(asdict(line)) + "\n"
+
+
+def _answer(session: Session, task: Task) -> Line:
+    condition, group = task.key
+    records, seconds = session.answer_group(task.group, task.condition)
+    return Line(condition, group, round(seconds, 3), json.loads(json.dumps([record.to_dict() for record in records])))
+
+
+def _inline(session: Session | None, settings: Settings, tasks: Sequence[Task]) -> Iterator[Line]:
+    from todre.evaluate.session import Session
+
+    if not tasks:
+        return
+    answering = session or Session(settings)
+    for task in tasks:
+        yield _answer(answering, task)
+
+
+def _parallel(settings: Settings, tasks: Sequence[Task], processes: int) -> Iterator[Line]:
+    if not tasks:
+        return
+    for name, value in {"OMP_NUM_THREADS": "1", **_ALLOCATOR}.items():
+        os.environ.setdefault(name, value)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context)
+    try:
+        for future in as_completed([pool.submit(_answer_in_worker, settings, task) for task in tasks]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _answer_in_worker(settings: Settings, task: Task) -> Line:
+    return _answer(_worker_session(settings), task)
+
+
+@functools.lru_cache(maxsize=1)
+def _worker_session(settings: Settings) -> Session:
+    """The worker's own model, loaded for its first task."""
+    import torch
+
+    from todre.evaluate.session import Session
+
+    torch.set_num_threads(1)
+    return Session(settings)

@@ -1,0 +1,158 @@
+"""One loaded model that answers scenes, group by group, under any condition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from todre.errors import InvalidValueError
+from todre.evaluate.answering import Prepared, Reply, answer, can_share, encode, new_tokens, prepare
+from todre.evaluate.conditions import Condition
+from todre.evaluate.probes import first_layers
+from todre.loading import Loaded, load
+from todre.pruning import prune
+from todre.saliency import SaliencyRequest
+from todre.scenes import SPLITS, make_scene, score
+
+GREY = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked, and of which model; the same for every condition of a run.
+
+    Args:
+        model: folder or hub id; None for the model that ships.
+        split: split of `todre.scenes`.
+        size: side of the square pictures in pixels.
+        group_size: pictures answered together; group g holds scenes g·group_size, g·group_size + 1, …
+        batch_size: most rows of one forward. It changes no answer.
+        device, dtype: as `todre.loading.load` takes them.
+    """
+
+    model: str | None = None
+    split: str = "test"
+    size: int = 192
+    group_size: int = 8
+    batch_size: int = 36
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "group_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InvalidValueError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}.")
+        if self.split not in SPLITS:
+            raise InvalidValueError(f"There is no split {self.split!r}; use one of {', '.join(SPLITS)}.")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answered question.
+
+    Attributes:
+        picture: the scene's seed.
+        task, question, answer: what was asked, and the truth.
+        prediction, score: what the model said, and its mark from 0 to 1.
+        visual_tokens: visual tokens that entered the decoder.
+        dropped_after: count of layers run when all of them were dropped, or None.
+        ratios: layer to ToDRE's eq. 7 (text to visual, visual to text), where measured.
+    """
+
+    picture: int
+    task: str
+    question: str
+    answer: str
+    prediction: str
+    score: float
+    visual_tokens: int
+    dropped_after: int | None = None
+    ratios: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+class Session:
+    """A model in memory. Pictures are rendered and encoded once for all conditions that follow on one group."""
+
+    def __init__(self, settings: Settings, loaded: Loaded | None = None) -> None:
+        self.settings = settings
+        self.loaded = loaded or load(settings.model, device=settings.device, dtype=settings.dtype)
+        self._group: tuple[int, str] | None = None
+        self._pictures: list[Prepared] = []
+        self._features: dict[SaliencyRequest | None, list[Tensor]] = {}
+
+    def answer_group(self, group: int, condition: Condition) -> tuple[list[Record], float]:
+        """Every question about the pictures of `group`, in order, and the seconds of processor time it took."""
+        started = time.process_time()
+        pictures = self._prepared(group, condition.picture)
+        method = condition.method_for(group)
+        replies: dict[tuple[int, int], Reply] = {}
+        with torch.inference_mode(), first_layers(self.loaded.model, condition.first_layers):
+            depth = self.loaded.model.get_decoder().config.num_hidden_layers
+            share = can_share(method, depth)
+            with prune(self.loaded.model, method) as report:
+                features = self._encoded(method.saliency())
+                for places in self._batches():
+                    prompts = [pictures[i].prompts[j] for i, j in places]
+                    shown = [features[i] for i, _ in places]
+                    limit = max(new_tokens(pictures[i].questions[j]) for i, j in places)
+                    said = answer(self.loaded, report, prompts, shown, limit, share)
+                    replies.update(zip(places, said, strict=True))
+        return self._records(group, replies), time.process_time() - started
+
+    def _prepared(self, group: int, kind: str) -> list[Prepared]:
+        if self._group != (group, kind):
+            self._pictures, self._features = [], {}
+            for seed in self._seeds(group):
+                scene = make_scene(seed, self.settings.split, self.settings.size)
+                image = scene.image if kind == "true" else Image.new("RGB", scene.size, GREY)
+                self._pictures.append(prepare(self.loaded, image, scene.questions))
+            self._group = (group, kind)
+        return self._pictures
+
+    def _seeds(self, group: int) -> range:
+        return range(group * self.settings.group_size, (group + 1) * self.settings.group_size)
+
+    def _encoded(self, request: SaliencyRequest | None) -> list[Tensor]:
+        """The pictures' visual tokens, with the saliency asked for; call it inside `prune`."""
+        if request not in self._features:
+            self._features[request] = [encode(self.loaded.model, picture.pixels) for picture in self._pictures]
+        return self._features[request]
+
+    def _batches(self) -> Iterator[Sequence[tuple[int, int]]]:
+        """(picture, question) places, picture by picture; short answers apart from long ones."""
+        places = [(i, j) for i, picture in enumerate(self._pictures) for j in range(len(picture.questions))]
+        limits = {place: new_tokens(self._pictures[place[0]].questions[place[1]]) for place in places}
+        for limit in sorted(set(limits.values())):
+            alike = [place for place in places if limits[place] == limit]
+            for start in range(0, len(alike), self.settings.batch_size):
+                yield alike[start : start + self.settings.batch_size]
+
+    def _records(self, group: int, replies: dict[tuple[int, int], Reply]) -> list[Record]:
+        records = []
+        for (i, j), reply in sorted(replies.items()):
+            question = self._pictures[i].questions[j]
+            ratios = {str(layer): (pair.text_to_visual, pair.visual_to_text) for layer, pair in reply.ratios.items()}
+            records.append(
+                Record(
+                    self._seeds(group)[i],
+                    question.task,
+                    question.text,
+                    question.answer,
+                    reply.text,
+                    round(score(question, reply.text), 6),
+                    reply.visual_tokens,
+                    reply.dropped_after,
+                    ratios,
+                )
+            )
+        return records
