@@ -55,12 +55,12 @@ def _shape(rng: np.random.Generator, crowd: tuple[str, str]) -> SceneObject:
 
 
 def _digit(rng: np.random.Generator) -> SceneObject:
-    radius = float(rng.uniform(11.0, 13.5))
+    radius = float(rng.uniform(15.0, 17.0))
     return SceneObject("digit", 0, 0, radius, radius, text=str(rng.choice(DIGITS)))
 
 
 def _word(rng: np.random.Generator) -> SceneObject:
-    scale = float(rng.uniform(1.5, 1.8))
+    scale = float(rng.uniform(1.9, 2.2))
     return SceneObject("word", 0, 0, 10.5 * scale, 5.5 * scale, text=str(rng.choice(WORDS)))
 
 

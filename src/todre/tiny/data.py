@@ -93,11 +93,17 @@ def training_size(step: int) -> tuple[int, int]:
 
 
 def step_scenes(
-    first_seed: int, step: int, batch: int, rank: int = 0, world: int = 1, split: str = "train"
+    first_seed: int,
+    step: int,
+    batch: int,
+    rank: int = 0,
+    world: int = 1,
+    split: str = "train",
+    size: tuple[int, int] | None = None,
 ) -> list[Scene]:
     """The `batch` pictures that process `rank` of `world` sees in a step; no two steps or processes share a seed."""
     start = first_seed + (step * world + rank) * batch
-    return [make_scene(seed, split, training_size(step)) for seed in range(start, start + batch)]
+    return [make_scene(seed, split, size or training_size(step)) for seed in range(start, start + batch)]
 
 
 def training_questions(scene: Scene, step: int, mix: dict[str, int] | None = None) -> list[Question]:

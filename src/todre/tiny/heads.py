@@ -8,20 +8,21 @@ import torch.nn.functional as F
 from torch import nn
 
 from todre.scenes import Scene
-from todre.tiny.labels import GROUPS, NUM_FEATURES, PRESENCE, fine_labels, one_hot, thumbnail_labels
+from todre.tiny.labels import FEATURE_NAMES, GROUPS, NUM_FEATURES, PRESENCE, fine_labels, one_hot, thumbnail_labels
 from todre.tiny.model import WIDTH
 
 _WEIGHTS = {
-    "kind": 1.0,
-    "colour": 1.0,
-    "size": 0.5,
+    "kind": 3.0,
+    "colour": 0.5,
+    "size": 0.3,
     "digit": 1.5,
     "word": 1.5,
-    "centre": 0.5,
+    "centre": 0.3,
     "row": 0.1,
     "column": 0.1,
 }
 _BACKGROUND_WEIGHT = 0.25
+_PRESENCE_WEIGHT = 1.5
 
 
 class TowerHeads(nn.Module):
@@ -40,7 +41,7 @@ class TowerHeads(nn.Module):
 
         Shapes: features (t, 145, width), pooled (t, width), labels (t, 144, 8), present (t, classes).
         """
-        logits = self.patch_head(features[:, 1:]).split(list(GROUPS.values()), dim=-1)
+        logits = self.patch_head(_normalised(features[:, 1:])).split(list(GROUPS.values()), dim=-1)
         total = features.new_zeros(())
         accuracy: dict[str, float] = {}
         for index, (name, scores) in enumerate(zip(GROUPS, logits, strict=True)):
@@ -55,19 +56,32 @@ class TowerHeads(nn.Module):
             total = total + _WEIGHTS[name] * F.cross_entropy(scores[applies], truth[applies], weight=weight)
             counted = (truth > 0) if name in ("kind", "centre") else applies
             accuracy[name] = float((scores.argmax(-1) == truth)[counted].float().mean())
-        for head, state in ((self.cls_head, features[:, 0]), (self.last_cls_head, pooled)):
-            total = total + 8.0 * F.binary_cross_entropy_with_logits(head(state), present)
-        found = torch.sigmoid(self.cls_head(features[:, 0]).detach()) > 0.5
+        found_in = _normalised(features[:, 0])
+        for head, state in ((self.cls_head, found_in), (self.last_cls_head, pooled)):
+            total = total + _PRESENCE_WEIGHT * F.binary_cross_entropy_with_logits(head(state), present)
+        found = torch.sigmoid(self.cls_head(found_in).detach()) > 0.5
         accuracy["cls_recall"] = float((found & (present > 0)).sum() / present.sum().clamp(min=1))
         return total, accuracy
 
 
-class Symbols(nn.Module):
-    """A vector for each patch label; their sum stands in for the projected visual token."""
+def _normalised(features: torch.Tensor) -> torch.Tensor:
+    return F.layer_norm(features, features.shape[-1:])
 
-    def __init__(self) -> None:
+
+class Symbols(nn.Module):
+    """A vector for each patch label; their sum stands in for the projected visual token.
+
+    Args:
+        named: label's word → its embedding (width,), which the label starts from; the other labels start at random.
+    """
+
+    def __init__(self, named: dict[str, torch.Tensor]) -> None:
         super().__init__()
-        self.symbols = nn.Parameter(torch.randn(NUM_FEATURES, WIDTH) * 0.08)
+        table = torch.randn(NUM_FEATURES, WIDTH) * 0.05
+        for index, name in enumerate(FEATURE_NAMES):
+            if name in named:
+                table[index] = named[name]
+        self.symbols = nn.Parameter(table)
 
     def forward(self, features: torch.Tensor, newline: torch.Tensor) -> torch.Tensor:
         """(b, n, NUM_FEATURES + 1) label features, the last one marking a newline → (b, n, width)."""
@@ -84,17 +98,17 @@ def symbolic_features(scenes: list[Scene], crops: bool, rng: np.random.Generator
     for scene in scenes:
         thumbnail = thumbnail_labels(scene)
         if not crops:
-            rows.append(_with_newlines(one_hot(thumbnail)[None]))
+            rows.append(with_newlines(one_hot(thumbnail)[None]))
             continue
         if rng.random() < 0.5:
             thumbnail[:, 3:5] = -1
-        fine = _with_newlines(one_hot(fine_labels(scene)))
+        fine = with_newlines(one_hot(fine_labels(scene)))
         plain = np.pad(one_hot(thumbnail), ((0, 0), (0, 1)))
         rows.append(np.concatenate([plain, fine]))
     return torch.from_numpy(np.stack(rows))
 
 
-def _with_newlines(features: np.ndarray) -> np.ndarray:
+def with_newlines(features: np.ndarray) -> np.ndarray:
     """(rows, columns, f) → (rows · (columns + 1), f + 1) with a newline after each row."""
     height, width, count = features.shape
     out = np.zeros((height, width + 1, count + 1), dtype=np.float32)

@@ -26,6 +26,23 @@ GROUPS: dict[str, int] = {
 }
 """Label group → number of classes; −1 marks a patch to which a group does not apply."""
 NUM_FEATURES = sum(GROUPS.values())
+FEATURE_NAMES: tuple[str, ...] = (
+    *KINDS,
+    *COLOURS,
+    *SIZES,
+    *DIGITS,
+    *WORDS,
+    *("off centre", "centre"),
+    *(f"row {row}" for row in range(GRID)),
+    *(f"column {column}" for column in range(GRID)),
+)
+"""What each of the NUM_FEATURES places of `one_hot` stands for."""
+NAMED_FEATURES: tuple[int, ...] = tuple(FEATURE_NAMES.index(name) for name in (*SHAPES, *COLOURS))
+"""Features that questions name."""
+OTHER_FEATURES: tuple[int, ...] = tuple(
+    index for index, name in enumerate(FEATURE_NAMES) if name in SIZES or name.split()[-1] == "centre" or "row " in name
+) + tuple(index for index, name in enumerate(FEATURE_NAMES) if "column " in name)
+"""Features that say how large an object is and where its patch lies."""
 PRESENCE: tuple[str, ...] = (
     *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES),
     *(f"digit {digit}" for digit in DIGITS),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from transformers import (
     CLIPVisionConfig,
@@ -15,12 +13,15 @@ from transformers import (
 )
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
+from todre.scenes.vocabulary import SHAPES, plural
+from todre.tiny.initial import ROPE_THETA, start_tower
 from todre.tiny.tokenizer import CHAT_TEMPLATE
 
 TILE = 96
 PATCH = 8
 GRID = TILE // PATCH
 WIDTH = 192
+HEADS = 6
 PINPOINTS = [[TILE, 2 * TILE], [2 * TILE, TILE], [2 * TILE, 2 * TILE]]
 MEAN = (0.45, 0.45, 0.45)
 STD = (0.27, 0.27, 0.27)
@@ -32,7 +33,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
         num_hidden_layers=5,
-        num_attention_heads=6,
+        num_attention_heads=HEADS,
         image_size=TILE,
         patch_size=PATCH,
         projection_dim=WIDTH,
@@ -43,9 +44,10 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
         hidden_size=WIDTH,
         intermediate_size=512,
         num_hidden_layers=8,
-        num_attention_heads=6,
-        num_key_value_heads=6,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
         max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
@@ -64,27 +66,20 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaNextForConditionalGeneration:
-    """A model with random weights; the tower's position embeddings start as a 2-D sine pattern."""
+    """A model with random weights; the tower starts as `todre.tiny.initial` says."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlavaNextForConditionalGeneration(build_config(tokenizer))
     generation = model.generation_config
     generation.pad_token_id, generation.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     generation.bos_token_id = tokenizer.bos_token_id
-    embedding = model.model.vision_tower.embeddings.position_embedding.weight
     with torch.no_grad():
-        embedding.zero_()
-        embedding[1:] = 0.3 * sine_positions(GRID, WIDTH)
+        table = model.get_input_embeddings().weight.mul_(2.5)
+        ids = tokenizer.get_vocab()
+        for shape in SHAPES:
+            table[ids[plural(shape)]] = table[ids[shape]] + 0.5 * table[ids[plural(shape)]]
+    start_tower(model.model.vision_tower, GRID, WIDTH, HEADS)
     return model
-
-
-def sine_positions(side: int, width: int) -> torch.Tensor:
-    """(side², width) sines and cosines of row and column, a quarter of the width each."""
-    bands = width // 4
-    rates = math.pi * torch.logspace(-1.5, 0, bands, base=10.0)
-    angles = torch.arange(side)[:, None] * rates
-    row = torch.cat([angles.sin(), angles.cos()], dim=1)
-    return torch.cat([row.repeat_interleave(side, 0), row.repeat(side, 1)], dim=1)
 
 
 def build_image_processor() -> LlavaNextImageProcessorPil:

@@ -12,7 +12,7 @@ import torch
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
+def orthogonalise(matrices: torch.Tensor, steps: int = 4) -> torch.Tensor:
     """Nearest semi-orthogonal matrices by a quintic Newton–Schulz iteration; (n, rows, columns), float32.
 
     Based on: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).

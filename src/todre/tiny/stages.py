@@ -12,13 +12,16 @@ from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerF
 
 from todre.scenes import Scene
 from todre.tiny.data import Encoder, TextBatch, collate, step_scenes, training_questions
-from todre.tiny.heads import Symbols, TowerHeads, symbolic_features
-from todre.tiny.labels import one_hot, tile_labels, tile_presence
-from todre.tiny.model import build_image_processor, build_model
+from todre.tiny.grids import EASY_MIX, HARD_MIX, make_grid
+from todre.tiny.heads import Symbols, TowerHeads, symbolic_features, with_newlines
+from todre.tiny.initial import start_decoder, whiten_patches
+from todre.tiny.labels import NAMED_FEATURES, OTHER_FEATURES, one_hot, tile_labels, tile_presence
+from todre.tiny.model import HEADS, build_image_processor, build_model
 from todre.tiny.packing import answer_loss, packed_hidden, right_answers, use_packed_attention
 from todre.tiny.tokenizer import build_tokenizer
 
 Metrics = dict[str, float]
+_WHITENING_SCENES = 32
 
 
 @dataclass
@@ -41,10 +44,17 @@ def build_parts(seed: int, device: torch.device) -> Parts:
     """Fresh parts, the same for equal seeds."""
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed).to(device)
+    pixels, _, _ = picture_tensors(step_scenes(0, 1, _WHITENING_SCENES), build_image_processor())
+    whiten_patches(model.model.vision_tower, torch.cat(pixels).to(device), seed)
     use_packed_attention(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
-        heads, symbols = TowerHeads().to(device), Symbols().to(device)
+        table = model.get_input_embeddings().weight.detach().cpu()
+        named = {word: table[index].clone() for word, index in tokenizer.get_vocab().items()}
+        heads, symbols = TowerHeads().to(device), Symbols(named).to(device)
+    start_decoder(
+        model.model.language_model, symbols.symbols.detach(), list(NAMED_FEATURES), list(OTHER_FEATURES), HEADS, seed
+    )
     return Parts(model, heads, symbols, tokenizer, Encoder(tokenizer), device)
 
 
@@ -110,11 +120,13 @@ class TowerStage:
 
 @dataclass(frozen=True)
 class DecoderStage:
-    """Llama decoder alone, on visual tokens made from the true patch labels; thumbnails only in most early steps."""
+    """Llama decoder alone, on visual tokens made from true labels: small grids, then thumbnails, then all."""
 
     name: str = "decoder"
     needs: tuple[str, ...] = ()
-    short_until: float = 0.5
+    grids_until: float = 0.5
+    short_until: float = 0.75
+    grids_per_picture: int = 5
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Decoder with its tied embeddings, newline, symbols."""
@@ -126,12 +138,27 @@ class DecoderStage:
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
         """Answers' cross-entropy."""
-        scenes = which.scenes()
-        crops = which.progress >= self.short_until or which.step % 8 == 7
-        features = symbolic_features(scenes, crops, which.rng()).to(parts.device)
-        visual = parts.symbols(features, parts.model.model.image_newline)
-        loss, metrics = _answer(parts, visual, _questions(parts, scenes, which))
-        return loss, {**metrics, "full": float(crops)}
+        if which.progress < self.grids_until:
+            features, text = self._grids(parts, which)
+        else:
+            scenes = which.scenes()
+            crops = which.progress >= self.short_until or which.step % 8 == 7
+            features, text = symbolic_features(scenes, crops, which.rng()), _questions(parts, scenes, which)
+        visual = parts.symbols(features.to(parts.device), parts.model.model.image_newline)
+        loss, metrics = _answer(parts, visual, text)
+        return loss, {**metrics, "tokens": float(features.shape[1])}
+
+    def _grids(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, TextBatch]:
+        """Grids that grow from 4 × 4 cells and two objects to 9 × 9 and ten."""
+        share, rng = which.progress / self.grids_until, which.rng()
+        side = 4 + int(rng.integers(1 + int(5.9 * share)))
+        mix = EASY_MIX if share < 0.25 else HARD_MIX
+        grids = [
+            make_grid(rng, side, int(rng.integers(2, side + 2)), mix)
+            for _ in range(which.batch * self.grids_per_picture)
+        ]
+        features = torch.from_numpy(np.stack([with_newlines(one_hot(grid.labels)[None]) for grid in grids]))
+        return features, collate([parts.encoder.pack(grid.questions) for grid in grids]).to(parts.device)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,10 @@ def _restore(
         for name, module in parts.modules().items():
             module.load_state_dict(state[name])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            peaks = [group["peak"] for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["peak"] = peak
         budget.spent = float(state["seconds"])
         return Progress(int(state["step"]), budget)
     for name in stage.needs:

@@ -1,0 +1,143 @@
+"""Where the tower starts: positions as sines, and some heads of the first layers looking at neighbouring patches.
+
+Attention heads of a vision transformer find local offsets only slowly by themselves; a query that is the key's position
+code turned by an offset starts them there. The weights are trained like all others afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+ROPE_THETA = 1e6
+"""High, so that half of each head hardly turns over a picture's length and can match by content."""
+POSITION_SCALE = 0.6
+_CONTENT_SCALE = 0.4
+_BUSY, _NOISE = 0.4, 0.01
+_GAIN = 1.3
+_MATCH_GAIN = 10.0
+_RECENT_GAIN = 8.0
+_READ_GAIN = 5.0
+_WRITE_GAIN = 0.2
+_OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
+    ((0, 1), (0, -1), (1, 0), (-1, 0)),
+    ((0, 1), (0, -1), (1, 0), (-1, 0)),
+    ((0, 2), (0, -2), (1, 1), (-1, -1)),
+)
+"""For each of the first layers: (rows down, columns right) that its first heads look at; the other heads start at random."""
+
+
+def rates(bands: int) -> torch.Tensor:
+    """Angular rates per patch of the sine position code, slow to fast."""
+    return math.pi * torch.logspace(-1.5, 0, bands, base=10.0)
+
+
+def sine_positions(side: int, width: int) -> torch.Tensor:
+    """(side², width): sines and cosines of the row, then of the column, a quarter of the width each."""
+    angles = torch.arange(side)[:, None] * rates(width // 4)
+    code = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.cat([code.repeat_interleave(side, 0), code.repeat(side, 1)], dim=1)
+
+
+@torch.no_grad()
+def start_tower(tower: nn.Module, side: int, width: int, heads: int) -> None:
+    """Set position embeddings and the neighbour heads of a CLIP vision tower in place."""
+    tower.embeddings.position_embedding.weight.zero_()
+    tower.embeddings.position_embedding.weight[1:] = POSITION_SCALE * sine_positions(side, width)
+    size = width // heads
+    for layer, offsets in zip(tower.encoder.layers, _OFFSETS, strict=False):
+        for head, (down, right) in enumerate(offsets):
+            rows = slice(head * size, (head + 1) * size)
+            layer.self_attn.q_proj.weight[rows] = _GAIN * _turned_code(down, right, size, width)
+            layer.self_attn.k_proj.weight[rows] = _GAIN * _turned_code(0, 0, size, width)
+
+
+def _turned_code(down: int, right: int, size: int, width: int) -> torch.Tensor:
+    """(size, width) map from the position code to `size` of its coordinates, moved by an offset in patches."""
+    bands = width // 4
+    chosen = torch.linspace(bands // 3, bands - 1, size // 4).round().long()
+    out = torch.zeros(size, width)
+    for part, shift in ((0, down), (1, right)):
+        for place, band in enumerate(chosen.tolist()):
+            turn = float(rates(bands)[band]) * shift
+            sine, cosine = 2 * bands * part + band, 2 * bands * part + bands + band
+            row = part * (size // 2) + 2 * place
+            out[row, sine], out[row, cosine] = math.cos(turn), math.sin(turn)
+            out[row + 1, cosine], out[row + 1, sine] = math.cos(turn), -math.sin(turn)
+    return out
+
+
+@torch.no_grad()
+def whiten_patches(tower: nn.Module, pixels: torch.Tensor, seed: int) -> None:
+    """Start the patch embedding as a rotated whitening of real patches, so that edges weigh as much as colours.
+
+    Args:
+        tower: a CLIP vision tower.
+        pixels: (tiles, 3, side, side) training tiles as the image processor gives them.
+        seed: of the rotation.
+    """
+    weight = tower.embeddings.patch_embedding.weight
+    size = weight.shape[-1]
+    patches = pixels.unfold(2, size, size).unfold(3, size, size).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+    busy = patches[patches.std(dim=1) > _BUSY].double()
+    values, vectors = torch.linalg.eigh(busy.T @ busy / len(busy))
+    whitening = vectors / (values + _NOISE).sqrt()
+    random = torch.randn(weight.shape[0], weight.shape[0], generator=torch.Generator().manual_seed(seed)).double()
+    rotation = torch.linalg.qr(random).Q[:, : whitening.shape[1]]
+    filters = _CONTENT_SCALE * rotation @ whitening.T
+    weight.copy_(filters.view_as(weight))
+
+
+@torch.no_grad()
+def start_decoder(
+    decoder: nn.Module, symbols: torch.Tensor, named: list[int], others: list[int], heads: int, seed: int
+) -> None:
+    """Give some heads of a Llama decoder a bias, the same in every layer: towards what a word names, and recent words.
+
+    Query and key of heads 1 and 2 read which of the labels `named` a token holds, in the rotary dimensions that turn
+    slowest, and keep off words; head 1 copies the labels in `others` (size, centre, row, column), head 2 the names.
+    Heads 3 to 5 look one or three words back and copy the same. Words are told from visual tokens by a vector that is
+    added to every word's embedding here. No layer is treated apart, so that depth gets its uses from training alone.
+
+    Args:
+        decoder: a Llama model whose embedding of a word equals the symbol of the label of that name.
+        symbols: (features, width) vectors of the labels.
+        named: indices of the labels that questions name, fewer than half a head's width.
+        others: indices of the labels that are no names: size, centre, row, column.
+        heads: number of heads.
+        seed: of the vector that marks words.
+    """
+    width = symbols.shape[1]
+    size = width // heads
+    mark = torch.randn(1, width, generator=torch.Generator().manual_seed(seed)) * _unit(symbols)
+    decoder.embed_tokens.weight.add_(mark)
+    duals = torch.linalg.pinv(torch.cat([symbols, mark])).T * _unit(symbols)
+    slowest = [pair + part for part in (0, size // 2) for pair in reversed(range(size // 4, size // 2))]
+    slow, mark_place = slowest[: len(named)], slowest[len(named)]
+    rates = ROPE_THETA ** (-torch.arange(0, size, 2) / size)
+    for attention in (layer.self_attn for layer in decoder.layers):
+        for head, copied in ((0, others), (1, named)):
+            for matrix, sign in ((attention.q_proj.weight, 1.0), (attention.k_proj.weight, -1.0)):
+                matrix[[head * size + place for place in slow]] = _MATCH_GAIN * duals[named]
+                matrix[head * size + mark_place] = sign * _MATCH_GAIN * duals[-1]
+            _set_copy(attention, head * size, duals[copied], symbols[copied])
+        for head, back, copied in ((2, 1, named), (3, 3, named), (4, 3, others)):
+            for pair in range(3) if back == 1 else range(1, 4):
+                turn, place = float(rates[pair]) * back, head * size + pair
+                attention.q_proj.weight[place] = _RECENT_GAIN * math.cos(turn) * duals[-1]
+                attention.q_proj.weight[place + size // 2] = -_RECENT_GAIN * math.sin(turn) * duals[-1]
+                attention.k_proj.weight[place] = _RECENT_GAIN * duals[-1]
+            _set_copy(attention, head * size, duals[copied], symbols[copied])
+
+
+def _set_copy(attention: nn.Module, start: int, duals: torch.Tensor, symbols: torch.Tensor) -> None:
+    """Value and output map of a head: read the labels by their duals, write them as their symbols."""
+    attention.v_proj.weight[start : start + len(duals)] = _READ_GAIN * duals
+    attention.o_proj.weight[:, start : start + len(duals)] = _WRITE_GAIN * symbols.T
+
+
+def _unit(symbols: torch.Tensor) -> float:
+    """Root mean square of a symbol's entries: the gains are for vectors with entries of one."""
+    return float(symbols.square().mean().sqrt())
