@@ -119,7 +119,8 @@ def test_demo_writes_its_picture_and_names_it_last(run, tmp_path, monkeypatch):
     again = run("demo", "--output", folder, "--json")
     assert set(json.loads(again.out)) == {"figure", "scene", "photograph"}
     assert (folder / "demo.png").read_bytes() == first
-    assert sorted(path.name for path in folder.iterdir()) == ["demo.png", "photograph.png", "scene.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["demo.json", "demo.png", "photograph.png", "scene.png"]
+    assert set(json.loads((folder / "demo.json").read_text())) == {"figure", "scene", "photograph"}
 
 
 def test_demo_refuses_a_file_as_directory(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from todre.cli import options as opt
 from todre.cli.compare import METHODS, answer_all
 from todre.cli.console import check_directory, note, show, show_json, show_text, working
 from todre.errors import InvalidValueError
-from todre.files import atomic_path
+from todre.files import atomic_path, write_atomic
 
 SCENE_SEED, SCENE_QUESTION = 1, "Is there a red triangle in the picture?"
 PHOTOGRAPH, PHOTOGRAPH_QUESTION = "coffee", "Is there a green square in the picture?"
@@ -28,7 +29,9 @@ def demo(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Compare the methods on a scene and a photograph that ship with todre, and draw what each of them kept."""
+    """Compare the methods on a scene and a photograph that ship with todre, and draw what each of them kept.
+
+    Writes demo.png, the two pictures, and demo.json with everything measured."""
     from todre.plots import require_matplotlib
 
     require_matplotlib()
@@ -61,9 +64,11 @@ def demo(
         for name, (picture, _) in pictures.items():
             with atomic_path(output / f"{name}.png") as temporary:
                 picture.save(temporary)
-    documents = {name: [given.to_dict() for _, given in given_all] for name, given_all in answers.items()}
+    documents: dict[str, object] = {"figure": str(figure)}
+    documents |= {name: [given.to_dict() for _, given in given_all] for name, given_all in answers.items()}
+    write_atomic(output / "demo.json", dumps(documents, allow_nan=False) + "\n")
     if json:
-        show_json({"figure": str(figure), **documents})
+        show_json(documents)
         return
     from todre.cli.tables import comparison_table
 

@@ -1,0 +1,60 @@
+"""Writes the command line's reference (docs/cli.md) from the commands themselves: `python -m todre.cli.reference`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import typer
+
+from todre.cli.app import app
+
+HEADER = """# The command line
+
+<!-- Made by `python -m todre.cli.reference > docs/cli.md`; a test compares the two. -->
+
+Results go to stdout, progress and warnings to stderr; with `--json`, stdout holds exactly one JSON document.
+Exit codes: 0 done, 1 failed (one line says what and what to do; a traceback comes with `-v` alone), 2 wrong usage,
+130 interrupted.
+"""
+
+
+def reference() -> str:
+    """The whole reference as Markdown."""
+    group: Any = typer.main.get_command(app)
+    return "\n".join([HEADER, *(_section(name, command) for name, command in group.commands.items())])
+
+
+def _section(name: str, command: Any) -> str:
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    usage = " ".join(["todre", name, *(_placeholder(argument) for argument in arguments), "[OPTIONS]"])
+    lines = [f"## todre {name}", "", inspect.cleandoc(command.help or ""), "", f"    {usage}", ""]
+    if arguments or options:
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| `{_placeholder(argument)}` | {_help(argument)} |" for argument in arguments]
+        lines += [f"| {', '.join(f'`{flag}`' for flag in option.opts)} | {_help(option)} |" for option in options]
+        lines.append("")
+    return "\n".join([*lines, "```", *_examples(command.epilog or ""), "```", ""])
+
+
+def _placeholder(argument: Any) -> str:
+    name = str(argument.metavar or argument.name.upper()).strip("[]")
+    return name if argument.required else f"[{name}]"
+
+
+def _help(parameter: Any) -> str:
+    text = str(parameter.help or "").replace("|", "\\|")
+    plain = parameter.default is None or parameter.default is False
+    shown = parameter.param_type_name == "option" and not plain
+    return f"{text} Default: `{parameter.default}`." if shown else text
+
+
+def _examples(epilog: str) -> list[str]:
+    lines = [line.strip() for line in epilog.split("\n\n")]
+    return [re.sub(r"\\\[", "[", line) for line in lines[1:]]
+
+
+if __name__ == "__main__":
+    typer.echo(reference(), nl=False)
