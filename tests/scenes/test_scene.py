@@ -1,5 +1,7 @@
 """Scenes: determinism, disjoint splits, objects that can be told apart, and bad arguments."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_seed_split_and_size_each_change_the_picture():
 
 def test_splits_own_disjoint_ranges_of_seeds():
     edges = [(absolute_seed(0, split), absolute_seed(SEEDS_PER_SPLIT - 1, split)) for split in SPLITS]
-    for (_, last), (first, _) in zip(edges, edges[1:], strict=False):
+    for (_, last), (first, _) in pairwise(edges):
         assert last < first
 
 

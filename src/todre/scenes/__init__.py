@@ -1,8 +1,8 @@
 """A synthetic world: pictures of small shapes, digits and words, and questions with true answers.
 
-Any number of scenes, deterministic by seed, in three disjoint splits. `make_scene` renders one; `questions` walks through
-a split; `score` marks an answer. Tasks take after POPE (presence), VQA (colour, shape, size, count), GQA (relation,
-quadrant), OCR benchmarks (digit, word) and captioning.
+Any number of scenes, deterministic by seed, in three disjoint splits. `make_scene` renders one; `questions` walks
+through a split; `score` marks an answer. Tasks take after POPE (presence), VQA (colour, shape, size, count), GQA
+(relation, quadrant), OCR benchmarks (digit, word) and captioning.
 """
 
 from __future__ import annotations

@@ -134,4 +134,4 @@ def _draw_plate(
     bitmap = Image.fromarray(text_bitmap(thing.text))
     width, height = round(text_height * bitmap.width / bitmap.height), round(text_height)
     mask = bitmap.resize((width, height), Image.Resampling.BILINEAR)
-    canvas.paste(_INK + (255,), (round(x - width / 2), round(y - height / 2)), mask)
+    canvas.paste((*_INK, 255), (round(x - width / 2), round(y - height / 2)), mask)

@@ -14,7 +14,7 @@ _TRIES = 80
 
 
 def sample_objects(rng: np.random.Generator, width: int, height: int) -> tuple[SceneObject, ...]:
-    """Objects for a picture of `width` × `height` pixels: 8–14 that can be asked about on 192 × 192, fewer on less."""
+    """Objects for a picture of `width` × `height` pixels: 8–14 to ask about on 192 × 192, fewer on less."""
     share = min(1.0, width * height / _FULL_AREA)
     placed: list[SceneObject] = []
     for _ in range(_count(rng, 1, 2, share)):

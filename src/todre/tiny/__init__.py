@@ -1,4 +1,4 @@
-"""The small LLaVA-NeXT that ships with the package: really trained, on `todre.scenes`, by `python -m todre.tiny.train`."""
+"""The small LLaVA-NeXT that ships with the package, trained on `todre.scenes` by `python -m todre.tiny.train`."""
 
 from __future__ import annotations
 

@@ -12,14 +12,16 @@ from todre.tiny.labels import Labels, object_table
 from todre.tiny.model import GRID
 
 SIDE = 192.0
+LATER_RELATIONS = ("right of", "below")
+"""Directions that grids leave out: with two of the four, the answer follows from one comparison."""
 EASY_MIX: dict[str, int] = {"presence": 3, "colour": 2, "shape": 2, "size": 1, "quadrant": 1, "digit": 1, "word": 1}
 HARD_MIX: dict[str, int] = {
-    "presence": 3,
+    "presence": 2,
     "colour": 1,
     "shape": 1,
     "size": 1,
     "count": 3,
-    "relation": 3,
+    "relation": 10,
     "quadrant": 1,
     "digit": 1,
     "word": 1,
@@ -57,7 +59,7 @@ def make_grid(rng: np.random.Generator, side: int, objects: int, mix: dict[str, 
     row, column = np.broadcast_to(where[:, None], (side, side)), np.broadcast_to(where, (side, side))
     labels = np.concatenate([object_table(things)[owners], np.stack([centres, row, column], axis=-1)], axis=-1)
     tasks = [task for task, times in mix.items() for _ in range(times)]
-    asked = {q.text: q for q in ask(rng, things, tasks, int(SIDE), int(SIDE))}
+    asked = {q.text: q for q in ask(rng, things, tasks, int(SIDE), int(SIDE)) if q.detail not in LATER_RELATIONS}
     return GridPicture(labels.reshape(side * side, -1), list(asked.values()))
 
 

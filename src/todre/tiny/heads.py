@@ -22,11 +22,11 @@ _WEIGHTS = {
     "column": 0.1,
 }
 _BACKGROUND_WEIGHT = 0.25
-_PRESENCE_WEIGHT = 1.5
+_PRESENCE_WEIGHT = 4.0
 
 
 class TowerHeads(nn.Module):
-    """Linear read-outs: labels of each patch, and which objects a tile holds from [CLS], after two layers of the tower."""
+    """Linear read-outs: labels of each patch, and from [CLS], at two depths, which objects a tile holds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,8 +91,8 @@ class Symbols(nn.Module):
 def symbolic_features(scenes: list[Scene], crops: bool, rng: np.random.Generator) -> torch.Tensor:
     """(b, n, NUM_FEATURES + 1) features of every visual token of each scene, in the order of LLaVA-NeXT.
 
-    With `crops`: thumbnail, then the rows of the crops with a newline each; without: thumbnail and one newline, which is
-    how a picture of a single tile is laid out. In half of the full pictures the thumbnail's digits and words are blank.
+    With `crops`: thumbnail, then the rows of the crops with a newline each; without: thumbnail and one newline, which
+    is how a picture of a single tile is laid out. Half of the full pictures have no digit or word in the thumbnail.
     """
     rows = []
     for scene in scenes:

@@ -26,7 +26,7 @@ _OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 1), (0, -1), (1, 0), (-1, 0)),
     ((0, 2), (0, -2), (1, 1), (-1, -1)),
 )
-"""For each of the first layers: (rows down, columns right) that its first heads look at; the other heads start at random."""
+"""For each of the first layers: (rows down, columns right) that its first heads look at; the others start random."""
 
 
 def rates(bands: int) -> torch.Tensor:

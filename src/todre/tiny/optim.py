@@ -105,7 +105,7 @@ class Budget:
     minutes: float | None
     spent: float = 0.0
     cooldown: float = 0.45
-    warmup: int = 30
+    warmup: int = 20
 
     def __post_init__(self) -> None:
         self._start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Run the decoder on one picture and many questions at once: the questions share the prefix and do not see each other."""
+"""Run the decoder on one picture and many questions at once: they share the prefix and do not see each other."""
 
 from __future__ import annotations
 

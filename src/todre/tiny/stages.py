@@ -1,9 +1,9 @@
-"""The four stages of training: the tower on labels, the decoder on symbols, the projector between them, and all of it."""
+"""The four stages of training: tower on labels, decoder on symbols, the projector between them, and all of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ class TowerStage:
     name: str = "tower"
     needs: tuple[str, ...] = ()
     crops: int = 4
-    processor: object = field(default_factory=build_image_processor, repr=False)
+    processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Tower and its read-outs."""
@@ -124,9 +124,9 @@ class DecoderStage:
 
     name: str = "decoder"
     needs: tuple[str, ...] = ()
-    grids_until: float = 0.5
-    short_until: float = 0.75
-    grids_per_picture: int = 5
+    grids_until: float = 0.6
+    short_until: float = 0.8
+    grids_per_picture: int = 3
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Decoder with its tied embeddings, newline, symbols."""
@@ -167,7 +167,7 @@ class ProjectorStage:
 
     name: str = "projector"
     needs: tuple[str, ...] = ("tower", "decoder")
-    processor: object = field(default_factory=build_image_processor, repr=False)
+    processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """The projector."""
@@ -192,7 +192,7 @@ class WholeStage:
     name: str = "whole"
     needs: tuple[str, ...] = ("tower", "decoder", "projector")
     tower_weight: float = 0.1
-    processor: object = field(default_factory=build_image_processor, repr=False)
+    processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Everything in the model, and the tower's read-outs."""
@@ -227,10 +227,10 @@ class _Newline(nn.Module):
 
 
 def picture_tensors(
-    scenes: list[Scene], processor: object
+    scenes: list[Scene], processor: Any
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-    """Per scene: pixels (tiles, 3, 96, 96) by the image processor, patch labels (tiles, 144, 8), presence (tiles, c)."""
-    pixels = [processor(scene.image, return_tensors="pt")["pixel_values"][0] for scene in scenes]  # type: ignore[operator]
+    """Per scene: pixels (tiles, 3, 96, 96) from the image processor, labels (tiles, 144, 8), presence (tiles, c)."""
+    pixels = [processor(scene.image, return_tensors="pt")["pixel_values"][0] for scene in scenes]
     labels = [torch.from_numpy(tile_labels(scene)) for scene in scenes]
     present = [torch.from_numpy(tile_presence(scene)) for scene in scenes]
     return pixels, labels, present

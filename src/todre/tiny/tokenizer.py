@@ -42,7 +42,7 @@ def words() -> list[str]:
         *COUNTS,
         *DIGITS,
         *WORDS,
-        *"? . , :".split(),
+        *("?", ".", ",", ":"),
     ]
     return list(dict.fromkeys(listed))
 
