@@ -19,7 +19,9 @@ from todre.loading import load
 def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:
     """Add the options of every command that answers scenes."""
     parser.add_argument("-m", "--model", help="folder or hub id; the shipped model by default")
-    parser.add_argument("--pictures", "--limit", type=int, default=pictures, help="scenes, a multiple of 8")
+    parser.add_argument("--pictures", "--limit", type=int, default=pictures, help="scenes, in whole groups")
+    parser.add_argument("--size", type=int, default=192, help="side of the pictures in pixels")
+    parser.add_argument("--group-size", type=int, default=8, help="scenes answered together")
     parser.add_argument("--split", default="test", help="split of todre.scenes")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--batch-size", type=int, default=36, help="rows of one forward; changes no answer")
@@ -32,7 +34,13 @@ def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:
 def settings_from(given: argparse.Namespace) -> Settings:
     """The session's settings."""
     return Settings(
-        model=given.model, split=given.split, batch_size=given.batch_size, device=given.device, dtype=given.dtype
+        model=given.model,
+        split=given.split,
+        size=given.size,
+        group_size=given.group_size,
+        batch_size=given.batch_size,
+        device=given.device,
+        dtype=given.dtype,
     )
 
 
