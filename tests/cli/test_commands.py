@@ -123,6 +123,17 @@ def test_demo_writes_its_picture_and_names_it_last(run, tmp_path, monkeypatch):
     assert set(json.loads((folder / "demo.json").read_text())) == {"figure", "scene", "photograph"}
 
 
+def test_demo_knows_the_truth():
+    """The scene's truth is checked against the objects that were drawn."""
+    from todre.cli.demo import SCENE_SEED, _exhibits
+    from todre.scenes import make_scene
+
+    drawn = {(thing.colour, thing.shape) for thing in make_scene(SCENE_SEED, "test").objects}
+    _, question, truth = _exhibits()["scene"]
+    colour, shape = question.removeprefix("Is there a ").removesuffix(" in the picture?").split()
+    assert truth == ("yes" if (colour, shape) in drawn else "no")
+
+
 def test_demo_refuses_a_file_as_directory(run, tmp_path):
     (tmp_path / "file").touch()
     error_line(run("demo", "--output", tmp_path / "file"), 1, "cannot be made a directory")

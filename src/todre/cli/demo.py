@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,10 +14,20 @@ from todre.cli.console import check_directory, note, show, show_json, show_text,
 from todre.errors import InvalidValueError
 from todre.files import atomic_path, write_atomic
 
-SCENE_SEED, SCENE_QUESTION = 1, "Is there a red triangle in the picture?"
-PHOTOGRAPH, PHOTOGRAPH_QUESTION = "coffee", "Is there a green square in the picture?"
+if TYPE_CHECKING:
+    from PIL import Image
 
+SCENE_SEED = 1
+PHOTOGRAPH = "coffee"
 SETTINGS = {"max_new_tokens": 16, "warm_up": 1, "repeats": 3}
+
+
+class Exhibit(NamedTuple):
+    """One picture of the demo, what is asked about it, and the true answer."""
+
+    picture: Image.Image
+    question: str
+    truth: str
 
 
 def demo(
@@ -31,39 +41,28 @@ def demo(
 ) -> None:
     """Compare the methods on a scene and a photograph that ship with todre, and draw what each of them kept.
 
-    Writes demo.png, the two pictures, and demo.json with everything measured."""
+    Writes demo.png, the two pictures, and demo.json with everything measured.
+    """
     from todre.plots import require_matplotlib
 
     require_matplotlib()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidValueError(f"{output} cannot be made a directory ({error.strerror}); write elsewhere.") from error
-    check_directory(output)
+    _make_directory(output)
     figure = output / "demo.png"
     with working(quiet or json):
         from todre.cli.drawing import row_of_image, write_rows
         from todre.running import Settings
-        from todre.scenes import make_scene, photograph
 
         note("loading the model that ships with todre", quiet)
         loaded = opt.load_model(None, "auto", "auto", None, False, quiet)
-        pictures = {
-            "scene": (make_scene(SCENE_SEED, "test").image, SCENE_QUESTION),
-            "photograph": (photograph(PHOTOGRAPH), PHOTOGRAPH_QUESTION),
-        }
-        settings = Settings(**SETTINGS)
-        answers = {
-            name: answer_all(loaded, picture, question, METHODS.split(","), retain, settings, quiet)
-            for name, (picture, question) in pictures.items()
-        }
-        write_rows(
-            [row_of_image(loaded, [pictures[name][0]], answers[name], 0, pictures[name][1]) for name in pictures],
-            figure,
-        )
-        for name, (picture, _) in pictures.items():
+        rows, answers, exhibits = [], {}, _exhibits()
+        for name, (picture, question, _) in exhibits.items():
+            answers[name] = answer_all(
+                loaded, picture, question, METHODS.split(","), retain, Settings(**SETTINGS), quiet
+            )
+            rows.append(row_of_image(loaded, [picture], answers[name], 0, question))
             with atomic_path(output / f"{name}.png") as temporary:
                 picture.save(temporary)
+        write_rows(rows, figure)
     documents: dict[str, object] = {"figure": str(figure)}
     documents |= {name: [given.to_dict() for _, given in given_all] for name, given_all in answers.items()}
     write_atomic(output / "demo.json", dumps(documents, allow_nan=False) + "\n")
@@ -72,7 +71,24 @@ def demo(
         return
     from todre.cli.tables import comparison_table
 
-    for name, (_, question) in pictures.items():
-        show_text(f"{name.capitalize()}: {question}")
+    for name, exhibit in exhibits.items():
+        show_text(f"{name.capitalize()}: {exhibit.question} (the truth: {exhibit.truth})")
         show(comparison_table(answers[name]))
     show_text(f"Wrote {figure}: the kept tokens of each method over both pictures.")
+
+
+def _exhibits() -> dict[str, Exhibit]:
+    from todre.scenes import make_scene, photograph
+
+    return {
+        "scene": Exhibit(make_scene(SCENE_SEED, "test").image, "Is there a red triangle in the picture?", "yes"),
+        "photograph": Exhibit(photograph(PHOTOGRAPH), "Is there a green square in the picture?", "no"),
+    }
+
+
+def _make_directory(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidValueError(f"{folder} cannot be made a directory ({error.strerror}); write elsewhere.") from error
+    check_directory(folder)
