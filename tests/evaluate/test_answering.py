@@ -48,7 +48,7 @@ def test_batches_and_shared_beginnings_give_what_single_questions_give(session, 
     checked = [place for place, reply in enumerate(single) if reply is not None]
     assert [together[place] for place in checked] == [single[place] for place in checked]
     assert len(checked) >= 5
-    assert len(set(together)) > len(together) // 2, "the model says too little for this test to mean anything"
+    assert len(set(together)) >= len(together) // 3, "the model says too little for this test to mean anything"
 
 
 @pytest.mark.parametrize("condition", [CONDITIONS[1], CONDITIONS[3]], ids=lambda c: c.name)

@@ -86,8 +86,8 @@ def _about(document: dict[str, Any], source: str) -> str:
                 f"({'nothing was tuned on it' if run['split'] == 'test' else 'not the held-out one'}). Weights and "
                 f"configuration SHA-256 `{model['sha256'][:12]}…`, {model['dtype']} on {model['device']}, attention "
                 f"`{model['attn_implementation']}`, image processor `{model['image_processor_backend']}`, greedy "
-                "decoding. Brackets hold 95 % intervals: Wilson's for single tasks, a bootstrap over whole pictures for "
-                "captions, means and differences."
+                "decoding. Brackets hold 95 % intervals: Wilson's for single tasks, a bootstrap over whole pictures "
+                "for captions, means and differences."
             ),
         ]
     )
@@ -145,8 +145,8 @@ def _depth(document: dict[str, Any]) -> str:
         rows.append([str(each["layer"]), *pair])
     note = (
         "Left, all visual tokens are dropped after the layer, and the layers after it go on without them. Right, the "
-        "control: those layers are deleted. Where dropping costs nothing and deleting does, vision has been used up and "
-        "the depth has not; where both cost nothing, the layers are idle, and dropping vision there proves nothing. In "
+        "control: those layers are deleted. Where dropping costs nothing and deleting does, vision has been used up "
+        "and the depth has not; where both cost nothing, the layers are idle, and dropping vision there proves nothing. In "
         f"parentheses the difference to the whole model, over {document['depth']['questions']} questions."
     )
     header = ["layers", "picture dropped after", "layers after it deleted"]
@@ -169,8 +169,8 @@ def depth_findings(document: dict[str, Any]) -> list[str]:
 
 def _limits() -> str:
     return paragraph(
-        "The model was trained with dense patch labels, so its visual tokens are unusually separable, and its pictures "
-        "hold a few small objects on much background. A ranking of pruning methods on it is a finding about this model "
+        "The model was trained with dense patch labels, so its visual tokens are unusually separable, and its "
+        "pictures hold a few small objects on much background. A ranking of pruning methods on it is a finding about this model "
         "alone: no evidence about models of billions of parameters, about photographs, or about benchmarks. One training "
         "run stands behind it, so no interval here covers a second one."
     )
