@@ -119,8 +119,11 @@ def _announced(table: SlotTable) -> int:
     return table.incoming
 
 
-class PrunedLayer(DynamicLayer):  # type: ignore[misc]
+class PrunedLayer(DynamicLayer):
     """A growing cache layer with fewer slots than logical columns; without a table it is a plain `DynamicLayer`."""
+
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, table: SlotTable, logical: int) -> None:
         super().__init__()
@@ -195,7 +198,7 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
             self.table.select_rows(rows)
 
 
-class PrunedStaticLayer(StaticLayer):  # type: ignore[misc]
+class PrunedStaticLayer(StaticLayer):
     """A static cache layer that received fewer tokens than logical columns; allocated memory stays as it was."""
 
     table: SlotTable | None

@@ -113,11 +113,12 @@ class SaliencyCapture:
     def _encode(self, *args: Any, **kwargs: Any) -> Any:
         self.local.saliency = None
         output = self.original(*args, **kwargs)
-        features = getattr(output, "pooler_output", None)
-        if features is None:
+        encoded = getattr(output, "pooler_output", None)
+        if encoded is None:
             return output
-        if not isinstance(features, list | tuple):
-            output.pooler_output = features = list(features)
+        features: list[Tensor] = list(encoded)
+        if not isinstance(encoded, list | tuple):
+            output.pooler_output = features
         call = inspect.signature(self.original).bind(*args, **kwargs)
         sizes = call.arguments.get("image_sizes")
         strategy = call.arguments.get("vision_feature_select_strategy") or self.config.vision_feature_select_strategy
@@ -125,7 +126,7 @@ class SaliencyCapture:
         for picture, fact in zip(features, facts, strict=True):
             setattr(picture, _ATTRIBUTE, fact)
         self.local.saliency = None
-        self.local.features = list(features)
+        self.local.features = features
         return output
 
     def _facts(self, features: list[Tensor], sizes: Tensor | None, strategy: str) -> list[TokenFacts]:
