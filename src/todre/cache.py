@@ -143,7 +143,7 @@ class PrunedLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         """Logical length: what positions and `generate()` go by."""
-        return self.logical if self.table is not None else super().get_seq_length()  # type: ignore[no-any-return]
+        return self.logical if self.table is not None else super().get_seq_length()
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Physical number of key slots, and the offset that aligns their end with the logical one."""
