@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format
+.PHONY: help demo test lint type format gpu-check
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; writes demo-output/demo.png
 	$(BIN)/todre demo --output demo-output
@@ -27,6 +27,9 @@ type: $(READY)  ## check types
 format: $(READY)  ## fix style and formatting in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+gpu-check: $(READY)  ## exactness and time on a GPU, random weights of a 7B model; writes results/gpu-check.json
+	$(BIN)/python benchmarks/gpu_check.py
 
 # pip reads [dependency-groups] since 25.1, and a fresh environment holds an older one.
 $(READY): pyproject.toml constraints.txt
