@@ -13,7 +13,7 @@ from todre.evaluate.statistics import wilson
 from todre.evaluate.table import Table, balanced
 
 RETAINS, SEEDS = [0.25, 0.05], [0, 1]
-CONDITIONS = comparison(RETAINS, SEEDS)
+CONDITIONS = comparison(RETAINS, SEEDS, stage_one=True)
 SKILL = {"none": 0.9, "todre": 0.8, "todre-v1": 0.8, "random": 0.3, "cls-top-k": 0.5}
 
 
@@ -130,4 +130,4 @@ def test_the_answers_file_holds_every_score(table):
 
 def test_rows_name_conditions_that_exist():
     names = {condition.name for condition in CONDITIONS}
-    assert {name for row in rows_of(RETAINS, SEEDS) for name in row.names} == names
+    assert {name for row in rows_of(RETAINS, SEEDS, stage_one=True) for name in row.names} == names

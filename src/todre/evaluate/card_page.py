@@ -145,8 +145,8 @@ def _depth(document: dict[str, Any]) -> str:
         rows.append([str(each["layer"]), *pair])
     note = (
         "Left, all visual tokens are dropped after the layer, and the layers after it go on without them. Right, the "
-        "control: those layers are deleted. Where dropping costs nothing and deleting does, vision has been used up and "
-        "the depth has not; where both cost nothing, the layers are idle, and dropping vision there proves nothing. "
+        "control: those layers are deleted. Where dropping costs nothing and deleting does, vision has been used up "
+        "and the depth has not; where both cost nothing, the layers are idle, and dropping vision proves nothing. "
         f"In parentheses the difference to the whole model, over {document['depth']['questions']} questions."
     )
     header = ["layers", "picture dropped after", "layers after it deleted"]
@@ -169,8 +169,8 @@ def depth_findings(document: dict[str, Any]) -> list[str]:
 
 def _limits() -> str:
     return paragraph(
-        "The model was trained with dense patch labels, so its visual tokens are unusually separable, and its pictures "
-        "hold a few small objects on much background. A ranking of pruning methods on it is a finding about this model "
-        "alone: no evidence about models of billions of parameters, about photographs, or about benchmarks. "
+        "The model was trained with dense patch labels, so its visual tokens are unusually separable, and its "
+        "pictures hold a few small objects on much background. A ranking of pruning methods on it is a finding about "
+        "this model alone: no evidence about models of billions of parameters, about photographs, or about benchmarks. "
         "One training run stands behind it, so no interval here covers a second one."
     )

@@ -60,8 +60,8 @@ def random_conditions(retain: float, seeds: Sequence[int]) -> list[Condition]:
     return [Condition(label("random", retain, seed), RandomTokens(retain=retain, seed=seed)) for seed in seeds]
 
 
-def comparison(retains: Sequence[float], seeds: Sequence[int]) -> list[Condition]:
-    """No pruning, and at each budget ToDRE v2 and v1 (whole, and stage 1 alone), random, and [CLS] top-k."""
+def comparison(retains: Sequence[float], seeds: Sequence[int], stage_one: bool = False) -> list[Condition]:
+    """No pruning, and at each budget ToDRE v2 and v1, [CLS] top-k, random; with `stage_one` ToDRE's stage 1 alone."""
     conditions = [NONE]
     for retain in retains:
         conditions += [
@@ -69,7 +69,10 @@ def comparison(retains: Sequence[float], seeds: Sequence[int]) -> list[Condition
             Condition(label("todre-v1", retain), ToDRE.v1(retain=retain)),
             Condition(label("cls-top-k", retain), CLSTopK(retain=retain)),
             *random_conditions(retain, seeds),
-            Condition(label("todre", retain, stage_one=True), ToDRE(retain=retain, stages=(1,))),
-            Condition(label("todre-v1", retain, stage_one=True), ToDRE.v1(retain=retain, stages=(1,))),
         ]
+        if stage_one:
+            conditions += [
+                Condition(label("todre", retain, stage_one=True), ToDRE(retain=retain, stages=(1,))),
+                Condition(label("todre-v1", retain, stage_one=True), ToDRE.v1(retain=retain, stages=(1,))),
+            ]
     return conditions

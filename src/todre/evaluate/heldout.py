@@ -48,14 +48,14 @@ class Row:
     names: tuple[str, ...]
 
 
-def rows_of(retains: Sequence[float], seeds: Sequence[int]) -> list[Row]:
+def rows_of(retains: Sequence[float], seeds: Sequence[int], stage_one: bool = False) -> list[Row]:
     """The rows of the result, in order."""
     rows = [Row("none", None, "", ("none",))]
     for retain in retains:
         for method in METHODS:
             names = [label(method, retain, seed) for seed in seeds] if method == "random" else [label(method, retain)]
             rows.append(Row(method, retain, "both" if method.startswith("todre") else "", tuple(names)))
-        for method in ("todre", "todre-v1"):
+        for method in ("todre", "todre-v1") if stage_one else ():
             rows.append(Row(method, retain, "1", (label(method, retain, stage_one=True),)))
     return rows
 
@@ -64,7 +64,8 @@ def summarise(table: Table, conditions: Sequence[Condition], retains: Sequence[f
     """Means, per-task means, paired comparisons and stage-2 counts, ready for JSON."""
     fields = {condition.name: condition.to_dict() for condition in conditions}
     results = []
-    for row in rows_of(retains, seeds):
+    stage_one = label("todre", retains[0], stage_one=True) in fields
+    for row in rows_of(retains, seeds, stage_one):
         scores = table.scores(*row.names)
         result: dict[str, Any] = {"method": row.method, "retain": row.retain, "stages": row.stages}
         result["fields"] = [fields[name] for name in row.names]
@@ -76,7 +77,7 @@ def summarise(table: Table, conditions: Sequence[Condition], retains: Sequence[f
         if row.stages == "both":
             result["stage_2"] = table.stage_two(row.names[0])
         results.append(result)
-    named = {(row.method, row.retain): row.names for row in rows_of(retains, seeds) if row.stages != "1"}
+    named = {(row.method, row.retain): row.names for row in rows_of(retains, seeds)}
     pairs = [
         {"first": a, "second": b, "retain": retain, **table.difference(named[a, retain], named[b, retain])}
         for retain in retains
@@ -103,6 +104,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add_common(parser, pictures=248)
     parser.add_argument("--retain", type=float, nargs="+", default=list(RETAINS), help="kept shares")
     parser.add_argument("--random-seeds", type=int, default=3, help="draws of the random control")
+    parser.add_argument("--stage-one", action="store_true", help="add ToDRE's stage 1 alone")
     parser.add_argument("--output", type=Path, default=Path("results/heldout.json"))
     parser.add_argument("--answers", type=Path, default=Path("results/heldout-answers.jsonl"))
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
@@ -113,7 +115,7 @@ def compare(settings: Settings, given: argparse.Namespace, command: str) -> dict
     """Answer, summarise, and write the three files; returns the document."""
     started = time.monotonic()
     seeds = list(range(given.random_seeds))
-    conditions = comparison(given.retain, seeds)
+    conditions = comparison(given.retain, seeds, given.stage_one)
     answers = run(settings, conditions, given.pictures, given.work, processes=given.processes)
     table = Table.of(answers.by_condition, seed=given.seed)
     document = {

@@ -171,7 +171,11 @@ def _stage_two(document: dict[str, Any]) -> str:
         layers = ", ".join(f"{count} after layer {layer}" for layer, count in fired["by_layer"].items()) or "never"
         rows.append([NAMES[row["method"]], percent(row["retain"]), f"{fired['dropped']} of {fired['asked']}", layers])
     note = "How often all remaining visual tokens were dropped inside the decoder, at the papers' thresholds."
-    return note + "\n\n" + markdown_table(["method", "kept", "questions", "where"], rows)
+    if not any(row["stage_2"]["dropped"] for row in document["rows"] if row["stages"] == "both"):
+        note += (
+            " It never was: stage 1 alone gives the very same answers, and nothing here speaks for or against stage 2."
+        )
+    return paragraph(note) + "\n\n" + markdown_table(["method", "kept", "questions", "where"], rows)
 
 
 def _tasks(document: dict[str, Any], retain: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -115,7 +115,10 @@ class Session:
             for seed in self._seeds(group):
                 scene = make_scene(seed, self.settings.split, self.settings.size)
                 image = scene.image if kind == "true" else Image.new("RGB", scene.size, GREY)
-                self._pictures.append(prepare(self.loaded, image, scene.questions))
+                prepared = prepare(self.loaded, image, scene.questions)
+                if kind == "grey" and self._pictures:  # all alike: encoded, and run, once
+                    prepared = replace(prepared, pixels=self._pictures[0].pixels)
+                self._pictures.append(prepared)
             self._group = (group, kind)
         return self._pictures
 
@@ -125,7 +128,9 @@ class Session:
     def _encoded(self, request: SaliencyRequest | None) -> list[Tensor]:
         """The pictures' visual tokens, with the saliency asked for; call it inside `prune`."""
         if request not in self._features:
-            self._features[request] = [encode(self.loaded.model, picture.pixels) for picture in self._pictures]
+            distinct = {id(picture.pixels): picture.pixels for picture in self._pictures}
+            encoded = {key: encode(self.loaded.model, pixels) for key, pixels in distinct.items()}
+            self._features[request] = [encoded[id(picture.pixels)] for picture in self._pictures]
         return self._features[request]
 
     def _batches(self) -> Iterator[Sequence[tuple[int, int]]]:
