@@ -92,6 +92,13 @@ def test_depth_findings_name_the_last_layer_that_is_shown_to_matter():
         return {"layer": layer, "drop": {"against_none": {"high": drop}}, "delete": {"against_none": {"high": delete}}}
 
     document = {"depth": {"layers": [point(1, -0.2, -0.3), point(2, 0.01, -0.1), point(3, 0.0, 0.0)]}}
-    drop, delete = card_page.depth_findings(document)
+    drop, delete, used = card_page.depth_findings(document)
     assert "after layer 1 and" in drop
     assert "after layer 2 and" in delete
+    assert used == "All layers are shown to be in use."
+    document = {
+        "depth": {"layers": [point(1, -0.2, -0.3), point(2, -0.1, 0.1), point(3, 0.0, 0.0), point(4, 0.0, 0.0)]}
+    }
+    drop, delete, used = card_page.depth_findings(document)
+    assert "after layer 2 and" in drop
+    assert "Layers 3 to 4 are therefore not shown to be in use" in used

@@ -164,6 +164,14 @@ def depth_findings(document: dict[str, Any]) -> list[str]:
             sentences.append(f"{words} is shown to cost accuracy after layer {max(costly)} and not later.")
         else:
             sentences.append(f"{words} is not shown to cost accuracy after any layer.")
+    used, depth = max(costly, default=0) + 1, document["depth"]["layers"][-1]["layer"]
+    if used < depth:
+        sentences.append(
+            f"**Layers {used + 1} to {depth} are therefore not shown to be in use: that vision can be dropped there "
+            "says nothing about vision fading in deeper models.**"
+        )
+    else:
+        sentences.append("All layers are shown to be in use.")
     return sentences
 
 
