@@ -52,15 +52,15 @@ def _tasks(panel: Axes, document: dict[str, Any]) -> None:
     scores = np.array([100 * values["score"] for values in tasks.values()])
     errors = np.array([[100 * (v["score"] - v["low"]), 100 * (v["high"] - v["score"])] for v in tasks.values()]).T
     panel.bar(
-        places, scores, yerr=errors.clip(min=0), color=BLUE, capsize=3, width=0.7, label="accuracy, 95 % interval"
+        places, scores, yerr=errors.clip(min=0), color="#74ADD1", capsize=3, width=0.7, label="accuracy, 95 % interval"
     )
     majority = [100 * values["majority"]["score"] for values in tasks.values()]
     blind = [100 * values["blind"]["score"] for values in tasks.values()]
     panel.plot(places, majority, "_", color="black", markersize=20, markeredgewidth=2, label="best constant answer")
     panel.plot(places, blind, "o", color=ORANGE, markersize=5, label="grey picture")
     panel.set_xticks(places, list(tasks), rotation=35, ha="right")
-    panel.set(ylim=(0, 105), ylabel="accuracy, %", title="Held-out questions by task")
-    panel.legend(fontsize=8, loc="lower left")
+    panel.set(ylim=(0, 122), yticks=range(0, 101, 20), ylabel="accuracy, %", title="Held-out questions by task")
+    panel.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=1.0)
 
 
 def _random(panel: Axes, document: dict[str, Any]) -> None:
