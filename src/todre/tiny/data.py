@@ -83,8 +83,14 @@ class Encoder:
             targets += [-100] * (len(asked) - 1) + answer
             weight = _TOKEN_WEIGHT.get(question.task, 1.0)
             weights += [weight] * (len(piece) - 1) + [0.25 * weight]
-        as_ids = (np.array(column, dtype=np.int64) for column in (tokens, segments, offsets, targets))
-        return Packed(*as_ids, np.array(weights, dtype=np.float32), tuple(q.task for q in questions))
+        return Packed(
+            np.array(tokens, dtype=np.int64),
+            np.array(segments, dtype=np.int64),
+            np.array(offsets, dtype=np.int64),
+            np.array(targets, dtype=np.int64),
+            np.array(weights, dtype=np.float32),
+            tuple(q.task for q in questions),
+        )
 
 
 def training_size(step: int) -> tuple[int, int]:
@@ -132,8 +138,15 @@ class TextBatch:
 
     def to(self, device: torch.device) -> TextBatch:
         """The same batch on `device`."""
-        tensors = (self.tokens, self.segments, self.offsets, self.targets, self.weights, self.allowed)
-        return TextBatch(*(tensor.to(device) for tensor in tensors), self.tasks)
+        return TextBatch(
+            self.tokens.to(device),
+            self.segments.to(device),
+            self.offsets.to(device),
+            self.targets.to(device),
+            self.weights.to(device),
+            self.allowed.to(device),
+            self.tasks,
+        )
 
 
 def collate(packs: list[Packed]) -> TextBatch:

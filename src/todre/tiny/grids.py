@@ -56,8 +56,8 @@ def make_grid(rng: np.random.Generator, side: int, objects: int, mix: dict[str, 
         if thing.size != "small" and column + 1 < side and not owners[row, column + 1]:
             owners[row, column + 1] = index + 1
     where = (np.arange(side) * 2 + 1) * GRID // (2 * side)
-    row, column = np.broadcast_to(where[:, None], (side, side)), np.broadcast_to(where, (side, side))
-    labels = np.concatenate([object_table(things)[owners], np.stack([centres, row, column], axis=-1)], axis=-1)
+    down, across = np.broadcast_to(where[:, None], (side, side)), np.broadcast_to(where, (side, side))
+    labels = np.concatenate([object_table(things)[owners], np.stack([centres, down, across], axis=-1)], axis=-1)
     tasks = [task for task, times in mix.items() for _ in range(times)]
     asked = {q.text: q for q in ask(rng, things, tasks, int(SIDE), int(SIDE)) if q.detail not in LATER_RELATIONS}
     return GridPicture(labels.reshape(side * side, -1), list(asked.values()))

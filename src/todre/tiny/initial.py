@@ -7,9 +7,9 @@ code turned by an offset starts them there. The weights are trained like all oth
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
 
 ROPE_THETA = 1e6
 """High, so that half of each head hardly turns over a picture's length and can match by content."""
@@ -42,7 +42,7 @@ def sine_positions(side: int, width: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def start_tower(tower: nn.Module, side: int, width: int, heads: int) -> None:
+def start_tower(tower: Any, side: int, width: int, heads: int) -> None:
     """Set position embeddings and the neighbour heads of a CLIP vision tower in place."""
     tower.embeddings.position_embedding.weight.zero_()
     tower.embeddings.position_embedding.weight[1:] = POSITION_SCALE * sine_positions(side, width)
@@ -70,7 +70,7 @@ def _turned_code(down: int, right: int, size: int, width: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def whiten_patches(tower: nn.Module, pixels: torch.Tensor, seed: int) -> None:
+def whiten_patches(tower: Any, pixels: torch.Tensor, seed: int) -> None:
     """Start the patch embedding as a rotated whitening of real patches, so that edges weigh as much as colours.
 
     Args:
@@ -92,7 +92,7 @@ def whiten_patches(tower: nn.Module, pixels: torch.Tensor, seed: int) -> None:
 
 @torch.no_grad()
 def start_decoder(
-    decoder: nn.Module, symbols: torch.Tensor, named: list[int], others: list[int], heads: int, seed: int
+    decoder: Any, symbols: torch.Tensor, named: list[int], others: list[int], heads: int, seed: int
 ) -> None:
     """Give some heads of a Llama decoder a bias, the same in every layer: towards what a word names, and recent words.
 
@@ -132,7 +132,7 @@ def start_decoder(
             _set_copy(attention, head * size, duals[copied], symbols[copied])
 
 
-def _set_copy(attention: nn.Module, start: int, duals: torch.Tensor, symbols: torch.Tensor) -> None:
+def _set_copy(attention: Any, start: int, duals: torch.Tensor, symbols: torch.Tensor) -> None:
     """Value and output map of a head: read the labels by their duals, write them as their symbols."""
     attention.v_proj.weight[start : start + len(duals)] = _READ_GAIN * duals
     attention.o_proj.weight[:, start : start + len(duals)] = _WRITE_GAIN * symbols.T

@@ -19,7 +19,7 @@ def orthogonalise(matrices: torch.Tensor, steps: int = 4) -> torch.Tensor:
     """
     a, b, c = _COEFFICIENTS
     flip = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if flip else matrices
+    x: torch.Tensor = matrices.mT if flip else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
@@ -80,7 +80,8 @@ def make_optimizers(
 
 def split_parameters(named: Iterable[tuple[str, torch.nn.Parameter]]) -> tuple[list[Any], list[Any]]:
     """(hidden matrices, everything else): embeddings, heads, norms, biases and convolutions are "else"."""
-    hidden, rest = [], []
+    hidden: list[Any] = []
+    rest: list[Any] = []
     for name, parameter in named:
         if not parameter.requires_grad:
             continue

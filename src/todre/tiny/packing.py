@@ -64,7 +64,8 @@ def packed_hidden(
     output = model.model.language_model(
         inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False, prefix_length=cut
     )
-    return output.last_hidden_state[:, cut:]
+    hidden: torch.Tensor = output.last_hidden_state[:, cut:]
+    return hidden
 
 
 def answer_loss(model: LlavaNextForConditionalGeneration, hidden: torch.Tensor, text: TextBatch) -> torch.Tensor:

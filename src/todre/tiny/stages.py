@@ -82,8 +82,13 @@ class Slice:
 class Stage(Protocol):
     """One stage: what it trains, its loss, and what it starts from."""
 
-    name: str
-    needs: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Name on the command line and of its checkpoint."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages whose results it starts from."""
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Modules whose parameters this stage updates."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from todre.tiny.export import export
 from todre.tiny.optim import Budget, make_optimizers, split_parameters
@@ -242,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
         train_stage(options)
         return
     given.run.joinpath(".rendezvous").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(_worker, args=(options,), nprocs=given.processes)
+    spawn(_worker, args=(options,), nprocs=given.processes)
 
 
 if __name__ == "__main__":
