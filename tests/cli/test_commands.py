@@ -128,7 +128,7 @@ def test_demo_knows_the_truth():
     from todre.cli.demo import SCENE_SEED, _exhibits
     from todre.scenes import make_scene
 
-    drawn = {(thing.colour, thing.shape) for thing in make_scene(SCENE_SEED, "test").objects}
+    drawn = {(thing.colour, thing.shape) for thing in make_scene(SCENE_SEED, "val").objects}
     _, question, truth = _exhibits()["scene"]
     colour, shape = question.removeprefix("Is there a ").removesuffix(" in the picture?").split()
     assert truth == ("yes" if (colour, shape) in drawn else "no")

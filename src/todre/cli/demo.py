@@ -17,7 +17,7 @@ from todre.files import atomic_path, write_atomic
 if TYPE_CHECKING:
     from PIL import Image
 
-SCENE_SEED = 1
+SCENE_SEED = 3
 PHOTOGRAPH = "coffee"
 SETTINGS = {"max_new_tokens": 16, "warm_up": 1, "repeats": 3}
 
@@ -81,7 +81,7 @@ def _exhibits() -> dict[str, Exhibit]:
     from todre.scenes import make_scene, photograph
 
     return {
-        "scene": Exhibit(make_scene(SCENE_SEED, "test").image, "Is there a red triangle in the picture?", "yes"),
+        "scene": Exhibit(make_scene(SCENE_SEED, "val").image, "Is there a blue triangle in the picture?", "yes"),
         "photograph": Exhibit(photograph(PHOTOGRAPH), "Is there a green square in the picture?", "no"),
     }
 
