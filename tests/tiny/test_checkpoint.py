@@ -1,6 +1,7 @@
 """The shipped model: loads plainly, processes without torchvision, counts its tokens, answers."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,10 @@ from transformers import AutoModelForImageTextToText
 
 from todre import tiny
 from todre.scenes import make_scene, questions, score
+
+
+def words_of(text):
+    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 def ask(model, processor, scene, text):
@@ -65,14 +70,16 @@ def test_processor_needs_no_torchvision():
     assert done.stdout.strip().endswith("(1, 5, 3, 96, 96)")
 
 
-def test_every_word_of_every_question_is_known(shipped):
+def test_every_word_of_every_question_but_one_is_known(shipped):
+    """Only "or", which only the size question uses, is read as the unknown word; docs/tiny-model.md says so."""
     _, processor = shipped
     tokenizer = processor.tokenizer
     for seed in range(40):
         for question in make_scene(seed, "val").questions:
             for text in (question.text, question.answer):
                 ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-                assert tokenizer.unk_token_id not in ids, text
+                unknown = [word for word, i in zip(words_of(text), ids, strict=True) if i == tokenizer.unk_token_id]
+                assert unknown == (["or"] if question.task == "size" and text == question.text else [])
             assert tokenizer.decode(ids) == question.answer
 
 
