@@ -105,6 +105,7 @@ def test_time_lands_in_its_stage(loaded, scene, monkeypatch, part, expected):
         clock[0] += 1000.0
 
     monkeypatch.setattr(Stopwatch, "now", lambda self: clock[0])
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)  # three tokens, whatever is answered
     handle = getattr(loaded.model.base_model, part).register_forward_hook(tick)
     try:
         given = answer(loaded, [scene], QUESTION, todre.NoPruning(), Settings(max_new_tokens=3))
