@@ -27,18 +27,6 @@ ALL = [
 ]
 
 
-@pytest.fixture(scope="module")
-def models():
-    built = {}
-
-    def get(kind, backend="sdpa"):
-        if (kind, backend) not in built:
-            built[kind, backend] = tm.build(kind, backend)
-        return built[kind, backend]
-
-    return get
-
-
 def visual_of(model, inputs):
     return inputs["input_ids"] == model.config.image_token_id
 
