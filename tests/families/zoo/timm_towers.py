@@ -1,4 +1,4 @@
-"""FastVLM and Perception LM, whose towers come from timm: here towers of transformers with outputs of the same shape."""
+"""FastVLM and Perception LM: their towers come from timm; here others stand in whose outputs have the same shape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from transformers import (
 
 IMAGE, VIDEO, SIDE, PATCH, POOL = 3, 4, 24, 6, 2
 TILES, FRAMES = 3, 4
-"""Tiles of a picture, its thumbnail first, and frames of a clip: the processor stacks both, so a batch has one count."""
+"""Tiles of a picture, its thumbnail first, and frames of a clip: stacked by the processor, so one count in a batch."""
 
 
 def build_fast(backend: str) -> FastVlmForConditionalGeneration:
