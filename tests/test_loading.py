@@ -13,7 +13,7 @@ import torch
 
 from todre import hub, loading
 from todre.errors import InvalidValueError, LoadError, MissingDependencyError
-from todre.loading import check_torchvision, load, load_config
+from todre.loading import load, load_config
 from todre.tiny import checkpoint_path
 
 
@@ -171,28 +171,6 @@ def test_unusable_device_dtype_attention():
     refuse(InvalidValueError, "'float8'", dtype="float8")
     refuse(InvalidValueError, "'magic'", attn_implementation="magic", device="cpu")
     refuse(InvalidValueError, "'flash_attention_2'", attn_implementation="flash_attention_2", device="cpu")
-
-
-def test_torchvision_absent_is_fine(monkeypatch):
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
-    check_torchvision()
-
-
-def test_torchvision_broken_is_one_sentence(monkeypatch, tmp_path):
-    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    with pytest.raises(MissingDependencyError, match="pip uninstall torchvision") as caught:
-        check_torchvision()
-    assert "operator torchvision::nms does not exist" in str(caught.value)
-
-
-def test_torchvision_that_works(monkeypatch, tmp_path):
-    (tmp_path / "torchvision.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    check_torchvision()
-    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
 
 
 def test_config_alone():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +10,9 @@ from typing import Any
 
 import torch
 
-from todre.errors import InvalidValueError, LoadError, MissingDependencyError
+from todre.errors import InvalidValueError, LoadError
 from todre.hub import HUB_ID, fetch, first_line
+from todre.processing import check_torchvision, load_processor
 
 SHIPPED = "todre-tiny"
 """Name under which results show the model that ships with the package."""
@@ -94,7 +93,7 @@ def load(
     name, path, resolved = _locate(model, revision, trust_remote_code, announce)
     _check_config(name, path, trust_remote_code)
     network = _load_model(name, path, precision, attn_implementation, trust_remote_code)
-    processor = _load_processor(name, path, trust_remote_code)
+    processor = load_processor(path, trust_remote_code, name=name)
     return Loaded(network.to(target).eval(), processor, name, path, resolved)
 
 
@@ -121,22 +120,6 @@ def load_config(model: str | Path | None = None) -> Any:
         return AutoConfig.from_pretrained(source)
     except Exception as error:
         raise LoadError(f"The config of {name} cannot be loaded ({first_line(error)}); check the name.") from error
-
-
-def check_torchvision() -> None:
-    """Raise `MissingDependencyError` if torchvision is installed but does not fit the installed torch.
-
-    torchvision may be absent. One that is linked to another torch makes every multimodal import of transformers fail.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except Exception as error:
-        raise MissingDependencyError(
-            f"The installed torchvision does not fit torch {torch.__version__} ({first_line(error)}); "
-            "run `pip uninstall torchvision`, or install the build of it that was made for this torch."
-        ) from error
 
 
 def _device(device: str) -> torch.device:
@@ -246,26 +229,3 @@ def _load_model(
             "which would be random; get a complete copy."
         )
     return model
-
-
-def _load_processor(name: str, path: Path, trust_remote_code: bool) -> Any:
-    from transformers import AutoProcessor
-
-    try:
-        processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The processor of {name} needs a package that is not installed ({first_line(error)}); "
-            "`pip install 'todre[vlm]'` adds torchvision."
-        ) from error
-    except Exception as error:
-        raise LoadError(
-            f"{name} has no usable processor ({first_line(error)}); "
-            "add its processor_config.json and tokenizer.json beside the weights."
-        ) from error
-    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
-        raise LoadError(
-            f"{name} has a {type(processor).__name__} where image processor and tokenizer are needed; "
-            "add its processor_config.json and tokenizer.json beside the weights."
-        )
-    return processor

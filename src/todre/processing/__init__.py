@@ -1,0 +1,13 @@
+"""Processors: pictures, clips and text to a model's inputs, with torchvision or without.
+
+`load_processor` gives transformers' own processor where torchvision is, and the same class around PIL parts where it is
+not; `apply` takes a conversation through either.
+"""
+
+from __future__ import annotations
+
+from todre.processing.backend import check_torchvision, has_torchvision
+from todre.processing.loader import load_processor
+from todre.processing.prompts import apply, apply_batch
+
+__all__ = ["apply", "apply_batch", "check_torchvision", "has_torchvision", "load_processor"]

@@ -1,0 +1,73 @@
+"""Put a stock processor together where torchvision is absent, around a stand-in for its video processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from todre.errors import LoadError, MissingDependencyError
+from todre.processing.families import FAMILIES
+from todre.processing.settings import complete, family_name, read_video_settings
+from todre.processing.stand_in import NoVideo, PilVideoProcessor, StandIn
+
+_PARTS = {"image_processor", "tokenizer", "video_processor"}
+
+
+def can_assemble(stock: Any) -> bool:
+    """Whether a processor class consists of an image processor, a tokenizer and a video processor, and no more."""
+    try:
+        return set(stock.get_attributes()) == _PARTS
+    except ImportError:  # a class that torchvision guards as a whole
+        return False
+
+
+def assemble(path: Path, stock: Any, trust_remote_code: bool) -> Any:
+    """An instance of `stock` for the folder `path`, with transformers' PIL image processor and our stand-in.
+
+    Raises whatever transformers raises for a tokenizer or image processor that cannot be loaded.
+    """
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    parts = {
+        "tokenizer": AutoTokenizer.from_pretrained(path, **options),
+        "image_processor": AutoImageProcessor.from_pretrained(path, **options),
+        "video_processor": video_stand_in(path, stock.__name__),
+    }
+    settings, _ = stock.get_processor_dict(path, local_files_only=True)
+    host = _accepting_stand_ins(stock)
+    return host.from_args_and_dict([parts[name] for name in stock.get_attributes()], settings)
+
+
+def video_stand_in(path: Path, processor: str) -> StandIn:
+    """The stand-in for the video processor of a folder.
+
+    Args:
+        path: folder of the checkpoint.
+        processor: name of the stock processor class.
+
+    Returns:
+        One that prepares clips, or one that raises a sentence when it is given a clip: where the folder has no settings
+        for videos, or the family's video processor is not among `FAMILIES`. Pictures are served in every case.
+    """
+    try:
+        settings = read_video_settings(path)
+    except LoadError as error:
+        return NoVideo({}, error)
+    name = family_name(settings, processor)
+    family = FAMILIES.get(name)
+    if family is None:
+        reason = f"Clips for {name} need torchvision, which is not installed; `pip install 'todre[vlm]'` adds it."
+        return NoVideo(settings, MissingDependencyError(reason))
+    return PilVideoProcessor(complete(settings, family), family)
+
+
+def _accepting_stand_ins(stock: Any) -> Any:
+    """`stock` itself, except that its check of types lets a stand-in pass for a video processor."""
+
+    def check(self: Any, argument_name: str, argument: Any) -> Any:
+        if isinstance(argument, StandIn):
+            return StandIn
+        return stock.check_argument_for_proper_class(self, argument_name, argument)
+
+    return type(stock.__name__, (stock,), {"__module__": stock.__module__, "check_argument_for_proper_class": check})

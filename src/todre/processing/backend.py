@@ -1,0 +1,34 @@
+"""Is torchvision there, and does it work? The one place that asks, and the one sentence that repairs it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+import torch
+
+from todre.errors import MissingDependencyError
+from todre.hub import first_line
+
+
+def check_torchvision() -> None:
+    """Raise `MissingDependencyError` if torchvision is installed but does not fit the installed torch.
+
+    torchvision may be absent. One that is linked to another torch makes every multimodal import of transformers fail.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        raise MissingDependencyError(
+            f"The installed torchvision does not fit torch {torch.__version__} ({first_line(error)}); "
+            "run `pip uninstall torchvision`, or install the build of it that was made for this torch."
+        ) from error
+
+
+def has_torchvision() -> bool:
+    """Whether transformers takes its torchvision code paths; it decides that once, when it is imported."""
+    from transformers.utils import is_torchvision_available
+
+    return bool(is_torchvision_available())

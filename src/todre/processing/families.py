@@ -1,0 +1,129 @@
+"""What is known of each family's video processor: its defaults, its sizes, its layout. One row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers.image_utils import (
+    IMAGENET_STANDARD_MEAN,
+    IMAGENET_STANDARD_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
+
+from todre.processing import frames, sizes
+
+_BICUBIC, _LANCZOS = 3, 1
+
+
+@dataclass(frozen=True)
+class VideoFamily:
+    """One video processor of transformers, as far as it can be followed without torchvision.
+
+    Attributes:
+        name: the class in transformers, as in a checkpoint's `video_processor_type`.
+        defaults: settings that hold where a checkpoint is silent.
+        fit: (settings, frames, height, width) to the sizes a frame is brought to.
+        arrange: (prepared clips, settings) to the model's inputs.
+        equal_lengths: all clips of a batch need one number of frames.
+        pictures_too: a prompt may hold pictures and clips; otherwise both go by one name, and one would be lost.
+    """
+
+    name: str
+    defaults: Mapping[str, Any]
+    fit: Callable[[Mapping[str, Any], int, int, int], list[sizes.Size]]
+    arrange: Callable[[Sequence[Tensor], Mapping[str, Any]], dict[str, Tensor]]
+    input_names: tuple[str, ...] = ("pixel_values_videos",)
+    equal_lengths: bool = False
+    pictures_too: bool = True
+
+
+_SHARED = {
+    "resample": _BICUBIC,
+    "do_resize": True,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "do_center_crop": None,
+    "crop_size": None,
+    "num_frames": None,
+    "fps": None,
+}
+_CLIP = {**_SHARED, "image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD}
+_HALF = {**_SHARED, "image_mean": IMAGENET_STANDARD_MEAN, "image_std": IMAGENET_STANDARD_STD}
+_CROPPED = {
+    **_CLIP,
+    "size": {"shortest_edge": 224},
+    "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224},
+}
+_SQUARE = {**_CLIP, "size": {"height": 384, "width": 384}}
+_GRID = {"temporal_patch_size": 2, "merge_size": 2, "min_frames": 4, "max_frames": 768, "cap_pixels_per_frame": None}
+_GRID_NAMES = ("pixel_values_videos", "video_grid_thw")
+
+FAMILIES: dict[str, VideoFamily] = {
+    row.name: row
+    for row in (
+        VideoFamily("LlavaNextVideoVideoProcessor", _CROPPED, sizes.fixed, frames.stacked, equal_lengths=True),
+        VideoFamily("VideoLlavaVideoProcessor", _CROPPED, sizes.fixed, frames.stacked, equal_lengths=True),
+        VideoFamily("LlavaOnevisionVideoProcessor", _SQUARE, sizes.fixed, frames.stacked, equal_lengths=True),
+        VideoFamily("InternVLVideoProcessor", _SQUARE, sizes.fixed, frames.stacked, equal_lengths=True),
+        VideoFamily(
+            "Qwen2VLVideoProcessor",
+            {
+                **_CLIP,
+                **_GRID,
+                "size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28},
+                "patch_size": 14,
+                "max_video_tokens": 128000,
+            },
+            sizes.qwen2,
+            frames.patched,
+            _GRID_NAMES,
+        ),
+        VideoFamily(
+            "Qwen3VLVideoProcessor",
+            {
+                **_HALF,
+                **_GRID,
+                "size": {"shortest_edge": 128 * 32 * 32, "longest_edge": 768 * 32 * 32},
+                "patch_size": 16,
+                "max_video_tokens": 768,
+                "fps": 2,
+            },
+            sizes.qwen3,
+            frames.patched,
+            _GRID_NAMES,
+        ),
+        VideoFamily(
+            "SmolVLMVideoProcessor",
+            {
+                **_HALF,
+                "resample": _LANCZOS,
+                "size": {"longest_edge": 4 * 364},
+                "max_image_size": {"longest_edge": 364},
+                "do_pad": True,
+            },
+            sizes.smolvlm,
+            frames.padded,
+            ("pixel_values", "pixel_attention_mask"),
+            pictures_too=False,
+        ),
+    )
+}
+"""By `VideoFamily.name`."""
+
+BY_PROCESSOR: dict[str, str] = {
+    "LlavaNextVideoProcessor": "LlavaNextVideoVideoProcessor",
+    "VideoLlavaProcessor": "VideoLlavaVideoProcessor",
+    "LlavaOnevisionProcessor": "LlavaOnevisionVideoProcessor",
+    "InternVLProcessor": "InternVLVideoProcessor",
+    "Qwen2VLProcessor": "Qwen2VLVideoProcessor",
+    "Qwen2_5_VLProcessor": "Qwen2VLVideoProcessor",
+    "Qwen3VLProcessor": "Qwen3VLVideoProcessor",
+    "SmolVLMProcessor": "SmolVLMVideoProcessor",
+}
+"""The video processor of a processor class, for checkpoints that do not name it."""

@@ -1,0 +1,108 @@
+"""From the frames of a clip to normalised pixels, by PIL; and the layouts in which models read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from todre.errors import UnsupportedInputError
+from todre.processing.sizes import Size
+
+
+def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any]) -> Tensor:
+    """Resize, crop, rescale and normalise one clip.
+
+    Args:
+        frames: (f, h, w, 3) uint8.
+        sizes: the sizes each frame is brought to, one after the other.
+        settings: the family's `resample`, `do_center_crop`, `crop_size`, and what `normalise` reads.
+
+    Returns:
+        (f, 3, h', w') float32.
+    """
+    crop = settings["crop_size"] if settings.get("do_center_crop") else None
+    resample = Image.Resampling(settings["resample"])
+    prepared = []
+    for frame in frames:
+        image = Image.fromarray(frame)
+        for height, width in sizes:
+            image = image.resize((width, height), resample)
+        if crop is not None:
+            image = _center_crop(image, crop["height"], crop["width"])
+        prepared.append(np.asarray(image))
+    return normalise(torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2), settings)
+
+
+def normalise(values: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """(f, 3, h, w) uint8 to float32; rescaling is folded into mean and deviation, as torchvision's processors do."""
+    values = values.to(torch.float32)
+    scale = settings["rescale_factor"] if settings["do_rescale"] else 1.0
+    if not settings["do_normalize"]:
+        return values * scale
+    mean, deviation = (torch.tensor(settings[name]) * (1.0 / scale) for name in ("image_mean", "image_std"))
+    return (values - mean[:, None, None]) / deviation[:, None, None]
+
+
+def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The middle of the picture; where the picture is smaller, black around it."""
+    # int() rounds towards zero: of an odd margin the smaller half comes first, when cutting off and when filling up.
+    left, top = int((image.width - width) / 2), int((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def stacked(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """`pixel_values_videos` (clips, f, 3, h, w): for models that read clips of one length."""
+    check_equal_lengths([len(clip) for clip in clips])
+    return {"pixel_values_videos": torch.stack(list(clips))}
+
+
+def check_equal_lengths(lengths: Sequence[int]) -> None:
+    """Raise `UnsupportedInputError` unless all clips have one number of frames."""
+    if len(set(lengths)) > 1:
+        raise UnsupportedInputError(
+            f"Clips of {', '.join(map(str, lengths))} frames cannot go into one batch of this model; "
+            "sample the same number of frames from each."
+        )
+
+
+def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """`pixel_values` (clips, f, 3, h, w) and `pixel_attention_mask` (clips, f, h, w), int64.
+
+    Shorter clips get frames of zeros at their ends. The model finds those by their values and throws them away, so the
+    mask, as in the family's own processor, speaks of pixels alone.
+    """
+    if not settings.get("do_pad"):
+        check_equal_lengths([len(clip) for clip in clips])
+        return {"pixel_values": torch.stack(list(clips))}
+    frames, height, width = (max(clip.shape[axis] for clip in clips) for axis in (0, 2, 3))
+    values = torch.zeros(len(clips), frames, 3, height, width)
+    mask = torch.zeros(len(clips), frames, height, width, dtype=torch.int64)
+    for row, clip in enumerate(clips):
+        n, _, h, w = clip.shape
+        values[row, :n, :, :h, :w] = clip
+        mask[row, :, :h, :w] = 1
+    return {"pixel_values": values, "pixel_attention_mask": mask}
+
+
+def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """`pixel_values_videos` (patches of all clips, 3 · step · side · side) and `video_grid_thw` (clips, 3), int64.
+
+    `step` frames make one patch in time; the last frame is repeated until they do. Patches that the model merges into
+    one token (`merge_size` squared) are neighbours in the row.
+    """
+    step, side, merge = (settings[name] for name in ("temporal_patch_size", "patch_size", "merge_size"))
+    rows, grids = [], []
+    for clip in clips:
+        missing = -len(clip) % step
+        clip = torch.cat([clip, clip[-1:].expand(missing, -1, -1, -1)])
+        time, height, width = len(clip) // step, clip.shape[2] // side, clip.shape[3] // side
+        cells = clip.reshape(time, step, 3, height // merge, merge, side, width // merge, merge, side)
+        # time, row and column of the merged token, row and column in it; then channel, frame, row, column of pixels
+        rows.append(cells.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(time * height * width, -1))
+        grids.append([time, height, width])
+    return {"pixel_values_videos": torch.cat(rows), "video_grid_thw": torch.tensor(grids)}

@@ -1,0 +1,86 @@
+"""Load a processor: the stock one where torchvision is, and an assembly of its parts where it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from todre.errors import LoadError, MissingDependencyError, TodreError
+from todre.hub import first_line
+from todre.processing.backend import check_torchvision, has_torchvision
+
+_NAMING_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+
+
+def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: str | None = None) -> Any:
+    """The processor of a checkpoint: image processor, tokenizer, chat template and text rules together.
+
+    With torchvision, it is what `AutoProcessor` gives. Without, a processor that carries a video processor would refuse
+    to load, even for pictures; then the same processor class is put together from its PIL image processor, its
+    tokenizer, and a stand-in that prepares frames by PIL. Its text rules are transformers' own in both cases.
+
+    Args:
+        path: folder of the checkpoint.
+        trust_remote_code: run Python code from the checkpoint. Off unless asked for.
+        name: what messages call the checkpoint; its path if left out.
+
+    Raises:
+        LoadError: the folder has no usable processor.
+        MissingDependencyError: torchvision is broken, or the processor needs a package that is not installed.
+    """
+    check_torchvision()
+    path = Path(path)
+    name = name or str(path)
+    try:
+        processor = _load(path, trust_remote_code)
+    except TodreError:
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The processor of {name} needs a package that is not installed ({first_line(error)}); "
+            "`pip install 'todre[vlm]'` adds those that processors of transformers ask for."
+        ) from error
+    except Exception as error:
+        raise LoadError(
+            f"{name} has no usable processor ({first_line(error)}); "
+            "add its processor_config.json and tokenizer.json beside the weights."
+        ) from error
+    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+        raise LoadError(
+            f"{name} has a {type(processor).__name__} where image processor and tokenizer are needed; "
+            "add its processor_config.json and tokenizer.json beside the weights."
+        )
+    return processor
+
+
+def _load(path: Path, trust_remote_code: bool) -> Any:
+    from transformers import AutoProcessor
+
+    if not has_torchvision():
+        from todre.processing.assembly import assemble, can_assemble
+
+        stock = _stock_class(path, trust_remote_code)
+        if stock is not None and can_assemble(stock):
+            return assemble(path, stock, trust_remote_code)
+    return AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
+
+
+def _stock_class(path: Path, trust_remote_code: bool) -> Any | None:
+    """transformers' own processor class for the folder, found as `AutoProcessor` finds it; None for any other."""
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
+
+    written = [_read(path / file) for file in (*_NAMING_FILES, "tokenizer_config.json")]
+    if trust_remote_code and any("AutoProcessor" in one.get("auto_map", {}) for one in written):
+        return None
+    named = next((one["processor_class"] for one in written if one.get("processor_class")), None)
+    if named is None:
+        named = PROCESSOR_MAPPING_NAMES.get(_read(path / "config.json").get("model_type", ""))
+    return processor_class_from_name(named) if named else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}

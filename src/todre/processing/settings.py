@@ -1,0 +1,65 @@
+"""A checkpoint's settings for the frames of clips: where they are written, and what older spellings mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from todre.errors import LoadError
+from todre.processing.families import BY_PROCESSOR, VideoFamily
+
+
+def read_video_settings(path: Path) -> dict[str, Any]:
+    """What the folder says, from the first that is there: `video_processor` inside processor_config.json,
+    video_preprocessor_config.json, preprocessor_config.json (as transformers looks for them).
+
+    Raises:
+        LoadError: none is there, or it is not JSON.
+    """
+    from transformers.video_processing_utils import BaseVideoProcessor
+
+    try:
+        settings, _ = BaseVideoProcessor.get_video_processor_dict(str(path), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise LoadError(
+            f"{path} has no settings for videos; add its video_preprocessor_config.json beside the weights."
+        ) from error
+    return dict(settings)
+
+
+def family_name(settings: dict[str, Any], processor: str) -> str:
+    """The video processor's class: named by the settings, or the one that belongs to the `processor` class."""
+    named = settings.get("video_processor_type")
+    return str(named or BY_PROCESSOR.get(processor) or processor)
+
+
+def complete(settings: dict[str, Any], family: VideoFamily) -> dict[str, Any]:
+    """The family's defaults with the checkpoint's own settings over them, sizes as dictionaries."""
+    found = {name: value for name, value in settings.items() if value is not None}
+    full = {**family.defaults, **found}
+    sampling = full.pop("video_sampling", None)
+    if sampling and family.name == "SmolVLMVideoProcessor":
+        full |= {"num_frames": sampling["max_frames"], "fps": sampling["fps"]}
+        full["size"] = found.get("size", sampling["video_size"])
+    full["size"] = _edges(full["size"], {"shortest_edge": full["size"]})
+    if family.name == "Qwen2VLVideoProcessor":
+        full["size"] = _qwen2_areas(full)
+    if full["crop_size"] is not None:
+        full["crop_size"] = _edges(full["crop_size"], {"height": full["crop_size"], "width": full["crop_size"]})
+    full.pop("image_processor_type", None)
+    return full | {"video_processor_type": family.name}
+
+
+def _edges(size: Any, of_number: dict[str, Any]) -> dict[str, Any]:
+    """A size as a dictionary; older checkpoints give one number."""
+    return of_number if isinstance(size, int) else dict(size)
+
+
+def _qwen2_areas(settings: dict[str, Any]) -> dict[str, Any]:
+    """Qwen2's areas by their older names, `min_pixels` and `max_pixels`, beside `size` or inside it."""
+    size = dict(settings["size"])
+    for edge, older in (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels")):
+        inside = size.pop(older, None)
+        value = settings.pop(older, None)
+        size[edge] = next((area for area in (value, size.get(edge), inside) if area is not None), None)
+    return size

@@ -1,0 +1,89 @@
+"""Which size a family gives to the frames of a clip, from the family's own settings.
+
+Each function answers with the sizes a frame is brought to, one after the other, as (height, width) in pixels. Where the
+rule is more than a line, it is transformers' own function that decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from todre.errors import LoadError
+
+Size = tuple[int, int]
+
+
+def fixed(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
+    """`size` as {"height", "width"}, or {"shortest_edge"} with the aspect ratio kept (long side rounded down)."""
+    size = settings["size"]
+    if size.get("height") and size.get("width"):
+        return [(size["height"], size["width"])]
+    edge = size.get("shortest_edge")
+    if not edge or size.get("longest_edge"):
+        raise LoadError(
+            f"The video settings have size {size}, which cannot be followed; give height and width, or shortest_edge."
+        )
+    if height <= width:
+        return [(edge, int(edge * width / height))]
+    return [(int(edge * height / width), edge)]
+
+
+def qwen2(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
+    """Multiples of patch times merge, with an area between `size`'s edges (which are areas in pixels) per frame."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    least, most = _areas(settings)
+    factor = settings["patch_size"] * settings["merge_size"]
+    if settings.get("cap_pixels_per_frame"):
+        budget = int(settings["max_video_tokens"] * factor * factor * 0.9)
+        most = max(min(most, budget * settings["temporal_patch_size"] // n_frames), int(least * 1.05))
+    return [smart_resize(height, width, factor=factor, min_pixels=least, max_pixels=most)]
+
+
+def qwen3(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
+    """As `qwen2`, but the areas are those of the whole clip."""
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
+
+    least, most = _areas(settings)
+    factor = settings["patch_size"] * settings["merge_size"]
+    if settings.get("cap_pixels_per_frame"):
+        share = min(settings["max_video_tokens"] * factor * factor, most // n_frames)
+        most = max(share, int(least * 1.05)) * n_frames
+    step = settings["temporal_patch_size"]
+    return [
+        smart_resize(
+            num_frames=max(n_frames, step),
+            height=height,
+            width=width,
+            temporal_factor=step,
+            factor=factor,
+            min_pixels=least,
+            max_pixels=most,
+        )
+    ]
+
+
+def smolvlm(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
+    """The longest side to `size`, the aspect ratio kept; then to the square of `max_image_size` the tower reads."""
+    from transformers.models.smolvlm.video_processing_smolvlm import get_resize_output_image_size
+
+    size, side = settings["size"], settings["max_image_size"]["longest_edge"]
+    if size.get("longest_edge"):
+        frame = torch.empty(height, width, device="meta")
+        first = get_resize_output_image_size(frame, resolution_max_side=size["longest_edge"])
+    else:
+        first = fixed(settings, n_frames, height, width)[0]
+    return [first, (side, side)]
+
+
+def _areas(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """(least, most) area in pixels."""
+    size = settings["size"]
+    if not size.get("shortest_edge") or not size.get("longest_edge"):
+        raise LoadError(
+            f"The video settings have size {size}, which cannot be followed; give shortest_edge and longest_edge."
+        )
+    return size["shortest_edge"], size["longest_edge"]

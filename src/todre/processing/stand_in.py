@@ -1,0 +1,126 @@
+"""Stand-ins for transformers' video processors, which all need torchvision; these need PIL alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.image_processing_utils import BatchFeature
+from transformers.utils import PushToHubMixin
+from transformers.video_utils import make_batched_metadata, make_batched_videos
+
+from todre.errors import InvalidValueError, TodreError, UnsupportedInputError
+from todre.processing.families import VideoFamily
+from todre.processing.frames import pixels
+
+
+class StandIn(PushToHubMixin):
+    """What a stock processor expects of its video processor: settings as attributes, `to_dict`, input names."""
+
+    _auto_class = None
+    model_input_names: tuple[str, ...] = ()
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
+
+    def __getattr__(self, name: str) -> Any:
+        settings = self.__dict__.get("settings", {})
+        if name in settings:
+            return settings[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, as transformers writes them into processor_config.json."""
+        return dict(self.settings)
+
+
+class NoVideo(StandIn):
+    """Stands where clips cannot be prepared; asking for one raises the error that says why."""
+
+    def __init__(self, settings: Mapping[str, Any], reason: TodreError) -> None:
+        super().__init__(settings)
+        self.reason = reason
+
+    def __call__(self, videos: Any, **kwargs: Any) -> Any:
+        """Raise the reason."""
+        raise self.reason
+
+
+class PilVideoProcessor(StandIn):
+    """A family's video processor by PIL: frames that were already sampled, to the family's own inputs.
+
+    Args:
+        settings: complete settings of the family (`todre.processing.settings.complete`).
+        family: its row of facts.
+    """
+
+    backend = "pil"
+
+    def __init__(self, settings: Mapping[str, Any], family: VideoFamily) -> None:
+        super().__init__(settings)
+        self.family = family
+        self.model_input_names = family.input_names
+
+    def __call__(
+        self,
+        videos: Any,
+        *,
+        video_metadata: Any = None,
+        do_sample_frames: bool | None = None,
+        return_metadata: bool | None = None,
+        **overrides: Any,
+    ) -> Any:
+        """Prepare clips.
+
+        Args:
+            videos: one clip or a (nested) list of them; a clip is a list of PIL pictures of one size, or a uint8 array
+                (frames, h, w, 3).
+            video_metadata: transformers' metadata of each clip (fps, indices, duration); made up if left out.
+            do_sample_frames: must not be true; frames come sampled.
+            return_metadata: put the metadata beside the tensors, as processors that write timestamps ask for.
+            overrides: other values for this call of settings that the family has.
+
+        Returns:
+            A `BatchFeature` of torch tensors under the family's names, float32 and int64.
+
+        Raises:
+            UnsupportedInputError: frames were to be sampled, or clips differ in length where the model stacks them.
+            InvalidValueError: a clip that is not frames of RGB pixels.
+        """
+        if do_sample_frames:
+            raise UnsupportedInputError(
+                "Without torchvision, frames come already sampled; sample them and leave do_sample_frames off."
+            )
+        batch = [_as_array(video) for video in make_batched_videos(videos)]
+        metadata = make_batched_metadata(batch, video_metadata=video_metadata)
+        settings = self.settings | {
+            name: value for name, value in overrides.items() if name in self.settings and value is not None
+        }
+        prepared = []
+        for clip in batch:
+            n_frames, height, width, _ = clip.shape
+            chosen = self.family.fit(settings, n_frames, height, width) if settings["do_resize"] else []
+            prepared.append(pixels(clip, chosen, settings))
+        data: dict[str, Any] = dict(self.family.arrange(prepared, settings))
+        if return_metadata:
+            data["video_metadata"] = metadata
+        return BatchFeature(data)
+
+
+def _as_array(video: Any) -> np.ndarray:
+    """One clip as a uint8 array (frames, h, w, 3)."""
+    if isinstance(video, str):
+        raise UnsupportedInputError(f"{video} is a file, and frames are needed here; open it as a clip first.")
+    if isinstance(video, torch.Tensor):
+        video = video.cpu().numpy()
+    array = np.asarray(video)
+    if array.ndim == 4 and array.shape[-1] != 3 and array.shape[1] == 3:
+        array = np.moveaxis(array, 1, -1)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3 or array.size == 0:
+        raise InvalidValueError(
+            f"A clip has shape {array.shape} of {array.dtype}, and RGB frames (frames, height, width, 3) of uint8 are "
+            "needed; convert its frames with image.convert('RGB')."
+        )
+    return np.ascontiguousarray(array)
