@@ -1,4 +1,4 @@
-"""InternVL: square tiles with the thumbnail last, pixel shuffle after the tower, frames of a clip as further tiles."""
+"""InternVL and Qianfan-OCR: square tiles, the thumbnail last, pixel shuffle after the tower; frames are tiles."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from families.zoo.specimen import FIRST_WORD, Media, Specimen, finish, generator
 from transformers import (
     InternVLConfig,
     InternVLForConditionalGeneration,
-    InternVLVisionConfig,
     LlamaConfig,
     PreTrainedConfig,
+    QianfanOCRConfig,
+    QianfanOCRForConditionalGeneration,
     Qwen2Config,
     Qwen3Config,
     Qwen3MoeConfig,
@@ -25,21 +26,21 @@ SIDE, PATCH, TOKENS = 36, 6, 9
 TILES, FRAMES = (1, 3, 5), (2, 3, 4)
 
 
-def tower(big: bool) -> InternVLVisionConfig:
+def tower(big: bool) -> dict[str, Any]:
     """The 300M tower, or the 6B one with its QK norm and RMS norm."""
-    return InternVLVisionConfig(
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        image_size=(SIDE, SIDE),
-        patch_size=(PATCH, PATCH),
-        attention_bias=not big,
-        use_qk_norm=big,
-        norm_type="rms_norm" if big else "layer_norm",
-        layer_scale_init_value=0.7,
-        initializer_range=0.12,
-    )
+    return {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": (SIDE, SIDE),
+        "patch_size": (PATCH, PATCH),
+        "attention_bias": not big,
+        "use_qk_norm": big,
+        "norm_type": "rms_norm" if big else "layer_norm",
+        "layer_scale_init_value": 0.7,
+        "initializer_range": 0.12,
+    }
 
 
 def text(decoder: str) -> PreTrainedConfig:
@@ -68,6 +69,21 @@ def build(decoder: str, backend: str) -> InternVLForConditionalGeneration:
     return finish(model)
 
 
+def build_qianfan(backend: str) -> QianfanOCRForConditionalGeneration:
+    """InternVL's tower and a Qwen3 decoder; the same weights for every backend."""
+    torch.manual_seed(0)
+    config = QianfanOCRConfig(
+        vision_config=tower(big=False),
+        text_config=text("qwen3"),
+        image_token_id=IMAGE,
+        image_seq_length=TOKENS,
+        attn_implementation=backend,
+    )
+    model = QianfanOCRForConditionalGeneration(config)
+    stir(model)
+    return finish(model)
+
+
 def media(model: Any, kind: str, variant: int) -> Media:
     """A picture of 1, 2 + 1 or 4 + 1 tiles between one start and one end token; of a clip, each frame has its own."""
     tiles = TILES[variant] if kind == "image" else FRAMES[variant]
@@ -92,3 +108,4 @@ SPECIMENS = [
     Specimen("internvl", partial(build, decoder), media, collate, video=True, variant=decoder)
     for decoder in ("qwen2", "llama", "qwen3", "qwen3_moe")
 ]
+SPECIMENS.append(Specimen("qianfan_ocr", build_qianfan, media, collate))
