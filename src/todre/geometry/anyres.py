@@ -1,0 +1,185 @@
+"""A thumbnail and crops: LLaVA-NeXT's AnyRes, LLaVA-NeXT-Video, and LLaVA-OneVision.
+
+The model looks twice: at a thumbnail (the whole picture squeezed into one square), and at crops (the picture scaled
+into the best of several canvases, padded, cut into squares), whose padding is taken out again and whose rows each end
+in a newline token. The sequence is the thumbnail's grid, then the rows of crops with their newlines (Liu et al. 2024).
+
+LLaVA-OneVision (Li et al., 2024) scales the grid over all crops down where it is larger than `anyres_max_9` allows,
+looks at pictures once where a prompt has several, and at frames once, at half the resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
+from transformers.image_utils import ChannelDimension
+from transformers.models.llava_next.modeling_llava_next import unpad_image
+
+from todre.errors import UnsupportedModelError
+from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
+from todre.geometry.grid import class_tokens, frame_grids, patch
+from todre.geometry.source import Layout, Settings, Source
+from todre.geometry.steps import blank, centre_cropped, padded_to_square, prepared, resized_once, square
+
+
+class AnyRes(Layout):
+    """LLaVA-NeXT: the thumbnail's grid, then the unpadded grid over all crops, each row closed by a newline."""
+
+    def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
+        """Thumbnail, then rows of crops."""
+        if class_tokens(source) != 0:
+            raise UnsupportedModelError(
+                "LLaVA-NeXT with class tokens among its visual tokens has no known geometry; "
+                'use vision_feature_select_strategy="default".'
+            )
+        settings = source.images
+        tile = _tile(settings)
+        thumbnail = _tower_view(source.view.resized(tile, tile), settings)
+        return thumbnail.cells("thumbnail", patch(source)) + self._crops(source, tile)
+
+    def count(self, source: Source) -> tuple[int, int]:
+        """Thumbnail and crops, newlines included."""
+        tile, side = square(source.config.vision_config.image_size), _side(source)
+        height, width = _best(source)
+        unpadded = _unpadded(source, height // tile * side, width // tile * side)
+        rows, columns = self.grid(source, *unpadded)
+        return side**2 + rows * (columns + 1), 1 + (height // tile) * (width // tile)
+
+    def _crops(self, source: Source, tile: int) -> list[TokenBox]:
+        canvas = _Canvas.of(source, tile)
+        rows, columns = self.grid(source, canvas.rows, canvas.columns)
+        boxes = []
+        for row in range(rows):
+            boxes += canvas.line(row, rows, columns)
+        return boxes
+
+    def grid(self, source: Source, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns that are left of the unpadded grid of crops: all of them."""
+        return rows, columns
+
+
+class AnyResVideo(AnyRes):
+    """LLaVA-NeXT-Video: pictures as LLaVA-NeXT; frames pooled `spatial_pool_stride` squared, with no newlines."""
+
+    def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
+        """One pooled grid for each frame."""
+        return frame_grids(source, clip, patch(source) * int(source.config.spatial_pool_stride))
+
+
+class OneVision(AnyRes):
+    """LLaVA-OneVision."""
+
+    def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
+        """As LLaVA-NeXT for the only picture of a prompt; one grid and one newline for each of several."""
+        if source.pictures == 1:
+            return super().picture(source, picture)
+        view = prepared(padded_to_square(source.view), source.images)
+        return [*view.cells("grid", patch(source)), view.newline()]
+
+    def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
+        """Grids of half the resolution, interpolated, and one newline after the last frame."""
+        side = _side(source)
+        half = math.ceil(side / 2)
+        edges = [index * side / half * patch(source) for index in range(half + 1)]
+        boxes = []
+        for frame in range(clip.frames):
+            boxes += prepared(source.view.at(frame), source.videos).cut("grid", edges, edges)
+        return [*boxes, source.view.at(clip.frames - 1).newline()]
+
+    def grid(self, source: Source, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns after the grid was scaled down to at most about `anyres_max_N` tiles."""
+        most = int(source.config.vision_aspect_ratio.removeprefix("anyres_max_"))
+        ratio = math.sqrt(rows * columns / (most * _side(source) ** 2))
+        return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """The picture on the best canvas, cut into tiles; a grid of `side` × `side` cells over each, without its padding.
+
+    Attributes:
+        rows, columns: cells that are left after unpadding.
+        top, left: how many rows and columns were taken out before them.
+    """
+
+    view: View
+    settings: Settings
+    tile: int
+    side: int
+    patch: int
+    rows: int
+    columns: int
+    top: int
+    left: int
+
+    @staticmethod
+    def of(source: Source, tile: int) -> _Canvas:
+        """The canvas for this picture; transformers' own helpers choose it and say what unpadding leaves."""
+        view, side = source.view, _side(source)
+        height, width = _best(source)
+        new_height, new_width = get_patch_output_size(blank(view), (height, width), ChannelDimension.FIRST)
+        placed = view.resized(new_width, new_height)
+        placed = placed.shifted(width, height, (width - new_width) // 2, (height - new_height) // 2)
+        total = height // tile * side, width // tile * side
+        rows, columns = _unpadded(source, *total)
+        top, left = (total[0] - rows) // 2, (total[1] - columns) // 2
+        return _Canvas(placed, source.images, tile, side, patch(source), rows, columns, top, left)
+
+    @cached_property
+    def _within(self) -> View:
+        """What the tower sees of a tile, as a view of the tile."""
+        tile = Picture(self.tile, self.tile)
+        return _tower_view(View.plain(0, tile), self.settings)
+
+    def line(self, row: int, rows: int, columns: int) -> list[TokenBox]:
+        """Boxes of one row of cells and its newline, where the unpadded grid was scaled to `rows` × `columns`."""
+        top, bottom = self._span(self.top, row * self.rows / rows, (row + 1) * self.rows / rows)
+        boxes = []
+        for column in range(columns):
+            left, right = self._span(self.left, column * self.columns / columns, (column + 1) * self.columns / columns)
+            boxes.append(self.view.box("crop", left, top, right, bottom))
+        end = self.view.box("newline", 0.0, top, 0.0, bottom)
+        return [*boxes, self.view.newline(end.top, end.bottom)]
+
+    def _span(self, first: int, start: float, stop: float) -> tuple[float, float]:
+        """Canvas pixels from cell `start` to cell `stop`, counted after the `first` that were taken out."""
+        tiles = math.floor(start + first) // self.side, math.ceil(stop + first - 1) // self.side
+        edges = [
+            tile * self.tile + self._within.x.source((cell + first - tile * self.side) * self.patch)
+            for tile, cell in zip(tiles, (start, stop), strict=True)
+        ]
+        return edges[0], edges[1]
+
+
+def _best(source: Source) -> tuple[int, int]:
+    """(height, width) of the canvas for this picture."""
+    size = source.view.height, source.view.width
+    height, width = select_best_resolution(size, source.config.image_grid_pinpoints)
+    return height, width
+
+
+def _unpadded(source: Source, rows: int, columns: int) -> tuple[int, int]:
+    """(rows, columns) that are left of a grid over all crops, by the model's own rule; as many go on either side."""
+    left = unpad_image(torch.empty(1, rows, columns, device="meta"), (source.view.height, source.view.width))
+    return left.shape[1], left.shape[2]
+
+
+def _tile(settings: Settings) -> int:
+    """Pixels along one side of a tile of the canvas."""
+    crop, size = settings.get("crop_size"), dict(settings.size)
+    return square(crop) if crop else int(size.get("height") or size["shortest_edge"])
+
+
+def _tower_view(view: View, settings: Settings) -> View:
+    """What the tower sees of a tile: each is resized and cropped once more."""
+    view = resized_once(view, settings.size)
+    return centre_cropped(view, settings) if settings.get("do_center_crop", False) else view
+
+
+def _side(source: Source) -> int:
+    """Patches along one side of a tile."""
+    return square(source.config.vision_config.image_size) // patch(source)

@@ -1,0 +1,156 @@
+"""Rectangles of original pixels, and the views through which a vision tower sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["grid", "thumbnail", "crop", "newline", "class"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the prompt: its width and height in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """A clip of the prompt: width and height in pixels, and the number of frames that were sampled from it."""
+
+    width: int
+    height: int
+    frames: int
+
+
+Media = Picture | ClipShape
+
+
+@dataclass(frozen=True)
+class TokenBox:
+    """The rectangle of original pixels behind one visual token, clipped to the picture.
+
+    Attributes:
+        image: index of the picture or clip among those of the prompt.
+        kind: "grid" (the one look at a picture or frame), "thumbnail" and "crop" (a look at the whole beside looks at
+            parts), "newline" (zero width, at the row's right end) or "class" (a [CLS] token, the whole picture).
+        left, top, right, bottom: pixels of the original picture, right and bottom exclusive; an empty rectangle where
+            the token saw nothing but padding.
+        frame: index of the sampled frame, or of the first one of several; None for a picture.
+        frames: how many frames in a row the token was made from.
+    """
+
+    image: int
+    kind: Kind
+    left: float
+    top: float
+    right: float
+    bottom: float
+    frame: int | None = None
+    frames: int = 1
+
+    @property
+    def area(self) -> float:
+        """Area in original pixels."""
+        return max(self.right - self.left, 0.0) * max(self.bottom - self.top, 0.0)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of an affine map: target = source · scale + shift."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def then(self, other: Axis) -> Axis:
+        """This map, and `other` after it."""
+        return Axis(self.scale * other.scale, self.shift * other.scale + other.shift)
+
+    def source(self, target: float) -> float:
+        """The place that is mapped to `target`."""
+        return (target - self.shift) / self.scale
+
+
+@dataclass(frozen=True)
+class View:
+    """A raster of `width` × `height` pixels that the tower sees, and how it lies over picture or clip `image`.
+
+    Attributes:
+        image: index of the picture or clip among those of the prompt.
+        media: its size.
+        width, height: size of the raster.
+        x, y: from original pixels to the raster's.
+        frame, frames: as in `TokenBox`.
+    """
+
+    image: int
+    media: Media
+    width: int
+    height: int
+    x: Axis = Axis()
+    y: Axis = Axis()
+    frame: int | None = None
+    frames: int = 1
+
+    @staticmethod
+    def plain(image: int, media: Media) -> View:
+        """The picture as it is."""
+        return View(image, media, media.width, media.height)
+
+    def at(self, frame: int, frames: int = 1) -> View:
+        """The same view of other frames."""
+        return View(self.image, self.media, self.width, self.height, self.x, self.y, frame, frames)
+
+    def resized(self, width: int, height: int) -> View:
+        """The raster scaled to another size."""
+        return self._moved(width, height, Axis(width / self.width), Axis(height / self.height))
+
+    def shifted(self, width: int, height: int, right: float, down: float) -> View:
+        """A raster of another size with the old one's origin at (right, down): padding, or cropping where negative."""
+        return self._moved(width, height, Axis(1.0, right), Axis(1.0, down))
+
+    def _moved(self, width: int, height: int, x: Axis, y: Axis) -> View:
+        return View(self.image, self.media, width, height, self.x.then(x), self.y.then(y), self.frame, self.frames)
+
+    def box(self, kind: Kind, left: float, top: float, right: float, bottom: float) -> TokenBox:
+        """A rectangle of the raster, as a box of original pixels."""
+        x = [min(max(self.x.source(edge), 0.0), float(self.media.width)) for edge in (left, right)]
+        y = [min(max(self.y.source(edge), 0.0), float(self.media.height)) for edge in (top, bottom)]
+        return TokenBox(self.image, kind, x[0], y[0], x[1], y[1], self.frame, self.frames)
+
+    def cells(self, kind: Kind, cell: float) -> list[TokenBox]:
+        """The raster's square cells in reading order; a rest at the right and lower edge makes no token."""
+        edges = [[index * cell for index in range(int(side // cell) + 1)] for side in (self.width, self.height)]
+        return self.cut(kind, *edges)
+
+    def cut(self, kind: Kind, columns: Sequence[float], rows: Sequence[float]) -> list[TokenBox]:
+        """Cells between consecutive column edges and consecutive row edges of the raster, in reading order."""
+        return [
+            self.box(kind, columns[across], rows[down], columns[across + 1], rows[down + 1])
+            for down in range(len(rows) - 1)
+            for across in range(len(columns) - 1)
+        ]
+
+    def tiles(self, kind: Kind, tile: tuple[int, int], cell: float) -> list[TokenBox]:
+        """Cells of one tile (width, height) after the other, tiles in reading order, cells in reading order within."""
+        boxes = []
+        for top in range(0, self.height, tile[1]):
+            for left in range(0, self.width, tile[0]):
+                columns = [left + index * cell for index in range(int(tile[0] // cell) + 1)]
+                rows = [top + index * cell for index in range(int(tile[1] // cell) + 1)]
+                boxes += self.cut(kind, columns, rows)
+        return boxes
+
+    def whole(self, kind: Kind) -> TokenBox:
+        """All of the picture or frame, such as a [CLS] token saw."""
+        return TokenBox(
+            self.image, kind, 0.0, 0.0, float(self.media.width), float(self.media.height), self.frame, self.frames
+        )
+
+    def newline(self, top: float = 0.0, bottom: float | None = None) -> TokenBox:
+        """A token that closes a row between `top` and `bottom`, in original pixels: nothing at the right edge."""
+        right, lower = float(self.media.width), float(self.media.height) if bottom is None else bottom
+        return TokenBox(self.image, "newline", right, top, right, lower, self.frame, self.frames)

@@ -1,0 +1,109 @@
+"""One look at a picture or at each frame, cut into one grid: LLaVA-1.5 and all that follow it.
+
+The processor scales (and pads or crops) the picture to one size; the tower makes a token of each patch. Where the
+projector pools k × k patches, a token's cell is k patches wide: Gemma 3 averages them, InternVL and its kin stack them
+("pixel shuffle").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from todre.geometry.boxes import ClipShape, Picture, TokenBox
+from todre.geometry.source import Layout, Source
+from todre.geometry.steps import padded_to_square, prepared, square
+
+Fact = Callable[[Source], int]
+
+
+def patch(source: Source) -> int:
+    """Pixels along one side of a patch of the tower."""
+    return square(source.config.vision_config.patch_size)
+
+
+def processor_patch(source: Source) -> int:
+    """Pixels along one side of a cell, for towers whose config does not say it (those that come from timm)."""
+    if source.processor is None:
+        Layout().count(source)
+    return int(source.processor.patch_size)
+
+
+def none(source: Source) -> int:
+    """No class tokens among the visual tokens."""
+    return 0
+
+
+def class_tokens(source: Source) -> int:
+    """Class tokens that stay among a picture's visual tokens, of those that the processor counts."""
+    dropped = 1 if source.processor.vision_feature_select_strategy == "default" else 0
+    return max(additional_tokens(source) - dropped, 0)
+
+
+def additional_tokens(source: Source) -> int:
+    """All class tokens that the processor counts."""
+    return int(getattr(source.processor, "num_additional_image_tokens", 0))
+
+
+@dataclass(frozen=True)
+class FlatGrid(Layout):
+    """One grid per picture, and one per frame where the family reads clips.
+
+    Attributes:
+        cell: pixels of the processed picture along one side of a token.
+        classes: class tokens before each picture's grid.
+        frame_classes: class tokens before each frame's grid; None for a family that reads no clips.
+    """
+
+    cell: Fact = patch
+    classes: Fact = none
+    frame_classes: Fact | None = None
+
+    def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
+        """Class tokens, then the cells in reading order."""
+        settings = source.images
+        view = source.view
+        if settings.get("do_pad", False) and hasattr(settings.part, "pad_to_square"):
+            view = padded_to_square(view)
+        view = prepared(view, settings)
+        return [view.whole("class")] * self.classes(source) + view.cells("grid", self.cell(source))
+
+    def count(self, source: Source) -> tuple[int, int]:
+        """One grid; class tokens are not counted."""
+        return (square(source.config.vision_config.image_size) // self.cell(source)) ** 2, 1
+
+    def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
+        """The same for each frame in turn."""
+        if self.frame_classes is None:
+            return super().clip(source, clip)
+        return frame_grids(source, clip, self.cell(source), self.frame_classes(source))
+
+
+def frame_grids(source: Source, clip: ClipShape, cell: int, classes: int = 0) -> list[TokenBox]:
+    """One grid for each frame, as the video processor scales it."""
+    boxes = []
+    for frame in range(clip.frames):
+        view = prepared(source.view.at(frame), source.videos)
+        boxes += [view.whole("class")] * classes + view.cells("grid", cell)
+    return boxes
+
+
+def pooled(ratio: str, *, of: str = "") -> Fact:
+    """A cell of `config.<of>.<ratio>` patches."""
+
+    def cell(source: Source) -> int:
+        owner: Any = getattr(source.config, of) if of else source.config
+        return patch(source) * int(getattr(owner, ratio))
+
+    return cell
+
+
+def shuffled(ratio: str, *, of: str = "") -> Fact:
+    """A cell of 1 / `config.<of>.<ratio>` patches, for configs that give a share below one."""
+
+    def cell(source: Source) -> int:
+        owner: Any = getattr(source.config, of) if of else source.config
+        return patch(source) * round(1 / float(getattr(owner, ratio)))
+
+    return cell

@@ -1,0 +1,96 @@
+"""What a layout may look at: settings of the processor, the config, and the sizes in the prompt; never a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from todre.errors import UnsupportedModelError
+from todre.geometry.boxes import ClipShape, Media, Picture, TokenBox, View
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An image or video processor's settings, under those that the processor around it always hands to it."""
+
+    part: Any
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        return self.overrides[name] if name in self.overrides else getattr(self.part, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A setting that not every processor has, or that is None where it has its default."""
+        value = getattr(self, name, None)
+        return default if value is None else value
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture or clip of a prompt, with everything its visual tokens' places follow from.
+
+    Attributes:
+        processor: the model's processor.
+        config: the model's config.
+        prompt: sizes of all pictures and clips of the prompt, in order.
+        index: which of them is meant.
+    """
+
+    processor: Any
+    config: Any
+    prompt: Sequence[Media]
+    index: int
+
+    @property
+    def view(self) -> View:
+        """The picture or frame as it is, before any processing."""
+        return View.plain(self.index, self.prompt[self.index])
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures the prompt has."""
+        return sum(isinstance(media, Picture) for media in self.prompt)
+
+    @property
+    def images(self) -> Settings:
+        """Settings for pictures."""
+        return self._settings("image_processor", "images_kwargs")
+
+    @property
+    def videos(self) -> Settings:
+        """Settings for clips."""
+        if getattr(self.processor, "video_processor", None) is None:
+            raise UnsupportedModelError(
+                f"This processor of {self.config.model_type!r} has no settings for clips (no video_processor), "
+                "so a clip's visual tokens cannot be placed; load the whole processor, or give pictures."
+            )
+        return self._settings("video_processor", "videos_kwargs")
+
+    def _settings(self, part: str, kind: str) -> Settings:
+        defaults = getattr(getattr(self.processor, "valid_processor_kwargs", None), "_defaults", {})
+        overrides = {**(getattr(self.processor, kind, None) or {}), **defaults.get(kind, {})}
+        return Settings(getattr(self.processor, part), overrides)
+
+
+class Layout:
+    """How a family's visual tokens lie over a picture or a clip; rows of `todre.geometry.table` are instances."""
+
+    def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
+        """Boxes of the picture's visual tokens, in sequence order."""
+        raise UnsupportedModelError(
+            f"Models of type {source.config.model_type!r} read clips only; give a clip, or leave the picture out."
+        )
+
+    def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
+        """Boxes of the clip's visual tokens, in sequence order."""
+        raise UnsupportedModelError(
+            f"Models of type {source.config.model_type!r} read pictures only; give single frames as pictures."
+        )
+
+    def count(self, source: Source) -> tuple[int, int]:
+        """(visual tokens, tiles) of one picture, for families whose config alone says so; `processor` may be None."""
+        raise UnsupportedModelError(
+            f"How many visual tokens a picture becomes depends on the settings of the processor of "
+            f"{source.config.model_type!r}, not on its config alone; give the number of visual tokens."
+        )

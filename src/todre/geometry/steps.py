@@ -1,0 +1,78 @@
+"""Steps that many image processors share: resize, pad, crop, as changes of a view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from transformers.image_transforms import get_resize_output_image_size
+from transformers.image_utils import ChannelDimension
+
+from todre.errors import UnsupportedModelError
+from todre.geometry.boxes import View
+from todre.geometry.source import Settings
+
+
+def prepared(view: View, settings: Settings) -> View:
+    """The raster after the steps of a plain image or video processor that are switched on: resize, centre crop."""
+    if settings.get("do_resize", False):
+        view = resized_once(view, settings.size)
+    if settings.get("do_center_crop", False):
+        view = centre_cropped(view, settings)
+    return view
+
+
+def padded_to_square(view: View) -> View:
+    """The raster in the middle of the smallest square around it."""
+    side = max(view.width, view.height)
+    return view.shifted(side, side, (side - view.width) // 2, (side - view.height) // 2)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """(height, width) of a setting that is a number, a pair, or has the keys height and width."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, list | tuple):
+        return int(value[0]), int(value[1])
+    return int(value["height"]), int(value["width"])
+
+
+def square(value: Any) -> int:
+    """A setting for squares (patch size, tile size) that configs store as a number or as a pair of equal ones."""
+    height, width = pair(value)
+    if height != width:
+        raise UnsupportedModelError(
+            f"Visual tokens of {height} × {width} pixels are not square, and their places are not known; "
+            "use a checkpoint with square patches."
+        )
+    return height
+
+
+def resized_once(view: View, size: Any) -> View:
+    """The raster after the image processor's plain resize, by its own rule for `size`."""
+    settings = dict(size)
+    if settings.get("height") and settings.get("width"):
+        return view.resized(settings["width"], settings["height"])
+    height, width = get_resize_output_image_size(
+        blank(view), settings["shortest_edge"], default_to_square=False, input_data_format=ChannelDimension.FIRST
+    )
+    return view.resized(width, height)
+
+
+def centre_cropped(view: View, settings: Settings) -> View:
+    """The raster after a centre crop to `crop_size`; a smaller one is padded on all sides.
+
+    Where an odd number of pixels is to be padded, torchvision puts the larger half after the picture, PIL before it.
+    """
+    height, width = pair(settings.crop_size)
+    before = 0 if settings.get("backend") == "torchvision" else 1
+    right, down = (
+        -((length - crop) // 2) if length > crop else (crop - length + before) // 2
+        for length, crop in ((view.width, width), (view.height, height))
+    )
+    return view.shifted(width, height, right, down)
+
+
+def blank(view: View) -> np.ndarray[Any, Any]:
+    """An array of the raster's shape, (3, height, width), without memory: transformers' rules read sizes off arrays."""
+    return np.broadcast_to(np.zeros(1, dtype=np.uint8), (3, view.height, view.width))
