@@ -91,36 +91,36 @@ def build(backend: str, variant: str = "") -> Gemma4ForConditionalGeneration:
     return finish(model)
 
 
-def patches(rows: int, columns: int, frames: int, *seed: int) -> dict[str, Tensor]:
-    """Flat patches (frames, rows · columns · 9, pixels) in raster order, and where each lies, as (x, y)."""
-    down, across = rows * POOL, columns * POOL
-    pixels = torch.rand(frames, down * across, 3 * PATCH**2, generator=generator(*seed))
+def patches(rows: int, columns: int, frames: int, merged: bool, *seed: int) -> dict[str, Tensor]:
+    """Flat patches in raster order, 9 for each visual token or one of 9 times the pixels, and where they lie (x, y)."""
+    down, across, side = (rows, columns, PATCH * POOL) if merged else (rows * POOL, columns * POOL, PATCH)
+    pixels = torch.rand(frames, down * across, 3 * side**2, generator=generator(*seed))
     grid = torch.meshgrid(torch.arange(across), torch.arange(down), indexing="xy")
     places = torch.stack(grid, dim=-1).reshape(1, down * across, 2).expand(frames, -1, -1)
     return {"pixels": pixels, "places": places}
 
 
-def media(model: Any, kind: str, variant: int) -> Media:
+def media(model: Any, kind: str, variant: int, merged: bool = False) -> Media:
     """A picture between its start and end; a clip as timestamped frames, each between start and end."""
     rows, columns = SIZES[variant]
     if kind == "image":
         ids = [START, *[IMAGE] * (rows * columns), END]
-        return Media(kind, torch.tensor(ids), patches(rows, columns, 1, 7, variant))
+        return Media(kind, torch.tensor(ids), patches(rows, columns, 1, merged, 7, variant))
     stamp = [[FIRST_WORD + 5, FIRST_WORD + frame] for frame in range(FRAMES[variant])]
     ids = [token for time in stamp for token in [*time, START, *[VIDEO] * (rows * columns), END]]
-    return Media(kind, torch.tensor(ids), patches(rows, columns, FRAMES[variant], 9, variant))
+    return Media(kind, torch.tensor(ids), patches(rows, columns, FRAMES[variant], merged, 9, variant))
 
 
-def collate(model: Any, media: list[Media]) -> dict[str, Tensor]:
+def collate(model: Any, media: list[Media], merged: bool = False) -> dict[str, Tensor]:
     """Pictures, and the frames of all clips, padded to SOFT visual tokens; padding lies at (-1, -1)."""
     inputs: dict[str, Tensor] = {}
     for kind, suffix in (("image", ""), ("video", "_videos")):
         some = [one.inputs for one in media if one.kind == kind]
         if some:
-            longest = torch.zeros(SOFT * POOL**2, 1)
+            longest = torch.zeros(SOFT if merged else SOFT * POOL**2, 1)
             pixels = [frame for one in some for frame in one["pixels"]]
             places = [frame + 1 for one in some for frame in one["places"]]
-            inputs[f"pixel_values{suffix}"] = pad_to([*pixels, longest.expand(-1, 3 * PATCH**2)])[:-1]
+            inputs[f"pixel_values{suffix}"] = pad_to([*pixels, longest.expand(-1, pixels[0].shape[1])])[:-1]
             inputs[f"{kind}_position_ids"] = pad_to([*places, longest.expand(-1, 2).long()])[:-1] - 1
             if kind == "video":
                 inputs["num_frames_per_video"] = torch.tensor([len(one["pixels"]) for one in some])
