@@ -27,6 +27,10 @@ class ImageError(TodreError):
     """An image file cannot be read as a picture."""
 
 
+class ClipError(TodreError):
+    """A video file cannot be read as a clip."""
+
+
 class LoadError(TodreError):
     """A model or processor cannot be loaded from the given path or hub id."""
 

@@ -1,4 +1,4 @@
-"""Atomic writes: a result appears under its name complete, or not at all."""
+"""Files going in and out: an input is checked before it is opened, a result appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from todre.errors import TodreError
 
 
 @contextmanager
@@ -25,6 +27,28 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
+    """Raise `error`, in one sentence, unless `path` is a file with something in it.
+
+    Args:
+        path: what the user gave; an address is refused, since nothing is downloaded.
+        thing: what the file should hold: "image", "clip".
+    """
+    if str(path).startswith(("http://", "https://", "http:/", "https:/")):
+        raise error(f"{path} is an address, and todre reads files only; download the {thing} and give its file name.")
+    try:
+        if not path.exists():
+            raise error(f"{path} does not exist; check the {thing}'s file name.")
+        if path.is_dir():
+            raise error(f"{path} is a directory; give one {thing} file.")
+        if not path.is_file():
+            raise error(f"{path} is not a regular file; give a file that holds one {thing}.")
+        if path.stat().st_size == 0:
+            raise error(f"{path} is empty (0 bytes); the {thing} was never written, save it again.")
+    except OSError as failure:
+        raise error(f"{path} cannot be read ({failure.strerror or failure}); check its permissions.") from failure
 
 
 def write_atomic(target: str | Path, text: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from todre.errors import ImageError
+from todre.files import check_input
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Formats that are tried; those that start an external program (PostScript) or are not pictures stay out."""
@@ -43,7 +44,7 @@ def open_image(path: str | Path) -> Image.Image:
         ImageError: the path is missing, a directory, empty, truncated, too large, too thin or not an image.
     """
     path = Path(path)
-    _check_file(path)
+    check_input(path, "image", ImageError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -74,24 +75,6 @@ def image_sha256(image: Image.Image) -> str:
     digest = hashlib.sha256(f"{picture.width}x{picture.height}:".encode())
     digest.update(picture.tobytes())
     return digest.hexdigest()
-
-
-def _check_file(path: Path) -> None:
-    if str(path).startswith(("http://", "https://", "http:/", "https:/")):
-        raise ImageError(
-            f"{path} is an address, and todre reads files only; download the picture and give its file name."
-        )
-    try:
-        if not path.exists():
-            raise ImageError(f"{path} does not exist; check the image's file name.")
-        if path.is_dir():
-            raise ImageError(f"{path} is a directory; give one image file.")
-        if not path.is_file():
-            raise ImageError(f"{path} is not a regular file; give an image file.")
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path} is empty (0 bytes); the picture was never written, save it again.")
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read ({_brief(error)}); check its permissions.") from error
 
 
 def _readable_formats() -> list[str]:

@@ -1,0 +1,13 @@
+"""Video files as an input: a few frames of a clip, when they are shown, and what the file says about the rest.
+
+`open_clip` reads a file through PyAV (extra `video`), `clip_of_frames` makes a clip of pictures that are at hand, and
+`is_clip` tells a video file from a picture by its first bytes.
+"""
+
+from __future__ import annotations
+
+from todre.clips.clip import Clip, ClipWarning, clip_of_frames, clip_sha256
+from todre.clips.opening import open_clip
+from todre.clips.recognise import is_clip
+
+__all__ = ["Clip", "ClipWarning", "clip_of_frames", "clip_sha256", "is_clip", "open_clip"]
