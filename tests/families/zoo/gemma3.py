@@ -18,13 +18,14 @@ from transformers import (
     GemmaConfig,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
+    ShieldGemma2Config,
 )
 
 IMAGE, START, END, LINES, SIDE, PATCH, SOFT = 3, 4, 5, 20, 24, 4, 9
 LAYERS = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]
 
 
-def build_gemma3(backend: str, full: bool = False) -> Gemma3ForConditionalGeneration:
+def build_gemma3(backend: str, full: bool = False, kind: type[Any] = Gemma3Config) -> Gemma3ForConditionalGeneration:
     """A window of 8 tokens, shorter than a picture's 9; two rotary bases; pooling 2 x 2."""
     torch.manual_seed(0)
     text = Gemma3TextConfig(
@@ -38,7 +39,7 @@ def build_gemma3(backend: str, full: bool = False) -> Gemma3ForConditionalGenera
             "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0},
         },
     )
-    config = Gemma3Config(
+    config = kind(
         text_config=text,
         vision_config=siglip_tower(SIDE, PATCH),
         mm_tokens_per_image=SOFT,
@@ -80,7 +81,7 @@ def build_paligemma(backend: str, second: bool = False) -> PaliGemmaForCondition
 
 def media(model: Any, kind: str, variant: int) -> Media:
     """One size only. The second and third picture of Gemma 3 are shown as a whole and as one and two crops."""
-    crops = variant + 1 if model.config.model_type == "gemma3" else 1
+    crops = variant + 1 if model.config.model_type != "paligemma" else 1
     pixels = torch.randn(crops, 3, SIDE, SIDE, generator=generator(7, variant))
     if model.config.model_type == "paligemma":
         return Media(kind, torch.full(((SIDE // PATCH) ** 2,), IMAGE), {"pixels": pixels})
@@ -106,6 +107,7 @@ def prefix_types(model: Any, ids: Tensor) -> dict[str, Tensor]:
 SPECIMENS = [
     Specimen("gemma3", build_gemma3, media, collate, columns=picture_types),
     Specimen("gemma3", partial(build_gemma3, full=True), media, collate, columns=picture_types, variant="full"),
+    Specimen("shieldgemma2", partial(build_gemma3, kind=ShieldGemma2Config), media, collate, columns=picture_types),
     Specimen("paligemma", build_paligemma, media, collate, columns=prefix_types),
     Specimen(
         "paligemma", partial(build_paligemma, second=True), media, collate, columns=prefix_types, variant="gemma2"
