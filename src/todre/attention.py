@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,9 +18,35 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from todre.compat import ALL_ATTENTION_FUNCTIONS, attention_function, eager_function
+from todre.errors import UnsupportedModelError
 
-Listener = Callable[[Tensor, Tensor, float], None]
-"""Called with queries (b, heads, q, d) and keys (b, kv_heads, s, d), positions applied, and the scale of the logits."""
+
+@dataclass(frozen=True)
+class Seen:
+    """What one attention module was called with.
+
+    Attributes:
+        query: (b, heads, q, d), positions applied.
+        key: (b, kv_heads, s, d), likewise; cached keys come first.
+        scaling: factor on the logits.
+        mask: (b or 1, 1, q, s) bool or added to the logits, as the module got it; None or 2-D where it is causal.
+        softcap: bound on the logits, or None.
+        segments: (m + 1,) int, where packed sequences start and end along q and s; None if there is one.
+    """
+
+    query: Tensor
+    key: Tensor
+    scaling: float
+    mask: Tensor | None = None
+    softcap: float | None = None
+    segments: Tensor | None = None
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """Logits after the softcap, where there is one."""
+        return logits if self.softcap is None else self.softcap * (logits / self.softcap).tanh()
+
+
+Listener = Callable[[Seen], None]
 
 _LOCK = threading.Lock()
 _ROWS_AT_ONCE = 128
@@ -34,10 +62,27 @@ class _Dispatcher:
     def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
         listener = self.listeners.get((threading.get_ident(), module))
         if listener is not None:
-            scaling = kwargs.get("scaling")
-            listener(query, key, float(scaling) if scaling is not None else query.shape[-1] ** -0.5)
+            listener(_seen(query, key, args, kwargs))
         function = self.function if self.function is not None else eager_function(module)
         return function(module, query, key, value, *args, **kwargs)
+
+
+def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
+    if kwargs.get("s_aux") is not None:
+        raise UnsupportedModelError(
+            "This model's attention has sinks that take a share of every row, which are not read; "
+            "use stages=(1,) and pivot='random'."
+        )
+    scaling = kwargs.get("scaling")
+    mask = kwargs.get("attention_mask", args[0] if args else None)
+    return Seen(
+        query,
+        key,
+        float(scaling) if scaling is not None else query.shape[-1] ** -0.5,
+        mask if isinstance(mask, Tensor) else None,
+        kwargs.get("softcap"),
+        kwargs.get("cu_seq_lens_q"),
+    )
 
 
 def _start(backend: str, module: nn.Module, listener: Listener) -> None:
@@ -89,26 +134,24 @@ def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> li
 
 
 def attention_modules(tower: nn.Module) -> list[nn.Module]:
-    """The attention modules of a transformer, in the order of its layers."""
-    found = []
-    for module in tower.modules():
-        projections = {name for name, _ in module.named_children()}
-        if projections & {"q_proj", "qkv", "qkv_proj"} and hasattr(module, "config"):
-            found.append(module)
-    return found
+    """The attention modules of a transformer that look their function up by name, in the order of its layers."""
+    return [
+        module
+        for module in tower.modules()
+        if "Attention" in type(module).__name__
+        and hasattr(getattr(module, "config", None), "_attn_implementation")
+        and any(isinstance(child, nn.Linear) for child in module.children())
+    ]
 
 
-def attention_mass(
-    query: Tensor, key: Tensor, scaling: float, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor
-) -> list[Tensor]:
+def attention_mass(seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor) -> list[Tensor]:
     """Probability mass that query rows put on groups of keys, averaged over heads after the softmax.
 
-    No (q, s) map is made: rows are taken in blocks, in float32.
+    No (q, s) map is made: rows are taken in blocks, in float32. The module's own mask says who sees whom; without one
+    attention is causal.
 
     Args:
-        query: (b, heads, q, d) with positions applied.
-        key: (b, kv_heads, s, d) with positions applied; the last q keys belong to the queries.
-        scaling: factor on the logits.
+        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
         rows: (b, q) bool, the query rows asked for.
         groups: (b, s) bool masks of keys.
         allowed: (b, s) bool, keys that are not padding.
@@ -116,16 +159,15 @@ def attention_mass(
     Returns:
         For each group, (b, q) float32: the mass of each asked row, 0 in the others.
     """
-    queries, slots = query.shape[2], key.shape[2]
+    query, key = seen.query, seen.key
+    queries = query.shape[2]
     asked = rows.any(dim=0).nonzero().flatten()
     results = [torch.zeros(query.shape[0], queries, device=query.device) for _ in groups]
     repeats = query.shape[1] // key.shape[1]
-    slot = torch.arange(slots, device=query.device)
     for block in asked.split(_ROWS_AT_ONCE):
         q = query[:, :, block].unflatten(1, (key.shape[1], repeats))
-        logits = torch.einsum("bgrqd,bgsd->bgrqs", q, key).float() * scaling
-        causal = slot[None, :] <= (slots - queries + block)[:, None]
-        visible = allowed[:, None, :] & causal[None]
+        logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key).float() * seen.scaling)
+        visible = allowed[:, None, :] & visible_keys(seen, block)
         logits = logits.masked_fill(~visible[:, None, None], float("-inf"))
         probabilities = logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=(1, 2))
         for result, group in zip(results, groups, strict=True):
@@ -134,22 +176,50 @@ def attention_mass(
     return results
 
 
-def cls_attention(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+def visible_keys(seen: Seen, block: Tensor) -> Tensor:
+    """(b or 1, len(block), s) bool: the keys that the query rows `block` see, padding left aside."""
+    queries, slots = seen.query.shape[2], seen.key.shape[2]
+    if seen.mask is not None and seen.mask.ndim == 4:
+        mask = seen.mask[:, 0, block, :slots]
+        return mask if mask.dtype == torch.bool else mask == 0
+    slot = torch.arange(slots, device=block.device)
+    return (slot[None, :] <= (slots - queries + block)[:, None])[None]
+
+
+def cls_attention(seen: Seen) -> Tensor:
     """Attention of a vision tower's [CLS] (token 0) to the patches, averaged over heads, (tiles, patches) float32.
 
     ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the [CLS] key dropped.
     """
-    logits = torch.einsum("bhd,bhsd->bhs", query[:, :, 0].float(), key.float()) * scaling
+    logits = torch.einsum("bhd,bhsd->bhs", seen.query[:, :, 0].float(), seen.key.float()) * seen.scaling
     return logits.softmax(dim=-1).mean(dim=1)[:, 1:]
 
 
-def received_attention(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+def received_attention(seen: Seen) -> Tensor:
     """Mean attention that each token of a vision tower receives, averaged over heads and queries, (tiles, tokens).
 
-    Queries are taken in blocks, so no whole map is made. For towers without a [CLS] (ToDRE v2, section 4.1).
+    Queries are taken in blocks, so no whole map is made; padding within a tile is masked as the tower masks it. For
+    towers without a [CLS] (ToDRE v2, section 4.1).
     """
+    if seen.segments is not None and len(seen.segments) > 2:
+        bounds = [int(bound) for bound in seen.segments.tolist()]
+        parts = [_received(seen, start, end) for start, end in pairwise(bounds)]
+        return torch.cat(parts, dim=1)
+    return _received(seen, 0, seen.query.shape[2])
+
+
+def _received(seen: Seen, start: int, end: int) -> Tensor:
+    key = seen.key[:, :, start:end].float().repeat_interleave(seen.query.shape[1] // seen.key.shape[1], dim=1)
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device)
-    for block in query.split(_ROWS_AT_ONCE, dim=2):
-        logits = torch.einsum("bhqd,bhsd->bhqs", block.float(), key.float()) * scaling
-        total += logits.softmax(dim=-1).mean(dim=1).sum(dim=1)
-    return total / query.shape[2]
+    asking = torch.zeros(key.shape[0], 1, device=key.device)
+    for block in torch.arange(start, end, device=key.device).split(_ROWS_AT_ONCE):
+        logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
+        counts = torch.ones(key.shape[0], len(block), device=key.device)
+        if seen.mask is not None and seen.mask.ndim == 4:
+            visible = visible_keys(seen, block)[:, :, start:end].expand(key.shape[0], -1, -1)
+            logits = logits.masked_fill(~visible[:, None], float("-inf"))
+            counts = visible.any(dim=-1).float()
+        probabilities = logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)
+        total += (probabilities * counts[:, :, None]).sum(dim=1)
+        asking += counts.sum(dim=1, keepdim=True)
+    return total / asking.clamp(min=1)

@@ -12,102 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.compat import Cache, CacheLayerMixin, DynamicLayer, StaticLayer
+from todre.compat import (
+    Cache,
+    CacheLayerMixin,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionLayer,
+    StaticLayer,
+)
 from todre.errors import UnsupportedInputError
-from todre.layout import PAD, SYSTEM, TEXT, VISUAL, Compaction, compact, take_columns
-
-
-class SlotTable:
-    """Which logical column each physical slot holds, for a group of layers.
-
-    Attributes:
-        columns: (b, s) int64 logical column of each slot up to `covered`; -1 is padding. Later slots follow one by one.
-        kinds: (b, s) int8 classes of layout.py.
-        covered: number of logical columns that `columns` accounts for.
-        padded: whether some slot may be padding, known on the host.
-        identity: whether slots and logical columns are the same thing, so that the model's own masks are right.
-        shift: (b,) how much smaller positions are than logical ones, or None when ids are kept.
-        incoming: logical columns that the step under way adds to each layer; None between steps.
-    """
-
-    def __init__(
-        self,
-        columns: Tensor,
-        kinds: Tensor,
-        covered: int,
-        padded: bool,
-        identity: bool = False,
-        shift: Tensor | None = None,
-    ) -> None:
-        self.columns = columns
-        self.kinds = kinds
-        self.covered = covered
-        self.padded = padded
-        self.identity = identity
-        self.shift = shift
-        self.incoming: int | None = None
-        self.leader: object | None = None
-        self._crop: tuple[int, Compaction] | None = None
-
-    @classmethod
-    def before_pictures(cls, rows: int, length: int, padded: bool, device: torch.device) -> SlotTable:
-        """The table of layers that hold `length` columns of text, as they do before the first picture."""
-        columns = torch.arange(length, device=device).expand(rows, length)
-        kinds = torch.full((rows, length), SYSTEM, dtype=torch.int8, device=device)
-        return cls(columns, kinds, covered=length, padded=padded, identity=True)
-
-    @property
-    def seen_picture(self) -> Tensor:
-        """(b,) bool, rows that hold or held visual tokens."""
-        return ((self.kinds == VISUAL) | (self.kinds == TEXT)).any(dim=1)
-
-    def at_length(self, length: int) -> tuple[Tensor, Tensor]:
-        """Columns and kinds of all slots once `length` logical columns are held; answers count as text."""
-        tail = torch.arange(self.covered, length, device=self.columns.device).expand(self.columns.shape[0], -1)
-        kinds = torch.where(self.seen_picture, TEXT, SYSTEM).to(torch.int8)[:, None].expand_as(tail)
-        return torch.cat([self.columns, tail], dim=1), torch.cat([self.kinds, kinds], dim=1)
-
-    def valid_slots(self, length: int, attention_mask: Tensor | None) -> Tensor | None:
-        """(b, slots) bool at `length` logical columns; None where nothing is padding.
-
-        `attention_mask` is the caller's logical (b, length) mask, or None.
-        """
-        if attention_mask is None and not self.padded:
-            return None
-        columns, kinds = self.at_length(length)
-        valid = (columns >= 0) & (kinds != PAD)
-        if attention_mask is not None:
-            valid = valid & take_columns(attention_mask.to(torch.bool), columns.clamp(min=0), dim=1)
-        return valid
-
-    def select_rows(self, rows: Tensor) -> None:
-        """Reorder or repeat the batch."""
-        rows = rows.to(self.columns.device)
-        self.columns, self.kinds = self.columns[rows], self.kinds[rows]
-        if self.shift is not None:
-            self.shift = self.shift[rows]
-
-    def crop(self, length: int) -> Compaction | None:
-        """Forget columns from `length` on; the slots that stay, or None when only appended slots go."""
-        if self._crop is not None and self._crop[0] == length:
-            return self._crop[1]
-        if length >= self.covered:
-            return None
-        kept = compact((self.columns < length) & (self.columns >= 0))
-        self.columns = kept.take(self.columns).masked_fill(~kept.valid, -1)
-        self.kinds = kept.take(self.kinds).masked_fill(~kept.valid, PAD)
-        self.covered, self.padded, self.identity = length, self.padded or kept.padded, False
-        self._crop = (length, kept)
-        return kept
-
-    def begin(self, incoming: int) -> None:
-        """Announce a step that adds `incoming` logical columns."""
-        self.incoming = incoming
-        self._crop = None
-
-    def end(self) -> None:
-        """Close the step."""
-        self.incoming = None
+from todre.layout import Compaction
+from todre.slots import SlotTable
 
 
 def _announced(table: SlotTable) -> int:
@@ -198,6 +113,38 @@ class PrunedLayer(DynamicLayer):
             self.table.select_rows(rows)
 
 
+class PrunedSlidingLayer(PrunedLayer):
+    """A growing layer that forgets slots whose logical column went out of its window."""
+
+    is_sliding = True
+
+    def __init__(self, table: SlotTable, logical: int, sliding_window: int) -> None:
+        super().__init__(table, logical)
+        self.sliding_window = sliding_window
+
+    def activate_past_recording(self) -> None:
+        """Assisted decoding may take tokens back: keep what goes out of sight."""
+        if self.table is not None:
+            self.table.rewinds = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append slots, hand all of them out once, and keep those that later queries can see."""
+        keys, values = super().update(key_states, value_states, *args, **kwargs)
+        gone = self.table.expired(self.logical) - self.table.evicted if self.table is not None else 0
+        if gone > 0:
+            self.keys, self.values = keys[..., gone:, :], values[..., gone:, :]
+        return keys, values
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last columns, as long as nothing that a shorter past would see has been forgotten."""
+        if self.table is not None and self.table.evicted and tokens_to_remove:
+            raise UnsupportedInputError(
+                f"A layer with a window of {self.sliding_window} tokens has forgotten what a shorter conversation "
+                "would see; decode without an assistant, or use a new cache."
+            )
+        super().crop(tokens_to_remove)
+
+
 class PrunedStaticLayer(StaticLayer):
     """A static cache layer that received fewer tokens than logical columns; allocated memory stays as it was."""
 
@@ -233,20 +180,44 @@ class PrunedStaticLayer(StaticLayer):
         self.table, self.dropped = None, 0
 
 
-def check_cache(cache: Any, n_layers: int) -> None:
-    """Raise `UnsupportedInputError` unless `cache` is one whose layers can be shortened."""
+_SHORTENED = (DynamicLayer, DynamicSlidingWindowLayer, StaticLayer, PrunedLayer, PrunedSlidingLayer, PrunedStaticLayer)
+
+
+def check_cache(cache: Any, windows: tuple[bool, ...]) -> None:
+    """Raise `UnsupportedInputError` unless `cache` is one whose layers can be shortened.
+
+    `windows` says of each decoder layer whether it sees a window only, so that its cache may forget.
+    """
     if not isinstance(cache, Cache):
         raise UnsupportedInputError(
             f"A cache of type {type(cache).__name__} cannot be pruned; pass a transformers DynamicCache or StaticCache."
         )
-    while cache.layer_class_to_replicate is not None and len(cache.layers) < n_layers:
+    while cache.layer_class_to_replicate is not None and len(cache.layers) < len(windows):
         cache.layers.append(cache.layer_class_to_replicate())
-    for layer in cache.layers:
-        if type(layer) not in (DynamicLayer, StaticLayer, PrunedLayer, PrunedStaticLayer):
+    for layer, window in zip(cache.layers, windows, strict=False):
+        known = type(layer) in _SHORTENED or type(layer) is LinearAttentionLayer
+        if not known or (window_of(layer) and not window):
             raise UnsupportedInputError(
                 f"A cache with layers of type {type(layer).__name__} cannot be pruned; "
-                "use a DynamicCache or a StaticCache without sliding windows or quantisation."
+                "use a DynamicCache, or a StaticCache without sliding windows, and no quantisation."
             )
+
+
+def holds_slots(layer: CacheLayerMixin) -> bool:
+    """Whether the layer holds a slot for each token, rather than a state that all tokens share."""
+    return type(layer) in _SHORTENED
+
+
+def window_of(layer: CacheLayerMixin) -> int:
+    """Columns that a layer holds at most, the next query's own included; 0 if it forgets none."""
+    return int(layer.sliding_window) if getattr(layer, "is_sliding", False) else 0
+
+
+def held(layer: CacheLayerMixin) -> int | None:
+    """How many of its last columns a layer that forgets still holds; None for one that does not."""
+    if not isinstance(layer, DynamicSlidingWindowLayer):
+        return None
+    return int(layer.keys.shape[-2]) if layer.is_initialized and layer.keys.numel() else 0
 
 
 def table_of(layer: CacheLayerMixin) -> SlotTable | None:
@@ -282,7 +253,9 @@ def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
     elif isinstance(layer, StaticLayer):
         layer = PrunedStaticLayer.adopt(layer, table)
     else:
-        pruned = PrunedLayer(table, logical=int(layer.get_seq_length()))
+        logical = int(layer.get_seq_length())
+        window = window_of(layer)
+        pruned = PrunedSlidingLayer(table, logical, window) if window else PrunedLayer(table, logical)
         if layer.is_initialized:
             pruned.lazy_initialization(layer.keys, layer.values)
             pruned.keys, pruned.values = layer.keys, layer.values
@@ -303,6 +276,6 @@ def kv_bytes(cache: Cache | None) -> int:
     """Bytes per row that the cache's tensors hold now, padding and unused static slots included."""
     total = 0
     for layer in cache.layers if cache is not None else ():
-        if layer.is_initialized and layer.keys.numel():
+        if holds_slots(layer) and layer.is_initialized and layer.keys.numel():
             total += (layer.keys.nbytes + layer.values.nbytes) // layer.keys.shape[0]
     return total

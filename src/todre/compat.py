@@ -12,7 +12,15 @@ from todre.errors import UnsupportedModelError
 
 try:
     from transformers import PreTrainedModel
-    from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, StaticLayer
+    from transformers.cache_utils import (
+        Cache,
+        CacheLayerMixin,
+        DynamicCache,
+        DynamicLayer,
+        DynamicSlidingWindowLayer,
+        LinearAttentionLayer,
+        StaticLayer,
+    )
     from transformers.masking_utils import create_causal_mask
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 except ImportError as error:  # pragma: no cover - needs another transformers
@@ -26,6 +34,8 @@ __all__ = [
     "CacheLayerMixin",
     "DynamicCache",
     "DynamicLayer",
+    "DynamicSlidingWindowLayer",
+    "LinearAttentionLayer",
     "PreTrainedModel",
     "StaticLayer",
     "attention_function",

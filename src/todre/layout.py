@@ -22,16 +22,35 @@ class Compaction:
     Attributes:
         index: (b, m) int64, the source column of each new column; 0 where `valid` is False.
         valid: (b, m) bool, False at the left padding of rows that keep fewer than m columns.
+        width: how many columns there were.
         padded: whether any row is padded; known on the host, so that later steps need not ask the device.
     """
 
     index: Tensor
     valid: Tensor
+    width: int
     padded: bool
 
     def take(self, x: Tensor, dim: int = 1) -> Tensor:
         """Gather `x` along `dim`; a leading dimension of 1 serves every row."""
         return take_columns(x, self.index, dim)
+
+    def take_positions(self, positions: Tensor) -> Tensor:
+        """Gather positions (b or 1, q), or (axes, b or 1, q)."""
+        if positions.ndim == 2:
+            return take_columns(positions, self.index, 1)
+        return torch.stack([take_columns(axis, self.index, 1) for axis in positions])
+
+    def take_angles(self, angles: Tensor) -> Tensor:
+        """Gather rotary angles (..., b or 1, q, d)."""
+        flat = angles.reshape(-1, *angles.shape[-3:])
+        taken = torch.stack([take_columns(one, self.index, 1) for one in flat])
+        return taken.view(*angles.shape[:-3], *taken.shape[1:])
+
+    def then(self, later: Compaction) -> Compaction:
+        """This compaction followed by another, as one."""
+        index = self.index.gather(1, later.index)
+        return Compaction(index, later.valid, self.width, later.padded)
 
 
 def compact(keep: Tensor) -> Compaction:
@@ -41,7 +60,7 @@ def compact(keep: Tensor) -> Compaction:
     width = max(1, max(host_counts))
     order = torch.argsort(keep.to(torch.int8), dim=1, stable=True)[:, keep.shape[1] - width :]
     valid = torch.arange(width, device=keep.device) >= (width - counts)[:, None]
-    return Compaction(order.masked_fill(~valid, 0), valid, padded=min(host_counts) < width)
+    return Compaction(order.masked_fill(~valid, 0), valid, keep.shape[1], padded=min(host_counts) < width)
 
 
 def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:

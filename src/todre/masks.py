@@ -1,7 +1,9 @@
-"""Reading the mask that the caller gave, in whatever form it came."""
+"""Masks: reading what the caller or the model says at full length, and building what a shortened layer sees."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,42 +11,60 @@ from torch import Tensor
 
 from todre.cache import is_static
 from todre.compat import Cache
+from todre.decoder import CHUNKED, SLIDING, Decoder
 from todre.errors import UnsupportedInputError
 
+_MATERIAL = ("sdpa", "eager")
 
-def logical_mask(attention_mask: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
+
+def logical_mask(given: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
     """Which logical columns are not padding: (b, past + length) bool, or None where none is.
 
+    Args:
+        given: the mask that the decoder was called with.
+        outer: the mask that the enclosing model was called with, which may have made `given` out of it.
+        cache: the caller's cache.
+        past: logical columns before this forward.
+        length: logical columns of this forward.
+
     Raises:
-        UnsupportedInputError: the mask says more than padding does, so that shortening it would change its meaning.
+        UnsupportedInputError: the caller's mask says more than padding does, so that shortening it would change it.
     """
-    if attention_mask is None:
+    if isinstance(given, Tensor) and given.ndim == 2:
+        return _padding(given, past, length)
+    if given is None:
         return None
-    if not isinstance(attention_mask, Tensor):
-        raise UnsupportedInputError(
-            f"An attention mask of type {type(attention_mask).__name__} cannot be shortened; "
-            "pass a 2-D mask of padding, or none."
+    if isinstance(outer, Tensor) and outer.ndim == 2:
+        return _padding(outer, past, length)
+    if outer is None and isinstance(given, Tensor | Mapping):
+        return None
+    if isinstance(outer, Mapping):
+        outer = next((mask for mask in outer.values() if isinstance(mask, Tensor) and mask.ndim == 4), None)
+        if outer is None:
+            return None
+    static = cache is not None and bool(cache.layers) and any(is_static(layer) for layer in cache.layers)
+    if not isinstance(outer, Tensor) or outer.ndim != 4 or not static:
+        what = (
+            f"A {outer.ndim}-D attention mask of shape {tuple(outer.shape)}"
+            if isinstance(outer, Tensor)
+            else f"An attention mask of type {type(outer).__name__}"
         )
-    if attention_mask.ndim == 2:
-        if attention_mask.shape[1] < past + length:
-            raise UnsupportedInputError(
-                f"The attention mask covers {attention_mask.shape[1]} tokens, but the cache and the input hold "
-                f"{past + length}; pass a mask over the whole conversation, or none."
-            )
-        return attention_mask[:, : past + length].to(torch.bool)
-    static = cache is not None and bool(cache.layers) and is_static(cache.layers[0])
-    if attention_mask.ndim != 4 or not static:
+        raise UnsupportedInputError(f"{what} cannot be shortened; pass a 2-D mask of padding, or none.")
+    return _padding_of(outer, past, length)
+
+
+def _padding(mask: Tensor, past: int, length: int) -> Tensor:
+    if mask.shape[1] < past + length:
         raise UnsupportedInputError(
-            f"A {attention_mask.ndim}-D attention mask of shape {tuple(attention_mask.shape)} cannot be shortened; "
-            "pass a 2-D mask of padding, or none."
+            f"The attention mask covers {mask.shape[1]} tokens, but the cache and the input hold "
+            f"{past + length}; pass a mask over the whole conversation, or none."
         )
-    return _padding_of(attention_mask, past, length)
+    return mask[:, : past + length].to(torch.bool)
 
 
 def _padding_of(mask: Tensor, past: int, length: int) -> Tensor:
     """The padding behind a 4-D mask that `generate` made for a static cache: causal and padding, nothing else."""
-    allowed = mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
-    allowed = allowed[:, -length:, : past + length]
+    allowed = _allowed(mask)[:, -length:, : past + length]
     valid = allowed[:, -1]
     query = torch.arange(past, past + length, device=mask.device)
     column = torch.arange(past + length, device=mask.device)
@@ -55,3 +75,101 @@ def _padding_of(mask: Tensor, past: int, length: int) -> Tensor:
             "pass a 2-D mask of padding, or none."
         )
     return valid
+
+
+def _allowed(mask: Tensor) -> Tensor:
+    """(b, q, s) bool of a 4-D mask, whether it is boolean or added to the logits."""
+    return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
+
+
+def looks_ahead(given: Any, length: int) -> Tensor | None:
+    """What a model's own mask allows beyond causal attention among the columns of this forward.
+
+    Pictures may attend within themselves, or a whole prefix may (PaliGemma, Gemma 3). The model lays such masks out at
+    full length before the decoder runs.
+
+    Args:
+        given: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
+        length: q, columns of this forward.
+
+    Returns:
+        (b or 1, q, q) bool, or None where attention is causal.
+    """
+    masks = list(given.values()) if isinstance(given, Mapping) else [given]
+    ahead: Tensor | None = None
+    for mask in masks:
+        if isinstance(mask, Tensor) and mask.ndim == 4:
+            allowed = _allowed(mask)[:, -length:, -length:] if mask.shape[-1] >= length else None
+            if allowed is not None:
+                more = allowed.triu(1)
+                ahead = more if ahead is None else ahead | more
+    return ahead if ahead is not None and bool(ahead.any()) else None
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The key slots of a layer during one forward; the last q belong to the queries.
+
+    Attributes:
+        columns: (b, s) int64 logical column of each slot, -1 at padding.
+        valid: (b, s) bool.
+        queries: q.
+        past: logical columns before this forward.
+        pads: (b,) int64, logical columns of padding at the left of each row.
+        ahead: (b or 1, l, l) bool of `looks_ahead` over the l logical columns of this forward, or None.
+    """
+
+    columns: Tensor
+    valid: Tensor
+    queries: int
+    past: int
+    pads: Tensor
+    ahead: Tensor | None
+
+
+def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) -> Tensor:
+    """The mask of a layer that does not have plain causal attention, (b, 1, q, s) in the backend's form.
+
+    Windows and chunks are those of the logical columns: a token that left does not bring others nearer.
+
+    Raises:
+        UnsupportedInputError: the attention backend takes no mask of this kind.
+    """
+    backend = decoder.config._attn_implementation
+    if backend not in _MATERIAL:
+        raise UnsupportedInputError(
+            f"Attention implementation {backend!r} takes no mask over the tokens that are left in a layer with "
+            f"{'a window' if kind in (SLIDING, CHUNKED) else 'attention within pictures'}; "
+            "load the model with attn_implementation='sdpa'."
+        )
+    columns, queries = slots.columns, slots.queries
+    asking = columns[:, -queries:]
+    slot = torch.arange(columns.shape[1], device=columns.device)
+    allowed = (slot[None, :] <= slot[-queries:, None]).expand(columns.shape[0], queries, -1)
+    if slots.ahead is not None:
+        allowed = allowed | _ahead_of(slots, asking)
+    if kind == SLIDING:
+        allowed = allowed & (asking[:, :, None] - columns[:, None, :] < decoder.window)
+    if kind == CHUNKED:
+        chunk = (columns - slots.pads[:, None]).div(decoder.chunk, rounding_mode="floor")
+        allowed = allowed & (chunk[:, None, :] == chunk[:, -queries:, None])
+    allowed = allowed & slots.valid[:, None, :]
+    itself = slot[None, :] == slot[-queries:, None]
+    allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
+    if backend == "sdpa":
+        return allowed
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
+
+
+def _ahead_of(slots: Slots, asking: Tensor) -> Tensor:
+    """(b, q, s) bool: `slots.ahead` at the columns that are left."""
+    ahead = slots.ahead
+    assert ahead is not None
+    rows, length = slots.columns.shape[0], ahead.shape[-1]
+    ahead = ahead.expand(rows, length, length)
+    query = (asking - slots.past).clamp(min=0)
+    key = slots.columns - slots.past
+    inside = (key >= 0) & (slots.columns >= 0)
+    picked = ahead.gather(1, query[:, :, None].expand(-1, -1, length))
+    picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, asking.shape[1], -1))
+    return picked & inside[:, None, :] & (asking >= 0)[:, :, None]

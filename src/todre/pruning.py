@@ -12,14 +12,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from todre import cache as kv
-from todre.attention import attention_modules, watch
+from todre.attention import Seen, attention_modules, watch
 from todre.compat import DynamicCache, PreTrainedModel
+from todre.decoder import CHUNKED, SLIDING, decoder_of
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
+from todre.facts import KINDS
 from todre.families import family_of
 from todre.methods.base import Method
+from todre.positions import matched
 from todre.report import PruningReport
 from todre.reporting import fill
-from todre.saliency import SaliencyCapture, TokenFacts, facts_of
+from todre.saliency import SaliencyCapture
+from todre.selection import Media
 from todre.step import Pictures, Step
 
 _ATTRIBUTE = "todre_attachment"
@@ -82,31 +86,33 @@ class Attachment:
     """The hooks of one method on one model. What one forward needs is per thread; what lasts is on the cache."""
 
     def __init__(self, model: PreTrainedModel, method: Method) -> None:
-        family = family_of(model)
+        self.family = family_of(model)
         self.config = model.config
         self.method = method
-        self.decoder: nn.Module = model.get_decoder()
-        self.text_config = model.config.get_text_config(decoder=True)
-        self.n_layers = int(self.text_config.num_hidden_layers)
-        self.candidates = method.reduce_after(self.n_layers)
-        self.report = PruningReport(method.to_dict(), self.n_layers)
+        self.decoder = decoder_of(model)
+        wanted = method.reduce_after(self.decoder.n_layers)
+        self.candidates = tuple(sorted({self.decoder.measured(layer) for layer in wanted}))
+        self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
         self.local = threading.local()
         self.embed = model.get_input_embeddings()
         layers = list(self.decoder.layers)
         watched = {layer: self._attention_of(layers[layer - 1]) for layer in self.candidates}
-        self.capture = SaliencyCapture(model, family, method.saliency())
+        self.capture = SaliencyCapture(model, self.family, method.saliency())
+        module = self.decoder.module
         self.handles: list[RemovableHandle] = [
             model.register_forward_pre_hook(self._before_model, with_kwargs=True),
             model.base_model.register_forward_pre_hook(self._before_base, with_kwargs=True),
             model.base_model.register_forward_hook(self._after_base, always_call=True),
-            self.decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
-            self.decoder.register_forward_hook(self._after_decoder, always_call=True),
-            self.decoder.rotary_emb.register_forward_pre_hook(self._before_rotary, with_kwargs=True),
+            module.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
+            module.register_forward_hook(self._after_decoder, always_call=True),
+        ]
+        self.handles += [
+            rotary.register_forward_pre_hook(self._before_rotary, with_kwargs=True) for rotary in self.decoder.rotary
         ]
         for index, layer in enumerate(layers):
             self.handles.append(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
-        for layer, module in watched.items():
-            self.handles += watch(module, _Listener(self, layer), when=_Wanted(self, layer))
+        for layer, attention in watched.items():
+            self.handles += watch(attention, _Listener(self, layer), when=_Wanted(self, layer))
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -136,22 +142,27 @@ class Attachment:
         self.local.drafts = kept - 1 if isinstance(kept, int) and kept > 1 else 0
 
     def _before_base(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.local.visual = None
         encoded = kwargs.get("mm_encoder_outputs") or {}
-        has_pictures = encoded.get("image") is not None or kwargs.get("pixel_values") is not None
-        if not has_pictures:
-            return
-        input_ids = args[0] if args else kwargs.get("input_ids")
-        if input_ids is not None:
-            visual = input_ids == self.config.image_token_id
-        else:
-            token = torch.tensor(self.config.image_token_id, device=kwargs["inputs_embeds"].device)
-            visual = (kwargs["inputs_embeds"] == self.embed(token)).all(dim=-1)
-        self.local.visual = visual
-        self.capture.begin(encoded.get("image"))
+        self.local.outer_mask = kwargs.get("attention_mask")
+        self.local.marked = self._marked(args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+        self.capture.begin({kind: encoded.get(kind) for kind in KINDS})
+
+    def _marked(self, input_ids: Tensor | None, embeds: Tensor | None) -> dict[str, Tensor]:
+        """By kind of medium, the columns that carry its token; whether media come with them is known later."""
+        marked = {}
+        for kind in KINDS:
+            token = self.family.token_id(self.config, kind) if self.family.layout(kind) is not None else None
+            if token is None:
+                continue
+            if input_ids is not None:
+                marked[kind] = input_ids == token
+            elif embeds is not None:
+                vector = self.embed(torch.tensor(token, device=embeds.device))
+                marked[kind] = (embeds == vector).all(dim=-1)
+        return marked
 
     def _after_base(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.local.visual = None
+        self.local.marked, self.local.outer_mask = {}, None
         self.capture.end()
 
     # -- the decoder --------------------------------------------------------------------------------------------
@@ -160,43 +171,37 @@ class Attachment:
         self.local.step = None
         self.local.begun = []
         kwargs = dict(kwargs)
-        visual: Tensor | None = getattr(self.local, "visual", None)
+        facts = self.capture.current()
         tables = kv.distinct_tables(kwargs.get("past_key_values")) if self._is_cache(kwargs) else []
-        if visual is None and not tables:
+        if not facts and not tables:
             return args, kwargs
         if kwargs.get("inputs_embeds") is None:
             ids = args[0] if args else kwargs.pop("input_ids")
             args, kwargs["inputs_embeds"] = (), self.embed(ids)
-        if visual is None:
-            self.local.step = Step.continuation(self.text_config, tables, kwargs)
+        outer = getattr(self.local, "outer_mask", None)
+        if not facts:
+            self.local.step = Step.continuation(self.decoder, tables, outer, kwargs)
         else:
             self._prepare_cache(kwargs)
-            pictures = Pictures(visual, self._facts(), getattr(self.local, "drafts", 0))
-            self.local.step = Step.prefill(self.text_config, self.method, pictures, kwargs)
+            marked = self.local.marked
+            media = [Media(marked[kind].to(kwargs["inputs_embeds"].device), facts[kind]) for kind in facts]
+            pictures = Pictures(media, getattr(self.local, "drafts", 0))
+            self.local.step = Step.prefill(self.decoder, self.method, pictures, outer, kwargs)
         self.local.begun = kv.distinct_tables(kwargs.get("past_key_values"))
         return args, kwargs
 
     def _is_cache(self, kwargs: dict[str, Any]) -> bool:
         return hasattr(kwargs.get("past_key_values"), "layers")
 
-    def _facts(self) -> list[TokenFacts]:
-        facts = [facts_of(features) for features in self.capture.current()]
-        if any(fact is None for fact in facts):
-            raise UnsupportedInputError(
-                "These picture features were encoded outside the block, or cut in pieces by chunked prefill; "
-                "call get_image_features inside todre.prune(...) and leave prefill_chunk_size unset."
-            )
-        return [fact for fact in facts if fact is not None]
-
     def _prepare_cache(self, kwargs: dict[str, Any]) -> None:
         cache = kwargs.get("past_key_values")
         use_cache = kwargs.get("use_cache")
-        if cache is None and (self.text_config.use_cache if use_cache is None else use_cache):
-            cache = kwargs["past_key_values"] = DynamicCache(config=self.text_config)
+        if cache is None and (self.decoder.config.use_cache if use_cache is None else use_cache):
+            cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
         if cache is None:
             return
-        kv.check_cache(cache, self.n_layers)
-        if self.candidates and kv.is_static(cache.layers[0]):
+        kv.check_cache(cache, tuple(kind in (SLIDING, CHUNKED) for kind in self.decoder.layer_types))
+        if self.candidates and any(kv.is_static(layer) for layer in cache.layers):
             raise UnsupportedInputError(
                 "A static cache cannot get shorter inside the decoder, so stage 2 would save nothing there; "
                 "use stages=(1,), or a dynamic cache."
@@ -219,7 +224,11 @@ class Attachment:
         step = self.step
         if step is None or step.rotary_positions is None:
             return None
-        return args[:1], kwargs | {"position_ids": step.rotary_positions}
+        given = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
+        real = matched(step.rotary_positions, given)
+        if "position_ids" in kwargs:
+            return args, kwargs | {"position_ids": real}
+        return (args[0], real, *args[2:]), kwargs
 
 
 class _LayerHook:
@@ -250,7 +259,7 @@ class _Listener:
     def __init__(self, attachment: Attachment, layer: int) -> None:
         self.attachment, self.layer = attachment, layer
 
-    def __call__(self, query: Tensor, key: Tensor, scaling: float) -> None:
+    def __call__(self, seen: Seen) -> None:
         step = self.attachment.step
         if step is not None:
-            step.ask(self.layer, query, key, scaling)
+            step.ask(self.layer, seen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from todre.attention import attention_mass
+from todre.attention import Seen, attention_mass, visible_keys
 from todre.layout import PAD, TEXT, VISUAL
 
 
@@ -33,17 +33,13 @@ class ReduceContext:
     Attributes:
         layer: count of layers run, 1-based.
         n_layers: decoder layers in all.
-        query: (b, heads, q, d) queries of that layer, positions applied.
-        key: (b, kv_heads, s, d) keys, cached ones first; the last q are the queries' own.
-        scaling: factor on the logits.
+        seen: queries and keys of that layer; the last q keys are the queries' own.
         kinds: (b, s) int8 class of each key slot (layout.py).
     """
 
     layer: int
     n_layers: int
-    query: Tensor
-    key: Tensor
-    scaling: float
+    seen: Seen
     kinds: Tensor
 
     @property
@@ -63,13 +59,20 @@ class ReduceContext:
         """Mean mass of the `asking` queries on the `asked` keys.
 
         Each softmax row sums to one over S, V and T, so eq. 7's ratio of sums is the mean mass. With `admissible`,
-        queries that come before every `asked` key are left out; they can only see zeros. Without it they count, as
-        eq. 7 has it.
+        queries that can see no `asked` key are left out; they can only see zeros. Without it they count, as eq. 7 has
+        it.
         """
-        queries = self.query.shape[2]
+        queries = self.seen.query.shape[2]
         target = self.kinds == asked
         rows = self.kinds[:, -queries:] == asking
-        seeing = rows & (target.cumsum(dim=1)[:, -queries:] > 0)
-        (mass,) = attention_mass(self.query, self.key, self.scaling, seeing, [target], self.kinds != PAD)
+        seeing = rows & self._reach(target, queries)
+        (mass,) = attention_mass(self.seen, seeing, [target], self.kinds != PAD)
         count = (seeing if admissible else rows).sum(dim=1)
         return torch.where(count > 0, mass.sum(dim=1) / count, torch.nan)
+
+    def _reach(self, target: Tensor, queries: int) -> Tensor:
+        """(b, q) bool: queries that can see some key of `target`."""
+        if self.seen.mask is None or self.seen.mask.ndim != 4:
+            return target.cumsum(dim=1)[:, -queries:] > 0
+        block = torch.arange(queries, device=target.device)
+        return (visible_keys(self.seen, block) & target[:, None, :]).any(dim=-1)

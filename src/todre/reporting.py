@@ -57,8 +57,10 @@ def _unpruned_bytes(step: Step) -> int:
     """Bytes per row of a cache that holds every logical column."""
     total = 0
     for layer in step.cache.layers if step.cache is not None else ():
-        if layer.is_initialized and layer.keys.numel():
+        if kv.holds_slots(layer) and layer.is_initialized and layer.keys.numel():
             slots = layer.keys.shape[-2]
             columns = slots if kv.is_static(layer) else step.past + step.length
+            if kv.window_of(layer):
+                columns = min(columns, kv.window_of(layer) - 1)
             total += (layer.keys.nbytes + layer.values.nbytes) // (layer.keys.shape[0] * slots) * columns
     return total

@@ -1,7 +1,7 @@
-"""Facts about each visual token, read while a picture is encoded: saliency, tile, newline.
+"""Ties facts about visual tokens to what a model encodes, by wrapping the given instance's encoding methods.
 
-`get_image_features` is called by `forward` or, before prefill, by `generate`, which may then repeat its result for
-beams. So the facts are tied to the feature tensors themselves: they stay right wherever those tensors go.
+`get_image_features` and `get_video_features` are called by `forward` or, before prefill, by `generate`, which may then
+repeat their result for beams. The facts travel on the result itself; who repeats samples is told later, by counting.
 """
 
 from __future__ import annotations
@@ -10,162 +10,171 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from todre.attention import attention_modules, cls_attention, received_attention, watch
+from todre.attention import Seen, attention_modules, cls_attention, received_attention, watch
 from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
+from todre.facts import KINDS, SaliencyRequest, TokenFacts
 from todre.families import Family, has_cls
+from todre.layouts import Encoding
 
 _ATTRIBUTE = "todre_facts"
 
 
-@dataclass(frozen=True)
-class TokenFacts:
-    """Per visual token of one picture, in sequence order.
-
-    Attributes:
-        saliency: (n,) float32, higher is more salient; NaN at newline tokens and where none was asked for.
-        tile: (n,) int64, 0 for the thumbnail or the only tile, 1.. for crops; -1 at newline tokens.
-    """
-
-    saliency: Tensor
-    tile: Tensor
-
-    @property
-    def newline(self) -> Tensor:
-        """(n,) bool."""
-        return self.tile < 0
-
-
-@dataclass(frozen=True)
-class SaliencyRequest:
-    """Which saliency a method wants: `kind` is `cls` or `received`; `layer` indexes the tower's layers (-1: last)."""
-
-    kind: str
-    layer: int = -1
-
-
-def facts_of(features: Tensor) -> TokenFacts | None:
-    """The facts tied to a picture's features, or None."""
-    return getattr(features, _ATTRIBUTE, None)
-
-
 class SaliencyCapture:
-    """Ties `TokenFacts` to every picture that `model` encodes, until `remove`."""
+    """Ties `TokenFacts` to all media that `model` encodes, until `remove`."""
 
     def __init__(self, model: PreTrainedModel, family: Family, request: SaliencyRequest | None) -> None:
         self.base = model.base_model
         self.config = model.config
         self.family = family
-        self.request = request
+        self.cls_first = has_cls(model, family)
+        self.kind = self._kind(request)
         self.local = threading.local()
-        self.cls_first = has_cls(model)
         self.handles: list[RemovableHandle] = []
-        if request is not None:
-            self.handles = watch(self._watched(request), self._listen, when=lambda: True)
-        self.original: Callable[..., Any] = self.base.get_image_features
-
-        @functools.wraps(self.original)
-        def get_image_features(*args: Any, **kwargs: Any) -> Any:
-            return self._encode(*args, **kwargs)
-
-        self.base.get_image_features = get_image_features
+        if request is not None and self.kind is not None:
+            for tower in self._towers():
+                self.handles += watch(_layer(tower, request.layer), self._listen, when=self._encoding)
+        self.originals: dict[str, Callable[..., Any]] = {}
+        for kind in KINDS:
+            original = getattr(self.base, _method(kind), None)
+            if original is not None and family.layout(kind) is not None:
+                self.originals[kind] = original
+                setattr(self.base, _method(kind), self._wrapped(kind, original))
 
     def remove(self) -> None:
         """Leave the model as it was."""
         for handle in self.handles:
             handle.remove()
-        del self.base.get_image_features
+        for kind in self.originals:
+            delattr(self.base, _method(kind))
 
-    def begin(self, encoded: Any) -> None:
-        """A forward starts; `encoded` are pictures encoded before it, or None if it will encode its own."""
-        self.local.features = None if encoded is None else list(encoded.pooler_output)
+    def begin(self, encoded: dict[str, Any]) -> None:
+        """A forward starts; `encoded` holds, by kind, media encoded before it."""
+        self.local.facts = {}
+        for kind in KINDS:
+            if encoded.get(kind) is not None:
+                facts = getattr(encoded[kind], _ATTRIBUTE, None)
+                if facts is None:
+                    raise UnsupportedInputError(
+                        "These picture features were encoded outside the block, or cut in pieces by chunked prefill; "
+                        "call get_image_features inside todre.prune(...) and leave prefill_chunk_size unset."
+                    )
+                self.local.facts[kind] = facts
 
-    def current(self) -> list[Tensor]:
-        """The features of the pictures of this thread's forward, one tensor each."""
-        return getattr(self.local, "features", None) or []
+    def current(self) -> dict[str, list[TokenFacts]]:
+        """By kind, the facts of the media of this thread's forward, one entry as the model encodes them."""
+        return getattr(self.local, "facts", None) or {}
 
     def end(self) -> None:
         """The forward is over."""
-        self.local.features = None
+        self.local.facts = {}
 
-    def _watched(self, request: SaliencyRequest) -> nn.Module:
+    def _kind(self, request: SaliencyRequest | None) -> str | None:
+        """What is watched: `cls`, `received`, or nothing."""
+        if request is None:
+            return None
+        tower = self._towers()[0].__class__.__name__ if self._towers() else "of this model"
         if request.kind == "cls" and not self.cls_first:
             raise UnsupportedModelError(
-                f"The vision tower '{self.config.vision_config.model_type}' has no [CLS] token; "
-                "use pivot='received' or pivot='random'."
+                f"The vision tower {tower} has no [CLS] token; use pivot='received', pivot='random' or pivot='auto'."
             )
-        return attention_modules(self.base.vision_tower)[request.layer]
+        readable = self.family.saliency and all(attention_modules(tower) for tower in self._towers())
+        if not readable and request.kind != "auto":
+            raise UnsupportedModelError(
+                f"Attention in the vision tower {tower} cannot be followed to visual tokens; "
+                "use a method without saliency, such as todre with pivot='random'."
+            )
+        if request.kind == "auto":
+            return ("cls" if self.cls_first else "received") if readable else None
+        return request.kind
 
-    def _listen(self, query: Tensor, key: Tensor, scaling: float) -> None:
-        if self.request is not None and self.request.kind == "cls":
-            self.local.saliency = cls_attention(query, key, scaling)
+    def _towers(self) -> list[nn.Module]:
+        found = [getattr(self.base, name, None) for name in self.family.towers]
+        return [tower for tower in found if isinstance(tower, nn.Module)]
+
+    def _encoding(self) -> bool:
+        return getattr(self.local, "seen", None) is not None
+
+    def _listen(self, seen: Seen) -> None:
+        if self.kind == "cls":
+            self.local.seen.append(cls_attention(seen))
         else:
-            received = received_attention(query, key, scaling)
-            self.local.saliency = received[:, 1:] if self.cls_first else received
+            received = received_attention(seen)
+            self.local.seen.append(received[:, 1:] if self.cls_first else received)
 
-    def _encode(self, *args: Any, **kwargs: Any) -> Any:
-        self.local.saliency = None
-        output = self.original(*args, **kwargs)
-        encoded = getattr(output, "pooler_output", None)
-        if encoded is None:
+    def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def encode(*args: Any, **kwargs: Any) -> Any:
+            return self._encode(kind, original, args, kwargs)
+
+        return encode
+
+    def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._encoding():  # clips may be encoded as pictures by the model itself
+            return original(*args, **kwargs)
+        self.local.seen = []
+        try:
+            output = original(*args, **kwargs)
+            saliency = self.local.seen
+        finally:
+            self.local.seen = None
+        features = getattr(output, self.family.features, None)
+        if features is None:
             return output
-        features: list[Tensor] = list(encoded)
-        if not isinstance(encoded, list | tuple):
-            output.pooler_output = features
-        call = inspect.signature(self.original).bind(*args, **kwargs)
-        sizes = call.arguments.get("image_sizes")
-        strategy = call.arguments.get("vision_feature_select_strategy") or self.config.vision_feature_select_strategy
-        facts = self._facts(features, sizes, strategy)
-        for picture, fact in zip(features, facts, strict=True):
-            setattr(picture, _ATTRIBUTE, fact)
-        self.local.saliency = None
-        self.local.features = features
+        arguments = dict(inspect.signature(original).bind(*args, **kwargs).arguments)
+        arguments |= arguments.pop("kwargs", {})
+        encoding = Encoding(
+            self.base,
+            self.config,
+            arguments,
+            entry_lengths(features),
+            saliency,
+            self.cls_first and self._strategy(arguments) == "full",
+            features[0].device,
+        )
+        facts = self._laid_out(kind, encoding)
+        setattr(output, _ATTRIBUTE, facts)
+        current = self.current()
+        self.local.facts = current | {kind: facts}
         return output
 
-    def _facts(self, features: list[Tensor], sizes: Tensor | None, strategy: str) -> list[TokenFacts]:
-        """Lay the tower's saliency and tile numbers out as the model lays out its features."""
-        vision = self.config.vision_config
-        grid = (vision.image_size // vision.patch_size) ** 2
-        extra = 1 if strategy == "full" and self.cls_first else 0
-        flat = self.family.packing == "flat"
-        tiles = [1] * len(features) if flat else _tiles_per_picture(self.config, sizes)
-        device = features[0].device
-        saliency: Tensor | None = getattr(self.local, "saliency", None)
-        if saliency is None:
-            saliency = torch.full((sum(tiles), grid), torch.nan, device=device)
-        number = torch.cat([torch.arange(count, device=device) for count in tiles])
-        marks = torch.stack([saliency.to(device), number[:, None].expand_as(saliency).float()], dim=-1)
-        if extra:
-            cls_mark = torch.stack([torch.full_like(number, torch.nan, dtype=torch.float), number.float()], dim=-1)
-            marks = torch.cat([cls_mark[:, None], marks], dim=1)
-        per_picture = list(torch.split(marks, tiles))
-        if flat:
-            packed = [mark[0] for mark in per_picture]
-        else:
-            newline = torch.tensor([torch.nan, -1.0], device=device)
-            packed, _ = self.base.pack_image_features(
-                per_picture, sizes, vision_feature_select_strategy=strategy, image_newline=newline
-            )
-        for mark, picture in zip(packed, features, strict=True):
-            if mark.shape[0] != picture.shape[0]:
+    def _strategy(self, arguments: dict[str, Any]) -> str | None:
+        given = arguments.get("vision_feature_select_strategy")
+        return given or getattr(self.config, "vision_feature_select_strategy", None)
+
+    def _laid_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
+        layout = self.family.layout(kind)
+        assert layout is not None
+        facts = layout(encoding)
+        for fact, length in zip(facts, encoding.lengths, strict=True):
+            if len(fact) != length:
                 raise UnsupportedInputError(
-                    f"A picture has {picture.shape[0]} visual tokens but its layout gives {mark.shape[0]}; "
+                    f"A picture has {length} visual tokens but its layout gives {len(fact)}; "
                     "this way of encoding pictures is not supported."
                 )
-        return [TokenFacts(mark[:, 0].contiguous(), mark[:, 1].long()) for mark in packed]
+        return facts
 
 
-def _tiles_per_picture(config: Any, sizes: Any) -> list[int]:
-    from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
+def _method(kind: str) -> str:
+    return f"get_{kind}_features"
 
-    return [
-        int(image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size))
-        for size in sizes
-    ]
+
+def _layer(tower: nn.Module, layer: int) -> nn.Module:
+    modules = attention_modules(tower)
+    if not -len(modules) <= layer < len(modules):
+        raise UnsupportedModelError(
+            f"The vision tower {type(tower).__name__} has {len(modules)} layers, and layer {layer} is asked for."
+        )
+    return modules[layer]
+
+
+def entry_lengths(features: Any) -> list[int]:
+    """Visual tokens of each entry: of a list of (n, d) or a tensor (entries, n, d); one (n, d) is a single entry."""
+    if isinstance(features, Tensor) and features.ndim == 2:
+        return [int(features.shape[0])]
+    return [int(entry.reshape(-1, entry.shape[-1]).shape[0]) for entry in features]

@@ -6,6 +6,7 @@ A step is made right before the decoder runs and dropped right after. What must 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,24 +14,39 @@ import torch
 from torch import Tensor
 
 from todre import cache as kv
-from todre.cache import SlotTable
+from todre.attention import Seen
 from todre.compat import Cache, causal_mask
+from todre.decoder import FULL, Decoder
 from todre.dropping import drop_slots
+from todre.handed import follow, repack
 from todre.layout import PAD, VISUAL, Compaction, compact, put_back, token_kinds
-from todre.masks import logical_mask
+from todre.masks import Slots, layer_mask, logical_mask, looks_ahead
 from todre.methods.base import Method
+from todre.positions import matched, shifted
 from todre.reduction import ReduceContext, Reduction
-from todre.saliency import TokenFacts
-from todre.selection import select_batch, visual_tokens
+from todre.selection import Media, select_batch, visual_tokens
+from todre.slots import SlotTable
 
 
 @dataclass
 class Pictures:
-    """What the enclosing forward knows of its pictures: the visual columns, and facts in the order of the batch."""
+    """What the enclosing forward knows of its pictures and clips.
 
-    visual: Tensor
-    facts: list[TokenFacts]
+    Attributes:
+        media: by kind.
+        drafts: how many trailing columns were proposed by assisted decoding.
+    """
+
+    media: list[Media]
     drafts: int
+
+    @property
+    def visual(self) -> Tensor:
+        """(b, q) bool, all visual columns."""
+        visual = self.media[0].visual
+        for more in self.media[1:]:
+            visual = visual | more.visual
+        return visual
 
 
 @dataclass
@@ -38,65 +54,86 @@ class Step:
     """State of one decoder forward.
 
     Attributes:
-        config: the decoder's config.
-        n_layers: decoder layers.
+        decoder: the decoder's facts.
         cache: the caller's cache, or None.
         past: logical columns before this forward.
         length: logical columns of this forward.
         attention_mask: the caller's logical mask, (b, past + length) bool, or None.
         columns: (b, q) logical column of each column now in flight; -1 is padding.
         kinds: (b, q) int8 class of each.
+        ahead: (b or 1, length, length) bool, what the model allows beyond causal attention, or None.
         packed: whether the columns in flight are no longer those that came in.
+        padded: whether some column in flight may be padding, as known on the host.
+        inner: from the columns that the decoder's loop holds to those in flight, once some left inside the decoder.
         rotary_positions: positions for the rotary embedding, where the decoder must not see them.
         trace: (layers run, columns, kinds) each time the columns in flight changed.
-        overrides: per layer, what it is given in place of what the decoder's loop hands to every layer.
+        masks: what a layer is given in place of the mask that the decoder's loop hands it.
         reductions: per count of layers run, the method's answer.
     """
 
-    config: Any
-    n_layers: int
+    decoder: Decoder
     cache: Cache | None
     past: int
     length: int
     attention_mask: Tensor | None
     columns: Tensor
     kinds: Tensor
+    ahead: Tensor | None = None
     method: Method | None = None
     keep: Tensor | None = None
     visual: Tensor | None = None
     rotary_positions: Tensor | None = None
     select_seconds: float = 0.0
+    inner: Compaction | None = None
+    packed: bool = False
+    padded: bool = False
     trace: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
-    overrides: dict[int, dict[str, Any]] = field(default_factory=dict)
+    masks: dict[int, Any] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
     ratio_rows: dict[int, Tensor] = field(default_factory=dict)
 
-    packed: bool = False
+    @property
+    def layer_positions(self) -> Tensor | None:
+        """Positions for the layers themselves, where they may be shown: some scale their queries by them.
+
+        Kernels that read packed sequences out of gaps must not see them.
+        """
+        return self.rotary_positions if self.decoder.shows_positions else None
+
+    @property
+    def n_layers(self) -> int:
+        """Decoder layers."""
+        return self.decoder.n_layers
 
     # -- before the decoder -------------------------------------------------------------------------------------
 
     @classmethod
-    def prefill(cls, config: Any, method: Method, pictures: Pictures, kwargs: dict[str, Any]) -> Step:
-        """Select visual tokens and rewrite the decoder's `kwargs` for what is left of the prompt."""
+    def prefill(cls, decoder: Decoder, method: Method, pictures: Pictures, outer: Any, kwargs: dict[str, Any]) -> Step:
+        """Select visual tokens and rewrite the decoder's `kwargs` for what is left of the prompt.
+
+        `outer` is the mask that the enclosing model was called with.
+        """
         embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
         rows, length = embeds.shape[:2]
         past = int(cache.get_seq_length()) if cache is not None else 0
-        mask = logical_mask(kwargs.get("attention_mask"), cache, past, length)
+        given = kwargs.get("attention_mask")
+        mask = logical_mask(given, outer, cache, past, length)
         visual = pictures.visual
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
         kinds = token_kinds(visual, valid, kv.seen_picture(cache, rows, embeds.device), pictures.drafts)
         started = time.perf_counter()
-        keep = select_batch(method, visual_tokens(embeds, visual, pictures.facts), visual)
+        keep = select_batch(method, visual_tokens(embeds, pictures.media), visual)
+        seconds = time.perf_counter() - started
         columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
-        step = cls(config, config.num_hidden_layers, cache, past, length, mask, columns, kinds, method, keep, visual)
-        step.select_seconds = time.perf_counter() - started
+        ahead = looks_ahead(given, length)
+        step = cls(decoder, cache, past, length, mask, columns, kinds, ahead, method, keep, visual)
+        step.select_seconds, step.padded = seconds, mask is not None
         dropping = not bool((keep == visual).all())
-        packed = compact(valid & (keep | ~visual)) if dropping else None
-        step._enter(packed, kwargs)
+        step._enter(compact(valid & (keep | ~visual)) if dropping else None, kwargs)
         return step
 
     @classmethod
-    def continuation(cls, config: Any, tables: list[SlotTable], kwargs: dict[str, Any]) -> Step | None:
+    def continuation(cls, decoder: Decoder, tables: list[SlotTable], outer: Any, kwargs: dict[str, Any]) -> Step | None:
         """A forward without pictures on a pruned cache; None when the decoder needs no help with it."""
         embeds, cache = kwargs["inputs_embeds"], kwargs["past_key_values"]
         rows, length = embeds.shape[:2]
@@ -105,28 +142,28 @@ class Step:
         if all(table.identity for table in tables):
             return None
         past = int(cache.get_seq_length())
-        mask = logical_mask(kwargs.get("attention_mask"), cache, past, length)
+        given = kwargs.get("attention_mask")
+        mask = logical_mask(given, outer, cache, past, length)
         columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
-        step = cls(config, config.num_hidden_layers, cache, past, length, mask, columns, torch.empty(0))
-        step._shift_positions(kwargs, None)
-        step._set_masks(kwargs, embeds, queries=length)
+        ahead = looks_ahead(given, length) if length > 1 else None
+        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), ahead)
+        step.padded = mask is not None
+        step._set_positions(kwargs, None)
+        step._set_masks(kwargs, embeds)
         return step
 
     def _enter(self, packed: Compaction | None, kwargs: dict[str, Any]) -> None:
         """Give the decoder the packed prompt, and the cache its tables."""
-        shift = self._shift_positions(kwargs, packed)
+        shift = self._set_positions(kwargs, packed)
         if packed is not None:
+            repack(kwargs, packed, self.visual, self.keep, self.length)
             self.pack(packed)
-            kwargs["inputs_embeds"] = packed.take(kwargs["inputs_embeds"])
         self.trace.append((0, self.columns, self.kinds))
         if self.cache is not None:
             self._extend_tables(packed, shift)
         embeds = kwargs["inputs_embeds"]
-        if self.cache is None and packed is not None:
-            valid = packed.valid if packed.padded else None
-            kwargs["attention_mask"] = causal_mask(self.config, embeds, valid, slots=0)
-        elif any(not table.identity for table in kv.distinct_tables(self.cache)):
-            self._set_masks(kwargs, embeds, queries=0)
+        if packed is not None or any(not table.identity for table in kv.distinct_tables(self.cache)):
+            self._set_masks(kwargs, embeds)
         if self.rotary_positions is not None:
             start = self.past
             kwargs["position_ids"] = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
@@ -137,76 +174,125 @@ class Step:
         if cache is None:
             return
         rows, device = self.columns.shape[0], self.columns.device
-        new: dict[int, SlotTable] = {}
+        new: dict[tuple[int, int], SlotTable] = {}
         for index, layer in enumerate(cache.layers):
-            old = kv.table_of(layer)
-            if id(old) not in new:
-                base = old or SlotTable.before_pictures(rows, self.past, self.attention_mask is not None, device)
+            if not kv.holds_slots(layer):
+                continue
+            old, window = kv.table_of(layer), kv.window_of(layer)
+            if (id(old), window) not in new:
+                masked = self.attention_mask is not None
+                base = old or SlotTable.before_pictures(rows, self.past, masked, device, kv.held(layer))
                 columns, kinds = base.at_length(self.past)
-                padded = packed.padded if packed is not None else self.attention_mask is not None
                 table = SlotTable(
                     torch.cat([columns, self.columns], dim=1),
                     torch.cat([kinds, self.kinds], dim=1),
                     covered=self.past + self.length,
-                    padded=base.padded or padded,
+                    padded=base.padded or (packed.padded if packed is not None else masked),
                     identity=base.identity and packed is None,
                     shift=shift,
+                    window=window,
                 )
                 table.begin(self.length)
-                new[id(old)] = table
-            kv.install(cache, index, new[id(old)])
+                new[id(old), window] = table
+            kv.install(cache, index, new[id(old), window])
 
-    def _shift_positions(self, kwargs: dict[str, Any], packed: Compaction | None) -> Tensor | None:
+    def _set_positions(self, kwargs: dict[str, Any], packed: Compaction | None) -> Tensor | None:
         """Work out what positions the rotary embedding gets; returns the tables' new shift."""
         tables = kv.distinct_tables(self.cache)
         shift = tables[0].shift if tables else None
-        compacting = self.method is not None and self.method.positions == "compact" and packed is not None
         if packed is None and shift is None:
             return None
         positions = kwargs.get("position_ids")
         if positions is None:
             positions = torch.arange(self.past, self.past + self.length, device=kwargs["inputs_embeds"].device)[None]
-        if shift is not None:
-            positions = positions - shift[:, None]
-        if compacting and self.visual is not None and self.keep is not None:
+        gone = None
+        if packed is not None and self.method is not None and self.method.positions == "compact":
+            assert self.visual is not None
+            assert self.keep is not None
             gone = (self.visual & ~self.keep).cumsum(dim=1)
-            positions = positions - gone
-            shift = gone[:, -1] if shift is None else shift + gone[:, -1]
-        self.rotary_positions = packed.take(positions) if packed is not None else positions
+        positions, shift = shifted(positions, shift, gone, self.decoder)
+        self.rotary_positions = packed.take_positions(positions) if packed is not None else positions
         return shift
 
-    def _set_masks(self, kwargs: dict[str, Any], embeds: Tensor, queries: int) -> None:
-        """Build one mask per distinct table: the first layer's for the decoder, the others as overrides.
+    def _set_masks(self, kwargs: dict[str, Any], embeds: Tensor) -> None:
+        """Plan each layer's mask, and give the decoder one that it can start from."""
+        self._plan_masks(0, embeds)
+        attending = [index for index in range(self.n_layers) if self.decoder.attends(index)]
+        if all(index in self.masks for index in attending):
+            kwargs["attention_mask"] = self._for_decoder(kwargs.get("attention_mask"), self.masks[attending[0]])
 
-        `queries` columns follow what the tables already cover (0 when the tables were just extended).
-        """
-        cache = self.cache
-        if cache is None:
-            return
-        masks: dict[int, Any] = {}
-        first = kv.table_of(cache.layers[0])
-        for index, layer in enumerate(cache.layers):
-            table = kv.table_of(layer)
-            if table is None or table.identity:
+    def _for_decoder(self, given: Any, first: Any) -> Any:
+        """What the decoder gets in place of `given`; where layers differ, each has its own mask anyway."""
+        if not isinstance(given, Mapping):
+            return first
+        by_kind = {self.decoder.layer_types[index]: mask for index, mask in self.masks.items()}
+        return {kind: by_kind.get(kind, first) for kind in given}
+
+    def _plan_masks(self, start: int, embeds: Tensor) -> None:
+        """Masks of all layers from `start` on, one for each distinct set of slots and type of layer."""
+        made: dict[tuple[int, str], Any] = {}
+        for index in range(start, self.n_layers):
+            kind = self.decoder.layer_types[index]
+            layer = self._cache_layer(index)
+            table = kv.table_of(layer) if layer is not None else None
+            if self.cache is not None and self.decoder.attends(index) and (table is None or table.identity):
                 continue
-            if id(table) not in masks:
-                masks[id(table)] = self.mask_for(layer, table, embeds)
-            if index == 0:
-                kwargs["attention_mask"] = masks[id(table)]
-            elif table is not first:
-                self.overrides[index] = {"attention_mask": masks[id(table)]}
+            key = (id(table), kind)
+            if key not in made:
+                made[key] = self._mask_of(kind, layer, table, embeds)
+            self.masks[index] = made[key]
+
+    def _cache_layer(self, index: int) -> Any:
+        """The cache layer that layer `index` reads: its own, or the last of its type where layers share."""
+        layers = self.cache.layers if self.cache is not None else []
+        if index < len(layers) and (kv.holds_slots(layers[index]) or not self.decoder.attends(index)):
+            return layers[index]
+        kind = self.decoder.layer_types[index]
+        earlier = [
+            layer
+            for layer, other in zip(layers[:index], self.decoder.layer_types, strict=False)
+            if other == kind and kv.holds_slots(layer)
+        ]
+        return earlier[-1] if earlier else None
+
+    def _mask_of(self, kind: str, layer: Any, table: SlotTable | None, embeds: Tensor) -> Any:
+        queries, rows = embeds.shape[1], embeds.shape[0]
+        if kind not in (FULL, "sliding_attention", "chunked_attention"):
+            return self._recurrent_mask(queries)
+        total = self.past + self.length
+        if table is None:
+            columns = self.columns
+            valid = (columns >= 0) & (self.kinds != PAD)
+            padded, slots, capacity = self.padded, 0, None
+        else:
+            known = table.valid_slots(total, self.attention_mask)
+            columns = table.at_length(total)[0]
+            valid = known if known is not None else torch.ones_like(columns, dtype=torch.bool)
+            padded, slots = known is not None, int(kv.slots_of(layer))
+            capacity = layer.max_cache_len if kv.is_static(layer) else None
+        if kind == FULL and self.ahead is None:
+            return causal_mask(self.decoder.config, embeds, valid if padded else None, slots, capacity)
+        pads = torch.zeros(rows, dtype=torch.long, device=columns.device)
+        if self.attention_mask is not None:
+            pads = (~self.attention_mask).long().cumprod(dim=1).sum(dim=1)
+        return layer_mask(self.decoder, kind, Slots(columns, valid, queries, self.past, pads, self.ahead), embeds.dtype)
+
+    def _recurrent_mask(self, queries: int) -> Tensor | None:
+        """(b, q) for layers with a state: which of the columns in flight are real; None where all are."""
+        if queries == 1:
+            return None
+        if not self.padded:
+            return None
+        if not self.packed and self.attention_mask is not None:
+            return self.attention_mask[:, -queries:].long()
+        return ((self.columns >= 0) & (self.kinds != PAD)).long()
 
     def pack(self, packed: Compaction) -> None:
         """Follow the columns in flight through a compaction."""
         self.packed = True
+        self.padded = packed.padded
         self.columns = packed.take(self.columns).masked_fill(~packed.valid, -1)
         self.kinds = packed.take(self.kinds).masked_fill(~packed.valid, PAD)
-
-    def mask_for(self, layer: Any, table: SlotTable, embeds: Tensor) -> Any:
-        """The mask of one cache layer for the queries `embeds`."""
-        valid = table.valid_slots(self.past + self.length, self.attention_mask)
-        capacity = layer.max_cache_len if kv.is_static(layer) else None
-        return causal_mask(self.config, embeds, valid, int(kv.slots_of(layer)), capacity)
 
     # -- inside the decoder -------------------------------------------------------------------------------------
 
@@ -216,18 +302,15 @@ class Step:
 
     def key_kinds(self, layer: int) -> Tensor:
         """(b, s) class of each key of the layer that is the `layer`-th to run."""
-        if self.cache is not None:
-            table = kv.table_of(self.cache.layers[layer - 1])
-            if table is not None:
-                return table.kinds
-        return self.kinds
+        held = self._cache_layer(layer - 1)
+        table = kv.table_of(held) if held is not None else None
+        return table.kinds if table is not None else self.kinds
 
-    def ask(self, layer: int, query: Tensor, key: Tensor, scaling: float) -> None:
+    def ask(self, layer: int, seen: Seen) -> None:
         """Show the method the queries and keys of the `layer`-th layer to run."""
         if self.method is None:
             return
-        kinds = self.key_kinds(layer)
-        context = ReduceContext(layer, self.n_layers, query, key, scaling, kinds)
+        context = ReduceContext(layer, self.n_layers, seen, self.key_kinds(layer))
         self.ratio_rows[layer] = context.visual.any(dim=1)
         self.reductions[layer] = self.method.reduce(context)
 
@@ -237,9 +320,27 @@ class Step:
         if reduction is not None:
             drop = (self.key_kinds(index) == VISUAL) & ~reduction.keep
             if bool(drop.any()):
-                args = (drop_slots(self, index, drop, args[0], kwargs["position_embeddings"]), *args[1:])
-        override = self.overrides.get(index)
-        return None if override is None else (args, kwargs | override)
+                args = (drop_slots(self, index, drop, args[0]), *args[1:])
+                self._plan_masks(index, args[0])
+        real = self.layer_positions if self.inner is None else None
+        if self.inner is None and index not in self.masks and real is None:
+            return None
+        if real is not None and isinstance(kwargs.get("position_ids"), Tensor):
+            kwargs = kwargs | {"position_ids": matched(real, kwargs["position_ids"])}
+        if self.inner is not None:
+            args, kwargs = self._follow(args, kwargs)
+        if index in self.masks:
+            kwargs = kwargs | {"attention_mask": self.masks[index]}
+        return args, kwargs
+
+    def _follow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The loop hands every layer what belongs to the columns that it holds; take those still in flight."""
+        assert self.inner is not None
+        args, kwargs = follow(self.inner, args, kwargs, self.past)
+        if self.layer_positions is not None and isinstance(kwargs.get("position_ids"), Tensor):
+            real = matched(self.layer_positions, kwargs["position_ids"])
+            kwargs["position_ids"] = self.inner.take_positions(real)
+        return args, kwargs
 
     # -- after the decoder --------------------------------------------------------------------------------------
 

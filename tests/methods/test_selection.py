@@ -212,8 +212,9 @@ def test_unknown_names_and_fields():
 @torch.no_grad()
 def test_saliency_is_the_towers_own_attention(kind, strategy):
     """Against the eager tower's attention maps, packed by hand."""
+    from todre.facts import SaliencyRequest
     from todre.families import family_of
-    from todre.saliency import SaliencyCapture, SaliencyRequest, facts_of
+    from todre.saliency import SaliencyCapture
 
     model = tm.build(kind, "eager")
     model.config.vision_feature_select_strategy = strategy
@@ -225,12 +226,11 @@ def test_saliency_is_the_towers_own_attention(kind, strategy):
     maps = model.model.vision_tower(flat, output_attentions=True).attentions
     for kind_of, layer in (("cls", -1), ("cls", -2), ("received", -1)):
         capture = SaliencyCapture(model, family_of(model), SaliencyRequest(kind_of, layer))
-        features = model.get_image_features(**inputs, return_dict=True).pooler_output
+        encoded = model.get_image_features(**inputs, return_dict=True)
         capture.remove()
         mean = maps[layer].mean(1)
         expected = mean[:, 0, 1:] if kind_of == "cls" else mean.mean(1)[:, 1:]
-        for index, picture in enumerate(features):
-            facts = facts_of(picture)
+        for index, facts in enumerate(encoded.todre_facts):
             if kind == "llava":
                 start = 1 if strategy == "full" else 0
                 torch.testing.assert_close(facts.saliency[start:], expected[index], atol=1e-6, rtol=1e-5)

@@ -226,20 +226,20 @@ class TestRefusals:
         config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = 1
         with torch.device("meta"):
             model = BlipForConditionalGeneration(config)
-        with pytest.raises(UnsupportedModelError, match="'blip' are not supported yet"):
+        with pytest.raises(UnsupportedModelError, match="'blip' cannot be pruned"):
             todre.attach(model, METHOD)
 
-    def test_sliding_window(self):
+    def test_stage_2_without_a_layer_of_full_attention(self):
         model = tm.build("next-mistral")
         model.config.text_config.sliding_window = 16
-        with pytest.raises(UnsupportedModelError, match="sliding_window=16"):
+        with pytest.raises(UnsupportedModelError, match=r"full attention.*stages=\(1,\)"):
             todre.attach(model, METHOD)
 
     def test_tower_without_cls(self):
         model = tm.build()
         model.config.vision_config.model_type = "siglip_vision_model"
         with pytest.raises(UnsupportedModelError, match="pivot='received'"):
-            todre.attach(model, METHOD)
+            todre.attach(model, todre.ToDRE(pivot="cls"))
 
     def test_four_dimensional_mask(self):
         model = tm.build()

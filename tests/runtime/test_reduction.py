@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import todre
 from todre.layout import PAD, SYSTEM, TEXT, VISUAL
+from todre.attention import Seen
 from todre.reduction import ReduceContext
 
 
@@ -60,7 +61,7 @@ def test_ratios_equal_brute_force(layout, admissible):
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(kinds.shape[0], 6, queries, 4, generator=generator) * 2
     key = torch.randn(kinds.shape[0], 2, kinds.shape[1], 4, generator=generator) * 2
-    context = ReduceContext(1, 8, query, key, 0.5, kinds)
+    context = ReduceContext(1, 8, Seen(query, key, 0.5), kinds)
     for method, asking, asked in (
         (context.text_to_visual, TEXT, VISUAL),
         (context.visual_to_text, VISUAL, TEXT),
@@ -192,7 +193,7 @@ def test_no_attention_map_is_made():
     kinds = torch.full((1, slots), VISUAL, dtype=torch.int8)
     kinds[:, :5], kinds[:, -text:] = SYSTEM, TEXT
     query, key = torch.randn(1, 4, slots, 8), torch.randn(1, 2, slots, 8)
-    context = ReduceContext(1, 8, query, key, 0.3, kinds)
+    context = ReduceContext(1, 8, Seen(query, key, 0.3), kinds)
     with Largest():
         context.text_to_visual(), context.visual_to_text()
     assert Largest.size <= 4 * slots * text

@@ -15,9 +15,9 @@ from todre.errors import InvalidValueError
 from todre.evaluate.answering import Prepared, Reply, answer, can_share, encode, new_tokens, prepare
 from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
+from todre.facts import SaliencyRequest
 from todre.loading import Loaded, load
 from todre.pruning import prune
-from todre.saliency import SaliencyRequest
 from todre.scenes import SPLITS, make_scene, score
 
 GREY = (128, 128, 128)

@@ -17,11 +17,12 @@ from todre.errors import InvalidValueError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from todre.facts import SaliencyRequest
     from todre.reduction import ReduceContext, Reduction
-    from todre.saliency import SaliencyRequest
     from todre.selection import VisualTokens
 
 Positions = Literal["original", "compact"]
+Per = Literal["sample", "image", "clip", "frame"]
 MethodT = TypeVar("MethodT", bound="Method")
 
 
@@ -32,9 +33,12 @@ class Method:
     Args:
         positions: `original` keeps the survivors' position ids (what grounding needs); `compact` renumbers them, as
             for a prompt that never had the dropped tokens.
+        per: what a budget is for: all visual tokens of a sample together, each picture and each clip (`image` and
+            `clip` mean the same), or each frame of a clip and each picture.
     """
 
     positions: Positions = "original"
+    per: Per = "sample"
 
     name: ClassVar[str] = "method"
     summary: ClassVar[str] = ""
@@ -42,6 +46,7 @@ class Method:
 
     def __post_init__(self) -> None:
         check_choice("positions", self.positions, ("original", "compact"))
+        check_choice("per", self.per, ("sample", "image", "clip", "frame"))
 
     @property
     def selects(self) -> bool:

@@ -11,7 +11,7 @@ from todre.methods.base import Method, budget, check_retain
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.saliency import SaliencyRequest
+    from todre.facts import SaliencyRequest
     from todre.selection import VisualTokens
 
 
@@ -26,7 +26,7 @@ class CLSTopK(Method):
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count.
         layer: tower layer whose attention is read; -2 is where LLaVA takes its features from.
-        positions: see `Method`.
+        positions, per: see `Method`.
     """
 
     retain: float = 0.1
@@ -47,7 +47,7 @@ class CLSTopK(Method):
 
     def saliency(self) -> SaliencyRequest | None:
         """[CLS] attention of `layer`."""
-        from todre.saliency import SaliencyRequest
+        from todre.facts import SaliencyRequest
 
         return SaliencyRequest("cls", self.layer)
 

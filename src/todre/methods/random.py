@@ -22,7 +22,7 @@ class RandomTokens(Method):
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count.
         seed: of the draw; report the mean over several.
-        positions: see `Method`.
+        positions, per: see `Method`.
     """
 
     retain: float = 0.1

@@ -13,12 +13,12 @@ from todre.methods.base import Method, budget, check_choice, check_retain, check
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from todre.facts import SaliencyRequest
     from todre.reduction import ReduceContext, Reduction
-    from todre.saliency import SaliencyRequest
     from todre.selection import VisualTokens
 
 Diversity = Literal["max_sum", "k_center"]
-Pivot = Literal["cls", "random", "center", "farthest", "received"]
+Pivot = Literal["auto", "cls", "random", "center", "farthest", "received"]
 Newlines = Literal["rank", "keep"]
 
 
@@ -36,6 +36,8 @@ class ToDRE(Method):
             the smallest maximum).
         pivot: the first pick. `cls`: highest [CLS] attention in the tower's last layer (section 4.1), among thumbnail
             tokens where a picture has crops; `received`: highest mean attention received, for towers without [CLS];
+            `auto`: the first of these two that the vision tower offers, else `random` (version 2 finds that a random
+            pivot costs little);
             `random`; `center`: nearest to the mean direction; `farthest`: farthest from all others.
         layers: where stage 2 is decided: fractions of the depth (rounded down) or counts of layers run, 1-based.
             With 32 layers, 7/8 is the 28th; it takes the statistic, and the last 4 see no picture.
@@ -45,12 +47,12 @@ class ToDRE(Method):
         newlines: `rank` ranks AnyRes newline tokens like others; `keep` keeps them all, within the budget.
         admissible: average eq. 7 over the queries that can see a key of the other kind; False averages over all.
         seed: for the random pivot.
-        positions: see `Method`.
+        positions, per: see `Method`.
     """
 
     retain: float = 0.1
     diversity: Diversity = "max_sum"
-    pivot: Pivot = "cls"
+    pivot: Pivot = "auto"
     layers: tuple[float, ...] = (7 / 8,)
     threshold: float = 0.10
     stages: tuple[int, ...] = (1, 2)
@@ -66,7 +68,7 @@ class ToDRE(Method):
         super().__post_init__()
         check_retain(self.retain)
         check_choice("diversity", self.diversity, ("max_sum", "k_center"))
-        check_choice("pivot", self.pivot, ("cls", "random", "center", "farthest", "received"))
+        check_choice("pivot", self.pivot, ("auto", "cls", "random", "center", "farthest", "received"))
         check_choice("newlines", self.newlines, ("rank", "keep"))
         check_seed(self.seed)
         object.__setattr__(self, "stages", _checked_stages(self.stages))
@@ -92,9 +94,9 @@ class ToDRE(Method):
 
     def saliency(self) -> SaliencyRequest | None:
         """The tower's last layer, for the pivots that need it."""
-        from todre.saliency import SaliencyRequest
+        from todre.facts import SaliencyRequest
 
-        return SaliencyRequest(self.pivot) if self.selects and self.pivot in ("cls", "received") else None
+        return SaliencyRequest(self.pivot) if self.selects and self.pivot in ("auto", "cls", "received") else None
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Stage 1: exactly `budget` tokens, starting from the pivot (section 4.1)."""
@@ -133,11 +135,12 @@ class ToDRE(Method):
             return pivot_center(pool)
         if self.pivot == "farthest":
             return pivot_farthest(pool)
-        if self.pivot == "random":
+        saliency = visual.saliency.masked_fill(~visual.pivots, torch.nan)[candidates]
+        unknown = bool(saliency.isnan().all())
+        if self.pivot == "random" or (self.pivot == "auto" and unknown):
             generator = torch.Generator().manual_seed(self.seed)
             return int(torch.randint(len(candidates), (1,), generator=generator))
-        saliency = visual.saliency.masked_fill(~visual.pivots, torch.nan)[candidates]
-        if bool(saliency.isnan().all()):
+        if unknown:
             raise UnsupportedInputError(
                 f"No saliency is known for these pictures, which pivot={self.pivot!r} needs; "
                 "encode pictures inside todre.prune(...), or use pivot='random'."

@@ -13,13 +13,17 @@ from transformers import Dots3NoteConfig, Dots3NoteForConditionalGeneration
 WINDOW = 8
 MIXED = ["full_attention", "full_attention", "sliding_attention", "full_attention"]
 FULL = ["full_attention"] * 4
+PUBLIC = ["indexed_attention", "indexed_attention", "sliding_attention", "indexed_attention"]
 
 
 def config(layer_types: list[str]) -> Callable[[], Dots3NoteConfig]:
     """Sliding layers have six heads of 6 + 4 dimensions from latents of 12; full ones 4 + 4 from 16."""
     settings = latent_text(
         head_dim=8,
-        use_dsa=False,
+        use_dsa=layer_types == PUBLIC,
+        index_topk=6,
+        index_head_dim=8,
+        index_n_heads=32,  # with few heads, scores of exactly 0 are common, and ties are broken by place
         layer_types=layer_types,
         sliding_window=WINDOW,
         shared_experts_intermediate_size=24,
@@ -66,11 +70,13 @@ def media(model: Any, kind: str, variant: int) -> Media:
     return Media(kind, wrapped(kind, grid), {"pixels": patches(kind, variant, grid, frames=1), "grid": grid})
 
 
-SPECIMENS = [
-    Specimen(
-        "dots3_note", build(config(MIXED), Dots3NoteForConditionalGeneration), media, collate, video=True, variant="swa"
-    ),
-    Specimen(
-        "dots3_note", build(config(FULL), Dots3NoteForConditionalGeneration), media, collate, video=True, variant="full"
-    ),
-]
+def specimen(layer_types: list[str], variant: str = "") -> Specimen:
+    """A specimen for pictures and clips."""
+    made = build(config(layer_types), Dots3NoteForConditionalGeneration)
+    return Specimen("dots3_note", made, media, collate, video=True, variant=variant)
+
+
+SPECIMENS = [specimen(MIXED, variant="swa"), specimen(FULL, variant="full")]
+
+INDEXED = [specimen(PUBLIC)]
+"""As in public checkpoints: an index with a cache of its own picks the tokens that full layers attend to."""

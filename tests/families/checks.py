@@ -1,0 +1,156 @@
+"""What "verified" means: the checks that every specimen of a verified family has to pass, picture or clip.
+
+Each compares with something that does not use the runtime: the untouched model, bit for bit; the untouched model that
+does not see the columns which left; or, for batches, the same prompts one by one.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from families.oracle import hidden_columns, mask_oracle, short_run
+from families.prompts import Prompt, batch, prompt, ragged, words
+from families.zoo.specimen import FIRST_WORD, Specimen
+from torch import Tensor
+
+import todre
+from todre.families import FAMILIES
+
+STEPS = 8
+TOLERANCE = 1e-5
+METHODS: dict[str, todre.Method] = {
+    "stage-1": todre.ToDRE(retain=0.3, stages=(1,)),
+    "both-stages": todre.ToDRE(retain=0.4, threshold=1.0, layers=(3,)),
+    "stage-2": todre.ToDRE(stages=(2,), threshold=1.0, layers=(3,)),
+}
+
+
+def visual_columns(specimen: Specimen, model: Any, ids: Tensor) -> Tensor:
+    """(b, q) bool: the columns of pictures and clips."""
+    family = FAMILIES[specimen.model_type]
+    tokens = {family.token_id(model.config, kind) for kind in ("image", "video") if family.layout(kind) is not None}
+    visual = torch.zeros_like(ids, dtype=torch.bool)
+    for token in tokens - {None}:
+        visual |= ids == token
+    return visual
+
+
+def has_state(model: Any) -> bool:
+    """Whether some layer carries a state, which no mask makes forget."""
+    types = getattr(model.config.get_text_config(decoder=True), "layer_types", None) or []
+    return bool({"linear_attention", "conv"} & set(types))
+
+
+def generate(model: Any, inputs: dict[str, Any], **options: Any) -> Any:
+    """Greedy, without special tokens: a random model may say them, and some models then refuse."""
+    settings: dict[str, Any] = {
+        "max_new_tokens": STEPS,
+        "do_sample": False,
+        "output_logits": True,
+        "return_dict_in_generate": True,
+        "suppress_tokens": list(range(FIRST_WORD)),
+    }
+    torch.manual_seed(3)
+    return model.generate(**inputs, **(settings | options))
+
+
+def same(got: Any, expected: Any, rows: slice | None = None) -> None:
+    """Equal tokens, and logits within `TOLERANCE`."""
+    rows = rows or slice(None)
+    new = len(got.logits)
+    assert torch.equal(got.sequences[rows, -new:], expected.sequences[:, -new:])
+    for mine, theirs in zip(got.logits, expected.logits, strict=True):
+        torch.testing.assert_close(mine[rows], theirs, atol=TOLERANCE, rtol=0)
+
+
+def keep_all(specimen: Specimen, model: Any, kind: str) -> None:
+    """Nothing dropped: the same bits as untouched."""
+    inputs = batch(specimen, model, ragged(specimen, model, kind))
+    expected = generate(model, inputs)
+    with todre.prune(model, todre.ToDRE(retain=1.0, threshold=0.0)):
+        got = generate(model, inputs)
+    assert torch.equal(got.sequences, expected.sequences)
+    for mine, theirs in zip(got.logits, expected.logits, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def against_the_oracle(specimen: Specimen, model: Any, eager: Any, kind: str, name: str) -> None:
+    """A ragged batch, prefill and `STEPS` steps, against the untouched model that does not see what left."""
+    prompts = ragged(specimen, model, kind)
+    inputs = batch(specimen, model, prompts)
+    with todre.prune(model, METHODS[name]) as report:
+        got = generate(model, inputs)
+    visual = visual_columns(specimen, model, inputs["input_ids"])
+    check_report(report, visual, METHODS[name])
+    layers = report.n_layers
+    if not has_state(model):
+        with mask_oracle(eager, hidden_columns(visual, report, layers)):
+            same(got, generate(eager, inputs))
+        return
+    for row, one in enumerate(prompts):
+        alone = batch(specimen, model, [one])
+        gone = hidden_columns(visual_columns(specimen, model, alone["input_ids"]), _row(report, row), layers)
+        with short_run(eager, gone):
+            same(got, generate(eager, alone, use_cache=False), slice(row, row + 1))
+
+
+class _Row:
+    def __init__(self, report: Any, row: int) -> None:
+        self.kept = [report.kept[row]]
+        self.dropped_after_layer = [report.dropped_after_layer[row]]
+
+
+def _row(report: Any, row: int) -> Any:
+    return _Row(report, row)
+
+
+def check_report(report: Any, visual: Tensor, method: Any) -> None:
+    """Something was dropped, and as much as was asked for."""
+    counts = visual.sum(dim=1).tolist()
+    assert report.visual_tokens_before == counts
+    if 1 in method.stages:
+        assert report.visual_tokens_after == [max(1, round(method.retain * n)) if n else 0 for n in counts]
+    if 2 in method.stages:
+        assert all((layer is not None) == (n > 0) for layer, n in zip(report.dropped_after_layer, counts, strict=True))
+
+
+def batch_equals_singles(specimen: Specimen, model: Any, kind: str, name: str) -> None:
+    """Ragged rows, one of them without a picture, left-padded."""
+    prompts = ragged(specimen, model, kind)
+    with todre.prune(model, METHODS[name]):
+        together = generate(model, batch(specimen, model, prompts))
+        for row, one in enumerate(prompts):
+            same(together, generate(model, batch(specimen, model, [one])), slice(row, row + 1))
+
+
+def second_turn(specimen: Specimen, model: Any, eager: Any, kind: str, name: str) -> None:
+    """A second question, on the same cache, about the pictures of the first turn."""
+    prompts = ragged(specimen, model, kind)[:2]
+    inputs = batch(specimen, model, prompts)
+    with todre.prune(model, METHODS[name]) as report:
+        first = generate(model, inputs, max_new_tokens=2)
+        got = generate(model, follow_up(specimen, model, inputs, first), past_key_values=first.past_key_values)
+    visual = visual_columns(specimen, model, inputs["input_ids"])
+    oracle: AbstractContextManager[None] = mask_oracle(eager, hidden_columns(visual, report, report.n_layers))
+    with oracle:
+        one = generate(eager, inputs, max_new_tokens=2)
+        expected = generate(eager, follow_up(specimen, eager, inputs, one), past_key_values=one.past_key_values)
+    same(got, expected)
+
+
+def follow_up(specimen: Specimen, model: Any, inputs: dict[str, Any], first: Any) -> dict[str, Any]:
+    """The conversation so far and five more words."""
+    rows = first.sequences.shape[0]
+    more = torch.stack([words(5, 900 + row) for row in range(rows)])
+    ids = torch.cat([first.sequences, more], dim=1)
+    mask = torch.ones_like(ids)
+    mask[:, : inputs["attention_mask"].shape[1]] = inputs["attention_mask"]
+    return {"input_ids": ids, "attention_mask": mask, **specimen.columns(model, ids)}
+
+
+def several_kinds(specimen: Specimen, model: Any) -> list[Prompt]:
+    """A picture and a clip in one prompt."""
+    picture, clip = specimen.media(model, "image", 0), specimen.media(model, "video", 1)
+    return [prompt(5, [picture, clip], 6, seed=11), prompt(6, [clip], 4, seed=12)]
