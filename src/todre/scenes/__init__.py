@@ -1,12 +1,13 @@
 """A synthetic world: pictures of small shapes, digits and words, and questions with true answers.
 
 Any number of scenes, deterministic by seed, in three disjoint splits. `make_scene` renders one; `questions` walks
-through a split; `score` marks an answer. Tasks take after POPE (presence), VQA (colour, shape, size, count), GQA
-(relation, quadrant), OCR benchmarks (digit, word) and captioning.
+through a split; `score` marks an answer; `make_clip` renders one that moves. Tasks take after POPE (presence), VQA
+(colour, shape, size, count), GQA (relation, quadrant), OCR benchmarks (digit, word) and captioning.
 """
 
 from __future__ import annotations
 
+from todre.scenes.clip import SceneClip, make_clip, write_mp4
 from todre.scenes.objects import Question, SceneObject
 from todre.scenes.photographs import PHOTOGRAPHS, photograph, photograph_path
 from todre.scenes.questions import TASKS
@@ -19,11 +20,14 @@ __all__ = [
     "TASKS",
     "Question",
     "Scene",
+    "SceneClip",
     "SceneObject",
     "ask",
+    "make_clip",
     "make_scene",
     "photograph",
     "photograph_path",
     "questions",
     "score",
+    "write_mp4",
 ]

@@ -59,7 +59,7 @@ def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 19
     Raises:
         InvalidValueError: for a seed, split or size outside these.
     """
-    width, height = _checked_size(size)
+    width, height = checked_size(size)
     rng = np.random.default_rng([absolute_seed(seed, split), width, height])
     objects = sample_objects(rng, width, height)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
@@ -109,7 +109,8 @@ def _checked_task(task: str) -> str:
     return task
 
 
-def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
+def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of a scene, or `InvalidValueError`."""
     width, height = (size, size) if isinstance(size, int) else size
     if not (_MIN_SIDE <= width <= _MAX_SIDE and _MIN_SIDE <= height <= _MAX_SIDE):
         raise InvalidValueError(f"a scene's sides are {_MIN_SIDE} to {_MAX_SIDE} pixels, not {width} by {height}")
