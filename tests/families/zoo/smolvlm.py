@@ -122,7 +122,7 @@ def media(model: Any, kind: str, variant: int) -> Media:
 
 
 def media_idefics2(model: Any, kind: str, variant: int) -> Media:
-    """A picture of any shape, black at its right and below, or cut into four and then whole: 1 or 5 times the latents."""
+    """A picture of any shape, black at its right and below, or cut into four and then whole: (1 or 5) x the latents."""
     tiles, high, wide = ((1, 20, 16), (5, 16, 24), (1, 24, 12))[variant]
     pixels = torch.zeros(tiles, 3, SIDE, SIDE)
     pixels[:, :, :high, :wide] = torch.randn(tiles, 3, high, wide, generator=generator(7, variant))
