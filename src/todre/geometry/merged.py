@@ -1,0 +1,137 @@
+"""Patches at the picture's own aspect ratio, merged 2 × 2: Qwen2-VL (Wang et al., 2024) and all that follow it.
+
+The processor scales the picture so that both sides are multiples of patch × merge and the area stays within bounds;
+a visual token is one merged cell, in reading order, whatever order the tower works in. In a clip, frames go in groups
+(`temporal_patch_size`), the last frame repeated where one is missing, and a token covers one cell of one group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers.models.glm4v.image_processing_pil_glm4v import smart_resize as smart_resize_in_time
+from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import smart_resize as smart_resize_strips
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from todre.errors import UnsupportedInputError, UnsupportedModelError
+from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
+from todre.geometry.grid import Fact
+from todre.geometry.source import Layout, Settings, Source
+
+Rule = Callable[[Settings, View, int], tuple[int, int]]
+"""From settings, the original picture and the number of frames to (height, width) of what the tower sees."""
+
+
+def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
+    """Qwen2-VL: the area of one frame within bounds, whatever the number of frames."""
+    least, most = _bounds(settings)
+    if frames > 1 and settings.get("cap_pixels_per_frame", False):
+        total = int(settings.max_video_tokens * _factor(settings) ** 2 * 0.9)
+        most = max(min(most, total * settings.temporal_patch_size // frames), int(least * 1.05))
+    return _area(settings, view, least, most)
+
+
+def by_shared_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
+    """VideoLLaMA 3: the largest area is shared by all frames."""
+    least, most = _bounds(settings)
+    return _area(settings, view, least, most // frames)
+
+
+def by_volume(settings: Settings, view: View, frames: int) -> tuple[int, int]:
+    """GLM-4V, and clips of Qwen3-VL: area times frames within bounds; a picture counts as one group of frames."""
+    least, most = _bounds(settings)
+    if settings.get("cap_pixels_per_frame", False):
+        tokens = settings.max_video_tokens * _factor(settings) ** 2
+        most = frames * max(min(tokens, most // frames), int(least * 1.05))
+    height, width = smart_resize_in_time(
+        frames,
+        view.height,
+        view.width,
+        temporal_factor=settings.temporal_patch_size,
+        factor=_factor(settings),
+        min_pixels=least,
+        max_pixels=most,
+    )
+    return height, width
+
+
+def by_area_of_strips(settings: Settings, view: View, frames: int) -> tuple[int, int]:
+    """PaddleOCR-VL: a picture thinner than one cell is made as wide as one first."""
+    least, most = _bounds(settings)
+    height, width = smart_resize_strips(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
+    return height, width
+
+
+def group(source: Source) -> int:
+    """Frames behind one token: the tower's temporal patch."""
+    return int(source.videos.temporal_patch_size)
+
+
+def merged_frames(source: Source) -> int:
+    """Frames behind one token: those that the projector merges."""
+    return int(source.config.vision_config.temporal_merge_size)
+
+
+@dataclass(frozen=True)
+class Merged(Layout):
+    """Cells of `merge_size` × `merge_size` patches.
+
+    Attributes:
+        rule: how a picture is scaled.
+        clip_rule: how frames are scaled; None for a family that reads no clips.
+        group: frames behind one token of a clip.
+    """
+
+    rule: Rule = by_area
+    clip_rule: Rule | None = None
+    group: Fact = group
+
+    def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
+        """Merged cells in reading order."""
+        settings = source.images
+        return _cells(source.view, settings, self.rule, int(settings.temporal_patch_size))
+
+    def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
+        """Merged cells of one group of frames after the other."""
+        if self.clip_rule is None:
+            return super().clip(source, clip)
+        settings, together = source.videos, self.group(source)
+        if settings.get("use_token_compression", False):
+            raise UnsupportedModelError(
+                f"This processor of {source.config.model_type!r} leaves out tokens whose pixels repeat the frame "
+                "before, so their places do not follow from sizes; set use_token_compression=False."
+            )
+        boxes = []
+        for first in range(0, clip.frames, together):
+            view = source.view.at(first, min(together, clip.frames - first))
+            boxes += _cells(view, settings, self.clip_rule, clip.frames)
+        return boxes
+
+
+def _cells(view: View, settings: Settings, rule: Rule, frames: int) -> list[TokenBox]:
+    if settings.get("do_resize", True):
+        try:
+            height, width = rule(settings, view, frames)
+        except ValueError as error:
+            raise UnsupportedInputError(
+                f"The processor cannot scale {view.width} × {view.height} pixels and {frames} frames ({error}); "
+                "give a less narrow picture, or more frames."
+            ) from error
+        view = view.resized(width, height)
+    return view.cells("grid", _factor(settings))
+
+
+def _area(settings: Settings, view: View, least: int, most: int) -> tuple[int, int]:
+    height, width = smart_resize(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
+    return height, width
+
+
+def _factor(settings: Settings) -> int:
+    """Pixels along one side of a merged cell."""
+    return int(settings.patch_size) * int(settings.merge_size)
+
+
+def _bounds(settings: Settings) -> tuple[int, int]:
+    size = dict(settings.size)
+    return int(size["shortest_edge"]), int(size["longest_edge"])

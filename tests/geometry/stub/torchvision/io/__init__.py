@@ -1,0 +1,3 @@
+"""Nothing is decoded here."""
+
+ImageReadMode = decode_image = None
