@@ -31,7 +31,7 @@ def assemble(path: Path, stock: Any, trust_remote_code: bool) -> Any:
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     parts = {
         "tokenizer": AutoTokenizer.from_pretrained(path, **options),
-        "image_processor": AutoImageProcessor.from_pretrained(path, **options),
+        "image_processor": AutoImageProcessor.from_pretrained(path, backend="pil", **options),
         "video_processor": video_stand_in(path, stock.__name__),
     }
     settings, _ = stock.get_processor_dict(path, local_files_only=True)

@@ -31,7 +31,8 @@ def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any
     for frame in frames:
         image = Image.fromarray(frame)
         for height, width in sizes:
-            image = image.resize((width, height), resample)
+            # Columns first, as torchvision does; PIL by itself takes the order that is less work, and both round between.
+            image = image.resize((width, image.height), resample).resize((width, height), resample)
         if crop is not None:
             image = _center_crop(image, crop["height"], crop["width"])
         prepared.append(np.asarray(image))

@@ -46,12 +46,27 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
             f"{name} has no usable processor ({first_line(error)}); "
             "add its processor_config.json and tokenizer.json beside the weights."
         ) from error
-    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+    _check_parts(name, processor)
+    return processor
+
+
+def _check_parts(name: str, processor: Any) -> None:
+    """Raise unless both parts are there and the tokenizer knows the placeholder of pictures.
+
+    Some tokenizer classes are made without a vocabulary, and without complaint, when their files are missing.
+    """
+    tokenizer = getattr(processor, "tokenizer", None)
+    if getattr(processor, "image_processor", None) is None or tokenizer is None:
         raise LoadError(
             f"{name} has a {type(processor).__name__} where image processor and tokenizer are needed; "
             "add its processor_config.json and tokenizer.json beside the weights."
         )
-    return processor
+    placeholder = getattr(processor, "image_token", None)
+    if isinstance(placeholder, str) and placeholder not in tokenizer.get_vocab():
+        raise LoadError(
+            f"The tokenizer of {name} does not know {placeholder!r}, which stands for a picture; "
+            "add its own tokenizer.json beside the weights."
+        )
 
 
 def _load(path: Path, trust_remote_code: bool) -> Any:

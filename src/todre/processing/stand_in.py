@@ -31,6 +31,9 @@ class StandIn(PushToHubMixin):
             return settings[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.settings})"
+
     def to_dict(self) -> dict[str, Any]:
         """The settings, as transformers writes them into processor_config.json."""
         return dict(self.settings)
@@ -40,7 +43,7 @@ class NoVideo(StandIn):
     """Stands where clips cannot be prepared; asking for one raises the error that says why."""
 
     def __init__(self, settings: Mapping[str, Any], reason: TodreError) -> None:
-        super().__init__(settings)
+        super().__init__({"num_frames": None, "fps": None, **settings})  # stock chat templates look these two up
         self.reason = reason
 
     def __call__(self, videos: Any, **kwargs: Any) -> Any:
