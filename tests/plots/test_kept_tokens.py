@@ -6,7 +6,8 @@ from PIL import Image
 
 from todre.errors import MissingDependencyError
 from todre.geometry import TokenBox
-from todre.plots.kept_tokens import LIGHT, Panel, Row, _lit, kept_tokens_figure, save_figure
+from todre.plots.kept_tokens import MAX_SIDE, Panel, Row, kept_tokens_figure, save_figure
+from todre.plots.marks import LIGHT, lit
 
 BLACK = Image.new("RGB", (80, 40), (0, 0, 0))
 BOXES = (
@@ -24,8 +25,8 @@ def row(*kept_of_panels, image=BLACK, caption="Why?"):
 
 def test_brightness_follows_the_boxes():
     """On a black picture the fade to white can be read back exactly."""
-    lit = _lit(BLACK, [BOXES[0], BOXES[8 + 31]])
-    strength = 1 - lit[..., 0] / 255
+    shown = lit(BLACK, [BOXES[0], BOXES[8 + 31]], MAX_SIDE)
+    strength = 1 - shown[..., 0] / 255
     assert strength[:20, :20] == pytest.approx(LIGHT["thumbnail"], abs=0.01)
     assert strength[30:, 70:] == pytest.approx(1.0)
     assert strength[:, 20:70] == pytest.approx(LIGHT["dropped"], abs=0.01)
@@ -33,13 +34,13 @@ def test_brightness_follows_the_boxes():
 
 def test_a_crop_outshines_a_thumbnail_whatever_the_order():
     both = [BOXES[8], BOXES[0]]
-    assert np.array_equal(_lit(BLACK, both), _lit(BLACK, both[::-1]))
-    assert (_lit(BLACK, both)[:10, :10] == 0).all()
+    assert np.array_equal(lit(BLACK, both, MAX_SIDE), lit(BLACK, both[::-1], MAX_SIDE))
+    assert (lit(BLACK, both, MAX_SIDE)[:10, :10] == 0).all()
 
 
 def test_large_pictures_are_drawn_small():
     wide = Image.new("RGB", (6000, 100))
-    assert max(_lit(wide, [TokenBox(0, "grid", 0, 0, 3000, 100)]).shape) <= 1200
+    assert max(lit(wide, [TokenBox(0, "grid", 0, 0, 3000, 100)], MAX_SIDE).shape) <= 1200
 
 
 def test_panels_frames_and_legend():
