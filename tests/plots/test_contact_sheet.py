@@ -1,5 +1,7 @@
 """The contact sheet: each frame bright where its own kept tokens looked, its time under it, nothing drawn twice."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,12 +61,10 @@ def test_frames_stand_over_their_marks():
     (axes,) = contact_sheet_figure([sheet([7, 12])]).axes
     (corners,) = [path.vertices for marks in axes.collections for path in marks.get_paths() if len(path.vertices) > 2]
     left, right, bottom, top = axes.images[3].get_extent()
-    assert corners[:, 0].min() == (left + right) / 2
-    assert corners[:, 0].max() == right
-    assert (corners[:, 1].min(), corners[:, 1].max()) == (top, bottom)
-    ticks = [
-        segment for marks in axes.collections if hasattr(marks, "get_segments") for segment in marks.get_segments()
-    ]
+    assert (corners[:, 0].min(), corners[:, 0].max()) == pytest.approx(((left + right) / 2, right))
+    assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((top, bottom))
+    lines = [marks for marks in axes.collections if hasattr(marks, "get_segments")]
+    ticks = [segment for marks in lines for segment in marks.get_segments()]
     last = axes.images[5].get_extent()
     assert len(ticks) == 1
     assert last[1] < ticks[0][0][0] < ticks[0][1][0]
@@ -95,10 +95,8 @@ def test_panels_stand_below_one_another_and_clips_too():
 
 
 def test_a_still_picture_is_a_sheet_without_times():
-    picture = Sheet(
-        [BLACK], (), [TokenBox(0, "grid", 0, 0, 20, 20), TokenBox(0, "grid", 20, 0, 40, 20)], [Panel("m", (), [1])]
-    )
-    (axes,) = contact_sheet_figure([picture]).axes
+    halves = [TokenBox(0, "grid", 0, 0, 20, 20), TokenBox(0, "grid", 20, 0, 40, 20)]
+    (axes,) = contact_sheet_figure([Sheet([BLACK], (), halves, [Panel("m", (), [1])])]).axes
     assert strengths(axes) == pytest.approx(np.array([[LIGHT["dropped"], 1.0]]), abs=0.01)
     assert [text.get_text() for text in axes.texts if " s" in text.get_text()] == []
 
@@ -116,7 +114,7 @@ def test_frames_never_overlap(count, width, height, panels):
         assert x + width <= across + 1e-6
         assert y + height <= down
     columns = sorted({x for x, _ in places})
-    assert all(there - here > width for here, there in zip(columns, columns[1:], strict=False))
+    assert all(there - here > width for here, there in pairwise(columns))
     assert across * grid.inch <= 9.01
 
 
