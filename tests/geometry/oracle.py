@@ -52,7 +52,7 @@ class Probe:
 
 
 def without_attention(model: nn.Module) -> Any:
-    """The model in float64 with the outputs of all attention (and of convolutions between blocks) set to zero, so that tokens do not mix."""
+    """The model in float64, the outputs of attention and of convolutions between blocks zero: tokens do not mix."""
     silenced = 0
     for module in model.modules():
         if any(mixer in type(module).__name__ for mixer in ("Attention", "ShortConv")):
@@ -81,7 +81,7 @@ def drawn(size: Size, which: str, index: int, count: int) -> np.ndarray:
 
 
 def coordinates(probe: Probe, sizes: Sequence[Size]) -> dict[str, Tensor]:
-    """For each number the model is given: x, y in 0..1, the frame, the picture's index, and how far it is no padding."""
+    """For each number the model is given: x, y, frame, the picture's index, and whether it is no padding, in 0..1."""
     maps = {}
     for which in ("x", "y", "frame", "media", "white"):
         media = [drawn(size, which, index, len(sizes)) for index, size in enumerate(sizes)]
@@ -110,7 +110,7 @@ def _touched(score: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _owners(scores: Tensor, pixels: Tensor) -> list[Tensor] | None:
-    """`_touched` of all scores from a few gradients, one for each bit of a token's number; None where tokens overlap."""
+    """`_touched` of all scores from a few gradients, one per bit of a token's number; None where tokens overlap."""
     numbers, owner = torch.arange(len(scores)), torch.zeros(pixels.numel(), dtype=torch.long)
     seen = _touched(scores.sum(), pixels)
     for bit in range(len(scores).bit_length()):
@@ -140,7 +140,8 @@ def check(probe: Probe, sizes: Sequence[Size]) -> int:
         assert seen.any(), f"{name} depends on no pixel"
         inside = seen & (maps["white"] > 0.99)
         if not inside.any():
-            assert box.area <= 0.01 * widest[box.image][0] * widest[box.image][1], f"{name} saw nothing but padding"
+            shares = (box.right - box.left) / widest[box.image][0], (box.bottom - box.top) / widest[box.image][1]
+            assert min(shares) <= 1.3 / probe.cell, f"{name} saw nothing but padding"
             continue
         size = sizes[box.image]
         _check_which(name, box, maps, inside, size, len(sizes))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from geometry.oracle import PLAIN, Probe, Size, check
+from geometry.oracle import Probe, Size, check
 from geometry.probes import GRID, encoded, processor_class, tiny, with_processor
 
 CLIPS: list[list[Size]] = [[(40, 24, 4)], [(90, 61, 3), (25, 190, 3)]]

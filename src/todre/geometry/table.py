@@ -6,9 +6,29 @@ from typing import Any
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.anyres import AnyRes, AnyResVideo, OneVision
-from todre.geometry.grid import FlatGrid, additional_tokens, class_tokens, processor_patch
+from todre.geometry.canvases import (
+    by_covered_area,
+    by_fit,
+    by_longest_edge,
+    by_tile_count,
+    by_tokens,
+    whole_by_tokens,
+    whole_longest,
+    whole_tile_size,
+)
+from todre.geometry.grid import FlatGrid, additional_tokens, class_tokens, pooled, processor_patch, shuffled
 from todre.geometry.merged import Merged, by_area, by_area_of_strips, by_shared_area, by_volume, merged_frames
-from todre.geometry.source import Layout
+from todre.geometry.pan import PanAndScan, averaged
+from todre.geometry.rows import Rows
+from todre.geometry.source import Layout, Source
+from todre.geometry.steps import prepared
+from todre.geometry.tiles import Tiles
+
+
+def pooled_processor_patch(source: Source) -> int:
+    """A cell of `config.projector_pooling_ratio` patches, of the size that the processor says."""
+    return processor_patch(source) * int(source.config.projector_pooling_ratio)
+
 
 LAYOUTS: dict[str, Layout] = {
     # one grid per picture or frame
@@ -44,7 +64,32 @@ LAYOUTS: dict[str, Layout] = {
     "cosmos3_omni": Merged(clip_rule=by_volume),
     "cosmos3_edge": Merged(by_volume, clip_rule=by_volume),
     "cohere_compass": Merged(clip_rule=by_volume),
+    # square tiles and the whole picture
+    "internvl": Tiles(shuffled("downsample_ratio"), frame=prepared),
+    "qianfan_ocr": Tiles(shuffled("downsample_ratio")),
+    "aya_vision": Tiles(pooled("downsample_factor")),
+    "cohere2_vision": Tiles(pooled("downsample_factor")),
+    "llama4": Tiles(shuffled("pixel_shuffle_ratio", of="vision_config"), by_fit),
+    "ovis2": Tiles(pooled("hidden_stride", of="vision_config"), by_covered_area, thumbnail="first"),
+    "idefics3": Tiles(pooled("scale_factor"), by_longest_edge, whole_longest),
+    "smolvlm": Tiles(pooled("scale_factor"), by_longest_edge, whole_longest, frame=whole_longest),
+    "lfm2_vl": Tiles(pooled("downsample_factor"), by_tokens, whole_by_tokens),
+    "perception_lm": Tiles(
+        pooled_processor_patch,
+        by_tile_count,
+        whole_tile_size,
+        thumbnail="first",
+        lone_thumbnail=True,
+        frame=prepared,
+    ),
+    "gemma3": PanAndScan(cell=averaged),
+    # rows of patches at the picture's own aspect ratio
+    "mistral3": Rows(),
+    "lighton_ocr": Rows(),
 }
+
+TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}
+"""Layouts of families that take towers of several kinds, for those that differ: (model type, tower's model type)."""
 
 
 def layout_of(config: Any) -> Layout:
@@ -53,7 +98,8 @@ def layout_of(config: Any) -> Layout:
     Raises:
         UnsupportedModelError: it is not known, or there is none.
     """
-    layout = LAYOUTS.get(config.model_type)
+    tower = getattr(getattr(config, "vision_config", None), "model_type", "")
+    layout = TOWERS.get((config.model_type, tower)) or LAYOUTS.get(config.model_type)
     if layout is None:
         raise UnsupportedModelError(
             f"Which pixels the visual tokens of {config.model_type!r} come from is not known, so they can neither be "

@@ -1,6 +1,7 @@
 """Tensor functions of torchvision, by torch alone."""
 
 import torch
+
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import pil_to_tensor
 

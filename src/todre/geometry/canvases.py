@@ -1,0 +1,152 @@
+"""How families that cut pictures into tiles lay them out; the image processor's own code chooses the arrangement.
+
+Each rule answers with the picture on its canvas, a whole number of tiles wide and high, or with None where the picture
+is looked at once.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers.models.idefics3.image_processing_pil_idefics3 import get_resize_output_image_size
+
+from todre.errors import UnsupportedModelError
+from todre.geometry.boxes import View
+from todre.geometry.source import Settings
+from todre.geometry.steps import blank, pair, square
+
+Canvas = Callable[[View, Settings], View | None]
+Frame = Callable[[View, Settings], View]
+
+
+def by_aspect_ratio(view: View, settings: Settings) -> View | None:
+    """InternVL, Aya Vision, Cohere2 Vision: the arrangement that distorts the picture least."""
+    if not settings.get("crop_to_patches", False):
+        return None
+    choose = rule_of(settings, "get_optimal_tiled_canvas")
+    columns, rows = choose((view.height, view.width), pair(settings.size), settings.min_patches, settings.max_patches)
+    return _squeezed(view, columns, rows, pair(settings.size))
+
+
+def by_covered_area(view: View, settings: Settings) -> View | None:
+    """Ovis2: the smallest arrangement whose tiles keep most of the picture's area at its own resolution."""
+    if not settings.get("use_covering_area_grid", True):
+        return by_aspect_ratio(view, settings)
+    if not settings.get("crop_to_patches", False) or settings.max_patches <= 1:
+        return None
+    choose = rule_of(settings, "get_min_tile_covering_grid")
+    height, width = pair(settings.size)
+    columns, rows = choose((view.height, view.width), target_patch_size=height, max_image_tiles=settings.max_patches)
+    return _squeezed(view, columns, rows, (height, width))
+
+
+def by_fit(view: View, settings: Settings) -> View | None:
+    """Llama 4: the canvas that shrinks the picture least; it lies undistorted in the upper left corner."""
+    tile = square(settings.size)
+    possible = torch.tensor(rule_of(settings, "find_supported_resolutions")(settings.max_patches, settings.size))
+    largest = bool(settings.resize_to_max_canvas)
+    best = rule_of(settings, "get_best_fit")((view.height, view.width), possible, resize_to_max_canvas=largest)
+    canvas = int(best[0]), int(best[1])
+    limit = canvas
+    if not largest:
+        limit = min(max(view.height, tile), canvas[0]), min(max(view.width, tile), canvas[1])
+    inner = rule_of(settings, "get_max_res_without_distortion")((view.height, view.width), limit)
+    return view.resized(max(inner[1], 1), max(inner[0], 1)).shifted(canvas[1], canvas[0], 0, 0)
+
+
+def by_tile_count(view: View, settings: Settings) -> View | None:
+    """Perception LM: the canvas on which the picture stays largest, or the one nearest to its shape."""
+    if settings.vision_input_type != "thumb+tile":
+        return None
+    tile, columns, rows = int(settings.tile_size), 1, 1
+    if settings.max_num_tiles > 1:
+        size = {"img_width": view.width, "img_height": view.height, "tile_size": tile}
+        columns, rows = settings._fit_image_to_canvas(**size) or settings._find_closest_aspect_ratio(**size)
+    return _squeezed(view, columns, rows, (tile, tile))
+
+
+def by_longest_edge(view: View, settings: Settings) -> View | None:
+    """Idefics3, SmolVLM: the longest edge scaled to `size`, then both sides up to whole tiles."""
+    if not settings.get("do_image_splitting", False):
+        return None
+    height, width = view.height, view.width
+    if settings.get("do_resize", True):
+        height, width = get_resize_output_image_size(blank(view), dict(settings.size)["longest_edge"])
+    tile = _longest(settings)
+    aspect = width / height
+    if width >= height:
+        width = math.ceil(width / tile) * tile
+        height = math.ceil(int(width / aspect) / tile) * tile
+    else:
+        height = math.ceil(height / tile) * tile
+        width = math.ceil(int(height * aspect) / tile) * tile
+    return view.resized(width, height)
+
+
+def by_tokens(view: View, settings: Settings) -> View | None:
+    """LFM2-VL: tiles for pictures that are much larger than one look allows."""
+    fewest, most = int(settings.min_tiles), int(settings.max_tiles)
+    large = settings._is_image_too_large(
+        height=view.height,
+        width=view.width,
+        max_image_tokens=settings.max_image_tokens,
+        encoder_patch_size=settings.encoder_patch_size,
+        downsample_factor=settings.downsample_factor,
+        max_pixels_tolerance=settings.max_pixels_tolerance,
+    )
+    if not settings.do_image_splitting or fewest == most == 1 or not large:
+        return None
+    tile = int(settings.tile_size)
+    columns, rows = settings._get_grid_layout(view.height, view.width, fewest, most, tile)[:2]
+    return _squeezed(view, columns, rows, (tile, tile))
+
+
+def whole_by_tokens(view: View, settings: Settings) -> View:
+    """LFM2-VL's look at the whole picture: its own aspect ratio, the number of tokens within bounds."""
+    names = ("downsample_factor", "min_image_tokens", "max_image_tokens", "encoder_patch_size")
+    width, height = settings.smart_resize(view.height, view.width, **{name: getattr(settings, name) for name in names})
+    return view.resized(width, height)
+
+
+def whole_tile(view: View, settings: Settings) -> View:
+    """The whole picture squeezed into one tile of `size`."""
+    height, width = pair(settings.size)
+    return view.resized(width, height)
+
+
+def whole_tile_size(view: View, settings: Settings) -> View:
+    """The whole picture squeezed into one tile of `tile_size`."""
+    return view.resized(int(settings.tile_size), int(settings.tile_size))
+
+
+def whole_longest(view: View, settings: Settings) -> View:
+    """The whole picture or frame squeezed into one tile of `max_image_size`."""
+    return view.resized(_longest(settings), _longest(settings))
+
+
+def rule_of(settings: Settings, name: str) -> Any:
+    """A function that the image processor's own module has, such as the one that chooses a canvas.
+
+    Raises:
+        UnsupportedModelError: this version of transformers has no such function there.
+    """
+    for kind in type(settings.part).__mro__:
+        rule = getattr(sys.modules.get(kind.__module__), name, None)
+        if rule is not None:
+            return rule
+    raise UnsupportedModelError(
+        f"The image processor {type(settings.part).__name__} has no {name}, which says how pictures are cut into "
+        "tiles; use a transformers release from 5.18 to 5.23."
+    )
+
+
+def _squeezed(view: View, columns: int, rows: int, tile: tuple[int, int]) -> View:
+    return view.resized(columns * tile[1], rows * tile[0])
+
+
+def _longest(settings: Settings) -> int:
+    return int(dict(settings.max_image_size)["longest_edge"])

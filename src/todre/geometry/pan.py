@@ -1,0 +1,56 @@
+"""Gemma 3: one grid of pooled patches per picture, and with "pan and scan" one more for each of a few crops.
+
+The crops are cut out of the original picture side by side, along its longer edge, and each is squeezed into the
+tower's square; the whole picture comes first (Gemma Team, 2025).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from todre.geometry.boxes import Picture, TokenBox, View
+from todre.geometry.grid import FlatGrid, patch
+from todre.geometry.source import Settings, Source
+from todre.geometry.steps import prepared, square
+
+
+def averaged(source: Source) -> int:
+    """Pixels along one side of a token: as many patches as make `mm_tokens_per_image` of all."""
+    side = square(source.config.vision_config.image_size) // patch(source)
+    return patch(source) * (side // int(source.config.mm_tokens_per_image**0.5))
+
+
+@dataclass(frozen=True)
+class PanAndScan(FlatGrid):
+    """The whole picture, then its crops."""
+
+    def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
+        """One grid for each look."""
+        settings, cell = source.images, self.cell(source)
+        crops = _crops(source.view, settings) if settings.get("do_pan_and_scan", False) else []
+        boxes = prepared(source.view, settings).cells("thumbnail" if crops else "grid", cell)
+        for crop in crops:
+            boxes += prepared(crop, settings).cells("crop", cell)
+        return boxes
+
+
+def _crops(view: View, settings: Settings) -> list[View]:
+    """As many crops as the longer edge is times the shorter one, but not too many and not too small."""
+    longer, shorter = max(view.width, view.height), min(view.width, view.height)
+    if longer / shorter < settings.pan_and_scan_min_ratio_to_activate:
+        return []
+    smallest = settings.pan_and_scan_min_crop_size
+    count = min(math.floor(longer / smallest), math.floor(longer / shorter + 0.5))
+    count = min(settings.pan_and_scan_max_num_crops, max(2, count))
+    length = math.ceil(longer / count)
+    if min(length, shorter) < smallest:
+        return []
+    views = []
+    for start in range(0, length * count, length):
+        rest = min(length, longer - start)
+        if view.width >= view.height:
+            views.append(view.shifted(rest, shorter, -start, 0))
+        else:
+            views.append(view.shifted(shorter, rest, 0, -start))
+    return views
