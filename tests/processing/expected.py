@@ -11,7 +11,7 @@ SMOLVLM_INTRO = "You are provided the following series of {count} frames from a 
 
 def ids_of(kit: Kit, text: str) -> list[int]:
     """Ids of a rendered prompt, by regular expressions alone."""
-    special = sorted(kit.special, key=len, reverse=True) + ["<s>"]
+    special = [*sorted(kit.special, key=len, reverse=True), "<s>"]
     pattern = "|".join([*map(re.escape, special), r"\d", r"[^\W\d]+", r"[^\w\s]"])
     return [kit.vocabulary.get(token, kit.vocabulary["<unk>"]) for token in re.findall(pattern, text)]
 
@@ -80,7 +80,7 @@ PICTURES: dict[str, dict[tuple[int, int], str]] = {
 }
 """By model type and (width, height): what stands in the prompt for one picture alone."""
 
-TOGETHER = {"llava_onevision": {size: "<image>" * (25 + 1) for size in PICTURES["llava_onevision"]}}
+TOGETHER = {"llava_onevision": dict.fromkeys(PICTURES["llava_onevision"], "<image>" * (25 + 1))}
 """Where a picture that is not alone is written differently: without crops."""
 
 CLIPS: dict[str, dict[int, str]] = {

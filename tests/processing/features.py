@@ -19,8 +19,10 @@ def _rows(encode: Any, inputs: dict[str, Any]) -> Tensor:
 
 
 def picture_features(model: Any, inputs: Any) -> Tensor:
-    """(visual tokens, d) of all pictures."""
-    named = {"pixel_values" if name == "pixel_values_images" else name: value for name, value in inputs.items()}
+    """(visual tokens, d) of all pictures; Video-LLaVA's processor has an older name for them than some of its models."""
+    named = dict(inputs)
+    if "pixel_values_images" in named:
+        named["pixel_values"] = named["pixel_values_images"]
     return _rows(model.base_model.get_image_features, named)
 
 

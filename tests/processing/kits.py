@@ -17,10 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 HALF = [0.5, 0.5, 0.5]
-WORDS = (
-    "0 1 2 3 4 5 6 7 8 9 < > . : ? , [ ] - what is this here and then user assistant User Assistant seconds Frame from "
-    "You are provided the following series of one two three four five six frames a H MM SS video"
-).split()
+_TEXT = """0 1 2 3 4 5 6 7 8 9 < > . : ? , [ ] - what is this here and then user assistant User Assistant seconds Frame
+from You are provided the following series of one two three four five six frames a H MM SS video"""
+WORDS = _TEXT.split()
 FIRST_WORD = 20
 SHARED = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 19}
 PIXELS = {

@@ -55,14 +55,23 @@ def test_empty_folder(tmp_path):
         load_processor(tmp_path)
 
 
-@pytest.mark.parametrize("file", ["processor_config.json", "video_preprocessor_config.json", "tokenizer.json"])
+@pytest.mark.parametrize("file", ["processor_config.json", "preprocessor_config.json", "tokenizer.json"])
 def test_damaged_file(file, tmp_path):
     folder = KIT["llava_onevision"].write(tmp_path / "checkpoint")
     (folder / file).write_text("{")
     with pytest.raises(LoadError) as caught:
         load_processor(folder)
-        apply(load_processor(folder), CLIP)
-    sentence(caught)
+    sentence(caught, "no usable processor")
+
+
+def test_damaged_video_settings_leave_pictures(tmp_path):
+    folder = KIT["llava_onevision"].write(tmp_path / "checkpoint")
+    (folder / "video_preprocessor_config.json").write_text("{")
+    processor = load_processor(folder)
+    assert apply(processor, PICTURE)[0]["input_ids"].shape[1] > 8
+    with pytest.raises(LoadError) as caught:
+        apply(processor, CLIP)
+    sentence(caught, "no usable settings for videos", "not a valid JSON")
 
 
 @every_kit
@@ -75,7 +84,7 @@ def test_no_video_settings_leaves_pictures(kit, tmp_path):
     assert apply(processor, PICTURE)[0]["input_ids"].shape[1] > 8
     with pytest.raises(LoadError) as caught:
         apply(processor, CLIP)
-    sentence(caught, "no settings for videos", "video_preprocessor_config.json")
+    sentence(caught, "no usable settings for videos", "video_preprocessor_config.json")
 
 
 @every_kit

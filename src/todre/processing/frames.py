@@ -31,7 +31,7 @@ def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any
     for frame in frames:
         image = Image.fromarray(frame)
         for height, width in sizes:
-            # Columns first, as torchvision does; PIL by itself takes the order that is less work, and both round between.
+            # Columns first, as torchvision does; PIL alone takes the order of less work, and both round in between.
             image = image.resize((width, image.height), resample).resize((width, height), resample)
         if crop is not None:
             image = _center_crop(image, crop["height"], crop["width"])

@@ -10,7 +10,13 @@ from todre.errors import LoadError, MissingDependencyError, TodreError
 from todre.hub import first_line
 from todre.processing.backend import check_torchvision, has_torchvision
 
-_NAMING_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+_NAMING_FILES = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "tokenizer_config.json",
+)
+"""Files that may name the processor's class, in the order in which `AutoProcessor` reads them."""
 
 
 def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: str | None = None) -> Any:
@@ -85,10 +91,10 @@ def _stock_class(path: Path, trust_remote_code: bool) -> Any | None:
     """transformers' own processor class for the folder, found as `AutoProcessor` finds it; None for any other."""
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
-    written = [_read(path / file) for file in (*_NAMING_FILES, "tokenizer_config.json")]
-    if trust_remote_code and any("AutoProcessor" in one.get("auto_map", {}) for one in written):
+    files = [path / file for file in _NAMING_FILES]
+    if trust_remote_code and any("AutoProcessor" in _read(file).get("auto_map", {}) for file in files):
         return None
-    named = next((one["processor_class"] for one in written if one.get("processor_class")), None)
+    named = next((found for file in files if (found := _read(file).get("processor_class"))), None)
     if named is None:
         named = PROCESSOR_MAPPING_NAMES.get(_read(path / "config.json").get("model_type", ""))
     return processor_class_from_name(named) if named else None

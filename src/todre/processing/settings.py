@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import LoadError
+from todre.hub import first_line
 from todre.processing.families import BY_PROCESSOR, VideoFamily
 
 
@@ -22,7 +23,8 @@ def read_video_settings(path: Path) -> dict[str, Any]:
         settings, _ = BaseVideoProcessor.get_video_processor_dict(str(path), local_files_only=True)
     except (OSError, ValueError) as error:
         raise LoadError(
-            f"{path} has no settings for videos; add its video_preprocessor_config.json beside the weights."
+            f"{path} has no usable settings for videos ({first_line(error)}); "
+            "add its video_preprocessor_config.json beside the weights."
         ) from error
     return dict(settings)
 
