@@ -270,12 +270,15 @@ PICTURES: dict[str, Case] = {
 }
 
 
-def pictured(name: str) -> Probe:
-    """The probe of a case of `PICTURES`."""
-    case = PICTURES[name]
+def pictured(case: Case) -> Probe:
+    """The probe of a case."""
     processor = processor_class(case.processor)(**case.settings)
     outer = with_processor(processor, **case.outer)
     features = encoded(*case.inputs)
     return Probe(
         outer, tiny(*case.zoo), pictures(processor, case.nested, **case.call), features, case.cell, reach=case.reach
     )
+
+
+PROMPTS = [[(40, 24)], [(90, 61), (25, 130)], [(7, 9)], [(23, 110)], [(200, 190)]]
+"""Sizes of the pictures of a few prompts."""

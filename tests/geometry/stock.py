@@ -8,12 +8,30 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from geometry.oracle import Probe, Size, check
-from geometry.probes import GRID, encoded, processor_class, tiny, with_processor
+from geometry.oracle import PLAIN, Probe, Size, check, without_attention
+from geometry.probes import (
+    CENTRE,
+    CROPS,
+    GRID,
+    PICTURES,
+    PROMPTS,
+    SPLIT,
+    SQUARE,
+    Case,
+    encoded,
+    joined,
+    pictured,
+    processor_class,
+    tiny,
+    with_processor,
+)
+from torch import Tensor
 
 CLIPS: list[list[Size]] = [[(40, 24, 4)], [(90, 61, 3), (25, 190, 3)]]
 """One clip, and two of other shapes with an odd number of frames."""
@@ -71,14 +89,142 @@ def merged_clips(model_type: str, **more: Any) -> Probe:
     )
 
 
+VIDEOS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
+    "llava_next_video": (
+        "llava_next",
+        "llava_next_video.video_processing_llava_next_video:LlavaNextVideoVideoProcessor",
+        12,
+        CENTRE,
+    ),
+    "llava_onevision": (
+        "llava_onevision",
+        "llava_onevision.video_processing_llava_onevision:LlavaOnevisionVideoProcessor",
+        4,
+        {"size": {"height": 20, "width": 20}, **PLAIN},
+    ),
+    "video_llava": ("llava_towers", "video_llava.video_processing_video_llava:VideoLlavaVideoProcessor", 6, CENTRE),
+    "internvl": (
+        "internvl",
+        "internvl.video_processing_internvl:InternVLVideoProcessor",
+        12,
+        {"size": {"height": 36, "width": 36}, **PLAIN},
+    ),
+    "perception_lm": (
+        "timm_towers",
+        "perception_lm.video_processing_perception_lm:PerceptionLMVideoProcessor",
+        12,
+        SQUARE,
+    ),
+    "smolvlm": ("smolvlm", "smolvlm.video_processing_smolvlm:SmolVLMVideoProcessor", 8, SPLIT),
+}
+"""Families that look at each frame once: specimen, video processor, pixels along one side of a token, settings."""
+
+
+def frames(model_type: str) -> Probe:
+    """A family that looks at each frame once, looking at clips."""
+    module, path, cell, settings = VIDEOS[model_type]
+    processor = processor_class(path)(**settings)
+    outer = with_processor(video_processor=processor, num_additional_image_tokens=1, patch_size=6)
+    pixels = "pixel_values" if model_type == "smolvlm" else "pixel_values_videos"
+
+    def features(model: Any, inputs: dict[str, Any]) -> Tensor:
+        base = model.base_model
+        if model_type in ("internvl", "perception_lm"):
+            frames = inputs[pixels].flatten(0, 1) if model_type == "internvl" else inputs[pixels]
+            return joined(base.get_image_features(pixel_values=frames, return_dict=True).pooler_output)
+        names = ("pixel_values", "pixel_attention_mask") if model_type == "smolvlm" else (pixels,)
+        return encoded(*names, kind="image" if model_type == "smolvlm" else "video")(model, inputs)
+
+    reach = 1.0 if model_type == "llava_onevision" else 0.0
+    return Probe(outer, tiny(module, model_type), clips(processor), features, cell, pixels, reach)
+
+
+ONLY: dict[str, Case] = {
+    "cohere2_vision": Case(
+        ("cohere", "cohere2_vision", ""),
+        "cohere2_vision.image_processing_cohere2_vision:Cohere2VisionImageProcessor",
+        {**SQUARE, **CROPS},
+        cell=8,
+    ),
+    "llama4": Case(
+        ("llama4", "llama4", ""),
+        "llama4.image_processing_llama4:Llama4ImageProcessor",
+        {**SQUARE, "max_patches": 6},
+        cell=8,
+    ),
+    "llama4, largest canvas": Case(
+        ("llama4", "llama4", ""),
+        "llama4.image_processing_llama4:Llama4ImageProcessor",
+        {**SQUARE, "max_patches": 6, "resize_to_max_canvas": True},
+        cell=8,
+    ),
+    "perception_lm": Case(
+        ("timm_towers", "perception_lm", ""),
+        "perception_lm.image_processing_perception_lm:PerceptionLMImageProcessor",
+        {"tile_size": 24, "max_num_tiles": 4, **PLAIN},
+        cell=12,
+        outer={"patch_size": 6},
+    ),
+    "perception_lm, one look": Case(
+        ("timm_towers", "perception_lm", ""),
+        "perception_lm.image_processing_perception_lm:PerceptionLMImageProcessor",
+        {"tile_size": 24, "vision_input_type": "vanilla", **PLAIN},
+        cell=12,
+        outer={"patch_size": 6},
+    ),
+    "lfm2_vl": Case(
+        ("lfm2_vl", "lfm2_vl", ""),
+        "lfm2_vl.image_processing_lfm2_vl:Lfm2VlImageProcessor",
+        {
+            "encoder_patch_size": 4,
+            "tile_size": 16,
+            "downsample_factor": 2,
+            "min_image_tokens": 4,
+            "max_image_tokens": 9,
+            "min_tiles": 2,
+            "max_tiles": 6,
+            **PLAIN,
+        },
+        cell=8,
+        inputs=("pixel_values", "spatial_shapes", "pixel_attention_mask"),
+    ),
+    "internvl": replace(PICTURES["internvl"], processor="got_ocr2.image_processing_got_ocr2:GotOcr2ImageProcessor"),
+    "ovis2": replace(PICTURES["ovis2"], processor="ovis2.image_processing_ovis2:Ovis2ImageProcessor"),
+    "smolvlm": replace(PICTURES["smolvlm"], processor="smolvlm.image_processing_smolvlm:SmolVLMImageProcessor"),
+    "gemma3, pan and scan": replace(
+        PICTURES["gemma3, pan and scan"], processor="gemma3.image_processing_gemma3:Gemma3ImageProcessor"
+    ),
+    "vipllava, padded by the crop": replace(
+        PICTURES["vipllava"],
+        processor="clip.image_processing_clip:CLIPImageProcessor",
+        settings={**CENTRE, "size": {"shortest_edge": 17}},
+    ),
+}
+"""Families whose image processors need torchvision, and some that have a second one that does."""
+
+
+def alone(name: str) -> Probe:
+    """The probe of a case of `ONLY`."""
+    probe = pictured(ONLY[name])
+    if name.startswith("llama4"):
+        tower = without_attention(probe.model).get_image_features
+        return replace(probe, features=lambda model, inputs: joined(tower(inputs["pixel_values"]).last_hidden_state))
+    return probe
+
+
 def cases() -> Iterator[tuple[str, Callable[[], Probe], list[Size]]]:
     """(name, probe, prompt) of every case."""
-    for model_type in MERGED_CLIPS:
-        for number, prompt in enumerate(CLIPS):
-            yield f"{model_type} clips {number}", lambda model_type=model_type: merged_clips(model_type), prompt
+    for model_type in (*MERGED_CLIPS, *VIDEOS):
+        make = merged_clips if model_type in MERGED_CLIPS else frames
+        for prompt in CLIPS:
+            yield f"{model_type}, clips {prompt}", partial(make, model_type), prompt
     for model_type in ("qwen2_vl", "qwen3_vl", "cohere_compass"):
         capped = {"cap_pixels_per_frame": True, "max_video_tokens": 9}
-        yield f"{model_type} capped", lambda name=model_type, capped=capped: merged_clips(name, **capped), CLIPS[0]
+        yield f"{model_type}, capped", partial(merged_clips, model_type, **capped), CLIPS[0]
+    for name in ONLY:
+        for sizes in PROMPTS:
+            if "perception" not in name or len(sizes) == 1:
+                yield f"{name}, {sizes}", partial(alone, name), sizes
 
 
 def case_names() -> list[str]:

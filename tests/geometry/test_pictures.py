@@ -2,12 +2,10 @@
 
 import pytest
 from geometry.oracle import check
-from geometry.probes import PICTURES, pictured
-
-PROMPTS = [[(40, 24)], [(90, 61), (25, 130)], [(7, 9)], [(23, 110)], [(200, 190)]]
+from geometry.probes import PICTURES, PROMPTS, pictured
 
 
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("sizes", PROMPTS, ids=str)
 def test_tokens_are_where_the_pixels_come_from(name, sizes):
-    assert check(pictured(name), sizes) >= 2
+    assert check(pictured(PICTURES[name]), sizes) >= 2
