@@ -8,7 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 PACKAGES = ("todre", "torch", "transformers", "numpy", "pillow")
-OPTIONAL = ("tokenizers", "safetensors", "huggingface_hub", "matplotlib", "torchvision", "flash_attn", "accelerate")
+OPTIONAL = (
+    "tokenizers",
+    "safetensors",
+    "huggingface_hub",
+    "matplotlib",
+    "av",
+    "torchvision",
+    "flash_attn",
+    "accelerate",
+)
 
 
 def versions() -> dict[str, str]:
@@ -53,7 +62,7 @@ def _torchvision(installed: str | None) -> str:
     if installed is None:
         return "absent (fine: image processors use PIL)"
     from todre.errors import MissingDependencyError
-    from todre.loading import check_torchvision
+    from todre.processing import check_torchvision
 
     try:
         check_torchvision()

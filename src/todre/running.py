@@ -1,4 +1,4 @@
-"""Answer a question about pictures with a method, and record everything that a result has to say."""
+"""Answer a question about pictures and clips with a method, and record everything that a result has to say."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from typing import Any
 import torch
 from PIL import Image
 
+from todre.clips import Clip
 from todre.environment import versions
-from todre.errors import InvalidValueError, LoadError
-from todre.flops import FlopCount, count
+from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
+from todre.flops import FlopCount, count_prompt
 from todre.images import image_sha256
 from todre.loading import Loaded
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
+from todre.processing import apply
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, median_of, stopwatch
+
+Media = Image.Image | Clip
+"""What a question can be about."""
 
 
 class QuestionWarning(UserWarning):
@@ -34,14 +39,14 @@ class Answer:
 
     Attributes:
         text: what the model said, without special tokens.
-        prompt: the rendered chat template, one placeholder for each picture.
+        prompt: the rendered chat template, one placeholder for each picture or clip.
         report: the prefill's report; its lists have one row.
         timings: the median of `repeats` runs, after `warm_up` runs that are not counted.
-        flops: the true count of this answer, by part.
+        flops: the true count of this answer, by part; None where the model cannot be counted.
         new_tokens: generated tokens, the closing one included.
         peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
-        image_sizes: (width, height) of each picture.
-        facts: model, method, images and settings, ready for JSON.
+        sizes: (width, height) of each picture or clip.
+        facts: model, method, pictures, clips and settings, ready for JSON.
     """
 
     text: str
@@ -49,10 +54,10 @@ class Answer:
     prompt: str
     report: PruningReport
     timings: Timings
-    flops: FlopCount
+    flops: FlopCount | None
     new_tokens: int
     peak_bytes: int
-    image_sizes: tuple[tuple[int, int], ...]
+    sizes: tuple[tuple[int, int], ...]
     facts: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class Answer:
             "kv_bytes": row["kv_bytes"],
             "kv_bytes_unpruned": row["kv_bytes_unpruned"],
             "timings_ms": self.timings.to_dict(),
-            "flops": self.flops.to_dict(),
+            "flops": None if self.flops is None else self.flops.to_dict(),
             "peak_bytes": self.peak_bytes,
             "versions": versions(),
         }
@@ -100,24 +105,25 @@ class Settings:
 
 
 def answer(
-    loaded: Loaded, images: Sequence[Image.Image], question: str, method: Method, settings: Settings | None = None
+    loaded: Loaded, media: Sequence[Media], question: str, method: Method, settings: Settings | None = None
 ) -> Answer:
-    """Ask `question` about `images` while `method` prunes the visual tokens; the model is left as it was.
+    """Ask `question` about `media` while `method` prunes the visual tokens; the model is left as it was.
 
     Args:
         loaded: model and processor.
-        images: RGB pictures, at least one, in the order of the prompt.
+        media: RGB pictures and clips, at least one, in the order of the prompt.
         question: plain text; the processor's chat template puts it into a prompt.
         method: what to keep; `todre.NoPruning()` for the model as it is.
         settings: decoding and measuring.
 
     Raises:
-        InvalidValueError: an empty question, no image, or a question that holds the image placeholder.
+        InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
         LoadError: the processor has no chat template.
+        UnsupportedInputError: a clip, and a model that takes none.
         UnsupportedModelError: the model's family is not supported.
     """
     settings = settings or Settings()
-    inputs, prompt = build_inputs(loaded, images, question)
+    inputs, prompt = build_inputs(loaded, media, question)
     runs: list[Timings] = []
     _reset_peak(loaded.device)
     for number in range(settings.warm_up + settings.repeats):
@@ -134,15 +140,15 @@ def answer(
         prompt=prompt,
         report=report,
         timings=median_of(runs),
-        flops=_flops(loaded, method, report, watch.tiles, int(new.numel())),
+        flops=_flops(loaded, inputs, method, report, watch.tiles, int(new.numel())),
         new_tokens=int(new.numel()),
         peak_bytes=_peak(loaded.device),
-        image_sizes=tuple(image.size for image in images),
+        sizes=tuple(medium.size for medium in media),
         facts={
             **{"model" if name == "id" else name: value for name, value in loaded.facts().items()},
             "method": method.to_dict(),
             "mode": "drop",
-            "images": [{"sha256": image_sha256(image), "size": list(image.size)} for image in images],
+            **media_facts(media),
             "max_new_tokens": settings.max_new_tokens,
             "decoding": "greedy",
             "seed": settings.seed,
@@ -152,46 +158,68 @@ def answer(
     )
 
 
-def _flops(loaded: Loaded, method: Method, report: PruningReport, tiles: int, new_tokens: int) -> FlopCount:
+def media_facts(media: Sequence[Media]) -> dict[str, Any]:
+    """What a result has to say about its pictures and clips, ready for JSON; `media` gives their order."""
+    pictures = [medium for medium in media if not isinstance(medium, Clip)]
+    return {
+        "media": ["clip" if isinstance(medium, Clip) else "image" for medium in media],
+        "images": [{"sha256": image_sha256(picture), "size": list(picture.size)} for picture in pictures],
+        "clips": [medium.facts() for medium in media if isinstance(medium, Clip)],
+    }
+
+
+def _flops(
+    loaded: Loaded, inputs: Any, method: Method, report: PruningReport, tiles: int, new_tokens: int
+) -> FlopCount | None:
     chosen_from = report.visual_tokens_before[0] if isinstance(method, ToDRE) and method.selects else None
-    return count(
+    return count_prompt(
         loaded.model.config,
+        inputs,
+        tiles=tiles,
         text_tokens=report.text_tokens[0],
         visual_tokens=report.visual_tokens_per_layer[0],
-        tiles=tiles,
         new_tokens=new_tokens,
         candidates=chosen_from,
     )
 
 
-def build_inputs(loaded: Loaded, images: Sequence[Image.Image], question: str) -> tuple[Any, str]:
+def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple[Any, str]:
     """Model inputs (a batch of one, on the model's device) and the rendered prompt, by the chat template."""
     processor = loaded.processor
-    _check_question(question, images, getattr(processor, "image_token", None))
+    _check_question(question, media, [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")])
     if not getattr(processor, "chat_template", None):
         raise LoadError(
             f"{loaded.name} has no chat template, so a question cannot be put into its prompt format; "
             "add its chat_template.jinja beside the processor's files."
         )
-    content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in images]
-    conversation = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
-    prompt: str = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-    inputs = processor.apply_chat_template(
-        conversation, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-    )
+    if any(isinstance(medium, Clip) for medium in media) and getattr(processor, "video_processor", None) is None:
+        raise UnsupportedInputError(
+            f"{loaded.name} takes pictures and no clips (its {type(processor).__name__} has no video processor); "
+            "ask about single frames, or use a model that was trained on video."
+        )
+    content = [*map(_item, media), {"type": "text", "text": question}]
+    inputs, prompt = apply(processor, [{"role": "user", "content": content}])
     _warn_unknown(processor.tokenizer, question, inputs["input_ids"])
     return inputs.to(loaded.device, dtype=loaded.model.dtype), prompt
 
 
-def _check_question(question: str, images: Sequence[Image.Image], placeholder: str | None) -> None:
+def _item(medium: Media) -> dict[str, Any]:
+    """The medium as an item of a message."""
+    if isinstance(medium, Clip):
+        return {"type": "video", "video": medium}
+    return {"type": "image", "image": medium}
+
+
+def _check_question(question: str, media: Sequence[Media], placeholders: Sequence[str | None]) -> None:
     if not question.strip():
         raise InvalidValueError("The question is empty; ask something about the picture.")
-    if not images:
-        raise InvalidValueError("There is no image to ask about; give at least one.")
-    if placeholder and placeholder in question:
-        raise InvalidValueError(
-            f"The question holds {placeholder!r}, which marks a picture's place in the prompt; leave it out."
-        )
+    if not media:
+        raise InvalidValueError("There is no image to ask about; give at least one picture or clip.")
+    for placeholder in placeholders:
+        if placeholder and placeholder in question:
+            raise InvalidValueError(
+                f"The question holds {placeholder!r}, which marks a picture's place in the prompt; leave it out."
+            )
 
 
 def _warn_unknown(tokenizer: Any, question: str, input_ids: torch.Tensor) -> None:

@@ -86,10 +86,11 @@ class Stopwatch:
         """Forward pre-hook."""
         self._open[module] = self.now()
 
-    def begin_encoder(self, module: nn.Module, args: Any) -> None:
+    def begin_encoder(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Forward pre-hook of the same modules; counts the tiles, which arrive as (tiles, channels, height, width)."""
-        if args and isinstance(args[0], torch.Tensor) and args[0].dim() == 4:
-            self.tiles += args[0].shape[0]
+        given = kwargs.get("pixel_values", args[0] if args else None)
+        if isinstance(given, torch.Tensor) and given.dim() == 4:
+            self.tiles += given.shape[0]
         self.begin(module, args)
 
     def end_encoder(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -125,7 +126,7 @@ def stopwatch(model: Any) -> Iterator[Stopwatch]:
     handles = [model.register_forward_pre_hook(watch.begin), model.register_forward_hook(watch.end_forward)]
     for module in encoders:
         handles += [
-            module.register_forward_pre_hook(watch.begin_encoder),
+            module.register_forward_pre_hook(watch.begin_encoder, with_kwargs=True),
             module.register_forward_hook(watch.end_encoder),
         ]
     try:

@@ -183,7 +183,7 @@ def test_empty_question(run, picture, question):
 
 
 def test_question_forgotten_or_in_front(run, picture):
-    one_line(run("ask", picture), 2, "image and a question")
+    one_line(run("ask", picture), 2, "image or video and a question")
     one_line(run("ask", QUESTION, picture), 2, "question last")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 QUESTION = "Is there a red square in the picture?"
-COMMANDS = ("ask", "compare", "demo", "flops", "methods", "env", "version")
+COMMANDS = ("ask", "compare", "demo", "flops", "methods", "models", "env", "version")
 FAST = ("--max-new-tokens", "3", "--warm-up", "0", "--repeats", "1", "--device", "cpu")
 
 
@@ -210,7 +210,7 @@ def test_env_survives_a_broken_torchvision(run, monkeypatch):
         raise MissingDependencyError("torchvision does not fit")
 
     monkeypatch.setattr("todre.environment.version", lambda name: "1.0")
-    monkeypatch.setattr("todre.loading.check_torchvision", broken)
+    monkeypatch.setattr("todre.processing.check_torchvision", broken)
     assert json.loads(run("env", "--json").out)["torchvision"] == "torchvision does not fit"
 
 

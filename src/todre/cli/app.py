@@ -11,6 +11,7 @@ from todre.cli.env import env, version
 from todre.cli.flops import flops
 from todre.cli.guard import examples, guarded
 from todre.cli.methods import methods
+from todre.cli.models import models
 
 app = typer.Typer(
     help="Prune the visual tokens of vision-language models, and see what it saves and what it costs.",
@@ -26,6 +27,7 @@ _COMMANDS = (
         'todre ask picture.png "What color is the circle?"',
         'todre ask picture.png "How many squares are there?" --retain 0.25 --overlay kept.png',
         'todre ask a.png b.png "Which is brighter?" -m llava-hf/llava-v1.6-mistral-7b-hf --json',
+        'todre ask clip.mp4 "What happens?" -m llava-hf/LLaVA-NeXT-Video-7B-hf --frames 16 --overlay kept.png',
     ),
     (
         compare,
@@ -40,6 +42,7 @@ _COMMANDS = (
         "todre flops -m llava-hf/llava-1.5-7b-hf --retain 0.25 --json",
     ),
     (methods, "todre methods", "todre methods todre", "todre methods --json"),
+    (models, "todre models", "todre models qwen", "todre models --json"),
     (env, "todre env", "todre env --json"),
     (version, "todre version"),
 )

@@ -1,25 +1,34 @@
-"""`todre ask`: one question about one or more pictures."""
+"""`todre ask`: one question about one or more pictures and clips."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from todre.cli import options as opt
-from todre.cli.console import check_output, note, show_json, show_text, working
+from todre.cli.console import check_output, counting, note, show_json, show_text, working
+
+if TYPE_CHECKING:
+    from todre.running import Media
+
+FRAMES = 8
 
 
 def ask(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="IMAGE… QUESTION", help="One or more image files, then the question.")
+        list[str], typer.Argument(metavar="FILE… QUESTION", help="One or more images or videos, then the question.")
     ],
     model: opt.Model = None,
     method: opt.MethodName = "todre",
     retain: opt.Retain = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help=f"Frames to take of each video. Without it, {FRAMES}.")
+    ] = None,
     overlay: Annotated[
-        Path | None, typer.Option("--overlay", help="Also draw the kept tokens over the picture, into this file.")
+        Path | None,
+        typer.Option("--overlay", help="Also draw the kept tokens over the picture or the frames, into this file."),
     ] = None,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
@@ -31,7 +40,7 @@ def ask(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Answer a question about pictures while pruning visual tokens.
+    """Answer a question about pictures and videos while pruning visual tokens.
 
     The answer goes to stdout, what it saved to stderr.
     """
@@ -43,19 +52,17 @@ def ask(
 
         require_matplotlib()
         check_output(overlay, FORMATS)
-    from todre.images import open_image
-
-    images = [open_image(file) for file in files]
+    media = _open(files, frames, quiet)
     with working(quiet):
-        from todre.cli.drawing import row_of_image, write_rows
+        from todre.cli.drawing import boxes_of, write_media
         from todre.running import Settings, answer
 
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
-        given = answer(loaded, images, question, opt.make_method(method, retain, seed), Settings(max_new_tokens, seed))
         if overlay is not None:
-            write_rows(
-                [row_of_image(loaded, images, [(method, given)], index) for index in range(len(images))], overlay
-            )
+            boxes_of(loaded, media)  # tokens whose places are not known are better refused before the answer
+        given = answer(loaded, media, question, opt.make_method(method, retain, seed), Settings(max_new_tokens, seed))
+        if overlay is not None:
+            write_media(loaded, media, [(method, given)], overlay)
     document = given.to_dict() | {"files": files} | ({"overlay": str(overlay)} if overlay else {})
     if json:
         show_json(document)
@@ -66,10 +73,28 @@ def ask(
         note(f"wrote {overlay}", quiet)
 
 
+def _open(files: list[str], frames: int | None, quiet: bool) -> list[Media]:
+    """The pictures and clips, told apart by what the files hold."""
+    from todre.clips import is_clip, open_clip
+    from todre.images import open_image
+
+    clips = [is_clip(file) for file in files]
+    if frames is not None and not any(clips):
+        raise typer.BadParameter("--frames is for videos, and none is given; leave it out.")
+    media: list[Media] = []
+    for file, clip in zip(files, clips, strict=True):
+        if not clip:
+            media.append(open_image(file))
+            continue
+        with counting(f"decoding {Path(file).name}", quiet) as report:
+            media.append(open_clip(file, frames or FRAMES, report))
+    return media
+
+
 def _split(arguments: list[str]) -> tuple[list[str], str]:
     *files, question = arguments
     if not files:
-        raise typer.BadParameter("an image and a question are needed; put the question last, in quotes.")
+        raise typer.BadParameter("an image or video and a question are needed; put the question last, in quotes.")
     if question.strip() and _is_file(question):
         raise typer.BadParameter(f"{question!r} is a file; put the question last, in quotes.")
     return files, opt.check_question(question)

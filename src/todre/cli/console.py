@@ -71,6 +71,16 @@ def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield begin
 
 
+@contextmanager
+def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr for work that counts its own steps; call the yielded function with (steps done, steps in all)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(escape(what), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def check_output(path: Path | None, suffixes: Sequence[str]) -> None:
     """Raise, before any work, unless a file can be written at `path` in a format that its suffix names."""
     if path is None:

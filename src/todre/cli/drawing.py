@@ -5,31 +5,76 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from todre.geometry import visual_token_boxes
+from todre.clips import Clip
+from todre.errors import UnsupportedModelError
+from todre.geometry import ClipShape, TokenBox, visual_token_boxes
 from todre.loading import Loaded
-from todre.plots.kept_tokens import Panel, Row, kept_tokens_figure, save_figure
-from todre.running import Answer
+from todre.plots.contact_sheet import Sheet, contact_sheet_figure
+from todre.plots.kept_tokens import Row, kept_tokens_figure
+from todre.plots.marks import Panel, save_figure
+from todre.running import Answer, Media
+
+Answers = Sequence[tuple[str, Answer]]
+"""(method's name, answer), of one prompt."""
 
 
-def row_of_image(
-    loaded: Loaded, images: Sequence[Image.Image], answers: Sequence[tuple[str, Answer]], index: int, caption: str = ""
-) -> Row:
-    """The row of the `index`-th picture: one panel for each (method's name, answer)."""
-    boxes = visual_token_boxes(loaded.processor, loaded.model.config, [image.size for image in images])
-    places = [place for place, box in enumerate(boxes) if box.image == index]
-    first = places[0]
-    panels = []
-    for name, given in answers:
-        inside = [place - first for place in given.report.kept[0] if boxes[place].image == index]
-        panels.append(Panel(name, _lines(given, len(inside), len(places)), inside))
-    return Row(images[index], [boxes[place] for place in places], panels, caption)
+def boxes_of(loaded: Loaded, media: Sequence[Media]) -> list[TokenBox]:
+    """Where each visual token of the prompt lies.
+
+    Raises:
+        UnsupportedModelError: that is not known for this model.
+    """
+    shapes = [ClipShape(*one.size, len(one)) if isinstance(one, Clip) else one.size for one in media]
+    return visual_token_boxes(loaded.processor, loaded.model.config, shapes)
+
+
+def row_of_image(loaded: Loaded, media: Sequence[Media], answers: Answers, index: int, caption: str = "") -> Row:
+    """The row of the `index`-th medium, which must be a picture: one panel for each answer."""
+    picture = media[index]
+    if isinstance(picture, Clip):
+        raise TypeError("a row shows one picture; make a sheet of a clip")
+    boxes, panels = _panels(boxes_of(loaded, media), answers, index)
+    return Row(picture, boxes, panels, caption)
+
+
+def sheet_of(loaded: Loaded, media: Sequence[Media], answers: Answers, index: int, caption: str = "") -> Sheet:
+    """The contact sheet of the `index`-th medium; a picture is a sheet of one frame without a time."""
+    boxes, panels = _panels(boxes_of(loaded, media), answers, index)
+    medium = media[index]
+    if isinstance(medium, Clip):
+        return Sheet(medium.frames, medium.timestamps, boxes, panels, caption)
+    return Sheet([medium], (), boxes, panels, caption)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Draw the rows into a file."""
     save_figure(kept_tokens_figure(rows), path)
+
+
+def write_media(loaded: Loaded, media: Sequence[Media], answers: Answers, path: Path) -> None:
+    """Draw what a prompt shows into a file: pictures as rows, or everything as contact sheets where a clip is there."""
+    places = range(len(media))
+    if any(isinstance(medium, Clip) for medium in media):
+        save_figure(contact_sheet_figure([sheet_of(loaded, media, answers, index) for index in places]), path)
+    else:
+        write_rows([row_of_image(loaded, media, answers, index) for index in places], path)
+
+
+def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[list[TokenBox], list[Panel]]:
+    """The boxes of one medium, and for each answer a panel whose `kept` counts within them."""
+    places = [place for place, box in enumerate(boxes) if box.image == index]
+    within = {place: number for number, place in enumerate(places)}
+    panels = []
+    for name, given in answers:
+        seen = given.report.visual_tokens_before[0]
+        if seen != len(boxes):
+            raise UnsupportedModelError(
+                f"The model saw {seen} visual tokens, and the places of {len(boxes)} are known, "
+                "so they cannot be drawn; ask for no picture."
+            )
+        inside = [within[place] for place in given.report.kept[0] if place in within]
+        panels.append(Panel(name, _lines(given, len(inside), len(places)), inside))
+    return [boxes[place] for place in places], panels
 
 
 def _lines(given: Answer, kept: int, total: int) -> tuple[str, ...]:

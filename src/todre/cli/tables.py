@@ -41,7 +41,12 @@ def _savings(given: Answer) -> tuple[str, str, str, str]:
     layer = report.dropped_after_layer[0]
     tokens = f"{before}" if after == before else f"{before} → {after}"
     dropped = "–" if layer is None else f"{layer} → 0"
-    return tokens, dropped, format_flops(given.flops.total), format_bytes(report.kv_bytes[0])
+    return (
+        tokens,
+        dropped,
+        "–" if given.flops is None else format_flops(given.flops.total),
+        format_bytes(report.kv_bytes[0]),
+    )
 
 
 def _milliseconds(given: Answer) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from todre.flops.conventions import CONVENTIONS, convention
 from todre.flops.count import FlopCount, PhaseFlops, count, selection_flops
+from todre.flops.prompt import count_prompt
 from todre.flops.reading import from_config
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
 
@@ -18,6 +19,7 @@ __all__ = [
     "VisionTower",
     "convention",
     "count",
+    "count_prompt",
     "from_config",
     "selection_flops",
 ]

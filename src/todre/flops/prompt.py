@@ -1,0 +1,85 @@
+"""What one prompt with its pictures and clips costs, as far as the shapes of its inputs tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from todre.errors import UnsupportedModelError
+from todre.flops.count import FlopCount, count
+from todre.flops.reading import shape_of
+from todre.flops.shape import ModelShape
+
+_GRIDS = ("image_grid_thw", "video_grid_thw")
+
+
+def count_prompt(
+    config: Any,
+    inputs: Mapping[str, Any],
+    *,
+    tiles: int,
+    text_tokens: int,
+    visual_tokens: int | Sequence[int],
+    new_tokens: int = 1,
+    candidates: int | None = None,
+) -> FlopCount | None:
+    """Count one sample's FLOPs from what its model was given.
+
+    Args:
+        config: the model's config.
+        inputs: what the processor made; `image_grid_thw` and `video_grid_thw` (n, 3) or `image_sizes` (n, 2) are read
+            for towers that take pictures of any size.
+        tiles: how many squares went through a tower of fixed size, the frames of clips among them.
+        text_tokens, visual_tokens, new_tokens, candidates: as for `count`.
+
+    Returns:
+        The count; None where the model's parts, or these inputs of it, cannot be counted.
+    """
+    try:
+        shape = _pooled(shape_of(config), config, inputs)
+    except UnsupportedModelError:
+        return None
+    if shape is None:
+        return None
+    encoded = _encoded(shape, config, inputs, tiles)
+    if encoded is None:
+        return None
+    return count(
+        shape,
+        text_tokens=text_tokens,
+        visual_tokens=visual_tokens,
+        tiles=encoded,
+        new_tokens=new_tokens,
+        candidates=candidates,
+    )
+
+
+def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: int) -> int | list[int] | None:
+    """Tiles, or for towers of any size the patches of each picture and of each of a clip's steps in time.
+
+    Qwen's towers let patches attend within their own step alone.
+    """
+    if shape.vision is None or shape.vision.patches is not None:
+        return tiles
+    grids = [row for name in _GRIDS if inputs.get(name) is not None for row in inputs[name].tolist()]
+    if grids:
+        return [height * width for steps, height, width in grids for _ in range(steps)]
+    if inputs.get("image_sizes") is None:
+        return None
+    side = config.vision_config.patch_size
+    return [(height // side) * (width // side) for height, width in inputs["image_sizes"].tolist()]
+
+
+def _pooled(shape: ModelShape, config: Any, inputs: Mapping[str, Any]) -> ModelShape | None:
+    """LLaVA-NeXT-Video pools a clip's frames before its projector, and its pictures not at all."""
+    if config.model_type != "llava_next_video" or inputs.get("pixel_values_videos") is None:
+        return shape
+    if inputs.get("pixel_values") is not None or config.spatial_pool_mode == "conv":
+        return None
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    left = (side // config.spatial_pool_stride) ** 2
+    merge = side**2 // max(left, 1)
+    if shape.projector is None or side**2 // merge != left:
+        return None
+    return replace(shape, projector=replace(shape.projector, merge=merge, extra_tokens=0))
