@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 import todre
-from todre.errors import InvalidValueError, LoadError
+from todre.clips import clip_of_frames
+from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
 from todre.loading import load
-from todre.running import QuestionWarning, Settings, answer, build_inputs
+from todre.running import QuestionWarning, Settings, answer, build_inputs, media_facts
 from todre.scenes import make_scene
 from todre.timing import Stopwatch, Timings, median_of, stopwatch
 
@@ -140,6 +141,22 @@ def test_empty_question_and_no_image(loaded, scene):
         answer(loaded, [], QUESTION, todre.NoPruning())
     with pytest.raises(InvalidValueError, match="'<image>'"):
         answer(loaded, [scene], "<image> what?", todre.NoPruning())
+
+
+def test_a_clip_and_a_model_for_pictures(loaded, scene):
+    with pytest.raises(UnsupportedInputError, match="todre-tiny takes pictures and no clips"):
+        build_inputs(loaded, [scene, clip_of_frames([scene, scene])], QUESTION)
+
+
+def test_facts_of_pictures_and_clips_in_their_order(scene):
+    small = Image.new("RGB", (8, 6))
+    facts = media_facts([small, clip_of_frames([scene, scene], fps=2), scene])
+    assert facts["media"] == ["image", "clip", "image"]
+    assert [picture["size"] for picture in facts["images"]] == [[8, 6], [120, 100]]
+    assert [(clip["frames"], clip["timestamps"], clip["size"]) for clip in facts["clips"]] == [
+        (2, [0.0, 0.5], [120, 100])
+    ]
+    json.dumps(facts, allow_nan=False)
 
 
 def test_unknown_words_warn_and_known_ones_do_not(loaded, scene, recwarn):

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from cli.sentences import one_line
 from PIL import Image
 
 from todre.tiny import checkpoint_path
@@ -147,17 +148,6 @@ def test_extreme_sizes_work(run, tmp_path, size):
     result = run("ask", tmp_path / "a.png", QUESTION, "--json", *SHORT)
     assert result.code == 0
     assert json.loads(result.out)["images"][0]["size"] == list(size)
-
-
-def one_line(result, code, *words):
-    assert result.code == code
-    assert result.out == ""
-    assert "Traceback" not in result.err
-    lines = result.err.strip().splitlines()
-    assert len(lines) == 1, result.err
-    assert lines[0].startswith("error: ")
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.mark.parametrize(
