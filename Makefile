@@ -4,18 +4,23 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-stamp
+TORCHVISION := .venv-torchvision
+TORCHVISION_READY := $(TORCHVISION)/.ready-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format gpu-check
+.PHONY: help demo test test-torchvision lint type format gpu-check
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; writes demo-output/demo.png
 	$(BIN)/todre demo --output demo-output
 
 test: $(READY)  ## run the tests on two processes, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-torchvision: $(READY) $(TORCHVISION_READY)  ## compare processors with transformers' own, which need torchvision
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest tests/processing/with_torchvision
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
@@ -36,4 +41,10 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plots]"
+	touch $@
+
+# Beside .venv, not inside: everything else is tested without torchvision. Without its dependencies, which .venv has.
+$(TORCHVISION_READY): constraints.txt | $(READY)
+	rm -rf $(TORCHVISION)
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(TORCHVISION) torchvision
 	touch $@

@@ -76,12 +76,19 @@ PICTURES: dict[str, dict[tuple[int, int], str]] = {
     "qwen2_vl": _QWEN_PICTURES,
     "qwen2_5_vl": _QWEN_PICTURES,
     "qwen3_vl": _QWEN_PICTURES,
+    "qwen3_5": _QWEN_PICTURES,
     "smolvlm": {(48, 48): smolvlm_grid(2, 2), (48, 24): smolvlm_grid(1, 2), (20, 60): smolvlm_grid(2, 1)},
 }
 """By model type and (width, height): what stands in the prompt for one picture alone."""
 
 TOGETHER = {"llava_onevision": dict.fromkeys(PICTURES["llava_onevision"], "<image>" * (25 + 1))}
 """Where a picture that is not alone is written differently: without crops."""
+
+_QWEN3_CLIPS = {
+    4: qwen3_clip(["0.2", "1.2"], 4 * 3),  # 4 · 40 · 32 is more than 64 · 64 pixels: 32 wide, 24 high
+    5: qwen3_clip(["0.2", "1.2", "2.0"], 4 * 3),  # Python rounds 5 / 2 to 2, so that 4 · 40 · 32 are counted again
+    1: qwen3_clip(["0.0"], 5 * 4),
+}
 
 CLIPS: dict[str, dict[int, str]] = {
     # Frames of 40 x 30 at 0, 0.5, 1 … seconds.
@@ -91,11 +98,8 @@ CLIPS: dict[str, dict[int, str]] = {
     "internvl": {n: "\n".join(f"Frame{i}: {internvl(1)}" for i in range(1, n + 1)) for n in (4, 5, 1)},
     "qwen2_vl": {n: qwen(5 * 4 * -(-n // 2), "<|video_pad|>") for n in (4, 5, 1)},
     "qwen2_5_vl": {n: qwen(5 * 4 * -(-n // 2), "<|video_pad|>") for n in (4, 5, 1)},
-    "qwen3_vl": {
-        4: qwen3_clip(["0.2", "1.2"], 4 * 3),  # 4 · 40 · 32 is more than 64 · 64 pixels: 32 wide, 24 high
-        5: qwen3_clip(["0.2", "1.2", "2.0"], 4 * 3),  # Python rounds 5 / 2 to 2, so that 4 · 40 · 32 are counted again
-        1: qwen3_clip(["0.0"], 5 * 4),
-    },
+    "qwen3_vl": _QWEN3_CLIPS,
+    "qwen3_5": _QWEN3_CLIPS,
     "smolvlm": {
         4: smolvlm_clip(["00:00", "00:00", "00:01", "00:01"], "four", "0:00:02"),
         5: smolvlm_clip(["00:00", "00:00", "00:01", "00:01", "00:02"], "five", "0:00:02"),

@@ -19,7 +19,7 @@ def _rows(encode: Any, inputs: dict[str, Any]) -> Tensor:
 
 
 def picture_features(model: Any, inputs: Any) -> Tensor:
-    """(visual tokens, d) of all pictures; Video-LLaVA's processor has an older name for them than some of its models."""
+    """(visual tokens, d) of all pictures; Video-LLaVA's processor has an older name for them than its model."""
     named = dict(inputs)
     if "pixel_values_images" in named:
         named["pixel_values"] = named["pixel_values_images"]

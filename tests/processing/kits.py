@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from families.zoo import internvl, llava_next, llava_onevision, llava_towers, qwen_vl, smolvlm
+from families.zoo import internvl, llava_next, llava_onevision, llava_towers, qwen3_5, qwen_vl, smolvlm
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -48,6 +48,8 @@ class Kit:
         wrap: what the chat template writes for a picture and for a clip.
         specimen: the tiny model.
         bos: the chat template starts with <s>, which the tokenizer would add too.
+        configured: config.json says the model's type; for some types transformers then takes a tokenizer of its own,
+            which splits words in another way than this one.
     """
 
     model_type: str
@@ -59,6 +61,7 @@ class Kit:
     specimen: Any
     named: dict[str, str] = field(default_factory=dict)
     bos: bool = False
+    configured: bool = True
 
     def __str__(self) -> str:
         return self.model_type
@@ -87,7 +90,8 @@ class Kit:
         """Write the files of a public checkpoint: of before processor_config.json held all settings, or of after."""
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer().save_pretrained(folder)
-        _json(folder / "config.json", {"model_type": self.model_type})
+        if self.configured:
+            _json(folder / "config.json", {"model_type": self.model_type})
         owner = {"processor_class": self.processor["processor_class"]}
         if layout == "newer":
             video = {**(self.video or self.image)}
@@ -176,6 +180,23 @@ def _qwen2(model_type: str, processor: str) -> Kit:
         {"processor_class": processor},
         _QWEN_WRAP,
         _zoo(qwen_vl.SPECIMENS, model_type),
+    )
+
+
+def _qwen3(model_type: str, specimens: list[Any], variant: str = "") -> Kit:
+    """Qwen3-VL and Qwen3.5 have one processor; the areas of clips are those of all frames together."""
+    pixels = {**HALF_PIXELS, **_GRID}
+    image = {"image_processor_type": "Qwen2VLImageProcessorFast", "size": {"shortest_edge": 256, "longest_edge": 1280}}
+    video = {"video_processor_type": "Qwen3VLVideoProcessor", "size": {"shortest_edge": 1024, "longest_edge": 4096}}
+    return Kit(
+        model_type,
+        _QWEN,
+        {**pixels, **image},
+        {**pixels, **video},
+        {"processor_class": "Qwen3VLProcessor"},
+        _QWEN_WRAP,
+        _zoo(specimens, model_type, variant),
+        configured=model_type != "qwen3_5",
     )
 
 
@@ -269,25 +290,8 @@ KITS = [
     ),
     _qwen2("qwen2_vl", "Qwen2VLProcessor"),
     _qwen2("qwen2_5_vl", "Qwen2_5_VLProcessor"),
-    Kit(
-        "qwen3_vl",
-        _QWEN,
-        {
-            **HALF_PIXELS,
-            **_GRID,
-            "image_processor_type": "Qwen2VLImageProcessorFast",
-            "size": {"shortest_edge": 4 * 64, "longest_edge": 20 * 64},
-        },
-        {
-            **HALF_PIXELS,
-            **_GRID,
-            "video_processor_type": "Qwen3VLVideoProcessor",
-            "size": {"shortest_edge": 16 * 64, "longest_edge": 64 * 64},
-        },
-        {"processor_class": "Qwen3VLProcessor"},
-        _QWEN_WRAP,
-        _zoo(qwen_vl.SPECIMENS, "qwen3_vl"),
-    ),
+    _qwen3("qwen3_vl", qwen_vl.SPECIMENS),
+    _qwen3("qwen3_5", qwen3_5.SPECIMENS, "full"),
     Kit(
         "smolvlm",
         {

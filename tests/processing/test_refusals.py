@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from processing.kits import KITS
@@ -98,6 +99,25 @@ def test_unknown_video_processor_leaves_pictures(kit, tmp_path):
     with pytest.raises(MissingDependencyError) as caught:
         apply(processor, CLIP)
     sentence(caught, "NovelVideoProcessor", "torchvision", "todre[vlm]")
+
+
+def test_other_families_are_put_together_for_pictures(tmp_path):
+    special = {"<|image|>": 3, "<|video|>": 4, "<|begin_of_image|>": 5, "<|end_of_image|>": 6}
+    glm = replace(
+        KIT["qwen3_vl"],
+        model_type="glm4v",
+        special=special,
+        image={**KIT["qwen3_vl"].image, "image_processor_type": "Glm4vImageProcessor"},
+        video={**KIT["qwen3_vl"].video, "video_processor_type": "Glm4vVideoProcessor"},
+        processor={"processor_class": "Glm4vProcessor"},
+        wrap=("<|begin_of_image|><|image|><|end_of_image|>", "<|video|>"),
+    )
+    processor = load_processor(glm.write(tmp_path / "checkpoint"))
+    inputs, _ = apply(processor, PICTURE)
+    assert int((inputs["input_ids"] == 3).sum()) == int(inputs["image_grid_thw"].prod()) // 4 > 0
+    with pytest.raises(MissingDependencyError) as caught:
+        apply(processor, CLIP)
+    sentence(caught, "Glm4vVideoProcessor", "torchvision")
 
 
 @pytest.mark.parametrize(

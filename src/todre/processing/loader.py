@@ -44,7 +44,7 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
         raise
     except ImportError as error:
         raise MissingDependencyError(
-            f"The processor of {name} needs a package that is not installed ({first_line(error)}); "
+            f"The processor of {name} needs a package that is not installed ({first_line(error).split('. ')[0]}); "
             "`pip install 'todre[vlm]'` adds those that processors of transformers ask for."
         ) from error
     except Exception as error:

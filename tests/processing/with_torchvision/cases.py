@@ -24,6 +24,7 @@ EXACT = {
     "qwen2_vl": (32, 24),
     "qwen2_5_vl": (32, 24),
     "qwen3_vl": (32, 24),
+    "qwen3_5": (32, 24),
     "smolvlm": (48, 48),
 }
 """Pictures (width, height) that need no resizing; frames of this size need none either."""
