@@ -198,8 +198,8 @@ def cls_attention(seen: Seen) -> Tensor:
 def received_attention(seen: Seen) -> Tensor:
     """Mean attention that each token of a vision tower receives, averaged over heads and queries, (tiles, tokens).
 
-    Queries are taken in blocks, so no whole map is made; padding within a tile is masked as the tower masks it. For
-    towers without a [CLS] (ToDRE v2, section 4.1).
+    Queries are taken in blocks, so no whole map is made. The mean is over the queries that see a token, so padding and
+    pictures packed together do not count. For towers without a [CLS] (ToDRE v2, section 4.1).
     """
     if seen.segments is not None and len(seen.segments) > 2:
         bounds = [int(bound) for bound in seen.segments.tolist()]
@@ -211,15 +211,13 @@ def received_attention(seen: Seen) -> Tensor:
 def _received(seen: Seen, start: int, end: int) -> Tensor:
     key = seen.key[:, :, start:end].float().repeat_interleave(seen.query.shape[1] // seen.key.shape[1], dim=1)
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device)
-    asking = torch.zeros(key.shape[0], 1, device=key.device)
+    asking = torch.zeros_like(total)
     for block in torch.arange(start, end, device=key.device).split(_ROWS_AT_ONCE):
         logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
-        counts = torch.ones(key.shape[0], len(block), device=key.device)
+        visible = torch.ones(key.shape[0], len(block), key.shape[2], dtype=torch.bool, device=key.device)
         if seen.mask is not None and seen.mask.ndim == 4:
             visible = visible_keys(seen, block)[:, :, start:end].expand(key.shape[0], -1, -1)
             logits = logits.masked_fill(~visible[:, None], float("-inf"))
-            counts = visible.any(dim=-1).float()
-        probabilities = logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)
-        total += (probabilities * counts[:, :, None]).sum(dim=1)
-        asking += counts.sum(dim=1, keepdim=True)
+        total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
+        asking += visible.sum(dim=1)
     return total / asking.clamp(min=1)

@@ -23,6 +23,7 @@ try:
     )
     from transformers.masking_utils import create_causal_mask
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.vision_utils import get_vision_window_index as vision_window_index
 except ImportError as error:  # pragma: no cover - needs another transformers
     raise ImportError(
         f"todre needs transformers >=5.18,<6 ({error}); install it with: pip install 'transformers>=5.18,<6'"
@@ -41,6 +42,7 @@ __all__ = [
     "attention_function",
     "causal_mask",
     "eager_function",
+    "vision_window_index",
 ]
 
 

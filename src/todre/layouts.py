@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from todre.compat import vision_window_index
 from todre.facts import TokenFacts
 
 
@@ -58,16 +59,41 @@ def opaque(encoding: Encoding) -> list[TokenFacts]:
 
 
 def grid(encoding: Encoding) -> list[TokenFacts]:
-    """One entry for each tile; tokens in raster order, each from a square block of tower tokens."""
+    """Tokens in raster order, each from a square block of a tile's tower tokens; an entry is one tile or several."""
     tiles = encoding.tiles()
-    known: list[Tensor | None] = [None] * len(encoding.lengths)
-    if len(tiles) == len(encoding.lengths):
-        extra = 1 if encoding.keeps_cls else 0
-        known = [
-            _with_cls(pooled(tile.to(encoding.device), n - extra), extra)
-            for tile, n in zip(tiles, encoding.lengths, strict=True)
-        ]
-    return [TokenFacts.plain(saliency, n, encoding.device) for saliency, n in zip(known, encoding.lengths, strict=True)]
+    total = sum(encoding.lengths)
+    per_tile = total // len(tiles) if tiles and total % len(tiles) == 0 else 0
+    facts, done = [], 0
+    for length in encoding.lengths:
+        known = torch.full((length,), torch.nan, device=encoding.device)
+        if per_tile and length % per_tile == 0:
+            extra = 1 if encoding.keeps_cls else 0
+            for start in range(0, length, per_tile):
+                part = pooled(tiles[done].to(encoding.device), per_tile - extra)
+                if part is not None:
+                    known[start + extra : start + per_tile] = part
+                done += 1
+        facts.append(TokenFacts.plain(known, length, encoding.device))
+    return facts
+
+
+def rasters(encoding: Encoding) -> list[TokenFacts]:
+    """Pictures of any shape packed into one sequence, each in raster order, perhaps merged in squares (Pixtral)."""
+    stream = encoding.stream()
+    sizes = encoding.arguments.get("image_sizes")
+    patch = encoding.config.vision_config.patch_size
+    facts, start = [], 0
+    for index, length in enumerate(encoding.lengths):
+        known = None
+        if stream is not None and sizes is not None:
+            rows, columns = (int(side) // patch for side in sizes[index])
+            merge = math.isqrt(rows * columns // length)
+            if rows * columns == length * merge**2:
+                square = stream[start : start + rows * columns].view(1, 1, rows, columns)
+                known = functional.avg_pool2d(square, merge).flatten()
+            start += rows * columns
+        facts.append(TokenFacts.plain(known, length, encoding.device))
+    return facts
 
 
 def merged(encoding: Encoding) -> list[TokenFacts]:
@@ -100,6 +126,25 @@ def frames(encoding: Encoding) -> list[TokenFacts]:
 def frames_with_newline(encoding: Encoding) -> list[TokenFacts]:
     """Like `frames`, with one newline token at the end of each clip."""
     return _clips(encoding, closing=1)
+
+
+def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
+    """One entry for each frame, whose [CLS] is its first token; frames of one clip are numbered."""
+    pixels = encoding.arguments.get("pixel_values_videos")
+    count = int(pixels.shape[1]) if isinstance(pixels, Tensor) and pixels.ndim == 5 else 1
+    tiles = encoding.tiles()
+    clips = []
+    for first in range(0, len(encoding.lengths), count):
+        known, frame = [], []
+        for place, length in enumerate(encoding.lengths[first : first + count]):
+            saliency = torch.full((length,), torch.nan, device=encoding.device)
+            if len(tiles) == len(encoding.lengths):
+                saliency[1:] = tiles[first + place].to(encoding.device)
+            known.append(saliency)
+            frame.append(torch.full((length,), place, dtype=torch.long, device=encoding.device))
+        numbers = torch.cat(frame)
+        clips.append(TokenFacts(torch.cat(known), torch.zeros_like(numbers), numbers))
+    return clips
 
 
 def anyres(encoding: Encoding) -> list[TokenFacts]:
@@ -187,11 +232,12 @@ def _grids(encoding: Encoding) -> list[tuple[int, int, int]]:
 
 def _window_order(encoding: Encoding, grids: list[tuple[int, int, int]]) -> Tensor | None:
     """Places in the tower's order of the visual tokens, for towers that permute their tokens into windows."""
-    tower = getattr(encoding.base, "visual", None)
-    if tower is None or not hasattr(tower, "get_window_index"):
+    config = encoding.config.vision_config
+    window = getattr(config, "window_size", None)
+    if not window:
         return None
-    index, _ = tower.get_window_index(torch.tensor(grids))
-    return torch.argsort(torch.as_tensor(index))
+    index, _ = vision_window_index(torch.tensor(grids), config.spatial_merge_size, window, config.patch_size)
+    return torch.argsort(index)
 
 
 def _tiles_per_picture(encoding: Encoding, sizes: Any) -> list[int]:

@@ -82,28 +82,26 @@ def _allowed(mask: Tensor) -> Tensor:
     return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
 
 
-def looks_ahead(given: Any, length: int) -> Tensor | None:
-    """What a model's own mask allows beyond causal attention among the columns of this forward.
+def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
+    """What a model's own masks allow among the columns of this forward, where that is more than causal attention.
 
-    Pictures may attend within themselves, or a whole prefix may (PaliGemma, Gemma 3). The model lays such masks out at
-    full length before the decoder runs.
+    Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma); how that goes together with a
+    window differs. The model lays such masks out at full length before the decoder runs.
 
     Args:
         given: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
         length: q, columns of this forward.
 
     Returns:
-        (b or 1, q, q) bool, or None where attention is causal.
+        By type of layer ("" for all), (b or 1, q, q) bool; None where attention is causal.
     """
-    masks = list(given.values()) if isinstance(given, Mapping) else [given]
-    ahead: Tensor | None = None
-    for mask in masks:
-        if isinstance(mask, Tensor) and mask.ndim == 4:
-            allowed = _allowed(mask)[:, -length:, -length:] if mask.shape[-1] >= length else None
-            if allowed is not None:
-                more = allowed.triu(1)
-                ahead = more if ahead is None else ahead | more
-    return ahead if ahead is not None and bool(ahead.any()) else None
+    masks = given if isinstance(given, Mapping) else {"": given}
+    said = {
+        kind: _allowed(mask)[:, -length:, -length:]
+        for kind, mask in masks.items()
+        if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
+    }
+    return said if any(bool(local.triu(1).any()) for local in said.values()) else None
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,8 @@ class Slots:
         queries: q.
         past: logical columns before this forward.
         pads: (b,) int64, logical columns of padding at the left of each row.
-        ahead: (b or 1, l, l) bool of `looks_ahead` over the l logical columns of this forward, or None.
+        said: (b or 1, l, l) bool, what the model's own mask says of the l logical columns of this forward, or None
+            where attention is causal.
     """
 
     columns: Tensor
@@ -124,7 +123,7 @@ class Slots:
     queries: int
     past: int
     pads: Tensor
-    ahead: Tensor | None
+    said: Tensor | None
 
 
 def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) -> Tensor:
@@ -146,13 +145,13 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     asking = columns[:, -queries:]
     slot = torch.arange(columns.shape[1], device=columns.device)
     allowed = (slot[None, :] <= slot[-queries:, None]).expand(columns.shape[0], queries, -1)
-    if slots.ahead is not None:
-        allowed = allowed | _ahead_of(slots, asking)
     if kind == SLIDING:
         allowed = allowed & (asking[:, :, None] - columns[:, None, :] < decoder.window)
     if kind == CHUNKED:
         chunk = (columns - slots.pads[:, None]).div(decoder.chunk, rounding_mode="floor")
         allowed = allowed & (chunk[:, None, :] == chunk[:, -queries:, None])
+    if slots.said is not None:
+        allowed = _as_said(slots, slots.said, asking, allowed)
     allowed = allowed & slots.valid[:, None, :]
     itself = slot[None, :] == slot[-queries:, None]
     allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
@@ -161,15 +160,12 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def _ahead_of(slots: Slots, asking: Tensor) -> Tensor:
-    """(b, q, s) bool: `slots.ahead` at the columns that are left."""
-    ahead = slots.ahead
-    assert ahead is not None
-    rows, length = slots.columns.shape[0], ahead.shape[-1]
-    ahead = ahead.expand(rows, length, length)
+def _as_said(slots: Slots, said: Tensor, asking: Tensor, allowed: Tensor) -> Tensor:
+    """(b, q, s) bool: what `said` allows among this forward's columns, `allowed` for those before."""
+    rows, length = slots.columns.shape[0], said.shape[-1]
+    said = said.expand(rows, length, length)
     query = (asking - slots.past).clamp(min=0)
     key = slots.columns - slots.past
-    inside = (key >= 0) & (slots.columns >= 0)
-    picked = ahead.gather(1, query[:, :, None].expand(-1, -1, length))
+    picked = said.gather(1, query[:, :, None].expand(-1, -1, length))
     picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, asking.shape[1], -1))
-    return picked & inside[:, None, :] & (asking >= 0)[:, :, None]
+    return torch.where((key >= 0)[:, None, :], picked, allowed)

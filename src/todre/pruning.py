@@ -23,7 +23,7 @@ from todre.positions import matched
 from todre.report import PruningReport
 from todre.reporting import fill
 from todre.saliency import SaliencyCapture
-from todre.selection import Media
+from todre.selection import media_of, standing
 from todre.step import Pictures, Step
 
 _ATTRIBUTE = "todre_attachment"
@@ -111,8 +111,8 @@ class Attachment:
         ]
         for index, layer in enumerate(layers):
             self.handles.append(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
-        for layer, attention in watched.items():
-            self.handles += watch(attention, _Listener(self, layer), when=_Wanted(self, layer))
+        for count, attention in watched.items():
+            self.handles += watch(attention, _Listener(self, count), when=_Wanted(self, count))
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -145,13 +145,14 @@ class Attachment:
         encoded = kwargs.get("mm_encoder_outputs") or {}
         self.local.outer_mask = kwargs.get("attention_mask")
         self.local.marked = self._marked(args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+        self.local.stays = kwargs.get(self.family.stays) if self.family.stays else None
         self.capture.begin({kind: encoded.get(kind) for kind in KINDS})
 
     def _marked(self, input_ids: Tensor | None, embeds: Tensor | None) -> dict[str, Tensor]:
         """By kind of medium, the columns that carry its token; whether media come with them is known later."""
         marked = {}
         for kind in KINDS:
-            token = self.family.token_id(self.config, kind) if self.family.layout(kind) is not None else None
+            token = self.family.token_id(self.config, kind) if kind == "image" or self.family.clips else None
             if token is None:
                 continue
             if input_ids is not None:
@@ -183,8 +184,10 @@ class Attachment:
             self.local.step = Step.continuation(self.decoder, tables, outer, kwargs)
         else:
             self._prepare_cache(kwargs)
-            marked = self.local.marked
-            media = [Media(marked[kind].to(kwargs["inputs_embeds"].device), facts[kind]) for kind in facts]
+            stays = getattr(self.local, "stays", None)
+            if stays is not None and "video" in facts:
+                facts = facts | {"video": standing(facts["video"], stays)}
+            media = media_of(facts, self.local.marked, kwargs["inputs_embeds"].device)
             pictures = Pictures(media, getattr(self.local, "drafts", 0))
             self.local.step = Step.prefill(self.decoder, self.method, pictures, outer, kwargs)
         self.local.begun = kv.distinct_tables(kwargs.get("past_key_values"))

@@ -20,7 +20,7 @@ from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, SaliencyRequest, TokenFacts
 from todre.families import Family, has_cls
-from todre.layouts import Encoding
+from todre.layouts import Encoding, rasters
 
 _ATTRIBUTE = "todre_facts"
 
@@ -140,7 +140,7 @@ class SaliencyCapture:
         facts = self._laid_out(kind, encoding)
         setattr(output, _ATTRIBUTE, facts)
         current = self.current()
-        self.local.facts = current | {kind: facts}
+        self.local.facts = current | {kind: current.get(kind, []) + facts}
         return output
 
     def _strategy(self, arguments: dict[str, Any]) -> str | None:
@@ -150,13 +150,15 @@ class SaliencyCapture:
     def _laid_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
         layout = self.family.layout(kind)
         assert layout is not None
+        if getattr(getattr(self.config, "vision_config", None), "model_type", None) == "pixtral":
+            layout = rasters
         facts = layout(encoding)
-        for fact, length in zip(facts, encoding.lengths, strict=True):
-            if len(fact) != length:
-                raise UnsupportedInputError(
-                    f"A picture has {length} visual tokens but its layout gives {len(fact)}; "
-                    "this way of encoding pictures is not supported."
-                )
+        have, laid_out = sum(encoding.lengths), sum(len(fact) for fact in facts)
+        if have != laid_out:
+            raise UnsupportedInputError(
+                f"The pictures have {have} visual tokens but their layout gives {laid_out}; "
+                "this way of encoding pictures is not supported."
+            )
         return facts
 
 

@@ -26,6 +26,51 @@ class Media:
     facts: list[TokenFacts]
 
 
+def media_of(facts: dict[str, list[TokenFacts]], marked: dict[str, Tensor], device: torch.device) -> list[Media]:
+    """Bring the entries of a forward together with the columns that carry their tokens.
+
+    Args:
+        facts: by kind of medium, as encoded.
+        marked: by kind, (b, q) bool. A model that encodes clips by the way of pictures, after the pictures, marks them
+            as clips all the same.
+        device: of the embeddings.
+    """
+    found = []
+    for kind, entries in facts.items():
+        mine = entries
+        if kind == "image" and "video" not in facts and "video" in marked:
+            tokens = int(marked["image"].sum())
+            count = next((place for place, total in enumerate(_totals(entries)) if total >= tokens), len(entries))
+            if bool(marked["video"].any()) and count < len(entries):
+                found.append(Media(marked["video"].to(device), entries[count:]))
+                mine = entries[:count]
+        if mine:
+            found.append(Media(marked[kind].to(device), mine))
+    return found
+
+
+def standing(entries: list[TokenFacts], stays: Tensor) -> list[TokenFacts]:
+    """The entries without the tokens that a model encodes but leaves out of the prompt.
+
+    Args:
+        entries: facts of all encoded tokens.
+        stays: (tokens of all entries,) bool.
+    """
+    parts = stays.flatten().bool().split([len(entry) for entry in entries])
+    return [
+        TokenFacts(entry.saliency[part], entry.tile[part], entry.frame[part])
+        for entry, part in zip(entries, (part.to(entries[0].tile.device) for part in parts), strict=True)
+    ]
+
+
+def _totals(entries: list[TokenFacts]) -> list[int]:
+    """Tokens of the first 0, 1, … entries together."""
+    totals = [0]
+    for entry in entries:
+        totals.append(totals[-1] + len(entry))
+    return totals
+
+
 @dataclass(frozen=True)
 class VisualTokens:
     """The visual tokens of one sample, over all its pictures and clips, in sequence order.

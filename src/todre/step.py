@@ -61,7 +61,7 @@ class Step:
         attention_mask: the caller's logical mask, (b, past + length) bool, or None.
         columns: (b, q) logical column of each column now in flight; -1 is padding.
         kinds: (b, q) int8 class of each.
-        ahead: (b or 1, length, length) bool, what the model allows beyond causal attention, or None.
+        said: by type of layer, what the model's own mask allows, where attention is more than causal; or None.
         packed: whether the columns in flight are no longer those that came in.
         padded: whether some column in flight may be padding, as known on the host.
         inner: from the columns that the decoder's loop holds to those in flight, once some left inside the decoder.
@@ -78,7 +78,7 @@ class Step:
     attention_mask: Tensor | None
     columns: Tensor
     kinds: Tensor
-    ahead: Tensor | None = None
+    said: dict[str, Tensor] | None = None
     method: Method | None = None
     keep: Tensor | None = None
     visual: Tensor | None = None
@@ -125,8 +125,8 @@ class Step:
         keep = select_batch(method, visual_tokens(embeds, pictures.media), visual)
         seconds = time.perf_counter() - started
         columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
-        ahead = looks_ahead(given, length)
-        step = cls(decoder, cache, past, length, mask, columns, kinds, ahead, method, keep, visual)
+        said = looks_ahead(given, length)
+        step = cls(decoder, cache, past, length, mask, columns, kinds, said, method, keep, visual)
         step.select_seconds, step.padded = seconds, mask is not None
         dropping = not bool((keep == visual).all())
         step._enter(compact(valid & (keep | ~visual)) if dropping else None, kwargs)
@@ -145,8 +145,8 @@ class Step:
         given = kwargs.get("attention_mask")
         mask = logical_mask(given, outer, cache, past, length)
         columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
-        ahead = looks_ahead(given, length) if length > 1 else None
-        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), ahead)
+        said = looks_ahead(given, length) if length > 1 else None
+        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), said)
         step.padded = mask is not None
         step._set_positions(kwargs, None)
         step._set_masks(kwargs, embeds)
@@ -270,12 +270,13 @@ class Step:
             valid = known if known is not None else torch.ones_like(columns, dtype=torch.bool)
             padded, slots = known is not None, int(kv.slots_of(layer))
             capacity = layer.max_cache_len if kv.is_static(layer) else None
-        if kind == FULL and self.ahead is None:
+        said = None if self.said is None else self.said.get(kind, self.said.get(""))
+        if kind == FULL and said is None:
             return causal_mask(self.decoder.config, embeds, valid if padded else None, slots, capacity)
         pads = torch.zeros(rows, dtype=torch.long, device=columns.device)
         if self.attention_mask is not None:
             pads = (~self.attention_mask).long().cumprod(dim=1).sum(dim=1)
-        return layer_mask(self.decoder, kind, Slots(columns, valid, queries, self.past, pads, self.ahead), embeds.dtype)
+        return layer_mask(self.decoder, kind, Slots(columns, valid, queries, self.past, pads, said), embeds.dtype)
 
     def _recurrent_mask(self, queries: int) -> Tensor | None:
         """(b, q) for layers with a state: which of the columns in flight are real; None where all are."""
@@ -336,9 +337,10 @@ class Step:
     def _follow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The loop hands every layer what belongs to the columns that it holds; take those still in flight."""
         assert self.inner is not None
+        given = kwargs.get("position_ids")
         args, kwargs = follow(self.inner, args, kwargs, self.past)
-        if self.layer_positions is not None and isinstance(kwargs.get("position_ids"), Tensor):
-            real = matched(self.layer_positions, kwargs["position_ids"])
+        if self.decoder.shows_positions and isinstance(given, Tensor):
+            real = given if self.layer_positions is None else matched(self.layer_positions, given)
             kwargs["position_ids"] = self.inner.take_positions(real)
         return args, kwargs
 

@@ -99,7 +99,8 @@ def short_run(model: Any, gone: Tensor) -> Iterator[None]:
             state["here"] = state["here"][keep[state["here"]]]
             kwargs = dict(kwargs)
             angles = kwargs["position_embeddings"]
-            kwargs["position_embeddings"] = tuple(angle[..., keep, :] for angle in angles)
+            if angles is not None:
+                kwargs["position_embeddings"] = tuple(angle[..., keep, :] for angle in angles)
             if isinstance(kwargs.get("position_ids"), Tensor):
                 kwargs["position_ids"] = kwargs["position_ids"][..., keep]
             mask = kwargs.get("attention_mask")

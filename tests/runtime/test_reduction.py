@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import todre
-from todre.layout import PAD, SYSTEM, TEXT, VISUAL
 from todre.attention import Seen
+from todre.layout import PAD, SYSTEM, TEXT, VISUAL
 from todre.reduction import ReduceContext
 
 

@@ -19,7 +19,7 @@ SIZES = [(2, 3), (1, 4), (3, 3)]
 FRAMES = [2, 3, 1]
 LAYERS = {
     "": ["sliding_attention", "full_attention"] * 2,
-    "moe": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"],
+    "moe": ["sliding_attention", "full_attention"] * 2,
     "full": ["full_attention"] * 4,
 }
 EXTRAS: dict[str, dict[str, Any]] = {

@@ -33,7 +33,7 @@ def build(backend: str, full: bool = False) -> Llama4ForConditionalGeneration:
         num_experts_per_tok=1,
         interleave_moe_layer_step=2,
         attention_chunk_size=16,
-        layer_types=["full_attention"] * 4 if full else None,
+        layer_types=["full_attention"] * 4 if full else ["chunked_attention", "full_attention"] * 2,
     )
     vision = Llama4VisionConfig(
         hidden_size=32,

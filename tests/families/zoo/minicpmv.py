@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from families.zoo.parts import stir
+from families.zoo.parts import remember, stir
 from families.zoo.qwen3_5 import FULL, MIXED, hybrid_text
 from families.zoo.specimen import Media, Specimen, finish, generator
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ def ready(model: Any) -> Any:
     """Random values everywhere, none of them too large."""
     stir(model)
     calm(model.model.vision_tower.vit_merger)
-    remember(model.model.language_model)
+    remember(model)
     return finish(model)
 
 
@@ -89,18 +89,6 @@ def calm(merger: nn.Module) -> None:
     for index, weight in enumerate(merger.parameters()):
         if weight.dim() > 1:
             weight.copy_(torch.randn(weight.shape, generator=generator(23, index)) * 0.12)
-
-
-@torch.no_grad()
-def remember(decoder: nn.Module) -> None:
-    """Let linear attention remember for dozens of tokens, and speak loudly enough for the norm that follows it.
-
-    As transformers starts them, states fade within one token, and outputs near zero are divided by their own size.
-    """
-    for index, module in enumerate(decoder.modules()):
-        if hasattr(module, "A_log"):
-            module.A_log.copy_(torch.rand(module.A_log.shape, generator=generator(29, index)) - 4)
-            module.conv1d.weight.mul_(4)
 
 
 def placeholder(token: int, shape: tuple[int, ...], start: int, end: int, merged: int) -> list[int]:

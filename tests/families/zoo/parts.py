@@ -65,3 +65,18 @@ def pad_to(pixels: list[Tensor], dim: int = 0) -> Tensor:
         shape[dim] = longest - one.shape[dim]
         padded.append(torch.cat([one, one.new_zeros(shape)], dim=dim))
     return torch.stack(padded)
+
+
+@torch.no_grad()
+def remember(model: Any) -> None:
+    """Let linear attention remember for dozens of tokens, and keep its rounding small beside the tests' tolerance.
+
+    As transformers starts them, states fade within one token, and outputs near zero are divided by their own size. The
+    rule runs over chunks in prefill and step by step in decoding, whose float32 results differ by some 1e-5 of the
+    logits' size; so the logits are made smaller here, while a wrong token still moves them a thousand times as much.
+    """
+    for index, module in enumerate(model.modules()):
+        if hasattr(module, "A_log"):
+            module.A_log.copy_(torch.rand(module.A_log.shape, generator=generator(29, index)) - 4)
+            module.conv1d.weight.mul_(4)
+    model.get_output_embeddings().weight.mul_(0.25)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from families.zoo.parts import remember
 from families.zoo.qwen_vl import IDS, build, moe, mrope, specimen, text, tower
 from transformers import (
     Qwen3_5Config,
@@ -47,9 +48,20 @@ def sparse(layer_types: list[str]) -> Callable[[], Qwen3_5MoeConfig]:
     return lambda: Qwen3_5MoeConfig(text_config=hybrid_text(layer_types, **more), vision_config=vision(), **IDS)
 
 
+def lasting(make: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Models whose linear attention remembers."""
+
+    def remembering(backend: str) -> Any:
+        model = make(backend)
+        remember(model)
+        return model
+
+    return remembering
+
+
 SPECIMENS = [
-    specimen("qwen3_5", build(dense(MIXED), Qwen3_5ForConditionalGeneration)),
+    specimen("qwen3_5", lasting(build(dense(MIXED), Qwen3_5ForConditionalGeneration))),
     specimen("qwen3_5", build(dense(FULL), Qwen3_5ForConditionalGeneration), variant="full"),
-    specimen("qwen3_5_moe", build(sparse(MIXED), Qwen3_5MoeForConditionalGeneration)),
+    specimen("qwen3_5_moe", lasting(build(sparse(MIXED), Qwen3_5MoeForConditionalGeneration))),
     specimen("qwen3_5_moe", build(sparse(FULL), Qwen3_5MoeForConditionalGeneration), variant="full"),
 ]

@@ -149,5 +149,5 @@ SPECIMENS = [
     Specimen("smolvlm", build, media, collate, video=True),
     Specimen("idefics3", build_idefics3, media, collate),
     Specimen("idefics2", partial(build_idefics2, None), media_idefics2, collate, variant="full"),
-    Specimen("idefics2", partial(build_idefics2, 8), media_idefics2, collate, variant="sliding"),
+    Specimen("idefics2", partial(build_idefics2, 8), media_idefics2, collate, variant="sliding", methods=("stage-1",)),
 ]

@@ -36,14 +36,14 @@ class Specimen:
 
     Attributes:
         model_type: as in `config.model_type`.
-        build: attention backend ("sdpa" or "eager") to a float32 model in evaluation mode, the same weights each time.
-        media: (model, kind, variant) to a picture or clip with seeded random pixels; variants 0, 1, 2 differ in size, and
-            in their count of visual tokens where the architecture allows that.
+        build: attention backend ("sdpa" or "eager") to a float32 model in evaluation mode, same weights each time.
+        media: (model, kind, variant) to a picture or clip with seeded random pixels; variants 0, 1, 2 differ in size,
+            and in their count of visual tokens where the architecture allows that.
         collate: (model, media of the whole batch in order) to the model's keyword arguments for pixels.
         columns: (model, ids (b, q)) to further arguments with one entry for each column, such as mm_token_type_ids.
         video: whether clips can be asked about.
         variant: told apart where one model_type has several decoders, such as "mistral".
-        layers: decoder layers.
+        methods: names of the methods that this decoder takes (checks.METHODS).
     """
 
     model_type: str
@@ -53,7 +53,7 @@ class Specimen:
     columns: Callable[[Any, Tensor], dict[str, Tensor]] = field(default=lambda model, ids: {})
     video: bool = False
     variant: str = ""
-    layers: int = 4
+    methods: tuple[str, ...] = ("both-stages", "stage-1", "stage-2")
 
     @property
     def name(self) -> str:

@@ -1,0 +1,65 @@
+"""Every family that `todre models` calls verified, picture and clip, on a tiny random model of each of its variants."""
+
+from __future__ import annotations
+
+import pytest
+from families import checks
+from families.specimens import all_specimens, refused_variants
+
+import todre
+from todre.errors import TodreError
+from todre.families import FAMILIES
+
+SPECIMENS = [one for one in all_specimens() if one.model_type in FAMILIES and one.name not in refused_variants()]
+KINDS = ("image", "video")
+
+
+class Built:
+    """A specimen with its model on both backends."""
+
+    def __init__(self, specimen):
+        self.specimen, self.sdpa, self.eager = specimen, specimen.build("sdpa"), specimen.build("eager")
+
+
+@pytest.fixture(scope="module", params=SPECIMENS, ids=lambda one: one.name)
+def built(request):
+    return Built(request.param)
+
+
+def kinds(built):
+    return KINDS if built.specimen.video else KINDS[:1]
+
+
+def test_keeping_everything_gives_the_same_bits(built):
+    for kind in kinds(built):
+        checks.keep_all(built.specimen, built.sdpa, kind)
+
+
+def test_ragged_batches_equal_the_oracle(built):
+    for kind in kinds(built):
+        for name in built.specimen.methods:
+            checks.against_the_oracle(built.specimen, built.sdpa, built.eager, kind, name)
+
+
+def test_a_batch_equals_its_singles(built):
+    for kind in kinds(built):
+        checks.batch_equals_singles(built.specimen, built.sdpa, kind, built.specimen.methods[0])
+
+
+def test_a_second_turn_equals_the_oracle(built):
+    for kind in kinds(built):
+        checks.second_turn(built.specimen, built.sdpa, built.eager, kind, built.specimen.methods[0])
+
+
+@pytest.mark.parametrize("name", sorted(refused_variants()))
+def test_variants_that_cannot_be_pruned_say_so(name):
+    """A verified family may have checkpoints with layers that are not understood."""
+    model = next(one for one in all_specimens() if one.name == name).build("sdpa")
+    with pytest.raises(TodreError, match=refused_variants()[name]) as caught:
+        todre.attach(model, todre.ToDRE(stages=(1,)))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_verified_family_has_a_specimen():
+    assert {one.model_type for one in SPECIMENS} == set(FAMILIES)
+    assert {one.model_type for one in SPECIMENS if one.video} == {name for name, one in FAMILIES.items() if one.clips}
