@@ -56,12 +56,12 @@ def without_attention(model: nn.Module) -> Any:
     silenced = 0
     for module in model.modules():
         if any(mixer in type(module).__name__ for mixer in ("Attention", "ShortConv")):
-            for name, child in module.named_children():
-                if name in OUTPUTS and isinstance(child, nn.Linear):
-                    nn.init.zeros_(child.weight)
-                    if child.bias is not None:
-                        nn.init.zeros_(child.bias)
-                    silenced += 1
+            outputs = [child for name, child in module.named_children() if name in OUTPUTS]
+            for linear in (part for child in outputs for part in child.modules() if isinstance(part, nn.Linear)):
+                nn.init.zeros_(linear.weight)
+                if linear.bias is not None:
+                    nn.init.zeros_(linear.bias)
+                silenced += 1
     assert silenced
     return model.double().eval()
 

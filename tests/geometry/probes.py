@@ -21,7 +21,12 @@ def tiny(module: str, model_type: str, variant: str = "") -> Any:
     """The random model of a specimen, without attention."""
     specimens = import_module(f"families.zoo.{module}").SPECIMENS
     found = [one for one in specimens if one.model_type == model_type and variant in ("", one.variant)]
-    return without_attention(found[0].build("eager"))
+    model = found[0].build("eager")
+    if model_type == "gemma4":  # as many positions as its processor's smallest budget can ask for
+        embedder = model.model.vision_tower.patch_embedder
+        embedder.position_embedding_size = 300
+        embedder.position_embedding_table = torch.nn.Parameter(torch.randn(2, 300, embedder.hidden_size))
+    return without_attention(model)
 
 
 def pictures(processor: Any, nested: bool = False, **call: Any) -> Callable[[list[np.ndarray]], dict[str, Any]]:
@@ -250,6 +255,25 @@ PICTURES: dict[str, Case] = {
         cell=6,
         call={"return_legacy_image_output": False},
         outer={"num_additional_image_tokens": 1, "vision_feature_select_strategy": "default"},
+    ),
+    "gemma4": Case(
+        ("gemma4", "gemma4", ""),
+        "gemma4.image_processing_pil_gemma4:Gemma4ImageProcessorPil",
+        {"patch_size": 4, "pooling_kernel_size": 3, "max_soft_tokens": 70, **PLAIN},
+        cell=12,
+        inputs=("pixel_values", "image_position_ids"),
+    ),
+    "deepseek_vl": Case(
+        ("deepseek_vl", "deepseek_vl", ""),
+        "deepseek_vl.image_processing_pil_deepseek_vl:DeepseekVLImageProcessorPil",
+        {"size": {"height": 20, "width": 20}, "min_size": 4, **PLAIN},
+        cell=4,
+    ),
+    "janus": Case(
+        ("deepseek_vl", "janus", ""),
+        "janus.image_processing_pil_janus:JanusImageProcessorPil",
+        {"size": {"height": 20, "width": 20}, "min_size": 4, **PLAIN},
+        cell=4,
     ),
     "llava_next": Case(("llava_next", "llava_next", ""), NEXT, {**CENTRE, **CANVASES}, **ANYRES),
     "llava_next_video": Case(("llava_next", "llava_next_video", ""), NEXT, {**CENTRE, **CANVASES}, **ANYRES),

@@ -115,6 +115,12 @@ VIDEOS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
         12,
         SQUARE,
     ),
+    "gemma4": (
+        "gemma4",
+        "gemma4.video_processing_gemma4:Gemma4VideoProcessor",
+        12,
+        {"patch_size": 4, "pooling_kernel_size": 3, "max_soft_tokens": 70, **PLAIN},
+    ),
     "smolvlm": ("smolvlm", "smolvlm.video_processing_smolvlm:SmolVLMVideoProcessor", 8, SPLIT),
 }
 """Families that look at each frame once: specimen, video processor, pixels along one side of a token, settings."""
@@ -132,7 +138,10 @@ def frames(model_type: str) -> Probe:
         if model_type in ("internvl", "perception_lm"):
             frames = inputs[pixels].flatten(0, 1) if model_type == "internvl" else inputs[pixels]
             return joined(base.get_image_features(pixel_values=frames, return_dict=True).pooler_output)
-        names = ("pixel_values", "pixel_attention_mask") if model_type == "smolvlm" else (pixels,)
+        names = {
+            "smolvlm": ("pixel_values", "pixel_attention_mask"),
+            "gemma4": (pixels, "video_position_ids", "num_frames_per_video"),
+        }.get(model_type, (pixels,))
         return encoded(*names, kind="image" if model_type == "smolvlm" else "video")(model, inputs)
 
     reach = 1.0 if model_type == "llava_onevision" else 0.0
@@ -187,6 +196,20 @@ ONLY: dict[str, Case] = {
         },
         cell=8,
         inputs=("pixel_values", "spatial_shapes", "pixel_attention_mask"),
+    ),
+    "kimi_k25": Case(
+        ("kimi", "kimi_k25", ""),
+        "kimi_k25.image_processing_kimi_k25:Kimi_K25ImageProcessor",
+        {"patch_size": 4, "merge_size": 2, "max_patches": 60, "size": {"max_height": 12, "max_width": 12}, **PLAIN},
+        cell=8,
+        inputs=("pixel_values", "image_grid_thw"),
+    ),
+    "minimax_m3_vl": Case(
+        ("minimax", "minimax_m3_vl", ""),
+        "minimax_m3_vl.image_processing_minimax_m3_vl:MiniMaxM3VLImageProcessor",
+        GRID,
+        cell=8,
+        inputs=("pixel_values", "image_grid_thw"),
     ),
     "internvl": replace(PICTURES["internvl"], processor="got_ocr2.image_processing_got_ocr2:GotOcr2ImageProcessor"),
     "ovis2": replace(PICTURES["ovis2"], processor="ovis2.image_processing_ovis2:Ovis2ImageProcessor"),

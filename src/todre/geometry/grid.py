@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from todre.geometry.boxes import ClipShape, Picture, TokenBox
-from todre.geometry.source import Layout, Source
-from todre.geometry.steps import padded_to_square, prepared, square
+from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
+from todre.geometry.source import Layout, Settings, Source
+from todre.geometry.steps import look, prepared, square
 
 Fact = Callable[[Source], int]
+Look = Callable[[View, Settings], View]
 
 
 def patch(source: Source) -> int:
@@ -52,21 +53,19 @@ class FlatGrid(Layout):
 
     Attributes:
         cell: pixels of the processed picture along one side of a token.
+        look: the steps of the image processor.
         classes: class tokens before each picture's grid.
         frame_classes: class tokens before each frame's grid; None for a family that reads no clips.
     """
 
     cell: Fact = patch
+    look: Look = look
     classes: Fact = none
     frame_classes: Fact | None = None
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
         """Class tokens, then the cells in reading order."""
-        settings = source.images
-        view = source.view
-        if settings.get("do_pad", False) and hasattr(settings.part, "pad_to_square"):
-            view = padded_to_square(view)
-        view = prepared(view, settings)
+        view = self.look(source.view, source.images)
         return [view.whole("class")] * self.classes(source) + view.cells("grid", self.cell(source))
 
     def count(self, source: Source) -> tuple[int, int]:

@@ -1,33 +1,98 @@
-"""Pixtral's tower: pictures at their own aspect ratio, rows of patches (Agrawal et al., 2024).
+"""One look at the picture's own aspect ratio, rows of merged patches: Pixtral, Mistral 3, Gemma 4, Kimi.
 
-Each side is rounded up to whole tokens, of one patch in Pixtral and of 2 × 2 merged patches in Mistral 3. The tokens
-that end a row and the picture are text: the model does not replace them.
+Pixtral (Agrawal et al., 2024) rounds each side up to whole tokens, of one patch in Pixtral and of 2 × 2 merged patches
+in Mistral 3; the tokens that end a row and the picture are text, the model does not replace them. Gemma 4 rounds down
+so that the tokens fit a budget. Kimi pads the right and lower edge up to whole tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from transformers.image_utils import ChannelDimension
 from transformers.models.pixtral.image_processing_pil_pixtral import get_resize_output_image_size
 
-from todre.geometry.boxes import Picture, TokenBox
-from todre.geometry.grid import patch
-from todre.geometry.source import Layout, Source
-from todre.geometry.steps import blank
+from todre.errors import UnsupportedInputError
+from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
+from todre.geometry.canvases import rule_of
+from todre.geometry.grid import Fact, patch
+from todre.geometry.source import Layout, Settings, Source
+from todre.geometry.steps import blank, square
+
+Scaling = Callable[[View, Settings, int], View]
+"""From the original picture, settings and the cell to what the tower sees."""
+
+
+def rounded_up(view: View, settings: Settings, cell: int) -> View:
+    """Pixtral: shrunk into `size` where it is larger, then each side up to whole cells."""
+    size = dict(settings.size)
+    limit = size.get("longest_edge") or (size["height"], size["width"])
+    height, width = get_resize_output_image_size(blank(view), limit, cell, ChannelDimension.FIRST)
+    return view.resized(width, height)
+
+
+def within_tokens(view: View, settings: Settings, cell: int) -> View:
+    """Gemma 4: as large as `max_soft_tokens` allow, each side down to whole cells."""
+    kernel = int(settings.pooling_kernel_size)
+    try:
+        height, width = rule_of(settings, "get_aspect_ratio_preserving_size")(
+            view.height, view.width, int(settings.patch_size), int(settings.max_soft_tokens) * kernel**2, kernel
+        )
+    except ValueError as error:
+        raise UnsupportedInputError(
+            f"The processor cannot scale {view.width} × {view.height} pixels ({error}); give a less narrow picture."
+        ) from error
+    return view.resized(width, height)
+
+
+def padded(view: View, settings: Settings, cell: int) -> View:
+    """Kimi: shrunk where it has too many patches, then padded on the right and below up to whole cells."""
+    resize = rule_of(settings, "navit_resize")
+    limits = int(settings.max_patches), int(dict(settings.size)["max_height"])
+    inner, outer = resize(view.height, view.width, int(settings.patch_size), int(settings.merge_size), *limits)
+    return view.resized(inner[1], inner[0]).shifted(outer[1], outer[0], 0, 0)
+
+
+def merged_patch(source: Source) -> int:
+    """Pixels along one side of `spatial_merge_size` patches; of one, where there is no such setting."""
+    return patch(source) * int(getattr(source.config, "spatial_merge_size", 1))
+
+
+def kernel_patch(source: Source) -> int:
+    """Pixels along one side of the patches that the tower merges before the projector."""
+    return patch(source) * square(list(source.config.vision_config.merge_kernel_size))
 
 
 @dataclass(frozen=True)
 class Rows(Layout):
-    """Merged patches in reading order."""
+    """Cells in reading order.
+
+    Attributes:
+        cell: pixels of the processed picture along one side of a token.
+        scaling: how the picture, or each frame, is scaled.
+        clips: whether the family reads clips, one frame after the other.
+    """
+
+    cell: Fact = merged_patch
+    scaling: Scaling = rounded_up
+    clips: bool = False
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
         """The picture's rows."""
-        settings, view = source.images, source.view
-        cell = patch(source) * int(getattr(source.config, "spatial_merge_size", 1))
+        return self._cells(source, source.view, source.images)
+
+    def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
+        """The rows of one frame after the other."""
+        if not self.clips:
+            return super().clip(source, clip)
+        boxes = []
+        for frame in range(clip.frames):
+            boxes += self._cells(source, source.view.at(frame), source.videos)
+        return boxes
+
+    def _cells(self, source: Source, view: View, settings: Settings) -> list[TokenBox]:
+        cell = self.cell(source)
         if settings.get("do_resize", True):
-            size = dict(settings.size)
-            limit = size.get("longest_edge") or (size["height"], size["width"])
-            height, width = get_resize_output_image_size(blank(view), limit, cell, ChannelDimension.FIRST)
-            view = view.resized(width, height)
+            view = self.scaling(view, settings, cell)
         return view.cells("grid", cell)

@@ -22,6 +22,22 @@ def prepared(view: View, settings: Settings) -> View:
     return view
 
 
+def look(view: View, settings: Settings) -> View:
+    """The raster after a plain image processor's steps, in LLaVA's after padding to a square where that is on."""
+    if settings.get("do_pad", False) and hasattr(settings.part, "pad_to_square"):
+        view = padded_to_square(view)
+    return prepared(view, settings)
+
+
+def fitted(view: View, settings: Settings) -> View:
+    """DeepSeek-VL, Janus: the longer edge scaled to `size`, then padding to a square."""
+    if settings.get("do_resize", False):
+        scale = dict(settings.size)["height"] / max(view.width, view.height)
+        width, height = (max(round(side * scale), settings.min_size) for side in (view.width, view.height))
+        view = view.resized(width, height)
+    return padded_to_square(view) if settings.get("do_pad", False) else view
+
+
 def padded_to_square(view: View) -> View:
     """The raster in the middle of the smallest square around it."""
     side = max(view.width, view.height)

@@ -19,9 +19,9 @@ from todre.geometry.canvases import (
 from todre.geometry.grid import FlatGrid, additional_tokens, class_tokens, pooled, processor_patch, shuffled
 from todre.geometry.merged import Merged, by_area, by_area_of_strips, by_shared_area, by_volume, merged_frames
 from todre.geometry.pan import PanAndScan, averaged
-from todre.geometry.rows import Rows
+from todre.geometry.rows import Rows, kernel_patch, padded, within_tokens
 from todre.geometry.source import Layout, Source
-from todre.geometry.steps import prepared
+from todre.geometry.steps import fitted, prepared
 from todre.geometry.tiles import Tiles
 
 
@@ -37,6 +37,8 @@ LAYOUTS: dict[str, Layout] = {
     "paligemma": FlatGrid(),
     "video_llava": FlatGrid(classes=class_tokens, frame_classes=additional_tokens),
     "fast_vlm": FlatGrid(cell=processor_patch),
+    "deepseek_vl": FlatGrid(look=fitted),
+    "janus": FlatGrid(look=fitted),
     # thumbnail, crops, newlines
     "llava_next": AnyRes(),
     "llava_next_video": AnyResVideo(),
@@ -63,6 +65,7 @@ LAYOUTS: dict[str, Layout] = {
     "lfm3_vl": Merged(clip_rule=by_volume),
     "cosmos3_omni": Merged(clip_rule=by_volume),
     "cosmos3_edge": Merged(by_volume, clip_rule=by_volume),
+    "minimax_m3_vl": Merged(),
     "cohere_compass": Merged(clip_rule=by_volume),
     # square tiles and the whole picture
     "internvl": Tiles(shuffled("downsample_ratio"), frame=prepared),
@@ -86,6 +89,8 @@ LAYOUTS: dict[str, Layout] = {
     # rows of patches at the picture's own aspect ratio
     "mistral3": Rows(),
     "lighton_ocr": Rows(),
+    "gemma4": Rows(pooled("pooling_kernel_size", of="vision_config"), within_tokens, clips=True),
+    "kimi_k25": Rows(kernel_patch, padded),
 }
 
 TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}

@@ -10,7 +10,7 @@ __all__ = ["InterpolationMode", "crop", "grayscale_to_rgb", "normalize", "pad", 
 
 def resize(image, size, interpolation=InterpolationMode.BILINEAR, antialias=True, **ignored):
     """Scale the last two dimensions; uint8 stays uint8."""
-    mode = interpolation.value
+    mode = {2: "bilinear", 3: "bicubic"}[int(interpolation)] if isinstance(interpolation, int) else interpolation.value
     flat = image.reshape(-1, *image.shape[-3:]).float()
     smooth = {"antialias": antialias, "align_corners": False} if mode in ("bilinear", "bicubic") else {}
     scaled = torch.nn.functional.interpolate(flat, size=tuple(int(side) for side in size), mode=mode, **smooth)
