@@ -233,5 +233,5 @@ def test_class_token_of_llava_comes_first():
 
 
 def test_unknown_family_is_refused_by_name():
-    with pytest.raises(UnsupportedModelError, match="'idefics2'"):
-        visual_token_boxes(None, SimpleNamespace(model_type="idefics2"), [(1, 1)])
+    with pytest.raises(UnsupportedModelError, match="'florence2'"):
+        visual_token_boxes(None, SimpleNamespace(model_type="florence2"), [(1, 1)])

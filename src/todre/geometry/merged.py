@@ -114,8 +114,9 @@ def _cells(view: View, settings: Settings, rule: Rule, frames: int) -> list[Toke
         try:
             height, width = rule(settings, view, frames)
         except ValueError as error:
+            shown = "" if view.frame is None else f"{frames} frame(s) of "
             raise UnsupportedInputError(
-                f"The processor cannot scale {view.width} × {view.height} pixels and {frames} frames ({error}); "
+                f"The processor cannot scale {shown}{view.width} × {view.height} pixels ({error}); "
                 "give a less narrow picture, or more frames."
             ) from error
         view = view.resized(width, height)

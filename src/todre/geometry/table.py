@@ -97,17 +97,26 @@ TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}
 """Layouts of families that take towers of several kinds, for those that differ: (model type, tower's model type)."""
 
 
+RESAMPLED = frozenset({"aria", "blip-2", "idefics2", "instructblip", "instructblipvideo", "kosmos-2"})
+"""Families whose visual tokens are learned queries that each read the whole picture: they have no rectangle."""
+
+
 def layout_of(config: Any) -> Layout:
     """The layout of a model's visual tokens.
 
     Raises:
-        UnsupportedModelError: it is not known, or there is none.
+        UnsupportedModelError: it is not known, or the tokens have no place in the picture.
     """
     tower = getattr(getattr(config, "vision_config", None), "model_type", "")
     layout = TOWERS.get((config.model_type, tower)) or LAYOUTS.get(config.model_type)
-    if layout is None:
+    if layout is not None:
+        return layout
+    if config.model_type in RESAMPLED:
         raise UnsupportedModelError(
-            f"Which pixels the visual tokens of {config.model_type!r} come from is not known, so they can neither be "
-            f"counted nor drawn; leave the picture out, or use one of {', '.join(sorted(LAYOUTS))}."
+            f"The visual tokens of {config.model_type!r} have no place in the picture, because a resampler mixes the "
+            "whole picture into each of them, so they cannot be drawn; leave the picture out."
         )
-    return layout
+    raise UnsupportedModelError(
+        f"Which pixels the visual tokens of {config.model_type!r} come from is not known, so they can neither be "
+        f"counted nor drawn; leave the picture out, or use one of {', '.join(sorted(LAYOUTS))}."
+    )
