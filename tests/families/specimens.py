@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import transformers
 from families.zoo.specimen import Specimen
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -41,13 +41,13 @@ def _zoo() -> tuple[list[Specimen], list[str]]:
                 if named is None or named[1] in lacking:
                     raise
                 lacking.append(named[1])
-                setattr(transformers, named[1], None)
+                setattr(sys.modules["transformers"], named[1], None)
                 continue
             found += getattr(module, "SPECIMENS", [])
             files.pop(0)
     finally:
         for name in lacking:
-            delattr(transformers, name)
+            delattr(sys.modules["transformers"], name)
     return found, lacking
 
 
