@@ -23,6 +23,7 @@ def ask(
     model: opt.Model = None,
     method: opt.MethodName = "todre",
     retain: opt.Retain = None,
+    per: opt.BudgetPer = "sample",
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help=f"Frames to take of each video. Without it, {FRAMES}.")
     ] = None,
@@ -60,7 +61,9 @@ def ask(
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
         if overlay is not None:
             boxes_of(loaded, media)  # tokens whose places are not known are better refused before the answer
-        given = answer(loaded, media, question, opt.make_method(method, retain, seed), Settings(max_new_tokens, seed))
+        given = answer(
+            loaded, media, question, opt.make_method(method, retain, seed, per), Settings(max_new_tokens, seed)
+        )
         if overlay is not None:
             write_media(loaded, media, [(method, given)], overlay)
     document = given.to_dict() | {"files": files} | ({"overlay": str(overlay)} if overlay else {})

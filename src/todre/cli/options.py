@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from todre.errors import InvalidValueError, UnknownMethodError
 from todre.methods import registry
-from todre.methods.base import Method, check_retain
+from todre.methods.base import Method, Per, check_retain
 
 if TYPE_CHECKING:
     from todre.loading import Loaded
@@ -54,10 +54,17 @@ def parse_methods(text: str) -> str:
     return ",".join(names)
 
 
-def make_method(name: str, retain: float | None, seed: int) -> Method:
+def parse_per(text: str) -> str:
+    """What a budget is for."""
+    if text not in get_args(Per):
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(get_args(Per))}.")
+    return text
+
+
+def make_method(name: str, retain: float | None, seed: int, per: str = "sample") -> Method:
     """The method `name`, with those of the settings that it has."""
     known = {field.name for field in fields(registry.entry(name).cls)}
-    wanted: dict[str, Any] = {"seed": seed} | ({} if retain is None else {"retain": retain})
+    wanted: dict[str, Any] = {"seed": seed, "per": per} | ({} if retain is None else {"retain": retain})
     return registry.create(name, **{key: value for key, value in wanted.items() if key in known})
 
 
@@ -97,6 +104,15 @@ Retain = Annotated[
         metavar="NUMBER",
         help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, 0.1.",
         show_default=False,
+    ),
+]
+BudgetPer = Annotated[
+    str,
+    typer.Option(
+        "--per",
+        parser=parse_per,
+        metavar="PART",
+        help="What --retain counts for: sample (all together), image or clip (each one), or frame (each frame).",
     ),
 ]
 MethodName = Annotated[
