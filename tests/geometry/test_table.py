@@ -6,7 +6,7 @@ import pytest
 from geometry.probes import GRID, PICTURES, pictured, processor_class, tiny, with_processor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from todre.errors import UnsupportedInputError, UnsupportedModelError
+from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
 from todre.geometry import LAYOUTS, ClipShape, Picture, count_visual_tokens, visual_token_boxes
 from todre.geometry.table import RESAMPLED, layout_of
 
@@ -14,7 +14,8 @@ QWEN = processor_class("qwen2_vl.image_processing_pil_qwen2_vl:Qwen2VLImageProce
 
 
 def test_every_row_is_a_model_type_of_transformers():
-    assert set(LAYOUTS) <= set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+    newer = {"lfm3_vl"}  # than the oldest release of transformers that is supported
+    assert set(LAYOUTS) - newer <= set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
     assert set(RESAMPLED) <= {*MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, "instructblipvideo"}
     assert not set(RESAMPLED) & set(LAYOUTS)
 
@@ -55,6 +56,11 @@ def test_sizes_that_the_processor_cannot_scale_are_named():
     videos = with_processor(video_processor=QWEN(**GRID))
     with pytest.raises(UnsupportedInputError, match=r"cannot scale 1 frame\(s\) of 64 × 64 pixels.*or more frames"):
         visual_token_boxes(videos, config, [ClipShape(64, 64, 1)])
+
+
+def test_a_clip_has_frames():
+    with pytest.raises(InvalidValueError, match="0 sampled frames; sample at least one"):
+        ClipShape(64, 64, 0)
 
 
 def test_compressed_clips_are_refused():

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from todre.errors import InvalidValueError
+
 Kind = Literal["grid", "thumbnail", "crop", "newline", "class"]
 
 
@@ -19,11 +21,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClipShape:
-    """A clip of the prompt: width and height in pixels, and the number of frames that were sampled from it."""
+    """A clip of the prompt: width and height in pixels, and the number of frames that were sampled from it.
+
+    Raises:
+        InvalidValueError: no frame was sampled.
+    """
 
     width: int
     height: int
     frames: int
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise InvalidValueError(f"A clip has {self.frames} sampled frames; sample at least one.")
 
 
 Media = Picture | ClipShape
