@@ -2,8 +2,8 @@
 
 Everything follows from the processor's settings, the config and the sizes in the prompt; no pixel is read. A family is
 one row of `todre.geometry.table`; each layout is one file: `grid` (one look), `anyres` (thumbnail and crops with
-newlines), `merged` (patches at the picture's own aspect ratio, merged 2 × 2, and in time), `tiles` (square tiles and the
-whole picture), `pan` (Gemma 3's crops), `rows` (Pixtral's and Gemma 4's rows of patches).
+newlines), `merged` (patches at the picture's own aspect ratio, merged 2 × 2, and in time), `tiles` (square tiles and
+the whole picture), `pan` (Gemma 3's crops), `rows` (Pixtral's and Gemma 4's rows of patches).
 """
 
 from __future__ import annotations
