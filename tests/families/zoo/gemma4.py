@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -123,8 +124,16 @@ def collate(model: Any, media: list[Media], merged: bool = False) -> dict[str, T
             inputs[f"pixel_values{suffix}"] = pad_to([*pixels, longest.expand(-1, pixels[0].shape[1])])[:-1]
             inputs[f"{kind}_position_ids"] = pad_to([*places, longest.expand(-1, 2).long()])[:-1] - 1
             if kind == "video":
-                inputs["num_frames_per_video"] = torch.tensor([len(one["pixels"]) for one in some])
+                inputs |= frame_counts(model, inputs, [len(one["pixels"]) for one in some])
     return inputs
+
+
+def frame_counts(model: Any, inputs: dict[str, Tensor], counts: list[int]) -> dict[str, Tensor]:
+    """How many frames each clip has; before transformers 5.19 clips are stacked, padded with frames at (-1, -1)."""
+    if "num_frames_per_video" in inspect.signature(model.base_model.get_video_features).parameters:
+        return {"num_frames_per_video": torch.tensor(counts)}
+    pixels, places = (list(inputs[name].split(counts)) for name in ("pixel_values_videos", "video_position_ids"))
+    return {"pixel_values_videos": pad_to(pixels), "video_position_ids": pad_to([one + 1 for one in places]) - 1}
 
 
 def token_types(model: Any, ids: Tensor) -> dict[str, Tensor]:

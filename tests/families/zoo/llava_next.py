@@ -52,7 +52,7 @@ def media(model: Any, kind: str, variant: int) -> Media:
     """Pictures of several sizes; clips have one length, because the video processor stacks them."""
     if kind == "video":
         frames = torch.randn(FRAMES, 3, SIDE, SIDE, generator=generator(9, variant))
-        count = features(model, "video", pixel_values_videos=frames[None]).shape[1]
+        count = features(model, "video", pixel_values_videos=frames[None])[0].shape[:-1].numel()
         return Media(kind, torch.full((count,), VIDEO), {"frames": frames})
     size = SIZES[variant]
     tiles = image_size_to_num_patches(size, PINPOINTS, SIDE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def build_vip(backend: str) -> VipLlavaForConditionalGeneration:
     config = VipLlavaConfig(
         vision_config=clip_tower(),
         text_config=LlamaConfig(**text_settings()),
-        vision_feature_layer=[-2, -1, 1],
+        vision_feature_layers=[-2, -1, 1],
         image_token_id=IMAGE,
         attn_implementation=backend,
     )
@@ -100,7 +101,8 @@ def collate(model: Any, media: list[Media]) -> dict[str, Any]:
     """Pictures stacked, clips stacked."""
     pictures = [one.inputs["pixels"] for one in media if one.kind == "image"]
     clips = [one.inputs["pixels"] for one in media if one.kind == "video"]
-    inputs = {"pixel_values": pictures, "pixel_values_videos": clips}
+    older = "pixel_values_images" in inspect.signature(model.base_model.get_image_features).parameters
+    inputs = {"pixel_values_images" if older else "pixel_values": pictures, "pixel_values_videos": clips}
     return {name: torch.stack(pixels) for name, pixels in inputs.items() if pixels}
 
 
