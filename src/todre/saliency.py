@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from todre.attention import Seen, attention_modules, cls_attention, received_attention, watch
 from todre.compat import PreTrainedModel
@@ -21,6 +20,7 @@ from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, SaliencyRequest, TokenFacts
 from todre.families import Family, has_cls
 from todre.layouts import Encoding, rasters
+from todre.wrapped import Mark, Removable, bare, untraced, untraced_here
 
 _ATTRIBUTE = "todre_facts"
 
@@ -29,13 +29,13 @@ class SaliencyCapture:
     """Ties `TokenFacts` to all media that `model` encodes, until `remove`."""
 
     def __init__(self, model: PreTrainedModel, family: Family, request: SaliencyRequest | None) -> None:
-        self.base = model.base_model
+        self.base = bare(model.base_model)
         self.config = model.config
         self.family = family
         self.cls_first = has_cls(model, family)
         self.kind = self._kind(request)
         self.local = threading.local()
-        self.handles: list[RemovableHandle] = []
+        self.handles: list[Removable] = [Mark(self.base)]
         if request is not None and self.kind is not None:
             for tower in self._towers():
                 self.handles += watch(_layer(tower, request.layer), self._listen, when=self._encoding)
@@ -53,12 +53,17 @@ class SaliencyCapture:
         for kind in self.originals:
             delattr(self.base, _method(kind))
 
-    def begin(self, encoded: dict[str, Any]) -> None:
+    def announce(self, encoded: Mapping[str, Any]) -> None:
+        """The enclosing forward starts; on the way to `begin`, moving media between devices may make them anew."""
+        self.local.announced = {kind: facts_of(media) for kind, media in encoded.items()}
+
+    def begin(self, encoded: Mapping[str, Any]) -> None:
         """A forward starts; `encoded` holds, by kind, media encoded before it."""
         self.local.facts = {}
+        announced = getattr(self.local, "announced", {})
         for kind in KINDS:
             if encoded.get(kind) is not None:
-                facts = getattr(encoded[kind], _ATTRIBUTE, None)
+                facts = facts_of(encoded[kind]) or announced.get(kind)
                 if facts is None:
                     raise UnsupportedInputError(
                         "These picture features were encoded outside the block, or cut in pieces by chunked prefill; "
@@ -72,7 +77,7 @@ class SaliencyCapture:
 
     def end(self) -> None:
         """The forward is over."""
-        self.local.facts = {}
+        self.local.facts, self.local.announced = {}, {}
 
     def _kind(self, request: SaliencyRequest | None) -> str | None:
         """What is watched: `cls`, `received`, or nothing."""
@@ -108,12 +113,14 @@ class SaliencyCapture:
             self.local.seen.append(received[:, 1:] if self.cls_first else received)
 
     def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @untraced_here
         @functools.wraps(original)
         def encode(*args: Any, **kwargs: Any) -> Any:
             return self._encode(kind, original, args, kwargs)
 
         return encode
 
+    @untraced_here
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._encoding():  # clips may be encoded as pictures by the model itself
             return original(*args, **kwargs)
@@ -123,10 +130,15 @@ class SaliencyCapture:
             saliency = self.local.seen
         finally:
             self.local.seen = None
-        features = getattr(output, self.family.features, None)
-        if features is None:
-            return output
-        arguments = dict(inspect.signature(original).bind(*args, **kwargs).arguments)
+        if getattr(output, self.family.features, None) is not None:
+            self._tie(kind, output, saliency, inspect.signature(original).bind(*args, **kwargs))
+        return output
+
+    @untraced
+    def _tie(self, kind: str, output: Any, saliency: list[Tensor], call: inspect.BoundArguments) -> None:
+        """Put facts about its tokens on `output`, which `call` made."""
+        features = getattr(output, self.family.features)
+        arguments = dict(call.arguments)
         arguments |= arguments.pop("kwargs", {})
         encoding = Encoding(
             self.base,
@@ -139,9 +151,11 @@ class SaliencyCapture:
         )
         facts = self._laid_out(kind, encoding)
         setattr(output, _ATTRIBUTE, facts)
+        if isinstance(features, list | tuple) and len(features) == len(facts):
+            for entry, fact in zip(features, facts, strict=True):
+                setattr(entry, _ATTRIBUTE, fact)
         current = self.current()
         self.local.facts = current | {kind: current.get(kind, []) + facts}
-        return output
 
     def _strategy(self, arguments: dict[str, Any]) -> str | None:
         given = arguments.get("vision_feature_select_strategy")
@@ -160,6 +174,19 @@ class SaliencyCapture:
                 "this way of encoding pictures is not supported."
             )
         return facts
+
+
+def facts_of(encoded: Any) -> list[TokenFacts] | None:
+    """The facts of encoded media: those of the result as a whole, or of entries that were taken out of such results.
+
+    So pictures may be encoded once, inside the block, and asked about in any order and company.
+    """
+    whole: list[TokenFacts] | None = getattr(encoded, _ATTRIBUTE, None)
+    entries = getattr(encoded, "pooler_output", None)
+    if whole is not None or not isinstance(entries, list | tuple):
+        return whole
+    single = [getattr(entry, _ATTRIBUTE, None) for entry in entries]
+    return [fact for fact in single if fact is not None] if None not in single else None
 
 
 def _method(kind: str) -> str:
