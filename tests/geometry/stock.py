@@ -14,23 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from geometry.cases import CENTRE, CROPS, PICTURES, PROMPTS, SPLIT, SQUARE
 from geometry.oracle import PLAIN, Probe, Size, check, without_attention
-from geometry.probes import (
-    CENTRE,
-    CROPS,
-    GRID,
-    PICTURES,
-    PROMPTS,
-    SPLIT,
-    SQUARE,
-    Case,
-    encoded,
-    joined,
-    pictured,
-    processor_class,
-    tiny,
-    with_processor,
-)
+from geometry.probes import GRID, Case, encoded, joined, pictured, processor_class, tiny, with_processor
 from torch import Tensor
 
 CLIPS: list[list[Size]] = [[(40, 24, 4)], [(90, 61, 3), (25, 190, 3)]]

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from geometry.cases import PICTURES
 from geometry.oracle import check
-from geometry.probes import PICTURES, pictured, tiny, with_processor
+from geometry.probes import pictured, tiny, with_processor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches

@@ -1,8 +1,9 @@
 """Pictures in families with one grid, with tiles, with crops and newlines, and with rows."""
 
 import pytest
+from geometry.cases import PICTURES, PROMPTS
 from geometry.oracle import check
-from geometry.probes import PICTURES, PROMPTS, pictured
+from geometry.probes import pictured
 
 
 @pytest.mark.parametrize("name", PICTURES)

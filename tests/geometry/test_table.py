@@ -3,7 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-from geometry.probes import GRID, PICTURES, pictured, processor_class, tiny, with_processor
+from geometry.cases import PICTURES
+from geometry.probes import GRID, pictured, processor_class, tiny, with_processor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
