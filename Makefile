@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-stamp
 TORCHVISION := .venv-torchvision
 TORCHVISION_READY := $(TORCHVISION)/.ready-stamp
+LOWEST := .venv-lowest
+LOWEST_READY := $(LOWEST)/.ready-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision lint type format gpu-check
+.PHONY: help demo test test-torchvision test-lowest lint type format gpu-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -21,6 +23,9 @@ test: $(READY)  ## run the tests on two processes, with coverage
 
 test-torchvision: $(READY) $(TORCHVISION_READY)  ## compare processors with transformers' own, which need torchvision
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest tests/processing/with_torchvision
+
+test-lowest: $(LOWEST_READY)  ## run the contract, the runtime and every family on the oldest supported transformers
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 tests/contract tests/releases tests/runtime
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
@@ -47,4 +52,13 @@ $(READY): pyproject.toml constraints.txt
 $(TORCHVISION_READY): constraints.txt | $(READY)
 	rm -rf $(TORCHVISION)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(TORCHVISION) torchvision
+	touch $@
+
+# An environment of its own, because an older transformers may ask for older versions of what it needs. Without
+# bytecode, which most of its files would get for nothing: those that are imported are compiled then.
+$(LOWEST_READY): pyproject.toml constraints.txt constraints-lowest.txt
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(LOWEST)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt \
+		--constraint constraints-lowest.txt --group test --editable .
 	touch $@

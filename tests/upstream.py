@@ -1,0 +1,45 @@
+"""What is wrong in some of the supported releases of transformers themselves, so that tests say what they expect there.
+
+Each row names the first release that is right. Before it the test must fail, and from it on it must pass: nothing is
+skipped, and a row that is no longer true is noticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import transformers
+from packaging.version import Version
+
+RELEASE = Version(transformers.__version__)
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Something that transformers does wrong before release `right`."""
+
+    right: str
+    what: str
+
+    @property
+    def here(self) -> bool:
+        """Whether the installed release has it."""
+        return Version(self.right) > RELEASE
+
+    @property
+    def mark(self) -> pytest.MarkDecorator:
+        """For a test of what this breaks: it fails where the defect is, and nowhere else."""
+        return pytest.mark.xfail(self.here, reason=f"before transformers {self.right}, {self.what}", strict=True)
+
+
+BEAMS = Defect("5.19", "beams of a sample with several pictures get them in the wrong order")
+CHUNKS = Defect("5.23", "a chunked prefill leaves the pictures out, so there is nothing to refuse")
+
+FAMILIES: dict[tuple[str, str], Defect] = {
+    ("cohere_compass", "video"): Defect("5.19", "generate() refuses clips, because the model does not list them"),
+    ("gemma4", "video"): Defect("5.19", "clips of several lengths cannot go into one batch"),
+    ("hunyuan_vl", "image"): Defect("5.20", "all pictures of a batch come back as one, which cannot be told apart"),
+    ("minicpmv4_6", "image"): Defect("5.19", "pictures of several sizes cannot go into one batch"),
+}
+"""By model type and kind of medium."""
