@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from todre.compat import ALL_ATTENTION_FUNCTIONS, attention_function, eager_function
 from todre.errors import UnsupportedModelError
+from todre.wrapped import Mark, Removable, untraced, untraced_here
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,20 @@ class _Dispatcher:
         self.function = function
         self.listeners: dict[tuple[int, nn.Module], Listener] = {}
 
+    @untraced_here
     def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
         listener = self.listeners.get((threading.get_ident(), module))
         if listener is not None:
-            listener(_seen(query, key, args, kwargs))
+            with torch.no_grad(), _as_written(query.device):
+                listener(_seen(query, key, args, kwargs))
         function = self.function if self.function is not None else eager_function(module)
         return function(module, query, key, value, *args, **kwargs)
+
+
+def _as_written(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, no autocast turns float32 into something coarser."""
+    known = torch.amp.autocast_mode.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
@@ -106,7 +115,7 @@ def _stop(backend: str, module: nn.Module) -> None:
                 ALL_ATTENTION_FUNCTIONS[backend] = current.function
 
 
-def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> list[RemovableHandle]:
+def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> list[Removable]:
     """Show `module`'s queries and keys to `listener` at each forward in which `when()` is true.
 
     Args:
@@ -119,29 +128,41 @@ def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> li
     """
     started = threading.local()
 
+    @untraced
     def before(module: nn.Module, args: Any) -> None:
         if when():
             started.backend = module.config._attn_implementation  # type: ignore[union-attr]
             _start(started.backend, module, listener)
 
+    @untraced
     def after(module: nn.Module, args: Any, output: Any) -> None:
         backend = getattr(started, "backend", None)
         if backend is not None:
             started.backend = None
             _stop(backend, module)
 
-    return [module.register_forward_pre_hook(before), module.register_forward_hook(after, always_call=True)]
+    return [
+        module.register_forward_pre_hook(before),
+        module.register_forward_hook(after, always_call=True),
+        Mark(module, eager=True),
+    ]
 
 
 def attention_modules(tower: nn.Module) -> list[nn.Module]:
-    """The attention modules of a transformer that look their function up by name, in the order of its layers."""
+    """The attention modules of a transformer that look their function up by name, in the order of its layers.
+
+    They are told by their name and config, not by their projections, which adapters and quantisation replace by modules
+    of many types. Of modules within each other it is the innermost that does the work.
+    """
+    found = [module for module in tower.modules() if _is_attention(module)]
     return [
-        module
-        for module in tower.modules()
-        if "Attention" in type(module).__name__
-        and hasattr(getattr(module, "config", None), "_attn_implementation")
-        and any(isinstance(child, nn.Linear) for child in module.children())
+        module for module in found if not any(_is_attention(part) for part in module.modules() if part is not module)
     ]
+
+
+def _is_attention(module: nn.Module) -> bool:
+    named = "Attention" in type(module).__name__
+    return named and hasattr(getattr(module, "config", None), "_attn_implementation")
 
 
 def attention_mass(seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor) -> list[Tensor]:
@@ -159,14 +180,14 @@ def attention_mass(seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: 
     Returns:
         For each group, (b, q) float32: the mass of each asked row, 0 in the others.
     """
-    query, key = seen.query, seen.key
+    query, key = seen.query, seen.key.float()  # products of half-precision vectors can overflow, and are coarse
     queries = query.shape[2]
     asked = rows.any(dim=0).nonzero().flatten()
     results = [torch.zeros(query.shape[0], queries, device=query.device) for _ in groups]
     repeats = query.shape[1] // key.shape[1]
     for block in asked.split(_ROWS_AT_ONCE):
-        q = query[:, :, block].unflatten(1, (key.shape[1], repeats))
-        logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key).float() * seen.scaling)
+        q = query[:, :, block].float().unflatten(1, (key.shape[1], repeats))
+        logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * seen.scaling)
         visible = allowed[:, None, :] & visible_keys(seen, block)
         logits = logits.masked_fill(~visible[:, None, None], float("-inf"))
         probabilities = logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=(1, 2))

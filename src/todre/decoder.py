@@ -9,6 +9,7 @@ from torch import nn
 
 from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedModelError
+from todre.wrapped import bare
 
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 RECURRENT = frozenset({"linear_attention", "conv"})
@@ -87,9 +88,9 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
         UnsupportedModelError: it is not a list of decoder layers with rotary positions, or has layers of a type that
             is not known.
     """
-    module = model.get_decoder()
+    module = bare(model.get_decoder())
     if not hasattr(module, "layers") and isinstance(getattr(module, "model", None), nn.Module):
-        module = module.model  # Llama 4 answers with the causal language model around it
+        module = bare(module.model)  # Llama 4 answers with the causal language model around it
     config = model.config.get_text_config(decoder=True)
     layers = getattr(module, "layers", None)
     if not isinstance(layers, nn.ModuleList):

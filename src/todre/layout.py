@@ -64,8 +64,11 @@ def compact(keep: Tensor) -> Compaction:
 
 
 def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:
-    """Gather columns `index` (b, m) of `x` along `dim`; batch is dimension 0 and may be 1, to be shared by all rows."""
-    dim = dim % x.ndim
+    """Gather columns `index` (b, m) of `x` along `dim`; batch is dimension 0 and may be 1, to be shared by all rows.
+
+    `x` may be on another device than `index`: layers of one model can be spread over several.
+    """
+    dim, index = dim % x.ndim, index.to(x.device)
     if x.shape[0] != index.shape[0]:
         x = x.expand(index.shape[0], *x.shape[1:])
     shape = [index.shape[0]] + [1] * (x.ndim - 1)
@@ -81,7 +84,7 @@ def put_back(x: Tensor, columns: Tensor, length: int) -> Tensor:
     Places that hold no survivor are zero.
     """
     out = x.new_zeros(x.shape[0], length + 1, x.shape[2])
-    target = columns.masked_fill(columns < 0, length)
+    target = columns.masked_fill(columns < 0, length).to(x.device)
     out.scatter_(1, target[:, :, None].expand_as(x), x)
     return out[:, :length]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from todre import cache as kv
 from todre.attention import Seen, attention_modules, watch
@@ -25,6 +24,7 @@ from todre.reporting import fill
 from todre.saliency import SaliencyCapture
 from todre.selection import media_of, standing
 from todre.step import Pictures, Step
+from todre.wrapped import Mark, Removable, bare, check_whole, untraced, unwrapped
 
 _ATTRIBUTE = "todre_attachment"
 
@@ -34,7 +34,8 @@ def prune(model: PreTrainedModel, method: Method) -> Iterator[PruningReport]:
     """Prune visual tokens in every forward and `generate` of `model` inside the block.
 
     Args:
-        model: a vision-language model of transformers.
+        model: a vision-language model of transformers, also inside what PEFT, torch.compile, DistributedDataParallel or
+            FSDP wrap around it; it does not matter whether the wrapper or the model is called.
         method: what to keep, for example `todre.ToDRE(retain=0.1)`.
 
     Yields:
@@ -58,6 +59,7 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
             f"method must be a method such as todre.ToDRE(retain=0.1), not {method!r}; "
             "by name: todre.methods.registry.create('todre', retain=0.1)."
         )
+    model = unwrapped(model)
     current = getattr(model, _ATTRIBUTE, None)
     if current is not None:
         raise UnsupportedInputError(
@@ -75,6 +77,7 @@ def detach(model: PreTrainedModel) -> None:
     Raises:
         InvalidValueError: the model is not being pruned.
     """
+    model = unwrapped(model)
     attachment = getattr(model, _ATTRIBUTE, None)
     if attachment is None:
         raise InvalidValueError("This model is not being pruned; call todre.attach(model, method) first.")
@@ -87,6 +90,7 @@ class Attachment:
 
     def __init__(self, model: PreTrainedModel, method: Method) -> None:
         self.family = family_of(model)
+        check_whole(model)
         self.config = model.config
         self.method = method
         self.decoder = decoder_of(model)
@@ -95,14 +99,15 @@ class Attachment:
         self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
         self.local = threading.local()
         self.embed = model.get_input_embeddings()
+        self.base = bare(model.base_model)
         layers = list(self.decoder.layers)
         watched = {layer: self._attention_of(layers[layer - 1]) for layer in self.candidates}
         self.capture = SaliencyCapture(model, self.family, method.saliency())
         module = self.decoder.module
-        self.handles: list[RemovableHandle] = [
+        self.handles: list[Removable] = [
             model.register_forward_pre_hook(self._before_model, with_kwargs=True),
-            model.base_model.register_forward_pre_hook(self._before_base, with_kwargs=True),
-            model.base_model.register_forward_hook(self._after_base, always_call=True),
+            self.base.register_forward_pre_hook(self._before_base, with_kwargs=True),
+            self.base.register_forward_hook(self._after_base, always_call=True),
             module.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
             module.register_forward_hook(self._after_decoder, always_call=True),
         ]
@@ -113,6 +118,7 @@ class Attachment:
             self.handles.append(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
         for count, attention in watched.items():
             self.handles += watch(attention, _Listener(self, count), when=_Wanted(self, count))
+        self.handles += [Mark(hooked) for hooked in (model, self.base, module, *self.decoder.rotary, *layers)]
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -137,16 +143,18 @@ class Attachment:
 
     # -- the enclosing model ------------------------------------------------------------------------------------
 
+    @untraced
     def _before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         kept = kwargs.get("logits_to_keep", 0)
         self.local.drafts = kept - 1 if isinstance(kept, int) and kept > 1 else 0
+        self.capture.announce(kwargs.get("mm_encoder_outputs") or {})
 
+    @untraced
     def _before_base(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        encoded = kwargs.get("mm_encoder_outputs") or {}
         self.local.outer_mask = kwargs.get("attention_mask")
         self.local.marked = self._marked(args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
         self.local.stays = kwargs.get(self.family.stays) if self.family.stays else None
-        self.capture.begin({kind: encoded.get(kind) for kind in KINDS})
+        self.capture.begin(kwargs.get("mm_encoder_outputs") or {})
 
     def _marked(self, input_ids: Tensor | None, embeds: Tensor | None) -> dict[str, Tensor]:
         """By kind of medium, the columns that carry its token; whether media come with them is known later."""
@@ -162,12 +170,14 @@ class Attachment:
                 marked[kind] = (embeds == vector).all(dim=-1)
         return marked
 
+    @untraced
     def _after_base(self, module: nn.Module, args: Any, output: Any) -> None:
         self.local.marked, self.local.outer_mask = {}, None
         self.capture.end()
 
     # -- the decoder --------------------------------------------------------------------------------------------
 
+    @untraced
     def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         self.local.step = None
         self.local.begun = []
@@ -210,11 +220,12 @@ class Attachment:
                 "use stages=(1,), or a dynamic cache."
             )
 
+    @untraced
     def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> Any:
         step, self.local.step = self.step, None
         for table in getattr(self.local, "begun", []) or []:
             table.end()
-        self.local.begun = []
+        self.local.begun, self.local.drafts = [], 0
         if step is None or output is None:
             return output
         for table in kv.distinct_tables(step.cache):
@@ -223,6 +234,7 @@ class Attachment:
             fill(self.report, step)
         return step.restore(output)
 
+    @untraced
     def _before_rotary(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         step = self.step
         if step is None or step.rotary_positions is None:
@@ -240,6 +252,7 @@ class _LayerHook:
     def __init__(self, attachment: Attachment, index: int) -> None:
         self.attachment, self.index = attachment, index
 
+    @untraced
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         step = self.attachment.step
         return step.before_layer(self.index, args, kwargs) if step is not None else None

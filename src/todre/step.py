@@ -272,7 +272,9 @@ class Step:
             capacity = layer.max_cache_len if kv.is_static(layer) else None
         said = None if self.said is None else self.said.get(kind, self.said.get(""))
         if kind == FULL and said is None:
-            return causal_mask(self.decoder.config, embeds, valid if padded else None, slots, capacity)
+            return causal_mask(
+                self.decoder.config, embeds, valid.to(embeds.device) if padded else None, slots, capacity
+            )
         pads = torch.zeros(rows, dtype=torch.long, device=columns.device)
         if self.attention_mask is not None:
             pads = (~self.attention_mask).long().cumprod(dim=1).sum(dim=1)
@@ -311,7 +313,8 @@ class Step:
         """Show the method the queries and keys of the `layer`-th layer to run."""
         if self.method is None:
             return
-        context = ReduceContext(layer, self.n_layers, seen, self.key_kinds(layer))
+        kinds = self.key_kinds(layer).to(seen.query.device)
+        context = ReduceContext(layer, self.n_layers, seen, kinds)
         self.ratio_rows[layer] = context.visual.any(dim=1)
         self.reductions[layer] = self.method.reduce(context)
 
@@ -319,7 +322,8 @@ class Step:
         """What layer `index` (0-based) is given; None to leave it as it is."""
         reduction = self.reductions.get(index)
         if reduction is not None:
-            drop = (self.key_kinds(index) == VISUAL) & ~reduction.keep
+            kinds = self.key_kinds(index)
+            drop = (kinds == VISUAL) & ~reduction.keep.to(kinds.device)
             if bool(drop.any()):
                 args = (drop_slots(self, index, drop, args[0]), *args[1:])
                 self._plan_masks(index, args[0])
