@@ -46,6 +46,11 @@ class Decoder:
         return layers
 
     @property
+    def recomputes(self) -> bool:
+        """Whether layers run a second time in the backward pass (gradient checkpointing), so that nothing is cached."""
+        return bool(getattr(self.module, "gradient_checkpointing", False)) and self.module.training
+
+    @property
     def n_layers(self) -> int:
         """Layers in all."""
         return len(self.layer_types)

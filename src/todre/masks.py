@@ -15,6 +15,7 @@ from todre.decoder import CHUNKED, SLIDING, Decoder
 from todre.errors import UnsupportedInputError
 
 _MATERIAL = ("sdpa", "eager")
+_ROWS_AT_ONCE = 128
 
 
 def logical_mask(given: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
@@ -94,14 +95,41 @@ def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
 
     Returns:
         By type of layer ("" for all), (b or 1, q, q) bool; None where attention is causal.
+
+    Raises:
+        UnsupportedInputError: a block mask of FlexAttention that allows more than causal attention.
     """
     masks = given if isinstance(given, Mapping) else {"": given}
+    if any(_block_mask_looks_ahead(mask, length) for mask in masks.values() if hasattr(mask, "mask_mod")):
+        raise _takes_no_mask("flex_attention", "attention within pictures")
     said = {
         kind: _allowed(mask)[:, -length:, -length:]
         for kind, mask in masks.items()
         if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
     }
     return said if any(bool(local.triu(1).any()) for local in said.values()) else None
+
+
+def _block_mask_looks_ahead(mask: Any, length: int) -> bool:
+    """Whether FlexAttention's block mask lets one of the last `length` columns see a later one."""
+    rows, heads, queries, slots = mask.shape
+    device = mask.kv_num_blocks.device
+    row, head = (torch.arange(count, device=device) for count in (rows, heads))
+    slot = torch.arange(slots, device=device)
+    for query in torch.arange(max(0, queries - length), queries, device=device).split(_ROWS_AT_ONCE):
+        allowed = mask.mask_mod(
+            row[:, None, None, None], head[None, :, None, None], query[None, None, :, None], slot[None, None, None]
+        )
+        if bool((allowed & (slot[None, :] > (slots - queries + query)[:, None])).any()):
+            return True
+    return False
+
+
+def _takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
+    return UnsupportedInputError(
+        f"Attention implementation {backend!r} takes no mask over the tokens that are left in a layer with {where}; "
+        "load the model with attn_implementation='sdpa'."
+    )
 
 
 @dataclass(frozen=True)
@@ -136,11 +164,7 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     """
     backend = decoder.config._attn_implementation
     if backend not in _MATERIAL:
-        raise UnsupportedInputError(
-            f"Attention implementation {backend!r} takes no mask over the tokens that are left in a layer with "
-            f"{'a window' if kind in (SLIDING, CHUNKED) else 'attention within pictures'}; "
-            "load the model with attn_implementation='sdpa'."
-        )
+        raise _takes_no_mask(backend, "a window" if kind in (SLIDING, CHUNKED) else "attention within pictures")
     columns, queries = slots.columns, slots.queries
     asking = columns[:, -queries:]
     slot = torch.arange(columns.shape[1], device=columns.device)

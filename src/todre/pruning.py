@@ -209,7 +209,8 @@ class Attachment:
     def _prepare_cache(self, kwargs: dict[str, Any]) -> None:
         cache = kwargs.get("past_key_values")
         use_cache = kwargs.get("use_cache")
-        if cache is None and (self.decoder.config.use_cache if use_cache is None else use_cache):
+        use_cache = self.decoder.config.use_cache if use_cache is None else use_cache
+        if cache is None and use_cache and not self.decoder.recomputes:
             cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
         if cache is None:
             return
