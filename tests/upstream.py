@@ -36,10 +36,20 @@ class Defect:
 BEAMS = Defect("5.19", "beams of a sample with several pictures get them in the wrong order")
 CHUNKS = Defect("5.23", "a chunked prefill leaves the pictures out, so there is nothing to refuse")
 
-FAMILIES: dict[tuple[str, str], Defect] = {
-    ("cohere_compass", "video"): Defect("5.19", "generate() refuses clips, because the model does not list them"),
+CLIPS: dict[str, Defect] = {
+    "cohere_compass": Defect("5.19", "generate() refuses clips, because the model does not list them"),
+}
+"""By model type: what is wrong with clips, however many."""
+
+BATCHES: dict[tuple[str, str], Defect] = {
     ("gemma4", "video"): Defect("5.19", "clips of several lengths cannot go into one batch"),
     ("hunyuan_vl", "image"): Defect("5.20", "all pictures of a batch come back as one, which cannot be told apart"),
     ("minicpmv4_6", "image"): Defect("5.19", "pictures of several sizes cannot go into one batch"),
 }
-"""By model type and kind of medium."""
+"""By model type and kind of medium: what is wrong with ragged batches."""
+
+
+def defect_of(model_type: str, kind: str) -> Defect | None:
+    """What is wrong with batches of a kind of medium."""
+    clips = CLIPS.get(model_type) if kind == "video" else None
+    return clips or BATCHES.get((model_type, kind))

@@ -1,4 +1,4 @@
-"""The exactness of every family that the installed release of transformers knows, in brief: for releases but the newest.
+"""The exactness of every family that the installed release of transformers knows, in brief, for all but the newest.
 
 The newest one gets all of `tests/families`. Here each specimen, pictures and clips apart, keeps everything bit for bit,
 and with both stages, or as many as its decoder takes, equals the untouched model that does not see what left.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from families import checks
 from families.specimens import all_specimens, refused_variants
-from upstream import FAMILIES as DEFECTS
+from upstream import defect_of
 
 from todre.families import FAMILIES
 
@@ -19,7 +19,7 @@ def cases():
         if specimen.model_type not in FAMILIES or specimen.name in refused_variants():
             continue
         for kind in ("image", "video") if specimen.video else ("image",):
-            defect = DEFECTS.get((specimen.model_type, kind))
+            defect = defect_of(specimen.model_type, kind)
             marks = [defect.mark] if defect is not None else []
             yield pytest.param(specimen, kind, id=f"{specimen.name}-{kind}", marks=marks)
 
