@@ -18,7 +18,7 @@ from torch import Tensor
 import todre
 from todre.families import FAMILIES
 
-STEPS = 8
+STEPS, FEW = 8, 3
 TOLERANCE = 1e-5
 METHODS: dict[str, todre.Method] = {
     "stage-1": todre.ToDRE(retain=0.3, stages=(1,)),
@@ -121,9 +121,10 @@ def batch_equals_singles(specimen: Specimen, model: Any, kind: str, name: str) -
     """Ragged rows, one of them without a picture, left-padded."""
     prompts = ragged(specimen, model, kind)
     with todre.prune(model, METHODS[name]):
-        together = generate(model, batch(specimen, model, prompts))
+        together = generate(model, batch(specimen, model, prompts), max_new_tokens=FEW)
         for row, one in enumerate(prompts):
-            same(together, generate(model, batch(specimen, model, [one])), slice(row, row + 1))
+            alone = generate(model, batch(specimen, model, [one]), max_new_tokens=FEW)
+            same(together, alone, slice(row, row + 1))
 
 
 def second_turn(specimen: Specimen, model: Any, eager: Any, kind: str, name: str) -> None:
@@ -132,7 +133,8 @@ def second_turn(specimen: Specimen, model: Any, eager: Any, kind: str, name: str
     inputs = batch(specimen, model, prompts)
     with todre.prune(model, METHODS[name]) as report:
         first = generate(model, inputs, max_new_tokens=2)
-        got = generate(model, follow_up(specimen, model, inputs, first), past_key_values=first.past_key_values)
+        second = {"past_key_values": first.past_key_values, "max_new_tokens": FEW}
+        got = generate(model, follow_up(specimen, model, inputs, first), **second)
     visual = visual_columns(specimen, model, inputs["input_ids"])
     if has_state(model):
         _recompute_second_turn(specimen, eager, prompts, report, first, got)
@@ -140,7 +142,8 @@ def second_turn(specimen: Specimen, model: Any, eager: Any, kind: str, name: str
     oracle: AbstractContextManager[None] = mask_oracle(eager, hidden_columns(visual, report, report.n_layers))
     with oracle:
         one = generate(eager, inputs, max_new_tokens=2)
-        expected = generate(eager, follow_up(specimen, eager, inputs, one), past_key_values=one.past_key_values)
+        second = {"past_key_values": one.past_key_values, "max_new_tokens": FEW}
+        expected = generate(eager, follow_up(specimen, eager, inputs, one), **second)
     same(got, expected)
 
 
@@ -155,7 +158,7 @@ def _recompute_second_turn(
         whole = alone | {"input_ids": ids, "attention_mask": torch.ones_like(ids)} | specimen.columns(eager, ids)
         gone = hidden_columns(visual_columns(specimen, eager, ids), _row(report, row), report.n_layers)
         with short_run(eager, gone):
-            same(got, generate(eager, whole, use_cache=False), slice(row, row + 1))
+            same(got, generate(eager, whole, use_cache=False, max_new_tokens=FEW), slice(row, row + 1))
 
 
 def follow_up(specimen: Specimen, model: Any, inputs: dict[str, Any], first: Any) -> dict[str, Any]:

@@ -15,10 +15,11 @@ KINDS = ("image", "video")
 
 
 class Built:
-    """A specimen with its model on both backends."""
+    """A specimen with its model on both backends; `first` of its family, which takes every method."""
 
     def __init__(self, specimen):
         self.specimen, self.sdpa, self.eager = specimen, specimen.build("sdpa"), specimen.build("eager")
+        self.first = specimen is next(one for one in SPECIMENS if one.model_type == specimen.model_type)
 
 
 @pytest.fixture(scope="module", params=SPECIMENS, ids=lambda one: one.name)
@@ -37,7 +38,7 @@ def test_keeping_everything_gives_the_same_bits(built):
 
 def test_ragged_batches_equal_the_oracle(built):
     for kind in kinds(built):
-        for name in built.specimen.methods:
+        for name in built.specimen.methods if built.first else built.specimen.methods[:1]:
             checks.against_the_oracle(built.specimen, built.sdpa, built.eager, kind, name)
 
 
