@@ -23,7 +23,8 @@ def tokens(n, d=8, seed=0, tiles=None, pictures=None):
     tile = torch.tensor(tiles) if tiles is not None else torch.zeros(n, dtype=torch.long)
     saliency = torch.rand(n, generator=generator).masked_fill(tile < 0, torch.nan)
     picture = torch.tensor(pictures) if pictures is not None else torch.zeros(n, dtype=torch.long)
-    return VisualTokens(torch.randn(n, d, generator=generator), saliency, tile < 0, tile, picture, torch.zeros_like(tile))
+    embeddings, frame = torch.randn(n, d, generator=generator), torch.zeros_like(tile)
+    return VisualTokens(embeddings, saliency, tile < 0, tile, picture, frame)
 
 
 def greedy(x, k, pivot, rule):
