@@ -145,12 +145,18 @@ def test_cls_top_k_takes_newlines_last():
     assert int(keep.sum()) == 28
 
 
-@pytest.mark.parametrize("method", [todre.ToDRE(), todre.CLSTopK()])
+@pytest.mark.parametrize("method", [todre.ToDRE(pivot="cls"), todre.CLSTopK()])
 def test_missing_saliency_is_an_error(method):
     visual = tokens(10)
     visual.saliency.fill_(torch.nan)
     with pytest.raises(UnsupportedInputError, match="No saliency is known"):
         method.select(visual)
+
+
+def test_without_saliency_the_pivot_is_drawn():
+    visual = tokens(10)
+    visual.saliency.fill_(torch.nan)
+    assert torch.equal(todre.ToDRE().select(visual), todre.ToDRE(pivot="random").select(visual))
 
 
 @pytest.mark.parametrize("name", registry.names())
