@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-stamp
 TORCHVISION := .venv-torchvision
 TORCHVISION_READY := $(TORCHVISION)/.ready-stamp
+QUANTISATION := .venv-quantisation
+QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-lowest lint type format gpu-check
+.PHONY: help demo test test-torchvision test-quantisation test-lowest lint type format gpu-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -23,6 +25,9 @@ test: $(READY)  ## run the tests on two processes, with coverage
 
 test-torchvision: $(READY) $(TORCHVISION_READY)  ## compare processors with transformers' own, which need torchvision
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest tests/processing/with_torchvision
+
+test-quantisation: $(READY) $(QUANTISATION_READY)  ## prune models that torchao and bitsandbytes quantised
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(QUANTISATION) $(BIN)/python -m pytest tests/runtime/with_quantisation
 
 test-lowest: $(LOWEST_READY)  ## run the contract, the runtime and every family on the oldest supported transformers
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 tests/contract tests/releases tests/runtime
@@ -52,6 +57,12 @@ $(READY): pyproject.toml constraints.txt
 $(TORCHVISION_READY): constraints.txt | $(READY)
 	rm -rf $(TORCHVISION)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(TORCHVISION) torchvision
+	touch $@
+
+# Beside .venv as well: transformers imports both at every start once they are installed.
+$(QUANTISATION_READY): constraints.txt | $(READY)
+	rm -rf $(QUANTISATION)
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(QUANTISATION) torchao bitsandbytes
 	touch $@
 
 # An environment of its own, because an older transformers may ask for older versions of what it needs. Without

@@ -119,11 +119,9 @@ class Mark:
 
 
 def _passing(forward: Callable[..., Any], eager: bool) -> Callable[..., Any]:
-    @functools.wraps(forward)
-    def passed(*args: Any, **kwargs: Any) -> Any:
-        return forward(*args, **kwargs)
-
-    mark = untraced(passed) if eager else passed
+    """A `forward` that is another object; not a function, which would be compiled once for all modules together."""
+    mark = functools.partial(untraced(forward) if eager else forward)
+    functools.update_wrapper(mark, forward)
     mark.todre_mark = True  # type: ignore[attr-defined]
     return mark
 
