@@ -57,6 +57,8 @@ def test_prompt_ids_are_the_processors_own(loaded, scene):
 
 
 def test_model_is_left_as_it_was(loaded, scene):
+    inputs, _ = build_inputs(loaded, [scene], QUESTION)
+    loaded.model.generate(**inputs, max_new_tokens=2)  # transformers leaves something behind in its first call
     before = hooks(loaded.model)
     answer(loaded, [scene], QUESTION, todre.ToDRE(retain=0.2), Settings(max_new_tokens=2))
     assert hooks(loaded.model) == before
