@@ -17,6 +17,8 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, Li
 
 from todre import layouts
 from todre.attention import attention_modules
+from todre.errors import UnsupportedModelError
+from todre.flops.reading import shape_of
 
 Promise = Callable[[Recording], None]
 
@@ -205,6 +207,22 @@ def tower_seen(seen: Recording) -> None:
         assert query.shape[2] == key.shape[2]
 
 
+def shape_read(seen: Recording) -> None:
+    """The config says layers, widths and heads by names that are read, where they are counted [flops/reading.py]."""
+    config = seen.model.config
+    try:
+        shape = shape_of(config)
+    except UnsupportedModelError:
+        return
+    assert shape.decoder.layers == len(seen.decoder.layers)
+    assert shape.decoder.width == seen.decoder_calls[0].kwargs["inputs_embeds"].shape[-1]
+    assert shape.decoder.heads == seen.text.num_attention_heads
+    if shape.vision is not None:
+        tower = getattr(seen.model.base_model, seen.family.towers[0])
+        stacks = [len(part) for part in tower.modules() if isinstance(part, nn.ModuleList)]
+        assert shape.vision.stack.layers in stacks
+
+
 PROMISES: tuple[Promise, ...] = (
     encoded_once,
     handed_over,
@@ -224,6 +242,7 @@ PROMISES: tuple[Promise, ...] = (
     cache_typed,
     attention_called,
     tower_seen,
+    shape_read,
 )
 
 

@@ -59,7 +59,9 @@ def from_config(config: Any) -> ModelShape:
 def _refuse_what_is_not_counted(name: str, text: Any) -> None:
     kinds = set(getattr(text, "layer_types", None) or ())
     reason = None
-    if any((getattr(text, field, None) or 0) > 1 for field in _EXPERTS):
+    if getattr(text, "is_heterogeneous", False):  # such a config raises where one number for all layers is asked for
+        reason = "has layers of different shapes"
+    elif any((getattr(text, field, None) or 0) > 1 for field in _EXPERTS):
         reason = "mixes experts"
     elif getattr(text, "kv_lora_rank", None):
         reason = "has latent attention"
@@ -79,7 +81,7 @@ def _stack(config: Any) -> Stack:
     ffn = next((getattr(config, name) for name in _FFN_WIDTHS if getattr(config, name, None)), None)
     activation = str(getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", None))
     return Stack(
-        layers=config.num_hidden_layers,
+        layers=getattr(config, "num_hidden_layers", None) or config.depth,  # older releases' name in Qwen's towers
         width=width,
         heads=heads,
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
