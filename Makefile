@@ -10,6 +10,7 @@ QUANTISATION := .venv-quantisation
 QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
+LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-torchvision test-quantisation test-lowest lint type format gpu-check
@@ -30,7 +31,7 @@ test-quantisation: $(READY) $(QUANTISATION_READY)  ## prune models that torchao 
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(QUANTISATION) $(BIN)/python -m pytest tests/runtime/with_quantisation
 
 test-lowest: $(LOWEST_READY)  ## run the contract, the runtime and every family on the oldest supported transformers
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 tests/contract tests/releases tests/runtime
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import tinymodels as tm
 import torch
 from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from upstream import CHUNKS
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
@@ -274,6 +275,7 @@ class TestRefusals:
         with todre.prune(model, METHOD), pytest.raises(UnsupportedInputError, match="encoded outside the block"):
             model(**inputs, mm_encoder_outputs={"image": features})
 
+    @CHUNKS.mark
     def test_chunked_prefill(self):
         model = tm.build()
         inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8)])
