@@ -13,7 +13,7 @@ import todre
 from todre.errors import InvalidValueError, UnknownMethodError, UnsupportedInputError
 from todre.methods import registry
 from todre.methods.base import budget
-from todre.methods.cls_top_k import shares
+from todre.methods.budgets import shares
 from todre.selection import VisualTokens
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
 from todre.methods.base import Method, budget, check_retain
+from todre.methods.budgets import shares
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import SaliencyRequest
+    from todre.facts import Signal
     from todre.selection import VisualTokens
 
 
@@ -45,11 +46,11 @@ class CLSTopK(Method):
         """Always."""
         return True
 
-    def saliency(self) -> SaliencyRequest | None:
+    def signals(self) -> tuple[Signal, ...]:
         """[CLS] attention of `layer`."""
-        from todre.facts import SaliencyRequest
+        from todre.facts import Signal
 
-        return SaliencyRequest("cls", self.layer)
+        return (Signal("cls", self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Take each tile's share of the budget from its most salient tokens; ties go to the first."""
@@ -72,14 +73,3 @@ class CLSTopK(Method):
         spare = k - int(keep.sum())
         keep[visual.newline.nonzero().flatten()[:spare]] = True
         return keep
-
-
-def shares(total: int, sizes: list[int]) -> list[int]:
-    """Split `total` over parts in proportion to `sizes` by largest remainder, never more than a part holds."""
-    whole = sum(sizes)
-    total = min(total, whole)
-    quotas = [total * size // whole for size in sizes]
-    remainders = [total * size % whole for size in sizes]
-    for part in sorted(range(len(sizes)), key=lambda part: (-remainders[part], part))[: total - sum(quotas)]:
-        quotas[part] += 1
-    return quotas

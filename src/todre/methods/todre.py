@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.methods.base import Method, budget, check_choice, check_retain, check_seed
+from todre.methods.layers import checked_layers, resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import SaliencyRequest
+    from todre.facts import Signal
     from todre.reduction import ReduceContext, Reduction
     from todre.selection import VisualTokens
 
@@ -72,7 +72,7 @@ class ToDRE(Method):
         check_choice("newlines", self.newlines, ("rank", "keep"))
         check_seed(self.seed)
         object.__setattr__(self, "stages", _checked_stages(self.stages))
-        object.__setattr__(self, "layers", _checked_layers(self.layers))
+        object.__setattr__(self, "layers", checked_layers(self.layers, "; for no stage 2 use stages=(1,)"))
         number = isinstance(self.threshold, numbers.Real) and not isinstance(self.threshold, bool)
         if not number or not 0.0 <= self.threshold <= 1.0:
             raise InvalidValueError(f"threshold must be a share of attention in [0, 1], not {self.threshold!r}.")
@@ -92,11 +92,11 @@ class ToDRE(Method):
         """Whether stage 1 runs."""
         return 1 in self.stages
 
-    def saliency(self) -> SaliencyRequest | None:
+    def signals(self) -> tuple[Signal, ...]:
         """The tower's last layer, for the pivots that need it."""
-        from todre.facts import SaliencyRequest
+        from todre.facts import Signal
 
-        return SaliencyRequest(self.pivot) if self.selects and self.pivot in ("auto", "cls", "received") else None
+        return (Signal(self.pivot),) if self.selects and self.pivot in ("auto", "cls", "received") else ()
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Stage 1: exactly `budget` tokens, starting from the pivot (section 4.1)."""
@@ -159,39 +159,6 @@ class ToDRE(Method):
         to_text = context.visual_to_text(self.admissible)
         faded = (to_visual < self.threshold) & (to_text.isnan() | (to_text < self.threshold))
         return Reduction(~(context.visual & faded[:, None]), to_visual, to_text)
-
-
-def resolve_layers(layers: tuple[float, ...], n_layers: int) -> tuple[int, ...]:
-    """Counts of layers run for a decoder of `n_layers`: fractions are rounded down, counts stay.
-
-    Raises:
-        InvalidValueError: a layer falls outside 1..n_layers.
-    """
-    resolved = set()
-    for layer in layers:
-        count = int(layer) if isinstance(layer, int) else math.floor(layer * n_layers + 1e-9)
-        if not 1 <= count <= n_layers:
-            raise InvalidValueError(
-                f"layers={layer!r} is layer {count} of a decoder that has {n_layers}; "
-                f"give counts from 1 to {n_layers}, or fractions of the depth."
-            )
-        resolved.add(count)
-    return tuple(sorted(resolved))
-
-
-def _checked_layers(layers: object) -> tuple[float, ...]:
-    given = (layers,) if isinstance(layers, int | float) else layers
-    if not isinstance(given, tuple | list) or not given:
-        raise InvalidValueError(f"layers must list at least one layer, not {layers!r}; for no stage 2 use stages=(1,).")
-    for layer in given:
-        fraction = isinstance(layer, float) and 0.0 < layer <= 1.0
-        count = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
-        if not (fraction or count):
-            raise InvalidValueError(
-                f"layers must hold fractions in (0, 1] or counts of at least 1, not {layer!r}; "
-                "7/8 and 28 mean the same in a decoder of 32 layers."
-            )
-    return tuple(given)
 
 
 def _checked_stages(stages: object) -> tuple[int, ...]:

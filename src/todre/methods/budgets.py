@@ -1,0 +1,139 @@
+"""Budgets: shares of parts, and counts of tokens whose mean over the decoder's layers is what was asked for.
+
+Papers mean two things by "n tokens": n enter the LLM, or n are there on average over its layers (SparseVLM, later
+tables of FastV and PyramidDrop, the Information Horizon). All functions here are plain arithmetic on counts. What is
+left after layer K means K layers have run with what was there before, and the others run with what is left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from todre.errors import InvalidValueError
+from todre.methods.base import budget, check_choice
+
+Counting = Literal["input", "layer-average"]
+
+_SLACK = 1e-9  # products of fractions and counts miss whole numbers by rounding
+
+
+def check_counting(counting: object) -> None:
+    """Raise unless `counting` is `input` or `layer-average`."""
+    check_choice("counting", counting, ("input", "layer-average"))
+
+
+def shares(total: int, sizes: list[int]) -> list[int]:
+    """Split `total` over parts in proportion to `sizes` by largest remainder, never more than a part holds."""
+    whole = sum(sizes)
+    total = min(total, whole)
+    quotas = [total * size // whole for size in sizes]
+    remainders = [total * size % whole for size in sizes]
+    for part in sorted(range(len(sizes)), key=lambda part: (-remainders[part], part))[: total - sum(quotas)]:
+        quotas[part] += 1
+    return quotas
+
+
+def layer_average(entered: int, layers: Sequence[int], counts: Sequence[int], n_layers: int) -> float:
+    """Mean over layers of the tokens that each layer sees.
+
+    Args:
+        entered: tokens that the first layer sees.
+        layers: counts of layers run after which tokens leave, ascending.
+        counts: tokens left after each.
+        n_layers: decoder layers.
+    """
+    bounds = [0, *layers, n_layers]
+    held = [entered, *counts]
+    spans = (after - before for before, after in itertools.pairwise(bounds))
+    return sum(span * count for span, count in zip(spans, held, strict=True)) / n_layers
+
+
+def leaving(mean: float, entered: int, layer: int, n_layers: int) -> int:
+    """Most tokens that may be left after `layer` so that no more than `mean` are there on average over the layers.
+
+    Raises:
+        InvalidValueError: the layers before already take more than `mean` allows.
+    """
+    if mean >= entered:
+        return entered
+    spare = _spare(mean, entered, layer, n_layers)
+    return math.floor(spare / max(1, n_layers - layer) + _SLACK)
+
+
+def entering(mean: float, left: int, layer: int, n_layers: int) -> int:
+    """Most tokens that may enter so that, with `left` of them left after `layer`, the mean over layers is `mean`.
+
+    Raises:
+        InvalidValueError: what is left alone takes more than `mean` allows.
+    """
+    spare = mean * n_layers - left * (n_layers - layer)
+    if spare < left * layer - _SLACK:
+        raise InvalidValueError(
+            f"A layer average of {mean:g} tokens cannot be met with {left} left after layer {layer} of {n_layers}; "
+            "leave fewer."
+        )
+    return math.floor(spare / layer + _SLACK)
+
+
+def stage_counts(
+    mean: float, entered: int, layers: Sequence[int], shape: Sequence[float], n_layers: int
+) -> tuple[int, ...]:
+    """Tokens left after each stage, in the proportions `shape`, with a mean over layers of `mean`.
+
+    The counts are the largest that do not exceed the mean; they fall short of it by less than one token.
+
+    Args:
+        mean: tokens on average over the layers.
+        entered: tokens that the first layer sees; no stage leaves more.
+        layers: counts of layers run, ascending.
+        shape: what the stages leave in relation to each other: at least 0, and not increasing.
+        n_layers: decoder layers.
+
+    Raises:
+        InvalidValueError: the layers before the first stage already take more than `mean` allows.
+    """
+    if mean >= entered or not layers:
+        return (entered,) * len(layers)
+    _spare(mean, entered, layers[0], n_layers)
+
+    def counts_at(scale: float) -> tuple[int, ...]:
+        return tuple(min(entered, math.floor(scale * part + _SLACK)) for part in shape)
+
+    low, high = 0.0, entered / min((part for part in shape if part > 0), default=1.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        fits = layer_average(entered, layers, counts_at(middle), n_layers) <= mean + _SLACK
+        low, high = (middle, high) if fits else (low, middle)
+    return counts_at(low)
+
+
+def left_after(retain: float, counting: Counting, entered: int, layer: int, n_layers: int) -> int:
+    """Tokens that a method which acts once, after `layer`, leaves of those that entered.
+
+    Args:
+        retain: fraction of the tokens that entered, or count.
+        counting: `input`: what is left after the layer; `layer-average`: the mean over all layers.
+        entered: tokens that entered the decoder.
+        layer: count of layers run.
+        n_layers: decoder layers.
+
+    Raises:
+        InvalidValueError: a layer average cannot be met.
+    """
+    wanted = budget(retain, entered)
+    return wanted if counting == "input" else leaving(wanted, entered, layer, n_layers)
+
+
+def _spare(mean: float, entered: int, layer: int, n_layers: int) -> float:
+    """What the mean leaves for the layers after `layer`, in tokens times layers."""
+    spare = mean * n_layers - entered * layer
+    if spare < -_SLACK or layer >= n_layers:
+        least = entered * layer / n_layers
+        raise InvalidValueError(
+            f"A layer average of {mean:g} visual tokens cannot be met: {entered} tokens in the first {layer} of "
+            f"{n_layers} layers are {least:g} on average already; raise retain, act earlier, or let fewer tokens enter."
+        )
+    return max(0.0, spare)

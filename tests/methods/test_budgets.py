@@ -1,0 +1,110 @@
+"""Counts that meet a mean over layers, against the arithmetic that papers print."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from todre.errors import InvalidValueError
+from todre.methods.budgets import check_counting, entering, layer_average, leaving, left_after, stage_counts
+
+
+@pytest.mark.parametrize(
+    ("entered", "layers", "counts", "mean"),
+    [
+        (284, (20,), (38,), 191.75),  # Information Horizon, LLaVA-1.5-7B at 192 and 64 tokens
+        (96, (20,), (10,), 63.75),
+        (576, (2, 20), (252, 38), 192.0),
+        (576, (1, 20), (60, 27), 63.75),
+        (284, (20,), (0,), 177.5),
+        (98, (21,), (0,), 64.3125),
+        (576, (2, 6, 15), (300, 200, 118), 192.4375),  # SparseVLM 2.0
+        (576, (2, 6, 15), (238, 108, 60), 128.0),
+        (576, (2, 6, 15), (66, 34, 20), 64.4375),
+        (576, (8, 16, 24), (288, 144, 72), 270.0),  # PyramidDrop
+    ],
+)
+def test_the_averages_that_papers_print(entered, layers, counts, mean):
+    assert layer_average(entered, layers, counts, 32) == mean
+
+
+def test_the_counts_that_papers_print():
+    assert leaving(192, 284, 20, 32) == 38
+    assert leaving(64, 96, 20, 32) == 10
+    assert entering(192, 38, 20, 32) == 284
+    assert entering(64, 10, 20, 32) == 96
+    assert stage_counts(192, 576, (2, 20), (252, 38), 32) == (252, 38)
+
+
+def brute_average(entered, layers, counts, n_layers):
+    """Walk the layers one by one."""
+    held, total = entered, 0
+    for run in range(n_layers):
+        if run in layers:
+            held = counts[layers.index(run)]
+        total += held
+    return total / n_layers
+
+
+PLANS = st.integers(2, 40).flatmap(
+    lambda n: st.tuples(
+        st.just(n),
+        st.integers(1, 600),
+        st.lists(st.integers(1, n - 1), min_size=1, max_size=4, unique=True).map(sorted),
+        st.integers(0, 9999),
+    )
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PLANS, st.floats(1.0, 600.0))
+def test_stages_meet_the_mean_within_one_token(plan, mean):
+    n_layers, entered, layers, seed = plan
+    assume(entered * layers[0] / n_layers <= mean)
+    shape = sorted(((seed * (stage + 3)) % 101 for stage in range(len(layers))), reverse=True)
+    assume(shape[0] > 0)
+    counts = stage_counts(mean, entered, layers, shape, n_layers)
+    got = brute_average(entered, layers, counts, n_layers)
+    assert got == pytest.approx(layer_average(entered, layers, counts, n_layers))
+    assert list(counts) == sorted(counts, reverse=True)
+    assert all(0 <= count <= entered for count in counts)
+    assert got <= mean + 1e-6
+    full = all(count == entered or part == 0 for count, part in zip(counts, shape, strict=True))
+    assert full or got > min(mean, entered) - 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(PLANS, st.floats(1.0, 600.0))
+def test_one_stage_meets_the_mean_and_one_more_would_not(plan, mean):
+    n_layers, entered, layers, left = plan
+    layer, left = layers[0], left % (entered + 1)
+    if entered * layer / n_layers > mean:
+        with pytest.raises(InvalidValueError, match="cannot be met"):
+            leaving(mean, entered, layer, n_layers)
+    else:
+        count = leaving(mean, entered, layer, n_layers)
+        assert brute_average(entered, [layer], [count], n_layers) <= mean + 1e-6
+        assert count == entered or brute_average(entered, [layer], [count + 1], n_layers) > mean
+    if left <= mean:
+        first = entering(mean, left, layer, n_layers)
+        assert first >= left
+        assert brute_average(first, [layer], [left], n_layers) <= mean + 1e-6
+        assert brute_average(first + 1, [layer], [left], n_layers) > mean
+    else:
+        with pytest.raises(InvalidValueError, match="cannot be met"):
+            entering(mean, left, layer, n_layers)
+
+
+def test_what_retain_counts():
+    assert left_after(0.25, "input", 576, 2, 32) == 144
+    assert left_after(192, "input", 576, 2, 32) == 192
+    assert left_after(192, "layer-average", 576, 2, 32) == (192 * 32 - 1152) // 30
+    assert left_after(600, "layer-average", 576, 2, 32) == 576
+    assert left_after(0.5, "layer-average", 0, 2, 32) == 0
+    with pytest.raises(InvalidValueError, match="576 tokens in the first 16 of 32 layers are 288 on average already"):
+        left_after(192, "layer-average", 576, 16, 32)
+    with pytest.raises(InvalidValueError, match="in the first 32 of 32 layers"):
+        left_after(192, "layer-average", 576, 32, 32)
+    with pytest.raises(InvalidValueError, match="input, layer-average, not 'mean'"):
+        check_counting("mean")
