@@ -58,19 +58,21 @@ class _Dispatcher:
 
     def __init__(self, function: Callable[..., Any] | None) -> None:
         self.function = function
-        self.listeners: dict[tuple[int, nn.Module], Listener] = {}
+        self.listeners: dict[tuple[int, nn.Module], tuple[Listener, ...]] = {}
 
     @untraced_here
     def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-        listener = self.listeners.get((threading.get_ident(), module))
-        if listener is not None:
-            with torch.no_grad(), _as_written(query.device):
-                listener(_seen(query, key, args, kwargs))
+        listeners = self.listeners.get((threading.get_ident(), module))
+        if listeners:
+            with torch.no_grad(), as_written(query.device):
+                seen = _seen(query, key, args, kwargs)
+                for listener in listeners:
+                    listener(seen)
         function = self.function if self.function is not None else eager_function(module)
         return function(module, query, key, value, *args, **kwargs)
 
 
-def _as_written(device: torch.device) -> AbstractContextManager[Any]:
+def as_written(device: torch.device) -> AbstractContextManager[Any]:
     """Inside, no autocast turns float32 into something coarser."""
     known = torch.amp.autocast_mode.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
@@ -100,15 +102,19 @@ def _start(backend: str, module: nn.Module, listener: Listener) -> None:
         if not isinstance(current, _Dispatcher):
             current = _Dispatcher(current)
             ALL_ATTENTION_FUNCTIONS[backend] = current
-        current.listeners[threading.get_ident(), module] = listener
+        key = threading.get_ident(), module
+        current.listeners[key] = (*current.listeners.get(key, ()), listener)
 
 
-def _stop(backend: str, module: nn.Module) -> None:
+def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
     with _LOCK:
         current = attention_function(backend)
         if not isinstance(current, _Dispatcher):
             return
-        current.listeners.pop((threading.get_ident(), module), None)
+        key = threading.get_ident(), module
+        left = tuple(each for each in current.listeners.pop(key, ()) if each is not listener)
+        if left:
+            current.listeners[key] = left
         if not current.listeners:
             del ALL_ATTENTION_FUNCTIONS[backend]
             if attention_function(backend) is not current.function:
@@ -139,7 +145,7 @@ def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> li
         backend = getattr(started, "backend", None)
         if backend is not None:
             started.backend = None
-            _stop(backend, module)
+            _stop(backend, module, listener)
 
     return [
         module.register_forward_pre_hook(before),
@@ -180,21 +186,43 @@ def attention_mass(seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: 
     Returns:
         For each group, (b, q) float32: the mass of each asked row, 0 in the others.
     """
-    query, key = seen.query, seen.key.float()  # products of half-precision vectors can overflow, and are coarse
-    queries = query.shape[2]
+    rows_at, queries = seen.query.shape[0], seen.query.shape[2]
     asked = rows.any(dim=0).nonzero().flatten()
-    results = [torch.zeros(query.shape[0], queries, device=query.device) for _ in groups]
-    repeats = query.shape[1] // key.shape[1]
+    results = [torch.zeros(rows_at, queries, device=seen.query.device) for _ in groups]
     for block in asked.split(_ROWS_AT_ONCE):
-        q = query[:, :, block].float().unflatten(1, (key.shape[1], repeats))
-        logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * seen.scaling)
-        visible = allowed[:, None, :] & visible_keys(seen, block)
-        logits = logits.masked_fill(~visible[:, None, None], float("-inf"))
-        probabilities = logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=(1, 2))
+        probabilities = _probabilities(seen, block, allowed).mean(dim=(1, 2))
         for result, group in zip(results, groups, strict=True):
             mass = torch.einsum("bqs,bs->bq", probabilities, group.to(probabilities.dtype))
             result[:, block] = mass.masked_fill(~rows[:, block], 0.0)
     return results
+
+
+def attention_scores(seen: Seen, rows: Tensor, allowed: Tensor, heads: str = "mean") -> Tensor:
+    """Attention probability that each key gets from query rows, summed over the rows, (b, s) float32.
+
+    Heads are pooled after the softmax. Rows are taken in blocks, so no (q, s) map is made.
+
+    Args:
+        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
+        rows: (b, q) bool, the query rows asked for.
+        allowed: (b, s) bool, keys that are not padding.
+        heads: `mean` or `max`.
+    """
+    total = torch.zeros(seen.key.shape[0], seen.key.shape[2], device=seen.key.device)
+    for block in rows.any(dim=0).nonzero().flatten().split(_ROWS_AT_ONCE):
+        probabilities = _probabilities(seen, block, allowed)
+        pooled = probabilities.mean(dim=(1, 2)) if heads == "mean" else probabilities.amax(dim=(1, 2))
+        total += torch.einsum("bqs,bq->bs", pooled, rows[:, block].to(pooled.dtype))
+    return total
+
+
+def _probabilities(seen: Seen, block: Tensor, allowed: Tensor) -> Tensor:
+    """(b, kv heads, repeats, len(block), s) float32 attention of some query rows; 0 in rows that see nothing."""
+    query, key = seen.query, seen.key.float()  # products of half-precision vectors can overflow, and are coarse
+    q = query[:, :, block].float().unflatten(1, (key.shape[1], query.shape[1] // key.shape[1]))
+    logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * seen.scaling)
+    visible = allowed[:, None, :] & visible_keys(seen, block)
+    return logits.masked_fill(~visible[:, None, None], float("-inf")).softmax(dim=-1).nan_to_num(0.0)
 
 
 def visible_keys(seen: Seen, block: Tensor) -> Tensor:

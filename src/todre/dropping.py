@@ -1,18 +1,66 @@
-"""Drop visual slots in the middle of the decoder: in flight, and in what the layers to come have cached."""
+"""Drop visual slots in the middle of the decoder: in flight, and in what later layers have cached; bring them back."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from todre import cache as kv
-from todre.layout import PAD, Compaction, compact
+from todre.layout import PAD, Compaction, compact, put_back, take_columns
+from todre.reduction import Parked
 from todre.slots import SlotTable
 
 if TYPE_CHECKING:
     from todre.step import Step
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was in flight when tokens were parked.
+
+    Attributes:
+        layer: count of layers run then.
+        hidden: (b, q0, d) hidden states.
+        columns, kinds, inner, padded: the step's, see there.
+        memo: what the method wants to know again.
+    """
+
+    layer: int
+    hidden: Tensor
+    columns: Tensor
+    kinds: Tensor
+    inner: Compaction | None
+    padded: bool
+    memo: Any
+
+    @classmethod
+    def of(cls, step: Step, layer: int, hidden: Tensor, memo: Any) -> Kept:
+        """What is in flight now."""
+        return cls(layer, hidden, step.columns, step.kinds, step.inner, step.padded, memo)
+
+
+def rejoin_slots(step: Step, index: int, hidden: Tensor) -> Tensor:
+    """Bring parked tokens back before layer `index` (0-based); returns the hidden states of all, (b, q0, d)."""
+    kept, width = step.parked, hidden.shape[1]
+    assert kept is not None
+    length = step.length
+    place = torch.where(step.columns >= 0, step.columns - step.past, -1)
+    wanted = (kept.columns - step.past).clamp(min=0)
+    there = torch.zeros(place.shape[0], length + 1, dtype=torch.bool, device=place.device)
+    there.scatter_(1, place.masked_fill(place < 0, length), True)
+    present = there.gather(1, wanted) & (kept.columns >= 0)
+    now = take_columns(put_back(hidden, place, length), wanted, 1).masked_fill(~present.to(hidden.device)[..., None], 0)
+    (method,) = (each for each in step.plan.reducers[kept.layer] if each.rejoin_before(step.n_layers))
+    back = method.rejoin(Parked(kept.layer, kept.hidden, now, present.to(hidden.device), kept.memo))
+    step.columns, step.kinds, step.inner, step.padded = kept.columns, kept.kinds, kept.inner, kept.padded
+    step.parked = None
+    step.trace.append((index, step.columns, step.kinds))
+    nothing = torch.zeros(place.shape[0], step.past + length + 1, dtype=torch.bool, device=place.device)
+    _shrink_tables(step, index, width, kept.padded, nothing)
+    return back.to(hidden.dtype)
 
 
 def drop_slots(step: Step, index: int, drop: Tensor, hidden: Tensor) -> Tensor:
@@ -30,7 +78,7 @@ def drop_slots(step: Step, index: int, drop: Tensor, hidden: Tensor) -> Tensor:
     step.pack(packed)
     step.inner = packed if step.inner is None else step.inner.then(packed)
     step.trace.append((index, step.columns, step.kinds))
-    _shrink_tables(step, index, width, packed, gone)
+    _shrink_tables(step, index, width, packed.padded, gone)
     return packed.take(hidden)
 
 
@@ -44,7 +92,7 @@ def _gone_columns(step: Step, index: int, drop: Tensor) -> Tensor:
     return gone
 
 
-def _shrink_tables(step: Step, index: int, width: int, packed: Compaction, gone: Tensor) -> None:
+def _shrink_tables(step: Step, index: int, width: int, in_flight_padded: bool, gone: Tensor) -> None:
     """Shorten the tables of layers from `index` on, and what those layers cached in earlier forwards."""
     if step.cache is None:
         return
@@ -54,7 +102,7 @@ def _shrink_tables(step: Step, index: int, width: int, packed: Compaction, gone:
         if old is None:
             continue
         if id(old) not in new:
-            new[id(old)] = _shrunk(step, old, width, packed, gone)
+            new[id(old)] = _shrunk(step, old, width, in_flight_padded, gone)
         table, cached = new[id(old)]
         kv.install(step.cache, layer, table)
         if cached is not None:
@@ -62,7 +110,7 @@ def _shrink_tables(step: Step, index: int, width: int, packed: Compaction, gone:
 
 
 def _shrunk(
-    step: Step, old: SlotTable, width: int, packed: Compaction, gone: Tensor
+    step: Step, old: SlotTable, width: int, in_flight_padded: bool, gone: Tensor
 ) -> tuple[SlotTable, Compaction | None]:
     """The table without the columns that are gone, and which cached slots stay if some go."""
     cached = old.columns.shape[1] - width
@@ -78,7 +126,7 @@ def _shrunk(
         torch.cat([columns, step.columns], dim=1),
         torch.cat([kinds, step.kinds], dim=1),
         covered=old.covered,
-        padded=padded or packed.padded,
+        padded=padded or in_flight_padded,
         shift=old.shift,
         window=old.window,
     )

@@ -1,7 +1,8 @@
 """How a vision tower's tokens become visual tokens: one function for each layout that families have.
 
 A model encodes media as entries (pictures, tiles or clips). A layout says for each entry what its visual tokens are,
-and carries the tower's saliency over: pooled where tokens are pooled, reordered where they are reordered.
+where in its raster each stands, and carries the tower's signals over: pooled where tokens are pooled, reordered where
+they are reordered.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from todre.compat import vision_window_index
-from todre.facts import TokenFacts
+from todre.facts import Place, Signal, TokenFacts
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Encoding:
         config: the model's config.
         arguments: what the method was given, by name.
         lengths: visual tokens of each entry that came back.
-        saliency: (tiles, tokens) float32 for each call of the watched attention, [CLS] left out; empty if none.
+        seen: (tiles, tokens, c) float32 for each call of the watched tower, [CLS] left out, all signals side by side;
+            empty if none was watched.
+        widths: how many of the c belong to each signal, in order.
         keeps_cls: whether the tower's [CLS] stays among the visual tokens.
         device: of the features.
     """
@@ -37,25 +40,50 @@ class Encoding:
     config: Any
     arguments: dict[str, Any]
     lengths: list[int]
-    saliency: list[Tensor]
+    seen: list[Tensor]
+    widths: dict[Signal, int]
     keeps_cls: bool
     device: torch.device
 
+    @property
+    def channels(self) -> int:
+        """c, of all signals together."""
+        return sum(self.widths.values())
+
     def tiles(self) -> list[Tensor]:
-        """The saliency of each tile, (tokens,)."""
-        return [row for call in self.saliency for row in call]
+        """What was seen of each tile, (tokens, c)."""
+        return [tile for call in self.seen for tile in call]
 
     def stream(self) -> Tensor | None:
-        """The saliency of all tokens of a tower that packs its media into one sequence, (tokens,)."""
-        return torch.cat([call.flatten() for call in self.saliency]).to(self.device) if self.saliency else None
+        """What was seen of all tokens of a tower that packs its media into one sequence, (tokens, c)."""
+        return torch.cat([call.flatten(0, 1) for call in self.seen]).to(self.device) if self.seen else None
+
+    def unknown(self, n: int) -> Tensor:
+        """(n, c) NaN."""
+        return torch.full((n, self.channels), torch.nan, device=self.device)
+
+    def facts(
+        self, values: Tensor | None, place: Place, frame: Tensor | None = None, tile: Tensor | None = None
+    ) -> TokenFacts:
+        """Facts of one entry: `values` (n, c) or None, tokens of tile 0 and frame 0 unless said."""
+        n = len(place.row)
+        zero = torch.zeros(n, dtype=torch.long, device=self.device)
+        known = self.unknown(n) if values is None else values.float()
+        parts = known.split(list(self.widths.values()), dim=1) if self.widths else ()
+        signals = {
+            request: part if request.kind == "keys" else part[:, 0]
+            for request, part in zip(self.widths, parts, strict=True)
+            if request.kind != "grid"
+        }
+        return TokenFacts(signals, zero if tile is None else tile, zero if frame is None else frame, place)
 
 
 Layout = Callable[[Encoding], list[TokenFacts]]
 
 
 def opaque(encoding: Encoding) -> list[TokenFacts]:
-    """Tokens that come from no single place (a resampler), or whose place is not known: no saliency."""
-    return [TokenFacts.plain(None, length, encoding.device) for length in encoding.lengths]
+    """Tokens that come from no single place (a resampler), or whose place is not known: no signals."""
+    return [encoding.facts(None, Place.unknown(length, encoding.device)) for length in encoding.lengths]
 
 
 def grid(encoding: Encoding) -> list[TokenFacts]:
@@ -65,15 +93,18 @@ def grid(encoding: Encoding) -> list[TokenFacts]:
     per_tile = total // len(tiles) if tiles and total % len(tiles) == 0 else 0
     facts, done = [], 0
     for length in encoding.lengths:
-        known = torch.full((length,), torch.nan, device=encoding.device)
+        known, place = encoding.unknown(length), Place.unknown(length, encoding.device)
         if per_tile and length % per_tile == 0:
             extra = 1 if encoding.keeps_cls else 0
+            places = []
             for start in range(0, length, per_tile):
                 part = pooled(tiles[done].to(encoding.device), per_tile - extra)
                 if part is not None:
                     known[start + extra : start + per_tile] = part
+                places += [Place.unknown(extra, encoding.device), _square(per_tile - extra, encoding.device)]
                 done += 1
-        facts.append(TokenFacts.plain(known, length, encoding.device))
+            place = Place.cat(places)
+        facts.append(encoding.facts(known, place))
     return facts
 
 
@@ -84,15 +115,17 @@ def rasters(encoding: Encoding) -> list[TokenFacts]:
     patch = encoding.config.vision_config.patch_size
     facts, start = [], 0
     for index, length in enumerate(encoding.lengths):
-        known = None
-        if stream is not None and sizes is not None:
+        known, place = None, Place.unknown(length, encoding.device)
+        if sizes is not None:
             rows, columns = (int(side) // patch for side in sizes[index])
             merge = math.isqrt(rows * columns // length)
             if rows * columns == length * merge**2:
-                square = stream[start : start + rows * columns].view(1, 1, rows, columns)
-                known = functional.avg_pool2d(square, merge).flatten()
+                place = Place.raster(rows // merge, columns // merge, encoding.device)
+                if stream is not None:
+                    square = stream[start : start + rows * columns].view(rows, columns, -1).permute(2, 0, 1)[None]
+                    known = functional.avg_pool2d(square, merge)[0].flatten(1).T if square.shape[1] else None
             start += rows * columns
-        facts.append(TokenFacts.plain(known, length, encoding.device))
+        facts.append(encoding.facts(known, place))
     return facts
 
 
@@ -102,18 +135,21 @@ def merged(encoding: Encoding) -> list[TokenFacts]:
     stream = encoding.stream()
     total = sum(encoding.lengths)
     if stream is not None and len(stream) % total == 0:
-        stream = stream.view(total, -1).mean(dim=1)
+        stream = stream.view(total, len(stream) // total, encoding.channels).mean(dim=1)
         order = _window_order(encoding, grids)
         if order is not None:
             stream = stream[order.to(stream.device)]
     else:
         stream = None
     facts, start = [], 0
-    for length, (frames, _, _) in zip(encoding.lengths, grids, strict=True):
+    for length, (frames, rows, columns) in zip(encoding.lengths, grids, strict=True):
         part = stream[start : start + length] if stream is not None else None
-        plain = TokenFacts.plain(part, length, encoding.device)
         frame = torch.arange(length, device=encoding.device) // max(length // max(frames, 1), 1)
-        facts.append(TokenFacts(plain.saliency, plain.tile, frame.clamp(max=max(frames - 1, 0))))
+        place = Place.unknown(length, encoding.device)
+        merge = math.isqrt(frames * rows * columns // length)
+        if frames * rows * columns == length * merge**2 and rows % merge == 0 and columns % merge == 0 and rows > 1:
+            place = Place.cat([Place.raster(rows // merge, columns // merge, encoding.device)] * frames)
+        facts.append(encoding.facts(part, place, frame.clamp(max=max(frames - 1, 0))))
         start += length
     return facts
 
@@ -135,15 +171,15 @@ def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
     tiles = encoding.tiles()
     clips = []
     for first in range(0, len(encoding.lengths), count):
-        known, frame = [], []
+        known, frame, places = [], [], []
         for place, length in enumerate(encoding.lengths[first : first + count]):
-            saliency = torch.full((length,), torch.nan, device=encoding.device)
+            values = encoding.unknown(length)
             if len(tiles) == len(encoding.lengths):
-                saliency[1:] = tiles[first + place].to(encoding.device)
-            known.append(saliency)
+                values[1:] = tiles[first + place].to(encoding.device)
+            known.append(values)
             frame.append(torch.full((length,), place, dtype=torch.long, device=encoding.device))
-        numbers = torch.cat(frame)
-        clips.append(TokenFacts(torch.cat(known), torch.zeros_like(numbers), numbers))
+            places += [Place.unknown(1, encoding.device), _square(length - 1, encoding.device)]
+        clips.append(encoding.facts(torch.cat(known), Place.cat(places), torch.cat(frame)))
     return clips
 
 
@@ -154,29 +190,39 @@ def anyres(encoding: Encoding) -> list[TokenFacts]:
     vision = encoding.config.vision_config
     side = vision.image_size // vision.patch_size
     tiles = encoding.tiles()
-    saliency = (
+    channels = encoding.channels
+    seen = (
         torch.stack(tiles).to(encoding.device)
         if len(tiles) == sum(counts)
-        else torch.full((sum(counts), side**2), torch.nan, device=encoding.device)
+        else torch.full((sum(counts), side**2, channels), torch.nan, device=encoding.device)
     )
-    number = torch.cat([torch.arange(count, device=encoding.device) for count in counts])
-    marks = torch.stack([saliency, number[:, None].expand_as(saliency).float()], dim=-1)
+    number = torch.cat([torch.arange(count, device=encoding.device) for count in counts]).float()
+    marks = torch.cat([seen, number[:, None, None].expand(*seen.shape[:2], 1)], dim=-1)
     if encoding.keeps_cls:
-        cls_mark = torch.stack([torch.full_like(number, torch.nan, dtype=torch.float), number.float()], dim=-1)
+        cls_mark = torch.cat([number.new_full((len(number), channels), torch.nan), number[:, None]], dim=-1)
         marks = torch.cat([cls_mark[:, None], marks], dim=1)
-    newline = torch.tensor([torch.nan, -1.0], device=encoding.device)
+    newline = number.new_tensor([torch.nan] * channels + [-1.0])
     name = (
         "vision_aspect_ratio" if hasattr(encoding.config, "vision_aspect_ratio") else "vision_feature_select_strategy"
     )
     options = {name: encoding.arguments.get(name) or getattr(encoding.config, name)}
     packed, _ = encoding.base.pack_image_features(list(marks.split(counts)), sizes, image_newline=newline, **options)
-    return [_anyres_facts(mark) for mark in packed]
+    return [_anyres_facts(encoding, mark) for mark in packed]
 
 
-def _anyres_facts(mark: Tensor) -> TokenFacts:
+def _anyres_facts(encoding: Encoding, mark: Tensor) -> TokenFacts:
     """Tile numbers come back blended where a model shrinks the grid of crops; the nearest one is meant."""
-    tile = mark[:, 1].round().long()
-    return TokenFacts(mark[:, 0].contiguous(), tile, torch.zeros_like(tile))
+    tile = mark[:, -1].round().long()
+    thumbnail = int((tile == 0).sum())
+    crops = tile[thumbnail:]
+    closed = (crops < 0).long().cumsum(dim=0)
+    row = closed - (crops < 0).long()
+    first = torch.searchsorted(row, row)  # where each token's row starts
+    column = torch.arange(len(crops), device=row.device) - first
+    nowhere = crops < 0 if bool((crops < 0).any()) else torch.ones_like(crops, dtype=torch.bool)
+    crop_place = Place(row.masked_fill(nowhere, -1), column.masked_fill(nowhere, -1))
+    place = Place.cat([_square(thumbnail, encoding.device), crop_place])
+    return encoding.facts(mark[:, :-1].contiguous(), place, tile=tile)
 
 
 def _clips(encoding: Encoding, closing: int) -> list[TokenFacts]:
@@ -187,35 +233,37 @@ def _clips(encoding: Encoding, closing: int) -> list[TokenFacts]:
     facts = []
     for clip, length in enumerate(encoding.lengths):
         per_frame = (length - closing) // count
-        saliency = torch.full((length,), torch.nan, device=encoding.device)
+        known = encoding.unknown(length)
         if len(tiles) == clips * count:
             mine = [pooled(tile.to(encoding.device), per_frame) for tile in tiles[clip * count : (clip + 1) * count]]
             for number, part in enumerate(mine):
                 if part is not None:
-                    saliency[number * per_frame : (number + 1) * per_frame] = part
+                    known[number * per_frame : (number + 1) * per_frame] = part
         frame = torch.arange(length, device=encoding.device) // per_frame
         tile = torch.zeros(length, dtype=torch.long, device=encoding.device)
+        places = [_square(per_frame, encoding.device)] * count
         if closing:
             frame[-closing:], tile[-closing:] = -1, -1
-        facts.append(TokenFacts(saliency, tile, frame))
+            places.append(Place.unknown(closing, encoding.device))
+        facts.append(encoding.facts(known, Place.cat(places), frame, tile))
     return facts
 
 
-def pooled(saliency: Tensor, n: int) -> Tensor | None:
-    """Means of a square grid of tower tokens (t,) over the squares that make `n` tokens, (n,); None if none do."""
-    tower, side = math.isqrt(len(saliency)), math.isqrt(n)
-    if n == len(saliency):
-        return saliency
-    if side * side != n or tower * tower != len(saliency):
+def pooled(values: Tensor, n: int) -> Tensor | None:
+    """Means of a square grid of tower tokens (t, c) over the squares that make `n` tokens, (n, c); None if none do."""
+    tower, side = math.isqrt(len(values)), math.isqrt(n)
+    if n == len(values) or not values.shape[1]:
+        return values[:n] if n == len(values) else values.new_zeros(n, 0)
+    if side * side != n or tower * tower != len(values):
         return None
-    square = saliency.view(1, 1, tower, tower)
-    return functional.adaptive_avg_pool2d(square, (side, side)).flatten()
+    square = values.T.reshape(1, -1, tower, tower)
+    return functional.adaptive_avg_pool2d(square, (side, side))[0].flatten(1).T
 
 
-def _with_cls(saliency: Tensor | None, extra: int) -> Tensor | None:
-    if saliency is None or not extra:
-        return saliency
-    return torch.cat([saliency.new_full((extra,), torch.nan), saliency])
+def _square(n: int, device: torch.device) -> Place:
+    """`n` tokens of a square raster, if they make one."""
+    side = math.isqrt(n)
+    return Place.raster(side, side, device) if side * side == n else Place.unknown(n, device)
 
 
 def _grids(encoding: Encoding) -> list[tuple[int, int, int]]:

@@ -18,6 +18,7 @@ from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedMo
 from todre.facts import KINDS
 from todre.families import family_of
 from todre.methods.base import Method
+from todre.plan import Plan
 from todre.positions import matched
 from todre.report import PruningReport
 from todre.reporting import fill
@@ -94,15 +95,14 @@ class Attachment:
         self.config = model.config
         self.method = method
         self.decoder = decoder_of(model)
-        wanted = method.reduce_after(self.decoder.n_layers)
-        self.candidates = tuple(sorted({self.decoder.measured(layer) for layer in wanted}))
+        self.plan = Plan.of(method, self.decoder)
         self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
         self.local = threading.local()
         self.embed = model.get_input_embeddings()
         self.base = bare(model.base_model)
         layers = list(self.decoder.layers)
-        watched = {layer: self._attention_of(layers[layer - 1]) for layer in self.candidates}
-        self.capture = SaliencyCapture(model, self.family, method.saliency())
+        watched = {layer: self._attention_of(layers[layer - 1]) for layer in self.plan.watched}
+        self.capture = SaliencyCapture(model, self.family, method.signals())
         module = self.decoder.module
         self.handles: list[Removable] = [
             model.register_forward_pre_hook(self._before_model, with_kwargs=True),
@@ -199,7 +199,7 @@ class Attachment:
                 facts = facts | {"video": standing(facts["video"], stays)}
             media = media_of(facts, self.local.marked, kwargs["inputs_embeds"].device)
             pictures = Pictures(media, getattr(self.local, "drafts", 0))
-            self.local.step = Step.prefill(self.decoder, self.method, pictures, outer, kwargs)
+            self.local.step = Step.prefill(self.decoder, self.method, self.plan, pictures, outer, kwargs)
         self.local.begun = kv.distinct_tables(kwargs.get("past_key_values"))
         return args, kwargs
 
@@ -215,7 +215,7 @@ class Attachment:
         if cache is None:
             return
         kv.check_cache(cache, tuple(kind in (SLIDING, CHUNKED) for kind in self.decoder.layer_types))
-        if self.candidates and any(kv.is_static(layer) for layer in cache.layers):
+        if self.plan.reducers and any(kv.is_static(layer) for layer in cache.layers):
             raise UnsupportedInputError(
                 "A static cache cannot get shorter inside the decoder, so stage 2 would save nothing there; "
                 "use stages=(1,), or a dynamic cache."
@@ -231,9 +231,10 @@ class Attachment:
             return output
         for table in kv.distinct_tables(step.cache):
             table.end()
+        output = step.finish(output)
         if step.method is not None:
             fill(self.report, step)
-        return step.restore(output)
+        return output
 
     @untraced
     def _before_rotary(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
@@ -279,4 +280,4 @@ class _Listener:
     def __call__(self, seen: Seen) -> None:
         step = self.attachment.step
         if step is not None:
-            step.ask(self.layer, seen)
+            step.note(self.layer, seen)

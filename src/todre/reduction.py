@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from todre.attention import Seen, attention_mass, visible_keys
-from todre.layout import PAD, TEXT, VISUAL
+from todre.attention import Seen, attention_mass, attention_scores, visible_keys
+from todre.errors import UnsupportedInputError
+from todre.layout import DRAFT, PAD, TEXT, VISUAL
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,49 @@ class Reduction:
         keep: (b, s) bool over the layer's key slots; only visual slots may be dropped.
         text_to_visual: (b,) float32 ratio that led to it, NaN where undefined; None if the method has none.
         visual_to_text: likewise.
+        hidden: (b, q, d) hidden states in place of those in flight, for methods that merge; None leaves them.
+        parks: whether the states of what is dropped are kept until `rejoin_before` lets them come back.
+        memo: whatever `rejoin` will want to know.
     """
 
     keep: Tensor
     text_to_visual: Tensor | None = None
     visual_to_text: Tensor | None = None
+    hidden: Tensor | None = None
+    parks: bool = False
+    memo: Any = None
+
+    def after(self, earlier: Reduction | None) -> Reduction:
+        """This answer on top of another method's at the same layer."""
+        if earlier is None:
+            return self
+        return Reduction(
+            self.keep & earlier.keep.to(self.keep.device),
+            self.text_to_visual if self.text_to_visual is not None else earlier.text_to_visual,
+            self.visual_to_text if self.visual_to_text is not None else earlier.visual_to_text,
+            self.hidden if self.hidden is not None else earlier.hidden,
+            self.parks or earlier.parks,
+            self.memo if self.parks else earlier.memo,
+        )
+
+
+@dataclass(frozen=True)
+class Parked:
+    """What `rejoin` is shown when parked tokens come back.
+
+    Attributes:
+        layer: count of layers run when they were parked.
+        before: (b, q0, d) hidden states of all columns in flight then.
+        now: (b, q0, d) hidden states now, 0 where a column is not in flight.
+        present: (b, q0) bool, the columns in flight now.
+        memo: what the reduction left.
+    """
+
+    layer: int
+    before: Tensor
+    now: Tensor
+    present: Tensor
+    memo: Any
 
 
 @dataclass(frozen=True)
@@ -33,19 +74,75 @@ class ReduceContext:
     Attributes:
         layer: count of layers run, 1-based.
         n_layers: decoder layers in all.
-        seen: queries and keys of that layer; the last q keys are the queries' own.
+        seen: queries and keys of that layer; the last q keys are the queries' own. None if no method asked for them.
         kinds: (b, s) int8 class of each key slot (layout.py).
+        hidden: (b, q, d) hidden states that enter the next layer.
+        entered: (b,) int64, visual tokens of this forward that entered the decoder.
+        offered: (b,) int64, visual tokens of this forward before any were selected.
+        peek: computes the queries and keys that the next layer will make of `hidden`, of the q columns alone.
     """
 
     layer: int
     n_layers: int
-    seen: Seen
+    seen: Seen | None
     kinds: Tensor
+    hidden: Tensor
+    entered: Tensor
+    offered: Tensor
+    peek: Callable[[], Seen]
+
+    @property
+    def queries(self) -> int:
+        """q, columns in flight."""
+        return int(self.hidden.shape[1])
 
     @property
     def visual(self) -> Tensor:
-        """(b, s) bool, visual key slots."""
+        """(b, s) bool, visual key slots, also those of earlier turns."""
         return self.kinds == VISUAL
+
+    @property
+    def fresh(self) -> Tensor:
+        """(b, s) bool, visual key slots of this forward, all of them in flight."""
+        fresh = self.visual
+        fresh[:, : fresh.shape[1] - self.queries] = False
+        return fresh
+
+    @property
+    def text_rows(self) -> Tensor:
+        """(b, q) bool, text after a picture."""
+        return self.kinds[:, -self.queries :] == TEXT
+
+    @property
+    def last_row(self) -> Tensor:
+        """(b, q) bool, one True in each row: the last text after a picture, or the last token where there is none."""
+        text = self.text_rows
+        known = self.kinds[:, -self.queries :]
+        real = torch.where(text.any(dim=1, keepdim=True), text, (known != PAD) & (known != DRAFT))
+        place = torch.arange(self.queries, device=real.device)
+        return (place == (place * real).amax(dim=1, keepdim=True)) & (place >= 0)
+
+    def attention(self) -> Seen:
+        """Queries and keys of the layer that ran.
+
+        Raises:
+            UnsupportedInputError: the method did not ask for them.
+        """
+        if self.seen is None:
+            raise UnsupportedInputError("This method says that it does not read attention; set reads_attention = True.")
+        return self.seen
+
+    def scores(self, rows: Tensor, heads: str = "mean") -> Tensor:
+        """(b, s) float32, attention probability of each key, summed over the query rows (b, q); heads pooled after."""
+        return attention_scores(self.attention(), rows, self.kinds != PAD, heads)
+
+    def keep_top(self, scores: Tensor, counts: Tensor) -> Tensor:
+        """(b, s) bool: of the visual slots in flight the `counts` (b,) best, ties to the first; and all else."""
+        fresh = self.fresh
+        order = scores.float().masked_fill(~fresh, float("-inf")).argsort(dim=1, descending=True, stable=True)
+        place = torch.arange(order.shape[1], device=order.device).expand_as(order)
+        rank = torch.empty_like(order).scatter_(1, order, place)
+        return ~fresh | (rank < counts.to(rank.device)[:, None])
 
     def text_to_visual(self, admissible: bool = True) -> Tensor:
         """ToDRE eq. 7, text queries on visual keys, (b,) float32; NaN where no query qualifies."""
@@ -62,17 +159,18 @@ class ReduceContext:
         queries that can see no `asked` key are left out; they can only see zeros. Without it they count, as eq. 7 has
         it.
         """
-        queries = self.seen.query.shape[2]
+        queries = self.queries
         target = self.kinds == asked
         rows = self.kinds[:, -queries:] == asking
         seeing = rows & self._reach(target, queries)
-        (mass,) = attention_mass(self.seen, seeing, [target], self.kinds != PAD)
+        (mass,) = attention_mass(self.attention(), seeing, [target], self.kinds != PAD)
         count = (seeing if admissible else rows).sum(dim=1)
         return torch.where(count > 0, mass.sum(dim=1) / count, torch.nan)
 
     def _reach(self, target: Tensor, queries: int) -> Tensor:
         """(b, q) bool: queries that can see some key of `target`."""
-        if self.seen.mask is None or self.seen.mask.ndim != 4:
+        seen = self.attention()
+        if seen.mask is None or seen.mask.ndim != 4:
             return target.cumsum(dim=1)[:, -queries:] > 0
         block = torch.arange(queries, device=target.device)
-        return (visible_keys(self.seen, block) & target[:, None, :]).any(dim=-1)
+        return (visible_keys(seen, block) & target[:, None, :]).any(dim=-1)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from todre.attention import Seen, attention_modules, cls_attention, received_attention, watch
 from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
-from todre.facts import KINDS, SaliencyRequest, TokenFacts
+from todre.facts import KINDS, Signal, TokenFacts
 from todre.families import Family, has_cls
 from todre.layouts import Encoding, rasters
 from todre.wrapped import Mark, Removable, bare, untraced, untraced_here
@@ -26,19 +27,26 @@ _ATTRIBUTE = "todre_facts"
 
 
 class SaliencyCapture:
-    """Ties `TokenFacts` to all media that `model` encodes, until `remove`."""
+    """Ties `TokenFacts` to all media that `model` encodes, until `remove`.
 
-    def __init__(self, model: PreTrainedModel, family: Family, request: SaliencyRequest | None) -> None:
+    Args:
+        model: the model that encodes.
+        family: its facts.
+        requests: the signals that are asked for.
+    """
+
+    def __init__(self, model: PreTrainedModel, family: Family, requests: Sequence[Signal]) -> None:
         self.base = bare(model.base_model)
         self.config = model.config
         self.family = family
         self.cls_first = has_cls(model, family)
-        self.kind = self._kind(request)
+        self.requests = tuple(dict.fromkeys(requests))
+        self.kinds = {request: kind for request in self.requests if (kind := self._kind(request)) is not None}
         self.local = threading.local()
         self.handles: list[Removable] = [Mark(self.base)]
-        if request is not None and self.kind is not None:
-            for tower in self._towers():
-                self.handles += watch(_layer(tower, request.layer), self._listen, when=self._encoding)
+        for tower in self._towers():
+            for request in self.kinds:
+                self.handles += watch(_layer(tower, request.layer), _Listener(self, request), when=self._encoding)
         self.originals: dict[str, Callable[..., Any]] = {}
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
@@ -79,24 +87,22 @@ class SaliencyCapture:
         """The forward is over."""
         self.local.facts, self.local.announced = {}, {}
 
-    def _kind(self, request: SaliencyRequest | None) -> str | None:
-        """What is watched: `cls`, `received`, or nothing."""
-        if request is None:
-            return None
+    def _kind(self, request: Signal) -> str | None:
+        """What is watched for a request: `cls`, `received`, `keys`, `grid`, or nothing."""
         tower = self._towers()[0].__class__.__name__ if self._towers() else "of this model"
         if request.kind == "cls" and not self.cls_first:
             raise UnsupportedModelError(
                 f"The vision tower {tower} has no [CLS] token; use pivot='received', pivot='random' or pivot='auto'."
             )
         readable = self.family.saliency and all(attention_modules(tower) for tower in self._towers())
-        if not readable and request.kind != "auto":
+        if not readable and request.kind not in ("auto", "grid"):
             raise UnsupportedModelError(
                 f"Attention in the vision tower {tower} cannot be followed to visual tokens; "
                 "use a method without saliency, such as todre with pivot='random'."
             )
         if request.kind == "auto":
             return ("cls" if self.cls_first else "received") if readable else None
-        return request.kind
+        return request.kind if readable else None
 
     def _towers(self) -> list[nn.Module]:
         found = [getattr(self.base, name, None) for name in self.family.towers]
@@ -105,12 +111,9 @@ class SaliencyCapture:
     def _encoding(self) -> bool:
         return getattr(self.local, "seen", None) is not None
 
-    def _listen(self, seen: Seen) -> None:
-        if self.kind == "cls":
-            self.local.seen.append(cls_attention(seen))
-        else:
-            received = received_attention(seen)
-            self.local.seen.append(received[:, 1:] if self.cls_first else received)
+    def listen(self, request: Signal, seen: Seen) -> None:
+        """Take down a signal of a tower's layer: (tiles, tokens, c), [CLS] left out."""
+        self.local.seen[request].append(_signal(self.kinds[request], seen, self.cls_first))
 
     def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @untraced_here
@@ -124,28 +127,31 @@ class SaliencyCapture:
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._encoding():  # clips may be encoded as pictures by the model itself
             return original(*args, **kwargs)
-        self.local.seen = []
+        self.local.seen = {request: [] for request in self.kinds}
         try:
             output = original(*args, **kwargs)
-            saliency = self.local.seen
+            seen = self.local.seen
         finally:
             self.local.seen = None
         if getattr(output, self.family.features, None) is not None:
-            self._tie(kind, output, saliency, inspect.signature(original).bind(*args, **kwargs))
+            self._tie(kind, output, seen, inspect.signature(original).bind(*args, **kwargs))
         return output
 
     @untraced
-    def _tie(self, kind: str, output: Any, saliency: list[Tensor], call: inspect.BoundArguments) -> None:
+    def _tie(self, kind: str, output: Any, seen: dict[Signal, list[Tensor]], call: inspect.BoundArguments) -> None:
         """Put facts about its tokens on `output`, which `call` made."""
         features = getattr(output, self.family.features)
         arguments = dict(call.arguments)
         arguments |= arguments.pop("kwargs", {})
+        widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in seen.items()}
+        widths |= {request: 1 for request in self.requests if request not in widths and request.kind != "grid"}
         encoding = Encoding(
             self.base,
             self.config,
             arguments,
             entry_lengths(features),
-            saliency,
+            [torch.cat(parts, dim=-1) for parts in zip(*seen.values(), strict=True)],
+            widths,
             self.cls_first and self._strategy(arguments) == "full",
             features[0].device,
         )
@@ -187,6 +193,26 @@ def facts_of(encoded: Any) -> list[TokenFacts] | None:
         return whole
     single = [getattr(entry, _ATTRIBUTE, None) for entry in entries]
     return [fact for fact in single if fact is not None] if None not in single else None
+
+
+class _Listener:
+    """Hands what the layer of a request was called with to the capture."""
+
+    def __init__(self, capture: SaliencyCapture, request: Signal) -> None:
+        self.capture, self.request = capture, request
+
+    def __call__(self, seen: Seen) -> None:
+        self.capture.listen(self.request, seen)
+
+
+def _signal(kind: str, seen: Seen, cls_first: bool) -> Tensor:
+    """(tiles, tokens, c) float32."""
+    if kind == "cls":
+        return cls_attention(seen)[..., None]
+    values = received_attention(seen)[..., None] if kind == "received" else seen.key.float().mean(dim=1)
+    if kind == "grid":
+        values = values[..., :0]
+    return values[:, 1:] if cls_first else values
 
 
 def _method(kind: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.facts import TokenFacts
+from todre.facts import ALIVE, Signal, TokenFacts
 from todre.methods.base import Method
 
 
@@ -57,10 +58,7 @@ def standing(entries: list[TokenFacts], stays: Tensor) -> list[TokenFacts]:
         stays: (tokens of all entries,) bool.
     """
     parts = stays.flatten().bool().split([len(entry) for entry in entries])
-    return [
-        TokenFacts(entry.saliency[part], entry.tile[part], entry.frame[part])
-        for entry, part in zip(entries, (part.to(entries[0].tile.device) for part in parts), strict=True)
-    ]
+    return [entry.take(part.to(entry.tile.device)) for entry, part in zip(entries, parts, strict=True)]
 
 
 def _totals(entries: list[TokenFacts]) -> list[int]:
@@ -77,20 +75,26 @@ class VisualTokens:
 
     Attributes:
         embeddings: (n, d) projected embeddings, in the LLM's space.
-        saliency: (n,) float32, NaN at newline tokens and where the method asked for none.
+        signals: by request, (n,) or (n, c) float32; NaN at newline tokens and where the tower tells nothing.
         newline: (n,) bool, newline tokens of AnyRes layouts.
         tile: (n,) int64, 0 for a thumbnail or only tile, 1.. for crops, -1 for newline tokens.
         picture: (n,) int64, which of the sample's media a token belongs to, as the model encodes them: where it sees a
             picture as separate tiles, each counts.
         frame: (n,) int64, the step in time of a clip's tokens, -1 at tokens of no frame; 0 in pictures.
+        row, column: (n,) int64, where in its sheet a token stands; -1 where that is not known. It is known wherever a
+            method asks for a signal or for `Signal("grid")`, if the model has a grid.
+        text: (t, d) embeddings of the sample's text after its first visual token.
     """
 
     embeddings: Tensor
-    saliency: Tensor
+    signals: Mapping[Signal, Tensor]
     newline: Tensor
     tile: Tensor
     picture: Tensor
     frame: Tensor
+    row: Tensor
+    column: Tensor
+    text: Tensor
 
     def __len__(self) -> int:
         return int(self.embeddings.shape[0])
@@ -100,19 +104,87 @@ class VisualTokens:
         """(n,) bool, tokens that may be the pivot: a thumbnail's, or all of a picture that has no thumbnail."""
         return (self.tile == 0) if bool((self.tile >= 0).any()) else torch.ones_like(self.newline)
 
+    @property
+    def saliency(self) -> Tensor:
+        """(n,) float32, the first signal of one number per token; NaN where a method asked for none."""
+        for values in self.signals.values():
+            if values.ndim == 1:
+                return values
+        return torch.full((len(self),), torch.nan, device=self.tile.device)
+
+    @property
+    def sheet(self) -> Tensor:
+        """(n,) int64, which raster a token stands in, from 0: a thumbnail, a picture's united crops, or a frame; or -1.
+
+        Crops are united as the model lays them out, without their padding.
+        """
+        key = torch.stack([self.picture, self.frame, (self.tile > 0).long()], dim=1)
+        known = self.row >= 0
+        sheet = torch.full_like(self.tile, -1)
+        if bool(known.any()):
+            sheet[known] = key[known].unique(dim=0, return_inverse=True)[1]
+        return sheet
+
+    def signal(self, request: Signal) -> Tensor:
+        """What is known for a request: (n,) or (n, c) float32, NaN at newline tokens.
+
+        Raises:
+            UnsupportedInputError: nothing is known of any token.
+        """
+        values = self.signals.get(request)
+        if values is None or bool(values.isnan().all()):
+            raise UnsupportedInputError(
+                f"No {request.kind} signal is known for these pictures; encode pictures inside todre.prune(...), or "
+                "use a method that does not need it."
+            )
+        return values
+
     def take(self, index: Tensor) -> VisualTokens:
-        """The tokens at `index` (m,), int64 or bool."""
+        """The tokens at `index` (m,), int64 or bool; the text stays."""
         return VisualTokens(
             self.embeddings[index],
-            self.saliency[index],
+            {request: values[index] for request, values in self.signals.items()},
             self.newline[index],
             self.tile[index],
             self.picture[index],
             self.frame[index],
+            self.row[index],
+            self.column[index],
+            self.text,
         )
 
+    def with_embeddings(self, embeddings: Tensor) -> VisualTokens:
+        """The same tokens with other embeddings (n, d)."""
+        return dataclasses.replace(self, embeddings=embeddings)
 
-def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media]) -> list[VisualTokens]:
+
+@dataclass(frozen=True)
+class Selection:
+    """What a method that merges answers before the LLM.
+
+    Attributes:
+        keep: (n,) bool.
+        embeddings: (n, d), in place of the embeddings of the tokens that are kept.
+    """
+
+    keep: Tensor
+    embeddings: Tensor
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What is left of a batch before the LLM.
+
+    Attributes:
+        keep: (b, q) bool, the visual columns that are kept; False at all other columns.
+        embeddings: (b, q, d) input embeddings with those of merged tokens in place; None where nothing was merged.
+    """
+
+    keep: Tensor
+    embeddings: Tensor | None
+
+
+def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media], text: Tensor) -> list[VisualTokens]:
     """Split a batch into its samples' visual tokens.
 
     `generate` repeats a sample for beams; such rows follow each other and share one object.
@@ -120,6 +192,7 @@ def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media]) -> list[VisualT
     Args:
         inputs_embeds: (b, q, d) embeddings with the pictures in place.
         media: the pictures and the clips.
+        text: (b, q) bool, text after a picture.
     """
     rows = inputs_embeds.shape[0]
     repeats = _repeats(media)
@@ -130,7 +203,7 @@ def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media]) -> list[VisualT
             samples.append(samples[-1])
             continue
         taken = [(one.visual[row], facts[row // repeats]) for one, facts in zip(media, entries, strict=True)]
-        samples.append(_sample(inputs_embeds[row], taken))
+        samples.append(_sample(inputs_embeds[row], taken, text[row]))
     return samples
 
 
@@ -172,55 +245,98 @@ def _per_sample(media: Media, repeats: int) -> list[list[TokenFacts]]:
     return dealt
 
 
-def _sample(embeddings: Tensor, taken: list[tuple[Tensor, list[TokenFacts]]]) -> VisualTokens:
+def _sample(embeddings: Tensor, taken: list[tuple[Tensor, list[TokenFacts]]], text: Tensor) -> VisualTokens:
     """One sample's tokens, pictures and clips merged in the order of the sequence."""
     device = embeddings.device
-    columns, marks, saliency, count = [], [], [], 0
+    columns, marks = [], []
+    entries: list[TokenFacts] = []
     for visual, facts in taken:
         columns.append(visual.nonzero().flatten())
         for fact in facts:
-            saliency.append(fact.saliency.to(device))
-            number = torch.full_like(fact.tile, count)
-            marks.append(torch.stack([fact.tile, fact.frame, number]).to(device))
-            count += 1
+            number = torch.full_like(fact.tile, len(entries))
+            marks.append(
+                torch.stack([fact.tile, fact.frame, fact.place.row, fact.place.column, number], dim=0).to(device)
+            )
+            entries.append(fact)
     where = torch.cat(columns) if columns else torch.zeros(0, dtype=torch.long, device=device)
     order = where.argsort()
-    mark = torch.cat(marks, dim=1)[:, order] if marks else where.new_zeros(3, 0)
-    tile, frame, number = mark
+    mark = torch.cat(marks, dim=1)[:, order] if marks else where.new_zeros(5, 0)
+    tile, frame, row, column, number = mark
     seen = number.unique_consecutive()
-    rank = torch.empty(count, dtype=torch.long, device=device)
+    rank = torch.empty(len(entries), dtype=torch.long, device=device)
     rank[seen] = torch.arange(len(seen), device=device)
+    requests = entries[0].signals if entries else {}
     return VisualTokens(
         embeddings[where[order]],
-        torch.cat(saliency)[order] if saliency else torch.zeros(0, device=device),
+        {request: torch.cat([fact.signals[request].to(device) for fact in entries])[order] for request in requests},
         tile < 0,
         tile,
-        rank[number] if count else number,
+        rank[number] if entries else number,
         frame,
+        row,
+        column,
+        embeddings[text.to(device)],
     )
 
 
-def select_batch(method: Method, samples: list[VisualTokens], visual: Tensor) -> Tensor:
-    """(b, q) bool: which visual columns `method` keeps; False at all other columns."""
-    keep = visual.clone()
-    if not method.selects:
-        return keep
-    chosen: dict[int, Tensor] = {}
+def select_batch(method: Method, samples: list[VisualTokens], visual: Tensor, inputs_embeds: Tensor) -> Selected:
+    """Ask `method` sample by sample.
+
+    Args:
+        method: which tokens stay.
+        samples: of each row.
+        visual: (b, q) bool, the visual columns.
+        inputs_embeds: (b, q, d).
+    """
+    keep, merged = visual.clone(), None
+    chosen: dict[int, Selection] = {}
     for row, sample in enumerate(samples):
         if not len(sample):
             continue
         if id(sample) not in chosen:
-            chosen[id(sample)] = _chosen(method, sample).to(keep.device)
-        keep[row, visual[row]] = chosen[id(sample)]
-    return keep
+            chosen[id(sample)] = choose(method, sample)
+        answer = chosen[id(sample)]
+        keep[row, visual[row]] = answer.keep.to(keep.device)
+        if answer.embeddings is not sample.embeddings:
+            merged = inputs_embeds.clone() if merged is None else merged
+            merged[row, visual[row].to(merged.device)] = answer.embeddings.to(merged.dtype)
+    return Selected(keep, merged)
 
 
-def _chosen(method: Method, sample: VisualTokens) -> Tensor:
-    """(n,) bool, with a budget of its own for each of the parts that `method.per` names."""
+def choose(method: Method, sample: VisualTokens) -> Selection:
+    """One sample's answer: what the vision tower removed goes first, then each selector takes from what is left."""
+    left = torch.arange(len(sample), device=sample.tile.device)
+    alive = sample.signals.get(ALIVE)
+    if alive is not None:
+        left = left[alive.isnan() | (alive > 0)]
+    embeddings = sample.embeddings
+    for selector in method.selectors():
+        if not len(left):
+            break
+        taken = sample.take(left)
+        taken = taken if embeddings is sample.embeddings else taken.with_embeddings(embeddings[left])
+        keep, new = _chosen(selector, taken)
+        if new is not None:
+            embeddings = embeddings.clone() if embeddings is sample.embeddings else embeddings
+            embeddings[left] = new.to(embeddings.dtype)
+        left = left[keep]
+    kept = torch.zeros(len(sample), dtype=torch.bool, device=left.device)
+    kept[left] = True
+    return Selection(kept, embeddings)
+
+
+def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor, Tensor | None]:
+    """(n,) bool, with a budget for each of the parts that `method.per` names; new embeddings if it merges."""
     keep = torch.zeros(len(sample), dtype=torch.bool, device=sample.embeddings.device)
+    embeddings = None
     for part in parts(sample, method.per):
-        keep[part] = method.select(sample.take(part)).to(keep.device)
-    return keep
+        answer = method.select(sample.take(part))
+        if isinstance(answer, Selection):
+            embeddings = sample.embeddings.clone() if embeddings is None else embeddings
+            embeddings[part] = answer.embeddings.to(embeddings.dtype)
+            answer = answer.keep
+        keep[part] = answer.to(keep.device)
+    return keep, embeddings
 
 
 def parts(sample: VisualTokens, per: str) -> list[Tensor]:

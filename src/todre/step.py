@@ -6,7 +6,7 @@ A step is made right before the decoder runs and dropped right after. What must 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,17 @@ import torch
 from torch import Tensor
 
 from todre import cache as kv
-from todre.attention import Seen
+from todre.attention import Seen, as_written
 from todre.compat import Cache, causal_mask
 from todre.decoder import FULL, Decoder
-from todre.dropping import drop_slots
+from todre.dropping import Kept, drop_slots, rejoin_slots
 from todre.handed import follow, repack
-from todre.layout import PAD, VISUAL, Compaction, compact, put_back, token_kinds
+from todre.layout import PAD, TEXT, VISUAL, Compaction, compact, put_back, token_kinds
 from todre.masks import Slots, layer_mask, logical_mask, looks_ahead
 from todre.methods.base import Method
+from todre.plan import Plan
 from todre.positions import matched, shifted
+from todre.probe import next_attention
 from todre.reduction import ReduceContext, Reduction
 from todre.selection import Media, select_batch, visual_tokens
 from todre.slots import SlotTable
@@ -68,7 +70,11 @@ class Step:
         rotary_positions: positions for the rotary embedding, where the decoder must not see them.
         trace: (layers run, columns, kinds) each time the columns in flight changed.
         masks: what a layer is given in place of the mask that the decoder's loop hands it.
-        reductions: per count of layers run, the method's answer.
+        plan: where inside the decoder which methods are asked.
+        seen: per count of layers run, what its attention was called with, until the methods are asked.
+        reductions: per count of layers run, the methods' answer.
+        parked: what left for a while.
+        probing: whether a layer runs only to show its queries and keys.
     """
 
     decoder: Decoder
@@ -89,8 +95,12 @@ class Step:
     padded: bool = False
     trace: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
     masks: dict[int, Any] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
+    seen: dict[int, Seen] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
     ratio_rows: dict[int, Tensor] = field(default_factory=dict)
+    parked: Kept | None = None
+    probing: bool = False
 
     @property
     def layer_positions(self) -> Tensor | None:
@@ -108,11 +118,14 @@ class Step:
     # -- before the decoder -------------------------------------------------------------------------------------
 
     @classmethod
-    def prefill(cls, decoder: Decoder, method: Method, pictures: Pictures, outer: Any, kwargs: dict[str, Any]) -> Step:
+    def prefill(
+        cls, decoder: Decoder, method: Method, plan: Plan, pictures: Pictures, outer: Any, kwargs: dict[str, Any]
+    ) -> Step:
         """Select visual tokens and rewrite the decoder's `kwargs` for what is left of the prompt.
 
         `outer` is the mask that the enclosing model was called with.
         """
+        plan.check(kwargs.get("deepstack_visual_embeds"))
         embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
         rows, length = embeds.shape[:2]
         past = int(cache.get_seq_length()) if cache is not None else 0
@@ -122,12 +135,15 @@ class Step:
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
         kinds = token_kinds(visual, valid, kv.seen_picture(cache, rows, embeds.device), pictures.drafts)
         started = time.perf_counter()
-        keep = select_batch(method, visual_tokens(embeds, pictures.media), visual)
-        seconds = time.perf_counter() - started
+        samples = visual_tokens(embeds, pictures.media, kinds == TEXT)
+        selected = select_batch(method, samples, visual, embeds)
+        keep, seconds = selected.keep, time.perf_counter() - started
+        if selected.embeddings is not None:
+            kwargs["inputs_embeds"] = selected.embeddings
         columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
         said = looks_ahead(given, length)
         step = cls(decoder, cache, past, length, mask, columns, kinds, said, method, keep, visual)
-        step.select_seconds, step.padded = seconds, mask is not None
+        step.select_seconds, step.padded, step.plan = seconds, mask is not None, plan
         dropping = not bool((keep == visual).all())
         step._enter(compact(valid & (keep | ~visual)) if dropping else None, kwargs)
         return step
@@ -300,8 +316,8 @@ class Step:
     # -- inside the decoder -------------------------------------------------------------------------------------
 
     def wants(self, layer: int) -> bool:
-        """Whether the method is to be asked after `layer` layers: some row must still hold visual tokens."""
-        return self.method is not None and bool((self.key_kinds(layer) == VISUAL).any())
+        """Whether some method is to be asked after `layer` layers: some row must still hold visual tokens."""
+        return self.method is not None and not self.probing and bool((self.key_kinds(layer) == VISUAL).any())
 
     def key_kinds(self, layer: int) -> Tensor:
         """(b, s) class of each key of the layer that is the `layer`-th to run."""
@@ -309,27 +325,27 @@ class Step:
         table = kv.table_of(held) if held is not None else None
         return table.kinds if table is not None else self.kinds
 
-    def ask(self, layer: int, seen: Seen) -> None:
-        """Show the method the queries and keys of the `layer`-th layer to run."""
-        if self.method is None:
-            return
-        kinds = self.key_kinds(layer).to(seen.query.device)
-        context = ReduceContext(layer, self.n_layers, seen, kinds)
-        self.ratio_rows[layer] = context.visual.any(dim=1)
-        self.reductions[layer] = self.method.reduce(context)
+    def note(self, layer: int, seen: Seen) -> None:
+        """Queries and keys of the `layer`-th layer to run, for the methods that are asked after it."""
+        self.seen[layer] = seen
 
     def before_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         """What layer `index` (0-based) is given; None to leave it as it is."""
-        reduction = self.reductions.get(index)
-        if reduction is not None:
-            kinds = self.key_kinds(index)
-            drop = (kinds == VISUAL) & ~reduction.keep.to(kinds.device)
-            if bool(drop.any()):
-                args = (drop_slots(self, index, drop, args[0]), *args[1:])
-                self._plan_masks(index, args[0])
+        if self.probing:
+            return None
+        if self.parked is not None and index + 1 in self.plan.rejoins:
+            args = (rejoin_slots(self, index, args[0]), *args[1:])
+            self._plan_masks(index, args[0])
+        if index in self.plan.reducers and self.wants(index):
+            args = (self._reduce(index, args, kwargs), *args[1:])
         real = self.layer_positions if self.inner is None else None
         if self.inner is None and index not in self.masks and real is None:
-            return None
+            return (args, kwargs) if index in self.reductions else None
+        return self._given(index, args, kwargs)
+
+    def _given(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """What a layer gets in place of what the decoder's loop hands every layer."""
+        real = self.layer_positions if self.inner is None else None
         if real is not None and isinstance(kwargs.get("position_ids"), Tensor):
             kwargs = kwargs | {"position_ids": matched(real, kwargs["position_ids"])}
         if self.inner is not None:
@@ -337,6 +353,43 @@ class Step:
         if index in self.masks:
             kwargs = kwargs | {"attention_mask": self.masks[index]}
         return args, kwargs
+
+    def _reduce(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Ask the methods after `index` layers, and drop what they drop; hidden states of what is left."""
+        hidden: Tensor = args[0]
+
+        def peek() -> Seen:
+            return next_attention(self, index, self._given(index, (hidden, *args[1:]), kwargs))
+
+        reduction = self.ask(index, hidden, peek)
+        kinds = self.key_kinds(index)
+        drop = (kinds == VISUAL) & ~reduction.keep.to(kinds.device)
+        if reduction.parks:
+            self.parked = Kept.of(self, index, hidden, reduction.memo)
+        if reduction.hidden is not None:
+            hidden = reduction.hidden.to(hidden.dtype)
+        if bool(drop.any()):
+            hidden = drop_slots(self, index, drop, hidden)
+            self._plan_masks(index, hidden)
+        return hidden
+
+    def ask(self, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Reduction:
+        """The answer of all methods that are asked after `layer` layers; each sees what those before it left."""
+        kinds = self.key_kinds(layer).to(hidden.device)
+        self.ratio_rows[layer] = (kinds == VISUAL).any(dim=1)
+        assert self.visual is not None
+        assert self.keep is not None
+        counts = (self.keep.sum(dim=1).to(hidden.device), self.visual.sum(dim=1).to(hidden.device))
+        seen, answer = self.seen.pop(layer, None), None
+        for method in self.plan.reducers[layer]:
+            context = ReduceContext(layer, self.n_layers, seen, kinds, hidden, *counts, peek)
+            with as_written(hidden.device):
+                answer = method.reduce(context).after(answer)
+            kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)
+            hidden = hidden if answer.hidden is None else answer.hidden
+        assert answer is not None
+        self.reductions[layer] = answer
+        return answer
 
     def _follow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The loop hands every layer what belongs to the columns that it holds; take those still in flight."""
@@ -349,6 +402,14 @@ class Step:
         return args, kwargs
 
     # -- after the decoder --------------------------------------------------------------------------------------
+
+    def finish(self, output: Any) -> Any:
+        """Ask what is asked after the last layer, and put the output back to the length that came in."""
+        last = self.n_layers
+        if last in self.seen:
+            hidden = output.last_hidden_state
+            self.ask(last, hidden, lambda: next_attention(self, last, ((hidden,), {})))
+        return self.restore(output)
 
     def restore(self, output: Any) -> Any:
         """Put the hidden states back to the length that came in; zeros where a visual token was dropped."""

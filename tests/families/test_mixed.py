@@ -12,10 +12,11 @@ from families.prompts import batch, prompt, ragged
 from families.specimens import all_specimens
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methods.making import visual_tokens_of
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.selection import VisualTokens, parts
+from todre.selection import parts
 
 
 def specimen(name):
@@ -91,7 +92,7 @@ def test_parts_hold_every_token_once(pictures, per):
     frame = torch.tensor([value for one in frames for value in one])
     picture = torch.tensor([index for index, one in enumerate(frames) for _ in one])
     n = len(frame)
-    tokens = VisualTokens(torch.zeros(n, 2), torch.zeros(n), frame < 0, frame.clamp(max=0), picture, frame)
+    tokens = visual_tokens_of(n, 2, tile=frame.clamp(max=0), picture=picture, frame=frame)
     found = parts(tokens, per)
     assert torch.cat(found).sort().values.tolist() == list(range(n))
     if per == "sample":

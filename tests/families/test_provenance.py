@@ -14,7 +14,7 @@ from families.specimens import all_specimens, refused_variants
 
 import todre.saliency
 from todre.attention import attention_modules
-from todre.facts import SaliencyRequest
+from todre.facts import Signal
 from todre.families import FAMILIES
 from todre.saliency import SaliencyCapture
 
@@ -71,7 +71,7 @@ def test_saliency_follows_the_gradients(specimen, kind, monkeypatch):
     model = specimen.build("sdpa")
     family = FAMILIES[specimen.model_type]
     for layer in (-1, -2, -3):
-        capture = SaliencyCapture(model, family, SaliencyRequest("auto", layer))
+        capture = SaliencyCapture(model, family, [Signal("auto", layer)])
         numbered(monkeypatch, capture.cls_first)
         probes = [Probe(attention_modules(tower)[layer]) for tower in capture._towers()]
         try:

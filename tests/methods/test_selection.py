@@ -8,23 +8,18 @@ import tinymodels as tm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methods.making import CLS, visual_tokens_of
 
 import todre
 from todre.errors import InvalidValueError, UnknownMethodError, UnsupportedInputError
 from todre.methods import registry
 from todre.methods.base import budget
 from todre.methods.budgets import shares
-from todre.selection import VisualTokens
 
 
 def tokens(n, d=8, seed=0, tiles=None, pictures=None):
     """Random visual tokens; `tiles` gives each token's tile, -1 for newlines."""
-    generator = torch.Generator().manual_seed(seed)
-    tile = torch.tensor(tiles) if tiles is not None else torch.zeros(n, dtype=torch.long)
-    saliency = torch.rand(n, generator=generator).masked_fill(tile < 0, torch.nan)
-    picture = torch.tensor(pictures) if pictures is not None else torch.zeros(n, dtype=torch.long)
-    embeddings, frame = torch.randn(n, d, generator=generator), torch.zeros_like(tile)
-    return VisualTokens(embeddings, saliency, tile < 0, tile, picture, frame)
+    return visual_tokens_of(n, d, seed, tile=tiles, picture=pictures, signals={CLS: None})
 
 
 def greedy(x, k, pivot, rule):
@@ -219,7 +214,7 @@ def test_unknown_names_and_fields():
 @torch.no_grad()
 def test_saliency_is_the_towers_own_attention(kind, strategy):
     """Against the eager tower's attention maps, packed by hand."""
-    from todre.facts import SaliencyRequest
+    from todre.facts import Signal
     from todre.families import family_of
     from todre.saliency import SaliencyCapture
 
@@ -232,7 +227,7 @@ def test_saliency_is_the_towers_own_attention(kind, strategy):
     flat = inputs["pixel_values"].reshape(-1, 3, tm.TILE, tm.TILE)
     maps = model.model.vision_tower(flat, output_attentions=True).attentions
     for kind_of, layer in (("cls", -1), ("cls", -2), ("received", -1)):
-        capture = SaliencyCapture(model, family_of(model), SaliencyRequest(kind_of, layer))
+        capture = SaliencyCapture(model, family_of(model), [Signal(kind_of, layer)])
         encoded = model.get_image_features(**inputs, return_dict=True)
         capture.remove()
         mean = maps[layer].mean(1)

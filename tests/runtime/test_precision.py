@@ -6,11 +6,11 @@ import loaded
 import pytest
 import tinymodels as tm
 import torch
+from methods.making import context_of
 
 import todre
 from todre.attention import Seen, attention_mass, cls_attention, received_attention
 from todre.layout import TEXT, VISUAL
-from todre.reduction import ReduceContext
 
 HALVES = [torch.bfloat16, torch.float16]
 ULPS = 8
@@ -79,7 +79,7 @@ def test_attention_mass_does_not_round_or_overflow(dtype, size):
     (mass,) = attention_mass(example, rows, [kinds == VISUAL], allowed)
     expected = exact_mass(example, rows, kinds == VISUAL, allowed)
     torch.testing.assert_close(mass.double(), expected, atol=1e-5, rtol=0)
-    ratio = ReduceContext(1, 2, example, kinds).text_to_visual()
+    ratio = context_of(example, kinds, 1, 2).text_to_visual()
     torch.testing.assert_close(ratio.double(), expected[:, 20:].mean(1), atol=1e-5, rtol=0)
 
 

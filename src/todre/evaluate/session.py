@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from todre.errors import InvalidValueError
 from todre.evaluate.answering import Prepared, Reply, answer, can_share, encode, new_tokens, prepare
 from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
-from todre.facts import SaliencyRequest
 from todre.loading import Loaded, load
 from todre.pruning import prune
 from todre.scenes import SPLITS, make_scene, score
@@ -88,7 +87,7 @@ class Session:
         self.loaded = loaded or load(settings.model, device=settings.device, dtype=settings.dtype)
         self._group: tuple[int, str] | None = None
         self._pictures: list[Prepared] = []
-        self._features: dict[SaliencyRequest | None, list[Tensor]] = {}
+        self._features: dict[Hashable, list[Tensor]] = {}
 
     def answer_group(self, group: int, condition: Condition) -> tuple[list[Record], float]:
         """Every question about the pictures of `group`, in order, and the seconds of processor time it took."""
@@ -100,7 +99,7 @@ class Session:
             depth = self.loaded.model.get_decoder().config.num_hidden_layers
             share = can_share(method, depth)
             with prune(self.loaded.model, method) as report:
-                features = self._encoded(method.saliency())
+                features = self._encoded((method.signals(), method if method.in_tower else None))
                 for places in self._batches():
                     prompts = [pictures[i].prompts[j] for i, j in places]
                     shown = [features[i] for i, _ in places]
@@ -125,13 +124,13 @@ class Session:
     def _seeds(self, group: int) -> range:
         return range(group * self.settings.group_size, (group + 1) * self.settings.group_size)
 
-    def _encoded(self, request: SaliencyRequest | None) -> list[Tensor]:
-        """The pictures' visual tokens, with the saliency asked for; call it inside `prune`."""
-        if request not in self._features:
+    def _encoded(self, key: Hashable) -> list[Tensor]:
+        """The pictures' visual tokens, with what `key` says of them; call it inside `prune`."""
+        if key not in self._features:
             distinct = {id(picture.pixels): picture.pixels for picture in self._pictures}
             encoded = {key: encode(self.loaded.model, pixels) for key, pixels in distinct.items()}
-            self._features[request] = [encoded[id(picture.pixels)] for picture in self._pictures]
-        return self._features[request]
+            self._features[key] = [encoded[id(picture.pixels)] for picture in self._pictures]
+        return self._features[key]
 
     def _batches(self) -> Iterator[Sequence[tuple[int, int]]]:
         """(picture, question) places, picture by picture; short answers apart from long ones."""

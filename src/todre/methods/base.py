@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from todre.errors import InvalidValueError
+from todre.methods.card import Card
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import SaliencyRequest
-    from todre.reduction import ReduceContext, Reduction
-    from todre.selection import VisualTokens
+    from todre.facts import Signal
+    from todre.reduction import Parked, ReduceContext, Reduction
+    from todre.selection import Selection, VisualTokens
 
 Positions = Literal["original", "compact"]
 Per = Literal["sample", "image", "clip", "frame"]
@@ -43,6 +44,8 @@ class Method:
     name: ClassVar[str] = "method"
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    card: ClassVar[Card] = Card()
+    reads_attention: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choice("positions", self.positions, ("original", "compact"))
@@ -53,13 +56,26 @@ class Method:
         """Whether the method chooses tokens before the LLM."""
         return False
 
-    def saliency(self) -> SaliencyRequest | None:
-        """Which saliency of the vision tower `select` wants to see."""
-        return None
+    def selectors(self) -> tuple[Method, ...]:
+        """The methods that choose before the LLM, in order: itself, or none; several where methods are composed."""
+        return (self,) if self.selects else ()
 
-    def select(self, visual: VisualTokens) -> Tensor:
-        """Choose visual tokens of one sample before the LLM: (n,) bool, True to keep."""
+    def signals(self) -> tuple[Signal, ...]:
+        """What `select` wants to see of the vision tower; the first of one number per token is `visual.saliency`."""
+        return ()
+
+    def select(self, visual: VisualTokens) -> Tensor | Selection:
+        """Choose visual tokens of one sample before the LLM: (n,) bool, True to keep; a `Selection` to merge."""
         raise NotImplementedError(f"{type(self).__name__} does not select")
+
+    @property
+    def in_tower(self) -> bool:
+        """Whether the method acts in or before the vision tower, so that pictures are encoded otherwise."""
+        return "tower" in self.card.acts
+
+    def tower_after(self, n_layers: int) -> tuple[int, ...]:
+        """Counts of vision tower layers run (1-based, ascending) after which `merge` is asked."""
+        return ()
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Counts of decoder layers run (1-based, ascending) after which `reduce` is asked."""
@@ -68,6 +84,18 @@ class Method:
     def reduce(self, context: ReduceContext) -> Reduction:
         """Choose the visual tokens that go on to the layers after `context.layer`."""
         raise NotImplementedError(f"{type(self).__name__} does not reduce")
+
+    def reducers(self, n_layers: int) -> dict[int, tuple[Method, ...]]:
+        """By count of layers run, the methods that are asked there, in order; several where methods are composed."""
+        return dict.fromkeys(self.reduce_after(n_layers), (self,))
+
+    def rejoin_before(self, n_layers: int) -> tuple[int, ...]:
+        """Layers (1-based, ascending) before which the tokens that a reduction parked come back."""
+        return ()
+
+    def rejoin(self, parked: Parked) -> Tensor:
+        """Hidden states of all columns that were in flight when tokens were parked, (b, q0, d)."""
+        raise NotImplementedError(f"{type(self).__name__} parks no tokens")
 
     def to_dict(self) -> dict[str, Any]:
         """Name and every field, ready for JSON."""

@@ -1,0 +1,42 @@
+"""What a method says of itself: where it acts, what it needs, what it follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ACTS = ("tower", "select", "reduce")
+
+NEEDS = {
+    "cls": "a vision tower with a [CLS] token",
+    "received": "a vision tower whose attention can be read",
+    "keys": "a vision tower whose keys can be read",
+    "text": "text after the pictures",
+    "grid": "visual tokens that stand in a raster",
+    "crops": "a picture cut into crops beside a thumbnail (AnyRes)",
+    "frames": "a clip",
+    "attention": "queries and keys of decoder layers",
+    "hidden": "hidden states between decoder layers",
+    "calibration": "numbers fitted beforehand",
+    "training": "weights trained beforehand",
+    "packed": "a vision tower that packs its pictures into one sequence (Qwen-VL and its kin)",
+}
+"""What a method may need, and what that is."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Facts about a method that its fields do not say.
+
+    Attributes:
+        venue: where it was published.
+        acts: where it acts, of `ACTS`: in or before the vision tower, before the LLM, inside the LLM.
+        needs: what it needs, of `NEEDS`.
+        budget: `exact`, or one sentence on how far the number of tokens may be from what is asked.
+        follows: what is followed where paper and code differ, and what is deliberately done otherwise.
+    """
+
+    venue: str = ""
+    acts: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    budget: str = "exact"
+    follows: str = ""
