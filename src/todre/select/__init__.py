@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from todre.select.greedy import k_center, k_center_order, max_sum, max_sum_order
-from todre.select.pivots import pivot_center, pivot_farthest, pivot_random
+from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
 
 __all__ = [
     "k_center",
@@ -12,5 +12,6 @@ __all__ = [
     "max_sum_order",
     "pivot_center",
     "pivot_farthest",
+    "pivot_isolated",
     "pivot_random",
 ]

@@ -11,6 +11,8 @@ from todre.errors import InvalidValueError
 from todre.select.checks import as_samples
 from todre.select.rows import UnitRows, unit_rows
 
+_ROWS = 512
+
 
 def pivot_center(x: Tensor) -> Tensor:
     """The token nearest to the centre: the one with the highest cosine to the mean of all unit tokens.
@@ -33,6 +35,17 @@ def pivot_farthest(x: Tensor) -> Tensor:
     A zero token lies at distance 1 from every other. Arguments, result and errors are those of `pivot_center`.
     """
     return _pivots(x, farthest=True)
+
+
+@torch.no_grad()
+def pivot_isolated(x: Tensor) -> Tensor:
+    """The most isolated token: the one whose nearest other token is farthest (DivPrune, arXiv 2503.02175).
+
+    Identical tokens are at distance 0 of each other; a zero token lies at distance 1 from every other. Cosines are
+    computed in blocks of rows. Arguments, result and errors are those of `pivot_center`.
+    """
+    found = [_isolated(unit_rows(sample)) for sample in as_samples(x)]
+    return torch.tensor(found, dtype=torch.int64).reshape(x.shape[:-2]).to(x.device)
 
 
 def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
@@ -59,6 +72,22 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
     else:
         raise InvalidValueError(f"seed must be an int or a torch.Generator, got {seed!r}; give an int.")
     return drawn.reshape(x.shape[:-2]).to(x.device)
+
+
+def _isolated(rows: UnitRows) -> int:
+    """Index of the token with the lowest highest cosine to another; of each pair one cosine serves both tokens."""
+    n = len(rows.unit)
+    nearest = torch.full((n,), -torch.inf, dtype=torch.float64)
+    for block in torch.arange(n).split(_ROWS):
+        cosines = rows.cosines(block).double()
+        cosines[torch.arange(n) <= block[:, None]] = -torch.inf
+        torch.maximum(nearest, cosines.amax(dim=0), out=nearest)
+        nearest[block] = torch.maximum(nearest[block], cosines.amax(dim=1))
+    if rows.twin is not None:
+        alone = rows.twin.bincount(minlength=n)[rows.twin] == 1
+        zero = (rows.unit == 0).all(dim=1).cpu()
+        nearest[~alone & ~zero] = 1.0
+    return int(nearest.clamp(max=1.0).argmin())
 
 
 @torch.no_grad()

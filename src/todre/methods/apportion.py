@@ -1,0 +1,60 @@
+"""Quotas: a total split by weights over parts that hold only so much, to the last token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+
+def apportion(total: int, weights: Sequence[float], caps: Sequence[int]) -> list[int]:
+    """Split `total` over parts in proportion to `weights`, none above its cap, by largest remainder.
+
+    What a part cannot hold goes to the others, again in proportion. The arithmetic is exact, so that equal weights tie
+    exactly; ties go to the first part.
+
+    Args:
+        total: how many to give out; at most the sum of `caps` is given.
+        weights: finite and at least 0. Parts without weight get something only when all others are full, and then in
+            proportion to their caps.
+        caps: how many each part holds.
+
+    Returns:
+        As many counts as parts, whose sum is `min(total, sum(caps))`.
+    """
+    quotas = [0] * len(caps)
+    shares = [Fraction(weight) for weight in weights]
+    left = min(total, sum(caps))
+    open_ = [part for part, cap in enumerate(caps) if cap > 0]
+    while open_ and left:
+        whole = sum(shares[part] for part in open_)
+        if not whole:
+            shares = [Fraction(cap) for cap in caps]
+            continue
+        ideal = {part: left * shares[part] / whole for part in open_}
+        full = [part for part in open_ if ideal[part] >= caps[part]]
+        if not full:
+            return _rounded(quotas, ideal, left)
+        for part in full:
+            quotas[part] = caps[part]
+            left -= caps[part]
+        open_ = [part for part in open_ if part not in full]
+    return quotas
+
+
+def at_least_one(quotas: list[int]) -> list[int]:
+    """The same total with one for each part where it suffices, taken one by one from the part that has most."""
+    spread = list(quotas)
+    for part, quota in enumerate(quotas):
+        if quota == 0 and sum(quotas) >= len(quotas):
+            spread[spread.index(max(spread))] -= 1
+            spread[part] = 1
+    return spread
+
+
+def _rounded(quotas: list[int], ideal: dict[int, Fraction], left: int) -> list[int]:
+    floors = {part: math.floor(share) for part, share in ideal.items()}
+    order = sorted(ideal, key=lambda part: (floors[part] - ideal[part], part))
+    for place, part in enumerate(order):
+        quotas[part] = floors[part] + (place < left - sum(floors.values()))
+    return quotas

@@ -1,0 +1,64 @@
+"""DivPrune: the tokens that lie farthest apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivPrune(Method):
+    """Keep a set of visual tokens whose smallest distance is large: greedy max-min over cosine distance.
+
+    Based on "DivPrune: Diversity-based Visual Token Pruning for Large Multimodal Models" (arXiv 2503.02175). The first
+    token is the one whose nearest neighbour is farthest; each next one is farthest from its nearest chosen token. All
+    visual tokens of a sample take part, newline tokens too. The result is that of the full distance matrix, which is
+    computed in blocks of rows.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count; the paper's main setting is 0.098.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+
+    name: ClassVar[str] = "divprune"
+    summary: ClassVar[str] = "the tokens that lie farthest apart (max-min diversity)"
+    paper: ClassVar[str] = "arXiv 2503.02175"
+    card: ClassVar[Card] = Card(
+        venue="CVPR 2025",
+        acts=("select",),
+        follows="Paper and released code agree; equal distances are resolved to the first token, and identical tokens "
+        "are at distance exactly 0.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Grow the set from the most isolated token."""
+        import torch
+
+        from todre.select import k_center, pivot_isolated
+
+        x = visual.embeddings
+        keep = torch.zeros(len(visual), dtype=torch.bool, device=x.device)
+        k = budget(self.retain, len(visual))
+        if k == len(visual):
+            return ~keep
+        keep[k_center(x, k, pivot_isolated(x))] = True
+        return keep

@@ -1,0 +1,86 @@
+"""What methods that choose before the LLM have in common: groups of tokens, newlines, the best k, k evenly spaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.selection import VisualTokens
+
+
+def tiles(visual: VisualTokens) -> list[Tensor]:
+    """Indices of the tokens of each tile (a thumbnail, a crop, a frame of a clip), in sequence order.
+
+    Newline tokens belong to none. A tile is what a vision tower sees as one picture, so its attention adds up to one.
+    """
+    import torch
+
+    key = torch.stack([visual.picture, visual.frame, visual.tile], dim=1)
+    return _groups(key, ~visual.newline)
+
+
+def sheets(visual: VisualTokens) -> list[Tensor]:
+    """Indices of the tokens of each sheet (a thumbnail, the united crops of a picture, a frame), in sequence order.
+
+    Newline tokens belong to none. Tokens whose place is not known are a sheet of their own in each picture or frame,
+    and where a picture holds several tiles that do not make one raster, each of them is a sheet.
+    """
+    import torch
+
+    crops = (visual.tile > 0).long()
+    key = torch.stack([visual.picture, visual.frame, crops, visual.row, visual.column], dim=1)
+    _, place = key.unique(dim=0, return_inverse=True)
+    order = place.argsort(stable=True)
+    ordered = place[order]
+    copy = torch.empty_like(place)
+    copy[order] = torch.arange(len(place), device=place.device) - torch.searchsorted(ordered, ordered)
+    copy[visual.row < 0] = -1
+    return _groups(torch.stack([visual.picture, visual.frame, crops, copy], dim=1), ~visual.newline)
+
+
+def _groups(key: Tensor, member: Tensor) -> list[Tensor]:
+    """Indices of the members of each group, groups ordered by their first member; `key` (n, m), `member` (n,) bool."""
+    index = member.nonzero().flatten()
+    if not len(index):
+        return []
+    _, number = key[index].unique(dim=0, return_inverse=True)
+    order = number.argsort(stable=True)
+    found = index[order].split(number.bincount().tolist())
+    return sorted(found, key=lambda group: int(group[0]))
+
+
+def newlines_first(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
+    """Keep all newline tokens, and say how many of a budget of `k` are left for the others.
+
+    Where the newline tokens alone would use up the budget they give way, as if they came last.
+
+    Returns:
+        (n,) bool, the newline tokens that are kept, and the number of other tokens to keep.
+    """
+    if int(visual.newline.sum()) < k:
+        return visual.newline.clone(), k - int(visual.newline.sum())
+    return newlines_last(visual, k)
+
+
+def newlines_last(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
+    """Keep newline tokens, in order, only with what of a budget of `k` the other tokens cannot use.
+
+    Returns:
+        As `newlines_first`.
+    """
+    keep = visual.newline.clone()
+    others = len(visual) - int(keep.sum())
+    keep[keep.nonzero().flatten()[max(0, k - others) :]] = False
+    return keep, min(k, others)
+
+
+def best(scores: Tensor, k: int) -> Tensor:
+    """Indices of the `k` highest scores (n,), best first; ties go to the first, unknown scores (NaN) come last."""
+    return scores.masked_fill(scores.isnan(), float("-inf")).argsort(descending=True, stable=True)[:k]
+
+
+def spaced(n: int, k: int) -> list[int]:
+    """`k` of `n` places, evenly spaced: the middles of k equal parts, rounded down."""
+    return [(2 * part + 1) * n // (2 * k) for part in range(k)]

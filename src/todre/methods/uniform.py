@@ -1,0 +1,105 @@
+"""Uniform: evenly spaced tokens, the control that knows nothing but where tokens stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformGrid(Method):
+    """Keep evenly spaced visual tokens.
+
+    A common baseline without a paper. `line` takes the tokens ⌊(i + ½)·n/k⌋ of a sample's sequence (rounding to the
+    nearest would take some twice). `grid` gives each sheet (a thumbnail, the united crops, a frame) as many tokens as
+    the line would place there, on evenly spaced rows and, in each, evenly spaced columns; the number of rows is the
+    one that makes the steps down and across most equal. Rows differ by one token where the count does not factorise.
+    Newline tokens come last there.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count.
+        spread: `grid` or `line`; a sheet whose rows and columns are not known is a line.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    spread: Literal["grid", "line"] = "grid"
+
+    name: ClassVar[str] = "uniform"
+    summary: ClassVar[str] = "evenly spaced rows and columns: the control that sees nothing"
+    card: ClassVar[Card] = Card(
+        acts=("select",),
+        follows="No paper. Exact for every count, also where it has no factors; where no raster is known the sequence "
+        "is spaced.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("spread", self.spread, ("grid", "line"))
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Where tokens stand, for `grid`."""
+        from todre.facts import Signal
+
+        return (Signal("grid"),) if self.spread == "grid" else ()
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Space the budget over the line, or over each sheet."""
+        import torch
+
+        from todre.methods.grouping import newlines_last, sheets, spaced
+
+        n = len(visual)
+        k = budget(self.retain, n)
+        if self.spread == "line":
+            keep = torch.zeros(n, dtype=torch.bool, device=visual.tile.device)
+            keep[spaced(n, k)] = True
+            return keep
+        keep, room = newlines_last(visual, k)
+        found = sheets(visual)
+        owner = torch.repeat_interleave(torch.arange(len(found)), torch.tensor([len(sheet) for sheet in found]))
+        counts = owner[spaced(len(owner), room)].bincount(minlength=len(found)).tolist()
+        for sheet, count in zip(found, counts, strict=True):
+            keep[sheet[_lattice(visual.row[sheet].tolist(), visual.column[sheet].tolist(), count)]] = True
+        return keep
+
+
+def _lattice(row: list[int], column: list[int], count: int) -> list[int]:
+    """`count` of a sheet's tokens on evenly spaced rows and columns, or of a line where it is no full raster."""
+    from todre.methods.grouping import spaced
+
+    place = {where: token for token, where in enumerate(zip(row, column, strict=True))}
+    rows, columns = max(row) + 1, max(column) + 1
+    full = min(row) == min(column) == 0 and len(place) == len(row) == rows * columns
+    if not full or count == 0:
+        return spaced(len(row), count)
+    lines = min(
+        range(-(-count // columns), min(rows, count) + 1),
+        key=lambda lines: (_skew(lines * lines * columns, count * rows), lines),
+    )
+    longer = set(spaced(lines, count % lines))
+    return [
+        place[down, across]
+        for line, down in enumerate(spaced(rows, lines))
+        for across in spaced(columns, count // lines + (line in longer))
+    ]
+
+
+def _skew(a: int, b: int) -> float:
+    """How far the ratio of two counts is from 1, either way."""
+    return max(a / b, b / a)
