@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.methods.budgets import check_counting, entering, layer_average, leaving, left_after, stage_counts
+from todre.methods.budgets import check_counting, entering, layer_average, leaving, left_after, pyramid, stage_counts
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,29 @@ def test_one_stage_meets_the_mean_and_one_more_would_not(plan, mean):
     else:
         with pytest.raises(InvalidValueError, match="cannot be met"):
             entering(mean, left, layer, n_layers)
+
+
+def test_a_pyramid_halves_as_the_paper_prints():
+    stages = ((8, 0), (16, 1), (24, 2))
+    assert pyramid(0.125, "input", 576, stages, 3, 32) == (288, 144, 72)
+    assert pyramid(270, "layer-average", 576, stages, 3, 32) == (288, 144, 72)
+    assert pyramid(1.0, "input", 576, stages, 3, 32) == (576, 576, 576)
+    assert pyramid(72, "input", 576, stages[1:], 3, 32) == (144, 72)
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLANS, st.integers(1, 600))
+def test_a_pyramid_meets_the_mean_within_one_token(plan, mean):
+    n_layers, entered, layers, _ = plan
+    stages = [(layer, step) for step, layer in enumerate(layers)]
+    if mean < entered and entered * layers[0] > mean * n_layers:
+        with pytest.raises(InvalidValueError, match="cannot be met"):
+            pyramid(mean, "layer-average", entered, stages, len(stages), n_layers)
+        return
+    counts = pyramid(mean, "layer-average", entered, stages, len(stages), n_layers)
+    assert list(counts) == sorted(counts, reverse=True)
+    assert min(mean, entered) - 1 < brute_average(entered, layers, counts, n_layers) <= mean + 1e-6
+    assert pyramid(mean, "input", entered, stages, len(stages), n_layers)[-1] == min(mean, entered)
 
 
 def test_what_retain_counts():

@@ -110,6 +110,42 @@ def stage_counts(
     return counts_at(low)
 
 
+def pyramid(
+    retain: float, counting: Counting, entered: int, stages: Sequence[tuple[int, int]], steps: int, n_layers: int
+) -> tuple[int, ...]:
+    """Tokens left after each stage if each of `steps` equal steps leaves the same share of what it found.
+
+    Args:
+        retain: fraction of the tokens that entered, or count.
+        counting: `input`: what is left after the last step, exactly; `layer-average`: the mean over all layers, at most
+            and within one token.
+        entered: tokens that entered the decoder.
+        stages: (count of layers run, number of the step from 0), ascending.
+        steps: how many there are.
+        n_layers: decoder layers.
+
+    Raises:
+        InvalidValueError: a layer average cannot be met.
+    """
+    wanted = budget(retain, entered)
+    if wanted >= entered:
+        return (entered,) * len(stages)
+    layers = [layer for layer, _ in stages]
+
+    def counts_at(rate: float) -> tuple[int, ...]:
+        return tuple(math.floor(entered * rate ** (step + 1) + _SLACK) for _, step in stages)
+
+    if counting == "input":
+        return (*counts_at((wanted / entered) ** (1 / steps))[:-1], wanted)
+    _spare(wanted, entered, layers[0], n_layers)
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        fits = layer_average(entered, layers, counts_at(middle), n_layers) <= wanted + _SLACK
+        low, high = (middle, high) if fits else (low, middle)
+    return counts_at(low)
+
+
 def left_after(retain: float, counting: Counting, entered: int, layer: int, n_layers: int) -> int:
     """Tokens that a method which acts once, after `layer`, leaves of those that entered.
 

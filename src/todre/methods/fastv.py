@@ -1,0 +1,68 @@
+"""FastV: after an early layer, the tokens that the last token of the prompt attends to most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, check_retain
+from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.card import Card
+from todre.methods.inside import row_counts
+from todre.methods.layers import check_layer, resolve_layers
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastV(Method):
+    """Keep, after an early layer, the visual tokens with the most attention from the prompt's last token.
+
+    Based on "An Image is Worth 1/2 Tokens After Layer 2" (FastV, arXiv 2403.06764). The paper's R is 1 - retain.
+
+    Args:
+        retain: visual tokens left after `layer`, a fraction of those that entered or a count; the paper has 0.5 and
+            0.25.
+        layer: layers run with all tokens (the paper's K), a count or a fraction of the depth; the attention is the last
+            one's.
+        counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
+            layers, as later tables print it.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.5
+    layer: float = 2
+    counting: Counting = "input"
+
+    name: ClassVar[str] = "fastv"
+    summary: ClassVar[str] = "after layer 2, what the last token attends to most"
+    paper: ClassVar[str] = "arXiv 2403.06764"
+    card: ClassVar[Card] = Card(
+        venue="ECCV 2024",
+        acts=("reduce",),
+        needs=("attention",),
+        follows=(
+            "The port that prunes once, in prefill, with K = 2 as in the paper (the port's example has 3); the first "
+            "release ranked anew at each step and saved nothing. The last token is each row's last real one."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_layer("layer", self.layer)
+        check_counting(self.counting)
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layer` alone."""
+        return resolve_layers((self.layer,), n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Rank by head-mean attention from the last token."""
+        from todre.reduction import Reduction
+
+        counts = row_counts(
+            context, lambda entered: left_after(self.retain, self.counting, entered, context.layer, context.n_layers)
+        )
+        return Reduction(context.keep_top(context.scores(context.last_row), counts))

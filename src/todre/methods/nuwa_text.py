@@ -1,0 +1,77 @@
+"""Nüwa's second stage: in the middle of the LLM, the tokens that resemble the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, check_retain
+from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.card import Card
+from todre.methods.inside import row_counts
+from todre.methods.layers import check_layer, resolve_layers
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class NuwaText(Method):
+    """Keep, in the middle of the LLM, the visual tokens nearest in direction to the mean text token.
+
+    Based on "Nüwa: Mending the Spatial Integrity Torn by VLM Token Pruning" (arXiv 2602.02951), stage 2.
+
+    Args:
+        retain: visual tokens left after `layer`, a fraction of those that entered the LLM or a count.
+        layer: layers run before, a count or a fraction of the depth.
+        counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
+            layers, if none leave before.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    layer: float = 1 / 2
+    counting: Counting = "input"
+
+    name: ClassVar[str] = "nuwa-text"
+    summary: ClassVar[str] = "halfway through, the tokens most like the text (Nüwa's stage 2)"
+    paper: ClassVar[str] = "arXiv 2602.02951"
+    card: ClassVar[Card] = Card(
+        venue="ICLR 2026",
+        acts=("reduce",),
+        needs=("text", "hidden"),
+        follows=(
+            "The paper, with hidden states of the same layer on both sides; the text is what follows the first "
+            "picture. The layer is not printed; half the depth is ours."
+        ),
+    )
+    reads_attention: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_layer("layer", self.layer)
+        check_counting(self.counting)
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layer` alone."""
+        return resolve_layers((self.layer,), n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Rank by cosine with the mean text token; a row without text, by cosine with its last token."""
+        import torch
+
+        from todre.reduction import Reduction
+
+        counts = row_counts(
+            context, lambda entered: left_after(self.retain, self.counting, entered, context.layer, context.n_layers)
+        )
+        hidden = context.hidden.float()
+        text = context.text_rows
+        text = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
+        total = torch.zeros_like(hidden[:, 0])
+        for row, asked in enumerate(text):
+            total[row] = hidden[row, asked].sum(dim=0)
+        scores = torch.nn.functional.cosine_similarity(hidden, total[:, None], dim=-1)
+        earlier = context.kinds.shape[1] - context.queries
+        return Reduction(context.keep_top(torch.nn.functional.pad(scores, (earlier, 0)), counts))

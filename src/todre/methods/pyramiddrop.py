@@ -1,0 +1,84 @@
+"""PyramidDrop: fewer visual tokens at each quarter of the depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, check_retain
+from todre.methods.budgets import Counting, check_counting, pyramid
+from todre.methods.card import Card
+from todre.methods.inside import row_counts
+from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidDrop(Method):
+    """Leave the same share of the visual tokens at each of a few layers, ranked by the prompt's last token.
+
+    Based on "PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction"
+    (arXiv 2410.17247). The ranking is the attention that the next layer would pay: its queries and keys of the current
+    hidden states, of the columns in flight alone.
+
+    Args:
+        retain: visual tokens left after the last stage, a fraction of those that entered or a count. Each stage leaves
+            the same share of what it finds, the paper's λ: with three stages its λ = 0.5 is 1/8.
+        layers: layers run before each stage, counts or fractions of the depth.
+        counting: what `retain` counts: `input`, the tokens left after the last stage; `layer-average`, their mean over
+            all layers, which is 270 of 576 for the paper's setting.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.125
+    layers: tuple[float, ...] = (1 / 4, 1 / 2, 3 / 4)
+    counting: Counting = "input"
+
+    name: ClassVar[str] = "pyramiddrop"
+    summary: ClassVar[str] = "half the tokens at each quarter of the depth"
+    paper: ClassVar[str] = "arXiv 2410.17247"
+    card: ClassVar[Card] = Card(
+        venue="CVPR 2025",
+        acts=("reduce",),
+        needs=("attention", "hidden"),
+        budget="Exact; with counting='layer-average' at most the mean, and less than one token below it.",
+        follows=(
+            "The code: softmax over all keys in flight, then the mean over heads. It renumbers the survivors' "
+            "positions; here they stay. Keys of earlier turns take no part in the softmax."
+        ),
+    )
+    reads_attention: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_counting(self.counting)
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layers`, except the last of the decoder, which has none after it to rank with."""
+        return tuple(layer for layer in resolve_layers(self.layers, n_layers) if layer < n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Rank by the next layer's attention."""
+        import torch
+
+        from todre.attention import attention_scores
+        from todre.layout import PAD
+        from todre.reduction import Reduction
+
+        stages = resolve_stages(self.layers, context.n_layers)
+        numbers = [number for _, number in stages]
+        place = numbers.index(stage_at(stages, context.layer))
+        counts = row_counts(
+            context,
+            lambda entered: pyramid(self.retain, self.counting, entered, stages, len(self.layers), context.n_layers)[
+                place
+            ],
+        )
+        in_flight = context.kinds[:, -context.queries :] != PAD
+        scores = attention_scores(context.peek(), context.last_row, in_flight)
+        earlier = context.kinds.shape[1] - context.queries
+        return Reduction(context.keep_top(torch.nn.functional.pad(scores, (earlier, 0)), counts))

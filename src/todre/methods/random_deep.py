@@ -1,0 +1,75 @@
+"""Random tokens inside the LLM: the control for every ranking there, and the Information Horizon's recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, check_retain, check_seed
+from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.card import Card
+from todre.methods.inside import fresh_slots, row_counts
+from todre.methods.layers import check_layer, resolve_layers
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomDeep(Method):
+    """Keep visual tokens drawn uniformly after a layer.
+
+    Based on "When Token Pruning is Worse than Random" (the Information Horizon, arXiv 2512.07580): past a depth of
+    about 5/8 of LLaVA-1.5's layers no published ranking beats chance. The draw depends on the seed and on the number of
+    tokens alone, so a batch gives what its samples give one by one.
+
+    Args:
+        retain: visual tokens left after `layer`, a fraction of those that entered the LLM or a count.
+        layer: layers run before, a count or a fraction of the depth; the paper has 20 of 32.
+        counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
+            layers, if none leave before.
+        seed: of the draw; report the mean over several, the paper over 3.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    layer: float = 5 / 8
+    counting: Counting = "input"
+    seed: int = 0
+
+    name: ClassVar[str] = "random-deep"
+    summary: ClassVar[str] = "uniformly drawn tokens after a deep layer"
+    paper: ClassVar[str] = "arXiv 2512.07580"
+    card: ClassVar[Card] = Card(
+        venue="CVPR 2026",
+        acts=("reduce",),
+        follows="The paper. Its code renumbers positions; here they stay.",
+    )
+    reads_attention: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_layer("layer", self.layer)
+        check_counting(self.counting)
+        check_seed(self.seed)
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layer` alone."""
+        return resolve_layers((self.layer,), n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Draw in each row by itself."""
+        import torch
+
+        from todre.reduction import Reduction
+
+        counts = row_counts(
+            context, lambda entered: left_after(self.retain, self.counting, entered, context.layer, context.n_layers)
+        )
+        keep = ~context.fresh
+        for row, count in enumerate(counts.tolist()):
+            slots = fresh_slots(context, row)
+            drawn = torch.randperm(len(slots), generator=torch.Generator().manual_seed(self.seed))[:count]
+            keep[row, slots[drawn.to(slots.device)]] = True
+        return Reduction(keep)

@@ -1,0 +1,55 @@
+"""VTW: no visual token after a fixed layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method
+from todre.methods.card import Card
+from todre.methods.layers import check_layer, resolve_layers
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class VTW(Method):
+    """Drop every visual token after a fixed layer.
+
+    Based on "Boosting Multimodal Large Language Models with Visual Tokens Withdrawal for Rapid Inference" (VTW, arXiv
+    2405.05803). ToDRE's stage 2 is this with a condition on each sample.
+
+    Args:
+        layer: layers run with visual tokens (the paper's K), a count or a fraction of the depth. The paper searches it
+            for each model and finds 15 of 32 for LLaVA-1.5-7B; `todre.calibrate` has that search.
+        positions, per: see `Method`.
+    """
+
+    layer: float = 15 / 32
+
+    name: ClassVar[str] = "vtw"
+    summary: ClassVar[str] = "no visual token after a fixed layer"
+    paper: ClassVar[str] = "arXiv 2405.05803"
+    card: ClassVar[Card] = Card(
+        venue="AAAI 2025",
+        acts=("reduce",),
+        needs=("text",),
+        budget="Exact: every token up to the layer, none after it.",
+        follows="The paper; a prompt without text after its last picture keeps everything, as nothing could read it.",
+    )
+    reads_attention: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_layer("layer", self.layer)
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layer` alone."""
+        return resolve_layers((self.layer,), n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Drop all in the rows that have text to answer."""
+        from todre.reduction import Reduction
+
+        return Reduction(~(context.visual & context.text_rows.any(dim=1, keepdim=True)))
