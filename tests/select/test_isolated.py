@@ -55,10 +55,8 @@ def test_ties_go_to_the_first_token(data, n):
 def test_a_pair_that_is_nearest_to_each_other_ties(seed):
     """The two most isolated tokens are often each other's neighbours: rounding must not choose between them."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.cat(
-        [torch.randn(1, 64, generator=generator) + 0.05 * torch.randn(30, 64, generator=generator)]
-        + [torch.randn(2, 64, generator=generator)]
-    )
+    close = torch.randn(1, 64, generator=generator) + 0.05 * torch.randn(30, 64, generator=generator)
+    x = torch.cat([close, torch.randn(2, 64, generator=generator)])
     x = x[torch.randperm(32, generator=generator)]
     assert int(pivot_isolated(x)) == brute_force(x)
 

@@ -1,0 +1,87 @@
+"""VisPruner: half the budget for attention, half for tokens that have no duplicate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+from todre.methods.grouping import check_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisPruner(Method):
+    """Keep the most attended visual tokens of each tile, and of the rest those that have no near duplicate.
+
+    Based on "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs" (VisPruner,
+    arXiv 2412.01818v2). Of a tile's share ⌊share·important⌋ tokens are those with the highest [CLS] attention. The
+    others, in the order of their attention, are thinned: every second token is compared with those between, and up to
+    eight whose best cosine is highest leave, until the share is met. The cosines of one tile's tokens with each other are held for it.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by
+            largest remainder; newline tokens are kept first, within the budget (unless they alone would use it up).
+        important: share of the budget that goes by attention, 0 to 1.
+        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        layer: tower layer whose attention is read; -2 is where LLaVA takes its features from.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    important: float = 0.5
+    attention: Literal["auto", "cls", "received"] = "auto"
+    layer: int = -2
+
+    name: ClassVar[str] = "vispruner"
+    summary: ClassVar[str] = "half by [CLS] attention, half without near duplicates"
+    paper: ClassVar[str] = "arXiv 2412.01818v2"
+    card: ClassVar[Card] = Card(
+        venue="ICCV 2025",
+        acts=("select",),
+        needs=("received",),
+        follows="The released code, up to eight tokens a round and its order of the list, but on projected embeddings "
+        "instead of the tower's, the newline tokens within the budget instead of on top of it, and with attention "
+        "received where a tower has no [CLS].",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("attention", self.attention, ("auto", "cls", "received"))
+        check_share("important", self.important)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention of `layer`."""
+        from todre.facts import Signal
+
+        return (Signal(self.attention, self.layer),)
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Tile by tile: the most attended tokens, then the most distinct ones."""
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import best, newlines_first, tiles
+        from todre.select import thin
+
+        attention = visual.signal(*self.signals())
+        keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+        found = tiles(visual)
+        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+            ranked = tile[best(attention[tile], len(tile))]
+            important = int(share * self.important)
+            keep[ranked[:important]] = True
+            rest = ranked[important:]
+            if share > important:
+                keep[rest[thin(visual.embeddings[rest], share - important)]] = True
+        return keep

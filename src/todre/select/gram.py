@@ -1,0 +1,39 @@
+"""All cosines of a set of tokens, for rules that compare every token with every other."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from todre.select.rows import UnitRows, unit_rows
+
+
+def gram(x: Tensor) -> Tensor:
+    """Cosines of all pairs of tokens, which is what a rule that needs them all has to hold.
+
+    Identical tokens have cosine exactly 1, none is above 1, the matrix is symmetric to the last bit, and rows and
+    columns of identical tokens are identical. A zero token has cosine 0 with every token, itself included.
+
+    Args:
+        x: tokens, (n, d), any float dtype and device.
+
+    Returns:
+        (n, n) on the CPU, float32 (float64 if x is float64, or where float32 products run at reduced precision).
+
+    Raises:
+        InvalidValueError: a value in x is NaN or infinite.
+    """
+    return gram_of(unit_rows(x))
+
+
+def gram_of(rows: UnitRows) -> Tensor:
+    """`gram` of unit rows."""
+    cosines = rows.products(rows.unit)
+    upper = cosines.triu_(1)
+    cosines = upper + upper.T
+    alive = (rows.unit != 0).any(dim=1).cpu()
+    cosines.diagonal().copy_(alive)
+    if rows.twin is not None:
+        cosines = cosines[rows.twin][:, rows.twin]
+        same = (rows.twin[:, None] == rows.twin) & alive
+        cosines.masked_fill_(same, 1.0)
+    return cosines.clamp_(max=1.0)
