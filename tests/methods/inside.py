@@ -83,9 +83,14 @@ def last_of(context, row):
     return (text_of(context, row) or real)[-1]
 
 
+def ranked(slots, scores):
+    """The slots from the highest score down, the first of equals first."""
+    return sorted(slots, key=lambda slot: -scores[slot])
+
+
 def top(slots, scores, count):
-    """The slots of the highest scores, the first of equals, in order."""
-    return sorted(sorted(slots, key=lambda slot: -scores[slot])[: max(count, 0)])
+    """The slots of the highest scores, in order."""
+    return sorted(ranked(slots, scores)[: max(count, 0)])
 
 
 def kept(context, reduction, row):

@@ -1,0 +1,104 @@
+"""DART: a few pivots, and the tokens that duplicate them least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, check_retain
+from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.card import Card
+from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.layers import check_layer, resolve_layers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class DART(Method):
+    """Keep a few pivots and, of the other visual tokens, those that resemble the pivots least.
+
+    Based on "Stop Looking for Important Tokens in Multimodal Language Models: Duplication Matters More" (DART, arXiv
+    2502.11494). Pivots are the tokens whose keys have the largest L1 norm, the visual ones first, then those of the
+    text. Each in turn takes its share of the budget: the tokens with the lowest cosine to it that are still free.
+
+    Args:
+        retain: visual tokens left after `layer`, pivots included, a fraction of those that entered or a count.
+        layer: layers run before, a count or a fraction of the depth.
+        image_pivots: how many pivots are visual tokens; fewer where the budget is smaller.
+        text_pivots: how many are text after the picture; fewer where there is less.
+        counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
+            layers.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    layer: float = 2
+    image_pivots: int = 4
+    text_pivots: int = 4
+    counting: Counting = "input"
+
+    name: ClassVar[str] = "dart"
+    summary: ClassVar[str] = "after layer 2, what duplicates a few pivots least"
+    paper: ClassVar[str] = "arXiv 2502.11494"
+    card: ClassVar[Card] = Card(
+        venue="EMNLP 2025",
+        acts=("reduce",),
+        needs=("attention", "hidden"),
+        follows=(
+            "The port in llmc, as the original repository is gone: keys with positions applied, 4 + 4 pivots. It "
+            "rounds each pivot's share down; here the first pivots take what is left, so that the budget is met. "
+            "Cosines are of hidden states before the model's final norm, which scales channels by learnt weights."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_layer("layer", self.layer)
+        check_counting(self.counting)
+        for field, least in (("image_pivots", 1), ("text_pivots", 0)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InvalidValueError(f"{field} must be a whole number of at least {least}, not {value!r}.")
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layer` alone."""
+        return resolve_layers((self.layer,), n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Choose in each row by itself."""
+        from todre.reduction import Reduction
+
+        counts = row_counts(
+            context, lambda entered: left_after(self.retain, self.counting, entered, context.layer, context.n_layers)
+        )
+        norms = context.attention().key.float().abs().sum(dim=(1, 3))
+        keep = ~context.fresh
+        for row, count in enumerate(counts.tolist()):
+            slots = fresh_slots(context, row)
+            keep[row, slots[self._choose(context, row, norms[row], min(count, len(slots)))]] = True
+        return Reduction(keep)
+
+    def _choose(self, context: ReduceContext, row: int, norms: Tensor, count: int) -> Tensor:
+        """Places among the row's fresh visual tokens, `count` of them."""
+        import torch
+
+        slots = fresh_slots(context, row)
+        columns = columns_of(context, slots)
+        texts = context.text_rows[row].nonzero().flatten()
+        images = best(norms[slots], min(self.image_pivots, count))
+        questions = best(norms[texts + (context.kinds.shape[1] - context.queries)], self.text_pivots)
+        pivots = torch.cat([columns[images], texts[questions]])
+        unit = torch.nn.functional.normalize(context.hidden[row].float(), dim=-1)
+        taken = torch.zeros(len(slots), dtype=torch.bool, device=slots.device)
+        taken[images] = True
+        share, spare = divmod(count - len(images), max(1, len(pivots)))
+        for turn, pivot in enumerate(pivots.tolist()):
+            distance = (1 - (unit[columns] * unit[pivot]).sum(dim=-1)).masked_fill(taken, float("-inf"))
+            taken[best(distance, share + (turn < spare))] = True
+        return taken.nonzero().flatten()

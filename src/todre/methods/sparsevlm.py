@@ -1,0 +1,168 @@
+"""SparseVLM: text tokens that look at the picture rate it, and part of what is pruned comes back merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.budgets import Counting, check_counting, stage_counts
+from todre.methods.card import Card
+from todre.methods.clusters import density_peaks
+from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.reduction import ReduceContext, Reduction
+
+LISTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
+"""Visual tokens left after each stage that version 1.5 prints for LLaVA-1.5, by their mean over the layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseVLM(Method):
+    """Keep what the text tokens that concern the picture attend to; recycle some of the rest.
+
+    Based on "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (arXiv 2410.04417).
+    Raters are the text tokens whose share of softmax(visual · textᵀ), averaged over the visual tokens, is above the
+    mean. The best 30 % of the tokens that leave are grouped by density peaks, ten to a group, and each group's mean
+    stays in the place of its centre, within the budget.
+
+    Args:
+        retain: visual tokens left, merged ones included; a fraction of those that entered or a count.
+        layers: layers run before each stage, counts or fractions of the depth.
+        shape: what the stages leave in relation to each other.
+        counting: what `retain` counts: `input`, the tokens left after the last stage; `layer-average`, their mean over
+            all layers, which is what the paper's 192, 128 and 64 are.
+        kept: tokens left after each stage, counts or fractions of those that entered, in place of `retain`, `shape` and
+            `counting`; see `published`.
+        recycle: whether merged tokens stay.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 1 / 3
+    layers: tuple[float, ...] = (3 / 32, 7 / 32, 16 / 32)
+    shape: tuple[float, ...] = (300, 200, 110)
+    counting: Counting = "input"
+    kept: tuple[float, ...] | None = None
+    recycle: bool = True
+
+    name: ClassVar[str] = "sparsevlm"
+    summary: ClassVar[str] = "what the relevant text attends to, at three layers, with recycling"
+    paper: ClassVar[str] = "arXiv 2410.04417"
+    card: ClassVar[Card] = Card(
+        venue="ICML 2025",
+        acts=("reduce",),
+        needs=("text", "attention", "hidden"),
+        budget="Exact; with counting='layer-average' at most the mean, and less than one token below it.",
+        follows=(
+            "The code of version 1.5, which prunes after the layers with index 2, 6 and 15 have run, and recycles; 2.0 "
+            "does not. Merged tokens count towards the budget and keep their centre's position, where the code appends "
+            "them and truncates positions. Raters come from hidden states of the same layer, not from the embeddings."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_counting(self.counting)
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+        for field in ("shape", "kept"):
+            values = getattr(self, field)
+            if values is None and field == "kept":
+                continue
+            given = tuple(values) if isinstance(values, tuple | list) else ()
+            numbers = all(isinstance(value, int | float) and value > 0 for value in given)
+            falling = numbers and all(one >= two for one, two in pairwise(given))
+            if not falling or len(given) != len(self.layers):
+                raise InvalidValueError(
+                    f"{field} must hold one positive number for each of the {len(self.layers)} layers, none larger "
+                    f"than the one before, not {values!r}."
+                )
+            object.__setattr__(self, field, given)
+        for value in self.kept or ():
+            check_retain(value)
+
+    @classmethod
+    def published(cls, tokens: int) -> SparseVLM:
+        """The lists printed for LLaVA-1.5's 576 tokens: 192, 128, 96 or 64 on average over the layers."""
+        if tokens not in LISTS:
+            raise InvalidValueError(f"tokens must be one of {', '.join(map(str, LISTS))}, not {tokens!r}.")
+        return cls(retain=tokens, counting="layer-average", kept=LISTS[tokens])
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layers`."""
+        return resolve_layers(self.layers, n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Rank by mean attention from the raters, and merge row by row."""
+        from todre.reduction import Reduction
+
+        counts = row_counts(context, lambda entered: self._left(context, entered))
+        scores = context.scores(raters(context))
+        if not self.recycle:
+            return Reduction(context.keep_top(scores, counts))
+        keep, hidden = ~context.fresh, context.hidden.clone()
+        for row, count in enumerate(counts.tolist()):
+            slots = fresh_slots(context, row)
+            if count >= len(slots):
+                keep[row] = True
+                continue
+            columns = columns_of(context, slots)
+            top, centres, merged = _recycled(scores[row, slots], context.hidden[row, columns], count)
+            keep[row, slots[top]] = True
+            keep[row, slots[centres]] = True
+            hidden[row, columns[centres]] = merged.to(hidden.dtype)
+        return Reduction(keep, hidden=hidden)
+
+    def _left(self, context: ReduceContext, entered: int) -> int:
+        """Tokens left after this stage of the `entered`."""
+        stages = resolve_stages(self.layers, context.n_layers)
+        number = stage_at(stages, context.layer)
+        if self.kept is not None:
+            return budget(self.kept[number], entered)
+        wanted = budget(self.retain, entered)
+        if self.counting == "input":
+            return min(entered, round(wanted * self.shape[number] / self.shape[-1]))
+        numbers = [each for _, each in stages]
+        layers = [layer for layer, _ in stages]
+        shape = [self.shape[each] for each in numbers]
+        return stage_counts(wanted, entered, layers, shape, context.n_layers)[numbers.index(number)]
+
+
+def raters(context: ReduceContext) -> Tensor:
+    """(b, q) bool: the text tokens that concern the picture; all where none stands out, the last row without text."""
+    import torch
+
+    text = context.text_rows
+    asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
+    visual = context.fresh[:, -context.queries :]
+    for row in range(len(text)):
+        states = context.hidden[row].float()
+        if not bool(text[row].any()) or not bool(visual[row].any()):
+            continue
+        share = (states[visual[row]] @ states[text[row]].T).softmax(dim=1).mean(dim=0)
+        above = share > share.mean()
+        if bool(above.any()):
+            asked[row, text[row]] = above
+    return asked
+
+
+def _recycled(scores: Tensor, states: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of (n,) scored tokens with (n, d) states: the kept, the centres of what is merged, and the merged states."""
+    import torch
+
+    leaving = len(scores) - count
+    groups = min(int(int(leaving * 0.3 + 1) / 10) + 1, count - 1)
+    order = best(scores, len(scores))
+    top, rest = order[: count - groups], order[count - groups :]
+    if groups <= 0:
+        return top, rest[:0], states[:0]
+    pool = rest[: max(groups, int(len(rest) * 0.3) + 1)].sort().values
+    centres, member = density_peaks(states[pool], groups)
+    sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states[pool].float())
+    return top, pool[centres], sums / member.bincount(minlength=groups)[:, None]

@@ -1,0 +1,158 @@
+"""SparseVLM: raters, budgets, and density peaks, against loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from methods import inside
+
+from todre.errors import InvalidValueError
+from todre.methods.budgets import layer_average
+from todre.methods.clusters import density_peaks
+from todre.methods.sparsevlm import LISTS, SparseVLM
+
+LONG = (
+    "ss" + "v" * 60 + "t" * 8,
+    "." * 8 + "s" + "v" * 50 + "ttt" + "v" * 5 + "ttt",
+    "s" + "v" * 40 + "t" * 5 + "." * 24,
+)
+
+
+def states_of(context, row):
+    start = context.kinds.shape[1] - context.hidden.shape[1]
+    return {place + start: state for place, state in enumerate(context.hidden[row].double().numpy())}
+
+
+def brute_scores(context, row):
+    """Mean attention, over heads and raters, that each slot gets."""
+    start = context.kinds.shape[1] - context.hidden.shape[1]
+    states, fresh = states_of(context, row), inside.fresh_of(context, row)
+    texts = [place + start for place in inside.text_of(context, row)]
+    asked = texts or [inside.last_of(context, row) + start]
+    if texts and fresh:
+        share = np.zeros(len(texts))
+        for slot in fresh:
+            logits = np.array([states[slot] @ states[text] for text in texts])
+            weights = np.exp(logits - logits.max())
+            share += weights / weights.sum() / len(fresh)
+        above = [text for text, value in zip(texts, share, strict=True) if value > share.mean() + 1e-9]
+        asked = above or texts
+    rows = [inside.attention(context.seen, context.kinds, row, slot - start).mean(0) for slot in asked]
+    return sum(rows) / len(rows)
+
+
+def brute_peaks(tokens, count):
+    n, d = tokens.shape
+    distance = [[math.dist(a, b) / math.sqrt(d) for b in tokens] for a in tokens]
+    density = [math.exp(-sum(x * x for x in sorted(line)[:count]) / count) for line in distance]
+    score = []
+    for i in range(n):
+        denser = [j for j in range(n) if density[j] > density[i] or (density[j] == density[i] and j < i)]
+        gap = min(distance[i][j] for j in denser) if denser else max(map(max, distance))
+        score.append(gap * density[i])
+    centres = sorted(range(n), key=lambda i: -score[i])[:count]
+    member = [
+        centres.index(i) if i in centres else min(range(count), key=lambda c: distance[centres[c]][i]) for i in range(n)
+    ]
+    return centres, member
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 10**6))
+def test_density_peaks(n, count, seed):
+    count = min(n, count)
+    tokens = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
+    centres, member = density_peaks(tokens, count)
+    assert (centres.tolist(), member.tolist()) == brute_peaks(tokens.double().numpy(), count)
+
+
+def test_density_peaks_of_equal_tokens():
+    centres, member = density_peaks(torch.ones(5, 3), 2)
+    assert centres.tolist() == [0, 1]
+    assert member.tolist() == [0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("rows", "queries", "scale"), [(LONG, None, 1.0), (LONG, 60, 1.0), (inside.ROWS, None, 1.0)])
+@pytest.mark.parametrize("retain", [1, 2, 3, 9, 25, 1.0])
+def test_what_stays_and_what_is_merged(rows, queries, scale, retain):
+    context = inside.made(rows, queries=queries, scale=scale, seed=2, layer=4)
+    reduction = SparseVLM(retain=retain).reduce(context)
+    for row in range(len(rows)):
+        fresh, states = inside.fresh_of(context, row), states_of(context, row)
+        count = min(retain, len(fresh)) if isinstance(retain, int) else len(fresh)
+        expected = {}
+        if count < len(fresh):
+            leaving = len(fresh) - count
+            groups = min((int(leaving * 0.3 + 1)) // 10 + 1, count - 1)
+            order = inside.ranked(fresh, brute_scores(context, row))
+            staying, rest = order[: count - groups], order[count - groups :]
+            expected = {slot: states[slot] for slot in staying}
+            if groups:
+                pool = sorted(rest[: max(groups, int(len(rest) * 0.3) + 1)])
+                centres, member = brute_peaks(np.array([states[slot] for slot in pool]), groups)
+                for number, centre in enumerate(centres):
+                    group = [states[slot] for slot, at in zip(pool, member, strict=True) if at == number]
+                    expected[pool[centre]] = sum(group) / len(group)
+        else:
+            expected = {slot: states[slot] for slot in fresh}
+        assert inside.kept(context, reduction, row) == sorted(expected)
+        start = context.kinds.shape[1] - context.hidden.shape[1]
+        for slot, state in states.items():
+            if reduction.keep[row, slot]:
+                want = torch.as_tensor(expected.get(slot, state))
+                torch.testing.assert_close(reduction.hidden[row, slot - start].double(), want, atol=1e-5, rtol=0)
+
+
+def test_without_recycling_the_best_stay():
+    context = inside.made(LONG, seed=4, layer=4)
+    reduction = SparseVLM(retain=7, recycle=False).reduce(context)
+    assert reduction.hidden is None
+    for row in range(len(LONG)):
+        want = inside.top(inside.fresh_of(context, row), brute_scores(context, row), 7)
+        assert inside.kept(context, reduction, row) == want
+
+
+@pytest.mark.parametrize("tokens", LISTS)
+def test_published_lists(tokens):
+    method = SparseVLM.published(tokens)
+    counts = []
+    for layer in method.reduce_after(32):
+        context = inside.made(["s" + "v" * 576 + "ttt"], layer=layer, n_layers=32)
+        counts.append(len(inside.kept(context, method.reduce(context), 0)))
+    assert tuple(counts) == LISTS[tokens]
+
+
+@pytest.mark.parametrize("n_layers", [8, 32])
+def test_layer_averages(n_layers):
+    method = SparseVLM(retain=0.5, counting="layer-average")
+    layers, counts = method.reduce_after(n_layers), []
+    for layer in layers:
+        context = inside.made(["s" + "v" * 100 + "ttt"], layer=layer, n_layers=n_layers)
+        counts.append(len(inside.kept(context, method.reduce(context), 0)))
+    assert 49 < layer_average(100, layers, counts, n_layers) <= 50
+
+
+def test_rows_do_not_depend_on_each_other():
+    context = inside.made(LONG, seed=9, layer=4)
+    reduction = SparseVLM(retain=12).reduce(context)
+    for row in range(len(LONG)):
+        single = SparseVLM(retain=12).reduce(inside.alone(context, row))
+        assert torch.equal(single.keep[0], reduction.keep[row])
+        torch.testing.assert_close(single.hidden[0], reduction.hidden[row], atol=1e-6, rtol=0)
+
+
+def test_fields():
+    for method in (SparseVLM(), SparseVLM.published(64), SparseVLM(kept=(0.5, 0.3, 0.1))):
+        assert SparseVLM.from_dict(method.to_dict()) == method
+    for field, value in [("shape", (1, 2, 3)), ("shape", (3, 2)), ("kept", (3, 0, 0)), ("shape", None), ("kept", 5)]:
+        with pytest.raises(InvalidValueError, match=f"{field} must hold one positive number for each of the 3 layers"):
+            SparseVLM(**{field: value})
+    with pytest.raises(InvalidValueError, match="retain as a fraction"):
+        SparseVLM(kept=(1.5, 0.3, 0.1))
+    with pytest.raises(InvalidValueError, match="tokens must be one of 192, 128, 96, 64, not 32"):
+        SparseVLM.published(32)
