@@ -30,7 +30,8 @@ class Seen:
         query: (b, heads, q, d), positions applied.
         key: (b, kv_heads, s, d), likewise; cached keys come first.
         scaling: factor on the logits.
-        mask: (b or 1, 1, q, s) bool or added to the logits, as the module got it; None or 2-D where it is causal.
+        mask: (b or 1, 1, q or 1, s) bool or added to the logits, as the module got it; None or 2-D where it is causal.
+            What it adds above 0 weighs keys (merged tokens of a vision tower), what it adds below hides them.
         softcap: bound on the logits, or None.
         segments: (m + 1,) int, where packed sequences start and end along q and s; None if there is one.
     """
@@ -229,8 +230,9 @@ def visible_keys(seen: Seen, block: Tensor) -> Tensor:
     """(b or 1, len(block), s) bool: the keys that the query rows `block` see, padding left aside."""
     queries, slots = seen.query.shape[2], seen.key.shape[2]
     if seen.mask is not None and seen.mask.ndim == 4:
-        mask = seen.mask[:, 0, block, :slots]
-        return mask if mask.dtype == torch.bool else mask == 0
+        mask = seen.mask[:, 0, :, :slots]
+        mask = mask.expand(-1, len(block), -1) if mask.shape[1] == 1 else mask[:, block]
+        return mask if mask.dtype == torch.bool else mask >= 0
     slot = torch.arange(slots, device=block.device)
     return (slot[None, :] <= (slots - queries + block)[:, None])[None]
 
@@ -241,7 +243,7 @@ def cls_attention(seen: Seen) -> Tensor:
     ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the [CLS] key dropped.
     """
     logits = torch.einsum("bhd,bhsd->bhs", seen.query[:, :, 0].float(), seen.key.float()) * seen.scaling
-    return logits.softmax(dim=-1).mean(dim=1)[:, 1:]
+    return (logits + _weight(seen)).softmax(dim=-1).mean(dim=1)[:, 1:]
 
 
 def received_attention(seen: Seen) -> Tensor:
@@ -263,6 +265,7 @@ def _received(seen: Seen, start: int, end: int) -> Tensor:
     asking = torch.zeros_like(total)
     for block in torch.arange(start, end, device=key.device).split(_ROWS_AT_ONCE):
         logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
+        logits = logits + _weight(seen)[..., None, start:end]
         visible = torch.ones(key.shape[0], len(block), key.shape[2], dtype=torch.bool, device=key.device)
         if seen.mask is not None and seen.mask.ndim == 4:
             visible = visible_keys(seen, block)[:, :, start:end].expand(key.shape[0], -1, -1)
@@ -270,3 +273,11 @@ def _received(seen: Seen, start: int, end: int) -> Tensor:
         total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
         asking += visible.sum(dim=1)
     return total / asking.clamp(min=1)
+
+
+def _weight(seen: Seen) -> Tensor:
+    """(b or 1, 1, s) float32: how much is added for each key, whatever the query; what hides keys is left aside."""
+    mask = seen.mask
+    if mask is None or mask.ndim != 4 or mask.shape[2] != 1 or mask.dtype == torch.bool:
+        return torch.zeros(1, 1, seen.key.shape[2], device=seen.key.device)
+    return mask[:, :, 0, : seen.key.shape[2]].float().clamp(min=0)

@@ -1,0 +1,147 @@
+"""FiCoCo-V: filter, correlate, compress, in the second half of the vision tower."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+from todre.methods.rates import constant, left_after
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.merging import Merging, TowerContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiCoCoV(Method):
+    """Drop redundant tokens layer by layer in the second half of the vision tower, each into those most like it.
+
+    Based on "Filter, Correlate, Compress" (FiCoCo, arXiv 2411.17686v4) and its code. Signals are attention logits,
+    before the softmax, averaged over heads.
+
+    Args:
+        retain: tokens kept of each tile, a fraction or a count; the same number goes in each layer. 114 of 576 is the
+            code's default.
+        start: share of the layers (rounded up) after whose next one tokens begin to leave.
+        balance: λ, the weight of vision-aware redundancy against attention of [CLS], from 0 to 1.
+        penalty: by how much the most redundant token of each 2 × 2 window is pushed further out; 1 turns it off.
+        quantile: ε, of a token's logits: those above it name the tokens that it goes to.
+        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+    """
+
+    retain: float = 0.198
+    start: float = 0.5
+    balance: float = 0.65
+    penalty: float = 2.0
+    quantile: float = 0.998
+
+    name: ClassVar[str] = "ficoco-v"
+    summary: ClassVar[str] = "redundant tokens into those like them, late in the vision tower"
+    paper: ClassVar[str] = "arXiv 2411.17686v4"
+    card: ClassVar[Card] = Card(
+        venue="AAAI 2026",
+        acts=("tower",),
+        needs=("cls",),
+        budget="Exact in the tower, for each tile; unpadding, newlines and pixel shuffle (a visual token stays if any "
+        "part of it does) may keep more before the LLM.",
+        follows="The code's formulas, without its slips: tokens keep their order and [CLS] its place, targets are kept "
+        "patches alone, the window penalty is held per tile. Acts after a block, not between its attention and its "
+        "MLP. A dropped token's place is given to its heaviest target.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        for name, low, high in (("start", 0, 1), ("balance", 0, 1), ("penalty", 1, math.inf), ("quantile", 0, 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+                raise InvalidValueError(f"{name} must be a number from {low} to {high}, not {value!r}.")
+
+    def tower_after(self, n_layers: int) -> tuple[int, ...]:
+        """Every layer after the first share of them, and at least the last."""
+        return tuple(range(min(math.ceil(self.start * n_layers) + 1, n_layers), n_layers + 1))
+
+    def merge(self, context: TowerContext) -> Merging:
+        """Spread the most redundant tokens over those they attend to most."""
+        import torch
+
+        from todre.merging import Merging
+
+        layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
+        counts = constant(n, budget(self.retain, n), len(layers), lambda count: count - 1)
+        r = max(context.count - left_after(context.layer, layers, counts), 0)
+        tiles, tokens = context.place.shape
+        into = torch.arange(tokens, device=context.place.device).repeat(tiles, 1)
+        if not r:
+            return Merging(torch.ones_like(into, dtype=torch.bool), into)
+        logits = context.logits()[:, first:, first:]
+        score = redundancy(logits, context.logits()[:, 0, first:], self.balance)
+        score = penalised(score, context.place[:, first:], context.side, self.penalty)
+        gone = score.argsort(dim=1, descending=True, stable=True)[:, :r]
+        kept = torch.ones_like(score, dtype=torch.bool).scatter(1, gone, False)
+        most = min(max(math.ceil((1 - self.quantile) * (context.count - 1) - 1e-9), 1), context.count - r)
+        rows = logits.gather(1, gone[..., None].expand(-1, -1, context.count))
+        values, targets = rows.masked_fill(~kept[:, None], -math.inf).sort(dim=-1, descending=True, stable=True)
+        weight, targets = values[..., :most].softmax(dim=-1), targets[..., :most]
+        into = into.scatter(1, gone + first, targets[..., 0] + first)
+        hidden = compressed(context.hidden[:, first:], gone, targets, weight)
+        whole = torch.cat([context.hidden[:, :first], hidden], dim=1)
+        return Merging(torch.cat([kept.new_ones(tiles, first), kept], dim=1), into, whole)
+
+
+def redundancy(logits: Tensor, cls: Tensor, balance: float) -> Tensor:
+    """(t, s): how far each token is like all others, less how far [CLS] attends to it, each of unit length over tokens.
+
+    Args:
+        logits: (t, s, s) between patches.
+        cls: (t, s) of [CLS] to them.
+        balance: weight of the first.
+    """
+    from torch.nn import functional
+
+    alike = functional.normalize(logits.mean(dim=-1), dim=-1)
+    return balance * alike - (1 - balance) * functional.normalize(cls, dim=-1)
+
+
+def penalised(score: Tensor, place: Tensor, side: int, penalty: float) -> Tensor:
+    """Redundancies in which that of the most redundant token of each 2 × 2 window is larger still; ties: the first.
+
+    Args:
+        score: (t, s).
+        place: (t, s) places in a raster of `side` columns.
+        side: of the raster.
+        penalty: factor away from 0 where a redundancy is positive, towards it where it is negative.
+    """
+    import torch
+
+    window = place // side // 2 * ((side + 1) // 2) + place % side // 2
+    best = score.new_full((score.shape[0], side * side), -math.inf).scatter_reduce(1, window, score, "amax")
+    ties = score == best.gather(1, window)
+    order = torch.arange(score.shape[1], device=score.device).expand_as(window)
+    lowest = torch.full_like(best, score.shape[1], dtype=torch.long)
+    lowest = lowest.scatter_reduce(1, window, order.masked_fill(~ties, score.shape[1]), "amin")
+    chosen = order == lowest.gather(1, window)
+    return torch.where(chosen, torch.where(score > 0, score * penalty, score / penalty), score)
+
+
+def compressed(hidden: Tensor, gone: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """x_j ← (x_j + Σ_i w_ij x_i) / (1 + Σ_i w_ij), over the tokens i that go; the others are as before.
+
+    Args:
+        hidden: (t, s, d).
+        gone: (t, r) the tokens that go.
+        targets, weight: (t, r, k) the tokens that each goes to, and with what weight.
+    """
+    import torch
+
+    tiles, tokens, width = hidden.shape
+    flow = torch.zeros(tiles, gone.shape[1], tokens, device=hidden.device).scatter_add(2, targets, weight)
+    leaving = hidden.gather(1, gone[..., None].expand(-1, -1, width)).float()
+    received = flow.sum(dim=1)[..., None]
+    mixed = (hidden.float() + flow.transpose(1, 2) @ leaving) / (1 + received)
+    return torch.where(received > 0, mixed.to(hidden.dtype), hidden)

@@ -1,0 +1,121 @@
+"""PixelPrune: leave out image blocks that their neighbours predict, before the vision tower's first layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, check_choice
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.merging import Patches
+
+Metric = Literal["max", "mean", "rms"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelPrune(Method):
+    """Leave out the blocks of a picture that a causal predictor reproduces from their left and upper neighbours.
+
+    Based on "PixelPrune" (arXiv 2604.00886) and its code: of the blocks A to the left, B above and C between them, B is
+    predicted where C is like A but not like B, otherwise A; in the first row A, in the first column B; the corner is
+    kept. A block is one visual token. Neighbours are taken as they would be restored, so errors do not add up.
+
+    Args:
+        tau: how far a block may be from its prediction, on pixels from 0 to 1; at 0 nothing of the picture is lost.
+        metric: of that distance: the largest (`max`), the `mean`, or the root mean square (`rms`) difference.
+        std: by which the processor divided the pixels' channels: 0.5 in Qwen3-VL, (0.26862954, 0.26130258, 0.27577711)
+            in Qwen2-VL and Qwen2.5-VL. It has no effect where tau is 0.
+        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+    """
+
+    tau: float = 0.0
+    metric: Metric = "max"
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    name: ClassVar[str] = "pixelprune"
+    summary: ClassVar[str] = "image blocks that their neighbours predict, left out at once"
+    paper: ClassVar[str] = "arXiv 2604.00886"
+    card: ClassVar[Card] = Card(
+        venue="preprint 2026",
+        acts=("tower",),
+        needs=("packed",),
+        budget="None: the pictures decide, from one token to all; flat areas go, photographs stay.",
+        follows="The code's anchored mode, for any tau. Each step in time of a clip is predicted as a picture of its "
+        "own, with all the frames in it, where the code takes pictures alone.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("metric", self.metric, ("max", "mean", "rms"))
+        if isinstance(self.tau, bool) or not isinstance(self.tau, int | float) or not 0 <= self.tau <= 1:
+            raise InvalidValueError(f"tau must be a number from 0 to 1, on the scale of pixels, not {self.tau!r}.")
+        given = tuple(self.std) if isinstance(self.std, list | tuple) else ()
+        if len(given) != 3 or not all(isinstance(each, int | float) and 0 < each < math.inf for each in given):
+            raise InvalidValueError(f"std must hold three numbers above 0, one for each colour, not {self.std!r}.")
+        object.__setattr__(self, "std", given)
+
+    def tower_after(self, n_layers: int) -> tuple[int, ...]:
+        """Before the first layer."""
+        return (0,)
+
+    def leave_out(self, patches: Patches) -> Tensor:
+        """The unit that each is predicted from in the end; itself if it is kept."""
+        import torch
+
+        std = patches.pixels.new_tensor(self.std, dtype=torch.float32)
+        colours = patches.pixels.float().reshape(len(patches.pixels), patches.merge**2, patches.channels, -1)
+        pixels = (colours * std[:, None]).flatten(1) if self.tau else colours.flatten(1)
+        source = torch.arange(len(pixels), device=pixels.device)
+        start = 0
+        for frames, rows, columns in patches.grids:
+            count = frames * rows * columns
+            part = pixels[start : start + count].view(frames, rows, columns, -1)
+            places = source[start : start + count].view(frames, rows, columns)
+            source[start : start + count] = predicted(part, places, self.tau, self.metric).flatten()
+            start += count
+        return source
+
+
+def predicted(pixels: Tensor, places: Tensor, tau: float, metric: Metric) -> Tensor:
+    """(frames, rows, columns): the place from which each block is restored, its own if it is kept.
+
+    Blocks of one anti-diagonal do not depend on each other, and are done at once.
+
+    Args:
+        pixels: (frames, rows, columns, p) float32.
+        places: (frames, rows, columns) int64.
+        tau, metric: see `PixelPrune`.
+    """
+    import torch
+
+    rows, columns = pixels.shape[1:3]
+    restored, source = pixels.clone(), places.clone()
+    for diagonal in range(1, rows + columns - 1):
+        row = torch.arange(max(0, diagonal - columns + 1), min(rows, diagonal + 1), device=pixels.device)
+        column = diagonal - row
+        up, back = (row - 1).clamp(min=0), (column - 1).clamp(min=0)
+        left, above, corner = restored[:, row, back], restored[:, up, column], restored[:, up, back]
+        upwards = like(corner, left, tau, metric) & ~like(corner, above, tau, metric)
+        upwards = (upwards | (column == 0)) & (row > 0)
+        guess = torch.where(upwards[..., None], above, left)
+        hit = like(pixels[:, row, column], guess, tau, metric)
+        origin = torch.where(upwards, source[:, up, column], source[:, row, back])
+        restored[:, row, column] = torch.where(hit[..., None], guess, pixels[:, row, column])
+        source[:, row, column] = torch.where(hit, origin, places[:, row, column])
+    return source
+
+
+def like(one: Tensor, other: Tensor, tau: float, metric: Metric) -> Tensor:
+    """Whether blocks (…, p) are within `tau` of each other."""
+    if not tau:
+        return (one == other).all(dim=-1)
+    difference = (one - other).abs()
+    if metric == "max":
+        return difference.amax(dim=-1) <= tau
+    return difference.mean(dim=-1) <= tau if metric == "mean" else difference.square().mean(dim=-1).sqrt() <= tau

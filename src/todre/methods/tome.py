@@ -1,0 +1,92 @@
+"""ToMe: merge the most similar tokens, layer by layer, inside the vision tower."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+from todre.methods.rates import constant, left_after
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.merging import Merging, TowerContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToMe(Method):
+    """Merge the most similar tokens in every layer of the vision tower.
+
+    Based on "Token Merging: Your ViT But Faster" (arXiv 2210.09461): tokens are dealt alternately to sets A and B; each
+    of A goes to the token of B whose key, averaged over heads, is closest by cosine; the r closest pairs are merged to
+    the mean weighted by size; attention counts a token as often as it is large. [CLS] is never merged.
+
+    Args:
+        retain: tokens kept of each tile, a fraction or a count; the same number r goes in each layer, half of a layer's
+            tokens at most, and the last layers take what is left.
+        proportional: whether later layers add the logarithm of a token's size to the logits of its key.
+        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+    """
+
+    retain: float = 0.5
+    proportional: bool = True
+
+    name: ClassVar[str] = "tome"
+    summary: ClassVar[str] = "similar tokens merged in every layer of the vision tower"
+    paper: ClassVar[str] = "arXiv 2210.09461"
+    card: ClassVar[Card] = Card(
+        venue="ICLR 2023",
+        acts=("tower",),
+        needs=("keys",),
+        budget="Exact in the tower, for each tile; unpadding, newlines and pixel shuffle (a visual token stays if any "
+        "part of it does) may keep more before the LLM.",
+        follows="Merges after a block, not between its attention and its MLP, because blocks are not taken apart; the "
+        "order of tokens is kept, and a merged token stands where its token of B stood.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+
+    def tower_after(self, n_layers: int) -> tuple[int, ...]:
+        """Every layer."""
+        return tuple(range(1, n_layers + 1))
+
+    def merge(self, context: TowerContext) -> Merging:
+        """Merge the r closest pairs."""
+        from todre.merging import Merging, fused
+
+        layers, n = self.tower_after(context.n_layers), context.patches
+        counts = constant(n, budget(self.retain, n), len(layers), lambda count: count // 2)
+        r = max(context.count - left_after(context.layer, layers, counts), 0)
+        into = matched(context.keys(), context.first, min(r, context.count // 2))
+        keep = into == into.new_tensor(range(into.shape[1]))
+        hidden = fused(context.hidden, into, context.size) if r else None
+        return Merging(keep, into, hidden, self.proportional)
+
+
+def matched(keys: Tensor, first: int, r: int) -> Tensor:
+    """Bipartite soft matching: (t, s) int64, the token that each goes into, itself if it stays.
+
+    Args:
+        keys: (t, s, c) float32.
+        first: leading tokens that never go.
+        r: pairs that are merged, of the closest; ties go to the lower token, of A first.
+    """
+    import torch
+    from torch.nn import functional
+
+    tiles, tokens, _ = keys.shape
+    everyone = torch.arange(tokens, device=keys.device)
+    a, b = everyone[first + first % 2 :: 2], everyone[1::2]
+    into = everyone.repeat(tiles, 1)
+    if not r:
+        return into
+    unit = functional.normalize(keys, dim=-1)
+    similar = unit[:, a] @ unit[:, b].transpose(1, 2)
+    best = similar.argmax(dim=-1)
+    closeness = similar.gather(2, best[..., None])[..., 0]
+    going = closeness.argsort(dim=-1, descending=True, stable=True)[:, :r]
+    return into.scatter(1, a[going], b[best.gather(1, going)])
