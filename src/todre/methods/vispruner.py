@@ -23,7 +23,7 @@ class VisPruner(Method):
     Based on "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs" (VisPruner,
     arXiv 2412.01818v2). Of a tile's share ⌊share·important⌋ tokens are those with the highest [CLS] attention. The
     others, in the order of their attention, are thinned: every second token is compared with those between, and up to
-    eight whose best cosine is highest leave, until the share is met. The cosines of one tile's tokens with each other are held for it.
+    eight whose best cosine is highest leave, until the share is met. That holds all cosines of one tile's tokens.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by

@@ -1,0 +1,144 @@
+"""GlobalCom²: the thumbnail says how much of each crop to keep, and which tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.errors import UnsupportedInputError
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import VisualTokens
+
+_TEMPERATURE = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalCom2(Method):
+    """Compress a picture's crops under the guidance of its thumbnail.
+
+    Based on "Global Compression Commander: Plug-and-Play Inference Acceleration for High-Resolution Large
+    Vision-Language Models" (arXiv 2501.05179). A thumbnail keeps its most attended tokens. Crop j gets a share in
+    proportion to 1 + σ_j - mean σ of its size, where σ is the softmax, at temperature 10, of the thumbnail's attention
+    in the regions of the crops. Within a crop tokens rank by the sum of two attentions, each divided by its norm over
+    the crop: its own, and the thumbnail's, brought to the raster of the united crops bilinearly.
+
+    The shares are those of the paper, R(1 + σ_j - mean σ) capped at 1, with R such that all together meet the budget
+    exactly (largest remainder; what a crop cannot hold goes to the others). A thumbnail token lies in the region of the
+    crop under its centre, which for crops of equal size is the authors' division of the thumbnail.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.25 in the authors' code. Newline
+            tokens are kept first, within the budget (unless they alone would use it up). A picture without crops keeps
+            its most attended tokens.
+        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        layer: tower layer whose attention is read; -1 in the authors' code.
+        positions, per: see `Method`; a budget for each frame or picture keeps thumbnail and crops together.
+    """
+
+    retain: float = 0.1
+    attention: Literal["auto", "cls", "received"] = "auto"
+    layer: int = -1
+
+    name: ClassVar[str] = "globalcom2"
+    summary: ClassVar[str] = "crops compressed as the thumbnail's attention commands"
+    paper: ClassVar[str] = "arXiv 2501.05179"
+    card: ClassVar[Card] = Card(
+        venue="AAAI 2026",
+        acts=("select",),
+        needs=("received", "grid"),
+        follows="The released code, with the total exact instead of each share rounded down, newline tokens within the "
+        "budget, regions by place instead of equal blocks where crops were unpadded, and attention received where a "
+        "tower has no [CLS]. Without crops it is attention top-k.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("attention", self.attention, ("auto", "cls", "received"))
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention of `layer`."""
+        from todre.facts import Signal
+
+        return (Signal(self.attention, self.layer),)
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Divide the budget among the tiles of all pictures, then take the best tokens of each."""
+        from todre.methods.apportion import apportion
+        from todre.methods.grouping import best, newlines_first, tiles
+
+        attention = visual.signal(*self.signals()).double().nan_to_num(0.0)
+        keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+        found = tiles(visual)
+        weight = [float(len(tile)) for tile in found]
+        scores = attention.clone()
+        for picture in visual.picture[visual.tile > 0].unique().tolist():
+            mine = [place for place, tile in enumerate(found) if int(visual.picture[tile[0]]) == picture]
+            thumbnails = [found[place] for place in mine if int(visual.tile[found[place][0]]) == 0]
+            crops = [place for place in mine if int(visual.tile[found[place][0]]) > 0]
+            if not thumbnails:
+                continue
+            thumbnail, united = _guides(visual, attention, thumbnails[0], [found[place] for place in crops])
+            emphasis = (thumbnail / _TEMPERATURE).softmax(dim=0)
+            for place, scale in zip(crops, (1 + emphasis - emphasis.mean()).tolist(), strict=True):
+                crop = found[place]
+                weight[place] *= scale
+                scores[crop] = _normal(attention[crop]) + _normal(united[visual.row[crop], visual.column[crop]])
+        for tile, quota in zip(found, apportion(room, weight, [len(tile) for tile in found]), strict=True):
+            keep[tile[best(scores[tile], quota)]] = True
+        return keep
+
+
+def _guides(visual: VisualTokens, attention: Tensor, thumbnail: Tensor, crops: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """What the thumbnail says of the crops.
+
+    Returns:
+        its attention in the region of each crop, (crops,), and over the raster of the united crops, (rows, columns).
+
+    Raises:
+        UnsupportedInputError: a place in a raster is not known.
+    """
+    import torch
+
+    members = torch.cat([thumbnail, *crops])
+    if bool((visual.row[members] < 0).any()):
+        raise UnsupportedInputError(
+            "GlobalCom² needs the row and column of every token of the thumbnail and the crops, which this model does "
+            "not tell; use a method without crops, such as vispruner."
+        )
+    rows, columns = _extent(visual, torch.cat(crops))
+    high, wide = _extent(visual, thumbnail)
+    owner = torch.full((rows, columns), len(crops), device=attention.device)
+    for number, crop in enumerate(crops):
+        owner[visual.row[crop], visual.column[crop]] = number
+    small = attention.new_zeros(high, wide)
+    small[visual.row[thumbnail], visual.column[thumbnail]] = attention[thumbnail]
+    below = (2 * torch.arange(high, device=owner.device) + 1) * rows // (2 * high)
+    right = (2 * torch.arange(wide, device=owner.device) + 1) * columns // (2 * wide)
+    mass = attention.new_zeros(len(crops) + 1).index_add_(0, owner[below][:, right].flatten(), small.flatten())
+    size = (rows, columns)
+    united = torch.nn.functional.interpolate(small[None, None], size=size, mode="bilinear", align_corners=False)
+    return mass[:-1], united[0, 0]
+
+
+def _extent(visual: VisualTokens, members: Tensor) -> tuple[int, int]:
+    """Rows and columns of the raster that `members` stand in."""
+    return int(visual.row[members].max()) + 1, int(visual.column[members].max()) + 1
+
+
+def _normal(values: Tensor) -> Tensor:
+    """Divided by their norm; zeros stay."""
+    import torch
+
+    return torch.nn.functional.normalize(values, dim=0)

@@ -1,0 +1,124 @@
+"""HoloV: every part of the picture gets its share of the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import VisualTokens
+
+_VARIANCE = 0.09
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoloV(Method):
+    """Divide the budget over stretches of the picture by their attention and variety, then keep the most attended.
+
+    Based on "Don't Just Chase 'Highlighted Tokens' in MLLMs: Revisiting Visual Holistic Context Retention" (HoloV,
+    arXiv 2510.02912). The tokens of each tile are cut into `stretches` consecutive stretches of equal length. A token
+    scores its attention plus 0.09 times the variance of its cosines to the other tokens of its stretch, rescaled to the
+    mean of the attention; a stretch gets a share of the tile's budget in proportion to the mean score of its tokens,
+    and in it the most attended tokens stay.
+
+    As released the variance is rescaled within each stretch, by which its mean there is always that of the attention:
+    it cancels, and the shares go by attention alone. `rescale="tile"` rescales over the tile, so that it counts.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions by largest
+            remainder, and stretches likewise; what a stretch cannot hold goes to the others. Newline tokens come last.
+        stretches: into how many a tile is cut; 16 for the 576 tokens of LLaVA-1.5.
+        rescale: where the variance is brought to the size of the attention: `stretch` (as released) or `tile`.
+        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        layer: tower layer whose attention is read; -2 in the authors' code.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    stretches: int = 16
+    rescale: Literal["stretch", "tile"] = "stretch"
+    attention: Literal["auto", "cls", "received"] = "auto"
+    layer: int = -2
+
+    name: ClassVar[str] = "holov"
+    summary: ClassVar[str] = "a share for every stretch of the picture, by attention and variety"
+    paper: ClassVar[str] = "arXiv 2510.02912"
+    card: ClassVar[Card] = Card(
+        venue="NeurIPS 2025",
+        acts=("select",),
+        needs=("received",),
+        follows="The released code, where the variance term cancels out of the shares (rescale='tile' lets it count). "
+        "Unlike it, a token is not compared with itself, a stretch of one token is scored like others, and overflow is "
+        "redistributed instead of filled with zeros.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("rescale", self.rescale, ("stretch", "tile"))
+        check_choice("attention", self.attention, ("auto", "cls", "received"))
+        if isinstance(self.stretches, bool) or not isinstance(self.stretches, int) or self.stretches < 1:
+            raise InvalidValueError(f"stretches must be a whole number of at least 1, not {self.stretches!r}.")
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention of `layer`."""
+        from todre.facts import Signal
+
+        return (Signal(self.attention, self.layer),)
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Tile by tile and stretch by stretch, the most attended tokens."""
+        from todre.methods.apportion import apportion
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import best, newlines_last, tiles
+
+        attention = visual.signal(*self.signals())
+        keep, room = newlines_last(visual, budget(self.retain, len(visual)))
+        found = tiles(visual)
+        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+            stretches = tile.tensor_split(min(self.stretches, len(tile)))
+            weights = self._weights(visual, attention.double().nan_to_num(0.0), stretches)
+            quotas = apportion(share, weights, [len(stretch) for stretch in stretches])
+            for stretch, quota in zip(stretches, quotas, strict=True):
+                keep[stretch[best(attention[stretch], quota)]] = True
+        return keep
+
+    def _weights(self, visual: VisualTokens, attention: Tensor, stretches: tuple[Tensor, ...]) -> list[float]:
+        """Mean score of the tokens of each stretch."""
+        import torch
+
+        heeded = torch.stack([attention[stretch].mean() for stretch in stretches]).cpu()
+        varied = torch.stack([_variance(visual.embeddings[stretch]).mean() for stretch in stretches])
+        if self.rescale == "stretch":
+            scale = heeded / (varied + _TINY)
+        else:
+            sizes = torch.tensor([len(stretch) for stretch in stretches], dtype=torch.float64)
+            scale = (heeded * sizes).sum() / ((varied * sizes).sum() + _TINY * sizes.sum())
+        return [float(weight) for weight in heeded + _VARIANCE * varied * scale]
+
+
+def _variance(x: Tensor) -> Tensor:
+    """For each token of x (m, d) the variance of its cosines with the others, (m,) float64 on the CPU; 0 for one."""
+    import torch
+
+    from todre.select import gram
+
+    m = len(x)
+    if m == 1:
+        return torch.zeros(1, dtype=torch.float64)
+    cosines = gram(x.double())
+    others = ~torch.eye(m, dtype=torch.bool)
+    return cosines[others].view(m, m - 1).var(dim=1, unbiased=False)
