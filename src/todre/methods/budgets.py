@@ -59,7 +59,7 @@ def leaving(mean: float, entered: int, layer: int, n_layers: int) -> int:
     """
     if mean >= entered:
         return entered
-    spare = _spare(mean, entered, layer, n_layers)
+    spare = left_over(mean, entered, layer, n_layers)
     return math.floor(spare / max(1, n_layers - layer) + _SLACK)
 
 
@@ -97,7 +97,7 @@ def stage_counts(
     """
     if mean >= entered or not layers:
         return (entered,) * len(layers)
-    _spare(mean, entered, layers[0], n_layers)
+    left_over(mean, entered, layers[0], n_layers)
 
     def counts_at(scale: float) -> tuple[int, ...]:
         return tuple(min(entered, math.floor(scale * part + _SLACK)) for part in shape)
@@ -137,7 +137,7 @@ def pyramid(
 
     if counting == "input":
         return (*counts_at((wanted / entered) ** (1 / steps))[:-1], wanted)
-    _spare(wanted, entered, layers[0], n_layers)
+    left_over(wanted, entered, layers[0], n_layers)
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -163,7 +163,7 @@ def left_after(retain: float, counting: Counting, entered: int, layer: int, n_la
     return wanted if counting == "input" else leaving(wanted, entered, layer, n_layers)
 
 
-def _spare(mean: float, entered: int, layer: int, n_layers: int) -> float:
+def left_over(mean: float, entered: int, layer: int, n_layers: int) -> float:
     """What the mean leaves for the layers after `layer`, in tokens times layers."""
     spare = mean * n_layers - entered * layer
     if spare < -_SLACK or layer >= n_layers:

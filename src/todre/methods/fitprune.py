@@ -1,0 +1,73 @@
+"""FitPrune: a fitted number of tokens leaves after each layer, those that change attention least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method
+from todre.methods.card import Card
+from todre.methods.inside import row_counts
+from todre.methods.tables import check_depth, check_table, tokens_of
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitPrune(Method):
+    """Delete, after each layer, a fitted number of the tokens with the smallest cross times self attention.
+
+    Based on "Fit and Prune: Fast and Training-free Visual Token Pruning for Multi-modal Large Language Models"
+    (FitPrune, arXiv 2409.10197). Cross attention is what a visual token gets from the text, self attention what it gets
+    from the visual tokens, each the maximum over heads, summed over queries. `todre.calibrate` fits the numbers.
+
+    Args:
+        deletions: visual tokens deleted after each decoder layer: counts, or shares of those that entered. Empty until
+            fitted; the last layer's number has no effect.
+        positions, per: see `Method`.
+    """
+
+    deletions: tuple[float, ...] = ()
+
+    name: ClassVar[str] = "fitprune"
+    summary: ClassVar[str] = "a fitted number of tokens after each layer"
+    paper: ClassVar[str] = "arXiv 2409.10197"
+    card: ClassVar[Card] = Card(
+        venue="AAAI 2025",
+        acts=("reduce",),
+        needs=("attention", "calibration"),
+        budget="As fitted: exactly the numbers in `deletions`.",
+        follows=(
+            "The code: sums of the head-wise maximum of attention. It deletes inside a layer, between its attention "
+            "and its feed-forward part; here tokens leave after the layer. Without text the last token asks."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "deletions", check_table("deletions", self.deletions, falling=False))
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """The layers after which something is deleted."""
+        check_depth(self.name, "deletions", self.deletions, n_layers)
+        return tuple(layer for layer in range(1, n_layers) if self.deletions[layer - 1])
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Delete the lowest products; numbers are for all layers so far together, so that shares add up exactly."""
+        import torch
+
+        from todre.reduction import Reduction
+
+        gone = self.deletions[: context.layer]
+        counts = row_counts(context, lambda entered: max(0, entered - _total(gone, entered)))
+        text = context.text_rows
+        cross = context.scores(torch.where(text.any(dim=1, keepdim=True), text, context.last_row), heads="max")
+        own = context.scores(context.fresh[:, -context.queries :], heads="max")
+        return Reduction(context.keep_top(cross * own, counts))
+
+
+def _total(values: tuple[float, ...], entered: int) -> int:
+    """Counts and shares together, shares summed before they are rounded."""
+    shares = sum(value for value in values if isinstance(value, float))
+    return sum(value for value in values if isinstance(value, int)) + tokens_of(float(shares), entered)

@@ -1,0 +1,78 @@
+"""G-Search: the smallest share of tokens that each layer can do with, found layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.methods.base import Method, check_choice
+from todre.methods.card import Card
+from todre.methods.inside import row_counts
+from todre.methods.tables import check_depth, check_table, tokens_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.reduction import ReduceContext, Reduction
+
+Asking = Literal["last", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GSearch(Method):
+    """Keep in each layer its own fitted share of the visual tokens, ranked by the layer before.
+
+    Based on "Accelerating Multimodal Large Language Models by Searching Optimal Vision Token Reduction" (G-Search,
+    arXiv 2412.00556), which finds that layers agree on the ranks of tokens. `todre.calibrate` has the search.
+
+    Args:
+        kept: visual tokens that each decoder layer sees: shares of those that entered, or counts, not rising. Empty
+            until fitted; the first layer sees all whatever its number.
+        asking: whose attention ranks: the prompt's last token, or all text after the picture.
+        positions, per: see `Method`.
+    """
+
+    kept: tuple[float, ...] = ()
+    asking: Asking = "last"
+
+    name: ClassVar[str] = "g-search"
+    summary: ClassVar[str] = "each layer's own fitted share of the tokens"
+    paper: ClassVar[str] = "arXiv 2412.00556v2"
+    card: ClassVar[Card] = Card(
+        venue="CVPR 2025",
+        acts=("reduce",),
+        needs=("attention", "calibration"),
+        budget="As fitted: exactly the numbers in `kept`.",
+        follows=(
+            "The abstract and a review; no code was found. Which queries rank, and how heads are pooled, is not known: "
+            "the last token and the mean are ours."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("asking", self.asking, ("last", "text"))
+        object.__setattr__(self, "kept", check_table("kept", self.kept, falling=True))
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """The layers whose successor sees fewer tokens."""
+        check_depth(self.name, "kept", self.kept, n_layers)
+        before: tuple[float, ...] = (1.0, *self.kept[1:])
+        return tuple(layer for layer in range(1, n_layers) if self.kept[layer] != before[layer - 1])
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Keep what the next layer is to see."""
+        from todre.reduction import Reduction
+
+        share = self.kept[min(context.layer, len(self.kept) - 1)]
+        counts = row_counts(context, lambda entered: tokens_of(share, entered))
+        return Reduction(context.keep_top(scores_of(context, self.asking), counts))
+
+
+def scores_of(context: ReduceContext, asking: Asking) -> Tensor:
+    """(b, s) attention from the last token, or from all text; from the last token where there is no text."""
+    import torch
+
+    text = context.text_rows
+    asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
+    return context.scores(context.last_row if asking == "last" else asked)

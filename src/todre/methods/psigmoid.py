@@ -1,0 +1,96 @@
+"""P-Sigmoid: the share of tokens that layers see falls along a sigmoid."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.budgets import left_over
+from todre.methods.card import Card
+from todre.methods.gsearch import Asking, scores_of
+from todre.methods.inside import row_counts
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class PSigmoid(Method):
+    """Let the share of visual tokens fall from layer to layer along a sigmoid whose mean is the budget.
+
+    Based on "Accelerating Multimodal Large Language Models by Searching Optimal Vision Token Reduction" (P-Sigmoid,
+    arXiv 2412.00556). The first layer sees every token; layer i (from 0) sees the share 1 / (1 + exp(k (i - α))), with
+    α such that the mean over all layers is `retain`. A very steep slope is VTW, a flat one FastV after layer 1.
+
+    Args:
+        retain: mean over all layers of the visual tokens, a fraction of those that entered or a count.
+        slope: k times the number of layers; `todre.calibrate` searches it.
+        asking: whose attention ranks: the prompt's last token, or all text after the picture.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.25
+    slope: float = 12.8
+    asking: Asking = "last"
+
+    name: ClassVar[str] = "p-sigmoid"
+    summary: ClassVar[str] = "shares of the tokens that fall along a sigmoid"
+    paper: ClassVar[str] = "arXiv 2412.00556v2"
+    card: ClassVar[Card] = Card(
+        venue="CVPR 2025",
+        acts=("reduce",),
+        needs=("attention",),
+        budget="A mean over all layers, of at most what is asked and less than one token below it.",
+        follows=(
+            "The abstract and a review; no code was found. The sigmoid printed there rises for k > 0; here it falls. "
+            "That α follows from the budget is our reading. Ranked as in g-search."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("asking", self.asking, ("last", "text"))
+        number = isinstance(self.slope, numbers.Real) and not isinstance(self.slope, bool)
+        if not number or not 0.0 < self.slope < math.inf:
+            raise InvalidValueError(f"slope must be a number above 0, not {self.slope!r}.")
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """Every layer but the last."""
+        return tuple(range(1, n_layers))
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Keep what the next layer is to see."""
+        from todre.reduction import Reduction
+
+        layer = min(context.layer, context.n_layers - 1)
+        counts = row_counts(context, lambda entered: self.counts(entered, context.n_layers)[layer])
+        return Reduction(context.keep_top(scores_of(context, self.asking), counts))
+
+    def counts(self, entered: int, n_layers: int) -> tuple[int, ...]:
+        """Visual tokens that each layer sees of the `entered`.
+
+        Raises:
+            InvalidValueError: the first layer alone takes more than the budget.
+        """
+        wanted = budget(self.retain, entered)
+        if wanted >= entered or n_layers == 1:
+            return (entered,) * n_layers
+        left = left_over(wanted, entered, 1, n_layers) / entered
+        k = self.slope / n_layers
+        low, high = -800.0 / k, n_layers + 800.0 / k
+        for _ in range(100):
+            middle = (low + high) / 2
+            fits = sum(_fall(k * (layer - middle)) for layer in range(1, n_layers)) <= left
+            low, high = (middle, high) if fits else (low, middle)
+        shares = (_fall(k * (layer - low)) for layer in range(1, n_layers))
+        return (entered, *(math.floor(share * entered + 1e-6) for share in shares))
+
+
+def _fall(x: float) -> float:
+    """1 / (1 + exp(x)), without overflow."""
+    return 0.5 * (1.0 - math.tanh(x / 2.0))
