@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from todre.cli.analyze import COMMANDS as INSTRUMENTS
 from todre.cli.ask import ask
 from todre.cli.compare import compare
 from todre.cli.demo import demo
@@ -49,3 +50,13 @@ _COMMANDS = (
 
 for _function, *_lines in _COMMANDS:
     app.command(epilog=examples(*_lines), no_args_is_help=_function in (ask, compare))(guarded(_function))
+
+analyze = typer.Typer(
+    help="See why pruning works on a model, or does not: each instrument writes a JSON document and a figure.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=examples("todre analyze migration", "todre analyze calibrate --retain 0.1"),
+)
+for _function, *_lines in INSTRUMENTS:
+    analyze.command(epilog=examples(*_lines))(guarded(_function))
+app.add_typer(analyze, name="analyze")

@@ -23,7 +23,19 @@ Exit codes: 0 done, 1 failed (one line says what and what to do; a traceback com
 def reference() -> str:
     """The whole reference as Markdown."""
     group: Any = typer.main.get_command(app)
-    return "\n".join([HEADER, *(_section(name, command) for name, command in group.commands.items())])
+    return "\n".join([HEADER, *_sections(group, "")])
+
+
+def _sections(group: Any, before: str) -> list[str]:
+    """The sections of a group's commands; those of a group within it come after a line of its own."""
+    sections: list[str] = []
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            sections.append(f"## todre {before}{name}\n\n{inspect.cleandoc(command.help or '')}\n")
+            sections += _sections(command, f"{before}{name} ")
+        else:
+            sections.append(_section(before + name, command))
+    return sections
 
 
 def _section(name: str, command: Any) -> str:

@@ -1,0 +1,259 @@
+"""Where ToDRE's stage 2 may drop: the layer and τ that save most of a model within a stated loss of accuracy.
+
+For every candidate layer each question is answered once with its picture dropped there whatever attention says, and
+once never; the ratios of eq. 7 are noted on the way. What any (layer, τ) would have answered follows from these: the
+first answer where the ratios lie below τ, the second elsewhere. One half of the pictures chooses, the other half says
+what the choice costs on questions that it was not chosen on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.questions import Asked
+from todre.analysis.results import Job, Record, measure_all
+from todre.analysis.summary import Table
+from todre.decoder import decoder_of
+from todre.errors import InvalidValueError
+from todre.files import write_atomic
+from todre.loading import Loaded
+from todre.methods.base import Method, NoPruning
+from todre.methods.todre import ToDRE
+from todre.pruning import prune
+from todre.scenes import score
+
+_MOST_THRESHOLDS = 64
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is looked for.
+
+    Args:
+        method: ToDRE with the budget and all settings but `layers`, `threshold` and `stages`, which are found.
+        loss: accuracy that may be lost against the same budget without stage 2, from 0 to 1; the whole 95 % interval
+            of the paired difference must lie above minus this.
+        layers: candidates, counts of layers run, ascending.
+        max_new_tokens: longest answer.
+    """
+
+    method: ToDRE
+    loss: float
+    layers: tuple[int, ...]
+    max_new_tokens: int = 16
+
+    def __post_init__(self) -> None:
+        if isinstance(self.loss, bool) or not isinstance(self.loss, int | float) or not 0.0 <= self.loss < 1.0:
+            raise InvalidValueError(f"loss is a share of the questions in [0, 1), such as 0.01, not {self.loss!r}.")
+        if isinstance(self.max_new_tokens, bool) or self.max_new_tokens < 1:
+            raise InvalidValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens!r}.")
+
+    @classmethod
+    def checked(cls, model: Any, method: Method, loss: float, layers: Sequence[int] | None, **values: Any) -> Goal:
+        """A goal for `model`: by default all its layers but the last, after which nothing is left to save.
+
+        Raises:
+            InvalidValueError: a method other than ToDRE, or a layer that is not below the model's depth.
+        """
+        if not isinstance(method, ToDRE):
+            raise InvalidValueError(f"{method.name!r} has no stage 2 to calibrate; use todre or todre-v1.")
+        depth = decoder_of(model).n_layers
+        chosen = tuple(sorted(set(layers))) if layers else tuple(range(1, depth))
+        if chosen[0] < 1 or chosen[-1] >= depth:
+            raise InvalidValueError(
+                f"layers={list(chosen)} goes outside 1 to {depth - 1}: "
+                f"this decoder has {depth} layers, and after the last nothing is left to save."
+            )
+        return cls(method, loss, chosen, **values)
+
+    def parameters(self) -> dict[str, Any]:
+        """Every setting that can change a record, ready for JSON."""
+        fields = {k: v for k, v in self.method.to_dict().items() if k not in ("layers", "threshold", "stages")}
+        return {"method": fields, "layers": list(self.layers), "max_new_tokens": self.max_new_tokens}
+
+    @property
+    def without(self) -> ToDRE:
+        """The same budget without stage 2."""
+        return dataclasses.replace(self.method, stages=(1,))
+
+    def dropping(self, layer: int, threshold: float = 1.0) -> ToDRE:
+        """Stage 2 at one layer; with a threshold of 1 it always drops where text follows the picture."""
+        return dataclasses.replace(self.method, stages=(1, 2), layers=(layer,), threshold=threshold)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A layer and a threshold, and what they do on some questions.
+
+    Attributes:
+        layer, threshold: of stage 2.
+        fired: (n,) bool, questions whose visual tokens it drops.
+        difference: (n,) what it changes in each question's score, against the same budget without stage 2.
+        saved: share of the visual tokens' layers that are not run, averaged over the questions.
+    """
+
+    layer: int
+    threshold: float
+    fired: NDArray[np.bool_]
+    difference: Floats
+    saved: float
+
+
+def answers_of(loaded: Loaded, asked: Sequence[Asked], goal: Goal) -> list[Record]:
+    """Each question's score without pruning, with stage 1 alone, and dropped after each layer, ready for JSON."""
+    prompts = prompts_of(loaded, asked)
+    records: list[Record] = [{"drop": {}} for _ in asked]
+    plans: list[tuple[str, Method]] = [("none", NoPruning()), ("kept", goal.without)]
+    plans += [(str(layer), goal.dropping(layer)) for layer in goal.layers]
+    for name, method in plans:
+        with torch.inference_mode(), prune(loaded.model, method) as report:
+            tokens = loaded.model.generate(**prompts.inputs, max_new_tokens=goal.max_new_tokens, **GREEDY)
+        new = tokens[:, prompts.kinds.shape[1] :]
+        texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+        for row, (record, one) in enumerate(zip(records, asked, strict=True)):
+            mark = round(score(one.question, texts[row].strip()), 6)
+            if name in ("none", "kept"):
+                record[name] = mark
+                continue
+            ratios = report.attention_ratios[row].get(int(name))
+            record["drop"][name] = {
+                "score": mark,
+                "dropped": report.dropped_after_layer[row] is not None,
+                "text_to_visual": None if ratios is None else ratios.text_to_visual,
+                "visual_to_text": None if ratios is None else ratios.visual_to_text,
+            }
+    return records
+
+
+def highest_ratio(drop: dict[str, Any]) -> float:
+    """What τ must exceed for the picture to be dropped; infinite where it never is."""
+    if not drop["dropped"] or drop["text_to_visual"] is None:
+        return float("inf")
+    return max(float(drop["text_to_visual"]), float(drop["visual_to_text"] or 0.0))
+
+
+def choice(records: Sequence[Record], layer: int, threshold: float, depth: int) -> Choice:
+    """What stage 2 at `layer` with `threshold` would have done to these questions."""
+    ratios = np.array([highest_ratio(record["drop"][str(layer)]) for record in records])
+    fired = ratios < threshold
+    change = np.array([record["drop"][str(layer)]["score"] - record["kept"] for record in records])
+    return Choice(layer, threshold, fired, np.where(fired, change, 0.0), float(fired.mean()) * (depth - layer) / depth)
+
+
+def thresholds(records: Sequence[Record], layer: int) -> list[float]:
+    """Candidates for τ: between neighbouring ratios and above the highest, at most `_MOST_THRESHOLDS` of them."""
+    ratios = np.array([highest_ratio(record["drop"][str(layer)]) for record in records])
+    known = np.unique(ratios[np.isfinite(ratios)])
+    if not len(known):
+        return []
+    found = [*((known[:-1] + known[1:]) / 2).tolist(), min(1.0, float(known[-1]) + 0.01)]
+    step = max(1, -(-len(found) // _MOST_THRESHOLDS))
+    return [round(value, 4) for value in found[::-1][::step]][::-1]
+
+
+def best(records: Sequence[Record], goal: Goal, depth: int) -> Choice | None:
+    """Of the choices within the loss, the one that saves most; of equals the deepest layer and the lowest threshold."""
+    table = Table.of(records)
+    found: Choice | None = None
+    for layer in reversed(goal.layers):
+        for threshold in thresholds(records, layer):
+            made = choice(records, layer, threshold, depth)
+            if made.saved > (found.saved if found else 0.0) and _within(table, made, goal.loss):
+                found = made
+    return found
+
+
+def _within(table: Table, made: Choice, loss: float) -> bool:
+    low = table.mean(made.difference)["low"]
+    return low is not None and low >= -loss
+
+
+def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Questions of every other picture, and those of the rest.
+
+    Raises:
+        InvalidValueError: fewer than four pictures, two of them for each half's interval.
+    """
+    pictures = list(dict.fromkeys(record["picture"] for record in records))
+    if len(pictures) < 4:
+        raise InvalidValueError(
+            f"{len(pictures)} pictures are too few to calibrate on and to check with; ask about at least four."
+        )
+    first = set(pictures[::2])
+    return [r for r in records if r["picture"] in first], [r for r in records if r["picture"] not in first]
+
+
+def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
+    """Measure all questions of `job`; returns the document, whose `method` is what was found."""
+    pictures = {asked.picture for asked in job.source.questions()}
+    halves([{"picture": picture} for picture in pictures])
+    depth = decoder_of(job.loaded.model).n_layers
+    measured = measure_all(job, lambda asked: answers_of(job.loaded, asked, goal))
+    return document(measured.records, goal, depth) | {"command": job.command, "conditions": measured.conditions}
+
+
+def save_method(document: dict[str, Any], output: Path) -> Path:
+    """Write the method that was found beside the document, for `ToDRE.from_dict(json.load(…))`; returns where."""
+    path = output.with_suffix(".method.json")
+    write_atomic(path, json.dumps(document["method"], indent=1) + "\n")
+    return path
+
+
+def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
+    """The choice, its cost on the other half of the pictures, and every layer's curve."""
+    choosing, checking = halves(records)
+    found = best(choosing, goal, depth)
+    method = goal.dropping(found.layer, found.threshold) if found else goal.without
+    tables = {"chosen_on": (choosing, Table.of(choosing)), "checked_on": (checking, Table.of(checking))}
+    result: dict[str, Any] = {
+        "what": "the layer and threshold of stage 2 that save most within a loss of accuracy",
+        "loss_allowed": goal.loss,
+        "decoder_layers": depth,
+        "method": method.to_dict(),
+        "found": found is not None,
+    }
+    for name, (mine, table) in tables.items():
+        made = choice(mine, found.layer, found.threshold, depth) if found else None
+        marks = np.array([record["kept"] for record in mine])
+        none = np.array([record["none"] for record in mine])
+        result[name] = {
+            "questions": len(mine),
+            "unpruned": table.mean(none),
+            "stage_1_alone": table.mean(marks),
+            "stage_1_against_unpruned": table.mean(marks - none),
+            "difference": table.mean(made.difference) if made else None,
+            "fired": round(float(made.fired.mean()), 6) if made else 0.0,
+            "saved": round(made.saved, 6) if made else 0.0,
+        }
+    result["layers"] = [_curve(records, layer, depth) for layer in goal.layers]
+    result["records"] = records
+    return result
+
+
+def _curve(records: Sequence[Record], layer: int, depth: int) -> dict[str, Any]:
+    """All questions: what dropping always would cost at a layer, its ratios, and cost and saving at each threshold."""
+    table = Table.of(records)
+    always = choice(records, layer, float("inf"), depth)
+    ratios = [highest_ratio(record["drop"][str(layer)]) for record in records]
+    finite = [ratio for ratio in ratios if np.isfinite(ratio)]
+    points = []
+    for threshold in thresholds(records, layer)[::4]:
+        made = choice(records, layer, threshold, depth)
+        points.append({"threshold": threshold, "saved": round(made.saved, 6), **table.mean(made.difference)})
+    return {
+        "layer": layer,
+        "always_dropped": table.mean(always.difference),
+        "ratio": {"lowest": min(finite, default=None), "highest": max(finite, default=None)},
+        "thresholds": points,
+    }

@@ -1,0 +1,108 @@
+"""Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from todre.analysis.questions import Asked
+from todre.analysis.results import Job, Record, measure_all
+from todre.errors import TodreError, UnsupportedInputError, UnsupportedModelError
+from todre.geometry import visual_token_boxes
+from todre.loading import Loaded
+from todre.methods.base import Method
+from todre.plots.kept_tokens import Row
+from todre.plots.marks import Panel
+from todre.running import Settings, answer
+
+Methods = Sequence[tuple[str, Method]]
+"""(name, method), in the order of the panels."""
+
+
+def kept_of(loaded: Loaded, asked: Asked, methods: Methods, max_new_tokens: int) -> Record:
+    """What each method keeps of the question's picture, and what the model then says, ready for JSON.
+
+    A method that cannot be used with this model has its reason in place of tokens.
+    """
+    panels: dict[str, Any] = {}
+    for name, method in methods:
+        try:
+            given = answer(loaded, [asked.open()], asked.question.text, method, Settings(max_new_tokens))
+        except (UnsupportedModelError, UnsupportedInputError) as error:
+            panels[name] = {"refused": str(error)}
+            continue
+        report = given.report
+        panels[name] = {
+            "kept": list(report.kept[0]),
+            "before": report.visual_tokens_before[0],
+            "per_layer": list(report.visual_tokens_per_layer[0]),
+            "dropped_after": report.dropped_after_layer[0],
+            "said": given.text,
+        }
+    return {"panels": panels}
+
+
+def kept(job: Job, methods: Methods, max_new_tokens: int) -> dict[str, Any]:
+    """Measure all questions of `job`; returns the document."""
+    measured = measure_all(job, lambda asked: [kept_of(job.loaded, one, methods, max_new_tokens) for one in asked])
+    return {
+        "what": "visual tokens that methods keep of the same pictures",
+        "command": job.command,
+        "conditions": measured.conditions,
+        "methods": {name: method.to_dict() for name, method in methods},
+        "overlap": overlaps(measured.records),
+        "records": measured.records,
+    }
+
+
+def overlaps(records: Sequence[Record]) -> dict[str, float]:
+    """For each pair of methods that leave something out, the mean Jaccard index of what they keep, as `a & b`."""
+    sums: dict[str, list[float]] = {}
+    for record in records:
+        chosen = {
+            name: set(panel["kept"])
+            for name, panel in record["panels"].items()
+            if "kept" in panel and len(panel["kept"]) < panel["before"]
+        }
+        names = list(chosen)
+        for place, first in enumerate(names):
+            for second in names[place + 1 :]:
+                both = chosen[first] | chosen[second]
+                share = len(chosen[first] & chosen[second]) / len(both) if both else 1.0
+                sums.setdefault(f"{first} & {second}", []).append(share)
+    return {pair: round(sum(values) / len(values), 6) for pair, values in sums.items()}
+
+
+def rows_of(document: dict[str, Any], asked: Sequence[Asked], loaded: Loaded) -> list[Row]:
+    """The document as rows of `todre.plots.kept_tokens`: one picture each, one panel for each method.
+
+    Raises:
+        UnsupportedModelError: where a token lies in the picture is not known for this model.
+    """
+    rows = []
+    for record, one in zip(document["records"], asked, strict=True):
+        picture = one.open()
+        boxes = visual_token_boxes(loaded.processor, loaded.model.config, [picture.size])
+        panels = [
+            Panel(name, _lines(panel, len(boxes)), panel["kept"])
+            for name, panel in record["panels"].items()
+            if "kept" in panel
+        ]
+        seen = {panel["before"] for panel in record["panels"].values() if "kept" in panel}
+        if not panels:
+            reasons = "; ".join(panel["refused"] for panel in record["panels"].values())
+            raise TodreError(f"None of the methods can be used with {loaded.name}: {reasons}")
+        if seen != {len(boxes)}:
+            raise UnsupportedModelError(
+                f"The model saw {sorted(seen)} visual tokens, and the places of {len(boxes)} are known, "
+                "so they cannot be drawn."
+            )
+        rows.append(Row(picture, boxes, panels, f"{record['question']} (true: {record['answer'] or '?'})"))
+    return rows
+
+
+def _lines(panel: dict[str, Any], total: int) -> tuple[str, ...]:
+    counts = f"{len(panel['kept'])} of {total} visual tokens"
+    if panel["dropped_after"] is not None:
+        counts += f", none after layer {panel['dropped_after']}"
+    return counts, f"“{panel['said']}”"

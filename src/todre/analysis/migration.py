@@ -1,0 +1,173 @@
+"""Information migration: where attention goes, by layer and direction, in prefill and in decode.
+
+ToDRE, figure 2 (prefill) and figure 5 (decode). Nothing is pruned. Masses come from the model's own queries and keys,
+in blocks of rows, so no map of queries by keys exists and any attention backend will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.questions import Asked
+from todre.analysis.results import Job, Measured, Record, measure_all
+from todre.analysis.summary import Table
+from todre.analysis.watching import attending_layers, watching
+from todre.attention import Seen, attention_mass
+from todre.layout import DRAFT, PAD, SYSTEM, TEXT, VISUAL
+from todre.loading import Loaded
+
+GROUPS = {"system": SYSTEM, "visual": VISUAL, "text": TEXT}
+GENERATED = DRAFT
+"""Generated tokens are neither S, V nor T; they have the class of tokens that are proposed and not asked."""
+
+
+class AttentionLog:
+    """Attention mass between the classes of tokens, for a batch, through one `generate`.
+
+    Attributes:
+        prefill: layer to (b, 3, 3) float32: mean mass that queries of a class put on keys of a class, in the order of
+            `GROUPS`; NaN where a row has no query of the class.
+        uniform: (b, 3, 3), what attention would be if every query looked at all keys that it may see alike.
+        decode: layer to a list of (b, 4), one for each generated token that was read: its mass on S, V, T and the
+            tokens generated before it, itself included.
+    """
+
+    def __init__(self, kinds: Tensor) -> None:
+        self.kinds = kinds
+        self.prefill: dict[int, Tensor] = {}
+        self.uniform: Tensor | None = None
+        self.decode: dict[int, list[Tensor]] = {}
+
+    def __call__(self, layer: int, seen: Seen) -> None:
+        """Take in one forward of one layer."""
+        if layer not in self.prefill:
+            self.prefill[layer] = self._between(seen)
+            if self.uniform is None:
+                self.uniform = self._between(replace(seen, query=torch.zeros_like(seen.query)))
+            return
+        steps = self.decode.setdefault(layer, [])
+        kinds = self._kinds_of_keys(len(steps) + 1, seen.key.shape[2])
+        rows = torch.ones(len(kinds), seen.query.shape[2], dtype=torch.bool, device=kinds.device)
+        groups = [kinds == kind for kind in (*GROUPS.values(), GENERATED)]
+        steps.append(torch.stack(attention_mass(seen, rows, groups, kinds != PAD), dim=-1)[:, -1])
+
+    def _between(self, seen: Seen) -> Tensor:
+        kinds = self._kinds_of_keys(0, seen.key.shape[2])
+        asking = self.kinds[:, -seen.query.shape[2] :]
+        rows = asking != PAD
+        masses = torch.stack(
+            attention_mass(seen, rows, [kinds == kind for kind in GROUPS.values()], kinds != PAD), dim=-1
+        )
+        chosen = torch.stack([asking == kind for kind in GROUPS.values()], dim=1).to(masses.dtype)
+        return torch.einsum("bgq,bqk->bgk", chosen, masses) / chosen.sum(dim=-1, keepdim=True)
+
+    def _kinds_of_keys(self, generated: int, slots: int) -> Tensor:
+        """(b, slots) class of each key; windowed caches hold the last columns, preallocated ones have room after."""
+        new = self.kinds.new_full((len(self.kinds), generated), GENERATED)
+        kinds = torch.cat([self.kinds, new], dim=1)
+        room = slots - kinds.shape[1]
+        return torch.nn.functional.pad(kinds, (0, room), value=PAD) if room > 0 else kinds[:, -slots:]
+
+
+@torch.inference_mode()
+def attention_of(loaded: Loaded, asked: Sequence[Asked], max_new_tokens: int) -> list[Record]:
+    """Attention masses of each question, ready for JSON; `None` where no query of a class exists."""
+    prompts = prompts_of(loaded, asked)
+    log = AttentionLog(prompts.kinds)
+    with watching(loaded.model, log):
+        tokens = loaded.model.generate(**prompts.inputs, max_new_tokens=max_new_tokens, **GREEDY)
+    new = tokens[:, prompts.kinds.shape[1] :]
+    texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+    assert log.uniform is not None
+    records = []
+    for row, read in enumerate(tokens_read(loaded.model, new)):
+        decode = {layer: torch.stack([step[row] for step in steps]) for layer, steps in log.decode.items()}
+        counts = {name: int((prompts.kinds[row] == kind).sum()) for name, kind in GROUPS.items()}
+        records.append(
+            {
+                "said": texts[row].strip(),
+                "tokens": {**counts, "generated_and_read": read},
+                "uniform": _listed(log.uniform[row]),
+                "prefill": {str(layer): _listed(mass[row]) for layer, mass in log.prefill.items()},
+                "decode": {str(layer): _listed(mass[:read].mean(dim=0)) for layer, mass in decode.items() if read},
+            }
+        )
+    return records
+
+
+def tokens_read(model: Any, new: Tensor) -> list[int]:
+    """How many generated tokens of each row were read as queries before the row ended: all but its last."""
+    ends = model.generation_config.eos_token_id
+    closing = torch.tensor(ends if isinstance(ends, list) else [-1 if ends is None else ends], device=new.device)
+    ended = torch.isin(new, closing)
+    length = torch.where(ended.any(dim=1), ended.int().argmax(dim=1) + 1, new.shape[1])
+    return [int(count) - 1 for count in length]
+
+
+def _listed(values: Tensor) -> Any:
+    """Nested lists, rounded; NaN as None."""
+    if values.ndim:
+        return [_listed(value) for value in values]
+    number = float(values)
+    return None if number != number else round(number, 6)
+
+
+def migration(job: Job, max_new_tokens: int) -> dict[str, Any]:
+    """Measure all questions of `job`; returns the document.
+
+    Args:
+        job: the run; its parameters hold `max_new_tokens`.
+        max_new_tokens: longest answer; decode is averaged over an answer's tokens.
+    """
+    layers = attending_layers(job.loaded.model)
+    measured = measure_all(job, lambda asked: attention_of(job.loaded, asked, max_new_tokens))
+    return document(measured, layers, job.command)
+
+
+def document(measured: Measured, layers: Sequence[int], command: str) -> dict[str, Any]:
+    """Means over the questions with intervals, by layer and direction."""
+    table = Table.of(measured.records)
+    rows = []
+    for layer in layers:
+        prefill = np.array([_floats(record["prefill"][str(layer)]) for record in measured.records])
+        none = [None] * (len(GROUPS) + 1)
+        decode = np.array([_floats(record["decode"].get(str(layer), none)) for record in measured.records])
+        directions = {
+            f"{asking}_to_{asked}": table.mean(prefill[:, i, j])
+            for i, asking in enumerate(GROUPS)
+            for j, asked in enumerate(GROUPS)
+        }
+        targets = {name: table.mean(decode[:, j]) for j, name in enumerate((*GROUPS, "generated"))}
+        by_task = {
+            task: table.mean(np.where(mine, prefill[:, 2, 1], np.nan))["mean"] for task, mine in table.tasks.items()
+        }
+        rows.append({"layer": layer, "prefill": directions, "decode": targets, "text_to_visual_by_task": by_task})
+    uniform = np.array([_floats(record["uniform"]) for record in measured.records])
+    return {
+        "what": "attention mass by layer and direction, in prefill and in decode",
+        "command": command,
+        "conditions": measured.conditions,
+        "tokens": {
+            name: round(float(np.mean([record["tokens"][name] for record in measured.records])), 3)
+            for name in measured.records[0]["tokens"]
+        },
+        "uniform": {
+            f"{asking}_to_{asked}": table.mean(uniform[:, i, j])["mean"]
+            for i, asking in enumerate(GROUPS)
+            for j, asked in enumerate(GROUPS)
+        },
+        "layers": rows,
+        "records": measured.records,
+    }
+
+
+def _floats(values: Any) -> Any:
+    """The inverse of `_listed`."""
+    return [_floats(value) for value in values] if isinstance(values, list) else np.nan if values is None else values

@@ -1,0 +1,89 @@
+"""From questions to a model's inputs, with the class of every token of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.analysis.questions import Asked
+from todre.errors import UnsupportedInputError
+from todre.facts import KINDS
+from todre.families import family_of
+from todre.layout import token_kinds
+from todre.loading import Loaded
+from todre.processing import apply_batch
+
+GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+"""Arguments of `generate` for greedy decoding, whatever the checkpoint's own settings."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts, padded at the left.
+
+    Attributes:
+        inputs: what the model is called with.
+        kinds: (b, q) int8 class of each token: padding, S before the picture, V, T after it (`todre.layout`).
+        valid: (b, q) bool, False at padding.
+    """
+
+    inputs: Any
+    kinds: Tensor
+    valid: Tensor
+
+
+def prompts_of(loaded: Loaded, asked: Sequence[Asked]) -> Prompts:
+    """The questions in the processor's chat template, each after its picture.
+
+    Raises:
+        UnsupportedModelError: the model's family is not supported.
+        UnsupportedInputError: a prompt holds no visual token.
+    """
+    family = family_of(loaded.model)
+    inputs, _ = apply_batch(loaded.processor, [conversation(one) for one in asked])
+    inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
+    ids = inputs["input_ids"]
+    visual = torch.zeros_like(ids, dtype=torch.bool)
+    for kind in KINDS:
+        token = family.token_id(loaded.model.config, kind) if kind == "image" or family.clips else None
+        if token is not None:
+            visual |= ids == token
+    if not bool(visual.any(dim=1).all()):
+        raise UnsupportedInputError(f"A prompt of {loaded.name} holds no visual token, so there is nothing to measure.")
+    mask = inputs.get("attention_mask")
+    valid = mask.bool() if mask is not None else torch.ones_like(visual)
+    seen = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    return Prompts(inputs, token_kinds(visual, valid, seen, drafts=0), valid)
+
+
+def conversation(asked: Asked, answer: str | None = None) -> list[dict[str, Any]]:
+    """The question after its picture, and the assistant's answer where one is given."""
+    content = [{"type": "image", "image": asked.open()}, {"type": "text", "text": asked.question.text}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return messages
+
+
+def first_answer_token(loaded: Loaded, asked: Asked) -> int:
+    """Id of the first token of the true answer, where the chat template puts it.
+
+    Raises:
+        UnsupportedInputError: the question has no true answer.
+    """
+    answer = asked.question.answer
+    if not answer.strip():
+        raise UnsupportedInputError(
+            f"The question {asked.question.text!r} has no true answer, which this needs; give it an answer."
+        )
+    processor = loaded.processor
+    prompt = processor.apply_chat_template(conversation(asked), add_generation_prompt=True, tokenize=False)
+    whole = processor.apply_chat_template(conversation(asked, answer), tokenize=False)
+    before, after = (processor.tokenizer(text)["input_ids"] for text in (prompt, whole))
+    if after[: len(before)] == before and len(after) > len(before):
+        return int(after[len(before)])
+    return int(processor.tokenizer(answer, add_special_tokens=False)["input_ids"][0])

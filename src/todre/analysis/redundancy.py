@@ -1,0 +1,187 @@
+"""The paper's two redundancies, and whether they are as independent as its appendix B assumes.
+
+Eq. 8, within vision: D = 1/N² Σ_{i≠j} κ(v_i, v_j). Eq. 9, across modalities: R = 1/N Σ_i ρ(v_i, T). The paper leaves
+κ and ρ open and applies its own projections W_V and W_T, which no model has; here v and t are the embeddings that enter
+the decoder, κ is the cosine where it is positive, and ρ is measured in two ways: 1 - the largest positive cosine to a
+text token (`embedding`), and 1 - the mean attention that text pays to the token in a layer (`attention`, by layer).
+
+Both are means over tokens: D of d_i = 1/N Σ_{j≠i} κ(v_i, v_j), R of ρ_i. So independence can be looked at over
+questions (D against R) and over the tokens of each question (d_i against ρ_i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.questions import Asked
+from todre.analysis.results import Job, Measured, Record, measure_all
+from todre.analysis.summary import Table, pearson, ranks
+from todre.analysis.watching import attending_layers, watching
+from todre.attention import Seen, attention_scores
+from todre.decoder import decoder_of
+from todre.errors import UnsupportedModelError
+from todre.geometry import visual_token_boxes
+from todre.layout import PAD, TEXT, VISUAL
+from todre.loading import Loaded
+
+_ROWS_AT_ONCE = 512
+
+
+def intra_modal(visual: Tensor) -> Tensor:
+    """d_i = 1/N Σ_{j≠i} max(0, cos(v_i, v_j)) of (n, d) tokens, (n,) float64; their mean is D of eq. 8.
+
+    Rows are taken in blocks, so no n × n matrix is made.
+    """
+    unit = torch.nn.functional.normalize(visual.double(), dim=-1)
+    total = torch.empty(len(unit), dtype=torch.float64, device=unit.device)
+    for start in range(0, len(unit), _ROWS_AT_ONCE):
+        cosine = unit[start : start + _ROWS_AT_ONCE] @ unit.T
+        own = cosine.diagonal(offset=start).clamp(min=0)
+        total[start : start + _ROWS_AT_ONCE] = cosine.clamp(min=0).sum(dim=1) - own
+    return total / len(unit)
+
+
+def cross_modal(visual: Tensor, text: Tensor) -> Tensor:
+    """ρ_i = 1 - max_j max(0, cos(v_i, t_j)) of (n, d) visual and (t, d) text tokens, (n,) float64: eq. 9's summand."""
+    v, t = (torch.nn.functional.normalize(tokens.double(), dim=-1) for tokens in (visual, text))
+    return 1.0 - (v @ t.T).clamp(min=0).amax(dim=1)
+
+
+def overlap(visual: Tensor, text: Tensor) -> tuple[float, float]:
+    """How much of the visual tokens lies in the span of the text tokens, as a share of their squared length.
+
+    Appendix B assumes 0. Returned with the share of a direction drawn at random: rank of the text over d.
+    """
+    v, t = visual.double(), text.double()
+    basis, size, _ = torch.linalg.svd(t.T, full_matrices=False)
+    rank = int((size > size.max() * max(t.shape) * torch.finfo(torch.float32).eps).sum())
+    inside = (v @ basis[:, :rank]).square().sum() / v.square().sum()
+    return float(inside), rank / t.shape[1]
+
+
+class TextToTokens:
+    """Mean attention that each key gets from the text of its row, in every layer of one prefill."""
+
+    def __init__(self, kinds: Tensor) -> None:
+        self.kinds = kinds
+        self.layers: dict[int, Tensor] = {}
+
+    def __call__(self, layer: int, seen: Seen) -> None:
+        """Take in one layer."""
+        if layer not in self.layers:
+            rows = self.kinds[:, -seen.query.shape[2] :] == TEXT
+            scores = attention_scores(seen, rows, self.kinds != PAD)
+            self.layers[layer] = scores / rows.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+@contextmanager
+def entering(model: Any, found: list[Tensor]) -> Iterator[None]:
+    """Put into `found` the embeddings that enter the decoder, (b, q, d), at each forward inside the block."""
+
+    def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        found.append(kwargs["inputs_embeds"])
+
+    handle = decoder_of(model).module.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.inference_mode()
+def redundancies_of(loaded: Loaded, asked: Sequence[Asked]) -> list[Record]:
+    """D, R, and the tokens' correlations of each question, ready for JSON.
+
+    Newline and class tokens, which show nothing of the picture, are left out where their places are known.
+    """
+    prompts = prompts_of(loaded, asked)
+    embeddings: list[Tensor] = []
+    log = TextToTokens(prompts.kinds)
+    with entering(loaded.model, embeddings), watching(loaded.model, log):
+        loaded.model.generate(**prompts.inputs, max_new_tokens=1, **GREEDY)
+    records = []
+    for row, one in enumerate(asked):
+        places = (prompts.kinds[row] == VISUAL).nonzero().flatten()
+        places = places[_looking(loaded, one, len(places))]
+        text = embeddings[0][row, prompts.kinds[row] == TEXT]
+        visual = embeddings[0][row, places]
+        own = intra_modal(visual)
+        across = {"embedding": cross_modal(visual, text)}
+        across |= {f"attention {layer}": 1.0 - mass[row, places].double() for layer, mass in log.layers.items()}
+        inside, chance = overlap(visual, text)
+        records.append(
+            {
+                "visual_tokens": len(places),
+                "text_tokens": len(text),
+                "D": round(float(own.mean()), 9),
+                "R": {name: round(float(each.mean()), 9) for name, each in across.items()},
+                "tokens": {name: _correlations(own, each) for name, each in across.items()},
+                "overlap": round(inside, 6),
+                "overlap_of_chance": round(chance, 6),
+            }
+        )
+    return records
+
+
+def _looking(loaded: Loaded, asked: Asked, n: int) -> list[int]:
+    """Places of the visual tokens that were made from pixels."""
+    try:
+        boxes = visual_token_boxes(loaded.processor, loaded.model.config, [asked.open().size])
+    except UnsupportedModelError:
+        return list(range(n))
+    if len(boxes) != n:
+        return list(range(n))
+    return [place for place, box in enumerate(boxes) if box.kind not in ("newline", "class")]
+
+
+def _correlations(first: Tensor, second: Tensor) -> dict[str, float | None]:
+    x, y = (values.cpu().numpy() for values in (first, second))
+    return {"pearson": pearson(x, y), "spearman": pearson(ranks(x), ranks(y))}
+
+
+def redundancy(job: Job) -> dict[str, Any]:
+    """Measure all questions of `job`; returns the document."""
+    attending_layers(job.loaded.model)
+    measured = measure_all(job, lambda asked: redundancies_of(job.loaded, asked))
+    return document(measured, job.command)
+
+
+def document(measured: Measured, command: str) -> dict[str, Any]:
+    """Correlations over questions, and over the tokens of each question, with intervals."""
+    records = measured.records
+    table = Table.of(records)
+    intra = np.array([record["D"] for record in records])
+    kinds = {}
+    for name in records[0]["R"]:
+        cross = np.array([record["R"][name] for record in records])
+        tokens = {
+            kind: table.mean([_float(record["tokens"][name][kind]) for record in records])
+            for kind in ("pearson", "spearman")
+        }
+        kinds[name] = {
+            "R": table.mean(cross),
+            "covariance": float(f"{np.cov(intra, cross, bias=True)[0, 1]:.6g}"),
+            "over_questions": table.correlation(intra, cross),
+            "over_tokens": tokens,
+        }
+    return {
+        "what": "the redundancies of eq. 8 and 9, and their correlation",
+        "command": command,
+        "conditions": measured.conditions,
+        "D": table.mean(intra),
+        "cross_modal": kinds,
+        "overlap": table.mean([record["overlap"] for record in records]),
+        "overlap_of_chance": table.mean([record["overlap_of_chance"] for record in records]),
+        "records": records,
+    }
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,174 @@
+"""Measure batch by batch, go on where a run was stopped, and end in one JSON document and one figure."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from todre.analysis.questions import Asked, Source
+from todre.environment import versions
+from todre.errors import InvalidValueError
+from todre.evaluate.runner import model_sha256
+from todre.files import write_atomic
+from todre.loading import Loaded
+
+Record = dict[str, Any]
+"""What was measured for one question, ready for JSON."""
+Measure = Callable[[Sequence[Asked]], list[Record]]
+Tick = Callable[[int, int], None]
+"""Called with (questions done, questions in all)."""
+
+
+def silent(done: int, total: int) -> None:
+    """A tick that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of an instrument.
+
+    Attributes:
+        instrument: its name.
+        parameters: every setting that can change a number, ready for JSON.
+        loaded: model and processor.
+        source: which questions.
+        output: the JSON document; the figure and, until it is done, the working file lie beside it.
+        batch_size: questions measured together; it changes no number beyond rounding.
+        command: what was typed.
+        tick: shows progress.
+    """
+
+    instrument: str
+    parameters: dict[str, Any]
+    loaded: Loaded
+    source: Source
+    output: Path
+    batch_size: int = 8
+    command: str = ""
+    tick: Tick = silent
+
+    def __post_init__(self) -> None:
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise InvalidValueError(f"batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
+
+    @property
+    def working(self) -> Path:
+        """Where finished questions wait for the others."""
+        return self.output.with_suffix(".partial.jsonl")
+
+    @property
+    def figure(self) -> Path:
+        """The picture of the document."""
+        return self.output.with_suffix(".png")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All records of a job, in the order of the questions, and the conditions they were measured under."""
+
+    records: list[Record]
+    conditions: dict[str, Any]
+
+
+def measure_all(job: Job, measure: Measure) -> Measured:
+    """Measure every question of `job`, those aside that an interrupted run has done.
+
+    Each batch is written to the working file as soon as it is done; `finish` removes the file.
+
+    Raises:
+        InvalidValueError: the working file belongs to another run.
+    """
+    asked = job.source.questions()
+    head = _head(job, asked)
+    done = _read(job.working, head)
+    lines = [head, *({"place": place, **line} for place, line in sorted(done.items()))]
+    write_atomic(job.working, "".join(_line(line) for line in lines))
+    pending = [place for place in range(len(asked)) if place not in done]
+    job.tick(len(done), len(asked))
+    with job.working.open("a", encoding="utf-8") as stream:
+        for start in range(0, len(pending), job.batch_size):
+            places = pending[start : start + job.batch_size]
+            started = time.process_time()
+            records = measure([asked[place] for place in places])
+            seconds = round((time.process_time() - started) / len(places), 4)
+            for place, record in zip(places, records, strict=True):
+                done[place] = {"seconds": seconds, "record": {**asked[place].facts(), **record}}
+                stream.write(_line({"place": place, **done[place]}))
+            stream.flush()
+            job.tick(len(done), len(asked))
+    seconds = sum(line["seconds"] for line in done.values())
+    records = [json.loads(json.dumps(done[place]["record"])) for place in range(len(asked))]
+    return Measured(records, _conditions(job, head, seconds))
+
+
+def finish(job: Job, document: dict[str, Any], draw: Callable[[dict[str, Any], Path], None]) -> None:
+    """Write the figure, then the document, each whole or not at all, and drop the working file."""
+    draw(document, job.figure)
+    write_atomic(job.output, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    job.working.unlink(missing_ok=True)
+
+
+def _head(job: Job, asked: Sequence[Asked]) -> dict[str, Any]:
+    """What must be the same for a working file to be gone on with."""
+    facts = {**job.loaded.facts(), "sha256": model_sha256(str(job.loaded.path))}
+    head = {
+        "instrument": job.instrument,
+        "parameters": job.parameters,
+        "model": facts,
+        "source": job.source.facts(asked),
+    }
+    same: dict[str, Any] = json.loads(json.dumps(head))
+    return same
+
+
+def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Finished places of a working file; an unfinished last line is left out."""
+    if not file.exists():
+        return {}
+    done: dict[int, dict[str, Any]] = {}
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines()):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break
+        if number == 0:
+            if line != head:
+                raise InvalidValueError(
+                    f"{file} holds unfinished work of another run ({_difference(line, head)}); "
+                    "finish that run, remove the file, or write elsewhere."
+                )
+        else:
+            done[line["place"]] = {"seconds": line["seconds"], "record": line["record"]}
+    return done
+
+
+def _difference(found: Any, head: dict[str, Any]) -> str:
+    """In which part two heads differ."""
+    parts = [name for name in head if not isinstance(found, dict) or found.get(name) != head[name]]
+    return f"with another {parts[0]}" if parts else "of another kind"
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values, allow_nan=False) + "\n"
+
+
+def _conditions(job: Job, head: dict[str, Any], seconds: float) -> dict[str, Any]:
+    import torch
+
+    return {
+        "model": head["model"],
+        "parameters": head["parameters"],
+        "questions": head["source"],
+        "versions": versions(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "batch_size": job.batch_size,
+        "mode": "drop",
+        "decoding": "greedy",
+        "core_seconds": round(seconds, 1),
+    }

@@ -1,0 +1,55 @@
+"""See queries and keys of every decoder layer of an untouched model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from todre.attention import Seen, attention_modules, watch
+from todre.decoder import decoder_of
+from todre.errors import UnsupportedModelError
+from todre.wrapped import Removable
+
+Listener = Callable[[int, Seen], None]
+"""Called with (layer, what its attention was called with); layers count from 1."""
+
+
+def attending_layers(model: Any) -> list[int]:
+    """Layers, from 1, that have attention to look at: others carry a state from token to token."""
+    decoder = decoder_of(model)
+    return [index + 1 for index in range(decoder.n_layers) if decoder.attends(index)]
+
+
+@contextmanager
+def watching(model: Any, listener: Listener) -> Iterator[None]:
+    """Show `listener` the attention of each layer, in every forward inside the block; the model is left as it was.
+
+    Raises:
+        UnsupportedModelError: a layer has no attention module that can be followed.
+    """
+    layers = decoder_of(model).layers
+    handles: list[Removable] = []
+    try:
+        for layer in attending_layers(model):
+            found = attention_modules(layers[layer - 1])
+            if len(found) != 1:
+                raise UnsupportedModelError(
+                    f"Layer {layer} is a {type(layers[layer - 1]).__name__} with {len(found)} attention modules, "
+                    "and one is needed to look at; use a model with a Llama-like decoder."
+                )
+            handles += watch(found[0], _Named(layer, listener), when=lambda: True)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Named:
+    """A listener that says which layer it sees."""
+
+    def __init__(self, layer: int, listener: Listener) -> None:
+        self.layer, self.listener = layer, listener
+
+    def __call__(self, seen: Seen) -> None:
+        self.listener(self.layer, seen)

@@ -1,0 +1,52 @@
+"""Visual tokens of a picture in square windows of neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from todre.errors import InvalidValueError
+from todre.geometry import TokenBox
+
+
+def windows_of(boxes: Sequence[TokenBox], side: int) -> list[list[int]]:
+    """Indices of the visual tokens in windows of `side` × `side` neighbours; every token is in exactly one.
+
+    A thumbnail, the crops of a picture put together, and each frame of a clip are cut apart; windows at a right or
+    lower edge may hold fewer. Newline tokens of one picture make one window, and so does each class token.
+
+    Args:
+        boxes: the rectangles of the tokens, in sequence order.
+        side: tokens a side; 1 asks about every token alone.
+
+    Raises:
+        InvalidValueError: a side below 1.
+    """
+    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+        raise InvalidValueError(f"A window has a side of at least 1 token, not {side!r}.")
+    places = sorted(range(len(boxes)), key=lambda index: (_sheet(boxes[index]), index))
+    windows: list[list[int]] = []
+    for sheet, members in groupby(places, key=lambda index: _sheet(boxes[index])):
+        tokens = list(members)
+        windows += [tokens] if sheet[1] == "newline" else _cut(boxes, tokens, side)
+    return windows
+
+
+def _sheet(box: TokenBox) -> tuple[int, str, int]:
+    return box.image, box.kind, -1 if box.frame is None or box.kind == "newline" else box.frame
+
+
+def _cut(boxes: Sequence[TokenBox], tokens: Sequence[int], side: int) -> list[list[int]]:
+    """The windows of one raster, in reading order; the raster's rows and columns follow from the rectangles."""
+    rows = _numbered([boxes[index].top for index in tokens])
+    columns = _numbered([boxes[index].left for index in tokens])
+    found: dict[tuple[int, int], list[int]] = {}
+    for index, row, column in zip(tokens, rows, columns, strict=True):
+        found.setdefault((row // side, column // side), []).append(index)
+    return [found[place] for place in sorted(found)]
+
+
+def _numbered(edges: Sequence[float]) -> list[int]:
+    """The rank of each edge among the distinct ones; edges nearer than a thousandth of a pixel are the same."""
+    order = {edge: number for number, edge in enumerate(sorted({round(edge, 3) for edge in edges}))}
+    return [order[round(edge, 3)] for edge in edges]

@@ -1,0 +1,157 @@
+"""What the commands of `todre analyze` share: options, the job behind a command, and its two files."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from todre.cli import options as opt
+from todre.cli.console import check_output, counting, note, show_json, working
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from todre.analysis.results import Job, Tick
+    from todre.loading import Loaded
+
+Document = dict[str, Any]
+
+Questions = Annotated[
+    Path | None,
+    typer.Option(
+        "--questions",
+        help='Own questions: a line {"image": "a.png", "question": "…", "answer": "…", "task": "…"} for each. '
+        "Without it, scenes that nothing was tuned on.",
+    ),
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="How many questions.")]
+Split = Annotated[str, typer.Option("--split", help="Of the scenes: train, val or test.")]
+Size = Annotated[int, typer.Option("--size", min=1, help="Side of the scenes' pictures in pixels.")]
+Tasks = Annotated[
+    Any,
+    typer.Option(
+        "--tasks", parser=lambda text: parse_tasks(text), metavar="A,B,…", show_default=False,
+        help="Tasks of the scenes. Without it, all that suit the instrument.",
+    ),
+]  # fmt: skip
+Output = Annotated[Path, typer.Option("--output", help="The JSON document; its figure gets the same name with .png.")]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Questions of one forward; changes no number.")]
+Layers = Annotated[
+    Any,
+    typer.Option(
+        "--layers", parser=lambda text: parse_layers(text), metavar="1,2,…",
+        help="Counts of decoder layers run. Without it, all but the last.", show_default=False,
+    ),
+]  # fmt: skip
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """Names of tasks, separated by commas."""
+    from todre.scenes import TASKS
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in TASKS]
+    if unknown or not names:
+        named = f"there is no task {unknown[0]!r}" if unknown else "no task is named"
+        raise typer.BadParameter(f"{named}; use some of {', '.join(TASKS)}.")
+    return tuple(names)
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Whole numbers, separated by commas."""
+    try:
+        found = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
+    except ValueError:
+        found = ()
+    if not found or found[0] < 1:
+        raise typer.BadParameter(f"{text!r} names no layers; give counts of at least 1, such as 2,4,6.")
+    return found
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The options that every instrument has, as they were given; `words` leaves tasks with long answers out."""
+
+    model: str | None
+    questions: Path | None
+    limit: int
+    split: str
+    size: int
+    tasks: tuple[str, ...] | None
+    output: Path
+    batch_size: int
+    device: str
+    dtype: str
+    attn_implementation: str | None
+    trust_remote_code: bool
+    json: bool
+    quiet: bool
+    words: bool = False
+
+    def check(self) -> None:
+        """Raise, before any work, where a file cannot be written or a question not be asked."""
+        from todre.plots import require_matplotlib
+
+        require_matplotlib()
+        check_output(self.output, (".json",))
+        self.source.questions()
+
+    @property
+    def source(self) -> Any:
+        """The questions."""
+        from todre.analysis.questions import Source
+        from todre.scenes import TASKS
+
+        suiting = tuple(task for task in TASKS if task != "caption" or not self.words)
+        return Source(self.questions, self.limit, self.split, self.size, self.tasks or suiting)
+
+    def load(self) -> Loaded:
+        """The model."""
+        return opt.load_model(
+            self.model, self.device, self.dtype, self.attn_implementation, self.trust_remote_code, self.quiet
+        )
+
+    def job(self, instrument: str, parameters: dict[str, Any], loaded: Loaded, tick: Tick) -> Job:
+        """The run of an instrument."""
+        from todre.analysis.results import Job
+
+        return Job(instrument, parameters, loaded, self.source, self.output, self.batch_size, command_line(), tick)
+
+
+def command_line() -> str:
+    """What was typed, as far as this process knows."""
+    return shlex.join(["todre", *sys.argv[1:]])
+
+
+@contextmanager
+def measuring(asking: Asking, instrument: str) -> Iterator[tuple[Loaded, Tick]]:
+    """Inside, stdout is kept for the result; yields the model and the progress bar's tick."""
+    asking.check()
+    with working(asking.quiet or asking.json):
+        loaded = asking.load()
+        with counting(instrument, asking.quiet) as tick:
+            yield loaded, tick
+
+
+def write(job: Job, document: Document, draw: Callable[[Document], Figure]) -> None:
+    """Write the two files."""
+    from todre.analysis.results import finish
+    from todre.plots.marks import save_figure
+
+    finish(job, document, lambda found, path: save_figure(draw(found), path))
+
+
+def report(asking: Asking, job: Job, document: Document, show: Callable[[Document], None]) -> None:
+    """Say what was found: one JSON document with --json, else a few lines."""
+    if asking.json:
+        show_json(document)
+        return
+    show(document)
+    note(f"wrote {job.output} and {job.figure}", asking.quiet)

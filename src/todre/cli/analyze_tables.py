@@ -1,0 +1,107 @@
+"""What `todre analyze` says on the terminal: the few numbers that matter of each document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from todre.cli.console import show, show_text
+
+Document = dict[str, Any]
+
+
+def show_migration(document: Document) -> None:
+    """Attention of the text and of generated tokens, by layer."""
+    table = _table("layer", "text → visual", "visual → text", "text → text", "generated → visual", "generated → text")
+    for row in document["layers"]:
+        prefill, decode = row["prefill"], row["decode"]
+        values = [prefill[f"{a}_to_{b}"] for a, b in (("text", "visual"), ("visual", "text"), ("text", "text"))]
+        table.add_row(str(row["layer"]), *(_percent(value) for value in (*values, decode["visual"], decode["text"])))
+    show(table)
+
+
+def show_horizon(document: Document) -> None:
+    """Each task's horizon, and the largest information left after the first and last layer measured."""
+    table = _table("task", "questions", "horizon", "all tokens together", "largest, first layer", "largest, last layer")
+    for name, values in document["tasks"].items():
+        largest = values["largest"]
+        horizons = [_layer(values[kind]) for kind in ("horizon", "horizon_all_together")]
+        table.add_row(name, str(values["questions"]), *horizons, _number(largest[0]), _number(largest[-1]))
+    show(table)
+    show_text(f"Information of at most {document['tolerance']:g} counts as none.")
+
+
+def show_redundancy(document: Document) -> None:
+    """Correlations of the two redundancies."""
+    table = _table("ρ", "over questions", "over tokens, Pearson", "over tokens, Spearman")
+    for name, values in document["cross_modal"].items():
+        tokens = values["over_tokens"]
+        table.add_row(
+            name, _number(values["over_questions"], "r"), _number(tokens["pearson"]), _number(tokens["spearman"])
+        )
+    show(table)
+    inside, chance = document["overlap"]["mean"], document["overlap_of_chance"]["mean"]
+    show_text(
+        f"Vision within the span of the text: {inside:.1%} (a random direction {chance:.1%}, the paper assumes 0)."
+    )
+
+
+def show_calibration(document: Document) -> None:
+    """The choice, and what it costs and saves on both halves."""
+    method = document["method"]
+    if not document["found"]:
+        show_text(f"No layer and τ keep the loss within {document['loss_allowed']:g}: stage 2 stays off.")
+    else:
+        show_text(
+            f"Stage 2 after layer {method['layers'][0]} of {document['decoder_layers']}, τ = {method['threshold']:g}"
+        )
+    table = _table("half", "questions", "stage 1 alone", "changed by stage 2", "dropped", "layers saved")
+    for name in ("chosen_on", "checked_on"):
+        half = document[name]
+        changed = "–" if half["difference"] is None else _percent(half["difference"], sign=True)
+        saved = f"{100 * half['saved']:.1f} %"
+        fired = f"{100 * half['fired']:.1f} %"
+        alone = _percent(half["stage_1_alone"])
+        table.add_row(name.replace("_", " "), str(half["questions"]), alone, changed, fired, saved)
+    show(table)
+
+
+def show_kept(document: Document) -> None:
+    """How far methods agree."""
+    for record in document["records"]:
+        for name, panel in record["panels"].items():
+            if "refused" in panel:
+                show_text(f"{name}: {panel['refused']}")
+        break
+    table = _table("methods", "tokens in common (Jaccard)")
+    for pair, share in document["overlap"].items():
+        table.add_row(pair, f"{share:.2f}")
+    show(table)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _layer(layer: int | None) -> str:
+    return "not reached" if layer is None else f"layer {layer}"
+
+
+def _percent(value: Document, sign: bool = False) -> str:
+    if value["mean"] is None:
+        return "–"
+    form = "+.1f" if sign else ".1f"
+    around = "" if value["low"] is None else f" [{100 * value['low']:{form}}, {100 * value['high']:{form}}]"
+    return f"{100 * value['mean']:{form}} %{around}"
+
+
+def _number(value: Document, key: str = "mean") -> str:
+    if value[key] is None:
+        return "–"
+    around = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value[key]:.3f}{around}"

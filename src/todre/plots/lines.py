@@ -1,0 +1,50 @@
+"""Lines with bands of intervals, as the figures of instruments share them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from todre.plots import require_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with any kind of colour vision.
+ORANGE, BLUE, GREEN, PINK, SKY, YELLOW, RED, GREY = (
+    "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#666666",
+)  # fmt: skip
+COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY, YELLOW, "#000000", "#7F3C8D", "#A5AA99")
+
+
+def panels(columns: int, title: str, height: float = 4.0) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with `columns` panels side by side under a title.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4 * columns, height), layout="constrained", dpi=110)
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def line(
+    panel: Axes, places: Sequence[float], points: Sequence[dict[str, Any]], colour: str, label: str, key: str = "mean",
+    scale: float = 1.0, style: str = "o-",
+) -> None:  # fmt: skip
+    """A line through `points[key]`, with the band of `low` and `high` where every point has one; gaps where None."""
+    known = [(place, point) for place, point in zip(places, points, strict=True) if point[key] is not None]
+    if not known:
+        return
+    x = [place for place, _ in known]
+    panel.plot(x, [scale * point[key] for _, point in known], style, color=colour, label=label, markersize=4)
+    if all(point["low"] is not None and point["high"] is not None for _, point in known):
+        low, high = ([scale * point[edge] for _, point in known] for edge in ("low", "high"))
+        panel.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
