@@ -50,9 +50,9 @@ def packed(position_ids, rows) -> bool:
 
 
 @contextmanager
-def flash_attention(model):
-    """Run the decoder of `model` under FlashAttention's rules."""
-    config = model.config.text_config
+def flash_attention(model, config=None):
+    """Run the decoder of `model` under FlashAttention's rules, or the part whose config is given."""
+    config = config or model.config.text_config
     before = config._attn_implementation
     ALL_ATTENTION_FUNCTIONS[NAME] = flash_like
     config._attn_implementation = NAME
