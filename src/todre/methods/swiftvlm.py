@@ -1,0 +1,134 @@
+"""SwiftVLM: tokens that are not chosen go around a few layers and may be chosen after all."""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, check_retain
+from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.card import Card
+from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.layers import checked_layers, resolve_layers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.reduction import Parked, ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwiftVLM(Method):
+    """Choose anew at a few layers; what is not chosen bypasses the layers between, represented by merged proxies.
+
+    Based on "SwiftVLM: Efficient Vision-Language Model Inference via Cross-Layer Token Bypass" (arXiv 2602.03134).
+    After each stage the tokens that the prompt's last token attends to most go on. The others are grouped by cosine;
+    the mean of each group goes on as a proxy in the place of one member. Before the layer that the next stage ranks by,
+    every member comes back as it was, plus what its proxy gained. After the last stage the others leave for good.
+
+    Args:
+        retain: visual tokens that go on, proxies included; a fraction of those that entered or a count.
+        layers: layers run before each stage, counts or fractions of the depth. The paper finds them by dynamic
+            programming on how well each layer's attention finds the tokens needed; 3, 11 and 15 for LLaVA-1.5-7B.
+        proxies: share of the budget that is proxies; at least one, except of a budget of one.
+        counting: what `retain` counts: `input`, the tokens between stages and after the last; `layer-average`, their
+            mean over all layers, with all of them in the layers that rank.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 1 / 3
+    layers: tuple[float, ...] = (3 / 32, 11 / 32, 15 / 32)
+    proxies: float = 0.1
+    counting: Counting = "input"
+
+    name: ClassVar[str] = "swiftvlm"
+    summary: ClassVar[str] = "tokens bypass layers and may come back at the next stage"
+    paper: ClassVar[str] = "arXiv 2602.03134"
+    card: ClassVar[Card] = Card(
+        acts=("reduce",),
+        needs=("attention", "hidden"),
+        follows=(
+            "The paper; no code was found. How groups are formed is not known: here tokens join the nearest, by cosine "
+            "of hidden states, of evenly spaced members, and proxies count towards the budget. A stage that the next "
+            "one follows at once would bypass nothing and is left out."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_counting(self.counting)
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+        number = isinstance(self.proxies, numbers.Real) and not isinstance(self.proxies, bool)
+        if not number or not 0.0 < self.proxies < 1.0:
+            raise InvalidValueError(f"proxies must be a share of the budget between 0 and 1, not {self.proxies!r}.")
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layers` that bypass something, and the last."""
+        layers = resolve_layers(self.layers, n_layers)
+        return (*(layer for layer, following in pairwise(layers) if following > layer + 1), layers[-1])
+
+    def rejoin_before(self, n_layers: int) -> tuple[int, ...]:
+        """The layers that stages after the first rank by: they see everyone."""
+        return self.reduce_after(n_layers)[1:]
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Choose by attention from the last token; merge the others into proxies unless this stage is the last."""
+        import torch
+
+        from todre.reduction import Reduction
+
+        stages = self.reduce_after(context.n_layers)
+        everyone = stages[0] + len(stages) - 1
+        counts = row_counts(
+            context, lambda entered: left_after(self.retain, self.counting, entered, everyone, context.n_layers)
+        )
+        scores = context.scores(context.last_row)
+        if all(layer <= context.layer for layer in self.rejoin_before(context.n_layers)):
+            return Reduction(context.keep_top(scores, counts))
+        keep, hidden = ~context.fresh, context.hidden.clone()
+        proxy = torch.full(hidden.shape[:2], -1, dtype=torch.long, device=hidden.device)
+        for row, count in enumerate(counts.tolist()):
+            slots = fresh_slots(context, row)
+            if count >= len(slots):
+                keep[row] = True
+                continue
+            groups = min(max(1, round(self.proxies * count)), count - 1)
+            order = best(scores[row, slots], len(slots))
+            others = order[count - groups :].sort().values
+            keep[row, slots[order[: count - groups]]] = True
+            if groups:
+                columns = columns_of(context, slots[others])
+                anchors, member, merged = _grouped(context.hidden[row, columns], groups)
+                keep[row, slots[others[anchors]]] = True
+                hidden[row, columns[anchors]] = merged.to(hidden.dtype)
+                proxy[row, columns] = columns[anchors][member]
+        return Reduction(keep, hidden=hidden, parks=True, memo=(proxy, hidden))
+
+    def rejoin(self, parked: Parked) -> Tensor:
+        """Members as they were, plus the change of their proxy; tokens without one as they were."""
+        import torch
+
+        proxy, merged = parked.memo
+        index = proxy.clamp(min=0)
+        wide = index[..., None].expand_as(parked.now)
+        change = parked.now.gather(1, wide) - merged.gather(1, wide)
+        moved = (proxy >= 0) & parked.present.gather(1, index)
+        back = torch.where(moved[..., None], parked.before + change, parked.before)
+        return torch.where((parked.present & (proxy < 0))[..., None], parked.now, back)
+
+
+def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of (n, d) states: the places of the groups' anchors, each token's group (n,), and the groups' means."""
+    import torch
+
+    n = len(states)
+    anchors = torch.arange(groups, device=states.device) * n // groups
+    unit = torch.nn.functional.normalize(states.float(), dim=-1)
+    member = (unit @ unit[anchors].T).argmax(dim=1)
+    member[anchors] = torch.arange(groups, device=states.device)
+    sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states.float())
+    return anchors, member, sums / member.bincount(minlength=groups)[:, None]
