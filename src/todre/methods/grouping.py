@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import TYPE_CHECKING
-
-from todre.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,10 +84,3 @@ def best(scores: Tensor, k: int) -> Tensor:
 def spaced(n: int, k: int) -> list[int]:
     """`k` of `n` places, evenly spaced: the middles of k equal parts, rounded down."""
     return [(2 * part + 1) * n // (2 * k) for part in range(k)]
-
-
-def check_share(field: str, share: object) -> None:
-    """Raise unless `share` is a number in [0, 1]."""
-    number = isinstance(share, numbers.Real) and not isinstance(share, bool)
-    if not number or not 0.0 <= share <= 1.0:  # type: ignore[operator]
-        raise InvalidValueError(f"{field} must be a share in [0, 1], not {share!r}.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.errors import InvalidValueError
 from todre.methods.base import Method, budget, check_choice, check_retain
 from todre.methods.card import Card
+from todre.methods.checks import check_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,8 +65,7 @@ class HoloV(Method):
         check_retain(self.retain)
         check_choice("rescale", self.rescale, ("stretch", "tile"))
         check_choice("attention", self.attention, ("auto", "cls", "received"))
-        if isinstance(self.stretches, bool) or not isinstance(self.stretches, int) or self.stretches < 1:
-            raise InvalidValueError(f"stretches must be a whole number of at least 1, not {self.stretches!r}.")
+        check_count("stretches", self.stretches, 1)
 
     @property
     def selects(self) -> bool:

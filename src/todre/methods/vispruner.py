@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from todre.methods.base import Method, budget, check_choice, check_retain
 from todre.methods.card import Card
-from todre.methods.grouping import check_share
+from todre.methods.checks import check_share
 
 if TYPE_CHECKING:
     from torch import Tensor

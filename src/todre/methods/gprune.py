@@ -1,0 +1,77 @@
+"""G-Prune: the tokens that most information flows to in a graph of similar tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_cosine, check_count, check_positive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPrune(Method):
+    """Keep the visual tokens that represent their like: those where information gathers in a graph of similarity.
+
+    Based on "What Kind of Visual Tokens Do We Need? Training-free Visual Token Pruning for Multi-modal Large Language
+    Models from the Perspective of Graph" (G-Prune, arXiv 2501.02268). Tokens whose cosine is at least `threshold` are
+    joined, each row of cosine / temperature goes through a softmax over its edges, the tokens' norms are passed on
+    `steps` times, and what arrives is divided by the number of edges. Thumbnail, united crops and frames are graphs of
+    their own; the edges of one are held at a time, (m, m) for m tokens.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.5 in the authors' code. Each graph
+            keeps an equal fraction by largest remainder, newline tokens are kept first, within the budget (unless they
+            alone would use it up).
+        threshold: smallest cosine of an edge.
+        temperature: of the softmax.
+        steps: how often information is passed on.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    threshold: float = 0.5
+    temperature: float = 0.03
+    steps: int = 5
+
+    name: ClassVar[str] = "gprune"
+    summary: ClassVar[str] = "where information gathers in a graph of similar tokens"
+    paper: ClassVar[str] = "arXiv 2501.02268"
+    card: ClassVar[Card] = Card(
+        venue="AAAI 2025",
+        acts=("select",),
+        follows="The released code, whose thumbnail of 576 tokens and one picture are generalised to any sheets; the "
+        "newline tokens count within the budget, and scores are float64 so that equal tokens tie.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_cosine("threshold", self.threshold)
+        check_positive("temperature", self.temperature)
+        check_count("steps", self.steps, 0)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Graph by graph, the tokens with the highest scores."""
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import best, newlines_first, sheets
+        from todre.select import propagated
+
+        keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+        found = sheets(visual)
+        for sheet, share in zip(found, shares(room, [len(sheet) for sheet in found]), strict=True):
+            x = visual.embeddings[sheet]
+            scores = propagated(x, self.threshold, self.temperature, self.steps).to(sheet.device)
+            keep[sheet[best(scores, share)]] = True
+        return keep
