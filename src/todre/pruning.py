@@ -102,7 +102,7 @@ class Attachment:
         self.base = bare(model.base_model)
         layers = list(self.decoder.layers)
         watched = {layer: self._attention_of(layers[layer - 1]) for layer in self.plan.watched}
-        self.capture = SaliencyCapture(model, self.family, method.signals())
+        self.capture = SaliencyCapture(model, self.family, method.signals(), method.tower())
         module = self.decoder.module
         self.handles: list[Removable] = [
             model.register_forward_pre_hook(self._before_model, with_kwargs=True),

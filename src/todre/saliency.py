@@ -10,7 +10,8 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, Signal, TokenFacts
 from todre.families import Family, has_cls
 from todre.layouts import Encoding, rasters
+from todre.merging import TowerMethod
+from todre.methods.base import Method
+from todre.tower import TowerReduction
 from todre.wrapped import Mark, Removable, bare, untraced, untraced_here
 
 _ATTRIBUTE = "todre_facts"
@@ -33,9 +37,12 @@ class SaliencyCapture:
         model: the model that encodes.
         family: its facts.
         requests: the signals that are asked for.
+        tower: a method that acts in or before the vision tower, if one does.
     """
 
-    def __init__(self, model: PreTrainedModel, family: Family, requests: Sequence[Signal]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, family: Family, requests: Sequence[Signal], tower: Method | None = None
+    ) -> None:
         self.base = bare(model.base_model)
         self.config = model.config
         self.family = family
@@ -47,6 +54,7 @@ class SaliencyCapture:
         for tower in self._towers():
             for request in self.kinds:
                 self.handles += watch(_layer(tower, request.layer), _Listener(self, request), when=self._encoding)
+        self.reduction = None if tower is None else TowerReduction(model, family, cast(TowerMethod, tower))
         self.originals: dict[str, Callable[..., Any]] = {}
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
@@ -58,6 +66,8 @@ class SaliencyCapture:
         """Leave the model as it was."""
         for handle in self.handles:
             handle.remove()
+        if self.reduction is not None:
+            self.reduction.remove()
         for kind in self.originals:
             delattr(self.base, _method(kind))
 
@@ -129,8 +139,9 @@ class SaliencyCapture:
             return original(*args, **kwargs)
         self.local.seen = {request: [] for request in self.kinds}
         try:
-            output = original(*args, **kwargs)
-            seen = self.local.seen
+            with self.reduction.encoding() if self.reduction is not None else nullcontext():
+                output = original(*args, **kwargs)
+                seen = self.local.seen if self.reduction is None else self.reduction.complete(self.local.seen)
         finally:
             self.local.seen = None
         if getattr(output, self.family.features, None) is not None:

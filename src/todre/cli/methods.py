@@ -51,4 +51,5 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _settings(name: str) -> dict[str, Any]:
-    return {key: value for key, value in registry.create(name).to_dict().items() if key != "method"}
+    made, settings = registry.create(name).to_dict(), registry.entry(name).settings
+    return {key: value for key, value in made.items() if key in settings}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -63,7 +62,7 @@ def parse_per(text: str) -> str:
 
 def make_method(name: str, retain: float | None, seed: int, per: str = "sample") -> Method:
     """The method `name`, with those of the settings that it has."""
-    known = {field.name for field in fields(registry.entry(name).cls)}
+    known = registry.entry(name).settings
     wanted: dict[str, Any] = {"seed": seed, "per": per} | ({} if retain is None else {"retain": retain})
     return registry.create(name, **{key: value for key, value in wanted.items() if key in known})
 

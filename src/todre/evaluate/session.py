@@ -99,7 +99,7 @@ class Session:
             depth = self.loaded.model.get_decoder().config.num_hidden_layers
             share = can_share(method, depth)
             with prune(self.loaded.model, method) as report:
-                features = self._encoded((method.signals(), method if method.in_tower else None))
+                features = self._encoded((method.signals(), method.tower()))
                 for places in self._batches():
                     prompts = [pictures[i].prompts[j] for i, j in places]
                     shown = [features[i] for i, _ in places]

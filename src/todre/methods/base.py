@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -73,6 +74,10 @@ class Method:
         """Whether the method acts in or before the vision tower, so that pictures are encoded otherwise."""
         return "tower" in self.card.acts
 
+    def tower(self) -> Method | None:
+        """The method that acts in or before the vision tower: itself, or none; one of several that are composed."""
+        return self if self.in_tower else None
+
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Counts of vision tower layers run (1-based, ascending) after which `merge` is asked."""
         return ()
@@ -126,6 +131,29 @@ class NoPruning(Method):
 
     name: ClassVar[str] = "none"
     summary: ClassVar[str] = "no pruning: the model as it is"
+    card: ClassVar[Card] = Card(budget="Everything is kept.")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A method with other defaults under a name of its own; a module's `PRESETS` are registered.
+
+    Attributes:
+        name: of the preset.
+        create: makes it.
+        cls: the class of what is made.
+        summary, paper: as a method has them.
+        card: what it says of itself; that of `cls` if None.
+        settings: what `create` takes by name; all fields of `cls` if None.
+    """
+
+    name: str
+    create: Callable[..., Method]
+    cls: type[Method]
+    summary: str
+    paper: str = ""
+    card: Card | None = None
+    settings: tuple[str, ...] | None = None
 
 
 def check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:

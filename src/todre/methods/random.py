@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.methods.base import Method, budget, check_retain, check_seed
+from todre.methods.card import Card
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ class RandomTokens(Method):
 
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "uniformly drawn tokens: the control"
+    card: ClassVar[Card] = Card(acts=("select",))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,55 +1,51 @@
-"""Methods by name."""
+"""Methods by name: every method of this package, and those that other packages bring in.
+
+A module of `todre.methods` is found by being there: its classes derived from `Method` that have a name of their own,
+and the presets in its `PRESETS`. Another package names a class under the entry point group `todre.methods`.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import todre.methods
 from todre.errors import InvalidValueError, UnknownMethodError
-from todre.methods.base import Method, NoPruning
-from todre.methods.cls_top_k import CLSTopK
-from todre.methods.random import RandomTokens
-from todre.methods.todre import ToDRE
+from todre.files import write_atomic
+from todre.methods.base import Method
+from todre.methods.card import ACTS, Card
+from todre.methods.compose import Compose
+
+GROUP = "todre.methods"
+_FIRST = ("none", "todre", "todre-v1", "random")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered method: how to make it, and what to say of it."""
+    """A registered method: how to make it with which settings, and what to say of it."""
 
     name: str
     create: Callable[..., Method]
     cls: type[Method]
+    settings: tuple[str, ...]
     summary: str
     paper: str
-
-
-def _entry(cls: type[Method]) -> Entry:
-    return Entry(cls.name, cls, cls, cls.summary, cls.paper)
-
-
-_ENTRIES: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        _entry(NoPruning),
-        _entry(ToDRE),
-        Entry(
-            "todre-v1",
-            ToDRE.v1,
-            ToDRE,
-            "diverse tokens by greedy k-center, dropped at one of four layers (v1)",
-            "arXiv 2505.18757v1",
-        ),
-        _entry(RandomTokens),
-        _entry(CLSTopK),
-    )
-}
+    card: Card
 
 
 def names() -> list[str]:
-    """All method names, in the order to list them."""
-    return list(_ENTRIES)
+    """The names of all methods that can be made by name, in the order to list them."""
+    return [each.name for each in _entries().values() if each.cls is not Compose or each.create is not Compose]
 
 
 def entry(name: str) -> Entry:
@@ -58,20 +54,113 @@ def entry(name: str) -> Entry:
     Raises:
         UnknownMethodError: nothing is; says what was probably meant.
     """
-    if name in _ENTRIES:
-        return _ENTRIES[name]
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), _ENTRIES, n=1)
+    found = _entries()
+    if name in found:
+        return found[name]
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), found, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise UnknownMethodError(f"There is no method {name!r}; {hint}the methods are {', '.join(_ENTRIES)}.")
+    raise UnknownMethodError(f"There is no method {name!r}; {hint}the methods are {', '.join(found)}.")
 
 
 def create(name: str, **values: Any) -> Method:
     """The method `name` with the given fields; fields it does not have are an error."""
     found = entry(name)
-    known = {field.name for field in fields(found.cls)}
-    unknown = sorted(set(values) - known)
+    unknown = sorted(set(values) - set(found.settings))
     if unknown:
         raise InvalidValueError(
-            f"Method {name!r} has no setting {unknown[0]!r}; its settings are {', '.join(sorted(known))}."
+            f"Method {name!r} has no setting {unknown[0]!r}; its settings are {', '.join(sorted(found.settings))}."
         )
     return found.create(**values)
+
+
+def from_dict(values: Any) -> Method:
+    """The method that `to_dict` described.
+
+    Raises:
+        InvalidValueError: it is no such description.
+    """
+    name = values.get("method") if isinstance(values, dict) else None
+    if not isinstance(name, str):
+        raise InvalidValueError(f"A method is described by a mapping with its name under 'method', not {values!r}.")
+    return entry(name).cls.from_dict(values)
+
+
+def save(method: Method, path: str | Path) -> None:
+    """Write `method` to a JSON file, which `load` reads."""
+    write_atomic(Path(path), json.dumps(method.to_dict(), indent=2) + "\n")
+
+
+def load(path: str | Path) -> Method:
+    """Read a method from a JSON file.
+
+    Raises:
+        InvalidValueError: there is no such file, or it describes no method.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidValueError(f"No method can be read from {str(path)!r}: {error}.") from error
+    return from_dict(values)
+
+
+@functools.cache
+def _entries() -> dict[str, Entry]:
+    found = {}
+    for module in _modules():
+        for each in _of(module):
+            found[each.name] = each
+    for point in entry_points(group=GROUP):
+        each = _brought_in(point)
+        if each.name in found:
+            raise InvalidValueError(
+                f"The entry point {point.value!r} brings in a method {each.name!r}, which exists; rename it."
+            )
+        found[each.name] = each
+    return {each.name: each for each in sorted(found.values(), key=_place)}
+
+
+def _modules() -> Iterator[ModuleType]:
+    for info in pkgutil.iter_modules(todre.methods.__path__):
+        if info.name != "registry":
+            yield importlib.import_module(f"{todre.methods.__name__}.{info.name}")
+
+
+def _of(module: ModuleType) -> Iterator[Entry]:
+    """The methods that a module defines, and its presets."""
+    for cls in vars(module).values():
+        if inspect.isclass(cls) and cls.__module__ == module.__name__ and _is_method(cls):
+            yield _entry(cls)
+    for preset in getattr(module, "PRESETS", ()):
+        settings = tuple(field.name for field in fields(preset.cls)) if preset.settings is None else preset.settings
+        card = preset.card or preset.cls.card
+        yield Entry(preset.name, preset.create, preset.cls, settings, preset.summary, preset.paper, card)
+
+
+def _entry(cls: type[Method]) -> Entry:
+    settings = tuple(field.name for field in fields(cls))
+    return Entry(cls.name, cls, cls, settings, cls.summary, cls.paper, cls.card)
+
+
+def _is_method(cls: type) -> bool:
+    return issubclass(cls, Method) and cls is not Method and "name" in vars(cls)
+
+
+def _brought_in(point: EntryPoint) -> Entry:
+    try:
+        cls = point.load()
+    except Exception as error:
+        raise InvalidValueError(
+            f"The method at {point.value!r}, which another package brings in, cannot be loaded: {error}."
+        ) from error
+    if not (inspect.isclass(cls) and _is_method(cls)):
+        raise InvalidValueError(
+            f"The entry point {point.value!r} names {cls!r}, which is no class derived from Method with a name."
+        )
+    return _entry(cls)
+
+
+def _place(each: Entry) -> tuple[int, int, str]:
+    """The listed order: the first few, then by where a method acts, then by name."""
+    first = _FIRST.index(each.name) if each.name in _FIRST else len(_FIRST)
+    acts = [ACTS.index(act) for act in each.card.acts]
+    return first, min(acts, default=len(ACTS)), each.name

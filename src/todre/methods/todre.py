@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.methods.base import Method, budget, check_choice, check_retain, check_seed
+from todre.methods.base import Method, Preset, budget, check_choice, check_retain, check_seed
+from todre.methods.card import Card
 from todre.methods.layers import checked_layers, resolve_layers
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class ToDRE(Method):
     name: ClassVar[str] = "todre"
     summary: ClassVar[str] = "diverse tokens before the LLM, none after vision has faded (v2)"
     paper: ClassVar[str] = "arXiv 2505.18757v2"
+    card: ClassVar[Card] = Card(
+        acts=("select", "reduce"),
+        needs=("attention",),
+        budget="Stage 1 is exact; stage 2 keeps all or nothing.",
+        follows="No code was published. Eq. 4 and 5 (cosine, over the tokens not yet chosen) rather than algorithm 1's "
+        "plain products; one pool over all tiles; queries that can see no key of the other kind are left out of eq. 7.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,6 +167,17 @@ class ToDRE(Method):
         to_text = context.visual_to_text(self.admissible)
         faded = (to_visual < self.threshold) & (to_text.isnan() | (to_text < self.threshold))
         return Reduction(~(context.visual & faded[:, None]), to_visual, to_text)
+
+
+PRESETS = (
+    Preset(
+        "todre-v1",
+        ToDRE.v1,
+        ToDRE,
+        "diverse tokens by greedy k-center, dropped at one of four layers (v1)",
+        "arXiv 2505.18757v1",
+    ),
+)
 
 
 def _checked_stages(stages: object) -> tuple[int, ...]:
