@@ -34,3 +34,13 @@ def check_count(field: str, value: object, least: int) -> None:
 def _between(value: object, low: float, high: float) -> bool:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return number and low <= float(value) <= high  # type: ignore[arg-type]
+
+
+def check_tower_layer(field: str, value: object) -> None:
+    """Raise unless `value` is a fraction of the tower's depth in [0, 1), a float, or an index as Python counts."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole and not (isinstance(value, float) and 0.0 <= value < 1.0):
+        raise InvalidValueError(
+            f"{field} must be an index of a layer such as -2, or a fraction of the tower's depth in [0, 1) "
+            f"such as 0.5, not {value!r}."
+        )

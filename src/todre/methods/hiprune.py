@@ -1,0 +1,105 @@
+"""HiPrune: what middle layers of the tower look at, its surroundings, and what deep layers look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_share, check_tower_layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiPrune(Method):
+    """Keep anchors, their neighbours, and registers, by the attention that tokens receive in the vision tower.
+
+    Based on "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models"
+    (arXiv 2508.00553). Of a tile's share n the round(n·alpha/5) tokens that receive most attention in a middle layer,
+    where it lies on objects, are anchors. Their neighbours above, below, left and right are kept with them; all other
+    places go to the tokens that receive most attention in a deep layer, where it gathers the whole picture.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions by largest
+            remainder; newline tokens come last.
+        alpha: share of the budget for anchors and neighbours, 0 to 1; 0.1 in the paper.
+        object_layer: tower layer for anchors: a fraction of the depth (rounded down) as a float, or an index as Python
+            counts as an int. The paper has 9 of 24 in CLIP, and 16 of 32 in Qwen2.5-VL's tower.
+        register_layer: tower layer for the rest, likewise; -2 in CLIP, and -1 in Qwen2.5-VL.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    alpha: float = 0.1
+    object_layer: float = 9 / 24
+    register_layer: float = -2
+
+    name: ClassVar[str] = "hiprune"
+    summary: ClassVar[str] = "anchors of a middle layer, their neighbours, and registers of a deep one"
+    paper: ClassVar[str] = "arXiv 2508.00553"
+    card: ClassVar[Card] = Card(
+        venue="arXiv 2025",
+        acts=("select",),
+        needs=("received",),
+        follows="The released code's anchors and registers; neighbours by row and column, where the code's arithmetic "
+        "on indices wraps over the ends of rows. A token whose place is not known has no neighbours. Where neighbours "
+        "outnumber the budget the most attended stay.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_share("alpha", self.alpha)
+        check_tower_layer("object_layer", self.object_layer)
+        check_tower_layer("register_layer", self.register_layer)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention received in both layers."""
+        from todre.facts import Signal
+
+        return (Signal("received", self.object_layer), Signal("received", self.register_layer))
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Tile by tile: anchors, neighbours, registers, until the share is met."""
+        import torch
+
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import best, newlines_last, tiles
+
+        middle, deep = (visual.signal(request) for request in self.signals())
+        keep, room = newlines_last(visual, budget(self.retain, len(visual)))
+        found = tiles(visual)
+        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+            ranked = best(middle[tile], len(tile))
+            anchors = ranked[: round(share * self.alpha / 5)]
+            near = _beside(visual.row[tile], visual.column[tile], anchors)
+            # Anchors and neighbours come first, in the order of the middle layer; registers in that of the deep one.
+            first = torch.cat([anchors, ranked[near[ranked]]])[:share]
+            chosen = torch.zeros_like(near)
+            chosen[first] = True
+            registers = best(deep[tile], len(tile))
+            chosen[registers[~chosen[registers]][: share - len(first)]] = True
+            keep[tile[chosen]] = True
+        return keep
+
+
+def _beside(row: Tensor, column: Tensor, anchors: Tensor) -> Tensor:
+    """(m,) bool, tokens directly above, below, left or right of an anchor, no anchors themselves."""
+    import torch
+
+    distance = (row[:, None] - row[anchors]).abs() + (column[:, None] - column[anchors]).abs()
+    known = (row >= 0)[:, None] & (row[anchors] >= 0)
+    beside = ((distance == 1) & known).any(dim=1)
+    beside[anchors] = False
+    return torch.as_tensor(beside)
