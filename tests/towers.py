@@ -11,9 +11,9 @@ from families.specimens import all_specimens
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from todre.attention import attention_modules
+from todre.attention import Seen, attention_modules
 from todre.families import family_of
-from todre.merging import Merging
+from todre.merging import Merging, TowerContext
 from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.tower import TowerReduction
@@ -179,3 +179,29 @@ def state(model):
             hooks[name, kind] = len(getattr(module, kind))
         hooks[name, "attributes"] = sorted(vars(module))
     return hooks, dict(ALL_ATTENTION_FUNCTIONS._local_mapping), dict(type(ALL_ATTENTION_FUNCTIONS)._global_mapping)
+
+
+def tower_context(
+    tiles=2, patches=16, first=1, width=6, heads=2, channels=4, *, gone=0, layer=1, n_layers=1, seed=0, size=None
+):
+    """What a method sees after a layer, all random; `gone` of each tile's patches have left, at random places."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = first + patches - gone
+    place = torch.full((tiles, tokens), -1)
+    for tile in range(tiles):
+        left = torch.randperm(patches, generator=generator)[: patches - gone]
+        place[tile, first:] = left.sort().values
+    query, key = (torch.randn(tiles, heads, tokens, channels, generator=generator) for _ in range(2))
+    size = torch.randint(1, 5, (tiles, tokens), generator=generator).float() if size is None else size
+    hidden = torch.randn(tiles, tokens, width, generator=generator)
+    return TowerContext(layer, n_layers, patches, first, hidden, Seen(query, key, 0.5), size, place)
+
+
+def consistent(merging, context):
+    """What holds for every answer: as many kept in each tile, [CLS] among them, and everyone goes to a kept token."""
+    assert bool(merging.keep[:, : context.first].all())
+    assert merging.keep.sum(dim=1).unique().numel() == 1
+    for tile in range(len(merging.keep)):
+        for token, into in enumerate(merging.into[tile].tolist()):
+            assert merging.keep[tile, token] == (into == token)
+            assert into == -1 or bool(merging.keep[tile, into])
