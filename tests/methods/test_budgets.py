@@ -7,7 +7,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.methods.budgets import check_counting, entering, layer_average, leaving, left_after, pyramid, stage_counts
+from todre.methods.budgets import (
+    check_counting,
+    entering,
+    layer_average,
+    leaving,
+    left_after,
+    pyramid,
+    ramp,
+    stage_counts,
+)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +126,23 @@ def test_a_pyramid_meets_the_mean_within_one_token(plan, mean):
     assert list(counts) == sorted(counts, reverse=True)
     assert min(mean, entered) - 1 < brute_average(entered, layers, counts, n_layers) <= mean + 1e-6
     assert pyramid(mean, "input", entered, stages, len(stages), n_layers)[-1] == min(mean, entered)
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLANS, st.integers(1, 600))
+def test_a_ramp_drops_evenly(plan, mean):
+    n_layers, entered, layers, _ = plan
+    counts = ramp(mean, "input", entered, layers, n_layers)
+    steps = [before - after for before, after in zip((entered, *counts), counts, strict=False)]
+    assert counts[-1] == min(mean, entered)
+    assert max(steps) - min(steps) <= 1
+    least = brute_average(entered, layers, ramp(1, "input", entered, layers, n_layers), n_layers) - 1
+    if least > mean:
+        with pytest.raises(InvalidValueError, match="cannot be met"):
+            ramp(mean, "layer-average", entered, layers, n_layers)
+    elif least + 1 <= mean:
+        got = ramp(mean, "layer-average", entered, layers, n_layers)
+        assert min(mean, entered) - 1 < brute_average(entered, layers, got, n_layers) <= mean
 
 
 def test_what_retain_counts():

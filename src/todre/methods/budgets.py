@@ -146,6 +146,41 @@ def pyramid(
     return counts_at(low)
 
 
+def ramp(retain: float, counting: Counting, entered: int, layers: Sequence[int], n_layers: int) -> tuple[int, ...]:
+    """Tokens left after each of `layers` if each drops as many as any other, to within one.
+
+    Args:
+        retain: fraction of the tokens that entered, or count.
+        counting: `input`: what is left after the last layer, exactly; `layer-average`: the mean over all layers, at
+            most and within one token.
+        entered: tokens that entered the decoder.
+        layers: counts of layers run, ascending.
+        n_layers: decoder layers.
+
+    Raises:
+        InvalidValueError: a layer average cannot be met.
+    """
+    wanted = budget(retain, entered)
+
+    def counts_at(left: int) -> tuple[int, ...]:
+        return tuple(entered - (entered - left) * (place + 1) // len(layers) for place in range(len(layers)))
+
+    if counting == "input" or wanted >= entered or not layers:
+        return counts_at(wanted)
+    low, high = 0, entered
+    if layer_average(entered, layers, counts_at(0), n_layers) > wanted + _SLACK:
+        least = layer_average(entered, layers, counts_at(0), n_layers)
+        raise InvalidValueError(
+            f"A layer average of {wanted} visual tokens cannot be met: {entered} tokens that leave evenly after "
+            f"{len(layers)} of {n_layers} layers are at least {least:g} on average; raise retain, or start earlier."
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = layer_average(entered, layers, counts_at(middle), n_layers) <= wanted + _SLACK
+        low, high = (middle, high) if fits else (low, middle)
+    return counts_at(low)
+
+
 def left_after(retain: float, counting: Counting, entered: int, layer: int, n_layers: int) -> int:
     """Tokens that a method which acts once, after `layer`, leaves of those that entered.
 

@@ -1,0 +1,136 @@
+"""FiCoCo-L: in most layers of the LLM, redundant tokens are folded into those they correlate with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, check_retain
+from todre.methods.budgets import Counting, check_counting, ramp
+from todre.methods.card import Card
+from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.layers import check_layer, resolve_layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.attention import Seen
+    from todre.reduction import ReduceContext, Reduction
+
+_ROWS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiCoCoL(Method):
+    """Filter the most redundant visual tokens, correlate them with the others, and compress them into those.
+
+    Based on "Filter, Correlate, Compress: Training-Free Token Reduction for MLLM Acceleration" (FiCoCo-L, arXiv
+    2411.17686v4). Z are logits before the causal mask, averaged over heads. A token's redundancy is the mean of its Z
+    with the visual tokens minus that with the text; its correlation with another is Z directly plus Z by way of the
+    text. Each discarded token goes to the few best correlated survivors, x_j ← (x_j + Σ w_ij x_i) / (1 + Σ w_ij).
+
+    Args:
+        retain: visual tokens left after the last acting layer, a fraction of those that entered or a count; the
+            release's 14 per layer are 0.34 of 576. Each layer drops as many as any other.
+        start: layers run before the first that drops, a count or a fraction of the depth.
+        redundancy: weight of the visual part of the redundancy; the text has the rest.
+        direct: weight of the direct part of the correlation; the way by the text has the rest.
+        quantile: survivors above this quantile of a discarded token's correlations take it in.
+        counting: what `retain` counts: `input`, the tokens left in the end; `layer-average`, their mean over all
+            layers.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 1 / 3
+    start: float = 6 / 32
+    redundancy: float = 0.6
+    direct: float = 0.6
+    quantile: float = 0.998
+    counting: Counting = "input"
+
+    name: ClassVar[str] = "ficoco-l"
+    summary: ClassVar[str] = "redundant tokens folded into others, a few in each layer"
+    paper: ClassVar[str] = "arXiv 2411.17686v4"
+    card: ClassVar[Card] = Card(
+        venue="AAAI 2026",
+        acts=("reduce",),
+        needs=("attention", "hidden"),
+        budget="Exact; with counting='layer-average' at most the mean, and less than one token below it.",
+        follows=(
+            "The release, with its faults left out: targets are survivors only, sums are divided by their weights as "
+            "in FiCoCo-V, order and positions stay. It sums Z over visual tokens but averages over text, so that the text "
+            "hardly counts; here both are means. It acts inside a layer, here after it."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_layer("start", self.start)
+        check_counting(self.counting)
+        for field in ("redundancy", "direct", "quantile"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+                raise InvalidValueError(f"{field} must be a share in [0, 1], not {value!r}.")
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """Every layer from `start` on, but the last."""
+        return tuple(range(resolve_layer(self.start, n_layers), n_layers))
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Fold tokens row by row."""
+        from todre.reduction import Reduction
+
+        layers = self.reduce_after(context.n_layers)
+        place = next((index for index, layer in enumerate(layers) if layer >= context.layer), len(layers) - 1)
+        counts = row_counts(
+            context, lambda entered: ramp(self.retain, self.counting, entered, layers, context.n_layers)[place]
+        )
+        keep, hidden = ~context.fresh, context.hidden.clone()
+        for row, count in enumerate(counts.tolist()):
+            slots = fresh_slots(context, row)
+            if count >= len(slots):
+                keep[row] = True
+                continue
+            columns, text = columns_of(context, slots), context.text_rows[row].nonzero().flatten()
+            q, k = _joined(context.attention(), row, context.queries)
+            gone = best(self._redundancies(q, k, columns, text), len(slots) - count).sort().values
+            left = slots.new_ones(len(slots)).bool()
+            left[gone] = False
+            keep[row, slots[left]] = True
+            targets = columns[left]
+            if len(targets):
+                states = self._compressed(context.hidden[row].float(), q, k, (columns[gone], targets, text))
+                hidden[row, targets] = states.to(hidden.dtype)
+        return Reduction(keep, hidden=hidden)
+
+    def _redundancies(self, q: Tensor, k: Tensor, visual: Tensor, text: Tensor) -> Tensor:
+        """(n,) how redundant each visual token is; means of Z are products with mean keys."""
+        result = self.redundancy * (q[visual] @ k[visual].mean(dim=0))
+        return result - (1 - self.redundancy) * (q[visual] @ k[text].mean(dim=0)) if len(text) else result
+
+    def _compressed(self, states: Tensor, q: Tensor, k: Tensor, who: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """(m, d) the survivors' states with what was folded into them."""
+        import torch
+
+        gone, targets, text = who
+        several = max(1, math.ceil((1 - self.quantile) * (len(targets) - 1) - 1e-9))
+        total, weight = states[targets].clone(), torch.ones(len(targets), device=states.device)
+        for block in gone.split(_ROWS_AT_ONCE):
+            by_text = (q[block] @ k[text].T) @ (q[text] @ k[targets].T)
+            correlation = self.direct * (q[block] @ k[targets].T) + (1 - self.direct) * by_text
+            chosen = correlation.argsort(dim=1, descending=True, stable=True)[:, :several]
+            shares = correlation.gather(1, chosen).softmax(dim=1)
+            total.index_add_(0, chosen.flatten(), (shares[..., None] * states[block][:, None]).flatten(0, 1))
+            weight.index_add_(0, chosen.flatten(), shares.flatten())
+        return total / weight[:, None]
+
+
+def _joined(seen: Seen, row: int, queries: int) -> tuple[Tensor, Tensor]:
+    """Vectors (q, c) for queries and keys in flight whose product is the mean logit over heads."""
+    query, key = seen.query[row].float(), seen.key[row, :, -queries:].float()
+    heads, groups = query.shape[0], key.shape[0]
+    summed = query.unflatten(0, (groups, heads // groups)).sum(dim=1) * (seen.scaling / heads)
+    return summed.transpose(0, 1).flatten(1), key.transpose(0, 1).flatten(1)
