@@ -60,7 +60,7 @@ class FiCoCoL(Method):
         budget="Exact; with counting='layer-average' at most the mean, and less than one token below it.",
         follows=(
             "The release, with its faults left out: targets are survivors only, sums are divided by their weights as "
-            "in FiCoCo-V, order and positions stay. It sums Z over visual tokens but averages over text, so that the text "
+            "in FiCoCo-V, order and positions stay. It sums Z over visual tokens and averages it over text, which then "
             "hardly counts; here both are means. It acts inside a layer, here after it."
         ),
     )

@@ -1,0 +1,88 @@
+"""MustDrop inside the LLM: tokens leave that no text token needs, neither all text together nor any one alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method
+from todre.methods.card import Card
+from todre.methods.layers import checked_layers, resolve_layers
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext, Reduction
+
+THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
+"""Both thresholds for LLaVA-1.5, by the mean number of tokens that the release reports for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MustDrop(Method):
+    """Drop, after a few layers, the visual tokens with little attention from all text and from each text token.
+
+    Based on "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (MustDrop, arXiv
+    2411.10803), its stage in prefill. A token leaves if its attention, summed over the text, is below a share of that
+    of all visual tokens, and if no text token's attention to it reaches the second threshold.
+
+    Args:
+        total_threshold: the paper's global θ, a share of the attention that the text pays to all visual tokens.
+        single_threshold: the paper's individual θ, the attention of one text token, averaged over heads.
+        layers: layers run before each stage, counts or fractions of the depth.
+        positions, per: see `Method`.
+    """
+
+    total_threshold: float = 0.001
+    single_threshold: float = 0.001
+    layers: tuple[float, ...] = (3 / 32, 7 / 32, 11 / 32, 15 / 32)
+
+    name: ClassVar[str] = "mustdrop"
+    summary: ClassVar[str] = "drops what no text attends to, at four layers (prefill stage)"
+    paper: ClassVar[str] = "arXiv 2411.10803"
+    card: ClassVar[Card] = Card(
+        acts=("reduce",),
+        needs=("text", "attention"),
+        budget="Depends on the data: thresholds decide, and from nothing to everything may leave.",
+        follows=(
+            "The code's filter, after the layers with index 2, 6, 10 and 14 have run. Its merging in the vision tower, "
+            "its set of tokens that [CLS] protects, and the trimming of earlier layers' caches are not part of this."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+        for field in ("total_threshold", "single_threshold"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+                raise InvalidValueError(f"{field} must be a share of attention in [0, 1], not {value!r}.")
+
+    @classmethod
+    def published(cls, tokens: int) -> MustDrop:
+        """The thresholds that leave 192, 128 or 64 of LLaVA-1.5's 576 tokens on average over samples and layers."""
+        if tokens not in THRESHOLDS:
+            raise InvalidValueError(f"tokens must be one of {', '.join(map(str, THRESHOLDS))}, not {tokens!r}.")
+        total, single = THRESHOLDS[tokens]
+        return cls(total_threshold=total, single_threshold=single)
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layers`."""
+        return resolve_layers(self.layers, n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Filter by both thresholds; rows without text lose nothing."""
+        import torch
+
+        from todre.reduction import Reduction
+
+        text, fresh = context.text_rows, context.fresh
+        total = torch.zeros(fresh.shape, device=fresh.device)
+        peak = torch.zeros_like(total)
+        for column in text.any(dim=0).nonzero().flatten().tolist():
+            one = torch.zeros_like(text)
+            one[:, column] = text[:, column]
+            paid = context.scores(one)
+            total, peak = total + paid, torch.maximum(peak, paid)
+        together = total.masked_fill(~fresh, 0.0).sum(dim=1, keepdim=True)
+        idle = (total < self.total_threshold * together) & (peak < self.single_threshold)
+        return Reduction(~(fresh & idle & text.any(dim=1, keepdim=True)))
