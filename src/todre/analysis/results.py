@@ -37,10 +37,11 @@ class Job:
         parameters: every setting that can change a number, ready for JSON.
         loaded: model and processor.
         source: which questions.
-        output: the JSON document; the figure and, until it is done, the working file lie beside it.
+        output: the JSON document; until it is done, the working file lies beside it.
         batch_size: questions measured together; it changes no number beyond rounding.
         command: what was typed.
         tick: shows progress.
+        figure: the picture of the document; None puts it beside.
     """
 
     instrument: str
@@ -51,6 +52,7 @@ class Job:
     batch_size: int = 8
     command: str = ""
     tick: Tick = silent
+    figure: Path | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
@@ -62,9 +64,9 @@ class Job:
         return self.output.with_suffix(".partial.jsonl")
 
     @property
-    def figure(self) -> Path:
-        """The picture of the document."""
-        return self.output.with_suffix(".png")
+    def drawn(self) -> Path:
+        """Where the figure goes."""
+        return self.figure or self.output.with_suffix(".png")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def measure_all(job: Job, measure: Measure) -> Measured:
 
 def finish(job: Job, document: dict[str, Any], draw: Callable[[dict[str, Any], Path], None]) -> None:
     """Write the figure, then the document, each whole or not at all, and drop the working file."""
-    draw(document, job.figure)
+    draw(document, job.drawn)
     write_atomic(job.output, json.dumps(document, indent=1, allow_nan=False) + "\n")
     job.working.unlink(missing_ok=True)
 

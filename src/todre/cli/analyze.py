@@ -21,6 +21,7 @@ def migration(
     size: shared.Size = 192,
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-migration.json"),
+    figure: shared.Figure = None,
     max_new_tokens: opt.NewTokens = 32,
     batch_size: shared.Batch = 4,
     device: opt.Device = "auto",
@@ -36,7 +37,7 @@ def migration(
     Between system prompt, picture and text (ToDRE, figure 2), and from generated tokens (figure 5). Nothing is pruned.
     """
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, batch_size, device, dtype, attn_implementation,
+        model, questions, limit, split, size, tasks, output, figure, batch_size, device, dtype, attn_implementation,
         trust_remote_code, json, quiet,
     )  # fmt: skip
     with measuring(asking, "migration") as (loaded, tick):
@@ -57,6 +58,7 @@ def horizon(
     size: shared.Size = 192,
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-horizon.json"),
+    figure: shared.Figure = None,
     window: Annotated[
         int, typer.Option("--window", min=1, help="Side of a window in tokens: 1 as the paper words it, 2 as its code.")
     ] = 2,
@@ -79,7 +81,7 @@ def horizon(
     Questions need true answers.
     """
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, 1, device, dtype, attn_implementation,
+        model, questions, limit, split, size, tasks, output, figure, 1, device, dtype, attn_implementation,
         trust_remote_code, json, quiet, words=True,
     )  # fmt: skip
     with measuring(asking, "horizon") as (loaded, tick):
@@ -102,6 +104,7 @@ def redundancy(
     size: shared.Size = 192,
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-redundancy.json"),
+    figure: shared.Figure = None,
     batch_size: shared.Batch = 4,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
@@ -113,7 +116,7 @@ def redundancy(
 ) -> None:
     """Redundancy within vision and across modalities (ToDRE, eq. 8 and 9), and how far they are independent."""
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, batch_size, device, dtype, attn_implementation,
+        model, questions, limit, split, size, tasks, output, figure, batch_size, device, dtype, attn_implementation,
         trust_remote_code, json, quiet,
     )  # fmt: skip
     with measuring(asking, "redundancy") as (loaded, tick):
@@ -134,6 +137,7 @@ def calibrate(
     size: shared.Size = 192,
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-calibrate.json"),
+    figure: shared.Figure = None,
     method: Annotated[
         str, typer.Option("--method", parser=opt.parse_method, metavar="NAME", help="todre or todre-v1.")
     ] = "todre",
@@ -157,7 +161,7 @@ def calibrate(
     file that ends in .method.json. Questions need true answers.
     """
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, batch_size, device, dtype, attn_implementation,
+        model, questions, limit, split, size, tasks, output, figure, batch_size, device, dtype, attn_implementation,
         trust_remote_code, json, quiet, words=True,
     )  # fmt: skip
     with measuring(asking, "calibrate") as (loaded, tick):
@@ -183,6 +187,7 @@ def kept(
     size: shared.Size = 192,
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-kept.json"),
+    figure: shared.Figure = None,
     methods: opt.MethodNames = "todre,todre-v1,cls-top-k,random",
     retain: opt.Retain = None,
     max_new_tokens: opt.NewTokens = 32,
@@ -197,8 +202,8 @@ def kept(
 ) -> None:
     """Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, 1, device, dtype, attn_implementation,
-        trust_remote_code, json, quiet,
+        model, questions, limit, split, size, tasks, output, figure, 1, device, dtype, attn_implementation,
+        trust_remote_code, json, quiet, one_each=True,
     )  # fmt: skip
     with measuring(asking, "kept tokens") as (loaded, tick):
         from todre.analysis.kept import kept as measure

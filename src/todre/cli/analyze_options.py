@@ -16,7 +16,7 @@ from todre.cli import options as opt
 from todre.cli.console import check_output, counting, note, show_json, working
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     from todre.analysis.results import Job, Tick
     from todre.loading import Loaded
@@ -41,7 +41,10 @@ Tasks = Annotated[
         help="Tasks of the scenes. Without it, all that suit the instrument.",
     ),
 ]  # fmt: skip
-Output = Annotated[Path, typer.Option("--output", help="The JSON document; its figure gets the same name with .png.")]
+Output = Annotated[Path, typer.Option("--output", help="The JSON document.")]
+Figure = Annotated[
+    Path | None, typer.Option("--figure", help="Its picture. Without it, beside the document, with .png at the end.")
+]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Questions of one forward; changes no number.")]
 Layers = Annotated[
     Any,
@@ -77,7 +80,11 @@ def parse_layers(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Asking:
-    """The options that every instrument has, as they were given; `words` leaves tasks with long answers out."""
+    """The options that every instrument has, as they were given.
+
+    Scenes are asked all tasks unless `tasks` says otherwise; `words` leaves the one with long answers out, and
+    `one_each` asks one question about each scene.
+    """
 
     model: str | None
     questions: Path | None
@@ -86,6 +93,7 @@ class Asking:
     size: int
     tasks: tuple[str, ...] | None
     output: Path
+    figure: Path | None
     batch_size: int
     device: str
     dtype: str
@@ -94,13 +102,15 @@ class Asking:
     json: bool
     quiet: bool
     words: bool = False
+    one_each: bool = False
 
     def check(self) -> None:
         """Raise, before any work, where a file cannot be written or a question not be asked."""
-        from todre.plots import require_matplotlib
+        from todre.plots import FORMATS, require_matplotlib
 
         require_matplotlib()
         check_output(self.output, (".json",))
+        check_output(self.figure, FORMATS)
         self.source.questions()
 
     @property
@@ -109,7 +119,7 @@ class Asking:
         from todre.analysis.questions import Source
         from todre.scenes import TASKS
 
-        suiting = tuple(task for task in TASKS if task != "caption" or not self.words)
+        suiting = tuple(task for task in TASKS if task != "caption" or not self.words)[: 1 if self.one_each else None]
         return Source(self.questions, self.limit, self.split, self.size, self.tasks or suiting)
 
     def load(self) -> Loaded:
@@ -122,7 +132,9 @@ class Asking:
         """The run of an instrument."""
         from todre.analysis.results import Job
 
-        return Job(instrument, parameters, loaded, self.source, self.output, self.batch_size, command_line(), tick)
+        return Job(
+            instrument, parameters, loaded, self.source, self.output, self.batch_size, command_line(), tick, self.figure
+        )
 
 
 def command_line() -> str:
@@ -140,7 +152,7 @@ def measuring(asking: Asking, instrument: str) -> Iterator[tuple[Loaded, Tick]]:
             yield loaded, tick
 
 
-def write(job: Job, document: Document, draw: Callable[[Document], Figure]) -> None:
+def write(job: Job, document: Document, draw: Callable[[Document], Drawing]) -> None:
     """Write the two files."""
     from todre.analysis.results import finish
     from todre.plots.marks import save_figure
@@ -154,4 +166,4 @@ def report(asking: Asking, job: Job, document: Document, show: Callable[[Documen
         show_json(document)
         return
     show(document)
-    note(f"wrote {job.output} and {job.figure}", asking.quiet)
+    note(f"wrote {job.output} and {job.drawn}", asking.quiet)
