@@ -1,0 +1,97 @@
+"""CDPruner: tokens that matter to the question and differ from each other, as a determinantal point process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.selection import VisualTokens
+
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDPruner(Method):
+    """Keep tokens that are diverse and relevant: greedy MAP of a DPP whose kernel the question conditions.
+
+    Based on "Beyond Attention or Similarity: Maximizing Conditional Diversity for Token Pruning in MLLMs" (CDPruner,
+    arXiv 2506.10967): L = diag(r) K diag(r), with K the cosines of projected tokens and r their relevance, min-max
+    normalised over the sample. The paper takes relevance from CLIP's text tower, with the sign turned round (CLIP's
+    patches are known to be least like the text that they show). The models here have no text tower, so it is the mean
+    cosine of a visual token to the embeddings of the sample's text, in the LLM's space and with its natural sign.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count. Each tile is a process of its own and
+            keeps an equal fraction by largest remainder, as in the authors' code; newline tokens are kept first, within
+            the budget (unless they alone would use it up).
+        relevance: `text` (a token like the text is relevant), `text-inverted` (one unlike it, the authors' sign), or
+            `uniform`, which is also what a sample without text after its pictures gets.
+        theta: weight of relevance against diversity, in [0, 1): r becomes exp(r·θ / (2(1 - θ))); None, as released,
+            takes r itself.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    relevance: Literal["text", "text-inverted", "uniform"] = "text"
+    theta: float | None = None
+
+    name: ClassVar[str] = "cdpruner"
+    summary: ClassVar[str] = "diverse tokens that the question conditions (DPP)"
+    paper: ClassVar[str] = "arXiv 2506.10967"
+    card: ClassVar[Card] = Card(
+        venue="NeurIPS 2025",
+        acts=("select",),
+        needs=("text",),
+        follows="The released kernel and search. Relevance comes from the LLM's own embeddings of the text instead of "
+        "CLIP's text tower, with its natural sign instead of the authors' inverted one, and newline tokens count "
+        "within the budget.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("relevance", self.relevance, ("text", "text-inverted", "uniform"))
+        number = isinstance(self.theta, int | float) and not isinstance(self.theta, bool)
+        if self.theta is not None and not (number and 0.0 <= self.theta < 1.0):
+            raise InvalidValueError(f"theta must be a weight in [0, 1) or None, not {self.theta!r}.")
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Tile by tile, the greedy set of largest determinant."""
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import newlines_first, tiles
+        from todre.select import dpp_order
+
+        keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+        quality = self._quality(visual)
+        found = tiles(visual)
+        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+            if share:
+                keep[tile[dpp_order(visual.embeddings[tile], share, quality[tile])]] = True
+        return keep
+
+    def _quality(self, visual: VisualTokens) -> Tensor:
+        """r of each token, (n,) float64."""
+        import torch
+        from torch.nn.functional import normalize
+
+        like = torch.zeros(len(visual), dtype=torch.float64, device=visual.tile.device)
+        if self.relevance != "uniform" and len(visual.text):
+            asked = normalize(visual.text.double(), dim=1).mean(dim=0)
+            like = normalize(visual.embeddings.double(), dim=1) @ asked
+        like = -like if self.relevance == "text-inverted" else like
+        known = like[~visual.newline]
+        span = known.max() - known.min() if len(known) else like.new_zeros(())
+        scaled = (like - known.min() + _TINY) / span if span > 0 else torch.ones_like(like)
+        return scaled if self.theta is None else torch.exp(scaled * self.theta / (2 * (1 - self.theta)))

@@ -1,0 +1,91 @@
+"""MMR: IDPruner's trade of importance against likeness, with an importance that needs no training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class MMR(Method):
+    """Keep important tokens that are unlike each other, by maximal marginal relevance.
+
+    Based on "IDPruner: Harmonizing Importance and Diversity in Visual Token Pruning for MLLMs" (arXiv 2602.13315):
+    next is always the token with the largest λ·importance - (1 - λ)·(highest cosine to a chosen token). IDPruner takes
+    importance from a scorer trained for it; here it comes from the vision tower's attention or from the norm of the
+    projected embedding, min-max normalised over the sample like theirs.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count.
+        weight: λ, 0 to 1; 0.5 in the paper.
+        importance: `cls` ([CLS] attention), `received` (mean attention received), `norm` (of the embedding), or `auto`:
+            the first of these that the model offers. Newline tokens, and others of unknown attention, have least.
+        layer: tower layer whose attention is read.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    weight: float = 0.5
+    importance: Literal["auto", "cls", "received", "norm"] = "auto"
+    layer: int = -1
+
+    name: ClassVar[str] = "mmr"
+    summary: ClassVar[str] = "important and unlike each other (IDPruner's rule, without its scorer)"
+    paper: ClassVar[str] = "arXiv 2602.13315"
+    card: ClassVar[Card] = Card(
+        venue="arXiv 2026",
+        acts=("select",),
+        follows="IDPruner's rule and λ; its trained importance is replaced by attention or norm, so its numbers are "
+        "not to be expected. Ties go to the first token.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_share("weight", self.weight)
+        check_choice("importance", self.importance, ("auto", "cls", "received", "norm"))
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention of `layer`, where importance is attention."""
+        from todre.facts import Signal
+
+        return () if self.importance == "norm" else (Signal(self.importance, self.layer),)
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Grow the set from the most important token."""
+        import torch
+
+        from todre.select import mmr_order
+
+        keep = torch.zeros(len(visual), dtype=torch.bool, device=visual.embeddings.device)
+        k = budget(self.retain, len(visual))
+        keep[mmr_order(visual.embeddings, k, self._scaled(visual), self.weight)] = True
+        return keep
+
+    def _scaled(self, visual: VisualTokens) -> Tensor:
+        """Importance in [0, 1], (n,) float64; 0 where it is not known, and everywhere if all is alike."""
+        import torch
+
+        if self.importance == "norm" or (self.importance == "auto" and bool(visual.saliency.isnan().all())):
+            values = torch.linalg.vector_norm(visual.embeddings.double(), dim=1).masked_fill(visual.newline, torch.nan)
+        else:
+            values = visual.signal(*self.signals()).double()
+        known = values[~values.isnan()]
+        span = known.max() - known.min() if len(known) else values.new_zeros(())
+        scaled = (values - known.min()) / span if span > 0 else torch.zeros_like(values)
+        return torch.as_tensor(scaled.nan_to_num(0.0))
