@@ -1,0 +1,121 @@
+"""VidCom²: more for the frames that are unlike the clip, and in each frame the tokens that are unlike it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_positive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.selection import VisualTokens
+
+_WIDTHS = tuple(2.0**power for power in range(-3, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VidCom2(Method):
+    """Compress the frames of a clip by how unique they are, and keep each frame's most unique tokens.
+
+    Based on "Video Compression Commander: Plug-and-Play Inference Acceleration for Video Large Language Models"
+    (VidCom², arXiv 2505.14454). On the half of the channels that vary least over the clip, normalised, a token's
+    likeness to a centre is the sum over α in {1/8, …, 2} of exp(-d²/2α), with d its distance to the centre. Frame t
+    gets a share in proportion to 1 + σ_t - mean σ of its tokens, with σ the softmax of minus the mean likeness of its
+    tokens to the clip's centre, divided by the temperature. In a frame those tokens stay that are least like the
+    clip's centre and the frame's.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.25 in the paper. Clips and pictures
+            get equal fractions by largest remainder, as do frames of their clip's budget, each at least one token where
+            that is possible; newline tokens are kept first, within the budget (unless they alone would use it up).
+        temperature: of the softmax over frames.
+        positions, per: see `Method`; `frame` is refused.
+    """
+
+    retain: float = 0.25
+    temperature: float = 0.01
+
+    name: ClassVar[str] = "vidcom2"
+    summary: ClassVar[str] = "more for unique frames, and their most unique tokens (clips)"
+    paper: ClassVar[str] = "arXiv 2505.14454"
+    card: ClassVar[Card] = Card(
+        venue="EMNLP 2025",
+        acts=("select",),
+        needs=("frames",),
+        follows="The released code, which differs from the paper (low-variance channels, sums of Gaussians, normalised "
+        "tokens). It rounds each frame's count; here the total is exact, as in vLLM. A picture is a clip of one frame.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_positive("temperature", self.temperature)
+        if self.per == "frame":
+            raise InvalidValueError(
+                "VidCom² compares frames, so per='frame' leaves it nothing to compare; use per='clip'."
+            )
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Clip by clip and frame by frame, the least alike tokens."""
+        from todre.methods.apportion import apportion, at_least_one
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import best, newlines_first, tiles
+
+        if not bool((visual.frame > 0).any()):
+            raise UnsupportedInputError(
+                "VidCom² compares the frames of a clip, and there is no clip of two frames or more; "
+                "use a method for pictures, such as divprune."
+            )
+        keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+        clips: dict[int, list[Tensor]] = {}
+        for frame in tiles(visual):
+            clips.setdefault(int(visual.picture[frame[0]]), []).append(frame)
+        sizes = [sum(len(frame) for frame in frames) for frames in clips.values()]
+        for frames, share in zip(clips.values(), shares(room, sizes), strict=True):
+            likeness, uniqueness = _judged(visual.embeddings, frames)
+            emphasis = (uniqueness / self.temperature).softmax(dim=0)
+            scale = (1 + emphasis - emphasis.mean()).tolist()
+            lengths = [len(frame) for frame in frames]
+            weights = [factor * length for factor, length in zip(scale, lengths, strict=True)]
+            quotas = at_least_one(apportion(share, weights, lengths))
+            for frame, alike, quota in zip(frames, likeness, quotas, strict=True):
+                keep[frame[best(-alike, quota)]] = True
+        return keep
+
+
+def _judged(embeddings: Tensor, frames: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """How alike the tokens of each frame are to its centre and the clip's, and how unlike the clip each frame is.
+
+    Returns:
+        a list of (m,) float64, one for each frame, and (frames,) float64.
+    """
+    import torch
+
+    clip = embeddings[torch.cat(frames)]
+    varies = clip.double().var(dim=0, unbiased=False)
+    calm = varies.argsort(stable=True)[: max(1, embeddings.shape[1] // 2)]
+    tokens = torch.nn.functional.normalize(clip[:, calm].double(), dim=1)
+    parts = tokens.split([len(frame) for frame in frames])
+    to_clip = [_likeness(part, tokens.mean(dim=0)) for part in parts]
+    to_frame = [_likeness(part, part.mean(dim=0)) for part in parts]
+    uniqueness = -torch.stack([alike.mean() for alike in to_clip])
+    return [a + b for a, b in zip(to_clip, to_frame, strict=True)], uniqueness
+
+
+def _likeness(tokens: Tensor, centre: Tensor) -> Tensor:
+    """Sum of Gaussians of the distance of tokens (m, c) to a centre (c,)."""
+    distance = (tokens - centre).square().sum(dim=1)
+    alike = distance.new_zeros(len(tokens))
+    for width in _WIDTHS:
+        alike = alike + (-distance / (2 * width)).exp()
+    return alike
