@@ -1,0 +1,143 @@
+"""VFlowOpt: prune before the LLM and at two of its layers, in fitted proportions, and recycle what leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.reduction import ReduceContext, Reduction
+    from todre.selection import Selection, VisualTokens
+
+FITTED = {0.10: (0.117, (1.0, 0.601)), 0.25: (0.265, (0.983, 0.877)), 0.50: (0.723, (0.749, 0.487))}
+"""`retain` and `ratios` released for LLaVA-OneVision-7B, by the mean share of tokens over its 28 layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VFlowOpt(Method):
+    """Keep the most attended tokens before the LLM and at two of its layers, and recycle the others into one token.
+
+    Based on "VFlowOpt: A Token Pruning Framework for LMMs with Visual Information Flow-Guided Optimization" (arXiv
+    2508.05211). Before the LLM tokens are ranked by the attention they receive in the vision tower, inside it by that
+    of the prompt's last token. At each stage the last place of the budget holds the mean of all that leave, weighted by
+    their scores, where the best of them stood.
+
+    Args:
+        retain: visual tokens that enter the LLM, a fraction of each sample's tokens or a count.
+        ratios: share that each stage inside the LLM leaves of what it finds.
+        layers: layers run before each of these, counts or fractions of the depth; 9 and 18 of 28 in the release.
+        attention: which attention of the tower: `received`, or `cls` where there is a [CLS].
+        tower_layer: of the tower, counted as Python does.
+        recycle: whether the last place holds the mean of what leaves.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.265
+    ratios: tuple[float, ...] = (0.983, 0.877)
+    layers: tuple[float, ...] = (9 / 28, 18 / 28)
+    attention: str = "received"
+    tower_layer: int = -2
+    recycle: bool = True
+
+    name: ClassVar[str] = "vflowopt"
+    summary: ClassVar[str] = "fitted shares before the LLM and at two layers, with recycling"
+    paper: ClassVar[str] = "arXiv 2508.05211"
+    card: ClassVar[Card] = Card(
+        venue="ICCV 2025",
+        acts=("select", "reduce"),
+        needs=("received", "attention", "hidden"),
+        budget="Exact at each stage; `retain` is what enters, and the mean over layers follows from `ratios`.",
+        follows=(
+            "The released proportions, fitted for one model. The paper ranks by attention from the few tokens that "
+            "receive most, plus the entropy of patches (weight 0 in the release) and a weight for the thumbnail; here "
+            "by attention received from all, without these. Inside the LLM the code ranks by the tower where it caches "
+            "and by the last token where it does not; here by the last token."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_choice("attention", self.attention, ("received", "cls"))
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+        given = tuple(self.ratios) if isinstance(self.ratios, tuple | list) else ()
+        if len(given) != len(self.layers) or not all(isinstance(share, float) and 0 < share <= 1 for share in given):
+            raise InvalidValueError(
+                f"ratios must hold a share in (0, 1] for each of the {len(self.layers)} layers, not {self.ratios!r}."
+            )
+        object.__setattr__(self, "ratios", given)
+
+    @classmethod
+    def published(cls, share: float) -> VFlowOpt:
+        """The release's setting for a mean of 10 %, 25 % or 50 % of the tokens over the layers."""
+        if share not in FITTED:
+            raise InvalidValueError(f"share must be one of {', '.join(map(str, FITTED))}, not {share!r}.")
+        retain, ratios = FITTED[share]
+        return cls(retain=retain, ratios=ratios)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention of `tower_layer`."""
+        from todre.facts import Signal
+
+        return (Signal(self.attention, self.tower_layer),)
+
+    def select(self, visual: VisualTokens) -> Selection:
+        """Rank by the tower's attention; newline tokens come last."""
+        import torch
+
+        from todre.selection import Selection
+
+        scores = visual.signal(*self.signals()).nan_to_num(-1.0)
+        order, count = best(scores, len(visual)), budget(self.retain, len(visual))
+        keep = torch.zeros(len(visual), dtype=torch.bool, device=scores.device)
+        keep[order[:count]] = True
+        embeddings = visual.embeddings
+        if self.recycle and 1 < count < len(visual):
+            embeddings = embeddings.clone()
+            embeddings[order[count - 1]] = _mixed(embeddings, scores, order[count - 1 :]).to(embeddings.dtype)
+        return Selection(keep, embeddings)
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """`layers`."""
+        return resolve_layers(self.layers, n_layers)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Rank by attention from the last token."""
+        from todre.reduction import Reduction
+
+        number = stage_at(resolve_stages(self.layers, context.n_layers), context.layer)
+        share = 1.0
+        for ratio in self.ratios[: number + 1]:
+            share *= ratio
+        counts = row_counts(context, lambda entered: budget(share, entered))
+        scores = context.scores(context.last_row)
+        keep, hidden = context.keep_top(scores, counts), context.hidden.clone()
+        for row, count in enumerate(counts.tolist()):
+            slots = fresh_slots(context, row)
+            if self.recycle and 1 < count < len(slots):
+                columns = columns_of(context, slots)
+                order = best(scores[row, slots], len(slots))[count - 1 :]
+                mixed = _mixed(context.hidden[row, columns], scores[row, slots], order)
+                hidden[row, columns[order[0]]] = mixed.to(hidden.dtype)
+        return Reduction(keep, hidden=hidden if self.recycle else None)
+
+
+def _mixed(states: Tensor, scores: Tensor, index: Tensor) -> Tensor:
+    """(d,) the mean of some of the (n, d) states, weighted by their scores; plainly where all scores are 0."""
+    weights = scores[index].float().clamp(min=0)
+    weights = weights if bool(weights.sum() > 0) else weights + 1
+    return (weights[:, None] * states[index].float()).sum(dim=0) / weights.sum()
