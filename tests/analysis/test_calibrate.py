@@ -130,7 +130,9 @@ def test_halves_share_no_picture():
     first, second = halves(invented(0))
     assert not {r["picture"] for r in first} & {r["picture"] for r in second}
     assert len(first) == len(second) == 12
-    with pytest.raises(InvalidValueError, match="3 pictures are too few"):
+    alternating = [{"picture": str(number), "task": f"t{number % 2}"} for number in range(8)]
+    assert [sorted(record["task"] for record in half) for half in halves(alternating)] == [["t0", "t0", "t1", "t1"]] * 2
+    with pytest.raises(InvalidValueError, match=r"at least four pictures.* not 3;"):
         halves(invented(0, pictures=3))
 
 

@@ -180,15 +180,17 @@ def _within(table: Table, made: Choice, loss: float) -> bool:
 
 
 def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Questions of every other picture, and those of the rest.
+    """Questions of every other picture, and those of the rest; pictures are counted task by task.
 
     Raises:
         InvalidValueError: fewer than four pictures, two of them for each half's interval.
     """
-    pictures = list(dict.fromkeys(record["picture"] for record in records))
+    first_task = {record["picture"]: record["task"] for record in reversed(records)}
+    pictures = sorted(dict.fromkeys(record["picture"] for record in records), key=lambda picture: first_task[picture])
     if len(pictures) < 4:
         raise InvalidValueError(
-            f"{len(pictures)} pictures are too few to calibrate on and to check with; ask about at least four."
+            f"Calibrating needs at least four pictures, two to choose on and two to check with, not {len(pictures)}; "
+            "ask more questions."
         )
     first = set(pictures[::2])
     return [r for r in records if r["picture"] in first], [r for r in records if r["picture"] not in first]
@@ -196,8 +198,7 @@ def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 
 def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
     """Measure all questions of `job`; returns the document, whose `method` is what was found."""
-    pictures = {asked.picture for asked in job.source.questions()}
-    halves([{"picture": picture} for picture in pictures])
+    halves([asked.facts() for asked in job.source.questions()])
     depth = decoder_of(job.loaded.model).n_layers
     measured = measure_all(job, lambda asked: answers_of(job.loaded, asked, goal))
     return document(measured.records, goal, depth) | {"command": job.command, "conditions": measured.conditions}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from todre.errors import InvalidValueError
 from todre.files import check_input
 from todre.images import open_image
 from todre.scenes import SPLITS, TASKS, Question, make_scene
-from todre.scenes import questions as scene_questions
 
 _FIELDS = ("image", "question", "answer", "task")
 
@@ -51,7 +51,7 @@ class Source:
         limit: how many questions.
         split: of the scenes.
         size: side of the scenes' square pictures in pixels.
-        tasks: of the scenes; they come in turn, so that their numbers are near equal.
+        tasks: of the scenes; they come in turn, one for each scene, so that their numbers are near equal.
     """
 
     file: Path | None = None
@@ -88,10 +88,19 @@ class Source:
         return {"split": self.split, "picture_size": self.size, "tasks": list(self.tasks), **counts}
 
     def _from_scenes(self) -> list[Asked]:
-        return [
-            Asked(str(scene.seed), question, functools.partial(_scene_image, scene.seed, self.split, self.size))
-            for scene, question in scene_questions(self.tasks, self.limit, self.split, self.size)
-        ]
+        """One question about each scene, so that no two share a picture; scenes without an answer are passed over."""
+        asked: list[Asked] = []
+        for seed in itertools.count():
+            task = self.tasks[len(asked) % len(self.tasks)]
+            fitting = [
+                question for question in make_scene(seed, self.split, self.size).questions if question.task == task
+            ]
+            for question in fitting[:1]:
+                picture = functools.partial(_scene_image, seed, self.split, self.size)
+                asked.append(Asked(str(seed), question, picture))
+            if len(asked) == self.limit:
+                return asked
+        raise AssertionError("there is always another scene")
 
 
 @functools.lru_cache(maxsize=4)

@@ -203,7 +203,7 @@ def kept(
     """Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
     asking = Asking(
         model, questions, limit, split, size, tasks, output, figure, 1, device, dtype, attn_implementation,
-        trust_remote_code, json, quiet, one_each=True,
+        trust_remote_code, json, quiet,
     )  # fmt: skip
     with measuring(asking, "kept tokens") as (loaded, tick):
         from todre.analysis.kept import kept as measure

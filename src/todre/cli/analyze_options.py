@@ -82,8 +82,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
 class Asking:
     """The options that every instrument has, as they were given.
 
-    Scenes are asked all tasks unless `tasks` says otherwise; `words` leaves the one with long answers out, and
-    `one_each` asks one question about each scene.
+    Scenes are asked all tasks unless `tasks` says otherwise; `words` leaves the one with long answers out.
     """
 
     model: str | None
@@ -102,7 +101,6 @@ class Asking:
     json: bool
     quiet: bool
     words: bool = False
-    one_each: bool = False
 
     def check(self) -> None:
         """Raise, before any work, where a file cannot be written or a question not be asked."""
@@ -119,7 +117,7 @@ class Asking:
         from todre.analysis.questions import Source
         from todre.scenes import TASKS
 
-        suiting = tuple(task for task in TASKS if task != "caption" or not self.words)[: 1 if self.one_each else None]
+        suiting = tuple(task for task in TASKS if task != "caption" or not self.words)
         return Source(self.questions, self.limit, self.split, self.size, self.tasks or suiting)
 
     def load(self) -> Loaded:

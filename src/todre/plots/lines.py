@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ORANGE, BLUE, GREEN, PINK, SKY, YELLOW, RED, GREY = (
     "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#666666",
 )  # fmt: skip
-COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY, YELLOW, "#000000", "#7F3C8D", "#A5AA99")
+COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY, YELLOW, "#7F3C8D", "#A5AA99")
 
 
 def panels(columns: int, title: str, height: float = 4.0) -> tuple[Figure, Sequence[Axes]]:
