@@ -1,0 +1,147 @@
+"""Nüwa's first stage: anchors from every region of the picture, which gather what lies around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.errors import UnsupportedInputError
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_count, check_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import Selection, VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nuwa(Method):
+    """Keep the most salient tokens of each small region, and let them gather their neighbours.
+
+    Based on "Nüwa: Mending the Spatial Integrity Torn by VLM Token Pruning" (arXiv 2602.02951), stage 1; stage 2 is
+    `nuwa-text`. A token's salience is attention times the norm of its key. Each region of `window` × `window` tokens
+    offers as many as the budget asks of it, rounded up, and the most salient of those offered are kept. Those whose
+    key's norm is in the top share `pillars` stay as they are; another, j, becomes x_j + Σ w_ji x_i, where w_ji, in
+    proportion to max(cos(x_j, x_i), 0)·max(1 - d_ji/d_th, 0), adds up to 1 over i and j, and x_j counts in full.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count. Thumbnails, united crops and frames
+            get equal fractions, rounded by largest remainder; newline tokens are kept first, within the budget (unless
+            they alone would use it up).
+        window: tokens along each side of a region.
+        pillars: share of the kept tokens of each raster that stay as they are.
+        reach: d_th², as a share of the square of the longest distance in the raster.
+        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        layer: tower layer whose attention and keys are read.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    window: int = 2
+    pillars: float = 0.25
+    reach: float = 0.26
+    attention: Literal["auto", "cls", "received"] = "auto"
+    layer: int = -2
+
+    name: ClassVar[str] = "nuwa"
+    summary: ClassVar[str] = "anchors of every region gather their surroundings (Nüwa's stage 1)"
+    paper: ClassVar[str] = "arXiv 2602.02951"
+    card: ClassVar[Card] = Card(
+        venue="ICLR 2026",
+        acts=("select",),
+        needs=("received", "keys", "grid"),
+        follows="The paper's salience and pillars (the code leaves out the norm and takes the most attended 45 %), the "
+        "code's regions and the weight 1 of a token itself beside those of its neighbours; the printed distance is "
+        "squared, the code's is not, and we follow the code. Gathers projected embeddings, and compares them, where "
+        "the code gathers tower features and compares a mean of its later layers.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_count("window", self.window, 1)
+        check_share("pillars", self.pillars)
+        check_share("reach", self.reach)
+        check_choice("attention", self.attention, ("auto", "cls", "received"))
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention and keys of `layer`."""
+        from todre.facts import Signal
+
+        return (Signal(self.attention, self.layer), Signal("keys", self.layer))
+
+    def select(self, visual: VisualTokens) -> Selection:
+        """Raster by raster: choose the anchors, and gather."""
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import best, newlines_first, sheets
+        from todre.selection import Selection
+
+        if bool((visual.row[~visual.newline] < 0).any()):
+            raise UnsupportedInputError(
+                "Nüwa needs the row and column of every visual token, which this model does not tell; "
+                "use a method without a raster, such as visionzip."
+            )
+        attention, keys = (visual.signal(request) for request in self.signals())
+        norm = keys.float().norm(dim=-1)
+        salience = attention * norm
+        keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+        embeddings = visual.embeddings.clone()
+        found = sheets(visual)
+        for sheet, share in zip(found, shares(room, [len(sheet) for sheet in found]), strict=True):
+            if share in (0, len(sheet)):
+                keep[sheet] = share > 0
+                continue
+            anchors = sheet[self._anchors(visual, salience, sheet, share)]
+            keep[anchors] = True
+            gathering = anchors[best(norm[anchors], share)[round(share * self.pillars) :]]
+            embeddings[gathering] = self._gathered(visual, sheet, gathering)
+        return Selection(keep, embeddings)
+
+    def _anchors(self, visual: VisualTokens, salience: Tensor, sheet: Tensor, count: int) -> Tensor:
+        """Places in `sheet` of the tokens that are kept, `count` of them, in order."""
+        import torch
+
+        from todre.methods.grouping import best
+
+        width = int(visual.column[sheet].max()) // self.window + 1
+        region = visual.row[sheet] // self.window * width + visual.column[sheet] // self.window
+        order = best(salience[sheet], len(sheet))
+        order = order[region[order].argsort(stable=True)]
+        sizes = region.bincount()
+        start = (sizes.cumsum(0) - sizes)[region[order]]
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device) - start
+        offered = self._offers(rank, count)
+        chosen: Tensor = offered[best(salience[sheet][offered], count)].sort().values
+        return chosen
+
+    def _offers(self, rank: Tensor, count: int) -> Tensor:
+        """Places of the tokens that regions offer: as few from each as make up `count` together."""
+        offered = next(most for most in range(1, len(rank) + 1) if int((rank < most).sum()) >= count)
+        return (rank < offered).nonzero().flatten()
+
+    def _gathered(self, visual: VisualTokens, sheet: Tensor, chosen: Tensor) -> Tensor:
+        """(chosen, d): each with what lies around it."""
+        import torch
+        from torch.nn import functional
+
+        place = torch.stack([visual.row, visual.column], dim=1).float()
+        rows, columns = (float(place[sheet, axis].max() - place[sheet, axis].min()) for axis in (0, 1))
+        reach = max((self.reach * (rows**2 + columns**2)) ** 0.5, 1e-6)
+        distance = (place[chosen][:, None] - place[sheet][None]).square().sum(dim=-1).sqrt()
+        x = visual.embeddings[sheet].float()
+        own = visual.embeddings[chosen].float()
+        cosine = functional.normalize(own, dim=-1) @ functional.normalize(x, dim=-1).T
+        weight = cosine.clamp(min=0) * (1 - distance / reach).clamp(min=0)
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-8)
+        weight[chosen[:, None] == sheet[None]] = 1.0
+        gathered: Tensor = weight @ x
+        return gathered.to(visual.embeddings.dtype)

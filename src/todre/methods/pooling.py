@@ -1,0 +1,122 @@
+"""Pooling: means over an even grid of cells, the strongest baseline that looks at nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import Selection, VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling(Method):
+    """Replace visual tokens by the means of the cells of an even grid, one cell for each token that is kept.
+
+    A common baseline without a paper. A thumbnail, the united crops of a picture, or a frame gets h′ × w′ cells of
+    adaptive average pooling, with h′·w′ the count it is to keep and cells as square as can be; where no factorisation
+    is closer than 2 to 1, rows of cells differ by one cell. The token nearest a cell's centre carries its mean.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count; equal fractions for each raster, by
+            largest remainder. Newline tokens come last.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+
+    name: ClassVar[str] = "pooling"
+    summary: ClassVar[str] = "means over an even grid of cells: the control that merges"
+    card: ClassVar[Card] = Card(
+        acts=("select",),
+        follows="No paper. Pools projected embeddings; exact for every count, also where it has no factors; where no "
+        "full raster is known the sequence is pooled.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Where tokens stand."""
+        from todre.facts import Signal
+
+        return (Signal("grid"),)
+
+    def select(self, visual: VisualTokens) -> Selection:
+        """Raster by raster: the cells, and their means."""
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import newlines_last, sheets
+        from todre.selection import Selection
+
+        keep, room = newlines_last(visual, budget(self.retain, len(visual)))
+        embeddings = visual.embeddings.clone()
+        found = sheets(visual)
+        for sheet, share in zip(found, shares(room, [len(sheet) for sheet in found]), strict=True):
+            raster = _raster(visual, sheet)
+            for cell, centre in cells(raster.shape[0], raster.shape[1], share):
+                top, bottom, left, right = cell
+                members = raster[top:bottom, left:right].flatten()
+                seat = raster[centre]
+                keep[seat] = True
+                embeddings[seat] = visual.embeddings[members].float().mean(dim=0).to(embeddings.dtype)
+        return Selection(keep, embeddings)
+
+
+def cells(rows: int, columns: int, count: int) -> list[tuple[tuple[int, int, int, int], tuple[int, int]]]:
+    """`count` cells that cover a raster: (top, bottom, left, right), ends excluded, and the place of their centre.
+
+    Lines of cells, and cells in a line, are those of adaptive average pooling; lines differ by one cell where `count`
+    does not divide.
+    """
+    from todre.methods.grouping import spaced
+
+    if not count:
+        return []
+    lines = _lines(rows, columns, count)
+    longer = set(spaced(lines, count % lines))
+    found = []
+    for line, (top, bottom) in enumerate(_bounds(rows, lines)):
+        across = count // lines + (line in longer)
+        down = spaced(rows, lines)[line]
+        for (left, right), middle in zip(_bounds(columns, across), spaced(columns, across), strict=True):
+            found.append(((top, bottom, left, right), (down, middle)))
+    return found
+
+
+def _lines(rows: int, columns: int, count: int) -> int:
+    """How many lines of cells; a divisor of `count` if its cells are at most twice as long as wide."""
+    fitting = range(-(-count // columns), min(rows, count) + 1)
+
+    def skew(lines: int) -> float:
+        ratio = lines * lines * columns / (count * rows)
+        return max(ratio, 1 / ratio)
+
+    even = [lines for lines in fitting if count % lines == 0 and skew(lines) <= 2]
+    return min(even or fitting, key=lambda lines: (skew(lines), lines))
+
+
+def _bounds(length: int, parts: int) -> list[tuple[int, int]]:
+    """Where the parts of adaptive average pooling start and end; neighbours may share a token."""
+    return [(part * length // parts, -(-(part + 1) * length // parts)) for part in range(parts)]
+
+
+def _raster(visual: VisualTokens, sheet: Tensor) -> Tensor:
+    """(rows, columns) tokens of a sheet by place; one row of all where they do not fill a raster."""
+    row, column = visual.row[sheet] - visual.row[sheet].min(), visual.column[sheet] - visual.column[sheet].min()
+    rows, columns = int(row.max()) + 1, int(column.max()) + 1
+    place = row * columns + column
+    if rows * columns != len(sheet) or len(place.unique()) != len(sheet) or bool((visual.row[sheet] < 0).any()):
+        return sheet[None]
+    return sheet[place.argsort()].view(rows, columns)

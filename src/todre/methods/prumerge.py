@@ -1,0 +1,163 @@
+"""PruMerge and PruMerge+: tokens of outstanding attention, each with its likes merged in, and one for all the rest."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, Preset, budget, check_choice, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_count
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import Selection, VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruMerge(Method):
+    """Keep the tokens with outstanding [CLS] attention, add to each its nearest, and sum up those that are left out.
+
+    Based on "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (arXiv 2403.15388) and its
+    code: x_j + Σ a_i x_i over the `neighbours` tokens i whose keys are closest by cosine, a being attention; and one
+    token Σ a_i x_i over all that are left out, which takes the place of the most attended of them.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count, the one for the rest among them
+            (unless a tile keeps one in all). Tiles get equal fractions, rounded by largest remainder; newline tokens
+            are kept first, within the budget (unless they alone would use it up). None lets each tile decide, as in the
+            paper: as many as lie above the third quartile by more than 1.5 interquartile ranges, at least one, and
+            the one for the rest; all newline tokens stay.
+        spread: PruMerge+: evenly spaced tokens beside them. Given `retain`, three for each outstanding one; otherwise
+            every ⌊⌊1/ratio⌋/3⌋-th, where ratio is the share of outliers.
+        neighbours: tokens that are added to each that is kept.
+        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        layer: tower layer whose attention and keys are read, the last of CLIP-L in the code.
+        positions, per: see `Method`.
+    """
+
+    retain: float | None = None
+    spread: bool = False
+    neighbours: int = 32
+    attention: Literal["auto", "cls", "received"] = "auto"
+    layer: int = -1
+
+    name: ClassVar[str] = "prumerge"
+    summary: ClassVar[str] = "outliers of [CLS] attention, each merged with its nearest"
+    paper: ClassVar[str] = "arXiv 2403.15388"
+    card: ClassVar[Card] = Card(
+        venue="ICCV 2025",
+        acts=("select",),
+        needs=("received", "keys"),
+        budget="Exact if `retain` is given; by default each tile's outliers decide, and there is no budget.",
+        follows="The released code, but on projected embeddings, where that merges features before the projector; "
+        "attention is a softmax for each head and keys are averaged over heads, where the code has one softmax over "
+        "all heads side by side; kept tokens stay in order, and attention received replaces [CLS] where a tower has "
+        "none.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.retain is not None:
+            check_retain(self.retain)
+        if not isinstance(self.spread, bool):
+            raise InvalidValueError(f"spread must be True (PruMerge+) or False, not {self.spread!r}.")
+        check_count("neighbours", self.neighbours, 0)
+        check_choice("attention", self.attention, ("auto", "cls", "received"))
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention and keys of `layer`."""
+        from todre.facts import Signal
+
+        return (Signal(self.attention, self.layer), Signal("keys", self.layer))
+
+    def select(self, visual: VisualTokens) -> Selection:
+        """Tile by tile: choose, and merge."""
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import newlines_first, tiles
+        from todre.selection import Selection
+
+        attention, keys = (visual.signal(request) for request in self.signals())
+        found = tiles(visual)
+        keep, quotas = visual.newline.clone(), [0] * len(found)
+        if self.retain is not None:
+            keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+            quotas = shares(room, [len(tile) for tile in found])
+        embeddings = visual.embeddings.clone()
+        for tile, quota in zip(found, quotas, strict=True):
+            if self.retain is not None and quota in (0, len(tile)):
+                keep[tile] = quota > 0
+                continue
+            weight = attention[tile].nan_to_num(0.0)
+            chosen = self._adaptive(weight) if self.retain is None else self._exact(weight, quota)
+            keep[tile[chosen]] = True
+            embeddings[tile[chosen]] = self._merged(visual.embeddings[tile], weight, keys[tile], chosen)
+            left = tile[~keep[tile]]
+            if len(left) and quota != 1:
+                seat = left[attention[left].nan_to_num(0.0).argmax()]
+                rest = (attention[left].nan_to_num(0.0)[:, None] * visual.embeddings[left].float()).sum(dim=0)
+                keep[seat] = True
+                embeddings[seat] = rest.to(embeddings.dtype)
+        return Selection(keep, embeddings)
+
+    def _adaptive(self, attention: Tensor) -> Tensor:
+        """Indices of the outliers of one tile, and for PruMerge+ of evenly spaced tokens."""
+        import torch
+
+        from todre.methods.grouping import best
+
+        low, high = attention.double().quantile(0.25), attention.double().quantile(0.75)
+        count = max(int((attention.double() > high + 1.5 * (high - low)).sum()), 1)
+        chosen = torch.zeros(len(attention), dtype=torch.bool, device=attention.device)
+        chosen[best(attention, count)] = True
+        if self.spread:
+            step = len(attention) // count
+            chosen[step // 6 :: max(step // 3, 1)] = True
+        return chosen.nonzero().flatten()
+
+    def _exact(self, attention: Tensor, quota: int) -> Tensor:
+        """Indices of the tokens of one tile that are kept for themselves, all of its quota but the one for the rest."""
+        import torch
+
+        from todre.methods.grouping import best, spaced
+
+        own = max(quota - 1, 1)
+        count = -(-own // 4) if self.spread else own
+        chosen = torch.zeros(len(attention), dtype=torch.bool, device=attention.device)
+        chosen[best(attention, count)] = True
+        rest = (~chosen).nonzero().flatten()
+        if own > count:
+            chosen[rest[spaced(len(rest), own - count)]] = True
+        return chosen.nonzero().flatten()
+
+    def _merged(self, embeddings: Tensor, attention: Tensor, keys: Tensor, chosen: Tensor) -> Tensor:
+        """(chosen, d): each with its nearest of the tile added, kept or not; ties: the first."""
+        from torch.nn import functional
+
+        unit = functional.normalize(keys.float(), dim=-1)
+        near = unit[chosen] @ unit.T
+        near.scatter_(1, chosen[:, None], float("-inf"))
+        order = near.argsort(dim=1, descending=True, stable=True)[:, : min(self.neighbours, len(attention) - 1)]
+        weight = attention.new_zeros(near.shape).scatter_(1, order, attention[order])
+        return (embeddings[chosen].float() + weight @ embeddings.float()).to(embeddings.dtype)
+
+
+PRESETS = (
+    Preset(
+        "prumerge-plus",
+        functools.partial(PruMerge, spread=True),
+        PruMerge,
+        "PruMerge with evenly spaced tokens beside the outliers",
+        "arXiv 2403.15388",
+        settings=("retain", "neighbours", "attention", "layer", "positions", "per"),
+    ),
+)

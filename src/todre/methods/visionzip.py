@@ -1,0 +1,109 @@
+"""VisionZip: the tokens that attention points at, and the others merged into a few that stand for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
+    from todre.selection import Selection, VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionZip(Method):
+    """Keep the dominant tokens, those with the highest [CLS] attention, and merge the rest into contextual ones.
+
+    Based on "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (arXiv 2412.04467) and its code.
+    Of the tokens that are not dominant, every step-th is a target; every other goes to the target whose key, averaged
+    over heads, is closest by cosine, and a target becomes itself plus the mean of those that went to it.
+
+    Args:
+        retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by
+            largest remainder; newline tokens are kept first, within the budget (unless they alone would use it up).
+        dominant: share of the budget that is dominant, 0 to 1; the paper's 54 of 64, 108 of 128 and 162 of 192.
+        merged: whether a target becomes the `sum` of the code, or the `mean`, of itself and that mean.
+        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        layer: tower layer whose attention and keys are read; -2 is where LLaVA takes its features from.
+        positions, per: see `Method`.
+    """
+
+    retain: float = 0.1
+    dominant: float = 54 / 64
+    merged: Literal["sum", "mean"] = "sum"
+    attention: Literal["auto", "cls", "received"] = "auto"
+    layer: int = -2
+
+    name: ClassVar[str] = "visionzip"
+    summary: ClassVar[str] = "dominant tokens by [CLS] attention, the rest merged by keys"
+    paper: ClassVar[str] = "arXiv 2412.04467"
+    card: ClassVar[Card] = Card(
+        venue="CVPR 2025",
+        acts=("select",),
+        needs=("received", "keys"),
+        follows="The released code, but on projected embeddings, where that merges features before the projector; "
+        "the feature of [CLS], which takes one of its dominant places, is not among the visual tokens here, and "
+        "attention received replaces [CLS] where a tower has none.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        check_share("dominant", self.dominant)
+        check_choice("merged", self.merged, ("sum", "mean"))
+        check_choice("attention", self.attention, ("auto", "cls", "received"))
+
+    @property
+    def selects(self) -> bool:
+        """Always."""
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention and keys of `layer`."""
+        from todre.facts import Signal
+
+        return (Signal(self.attention, self.layer), Signal("keys", self.layer))
+
+    def select(self, visual: VisualTokens) -> Selection:
+        """Tile by tile: the dominant tokens, then the contextual ones."""
+        from todre.methods.budgets import shares
+        from todre.methods.grouping import best, newlines_first, tiles
+        from todre.selection import Selection
+
+        attention, keys = (visual.signal(request) for request in self.signals())
+        keep, room = newlines_first(visual, budget(self.retain, len(visual)))
+        embeddings = visual.embeddings.clone()
+        found = tiles(visual)
+        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+            count = min(round(share * self.dominant), share)
+            dominant = tile[best(attention[tile], count)]
+            keep[dominant] = True
+            rest = tile[~keep[tile]]
+            if share == count or not len(rest):
+                continue
+            step = max(len(rest) // (share - count), 1)
+            target = rest[::step][: share - count]
+            keep[target] = True
+            others = rest[~keep[rest]]
+            embeddings[target] = self._contextual(visual.embeddings, keys, target, others)
+        return Selection(keep, embeddings)
+
+    def _contextual(self, embeddings: Tensor, keys: Tensor, target: Tensor, others: Tensor) -> Tensor:
+        """(targets, d): the embeddings of the targets with the others merged into them; ties: the first target."""
+        from torch.nn import functional
+
+        unit = functional.normalize(keys.float(), dim=-1)
+        where = (unit[others] @ unit[target].T).argmax(dim=1)
+        own = embeddings[target].float()
+        count = own.new_zeros(len(target)).index_add(0, where, own.new_ones(len(others)))
+        total = own.new_zeros(own.shape).index_add(0, where, embeddings[others].float())
+        contextual = own + total / count.clamp(min=1)[:, None]
+        if self.merged == "mean":
+            contextual = contextual / (1 + (count > 0).float())[:, None]
+        return contextual.to(embeddings.dtype)
