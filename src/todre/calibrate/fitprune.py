@@ -1,0 +1,148 @@
+"""FitPrune's numbers: how many tokens each layer can lose without much attention being lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from todre.calibrate.answers import Batches, Progress, Reference, next_token
+from todre.decoder import decoder_of
+from todre.errors import InvalidValueError
+from todre.methods.base import Method
+from todre.methods.fitprune import FitPrune
+from todre.pruning import prune
+from todre.reduction import Reduction
+
+if TYPE_CHECKING:
+    from todre.reduction import ReduceContext
+
+_STEPS = 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Probe(Method):
+    """Notes each layer's cross and self attention; with a tolerance, deletes what both can spare.
+
+    Args:
+        full: by count of layers run, (2, b) cross and self mass with all tokens; empty while that is being noted.
+        tolerance: share of either mass that a layer may lose.
+        noted: by count of layers run, what was noted: masses, or (2, b) tokens deleted and tokens that entered.
+    """
+
+    full: Mapping[int, Tensor] = field(default_factory=dict)
+    tolerance: float = 0.0
+    noted: dict[int, Tensor] = field(default_factory=dict)
+
+    name: ClassVar[str] = "fitprune-probe"
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """Every layer but the last."""
+        return tuple(range(1, n_layers))
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Delete the tokens that are among the least attended by the text and among the least by the picture."""
+        text, fresh = context.text_rows, context.fresh
+        asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
+        own = fresh[:, -context.queries :]
+        cross = context.scores(asked, heads="max") / asked.sum(dim=1, keepdim=True).clamp(min=1)
+        itself = context.scores(own, heads="max") / own.sum(dim=1, keepdim=True).clamp(min=1)
+        if not self.full:
+            self.noted[context.layer] = torch.stack([(each * fresh).sum(dim=1) for each in (cross, itself)])
+            return Reduction(torch.ones_like(fresh))
+        gone = torch.ones_like(fresh)
+        for each, mass in zip((cross, itself), self.full[context.layer], strict=True):
+            gone &= spared(each, fresh, (1 - self.tolerance) * mass)
+        self.noted[context.layer] = torch.stack([gone.sum(dim=1), context.entered.to(gone.device)])
+        return Reduction(~gone)
+
+
+def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
+    """(b, s) bool: the lowest of the fresh scores (b, s), as many as leave a sum of at least `least` (b,)."""
+    ranked = scores.masked_fill(~fresh, float("inf"))
+    order = ranked.argsort(dim=1, stable=True)
+    ordered = (scores * fresh).gather(1, order).double()
+    left = ordered.sum(dim=1, keepdim=True) - ordered.cumsum(dim=1)
+    chosen = (left >= least[:, None].double()) & fresh.gather(1, order)
+    return torch.zeros_like(fresh).scatter(1, order, chosen)
+
+
+def fit_fitprune(model: Any, batches: Batches, share: float, progress: Progress | None = None) -> FitPrune:
+    """Find how many tokens to delete after each layer, for a mean `share` of the visual tokens over the layers.
+
+    Based on FitPrune (arXiv 2409.10197): for a tolerance α, each layer deletes the tokens that are both in the set of
+    the lowest cross attention and in that of the lowest self attention, each set losing at most α of the mass that the
+    layer has with all tokens. α is halved in on until the mean is met; the numbers are the mean over the prompts, as
+    shares of what entered. The release counts FLOPs where this counts tokens.
+
+    Args:
+        model: a model that `todre.prune` takes.
+        batches: prompts.
+        share: mean over layers of the visual tokens, a fraction of those that enter.
+        progress: told after each α.
+
+    Raises:
+        InvalidValueError: a share that cannot be met, even by deleting everything after the first layer.
+    """
+    depth = decoder_of(model).n_layers
+    if not isinstance(share, float) or not 1.0 / depth <= share <= 1.0:
+        raise InvalidValueError(
+            f"share must be a fraction from 1/{depth}, as the first of {depth} layers sees everything, to 1, "
+            f"not {share!r}."
+        )
+    pictured = Reference.of(model, batches).pictured
+    full: list[Mapping[int, Tensor]] = []
+    for batch in batches:
+        probe = _Probe()
+        with prune(model, probe):
+            next_token(model, batch)
+        full.append(probe.noted)
+    low, high, best = 0.0, 1.0, _deletions(model, batches, full, pictured, 1.0)
+    for step in range(_STEPS):
+        middle = (low + high) / 2
+        found = _deletions(model, batches, full, pictured, middle)
+        if _mean(found) <= share:
+            high, best = middle, found
+        else:
+            low = middle
+        if progress is not None:
+            progress(step + 1, _STEPS)
+    return FitPrune(deletions=_trimmed(best, share))
+
+
+def _deletions(
+    model: Any, batches: Batches, full: list[Mapping[int, Tensor]], pictured: list[Tensor], tolerance: float
+) -> list[float]:
+    """Share of what entered that leaves after each layer, averaged over the rows with pictures."""
+    depth = decoder_of(model).n_layers
+    total, rows = torch.zeros(depth, dtype=torch.float64), 0
+    for batch, masses, kept in zip(batches, full, pictured, strict=True):
+        if not masses:
+            continue
+        probe = _Probe(full=masses, tolerance=tolerance)
+        with prune(model, probe):
+            next_token(model, batch)
+        for layer, (gone, entered) in probe.noted.items():
+            mask = kept.to(gone.device)
+            total[layer - 1] += float((gone[mask].double() / entered[mask].double()).sum())
+        rows += int(kept.sum())
+    return [float(value) / rows for value in total]
+
+
+def _mean(deletions: list[float]) -> float:
+    """Mean over layers of the share that each sees."""
+    held, seen = 1.0, []
+    for gone in deletions:
+        seen.append(held)
+        held -= gone
+    return sum(seen) / len(seen)
+
+
+def _trimmed(deletions: list[float], share: float) -> tuple[float, ...]:
+    """The same in proportion, so that the mean is met."""
+    saved = 1.0 - _mean(deletions)
+    scale = min(1.0, (1.0 - share) / saved) if saved > 0 else 0.0
+    return tuple(min(1.0, max(0.0, gone * scale)) for gone in deletions)

@@ -1,0 +1,57 @@
+"""G-Search: from the first layers on, the lowest share of tokens that each can do with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from todre.calibrate.answers import Batches, Progress, Reference, check_tolerance
+from todre.decoder import decoder_of
+from todre.errors import InvalidValueError
+from todre.methods.gsearch import Asking, GSearch
+
+
+def fit_gsearch(
+    model: Any,
+    batches: Batches,
+    tolerance: float = 0.003,
+    steps: int = 6,
+    asking: Asking = "last",
+    progress: Progress | None = None,
+) -> GSearch:
+    """Fix for each layer in turn the lowest share with which the next token stays within `tolerance`.
+
+    Based on G-Search (arXiv 2412.00556), which goes from shallow to deep. It finds each share by Bayesian optimisation;
+    as tokens that left are gone from all later layers, shares do not rise, and halving the interval below the share of
+    the layer before finds them too. A layer is tried with all later layers at its share.
+
+    Args:
+        model: a model that `todre.prune` takes.
+        batches: prompts.
+        tolerance: mean KL divergence at the last token, in nats.
+        steps: halvings per layer; shares are found to 2**-steps.
+        asking: as in `GSearch`.
+        progress: told after each layer.
+
+    Raises:
+        InvalidValueError: a value that cannot be used.
+    """
+    check_tolerance(tolerance)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= 30:
+        raise InvalidValueError(f"steps must be a whole number from 1 to 30, not {steps!r}.")
+    depth, reference = decoder_of(model).n_layers, Reference.of(model, batches)
+    kept = [1.0] * depth
+    for layer in range(1, depth):
+        low, high = 0.0, kept[layer - 1]
+        for share in (0.0, *[None] * steps):
+            tried = (low + high) / 2 if share is None else share
+            candidate = GSearch(kept=(*kept[:layer], *[tried] * (depth - layer)), asking=asking)
+            if reference.divergence(candidate) <= tolerance:
+                high = tried
+            else:
+                low = tried
+            if low >= high:
+                break
+        kept[layer:] = [high] * (depth - layer)
+        if progress is not None:
+            progress(layer, depth - 1)
+    return GSearch(kept=tuple(kept), asking=asking)
