@@ -260,9 +260,9 @@ def _depth(config: Any, layers: int) -> int:
     return max(layer if layer >= 0 else layers + 1 + layer for layer in every)
 
 
-def _completed(calls: list[Run], layer: int, parts: list[Tensor]) -> list[Tensor]:
+def _completed(calls: list[Run], layer: float, parts: list[Tensor]) -> list[Tensor]:
     """What was seen of all calls, with each call's tokens at full length."""
     if calls and calls[0].plan.packed and parts:
-        ends = torch.cat(parts, dim=1).split([run.seen_length(layer) for run in calls], dim=1)
+        ends = torch.cat(parts, dim=1).split([run.seen_length() for run in calls], dim=1)
         parts = list(ends)
     return [run.completed(layer, part) for run, part in zip(calls, parts, strict=True)] if parts else []

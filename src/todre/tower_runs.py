@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +42,11 @@ class Plan:
     config: Any
     watched: dict[int, int]
 
-    def layer(self, layer: int) -> int:
-        """The index of a layer that is counted as Python does over the tower's attention modules."""
-        return self.watched[layer % (max(self.watched) + 1)]
+    def layer(self, layer: float) -> int:
+        """The index of a layer: counted as Python does over the tower's attention modules, or a share of the depth."""
+        count = max(self.watched) + 1
+        place = math.floor(layer * count + 1e-9) if isinstance(layer, float) else layer
+        return self.watched[place % count]
 
 
 class Run:
@@ -77,11 +80,11 @@ class Run:
         """(tiles, tokens) float32: 1 where a token is still there; [CLS] left out."""
         raise NotImplementedError
 
-    def seen_length(self, layer: int) -> int:
-        """Tokens that a layer of a packed tower ran on."""
+    def seen_length(self) -> int:
+        """Tokens that the layers of a packed tower ran on."""
         raise NotImplementedError
 
-    def completed(self, layer: int, values: Tensor) -> Tensor:
+    def completed(self, layer: float, values: Tensor) -> Tensor:
         """(tiles, tokens, c) of all tokens, from what a layer saw of those that were left; [CLS] left out."""
         raise NotImplementedError
 
@@ -153,7 +156,7 @@ class TileRun(Run):
             return torch.ones(self.shape[0], self.shape[1] - self.plan.first, device=self.device)
         return self.left.alive()[:, self.plan.first :]
 
-    def completed(self, layer: int, values: Tensor) -> Tensor:
+    def completed(self, layer: float, values: Tensor) -> Tensor:
         """Spread over the places of the tokens that went into each."""
         left, first = self.was[self.plan.layer(layer)], self.plan.first
         if left is None:
@@ -218,11 +221,11 @@ class PackedRun(Run):
         """One row for all pictures."""
         return self.left.alive()[None]
 
-    def seen_length(self, layer: int) -> int:
-        """The same for all layers."""
+    def seen_length(self) -> int:
+        """Those that are left."""
         return len(self.left.seats)
 
-    def completed(self, layer: int, values: Tensor) -> Tensor:
+    def completed(self, layer: float, values: Tensor) -> Tensor:
         """Each token that was left out has the values of the one it was predicted from."""
         return values[:, self.left.to(values.device).source]
 

@@ -19,7 +19,7 @@ from towers import (
     tower_features,
 )
 
-from todre.attention import attention_modules, received_attention, watch
+from todre.attention import Seen, attention_modules, cls_attention, received_attention, watch
 from todre.facts import ALIVE, Signal
 from todre.families import family_of
 from todre.methods.evit import EViT
@@ -231,3 +231,14 @@ def test_a_whole_forward_goes_through(name):
     text_only = inputs["attention_mask"][2].bool()
     torch.testing.assert_close(got[2, text_only], expected[2, text_only], atol=1e-5, rtol=0)
     assert not torch.allclose(got[0, -1], expected[0, -1], atol=1e-3)
+
+
+def test_attention_of_merged_tokens_counts_them_as_often_as_they_are_large():
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, 3, 7, 4, generator=generator) for _ in range(2))
+    size = torch.randint(1, 6, (2, 7), generator=generator).float()
+    seen = Seen(query, key, 0.5, mask=size.log()[:, None, None])
+    logits = query.double() @ key.double().transpose(2, 3) * 0.5
+    expected = (logits.exp() * size.double()[:, None, None]).div(logits.exp() @ size.double()[:, None, :, None])
+    torch.testing.assert_close(cls_attention(seen).double(), expected.mean(dim=1)[:, 0, 1:], atol=1e-6, rtol=0)
+    torch.testing.assert_close(received_attention(seen).double(), expected.mean(dim=(1, 2)), atol=1e-6, rtol=0)
