@@ -78,7 +78,8 @@ class PyramidDrop(Method):
                 place
             ],
         )
-        in_flight = context.kinds[:, -context.queries :] != PAD
-        scores = attention_scores(context.peek(), context.last_row, in_flight)
+        following, in_flight = context.peek(), context.kinds[:, -context.queries :] != PAD
+        there = following.query.device  # the next layer may be on another device
+        scores = attention_scores(following, context.last_row.to(there), in_flight.to(there)).to(in_flight.device)
         earlier = context.kinds.shape[1] - context.queries
         return Reduction(context.keep_top(torch.nn.functional.pad(scores, (earlier, 0)), counts))

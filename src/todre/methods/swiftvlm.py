@@ -112,13 +112,14 @@ class SwiftVLM(Method):
         """Members as they were, plus the change of their proxy; tokens without one as they were."""
         import torch
 
-        proxy, merged = parked.memo
+        proxy, merged = (kept.to(parked.now.device) for kept in parked.memo)  # layers may be on several devices
+        before, present = parked.before.to(proxy.device), parked.present.to(proxy.device)
         index = proxy.clamp(min=0)
         wide = index[..., None].expand_as(parked.now)
         change = parked.now.gather(1, wide) - merged.gather(1, wide)
-        moved = (proxy >= 0) & parked.present.gather(1, index)
-        back = torch.where(moved[..., None], parked.before + change, parked.before)
-        return torch.where((parked.present & (proxy < 0))[..., None], parked.now, back)
+        moved = (proxy >= 0) & present.gather(1, index)
+        back = torch.where(moved[..., None], before + change, before)
+        return torch.where((present & (proxy < 0))[..., None], parked.now, back)
 
 
 def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,58 @@
+"""Methods inside the LLM where one layer is on one device and the next on another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from methods import inside
+from pseudodevices import Devices, place, put
+
+from todre.attention import Seen
+from todre.methods.dart import DART
+from todre.methods.fastv import FastV
+from todre.methods.ficoco_l import FiCoCoL
+from todre.methods.fitprune import FitPrune
+from todre.methods.gsearch import GSearch
+from todre.methods.mustdrop import MustDrop
+from todre.methods.nuwa_text import NuwaText
+from todre.methods.psigmoid import PSigmoid
+from todre.methods.pyramiddrop import PyramidDrop
+from todre.methods.random_deep import RandomDeep
+from todre.methods.sparsevlm import SparseVLM
+from todre.methods.swiftvlm import SwiftVLM
+from todre.methods.vflowopt import VFlowOpt
+from todre.methods.vtw import VTW
+from todre.reduction import Parked
+
+METHODS = [
+    DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), GSearch(kept=(0.5,) * 8), MustDrop(), NuwaText(),
+    PSigmoid(), PyramidDrop(), RandomDeep(), SparseVLM(), SwiftVLM(layers=(3, 6)), VFlowOpt(), VTW(),
+]  # fmt: skip
+
+
+def moved(seen, device):
+    return Seen(put(seen.query.clone(), device), put(seen.key.clone(), device), seen.scaling)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_the_next_layer_is_on_another_device(method):
+    context = inside.made(layer=3, seed=2)
+    want = method.reduce(context)
+    following = moved(context.peek(), "cuda:1")
+    names = ("kinds", "hidden", "entered", "offered")
+    here = {name: put(getattr(context, name).clone(), "cuda:0") for name in names}
+    split = dataclasses.replace(context, seen=moved(context.seen, "cuda:0"), peek=lambda: following, **here)
+    with Devices():
+        got = method.reduce(split)
+        assert place(got.keep) == torch.device("cuda:0")
+        assert got.hidden is None or place(got.hidden) == torch.device("cuda:0")
+        if got.parks:
+            now, there = put(context.hidden.clone(), "cuda:1"), put(want.keep.clone(), "cuda:1")
+            back = method.rejoin(Parked(3, split.hidden, now, there, got.memo))
+            assert place(back) == torch.device("cuda:1")
+    assert torch.equal(got.keep, want.keep)
+    assert (got.hidden is None) == (want.hidden is None)
+    if got.hidden is not None:
+        assert torch.equal(got.hidden, want.hidden)
