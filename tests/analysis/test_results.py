@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from todre.analysis.questions import Source
-from todre.analysis.results import Job, finish, measure_all
+from todre.analysis.results import Job, as_text, finish, measure_all
 from todre.errors import ImageError, InvalidValueError
 
 PLAYED = 7
@@ -77,6 +77,13 @@ def test_finishing_writes_both_files_and_drops_the_working_file(job):
     assert job.drawn == job.output.with_suffix(".png")
     assert job.drawn.read_text() == "presence"
     assert not job.working.exists()
+
+
+def test_each_record_is_a_line_of_the_document():
+    document = {"what": "a }\n thing", "records": [{"a": [1, 2]}, {"b": None}], "layers": [{"c": 1.5}]}
+    text = as_text(document)
+    assert json.loads(text) == document
+    assert '\n  {"a": [1, 2]},\n  {"b": null}\n' in text
 
 
 def test_conditions_say_what_was_measured(job):

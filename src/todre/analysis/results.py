@@ -111,8 +111,16 @@ def measure_all(job: Job, measure: Measure) -> Measured:
 def finish(job: Job, document: dict[str, Any], draw: Callable[[dict[str, Any], Path], None]) -> None:
     """Write the figure, then the document, each whole or not at all, and drop the working file."""
     draw(document, job.drawn)
-    write_atomic(job.output, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_atomic(job.output, as_text(document))
     job.working.unlink(missing_ok=True)
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """The document as JSON with one line for each of its records, which come last."""
+    head = {name: value for name, value in document.items() if name != "records"}
+    records = [json.dumps(record, allow_nan=False) for record in document["records"]]
+    whole = json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}")
+    return whole + ',\n "records": [\n  ' + ",\n  ".join(records) + "\n ]\n}\n"
 
 
 def _head(job: Job, asked: Sequence[Asked]) -> dict[str, Any]:
