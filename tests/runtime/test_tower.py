@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import tinymodels as tm
 import torch
@@ -242,3 +244,44 @@ def test_attention_of_merged_tokens_counts_them_as_often_as_they_are_large():
     expected = (logits.exp() * size.double()[:, None, None]).div(logits.exp() @ size.double()[:, None, :, None])
     torch.testing.assert_close(cls_attention(seen).double(), expected.mean(dim=1)[:, 0, 1:], atol=1e-6, rtol=0)
     torch.testing.assert_close(received_attention(seen).double(), expected.mean(dim=(1, 2)), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "eager"])
+@pytest.mark.parametrize("how", ["bfloat16", "autocast"])
+def test_half_precision_takes_the_weights_of_merged_tokens(backend, how):
+    model = tm.build(backend=backend)
+    given = tm.encode(model, tm.sample(model, 3, [tm.SIZES[0]], 3).pictures)
+    exact, _ = features(model, given, Scripted(proportional=True))
+    if how == "bfloat16":
+        model = model.bfloat16()
+        given |= {"pixel_values": given["pixel_values"].bfloat16()}
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=how == "autocast"):
+        got, _ = features(model, given, Scripted(proportional=True))
+    assert got.dtype == torch.bfloat16
+    assert float((got.float() - exact).norm() / exact.norm()) < 0.05
+
+
+def test_threads_do_not_share_what_is_left():
+    specimen, model = built("llava_next-llama")
+    given = [pixels(specimen, model, (variant,)) for variant in range(3)]
+    method = ToMe(retain=0.5)
+    expected = [features(model, each, method)[0] for each in given]
+    reduction = TowerReduction(model, family_of(model), method)
+    got = {}
+
+    def work(index):
+        for _ in range(5):
+            with torch.no_grad(), reduction.encoding():
+                output = model.base_model.get_image_features(**given[index])
+            got.setdefault(index, []).append(torch.cat(list(output.pooler_output)))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reduction.remove()
+    for index, whole in enumerate(expected):
+        assert len(got[index]) == 5
+        for each in got[index]:
+            assert torch.equal(each, whole)

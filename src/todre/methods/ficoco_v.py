@@ -22,7 +22,7 @@ class FiCoCoV(Method):
     """Drop redundant tokens layer by layer in the second half of the vision tower, each into those most like it.
 
     Based on "Filter, Correlate, Compress" (FiCoCo, arXiv 2411.17686v4) and its code. Signals are attention logits,
-    before the softmax, averaged over heads.
+    before the softmax, averaged over heads; those of one layer are held for all tiles at once, (t, s, s).
 
     Args:
         retain: tokens kept of each tile, a fraction or a count; the same number goes in each layer. 114 of 576 is the
@@ -79,8 +79,9 @@ class FiCoCoV(Method):
         into = torch.arange(tokens, device=context.place.device).repeat(tiles, 1)
         if not r:
             return Merging(torch.ones_like(into, dtype=torch.bool), into)
-        logits = context.logits()[:, first:, first:]
-        score = redundancy(logits, context.logits()[:, 0, first:], self.balance)
+        whole = context.logits()
+        logits = whole[:, first:, first:]
+        score = redundancy(logits, whole[:, 0, first:], self.balance)
         score = penalised(score, context.place[:, first:], context.side, self.penalty)
         gone = score.argsort(dim=1, descending=True, stable=True)[:, :r]
         kept = torch.ones_like(score, dtype=torch.bool).scatter(1, gone, False)
@@ -90,8 +91,8 @@ class FiCoCoV(Method):
         weight, targets = values[..., :most].softmax(dim=-1), targets[..., :most]
         into = into.scatter(1, gone + first, targets[..., 0] + first)
         hidden = compressed(context.hidden[:, first:], gone, targets, weight)
-        whole = torch.cat([context.hidden[:, :first], hidden], dim=1)
-        return Merging(torch.cat([kept.new_ones(tiles, first), kept], dim=1), into, whole)
+        hidden = torch.cat([context.hidden[:, :first], hidden], dim=1)
+        return Merging(torch.cat([kept.new_ones(tiles, first), kept], dim=1), into, hidden)
 
 
 def redundancy(logits: Tensor, cls: Tensor, balance: float) -> Tensor:
