@@ -146,6 +146,22 @@ def test_where_nothing_is_good_enough_stage_2_stays_off():
     assert not found["found"]
     assert found["method"]["stages"] == [1]
     assert found["checked_on"]["difference"] is None
+    assert not found["confirmed"]
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_a_choice_is_confirmed_by_the_other_half_alone(spoiled):
+    records = invented(3, pictures=40)
+    for record in records:
+        record["kept"] = 1.0
+        for drop in record["drop"].values():
+            drop["score"] = 1.0
+    if spoiled:
+        for record in halves(records)[1][::3]:
+            record["drop"]["1"]["score"] = 0.0
+    found = calibrate.document(records, Goal(METHOD, 0.05, (1, 2, 3)), 4)
+    assert found["method"]["layers"] == [1]
+    assert found["confirmed"] is not spoiled
 
 
 def test_a_run_saves_a_method_that_loads(loaded, goal, tmp_path):

@@ -10,7 +10,7 @@ from families.oracle import mask_oracle
 from families.prompts import batch, prompt
 from families.specimens import all_specimens
 
-from todre.analysis.horizon import Prober
+from todre.analysis.keeping import Prober
 from todre.analysis.migration import AttentionLog
 from todre.analysis.prompts import GREEDY, Prompts
 from todre.analysis.watching import attending_layers, watching

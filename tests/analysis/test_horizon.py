@@ -9,7 +9,8 @@ import torch
 from lively import LAYERS
 
 from todre.analysis import horizon
-from todre.analysis.horizon import Probe, Prober, first_within, horizons_of
+from todre.analysis.horizon import Probe, first_within, horizons_of, without_windows
+from todre.analysis.keeping import Prober
 from todre.analysis.prompts import first_answer_token, prompts_of
 from todre.analysis.results import Job, Measured
 from todre.analysis.windows import windows_of
@@ -118,7 +119,7 @@ def test_horizons():
 def test_document_by_hand():
     def record(picture, task, values):
         layers = {str(layer): {"p_text": text, "information": each} for layer, text, each in values}
-        return {"picture": picture, "task": task, "p_full": 0.9, "layers": layers}
+        return without_windows({"picture": picture, "task": task, "p_full": 0.9, "layers": layers})
 
     records = [
         record("1", "colour", [(1, 0.1, [0.5, -0.7]), (2, 0.9, [0.001, -0.004])]),
@@ -129,6 +130,8 @@ def test_document_by_hand():
     assert [point["mean"] for point in colour["largest"]] == [0.7, 0.004]
     assert [point["mean"] for point in digit["all_together"]] == [0.7, 0.4]
     assert (colour["horizon"], digit["horizon"]) == (2, None)
+    assert (colour["horizon_all_together"], digit["horizon_all_together"]) == (2, None)
+    assert found["tasks"]["all"]["horizon_all_together"] is None
     assert found["tasks"]["all"]["questions_beyond_layer"] == {"1": 1.0, "2": 0.5}
     assert found["records"][0]["layers"]["1"] == {"p_text": 0.1, "largest": 0.5, "smallest": -0.7, "spread": 0.6}
 

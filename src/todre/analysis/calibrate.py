@@ -174,7 +174,9 @@ def best(records: Sequence[Record], goal: Goal, depth: int) -> Choice | None:
     return found
 
 
-def _within(table: Table, made: Choice, loss: float) -> bool:
+def _within(table: Table, made: Choice | None, loss: float) -> bool:
+    if made is None:
+        return False
     low = table.mean(made.difference)["low"]
     return low is not None and low >= -loss
 
@@ -212,7 +214,11 @@ def save_method(document: dict[str, Any], output: Path) -> Path:
 
 
 def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
-    """The choice, its cost on the other half of the pictures, and every layer's curve."""
+    """The choice, its cost on the other half of the pictures, and every layer's curve.
+
+    A choice is `confirmed` if the other half's whole interval lies within the loss too. Many choices compete for the
+    first half, so its interval flatters the one that won.
+    """
     choosing, checking = halves(records)
     found = best(choosing, goal, depth)
     method = goal.dropping(found.layer, found.threshold) if found else goal.without
@@ -224,6 +230,7 @@ def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
         "method": method.to_dict(),
         "found": found is not None,
     }
+    checked = tables["checked_on"][1], choice(checking, found.layer, found.threshold, depth) if found else None
     for name, (mine, table) in tables.items():
         made = choice(mine, found.layer, found.threshold, depth) if found else None
         marks = np.array([record["kept"] for record in mine])
@@ -237,6 +244,7 @@ def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
             "fired": round(float(made.fired.mean()), 6) if made else 0.0,
             "saved": round(made.saved, 6) if made else 0.0,
         }
+    result["confirmed"] = _within(*checked, goal.loss)
     result["layers"] = [_curve(records, layer, depth) for layer in goal.layers]
     result["records"] = records
     return result

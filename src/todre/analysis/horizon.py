@@ -8,16 +8,14 @@ that is the metric as the paper words it; with windows of 2 × 2, as its code ha
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from todre.analysis.prompts import Prompts, first_answer_token, prompts_of
+from todre.analysis.keeping import Prober
+from todre.analysis.prompts import first_answer_token, prompts_of
 from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
@@ -25,132 +23,7 @@ from todre.analysis.windows import windows_of
 from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
 from todre.geometry import visual_token_boxes
-from todre.layout import PAD, VISUAL
 from todre.loading import Loaded
-from todre.methods.base import Method
-from todre.pruning import prune
-
-if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeepOnly(Method):
-    """In each row of a batch, keep only given visual tokens after a layer.
-
-    Args:
-        layer: count of layers run; the depth of the decoder keeps everything.
-        kept: for each row, the places among its visual tokens of those that go on.
-        early: where the tokens leave. Before `layer`, it saves the work of the layers between, whose states are then
-            thrown away for those of `states`: nothing after `layer` can tell.
-        states: (q, d) hidden states of the whole prompt after `layer`, needed where `early` is before it.
-        columns: (q,) int8 class of each token of the prompt (`todre.layout`), likewise.
-    """
-
-    layer: int
-    kept: tuple[tuple[int, ...], ...]
-    early: int
-    states: Tensor | None = field(default=None, compare=False, repr=False)
-    columns: Tensor | None = field(default=None, compare=False, repr=False)
-
-    name: ClassVar[str] = "keep-only"
-    reads_attention: ClassVar[bool] = False
-
-    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """Where tokens leave, and where the states come in."""
-        return tuple(sorted({self.early, self.layer})) if self.layer < n_layers else ()
-
-    def reduce(self, context: ReduceContext) -> Reduction:
-        """Drop what each row does not keep; later, put the states in that the rows would have had."""
-        from todre.reduction import Reduction
-
-        keep = torch.ones_like(context.visual)
-        if context.layer == self.early:
-            for row, kept in enumerate(self.kept):
-                visual = context.visual[row].nonzero().flatten()
-                keep[row, visual] = False
-                keep[row, visual[list(kept)]] = True
-            return Reduction(keep)
-        return Reduction(keep, hidden=self._states(context))
-
-    def _states(self, context: ReduceContext) -> Tensor:
-        assert self.states is not None
-        assert self.columns is not None
-        hidden = context.hidden.clone()
-        visual = (self.columns == VISUAL).nonzero().flatten()
-        for row, kept in enumerate(self.kept):
-            left = self.columns != VISUAL
-            left[visual[list(kept)]] = True
-            real = context.kinds[row, -context.queries :] != PAD
-            hidden[row, real] = self.states[left].to(hidden.dtype)
-        return hidden
-
-
-class Prober:
-    """Probabilities of one token after one prompt, for any visual tokens left after any layer.
-
-    Args:
-        loaded: model and processor.
-        prompts: a single prompt.
-        token: id of the token that is asked about, the first one generated.
-        rows: most rows of one forward. The model's own expansion for several return sequences makes them, so that the
-            picture is encoded once for all.
-    """
-
-    def __init__(self, loaded: Loaded, prompts: Prompts, token: int, rows: int) -> None:
-        self.loaded, self.prompts, self.token, self.rows = loaded, prompts, token, rows
-        self.states: dict[int, Tensor] = {}
-        handles = [
-            layer.register_forward_pre_hook(functools.partial(self._keep_states, index))
-            for index, layer in enumerate(decoder_of(loaded.model).layers)
-        ]
-        try:
-            self.full = self._probabilities(1)[0]
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _keep_states(self, layer: int, module: Any, args: tuple[Any, ...]) -> None:
-        self.states[layer] = args[0][0].detach()
-
-    def after(self, layer: int, early: int, kept: Sequence[tuple[int, ...]]) -> list[float]:
-        """The probability where after `layer` only the tokens `kept` are left, for each of its entries.
-
-        Args:
-            layer: count of layers run.
-            early: at most `layer`; see `KeepOnly`.
-            kept: places among the visual tokens.
-        """
-        found: list[float] = []
-        for start in range(0, len(kept), self.rows):
-            part = tuple(kept[start : start + self.rows])
-            shortcut = early < layer and any(part)  # a method is asked no more where no row holds a visual token
-            method = KeepOnly(
-                layer=layer,
-                kept=part,
-                early=early if shortcut else layer,
-                states=self.states[layer] if shortcut else None,
-                columns=self.prompts.kinds[0] if shortcut else None,
-            )
-            with prune(self.loaded.model, method):
-                found += self._probabilities(len(part))
-        return found
-
-    @torch.inference_mode()
-    def _probabilities(self, rows: int) -> list[float]:
-        device = self.loaded.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            said = self.loaded.model.generate(
-                **self.prompts.inputs,
-                do_sample=True,
-                num_beams=1,
-                num_return_sequences=rows,
-                max_new_tokens=1,
-                output_logits=True,
-                return_dict_in_generate=True,
-            )
-        found: list[float] = said.logits[0].float().softmax(dim=-1)[:, self.token].tolist()
-        return found
 
 
 @dataclass(frozen=True)
@@ -218,26 +91,37 @@ def _short(value: float) -> float:
 def horizon(job: Job, probe: Probe) -> dict[str, Any]:
     """Measure all questions of `job`; returns the document."""
     measured = measure_all(job, lambda asked: [information_of(job.loaded, one, probe) for one in asked])
-    return document(measured, probe, job.command)
+    records = [without_windows(record) for record in measured.records]
+    return document(Measured(records, measured.conditions), probe, job.command)
 
 
 def document(measured: Measured, probe: Probe, command: str) -> dict[str, Any]:
-    """Information by layer and task, and each task's horizon."""
+    """Information by layer and task, and each task's horizon, from records `without_windows`.
+
+    The horizon of all tokens together takes the size of what they change in each question: gains and losses of
+    probability would cancel.
+    """
     table = Table.of(measured.records)
-    largest = _per_layer(measured.records, probe, lambda one, _: float(np.abs(one["information"]).max()))
-    spread = _per_layer(measured.records, probe, lambda one, _: float(np.std(one["information"])))
+    largest = _per_layer(measured.records, probe, lambda one, _: max(abs(one["largest"]), abs(one["smallest"])))
+    spread = _per_layer(measured.records, probe, lambda one, _: one["spread"])
     summed = _per_layer(measured.records, probe, lambda one, whole: whole["p_full"] - one["p_text"])
+    size = {layer: np.abs(values) for layer, values in summed.items()}
     groups = {"all": np.ones(len(measured.records), dtype=bool), **table.tasks}
     tasks = {}
     for name, mine in groups.items():
         curves = {
             label: [{"layer": layer, **table.mean(np.where(mine, values[layer], np.nan))} for layer in probe.layers]
-            for label, values in (("largest", largest), ("spread", spread), ("all_together", summed))
+            for label, values in (
+                ("largest", largest),
+                ("spread", spread),
+                ("all_together", summed),
+                ("all_together_size", size),
+            )
         }
         tasks[name] = {
             "questions": int(mine.sum()),
             "horizon": first_within([point["mean"] for point in curves["largest"]], probe),
-            "horizon_all_together": first_within([point["mean"] for point in curves["all_together"]], probe),
+            "horizon_all_together": first_within([point["mean"] for point in curves["all_together_size"]], probe),
             "questions_beyond_layer": {
                 str(layer): round(float(np.mean(horizons_of(largest, mine, probe) > layer)), 6)
                 for layer in probe.layers
@@ -252,7 +136,7 @@ def document(measured: Measured, probe: Probe, command: str) -> dict[str, Any]:
         "window": probe.window,
         "p_full": table.mean([record["p_full"] for record in measured.records]),
         "tasks": tasks,
-        "records": [_without_windows(record) for record in measured.records],
+        "records": measured.records,
     }
 
 
@@ -282,7 +166,7 @@ def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
     return found
 
 
-def _without_windows(record: Record) -> Record:
+def without_windows(record: Record) -> Record:
     """A record with the largest, smallest and typical information in place of every window's."""
     layers = {}
     for layer, one in record["layers"].items():

@@ -28,7 +28,7 @@ Questions = Annotated[
     typer.Option(
         "--questions",
         help='Own questions: a line {"image": "a.png", "question": "…", "answer": "…", "task": "…"} for each. '
-        "Without it, scenes that nothing was tuned on.",
+        "Without it, scenes that the shipped model has never seen.",
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="How many questions.")]

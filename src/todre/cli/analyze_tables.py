@@ -66,6 +66,14 @@ def show_calibration(document: Document) -> None:
         alone = _percent(half["stage_1_alone"])
         table.add_row(name.replace("_", " "), str(half["questions"]), alone, changed, fired, saved)
     show(table)
+    _say_whether_confirmed(document)
+
+
+def _say_whether_confirmed(document: Document) -> None:
+    if document["found"] and not document["confirmed"]:
+        low = document["checked_on"]["difference"]["low"]
+        reach = "has no interval" if low is None else f"reaches {100 * low:+.1f} %"
+        show_text(f"Not confirmed: on the half it was not chosen on the change {reach}. Ask more questions.")
 
 
 def show_kept(document: Document) -> None:

@@ -45,7 +45,7 @@ def horizon_figure(document: dict[str, Any]) -> Figure:
     side = document["window"]
     for number, (name, values) in enumerate(tasks.items()):
         colour = "black" if name == "all" else COLOURS[(number - 1) % len(COLOURS)]
-        for panel, curve in ((largest, "largest"), (spread, "spread"), (together, "all_together")):
+        for panel, curve in ((largest, "largest"), (spread, "spread"), (together, "all_together_size")):
             points = values[curve] if name == "all" else [{**point, "low": None} for point in values[curve]]
             line(panel, [point["layer"] for point in points], points, colour, name)
     for panel in (largest, together):
@@ -53,7 +53,7 @@ def horizon_figure(document: dict[str, Any]) -> Figure:
     titles = (
         f"Largest |information| of a {side} × {side} window",
         "Spread over windows (standard deviation)",
-        "All tokens together: p(full) − p(text)",
+        "All tokens together: |p(full) − p(text)|",
     )
     for panel, title in zip((largest, spread, together), titles, strict=True):
         _finish(panel, title, "layers that see the whole picture", "probability", legend=panel is largest)
@@ -103,7 +103,7 @@ def calibration_figure(document: dict[str, Any]) -> Figure:
     for panel in (always, trade):
         panel.axhline(loss, color=RED, linestyle=":", label="loss allowed")
         panel.axhline(0, color=GREY, linewidth=0.8)
-    _finish(always, "Dropped after a layer, whatever attention says", "decoder layer", "accuracy lost, points")
+    _finish(always, "Dropped after a layer, whatever attention says", "decoder layer", "change in accuracy, points")
     for number, row in enumerate(rows):
         points = [point for point in row["thresholds"] if point["mean"] is not None]
         trade.plot(
@@ -121,7 +121,7 @@ def calibration_figure(document: dict[str, Any]) -> Figure:
                 [100 * half["saved"]], [100 * edges["mean"]], yerr=around, fmt=marker, color="black", capsize=3,
                 label=f"the choice, on the half it was {name.replace('_', ' ')}",
             )  # fmt: skip
-    _finish(trade, "Every τ", "visual tokens' layers saved, %", "accuracy lost, points")
+    _finish(trade, "Every τ", "visual tokens' layers saved, %", "change in accuracy, points")
     return figure
 
 
