@@ -19,11 +19,11 @@ class Signal:
         kind: `cls`: attention of the [CLS] token; `received`: mean attention received; `auto`: the first of these that
             the vision tower offers, or none; `keys`: keys, averaged over heads; `grid`: nothing but where in its raster
             a token stands.
-        layer: the tower's layer, counted as Python does.
+        layer: the tower's layer, counted as Python does; a fraction is of its depth, rounded down.
     """
 
     kind: str
-    layer: int = -1
+    layer: float = -1
 
 
 ALIVE = Signal("alive")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from todre.attention import Seen, attention_mass, attention_scores, visible_keys
 from todre.errors import UnsupportedInputError
-from todre.layout import DRAFT, PAD, TEXT, VISUAL
+from todre.facts import Signal
+from todre.layout import DRAFT, PAD, TEXT, VISUAL, take_columns
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ class ReduceContext:
         hidden: (b, q, d) hidden states that enter the next layer.
         entered: (b,) int64, visual tokens of this forward that entered the decoder.
         offered: (b,) int64, visual tokens of this forward before any were selected.
+        columns: (b, q) int64, which of the forward's own columns each column in flight is; -1 at padding.
+        told: by request, (b, l) float32 over the forward's own columns, signals of the vision tower.
+        entry: (b, l, d) embeddings that came to the decoder; None unless a method reads them.
         peek: computes the queries and keys that the next layer will make of `hidden`, of the q columns alone.
     """
 
@@ -89,6 +93,9 @@ class ReduceContext:
     hidden: Tensor
     entered: Tensor
     offered: Tensor
+    columns: Tensor
+    told: Mapping[Signal, Tensor]
+    entry: Tensor | None
     peek: Callable[[], Seen]
 
     @property
@@ -131,6 +138,34 @@ class ReduceContext:
         if self.seen is None:
             raise UnsupportedInputError("This method says that it does not read attention; set reads_attention = True.")
         return self.seen
+
+    def signal(self, request: Signal) -> Tensor:
+        """(b, s) float32, a signal of the vision tower at fresh visual slots, NaN where it is not known.
+
+        Raises:
+            UnsupportedInputError: the method did not ask for it, or nothing is known.
+        """
+        values = self.told.get(request)
+        if values is None or bool(values.isnan().all()):
+            raise UnsupportedInputError(
+                f"No {request.kind} signal is known for these pictures; encode pictures inside todre.prune(...), or "
+                "use a method that does not need it."
+            )
+        here = values.to(self.hidden.device).gather(1, self.columns.clamp(min=0).to(self.hidden.device))
+        whole = torch.full(self.kinds.shape, torch.nan, device=here.device)
+        whole[:, whole.shape[1] - self.queries :] = here
+        return whole.masked_fill(~self.fresh, torch.nan)
+
+    @property
+    def inputs(self) -> Tensor:
+        """(b, q, d) embeddings that entered the decoder, of the columns in flight.
+
+        Raises:
+            UnsupportedInputError: the method did not say that it reads them.
+        """
+        if self.entry is None:
+            raise UnsupportedInputError("This method does not say that it reads inputs; set reads_inputs = True.")
+        return take_columns(self.entry, self.columns.clamp(min=0), 1).to(self.hidden.device)
 
     def scores(self, rows: Tensor, heads: str = "mean") -> Tensor:
         """(b, s) float32, attention probability of each key, summed over the query rows (b, q); heads pooled after."""

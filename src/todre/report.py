@@ -26,6 +26,8 @@ class PruningReport:
         visual_tokens_before: visual tokens of the sample.
         visual_tokens_after: visual tokens that entered the decoder.
         visual_tokens_per_layer: visual tokens that each decoder layer ran on.
+        kept_from_layer: count of layers run to the indices of the visual tokens that the next layers ran on, wherever
+            that changed; the first is at 0.
         dropped_after_layer: count of layers run (1-based) when all visual tokens were dropped, or None.
         attention_ratios: layer (1-based) to the ratios measured there.
         text_tokens: other tokens of the sample, without padding.
@@ -41,6 +43,7 @@ class PruningReport:
     visual_tokens_before: list[int] = field(default_factory=list)
     visual_tokens_after: list[int] = field(default_factory=list)
     visual_tokens_per_layer: list[list[int]] = field(default_factory=list)
+    kept_from_layer: list[dict[int, list[int]]] = field(default_factory=list)
     dropped_after_layer: list[int | None] = field(default_factory=list)
     attention_ratios: list[dict[int, AttentionRatios]] = field(default_factory=list)
     text_tokens: list[int] = field(default_factory=list)
@@ -55,6 +58,7 @@ class PruningReport:
         values["attention_ratios"] = [
             {str(layer): ratios._asdict() for layer, ratios in row.items()} for row in self.attention_ratios
         ]
+        values["kept_from_layer"] = [{str(layer): kept for layer, kept in row.items()} for row in self.kept_from_layer]
         return values
 
     def __str__(self) -> str:

@@ -29,11 +29,26 @@ def fill(report: PruningReport, step: Step) -> None:
         kinds = changes.get(layer, kinds)
         counts.append((kinds == VISUAL).sum(dim=1).tolist())
     report.visual_tokens_per_layer = [[layer[row] for layer in counts] for row in rows]
+    report.kept_from_layer = [_kept_from(step, row) for row in rows]
     report.dropped_after_layer = [_dropped_after(report.visual_tokens_per_layer[row]) for row in rows]
     report.attention_ratios = [_ratios(step, row) for row in rows]
     held = kv.kv_bytes(step.cache)
     report.kv_bytes = [held for _ in rows]
     report.kv_bytes_unpruned = [_unpruned_bytes(step) for _ in rows]
+
+
+def _kept_from(step: Step, row: int) -> dict[int, list[int]]:
+    """By count of layers run, which of the sample's visual tokens (0..n-1) are in flight from there on."""
+    assert step.visual is not None
+    place = step.visual[row].cumsum(dim=0) - 1
+    found: dict[int, list[int]] = {}
+    last: list[int] | None = None
+    for layers, columns, kinds in step.trace:
+        mine = columns[row][kinds[row] == VISUAL]
+        here = place[(mine - step.past).to(place.device)].tolist()
+        if here != last:
+            found[layers] = last = here
+    return found
 
 
 def _dropped_after(counts: list[int]) -> int | None:

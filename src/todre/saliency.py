@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,6 @@ from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, Signal, TokenFacts
 from todre.families import Family, has_cls
 from todre.layouts import Encoding, rasters
-from todre.merging import TowerMethod
 from todre.methods.base import Method
 from todre.tower import TowerReduction
 from todre.wrapped import Mark, Removable, bare, untraced, untraced_here
@@ -50,11 +50,11 @@ class SaliencyCapture:
         self.requests = tuple(dict.fromkeys(requests))
         self.kinds = {request: kind for request in self.requests if (kind := self._kind(request)) is not None}
         self.local = threading.local()
+        watched = [(_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
+        self.reduction = None if tower is None else TowerReduction(model, family, tower)
         self.handles: list[Removable] = [Mark(self.base)]
-        for tower in self._towers():
-            for request in self.kinds:
-                self.handles += watch(_layer(tower, request.layer), _Listener(self, request), when=self._encoding)
-        self.reduction = None if tower is None else TowerReduction(model, family, cast(TowerMethod, tower))
+        for module, request in watched:
+            self.handles += watch(module, _Listener(self, request), when=self._encoding)
         self.originals: dict[str, Callable[..., Any]] = {}
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
@@ -161,7 +161,7 @@ class SaliencyCapture:
             self.config,
             arguments,
             entry_lengths(features),
-            [torch.cat(parts, dim=-1) for parts in zip(*seen.values(), strict=True)],
+            _side_by_side(list(seen.values())),
             widths,
             self.cls_first and self._strategy(arguments) == "full",
             features[0].device,
@@ -206,6 +206,16 @@ def facts_of(encoded: Any) -> list[TokenFacts] | None:
     return [fact for fact in single if fact is not None] if None not in single else None
 
 
+def _side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
+    """(tiles, tokens, c) of each call of the tower, all signals together.
+
+    Layers that attend to the parts of a packed sequence one by one were called once for each.
+    """
+    if len({len(calls) for calls in signals}) > 1:
+        signals = [[torch.cat(calls, dim=1)] for calls in signals]
+    return [torch.cat(parts, dim=-1) for parts in zip(*signals, strict=True)]
+
+
 class _Listener:
     """Hands what the layer of a request was called with to the capture."""
 
@@ -230,13 +240,15 @@ def _method(kind: str) -> str:
     return f"get_{kind}_features"
 
 
-def _layer(tower: nn.Module, layer: int) -> nn.Module:
+def _layer(tower: nn.Module, layer: float) -> nn.Module:
     modules = attention_modules(tower)
+    if isinstance(layer, float):
+        layer = math.floor(layer * len(modules) + 1e-9)
     if not -len(modules) <= layer < len(modules):
         raise UnsupportedModelError(
             f"The vision tower {type(tower).__name__} has {len(modules)} layers, and layer {layer} is asked for."
         )
-    return modules[layer]
+    return modules[int(layer)]
 
 
 def entry_lengths(features: Any) -> list[int]:

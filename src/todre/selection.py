@@ -279,6 +279,18 @@ def _sample(embeddings: Tensor, taken: list[tuple[Tensor, list[TokenFacts]]], te
     )
 
 
+def told(samples: list[VisualTokens], visual: Tensor) -> dict[Signal, Tensor]:
+    """By request, (b, q) float32: signals of one number per token at the visual columns, NaN elsewhere."""
+    found: dict[Signal, Tensor] = {}
+    for row, sample in enumerate(samples):
+        for request, values in sample.signals.items():
+            if values.ndim == 1:
+                if request not in found:
+                    found[request] = torch.full(visual.shape, torch.nan, device=visual.device)
+                found[request][row, visual[row]] = values.to(visual.device)
+    return found
+
+
 def select_batch(method: Method, samples: list[VisualTokens], visual: Tensor, inputs_embeds: Tensor) -> Selected:
     """Ask `method` sample by sample.
 

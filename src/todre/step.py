@@ -18,6 +18,7 @@ from todre.attention import Seen, as_written
 from todre.compat import Cache, causal_mask
 from todre.decoder import FULL, Decoder
 from todre.dropping import Kept, drop_slots, rejoin_slots
+from todre.facts import Signal
 from todre.handed import follow, repack
 from todre.layout import PAD, TEXT, VISUAL, Compaction, compact, put_back, token_kinds
 from todre.masks import Slots, layer_mask, logical_mask, looks_ahead
@@ -26,7 +27,7 @@ from todre.plan import Plan
 from todre.positions import matched, shifted
 from todre.probe import next_attention
 from todre.reduction import ReduceContext, Reduction
-from todre.selection import Media, select_batch, visual_tokens
+from todre.selection import Media, select_batch, told, visual_tokens
 from todre.slots import SlotTable
 
 
@@ -73,6 +74,8 @@ class Step:
         plan: where inside the decoder which methods are asked.
         seen: per count of layers run, what its attention was called with, until the methods are asked.
         reductions: per count of layers run, the methods' answer.
+        told: by request, (b, q) signals of the vision tower, for methods that reduce.
+        entry: (b, q, d) embeddings that came in, if a method reads them.
         parked: what left for a while.
         probing: whether a layer runs only to show its queries and keys.
     """
@@ -99,6 +102,8 @@ class Step:
     seen: dict[int, Seen] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
     ratio_rows: dict[int, Tensor] = field(default_factory=dict)
+    told: dict[Signal, Tensor] = field(default_factory=dict)
+    entry: Tensor | None = None
     parked: Kept | None = None
     probing: bool = False
 
@@ -144,6 +149,10 @@ class Step:
         said = looks_ahead(given, length)
         step = cls(decoder, cache, past, length, mask, columns, kinds, said, method, keep, visual)
         step.select_seconds, step.padded, step.plan = seconds, mask is not None, plan
+        if plan.reducers:
+            step.told = told(samples, visual)
+        if any(each.reads_inputs for asked in plan.reducers.values() for each in asked):
+            step.entry = kwargs["inputs_embeds"]
         dropping = not bool((keep == visual).all())
         step._enter(compact(valid & (keep | ~visual)) if dropping else None, kwargs)
         return step
@@ -381,8 +390,11 @@ class Step:
         assert self.keep is not None
         counts = (self.keep.sum(dim=1).to(hidden.device), self.visual.sum(dim=1).to(hidden.device))
         seen, answer = self.seen.pop(layer, None), None
+        columns = torch.where(self.columns >= 0, self.columns - self.past, -1)
         for method in self.plan.reducers[layer]:
-            context = ReduceContext(layer, self.n_layers, seen, kinds, hidden, *counts, peek)
+            context = ReduceContext(
+                layer, self.n_layers, seen, kinds, hidden, *counts, columns, self.told, self.entry, peek
+            )
             with as_written(hidden.device):
                 answer = method.reduce(context).after(answer)
             kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from todre.facts import Signal
-from todre.layout import VISUAL
+from todre.layout import PAD, VISUAL
 from todre.reduction import ReduceContext
 from todre.selection import VisualTokens
 
@@ -50,7 +50,9 @@ def rasters(picture, frame, tile, width):
     return row, column
 
 
-def context_of(seen, kinds, layer=1, n_layers=8, *, hidden=None, entered=None, offered=None, peek=None):
+def context_of(
+    seen, kinds, layer=1, n_layers=8, *, hidden=None, entered=None, offered=None, told=None, entry=None, peek=None
+):
     """What a method sees after a layer; without `hidden`, zeros for the queries of `seen`."""
     rows = kinds.shape[0]
     if hidden is None:
@@ -58,7 +60,8 @@ def context_of(seen, kinds, layer=1, n_layers=8, *, hidden=None, entered=None, o
     fresh = (kinds == VISUAL)[:, kinds.shape[1] - hidden.shape[1] :].sum(dim=1)
     entered = fresh if entered is None else torch.as_tensor(entered)
     offered = entered if offered is None else torch.as_tensor(offered)
-    return ReduceContext(layer, n_layers, seen, kinds, hidden, entered, offered, peek)
+    columns = torch.arange(hidden.shape[1]).expand(rows, -1).masked_fill(kinds[:, -hidden.shape[1] :] == PAD, -1)
+    return ReduceContext(layer, n_layers, seen, kinds, hidden, entered, offered, columns, told or {}, entry, peek)
 
 
 CLS = Signal("cls", -2)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from todre.facts import Signal
+    from todre.merging import Merging, Patches, TowerContext
     from todre.reduction import Parked, ReduceContext, Reduction
     from todre.selection import Selection, VisualTokens
 
@@ -47,6 +48,7 @@ class Method:
     paper: ClassVar[str] = ""
     card: ClassVar[Card] = Card()
     reads_attention: ClassVar[bool] = True
+    reads_inputs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_choice("positions", self.positions, ("original", "compact"))
@@ -81,6 +83,14 @@ class Method:
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Counts of vision tower layers run (1-based, ascending) after which `merge` is asked."""
         return ()
+
+    def merge(self, context: TowerContext) -> Merging:
+        """Which tokens of a tile go on to the later layers of the vision tower, and what goes into what."""
+        raise NotImplementedError(f"{type(self).__name__} does not merge in the vision tower")
+
+    def leave_out(self, patches: Patches) -> Tensor:
+        """(u,) int64, the unit whose value each unit takes, itself if kept; for methods that act before the tower."""
+        raise NotImplementedError(f"{type(self).__name__} leaves nothing out before the vision tower")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Counts of decoder layers run (1-based, ascending) after which `reduce` is asked."""

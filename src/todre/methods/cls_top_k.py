@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.errors import UnsupportedInputError
 from todre.methods.base import Method, budget, check_retain
 from todre.methods.budgets import shares
+from todre.methods.card import Card
+from todre.methods.grouping import best
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +38,12 @@ class CLSTopK(Method):
     name: ClassVar[str] = "cls-top-k"
     summary: ClassVar[str] = "the tokens with the highest [CLS] attention, tile by tile"
     paper: ClassVar[str] = "arXiv 2412.01818v1"
+    card: ClassVar[Card] = Card(
+        acts=("select",),
+        needs=("cls",),
+        follows="The first version of the paper and its code (the second became VisPruner). Shares of tiles are "
+        "rounded so that their sum is exact, where the code rounds each tile down.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,8 +76,7 @@ class CLSTopK(Method):
         keep = torch.zeros(n, dtype=torch.bool, device=group.device)
         for tile, share in zip(tiles, shares(k, [int(size) for size in sizes.tolist()]), strict=True):
             members = (group == tile).nonzero().flatten()
-            order = visual.saliency[members].argsort(descending=True, stable=True)
-            keep[members[order[:share]]] = True
+            keep[members[best(visual.saliency[members], share)]] = True
         spare = k - int(keep.sum())
         keep[visual.newline.nonzero().flatten()[:spare]] = True
         return keep

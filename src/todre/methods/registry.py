@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import todre.methods
 from todre.errors import InvalidValueError, UnknownMethodError
@@ -141,7 +141,7 @@ def _entry(cls: type[Method]) -> Entry:
     return Entry(cls.name, cls, cls, settings, cls.summary, cls.paper, cls.card)
 
 
-def _is_method(cls: type) -> bool:
+def _is_method(cls: type) -> TypeGuard[type[Method]]:
     return issubclass(cls, Method) and cls is not Method and "name" in vars(cls)
 
 

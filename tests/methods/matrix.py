@@ -1,0 +1,188 @@
+"""What every method has to pass on tiny models of three families, and what is known of each method beforehand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from families.checks import generate, visual_columns
+from families.oracle import mask_oracle
+from families.prompts import batch, prompt, ragged, words
+from families.specimens import all_specimens, model_of
+from families.zoo.specimen import Specimen
+from torch import Tensor
+
+import todre
+from todre.methods import registry
+
+FEW = 3
+TOLERANCE = 1e-5
+FAMILIES = ("llava_next-llama", "qwen2_5_vl", "internvl-qwen2")
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "todre": {"threshold": 1.0},
+    "todre-v1": {"threshold": 1.0},
+    "fitprune": {"deletions": (0.1, 0.2, 0.3, 0.0)},
+    "g-search": {"kept": (0.8, 0.5, 0.2, 0.2)},
+    "mustdrop": {"total_threshold": 0.05, "single_threshold": 0.5, "layers": (1, 2)},
+    "swiftvlm": {"layers": (1, 2, 3), "retain": 0.3},
+}
+"""Where defaults do not do for decoders of four layers, or do nothing."""
+
+ALL: dict[str, dict[str, Any]] = {
+    "todre": {"retain": 1.0, "threshold": 0.0},
+    "todre-v1": {"retain": 1.0, "threshold": 0.0},
+    "fitprune": {"deletions": (0.0, 0.0, 0.0, 0.0)},
+    "g-search": {"kept": (1.0, 1.0, 1.0, 1.0)},
+    "mustdrop": {"total_threshold": 0.0, "single_threshold": 0.0},
+    "vflowopt": {"retain": 1.0, "ratios": (1.0, 1.0)},
+    "vtw": {"layer": 1.0},
+}
+"""How to keep everything, where `retain=1.0` is not the way."""
+
+QWEN, NEXT, INTERN = FAMILIES[1], FAMILIES[0], FAMILIES[2]
+REFUSED: dict[str, set[str]] = {
+    "cls-top-k": {QWEN},
+    "evit": {QWEN},
+    "evs": {QWEN, NEXT, INTERN},
+    "ficoco-v": {QWEN},
+    "pixelprune": {NEXT, INTERN},
+    "tome": {QWEN},
+    "vidcom2": {QWEN, NEXT, INTERN},
+}
+"""Families on which a method says in one sentence why it does not apply."""
+
+MERGING = {
+    "evit",
+    "ficoco-l",
+    "ficoco-v",
+    "nuwa",
+    "pixelprune",
+    "pooling",
+    "prumerge",
+    "prumerge-plus",
+    "sparsevlm",
+    "swiftvlm",
+    "tome",
+    "vflowopt",
+    "visionzip",
+}
+"""Methods whose tokens change, so that hiding columns of the untouched model is no reference."""
+
+
+def specimen_of(family: str) -> Specimen:
+    """The tiny model of a family."""
+    return next(one for one in all_specimens() if one.name == family)
+
+
+def method_of(name: str, **settings: Any) -> todre.Method:
+    """The method as the matrix runs it."""
+    found = registry.entry(name)
+    share = {"retain": 0.3} if "retain" in found.settings else {}
+    return registry.create(name, **(share | SETTINGS.get(name, {}) | settings))
+
+
+def everything(name: str) -> todre.Method | None:
+    """The method told to keep all; None if it cannot be."""
+    if name in ALL:
+        return registry.create(name, **ALL[name])
+    known = "retain" in registry.entry(name).settings
+    return method_of(name, retain=1.0) if known else None
+
+
+def gone_columns(report: Any, visual: Tensor) -> Tensor:
+    """(b, layers, q) bool: columns that a layer did not run on, as the report says."""
+    rows, length = visual.shape
+    gone = torch.zeros(rows, report.n_layers, length, dtype=torch.bool)
+    for row in range(rows):
+        columns = visual[row].nonzero().flatten()
+        for layers, kept in sorted(report.kept_from_layer[row].items()):
+            gone[row, layers:] = visual[row]
+            gone[row, layers:, columns[kept]] = False
+    return gone
+
+
+def logits_of(output: Any) -> Tensor:
+    """(steps, b, vocab)."""
+    return torch.stack(list(output.logits))
+
+
+@contextmanager
+def untouched_after(model: Any) -> Iterator[None]:
+    """Checks that no hook and no attribute stays behind."""
+    before = _state(model)
+    yield
+    assert _state(model) == before
+
+
+def _state(model: Any) -> list[Any]:
+    return [
+        (name, len(module._forward_hooks), len(module._forward_pre_hooks), sorted(vars(module)))
+        for name, module in model.named_modules()
+    ]
+
+
+def keeps_all(model: Any, inputs: dict[str, Any], method: todre.Method) -> None:
+    """Bit-equal to the untouched model."""
+    expected = generate(model, inputs, max_new_tokens=FEW)
+    with todre.prune(model, method):
+        got = generate(model, inputs, max_new_tokens=FEW)
+    assert torch.equal(logits_of(got), logits_of(expected))
+
+
+def agrees_with_itself(specimen: Specimen, model: Any, method: todre.Method) -> Any:
+    """A ragged batch equals its singles, twice the same; returns (inputs, report, output) of the batch."""
+    prompts = ragged(specimen, model)
+    inputs = batch(specimen, model, prompts)
+    generate(model, inputs, max_new_tokens=1)  # transformers leaves something behind in its first call
+    with untouched_after(model), todre.prune(model, method) as report:
+        together = generate(model, inputs, max_new_tokens=FEW)
+        kept = report.kept_from_layer
+        again = generate(model, inputs, max_new_tokens=FEW)
+        assert report.kept_from_layer == kept
+        assert torch.equal(logits_of(again), logits_of(together))
+        for row, one in enumerate(prompts):
+            alone = generate(model, batch(specimen, model, [one]), max_new_tokens=FEW)
+            torch.testing.assert_close(logits_of(alone)[:, 0], logits_of(together)[:, row], atol=TOLERANCE, rtol=0)
+            if kept[row][0]:
+                assert report.kept_from_layer == [kept[row]]
+        generate(model, inputs, max_new_tokens=FEW)
+        report_of_batch = report.to_dict()
+    assert json.loads(json.dumps(report_of_batch)) == report_of_batch
+    return inputs, report, together
+
+
+def hides_what_it_dropped(specimen: Specimen, eager: Any, inputs: Any, report: Any, got: Any) -> None:
+    """The untouched model that does not see what left, over the prompt and all steps."""
+    visual = visual_columns(specimen, eager, inputs["input_ids"])
+    with mask_oracle(eager, gone_columns(report, visual)):
+        expected = generate(eager, inputs, max_new_tokens=FEW)
+    torch.testing.assert_close(logits_of(got), logits_of(expected), atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+def decodes_as_it_recomputes(specimen: Specimen, model: Any, method: todre.Method) -> None:
+    """Steps on the cache equal one forward of prompt and answer, the answer proposed as in assisted decoding."""
+    one = prompt(5, [specimen.media(model, "image", 1)], 6, seed=4)
+    inputs = batch(specimen, model, [one])
+    del inputs["attention_mask"]  # nothing is padded
+    answer = words(FEW, 77)[None]
+    with todre.prune(model, method) as report:
+        first = model(**inputs, use_cache=True, logits_to_keep=1)
+        kept, steps, cache = report.kept_from_layer, [first.logits[:, -1]], first.past_key_values
+        for index in range(FEW):
+            step = model(input_ids=answer[:, index : index + 1], past_key_values=cache)
+            steps.append(step.logits[:, -1])
+        ids = torch.cat([inputs["input_ids"], answer], dim=1)
+        whole = inputs | {"input_ids": ids} | specimen.columns(model, ids)
+        together = model(**whole, use_cache=True, logits_to_keep=FEW + 1)
+        assert report.kept_from_layer == kept
+    torch.testing.assert_close(torch.stack(steps, dim=1), together.logits, atol=TOLERANCE, rtol=0)
+
+
+def eager_of(family: str) -> Any:
+    """The same weights with eager attention, for the oracle."""
+    return model_of(family, "eager")

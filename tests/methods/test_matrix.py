@@ -1,0 +1,48 @@
+"""Every registered method on every family of the matrix: the same checks for all."""
+
+from __future__ import annotations
+
+import pytest
+from families.prompts import batch, ragged
+from families.specimens import model_of
+from methods import matrix
+
+import todre
+from todre.errors import UnsupportedInputError, UnsupportedModelError
+from todre.methods import registry
+
+CASES = [(name, family) for family in matrix.FAMILIES for name in registry.names() if name != "none"]
+
+
+@pytest.mark.parametrize(("name", "family"), CASES)
+def test_method_on_family(name, family):
+    specimen, model = matrix.specimen_of(family), model_of(family, "sdpa")
+    method = matrix.method_of(name)
+    inputs = batch(specimen, model, ragged(specimen, model))
+    if family in matrix.REFUSED.get(name, ()):
+        matrix.generate(model, inputs, max_new_tokens=1)
+        refused = pytest.raises((UnsupportedModelError, UnsupportedInputError))
+        with matrix.untouched_after(model), refused, todre.prune(model, method):
+            matrix.generate(model, inputs, max_new_tokens=1)
+        return
+    everything = matrix.everything(name)
+    if everything is not None:
+        matrix.keeps_all(model, inputs, everything)
+    inputs, report, got = matrix.agrees_with_itself(specimen, model, method)
+    if name != "pixelprune":  # no patch of a random picture equals its neighbour
+        last = [counts[-1] for counts in report.visual_tokens_per_layer]
+        assert any(count < n for count, n in zip(last, report.visual_tokens_before, strict=True))
+    if name not in matrix.MERGING:
+        matrix.hides_what_it_dropped(specimen, matrix.eager_of(family), inputs, report, got)
+    matrix.decodes_as_it_recomputes(specimen, model, method)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_card_says_what_a_method_is(name):
+    entry = registry.entry(name)
+    assert entry.summary
+    assert len(entry.summary) <= 70
+    assert entry.card.budget
+    if name not in ("none",):
+        assert entry.card.acts
+        assert entry.cls.__doc__
