@@ -35,6 +35,7 @@ def made(rows=ROWS, queries=None, seed=0, scale=1.0, layer=3, n_layers=8, d=8, d
     seen = seen_of(kinds, queries, seed, scale, dtype)
     generator = torch.Generator().manual_seed(seed + 1000)
     hidden = torch.randn(len(rows), queries, d, generator=generator).to(dtype)
+    given.setdefault("entry", torch.randn(len(rows), queries, d, generator=generator).to(dtype))
     if "peek" not in given:
         following = seen_of(kinds[:, -queries:], queries, seed + 1, scale, dtype)
         given["peek"] = lambda: following
@@ -119,5 +120,7 @@ def alone(context, row):
         hidden=context.hidden[pick],
         entered=context.entered[pick],
         offered=context.offered[pick],
+        told={request: values[pick] for request, values in context.told.items()},
+        entry=None if context.entry is None else context.entry[pick],
         peek=lambda: following,
     )

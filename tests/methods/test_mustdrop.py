@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from methods import inside
 
 from todre.errors import InvalidValueError
+from todre.facts import Signal
 from todre.methods.mustdrop import MustDrop
 
+LAST = Signal("auto", -1)
 
-def brute(context, row, total, single):
+
+def told(queries, seed=0, levels=None, unknown=0.2):
+    """What the tower tells of `queries` columns: some of it not known, `levels` make ties."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(len(inside.ROWS), queries, generator=generator)
+    values = values if levels is None else (values * levels).floor()
+    return values.masked_fill(torch.rand(values.shape, generator=generator) < unknown, torch.nan)
+
+
+def key_set(context, row, share):
+    """Slots that never leave: the share of what entered that the tower attends to most, among those it knows."""
+    start = context.kinds.shape[1] - context.hidden.shape[1]
+    paid = {slot: float(context.told[LAST][row, slot - start]) for slot in inside.fresh_of(context, row)}
+    known = [slot for slot in paid if not math.isnan(paid[slot])]
+    return inside.top(known, paid, math.ceil(round(share * int(context.entered[row]), 9)))
+
+
+def brute(context, row, total, single, share=0.0):
     """Slots kept: those that text as a whole, or one text token, attends to enough."""
     rows = [inside.attention(context.seen, context.kinds, row, place).mean(0) for place in inside.text_of(context, row)]
     fresh = inside.fresh_of(context, row)
@@ -18,7 +39,12 @@ def brute(context, row, total, single):
         return fresh
     paid = {slot: sum(line[slot] for line in rows) for slot in fresh}
     whole = sum(paid.values())
-    return [slot for slot in fresh if paid[slot] >= total * whole or max(line[slot] for line in rows) >= single]
+    key = key_set(context, row, share) if share else []
+    return [
+        slot
+        for slot in fresh
+        if slot in key or paid[slot] >= total * whole or max(line[slot] for line in rows) >= single
+    ]
 
 
 @pytest.mark.parametrize(("queries", "scale"), [(None, 1.0), (9, 1.0), (None, 3.0)])
@@ -29,6 +55,42 @@ def test_both_thresholds_decide(queries, scale, thresholds):
     reduction = MustDrop(total_threshold=total, single_threshold=single).reduce(context)
     for row in range(len(inside.ROWS)):
         assert inside.kept(context, reduction, row) == brute(context, row, total, single)
+
+
+@pytest.mark.parametrize(
+    ("queries", "levels", "unknown"), [(13, None, 0.2), (9, None, 0.0), (13, 2, 0.5), (13, 1, 0.0)]
+)
+@pytest.mark.parametrize("share", [0.0, 0.08, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("thresholds", [(0.15, 1.0), (1.0, 1.0)])
+def test_the_key_set_stays(queries, levels, unknown, share, thresholds):
+    context = inside.made(queries=queries, scale=2.0, seed=5, told={LAST: told(queries, 7, levels, unknown)})
+    total, single = thresholds
+    method = MustDrop(total_threshold=total, single_threshold=single, protected=share)
+    reduction = method.reduce(context)
+    for row in range(len(inside.ROWS)):
+        assert inside.kept(context, reduction, row) == brute(context, row, total, single, share)
+        assert torch.equal(method.reduce(inside.alone(context, row)).keep[0], reduction.keep[row])
+
+
+def test_the_key_set_counts_what_entered_and_not_what_is_left():
+    row = "s" + "v" * 10 + "tt"
+    paid = torch.arange(13.0)[None]
+    context = inside.made([row], told={LAST: paid}, entered=[50])
+    method = MustDrop(total_threshold=1.0, single_threshold=1.0)
+    assert inside.kept(context, method.reduce(context), 0) == [7, 8, 9, 10]
+
+
+@pytest.mark.parametrize("known", [{}, {LAST: torch.full((7, 13), torch.nan)}])
+def test_without_a_signal_nothing_is_protected(known):
+    context = inside.made(scale=2.0, seed=5, told=known)
+    reduction = MustDrop(total_threshold=0.15, single_threshold=1.0, protected=1.0).reduce(context)
+    for row in range(len(inside.ROWS)):
+        assert inside.kept(context, reduction, row) == brute(context, row, 0.15, 1.0)
+
+
+def test_only_a_key_set_asks_the_tower():
+    assert MustDrop().signals() == (LAST,)
+    assert MustDrop(protected=0.0).signals() == ()
 
 
 def test_the_numbers_left_depend_on_the_data():
@@ -53,3 +115,6 @@ def test_fields():
     for field in ("total_threshold", "single_threshold"):
         with pytest.raises(InvalidValueError, match=f"{field} must be a share of attention"):
             MustDrop(**{field: -1})
+    for value in (-0.1, 1.1, True, "all", float("nan")):
+        with pytest.raises(InvalidValueError, match="protected must be a share of the visual tokens"):
+            MustDrop(protected=value)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.errors import InvalidValueError
+from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.methods.base import Method
 from todre.methods.card import Card
+from todre.methods.inside import row_counts
 from todre.methods.layers import checked_layers, resolve_layers
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.facts import Signal
     from todre.reduction import ReduceContext, Reduction
 
 THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
@@ -23,17 +28,22 @@ class MustDrop(Method):
 
     Based on "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (MustDrop, arXiv
     2411.10803), its stage in prefill. A token leaves if its attention, summed over the text, is below a share of that
-    of all visual tokens, and if no text token's attention to it reaches the second threshold.
+    of all visual tokens, and if no text token's attention to it reaches the second threshold. The tokens that the
+    vision tower's last layer attends to most, the paper's key set, stay whatever the text says.
 
     Args:
         total_threshold: the paper's global θ, a share of the attention that the text pays to all visual tokens.
         single_threshold: the paper's individual θ, the attention of one text token, averaged over heads.
+        protected: the key set's share of the visual tokens that entered, rounded up: those with the most attention from
+            [CLS] in the tower's last layer, or the most received attention where there is no [CLS]. 0.0 is none; so
+            it is where nothing is known of the pictures.
         layers: layers run before each stage, counts or fractions of the depth.
         positions, per: see `Method`.
     """
 
     total_threshold: float = 0.001
     single_threshold: float = 0.001
+    protected: float = 0.08
     layers: tuple[float, ...] = (3 / 32, 7 / 32, 11 / 32, 15 / 32)
 
     name: ClassVar[str] = "mustdrop"
@@ -42,10 +52,10 @@ class MustDrop(Method):
     card: ClassVar[Card] = Card(
         acts=("reduce",),
         needs=("text", "attention"),
-        budget="Depends on the data: thresholds decide, and from nothing to everything may leave.",
+        budget="Depends on the data: thresholds decide, and from nothing to all but the key set may leave.",
         follows=(
-            "The code's filter, after the layers with index 2, 6, 10 and 14 have run. Its merging in the vision tower, "
-            "its set of tokens that [CLS] protects, and the trimming of earlier layers' caches are not part of this."
+            "The code's filter and key set, after the layers with index 2, 6, 10 and 14 have run; a sample's pictures "
+            "share one key set. Its merging in the tower and the trimming of earlier caches are left out."
         ),
     )
 
@@ -56,6 +66,9 @@ class MustDrop(Method):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
                 raise InvalidValueError(f"{field} must be a share of attention in [0, 1], not {value!r}.")
+        share = self.protected
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
+            raise InvalidValueError(f"protected must be a share of the visual tokens in [0, 1], not {share!r}.")
 
     @classmethod
     def published(cls, tokens: int) -> MustDrop:
@@ -65,12 +78,18 @@ class MustDrop(Method):
         total, single = THRESHOLDS[tokens]
         return cls(total_threshold=total, single_threshold=single)
 
+    def signals(self) -> tuple[Signal, ...]:
+        """Attention from [CLS], or received attention, of the last layer, unless nothing is protected."""
+        from todre.facts import Signal
+
+        return (Signal("auto", -1),) if self.protected else ()
+
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """`layers`."""
         return resolve_layers(self.layers, n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Filter by both thresholds; rows without text lose nothing."""
+        """Filter by both thresholds all but the key set; rows without text lose nothing."""
         import torch
 
         from todre.reduction import Reduction
@@ -85,4 +104,20 @@ class MustDrop(Method):
             total, peak = total + paid, torch.maximum(peak, paid)
         together = total.masked_fill(~fresh, 0.0).sum(dim=1, keepdim=True)
         idle = (total < self.total_threshold * together) & (peak < self.single_threshold)
-        return Reduction(~(fresh & idle & text.any(dim=1, keepdim=True)))
+        return Reduction(~(fresh & idle & text.any(dim=1, keepdim=True)) | self._key_set(context))
+
+    def _key_set(self, context: ReduceContext) -> Tensor:
+        """(b, s) bool: fresh slots that may not leave."""
+        import torch
+
+        none = torch.zeros_like(context.fresh)
+        if not self.protected:
+            return none
+        try:
+            (request,) = self.signals()
+            paid = context.signal(request)
+        except UnsupportedInputError:
+            return none
+        known = ~paid.isnan()
+        counts = row_counts(context, lambda entered: math.ceil(self.protected * entered - 1e-9))
+        return context.keep_top(paid.masked_fill(~known, float("-inf")), counts) & known
