@@ -24,20 +24,27 @@ LONG = (
 
 
 def states_of(context, row):
+    """By slot, what enters the next layer."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     return {place + start: state for place, state in enumerate(context.hidden[row].double().numpy())}
+
+
+def inputs_of(context, row):
+    """By slot, what entered the decoder."""
+    start = context.kinds.shape[1] - context.hidden.shape[1]
+    return {place + start: state for place, state in enumerate(context.entry[row].double().numpy())}
 
 
 def brute_scores(context, row):
     """Mean attention, over heads and raters, that each slot gets."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
-    states, fresh = states_of(context, row), inside.fresh_of(context, row)
+    inputs, fresh = inputs_of(context, row), inside.fresh_of(context, row)
     texts = [place + start for place in inside.text_of(context, row)]
     asked = texts or [inside.last_of(context, row) + start]
     if texts and fresh:
         share = np.zeros(len(texts))
         for slot in fresh:
-            logits = np.array([states[slot] @ states[text] for text in texts])
+            logits = np.array([inputs[slot] @ inputs[text] for text in texts])
             weights = np.exp(logits - logits.max())
             share += weights / weights.sum() / len(fresh)
         above = [text for text, value in zip(texts, share, strict=True) if value > share.mean() + 1e-9]
@@ -106,6 +113,16 @@ def test_what_stays_and_what_is_merged(rows, queries, scale, retain):
             if reduction.keep[row, slot]:
                 want = torch.as_tensor(expected.get(slot, state))
                 torch.testing.assert_close(reduction.hidden[row, slot - start].double(), want, atol=1e-5, rtol=0)
+
+
+def test_raters_are_chosen_by_the_embeddings():
+    context = inside.made(["svvvvttt"], d=2, entry=torch.tensor([[[0.0, 0.0]] + [[1.0, 0.0]] * 4 + [[0.0, 1.0]] * 3]))
+    for rater in range(3):
+        context.entry[0, 5:] = torch.tensor([0.0, 1.0])
+        context.entry[0, 5 + rater] = torch.tensor([5.0, 0.0])
+        line = inside.attention(context.seen, context.kinds, 0, 5 + rater).mean(0)
+        reduction = SparseVLM(retain=2, layers=3, shape=(1,), recycle=False).reduce(context)
+        assert inside.kept(context, reduction, 0) == inside.top([1, 2, 3, 4], line, 2)
 
 
 def test_without_recycling_the_best_stay():

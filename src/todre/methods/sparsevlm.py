@@ -29,8 +29,8 @@ class SparseVLM(Method):
 
     Based on "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (arXiv 2410.04417).
     Raters are the text tokens whose share of softmax(visual · textᵀ), averaged over the visual tokens, is above the
-    mean. The best 30 % of the tokens that leave are grouped by density peaks, ten to a group, and each group's mean
-    stays in the place of its centre, within the budget.
+    mean; both sides are the embeddings that entered the LLM. The best 30 % of the tokens that leave are grouped by
+    density peaks, ten to a group, and each group's mean stays in the place of its centre, within the budget.
 
     Args:
         retain: visual tokens left, merged ones included; a fraction of those that entered or a count.
@@ -62,9 +62,11 @@ class SparseVLM(Method):
         follows=(
             "The code of version 1.5, which prunes after the layers with index 2, 6 and 15 have run, and recycles; 2.0 "
             "does not. Merged tokens count towards the budget and keep their centre's position, where the code appends "
-            "them and truncates positions. Raters come from hidden states of the same layer, not from the embeddings."
+            "them and truncates positions. Raters come from the embeddings, as in both, but are chosen anew at each "
+            "stage, by the visual tokens still there."
         ),
     )
+    reads_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,9 +142,9 @@ def raters(context: ReduceContext) -> Tensor:
 
     text = context.text_rows
     asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
-    visual = context.fresh[:, -context.queries :]
+    visual, inputs = context.fresh[:, -context.queries :], context.inputs
     for row in range(len(text)):
-        states = context.hidden[row].float()
+        states = inputs[row].float()
         if not bool(text[row].any()) or not bool(visual[row].any()):
             continue
         share = (states[visual[row]] @ states[text[row]].T).softmax(dim=1).mean(dim=0)
