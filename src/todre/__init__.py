@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from todre.methods.base import Method, NoPruning
     from todre.methods.cls_top_k import CLSTopK
+    from todre.methods.compose import Compose
     from todre.methods.random import RandomTokens
     from todre.methods.todre import ToDRE
     from todre.pruning import attach, detach, prune
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AttentionRatios": "todre.report",
     "CLSTopK": "todre.methods.cls_top_k",
+    "Compose": "todre.methods.compose",
     "Method": "todre.methods.base",
     "NoPruning": "todre.methods.base",
     "PruningReport": "todre.report",
@@ -37,6 +39,7 @@ _HOMES = {
 __all__ = [
     "AttentionRatios",
     "CLSTopK",
+    "Compose",
     "Method",
     "NoPruning",
     "PruningReport",
@@ -50,9 +53,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'todre' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name[:1].isupper():  # any other method, such as todre.DivPrune
+        return getattr(importlib.import_module("todre.methods"), name)
+    raise AttributeError(f"module 'todre' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

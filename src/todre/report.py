@@ -52,6 +52,11 @@ class PruningReport:
     select_seconds: float = 0.0
     prefills: int = 0
 
+    def survivors(self, row: int) -> list[int]:
+        """The visual tokens (0..n-1) that went deepest: the last that some layers ran on before all were dropped."""
+        left = [kept for _, kept in sorted(self.kept_from_layer[row].items()) if kept]
+        return left[-1] if left else []
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON; layers are strings there."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -7,6 +7,8 @@ import sys
 import pytest
 from PIL import Image
 
+from todre.methods import registry
+
 QUESTION = "Is there a red square in the picture?"
 COMMANDS = ("ask", "compare", "demo", "flops", "methods", "models", "env", "version")
 FAST = ("--max-new-tokens", "3", "--warm-up", "0", "--repeats", "1", "--device", "cpu")
@@ -95,6 +97,16 @@ def test_compare_document(run, picture):
     assert pruned["kv_bytes"] < none["kv_bytes"]
     assert pruned["flops"]["first_token"] < none["flops"]["first_token"]
     assert pruned["images"] == none["images"]
+
+
+def test_compare_runs_all_that_apply_and_says_why_others_do_not(run, picture):
+    result = run("compare", picture, QUESTION, "--methods", "all", "--json", *FAST)
+    facts = json.loads(result.out)
+    ran = {answer["method"]["method"] for answer in facts["answers"]}
+    assert {"none", "todre", "tome", "fastv", "visionzip", "swiftvlm", "compose"} <= ran
+    assert {"evs", "vidcom2", "pixelprune", "fitprune", "g-search"} <= set(facts["left_out"])
+    assert len(facts["answers"]) + len(facts["left_out"]) == len(registry.names())
+    assert all(reason.endswith(".") for reason in facts["left_out"].values())
 
 
 def test_compare_refuses_bad_lists_of_methods(run, picture):
@@ -191,6 +203,15 @@ def test_methods_lists_and_describes(run):
     assert [each["name"] for each in facts][:3] == ["none", "todre", "todre-v1"]
     assert json.loads(run("methods", "random", "--json").out)["settings"]["retain"] == 0.1
     error_line(run("methods", "radnom"), 2, "did you mean 'random'")
+
+
+def test_every_method_says_what_it_is(run):
+    shown = run("methods", "sparsevlm").out
+    for part in ("arXiv 2410.04417", "inside the LLM", "budget", "follows", "recycle"):
+        assert part in shown
+    for facts in json.loads(run("methods", "--json").out):
+        assert {"name", "summary", "paper", "venue", "acts", "needs", "budget", "follows", "settings"} == set(facts)
+        assert facts["name"] == "none" or facts["acts"]
 
 
 def test_env_says_versions_and_devices(run):

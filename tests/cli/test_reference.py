@@ -1,8 +1,9 @@
-"""docs/cli.md says what the commands say."""
+"""docs/cli.md says what the commands say, docs/methods.md what the methods say."""
 
 from pathlib import Path
 
 from todre.cli.app import app
+from todre.cli.methods_page import page
 from todre.cli.reference import reference
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -18,3 +19,8 @@ def test_every_command_and_flag_is_there():
         assert f"## todre {command.callback.__name__}" in text
     for flag in ("--retain", "--method", "--methods", "--overlay", "--json", "--drop-after", "-v"):
         assert f"`{flag}`" in text
+
+
+def test_page_of_methods_is_up_to_date():
+    text = (DOCUMENT.parent / "methods.md").read_text(encoding="utf-8")
+    assert text == page(), "run: python -m todre.cli.methods_page > docs/methods.md"

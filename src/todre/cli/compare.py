@@ -9,6 +9,8 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_output, note, progress, show, show_json, show_text, working
+from todre.errors import TodreError
+from todre.methods import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,17 +60,23 @@ def compare(
 
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
         settings = Settings(max_new_tokens, seed, warm_up, repeats)
-        answers = answer_all(loaded, picture, question, methods.split(","), retain, settings, quiet)
+        names = registry.names() if methods == opt.ALL else methods.split(",")
+        left_out: dict[str, str] | None = {} if methods == opt.ALL else None
+        answers = answer_all(loaded, picture, question, names, retain, settings, quiet, left_out)
         if output is not None:
             write_rows([row_of_image(loaded, [picture], answers, 0, question)], output)
     if json:
         drawn = {"output": str(output)} if output else {}
-        show_json({"question": question, "file": image, **drawn, "answers": [given.to_dict() for _, given in answers]})
+        reasons = {} if left_out is None else {"left_out": left_out}
+        given = [each.to_dict() for _, each in answers]
+        show_json({"question": question, "file": image, **drawn, **reasons, "answers": given})
         return
     from todre.cli.tables import comparison_table
 
     show_text(question)
     show(comparison_table(answers))
+    for name, reason in (left_out or {}).items():
+        show_text(f"{name} does not apply here: {reason}")
     if output is not None:
         note(f"wrote {output}", quiet)
 
@@ -81,14 +89,23 @@ def answer_all(
     retain: float | None,
     settings: Settings,
     quiet: bool,
+    left_out: dict[str, str] | None = None,
 ) -> list[tuple[str, Answer]]:
-    """(name, answer) of each method, in order, with a progress bar."""
+    """(name, answer) of each method, in order, with a progress bar.
+
+    Methods that do not apply are an error, or are noted in `left_out` with the reason.
+    """
     from todre.running import answer
 
     answers = []
     with progress(len(names), quiet) as begin:
         for name in names:
             begin(f"answering with {name}")
-            method = opt.make_method(name, retain, settings.seed)
-            answers.append((name, answer(loaded, [picture], question, method, settings)))
+            try:
+                method = opt.make_method(name, retain, settings.seed)
+                answers.append((name, answer(loaded, [picture], question, method, settings)))
+            except TodreError as error:
+                if left_out is None:
+                    raise
+                left_out[name] = str(error)
     return answers

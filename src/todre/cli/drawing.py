@@ -72,7 +72,7 @@ def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[li
                 f"The model saw {seen} visual tokens, and the places of {len(boxes)} are known, "
                 "so they cannot be drawn; ask for no picture."
             )
-        inside = [within[place] for place in given.report.kept[0] if place in within]
+        inside = [within[place] for place in given.report.survivors(0) if place in within]
         panels.append(Panel(name, _lines(given, len(inside), len(places)), inside))
     return [boxes[place] for place in places], panels
 

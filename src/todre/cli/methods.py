@@ -12,6 +12,9 @@ from rich.table import Table
 from todre.cli import options as opt
 from todre.cli.console import show, show_json, show_text
 from todre.methods import registry
+from todre.methods.card import NEEDS
+
+WHERE = {"tower": "vision tower", "select": "before the LLM", "reduce": "inside the LLM"}
 
 
 def methods(
@@ -20,36 +23,73 @@ def methods(
     ] = None,
     json: opt.Json = False,
 ) -> None:
-    """List the methods, or show one with its settings and their defaults."""
+    """List the methods, or show one: where it acts, what it needs and follows, its settings and their defaults."""
     if json:
-        show_json(_facts(name) if name else [_facts(each) for each in registry.names()])
+        show_json(facts(name) if name else [facts(each) for each in registry.names()])
         return
     if name is None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("method", "what it does", "source"):
+        for heading in ("method", "what it does", "acts", "source"):
             table.add_column(heading, no_wrap=heading == "method")
         for each in registry.names():
             entry = registry.entry(each)
-            table.add_row(each, entry.summary, entry.paper or "–")
+            table.add_row(each, entry.summary, acts(entry), entry.paper or "–")
         show(table)
         return
     entry = registry.entry(name)
     show_text(f"{name}: {entry.summary}")
+    show(_card(entry))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting")
     table.add_column("default")
-    for key, value in _settings(name).items():
+    for key, value in settings(name).items():
         table.add_row(key, str(value))
     show(table)
     if entry.cls.__doc__:
         show_text(inspect.cleandoc(entry.cls.__doc__))
 
 
-def _facts(name: str) -> dict[str, Any]:
+def _card(entry: registry.Entry) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for key, value in lines(entry).items():
+        table.add_row(key, value)
+    return table
+
+
+def lines(entry: registry.Entry) -> dict[str, str]:
+    """What a method says of itself, for people."""
+    card = entry.card
+    source = ", ".join(part for part in (entry.paper, card.venue) if part)
+    needs = "; ".join(NEEDS[need] for need in card.needs)
+    found = {"source": source, "acts": acts(entry), "needs": needs, "budget": card.budget, "follows": card.follows}
+    return {key: value for key, value in found.items() if value}
+
+
+def acts(entry: registry.Entry) -> str:
+    """Where a method acts, for people."""
+    return ", ".join(WHERE[act] for act in entry.card.acts) or "nowhere"
+
+
+def facts(name: str) -> dict[str, Any]:
+    """One method, ready for JSON."""
     entry = registry.entry(name)
-    return {"name": name, "summary": entry.summary, "paper": entry.paper, "settings": _settings(name)}
+    card = entry.card
+    return {
+        "name": name,
+        "summary": entry.summary,
+        "paper": entry.paper,
+        "venue": card.venue,
+        "acts": list(card.acts),
+        "needs": list(card.needs),
+        "budget": card.budget,
+        "follows": card.follows,
+        "settings": settings(name),
+    }
 
 
-def _settings(name: str) -> dict[str, Any]:
-    made, settings = registry.create(name).to_dict(), registry.entry(name).settings
-    return {key: value for key, value in made.items() if key in settings}
+def settings(name: str) -> dict[str, Any]:
+    """Settings and their defaults."""
+    made, known = registry.create(name).to_dict(), registry.entry(name).settings
+    return {key: value for key, value in made.items() if key in known}

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from todre.loading import Loaded
 
 
+ALL = "all"
+
+
 def parse_retain(text: str) -> float:
     """A whole number is a count, anything else a fraction in (0, 1]."""
     value: float
@@ -42,7 +45,9 @@ def parse_method(name: str) -> str:
 
 
 def parse_methods(text: str) -> str:
-    """Registered names, separated by commas."""
+    """Registered names, separated by commas, or `all`."""
+    if text.strip() == ALL:
+        return ALL
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("no method is named; give names separated by commas, such as none,todre.")
@@ -101,7 +106,7 @@ Retain = Annotated[
         "--retain",
         parser=parse_retain,
         metavar="NUMBER",
-        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, 0.1.",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, what the method itself has.",
         show_default=False,
     ),
 ]
@@ -118,7 +123,13 @@ MethodName = Annotated[
     str, typer.Option("--method", parser=parse_method, metavar="NAME", help="One of `todre methods`.")
 ]
 MethodNames = Annotated[
-    str, typer.Option("--methods", parser=parse_methods, metavar="A,B,…", help="Methods, separated by commas.")
+    str,
+    typer.Option(
+        "--methods",
+        parser=parse_methods,
+        metavar="A,B,…",
+        help="Methods, separated by commas; all: every one that applies.",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[

@@ -17,7 +17,7 @@ def comparison_table(answers: Sequence[tuple[str, Answer]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
     table.add_column("answer", overflow="fold", max_width=28)
-    for heading in ("visual\ntokens", "after\nlayer", "FLOPs", "KV\ncache"):
+    for heading in ("visual\ntokens", "layer\nmean", "after\nlayer", "FLOPs", "KV\ncache"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("encode\nms", "select\nms", "prefill\nms", "ms per\ntoken", "total\nms"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -35,14 +35,16 @@ def format_flops(count: float) -> str:
     raise AssertionError  # pragma: no cover
 
 
-def _savings(given: Answer) -> tuple[str, str, str, str]:
+def _savings(given: Answer) -> tuple[str, str, str, str, str]:
     report = given.report
     before, after = report.visual_tokens_before[0], report.visual_tokens_after[0]
     layer = report.dropped_after_layer[0]
+    layers = report.visual_tokens_per_layer[0]
     tokens = f"{before}" if after == before else f"{before} → {after}"
     dropped = "–" if layer is None else f"{layer} → 0"
     return (
         tokens,
+        f"{sum(layers) / len(layers):.0f}",
         dropped,
         "–" if given.flops is None else format_flops(given.flops.total),
         format_bytes(report.kv_bytes[0]),
@@ -52,4 +54,4 @@ def _savings(given: Answer) -> tuple[str, str, str, str]:
 def _milliseconds(given: Answer) -> tuple[str, ...]:
     t = given.timings
     stages = (t.encode, t.select, t.prefill, t.decode_per_token, t.total)
-    return tuple("–" if stage is None else f"{stage:.1f}" for stage in stages)
+    return tuple("–" if stage is None else f"{stage:.1f}" if stage < 100 else f"{stage:.0f}" for stage in stages)

@@ -48,6 +48,11 @@ def names() -> list[str]:
     return [each.name for each in _entries().values() if each.cls is not Compose or each.create is not Compose]
 
 
+def classes() -> dict[str, type[Method]]:
+    """The classes of all methods, by their names in Python."""
+    return {each.cls.__name__: each.cls for each in _entries().values()}
+
+
 def entry(name: str) -> Entry:
     """What is registered under `name`.
 
