@@ -78,15 +78,19 @@ def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:
     return x.gather(dim, index.view(shape).expand(target))
 
 
-def put_back(x: Tensor, columns: Tensor, length: int) -> Tensor:
-    """Scatter `x` (b, m, d) to (b, length, d) by its logical `columns` (b, m); negative columns are padding.
+def put_back(x: Tensor, columns: Tensor, length: int, lending: Tensor | None = None) -> Tensor:
+    """Spread `x` (b, m, d) to (b, length, d) by its logical `columns` (b, m), ascending; negative ones are padding.
 
-    Places that hold no survivor are zero.
+    Places that hold no survivor are zero; where `lending` (b, length) is True they hold the last survivor before them,
+    if there is one.
     """
-    out = x.new_zeros(x.shape[0], length + 1, x.shape[2])
-    target = columns.masked_fill(columns < 0, length).to(x.device)
-    out.scatter_(1, target[:, :, None].expand_as(x), x)
-    return out[:, :length]
+    place = torch.arange(x.shape[1], device=columns.device).expand_as(columns)
+    source = torch.full((x.shape[0], length + 1), -1, dtype=torch.long, device=columns.device)
+    source = source.scatter_(1, columns.masked_fill(columns < 0, length), place)[:, :length]
+    if lending is not None:
+        source = torch.where(lending.to(source.device), source.cummax(dim=1).values, source)
+    out = take_columns(x, source.clamp(min=0), 1)
+    return out.masked_fill((source < 0).to(x.device)[:, :, None], 0)
 
 
 def token_kinds(visual: Tensor, valid: Tensor, seen_visual: Tensor, drafts: int) -> Tensor:

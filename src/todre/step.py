@@ -424,7 +424,11 @@ class Step:
         return self.restore(output)
 
     def restore(self, output: Any) -> Any:
-        """Put the hidden states back to the length that came in; zeros where a visual token was dropped."""
+        """Put the hidden states back to the length that came in.
+
+        A visual token that was dropped shows what the last survivor before it has (zeros if there is none), so that
+        what follows a picture, also at the end of a prompt, is predicted as if the token had never been there.
+        """
         if self.packed:
             output.last_hidden_state = self._back(output.last_hidden_state, self.columns)
             states = getattr(output, "hidden_states", None)
@@ -441,4 +445,4 @@ class Step:
     def _back(self, state: Tensor, columns: Tensor) -> Tensor:
         if state.shape[1] == self.length and columns.shape[1] != self.length:
             return state
-        return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length)
+        return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length, self.visual)

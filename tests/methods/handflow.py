@@ -96,7 +96,7 @@ def _turned(vector, cosine, sine):
 
 @torch.no_grad()
 def run(model, inputs, answer, rule):
-    """Logits (text and answer, vocab) of a batch of one, in order of columns.
+    """Logits (vocab,) of a batch of one by column, ascending, for all that are in flight after the last layer.
 
     `rule.before(layer, flow)` is asked before the `layer`-th layer (1-based) and `rule.after(layer, flow, look)` after
     it; both change the flow.
@@ -116,5 +116,5 @@ def run(model, inputs, answer, rule):
         hidden = layer(hidden, attention_mask=mask, position_embeddings=mine)
         flow.states |= dict(zip(flow.columns, hidden[0], strict=True))
         rule.after(number, flow, look)
-    text = [column for column in flow.columns if column not in visual]
-    return model.lm_head(decoder.norm(torch.stack([flow.states[column] for column in text])))
+    logits = model.lm_head(decoder.norm(torch.stack([flow.states[column] for column in flow.columns])))
+    return dict(zip(flow.columns, logits, strict=True))
