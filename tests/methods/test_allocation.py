@@ -47,7 +47,7 @@ class Recorder(TorchDispatchMode):
 
 @contextmanager
 def no_map(n, limit=None):
-    """No tensor of `limit` elements comes into being: a third of n x n; blocks of 128 rows for 4 heads are a quarter."""
+    """No tensor of `limit` elements comes into being: a third of n x n (128 rows for 4 heads are a quarter)."""
     with torch.no_grad(), Recorder() as recorder:
         yield
     assert recorder.largest < (limit or n * n // 3), (
