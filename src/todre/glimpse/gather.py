@@ -1,0 +1,107 @@
+"""What the frozen model shows a glimpse: one pass over a picture and all its questions, cut off where it looks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from todre.attention import Seen, watch
+from todre.errors import InvalidValueError
+from todre.glimpse.labels import token_mask
+from todre.glimpse.predictor import Shape, View
+from todre.scenes import Question, Scene
+from todre.tiny.data import Encoder, TextBatch, collate
+from todre.tiny.packing import packed_hidden, use_packed_attention
+
+
+class _Enough(Exception):
+    """Ends a forward once the layer's queries and keys are known."""
+
+
+class Gatherer:
+    """A frozen model that is run up to where the glimpse looks.
+
+    Args:
+        model: of the shipped model's make; its decoder is switched to `todre.tiny.packing`'s attention.
+        processor: its processor.
+        layer: count of layers run before the glimpse looks.
+
+    Raises:
+        InvalidValueError: no layer follows that one.
+    """
+
+    def __init__(self, model: Any, processor: Any, layer: int) -> None:
+        layers = model.config.get_text_config(decoder=True).num_hidden_layers
+        if not 1 <= layer < layers:
+            raise InvalidValueError(
+                f"A glimpse after layer {layer} of {layers} cannot look with the next one; give 1 to {layers - 1}."
+            )
+        self.model, self.processor, self.layer = model.requires_grad_(False), processor, layer
+        self.encoder = Encoder(processor.tokenizer)
+        use_packed_attention(model)
+
+    def shape(self) -> Shape:
+        """Sizes of a glimpse for this model."""
+        config = self.model.config.get_text_config(decoder=True)
+        heads = config.num_attention_heads
+        return Shape(self.layer, config.num_hidden_layers, config.hidden_size, heads, config.hidden_size // heads)
+
+    @torch.no_grad()
+    def view(self, scene: Scene, questions: Sequence[Question]) -> View:
+        """What a glimpse sees for each of `questions` about one picture."""
+        visual = self._encoded(scene)
+        bare = [dataclasses.replace(question, answer="") for question in questions]
+        text = collate([self.encoder.pack(bare)])
+        seen, hidden = self._run(visual[None], text)
+        start = len(self.encoder.prefix)
+        cut = start + len(visual)
+        asked = [(text.segments[0] == number).nonzero()[:, 0] for number in range(len(bare))]
+        longest = max(len(places) for places in asked)
+        index = torch.stack([torch.nn.functional.pad(places, (0, longest - len(places))) for places in asked])
+        known = torch.arange(longest) < torch.tensor([[len(places)] for places in asked])
+        return View(
+            query=seen.query[0][:, cut + index].transpose(0, 1),
+            states=hidden[0, cut + index],
+            text=known,
+            key=seen.key[:, :, start:cut],
+            inputs=visual[None],
+            visual=torch.ones(1, len(visual), dtype=torch.bool),
+            scaling=seen.scaling,
+        )
+
+    def masks(self, scene: Scene, questions: Sequence[Question]) -> Tensor:
+        """(questions, n) float32, 1 at the visual tokens that each question is about."""
+        return torch.from_numpy(np.stack([token_mask(scene, question) for question in questions])).float()
+
+    def _encoded(self, scene: Scene) -> Tensor:
+        inputs = self.processor.image_processor(scene.image, return_tensors="pt")
+        encoded = self.model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
+        features: Tensor = encoded.pooler_output[0]
+        return features
+
+    def _run(self, visual: Tensor, text: TextBatch) -> tuple[Seen, Tensor]:
+        """Queries and keys of the layer after `layer`, and the hidden states that enter it."""
+        layer = self.model.get_decoder().layers[self.layer]
+        found: list[Any] = []
+
+        def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+            found.append(args[0])
+
+        def listen(seen: Seen) -> None:
+            found.append(seen)
+            raise _Enough
+
+        handles = [layer.register_forward_pre_hook(enter), *watch(layer.self_attn, listen, when=lambda: True)]
+        try:
+            packed_hidden(self.model, torch.tensor(self.encoder.prefix), visual, text)
+        except _Enough:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found[1], found[0]

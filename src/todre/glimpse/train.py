@@ -1,0 +1,216 @@
+"""Train GlimpsePrune's glimpse on the shipped model: `python -m todre.glimpse.train --run DIR --output FILE`.
+
+The model stays as it is. Each step sees pictures of the training split that no other step sees, with about twenty
+questions each; the mask of what a question is about comes from the renderer. Started again with the same arguments, a
+run that was cut off ends at the same weights. A log, `glimpse.jsonl`, lies beside the checkpoint in the run's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from todre.errors import InvalidValueError, TodreError
+from todre.evaluate.runner import model_sha256
+from todre.glimpse.gather import Gatherer
+from todre.glimpse.loss import mask_loss
+from todre.glimpse.predictor import Glimpse, new_glimpse
+from todre.glimpse.weights import Trained, detached, save_trained, sketch_of
+from todre.scenes import TASKS, make_scene
+from todre.tiny import load
+from todre.tiny.data import training_questions, training_size
+from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
+
+_FIRST_SEED = 10**10
+"""Scenes from here on were not seen in the model's own training."""
+_SEEDS_PER_RUN = 10**8
+_ASKED = dict.fromkeys(TASKS, 2)
+_WARM_UP = 0.05
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets.
+
+    Args:
+        run: folder of checkpoint and log.
+        steps: length of the training.
+        pictures: in each step.
+        layer: count of decoder layers run before the glimpse looks.
+        lr: AdamW's peak rate; it rises over a twentieth of the steps and falls as a cosine.
+        seed: of the first weights, and of the pictures.
+        save_seconds: time between checkpoints.
+        log_every: steps between lines of the log.
+    """
+
+    run: Path
+    steps: int
+    pictures: int = 2
+    layer: int = 1
+    lr: float = 3e-3
+    seed: int = 0
+    save_seconds: float = 30.0
+    log_every: int = 20
+
+
+def train(options: Options, gatherer: Gatherer, show: Callable[[range], Any] = lambda steps: steps) -> Glimpse:
+    """Train to the last step, from the checkpoint if there is one; returns the glimpse.
+
+    Args:
+        options: how.
+        gatherer: the frozen model.
+        show: passes the steps that are left on and shows progress.
+    """
+    glimpse = new_glimpse(gatherer.shape(), options.seed)
+    optimizer = torch.optim.AdamW(glimpse.parameters(), lr=options.lr, weight_decay=0.01)
+    first, spent = _restore(options, glimpse, optimizer)
+    started = saved = time.monotonic()
+    sums: dict[str, list[float]] = {}
+    for step in show(range(first, options.steps)):
+        rate = rate_at((step + 1) / options.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = options.lr * rate
+        for name, value in update(options, gatherer, glimpse, optimizer, step).items():
+            sums.setdefault(name, []).append(value)
+        seconds = spent + time.monotonic() - started
+        if (step + 1) % options.log_every == 0:
+            means = {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
+            append_log(_log(options), {"step": step, "seconds": round(seconds, 1), "rate": round(rate, 4), **means})
+            sums = {}
+            if time.monotonic() - saved > options.save_seconds:
+                _save(options, glimpse, optimizer, step + 1, seconds)
+                saved = time.monotonic()
+    if first < options.steps:
+        _save(options, glimpse, optimizer, options.steps, spent + time.monotonic() - started)
+    return glimpse
+
+
+def update(
+    options: Options, gatherer: Gatherer, glimpse: Glimpse, optimizer: torch.optim.Optimizer, step: int
+) -> dict[str, float]:
+    """One step on its own pictures; returns numbers for the log."""
+    start = _FIRST_SEED + options.seed * _SEEDS_PER_RUN + step * options.pictures
+    optimizer.zero_grad(set_to_none=True)
+    totals: dict[str, float] = {}
+    for seed in range(start, start + options.pictures):
+        scene = make_scene(seed, "train", training_size(step))
+        asked = training_questions(scene, step, _ASKED)
+        target = gatherer.masks(scene, asked)
+        logits = glimpse(gatherer.view(scene, asked))
+        loss = mask_loss(logits, target) / options.pictures
+        loss.backward()
+        for name, value in {"loss": float(loss.detach()) * options.pictures, **measures(logits, target)}.items():
+            totals[name] = totals.get(name, 0.0) + value / options.pictures
+    torch.nn.utils.clip_grad_norm_(glimpse.parameters(), 1.0)
+    optimizer.step()
+    return totals
+
+
+def measures(logits: Tensor, target: Tensor) -> dict[str, float]:
+    """Share of tokens that are marked, and how much of the masks is found and how much of what is marked is theirs."""
+    marked = (logits.detach() > 0).float()
+    hit = float((marked * target).sum())
+    return {
+        "kept": float(marked.mean()),
+        "recall": hit / max(1.0, float(target.sum())),
+        "precision": hit / max(1.0, float(marked.sum())),
+    }
+
+
+def rate_at(share: float) -> float:
+    """The rate relative to its peak after `share` of the steps."""
+    return min(share / _WARM_UP, 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _log(options: Options) -> Path:
+    return options.run / "glimpse.jsonl"
+
+
+def _checkpoint(options: Options) -> Path:
+    return options.run / "glimpse.pt"
+
+
+def _save(options: Options, glimpse: Glimpse, optimizer: Any, step: int, seconds: float) -> None:
+    state = {"glimpse": glimpse.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+    save_state(_checkpoint(options), {**state, "settings": _settings(options)})
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    """What two parts of one run have in common."""
+    return {name: getattr(options, name) for name in ("steps", "pictures", "layer", "lr", "seed", "log_every")}
+
+
+def _restore(options: Options, glimpse: Glimpse, optimizer: Any) -> tuple[int, float]:
+    """First step, and seconds spent before it."""
+    options.run.mkdir(parents=True, exist_ok=True)
+    if not _checkpoint(options).exists():
+        _log(options).unlink(missing_ok=True)
+        return 0, 0.0
+    state = load_state(_checkpoint(options), torch.device("cpu"))
+    if state["settings"] != _settings(options):
+        raise InvalidValueError(
+            f"{options.run} holds a run with other settings, {state['settings']}; use those, or another folder."
+        )
+    glimpse.load_state_dict(state["glimpse"])
+    optimizer.load_state_dict(state["optimizer"])
+    rewind_log(_log(options), int(state["step"]))
+    return int(state["step"]), float(state["seconds"])
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m todre.glimpse.train", description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/glimpse"), help="folder of checkpoint and log")
+    parser.add_argument("--output", type=Path, default=Path("glimpse.safetensors"), help="file of the weights")
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--pictures", type=int, default=2, help="in each step")
+    parser.add_argument("--layer", type=int, default=1, help="decoder layers run before the glimpse looks")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line entry; returns the exit code."""
+    given = parse(arguments)
+    console = Console(stderr=True)
+    try:
+        options = _checked(given)
+        model, processor = load()
+        gatherer = Gatherer(model, processor, options.layer)
+
+        def show(steps: range) -> Any:
+            return track(steps, "training", total=len(steps), console=console)
+
+        glimpse = train(options, gatherer, show)
+        words = sketch_of(model.get_input_embeddings().weight)
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        save_trained(given.output, Trained(detached(glimpse), model_sha256(None), words))
+    except TodreError as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 1
+    console.print(f"wrote {given.output} and {_log(options)}", markup=False)
+    return 0
+
+
+def _checked(given: argparse.Namespace) -> Options:
+    for name in ("steps", "pictures", "layer"):
+        if getattr(given, name) < 1:
+            raise InvalidValueError(f"{name} must be a whole number of at least 1, not {getattr(given, name)}.")
+    return Options(given.run, given.steps, given.pictures, given.layer, given.lr, given.seed)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main())

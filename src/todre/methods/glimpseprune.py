@@ -1,0 +1,126 @@
+"""GlimpsePrune: what a learned glimpse finds that the question is about."""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+from todre.methods.checks import check_count
+from todre.methods.inside import best, columns_of, fresh_slots
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.attention import Seen
+    from todre.glimpse.predictor import View
+    from todre.reduction import ReduceContext, Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlimpsePrune(Method):
+    """Keep the visual tokens that a trained glimpse says the question is about, as many as there are.
+
+    Based on "A Glimpse to Compress: Dynamic Visual Token Pruning for Large Vision-Language Models" (GlimpsePrune, arXiv
+    2508.01548). The layer after which it acts is the one that the weights were trained at.
+
+    Args:
+        threshold: probability, of (0, 1), above which a token is kept.
+        cap: most visual tokens left, a fraction of those that entered or a count; None for no cap. The paper has 0.111.
+        least: fewest visual tokens left, for questions about nothing that is there.
+        weights: a file that `python -m todre.glimpse.train` wrote; None for the one that ships with the package, which
+            is for the model that ships with it.
+        positions, per: see `Method`.
+    """
+
+    threshold: float = 0.5
+    cap: float | None = None
+    least: int = 1
+    weights: str | None = None
+
+    name: ClassVar[str] = "glimpseprune"
+    summary: ClassVar[str] = "what a trained glimpse finds that the question is about"
+    paper: ClassVar[str] = "arXiv 2508.01548"
+    card: ClassVar[Card] = Card(
+        acts=("reduce",),
+        needs=("attention", "hidden", "text", "training"),
+        budget="As many as the predictor marks, by picture and question: at least `least`, at most `cap`.",
+        follows=(
+            "The idea, not the network. The paper appends a learned token to the prompt that runs through the layers; "
+            "here learned looks attend to the text's hidden states after a layer and mix its queries of the next one. "
+            "The predictor reads these attentions and the embeddings that entered, token by token; the paper's has "
+            "layers of attention, conditioned on four depths of the tower. Losses are the paper's, less the answers'."
+        ),
+    )
+    reads_attention: ClassVar[bool] = False
+    reads_inputs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cap is not None:
+            check_retain(self.cap)
+        check_count("least", self.least, 1)
+        number = isinstance(self.threshold, numbers.Real) and not isinstance(self.threshold, bool)
+        if not number or not 0.0 < self.threshold < 1.0:
+            raise InvalidValueError(f"threshold must be a probability between 0 and 1, not {self.threshold!r}.")
+        if self.weights is not None and not isinstance(self.weights, str):
+            raise InvalidValueError(f"weights must be the name of a file, or None, not {self.weights!r}.")
+
+    def reduce_after(self, n_layers: int) -> tuple[int, ...]:
+        """The layer that the weights were trained at.
+
+        Raises:
+            InvalidValueError: there are no such weights.
+            UnsupportedModelError: they are for a decoder of another depth.
+        """
+        from todre.glimpse.weights import load_trained
+
+        trained = load_trained(self.weights)
+        trained.check_depth(n_layers)
+        return (trained.glimpse.shape.layer,)
+
+    def reduce(self, context: ReduceContext) -> Reduction:
+        """Row by row; a row without text after its picture keeps everything."""
+        import torch
+
+        from todre.glimpse.weights import load_trained
+        from todre.layout import PAD, VISUAL
+        from todre.reduction import Reduction
+
+        trained = load_trained(self.weights, context.hidden.device)
+        kinds = context.kinds[:, -context.queries :]
+        trained.check_embeddings(context.inputs[(kinds != PAD) & (kinds != VISUAL)])
+        following, keep = context.peek(), ~context.fresh
+        for row, entered in enumerate(context.entered.tolist()):
+            slots = fresh_slots(context, row)
+            if not len(slots) or not bool(context.text_rows[row].any()):
+                keep[row] = True
+                continue
+            view = _view(context, following, row, columns_of(context, slots))
+            with torch.no_grad():
+                probability = trained.glimpse(view)[0].sigmoid()
+            most = len(slots) if self.cap is None else budget(self.cap, entered)
+            count = min(max(int((probability > self.threshold).sum()), self.least), most)
+            keep[row, slots[best(probability, count)]] = True
+        return Reduction(keep)
+
+
+def _view(context: ReduceContext, following: Seen, row: int, columns: Tensor) -> View:
+    """What the glimpse sees in one row, of the visual tokens in some of the columns in flight."""
+    import torch
+
+    from todre.glimpse.predictor import View
+
+    text = context.text_rows[row]
+    return View(
+        query=following.query[row : row + 1, :, text],
+        states=context.hidden[row : row + 1, text],
+        text=text[text][None],
+        key=following.key[row : row + 1][:, :, columns],
+        inputs=context.inputs[row : row + 1, columns],
+        visual=torch.ones(1, len(columns), dtype=torch.bool, device=columns.device),
+        scaling=following.scaling,
+    )
