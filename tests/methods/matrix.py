@@ -24,6 +24,7 @@ FAMILIES = ("llava_next-llama", "qwen2_5_vl", "internvl-qwen2")
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "todre": {"threshold": 1.0},
+    "todre-stage-2": {"threshold": 1.0},
     "todre-v1": {"threshold": 1.0},
     "fitprune": {"deletions": (0.1, 0.2, 0.3, 0.0)},
     "g-search": {"kept": (0.8, 0.5, 0.2, 0.2)},
@@ -34,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 ALL: dict[str, dict[str, Any]] = {
     "todre": {"retain": 1.0, "threshold": 0.0},
+    "todre-stage-2": {"threshold": 0.0},
     "todre-v1": {"retain": 1.0, "threshold": 0.0},
     "fitprune": {"deletions": (0.0, 0.0, 0.0, 0.0)},
     "g-search": {"kept": (1.0, 1.0, 1.0, 1.0)},
@@ -48,6 +50,7 @@ REFUSED: dict[str, set[str]] = {
     "cls-top-k": {QWEN},
     "evit": {QWEN},
     "evs": {QWEN, NEXT, INTERN},
+    "fastervlm": {QWEN},
     "ficoco-v": {QWEN},
     "pixelprune": {NEXT, INTERN},
     "tome": {QWEN},
@@ -133,9 +136,9 @@ def keeps_all(model: Any, inputs: dict[str, Any], method: todre.Method) -> None:
     assert torch.equal(logits_of(got), logits_of(expected))
 
 
-def agrees_with_itself(specimen: Specimen, model: Any, method: todre.Method) -> Any:
+def agrees_with_itself(specimen: Specimen, model: Any, method: todre.Method, kind: str = "image") -> Any:
     """A ragged batch equals its singles, twice the same; returns (inputs, report, output) of the batch."""
-    prompts = ragged(specimen, model)
+    prompts = ragged(specimen, model, kind)
     inputs = batch(specimen, model, prompts)
     generate(model, inputs, max_new_tokens=1)  # transformers leaves something behind in its first call
     with untouched_after(model), todre.prune(model, method) as report:
@@ -164,9 +167,9 @@ def hides_what_it_dropped(specimen: Specimen, eager: Any, inputs: Any, report: A
 
 
 @torch.no_grad()
-def decodes_as_it_recomputes(specimen: Specimen, model: Any, method: todre.Method) -> None:
+def decodes_as_it_recomputes(specimen: Specimen, model: Any, method: todre.Method, kind: str = "image") -> None:
     """Steps on the cache equal one forward of prompt and answer, the answer proposed as in assisted decoding."""
-    one = prompt(5, [specimen.media(model, "image", 1)], 6, seed=4)
+    one = prompt(5, [specimen.media(model, kind, 1)], 6, seed=4)
     inputs = batch(specimen, model, [one])
     del inputs["attention_mask"]  # nothing is padded
     answer = words(FEW, 77)[None]

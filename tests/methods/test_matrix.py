@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from families.prompts import batch, ragged
 from families.specimens import model_of
@@ -46,3 +48,25 @@ def test_card_says_what_a_method_is(name):
     if name not in ("none",):
         assert entry.card.acts
         assert entry.cls.__doc__
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_config_round_trip(name, tmp_path):
+    method = matrix.method_of(name)
+    assert registry.from_dict(json.loads(json.dumps(method.to_dict()))) == method
+    registry.save(method, tmp_path / "method.json")
+    assert registry.load(tmp_path / "method.json") == method
+
+
+@pytest.mark.parametrize("name", ["evs", "vidcom2"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava_next_video", "llava_onevision"])
+def test_method_for_clips(name, family):
+    specimen, model = matrix.specimen_of(family), model_of(family, "sdpa")
+    inputs = batch(specimen, model, ragged(specimen, model, "video"))
+    matrix.keeps_all(model, inputs, matrix.everything(name))
+    method = matrix.method_of(name)
+    inputs, report, got = matrix.agrees_with_itself(specimen, model, method, "video")
+    budgets = [round(0.3 * n) for n in report.visual_tokens_before]
+    assert [counts[-1] for counts in report.visual_tokens_per_layer] == budgets
+    matrix.hides_what_it_dropped(specimen, matrix.eager_of(family), inputs, report, got)
+    matrix.decodes_as_it_recomputes(specimen, model, method, "video")

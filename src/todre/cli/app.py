@@ -9,6 +9,7 @@ from todre.cli.ask import ask
 from todre.cli.compare import compare
 from todre.cli.demo import demo
 from todre.cli.env import env, version
+from todre.cli.fit import fit
 from todre.cli.flops import flops
 from todre.cli.guard import examples, guarded
 from todre.cli.methods import methods
@@ -42,6 +43,11 @@ _COMMANDS = (
         "todre flops -m llava-next-7b --retain 288 --drop-after 28",
         "todre flops -m llava-hf/llava-1.5-7b-hf --retain 0.25 --json",
     ),
+    (
+        fit,
+        "todre fit fitprune --share 0.25 --output fitprune.json",
+        "todre fit vtw --tolerance 0.003 --output vtw.json",
+    ),
     (methods, "todre methods", "todre methods todre", "todre methods --json"),
     (models, "todre models", "todre models qwen", "todre models --json"),
     (env, "todre env", "todre env --json"),
@@ -49,7 +55,7 @@ _COMMANDS = (
 )
 
 for _function, *_lines in _COMMANDS:
-    app.command(epilog=examples(*_lines), no_args_is_help=_function in (ask, compare))(guarded(_function))
+    app.command(epilog=examples(*_lines), no_args_is_help=_function in (ask, compare, fit))(guarded(_function))
 
 analyze = typer.Typer(
     help="See why pruning works on a model, or does not: each instrument writes a JSON document and a figure.",

@@ -18,9 +18,7 @@ WHERE = {"tower": "vision tower", "select": "before the LLM", "reduce": "inside 
 
 
 def methods(
-    name: Annotated[
-        str | None, typer.Argument(parser=opt.parse_method, metavar="[NAME]", help="Only this one.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(parser=opt.parse_name, metavar="[NAME]", help="Only this one.")] = None,
     json: opt.Json = False,
 ) -> None:
     """List the methods, or show one: where it acts, what it needs and follows, its settings and their defaults."""

@@ -36,12 +36,23 @@ def parse_retain(text: str) -> float:
     return value
 
 
-def parse_method(name: str) -> str:
+def parse_name(name: str) -> str:
     """A registered name."""
     try:
         return registry.entry(name).name
     except UnknownMethodError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def parse_method(name: str) -> str:
+    """A registered name, or a file that holds a method."""
+    if not name.endswith(".json"):
+        return parse_name(name)
+    try:
+        registry.load(name)
+    except (InvalidValueError, UnknownMethodError) as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
 
 
 def parse_methods(text: str) -> str:
@@ -51,8 +62,7 @@ def parse_methods(text: str) -> str:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("no method is named; give names separated by commas, such as none,todre.")
-    for name in names:
-        parse_method(name)
+    names = [parse_method(name) for name in names]
     if len(set(names)) < len(names):
         raise typer.BadParameter(f"{text!r} names a method twice; name each once.")
     return ",".join(names)
@@ -66,7 +76,9 @@ def parse_per(text: str) -> str:
 
 
 def make_method(name: str, retain: float | None, seed: int, per: str = "sample") -> Method:
-    """The method `name`, with those of the settings that it has."""
+    """The method `name`, with those of the settings that it has; one from a file stays as it is."""
+    if name.endswith(".json"):
+        return registry.load(name)
     known = registry.entry(name).settings
     wanted: dict[str, Any] = {"seed": seed, "per": per} | ({} if retain is None else {"retain": retain})
     return registry.create(name, **{key: value for key, value in wanted.items() if key in known})
@@ -120,7 +132,10 @@ BudgetPer = Annotated[
     ),
 ]
 MethodName = Annotated[
-    str, typer.Option("--method", parser=parse_method, metavar="NAME", help="One of `todre methods`.")
+    str,
+    typer.Option(
+        "--method", parser=parse_method, metavar="NAME", help="One of `todre methods`, or a JSON file of one."
+    ),
 ]
 MethodNames = Annotated[
     str,

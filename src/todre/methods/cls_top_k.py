@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.methods.base import Method, budget, check_retain
+from todre.methods.base import Method, Preset, budget, check_retain
 from todre.methods.budgets import shares
 from todre.methods.card import Card
 from todre.methods.grouping import best
@@ -80,3 +80,6 @@ class CLSTopK(Method):
         spare = k - int(keep.sum())
         keep[visual.newline.nonzero().flatten()[:spare]] = True
         return keep
+
+
+PRESETS = (Preset("fastervlm", CLSTopK, CLSTopK, "[CLS] top-k by the name of its paper", "arXiv 2412.01818v1"),)

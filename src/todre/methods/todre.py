@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -176,6 +177,14 @@ PRESETS = (
         ToDRE,
         "diverse tokens by greedy k-center, dropped at one of four layers (v1)",
         "arXiv 2505.18757v1",
+    ),
+    Preset(
+        "todre-stage-2",
+        functools.partial(ToDRE, stages=(2,)),
+        ToDRE,
+        "no visual token after vision has faded (ToDRE's stage 2 alone)",
+        "arXiv 2505.18757v2",
+        card=Card("", ("reduce",), ("attention",), "Everything is kept, or nothing.", ToDRE.card.follows),
     ),
 )
 

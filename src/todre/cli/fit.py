@@ -1,0 +1,119 @@
+"""`todre fit`: find the numbers of a method that is fitted, for one model, and save the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from todre.cli import analyze_options as ask
+from todre.cli import options as opt
+from todre.cli.console import check_output, counting, note, show_json, show_text, working
+
+if TYPE_CHECKING:
+    from todre.analysis.questions import Asked
+    from todre.loading import Loaded
+    from todre.methods.base import Method
+
+BY_SHARE = ("fitprune", "p-sigmoid", "vflowopt")
+BY_TOLERANCE = ("g-search", "vtw")
+
+
+def parse_fitted(name: str) -> str:
+    """A method that is fitted."""
+    if name not in BY_SHARE + BY_TOLERANCE:
+        raise typer.BadParameter(
+            f"{name!r} is not fitted to a model; those that are: {', '.join(sorted(BY_SHARE + BY_TOLERANCE))}."
+        )
+    return name
+
+
+def parse_share(text: str) -> float:
+    """A fraction in (0, 1]."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.0 < share <= 1.0:
+        raise typer.BadParameter(f"{text!r} is no fraction in (0, 1], such as 0.25.")
+    return share
+
+
+def fit(
+    method: Annotated[str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="The method.")],
+    output: Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")],
+    share: Annotated[
+        Any,
+        typer.Option(
+            "--share",
+            parser=parse_share,
+            metavar="FRACTION",
+            help="Visual tokens kept, the mean over all layers (fitprune, p-sigmoid, vflowopt).",
+        ),
+    ] = 0.25,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", min=0.0, help="How far the next token may diverge, in nats (g-search, vtw)."),
+    ] = 0.003,
+    model: opt.Model = None,
+    questions: ask.Questions = None,
+    limit: ask.Limit = 20,
+    split: ask.Split = "val",
+    size: ask.Size = 192,
+    batch_size: ask.Batch = 4,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    attn_implementation: opt.Attention = None,
+    trust_remote_code: opt.TrustCode = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Fit a method's numbers to a model on a few questions, without training, and save it as a file for --method."""
+    from todre.methods import registry
+
+    check_output(output, (".json",))
+    with working(quiet or json):
+        from todre.analysis.questions import Source
+
+        asked = Source(questions, limit, split, size).questions()
+        loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
+        with counting(f"fitting {method}", quiet) as tick:
+            fitted = fit_method(method, loaded, asked, batch_size, share, tolerance, tick)
+        registry.save(fitted, output)
+    if json:
+        show_json(fitted.to_dict())
+        return
+    show_text(fitted.describe())
+    note(f"wrote {output}; use it with --method {output}", quiet)
+
+
+def fit_method(
+    name: str,
+    loaded: Loaded,
+    asked: Sequence[Asked],
+    batch_size: int,
+    share: float,
+    tolerance: float,
+    tick: Callable[[int, int], None],
+) -> Method:
+    """The fitted method, on the questions in batches."""
+    from todre import calibrate
+    from todre.analysis.prompts import prompts_of
+
+    batches = [
+        dict(prompts_of(loaded, asked[start : start + batch_size]).inputs) for start in range(0, len(asked), batch_size)
+    ]
+    model = loaded.model
+    if name == "vtw":
+        return calibrate.fit_vtw(model, batches, tolerance, first=1, progress=tick)
+    if name == "g-search":
+        return calibrate.fit_gsearch(model, batches, tolerance, progress=tick)
+    by_share: dict[str, Callable[..., Method]] = {
+        "fitprune": calibrate.fit_fitprune,
+        "p-sigmoid": calibrate.fit_psigmoid,
+        "vflowopt": calibrate.fit_vflowopt,
+    }
+    return by_share[name](model, batches, share, progress=tick)
