@@ -6,7 +6,6 @@ A step is made right before the decoder runs and dropped right after. What must 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,19 +13,21 @@ import torch
 from torch import Tensor
 
 from todre import cache as kv
-from todre.attention import Seen, as_written
-from todre.compat import Cache, causal_mask
-from todre.decoder import FULL, Decoder
-from todre.dropping import Kept, drop_slots, rejoin_slots
+from todre.asking import ask, reduce_at
+from todre.attention import Seen
+from todre.compat import Cache
+from todre.decoder import Decoder
+from todre.dropping import Kept, rejoin_slots
 from todre.facts import Signal
 from todre.handed import follow, repack
 from todre.layout import PAD, TEXT, VISUAL, Compaction, compact, put_back, token_kinds
-from todre.masks import Slots, layer_mask, logical_mask, looks_ahead
+from todre.mask_plan import plan_masks, set_masks
+from todre.masks import logical_mask, looks_ahead
 from todre.methods.base import Method
 from todre.plan import Plan
 from todre.positions import matched, shifted
 from todre.probe import next_attention
-from todre.reduction import ReduceContext, Reduction
+from todre.reduction import Reduction
 from todre.selection import Media, select_batch, told, visual_tokens
 from todre.slots import SlotTable
 
@@ -174,7 +175,7 @@ class Step:
         step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), said)
         step.padded = mask is not None
         step._set_positions(kwargs, None)
-        step._set_masks(kwargs, embeds)
+        set_masks(step, kwargs, embeds)
         return step
 
     def _enter(self, packed: Compaction | None, kwargs: dict[str, Any]) -> None:
@@ -188,7 +189,7 @@ class Step:
             self._extend_tables(packed, shift)
         embeds = kwargs["inputs_embeds"]
         if packed is not None or any(not table.identity for table in kv.distinct_tables(self.cache)):
-            self._set_masks(kwargs, embeds)
+            set_masks(self, kwargs, embeds)
         if self.rotary_positions is not None:
             start = self.past
             kwargs["position_ids"] = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
@@ -239,35 +240,7 @@ class Step:
         self.rotary_positions = packed.take_positions(positions) if packed is not None else positions
         return shift
 
-    def _set_masks(self, kwargs: dict[str, Any], embeds: Tensor) -> None:
-        """Plan each layer's mask, and give the decoder one that it can start from."""
-        self._plan_masks(0, embeds)
-        attending = [index for index in range(self.n_layers) if self.decoder.attends(index)]
-        if all(index in self.masks for index in attending):
-            kwargs["attention_mask"] = self._for_decoder(kwargs.get("attention_mask"), self.masks[attending[0]])
-
-    def _for_decoder(self, given: Any, first: Any) -> Any:
-        """What the decoder gets in place of `given`; where layers differ, each has its own mask anyway."""
-        if not isinstance(given, Mapping):
-            return first
-        by_kind = {self.decoder.layer_types[index]: mask for index, mask in self.masks.items()}
-        return {kind: by_kind.get(kind, first) for kind in given}
-
-    def _plan_masks(self, start: int, embeds: Tensor) -> None:
-        """Masks of all layers from `start` on, one for each distinct set of slots and type of layer."""
-        made: dict[tuple[int, str], Any] = {}
-        for index in range(start, self.n_layers):
-            kind = self.decoder.layer_types[index]
-            layer = self._cache_layer(index)
-            table = kv.table_of(layer) if layer is not None else None
-            if self.cache is not None and self.decoder.attends(index) and (table is None or table.identity):
-                continue
-            key = (id(table), kind)
-            if key not in made:
-                made[key] = self._mask_of(kind, layer, table, embeds)
-            self.masks[index] = made[key]
-
-    def _cache_layer(self, index: int) -> Any:
+    def cache_layer(self, index: int) -> Any:
         """The cache layer that layer `index` reads: its own, or the last of its type where layers share."""
         layers = self.cache.layers if self.cache is not None else []
         if index < len(layers) and (kv.holds_slots(layers[index]) or not self.decoder.attends(index)):
@@ -279,41 +252,6 @@ class Step:
             if other == kind and kv.holds_slots(layer)
         ]
         return earlier[-1] if earlier else None
-
-    def _mask_of(self, kind: str, layer: Any, table: SlotTable | None, embeds: Tensor) -> Any:
-        queries, rows = embeds.shape[1], embeds.shape[0]
-        if kind not in (FULL, "sliding_attention", "chunked_attention"):
-            return self._recurrent_mask(queries)
-        total = self.past + self.length
-        if table is None:
-            columns = self.columns
-            valid = (columns >= 0) & (self.kinds != PAD)
-            padded, slots, capacity = self.padded, 0, None
-        else:
-            known = table.valid_slots(total, self.attention_mask)
-            columns = table.at_length(total)[0]
-            valid = known if known is not None else torch.ones_like(columns, dtype=torch.bool)
-            padded, slots = known is not None, int(kv.slots_of(layer))
-            capacity = layer.max_cache_len if kv.is_static(layer) else None
-        said = None if self.said is None else self.said.get(kind, self.said.get(""))
-        if kind == FULL and said is None:
-            return causal_mask(
-                self.decoder.config, embeds, valid.to(embeds.device) if padded else None, slots, capacity
-            )
-        pads = torch.zeros(rows, dtype=torch.long, device=columns.device)
-        if self.attention_mask is not None:
-            pads = (~self.attention_mask).long().cumprod(dim=1).sum(dim=1)
-        return layer_mask(self.decoder, kind, Slots(columns, valid, queries, self.past, pads, said), embeds.dtype)
-
-    def _recurrent_mask(self, queries: int) -> Tensor | None:
-        """(b, q) for layers with a state: which of the columns in flight are real; None where all are."""
-        if queries == 1:
-            return None
-        if not self.padded:
-            return None
-        if not self.packed and self.attention_mask is not None:
-            return self.attention_mask[:, -queries:].long()
-        return ((self.columns >= 0) & (self.kinds != PAD)).long()
 
     def pack(self, packed: Compaction) -> None:
         """Follow the columns in flight through a compaction."""
@@ -330,7 +268,7 @@ class Step:
 
     def key_kinds(self, layer: int) -> Tensor:
         """(b, s) class of each key of the layer that is the `layer`-th to run."""
-        held = self._cache_layer(layer - 1)
+        held = self.cache_layer(layer - 1)
         table = kv.table_of(held) if held is not None else None
         return table.kinds if table is not None else self.kinds
 
@@ -344,15 +282,15 @@ class Step:
             return None
         if self.parked is not None and index + 1 in self.plan.rejoins:
             args = (rejoin_slots(self, index, args[0]), *args[1:])
-            self._plan_masks(index, args[0])
+            plan_masks(self, index, args[0])
         if index in self.plan.reducers and self.wants(index):
-            args = (self._reduce(index, args, kwargs), *args[1:])
+            args = (reduce_at(self, index, args, kwargs), *args[1:])
         real = self.layer_positions if self.inner is None else None
         if self.inner is None and index not in self.masks and real is None:
             return (args, kwargs) if index in self.reductions else None
-        return self._given(index, args, kwargs)
+        return self.given(index, args, kwargs)
 
-    def _given(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def given(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """What a layer gets in place of what the decoder's loop hands every layer."""
         real = self.layer_positions if self.inner is None else None
         if real is not None and isinstance(kwargs.get("position_ids"), Tensor):
@@ -362,46 +300,6 @@ class Step:
         if index in self.masks:
             kwargs = kwargs | {"attention_mask": self.masks[index]}
         return args, kwargs
-
-    def _reduce(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """Ask the methods after `index` layers, and drop what they drop; hidden states of what is left."""
-        hidden: Tensor = args[0]
-
-        def peek() -> Seen:
-            return next_attention(self, index, self._given(index, (hidden, *args[1:]), kwargs))
-
-        reduction = self.ask(index, hidden, peek)
-        kinds = self.key_kinds(index)
-        drop = (kinds == VISUAL) & ~reduction.keep.to(kinds.device)
-        if reduction.parks:
-            self.parked = Kept.of(self, index, hidden, reduction.memo)
-        if reduction.hidden is not None:
-            hidden = reduction.hidden.to(hidden.dtype)
-        if bool(drop.any()):
-            hidden = drop_slots(self, index, drop, hidden)
-            self._plan_masks(index, hidden)
-        return hidden
-
-    def ask(self, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Reduction:
-        """The answer of all methods that are asked after `layer` layers; each sees what those before it left."""
-        kinds = self.key_kinds(layer).to(hidden.device)
-        self.ratio_rows[layer] = (kinds == VISUAL).any(dim=1)
-        assert self.visual is not None
-        assert self.keep is not None
-        counts = (self.keep.sum(dim=1).to(hidden.device), self.visual.sum(dim=1).to(hidden.device))
-        seen, answer = self.seen.pop(layer, None), None
-        columns = torch.where(self.columns >= 0, self.columns - self.past, -1)
-        for method in self.plan.reducers[layer]:
-            context = ReduceContext(
-                layer, self.n_layers, seen, kinds, hidden, *counts, columns, self.told, self.entry, peek
-            )
-            with as_written(hidden.device):
-                answer = method.reduce(context).after(answer)
-            kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)
-            hidden = hidden if answer.hidden is None else answer.hidden
-        assert answer is not None
-        self.reductions[layer] = answer
-        return answer
 
     def _follow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The loop hands every layer what belongs to the columns that it holds; take those still in flight."""
@@ -420,7 +318,7 @@ class Step:
         last = self.n_layers
         if last in self.seen:
             hidden = output.last_hidden_state
-            self.ask(last, hidden, lambda: next_attention(self, last, ((hidden,), {})))
+            ask(self, last, hidden, lambda: next_attention(self, last, ((hidden,), {})))
         return self.restore(output)
 
     def restore(self, output: Any) -> Any:
