@@ -1,6 +1,6 @@
 """Train GlimpsePrune's glimpse on the shipped model: `python -m todre.glimpse.train --run DIR --output FILE`.
 
-The model stays as it is. Each step sees pictures of the training split that no other step sees, with about twenty
+The model stays as it is. Each step sees pictures of the training split that no other step sees, with about sixteen
 questions each; the mask of what a question is about comes from the renderer. Started again with the same arguments, a
 run that was cut off ends at the same weights. A log, `glimpse.jsonl`, lies beside the checkpoint in the run's folder.
 """

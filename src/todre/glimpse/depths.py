@@ -1,0 +1,79 @@
+"""After how many layers untrained attention finds what a question is about: `python -m todre.glimpse.depths`.
+
+For each count of layers, the area under the ROC curve by which the next layer's attention from the question (mean over
+heads; all its words, or the last token alone) tells tokens that the question is about from others. Pictures are of the
+`val` split. Writes `results/glimpse-depths.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from todre.evaluate.runner import model_sha256
+from todre.files import write_atomic
+from todre.glimpse.gather import Gatherer
+from todre.scenes import make_scene
+from todre.tiny import load
+
+
+def area(scores: Tensor, target: Tensor) -> float:
+    """Probability that a token of `target` (n,) bool scores above one that is not; equal scores count half."""
+    mine, others = scores[target], scores[~target].sort().values.contiguous()
+    below = torch.searchsorted(others, mine) + torch.searchsorted(others, mine, right=True)
+    return float(below.double().mean()) / (2 * len(others))
+
+
+def attention(view: Any, row: int) -> tuple[Tensor, Tensor]:
+    """(n,) softmax over the visual tokens, head-mean: mean over a question's words, and of its last token."""
+    query = view.query[row][:, view.text[row]]
+    key = view.key[0].repeat_interleave(len(query) // view.key.shape[1], dim=0)
+    maps = (torch.einsum("htd,hnd->htn", query, key) * view.scaling).softmax(dim=-1).mean(dim=0)
+    return maps.mean(dim=0), maps[-1]
+
+
+def areas(gatherer: Gatherer, pictures: int) -> dict[str, Any]:
+    """Mean areas over all questions about something that is there."""
+    every, last = [], []
+    for seed in range(pictures):
+        scene = make_scene(seed, "val")
+        view = gatherer.view(scene, scene.questions)
+        for row, mask in enumerate(gatherer.masks(scene, scene.questions).bool()):
+            if bool(mask.any()):
+                words, end = attention(view, row)
+                every.append(area(words, mask))
+                last.append(area(end, mask))
+    mean = {"all_words": sum(every) / len(every), "last_token": sum(last) / len(last)}
+    return {"layers": gatherer.layer, "questions": len(every), **{name: round(one, 4) for name, one in mean.items()}}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line entry; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m todre.glimpse.depths", description=__doc__)
+    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--output", type=Path, default=Path("results/glimpse-depths.json"))
+    given = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    model, processor = load()
+    layers = range(1, model.config.get_text_config(decoder=True).num_hidden_layers)
+    gatherers = (Gatherer(model, processor, layer) for layer in layers)
+    rows = [areas(one, given.pictures) for one in track(gatherers, "layers", total=len(layers), console=console)]
+    document = {"what": "areas under the ROC curve of untrained attention", "pictures": given.pictures}
+    document |= {"model_sha256": model_sha256(None), "rows": rows}
+    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+    console.print(f"wrote {given.output}", markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Train SViT's gates on the shipped tower and measure what they cost: `python -m todre.svit.experiment`.
+
+The model stays as it is; the gates of the tower's last blocks learn to leave the projector's output as it was (mean
+squared error relative to its variance) at a set share of tokens that go through. Then the whole model answers held-out
+questions without gates, with them, and with as many tokens in each block by three other rules: as many in every tile,
+these without a way back, and drawn at random. Writes `results/svit.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from todre.errors import InvalidValueError, TodreError
+from todre.evaluate.conditions import NONE
+from todre.evaluate.options import add_common, conditions_of_run, settings_from
+from todre.evaluate.session import Session, Settings
+from todre.evaluate.table import Table
+from todre.files import write_atomic
+from todre.scenes import make_scene
+from todre.svit.gate import RATIO_WEIGHT, Choose, Chooser, FixedRate, Gate, came_back, gated, ratio_loss
+
+_FIRST_SEED = 2 * 10**10
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets for training.
+
+    Args:
+        steps: length, one picture each.
+        targets: share of tokens that should go through each gated block; the last belongs to the last block that is
+            used. The paper has 0.7, 0.49, 0.343 for three stages of three blocks.
+        lr: AdamW's peak rate; it falls to 0.
+        seed: of weights, noise and pictures.
+        log_every: steps between lines of the log.
+    """
+
+    steps: int = 500
+    targets: tuple[float, ...] = (0.7, 0.49, 0.343)
+    lr: float = 2e-3
+    seed: int = 0
+    log_every: int = 50
+
+
+def gated_blocks(model: Any, count: int) -> list[nn.Module]:
+    """The last `count` blocks of the tower that features pass.
+
+    Raises:
+        InvalidValueError: the tower has not so many.
+    """
+    layers = [one for one in model.model.vision_tower.modules() if type(one).__name__ == "CLIPEncoderLayer"]
+    used = layers[: len(layers) + 1 + model.config.vision_feature_layer]
+    if not 1 <= count <= len(used):
+        raise InvalidValueError(
+            f"{count} gates do not fit a tower of {len(used)} blocks; give 1 to {len(used)} targets."
+        )
+    return used[len(used) - count :]
+
+
+def train(model: Any, processor: Any, options: Options, show: Any = lambda steps: steps) -> tuple[nn.ModuleList, Any]:
+    """Gates after `options.steps` steps, and a line for every `options.log_every` of them."""
+    model.requires_grad_(False)
+    blocks = gated_blocks(model, len(options.targets))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        gates = nn.ModuleList(Gate(model.config.vision_config.hidden_size) for _ in blocks)
+    noise = torch.Generator().manual_seed(options.seed)
+    optimizer = torch.optim.AdamW(gates.parameters(), lr=options.lr)
+    log, recent = [], []
+    for step in show(range(options.steps)):
+        scene = make_scene(_FIRST_SEED + options.seed * 10**8 + step)
+        inputs = processor.image_processor(scene.image, return_tensors="pt")
+        error, ratio, passed = losses(model, inputs, blocks, Chooser(gates, noise), options.targets)
+        for group in optimizer.param_groups:
+            group["lr"] = options.lr * (1 - step / options.steps)
+        optimizer.zero_grad(set_to_none=True)
+        (error + RATIO_WEIGHT * ratio).backward()
+        optimizer.step()
+        recent.append([float(error.detach()), float(ratio.detach()), *(float(one.detach().mean()) for one in passed)])
+        if (step + 1) % options.log_every == 0:
+            means = torch.tensor(recent).mean(dim=0).tolist()
+            log.append({"step": step, "error": round(means[0], 4), "kept": [round(mean, 4) for mean in means[2:]]})
+            recent = []
+    return gates.eval().requires_grad_(False), log
+
+
+def losses(
+    model: Any, inputs: Any, blocks: Sequence[nn.Module], choose: Choose, targets: Sequence[float]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Error of the projected features relative to their variance, ratio loss, and who went through each block."""
+    with torch.no_grad():
+        truth = _features(model, inputs)
+    with gated(blocks, choose) as gating:
+        error = (_features(model, inputs) - truth).square().mean() / truth.var()
+    return error, ratio_loss(gating.passed, targets), gating.passed
+
+
+def _features(model: Any, inputs: Any) -> Tensor:
+    encoded = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
+    features: Tensor = encoded.pooler_output[0]
+    return features
+
+
+def answers(settings: Settings, pictures: int, choose: Choose | None, count: int) -> dict[str, Any]:
+    """Records of all questions, the share of tokens that went through each block, and of these the share come back."""
+    session = Session(settings)
+    groups = range(pictures // settings.group_size)
+    if choose is None:
+        records = [one.to_dict() for group in groups for one in session.answer_group(group, NONE)[0]]
+        return {"records": records, "kept": [1.0] * count, "came_back": [0.0] * (count - 1)}
+    with gated(gated_blocks(session.loaded.model, count), choose) as gating:
+        records = [one.to_dict() for group in groups for one in session.answer_group(group, NONE)[0]]
+    passed = [torch.cat(gating.passed[place::count]) for place in range(count)]
+    kept = [round(float(one.mean()), 4) for one in passed]
+    return {"records": records, "kept": kept, "came_back": [round(share, 4) for share in came_back(passed)]}
+
+
+def measure(settings: Settings, given: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
+    """Train, answer, compare; returns the document."""
+    options = Options(given.steps, tuple(given.targets), seed=given.seed)
+    loaded = Session(settings).loaded
+    gates, log = train(loaded.model, loaded.processor, options, show)
+    count = len(options.targets)
+
+    def answered(choose: Choose | None) -> dict[str, Any]:
+        return answers(settings, given.pictures, choose, count)
+
+    found = {"none": answered(None), "gates": answered(Chooser(gates))}
+    shares = found["gates"]["kept"]
+    found["fixed rate"] = answered(FixedRate(gates, shares, back=True))
+    if sorted(shares, reverse=True) == shares:
+        found["fixed rate, no way back"] = answered(FixedRate(gates, shares, back=False))
+    found["random"] = answered(Chooser(None, torch.Generator().manual_seed(given.seed), shares))
+    table = Table.of({name: one["records"] for name, one in found.items()}, seed=given.seed)
+    rows = []
+    for name, one in found.items():
+        row = {
+            "method": name,
+            "kept": one["kept"],
+            "came_back": one["came_back"],
+            "all": table.mean(table.scores(name)),
+        }
+        row["tasks"] = {task: values["score"] for task, values in table.by_task(table.scores(name)).items()}
+        if name != "none":
+            row["against_none"] = table.difference([name], ["none"])
+        if name not in ("none", "gates"):
+            row["gates_minus"] = table.difference(["gates"], [name])
+        rows.append(row)
+    return {
+        "what": "accuracy with gates in the vision tower (SViT), on held-out scenes",
+        "command": command,
+        "conditions": conditions_of_run(settings, given, table),
+        "targets": options.targets,
+        "training": log,
+        "rows": rows,
+    }
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m todre.svit.experiment", description=__doc__)
+    add_common(parser, pictures=40)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--targets", type=float, nargs="+", default=[0.7, 0.49, 0.343], help="of the gated blocks")
+    parser.add_argument("--output", type=Path, default=Path("results/svit.json"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line entry; returns the exit code."""
+    given = parse(arguments)
+    given.processes = 1
+    console = Console(stderr=True)
+    command = " ".join(["python -m todre.svit.experiment", *(arguments if arguments is not None else sys.argv[1:])])
+    try:
+        document = measure(
+            settings_from(given), given, command.strip(), lambda steps: track(steps, "training", console=console)
+        )
+        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+    except TodreError as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 1
+    console.print(f"wrote {given.output}", markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Gates by which tokens of a vision tower go around a block and stay in the map (SViT, arXiv 2306.07050)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RATIO_WEIGHT = 4.0
+Choose = Callable[[int, Tensor], Tensor]
+"""Number of a gated block, from 0, and the patches before it (t, s, width) to (t, s): 1 for those that go through."""
+
+
+class Gate(nn.Module):
+    """LayerNorm and a two-layer perceptron, width → width / 4 → 2: logits of going around and of going through.
+
+    Args:
+        width: channels of the tower's hidden states.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, width // 4)
+        self.second = nn.Linear(width // 4, 2)
+        with torch.no_grad():
+            self.second.bias.copy_(torch.tensor([0.0, 2.0]))  # at first most tokens go through
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(t, s, 2) logits of (t, s, width) hidden states."""
+        logits: Tensor = self.second(F.gelu(self.first(self.norm(hidden))))
+        return logits
+
+
+def straight_through(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """(t, s) 0 or 1: with `generator` a Gumbel-softmax sample at temperature 1 with its gradient, else the argmax."""
+    if generator is None:
+        return (logits[..., 1] > logits[..., 0]).to(logits.dtype)
+    uniform = torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+    soft = (logits - (-uniform.log()).log()).softmax(dim=-1)[..., 1]
+    hard = (soft > 0.5).to(soft.dtype)
+    return hard + soft - soft.detach()
+
+
+def ratio_loss(passed: Sequence[Tensor], targets: Sequence[float]) -> Tensor:
+    """Mean over gates of (share of tokens that go through, over the batch, - target)²."""
+    return torch.stack([(one.mean() - target) ** 2 for one, target in zip(passed, targets, strict=True)]).mean()
+
+
+@dataclass
+class Gating:
+    """What gates did in the calls of a tower inside `gated`.
+
+    Attributes:
+        passed: of each gated block and call, (t, s) 1 where a token went through, [CLS] left out.
+    """
+
+    passed: list[Tensor] = field(default_factory=list)
+
+
+class Chooser:
+    """Decides at each gated block who goes through.
+
+    Args:
+        gates: one for each gated block; None draws at random.
+        generator: of the Gumbel noise, or of the random draws; None with gates takes the argmax.
+        shares: of random draws, the share that goes through at each block.
+    """
+
+    def __init__(
+        self,
+        gates: nn.ModuleList | None,
+        generator: torch.Generator | None = None,
+        shares: Sequence[float] = (),
+    ) -> None:
+        self.gates, self.generator, self.shares = gates, generator, shares
+
+    def __call__(self, place: int, hidden: Tensor) -> Tensor:
+        """(t, s) of the patches (t, s, width) before gated block `place`."""
+        if self.gates is not None:
+            return straight_through(self.gates[place](hidden), self.generator)
+        drawn = torch.rand(hidden.shape[:2], generator=self.generator)
+        return (drawn < self.shares[place]).to(hidden.dtype)
+
+
+class FixedRate:
+    """As many through each block in every tile: those with the highest gate logits, ties to the first.
+
+    Args:
+        gates: one for each gated block.
+        shares: that go through at each block; not rising if `back` is False.
+        back: whether a token that went around one block may go through a later one.
+    """
+
+    def __init__(self, gates: nn.ModuleList, shares: Sequence[float], back: bool) -> None:
+        self.gates, self.shares, self.back = gates, shares, back
+        self.left: Tensor | None = None
+
+    def __call__(self, place: int, hidden: Tensor) -> Tensor:
+        """(t, s) of the patches (t, s, width) before gated block `place`."""
+        logits = self.gates[place](hidden)
+        scores = logits[..., 1] - logits[..., 0]
+        if place and not self.back and self.left is not None:
+            scores = scores.masked_fill(self.left < 0.5, float("-inf"))
+        order = scores.argsort(dim=1, descending=True, stable=True)
+        count = round(self.shares[place] * hidden.shape[1])
+        self.left = torch.zeros_like(scores).scatter_(1, order[:, :count], 1.0)
+        return self.left
+
+
+def came_back(passed: Sequence[Tensor]) -> list[float]:
+    """Of the tokens that went through each block after the first, the share that went around an earlier one."""
+    shares, always = [], passed[0]
+    for through in passed[1:]:
+        shares.append(float((through * (1 - always)).sum() / through.sum()))
+        always = always * through
+    return shares
+
+
+@contextmanager
+def gated(blocks: Sequence[nn.Module], choose: Choose) -> Iterator[Gating]:
+    """Inside, x ← m · block(x) + (1 - m) · x in each of `blocks` of a CLIP tower, each with a mask m of its own.
+
+    Tokens that go around are not seen by the others in that block; they are in the map, and the next gate decides
+    afresh. [CLS], the first token, goes through everywhere. The masks are exact; nothing is skipped on the processor.
+    """
+    gating, handles = Gating(), []
+    masks: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def before(place: int) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+            given = dict(zip(("hidden_states", "attention_mask"), args, strict=False)) | kwargs
+            hidden: Tensor = given["hidden_states"]
+            passes = choose(place, hidden[:, 1:])
+            gating.passed.append(passes)
+            mask = torch.cat([torch.ones_like(passes[:, :1]), passes], dim=1)
+            masks[place] = mask, hidden
+            bias = torch.zeros_like(mask).masked_fill(mask.detach() < 0.5, torch.finfo(mask.dtype).min)
+            return (), given | {"attention_mask": bias[:, None, None].expand(-1, 1, hidden.shape[1], -1)}
+
+        return hook
+
+    def after(place: int) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            mask, hidden = masks.pop(place)
+            done = output[0] if isinstance(output, tuple) else output
+            mixed = mask[..., None] * done + (1 - mask[..., None]) * hidden
+            return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
+
+        return hook
+
+    for place, block in enumerate(blocks):
+        handles.append(block.register_forward_pre_hook(before(place), with_kwargs=True))
+        handles.append(block.register_forward_hook(after(place), prepend=True))
+    try:
+        yield gating
+    finally:
+        for handle in handles:
+            handle.remove()
