@@ -71,7 +71,7 @@ def test_a_bad_file_gives_one_sentence(tmp_path, what):
     elif what == "foreign":
         save_file({"x": torch.zeros(2)}, path)
     elif what == "shape":
-        save_file(tensors, path, {"model": "m", "shape": '{"layer": 1}'})
+        save_file(tensors, path, {"facts": '{"model": "m", "shape": {"layer": 1}}'})
     else:
         path.write_bytes(whole)
         bad = lively()

@@ -18,6 +18,8 @@ from todre.glimpse import shipped_weights
 from todre.glimpse.predictor import Glimpse, Shape
 
 _SKETCH = "sketch"
+_FACTS = "facts"
+"""The one entry of the file's metadata: of several the order would differ from file to file."""
 _CHANNELS = 4
 _NEAR = 1e-2
 
@@ -67,9 +69,9 @@ def sketch_of(embeddings: Tensor) -> Tensor:
 def save_trained(path: Path, trained: Trained) -> None:
     """Write a file under a temporary name and rename it; equal weights give equal bytes."""
     tensors = {name: value.detach().contiguous() for name, value in trained.glimpse.state_dict().items()}
-    metadata = {"model": trained.model, "shape": json.dumps(asdict(trained.glimpse.shape))}
+    facts = {"model": trained.model, "shape": asdict(trained.glimpse.shape)}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors | {_SKETCH: trained.sketch}, metadata))
+        temporary.write_bytes(save(tensors | {_SKETCH: trained.sketch}, {_FACTS: json.dumps(facts)}))
 
 
 def load_trained(path: str | None = None, device: torch.device | None = None) -> Trained:
@@ -91,9 +93,9 @@ def load_trained(path: str | None = None, device: torch.device | None = None) ->
 @functools.lru_cache(maxsize=8)
 def _load(file: Path, changed: int, device: torch.device) -> Trained:
     with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata() or {}
+        facts = json.loads((opened.metadata() or {})[_FACTS])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    glimpse = Glimpse(Shape(**json.loads(metadata["shape"])))
+    glimpse = Glimpse(Shape(**facts["shape"]))
     sketch = tensors.pop(_SKETCH)
     glimpse.load_state_dict(tensors)
     if (
@@ -102,7 +104,7 @@ def _load(file: Path, changed: int, device: torch.device) -> Trained:
         or not all(value.isfinite().all() for value in tensors.values())
     ):
         raise ValueError("its numbers cannot be used")
-    return Trained(glimpse.eval().requires_grad_(False).to(device), metadata["model"], sketch)
+    return Trained(glimpse.eval().requires_grad_(False).to(device), facts["model"], sketch)
 
 
 def detached(glimpse: Glimpse) -> Glimpse:
