@@ -88,6 +88,13 @@ def method_of(name: str, **settings: Any) -> todre.Method:
     return registry.create(name, **(share | SETTINGS.get(name, {}) | settings))
 
 
+def is_exact(name: str) -> bool:
+    """Whether the method says that exactly `retain` tokens are left before the LLM, or after its last stage inside."""
+    entry = registry.entry(name)
+    one_place = entry.card.acts in (("select",), ("reduce",))
+    return one_place and "retain" in entry.settings and entry.card.budget.lower().startswith("exact")
+
+
 def everything(name: str) -> todre.Method | None:
     """The method told to keep all; None if it cannot be."""
     if name in ALL:

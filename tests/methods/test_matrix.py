@@ -12,6 +12,7 @@ from methods import matrix
 import todre
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.methods import registry
+from todre.methods.base import budget
 
 CASES = [(name, family) for family in matrix.FAMILIES for name in registry.names() if name != "none"]
 
@@ -34,6 +35,9 @@ def test_method_on_family(name, family):
     if name != "pixelprune":  # no patch of a random picture equals its neighbour
         last = [counts[-1] for counts in report.visual_tokens_per_layer]
         assert any(count < n for count, n in zip(last, report.visual_tokens_before, strict=True))
+    if matrix.is_exact(name):
+        expected = [budget(0.3, n) if n else 0 for n in report.visual_tokens_before]
+        assert [counts[-1] for counts in report.visual_tokens_per_layer] == expected
     if name not in matrix.MERGING:
         matrix.hides_what_it_dropped(specimen, matrix.eager_of(family), inputs, report, got)
     matrix.decodes_as_it_recomputes(specimen, model, method)
