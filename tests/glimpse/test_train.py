@@ -101,6 +101,13 @@ def test_the_command_writes_weights_for_the_shipped_model(tmp_path, capsys):
     assert "give 1 to 7" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("name", "value"), [("steps", "0"), ("lr", "-1"), ("lr", "nan"), ("seed", "-3")])
+def test_bad_options_give_one_sentence(tmp_path, capsys, name, value):
+    assert training.main(["--run", str(tmp_path), f"--{name}={value}"]) == 1
+    assert "Traceback" not in (message := capsys.readouterr().err)
+    assert message.startswith(f"error: {name} must be")
+
+
 def test_the_model_is_not_trained():
     model, processor = load()
     Gatherer(model, processor, 1)

@@ -27,6 +27,8 @@ from todre.glimpse.gather import Gatherer
 from todre.glimpse.loss import mask_loss
 from todre.glimpse.predictor import Glimpse, new_glimpse
 from todre.glimpse.weights import Trained, detached, save_trained, sketch_of
+from todre.methods.base import check_seed
+from todre.methods.checks import check_positive
 from todre.scenes import TASKS, make_scene
 from todre.tiny import load
 from todre.tiny.data import training_questions, training_size
@@ -208,6 +210,8 @@ def _checked(given: argparse.Namespace) -> Options:
     for name in ("steps", "pictures", "layer"):
         if getattr(given, name) < 1:
             raise InvalidValueError(f"{name} must be a whole number of at least 1, not {getattr(given, name)}.")
+    check_positive("lr", given.lr)
+    check_seed(given.seed)
     return Options(given.run, given.steps, given.pictures, given.layer, given.lr, given.seed)
 
 
