@@ -52,6 +52,7 @@ REFUSED: dict[str, set[str]] = {
     "evs": {QWEN, NEXT, INTERN},
     "fastervlm": {QWEN},
     "ficoco-v": {QWEN},
+    "glimpseprune": {QWEN, NEXT, INTERN},  # its weights are the shipped model's; tests/glimpse has weights for these
     "pixelprune": {NEXT, INTERN},
     "tome": {QWEN},
     "vidcom2": {QWEN, NEXT, INTERN},
