@@ -49,7 +49,7 @@ def test_each_instrument_writes_a_document_and_a_figure(run, checkpoint, tmp_pat
     result = run("analyze", name, "-m", checkpoint, *SMALL, *CASES[name], "--output", output)
     assert result.code == 0, result.err
     document = json.loads(output.read_text())
-    assert document["command"].startswith("todre ")
+    assert document["command"].startswith("todre")
     assert document["conditions"]["questions"]["questions"] == CASES[name][1]
     assert str(output) in result.err
     assert result.out.strip()

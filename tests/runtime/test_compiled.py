@@ -38,22 +38,8 @@ def whole(model, **options):
     return model
 
 
-def wrapper(model, **options):
-    return torch.compile(model, **options)
-
-
-def forward(model, **options):
-    model.forward = torch.compile(model.forward, **options)
-    return model
-
-
 def decoder(model, **options):
     model.model.language_model = torch.compile(model.model.language_model, **options)
-    return model
-
-
-def base(model, **options):
-    model.model.compile(**options)
     return model
 
 
@@ -75,7 +61,7 @@ def caller(model, **options):
     return torch.compile(lambda **inputs: model(**inputs), **options)
 
 
-WAYS = [whole, wrapper, forward, base, decoder, layers, wrapped_layers, caller]
+WAYS = [whole, decoder, layers, wrapped_layers, caller]
 
 
 @torch.no_grad()
