@@ -81,8 +81,9 @@ class VisualTokens:
         picture: (n,) int64, which of the sample's media a token belongs to, as the model encodes them: where it sees a
             picture as separate tiles, each counts.
         frame: (n,) int64, the step in time of a clip's tokens, -1 at tokens of no frame; 0 in pictures.
-        row, column: (n,) int64, where in its sheet a token stands; -1 where that is not known. It is known wherever a
-            method asks for a signal or for `Signal("grid")`, if the model has a grid.
+        row, column: (n,) int64, where in its raster (a thumbnail, a picture's united crops, a frame) a token stands; -1
+            where that is not known. It is known wherever a method asks for a signal or for `Signal("grid")`, if the
+            model has a grid.
         text: (t, d) embeddings of the sample's text after its first visual token.
     """
 
@@ -111,19 +112,6 @@ class VisualTokens:
             if values.ndim == 1:
                 return values
         return torch.full((len(self),), torch.nan, device=self.tile.device)
-
-    @property
-    def sheet(self) -> Tensor:
-        """(n,) int64, which raster a token stands in, from 0: a thumbnail, a picture's united crops, or a frame; or -1.
-
-        Crops are united as the model lays them out, without their padding.
-        """
-        key = torch.stack([self.picture, self.frame, (self.tile > 0).long()], dim=1)
-        known = self.row >= 0
-        sheet = torch.full_like(self.tile, -1)
-        if bool(known.any()):
-            sheet[known] = key[known].unique(dim=0, return_inverse=True)[1]
-        return sheet
 
     def signal(self, request: Signal) -> Tensor:
         """What is known for a request: (n,) or (n, c) float32, NaN at newline tokens.

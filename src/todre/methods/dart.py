@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import InvalidValueError
 from todre.methods.base import Method, check_retain
-from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.budgets import Counting, check_counting
 from todre.methods.card import Card
-from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.grouping import best
+from todre.methods.inside import columns_of, counts_left, fresh_slots
 from todre.methods.layers import check_layer, resolve_layers
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ class DART(Method):
         """Choose in each row by itself."""
         from todre.reduction import Reduction
 
-        counts = row_counts(
-            context, lambda entered: left_after(self.retain, self.counting, entered, context.layer, context.n_layers)
-        )
+        counts = counts_left(context, self.retain, self.counting)
         norms = context.attention().key.float().abs().sum(dim=(1, 3))
         keep = ~context.fresh
         for row, count in enumerate(counts.tolist()):

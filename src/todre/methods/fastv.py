@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.methods.base import Method, check_retain
-from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.budgets import Counting, check_counting
 from todre.methods.card import Card
-from todre.methods.inside import row_counts
+from todre.methods.inside import counts_left
 from todre.methods.layers import check_layer, resolve_layers
 
 if TYPE_CHECKING:
@@ -62,7 +62,5 @@ class FastV(Method):
         """Rank by head-mean attention from the last token."""
         from todre.reduction import Reduction
 
-        counts = row_counts(
-            context, lambda entered: left_after(self.retain, self.counting, entered, context.layer, context.n_layers)
-        )
+        counts = counts_left(context, self.retain, self.counting)
         return Reduction(context.keep_top(context.scores(context.last_row), counts))

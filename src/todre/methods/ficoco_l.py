@@ -10,7 +10,8 @@ from todre.errors import InvalidValueError
 from todre.methods.base import Method, check_retain
 from todre.methods.budgets import Counting, check_counting, ramp
 from todre.methods.card import Card
-from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.grouping import best
+from todre.methods.inside import columns_of, fresh_slots, row_counts
 from todre.methods.layers import check_layer, resolve_layer
 
 if TYPE_CHECKING:

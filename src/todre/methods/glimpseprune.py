@@ -10,7 +10,8 @@ from todre.errors import InvalidValueError
 from todre.methods.base import Method, budget, check_retain
 from todre.methods.card import Card
 from todre.methods.checks import check_count
-from todre.methods.inside import best, columns_of, fresh_slots
+from todre.methods.grouping import best
+from todre.methods.inside import columns_of, fresh_slots
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -78,7 +78,7 @@ def newlines_last(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
 
 def best(scores: Tensor, k: int) -> Tensor:
     """Indices of the `k` highest scores (n,), best first; ties go to the first, unknown scores (NaN) come last."""
-    return scores.masked_fill(scores.isnan(), float("-inf")).argsort(descending=True, stable=True)[:k]
+    return scores.masked_fill(scores.isnan(), float("-inf")).argsort(descending=True, stable=True)[: max(k, 0)]
 
 
 def spaced(n: int, k: int) -> list[int]:

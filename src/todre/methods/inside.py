@@ -1,9 +1,11 @@
-"""What the methods that act inside the LLM share: counts row by row, and the best of a list."""
+"""What the methods that act inside the LLM share: counts row by row, and where a row's visual tokens stand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from todre.methods.budgets import Counting, left_after
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +20,11 @@ def row_counts(context: ReduceContext, rule: Callable[[int], int]) -> Tensor:
     return torch.tensor([rule(int(count)) for count in context.entered.tolist()])
 
 
+def counts_left(context: ReduceContext, retain: float, counting: Counting) -> Tensor:
+    """(b,) int64: how many tokens a method with one stage leaves in each row after this layer."""
+    return row_counts(context, lambda entered: left_after(retain, counting, entered, context.layer, context.n_layers))
+
+
 def fresh_slots(context: ReduceContext, row: int) -> Tensor:
     """(n,) int64: the key slots that hold visual tokens of this forward in one row, in order."""
     return context.fresh[row].nonzero().flatten()
@@ -26,8 +33,3 @@ def fresh_slots(context: ReduceContext, row: int) -> Tensor:
 def columns_of(context: ReduceContext, slots: Tensor) -> Tensor:
     """The columns in flight that stand in key slots."""
     return slots - (context.kinds.shape[1] - context.queries)
-
-
-def best(scores: Tensor, count: int) -> Tensor:
-    """The places of the `count` highest scores (n,), highest first; ties go to the first."""
-    return scores.argsort(descending=True, stable=True)[: max(count, 0)]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.methods.base import Method, check_retain, check_seed
-from todre.methods.budgets import Counting, check_counting, left_after
+from todre.methods.budgets import Counting, check_counting
 from todre.methods.card import Card
-from todre.methods.inside import fresh_slots, row_counts
+from todre.methods.inside import counts_left, fresh_slots
 from todre.methods.layers import check_layer, resolve_layers
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ class RandomDeep(Method):
 
         from todre.reduction import Reduction
 
-        counts = row_counts(
-            context, lambda entered: left_after(self.retain, self.counting, entered, context.layer, context.n_layers)
-        )
+        counts = counts_left(context, self.retain, self.counting)
         keep = ~context.fresh
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)

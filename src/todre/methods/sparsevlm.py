@@ -11,7 +11,8 @@ from todre.methods.base import Method, budget, check_retain
 from todre.methods.budgets import Counting, check_counting, stage_counts
 from todre.methods.card import Card
 from todre.methods.clusters import density_peaks
-from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.grouping import best
+from todre.methods.inside import columns_of, fresh_slots, row_counts
 from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.errors import InvalidValueError
 from todre.methods.base import Method, budget, check_choice, check_retain
 from todre.methods.card import Card
-from todre.methods.inside import best, columns_of, fresh_slots, row_counts
+from todre.methods.grouping import best
+from todre.methods.inside import columns_of, fresh_slots, row_counts
 from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
 
 if TYPE_CHECKING:
