@@ -36,7 +36,7 @@ def check_depth(name: str, field: str, values: tuple[float, ...], n_layers: int)
     """
     if not values:
         raise InvalidValueError(
-            f"{name} has not been fitted: {field} is empty; fit it with todre.calibrate, or give {field}."
+            f"{name} has not been fitted: {field} is empty; fit it with `todre fit {name}`, or give {field}."
         )
     if len(values) != n_layers:
         raise InvalidValueError(
