@@ -87,8 +87,8 @@ def load(
         InvalidValueError: a device, dtype or attention implementation that is unknown or not there.
         MissingDependencyError: an installed torchvision does not fit torch, or the model needs one that is absent.
     """
-    target = _device(device)
-    precision = _dtype(dtype, target)
+    target = as_device(device)
+    precision = as_dtype(dtype, target)
     check_torchvision()
     name, path, resolved = _locate(model, revision, trust_remote_code, announce)
     _check_config(name, path, trust_remote_code)
@@ -122,7 +122,12 @@ def load_config(model: str | Path | None = None) -> Any:
         raise LoadError(f"The config of {name} cannot be loaded ({first_line(error)}); check the name.") from error
 
 
-def _device(device: str) -> torch.device:
+def as_device(device: str) -> torch.device:
+    """The device of that name; `auto` is a GPU where there is one.
+
+    Raises:
+        InvalidValueError: it is unknown or not there.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -136,7 +141,12 @@ def _device(device: str) -> torch.device:
     return target
 
 
-def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+def as_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+    """The dtype of that name; `auto` is float32 on the CPU, and stays `auto` (the checkpoint's own) elsewhere.
+
+    Raises:
+        InvalidValueError: it is unknown.
+    """
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     if dtype not in _DTYPES:

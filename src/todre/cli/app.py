@@ -6,6 +6,7 @@ import typer
 
 from todre.cli.analyze import COMMANDS as INSTRUMENTS
 from todre.cli.ask import ask
+from todre.cli.bench import bench
 from todre.cli.compare import compare
 from todre.cli.demo import demo
 from todre.cli.env import env, version
@@ -42,6 +43,14 @@ _COMMANDS = (
         "todre flops --retain 0.1",
         "todre flops -m llava-next-7b --retain 288 --drop-after 28",
         "todre flops -m llava-hf/llava-1.5-7b-hf --retain 0.25 --json",
+    ),
+    (
+        bench,
+        "todre bench --suite tiny",
+        "todre bench --random-weights llava-next-7b --methods todre,vtw --retain 0.1,0.25 --batch 1,8 --output b.json",
+        "todre bench -m llava-hf/llava-1.5-7b-hf --methods todre:stages=1 --new-tokens 1,128",
+        "todre bench --table v1-table3 --random-weights tiny",
+        "todre bench --from b.json --plots figures",
     ),
     (
         fit,

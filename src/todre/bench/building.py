@@ -1,0 +1,48 @@
+"""Build a preset with random weights, right on its device and in its dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from todre.bench.presets import Preset
+from todre.errors import InvalidValueError
+from todre.hub import first_line
+
+
+def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str | None = None, seed: int = 0) -> Any:
+    """A model in evaluation mode, the same for the same arguments on the same device.
+
+    Weights are drawn where and as they stay, so that a model of 7B parameters takes 14 GB in bfloat16 and no more.
+
+    Args:
+        preset: its shape.
+        device: where it goes; `meta` makes a model without weights.
+        dtype: of all weights.
+        backend: attention implementation; None leaves the choice to transformers.
+        seed: of the weights.
+
+    Raises:
+        InvalidValueError: the attention implementation cannot be used.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    config = preset.make_config()
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), torch.device(device):
+            torch.manual_seed(seed)
+            model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation=backend)
+    except (ImportError, ValueError) as error:
+        raise InvalidValueError(
+            f"attention implementation {backend!r} cannot be used with {preset.name} ({first_line(error)}); "
+            "use sdpa or eager."
+        ) from error
+    return model.eval()
+
+
+def parameters(preset: Preset) -> int:
+    """How many weights the preset has, counted without making them."""
+    model = build(preset, torch.device("meta"), torch.float32)
+    return sum(weight.numel() for weight in model.parameters())

@@ -1,0 +1,140 @@
+"""What is measured: one `generate` of an exact length, by the untouched model, a pruned one, or an oracle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from todre.bench.prompts import Prompt
+from todre.methods.base import Method
+from todre.pruning import attach, detach
+from todre.report import PruningReport
+
+Clock = Callable[[], float]
+"""Milliseconds now."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a call left behind.
+
+    Attributes:
+        cache: the KV cache at its end.
+        select: milliseconds of the selection before the LLM.
+        nested: how much of `select` lies within the model's first forward.
+        report: of the pruned prefill; None where nothing was attached.
+    """
+
+    cache: Any
+    select: float = 0.0
+    nested: float = 0.0
+    report: PruningReport | None = None
+
+
+Call = Callable[[int, Clock], Called]
+"""Generates so many tokens, taking the time of its own stages with the clock."""
+
+
+class Subject(Protocol):
+    """Something to measure.
+
+    Attributes:
+        name: unique in a run.
+        method: what is pruned; None for the untouched model.
+        of: the name of the method's subject that this one is the oracle of; None for all others.
+        how: what is done, in one sentence, where the name does not say it.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def method(self) -> Method | None:
+        """See above."""
+
+    @property
+    def of(self) -> str | None:
+        """See above."""
+
+    @property
+    def how(self) -> str:
+        """See above."""
+
+    def ready(self) -> AbstractContextManager[Call]:
+        """Everything that is not measured is done on entering, and undone at the end."""
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """The model as it is."""
+
+    model: Any
+    prompt: Prompt
+    name: str = "none"
+    method: Method | None = None
+    of: str | None = None
+    how: str = "the untouched model"
+
+    def ready(self) -> AbstractContextManager[Call]:
+        """Nothing is to be done."""
+        return nullcontext(lambda new_tokens, clock: Called(generate(self.model, new_tokens, **self.prompt.inputs)))
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The model with a method attached, as one that serves: attaching is not part of the call."""
+
+    model: Any
+    prompt: Prompt
+    name: str
+    method: Method
+    of: str | None = None
+    how: str = "the model with the method attached"
+
+    @contextmanager
+    def ready(self) -> Iterator[Call]:
+        """Attached inside the block."""
+        report = attach(self.model, self.method)
+
+        def call(new_tokens: int, clock: Clock) -> Called:
+            cache = generate(self.model, new_tokens, **self.prompt.inputs)
+            select = 1000 * report.select_seconds
+            return Called(cache, select, select, report)
+
+        try:
+            yield call
+        finally:
+            detach(self.model)
+
+
+def attach_ms(model: Any, method: Method) -> float:
+    """Milliseconds that attaching and detaching take together."""
+    started = time.perf_counter()
+    attach(model, method)
+    detach(model)
+    return 1000 * (time.perf_counter() - started)
+
+
+@torch.inference_mode()
+def generate(model: Any, new_tokens: int, **inputs: Any) -> Any:
+    """The KV cache of a greedy answer of `new_tokens` tokens; inside `exact_length` no token ends it early."""
+    return model.generate(**inputs, max_new_tokens=new_tokens, return_dict_in_generate=True).past_key_values
+
+
+@contextmanager
+def exact_length(model: Any) -> Iterator[None]:
+    """Let `generate` be greedy and end at its number of tokens; the model has its own settings again afterwards."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=None, pad_token_id=0)
+    try:
+        yield
+    finally:
+        model.generation_config = own

@@ -1,0 +1,244 @@
+"""One cell of a run: all subjects under the same conditions, round by round, and a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from todre.bench.calling import Called, Pruned, Subject, Untouched, exact_length
+from todre.bench.kv import measured_bytes, predicted_bytes
+from todre.bench.memory import Peak, peak_of
+from todre.bench.oracle import NoOracleError, Oracle, oracle_of
+from todre.bench.prompts import Prompt
+from todre.bench.sampling import Sample, sample, tiles_of
+from todre.bench.settings import Cell, Rounds
+from todre.bench.spread import ratios, spread
+from todre.bench.wanted import Wanted
+from todre.errors import TodreError
+from todre.flops import convention, count_prompt
+from todre.methods.todre import ToDRE
+
+STAGES = ("encode", "select", "prefill", "first_token", "decode_per_token", "total", "attach")
+COMPARED = ("first_token", "decode_per_token", "total")
+
+Row = dict[str, Any]
+"""One measurement, ready for JSON."""
+Tick = Callable[[str], None]
+
+
+def measure(
+    model: Any, prompt: Prompt, wanted: Sequence[Wanted], cell: Cell, how: Rounds, tick: Tick = lambda what: None
+) -> list[Row]:
+    """Measure every subject under `cell`, interleaved, in an order that is rotated by one each round.
+
+    Args:
+        model: already with the cell's backend.
+        prompt: with the cell's batch and text.
+        wanted: methods; the untouched model comes first by itself.
+        cell: the conditions.
+        how: how often.
+        tick: told what is measured next.
+
+    Returns:
+        One row for each subject: no pruning, and each method followed by its oracle.
+    """
+    with exact_length(model), threads(cell.threads):
+        subjects, reasons = _subjects(model, prompt, wanted, how.oracle, tick)
+        facts = {each.name: _facts(model, prompt, each, cell.new_tokens, how.memory, tick) for each in subjects}
+        samples: dict[str, list[Sample]] = {each.name: [] for each in subjects}
+        for number in range(how.warm_up + how.rounds):
+            turn = number % len(subjects)
+            for each in (*subjects[turn:], *subjects[:turn]):
+                tick(f"round {number + 1} of {how.warm_up + how.rounds}, {each.name}")
+                taken = sample(model, each, cell.new_tokens)
+                if number >= how.warm_up:
+                    samples[each.name].append(taken)
+        used = torch.get_num_threads()
+    bound = _bounds(subjects, facts)
+    backend = model.config.get_text_config(decoder=True)._attn_implementation
+    conditions = {**cell.to_dict(), "threads": used, "backend": backend}
+    return [
+        {
+            "cell": conditions,
+            "asked": cell.to_dict(),
+            **_described(each, reasons),
+            **_timed(samples, each.name, bound.get(each.name), cell),
+            **facts[each.name],
+            **_memory_ratios(facts, each.name, bound.get(each.name)),
+        }
+        for each in subjects
+    ]
+
+
+def applicable(model: Any, prompt: Prompt, wanted: Sequence[Wanted], tick: Tick) -> tuple[list[Wanted], dict[str, str]]:
+    """The methods that can prune this model's prompt, and by name why the others cannot."""
+    apply, reasons = [], {}
+    for one in wanted:
+        tick(f"trying {one.name}")
+        try:
+            with exact_length(model), Pruned(model, prompt, one.name, one.method).ready() as call:
+                call(1, lambda: 0.0)
+        except TodreError as error:
+            reasons[one.name] = str(error)
+        else:
+            apply.append(one)
+    return apply, reasons
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let torch use `count` CPU threads inside the block."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _subjects(
+    model: Any, prompt: Prompt, wanted: Sequence[Wanted], oracles: bool, tick: Tick
+) -> tuple[list[Subject], dict[str, str]]:
+    """All subjects, and by name why a method has no oracle."""
+    subjects: list[Subject] = [Untouched(model, prompt)]
+    reasons: dict[str, str] = {}
+    for one in wanted:
+        pruned = Pruned(model, prompt, one.name, one.method)
+        subjects.append(pruned)
+        if oracles:
+            tick(f"shortening by hand for {one.name}")
+            try:
+                subjects.append(oracle_of(pruned))
+            except NoOracleError as reason:
+                reasons[one.name] = str(reason)
+    return subjects, reasons
+
+
+def _described(subject: Subject, reasons: dict[str, str]) -> Row:
+    kind = "none" if subject.method is None else "method" if subject.of is None else "oracle"
+    described: Row = {"subject": subject.name, "kind": kind, "of": subject.of, "how": subject.how}
+    described["method"] = None if subject.method is None else subject.method.to_dict()
+    if subject.name in reasons:
+        described["no_oracle"] = reasons[subject.name]
+    return described
+
+
+def _bounds(subjects: Sequence[Subject], facts: dict[str, Row]) -> dict[str, str]:
+    """By method's subject, what it is to be compared with: its oracle, or no pruning where nothing was dropped."""
+    bounds = {each.of: each.name for each in subjects if each.of is not None}
+    for each in subjects:
+        tokens = facts[each.name]["visual_tokens"]
+        if each.method is not None and each.of is None and set(tokens["per_layer"]) == {tokens["before"]}:
+            bounds[each.name] = "none"
+    return bounds
+
+
+def _timed(samples: dict[str, list[Sample]], name: str, bound: str | None, cell: Cell) -> Row:
+    mine = samples[name]
+
+    def values(key: str, of: str) -> list[float | None]:
+        return [getattr(each, key) for each in samples[of]]
+
+    timed: Row = {
+        "rounds": len(mine),
+        "ms": {key: spread(values(key, name)) for key in STAGES},
+        "tokens_per_second": spread([1000 * cell.batch * cell.new_tokens / each.total for each in mine]),
+        "samples_per_second": spread([1000 * cell.batch / each.total for each in mine]),
+        "ms_after_tokens": _after(mine),
+        "ratio_to_none": {key: ratios(values(key, name), values(key, "none")) for key in COMPARED},
+        "bound": bound,
+        "ratio_to_oracle": None,
+        "samples_ms": {key: values(key, name) for key in COMPARED},
+    }
+    if bound is not None:
+        timed["ratio_to_oracle"] = {key: ratios(values(key, name), values(key, bound)) for key in COMPARED}
+    return timed
+
+
+def _after(samples: Sequence[Sample]) -> dict[str, dict[str, float] | None]:
+    """By number of tokens, powers of two and all, milliseconds from the start to the forward that gave the last."""
+    count = len(samples[0].forwards)
+    places = sorted({2**power for power in range(count.bit_length()) if 2**power <= count} | {count})
+    return {str(place): spread([each.forwards[place - 1] for each in samples]) for place in places}
+
+
+def _memory_ratios(facts: dict[str, Row], name: str, bound: str | None) -> Row:
+    mine, other = facts[name]["peak_bytes"], facts[bound]["peak_bytes"] if bound else None
+    if mine is None or other is None:
+        return {"memory_ratio_to_oracle": None}
+    return {"memory_ratio_to_oracle": {key: mine[key] / other[key] for key in ("above", "whole")}}
+
+
+def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, memory: bool, tick: Tick) -> Row:
+    """What does not vary: tokens, KV bytes, FLOPs, peak memory."""
+    tick(f"looking at {subject.name}")
+    with subject.ready() as call:
+        called = call(new_tokens, lambda: 0.0)
+        per_layer = _visual_per_layer(model, prompt, subject, called)
+        measured = measured_bytes(called.cache)
+        del called
+    columns = [prompt.text_tokens + max(counts) + new_tokens - 1 for counts in zip(*per_layer, strict=True)]
+    predicted = predicted_bytes(model.config, columns, prompt.rows, model.dtype.itemsize)
+    return {
+        "visual_tokens": {"before": prompt.visual_tokens, "entered": per_layer[0][0], "per_layer": per_layer[0]},
+        "kv_bytes": {"measured": measured, "predicted": predicted},
+        "peak_bytes": _peak(model, subject, new_tokens, tick) if memory else None,
+        **_flops(model, prompt, subject, per_layer, new_tokens),
+    }
+
+
+def _visual_per_layer(model: Any, prompt: Prompt, subject: Subject, called: Called) -> list[list[int]]:
+    """Of each row, how many visual tokens each decoder layer ran on."""
+    if called.report is not None:
+        return called.report.visual_tokens_per_layer
+    layers = model.config.get_text_config(decoder=True).num_hidden_layers
+    if not isinstance(subject, Oracle):
+        return [[prompt.visual_tokens] * layers for _ in range(prompt.rows)]
+    entered = [int(row.sum()) - prompt.text_tokens for row in subject.short.mask]
+    counts = [[count] * layers for count in entered]
+    for layer, places in sorted(subject.short.drops.places.items()):
+        for row in counts:
+            row[layer:] = [int(places.shape[1]) - prompt.text_tokens] * (layers - layer)
+    return counts
+
+
+def _peak(model: Any, subject: Subject, new_tokens: int, tick: Tick) -> Row:
+    tick(f"watching the memory of {subject.name}")
+    weights = sum(weight.nbytes for weight in model.parameters())
+    with subject.ready() as call:
+        peak: Peak = peak_of(model.device, lambda: call(new_tokens, lambda: 0.0), weights)
+    return {"above": peak.above, "whole": peak.whole, "weights": weights, "method": peak.method}
+
+
+def _flops(model: Any, prompt: Prompt, subject: Subject, per_layer: list[list[int]], new_tokens: int) -> Row:
+    """The true count of the batch, and the tally that v1's tables print for one row; None where it cannot be counted.
+
+    What methods in the vision tower save there is not counted.
+    """
+    tiles = tiles_of(model, subject) // prompt.rows
+    method = subject.method
+    chosen_from = prompt.visual_tokens if isinstance(method, ToDRE) and method.selects else None
+    counted = [
+        count_prompt(
+            model.config,
+            prompt.first(),
+            tiles=tiles,
+            text_tokens=prompt.text_tokens,
+            visual_tokens=layers,
+            new_tokens=new_tokens,
+            candidates=chosen_from,
+        )
+        for layers in per_layer
+    ]
+    if any(one is None for one in counted):
+        return {"flops": None, "profiler_flops": None}
+    known = [one for one in counted if one is not None]
+    tally = None
+    if "image_grid_thw" not in prompt.inputs:
+        tally = convention("profiler", model.config, per_layer[0], text_tokens=prompt.text_tokens, tiles=tiles)
+    sums = {key: sum(getattr(one, key) for one in known) for key in ("encoder", "selection", "first_token", "total")}
+    return {"flops": sums, "profiler_flops": tally}

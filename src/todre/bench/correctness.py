@@ -1,0 +1,104 @@
+"""Is pruning right on this device? Every backend and dtype against the untouched model and against float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.bench.building import build
+from todre.bench.calling import Pruned
+from todre.bench.oracle import shorten
+from todre.bench.presets import Preset
+from todre.bench.prompts import Prompt, random_prompt
+from todre.bench.run import set_backend
+from todre.errors import TodreError
+from todre.methods.base import Method, NoPruning
+from todre.methods.random import RandomTokens
+from todre.methods.todre import ToDRE
+from todre.pruning import prune
+
+BACKENDS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""Largest difference of logits from float32, as a share of the largest logit."""
+KEEP_ALL = (NoPruning(), RandomTokens(retain=1.0), ToDRE(retain=1.0, stages=(1,)))
+
+Check = dict[str, Any]
+
+
+def check(
+    preset: Preset,
+    device: torch.device,
+    backends: Sequence[str] = BACKENDS,
+    tick: Callable[[str], None] = lambda what: None,
+) -> list[Check]:
+    """One row for each backend and dtype, with the differences found and whether all are as they must be.
+
+    Two prompts of random pixels are run. `keep_all` is whether methods that keep everything change no bit; `oracle` the
+    difference of stage 1 with renumbered positions from the untouched model on the hand-shortened prompt, and
+    `float32` that of the same kept tokens from the first row, both as shares of the largest logit. A backend that
+    cannot be used here is a row with the reason.
+    """
+    rows: list[Check] = []
+    reference: Tensor | None = None
+    whole = build(preset, device, torch.float32, "sdpa")
+    for dtype in TOLERANCES:
+        model = whole if dtype == torch.float32 else _converted(whole, preset, device, dtype)
+        prompt = random_prompt(model, preset, 2, 40)
+        for backend in backends:
+            name = f"{backend}/{str(dtype).removeprefix('torch.')}"
+            tick(name)
+            try:
+                set_backend(model, backend)
+                found, logits = _differences(model, prompt, reference)
+            except (TodreError, RuntimeError, ImportError) as error:
+                rows.append({"name": name, "left_out": (str(error).strip().splitlines() or [type(error).__name__])[0]})
+                continue
+            reference = logits if reference is None else reference
+            ok = found["keep_all"] and found["oracle"] <= TOLERANCES[dtype] and found["float32"] <= TOLERANCES[dtype]
+            rows.append({"name": name, **found, "ok": ok})
+    return rows
+
+
+@torch.inference_mode()
+def _differences(model: Any, prompt: Prompt, reference: Tensor | None) -> tuple[Check, Tensor]:
+    """The differences, and logits of a pruned prompt whose kept tokens do not depend on any number."""
+    plain = _logits(model, prompt, None)
+    kept = [bool(torch.equal(plain, _logits(model, prompt, method))) for method in KEEP_ALL]
+    drawn = _logits(model, prompt, RandomTokens(retain=0.1)).float()
+    method = ToDRE(retain=0.1, stages=(1,), positions=_positions(model))
+    short = shorten(Pruned(model, prompt, "todre", method))
+    by_hand = model(inputs_embeds=short.embeds, attention_mask=short.mask, logits_to_keep=1).logits
+    scale = float(plain.abs().max())
+    against = drawn if reference is None else reference
+    found = {
+        "keep_all": all(kept),
+        "oracle": float((_logits(model, prompt, method) - by_hand).abs().max()) / scale,
+        "float32": float((drawn - against).abs().max()) / float(against.abs().max()),
+    }
+    return found, drawn
+
+
+def _positions(model: Any) -> Any:
+    """Renumbered positions, where the model takes them; with M-RoPE a shortened prompt has other ones."""
+    return "original" if hasattr(model.base_model, "get_rope_index") else "compact"
+
+
+def _logits(model: Any, prompt: Prompt, method: Method | None) -> Tensor:
+    """(b, 1, vocabulary) of the last column."""
+    if method is None:
+        logits: Tensor = model(**prompt.inputs, logits_to_keep=1).logits
+        return logits
+    with prune(model, method):
+        return _logits(model, prompt, None)
+
+
+@torch.no_grad()
+def _converted(whole: Any, preset: Preset, device: torch.device, dtype: torch.dtype) -> Any:
+    """The same weights in another dtype; buffers, such as rotary frequencies, as that dtype's own model has them."""
+    model = build(preset, device, dtype, "sdpa")
+    for mine, its in zip(model.parameters(), whole.parameters(), strict=True):
+        mine.copy_(its)
+    return model

@@ -1,0 +1,107 @@
+"""The JSON document of a run: written whole after every cell, and gone on with where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from todre.bench.cell import Row
+from todre.bench.settings import Cell
+from todre.errors import InvalidValueError
+from todre.files import write_atomic
+
+FORMAT = "todre bench 1"
+
+Document = dict[str, Any]
+
+
+def new(conditions: Mapping[str, Any], command: str) -> Document:
+    """A document without rows."""
+    whole: Document = {
+        "format": FORMAT, "command": command, "conditions": conditions, "left_out": {}, "finished": [], "rows": []
+    }  # fmt: skip
+    plain: Document = _plain(whole)
+    return plain
+
+
+def read(path: Path) -> Document:
+    """A document that a run has written.
+
+    Raises:
+        InvalidValueError: there is none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidValueError(f"{path} cannot be read ({error.strerror}); give a file that bench wrote.") from error
+    except ValueError as error:
+        raise InvalidValueError(f"{path} is not JSON ({error}); give a file that bench wrote.") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise InvalidValueError(f"{path} is no result of todre bench; give a file that bench wrote.")
+    return found
+
+
+def resumed(path: Path, conditions: Mapping[str, Any]) -> Document:
+    """The document at `path`, to go on with.
+
+    Raises:
+        InvalidValueError: it was measured under other conditions.
+    """
+    document = read(path)
+    differing = difference(document["conditions"], _plain(dict(conditions)))
+    if differing is not None:
+        what, then, now = differing
+        raise InvalidValueError(
+            f"{path} was measured under other conditions ({what} was {then!r} and is {now!r}), and rows of two must "
+            "not be mixed; leave out --resume to start anew, or write elsewhere."
+        )
+    return document
+
+
+def difference(one: Any, other: Any, path: str = "") -> tuple[str, Any, Any] | None:
+    """(where, value, other value) of the first difference of two documents; None if they are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in [*one, *(key for key in other if key not in one)]:
+            found = difference(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
+            if found is not None:
+                return found
+        return None
+    return None if one == other else (path, one, other)
+
+
+def add(document: Document, cell: Cell, rows: list[Row], path: Path | None) -> None:
+    """Put in the rows of a finished cell, and write the document."""
+    document["rows"] += _plain(rows)
+    document["finished"].append(_plain(cell.to_dict()))
+    if path is not None:
+        write_atomic(path, as_text(document))
+
+
+def is_finished(document: Document, cell: Cell) -> bool:
+    """Whether the document holds the cell's rows."""
+    return cell.to_dict() in document["finished"]
+
+
+def as_text(document: Document) -> str:
+    """The document as JSON with one line for each row, which come last."""
+    head = {name: value for name, value in document.items() if name != "rows"}
+    rows = [json.dumps(row, allow_nan=False) for row in document["rows"]]
+    body = "[]" if not rows else "[\n  " + ",\n  ".join(rows) + "\n ]"
+    return json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}") + f',\n "rows": {body}\n}}\n'
+
+
+def _plain(values: Any) -> Any:
+    """As it will be read back, numbers to six significant digits or, if they are larger, to a whole."""
+    return json.loads(json.dumps(_rounded(values), allow_nan=False))
+
+
+def _rounded(values: Any) -> Any:
+    if isinstance(values, float):
+        return float(f"{values:.6g}") if abs(values) < 1e6 else round(values)
+    if isinstance(values, dict):
+        return {name: _rounded(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_rounded(value) for value in values]
+    return values

@@ -1,0 +1,39 @@
+"""Bytes of a KV cache: what its tensors really hold, and what counting predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+
+def measured_bytes(cache: Any) -> int:
+    """Bytes of memory that the cache's keys and values keep alive: of distinct storages, whole.
+
+    A view of a larger tensor counts as that tensor, since none of it can be freed.
+    """
+    storages = {}
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            tensor = getattr(layer, name, None)
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def predicted_bytes(config: Any, columns: Sequence[int], rows: int, itemsize: int) -> int:
+    """Bytes of a cache that holds `columns[l]` columns of each of `rows` rows in layer l, and nothing more.
+
+    Args:
+        config: the model's config.
+        columns: for each decoder layer: text, the visual tokens that the layer ran on, and the tokens generated but for
+            the last, which is never run; with rows of different lengths, the longest.
+        rows: rows of the batch.
+        itemsize: bytes of a number.
+    """
+    text = config.get_text_config(decoder=True)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 2 * sum(columns) * rows * int(heads) * int(dim) * itemsize

@@ -1,0 +1,69 @@
+"""Peak memory of one call: on CUDA from the allocator's statistics, on the CPU from the profiler's record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+CUDA = "torch.cuda.max_memory_allocated over the call, less what was allocated before it"
+CPU = "running sum of torch.profiler's [memory] events over the call (torch's CPU allocator; not kernels' own scratch)"
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes of memory at the peak of a call.
+
+    Attributes:
+        above: beyond what was allocated before the call: weights and inputs are not in it.
+        whole: everything that the device's allocator held; on the CPU `above` and the weights given.
+        method: how it was measured.
+    """
+
+    above: int
+    whole: int
+    method: str
+
+
+def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> Peak:
+    """Run `call` once and watch the memory of `device`; what `call` returns is dropped.
+
+    Args:
+        device: of the model.
+        call: what to run.
+        weights: bytes of the model, which the CPU's allocator cannot be asked for.
+    """
+    if device.type == "cuda":
+        return _cuda(device, call)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    above = running_peak([(event.start_ns(), event.nbytes()) for event in _memory_events(profiler)])
+    return Peak(above, above + weights, CPU)
+
+
+def running_peak(events: list[tuple[int, int]]) -> int:
+    """Largest running sum of (time, bytes taken or, if negative, given back), in the order of time; at least 0."""
+    held = peak = 0
+    for _, size in sorted(events, key=lambda event: event[0]):
+        held += size
+        peak = max(peak, held)
+    return peak
+
+
+def _memory_events(profiler: torch.profiler.profile) -> list[Any]:
+    inner = profiler.profiler
+    assert inner is not None
+    assert inner.kineto_results is not None
+    return [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
+
+
+def _cuda(device: torch.device, call: Callable[[], object]) -> Peak:
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    call()
+    torch.cuda.synchronize(device)
+    whole = torch.cuda.max_memory_allocated(device)
+    return Peak(whole - before, whole, CUDA)

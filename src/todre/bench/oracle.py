@@ -1,0 +1,170 @@
+"""The oracle of a method: encode, select, and the untouched model on a prompt that never had what was dropped.
+
+Its parts are the model's own `get_image_features`, the method's `select` on the very tokens that the pruned run showed
+it, and `generate` on embeddings that were shortened by hand beforehand. What a method drops between two decoder layers
+is replayed: a hook takes the columns that stay, known in advance, and nothing is asked. No runtime of pruning runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from todre.bench.calling import Call, Called, Clock, Pruned, exact_length, generate
+from todre.bench.prompts import Prompt
+from todre.bench.replay import Drops, NoReplayError, drops_of, replaying
+from todre.methods.base import Method
+from todre.pruning import prune
+from todre.selection import Selection, choose
+
+if TYPE_CHECKING:
+    from todre.facts import Signal
+    from todre.report import PruningReport
+    from todre.selection import VisualTokens
+
+
+class NoOracleError(Exception):
+    """There is no hand-shortened prompt for what the method does; the message says why."""
+
+
+@dataclass(frozen=True)
+class Short:
+    """A prompt that never had the dropped tokens.
+
+    Attributes:
+        embeds: (b, q', d) input embeddings, shorter rows padded at their left.
+        mask: (b, q') 1 where real.
+        samples: of each row, the visual tokens as the method saw them.
+        drops: what leaves between layers.
+    """
+
+    embeds: Tensor
+    mask: Tensor
+    samples: tuple[VisualTokens, ...]
+    drops: Drops
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The bound of `of`; see the module."""
+
+    model: Any
+    prompt: Prompt
+    name: str
+    method: Method
+    of: str
+    short: Short
+
+    @property
+    def how(self) -> str:
+        """What is done."""
+        replayed = ", drops between layers replayed" if self.short.drops.places else ""
+        selected = "select, " if self.method.selects else ""
+        return f"encode, {selected}and the untouched model on the hand-shortened prompt{replayed}"
+
+    @contextmanager
+    def ready(self) -> Iterator[Call]:
+        """With the hooks of the replay, if something leaves between layers."""
+
+        @torch.inference_mode()
+        def call(new_tokens: int, clock: Clock) -> Called:
+            self.model.get_image_features(**self.prompt.pictures, return_dict=True)
+            started = clock()
+            if self.method.selects:
+                for sample in self.short.samples:
+                    choose(self.method, sample)
+            select = clock() - started
+            inputs = {"inputs_embeds": self.short.embeds, "attention_mask": self.short.mask}
+            return Called(generate(self.model, new_tokens, **inputs), select)
+
+        with replaying(self.model, self.short.drops):
+            yield call
+
+
+def oracle_of(subject: Pruned) -> Oracle:
+    """The oracle of a pruned model.
+
+    Raises:
+        NoOracleError: the method encodes pictures otherwise, or lets tokens leave in a way that cannot be replayed.
+    """
+    return Oracle(
+        subject.model, subject.prompt, f"{subject.name} oracle", subject.method, subject.name, shorten(subject)
+    )
+
+
+@torch.inference_mode()
+def shorten(subject: Pruned) -> Short:
+    """Shorten the prompt by hand, by what the method says of the tokens that it is shown."""
+    model, prompt, method = subject.model, subject.prompt, subject.method
+    if method.in_tower:
+        raise NoOracleError(f"{method.name} encodes pictures otherwise, which no shortened prompt does")
+    samples = seen_by(model, prompt, method)
+    report = _report(model, prompt, method)
+    if all(set(layers) == {prompt.visual_tokens} for layers in report.visual_tokens_per_layer):
+        raise NoOracleError("nothing is dropped, so that the untouched model is the bound")
+    everything = [torch.ones(len(sample), dtype=torch.bool, device=sample.tile.device) for sample in samples]
+    chosen = [
+        choose(method, sample) if method.selects else Selection(whole, sample.embeddings)
+        for sample, whole in zip(samples, everything, strict=True)
+    ]
+    rows = []
+    for row, answer in enumerate(chosen):
+        visual = prompt.visual[row]
+        embeds = model.get_input_embeddings()(prompt.inputs["input_ids"][row])
+        embeds[visual] = answer.embeddings.to(embeds.dtype)
+        stay = ~visual
+        stay[visual] = answer.keep.to(stay.device)
+        rows.append((embeds[stay], visual[stay]))
+    try:
+        drops = drops_of(model, report, [visual for _, visual in rows])
+    except NoReplayError as error:
+        raise NoOracleError(str(error)) from error
+    longest = max(len(embeds) for embeds, _ in rows)
+    short = rows[0][0].new_zeros(len(rows), longest, rows[0][0].shape[1])
+    mask = torch.zeros(len(rows), longest, dtype=torch.long, device=short.device)
+    for row, (embeds, _) in enumerate(rows):
+        short[row, longest - len(embeds) :], mask[row, longest - len(embeds) :] = embeds, 1
+    return Short(short, mask, tuple(samples), drops)
+
+
+def _report(model: Any, prompt: Prompt, method: Method) -> PruningReport:
+    with exact_length(model), prune(model, method) as report:
+        generate(model, 1, **prompt.inputs)
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Onlooker(Method):
+    """Keeps every token, and notes what `shown` would have been shown."""
+
+    shown: Method
+    seen: list[VisualTokens]
+
+    name: ClassVar[str] = "onlooker"
+
+    @property
+    def selects(self) -> bool:
+        return True
+
+    def signals(self) -> tuple[Signal, ...]:
+        return self.shown.signals()
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        self.seen.append(visual)
+        return torch.ones(len(visual), dtype=torch.bool, device=visual.embeddings.device)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"method": self.name}
+
+
+def seen_by(model: Any, prompt: Prompt, method: Method) -> list[VisualTokens]:
+    """Of each row, the visual tokens that the method's `select` is shown."""
+    seen: list[VisualTokens] = []
+    with exact_length(model), prune(model, _Onlooker(shown=method, seen=seen)):
+        generate(model, 1, **prompt.inputs)
+    return seen

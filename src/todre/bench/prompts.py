@@ -1,0 +1,215 @@
+"""Prompts to measure with: text, one picture, text; every row of a batch has a picture of its own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from todre.bench.presets import Preset
+from todre.errors import InvalidValueError
+from todre.families import family_of
+
+if TYPE_CHECKING:
+    from todre.loading import Loaded
+
+COLUMNS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
+"""Inputs with one entry for each column; all others are about pictures."""
+QUESTION = "What is in the picture?"
+_WORDS = 10
+"""The first id that stands for plain text in presets."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What `generate` is given.
+
+    Attributes:
+        inputs: keyword arguments, on the model's device.
+        visual: (b, q) bool, the columns of visual tokens.
+    """
+
+    inputs: Mapping[str, Tensor]
+    visual: Tensor
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return int(self.visual.shape[0])
+
+    @property
+    def pictures(self) -> dict[str, Tensor]:
+        """The inputs that `get_image_features` takes."""
+        return {name: value for name, value in self.inputs.items() if name not in COLUMNS}
+
+    @property
+    def visual_tokens(self) -> int:
+        """Visual tokens of a row; all rows have as many."""
+        return int(self.visual[0].sum())
+
+    @property
+    def text_tokens(self) -> int:
+        """Other tokens of a row."""
+        return int(self.visual.shape[1]) - self.visual_tokens
+
+    def first(self) -> dict[str, Tensor]:
+        """The inputs of the first row alone, of those that say how large its picture is."""
+        rows = self.rows
+        sized = ("image_grid_thw", "image_sizes")
+        return {name: value[: len(value) // rows] for name, value in self.inputs.items() if name in sized}
+
+
+def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed: int = 0) -> Prompt:
+    """A prompt for the preset's model: random pixels in the shape of its picture, half of the text before it.
+
+    Args:
+        model: made from `preset`.
+        preset: which picture.
+        rows: prompts in the batch; all different, all equally long.
+        text_tokens: of each row, markers around the picture included.
+        seed: of pixels and text.
+
+    Raises:
+        InvalidValueError: fewer text tokens than the markers and one word.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pixels, markers = _PIXELS[model.config.model_type](model.config, preset.picture, rows, generator)
+    inputs = {name: _placed(value, model) for name, value in pixels.items()}
+    count = _count(model, inputs, rows)
+    before, after = markers
+    words = text_tokens - len(before) - len(after)
+    if words < 2:
+        raise InvalidValueError(
+            f"A prompt of {text_tokens} text tokens leaves no word beside the picture; "
+            f"give at least {len(before) + len(after) + 2}."
+        )
+    ids = torch.randint(_WORDS, _last_word(model.config), (rows, words), generator=generator)
+    middle = [*before, *[_image_token(model)] * count, *after]
+    half = words // 2
+    ids = torch.cat([ids[:, :half], torch.tensor([middle]).expand(rows, -1), ids[:, half:]], dim=1)
+    return _prompt(model, ids.to(model.device), inputs)
+
+
+def asked_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_tokens: int, seed: int = 0) -> Prompt:
+    """A prompt for a real checkpoint, by its processor and chat template, about a picture of noise.
+
+    Args:
+        loaded: model and processor.
+        picture: (height, width) in pixels.
+        rows: prompts in the batch; all the same.
+        text_tokens: the text is made this long by repeating its last word; a longer template stays as it is.
+        seed: of the picture.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from todre.running import build_inputs
+
+    noise = np.random.default_rng(seed).integers(0, 256, (*picture, 3), dtype=np.uint8)
+    given, _ = build_inputs(loaded, [Image.fromarray(noise)], QUESTION)
+    one = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    visual = one["input_ids"][0] == _image_token(loaded.model)
+    missing = text_tokens - int((~visual).sum())
+    if missing > 0:
+        after = int(visual.nonzero().max()) + 1
+        place = min(after + 1, len(visual) - 1)
+        one |= {name: _longer(one[name], place, missing) for name in COLUMNS if name in one}
+    repeated = {name: torch.cat([value] * rows) for name, value in one.items()}
+    pictures = {name: value for name, value in repeated.items() if name not in COLUMNS}
+    return _prompt(loaded.model, repeated["input_ids"], pictures)
+
+
+def _longer(values: Tensor, place: int, more: int) -> Tensor:
+    """(1, q + more): the entry at `place` repeated."""
+    return torch.cat([values[:, :place], values[:, place : place + 1].expand(-1, more), values[:, place:]], dim=1)
+
+
+def _prompt(model: Any, ids: Tensor, pictures: Mapping[str, Tensor]) -> Prompt:
+    visual = ids == _image_token(model)
+    columns = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if hasattr(model.base_model, "get_rope_index"):
+        columns["mm_token_type_ids"] = visual.int()
+    return Prompt({**columns, **pictures}, visual)
+
+
+def _placed(value: Tensor, model: Any) -> Tensor:
+    return value.to(model.device, model.dtype if value.is_floating_point() else None)
+
+
+def _image_token(model: Any) -> int:
+    token = family_of(model).token_id(model.config, "image")
+    if token is None:
+        raise InvalidValueError(f"{model.config.model_type} takes no pictures; measure a model that does.")
+    return int(token)
+
+
+def _last_word(config: Any) -> int:
+    """The first id, from `_WORDS` on, that is no plain text in a preset."""
+    ends = [config.get_text_config(decoder=True).vocab_size, config.image_token_id]
+    return min(int(end) for end in ends if end > _WORDS)
+
+
+@torch.inference_mode()
+def _count(model: Any, pictures: Mapping[str, Tensor], rows: int) -> int:
+    """Visual tokens of each row, from the model itself."""
+    features = model.get_image_features(**pictures, return_dict=True).pooler_output
+    entries = features if isinstance(features, list | tuple) else [features]
+    return sum(int(one.shape[:-1].numel()) for one in entries) // rows
+
+
+Pixels = tuple[dict[str, Tensor], tuple[list[int], list[int]]]
+"""Inputs about the pictures, and the marker tokens before and after each picture."""
+
+
+def _side(config: Any) -> int:
+    size = config.vision_config.image_size
+    return int(size if isinstance(size, int) else size[0])
+
+
+def _one_tile(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
+    side = _side(config)
+    return {"pixel_values": torch.randn(rows, 3, side, side, generator=generator)}, ([], [])
+
+
+def _any_res(
+    config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator, counted: bool = False
+) -> Pixels:
+    side = _side(config)
+    tiles = 1 + (picture[0] // side) * (picture[1] // side)
+    inputs = {
+        "pixel_values": torch.randn(rows, tiles, 3, side, side, generator=generator),
+        "image_sizes": torch.tensor([picture] * rows),
+    }
+    if counted:
+        inputs["batch_num_images"] = torch.ones(rows, dtype=torch.long)
+    return inputs, ([], [])
+
+
+def _tiles(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
+    side = _side(config)
+    tiles = 1 + (picture[0] // side) * (picture[1] // side)
+    return {"pixel_values": torch.randn(rows * tiles, 3, side, side, generator=generator)}, ([], [])
+
+
+def _patches(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
+    vision = config.vision_config
+    height, width = (side // vision.patch_size for side in picture)
+    values = 3 * vision.temporal_patch_size * vision.patch_size**2
+    inputs = {
+        "pixel_values": torch.randn(rows * height * width, values, generator=generator),
+        "image_grid_thw": torch.tensor([[1, height, width]] * rows),
+    }
+    return inputs, ([config.vision_start_token_id], [config.vision_end_token_id])
+
+
+_PIXELS: dict[str, Callable[[Any, tuple[int, int], int, torch.Generator], Pixels]] = {
+    "llava": _one_tile,
+    "llava_next": _any_res,
+    "llava_onevision": functools.partial(_any_res, counted=True),
+    "internvl": _tiles,
+    "qwen2_5_vl": _patches,
+}

@@ -1,0 +1,115 @@
+"""Replay what a method dropped between decoder layers, with hooks that ask nothing and know no method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.decoder import decoder_of
+from todre.report import PruningReport
+
+
+class NoReplayError(Exception):
+    """What happened between layers is more than columns that left for good; the message says why."""
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What leaves between layers.
+
+    Attributes:
+        places: by layer (0-based), (b, q) int64, the columns of the prompt, as it was shortened, that it still sees.
+    """
+
+    places: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+def drops_of(model: Any, report: PruningReport, visual: Sequence[Tensor]) -> Drops:
+    """Read from a report which columns of the shortened prompt each layer sees.
+
+    Args:
+        model: whose decoder it is.
+        report: of the pruned prefill.
+        visual: of each row, (q',) bool, the visual columns of the shortened prompt, in the order of `report.kept`.
+
+    Raises:
+        NoReplayError: tokens came back, rows kept different numbers, or layers see less than the whole prompt.
+    """
+    changes = sorted({layer for row in report.kept_from_layer for layer in row if layer > 0})
+    if not changes:
+        return Drops()
+    decoder = decoder_of(model)
+    if not decoder.uniform or decoder.config._attn_implementation != "sdpa":
+        raise NoReplayError("drops between layers are replayed for SDPA and layers of full attention alone")
+    places = {}
+    for layer in changes:
+        rows = []
+        for row, columns in enumerate(visual):
+            first = report.kept_from_layer[row].get(0, [])
+            reached = [at for at in report.kept_from_layer[row] if at <= layer]
+            now = set(report.kept_from_layer[row][max(reached)]) if reached else set(first)
+            if not now <= set(first):
+                raise NoReplayError("tokens that left come back in a later layer")
+            stay = ~columns
+            stay[columns.nonzero().flatten()] = torch.tensor([token in now for token in first], device=stay.device)
+            rows.append(stay.nonzero().flatten())
+        if len({len(row) for row in rows}) > 1 or len({len(columns) for columns in visual}) > 1:
+            raise NoReplayError("rows of the batch kept different numbers of tokens, which padding would have to fill")
+        places[layer] = torch.stack(rows)
+    counts = [int(place.shape[1]) for _, place in sorted(places.items())]
+    if counts != sorted(counts, reverse=True):
+        raise NoReplayError("tokens that left come back in a later layer")
+    return Drops(places)
+
+
+@contextmanager
+def replaying(model: Any, drops: Drops) -> Iterator[None]:
+    """Inside the block the prompt's columns leave `model` as `drops` says; later forwards are left alone.
+
+    Each layer caches the columns that it is given. Masks are left out: without padding, SDPA needs none.
+    """
+    handles = []
+    try:
+        if drops.places:
+            for index, layer in enumerate(decoder_of(model).layers):
+                handles.append(layer.register_forward_pre_hook(_Dropper(drops, index), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Dropper:
+    """Gives one layer the columns that it sees, and what belongs to them."""
+
+    def __init__(self, drops: Drops, index: int) -> None:
+        before = [layer for layer in sorted(drops.places) if layer <= index]
+        self.now = drops.places[before[-1]] if before else None
+        earlier = [layer for layer in before if layer < index]
+        self.held = drops.places[earlier[-1]] if earlier else None
+
+    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        if self.now is None or kwargs["position_embeddings"][0].shape[-2] == 1:
+            return None
+        hidden = args[0]
+        if self.held is None:
+            hidden = _columns(hidden, self.now)
+        elif self.held is not self.now:
+            hidden = _columns(hidden, torch.searchsorted(self.held, self.now))
+        angles = tuple(_columns(angle, self.now) for angle in kwargs["position_embeddings"])
+        positions = kwargs.get("position_ids")
+        changed: dict[str, Any] = {"position_embeddings": angles, "attention_mask": None}
+        if isinstance(positions, Tensor):
+            changed["position_ids"] = positions[..., : self.now.shape[1]]
+        return (hidden, *args[1:]), kwargs | changed
+
+
+def _columns(values: Tensor, places: Tensor) -> Tensor:
+    """(…, b or 1, q, d) at (b, q') places."""
+    rows = torch.arange(places.shape[0], device=places.device)[:, None]
+    return values.expand(*values.shape[:-3], places.shape[0], *values.shape[-2:])[..., rows, places, :]

@@ -1,0 +1,147 @@
+"""A run: which model, which methods, which cells; measured cell by cell into a document."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from todre.bench import document as doc
+from todre.bench.building import build
+from todre.bench.cell import Tick, applicable, measure
+from todre.bench.conditions import machine
+from todre.bench.presets import Preset
+from todre.bench.prompts import Prompt, asked_prompt, random_prompt
+from todre.bench.settings import Cell, Rounds
+from todre.bench.wanted import Wanted
+from todre.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from todre.loading import Loaded
+
+PICTURE = (672, 672)
+"""(height, width) of the picture that a real checkpoint is asked about."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model: a preset with random weights, or a checkpoint with its processor."""
+
+    model: Any
+    preset: Preset | None = None
+    loaded: Loaded | None = None
+    seed: int = 0
+
+    def prompt(self, cell: Cell) -> Prompt:
+        """The cell's prompt."""
+        if self.preset is not None:
+            return random_prompt(self.model, self.preset, cell.batch, cell.text_tokens, self.seed)
+        assert self.loaded is not None
+        return asked_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
+
+    def facts(self) -> dict[str, Any]:
+        """What a result has to say of it."""
+        name = self.preset.name if self.preset is not None else self.loaded.name if self.loaded is not None else ""
+        weights = list(self.model.parameters())
+        return {
+            "name": name,
+            "weights": "random" if self.preset is not None else "checkpoint",
+            "revision": self.loaded.revision if self.loaded is not None else None,
+            "model_type": self.model.config.model_type,
+            "parameters": sum(weight.numel() for weight in weights),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "picture": list(self.preset.picture if self.preset is not None else PICTURE),
+            "seed": self.seed,
+        }
+
+
+def preset_source(preset: Preset, device: str, dtype: str, seed: int = 0) -> Source:
+    """A model with random weights; dtype auto is float32 on the CPU, else bfloat16.
+
+    Raises:
+        InvalidValueError: a device or dtype that is unknown or not there.
+    """
+    from todre.loading import as_device, as_dtype
+
+    target = as_device(device)
+    given = as_dtype(dtype, target)
+    precision = given if isinstance(given, torch.dtype) else torch.bfloat16
+    return Source(build(preset, target, precision, seed=seed), preset=preset, seed=seed)
+
+
+def run(
+    source: Source,
+    wanted: Sequence[Wanted],
+    cells: Sequence[Cell],
+    how: Rounds,
+    *,
+    output: Path | None = None,
+    resume: bool = False,
+    leave_out: bool = False,
+    command: str = "",
+    extra: dict[str, Any] | None = None,
+    tick: Tick = lambda what: None,
+) -> doc.Document:
+    """Measure every cell, and write the document after each.
+
+    Args:
+        source: the model.
+        wanted: methods, beside no pruning.
+        cells: conditions, in order.
+        how: rounds.
+        output: where the document goes; None keeps it.
+        resume: go on with the document there, if there is one.
+        leave_out: methods that do not apply are noted with the reason, rather than an error.
+        command: what was typed.
+        extra: more conditions, as of a table.
+        tick: told what is measured next.
+
+    Raises:
+        InvalidValueError: the document there was measured under other conditions.
+        TodreError: a method cannot prune this model.
+    """
+    conditions = {
+        "model": source.facts(),
+        "machine": machine(source.model.device),
+        "rounds": asdict(how),
+        "subjects": [{"name": each.name, **each.method.to_dict()} for each in wanted],
+        **(extra or {}),
+    }
+    going_on = resume and output is not None and output.exists()
+    document = doc.resumed(output, conditions) if going_on and output else doc.new(conditions, command)
+    for number, cell in enumerate(cells):
+        if doc.is_finished(document, cell):
+            continue
+        say = functools.partial(_say, tick, f"cell {number + 1} of {len(cells)}")
+        set_backend(source.model, cell.backend)
+        prompt = source.prompt(cell)
+        chosen = list(wanted)
+        if leave_out:
+            chosen, document["left_out"] = applicable(source.model, prompt, wanted, say)
+        doc.add(document, cell, measure(source.model, prompt, chosen, cell, how, say), output)
+    return document
+
+
+def _say(tick: Tick, where: str, what: str) -> None:
+    tick(f"{where}: {what}")
+
+
+def set_backend(model: Any, backend: str | None) -> None:
+    """Give the model another attention implementation.
+
+    Raises:
+        InvalidValueError: it cannot have that one.
+    """
+    if backend is None:
+        return
+    try:
+        model.set_attn_implementation(backend)
+    except (ImportError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InvalidValueError(
+            f"attention implementation {backend!r} cannot be used here ({lines[0].rstrip('.')}); use sdpa or eager."
+        ) from error

@@ -1,0 +1,85 @@
+"""Methods to measure, as the command line names them: `todre`, `todre:stages=1`, `vtw:layer=8`, `fitted.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from todre.errors import InvalidValueError
+from todre.methods import registry
+from todre.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A method to measure, and what results call it."""
+
+    name: str
+    method: Method
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """The method's name and its settings, from `NAME` or `NAME:FIELD=VALUE:FIELD=VALUE`; values are JSON or plain text.
+
+    Raises:
+        InvalidValueError: a part is no setting, or the method has none of that name.
+        UnknownMethodError: no such method.
+    """
+    name, *parts = text.split(":")
+    known = registry.entry(name)
+    settings: dict[str, Any] = {}
+    for part in parts:
+        field, equals, value = part.partition("=")
+        if not equals or field not in known.settings:
+            raise InvalidValueError(
+                f"{part!r} is no setting of {name}; write FIELD=VALUE, with one of {', '.join(known.settings)}."
+            )
+        settings[field] = _value(known.cls, field, value)
+    return name, settings
+
+
+def wanted(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> list[Wanted]:
+    """Each method at each of the budgets; one that has no budget, or names its own, once.
+
+    Args:
+        specs: as `parse` takes them, or JSON files.
+        retains: shares or counts; none leaves the methods' own.
+        seed: of methods that choose at random.
+
+    Raises:
+        InvalidValueError: a setting cannot be used, or two would have one name.
+    """
+    found: list[Wanted] = []
+    for spec in specs:
+        if spec == "none":
+            continue
+        if spec.endswith(".json"):
+            found.append(Wanted(Path(spec).stem, registry.load(spec)))
+            continue
+        name, settings = parse(spec)
+        known = registry.entry(name).settings
+        shared = {"seed": seed} if "seed" in known and "seed" not in settings else {}
+        if "retain" not in known or "retain" in settings or not retains:
+            found.append(Wanted(spec, registry.create(name, **shared, **settings)))
+            continue
+        for retain in retains:
+            found.append(Wanted(f"{spec}@{retain:g}", registry.create(name, retain=retain, **shared, **settings)))
+    names = [each.name for each in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidValueError(f"{twice!r} would be measured twice; name each method and budget once.")
+    return found
+
+
+def _value(cls: type[Method], field: str, text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    default = next((each.default for each in fields(cls) if each.name == field), MISSING)
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(default, tuple) else value

@@ -1,0 +1,225 @@
+"""`todre bench`: what pruning saves, and how far that is from a prompt that never had the dropped tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.status import Status
+
+from todre.bench.settings import Settings
+from todre.bench.suites import SUITES
+from todre.cli import bench_options as ask
+from todre.cli import options as opt
+from todre.cli.console import check_directory, check_output, note, show, show_json, show_text, working
+from todre.errors import InvalidValueError
+from todre.methods import registry
+
+if TYPE_CHECKING:
+    from todre.bench.document import Document
+    from todre.bench.published import Table
+    from todre.bench.run import Source
+
+Tick = Callable[[str], None]
+
+
+def bench(
+    random_weights: ask.Weights = None,
+    model: opt.Model = None,
+    suite: ask.Suite = None,
+    table: ask.PaperTable = None,
+    methods: ask.Specs = None,
+    retain: ask.Retains = None,
+    batch: ask.Batches = None,
+    text_tokens: ask.TextTokens = None,
+    new_tokens: ask.AnswerTokens = None,
+    backends: ask.Backends = None,
+    threads: ask.Threads = None,
+    rounds: ask.RoundCount = None,
+    warm_up: ask.WarmUp = None,
+    no_oracle: ask.NoOracle = False,
+    no_memory: ask.NoMemory = False,
+    output: ask.Output = None,
+    resume: ask.Resume = False,
+    earlier: ask.From = None,
+    plots: ask.Plots = None,
+    check: ask.Check = False,
+    seed: opt.Seed = 0,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    trust_remote_code: opt.TrustCode = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Measure encode, select, prefill, first token, decode, memory and KV bytes, each beside its bound.
+
+    The bound (the oracle of a method) is the untouched model on a prompt shortened by hand, with the pictures encoded
+    and the selection made beside it, measured in turn with everything else. See docs/benchmarks.md.
+    """
+    _check_files(output, resume, plots, earlier)
+    if earlier is not None:
+        from todre.bench.document import read
+
+        _tell(read(earlier), plots, json, quiet)
+        return
+    given = {
+        "preset": random_weights, "methods": methods, "retains": retain, "batches": batch, "text_tokens": text_tokens,
+        "new_tokens": new_tokens, "backends": backends, "threads": threads, "rounds": rounds, "warm_up": warm_up,
+        "oracle": False if no_oracle else None, "memory": False if no_memory else None, "seed": seed,
+    }  # fmt: skip
+    printed = _published(table)
+    settings = _settings(suite, printed, given)
+    if model is not None and random_weights is not None:
+        raise InvalidValueError(f"--model {model} and --random-weights {random_weights} are two models; give one.")
+    with working(quiet), _telling(quiet) as tick:
+        if check:
+            rows = _check(settings, device, tick)
+        else:
+            checkpoint = model is not None or (random_weights is None and suite is None and printed is None)
+            source = _source(model, checkpoint, settings, device, dtype, trust_remote_code, quiet, tick)
+            document = _measure(source, settings, printed, output, resume, tick)
+    if check:
+        _tell_checks(rows, output, json)
+        return
+    _tell(document, plots, json, quiet)
+    if output is not None:
+        note(f"wrote {output}", quiet)
+
+
+def _check_files(output: Path | None, resume: bool, plots: Path | None, earlier: Path | None) -> None:
+    check_output(output, (".json",))
+    if resume and output is None:
+        raise InvalidValueError("--resume goes on with the document at --output, and there is none; give --output too.")
+    if earlier is not None and output is not None:
+        raise InvalidValueError("--from measures nothing that --output could hold; give one of the two.")
+    if plots is not None:
+        from todre.plots import require_matplotlib
+
+        require_matplotlib()
+        if not plots.is_dir():
+            check_directory(plots.parent)
+
+
+def _published(name: str | None) -> Table | None:
+    from todre.bench.published import table
+
+    return None if name is None else table(name)
+
+
+def _settings(suite: str | None, printed: Table | None, given: dict[str, Any]) -> Settings:
+    """The suite's settings, or a table's, with what was given in their place."""
+    base = SUITES[suite].settings if suite is not None else Settings()
+    if printed is not None:
+        base = dataclasses.replace(base, new_tokens=(printed.new_tokens,))
+    settings = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+    settings.cells()
+    settings.how_often()
+    return settings
+
+
+def _source(
+    model: str | None,
+    checkpoint: bool,
+    settings: Settings,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+    quiet: bool,
+    tick: Tick,
+) -> Source:
+    from todre.bench.presets import preset
+    from todre.bench.run import Source, preset_source
+
+    if checkpoint:
+        loaded = opt.load_model(model, device, dtype, None, trust_remote_code, quiet)
+        return Source(loaded.model, loaded=loaded, seed=settings.seed)
+    tick(f"drawing the weights of {settings.preset}")
+    return preset_source(preset(settings.preset), device, dtype, settings.seed)
+
+
+def _measure(
+    source: Source, settings: Settings, printed: Table | None, output: Path | None, resume: bool, tick: Tick
+) -> Document:
+    from todre.bench.run import run
+    from todre.bench.wanted import wanted
+
+    if printed is not None:
+        chosen = printed.subjects(certain=source.preset is not None)
+    else:
+        names = tuple(registry.names()) if settings.methods == (opt.ALL,) else settings.methods
+        chosen = wanted(names, settings.retains, settings.seed)
+    return run(
+        source,
+        chosen,
+        settings.cells(),
+        settings.how_often(),
+        output=output,
+        resume=resume,
+        leave_out=settings.methods == (opt.ALL,),
+        command=" ".join(["todre", *sys.argv[1:]]),
+        extra={"table": None if printed is None else printed.name},
+        tick=tick,
+    )
+
+
+def _check(settings: Settings, device: str, tick: Tick) -> list[dict[str, Any]]:
+    from todre.bench.correctness import check
+    from todre.bench.presets import preset
+    from todre.loading import as_device
+
+    return check(preset(settings.preset), as_device(device), tick=tick)
+
+
+def _tell(document: Document, plots: Path | None, json: bool, quiet: bool) -> None:
+    from todre.cli.bench_tables import measured_table, published_table
+
+    if plots is not None:
+        from todre.plots.bench import draw_all
+
+        plots.mkdir(exist_ok=True)
+        for file in draw_all(document, plots):
+            note(f"wrote {file}", quiet)
+    if json:
+        show_json(document)
+        return
+    model, machine = document["conditions"]["model"], document["conditions"]["machine"]
+    where = machine["cpu"] if machine["device"] == "cpu" else machine["device"]
+    show_text(f"{model['name']} ({model['weights']} weights, {model['dtype']}) on {where}")
+    for cell in document["finished"]:
+        rows = [row for row in document["rows"] if row["asked"] == cell]
+        show(measured_table(rows))
+        if document["conditions"].get("table"):
+            show(published_table(rows, document["conditions"]["table"], model["weights"] == "random"))
+    for name, reason in document["left_out"].items():
+        show_text(f"{name} does not apply here: {reason}")
+
+
+def _tell_checks(rows: list[dict[str, Any]], output: Path | None, json: bool) -> None:
+    from todre.bench.conditions import record_checks
+    from todre.cli.bench_tables import check_table
+
+    document = record_checks(rows, output)
+    if json:
+        show_json(document)
+    else:
+        show(check_table(rows))
+    wrong = [row["name"] for row in rows if row.get("ok") is False]
+    if wrong:
+        raise InvalidValueError(f"Pruning is not right with {', '.join(wrong)}; do not use it there, and report it.")
+
+
+@contextmanager
+def _telling(quiet: bool) -> Iterator[Tick]:
+    """One line on stderr that says what is being measured."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda what: None
+        return
+    with Status("starting", console=console) as status:
+        yield status.update

@@ -1,0 +1,138 @@
+"""Tables of `todre bench`: what was measured, beside its bound and beside what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from todre.cli.tables import format_flops
+
+Row = dict[str, Any]
+_STAGES = {
+    "encode": "encode",
+    "select": "select",
+    "prefill": "prefill",
+    "first_token": "first\ntoken",
+    "decode_per_token": "per\ntoken",
+    "total": "total",
+}
+
+
+def measured_table(rows: Sequence[Row]) -> Table:
+    """One row for each subject of a cell; milliseconds are medians."""
+    cell, before = rows[0]["cell"], rows[0]["visual_tokens"]["before"]
+    title = (
+        f"batch {cell['batch']}, {cell['text_tokens']} text tokens, {before} visual tokens, "
+        f"{cell['new_tokens']} new tokens, {cell['backend']}, {cell['threads']} threads; "
+        f"milliseconds, medians of {rows[0]['rounds']} rounds"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, title_justify="left")
+    table.title_style = ""
+    table.add_column("subject", overflow="fold", min_width=20)
+    compared = ("first\n×", "decode\n×", "memory\n×")
+    for heading in ("visual\ntokens", *_STAGES.values(), *compared, "peak\nMiB", "KV\nMiB", "FLOPs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        name = "  its oracle" if row["kind"] == "oracle" else row["subject"]
+        table.add_row(name, _tokens(row), *_stages(row), *_ratios(row), *_sizes(row))
+    table.caption = "×: over the oracle (the hand-shortened prompt), round by round; over none where nothing is dropped"
+    table.caption_justify = "left"
+    return table
+
+
+def _tokens(row: Row) -> str:
+    tokens = row["visual_tokens"]
+    last = tokens["per_layer"][-1]
+    return f"{tokens['entered']}" if last == tokens["entered"] else f"{tokens['entered']}→{last}"
+
+
+def _stages(row: Row) -> list[str]:
+    return ["–" if row["ms"][key] is None else _short(row["ms"][key]["p50"]) for key in _STAGES]
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _ratios(row: Row) -> list[str]:
+    compared = row["ratio_to_oracle"] or {}
+    times = [compared.get(key) for key in ("first_token", "decode_per_token")]
+    memory = row["memory_ratio_to_oracle"]
+    told = ["" if one is None else f"{one['p50']:.3f}" for one in times]
+    return [*told, "" if memory is None else f"{memory['above']:.3f}"]
+
+
+def _sizes(row: Row) -> list[str]:
+    peak, flops = row["peak_bytes"], row["flops"]
+    return [
+        "–" if peak is None else _short(peak["above"] / 2**20),
+        _short(row["kv_bytes"]["measured"] / 2**20),
+        "–" if flops is None else format_flops(flops["total"]),
+    ]
+
+
+def published_table(rows: Sequence[Row], name: str, certain: bool) -> Table:
+    """The rows of a table of the paper, published beside measured, each with its share of no pruning."""
+    from todre.bench.published import table as published
+
+    printed = published(name)
+    by_name = {row["subject"]: row for row in rows}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=printed.title, title_justify="left", title_style="")
+    table.add_column("row")
+    columns = _TABLES[name]
+    for heading, _, _ in columns:
+        for who in ("published", "measured"):
+            table.add_column(f"{heading}\n{who}", justify="right", no_wrap=True)
+    base = by_name["none"], printed.rows[0].values
+    for one in printed.rows:
+        subject = one.subject(certain)
+        row = by_name["none" if subject is None else subject.name]
+        cells = []
+        for _, key, measure in columns:
+            cells += [_beside(one.values[key], base[1][key]), _beside(measure(row), measure(base[0]))]
+        table.add_row(one.label, *cells)
+    return table
+
+
+def _beside(value: float | None, whole: float | None) -> str:
+    if value is None or not whole:
+        return "–"
+    return f"{value:.3g} ({value / whole:.2f}×)"
+
+
+def _peak_gb(row: Row) -> float | None:
+    peak = row["peak_bytes"]
+    return None if peak is None else float(peak["whole"]) / 1e9
+
+
+def _tera(row: Row) -> float | None:
+    return None if row["profiler_flops"] is None else float(row["profiler_flops"]) / 1e12
+
+
+_TABLES: dict[str, Any] = {
+    "v1-table3": (
+        ("FLOPs, T", "flops_T", _tera),
+        ("memory, GB", "memory_GB", _peak_gb),
+        ("samples/s", "samples_per_second", lambda row: row["samples_per_second"]["p50"]),
+    ),
+    "v1-table4": (("seconds", "seconds", lambda row: row["ms"]["total"]["p50"] / 1000),),
+}
+
+
+def check_table(rows: Sequence[Row]) -> Table:
+    """One row for each backend and dtype."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("backend", "keep all: same bits", "to the hand-shortened", "to float32", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        if "left_out" in row:
+            table.add_row(row["name"], "", "", "", f"not here: {row['left_out']}")
+            continue
+        verdict = "right" if row["ok"] else "WRONG"
+        table.add_row(
+            row["name"], "yes" if row["keep_all"] else "NO", f"{row['oracle']:.1e}", f"{row['float32']:.1e}", verdict
+        )
+    return table
