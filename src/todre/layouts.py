@@ -186,7 +186,7 @@ def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
 def anyres(encoding: Encoding) -> list[TokenFacts]:
     """A thumbnail, then crops put together, unpadded, each row closed by a newline; laid out by the model itself."""
     sizes = encoding.arguments["image_sizes"]
-    counts = _tiles_per_picture(encoding, sizes)
+    counts = tiles_per_picture(encoding.config, encoding.arguments)
     vision = encoding.config.vision_config
     side = vision.image_size // vision.patch_size
     tiles = encoding.tiles()
@@ -288,16 +288,18 @@ def _window_order(encoding: Encoding, grids: list[tuple[int, int, int]]) -> Tens
     return torch.argsort(index)
 
 
-def _tiles_per_picture(encoding: Encoding, sizes: Any) -> list[int]:
-    """Tiles of each picture; a picture that shares its sample with others may have one alone (OneVision)."""
+def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:
+    """Tiles of each picture, its thumbnail counted, in one call of `get_image_features` with these arguments.
+
+    A picture that shares its sample with others may have one alone (OneVision).
+    """
     from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
-    config = encoding.config
     counts = [
         int(image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size))
-        for size in sizes
+        for size in arguments["image_sizes"]
     ]
-    together = encoding.arguments.get("batch_num_images")
+    together = arguments.get("batch_num_images")
     if together is None:
         return counts
     alone = [int(number) == 1 for number in together for _ in range(int(number))]

@@ -18,6 +18,7 @@ from torch import Tensor
 from todre.attention import Seen, cls_attention
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.methods.card import Card
+from todre.tiles import Tiles
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,16 @@ class TowerMethod(Protocol):
         """Its facts; `needs` is read."""
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Counts of layers run after which `merge` is asked; (0,) if `leave_out` is asked before the first."""
+        """Counts of layers run after which `merge` is asked; (0,) if it acts before the first."""
 
     def merge(self, context: TowerContext) -> Merging:
         """Choose the tokens that go on."""
 
     def leave_out(self, patches: Patches) -> Tensor:
         """(u,) int64: the unit whose value each unit takes; itself if it is kept."""
+
+    def choose_tiles(self, tiles: Tiles) -> Tensor:
+        """(t,) bool: the tiles that the tower runs on, all thumbnails among them."""
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ class Attachment:
             table.end()
         output = step.finish(output)
         if step.method is not None:
-            fill(self.report, step)
+            fill(self.report, step, self.capture.ran())
         return output
 
     @untraced

@@ -33,6 +33,9 @@ class PruningReport:
         text_tokens: other tokens of the sample, without padding.
         kv_bytes: bytes of KV cache per row after prefill, padding included; 0 without a cache.
         kv_bytes_unpruned: the same, had nothing been dropped.
+        tower_tokens: for each layer of the vision tower, (tokens, how many sequences of so many) that it ran on for all
+            rows together, [CLS] counted; empty if no method acts in the tower. A sequence is a tile, or of pictures
+            that are packed into one, each part that attends within itself.
         select_seconds: time spent choosing tokens before the decoder, on the host's clock.
         prefills: prefills with pictures seen so far.
     """
@@ -49,6 +52,7 @@ class PruningReport:
     text_tokens: list[int] = field(default_factory=list)
     kv_bytes: list[int] = field(default_factory=list)
     kv_bytes_unpruned: list[int] = field(default_factory=list)
+    tower_tokens: list[list[tuple[int, int]]] = field(default_factory=list)
     select_seconds: float = 0.0
     prefills: int = 0
 
@@ -60,6 +64,7 @@ class PruningReport:
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON; layers are strings there."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["tower_tokens"] = [[list(pair) for pair in layer] for layer in self.tower_tokens]
         values["attention_ratios"] = [
             {str(layer): ratios._asdict() for layer, ratios in row.items()} for row in self.attention_ratios
         ]

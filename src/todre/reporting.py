@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from todre import cache as kv
 from todre.layout import VISUAL
 from todre.report import AttentionRatios, PruningReport
 from todre.step import Step
+from todre.tower_runs import Lengths, tally
 
 
-def fill(report: PruningReport, step: Step) -> None:
-    """Describe `step`, a prefill, in `report`."""
+def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
+    """Describe `step`, a prefill, in `report`; `tower` says what the layers of each call of a vision tower ran on."""
     if step.visual is None or step.keep is None:
         return
     rows = range(step.visual.shape[0])
     report.prefills += 1
     report.select_seconds = step.select_seconds
+    report.tower_tokens = tally(tower)
     report.kept = [step.keep[row][step.visual[row]].nonzero().flatten().tolist() for row in rows]
     report.visual_tokens_before = step.visual.sum(dim=1).tolist()
     report.visual_tokens_after = step.keep.sum(dim=1).tolist()

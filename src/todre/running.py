@@ -73,6 +73,7 @@ class Answer:
                 "after": row["visual_tokens_after"],
                 "per_layer": row["visual_tokens_per_layer"],
             },
+            "tower_tokens": self.report.to_dict()["tower_tokens"],
             "kept": row["kept"],
             "text_tokens": row["text_tokens"],
             "new_tokens": self.new_tokens,
@@ -180,6 +181,7 @@ def _flops(
         visual_tokens=report.visual_tokens_per_layer[0],
         new_tokens=new_tokens,
         candidates=chosen_from,
+        tower_tokens=report.tower_tokens,
     )
 
 

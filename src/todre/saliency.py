@@ -22,12 +22,14 @@ from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, Signal, TokenFacts
 from todre.families import Family, has_cls
-from todre.layouts import Encoding, rasters
+from todre.layouts import Encoding, anyres, rasters
 from todre.methods.base import Method
+from todre.tiles import Cut, cuts_of
 from todre.tower import TowerReduction
+from todre.tower_runs import Lengths
 from todre.wrapped import Mark, Removable, bare, untraced, untraced_here
 
-_ATTRIBUTE = "todre_facts"
+_ATTRIBUTE, _TOWER = "todre_facts", "todre_tower"
 
 
 class SaliencyCapture:
@@ -74,11 +76,12 @@ class SaliencyCapture:
     def announce(self, encoded: Mapping[str, Any]) -> None:
         """The enclosing forward starts; on the way to `begin`, moving media between devices may make them anew."""
         self.local.announced = {kind: facts_of(media) for kind, media in encoded.items()}
+        self.local.ran_before = {kind: getattr(media, _TOWER, []) for kind, media in encoded.items()}
 
     def begin(self, encoded: Mapping[str, Any]) -> None:
         """A forward starts; `encoded` holds, by kind, media encoded before it."""
-        self.local.facts = {}
-        announced = getattr(self.local, "announced", {})
+        self.local.facts, self.local.ran = {}, []
+        announced, before = getattr(self.local, "announced", {}), getattr(self.local, "ran_before", {})
         for kind in KINDS:
             if encoded.get(kind) is not None:
                 facts = facts_of(encoded[kind]) or announced.get(kind)
@@ -88,14 +91,20 @@ class SaliencyCapture:
                         "call get_image_features inside todre.prune(...) and leave prefill_chunk_size unset."
                     )
                 self.local.facts[kind] = facts
+                self.local.ran += getattr(encoded[kind], _TOWER, None) or before.get(kind, [])
 
     def current(self) -> dict[str, list[TokenFacts]]:
         """By kind, the facts of the media of this thread's forward, one entry as the model encodes them."""
         return getattr(self.local, "facts", None) or {}
 
+    def ran(self) -> list[Lengths]:
+        """What the towers' layers ran on for the media of this thread's forward, if a method acts in them."""
+        return getattr(self.local, "ran", None) or []
+
     def end(self) -> None:
         """The forward is over."""
         self.local.facts, self.local.announced = {}, {}
+        self.local.ran, self.local.ran_before = [], {}
 
     def _kind(self, request: Signal) -> str | None:
         """What is watched for a request: `cls`, `received`, `keys`, `grid`, or nothing."""
@@ -137,23 +146,30 @@ class SaliencyCapture:
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._encoding():  # clips may be encoded as pictures by the model itself
             return original(*args, **kwargs)
+        arguments = _by_name(original, args, kwargs)
         self.local.seen = {request: [] for request in self.kinds}
         try:
-            with self.reduction.encoding() if self.reduction is not None else nullcontext():
+            with nullcontext() if self.reduction is None else self.reduction.encoding(self._cuts(kind, arguments)):
                 output = original(*args, **kwargs)
                 seen = self.local.seen if self.reduction is None else self.reduction.complete(self.local.seen)
+                ran = [] if self.reduction is None else self.reduction.ran()
         finally:
             self.local.seen = None
         if getattr(output, self.family.features, None) is not None:
-            self._tie(kind, output, seen, inspect.signature(original).bind(*args, **kwargs))
+            self._tie(kind, output, seen, arguments)
+            setattr(output, _TOWER, ran)
+            self.local.ran = self.ran() + ran
         return output
 
+    def _cuts(self, kind: str, arguments: dict[str, Any]) -> list[Cut] | None:
+        """How pictures are cut, if the method asks; clips have no thumbnails."""
+        wanted = self.reduction is not None and self.reduction.crops and self.family.layout(kind) is anyres
+        return cuts_of(self.config, arguments) if wanted else None
+
     @untraced
-    def _tie(self, kind: str, output: Any, seen: dict[Signal, list[Tensor]], call: inspect.BoundArguments) -> None:
-        """Put facts about its tokens on `output`, which `call` made."""
+    def _tie(self, kind: str, output: Any, seen: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
+        """Put facts about its tokens on `output`, which was made of `arguments`."""
         features = getattr(output, self.family.features)
-        arguments = dict(call.arguments)
-        arguments |= arguments.pop("kwargs", {})
         widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in seen.items()}
         widths |= {request: 1 for request in self.requests if request not in widths and request.kind != "grid"}
         encoding = Encoding(
@@ -204,6 +220,13 @@ def facts_of(encoded: Any) -> list[TokenFacts] | None:
         return whole
     single = [getattr(entry, _ATTRIBUTE, None) for entry in entries]
     return [fact for fact in single if fact is not None] if None not in single else None
+
+
+def _by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a call by name."""
+    arguments: dict[str, Any] = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
+    rest: dict[str, Any] = arguments.pop("kwargs", {})
+    return arguments | rest
 
 
 def _side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:

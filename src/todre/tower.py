@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,9 @@ from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.facts import ALIVE, Signal
 from todre.families import Family, has_cls
 from todre.merging import TowerMethod
-from todre.tower_runs import PackedRun, Plan, Run, TileRun
+from todre.tiles import Cut
+from todre.tower_crops import CropRun
+from todre.tower_runs import Lengths, PackedRun, Plan, Run, TileRun
 from todre.wrapped import Mark, Removable, bare, untraced
 
 _PACKING = {"cu_seqlens", "position_embeddings"}
@@ -36,7 +38,8 @@ class TowerReduction:
     Args:
         model: the model.
         family: its facts.
-        method: with `tower_after(n_layers)`, and `merge(context)` or, if it acts before the first layer, `leave_out`.
+        method: with `tower_after(n_layers)`, and `merge(context)` or, if it acts before the first layer, `leave_out`
+            or `choose_tiles`.
 
     Raises:
         UnsupportedModelError: tokens of this tower cannot be followed, or the method needs another kind of tower.
@@ -54,6 +57,7 @@ class TowerReduction:
                 "it; use a method that selects before the LLM, such as todre."
             )
         plans = [_plan(model, family, tower, method) for tower in towers]
+        self.crops = any(plan.crops for plan in plans)
         for tower, plan in zip(towers, plans, strict=True):
             self._hook(tower, plan)
 
@@ -64,13 +68,17 @@ class TowerReduction:
         self.handles = []
 
     @contextmanager
-    def encoding(self) -> Iterator[TowerReduction]:
-        """Reduce in this thread's calls of the towers inside the block; outside it they run as ever."""
-        self.local.calls = []
+    def encoding(self, cuts: Sequence[Cut] | None = None) -> Iterator[TowerReduction]:
+        """Reduce in this thread's calls of the towers inside the block; outside it they run as ever.
+
+        Args:
+            cuts: how the pictures of the block's one call were cut into tiles; None if they have no thumbnail.
+        """
+        self.local.calls, self.local.cuts = [], cuts
         try:
             yield self
         finally:
-            self.local.calls, self.local.run = None, None
+            self.local.calls, self.local.run, self.local.cuts = None, None, None
 
     def alive(self) -> list[Tensor]:
         """Of each call of a tower since `encoding` began, (tiles, tokens) float32: 1 where a token is still there.
@@ -78,6 +86,10 @@ class TowerReduction:
         Tokens are all that the tower began with, [CLS] left out, in its own order; a packed sequence is one tile.
         """
         return [run.alive() for run in self.local.calls]
+
+    def ran(self) -> list[Lengths]:
+        """Of each call of a tower since `encoding` began, what its layers ran on."""
+        return [run.ran() for run in self.local.calls]
 
     def complete(self, seen: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
         """What signals saw of the tokens that were left, for all tokens, and beside it which of them are alive.
@@ -136,7 +148,12 @@ class _TowerHooks:
                 "mode."
             )
         given = _named(module, args, kwargs)
-        local.run = PackedRun(self.plan, given) if self.plan.packed else TileRun(self.plan)
+        local.run = self._run(given, local.cuts)
+
+    def _run(self, given: dict[str, Any], cuts: Sequence[Cut] | None) -> Run:
+        if self.plan.packed:
+            return PackedRun(self.plan, given)
+        return CropRun(self.plan, given, cuts) if self.plan.crops and cuts is not None else TileRun(self.plan)
 
     @untraced
     def after(self, module: nn.Module, args: Any, output: Any) -> Any:
@@ -217,7 +234,13 @@ def _plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: Towe
             f"The method acts after layers {list(after)} of a vision tower of which {depth} count; "
             f"give counts from 1 to {depth}."
         )
-    if packs != (after == (0,)):
+    crops = after == (0,) and "crops" in method.card.needs
+    if crops and family.image is not layouts.anyres:
+        raise UnsupportedModelError(
+            f"Pictures of a model of type '{family.model_type}' are not known to be cut into a thumbnail and crops, so "
+            "no crop can be left out; use another method, such as todre."
+        )
+    if not crops and packs != (after == (0,)):
         raise UnsupportedModelError(
             f"The vision tower {name} packs its pictures into one sequence, in which tokens cannot be merged; "
             "use a method that acts before it (pixelprune) or after it."
@@ -238,7 +261,8 @@ def _plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: Towe
     attention = [attention_modules(layer)[0] for layer in layers]
     watched = attention_modules(tower)
     index = {place: attention.index(module) for place, module in enumerate(watched) if module in attention}
-    return Plan(method, layers, attention, after, depth, int(cls_first), packs, model.config.vision_config, index)
+    vision = model.config.vision_config
+    return Plan(method, layers, attention, after, depth, int(cls_first), packs, crops, vision, index)
 
 
 def _layers(tower: nn.Module) -> list[nn.Module]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,10 @@ from todre.attention import Seen
 from todre.compat import vision_window_index
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.merging import Packed, Patches, Remaining, TowerContext, TowerMethod, longest
+
+Lengths = list[list[int]]
+"""By layer, how many tokens each sequence has, [CLS] counted: each tile, or of packed pictures each part that attends
+within itself (a picture, a step in time, a window)."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Plan:
         depth: layers run when features are taken.
         first: 1 if token 0 of each tile is a [CLS], otherwise 0.
         packed: whether pictures are packed into one sequence.
+        crops: whether the method leaves out whole tiles.
         config: the tower's.
         watched: by place among all attention modules of the tower, the layer it belongs to.
     """
@@ -39,6 +46,7 @@ class Plan:
     depth: int
     first: int
     packed: bool
+    crops: bool
     config: Any
     watched: dict[int, int]
 
@@ -55,6 +63,10 @@ class Run:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.seen: Seen | None = None
+
+    def ran(self) -> Lengths:
+        """What the layers ran on."""
+        raise NotImplementedError
 
     def enter(self, index: int, hidden: Tensor, given: dict[str, Any]) -> Tensor:
         """The states that the layer `index` runs on, of all states; the same object if they are all there."""
@@ -96,6 +108,7 @@ class TileRun(Run):
         super().__init__(plan)
         self.left: Remaining | None = None
         self.was: dict[int, Remaining | None] = {}
+        self.widths: list[int] = []
         self.shape = (0, 0)
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
@@ -103,17 +116,22 @@ class TileRun(Run):
         """Take the tokens that are left."""
         if index == 0:
             self.shape, self.device = (hidden.shape[0], hidden.shape[1]), hidden.device
-        _check_mask(given.get("attention_mask"))
+        check_mask(given.get("attention_mask"))
         self.was[index], self.dtype = self.left, hidden.dtype
         self.seen = None
+        self.widths.append(self.shape[1] if self.left is None else self.left.seats.shape[1])
         if self.left is None:
             return hidden
         self.left = self.left.to(hidden.device)
         return self.left.shorten(hidden)
 
+    def ran(self) -> Lengths:
+        """As many in each tile."""
+        return [[width] * self.shape[0] for width in self.widths]
+
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """A mask that hides nothing is dropped with the tokens."""
-        return given | {"attention_mask": None} if "attention_mask" in given else given
+        return unmasked(given)
 
     def bias(self, attention: nn.Module) -> Tensor | None:
         """(tiles, 1, 1, s) the logarithm of each token's size."""
@@ -185,6 +203,7 @@ class PackedRun(Run):
         order = _unit_order(plan.config, grids, given.get("window_index"), len(units)).to(source.device)
         self.left = Packed.of(source, order, merge**2)
         self.everyone = len(self.left.seats) == self.full
+        self.bounds: list[Tensor] = []
 
     def enter(self, index: int, hidden: Tensor, given: dict[str, Any]) -> Tensor:
         """Take the tokens that are left."""
@@ -194,13 +213,19 @@ class PackedRun(Run):
                 "left out are not known; use a method that selects before the LLM."
             )
         if self.everyone:
+            self.bounds.append(given["cu_seqlens"])
             return hidden
         self.left = self.left.to(hidden.device)
+        self.bounds.append(self.left.bounds(given["cu_seqlens"]))
         return hidden[self.left.seats]
+
+    def ran(self) -> Lengths:
+        """Those of each picture, or of each window in layers that have windows."""
+        return [bounds.diff().tolist() for bounds in self.bounds]
 
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """Positions of the tokens that are left, and where their pictures or windows start and end."""
-        bounds = self.left.bounds(given["cu_seqlens"])
+        bounds = self.bounds[-1]
         positions = tuple(part[self.left.seats.to(part.device)] for part in given["position_embeddings"])
         changed: dict[str, Any] = {"cu_seqlens": bounds, "position_embeddings": positions}
         if isinstance(given.get("max_seqlen"), int):
@@ -241,7 +266,22 @@ def _unit_order(config: Any, grids: Any, given: Tensor | None, units: int) -> Te
     return torch.as_tensor(index).long()
 
 
-def _check_mask(mask: Any) -> None:
+def tally(calls: Iterable[Lengths]) -> list[list[tuple[int, int]]]:
+    """By layer, over all calls of a tower: (tokens, how many sequences of so many), ascending."""
+    layers: list[Counter[int]] = []
+    for call in calls:
+        layers += [Counter() for _ in range(len(call) - len(layers))]
+        for layer, lengths in zip(layers, call, strict=False):
+            layer.update(lengths)
+    return [sorted(layer.items()) for layer in layers]
+
+
+def unmasked(given: dict[str, Any]) -> dict[str, Any]:
+    """A layer's arguments without a mask, which hides nothing."""
+    return given | {"attention_mask": None} if "attention_mask" in given else given
+
+
+def check_mask(mask: Any) -> None:
     """Raise if the tower hides some of its tokens from others."""
     if isinstance(mask, Tensor) and not bool((mask if mask.dtype == torch.bool else mask == 0).all()):
         raise UnsupportedInputError(

@@ -48,6 +48,7 @@ ALL: dict[str, dict[str, Any]] = {
 QWEN, NEXT, INTERN = FAMILIES[1], FAMILIES[0], FAMILIES[2]
 REFUSED: dict[str, set[str]] = {
     "cls-top-k": {QWEN},
+    "crop-skip": {QWEN, INTERN},
     "evit": {QWEN},
     "evs": {QWEN, NEXT, INTERN},
     "fastervlm": {QWEN},

@@ -89,6 +89,7 @@ def count(
     new_tokens: int = 1,
     candidates: int | None = None,
     head_positions: int = 1,
+    tower_tokens: Sequence[Sequence[tuple[int, int]]] = (),
 ) -> FlopCount:
     """Count one sample's FLOPs.
 
@@ -103,6 +104,9 @@ def count(
             in each layer to what that layer's cache holds, and to itself.
         candidates: visual tokens that a diversity selection chose from; None if nothing was selected.
         head_positions: prompt positions whose logits prefill computes: 1 in generation, all of them with a loss.
+        tower_tokens: what the layers of the vision tower ran on where a method acts in it, as
+            `PruningReport.tower_tokens` has it; empty if all layers ran on all tokens. Projectors run on the whole
+            grid all the same.
 
     Raises:
         InvalidValueError: a number out of range.
@@ -116,7 +120,7 @@ def count(
     _check_range("head_positions", head_positions, 0)
     patches = shape.tile_patches(tiles)
     return FlopCount(
-        encoder=sum(shape.vision.flops(p) for p in patches) if shape.vision else 0,
+        encoder=_encoder(shape, patches, tower_tokens),
         projector=sum(shape.projector.flops(p) for p in patches) if shape.projector else 0,
         selection=0 if candidates is None else selection_flops(candidates, visual[0], shape.decoder.width),
         prefill=_prefill(shape, tokens, head_positions),
@@ -132,6 +136,12 @@ def selection_flops(n: int, k: int, d: int) -> int:
     for name, value in (("n", n), ("k", k), ("d", d)):
         _check_range(name, value, 0)
     return 0 if k >= n or k == 0 else 3 * n * d + 2 * (k - 1) * n * d
+
+
+def _encoder(shape: ModelShape, patches: list[int], ran: Sequence[Sequence[tuple[int, int]]]) -> int:
+    if shape.vision is None:
+        return 0
+    return shape.vision.shortened(sum(patches), ran) if ran else sum(shape.vision.flops(p) for p in patches)
 
 
 def _prefill(shape: ModelShape, tokens: list[int], head_positions: int) -> PhaseFlops:

@@ -23,6 +23,7 @@ def count_prompt(
     visual_tokens: int | Sequence[int],
     new_tokens: int = 1,
     candidates: int | None = None,
+    tower_tokens: Sequence[Sequence[tuple[int, int]]] = (),
 ) -> FlopCount | None:
     """Count one sample's FLOPs from what its model was given.
 
@@ -31,7 +32,7 @@ def count_prompt(
         inputs: what the processor made; `image_grid_thw` and `video_grid_thw` (n, 3) or `image_sizes` (n, 2) are read
             for towers that take pictures of any size.
         tiles: how many squares went through a tower of fixed size, the frames of clips among them.
-        text_tokens, visual_tokens, new_tokens, candidates: as for `count`.
+        text_tokens, visual_tokens, new_tokens, candidates, tower_tokens: as for `count`.
 
     Returns:
         The count; None where the model's parts, or these inputs of it, cannot be counted.
@@ -52,6 +53,7 @@ def count_prompt(
         tiles=encoded,
         new_tokens=new_tokens,
         candidates=candidates,
+        tower_tokens=tower_tokens,
     )
 
 

@@ -68,6 +68,25 @@ class VisionTower:
             attention += (self.stack.layers - full) * self.stack.attention(tokens, min(self.window, tokens))
         return embedding + self.stack.layers * self.stack.linear(tokens) + attention
 
+    def shortened(self, patches: int, layers: Sequence[Sequence[tuple[int, int]]]) -> int:
+        """FLOPs where layers ran on fewer tokens than `patches` patches, all of which were embedded, make.
+
+        Args:
+            patches: of all tiles or pictures together.
+            layers: by layer, (tokens, how many sequences of so many), class tokens counted.
+        """
+        if len(layers) != self.stack.layers:
+            raise InvalidValueError(
+                f"tower_tokens holds {len(layers)} layers, but the vision tower has {self.stack.layers}; "
+                "give the tokens of each."
+            )
+        total = 2 * patches * self.patch_values * self.stack.width
+        for layer in layers:
+            for tokens, sequences in layer:
+                tokens, sequences = _size("tower_tokens", tokens), _size("tower_tokens", sequences)
+                total += sequences * (self.stack.linear(tokens) + self.stack.attention(tokens, tokens))
+        return total
+
 
 @dataclass(frozen=True)
 class Projector:

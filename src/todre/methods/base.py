@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from todre.merging import Merging, Patches, TowerContext
     from todre.reduction import Parked, ReduceContext, Reduction
     from todre.selection import Selection, VisualTokens
+    from todre.tiles import Tiles
 
 Positions = Literal["original", "compact"]
 Per = Literal["sample", "image", "clip", "frame"]
@@ -91,6 +92,10 @@ class Method:
     def leave_out(self, patches: Patches) -> Tensor:
         """(u,) int64, the unit whose value each unit takes, itself if kept; for methods that act before the tower."""
         raise NotImplementedError(f"{type(self).__name__} leaves nothing out before the vision tower")
+
+    def choose_tiles(self, tiles: Tiles) -> Tensor:
+        """(t,) bool, the tiles that the vision tower runs on, all thumbnails among them; asked before the tower."""
+        raise NotImplementedError(f"{type(self).__name__} leaves out no tiles before the vision tower")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Counts of decoder layers run (1-based, ascending) after which `reduce` is asked."""

@@ -1,0 +1,72 @@
+"""Crop skip: leave out crops that the thumbnail already shows, before the vision tower."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from todre.errors import InvalidValueError
+from todre.methods.base import Method, budget, check_retain
+from todre.methods.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.tiles import Tiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSkip(Method):
+    """Run the vision tower on the thumbnail and on those crops that show most beyond it.
+
+    Ours, without a paper: a crop that equals the thumbnail, enlarged, adds nothing but tokens. How much it adds is the
+    root mean square difference of their pixels, padding counted as none. Tiles do not see each other in the tower, so
+    the tokens of those that stay are what they were.
+
+    Args:
+        retain: crops kept of each picture beside its thumbnail, a fraction or a count; ties go to the first crop.
+        tau: crops that differ by less are left out whatever `retain` says, all of them if need be; 0 leaves out none.
+            It is on the scale of the pixels that the tower is given, where white is 3.7 (CLIP) or 2 (SigLIP) above
+            black.
+        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+    """
+
+    retain: float = 0.5
+    tau: float = 0.0
+
+    name: ClassVar[str] = "crop-skip"
+    summary: ClassVar[str] = "crops that the thumbnail shows already, left out before the tower"
+    card: ClassVar[Card] = Card(
+        acts=("tower",),
+        needs=("crops",),
+        budget="Of crops, exact for each picture where tau is 0: tokens are as many as the crops that stay have, "
+        "padding left aside; the thumbnail and all newlines stay.",
+        follows="Ours, without a paper.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retain(self.retain)
+        number = isinstance(self.tau, int | float) and not isinstance(self.tau, bool)
+        if not number or not 0 <= self.tau < math.inf:
+            raise InvalidValueError(f"tau must be a number of at least 0, on the scale of pixels, not {self.tau!r}.")
+
+    def tower_after(self, n_layers: int) -> tuple[int, ...]:
+        """Before the first layer."""
+        return (0,)
+
+    def choose_tiles(self, tiles: Tiles) -> Tensor:
+        """The thumbnails, and of each picture the crops that show most beyond it."""
+        import torch
+
+        keep = torch.ones(len(tiles.pixels), dtype=torch.bool, device=tiles.pixels.device)
+        start = 0
+        for cut, beyond in zip(tiles.cuts, tiles.beyond_thumbnail(), strict=True):
+            if len(beyond):
+                best = beyond.argsort(descending=True, stable=True)[: budget(self.retain, len(beyond))]
+                chosen = torch.zeros_like(beyond, dtype=torch.bool)
+                chosen[best] = True
+                keep[start + 1 : start + cut.tiles] = chosen & (beyond >= self.tau)
+            start += cut.tiles
+        return keep
