@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.select import greedy, k_center, k_center_order, max_sum, max_sum_order
+from todre.select import ahead, k_center, k_center_order, max_sum, max_sum_order, summed
+from todre.select.ahead import Ahead
 from todre.select.rows import UnitRows, unit_rows
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -153,23 +154,39 @@ def test_long_sums_keep_their_last_digits():
     assert max_sum_order(x, 400, 3).tolist() == plain_loop(x, 400, 3, "max_sum")
 
 
-@both
-def test_remembered_cosines_stay_smaller_than_the_tokens(rule, monkeypatch):
-    held, block = [], greedy._block
-    monkeypatch.setattr(greedy, "_block", lambda *args: held.append(len(args[2])) or block(*args))
-    ORDERS[rule](clustered(800, 80, shared=0.0), 300, 0)
-    assert 0 < max(held) <= 80 - 64
-    assert len(held) > 5
+def test_remembered_cosines_stay_smaller_than_the_tokens(monkeypatch):
+    held, row = [], Ahead.row
+    monkeypatch.setattr(Ahead, "row", lambda self, *args: (row(self, *args), held.append(len(self._known)))[0])
+    max_sum_order(clustered(800, 80, shared=0.0), 300, 0)
+    assert 40 < max(held) <= 80
 
 
 @both
-def test_blocks_save_most_passes_over_the_tokens(rule, monkeypatch):
-    calls = []
-    cosines = UnitRows.cosines
+@pytest.mark.parametrize("shared", [2.0, 0.0])
+def test_blocks_save_most_passes_over_the_tokens(rule, shared, monkeypatch):
+    """Counted in rows of tokens read from memory; the plain loop reads all n once per pick."""
+    read, multiplied = [], UnitRows._multiplied
+
+    def counting(self, vectors, scales, part):
+        read.append(len(self.tokens) if part is None else len(part))
+        return multiplied(self, vectors, scales, part)
+
+    monkeypatch.setattr(UnitRows, "_multiplied", counting)
+    ORDERS[rule](clustered(1500, 256, shared=shared), 200, 0)
+    assert sum(read) < 200 * 1500 / 4
+
+
+@both
+def test_guesses_that_always_fail_cost_little(rule, monkeypatch):
+    """Whatever is guessed, the picks stay; and after some failures max-sum fetches single rows, as the plain loop."""
+    x, calls, cosines = clustered(700, 64, shared=0.0, dtype=torch.float64), [], UnitRows.cosines
+    expected = ORDERS[rule](x, 200, 0)
+    monkeypatch.setattr(ahead, "lowest", lambda value, count: np.argsort(-value)[:count])
+    monkeypatch.setattr(summed, "lowest", lambda value, count: np.flatnonzero(value < np.inf)[-count:])
     monkeypatch.setattr(UnitRows, "cosines", lambda self, chosen: calls.append(len(chosen)) or cosines(self, chosen))
-    ORDERS[rule](clustered(1500, 256, shared=2.0), 200, 0)
-    assert len(calls) < 50
-    assert max(calls) <= 64
+    assert torch.equal(ORDERS[rule](x, 200, 0), expected)
+    if rule == "max_sum":
+        assert sum(count > 1 for count in calls) < 20
 
 
 @both
@@ -208,10 +225,10 @@ def test_identical_tokens_are_found_and_read_as_one():
     x = torch.tensor([[1.0, -0.0], [2.0, 1.0], [1.0, 0.0], [2.0, 1.0], [1.0, 1.0]])
     wide = torch.cat([torch.ones(5, 20), x], 1)
     assert unit_rows(x).twin.tolist() == unit_rows(wide).twin.tolist() == [0, 1, 0, 1, 4]
-    assert unit_rows(wide[[0, 1, 4]]).twin.tolist() == [0, 1, 2]
+    assert unit_rows(wide[[0, 1, 4]]).twin is None
     assert unit_rows(x[[0, 1, 4]]).twin is None
     rows = unit_rows(x)
-    uneven = UnitRows(rows.unit + torch.tensor([0, 0, 1e-7, -1e-7, 0])[:, None], rows.twin)
+    uneven = UnitRows(rows.tokens + torch.tensor([0, 0, 1e-7, -1e-7, 0])[:, None], rows.scale, rows.twin)
     products = uneven.products(torch.randn(3, 2))
     assert torch.equal(products[:, 0], products[:, 2])
     assert torch.equal(products[:, 1], products[:, 3])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError
+from todre.select.ahead import Ahead, lowest
 from todre.select.checks import as_count
 from todre.select.rows import UnitRows, unit_rows
 
@@ -19,7 +22,7 @@ def dpp_order(x: Tensor, k: int, quality: Tensor) -> Tensor:
     The kernel is L = diag(q) K diag(q), with K the tokens' cosines and q their quality. Next is always the token that
     raises log det of the chosen part of L most, by the incremental Cholesky factor: d²_v = L_vv at first, and after a
     choice j, e_v = (L_jv - ⟨c_j, c_v⟩) / d_j joins c_v and d²_v falls by e_v². All in float64, because the gains lose
-    their digits to cancellation; of L one row is computed at a time, so that (k, n) numbers are held.
+    their digits to cancellation; of L only rows of picks, and of likely ones, are computed: O(k n) numbers are held.
 
     Where no token raises the determinant above 0 any more (no gain exceeds 1e-13 of the first), all sets are as
     improbable, and the tokens of highest quality are next.
@@ -44,16 +47,17 @@ def dpp_order(x: Tensor, k: int, quality: Tensor) -> Tensor:
 
 
 def _grow(rows: UnitRows, k: int, quality: Tensor) -> list[int]:
-    alive = (rows.unit != 0).any(dim=1).cpu()
-    gain = quality.square() * alive
+    gain = quality.square() * rows.alive()
     floor = _EXHAUSTED * float(gain.max())
     factor = torch.zeros(k, len(quality), dtype=torch.float64)
+    ahead = Ahead(rows, k)
     order: list[int] = []
     while len(order) < k:
         pick = int(gain.argmax())
         if float(gain[pick]) <= floor:
             return order + _rest(quality, order, k - len(order))
-        row = quality[pick] * quality * rows.cosines(torch.tensor([pick]))[0]
+        cosines = ahead.row(pick, partial(lowest, -gain.numpy()))
+        row = quality[pick] * quality * torch.from_numpy(cosines)
         done = len(order)
         row = (row - factor[:done, pick] @ factor[:done]) / gain[pick].sqrt()
         factor[done] = row

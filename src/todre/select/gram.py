@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from todre.select.rows import UnitRows, unit_rows
@@ -27,10 +28,10 @@ def gram(x: Tensor) -> Tensor:
 
 def gram_of(rows: UnitRows) -> Tensor:
     """`gram` of unit rows."""
-    cosines = rows.products(rows.unit)
+    cosines = rows.cosines(torch.arange(len(rows.tokens)))
     upper = cosines.triu_(1)
     cosines = upper + upper.T
-    alive = (rows.unit != 0).any(dim=1).cpu()
+    alive = rows.alive()
     cosines.diagonal().copy_(alive)
     if rows.twin is not None:
         cosines = cosines[rows.twin][:, rows.twin]

@@ -1,10 +1,8 @@
 """Greedy diversity: k-center (ToDRE v1, eq. 5) and max-sum (ToDRE v2), as exact as the arithmetic allows, and fast.
 
 Both grow a set from a pivot: each token carries one value, a fold over its cosines with the chosen tokens (their
-maximum for k-center, their sum for max-sum), and the token with the lowest value is next. Folding a chosen token in
-takes its cosines with all n tokens; read one at a time, that is the whole (n, d) matrix from memory once per pick. A
-token that is low now is likely to be picked soon, so the cosines of a block of the lowest tokens are computed in one
-matrix product and remembered until they are asked for. The picks are those of the plain loop, for it *is* that loop.
+maximum for k-center, their sum for max-sum), and the token with the lowest value is next. The plain loop reads the
+whole (n, d) matrix once per pick; on the CPU, `nearest` and `summed` make the same picks with a fraction of that.
 """
 
 from __future__ import annotations
@@ -15,12 +13,11 @@ import torch
 from torch import Tensor
 
 from todre.select.checks import as_count, as_pivots, as_samples
+from todre.select.nearest import nearest_order
 from todre.select.rows import UnitRows, unit_rows
+from todre.select.summed import summed_order
 
-Fold = Callable[[Tensor, Tensor], None]
-
-_BLOCK = 64
-_CHOSEN = float("inf")
+Order = Callable[[UnitRows, int, int], list[int]]
 
 
 def k_center(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
@@ -47,7 +44,7 @@ def k_center(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
 
 def k_center_order(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
     """`k_center` with the indices in the order of choosing, the pivot first."""
-    return _select(x, k, pivot, _fold_max)
+    return _select(x, k, pivot, nearest_order)
 
 
 def max_sum(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
@@ -63,52 +60,16 @@ def max_sum(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
 
 def max_sum_order(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
     """`max_sum` with the indices in the order of choosing, the pivot first."""
-    return _select(x, k, pivot, _fold_sum)
-
-
-def _fold_max(value: Tensor, cosines: Tensor) -> None:
-    torch.maximum(value, cosines, out=value)
-
-
-def _fold_sum(value: Tensor, cosines: Tensor) -> None:
-    value.add_(cosines)
+    return _select(x, k, pivot, summed_order)
 
 
 @torch.no_grad()
-def _select(x: Tensor, k: int, pivot: int | Tensor, fold: Fold) -> Tensor:
+def _select(x: Tensor, k: int, pivot: int | Tensor, order: Order) -> Tensor:
     """Choose in each sample by itself: a batched product rounds differently, and no pick may depend on neighbours."""
     samples = as_samples(x)
     n = x.shape[-2]
     k = as_count(k, n)
     pivots = as_pivots(pivot, len(samples), n, batched=x.ndim == 3)
-    picks = [_grow(unit_rows(sample), k, first, fold) for sample, first in zip(samples, pivots, strict=True)]
+    picks = [order(unit_rows(sample), k, first) for sample, first in zip(samples, pivots, strict=True)]
     shape = (k,) if x.ndim == 2 else (len(samples), k)
     return torch.tensor(picks, dtype=torch.int64).reshape(shape).to(x.device)
-
-
-def _grow(rows: UnitRows, k: int, pivot: int, fold: Fold) -> list[int]:
-    """The k picks in order. Values are float64 on the CPU; the device only multiplies matrices, once per block."""
-    n, width = rows.unit.shape
-    value = torch.full((n,), -_CHOSEN if fold is _fold_max else 0.0, dtype=torch.float64)
-    known: dict[int, Tensor] = {}
-    order = [pivot]
-    while len(order) < k:
-        pick = order[-1]
-        value[pick] = _CHOSEN
-        if pick not in known:
-            if len(known) + _BLOCK > max(width, _BLOCK):
-                known.clear()  # the remembered cosines never outgrow the tokens themselves
-            block = _block(value, pick, known, min(_BLOCK, 4 * len(order), 4 * (k - len(order))))
-            known.update(zip(block.tolist(), rows.cosines(block), strict=True))
-        fold(value, known[pick])
-        order.append(int(value.argmin()))
-    return order
-
-
-def _block(value: Tensor, pick: int, known: dict[int, Tensor], size: int) -> Tensor:
-    """`pick` and the tokens of lowest value whose cosines are not known yet: (≤ size,) int64."""
-    waiting = value.clone()
-    waiting[list(known)] = _CHOSEN
-    lowest = waiting.topk(min(size, len(value)) - 1, largest=False).indices
-    lowest = lowest[waiting[lowest] < _CHOSEN]
-    return torch.cat([torch.tensor([pick]), lowest])

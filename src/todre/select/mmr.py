@@ -7,9 +7,8 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError
 from todre.select.checks import as_count
+from todre.select.nearest import nearest_order
 from todre.select.rows import unit_rows
-
-_CHOSEN = float("-inf")
 
 
 @torch.no_grad()
@@ -35,13 +34,6 @@ def mmr_order(x: Tensor, k: int, importance: Tensor, weight: float = 0.5) -> Ten
     worth = importance.detach().double().cpu()
     if worth.shape != (len(x),) or not bool(worth.isfinite().all()):
         raise InvalidValueError(f"importance must hold {len(x)} finite numbers, one for each token.")
-    rows = unit_rows(x)
-    nearest = torch.full((len(x),), -torch.inf, dtype=torch.float64)
-    taken = torch.zeros(len(x), dtype=torch.bool)
-    order = [int(worth.argmax())]
-    while len(order) < k:
-        taken[order[-1]] = True
-        nearest = torch.maximum(nearest, rows.cosines(torch.tensor([order[-1]]))[0].double())
-        value = weight * worth - (1 - weight) * nearest
-        order.append(int(value.masked_fill(taken, _CHOSEN).argmax()))
+    first = int(worth.argmax())
+    order = nearest_order(unit_rows(x), k, first, offset=-weight * worth.numpy(), weight=1 - weight)
     return torch.tensor(order, dtype=torch.int64, device=x.device)

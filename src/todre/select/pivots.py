@@ -76,7 +76,7 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
 
 def _isolated(rows: UnitRows) -> int:
     """Index of the token with the lowest highest cosine to another; of each pair one cosine serves both tokens."""
-    n = len(rows.unit)
+    n = len(rows.tokens)
     nearest = torch.full((n,), -torch.inf, dtype=torch.float64)
     for block in torch.arange(n).split(_ROWS):
         cosines = rows.cosines(block).double()
@@ -85,8 +85,7 @@ def _isolated(rows: UnitRows) -> int:
         nearest[block] = torch.maximum(nearest[block], cosines.amax(dim=1))
     if rows.twin is not None:
         alone = rows.twin.bincount(minlength=n)[rows.twin] == 1
-        zero = (rows.unit == 0).all(dim=1).cpu()
-        nearest[~alone & ~zero] = 1.0
+        nearest[~alone & rows.alive()] = 1.0
     return int(nearest.clamp(max=1.0).argmin())
 
 
@@ -101,10 +100,10 @@ def _nearest(rows: UnitRows) -> int:
 
 
 def _farthest(rows: UnitRows) -> int:
-    itself = (rows.unit != 0).any(-1).cpu()  # a token's cosine with itself: 1, or 0 for a zero token
+    itself = rows.alive()  # a token's cosine with itself: 1, or 0 for a zero token
     return int((_sums(rows) - itself.to(torch.float64)).argmin())
 
 
 def _sums(rows: UnitRows) -> Tensor:
     """For each token the sum of its cosines with all tokens, itself included: (n,) float64 on the CPU."""
-    return rows.products(rows.unit.sum(0, keepdim=True))[0].double()
+    return rows.products(rows.total()[None])[0].double()

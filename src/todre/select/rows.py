@@ -1,9 +1,10 @@
-"""Unit rows: the tokens of one sample, normalised so that a product of two is their cosine, whatever their scale."""
+"""The tokens of one sample, so that a product of two is their cosine, whatever their scale."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,53 +14,92 @@ from todre.errors import InvalidValueError
 _SAFE_NORMS = (1e-10, 1e15)
 # Tokens that agree in this many leading values are compared in full.
 _PREFIX = 16
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+# Tokens that are gathered for a product at a time, few enough to stay in a cache.
+_ROWS = 256
 
 
 @dataclass(frozen=True)
 class UnitRows:
-    """The n tokens of one sample as unit vectors.
+    """The n tokens of one sample as unit vectors, which are never written out: products are scaled instead.
 
-    `unit`: (n, d), float32 (float64 for float64 tokens), on the tokens' device; a zero token stays zero, so its cosine
-    with every token is 0. `twin`: (n,) int64 on the CPU, for each token the lowest index of an identical one, or None
-    where all differ. Matrix products round differently in different rows; reading every result at the twin makes
-    identical tokens tie exactly.
+    `tokens`: (n, d), float32 (float64 for float64 tokens), the caller's own where they need no conversion. `scale`:
+    (n,), one over each token's norm, and 0 for a zero token, so that its cosine with every token is 0. `twin`: (n,)
+    int64 on the CPU, for each token the lowest index of an identical one, or None where all differ. Matrix products
+    round differently in different rows; reading every result at the twin makes identical tokens tie exactly.
     """
 
-    unit: Tensor
+    tokens: Tensor
+    scale: Tensor
     twin: Tensor | None
+
+    def alive(self) -> Tensor:
+        """Which tokens are not zero: (n,) bool on the CPU."""
+        return (self.scale > 0).cpu()
+
+    def total(self) -> Tensor:
+        """The sum of all unit tokens: (d,)."""
+        with torch.autocast(self.tokens.device.type, enabled=False):
+            return self.scale @ self.tokens
 
     def cosines(self, chosen: Tensor) -> Tensor:
         """Cosines of the tokens `chosen` (m,) with every token: (m, n) on the CPU."""
-        return self.products(self.unit[chosen.to(self.unit.device)])
+        chosen = chosen.to(self.tokens.device)
+        found = self._multiplied(self.tokens.index_select(0, chosen), self.scale[chosen], None)
+        return found if self.twin is None else found[:, self.twin]
+
+    def between(self, chosen: Tensor, others: Tensor) -> Tensor:
+        """Cosines of the tokens `chosen` (m,) with the tokens `others` (p,): (m, p) on the CPU."""
+        if 3 * len(others) > 2 * len(self.tokens):  # gathering would cost more than it saves
+            return self.cosines(chosen)[:, others]
+        chosen, place = chosen.to(self.tokens.device), None
+        if self.twin is not None:
+            others, place = self.twin[others].unique(return_inverse=True)
+        vectors, scale = self.tokens.index_select(0, chosen), self.scale[chosen]
+        parts = [self._multiplied(vectors, scale, part) for part in others.split(_ROWS)]
+        found = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return found if place is None else found[:, place]
 
     def products(self, vectors: Tensor) -> Tensor:
-        """Inner products of `vectors` (m, d) with every token: (m, n) on the CPU, at full precision.
+        """Inner products of `vectors` (m, d) with every unit token: (m, n) on the CPU."""
+        found = self._multiplied(vectors, None, None)
+        return found if self.twin is None else found[:, self.twin]
+
+    def _multiplied(self, vectors: Tensor, scales: Tensor | None, part: Tensor | None) -> Tensor:
+        """Products of `vectors`, by `scales`, with the unit tokens `part` (all if None), at full precision.
 
         Autocast is off here, and where the process lets float32 products run at reduced precision (TF32, bfloat16),
         they are taken in float64: a selection must not depend on such switches.
         """
-        unit = self.unit
-        with torch.autocast(unit.device.type, enabled=False):
-            if unit.dtype == torch.float32 and _float32_is_reduced(unit.device):
-                unit, vectors = unit.double(), vectors.double()
-            result = (vectors.to(unit.dtype) @ unit.T).cpu()
-        return result if self.twin is None else result[:, self.twin]
+        tokens, scale = self.tokens, self.scale
+        if part is not None:
+            part = part.to(tokens.device)
+            tokens, scale = tokens.index_select(0, part), scale[part]
+        with torch.autocast(tokens.device.type, enabled=False):
+            if tokens.dtype == torch.float32 and _float32_is_reduced(tokens.device):
+                tokens, scale = tokens.double(), scale.double()
+            vectors = vectors.to(tokens.dtype)
+            # A few vectors are fastest as the right factor; one alone is a product with a vector.
+            found = tokens.mv(vectors[0])[None] if len(vectors) == 1 else (tokens @ vectors.T).T
+            found = found * scale if scales is None else found * scale * scales.to(scale.dtype)[:, None]
+            return found.cpu().contiguous()
 
 
 def unit_rows(tokens: Tensor) -> UnitRows:
-    """Normalise `tokens` (n, d) of any float dtype; raises InvalidValueError where a value is NaN or infinite."""
+    """`tokens` (n, d) of any float dtype; raises InvalidValueError where a value is NaN or infinite."""
     dtype = torch.float64 if tokens.dtype == torch.float64 else torch.float32
-    rows = torch.empty(tokens.shape, dtype=dtype, device=tokens.device).copy_(tokens.detach())
+    rows = tokens.detach().to(dtype).contiguous()
     twin = _twins(rows)
-    norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    unsafe = ((norms < _SAFE_NORMS[0]) | ~(norms < _SAFE_NORMS[1])).squeeze(-1).nonzero().squeeze(-1)
+    norms = torch.linalg.vector_norm(rows, dim=-1)
+    unsafe = ((norms < _SAFE_NORMS[0]) | ~(norms < _SAFE_NORMS[1])).nonzero().squeeze(-1)
     if len(unsafe):
+        rows = rows.clone() if rows.data_ptr() == tokens.data_ptr() else rows
         norms[unsafe] = _rescale(rows, unsafe)
-    return UnitRows(rows.div_(norms), twin)
+    return UnitRows(rows, norms.reciprocal_(), twin)
 
 
 def _rescale(rows: Tensor, unsafe: Tensor) -> Tensor:
-    """Divide the rows `unsafe` by their largest magnitude, in place, and return their norms, 1 for a zero row."""
+    """Divide the rows `unsafe` by their largest magnitude, in place, and return their norms, infinite for zero rows."""
     largest = rows[unsafe].abs().amax(-1, keepdim=True)
     broken = unsafe[~largest.isfinite().squeeze(-1)]
     if len(broken):
@@ -69,19 +109,22 @@ def _rescale(rows: Tensor, unsafe: Tensor) -> Tensor:
         )
     scaled = rows[unsafe] / torch.where(largest > 0, largest, 1)
     rows[unsafe] = scaled
-    norms = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-    return torch.where(norms > 0, norms, 1)
+    norms = torch.linalg.vector_norm(scaled, dim=-1)
+    return torch.where(norms > 0, norms, torch.inf)
 
 
 def _twins(rows: Tensor) -> Tensor | None:
-    """For each row the lowest index of an identical row: (n,) int64 on the CPU; None where all rows differ."""
-    first = torch.tensor(_first_equal(rows[:, :_PREFIX]))
-    suspects = (torch.bincount(first, minlength=len(rows))[first] > 1).nonzero().squeeze(-1)
+    """For each row the lowest index of an identical row (-0 equals 0): (n,) int64 on the CPU; None if all differ."""
+    prefix = (rows[:, :_PREFIX] + 0.0).cpu().numpy().astype(np.float64).view(np.uint64)
+    keys = prefix @ (_ODD ** np.arange(1, prefix.shape[1] + 1, dtype=np.uint64))
+    _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    suspects = np.flatnonzero(counts[place] > 1)
     if len(suspects) == 0:
         return None
     twin = torch.arange(len(rows))
-    twin[suspects] = suspects[_first_equal(rows[suspects.to(rows.device)])]
-    return twin
+    among = torch.from_numpy(suspects)
+    twin[among] = among[_first_equal(rows[among.to(rows.device)])]
+    return twin if len(twin) > len(twin.unique()) else None
 
 
 def _first_equal(rows: Tensor) -> list[int]:

@@ -1,0 +1,81 @@
+"""Cosines fetched ahead: a greedy loop asks for one pick's at a time, and gets them from products of many picks.
+
+The cosines of one token with all n tokens take the whole (n, d) matrix from memory; those of sixteen take it once as
+well. So whenever a pick's cosines are not at hand, they are computed together with those of the tokens that the loop
+will probably pick next, and kept until they are asked for. A wrong guess costs time and never changes a pick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from todre.select.rows import UnitRows
+
+Array = NDArray[Any]
+Guess = Callable[[int], Array]
+
+_SMALLEST, _LARGEST = 16, 64
+# So many blocks may fail in a row; then so many picks are fetched alone before guessing is tried again.
+_STRIKES, _ALONE = 3, 64
+
+
+class Ahead:
+    """The cosines of picks with all tokens, asked for one pick at a time and each at most once."""
+
+    def __init__(self, rows: UnitRows, picks: int) -> None:
+        """`picks`: how many will be asked for."""
+        self._rows = rows
+        self._left = picks
+        self._room = max(rows.tokens.shape[1], _LARGEST)
+        self._known: dict[int, Array] = {}
+        self._size = self._hits = _SMALLEST
+        self._strikes = self._alone = 0
+
+    def row(self, pick: int, guess: Guess) -> Array:
+        """Cosines of `pick` with every token, (n,); `guess(m)` names up to m tokens that may be picked after it."""
+        self._left -= 1
+        found = self._known.pop(pick, None)
+        if found is not None:
+            self._hits += 1
+            return found
+        later = self._later(pick, guess)
+        if len(self._known) + len(later) >= self._room:
+            self._known.clear()  # what is remembered never outgrows the tokens themselves
+        cosines = self._rows.cosines(torch.tensor([pick, *later])).numpy()
+        self._known.update(zip(later, cosines[1:], strict=True))
+        found = cosines[0]
+        return found
+
+    def _later(self, pick: int, guess: Guess) -> list[int]:
+        """Tokens to fetch together with `pick`."""
+        if self._alone > 0:
+            self._alone -= 1
+            return []
+        self._adapt()
+        room = min(self._size - 1, self._left)
+        return [int(token) for token in guess(room) if token != pick and token not in self._known] if room else []
+
+    def _adapt(self) -> None:
+        """Larger blocks while guesses are right, smaller ones while they fail, single picks after several failures."""
+        failed = self._hits < self._size // 8
+        self._strikes = self._strikes + 1 if failed else 0
+        if failed:
+            self._size = max(self._size // 2, _SMALLEST)
+        elif self._hits >= self._size // 2:
+            self._size = min(2 * self._size, _LARGEST)
+        if self._strikes > _STRIKES:
+            self._strikes, self._alone = 0, _ALONE
+        self._hits = 0
+
+
+def lowest(value: Array, count: int) -> Array:
+    """Up to `count` tokens of lowest finite value, lowest first."""
+    count = min(count, len(value))
+    found = np.argpartition(value, count - 1)[:count] if count else np.empty(0, np.int64)
+    found = found[value[found] < np.inf]
+    return found[np.argsort(value[found], kind="stable")]

@@ -1,0 +1,106 @@
+"""Greedy k-center on the CPU: exact, and without most of the cosines.
+
+A token's value, its highest cosine with the chosen, never falls; and the lowest value of all, which decides the next
+pick, never falls either. So a token that is far above the lowest need not be brought up to date, perhaps for ever: what
+it had when it was last looked at is a lower bound, and a bound above the lowest value is all one has to know. Blocks of
+picks are rehearsed among the few lowest tokens, whose cosines with each other cost little; that says how far the lowest
+value will rise, hence which tokens matter meanwhile, and only these meet the block's picks, in one matrix product.
+The picks are those of the plain loop: each is taken only while it is lower than every bound outside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from todre.select.ahead import Array, lowest
+from todre.select.rows import UnitRows
+
+_CHOSEN = np.inf
+_FIRST, _LARGEST = 8, 48
+# A block of m picks is rehearsed among so many times m tokens, and no fewer than this.
+_WIDER, _NARROWEST = 4, 128
+
+
+def nearest_order(rows: UnitRows, k: int, pivot: int, offset: Array | None = None, weight: float = 1.0) -> list[int]:
+    """The k picks in order, the pivot first; next is always the lowest `offset` + `weight` · highest cosine."""
+    state = _State(rows, pivot, offset, weight)
+    size = _FIRST
+    while (left := k - len(state.order)) > 0:
+        size = min(size, left)
+        done = state.block(size)
+        size = min(2 * size, _LARGEST) if 2 * done >= size else max(size // 2, 1)
+    return state.order
+
+
+class _State:
+    """What is known of every token: a bound, and how many of the picks it takes into account."""
+
+    def __init__(self, rows: UnitRows, pivot: int, offset: Array | None, weight: float) -> None:
+        n = len(rows.tokens)
+        self._rows = rows
+        self._offset = offset
+        self._weight = weight
+        self.order = [pivot]
+        self._seen = np.ones(n, np.int64)
+        self._bound = self._worth(np.arange(n), rows.cosines(torch.tensor([pivot])).numpy()[0])
+        self._bound[pivot] = _CHOSEN
+
+    def block(self, size: int) -> int:
+        """Pick up to `size` tokens, at least one, and return how many it were."""
+        start = lowest(self._bound, max(_WIDER * size, _NARROWEST))
+        self._refresh(np.flatnonzero(self._bound <= self._bound[start[-1]]))
+        likely, rise = self._rehearse(start, size)
+        near = np.flatnonzero(self._bound <= rise)
+        if 2 * len(near) > len(self._bound):  # so many are not worth gathering
+            near, rise = np.arange(len(self._bound)), np.inf
+        self._refresh(near)
+        near = near[self._bound[near] <= rise]
+        first = near[self._bound[near].argmin()]  # no guess: all that could be lower are up to date
+        likely = np.append(likely[likely != first][: size - 1], first)
+        cosines = self._cosines(near, likely)
+        known = dict(zip(likely.tolist(), cosines, strict=True))
+        value, before = self._bound[near], len(self.order)
+        while len(self.order) < before + len(known):
+            at = int(value.argmin())
+            pick = int(near[at])
+            if pick not in known or value[at] > rise:
+                break
+            np.maximum(value, self._worth(near, known[pick]), out=value)
+            value[at] = _CHOSEN
+            self.order.append(pick)
+        self._bound[near] = value
+        self._seen[near] = len(self.order)
+        return len(self.order) - before
+
+    def _rehearse(self, tokens: Array, size: int) -> tuple[Array, float]:
+        """The next `size` picks, were there only `tokens`, and the value of the last."""
+        cosines = self._cosines(tokens, tokens)
+        value, found, rise = self._bound[tokens], [], -np.inf
+        for _ in range(min(size, len(tokens))):
+            at = int(value.argmin())
+            rise = max(rise, float(value[at]))
+            np.maximum(value, self._worth(tokens, cosines[at]), out=value)
+            value[at] = _CHOSEN
+            found.append(at)
+        return tokens[found], rise
+
+    def _refresh(self, tokens: Array) -> None:
+        """Bring `tokens` up to date with all picks; those that have missed about as many together."""
+        missed = len(self.order) - self._seen[tokens]
+        steps = np.ceil(np.log2(np.maximum(missed, 1)) / 2).astype(np.int64)
+        for step in np.unique(steps[missed > 0]):
+            group = tokens[(steps == step) & (missed > 0)]
+            since = int(self._seen[group].min())
+            worth = self._worth(group, self._cosines(group, np.array(self.order[since:])).max(axis=0))
+            self._bound[group] = np.maximum(self._bound[group], worth)
+        self._seen[tokens] = len(self.order)
+
+    def _cosines(self, tokens: Array, picks: Array) -> Array:
+        """Cosines of `picks` with `tokens`: (picks, tokens)."""
+        return self._rows.between(torch.from_numpy(picks), torch.from_numpy(tokens)).numpy()
+
+    def _worth(self, tokens: Array, cosines: Array) -> Array:
+        if self._offset is None:
+            return cosines
+        return self._offset[tokens] + self._weight * cosines.astype(np.float64)

@@ -1,0 +1,42 @@
+"""Greedy max-sum on the CPU: the plain loop, whose cosines are fetched ahead for the picks that a rehearsal names."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from todre.select.ahead import Ahead, Array, lowest
+from todre.select.rows import UnitRows
+
+_CHOSEN = np.inf
+# A block of m picks is rehearsed among so many times m tokens.
+_WIDER = 4
+
+
+def summed_order(rows: UnitRows, k: int, pivot: int) -> list[int]:
+    """The k picks in order, the pivot first; next is always the lowest sum of cosines, kept in float64."""
+    value = np.zeros(len(rows.tokens))
+    ahead = Ahead(rows, k - 1)
+    order = [pivot]
+    while len(order) < k:
+        pick = order[-1]
+        value[pick] = _CHOSEN
+        value += ahead.row(pick, partial(_rehearsed, rows, value, pick))
+        order.append(int(value.argmin()))
+    return order
+
+
+def _rehearsed(rows: UnitRows, value: Array, pick: int, count: int) -> Array:
+    """The loop's next `count` picks after `pick`, were there only the tokens whose value is low now."""
+    tokens = np.concatenate([[pick], lowest(value, _WIDER * count)])
+    cosines = rows.between(torch.from_numpy(tokens), torch.from_numpy(tokens)).numpy()
+    inside = value[tokens]
+    found, at = [], 0
+    for _ in range(min(count, len(tokens) - 1)):
+        inside += cosines[at]
+        at = int(inside.argmin())
+        inside[at] = _CHOSEN
+        found.append(at)
+    return tokens[found]
