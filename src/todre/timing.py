@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -50,8 +50,8 @@ def median_of(runs: Sequence[Timings]) -> Timings:
 class Stopwatch:
     """Collects what the hooks of `stopwatch` see; read it after the block. `tiles` counts what the tower encoded."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.device, self.clock = device, clock
         self.encode = 0.0
         self.forwards: list[float] = []
         self.encode_in_first = 0.0
@@ -63,7 +63,7 @@ class Stopwatch:
         """Milliseconds, after the device has finished what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return time.perf_counter() * 1000
+        return self.clock() * 1000
 
     def timings(self, select_seconds: float) -> Timings:
         """Stages of the call that ended, given how long the selection before the decoder took."""
@@ -109,18 +109,19 @@ class Stopwatch:
 
 
 @contextmanager
-def stopwatch(model: Any) -> Iterator[Stopwatch]:
+def stopwatch(model: Any, clock: Callable[[], float] = time.perf_counter) -> Iterator[Stopwatch]:
     """Time what `model` does inside the block; its hooks are removed at the end, after an exception too.
 
     Enter it before `todre.prune`, so that its clock starts before the pruning's own hooks.
 
     Args:
         model: a vision-language model of transformers.
+        clock: in seconds; `time.process_time` leaves out what other processes take of a busy machine.
 
     Yields:
         A `Stopwatch`, complete once the block has ended.
     """
-    watch = Stopwatch(model.device)
+    watch = Stopwatch(model.device, clock)
     decoder = model.get_decoder()
     encoders = [child for child in model.base_model.children() if all(part is not decoder for part in child.modules())]
     handles = [model.register_forward_pre_hook(watch.begin), model.register_forward_hook(watch.end_forward)]
