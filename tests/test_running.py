@@ -11,6 +11,7 @@ import todre
 from todre.clips import clip_of_frames
 from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
 from todre.loading import load
+from todre.methods.registry import create
 from todre.running import QuestionWarning, Settings, answer, build_inputs, media_facts
 from todre.scenes import make_scene
 from todre.timing import Stopwatch, Timings, median_of, stopwatch
@@ -180,3 +181,27 @@ def test_no_chat_template(loaded, scene):
 def test_settings_are_checked(field, value):
     with pytest.raises(InvalidValueError, match=field):
         Settings(**{field: value})
+
+
+def test_a_tower_that_was_shortened_costs_less(loaded):
+    """Four crops of which two are left out: three of five tiles run through the layers, all five are projected."""
+    picture, few = make_scene(3, "val").image, Settings(max_new_tokens=1)
+    whole = answer(loaded, [picture], QUESTION, todre.NoPruning(), few)
+    short = answer(loaded, [picture], QUESTION, create("crop-skip", retain=2), few)
+    vision = loaded.model.config.vision_config
+    tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+    assert short.to_dict()["tower_tokens"] == [[[tokens, 3]]] * vision.num_hidden_layers
+    assert whole.to_dict()["tower_tokens"] == []
+    embedding = 5 * 2 * (tokens - 1) * 3 * vision.patch_size**2 * vision.hidden_size
+    assert short.flops.encoder - embedding == (whole.flops.encoder - embedding) * 3 // 5
+    assert short.flops.projector == whole.flops.projector
+
+
+def test_a_stopwatch_takes_the_clock_it_is_given(loaded, scene):
+    inputs, _ = build_inputs(loaded, [scene], QUESTION)
+    ticks = iter(range(100))
+    with torch.inference_mode(), stopwatch(loaded.model, lambda: next(ticks)) as watch:
+        loaded.model(**inputs)
+    read = watch.timings(0.0)
+    assert read.total == 1000 * (next(ticks) - 1)
+    assert read.encode == 2000  # tower and projector, a tick between begin and end of each
