@@ -15,6 +15,7 @@ from todre.errors import UnsupportedInputError
 from todre.evaluate.probes import DropAfter
 from todre.loading import Loaded
 from todre.methods.base import Method
+from todre.methods.random_deep import RandomDeep
 from todre.report import AttentionRatios, PruningReport
 from todre.scenes import Question
 
@@ -46,12 +47,14 @@ class Reply:
         visual_tokens: how many entered the decoder.
         dropped_after: count of layers run when all visual tokens were dropped, or None.
         ratios: layer (1-based) to ToDRE's eq. 7, where the method measured it.
+        layer_mean: visual tokens that a decoder layer ran on, the mean over layers.
     """
 
     text: str
     visual_tokens: int
     dropped_after: int | None
     ratios: dict[int, AttentionRatios]
+    layer_mean: float = 0.0
 
 
 def new_tokens(question: Question) -> int:
@@ -61,16 +64,21 @@ def new_tokens(question: Question) -> int:
 
 def prepare(loaded: Loaded, image: Image.Image, questions: Sequence[Question]) -> Prepared:
     """Put each question into the chat template with the picture in front, and tokenise."""
-    texts = []
-    for question in questions:
-        content = [{"type": "image"}, {"type": "text", "text": question.text}]
-        conversation = [{"role": "user", "content": content}]
-        texts.append(loaded.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
-    inputs = loaded.processor(images=[image] * len(texts), text=texts, padding=True, return_tensors="pt")
+    pixels, prompts = tensors(loaded, image, [question.text for question in questions])
+    return Prepared(pixels, tuple(questions), prompts)
+
+
+def tensors(loaded: Loaded, image: Image.Image, texts: Sequence[str]) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """A picture's tensors, each with a batch of one, and (n_i,) token ids of each text behind the picture."""
+    rendered = []
+    for text in texts:
+        conversation = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+        rendered.append(loaded.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
+    inputs = loaded.processor(images=[image] * len(texts), text=rendered, padding=True, return_tensors="pt")
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
     ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
     prompts = tuple(row[real] for row, real in zip(ids, mask, strict=True))
-    return Prepared({name: value[:1] for name, value in inputs.items()}, tuple(questions), prompts)
+    return {name: value[:1] for name, value in inputs.items()}, prompts
 
 
 def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
@@ -82,7 +90,8 @@ def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
 
 def can_share(method: Method, n_layers: int) -> bool:
     """Whether what `method` does to a picture is the same for every question, so that it can be done once."""
-    return not method.reduce_after(n_layers) or isinstance(method, DropAfter)
+    inside = [each for asked in method.reducers(n_layers).values() for each in asked]
+    return all(isinstance(each, DropAfter | RandomDeep) for each in inside)
 
 
 @torch.inference_mode()
@@ -115,15 +124,18 @@ def answer(
         ids, mask = _pad(model, prompts)
         tokens = _generate(model, ids, mask, limit, mm_encoder_outputs={"image": _output(features)})
     texts = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return [
-        Reply(
-            text.strip(),
-            report.visual_tokens_after[row],
-            report.dropped_after_layer[row],
-            dict(report.attention_ratios[row]),
-        )
-        for text, row in zip(texts, rows, strict=True)
-    ]
+    return [reply_of(report, row, text) for text, row in zip(texts, rows, strict=True)]
+
+
+def reply_of(report: PruningReport, row: int, text: str) -> Reply:
+    """A reply and what the report says of its row."""
+    return Reply(
+        text.strip(),
+        report.visual_tokens_after[row],
+        report.dropped_after_layer[row],
+        dict(report.attention_ratios[row]),
+        sum(report.visual_tokens_per_layer[row]) / report.n_layers,
+    )
 
 
 def _from_shared_prefixes(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from todre.methods.base import Method, NoPruning, check_choice
 from todre.methods.cls_top_k import CLSTopK
+from todre.methods.compose import Compose
 from todre.methods.random import RandomTokens
 from todre.methods.todre import ToDRE
 
@@ -36,14 +37,32 @@ class Condition:
 
     def method_for(self, group: int) -> Method:
         """The method for one group of pictures: random draws are made anew for each, so that no one draw decides."""
-        if isinstance(self.method, RandomTokens):
-            return dataclasses.replace(self.method, seed=self.method.seed * _SEEDS_PER_CONDITION + group)
-        return self.method
+        return reseeded(self.method, lambda seed: seed * _SEEDS_PER_CONDITION + group)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, ready for JSON."""
         values: dict[str, Any] = {"name": self.name, **self.method.to_dict(), "picture": self.picture}
         return values if self.first_layers is None else values | {"first_layers": self.first_layers}
+
+
+def parts(method: Method) -> tuple[Method, ...]:
+    """The methods that it is composed of, or itself."""
+    return method.methods if isinstance(method, Compose) else (method,)
+
+
+def draws_at_random(method: Method) -> bool:
+    """Whether its answer hangs on a seed; a method whose pivot is found otherwise has one that it does not use."""
+    return any(hasattr(part, "seed") and getattr(part, "pivot", "random") == "random" for part in parts(method))
+
+
+def reseeded(method: Method, change: Callable[[int], int]) -> Method:
+    """`method` with every seed changed, in the methods that it is composed of too; itself if it has none."""
+    if isinstance(method, Compose):
+        changed = tuple(reseeded(part, change) for part in method.methods)
+        return method if changed == method.methods else Compose(*changed, positions=method.positions)
+    given = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.name == "seed"}
+    changes: dict[str, Any] = {name: change(value) for name, value in given.items()}
+    return dataclasses.replace(method, **changes) if changes else method
 
 
 def label(name: str, retain: float, seed: int | None = None, stage_one: bool = False) -> str:

@@ -13,6 +13,8 @@ from todre.errors import InvalidValueError
 
 _Z = 1.959963984540054
 """The 97.5 % point of the normal distribution: all intervals are of 95 %."""
+_Z_POWER = 0.8416212335729143
+"""The 80 % point, for the power of a test."""
 
 
 class Interval(NamedTuple):
@@ -57,6 +59,27 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
     return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**discordant))
 
 
+def items_needed(discordant: float, difference: float) -> int | None:
+    """How many questions show a difference with McNemar's test, at 5 % and with a power of 80 %.
+
+    Connor (1987), "Sample Size for Testing Differences in Proportions for the Paired-Sample Design", Biometrics 43(1),
+    207–211, eq. 1: n = (z₁·√ψ + z₂·√(ψ − δ²))² / δ². It takes questions as independent; questions about one picture are
+    less so, and more of them are needed.
+
+    Args:
+        discordant: ψ, the share of questions that only one of the two gets right.
+        difference: δ, of the two shares of right answers; not 0.
+
+    Returns:
+        n, or None where the difference is larger than ψ allows.
+    """
+    delta = abs(difference)
+    if not 0.0 < delta <= discordant:
+        return None
+    root = _Z * math.sqrt(discordant) + _Z_POWER * math.sqrt(discordant - delta * delta)
+    return math.ceil(root * root / (delta * delta))
+
+
 @dataclass(frozen=True)
 class Bootstrap:
     """Resampled sets of pictures, the same for everything that is compared.
@@ -93,3 +116,21 @@ class Bootstrap:
         means = (self.draws @ sums)[drawn > 0] / drawn[drawn > 0]
         low, high = np.quantile(means, [0.025, 0.975])
         return Interval(float(low), float(high))
+
+    def sums(self, parts: ArrayLike) -> NDArray[np.float64]:
+        """(resamples, c) sums of `parts` (n, c) over each resample, for scores that are functions of sums."""
+        given = np.asarray(parts, dtype=np.float64)
+        clusters = np.zeros((self.draws.shape[1], given.shape[1]))
+        np.add.at(clusters, self.owner, given)
+        drawn: NDArray[np.float64] = self.draws @ clusters
+        return drawn
+
+
+def percentiles(values: ArrayLike) -> Interval | None:
+    """95 % percentile interval of resampled values, NaN left out; None if none is left."""
+    given = np.asarray(values, dtype=np.float64)
+    kept = given[~np.isnan(given)]
+    if not len(kept):
+        return None
+    low, high = np.quantile(kept, [0.025, 0.975])
+    return Interval(float(low), float(high))

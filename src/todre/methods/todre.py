@@ -185,6 +185,7 @@ PRESETS = (
         "no visual token after vision has faded (ToDRE's stage 2 alone)",
         "arXiv 2505.18757v2",
         card=Card("", ("reduce",), ("attention",), "Everything is kept, or nothing.", ToDRE.card.follows),
+        settings=("positions", "layers", "threshold", "admissible"),
     ),
 )
 

@@ -60,13 +60,23 @@ def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 19
         InvalidValueError: for a seed, split or size outside these.
     """
     width, height = checked_size(size)
-    rng = np.random.default_rng([absolute_seed(seed, split), width, height])
+    rng = _generator(seed, split, width, height)
     objects = sample_objects(rng, width, height)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     image = paint_background(rng, background, width, height)
     owners = draw_objects(rng, image, objects)
     questions = ask(rng, objects, TASKS, width, height)
     return Scene(seed, split, image, objects, owners, background, questions)
+
+
+def scene_objects(seed: int, split: str = "train", size: int | tuple[int, int] = 192) -> tuple[SceneObject, ...]:
+    """What `make_scene` would draw, without drawing it."""
+    width, height = checked_size(size)
+    return sample_objects(_generator(seed, split, width, height), width, height)
+
+
+def _generator(seed: int, split: str, width: int, height: int) -> np.random.Generator:
+    return np.random.default_rng([absolute_seed(seed, split), width, height])
 
 
 def absolute_seed(seed: int, split: str) -> int:

@@ -16,8 +16,13 @@ def score(question: Question, prediction: str) -> float:
     The F1 compares the set of colour-shape pairs that the prediction mentions with the true set.
     """
     if question.task == "caption":
-        return _f1(mentioned_pairs(question.answer), mentioned_pairs(prediction))
+        return pairs_f1(question.answer, prediction)
     return float(_normalise(prediction) == _normalise(question.answer))
+
+
+def pairs_f1(truth: str, prediction: str) -> float:
+    """F1 of the colour-shape pairs that `prediction` mentions against those of `truth`."""
+    return _f1(mentioned_pairs(truth), mentioned_pairs(prediction))
 
 
 def mentioned_pairs(text: str) -> set[tuple[str, str]]:

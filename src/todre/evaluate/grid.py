@@ -1,0 +1,110 @@
+"""Methods × budgets × draws: the conditions of a run, and the rows of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from todre.errors import InvalidValueError, TodreError
+from todre.evaluate.conditions import NONE, Condition, draws_at_random, label, reseeded
+from todre.methods import registry
+from todre.methods.base import Method
+
+Retain = float | int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method at a budget: one condition, or one for each draw.
+
+    Attributes:
+        name: the method's name, or its file's without the suffix.
+        retain: the budget; None for a method that has none, or comes from a file.
+        conditions: with distinct names.
+    """
+
+    name: str
+    retain: Retain | None
+    conditions: tuple[Condition, ...]
+
+    @property
+    def label(self) -> str:
+        """`todre@0.1`, or the name alone."""
+        return self.name if self.retain is None else label(self.name, self.retain)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The rows, no pruning first, and the methods that could not be made, with the reason."""
+
+    rows: tuple[Row, ...]
+    left_out: dict[str, str]
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Of all rows, in order."""
+        return tuple(condition for row in self.rows for condition in row.conditions)
+
+
+def grid(
+    methods: Sequence[str], retains: Sequence[Retain], draws: int = 3, seed: int = 0, forgiving: bool = False
+) -> Grid:
+    """Every method at every budget; methods without a budget once, random ones `draws` times.
+
+    Args:
+        methods: registered names, and JSON files of methods, which stay as they are.
+        retains: budgets, fractions or counts.
+        draws: how often methods that choose at random are run, with seeds of their own.
+        seed: the first draw's.
+        forgiving: note methods that cannot be made in `left_out`, in place of an error.
+
+    Raises:
+        InvalidValueError: a value that cannot be used, a method that has to be fitted first, or one name twice.
+        UnknownMethodError: there is no such method.
+    """
+    if draws < 1:
+        raise InvalidValueError(f"draws must be a whole number of at least 1, not {draws!r}.")
+    if len(set(retains)) < len(retains):
+        raise InvalidValueError(f"A budget is named twice among {', '.join(map(str, retains))}; name each once.")
+    rows: list[Row] = [Row("none", None, (NONE,))]
+    left_out: dict[str, str] = {}
+    for given in methods:
+        if given == "none":
+            continue
+        try:
+            rows += _rows(given, retains, draws, seed)
+        except TodreError as error:
+            if not forgiving:
+                raise
+            left_out[given] = str(error)
+    labels = [row.label for row in rows]
+    if len(set(labels)) < len(labels):
+        raise InvalidValueError(f"Two methods have one name among {', '.join(labels)}; rename a file.")
+    return Grid(tuple(rows), left_out)
+
+
+def _rows(given: str, retains: Sequence[Retain], draws: int, seed: int) -> list[Row]:
+    if given.endswith(".json"):
+        return [_row(Path(given).stem, None, registry.load(given), draws, seed)]
+    if "retain" not in registry.entry(given).settings:
+        return [_row(given, None, registry.create(given), draws, seed)]
+    return [_row(given, retain, registry.create(given, retain=retain), draws, seed) for retain in retains]
+
+
+def _row(name: str, retain: Retain | None, method: Method, draws: int, seed: int) -> Row:
+    base = Row(name, retain, ())
+    if not draws_at_random(method):
+        return Row(name, retain, (Condition(base.label, method),))
+    conditions = [
+        Condition(f"{base.label}#{draw}", reseeded(method, lambda given, draw=draw: given + draw))  # type: ignore[misc]
+        for draw in range(seed, seed + draws)
+    ]
+    return Row(name, retain, tuple(conditions))
+
+
+def facts(row: Row) -> dict[str, Any]:
+    """What a result says of a row's method, ready for JSON; seeds are listed, not repeated with every field."""
+    values = row.conditions[0].method.to_dict()
+    return {"name": row.name, "retain": row.retain, "draws": len(row.conditions), "fields": values}

@@ -1,0 +1,44 @@
+"""Marks of single answers as the benchmarks give them, and the scores that are made of many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from todre.errors import InvalidValueError
+from todre.evaluate.metrics.totals import Marked, Total, total_of
+from todre.evaluate.metrics.vqa import vqa_accuracy
+from todre.evaluate.metrics.words import anls, exact_match, plain, relaxed_accuracy
+from todre.evaluate.metrics.yes_no import mme_mark, mme_says, pope_mark, pope_says
+from todre.scenes.scoring import pairs_f1
+
+__all__ = ["MARKS", "Marked", "Total", "check_metric", "mark", "said_of", "total_of"]
+
+MARKS: dict[str, Callable[[str, Sequence[str]], float]] = {
+    "exact": exact_match,
+    "vqa": vqa_accuracy,
+    "anls": anls,
+    "relaxed": relaxed_accuracy,
+    "pope": pope_mark,
+    "mme": mme_mark,
+    "pairs-f1": lambda said, references: max(pairs_f1(reference, said) for reference in references),
+}
+"""Name of a metric to the mark from 0 to 1 of (answer, references)."""
+_READ = {"pope": pope_says, "mme": mme_says}
+
+
+def check_metric(name: str) -> str:
+    """The name, or `InvalidValueError`."""
+    if name not in MARKS:
+        raise InvalidValueError(f"There is no metric {name!r}; the metrics are {', '.join(MARKS)}.")
+    return name
+
+
+def mark(metric: str, said: str, references: Sequence[str]) -> float:
+    """The mark of one answer, from 0 to 1, rounded to six places."""
+    return round(MARKS[metric](said, references), 6)
+
+
+def said_of(metric: str, said: str, references: Sequence[str]) -> tuple[str, str]:
+    """(what the answer is read as, the truth) where the metric knows yes and no; two empty texts elsewhere."""
+    read = _READ.get(metric)
+    return ("", "") if read is None else (read(said), plain(references[0]))

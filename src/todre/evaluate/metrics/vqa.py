@@ -1,0 +1,64 @@
+"""VQA accuracy: how many of the annotators said the same, after the benchmark's normalisation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_ARTICLES = frozenset({"a", "an", "the"})
+_NUMBERS = {
+    word: str(value)
+    for value, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    )
+} | {"none": "0"}
+_CONTRACTED = """
+ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's
+I'm I've isn't it'd it'll let's ma'am might've mightn't must've mustn't needn't o'clock oughtn't shan't she's
+should've shouldn't somebody's someone's something's that's there'd there's they'd they'll they're they've
+'twas wasn't we've weren't what'll what're what's what've when's where'd where's where've who'd who'll who's
+who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've
+"""
+_CONTRACTIONS = {word.replace("'", "").lower(): word.lower() for word in _CONTRACTED.split()}
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER = re.compile(r"(\d),(\d)")
+_PERIOD = re.compile(r"(?<!\d)\.|\.(?!\d)")
+
+
+def vqa_accuracy(said: str, references: Sequence[str]) -> float:
+    """The mean over leave-one-out sets of annotators of min(1, those who agree / 3), from 0 to 1.
+
+    Based on "VQA: Visual Question Answering" (Antol et al., ICCV 2015, arXiv 1505.00468), section 5, in the form of the
+    benchmark's own evaluation, which averages over all sets of nine of the ten annotators: with m who agree, that is
+    min(1, ((10 − m)·min(m, 3) + m·min(m − 1, 3)) / 30). Fewer references count as fewer annotators; a single one is
+    compared as it is.
+
+    Args:
+        said: the answer.
+        references: one answer for each annotator, ten in the benchmark.
+    """
+    answer = normalise(said)
+    agree = [normalise(reference) == answer for reference in references]
+    if len(agree) < 2:
+        return float(any(agree))
+    marks = [min(1.0, (sum(agree) - one) / 3.0) for one in agree]
+    return sum(marks) / len(marks)
+
+
+def normalise(text: str) -> str:
+    """Lower case without articles and punctuation, digits for number words, apostrophes back in contractions.
+
+    The benchmark's rules, applied to the answer and to every reference alike: punctuation goes where it stands beside
+    a space or within a number's thousands, and becomes a space elsewhere; full stops stay within numbers only.
+    """
+    words = _without_punctuation(" ".join(text.split())).lower().split()
+    words = [_NUMBERS.get(word, word) for word in words]
+    return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def _without_punctuation(text: str) -> str:
+    whole = _COMMA_IN_NUMBER.search(text) is not None
+    for mark in _PUNCTUATION:
+        beside_space = f"{mark} " in text or f" {mark}" in text
+        text = text.replace(mark, "" if beside_space or whole else " ")
+    return _PERIOD.sub("", text)

@@ -1,0 +1,64 @@
+"""Tasks by name: those on scenes, and files of one's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from todre.errors import InvalidValueError
+from todre.evaluate.tasks.base import Item, Task
+from todre.evaluate.tasks.local import LocalTask
+from todre.evaluate.tasks.mme import ScenesMme
+from todre.evaluate.tasks.pope import ScenesPope
+from todre.evaluate.tasks.scenes import PREFIX, SceneTask
+from todre.scenes import TASKS
+
+__all__ = ["GROUPS", "Item", "Task", "names", "tasks_of"]
+
+SUFFIX = ".jsonl"
+_SCENES = tuple(PREFIX + task for task in TASKS)
+GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES}
+"""Names that stand for several tasks."""
+
+
+def names() -> tuple[str, ...]:
+    """Every task that has a name; a file of one's own ends in `.jsonl`."""
+    return (*_SCENES, PREFIX + "pope", PREFIX + "mme")
+
+
+def tasks_of(given: Sequence[str], size: int = 192) -> tuple[Task, ...]:
+    """The tasks of names, groups and files, in order.
+
+    Args:
+        given: names, `scenes` for one task of each kind, and files of JSON lines.
+        size: side of the scenes' pictures in pixels.
+
+    Raises:
+        InvalidValueError: a name is unknown, or two tasks have the same one.
+    """
+    found = [_task(name, size) for each in given for name in GROUPS.get(each, (each,))]
+    if not found:
+        raise InvalidValueError(f"No task is named; use some of {_all()}.")
+    twice = [task.name for place, task in enumerate(found) if task.name in {other.name for other in found[:place]}]
+    if twice:
+        raise InvalidValueError(f"Two tasks have the name {twice[0]!r}; name each once, or rename a file.")
+    return tuple(found)
+
+
+def _task(name: str, size: int) -> Task:
+    if name.endswith(SUFFIX):
+        return LocalTask(Path(name))
+    if name == PREFIX + "pope":
+        return ScenesPope(size)
+    if name == PREFIX + "mme":
+        return ScenesMme(size)
+    if name in _SCENES:
+        return SceneTask(name.removeprefix(PREFIX), size)
+    close = difflib.get_close_matches(name, [*GROUPS, *names()], n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise InvalidValueError(f"There is no task {name!r}; {hint}use some of {_all()}.")
+
+
+def _all() -> str:
+    return f"{', '.join([*GROUPS, *names()])}, or a file of JSON lines that ends in {SUFFIX}"

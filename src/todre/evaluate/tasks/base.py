@@ -1,0 +1,69 @@
+"""What a task is: a name, a metric, and items that each hold pictures, a question and true answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+Open = Callable[[], Image.Image]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question.
+
+    Args:
+        task: the task's name.
+        id: unique within the task.
+        picture: names what is seen; questions about one picture are not independent, and share its encoding.
+        media: load the pictures (RGB), at least one, in the order of the prompt.
+        question: plain text; the model's chat template puts it into a prompt.
+        references: true answers, at least one; for VQA accuracy one of each annotator.
+        metric: name in `todre.evaluate.metrics.MARKS`.
+        kind: what the score is broken down by: POPE's strategy, MME's category.
+        pair: names the two questions that MME scores together.
+        new_tokens: most tokens of an answer, the closing one included.
+    """
+
+    task: str
+    id: str
+    picture: str
+    media: tuple[Open, ...]
+    question: str
+    references: tuple[str, ...]
+    metric: str
+    kind: str = ""
+    pair: str = ""
+    new_tokens: int = 16
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the pictures themselves, ready for JSON."""
+        values: dict[str, Any] = {"task": self.task, "id": self.id, "picture": self.picture, "question": self.question}
+        values |= {"references": list(self.references), "metric": self.metric, "new_tokens": self.new_tokens}
+        return values | ({"kind": self.kind} if self.kind else {}) | ({"pair": self.pair} if self.pair else {})
+
+
+class Task(Protocol):
+    """Questions of one kind with one metric."""
+
+    @property
+    def name(self) -> str:
+        """How results name it."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """Name in `todre.evaluate.metrics.MARKS`; all items have it."""
+        ...
+
+    def items(self, limit: int | None, seed: int) -> Sequence[Item]:
+        """The first `limit` questions (None: as many as there are, or the task's own number), the same at each call.
+
+        Args:
+            limit: how many; those of a smaller limit are the first of a larger one.
+            seed: of generated tasks: which questions.
+        """
+        ...

@@ -1,0 +1,92 @@
+"""MME on scenes: two questions about one fact of a picture, one to be answered with yes and one with no.
+
+"MME: A Comprehensive Evaluation Benchmark for Multimodal Large Language Models" (Fu et al., 2023, arXiv 2306.13394),
+section 2.2. Categories are those that scenes have yes-or-no questions for: existence, and position.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from todre.evaluate.tasks.base import Item
+from todre.evaluate.tasks.pope import negatives, pairs_in, presence
+from todre.evaluate.tasks.scenes import LIMIT, PREFIX, picture_name, scene_image, scenes
+from todre.scenes import Scene
+from todre.scenes.questions import RELATION_MARGIN, holds, unique_pairs
+from todre.scenes.vocabulary import DIRECTIONS
+
+_FEW_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class ScenesMme:
+    """Pairs of questions on existence and position; the score is half of accuracy + accuracy+.
+
+    Args:
+        size: side of the square pictures in pixels.
+    """
+
+    size: int = 192
+    name: str = PREFIX + "mme"
+    metric: str = "mme"
+
+    def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
+        """The first questions, pair by pair; of a pair both or none, so an odd limit gives one less."""
+        found: list[Item] = []
+        wanted = LIMIT if limit is None else max(2, limit)
+        for scene in scenes(seed, self.size):
+            found += self._existence(scene) + self._position(scene)
+            if len(found) >= wanted:
+                return tuple(found[: wanted - wanted % 2])
+        raise AssertionError("there is always another scene")  # pragma: no cover
+
+    def _existence(self, scene: Scene) -> list[Item]:
+        rng = np.random.default_rng([scene.seed, self.size, 306])
+        present = pairs_in(scene)
+        if not present:
+            return []
+        there = present[int(rng.integers(len(present)))]
+        (missing,) = negatives(present, "random", 1, rng)
+        return self._pair(scene, "existence", presence(there), presence(missing))
+
+    def _position(self, scene: Scene) -> list[Item]:
+        """Is a left of b; is b left of a."""
+        rng = np.random.default_rng([scene.seed, self.size, 307])
+        direction = DIRECTIONS[int(rng.integers(len(DIRECTIONS)))]
+        axis = "x" if direction in ("left of", "right of") else "y"
+        unique = unique_pairs(scene.objects)
+        fitting = [
+            (a, b)
+            for a in unique
+            for b in unique
+            if abs(getattr(a, axis) - getattr(b, axis)) >= RELATION_MARGIN and holds(direction, a, b)
+        ]
+        if not fitting:
+            return []
+        a, b = fitting[int(rng.integers(len(fitting)))]
+        return self._pair(
+            scene,
+            "position",
+            f"Is the {a.name} {direction} the {b.name}?",
+            f"Is the {b.name} {direction} the {a.name}?",
+        )
+
+    def _pair(self, scene: Scene, category: str, yes: str, no: str) -> list[Item]:
+        return [
+            Item(
+                task=self.name,
+                id=f"{scene.seed}-{category}-{answer}",
+                picture=picture_name(scene.seed, self.size),
+                media=(functools.partial(scene_image, scene.seed, self.size),),
+                question=text,
+                references=(answer,),
+                metric=self.metric,
+                kind=category,
+                pair=str(scene.seed),
+                new_tokens=_FEW_TOKENS,
+            )
+            for text, answer in ((yes, "yes"), (no, "no"))
+        ]

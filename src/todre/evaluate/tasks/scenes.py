@@ -1,0 +1,101 @@
+"""Tasks on rendered scenes of the test split, which no training has seen: one for each of `todre.scenes.TASKS`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from todre.errors import InvalidValueError
+from todre.evaluate.tasks.base import Item
+from todre.scenes import TASKS, Scene, make_scene
+
+PREFIX = "scenes-"
+SPLIT = "test"
+LIMIT = 200
+"""Questions of a generated task without a limit."""
+SEEDS = 2**20
+"""Scenes of one seed; the next seed's come after them."""
+_NEW_TOKENS = {"caption": 48}
+_FEW_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class SceneTask:
+    """One kind of question about scenes, at most one for each scene.
+
+    Args:
+        kind: name in `todre.scenes.TASKS`.
+        size: side of the square pictures in pixels.
+    """
+
+    kind: str
+    size: int = 192
+
+    def __post_init__(self) -> None:
+        if self.kind not in TASKS:
+            raise InvalidValueError(f"There is no task {self.kind!r} of scenes; use one of {', '.join(TASKS)}.")
+
+    @property
+    def name(self) -> str:
+        """`scenes-colour` and so on."""
+        return PREFIX + self.kind
+
+    @property
+    def metric(self) -> str:
+        """F1 of the named pairs for captions, else exact match."""
+        return "pairs-f1" if self.kind == "caption" else "exact"
+
+    def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
+        """The questions of the seed's scenes, in order; scenes without an answer are passed over."""
+        found: list[Item] = []
+        wanted = LIMIT if limit is None else limit
+        for scene in scenes(seed, self.size):
+            for question in scene.questions:
+                if question.task == self.kind:
+                    found.append(self._item(scene, question.text, question.answer))
+            if len(found) >= wanted:
+                return tuple(found[:wanted])
+        raise AssertionError("there is always another scene")  # pragma: no cover
+
+    def _item(self, scene: Scene, text: str, answer: str) -> Item:
+        return Item(
+            task=self.name,
+            id=str(scene.seed),
+            picture=picture_name(scene.seed, self.size),
+            media=(functools.partial(scene_image, scene.seed, self.size),),
+            question=text,
+            references=(answer,),
+            metric=self.metric,
+            new_tokens=_NEW_TOKENS.get(self.kind, _FEW_TOKENS),
+        )
+
+
+def scenes(seed: int, size: int) -> Iterator[Scene]:
+    """The scenes of a seed, in order.
+
+    Raises:
+        InvalidValueError: the seed is below 0.
+    """
+    if isinstance(seed, bool) or seed < 0:
+        raise InvalidValueError(f"seed must be a whole number of at least 0, not {seed!r}.")
+    for number in range(seed * SEEDS, (seed + 1) * SEEDS):
+        yield scene_of(number, size)
+
+
+def picture_name(number: int, size: int) -> str:
+    """What names the picture of a scene."""
+    return f"scene-{number}-{size}"
+
+
+@functools.lru_cache(maxsize=512)
+def scene_of(number: int, size: int) -> Scene:
+    """The scene, rendered once for all tasks."""
+    return make_scene(number, SPLIT, size)
+
+
+def scene_image(number: int, size: int) -> Image.Image:
+    """Its picture."""
+    return scene_of(number, size).image
