@@ -14,7 +14,7 @@ LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-quantisation test-lowest lint type format gpu-check
+.PHONY: help demo test test-torchvision test-quantisation test-lowest lint type format bench bench-gpu
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -48,8 +48,11 @@ format: $(READY)  ## fix style and formatting in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-gpu-check: $(READY)  ## exactness and time on a GPU, random weights of a 7B model; writes results/gpu-check.json
-	$(BIN)/python benchmarks/gpu_check.py
+bench: $(READY)  ## what pruning saves, beside its bound, on one CPU thread; writes results/bench-cpu.json and figures
+	OMP_NUM_THREADS=1 $(BIN)/todre bench --suite cpu --device cpu --output results/bench-cpu.json --plots docs/figures
+
+bench-gpu: $(READY)  ## correctness, then time on a GPU with a 7B model's random weights; writes results/bench-gpu-*.json
+	$(BIN)/python benchmarks/gpu.py
 
 # pip reads [dependency-groups] since 25.1, and a fresh environment holds an older one.
 $(READY): pyproject.toml constraints.txt

@@ -10,7 +10,7 @@ from PIL import Image
 from todre.methods import registry
 
 QUESTION = "Is there a red square in the picture?"
-COMMANDS = ("ask", "compare", "demo", "flops", "methods", "models", "env", "version")
+COMMANDS = ("ask", "bench", "compare", "demo", "flops", "methods", "models", "env", "version")
 FAST = ("--max-new-tokens", "3", "--warm-up", "0", "--repeats", "1", "--device", "cpu")
 
 
@@ -43,8 +43,8 @@ def test_no_arguments_is_help(run):
 LIGHT = """
 import sys
 from todre.cli import main
-for arguments in (["--help"], ["ask", "--help"], ["methods"], ["methods", "todre", "--json"], ["version"],
-                  ["ask", "a.png", "why?", "--retain", "0"]):
+for arguments in (["--help"], ["ask", "--help"], ["bench", "--help"], ["methods"], ["methods", "todre", "--json"],
+                  ["version"], ["ask", "a.png", "why?", "--retain", "0"]):
     try:
         main(arguments)
     except SystemExit:

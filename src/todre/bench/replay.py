@@ -46,25 +46,32 @@ def drops_of(model: Any, report: PruningReport, visual: Sequence[Tensor]) -> Dro
     decoder = decoder_of(model)
     if not decoder.uniform or decoder.config._attn_implementation != "sdpa":
         raise NoReplayError("drops between layers are replayed for SDPA and layers of full attention alone")
+    if len({len(columns) for columns in visual}) > 1:
+        raise NoReplayError(_UNEQUAL)
     places = {}
     for layer in changes:
-        rows = []
-        for row, columns in enumerate(visual):
-            first = report.kept_from_layer[row].get(0, [])
-            reached = [at for at in report.kept_from_layer[row] if at <= layer]
-            now = set(report.kept_from_layer[row][max(reached)]) if reached else set(first)
-            if not now <= set(first):
-                raise NoReplayError("tokens that left come back in a later layer")
-            stay = ~columns
-            stay[columns.nonzero().flatten()] = torch.tensor([token in now for token in first], device=stay.device)
-            rows.append(stay.nonzero().flatten())
-        if len({len(row) for row in rows}) > 1 or len({len(columns) for columns in visual}) > 1:
-            raise NoReplayError("rows of the batch kept different numbers of tokens, which padding would have to fill")
+        rows = [_left(report.kept_from_layer[row], layer, columns) for row, columns in enumerate(visual)]
+        if len({len(row) for row in rows}) > 1:
+            raise NoReplayError(_UNEQUAL)
         places[layer] = torch.stack(rows)
-    counts = [int(place.shape[1]) for _, place in sorted(places.items())]
-    if counts != sorted(counts, reverse=True):
-        raise NoReplayError("tokens that left come back in a later layer")
     return Drops(places)
+
+
+_UNEQUAL = "rows of the batch kept different numbers of tokens, which padding would have to fill"
+
+
+def _left(kept: Mapping[int, list[int]], layer: int, visual: Tensor) -> Tensor:
+    """Columns of one row's shortened prompt that are left after `layer` layers; `visual` is (q',) bool."""
+    first, before = kept.get(0, []), kept.get(0, [])
+    for at in sorted(kept):
+        if at <= layer:
+            if not set(kept[at]) <= set(before):
+                raise NoReplayError("tokens that left come back in a later layer")
+            before = kept[at]
+    now = set(before)
+    stay = ~visual
+    stay[visual.nonzero().flatten()] = torch.tensor([token in now for token in first], device=stay.device)
+    return stay.nonzero().flatten()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,7 @@ def run(
     output: Path | None = None,
     resume: bool = False,
     leave_out: bool = False,
+    together: int = 0,
     command: str = "",
     extra: dict[str, Any] | None = None,
     tick: Tick = lambda what: None,
@@ -96,6 +97,7 @@ def run(
         output: where the document goes; None keeps it.
         resume: go on with the document there, if there is one.
         leave_out: methods that do not apply are noted with the reason, rather than an error.
+        together: how many methods take turns with no pruning; more are measured in groups. 0 for all.
         command: what was typed.
         extra: more conditions, as of a table.
         tick: told what is measured next.
@@ -113,17 +115,23 @@ def run(
     }
     going_on = resume and output is not None and output.exists()
     document = doc.resumed(output, conditions) if going_on and output else doc.new(conditions, command)
-    for number, cell in enumerate(cells):
+    grouped = [(replace(cell, group=place), group) for cell in cells for place, group in _groups(wanted, together)]
+    for number, (cell, chosen) in enumerate(grouped):
         if doc.is_finished(document, cell):
             continue
-        say = functools.partial(_say, tick, f"cell {number + 1} of {len(cells)}")
+        say = functools.partial(_say, tick, f"cell {number + 1} of {len(grouped)}")
         set_backend(source.model, cell.backend)
         prompt = source.prompt(cell)
-        chosen = list(wanted)
         if leave_out:
-            chosen, document["left_out"] = applicable(source.model, prompt, wanted, say)
+            chosen, reasons = applicable(source.model, prompt, chosen, say)
+            document["left_out"] |= reasons
         doc.add(document, cell, measure(source.model, prompt, chosen, cell, how, say), output)
     return document
+
+
+def _groups(wanted: Sequence[Wanted], together: int) -> list[tuple[int, Sequence[Wanted]]]:
+    size = together or max(len(wanted), 1)
+    return [(start // size, wanted[start : start + size]) for start in range(0, max(len(wanted), 1), size)]
 
 
 def _say(tick: Tick, where: str, what: str) -> None:

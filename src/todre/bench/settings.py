@@ -19,6 +19,7 @@ class Cell:
         new_tokens: of each row's answer, exactly.
         backend: attention implementation; None for the model's own.
         threads: of the CPU; None for torch's default.
+        group: which of the groups of methods that take turns together, where they are too many for one.
     """
 
     batch: int = 1
@@ -26,6 +27,7 @@ class Cell:
     new_tokens: int = 20
     backend: str | None = None
     threads: int | None = None
+    group: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, ready for JSON."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from todre.bench.published import Table
     from todre.bench.run import Source
 
+TOGETHER = 6
+"""Methods that take turns where all are measured: so many that a run can be stopped without losing much."""
+
 Tick = Callable[[str], None]
 
 
@@ -162,6 +165,7 @@ def _measure(
         output=output,
         resume=resume,
         leave_out=settings.methods == (opt.ALL,),
+        together=TOGETHER if settings.methods == (opt.ALL,) else 0,
         command=" ".join(["todre", *sys.argv[1:]]),
         extra={"table": None if printed is None else printed.name},
         tick=tick,
@@ -169,11 +173,12 @@ def _measure(
 
 
 def _check(settings: Settings, device: str, tick: Tick) -> list[dict[str, Any]]:
-    from todre.bench.correctness import check
+    from todre.bench.correctness import BACKENDS, check
     from todre.bench.presets import preset
     from todre.loading import as_device
 
-    return check(preset(settings.preset), as_device(device), tick=tick)
+    backends = [backend for backend in settings.backends if backend is not None] or BACKENDS
+    return check(preset(settings.preset), as_device(device), backends, tick)
 
 
 def _tell(document: Document, plots: Path | None, json: bool, quiet: bool) -> None:

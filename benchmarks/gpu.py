@@ -1,0 +1,106 @@
+"""Everything that is measured on a GPU, in parts of a few minutes each: `make bench-gpu`.
+
+Correctness comes first, and nothing is timed if it fails. Each part writes one document, `results/bench-gpu-PART.json`,
+after every cell, and a part that is started again goes on where it was stopped. `--part NAME` runs one of them.
+`--preset tiny --device cpu --output-dir FOLDER` runs the same code anywhere, on a small scale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from todre.cli import main as todre
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large: batches, lengths of answers, rounds; and options of the check."""
+
+    batches: str
+    short: str
+    long: str
+    rounds: int
+    warm_up: int
+    check: tuple[str, ...] = ()
+
+
+FULL = Scale(batches="1,8", short="1,20", long="128,512", rounds=5, warm_up=2)
+SMALL = Scale(batches="1,2", short="1,3", long="4,6", rounds=1, warm_up=0, check=("--backends", "sdpa,eager"))
+
+
+def parts(scale: Scale) -> dict[str, list[str]]:
+    """By name, the options of `todre bench` of each part, in order."""
+    often = ["--rounds", str(scale.rounds), "--warm-up", str(scale.warm_up)]
+    budgets = ["--methods", "todre,todre:stages=1", "--retain", "0.1,0.25,1.0"]
+    one, many = scale.batches.split(",")
+    return {
+        "check": ["--check", *scale.check],
+        "budgets": [*budgets, "--batch", one, "--new-tokens", scale.short, *often],
+        "budgets-batch": [*budgets, "--batch", many, "--new-tokens", scale.short, *often],
+        "long": ["--methods", "todre:stages=1", "--retain", "0.1,1.0", "--batch", one, "--new-tokens", scale.long,
+                 *often],
+        "long-batch": ["--methods", "todre:stages=1", "--retain", "0.1,1.0", "--batch", many, "--new-tokens",
+                       scale.long, "--no-memory", *often],
+        "methods": ["--methods", "all", "--retain", "0.1", "--batch", one, "--new-tokens",
+                    scale.short.split(",")[1], *often],
+        "methods-batch": ["--methods", "all", "--retain", "0.1", "--batch", many, "--new-tokens",
+                          scale.short.split(",")[1], "--no-memory", *often],
+        "table3": ["--table", "v1-table3", *often],
+        "table4": ["--table", "v1-table4", *often],
+    }  # fmt: skip
+
+
+def scripts(device: str, folder: Path) -> dict[str, list[str]]:
+    """By name, the benchmarks beside this one, with their arguments."""
+    return {
+        name: [str(HERE / f"{file}.py"), "--device", device, "--output", str(folder / f"bench-gpu-{name}.json")]
+        for name, file in (("selection", "selection"), ("attach", "attach"), ("compiled-decode", "compiled_decode"))
+        if (HERE / f"{file}.py").exists()
+    }
+
+
+def bench(options: list[str], preset: str, device: str, output: Path) -> int:
+    """Run one part in this process; the exit code."""
+    shared = ["--random-weights", preset, "--device", device, "--output", str(output)]
+    resume = [] if "--check" in options else ["--resume"]
+    try:
+        todre(["bench", *options, *shared, *resume])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="llava-next-7b")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--output-dir", type=Path, default=Path("results"))
+    parser.add_argument("--part", action="append", help="run this part alone; may be given several times")
+    given = parser.parse_args()
+    given.output_dir.mkdir(parents=True, exist_ok=True)
+    measured, beside = parts(SMALL if given.preset == "tiny" else FULL), scripts(given.device, given.output_dir)
+    wanted = given.part or [*measured, *beside]
+    unknown = sorted(set(wanted) - {*measured, *beside})
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}; the parts are {', '.join([*measured, *beside])}")
+    for name in wanted:
+        sys.stderr.write(f"== {name}\n")
+        if name in measured:
+            output = given.output_dir / f"bench-gpu-{name}.json"
+            code = bench(measured[name], given.preset, given.device, output)
+        else:
+            code = subprocess.run([sys.executable, *beside[name]], check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
