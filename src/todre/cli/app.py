@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from todre.cli.analyze import COMMANDS as INSTRUMENTS
@@ -10,6 +12,7 @@ from todre.cli.bench import bench
 from todre.cli.compare import compare
 from todre.cli.demo import demo
 from todre.cli.env import env, version
+from todre.cli.evaluate import evaluate
 from todre.cli.fit import fit
 from todre.cli.flops import flops
 from todre.cli.guard import examples, guarded
@@ -53,6 +56,12 @@ _COMMANDS = (
         "todre bench --from b.json --plots figures",
     ),
     (
+        evaluate,
+        "todre eval --tasks scenes,scenes-pope --methods todre,random --retain 0.1,0.05 --processes 2",
+        "todre eval --tasks mine.jsonl -m llava-hf/llava-v1.6-mistral-7b-hf --limit 500 --output run",
+        "todre eval --methods all --retain 0.5,0.25,0.1,0.05,0.02 --output leaderboard --processes 2",
+    ),
+    (
         fit,
         "todre fit fitprune --share 0.25 --output fitprune.json",
         "todre fit vtw --tolerance 0.003 --output vtw.json",
@@ -63,8 +72,12 @@ _COMMANDS = (
     (version, "todre version"),
 )
 
+_NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
+"""Commands whose function has another name."""
+
 for _function, *_lines in _COMMANDS:
-    app.command(epilog=examples(*_lines), no_args_is_help=_function in (ask, compare, fit))(guarded(_function))
+    _bare = _function in (ask, compare, fit)
+    app.command(_NAMES.get(_function), epilog=examples(*_lines), no_args_is_help=_bare)(guarded(_function))
 
 analyze = typer.Typer(
     help="See why pruning works on a model, or does not: each instrument writes a JSON document and a figure.",

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
@@ -43,6 +43,7 @@ def slow_distance(a, b):
     return 1 + min(slow_distance(a[1:], b), slow_distance(a, b[1:]), slow_distance(a[1:], b[1:]))
 
 
+@settings(max_examples=40)
 @given(st.text("abc", max_size=5), st.text("abc", max_size=5))
 def test_edit_distance_is_its_definition(a, b):
     assert edit_distance(a, b) == slow_distance(a, b)

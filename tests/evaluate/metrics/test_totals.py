@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.evaluate.metrics import Marked, total_of
@@ -53,6 +53,7 @@ def test_mme_by_hand():
     }
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_f1_is_the_harmonic_mean(pairs):
     marked = [Marked(0, "yes" if s else "no", "yes" if t else "no", "random") for s, t in pairs]

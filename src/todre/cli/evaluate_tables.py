@@ -1,0 +1,56 @@
+"""The table of `todre eval`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+
+def evaluation_table(result: dict[str, Any]) -> Table:
+    """One row for each method and budget, of what `result.json` holds; scores and differences in points of 100."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for heading in ("kept", "visual\ntokens", "layer\nmean", "score", "against\nno pruning", "retention\n%", "McNemar"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        against = row.get("against_none")
+        draws = f" ({row['draws']} draws)" if row["draws"] > 1 else ""
+        table.add_row(
+            row["name"] + draws,
+            _kept(row["retain"]),
+            f"{row['visual_tokens']:.0f}",
+            f"{row['layer_mean']:.0f}",
+            _interval(row["score"]),
+            _interval(against["difference"], signed=True) if against else "",
+            _interval(against["retention"]) if against else "",
+            _mcnemar(against["mcnemar"]) if against else "",
+        )
+    return table
+
+
+def _kept(retain: float | None) -> str:
+    if retain is None:
+        return "–"
+    return f"{100 * retain:g} %" if isinstance(retain, float) else str(retain)
+
+
+def _interval(given: dict[str, Any], signed: bool = False) -> str:
+    """`79.6 [78.1, 81.1]`."""
+    if given["value"] is None:
+        return "–"
+    form = "+.1f" if signed else ".1f"
+    value = format(100 * given["value"], form)
+    if given["low"] is None:
+        return value
+    return f"{value} [{format(100 * given['low'], form)}, {format(100 * given['high'], form)}]"
+
+
+def _mcnemar(tests: list[dict[str, Any]]) -> str:
+    """Questions that only no pruning or only the method got right, and p; nothing for several draws."""
+    if len(tests) > 1:
+        return ""
+    test = tests[0]
+    p = "p < 0.0001" if test["p"] < 0.0001 else f"p = {test['p']:.2g}"
+    return f"{test['only_none']} : {test['only_this']}, {p}"

@@ -1,0 +1,161 @@
+"""Answer the questions about a group of pictures under one condition, sharing what they have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.evaluate.answering import Reply, answer, can_share, encode, reply_of, tensors
+from todre.evaluate.conditions import Condition
+from todre.evaluate.tasks import Item
+from todre.loading import Loaded
+from todre.processing import apply_batch
+from todre.pruning import prune
+
+_ENCODED_APART = ("llava_next",)
+"""Types of model whose pictures are encoded once and handed over; others get whole prompts."""
+GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+Said = tuple[str, int, float, int | None]
+"""Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The pictures of a group and what is asked about each; a question that several items ask stands once.
+
+    Attributes:
+        number: of the group.
+        pixels: each picture's tensors.
+        prompts: token ids of each distinct question.
+        pictures: place in `pixels` of each question's picture.
+        limits: most new tokens of each.
+    """
+
+    number: int
+    pixels: tuple[dict[str, Tensor], ...]
+    prompts: tuple[Tensor, ...]
+    pictures: tuple[int, ...]
+    limits: tuple[int, ...]
+
+
+class Asker:
+    """A model in memory that answers groups of items.
+
+    Args:
+        loaded: model and processor.
+        groups: the items of each group, those about one picture in one group.
+        batch_size: most rows of one forward.
+    """
+
+    def __init__(self, loaded: Loaded, groups: Sequence[Sequence[Item]], batch_size: int) -> None:
+        self.loaded, self.groups, self.batch_size = loaded, groups, batch_size
+        self._group: _Group | None = None
+        self._features: dict[Hashable, list[Tensor]] = {}
+
+    @torch.inference_mode()
+    def answer(self, number: int, condition: Condition) -> tuple[list[Said], float]:
+        """What is said to each item of the group, in order, and the seconds of processor time that took."""
+        started = time.process_time()
+        distinct = list({_key(item): item for item in self.groups[number]}.values())
+        with prune(self.loaded.model, condition.method_for(number)) as report:
+            if self._apart(distinct):
+                replies = self._encoded_apart(number, distinct, condition, report)
+            else:
+                replies = self._whole_prompts(distinct, report)
+        said = {_key(item): reply for item, reply in zip(distinct, replies, strict=True)}
+        found = [_said(said[_key(item)]) for item in self.groups[number]]
+        return found, time.process_time() - started
+
+    def _apart(self, items: Sequence[Item]) -> bool:
+        known = self.loaded.model.config.model_type in _ENCODED_APART
+        return known and all(len(item.media) == 1 for item in items)
+
+    def _encoded_apart(self, number: int, items: Sequence[Item], condition: Condition, report: Any) -> list[Reply]:
+        method = condition.method_for(number)
+        group = self._prepared(number, items)
+        features = self._encoded(group, (method.signals(), method.tower()))
+        share = can_share(method, self.loaded.model.get_decoder().config.num_hidden_layers)
+        replies: dict[int, Reply] = {}
+        for places in self._batches(group, share):
+            prompts = [group.prompts[place] for place in places]
+            shown = [features[group.pictures[place]] for place in places]
+            said = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
+            replies.update(zip(places, said, strict=True))
+        return [replies[place] for place in range(len(items))]
+
+    def _prepared(self, number: int, items: Sequence[Item]) -> _Group:
+        if self._group is None or self._group.number != number:
+            names = list(dict.fromkeys(item.picture for item in items))
+            pixels: list[dict[str, Tensor]] = []
+            prompts: dict[int, Tensor] = {}
+            for name in names:
+                about = [place for place, item in enumerate(items) if item.picture == name]
+                image = items[about[0]].media[0]()
+                tensor, ids = tensors(self.loaded, image, [items[place].question for place in about])
+                pixels.append(tensor)
+                prompts.update(zip(about, ids, strict=True))
+            ordered = tuple(prompts[place] for place in range(len(items)))
+            pictures = tuple(names.index(item.picture) for item in items)
+            self._group = _Group(number, tuple(pixels), ordered, pictures, tuple(item.new_tokens for item in items))
+            self._features = {}
+        return self._group
+
+    def _encoded(self, group: _Group, key: Hashable) -> list[Tensor]:
+        """The pictures' visual tokens, with what `key` says of them; call it inside `prune`."""
+        if key not in self._features:
+            self._features[key] = [encode(self.loaded.model, pixels) for pixels in group.pixels]
+        return self._features[key]
+
+    def _batches(self, group: _Group, share: bool) -> Iterator[list[int]]:
+        """Places of questions, short answers apart from long ones.
+
+        Where beginnings are shared, picture by picture; elsewhere prompts of one length together, because a batch
+        without padding needs no mask, which makes attention a third faster.
+        """
+
+        def alike(place: int) -> tuple[int, int]:
+            return group.limits[place], 0 if share else len(group.prompts[place])
+
+        def order(place: int) -> tuple[tuple[int, int], int, int]:
+            return alike(place), group.pictures[place], place
+
+        for _, members in groupby(sorted(range(len(group.prompts)), key=order), key=alike):
+            places = list(members)
+            for start in range(0, len(places), self.batch_size):
+                yield places[start : start + self.batch_size]
+
+    def _whole_prompts(self, items: Sequence[Item], report: Any) -> list[Reply]:
+        """Through the processor and `generate` as anyone would, for every family and any number of pictures."""
+        model, processor = self.loaded.model, self.loaded.processor
+        replies: dict[int, Reply] = {}
+        places = sorted(range(len(items)), key=lambda place: items[place].new_tokens)
+        for limit, members in groupby(places, key=lambda place: items[place].new_tokens):
+            alike = list(members)
+            for start in range(0, len(alike), self.batch_size):
+                batch = alike[start : start + self.batch_size]
+                inputs, _ = apply_batch(processor, [_conversation(items[place]) for place in batch])
+                inputs = inputs.to(self.loaded.device, dtype=model.dtype)
+                tokens = model.generate(**inputs, max_new_tokens=limit, **GREEDY)
+                new = tokens[:, inputs["input_ids"].shape[1] :]
+                texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+                replies.update({place: reply_of(report, row, texts[row]) for row, place in enumerate(batch)})
+        return [replies[place] for place in range(len(items))]
+
+
+def _key(item: Item) -> tuple[str, str, int]:
+    return item.picture, item.question, item.new_tokens
+
+
+def _conversation(item: Item) -> list[dict[str, Any]]:
+    pictures: list[dict[str, Any]] = [{"type": "image", "image": opened()} for opened in item.media]
+    return [{"role": "user", "content": [*pictures, {"type": "text", "text": item.question}]}]
+
+
+def _said(reply: Reply) -> Said:
+    return reply.text, reply.visual_tokens, round(reply.layer_mean, 4), reply.dropped_after

@@ -1,0 +1,274 @@
+"""`todre eval`: tasks × methods × budgets, resumable after a kill at any point, with one result however often it stops.
+
+A run has a folder: `answers.jsonl`, the working file; `items.jsonl`, the questions; `samples.jsonl`, a line for each
+answer; `result.json`; and `timings.json`. All but the first and the last are made from the first, in one order, and
+hold nothing that depends on when or how often the run was stopped, or on how many processes answered.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from todre.environment import versions
+from todre.errors import InvalidValueError, TodreError
+from todre.evaluate.conditions import Condition
+from todre.evaluate.grid import Grid
+from todre.evaluate.journal import Done, Journal, Unit, opened
+from todre.evaluate.runner import model_sha256
+from todre.evaluate.summary import Summary, sample_of
+from todre.evaluate.tasks import Item, tasks_of
+from todre.evaluate.workers import Queue, Work, inline, parallel
+from todre.files import write_atomic
+
+if TYPE_CHECKING:
+    from todre.loading import Loaded
+
+Start = Callable[["Asked"], Work]
+Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
+"""Passes finished units on and shows progress; is told how many units are left, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of which model: all that an answer depends on but the method.
+
+    Args:
+        tasks: names, groups, and files of JSON lines.
+        model: folder or hub id; None for the model that ships.
+        limit: questions of each task; None for the task's own number.
+        seed: which generated questions, and of the bootstrap.
+        size: side of the scenes' pictures in pixels.
+        group_size: pictures answered together; random methods draw anew for each group.
+        batch_size: most rows of one forward.
+        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.load` takes them.
+    """
+
+    tasks: tuple[str, ...]
+    model: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    size: int = 192
+    group_size: int = 16
+    batch_size: int = 48
+    device: str = "auto"
+    dtype: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 1), ("group_size", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise InvalidValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+
+    def items(self) -> list[Item]:
+        """All questions, task by task."""
+        return [item for task in tasks_of(self.tasks, self.size) for item in task.items(self.limit, self.seed)]
+
+    def load(self) -> Loaded:
+        """The model."""
+        from todre.loading import load
+
+        return load(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            attn_implementation=self.attn_implementation,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def conditions(self, items: Sequence[Item]) -> dict[str, Any]:
+        """The header of the working file, ready for JSON."""
+        digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
+        given = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
+        return {**given, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished run.
+
+    Attributes:
+        result: what `result.json` holds.
+        seconds: processor time by condition, over all processes and interrupted runs.
+        answered: answers of this call alone.
+    """
+
+    result: dict[str, Any]
+    seconds: dict[str, float]
+    answered: int
+
+
+def run(
+    asked: Asked,
+    grid: Grid,
+    output: Path,
+    *,
+    processes: int = 1,
+    forgiving: bool = False,
+    ticker: Ticker = lambda lines, left, total: lines,
+    loaded: Loaded | None = None,
+    start: Start | None = None,
+) -> Ran:
+    """Answer what is not answered yet, and write the result.
+
+    Args:
+        asked: questions and model.
+        grid: methods and budgets; a finished run goes on with more of them.
+        output: the run's folder; its parent exists.
+        processes: more than one answers in parallel, each with a model of its own on one thread.
+        forgiving: leave out methods that refuse, with the reason, in place of an error.
+        ticker: shows progress.
+        loaded: the model, to use when `processes` is 1.
+        start: makes the function that answers units, in each process, in place of one with the model in memory.
+
+    Raises:
+        InvalidValueError: the folder belongs to a run under other conditions, or a value cannot be used.
+        TodreError: a method refuses this model or these questions, unless `forgiving`.
+    """
+    if processes < 1:
+        raise InvalidValueError(f"processes must be a whole number of at least 1, not {processes!r}.")
+    items = asked.items()
+    groups = grouped(items, asked.group_size)
+    output.mkdir(exist_ok=True)
+    with opened(output / "answers.jsonl", asked.conditions(items)) as journal:
+        units = {
+            Unit(group, condition.name, _digest(condition)): condition
+            for group in range(len(groups))
+            for condition in grid.conditions
+        }
+        before = len(journal.done)
+        alone = processes == 1
+        begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), asked)
+        _answer(journal, units, begin, processes, forgiving, ticker)
+        new = list(journal.done.values())[before:]
+        result, lines = _collect(journal, grid, items, groups, asked)
+    write_atomic(output / "items.jsonl", "".join(_line(item.facts()) for item in items))
+    write_atomic(output / "samples.jsonl", "".join(lines))
+    write_atomic(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    seconds = {c.name: sum(journal.done[u].seconds for u in units if u.condition == c.name and u in journal.done)
+               for c in grid.conditions}  # fmt: skip
+    return Ran(result, seconds, sum(len(done.said) for done in new))
+
+
+def grouped(items: Sequence[Item], group_size: int) -> list[list[int]]:
+    """Places of the items of each group: so many pictures, in the order in which they first come."""
+    by_picture: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        by_picture.setdefault(item.picture, []).append(place)
+    pictures = list(by_picture.values())
+    return [
+        sorted(place for picture in pictures[start : start + group_size] for place in picture)
+        for start in range(0, len(pictures), group_size)
+    ]
+
+
+def _answer(
+    journal: Journal,
+    units: dict[Unit, Condition],
+    start: Callable[[], Work],
+    processes: int,
+    forgiving: bool,
+    ticker: Ticker,
+) -> None:
+    refused = {d.unit.digest: d.unit.group for d in journal.done.values() if d.refused}
+
+    def unwanted(task: tuple[Unit, Condition]) -> bool:
+        """Whether the method has refused a group before this one; those before that are asked all the same, so that
+        the reason given is always that of the first."""
+        return refused.get(task[0].digest, task[0].group) < task[0].group
+
+    waiting = [task for task in units.items() if task[0] not in journal.done and not unwanted(task)]
+    queue = Queue(waiting, lambda task: task[0].group, unwanted)
+    many = processes > 1 and bool(waiting)
+    results = parallel(start, queue, min(processes, len(waiting))) if many else inline(start, queue)
+    with closing(results) as lines:
+        for done in ticker(lines, len(waiting), len(units)):
+            if done.refused:
+                if not forgiving:
+                    raise TodreError(f"{done.unit.condition} cannot be evaluated: {done.refused}")
+                earliest = min(done.unit.group, refused.get(done.unit.digest, done.unit.group))
+                refused[done.unit.digest] = earliest
+            journal.add(done)
+
+
+def answering(loaded: Loaded | None, single: bool, asked: Asked) -> Work:
+    """The function that answers a unit, with a model in memory; `single` keeps this process on one thread."""
+    import torch
+
+    from todre.evaluate.asking import Asker
+
+    if single:
+        torch.set_num_threads(1)
+    items = asked.items()
+    groups = [[items[place] for place in places] for places in grouped(items, asked.group_size)]
+    asker = Asker(loaded or asked.load(), groups, asked.batch_size)
+
+    def work(task: tuple[Unit, Condition]) -> Done:
+        unit, condition = task
+        try:
+            said, seconds = asker.answer(unit.group, condition)
+        except TodreError as error:
+            return Done(unit, 0.0, [], str(error))
+        return Done(unit, round(seconds, 3), [list(each) for each in said])
+
+    return work
+
+
+def _collect(
+    journal: Journal, grid: Grid, items: Sequence[Item], groups: Sequence[Sequence[int]], asked: Asked
+) -> tuple[dict[str, Any], list[str]]:
+    """The result, and a line for each answer, in the order of the grid and the items."""
+    summary = Summary(items, asked.seed)
+    left_out, rows, lines = dict(grid.left_out), [], []
+    for row in grid.rows:
+        done = [
+            [journal.done.get(Unit(group, c.name, _digest(c))) for group in range(len(groups))] for c in row.conditions
+        ]
+        reasons = [each.refused for draw in done for each in draw if each is not None and each.refused]
+        if reasons:
+            left_out[row.label] = reasons[0]
+            continue
+        draws = []
+        for condition, draw in zip(row.conditions, done, strict=True):
+            said = {
+                place: each.said[number]
+                for each, places in zip(draw, groups, strict=True)
+                if each is not None
+                for number, place in enumerate(places)
+            }
+            samples = [sample_of(item, said[place]) for place, item in enumerate(items)]
+            draws.append(samples)
+            lines += [
+                _line({"condition": condition.name, "task": item.task, "id": item.id, **asdict(sample)})
+                for item, sample in zip(items, samples, strict=True)
+            ]
+        rows.append(summary.row(row, draws))
+    tasks = {task: {"metric": items[places[0]].metric, "questions": len(places)}
+             for task, places in zip(summary.tasks, summary.places, strict=True)}  # fmt: skip
+    result = {
+        "what": "answers of a model under pruning methods",
+        "conditions": asked.conditions(items) | {"mode": "drop", "decoding": "greedy"},
+        "tasks": tasks,
+        "questions": len(items),
+        "pictures": len({item.picture for item in items}),
+        "bootstrap": {"resamples": summary.resamples, "seed": asked.seed, "clusters": "pictures"},
+        "rows": rows,
+        "left_out": left_out,
+    }
+    return result, lines
+
+
+def _digest(condition: Condition) -> str:
+    return hashlib.sha256(json.dumps(condition.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False) + "\n"

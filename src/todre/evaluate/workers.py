@@ -1,0 +1,151 @@
+"""Answer units in this process or in several; processes end when the one that started them does, however it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from todre.errors import TodreError
+
+TaskT = TypeVar("TaskT")
+Work = Callable[[Any], Any]
+
+_SINGLE = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "2147483648",
+}
+"""One thread each, and keep freed memory: glibc otherwise returns each large tensor to the system at a high price."""
+
+
+class Queue(Generic[TaskT]):
+    """Tasks in an order that keeps each process on the group that it has in memory.
+
+    Args:
+        tasks: what there is to do, each of some group.
+        group_of: a task's group.
+        skip: whether a task is no longer wanted.
+    """
+
+    def __init__(self, tasks: Sequence[TaskT], group_of: Callable[[TaskT], int], skip: Callable[[TaskT], bool]) -> None:
+        self._waiting: dict[int, list[TaskT]] = {}
+        for task in tasks:
+            self._waiting.setdefault(group_of(task), []).append(task)
+        self._begun: set[int] = set()
+        self._group_of, self._skip = group_of, skip
+
+    def take(self, last: TaskT | None) -> TaskT | None:
+        """The next task for a process whose last was `last`: of the same group, of one not begun, or of the fullest."""
+        while self._waiting:
+            group = self._choose(None if last is None else self._group_of(last))
+            self._begun.add(group)
+            task = self._waiting[group].pop(0)
+            if not self._waiting[group]:
+                del self._waiting[group]
+            if not self._skip(task):
+                return task
+        return None
+
+    def _choose(self, own: int | None) -> int:
+        if own in self._waiting:
+            return own
+        fresh = [group for group in self._waiting if group not in self._begun]
+        return fresh[0] if fresh else max(self._waiting, key=lambda group: len(self._waiting[group]))
+
+
+def inline(start: Callable[[], Work], queue: Queue[TaskT]) -> Generator[Any, None, None]:
+    """Results of the queue's tasks, in this process."""
+    work = None
+    while (task := queue.take(None)) is not None:
+        work = work or start()
+        yield work(task)
+
+
+def parallel(start: Callable[[], Work], queue: Queue[TaskT], processes: int) -> Generator[Any, None, None]:
+    """Results of the queue's tasks, from `processes` processes with one thread each, as they come.
+
+    Args:
+        start: makes the function that does a task, once in each process; it is pickled.
+        queue: gives tasks out.
+        processes: how many.
+
+    Raises:
+        TodreError: a process raised it, or ended without a word.
+    """
+    with _started(start, processes) as lines:
+        last: dict[Connection, TaskT | None] = dict.fromkeys(lines)
+        busy = [line for line in lines if _give(line, queue, last)]
+        while busy:
+            for line in [each for each in wait(busy) if isinstance(each, Connection)]:
+                result = _receive(line)
+                if not _give(line, queue, last):
+                    busy.remove(line)
+                yield result
+
+
+@contextmanager
+def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connection]]:
+    context = multiprocessing.get_context("spawn")
+    before = {name: os.environ.get(name) for name in _SINGLE}
+    os.environ.update({name: os.environ.get(name, value) for name, value in _SINGLE.items()})
+    lines, children = [], []
+    try:
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            child = context.Process(target=_serve, args=(theirs, start), daemon=True)
+            child.start()
+            theirs.close()  # so that a child's end is seen here, and ours there
+            lines.append(ours)
+            children.append(child)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+        yield lines
+    finally:
+        for line in lines:
+            line.close()
+        for child in children:
+            child.terminate()
+            child.join()
+
+
+def _serve(line: Connection, start: Callable[[], Work]) -> None:
+    """A process: do what comes until the other end is gone."""
+    work = None
+    try:
+        while True:
+            task = line.recv()
+            try:
+                work = work or start()
+                line.send((None, work(task)))
+            except TodreError as error:
+                line.send((error, None))
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        return
+
+
+def _give(line: Connection, queue: Queue[Any], last: dict[Connection, Any]) -> bool:
+    """Hand out the next task; False if there is none."""
+    task = queue.take(last[line])
+    if task is None:
+        return False
+    last[line] = task
+    line.send(task)
+    return True
+
+
+def _receive(line: Connection) -> Any:
+    try:
+        error, result = line.recv()
+    except (EOFError, ConnectionResetError):
+        raise TodreError(
+            "A process that answered questions was ended from outside, perhaps for want of memory; run the same "
+            "command again to go on, with fewer --processes or a smaller --batch-size."
+        ) from None
+    if error is not None:
+        raise error
+    return result
