@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-stamp
 TORCHVISION := .venv-torchvision
 TORCHVISION_READY := $(TORCHVISION)/.ready-stamp
+TRITON := .venv-triton
+TRITON_READY := $(TRITON)/.ready-stamp
 QUANTISATION := .venv-quantisation
 QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
 TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/methods/test_allocation.py
@@ -14,7 +16,7 @@ LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-quantisation test-lowest lint type format bench bench-gpu
+.PHONY: help demo test test-torchvision test-triton test-quantisation test-lowest test-kill lint type format bench bench-gpu
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -31,11 +33,18 @@ test: $(READY)  ## run the tests on two processes, with coverage of all but the 
 test-torchvision: $(READY) $(TORCHVISION_READY)  ## compare processors with transformers' own, which need torchvision
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest tests/processing/with_torchvision
 
+# In Triton's interpreter, which needs no GPU; the kernels are compiled for one as well.
+test-triton: $(READY) $(TRITON_READY)  ## compare the GPU's selection kernels with the CPU's selection
+	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 PYTHONPATH=$(CURDIR)/$(TRITON) $(BIN)/python -m pytest tests/select/with_triton
+
 test-quantisation: $(READY) $(QUANTISATION_READY)  ## prune models that torchao and bitsandbytes quantised
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(QUANTISATION) $(BIN)/python -m pytest tests/runtime/with_quantisation
 
 test-lowest: $(LOWEST_READY)  ## run the contract, the runtime and every family on the oldest supported transformers
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
+
+test-kill: $(READY)  ## kill an evaluation twenty times at random and compare its result with an unbroken one's
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 20
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
@@ -65,6 +74,12 @@ $(READY): pyproject.toml constraints.txt
 $(TORCHVISION_READY): constraints.txt | $(READY)
 	rm -rf $(TORCHVISION)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(TORCHVISION) torchvision
+	touch $@
+
+# Beside .venv as well: everything else is tested without Triton.
+$(TRITON_READY): constraints.txt | $(READY)
+	rm -rf $(TRITON)
+	$(BIN)/python -m pip install --quiet --no-deps --no-compile --constraint constraints.txt --target $(TRITON) triton
 	touch $@
 
 # Beside .venv as well: transformers imports both at every start once they are installed.

@@ -46,10 +46,10 @@ class Ahead:
         later = self._later(pick, guess)
         if len(self._known) + len(later) >= self._room:
             self._known.clear()  # what is remembered never outgrows the tokens themselves
-        cosines = self._rows.cosines(torch.tensor([pick, *later])).numpy()
+        cosines: Array = self._rows.cosines(torch.tensor([pick, *later])).numpy()
         self._known.update(zip(later, cosines[1:], strict=True))
-        found = cosines[0]
-        return found
+        first: Array = cosines[0]
+        return first
 
     def _later(self, pick: int, guess: Guess) -> list[int]:
         """Tokens to fetch together with `pick`."""

@@ -42,16 +42,32 @@ def as_pivots(pivot: object, samples: int, n: int, batched: bool) -> list[int]:
     return pivots
 
 
+def as_queued_pivots(pivot: object, samples: int, n: int, batched: bool, device: torch.device) -> Tensor:
+    """One pivot per sample, (samples,) int64 on `device`; a tensor on an accelerator is not read back."""
+    if not isinstance(pivot, Tensor) or pivot.device.type == "cpu":
+        return queued_numbers(torch.tensor(as_pivots(pivot, samples, n, batched), dtype=torch.int64), device)
+    _check_pivots(pivot, samples, batched)
+    return pivot.to(device=device, dtype=torch.int64).expand(samples)
+
+
+def queued_numbers(numbers: Tensor, device: torch.device) -> Tensor:
+    """`numbers` of the CPU brought to `device` without waiting for what is queued there."""
+    pinned = numbers.pin_memory() if device.type == "cuda" and torch.cuda.is_available() else numbers
+    return pinned.to(device, non_blocking=True)
+
+
 def _pivot_list(pivot: object, samples: int, batched: bool) -> list[int]:
     if isinstance(pivot, Tensor):
-        if pivot.is_floating_point() or pivot.is_complex() or pivot.dtype == torch.bool:
-            raise InvalidValueError(f"pivot must hold integers, got a tensor of {pivot.dtype}; use a LongTensor.")
-        if pivot.ndim == 0:
-            return [int(pivot)] * samples
-        if batched and tuple(pivot.shape) == (samples,):
-            return [int(value) for value in pivot.tolist()]
-        expected = f"() or ({samples},)" if batched else "()"
-        raise InvalidValueError(f"pivot must have shape {expected} for this x, got {tuple(pivot.shape)}; reshape it.")
+        _check_pivots(pivot, samples, batched)
+        return [int(value) for value in pivot.expand(samples).tolist()]
     if isinstance(pivot, bool) or not isinstance(pivot, Integral):
         raise InvalidValueError(f"pivot must be an int or a LongTensor, got {pivot!r}; give the index of a token.")
     return [int(pivot)] * samples
+
+
+def _check_pivots(pivot: Tensor, samples: int, batched: bool) -> None:
+    if pivot.is_floating_point() or pivot.is_complex() or pivot.dtype == torch.bool:
+        raise InvalidValueError(f"pivot must hold integers, got a tensor of {pivot.dtype}; use a LongTensor.")
+    if pivot.ndim and not (batched and tuple(pivot.shape) == (samples,)):
+        expected = f"() or ({samples},)" if batched else "()"
+        raise InvalidValueError(f"pivot must have shape {expected} for this x, got {tuple(pivot.shape)}; reshape it.")

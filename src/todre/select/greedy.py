@@ -2,22 +2,26 @@
 
 Both grow a set from a pivot: each token carries one value, a fold over its cosines with the chosen tokens (their
 maximum for k-center, their sum for max-sum), and the token with the lowest value is next. The plain loop reads the
-whole (n, d) matrix once per pick; on the CPU, `nearest` and `summed` make the same picks with a fraction of that.
+whole (n, d) matrix once per pick; on the CPU, `nearest` and `summed` make the same picks with a fraction of that. On an
+accelerator nothing is read back: `fused` on CUDA devices where Triton is installed, `queued` on others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from todre.select.checks import as_count, as_pivots, as_samples
+from todre.select.checks import as_count, as_pivots, as_queued_pivots, as_samples
 from todre.select.nearest import nearest_order
-from todre.select.rows import UnitRows, unit_rows
+from todre.select.queued import Rule, queued_order, queued_rows
+from todre.select.rows import unit_rows
 from todre.select.summed import summed_order
 
-Order = Callable[[UnitRows, int, int], list[int]]
+# Where values live on the host: on the CPU, and for Apple's devices, which have no float64.
+HOSTED = ("cpu", "mps")
 
 
 def k_center(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
@@ -37,14 +41,15 @@ def k_center(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
         gets the same indices as alone.
 
     Raises:
-        InvalidValueError: wrong type, shape or range, or a NaN or infinite value in x.
+        InvalidValueError: wrong type, shape or range, or a NaN or infinite value in x. On an accelerator values are not
+            read back: tokens that are not finite are chosen first, a pivot tensor there is brought into range.
     """
     return k_center_order(x, k, pivot).sort(-1).values
 
 
 def k_center_order(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
     """`k_center` with the indices in the order of choosing, the pivot first."""
-    return _select(x, k, pivot, nearest_order)
+    return _select(x, k, pivot, "k_center")
 
 
 def max_sum(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
@@ -60,16 +65,37 @@ def max_sum(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
 
 def max_sum_order(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
     """`max_sum` with the indices in the order of choosing, the pivot first."""
-    return _select(x, k, pivot, summed_order)
+    return _select(x, k, pivot, "max_sum")
 
 
 @torch.no_grad()
-def _select(x: Tensor, k: int, pivot: int | Tensor, order: Order) -> Tensor:
+def _select(x: Tensor, k: int, pivot: int | Tensor, rule: Rule) -> Tensor:
     """Choose in each sample by itself: a batched product rounds differently, and no pick may depend on neighbours."""
     samples = as_samples(x)
     n = x.shape[-2]
     k = as_count(k, n)
-    pivots = as_pivots(pivot, len(samples), n, batched=x.ndim == 3)
-    picks = [order(unit_rows(sample), k, first) for sample, first in zip(samples, pivots, strict=True)]
     shape = (k,) if x.ndim == 2 else (len(samples), k)
+    if x.device.type not in HOSTED and samples:
+        pivots = as_queued_pivots(pivot, len(samples), n, x.ndim == 3, x.device)
+        return _on_device(x.reshape(-1, x.shape[-1]), len(samples), n, k, pivots, rule).reshape(shape)
+    firsts = as_pivots(pivot, len(samples), n, batched=x.ndim == 3)
+    grow = nearest_order if rule == "k_center" else summed_order
+    picks = [grow(unit_rows(sample), k, first) for sample, first in zip(samples, firsts, strict=True)]
     return torch.tensor(picks, dtype=torch.int64).reshape(shape).to(x.device)
+
+
+def _on_device(x: Tensor, samples: int, n: int, k: int, pivots: Tensor, rule: Rule) -> Tensor:
+    """The picks of all samples of n tokens each, in order, without a look at any of them: (samples · k,)."""
+    rows = queued_rows(x, torch.arange(samples, device=x.device).repeat_interleave(n, output_size=samples * n))
+    if x.device.type == "cuda" and x.dtype != torch.float64 and has_triton():
+        from todre.select.fused import fused_orders
+
+        return fused_orders(rows, [n] * samples, [k] * samples, pivots, rule)
+    parts = [rows.sample(at * n, at * n + n) for at in range(samples)]
+    return torch.cat([queued_order(part, k, pivots[at], rule) for at, part in enumerate(parts)])
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed, as it is beside torch's CUDA builds on Linux."""
+    return importlib.util.find_spec("triton") is not None

@@ -8,6 +8,7 @@ from torch import Tensor
 from todre.errors import InvalidValueError
 from todre.select.checks import as_count
 from todre.select.nearest import nearest_order
+from todre.select.queued import queued_order, queued_rows
 from todre.select.rows import unit_rows
 
 
@@ -31,9 +32,20 @@ def mmr_order(x: Tensor, k: int, importance: Tensor, weight: float = 0.5) -> Ten
         InvalidValueError: k or importance out of range, or a NaN or infinite value in x.
     """
     k = as_count(k, len(x))
+    if x.device.type not in ("cpu", "mps"):
+        return _queued(x, k, importance, weight)
     worth = importance.detach().double().cpu()
     if worth.shape != (len(x),) or not bool(worth.isfinite().all()):
         raise InvalidValueError(f"importance must hold {len(x)} finite numbers, one for each token.")
     first = int(worth.argmax())
     order = nearest_order(unit_rows(x), k, first, offset=-weight * worth.numpy(), weight=1 - weight)
     return torch.tensor(order, dtype=torch.int64, device=x.device)
+
+
+def _queued(x: Tensor, k: int, importance: Tensor, weight: float) -> Tensor:
+    """The same on an accelerator, where no value is read back: importance is not looked at, and NaN counts as 0."""
+    if importance.shape != (len(x),):
+        raise InvalidValueError(f"importance must hold {len(x)} finite numbers, one for each token.")
+    worth = importance.detach().to(x.device, torch.float64, non_blocking=True).nan_to_num(0.0)
+    rows = queued_rows(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+    return queued_order(rows, k, worth.argmax(), "k_center", offset=-weight * worth, weight=1 - weight)

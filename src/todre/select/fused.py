@@ -1,0 +1,245 @@
+# ruff: noqa: ANN001, ANN202
+# mypy: disable-error-code="untyped-decorator, no-untyped-def"
+"""Selection fused into Triton kernels, for many samples of any lengths in one call, with nothing read back.
+
+Two ways, chosen by the number of tokens. Of (2880, 4096) → 288 on an H200 (4.8 TB/s; about 60 TFLOP/s in float32
+outside the tensor cores, some 500 reached inside in bfloat16), reading the tokens once per pick would alone take
+287 · 24 MB / 4.8 TB/s = 1.4 ms in bfloat16, and twice that in float32. So up to `TABLE` tokens a sample's cosines are
+all computed first: by symmetry half of 68 GFLOP, 0.1 ms on tensor cores. Products of 16-bit numbers are exact in
+float32, so that this loses nothing, because norms are applied afterwards; float32 tokens are multiplied in full
+precision ("ieee", never TF32) and need some 0.6 to 1 ms. Then one program per sample walks through the picks with all
+values in registers: a pick reads one row of the table (12 KB, from the level-2 cache) and takes one minimum, about
+2 µs, so 0.6 ms for 287 picks, without a launch between them. More tokens than that make the table too large (n² · 4
+bytes); but reading them takes long enough to hide a launch, so each pick is one launch (`_meet`): every program first
+reduces the minima that the launch before left behind, which names the pick, then folds the pick into its rows and
+leaves theirs.
+
+Ties go to the lowest index, and identical tokens tie exactly: the table is read at their twins, and `_meet` sums every
+row in the same order. The figures above are arithmetic: the kernels
+were compiled for this GPU and run in Triton's interpreter, and are not yet timed.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from todre.select.checks import queued_numbers
+from todre.select.queued import QueuedRows, Rule
+
+TABLE = 8192
+_TABLE_BYTES = 4 << 30
+_ROWS, _COLUMNS = 64, 128
+_TILE, _STEP = 128, 32
+
+
+@triton.jit
+def _table(tokens, scale, starts, corners, table, d, TILE: tl.constexpr, STEP: tl.constexpr, WIDEN: tl.constexpr):
+    """Cosines of two tiles of one sample's tokens, written to the table and its mirror image."""
+    sample = tl.program_id(2)
+    first = tl.load(starts + sample)
+    n = tl.load(starts + sample + 1) - first
+    left = tl.program_id(0) * TILE
+    right = tl.program_id(1) * TILE
+    if (left <= right) & (right < n):
+        i = left + tl.arange(0, TILE).to(tl.int64)
+        j = right + tl.arange(0, TILE).to(tl.int64)
+        total = tl.zeros([TILE, TILE], tl.float32)
+        for column in range(0, d, STEP):
+            c = column + tl.arange(0, STEP)
+            a = tl.load(tokens + (first + i)[:, None] * d + c[None, :], (i < n)[:, None] & (c < d)[None, :], 0.0)
+            b = tl.load(tokens + (first + j)[:, None] * d + c[None, :], (j < n)[:, None] & (c < d)[None, :], 0.0)
+            if WIDEN:
+                a, b = a.to(tl.float32), b.to(tl.float32)
+            total = tl.dot(a, tl.trans(b), total, input_precision="ieee")
+        total *= tl.load(scale + first + i, i < n, 0.0)[:, None] * tl.load(scale + first + j, j < n, 0.0)[None, :]
+        inside = (i < n)[:, None] & (j < n)[None, :]
+        corner = table + tl.load(corners + sample)
+        tl.store(corner + i[:, None] * n + j[None, :], total, inside)
+        if left < right:
+            tl.store(corner + j[None, :] * n + i[:, None], total, inside)
+
+
+@triton.jit
+def _walk(
+    table,
+    twin,
+    broken,
+    starts,
+    corners,
+    places,
+    order,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """All picks of one sample; `order` holds the pivot at the sample's first place."""
+    sample = tl.program_id(0)
+    first = tl.load(starts + sample)
+    n = tl.load(starts + sample + 1) - first
+    place = tl.load(places + sample)
+    k = tl.load(places + sample + 1) - place
+    at = tl.arange(0, BLOCK)
+    inside = at < n
+    other = tl.load(twin + first + at, inside, first) - first
+    urgent = tl.load(broken + first + at, inside, 0) != 0
+    corner = table + tl.load(corners + sample)
+    if SUM:
+        value = tl.where(inside, 0.0, float("inf")).to(tl.float64)
+    else:
+        value = tl.where(inside, -float("inf"), float("inf")).to(tl.float32)
+    pick = tl.load(order + place)
+    for step in range(1, k):
+        row = tl.load(twin + first + pick) - first
+        cosine = tl.load(corner + row * n + other, inside, 0.0)
+        if SUM:
+            value += cosine.to(tl.float64)
+        else:
+            value = tl.maximum(value, cosine)
+        value = tl.where(at == pick, float("inf"), value)
+        pick = tl.argmin(tl.where(urgent & (value < float("inf")), -float("inf"), value), 0).to(tl.int64)
+        tl.store(order + place + step, pick)
+
+
+@triton.jit
+def _meet(
+    tokens,
+    scale,
+    broken,
+    starts,
+    places,
+    values,
+    lows,
+    owners,
+    order,
+    step,
+    d,
+    blocks,
+    SUM: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    BLOCKS: tl.constexpr,
+):
+    """Name pick number `step` - 1 from the minima of the launch before, and fold it into a block of rows."""
+    block, sample = tl.program_id(0), tl.program_id(1)
+    first = tl.load(starts + sample)
+    n = tl.load(starts + sample + 1) - first
+    place = tl.load(places + sample)
+    k = tl.load(places + sample + 1) - place
+    count = tl.num_programs(1)
+    if (block * ROWS < n) & (step <= k):
+        if step == 1:
+            pick = tl.load(order + place)
+        else:
+            b = tl.arange(0, BLOCKS)
+            before = ((step - 1) % 2 * count + sample) * blocks
+            lowest = tl.argmin(tl.load(lows + before + b, b < blocks, float("inf")), 0)
+            pick = tl.load(owners + before + lowest)
+            if block == 0:
+                tl.store(order + place + step - 1, pick)
+        if step < k:
+            i = block * ROWS + tl.arange(0, ROWS).to(tl.int64)
+            inside = i < n
+            total = tl.zeros([ROWS, COLUMNS], tl.float32)
+            for column in range(0, d, COLUMNS):
+                c = column + tl.arange(0, COLUMNS)
+                a = tl.load(tokens + (first + i)[:, None] * d + c[None, :], inside[:, None] & (c < d)[None, :], 0.0)
+                b = tl.load(tokens + (first + pick) * d + c, c < d, 0.0)
+                total += a.to(tl.float32) * b.to(tl.float32)[None, :]
+            cosine = tl.sum(total, 1) * tl.load(scale + first + i, inside, 0.0) * tl.load(scale + first + pick)
+            value = tl.load(values + first + i, inside, float("inf"))
+            if SUM:
+                value += cosine.to(tl.float64)
+            else:
+                value = tl.maximum(value, cosine)
+            value = tl.where(i == pick, float("inf"), value)
+            tl.store(values + first + i, value, inside)
+            urgent = tl.load(broken + first + i, inside, 0) != 0
+            seen = tl.where(urgent & (value < float("inf")), -float("inf"), value)
+            after = (step % 2 * count + sample) * blocks + block
+            tl.store(lows + after, tl.min(seen, 0))
+            tl.store(owners + after, (block * ROWS + tl.argmin(seen, 0)).to(tl.int64))
+
+
+@torch.no_grad()
+def fused_orders(rows: QueuedRows, lengths: list[int], counts: list[int], pivots: Tensor, rule: Rule) -> Tensor:
+    """The picks of all samples in order, one sample after the other: (sum of `counts`,) int64 on the tokens' device.
+
+    Args:
+        rows: the tokens of all samples, float32 or a 16-bit float.
+        lengths: tokens of each sample.
+        counts: picks of each sample, 1 ≤ count ≤ length.
+        pivots: (samples,) int64 on the tokens' device, each sample's first pick; brought into range.
+        rule: which value is folded.
+    """
+    device = rows.tokens.device
+    starts, places = _running(lengths, device), _running(counts, device)
+    order = torch.zeros(sum(counts), dtype=torch.int64, device=device)
+    last = starts[1:] - starts[:-1] - 1
+    order.index_copy_(0, places[:-1], torch.minimum(pivots.clamp(min=0), last))
+    cells = sum(n * n for n in lengths)
+    if max(lengths) <= TABLE and 4 * cells <= _TABLE_BYTES:
+        _by_table(rows, lengths, starts, places, order, rule)
+    else:
+        _by_launches(rows, lengths, counts, starts, places, order, rule)
+    return order
+
+
+def _by_table(rows: QueuedRows, lengths: list[int], starts: Tensor, places: Tensor, order: Tensor, rule: Rule) -> None:
+    corners = _running([n * n for n in lengths], order.device)
+    table = torch.empty(sum(n * n for n in lengths), dtype=torch.float32, device=order.device)
+    tiles = triton.cdiv(max(lengths), _TILE)
+    d = rows.tokens.shape[1]
+    # Triton's interpreter, which runs the kernels off a GPU, cannot multiply bfloat16.
+    widen = order.device.type == "cpu" and rows.tokens.dtype == torch.bfloat16
+    _table[(tiles, tiles, len(lengths))](
+        rows.tokens, rows.scale, starts, corners, table, d, TILE=_TILE, STEP=_STEP, WIDEN=widen, num_warps=8
+    )
+    block = triton.next_power_of_2(max(lengths))
+    broken = rows.broken.to(torch.int8)
+    warps = min(max(block // 256, 4), 16)
+    _walk[(len(lengths),)](
+        table, rows.twin, broken, starts, corners, places, order, SUM=rule == "max_sum", BLOCK=block, num_warps=warps
+    )
+
+
+def _by_launches(
+    rows: QueuedRows,
+    lengths: list[int],
+    counts: list[int],
+    starts: Tensor,
+    places: Tensor,
+    order: Tensor,
+    rule: Rule,
+) -> None:
+    device, total = order.device, rule == "max_sum"
+    exact = torch.float64 if total else torch.float32
+    values = torch.full((sum(lengths),), 0.0 if total else -torch.inf, dtype=exact, device=device)
+    blocks = triton.cdiv(max(lengths), _ROWS)
+    lows = torch.full((2, len(lengths), blocks), torch.inf, dtype=exact, device=device)
+    owners = torch.zeros((2, len(lengths), blocks), dtype=torch.int64, device=device)
+    broken, d = rows.broken.to(torch.int8), rows.tokens.shape[1]
+    sizes = {"ROWS": _ROWS, "COLUMNS": _COLUMNS, "BLOCKS": triton.next_power_of_2(blocks)}
+    for step in range(1, max(counts) + 1):
+        _meet[(blocks, len(lengths))](
+            rows.tokens,
+            rows.scale,
+            broken,
+            starts,
+            places,
+            values,
+            lows,
+            owners,
+            order,
+            step,
+            d,
+            blocks,
+            SUM=total,
+            **sizes,
+        )
+
+
+def _running(sizes: list[int], device: torch.device) -> Tensor:
+    """0 and the running sums of `sizes`, int64 on `device`."""
+    return queued_numbers(torch.tensor([0, *sizes]).cumsum(0), device)
