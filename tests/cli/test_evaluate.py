@@ -1,0 +1,95 @@
+"""`todre eval` from end to end, and what it says of wrong input."""
+
+import json
+import re
+
+import pytest
+from lively import lively
+from PIL import Image
+
+from todre.cli import main
+from todre.tiny.export import export
+
+QUICK = ("--limit", "2", "--size", "96", "--device", "cpu", "--tasks")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    export(*lively(), folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit_code:
+            main(["eval", *arguments])
+        captured = capsys.readouterr()
+        return exit_code.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_a_run_writes_its_folder_and_a_table(run, checkpoint, tmp_path):
+    output = tmp_path / "run"
+    arguments = ("scenes-colour,scenes-pope", "--methods", "todre,random", "--retain", "0.2,20", "--draws", "2")
+    code, out, err = run(*QUICK, *arguments, "-m", checkpoint, "--output", str(output))
+    assert (code, err) == (0, f"wrote {output}/result.json, samples.jsonl, items.jsonl and timings.json\n")
+    assert re.search(
+        r"todre +20 % +\d+ +\d+ +[\d.]+ \[[\d.]+, [\d.]+\] +[+-][\d.]+ \[.*\] +[\d.]+ \[.*\] +[\d.]+ ", out
+    )
+    assert re.search(r"random \(2 draws\) +20 +20 +20 ", out)
+    assert "…" not in out
+    result = json.loads((output / "result.json").read_text())
+    assert [(row["name"], row["retain"]) for row in result["rows"]] == [
+        ("none", None), ("todre", 0.2), ("todre", 20), ("random", 0.2), ("random", 20),
+    ]  # fmt: skip
+    assert result["tasks"]["scenes-pope"] == {"metric": "pope", "questions": 2}
+    timings = json.loads((output / "timings.json").read_text())
+    assert timings["answers_of_this_call"] == 7 * 4
+    assert set(timings["questions_per_processor_second"]) >= {"none", "todre@0.2", "random@20#1"}
+    before = (output / "result.json").read_bytes()
+    code, out, err = run(*QUICK, *arguments, "-m", checkpoint, "--output", str(output), "--json", "-q")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == result
+    assert (output / "result.json").read_bytes() == before
+    assert json.loads((output / "timings.json").read_text())["answers_of_this_call"] == 0
+
+
+def test_questions_of_ones_own_about_one_picture_have_no_intervals(run, checkpoint, tmp_path):
+    Image.new("RGB", (96, 96), "red").save(tmp_path / "a.png")
+    line = {"image": "a.png", "question": "What color is the circle?", "answers": ["red"] * 10, "metric": "vqa"}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(line))
+    code, out, _ = run(
+        "--tasks", str(tmp_path / "mine.jsonl"), "-m", checkpoint, "--methods", "todre", "--retain", "0.2", "-q",
+        "--output", str(tmp_path / "run"),
+    )  # fmt: skip
+    assert code == 0
+    assert "[" not in out
+    assert json.loads((tmp_path / "run/items.jsonl").read_text())["references"] == ["red"] * 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--tasks", "scenes-color"), 1, "did you mean 'scenes-colour'?"),
+        (("--tasks", "gone.jsonl"), 1, "gone.jsonl does not exist"),
+        (("--tasks", ","), 2, "nothing is named"),
+        (("--methods", "todr"), 2, "did you mean 'todre'?"),
+        (("--methods", "fitprune"), 1, "has not been fitted"),
+        (("--retain", "0.1,2.5"), 2, "2.5"),
+        (("--retain", "0.1,0.1"), 1, "A budget is named twice"),
+        (("--limit", "0"), 2, "--limit"),
+        (("--output", "no/such/run"), 1, "does not exist; create it first"),
+        (("-m", "nowhere"), 1, "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence(run, tmp_path, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    given = run("--limit", "1", "--size", "96", *arguments)
+    assert given[0] == code
+    assert words in given[2]
+    assert given[2].count("\n") == 1
+    assert given[1] == ""
+    assert not list(tmp_path.glob("*/result.json"))
