@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from methods import inside
 
 from todre.errors import InvalidValueError
+from todre.methods import clusters
 from todre.methods.budgets import layer_average
 from todre.methods.clusters import density_peaks
 from todre.methods.sparsevlm import LISTS, SparseVLM
@@ -76,6 +77,14 @@ def test_density_peaks(n, count, seed):
     tokens = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
     centres, member = density_peaks(tokens, count)
     assert (centres.tolist(), member.tolist()) == brute_peaks(tokens.double().numpy(), count)
+
+
+@pytest.mark.parametrize("held", [1, 90, 400])
+def test_density_peaks_block_by_block(held, monkeypatch):
+    tokens = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
+    whole = density_peaks(tokens, 7)
+    monkeypatch.setattr(clusters, "_HELD", held)
+    assert all(torch.equal(one, other) for one, other in zip(density_peaks(tokens, 7), whole, strict=True))
 
 
 def test_density_peaks_of_equal_tokens():

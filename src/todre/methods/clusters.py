@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Distances that are held at a time.
+_HELD = 1 << 24
+
 
 def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Group tokens by density peaks with nearest neighbours (DPC-kNN).
@@ -14,7 +17,7 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
     A token's density is exp(-mean squared distance) to its `count` nearest, itself included, with distances divided by
     √d; its indicator is the distance to the nearest denser token, or the largest of all distances for the densest.
     Centres have the largest products of the two; the others join the nearest centre. Of equally dense tokens the first
-    counts as denser, and ties go to the first. All n x n distances are held.
+    counts as denser, and ties go to the first. Distances are held for a block of rows at a time.
 
     Args:
         tokens: (n, d), any float dtype; computed in float32.
@@ -26,13 +29,27 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
     import torch
 
     x = tokens.float()
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") / x.shape[1] ** 0.5
-    nearest = distance.topk(count, dim=1, largest=False).values
-    density = (-nearest.square().mean(dim=1)).exp()
+    parts = torch.arange(len(x), device=x.device).split(max(_HELD // len(x), 1))
+    one = _distances(x, x) if len(parts) == 1 else None
+    density, largest = torch.zeros_like(x[:, 0]), x.new_zeros(())
+    for part in parts:
+        distance = _distances(x[part], x) if one is None else one
+        density[part] = (-distance.topk(count, dim=1, largest=False).values.square().mean(dim=1)).exp()
+        largest = torch.maximum(largest, distance.max())
     rank = density.argsort(descending=True, stable=True).argsort()
-    denser = rank[None, :] < rank[:, None]
-    indicator = torch.where(denser, distance, distance.max()).amin(dim=1)
+    indicator = torch.zeros_like(density)
+    for part in parts:
+        distance = _distances(x[part], x) if one is None else one
+        indicator[part] = torch.where(rank[None, :] < rank[part, None], distance, largest).amin(dim=1)
     centres = (indicator * density).argsort(descending=True, stable=True)[:count]
-    member = distance[centres].argmin(dim=0)
+    member = _distances(x[centres], x).argmin(dim=0)
     member[centres] = torch.arange(count, device=member.device)
     return centres, member
+
+
+def _distances(some: Tensor, x: Tensor) -> Tensor:
+    """Distances of `some` (m, d) to all tokens, divided by √d: (m, n); each pair by itself, whatever is beside it."""
+    import torch
+
+    found: Tensor = torch.cdist(some, x, compute_mode="donot_use_mm_for_euclid_dist")
+    return found / x.shape[1] ** 0.5
