@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,4 +53,4 @@ def _distances(some: Tensor, x: Tensor) -> Tensor:
     import torch
 
     found: Tensor = torch.cdist(some, x, compute_mode="donot_use_mm_for_euclid_dist")
-    return found / x.shape[1] ** 0.5
+    return found / math.sqrt(x.shape[1])
