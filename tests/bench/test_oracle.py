@@ -111,6 +111,8 @@ def test_rows_are_complete_and_consistent(tiny, prompt):
     assert by_name["todre:stages=1@1"]["bound"] == "none"
     assert by_name["vtw:layer=3"]["visual_tokens"]["per_layer"] == [192] * 3 + [0] * 5
     assert by_name["none"]["ratio_to_oracle"] is None
+    assert 0 < by_name["none"]["peak_bytes"]["before_decoder"] < by_name["none"]["peak_bytes"]["above"]
+    assert pruned["memory_ratio_to_oracle"]["floor"] <= pruned["memory_ratio_to_oracle"]["above"]
 
 
 def test_answers_have_the_exact_length_and_the_model_keeps_its_settings(tiny, prompt):

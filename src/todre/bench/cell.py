@@ -10,16 +10,18 @@ import torch
 
 from todre.bench.calling import Called, Pruned, Subject, Untouched, exact_length
 from todre.bench.kv import measured_bytes, predicted_bytes
-from todre.bench.memory import Peak, peak_of
+from todre.bench.memory import Peak, peak_before_decoder, peak_of
 from todre.bench.oracle import NoOracleError, Oracle, oracle_of
 from todre.bench.prompts import Prompt
-from todre.bench.sampling import Sample, sample, tiles_of
+from todre.bench.sampling import Sample, sample
 from todre.bench.settings import Cell, Rounds
 from todre.bench.spread import ratios, spread
 from todre.bench.wanted import Wanted
 from todre.errors import TodreError
 from todre.flops import convention, count_prompt
+from todre.methods.base import Method
 from todre.methods.todre import ToDRE
+from todre.timing import stopwatch
 
 STAGES = ("encode", "select", "prefill", "first_token", "decode_per_token", "total", "attach")
 COMPARED = ("first_token", "decode_per_token", "total")
@@ -47,7 +49,8 @@ def measure(
     """
     with exact_length(model), threads(cell.threads):
         subjects, reasons = _subjects(model, prompt, wanted, how.oracle, tick)
-        facts = {each.name: _facts(model, prompt, each, cell.new_tokens, how.memory, tick) for each in subjects}
+        floor = peak_before_decoder(model, prompt.inputs) if how.memory else None
+        facts = {each.name: _facts(model, prompt, each, cell.new_tokens, floor, tick) for each in subjects}
         samples: dict[str, list[Sample]] = {each.name: [] for each in subjects}
         for number in range(how.warm_up + how.rounds):
             turn = number % len(subjects)
@@ -167,16 +170,18 @@ def _after(samples: Sequence[Sample]) -> dict[str, dict[str, float] | None]:
 
 
 def _memory_ratios(facts: dict[str, Row], name: str, bound: str | None) -> Row:
+    """Peaks over the oracle's; `floor` is over what the untouched model takes before its decoder, if that is more."""
     mine, other = facts[name]["peak_bytes"], facts[bound]["peak_bytes"] if bound else None
     if mine is None or other is None:
         return {"memory_ratio_to_oracle": None}
-    return {"memory_ratio_to_oracle": {key: mine[key] / other[key] for key in ("above", "whole")}}
+    found = {key: mine[key] / other[key] for key in ("above", "whole")}
+    return {"memory_ratio_to_oracle": {**found, "floor": mine["above"] / max(other["above"], other["before_decoder"])}}
 
 
-def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, memory: bool, tick: Tick) -> Row:
+def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, floor: int | None, tick: Tick) -> Row:
     """What does not vary: tokens, KV bytes, FLOPs, peak memory."""
     tick(f"looking at {subject.name}")
-    with subject.ready() as call:
+    with stopwatch(model) as watch, subject.ready() as call:
         called = call(new_tokens, lambda: 0.0)
         per_layer = _visual_per_layer(model, prompt, subject, called)
         measured = measured_bytes(called.cache)
@@ -186,8 +191,8 @@ def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, memory
     return {
         "visual_tokens": {"before": prompt.visual_tokens, "entered": per_layer[0][0], "per_layer": per_layer[0]},
         "kv_bytes": {"measured": measured, "predicted": predicted},
-        "peak_bytes": _peak(model, subject, new_tokens, tick) if memory else None,
-        **_flops(model, prompt, subject, per_layer, new_tokens),
+        "peak_bytes": None if floor is None else _peak(model, subject, new_tokens, floor, tick),
+        **_flops(model, prompt, subject.method, per_layer, new_tokens, watch.tiles // prompt.rows),
     }
 
 
@@ -206,21 +211,27 @@ def _visual_per_layer(model: Any, prompt: Prompt, subject: Subject, called: Call
     return counts
 
 
-def _peak(model: Any, subject: Subject, new_tokens: int, tick: Tick) -> Row:
+def _peak(model: Any, subject: Subject, new_tokens: int, before_decoder: int, tick: Tick) -> Row:
     tick(f"watching the memory of {subject.name}")
     weights = sum(weight.nbytes for weight in model.parameters())
     with subject.ready() as call:
         peak: Peak = peak_of(model.device, lambda: call(new_tokens, lambda: 0.0), weights)
-    return {"above": peak.above, "whole": peak.whole, "weights": weights, "method": peak.method}
+    return {
+        "above": peak.above,
+        "whole": peak.whole,
+        "weights": weights,
+        "before_decoder": before_decoder,
+        "method": peak.method,
+    }
 
 
-def _flops(model: Any, prompt: Prompt, subject: Subject, per_layer: list[list[int]], new_tokens: int) -> Row:
+def _flops(
+    model: Any, prompt: Prompt, method: Method | None, per_layer: list[list[int]], new_tokens: int, tiles: int
+) -> Row:
     """The true count of the batch, and the tally that v1's tables print for one row; None where it cannot be counted.
 
     What methods in the vision tower save there is not counted.
     """
-    tiles = tiles_of(model, subject) // prompt.rows
-    method = subject.method
     chosen_from = prompt.visual_tokens if isinstance(method, ToDRE) and method.selects else None
     counted = [
         count_prompt(

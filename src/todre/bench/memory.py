@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,37 @@ def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> P
         call()
     above = running_peak([(event.start_ns(), event.nbytes()) for event in _memory_events(profiler)])
     return Peak(above, above + weights, CPU)
+
+
+def peak_before_decoder(model: Any, inputs: Mapping[str, Any]) -> int:
+    """Bytes that the untouched model takes at its peak before its decoder begins, beyond what was there before.
+
+    That is encoding, and placing what was encoded among the embeddings of the whole prompt: transformers' own work,
+    which no pruning that comes after it can be below.
+
+    Args:
+        model: nothing is attached to it.
+        inputs: of the whole prompt.
+    """
+    handle = model.get_decoder().register_forward_pre_hook(_stop)
+    try:
+        return peak_of(model.device, functools.partial(_until_stopped, model, inputs), 0).above
+    finally:
+        handle.remove()
+
+
+class _Stopped(Exception):
+    """The decoder was about to begin."""
+
+
+def _stop(module: Any, args: Any) -> None:
+    raise _Stopped
+
+
+@torch.inference_mode()
+def _until_stopped(model: Any, inputs: Mapping[str, Any]) -> None:
+    with contextlib.suppress(_Stopped):
+        model(**inputs)
 
 
 def running_peak(events: list[tuple[int, int]]) -> int:

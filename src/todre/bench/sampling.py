@@ -59,13 +59,6 @@ def sample(model: Any, subject: Subject, new_tokens: int) -> Sample:
     return Sample(forwards[0], per_token, total, tuple(forwards), *stages, attached)
 
 
-def tiles_of(model: Any, subject: Subject) -> int:
-    """How many tiles the vision tower is given in one call."""
-    with stopwatch(model) as watch, subject.ready() as call:
-        call(1, watch.now)
-    return watch.tiles
-
-
 def _stages(watch: Stopwatch, called: Called) -> tuple[float, float, float]:
     first = watch.forwards[0] - watch.encode_in_first - called.nested
     return watch.encode, called.select, max(first, 0.0)

@@ -31,14 +31,17 @@ def measured_table(rows: Sequence[Row]) -> Table:
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, title_justify="left")
     table.title_style = ""
-    table.add_column("subject", overflow="fold", min_width=20)
+    table.add_column("subject", overflow="fold", min_width=18)
     compared = ("first\n×", "decode\n×", "memory\n×")
     for heading in ("visual\ntokens", *_STAGES.values(), *compared, "peak\nMiB", "KV\nMiB", "FLOPs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         name = "  its oracle" if row["kind"] == "oracle" else row["subject"]
         table.add_row(name, _tokens(row), *_stages(row), *_ratios(row), *_sizes(row))
-    table.caption = "×: over the oracle (the hand-shortened prompt), round by round; over none where nothing is dropped"
+    table.caption = (
+        "×: over the oracle (the hand-shortened prompt), round by round; over none where nothing is dropped\n"
+        "memory: peak beyond weights, over the oracle's, or what the model takes before its decoder, if that is more"
+    )
     table.caption_justify = "left"
     return table
 
@@ -54,6 +57,8 @@ def _stages(row: Row) -> list[str]:
 
 
 def _short(value: float) -> str:
+    if value >= 10_000:
+        return f"{value / 1000:.3g}k"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
@@ -62,7 +67,7 @@ def _ratios(row: Row) -> list[str]:
     times = [compared.get(key) for key in ("first_token", "decode_per_token")]
     memory = row["memory_ratio_to_oracle"]
     told = ["" if one is None else f"{one['p50']:.3f}" for one in times]
-    return [*told, "" if memory is None else f"{memory['above']:.3f}"]
+    return [*told, "" if memory is None else f"{memory['floor']:.3f}"]
 
 
 def _sizes(row: Row) -> list[str]:
