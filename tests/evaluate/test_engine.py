@@ -93,6 +93,25 @@ def test_other_conditions_are_refused_by_name(whole):
             run(dataclasses.replace(ASKED, **{name: value}), GRID, whole, start=playing)
 
 
+def test_a_run_that_answered_nothing_is_no_obstacle(whole, tmp_path):
+    import dataclasses
+
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(dataclasses.replace(ASKED, limit=3), GRID, folder, ticker=stopping(0), start=playing)
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == 1
+    run(ASKED, GRID, folder, start=playing)
+    assert files(folder) == files(whole)
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path):
+    for text in ('{"a": 1}\n', "hello\n", "hello"):
+        (tmp_path / "answers.jsonl").write_text(text)
+        with pytest.raises(InvalidValueError, match=r"answers\.jsonl is no working file"):
+            run(ASKED, GRID, tmp_path, start=playing)
+        assert (tmp_path / "answers.jsonl").read_text() == text
+
+
 def test_a_damaged_file_and_a_second_run_are_refused(whole, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -88,6 +88,10 @@ class Asked:
         """The header of the working file, ready for JSON."""
         digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
         given = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
+        if self.device == "auto":
+            from todre.loading import as_device
+
+            given["device"] = str(as_device("auto"))
         return {**given, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
 
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from todre.errors import InvalidValueError
 
 FORMAT = "todre eval 1"
+_START = json.dumps({"format": FORMAT}).encode()[:-1]
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,16 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
     with file.open("a+b") as stream:
         _lock(stream, file)
         stream.seek(0)
-        lines = stream.read().split(b"\n")
+        content = stream.read()
+        if not content.startswith(_START[: len(content)]):
+            raise InvalidValueError(f"{file} is no working file of this version of todre eval; give another --output.")
+        lines = content.split(b"\n")
         stream.truncate(sum(len(line) + 1 for line in lines[:-1]))  # the last is empty, or was cut off by a kill
         stream.seek(0, os.SEEK_END)
         header, *rest = lines[:-1] or [b""]
         journal = Journal(stream, {})
-        if not header:
+        if not rest:  # nothing was answered yet
+            stream.truncate(0)
             journal.start(conditions)
         else:
             _compare(_read(file, 1, header), conditions, file)
@@ -132,9 +137,7 @@ def _done(values: dict[str, Any], file: Path, number: int) -> Done:
 
 def _compare(header: dict[str, Any], conditions: dict[str, Any], file: Path) -> None:
     """Raise unless the header is of these conditions; says the first that differs."""
-    before = header.get("conditions")
-    if header.get("format") != FORMAT or not isinstance(before, dict):
-        raise InvalidValueError(f"{file} is no working file of this version of todre eval; give another --output.")
+    before = header.get("conditions", {})
     asked = json.loads(json.dumps(conditions))
     for name in [*asked, *sorted(set(before) - set(asked))]:
         if before.get(name) != asked.get(name):
