@@ -14,7 +14,7 @@ from pathlib import Path
 
 FILES = ("result.json", "samples.jsonl", "items.jsonl")
 COMMAND = (
-    "eval", "--tasks", "scenes,scenes-pope", "--limit", "12", "--size", "96", "--group-size", "2",
+    "eval", "--tasks", "scenes-colour,scenes-pope", "--limit", "12", "--size", "96", "--group-size", "2",
     "--methods", "todre,random,fastv", "--retain", "0.2,0.1", "--device", "cpu", "-q",
 )  # fmt: skip
 
