@@ -56,12 +56,19 @@ def parts(scale: Scale) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def scripts(device: str, folder: Path) -> dict[str, list[str]]:
-    """By name, the benchmarks beside this one, with their arguments."""
+def scripts(preset: str, device: str, folder: Path) -> dict[str, list[str]]:
+    """By name, the benchmarks beside this one that are there, with their arguments."""
+    small = preset == "tiny"
+    options = {
+        "selection": ["--shapes", "256x64:16", "--long", "", "--repeats", "1"] if small else [],
+        "tower": ["--preset", preset, *(["--rounds", "1", "--warm-up", "0"] if small else ["--dtype", "bfloat16"])],
+        "attach": [],
+        "compiled_decode": [],
+    }
     return {
-        name: [str(HERE / f"{file}.py"), "--device", device, "--output", str(folder / f"bench-gpu-{name}.json")]
-        for name, file in (("selection", "selection"), ("attach", "attach"), ("compiled-decode", "compiled_decode"))
-        if (HERE / f"{file}.py").exists()
+        name: [str(HERE / f"{name}.py"), "--device", device, *extra, "--output", str(folder / f"bench-gpu-{name}.json")]
+        for name, extra in options.items()
+        if (HERE / f"{name}.py").exists()
     }
 
 
@@ -85,7 +92,10 @@ def main() -> int:
     parser.add_argument("--part", action="append", help="run this part alone; may be given several times")
     given = parser.parse_args()
     given.output_dir.mkdir(parents=True, exist_ok=True)
-    measured, beside = parts(SMALL if given.preset == "tiny" else FULL), scripts(given.device, given.output_dir)
+    measured, beside = (
+        parts(SMALL if given.preset == "tiny" else FULL),
+        scripts(given.preset, given.device, given.output_dir),
+    )
     wanted = given.part or [*measured, *beside]
     unknown = sorted(set(wanted) - {*measured, *beside})
     if unknown:

@@ -104,6 +104,7 @@ def go(tiny, cells, output, resume=True, rounds=1):
 
 def test_killed_run_goes_on(tiny, cells, tmp_path, monkeypatch):
     file = tmp_path / "bench.json"
+    monkeypatch.setattr("todre.bench.conditions.commit", lambda: "abc")
     begun = []
 
     def killed_in_the_third(model, prompt, chosen, cell, *rest):

@@ -52,6 +52,8 @@ def test_document_is_shown_and_drawn_without_measuring(run, measured, tmp_path):
 
 def test_finished_document_is_not_measured_again(run, measured, monkeypatch):
     before = measured.read_text()
+    commit = json.loads(before)["conditions"]["machine"]["commit"]
+    monkeypatch.setattr("todre.bench.conditions.commit", lambda: commit)
     monkeypatch.setattr("todre.bench.run.measure", lambda *rest: pytest.fail("measured again"))
     asked = ("--methods", "todre:stages=1", "--retain", "0.1,0.5", "--new-tokens", "2")
     assert run(*TINY, *asked, "--output", measured, "--resume").code == 0

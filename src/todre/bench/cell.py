@@ -185,6 +185,7 @@ def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, floor:
         called = call(new_tokens, lambda: 0.0)
         per_layer = _visual_per_layer(model, prompt, subject, called)
         measured = measured_bytes(called.cache)
+        tower = called.report.tower_tokens if called.report is not None else []
         del called
     columns = [prompt.text_tokens + max(counts) + new_tokens - 1 for counts in zip(*per_layer, strict=True)]
     predicted = predicted_bytes(model.config, columns, prompt.rows, model.dtype.itemsize)
@@ -192,7 +193,7 @@ def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, floor:
         "visual_tokens": {"before": prompt.visual_tokens, "entered": per_layer[0][0], "per_layer": per_layer[0]},
         "kv_bytes": {"measured": measured, "predicted": predicted},
         "peak_bytes": None if floor is None else _peak(model, subject, new_tokens, floor, tick),
-        **_flops(model, prompt, subject.method, per_layer, new_tokens, watch.tiles // prompt.rows),
+        **_flops(model, prompt, subject.method, per_layer, new_tokens, watch.tiles // prompt.rows, tower),
     }
 
 
@@ -226,12 +227,20 @@ def _peak(model: Any, subject: Subject, new_tokens: int, before_decoder: int, ti
 
 
 def _flops(
-    model: Any, prompt: Prompt, method: Method | None, per_layer: list[list[int]], new_tokens: int, tiles: int
+    model: Any,
+    prompt: Prompt,
+    method: Method | None,
+    per_layer: list[list[int]],
+    new_tokens: int,
+    tiles: int,
+    tower: Sequence[Sequence[tuple[int, int]]],
 ) -> Row:
     """The true count of the batch, and the tally that v1's tables print for one row; None where it cannot be counted.
 
-    What methods in the vision tower save there is not counted.
+    A tower that ran on fewer tokens tells them for all rows together, so it is counted for batches of one alone.
     """
+    if tower and prompt.rows > 1:
+        return {"flops": None, "profiler_flops": None}
     chosen_from = prompt.visual_tokens if isinstance(method, ToDRE) and method.selects else None
     counted = [
         count_prompt(
@@ -242,6 +251,7 @@ def _flops(
             visual_tokens=layers,
             new_tokens=new_tokens,
             candidates=chosen_from,
+            tower_tokens=tower,
         )
         for layers in per_layer
     ]
