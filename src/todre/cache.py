@@ -22,38 +22,49 @@ from todre.compat import (
 )
 from todre.errors import UnsupportedInputError
 from todre.layout import Compaction
-from todre.slots import SlotTable
+from todre.slots import Lease, SlotTable
 
 
-def _announced(table: SlotTable) -> int:
-    if table.incoming is None:
+def _missing(table: SlotTable, slots: int) -> int:
+    """How many columns more than `slots` the step under way adds."""
+    if table.incoming is not None:
+        return table.incoming - slots
+    if not table.open:
         raise UnsupportedInputError(
             "This KV cache was pruned, and only todre knows which columns it holds; "
             "continue it inside todre.prune(model, ...) or start with a new cache."
         )
-    return table.incoming
+    return 0
 
 
 class PrunedLayer(DynamicLayer):
-    """A growing cache layer with fewer slots than logical columns; without a table it is a plain `DynamicLayer`."""
+    """A growing cache layer with fewer slots than logical columns; without a table it is a plain `DynamicLayer`.
+
+    While a model decodes, only its keys and values change: nothing has to be counted, and a graph sees nothing new.
+    """
 
     keys: Tensor
     values: Tensor
 
-    def __init__(self, table: SlotTable, logical: int) -> None:
+    def __init__(self, table: SlotTable) -> None:
         super().__init__()
         self.table: SlotTable | None = table
-        self.logical = logical
+        self.dropped = 0
 
     @property
     def slots(self) -> int:
         """Number of physical slots."""
         return 0 if not self.is_initialized or self.keys.numel() == 0 else int(self.keys.shape[-2])
 
+    @property
+    def logical(self) -> int:
+        """Number of logical columns."""
+        return self.slots + self.dropped
+
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append slots; the step's announced logical columns are counted."""
-        if self.table is not None:
-            self.logical += _announced(self.table)
+        """Append slots; those that the step's announced logical columns have more are counted as dropped."""
+        if self.table is not None and (missing := _missing(self.table, key_states.shape[-2])):
+            self.dropped += missing
         return super().update(key_states, value_states, *args, **kwargs)  # type: ignore[no-any-return]
 
     def get_seq_length(self) -> int:
@@ -64,7 +75,7 @@ class PrunedLayer(DynamicLayer):
         """Physical number of key slots, and the offset that aligns their end with the logical one."""
         if self.table is None:
             return super().get_mask_sizes(query_length)  # type: ignore[no-any-return]
-        return self.slots + query_length, self.logical - self.slots
+        return self.slots + query_length, self.dropped
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last logical columns; a positive number is the older releases' absolute length."""
@@ -75,22 +86,24 @@ class PrunedLayer(DynamicLayer):
         if length >= self.logical or not self.is_initialized:
             return
         tail = self.slots - (self.logical - length)
-        kept = self.table.crop(length)
+        kept = self.table.crop(length, first=self.table.leader is self)
         if kept is None:
             self.keys, self.values = self.keys[..., :tail, :], self.values[..., :tail, :]
         else:
             self.keep_slots(kept)
-        self.logical = length
+        self.dropped = length - self.slots
 
     def keep_slots(self, kept: Compaction) -> None:
-        """Keep only the given slots of each row."""
+        """Keep only the given slots of each row; as many logical columns as before."""
+        logical = self.logical
         self.keys = kept.take(self.keys, dim=2)
         self.values = kept.take(self.values, dim=2)
+        self.dropped = logical - self.slots
 
     def reset(self) -> None:
         """Become an empty, plain layer again."""
         super().reset()
-        self.table, self.logical = None, 0
+        self.table, self.dropped = None, 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Reorder the batch; the first layer of a group reorders the shared table."""
@@ -118,8 +131,8 @@ class PrunedSlidingLayer(PrunedLayer):
 
     is_sliding = True
 
-    def __init__(self, table: SlotTable, logical: int, sliding_window: int) -> None:
-        super().__init__(table, logical)
+    def __init__(self, table: SlotTable, sliding_window: int) -> None:
+        super().__init__(table)
         self.sliding_window = sliding_window
 
     def activate_past_recording(self) -> None:
@@ -133,6 +146,7 @@ class PrunedSlidingLayer(PrunedLayer):
         gone = self.table.expired(self.logical) - self.table.evicted if self.table is not None else 0
         if gone > 0:
             self.keys, self.values = keys[..., gone:, :], values[..., gone:, :]
+            self.dropped += gone
         return keys, values
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -166,13 +180,17 @@ class PrunedStaticLayer(StaticLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write the next slots."""
-        if self.table is not None:
-            self.dropped += _announced(self.table) - key_states.shape[-2]
+        if self.table is not None and (missing := _missing(self.table, key_states.shape[-2])):
+            self.dropped += missing
         return super().update(key_states, value_states, *args, **kwargs)  # type: ignore[no-any-return]
 
     def get_seq_length(self) -> int | Tensor:
         """Logical length."""
         return super().get_seq_length() + self.dropped  # type: ignore[no-any-return]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Physical number of key slots, and the logical column that the first of them would be if none were padding."""
+        return self.max_cache_len, self.dropped
 
     def reset(self) -> None:
         """Become an empty, plain layer again."""
@@ -245,6 +263,22 @@ def distinct_tables(cache: Cache | None) -> list[SlotTable]:
     return list(found.values())
 
 
+def first_table(cache: Cache | None) -> SlotTable | None:
+    """The slot table of the first layer that has one, or None where nothing was pruned."""
+    for layer in cache.layers if cache is not None else ():
+        table = table_of(layer)
+        if table is not None:
+            return table
+    return None
+
+
+def sign(cache: Cache | None, lease: Lease) -> None:
+    """Let the layers go on under `lease`, and tell each table whether it is the only one."""
+    tables = distinct_tables(cache)
+    for table in tables:
+        table.lease, table.alone = lease, len(tables) == 1
+
+
 def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
     """Give layer `layer_idx` the slot table `table`, converting a plain layer in place in the caller's cache."""
     layer = cache.layers[layer_idx]
@@ -255,10 +289,11 @@ def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
     else:
         logical = int(layer.get_seq_length())
         window = window_of(layer)
-        pruned = PrunedSlidingLayer(table, logical, window) if window else PrunedLayer(table, logical)
+        pruned = PrunedSlidingLayer(table, window) if window else PrunedLayer(table)
         if layer.is_initialized:
             pruned.lazy_initialization(layer.keys, layer.values)
             pruned.keys, pruned.values = layer.keys, layer.values
+        pruned.dropped = logical - pruned.slots
         layer = pruned
     if table.leader is None:
         table.leader = layer

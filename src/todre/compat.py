@@ -21,7 +21,7 @@ try:
         LinearAttentionLayer,
         StaticLayer,
     )
-    from transformers.masking_utils import create_causal_mask
+    from transformers.masking_utils import create_causal_mask, create_masks_for_generate
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.vision_utils import get_vision_window_index as vision_window_index
 except ImportError as error:  # pragma: no cover - needs another transformers
@@ -41,6 +41,7 @@ __all__ = [
     "StaticLayer",
     "attention_function",
     "causal_mask",
+    "create_masks_for_generate",
     "eager_function",
     "vision_window_index",
 ]

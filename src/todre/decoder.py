@@ -65,6 +65,11 @@ class Decoder:
         """Whether every layer has full causal attention."""
         return all(kind == FULL for kind in self.layer_types)
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether no layer has a window: all have full causal attention, or a state."""
+        return all(kind == FULL or kind in RECURRENT for kind in self.layer_types)
+
     def attends(self, layer: int) -> bool:
         """Whether layer `layer` (0-based) has keys and values."""
         return self.layer_types[layer] not in RECURRENT

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.cache import is_static
+from todre.cache import first_table, is_static, table_of
 from todre.compat import Cache
 from todre.decoder import CHUNKED, SLIDING, Decoder
 from todre.errors import UnsupportedInputError
+from todre.slots import SlotTable
 
 _MATERIAL = ("sdpa", "eager")
 _ROWS_AT_ONCE = 128
@@ -51,7 +52,7 @@ def logical_mask(given: Any, outer: Any, cache: Cache | None, past: int, length:
             else f"An attention mask of type {type(outer).__name__}"
         )
         raise UnsupportedInputError(f"{what} cannot be shortened; pass a 2-D mask of padding, or none.")
-    return _padding_of(outer, past, length)
+    return _padding_of(outer, cache, past, length)
 
 
 def _padding(mask: Tensor, past: int, length: int) -> Tensor:
@@ -63,19 +64,56 @@ def _padding(mask: Tensor, past: int, length: int) -> Tensor:
     return mask[:, : past + length].to(torch.bool)
 
 
-def _padding_of(mask: Tensor, past: int, length: int) -> Tensor:
-    """The padding behind a 4-D mask that `generate` made for a static cache: causal and padding, nothing else."""
-    allowed = _allowed(mask)[:, -length:, : past + length]
+def _padding_of(mask: Tensor, cache: Cache, past: int, length: int) -> Tensor:
+    """The logical padding behind a 4-D mask that `generate` made for a static cache."""
+    table = first_table(cache)
+    slots = past if table is None else past - next(layer.dropped for layer in cache.layers if table_of(layer))
+    valid = _valid_slots(mask[..., -length:, :], slots, past)[:, : slots + length]
+    if table is None:
+        return valid
+    logical = valid.new_ones(valid.shape[0], past + length)
+    columns = table.at_length(past)[0].to(valid.device)
+    logical.scatter_(1, torch.where(columns < 0, past, columns), valid[:, :slots])
+    logical[:, past:] = valid[:, slots:]
+    return logical
+
+
+def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> None:
+    """Refuse a 4-D mask for a static cache that says more than what `generate` lays out for it.
+
+    Args:
+        mask: (b or 1, 1, q, s), as wide as the cache's buffers.
+        cache: the caller's cache, whose layers hold the columns of `table`.
+        table: says which of its slots are padding.
+        past: logical columns before this forward.
+
+    Raises:
+        UnsupportedInputError: it is another mask.
+    """
+    gap = next(layer.dropped for layer in cache.layers if table_of(layer))
+    valid = _valid_slots(mask, past - gap, past)
+    real = table.aligned(past, None)[:, gap:].to(valid.device)
+    if bool((valid[:, : past - gap] & ~real).any()):
+        raise _custom(mask)
+
+
+def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
+    """(b or 1, s) bool: the slots that the last query sees, if those before it see the same as far as they may."""
+    allowed = _allowed(mask)
     valid = allowed[:, -1]
-    query = torch.arange(past, past + length, device=mask.device)
-    column = torch.arange(past + length, device=mask.device)
-    expected = (column[None, :] <= query[:, None])[None] & valid[:, None]
-    if not torch.equal(expected.expand_as(allowed), allowed):
-        raise UnsupportedInputError(
-            f"A custom 4-D attention mask of shape {tuple(mask.shape)} cannot be shortened; "
-            "pass a 2-D mask of padding, or none."
-        )
+    query = torch.arange(slots, slots + allowed.shape[1], device=mask.device)
+    slot = torch.arange(allowed.shape[2], device=mask.device)
+    expected = (slot[None, :] <= query[:, None])[None] & valid[:, None]
+    if not torch.equal(expected, allowed):
+        raise _custom(mask)
     return valid
+
+
+def _custom(mask: Tensor) -> UnsupportedInputError:
+    return UnsupportedInputError(
+        f"A custom 4-D attention mask of shape {tuple(mask.shape)} cannot be shortened; "
+        "pass a 2-D mask of padding, or none."
+    )
 
 
 def _allowed(mask: Tensor) -> Tensor:

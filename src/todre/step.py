@@ -121,6 +121,11 @@ class Step:
         """Decoder layers."""
         return self.decoder.n_layers
 
+    @property
+    def acts(self) -> bool:
+        """Whether layers or the rotary embedding are given something else than the decoder's loop hands them."""
+        return bool(self.masks or self.plan.reducers) or self.rotary_positions is not None
+
     # -- before the decoder -------------------------------------------------------------------------------------
 
     @classmethod
@@ -137,6 +142,7 @@ class Step:
         past = int(cache.get_seq_length()) if cache is not None else 0
         given = kwargs.get("attention_mask")
         mask = logical_mask(given, outer, cache, past, length)
+        mask = None if mask is None or bool(mask.all()) else mask
         visual = pictures.visual
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
         kinds = token_kinds(visual, valid, kv.seen_picture(cache, rows, embeds.device), pictures.drafts)

@@ -90,6 +90,38 @@ class Removable(Protocol):
         """Undo it."""
 
 
+class StandIn:
+    """Lets `call` stand in for the forward of `module`, from `put` to `remove`.
+
+    Unlike a hook it keeps the short path of `nn.Module.__call__`, costs next to nothing to put in and take out, and
+    torch.compile notices it: a graph looks whether the instance has a `forward` of its own, and which.
+
+    Args:
+        module: whose forward is stood in for.
+        call: called with what was there, the arguments and the keyword arguments of each forward.
+    """
+
+    def __init__(self, module: nn.Module, call: Callable[..., Any]) -> None:
+        self.module = module
+        self.call = call
+        self.before: Any = None
+        self.forward: Any = None
+
+    def put(self) -> StandIn:
+        """Stand in, by the same object as before if nobody else has stepped between: graphs know it again."""
+        attributes = vars(self.module)
+        before = attributes.get("forward")
+        if self.forward is None or before is not self.before:
+            self.before = before
+            self.forward = _known(functools.partial(self.call, self.module.forward), self.module.forward)
+        attributes["forward"] = self.forward
+        return self
+
+    def remove(self) -> None:
+        """Leave the module as it was."""
+        _put_back(self.module, self.forward, self.before)
+
+
 class Mark:
     """Makes torch.compile notice that `module` got hooks, until `remove`.
 
@@ -110,17 +142,26 @@ class Mark:
 
     def remove(self) -> None:
         """Leave the module as it was."""
-        attributes = vars(self.module)
-        if self.forward is None or attributes.get("forward") is not self.forward:
-            return
-        del attributes["forward"]
-        if self.before is not None:
-            attributes["forward"] = self.before
+        _put_back(self.module, self.forward, self.before)
+
+
+def _put_back(module: nn.Module, forward: Any, before: Any) -> None:
+    """Take `forward` out of the instance again, unless somebody else has put another on top of it."""
+    attributes = vars(module)
+    if forward is None or attributes.get("forward") is not forward:
+        return
+    del attributes["forward"]
+    if before is not None:
+        attributes["forward"] = before
 
 
 def _passing(forward: Callable[..., Any], eager: bool) -> Callable[..., Any]:
     """A `forward` that is another object; not a function, which would be compiled once for all modules together."""
-    mark = functools.partial(untraced(forward) if eager else forward)
+    return _known(functools.partial(untraced(forward) if eager else forward), forward)
+
+
+def _known(mark: functools.partial[Any], forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`mark`, with the signature of the `forward` that it calls."""
     functools.update_wrapper(mark, forward)
     mark.todre_mark = True  # type: ignore[attr-defined]
     return mark
