@@ -46,7 +46,7 @@ def speed_up_figure(document: dict[str, Any]) -> Figure | None:
     """Speed-up over no pruning against the share of visual tokens kept, to the first token and of the whole answer."""
     rows = _cells(document)[0]
     lines = _by_method(rows)
-    if all(len(points) < 2 for points in lines.values()):
+    if all(len({_share(row) for row in points}) < 2 for points in lines.values()):
         return None
     figure, axes = panels(2, _title("Speed-up against visual tokens kept", document), 4.2)
     for panel, key, title in zip(axes, ("first_token", "total"), ("To the first token", "Whole answer"), strict=True):
