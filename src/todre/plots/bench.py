@@ -37,7 +37,7 @@ def breakdown_figure(document: dict[str, Any]) -> Figure | None:
         panel.margins(x=0.12)
         panel.tick_params(axis="y", labelsize=8)
         _finish(panel, _under(rows[0]), "milliseconds (medians)", "", legend=False)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = max((panel.get_legend_handles_labels() for panel in axes), key=lambda found: len(found[1]))
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
     return figure
 
@@ -184,7 +184,8 @@ def _under(row: Row) -> str:
     """The cell's conditions, in a line."""
     cell = row["cell"]
     threads = f"{cell['threads']} thread{'s' if cell['threads'] > 1 else ''}"
-    return f"batch {cell['batch']}, {row['visual_tokens']['before']} visual tokens, {cell['backend']}, {threads}"
+    tokens = f"{row['visual_tokens']['before']} visual tokens, {cell['new_tokens']} new"
+    return f"batch {cell['batch']}, {tokens}, {cell['backend']}, {threads}"
 
 
 def _title(what: str, document: dict[str, Any]) -> str:
