@@ -8,8 +8,8 @@ keys to the listener. It is put in right before the module runs and taken out ri
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -122,17 +122,6 @@ def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
                 ALL_ATTENTION_FUNCTIONS[backend] = current.function
 
 
-@contextmanager
-def watching(module: nn.Module, listener: Listener) -> Iterator[None]:
-    """Show `module`'s queries and keys to `listener` at each forward in this thread inside the block."""
-    backend: Any = module.config._attn_implementation  # type: ignore[union-attr]
-    _start(backend, module, listener)
-    try:
-        yield
-    finally:
-        _stop(backend, module, listener)
-
-
 def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> list[Removable]:
     """Show `module`'s queries and keys to `listener` at each forward in which `when()` is true.
 
@@ -183,7 +172,9 @@ def _is_attention(module: nn.Module) -> bool:
     return named and hasattr(getattr(module, "config", None), "_attn_implementation")
 
 
-def attention_mass(seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor) -> list[Tensor]:
+def attention_mass(
+    seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
+) -> list[Tensor]:
     """Probability mass that query rows put on groups of keys, averaged over heads after the softmax.
 
     No (q, s) map is made: rows are taken in blocks, in float32. The module's own mask says who sees whom; without one
@@ -194,12 +185,13 @@ def attention_mass(seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: 
         rows: (b, q) bool, the query rows asked for.
         groups: (b, s) bool masks of keys.
         allowed: (b, s) bool, keys that are not padding.
+        places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
 
     Returns:
         For each group, (b, q) float32: the mass of each asked row, 0 in the others.
     """
     rows_at, queries = seen.query.shape[0], seen.query.shape[2]
-    asked = rows.any(dim=0).nonzero().flatten()
+    asked = rows.any(dim=0).nonzero().flatten() if places is None else places
     results = [torch.zeros(rows_at, queries, device=seen.query.device) for _ in groups]
     for block in asked.split(_ROWS_AT_ONCE):
         probabilities = _probabilities(seen, block, allowed).mean(dim=(1, 2))
@@ -209,7 +201,9 @@ def attention_mass(seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: 
     return results
 
 
-def attention_scores(seen: Seen, rows: Tensor, allowed: Tensor, heads: str = "mean") -> Tensor:
+def attention_scores(
+    seen: Seen, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
+) -> Tensor:
     """Attention probability that each key gets from query rows, summed over the rows, (b, s) float32.
 
     Heads are pooled after the softmax. Rows are taken in blocks, so no (q, s) map is made.
@@ -219,9 +213,11 @@ def attention_scores(seen: Seen, rows: Tensor, allowed: Tensor, heads: str = "me
         rows: (b, q) bool, the query rows asked for.
         allowed: (b, s) bool, keys that are not padding.
         heads: `mean` or `max`.
+        places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
     """
     total = torch.zeros(seen.key.shape[0], seen.key.shape[2], device=seen.key.device)
-    for block in rows.any(dim=0).nonzero().flatten().split(_ROWS_AT_ONCE):
+    asked = rows.any(dim=0).nonzero().flatten() if places is None else places
+    for block in asked.split(_ROWS_AT_ONCE):
         probabilities = _probabilities(seen, block, allowed)
         pooled = probabilities.mean(dim=(1, 2)) if heads == "mean" else probabilities.amax(dim=(1, 2))
         total += torch.einsum("bqs,bq->bs", pooled, rows[:, block].to(pooled.dtype))

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from todre import cache as kv
-from todre.layout import PAD, Compaction, compact, put_back, take_columns
+from todre.flight import Flight
+from todre.host import fetch
+from todre.layout import PAD, VISUAL, Compaction, compact, put_back, take_columns
 from todre.reduction import Parked
 from todre.slots import SlotTable
 
 if TYPE_CHECKING:
     from todre.step import Step
+
+
+class Stage(NamedTuple):
+    """What is in flight from a count of layers run on.
+
+    Attributes:
+        layers: count of layers run.
+        columns, kinds: (b, q), see `Step`.
+        visual: of each row, its visual tokens.
+    """
+
+    layers: int
+    columns: Tensor
+    kinds: Tensor
+    visual: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -24,7 +42,7 @@ class Kept:
     Attributes:
         layer: count of layers run then.
         hidden: (b, q0, d) hidden states.
-        columns, kinds, inner, padded: the step's, see there.
+        columns, kinds, flight, inner, padded: the step's, see there.
         memo: what the method wants to know again.
     """
 
@@ -32,6 +50,7 @@ class Kept:
     hidden: Tensor
     columns: Tensor
     kinds: Tensor
+    flight: Flight
     inner: Compaction | None
     padded: bool
     memo: Any
@@ -39,7 +58,7 @@ class Kept:
     @classmethod
     def of(cls, step: Step, layer: int, hidden: Tensor, memo: Any) -> Kept:
         """What is in flight now."""
-        return cls(layer, hidden, step.columns, step.kinds, step.inner, step.padded, memo)
+        return cls(layer, hidden, step.columns, step.kinds, step.flight, step.inner, step.padded, memo)
 
 
 def rejoin_slots(step: Step, index: int, hidden: Tensor) -> Tensor:
@@ -56,14 +75,16 @@ def rejoin_slots(step: Step, index: int, hidden: Tensor) -> Tensor:
     (method,) = (each for each in step.plan.reducers[kept.layer] if each.rejoin_before(step.n_layers))
     back = method.rejoin(Parked(kept.layer, kept.hidden, now, present.to(hidden.device), kept.memo))
     step.columns, step.kinds, step.inner, step.padded = kept.columns, kept.kinds, kept.inner, kept.padded
-    step.parked = None
-    step.trace.append((index, step.columns, step.kinds))
+    step.parked, step.flight = None, kept.flight
+    step.trace.append(Stage(index, step.columns, step.kinds, step.flight.visual))
     nothing = torch.zeros(place.shape[0], step.past + length + 1, dtype=torch.bool, device=place.device)
-    _shrink_tables(step, index, width, kept.padded, nothing)
+    _shrink_tables(step, index, width, nothing, cached=False)
     return back.to(hidden.dtype)
 
 
-def drop_slots(step: Step, index: int, drop: Tensor, hidden: Tensor) -> Tensor:
+def drop_slots(
+    step: Step, index: int, drop: Tensor, hidden: Tensor, left: Sequence[int], cached: bool = True
+) -> Tensor:
     """Hide `drop` from layer `index` on; returns the hidden states that are left.
 
     Args:
@@ -71,14 +92,18 @@ def drop_slots(step: Step, index: int, drop: Tensor, hidden: Tensor) -> Tensor:
         index: the next layer to run, 0-based.
         drop: (b, s) bool over the key slots of the layer that ran last.
         hidden: (b, q, d) hidden states in flight.
+        left: of each row, how many visual tokens in flight stay.
+        cached: whether visual slots of earlier forwards leave, too.
     """
     gone = _gone_columns(step, index, drop)
     width = hidden.shape[1]
-    packed = compact((step.columns >= 0) & (step.kinds != PAD) & ~gone.gather(1, step.columns.clamp(min=0)))
+    step.flight = step.flight.left(left)
+    staying = (step.columns >= 0) & (step.kinds != PAD) & ~gone.gather(1, step.columns.clamp(min=0))
+    packed = compact(staying, step.flight.total)
     step.pack(packed)
     step.inner = packed if step.inner is None else step.inner.then(packed)
-    step.trace.append((index, step.columns, step.kinds))
-    _shrink_tables(step, index, width, packed.padded, gone)
+    step.trace.append(Stage(index, step.columns, step.kinds, step.flight.visual))
+    _shrink_tables(step, index, width, gone, cached)
     return packed.take(hidden)
 
 
@@ -92,7 +117,7 @@ def _gone_columns(step: Step, index: int, drop: Tensor) -> Tensor:
     return gone
 
 
-def _shrink_tables(step: Step, index: int, width: int, in_flight_padded: bool, gone: Tensor) -> None:
+def _shrink_tables(step: Step, index: int, width: int, gone: Tensor, cached: bool) -> None:
     """Shorten the tables of layers from `index` on, and what those layers cached in earlier forwards."""
     if step.cache is None:
         return
@@ -102,23 +127,22 @@ def _shrink_tables(step: Step, index: int, width: int, in_flight_padded: bool, g
         if old is None:
             continue
         if id(old) not in new:
-            new[id(old)] = _shrunk(step, old, width, in_flight_padded, gone)
-        table, cached = new[id(old)]
+            new[id(old)] = _shrunk(step, old, width, gone if cached else None)
+        table, kept = new[id(old)]
         kv.install(step.cache, layer, table)
-        if cached is not None:
-            step.cache.layers[layer].keep_slots(cached)
+        if kept is not None:
+            step.cache.layers[layer].keep_slots(kept)
 
 
-def _shrunk(
-    step: Step, old: SlotTable, width: int, in_flight_padded: bool, gone: Tensor
-) -> tuple[SlotTable, Compaction | None]:
-    """The table without the columns that are gone, and which cached slots stay if some go."""
+def _shrunk(step: Step, old: SlotTable, width: int, gone: Tensor | None) -> tuple[SlotTable, Compaction | None]:
+    """The table without the columns that are gone, and which cached slots stay if some may go (None: none does)."""
     cached = old.columns.shape[1] - width
     columns, kinds = old.columns[:, :cached], old.kinds[:, :cached]
-    padded, kept = old.padded and cached > 0, None
-    leaving = (columns >= 0) & gone.gather(1, columns.clamp(min=0))
-    if bool(leaving.any()):
-        kept = compact((columns >= 0) & ~leaving)
+    padded, earlier, kept = old.padded and cached > 0, old.earlier, None
+    if gone is not None and cached:
+        staying = (columns >= 0) & ~gone.gather(1, columns.clamp(min=0))
+        counts, visual = fetch([staying.sum(dim=1), (staying & (kinds == VISUAL)).sum(dim=1)])
+        kept, earlier = compact(staying, counts.tolist()), visual.tolist()
         columns = kept.take(columns).masked_fill(~kept.valid, -1)
         kinds = kept.take(kinds).masked_fill(~kept.valid, PAD)
         padded = padded or kept.padded
@@ -126,9 +150,10 @@ def _shrunk(
         torch.cat([columns, step.columns], dim=1),
         torch.cat([kinds, step.kinds], dim=1),
         covered=old.covered,
-        padded=padded or in_flight_padded,
+        padded=padded or step.padded,
         shift=old.shift,
         window=old.window,
     )
+    table.earlier = earlier
     table.begin(step.length)
     return table, kept

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from todre.host import upload
+
 KINDS = ("image", "video")
 
 
@@ -35,22 +37,23 @@ class Place:
     """Where in its raster each token stands.
 
     Attributes:
-        row, column: (n,) int64 within a thumbnail, the united crops of a picture, or a frame; -1 where not known.
+        row, column: (n,) int64 within a thumbnail, the united crops of a picture, or a frame; -1 where not known. On
+            the host.
     """
 
     row: Tensor
     column: Tensor
 
     @classmethod
-    def unknown(cls, n: int, device: torch.device) -> Place:
+    def unknown(cls, n: int) -> Place:
         """Tokens that stand in no raster."""
-        nowhere = torch.full((n,), -1, dtype=torch.long, device=device)
+        nowhere = torch.full((n,), -1, dtype=torch.long)
         return cls(nowhere, nowhere)
 
     @classmethod
-    def raster(cls, rows: int, columns: int, device: torch.device) -> Place:
+    def raster(cls, rows: int, columns: int) -> Place:
         """Tokens of one raster, row by row."""
-        index = torch.arange(rows * columns, device=device)
+        index = torch.arange(rows * columns)
         return cls(index // max(columns, 1), index % max(columns, 1))
 
     @classmethod
@@ -63,17 +66,21 @@ class Place:
 class TokenFacts:
     """Per visual token of one medium as the model encodes it (a picture, a tile or a clip), in sequence order.
 
+    Signals are on the device of the features; all else follows from sizes and is on the host.
+
     Attributes:
         signals: by request, (n,) or (n, c) float32; NaN at newline tokens and where nothing is known.
         tile: (n,) int64, 0 for the thumbnail or the only tile, 1.. for crops; -1 at newline tokens.
         frame: (n,) int64, the step in time of a clip's tokens, from 0; -1 at tokens of no single frame; 0 in pictures.
         place: where each token stands in its raster.
+        known: whether signals are known of it at all.
     """
 
     signals: Mapping[Signal, Tensor]
     tile: Tensor
     frame: Tensor
     place: Place
+    known: bool = True
 
     def __len__(self) -> int:
         return int(self.tile.shape[0])
@@ -89,10 +96,10 @@ class TokenFacts:
         for values in self.signals.values():
             if values.ndim == 1:
                 return values
-        return torch.full((len(self),), torch.nan, device=self.tile.device)
+        return torch.full((len(self),), torch.nan)
 
     def take(self, part: Tensor) -> TokenFacts:
-        """The tokens at `part`, int64 or bool."""
-        signals = {request: values[part] for request, values in self.signals.items()}
+        """The tokens at `part`, int64 on the host."""
+        signals = {request: values[upload(part, values.device)] for request, values in self.signals.items()}
         place = Place(self.place.row[part], self.place.column[part])
-        return TokenFacts(signals, self.tile[part], self.frame[part], place)
+        return TokenFacts(signals, self.tile[part], self.frame[part], place, self.known)

@@ -16,14 +16,13 @@ from todre.positions import contiguous
 _OWN_RULE = frozenset({"attention_mask", "position_ids", "past_key_values", "position_embeddings"})
 
 
-def repack(kwargs: dict[str, Any], packed: Compaction, visual: Tensor | None, keep: Tensor | None, length: int) -> None:
+def repack(kwargs: dict[str, Any], packed: Compaction, stay: Tensor | None, length: int) -> None:
     """Rewrite the decoder's `kwargs` in place for the columns that are left.
 
     Args:
         kwargs: what the decoder is called with.
         packed: from the columns that came in to those that are left.
-        visual: (b, q) bool, all visual columns.
-        keep: (b, q) bool, those that stay.
+        stay: (m,) int64, which of all visual columns, one row after the other, stay.
         length: q.
     """
     rows = packed.index.shape[0]
@@ -33,8 +32,7 @@ def repack(kwargs: dict[str, Any], packed: Compaction, visual: Tensor | None, ke
         if value.shape[0] in (1, rows) and value.shape[1] == length:
             kwargs[name] = _taken(packed, value)
     features = kwargs.get("deepstack_visual_embeds")
-    if features is not None and visual is not None and keep is not None:
-        stay = keep[visual]
+    if features is not None and stay is not None:
         if isinstance(features, dict):
             kwargs["deepstack_visual_embeds"] = {key: one[stay.to(one.device)] for key, one in features.items()}
         else:

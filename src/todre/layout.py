@@ -6,10 +6,13 @@ every row ends at the same place and only the left holds padding, whatever the r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from todre.host import fetch, upload
 
 # What a slot holds. The classes are those of ToDRE's eq. 7 (S, V, T), plus two that take no part in it.
 PAD, SYSTEM, VISUAL, TEXT, DRAFT = range(5)
@@ -53,14 +56,18 @@ class Compaction:
         return Compaction(index, later.valid, self.width, later.padded)
 
 
-def compact(keep: Tensor) -> Compaction:
-    """Pack the True columns of `keep` (b, s) to the right, in order; m is the largest count of any row (at least 1)."""
-    counts = keep.sum(dim=1)
-    host_counts = [int(count) for count in counts.tolist()]
-    width = max(1, max(host_counts))
-    order = torch.argsort(keep.to(torch.int8), dim=1, stable=True)[:, keep.shape[1] - width :]
-    valid = torch.arange(width, device=keep.device) >= (width - counts)[:, None]
-    return Compaction(order.masked_fill(~valid, 0), valid, keep.shape[1], padded=min(host_counts) < width)
+def compact(keep: Tensor, counts: Sequence[int] | None = None) -> Compaction:
+    """Pack the True columns of `keep` (b, s) to the right, in order; m is the largest count of any row (at least 1).
+
+    `counts` says how many True columns each row has; without it they are counted, for which the device has to be asked.
+    """
+    counts = fetch([keep.sum(dim=1)])[0].tolist() if counts is None else counts
+    width = max(1, max(counts))
+    order = torch.argsort(keep.to(torch.uint8), dim=1, stable=True)[:, keep.shape[1] - width :]
+    padded = min(counts) < width
+    valid = torch.arange(width) >= (width - torch.tensor(counts))[:, None]
+    valid = upload(valid, keep.device) if padded else torch.ones_like(order, dtype=torch.bool)
+    return Compaction(order.masked_fill(~valid, 0) if padded else order, valid, keep.shape[1], padded)
 
 
 def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from todre.compat import vision_window_index
 from todre.facts import Place, Signal, TokenFacts
+from todre.host import upload
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,16 @@ class Encoding:
     ) -> TokenFacts:
         """Facts of one entry: `values` (n, c) or None, tokens of tile 0 and frame 0 unless said."""
         n = len(place.row)
-        zero = torch.zeros(n, dtype=torch.long, device=self.device)
-        known = self.unknown(n) if values is None else values.float()
-        parts = known.split(list(self.widths.values()), dim=1) if self.widths else ()
+        zero = torch.zeros(n, dtype=torch.long)
+        told = self.unknown(n) if values is None else values.float()
+        parts = told.split(list(self.widths.values()), dim=1) if self.widths else ()
         signals = {
             request: part if request.kind == "keys" else part[:, 0]
             for request, part in zip(self.widths, parts, strict=True)
             if request.kind != "grid"
         }
-        return TokenFacts(signals, zero if tile is None else tile, zero if frame is None else frame, place)
+        known = bool(self.seen) and values is not None
+        return TokenFacts(signals, zero if tile is None else tile, zero if frame is None else frame, place, known)
 
 
 Layout = Callable[[Encoding], list[TokenFacts]]
@@ -83,7 +85,7 @@ Layout = Callable[[Encoding], list[TokenFacts]]
 
 def opaque(encoding: Encoding) -> list[TokenFacts]:
     """Tokens that come from no single place (a resampler), or whose place is not known: no signals."""
-    return [encoding.facts(None, Place.unknown(length, encoding.device)) for length in encoding.lengths]
+    return [encoding.facts(None, Place.unknown(length)) for length in encoding.lengths]
 
 
 def grid(encoding: Encoding) -> list[TokenFacts]:
@@ -93,18 +95,18 @@ def grid(encoding: Encoding) -> list[TokenFacts]:
     per_tile = total // len(tiles) if tiles and total % len(tiles) == 0 else 0
     facts, done = [], 0
     for length in encoding.lengths:
-        known, place = encoding.unknown(length), Place.unknown(length, encoding.device)
+        known, filled, place = encoding.unknown(length), False, Place.unknown(length)
         if per_tile and length % per_tile == 0:
             extra = 1 if encoding.keeps_cls else 0
             places = []
             for start in range(0, length, per_tile):
                 part = pooled(tiles[done].to(encoding.device), per_tile - extra)
                 if part is not None:
-                    known[start + extra : start + per_tile] = part
-                places += [Place.unknown(extra, encoding.device), _square(per_tile - extra, encoding.device)]
+                    known[start + extra : start + per_tile], filled = part, True
+                places += [Place.unknown(extra), _square(per_tile - extra)]
                 done += 1
             place = Place.cat(places)
-        facts.append(encoding.facts(known, place))
+        facts.append(encoding.facts(known if filled else None, place))
     return facts
 
 
@@ -115,12 +117,12 @@ def rasters(encoding: Encoding) -> list[TokenFacts]:
     patch = encoding.config.vision_config.patch_size
     facts, start = [], 0
     for index, length in enumerate(encoding.lengths):
-        known, place = None, Place.unknown(length, encoding.device)
+        known, place = None, Place.unknown(length)
         if sizes is not None:
             rows, columns = (int(side) // patch for side in sizes[index])
             merge = math.isqrt(rows * columns // length)
             if rows * columns == length * merge**2:
-                place = Place.raster(rows // merge, columns // merge, encoding.device)
+                place = Place.raster(rows // merge, columns // merge)
                 if stream is not None:
                     square = stream[start : start + rows * columns].view(rows, columns, -1).permute(2, 0, 1)[None]
                     known = functional.avg_pool2d(square, merge)[0].flatten(1).T if square.shape[1] else None
@@ -138,17 +140,17 @@ def merged(encoding: Encoding) -> list[TokenFacts]:
         stream = stream.view(total, len(stream) // total, encoding.channels).mean(dim=1)
         order = _window_order(encoding, grids)
         if order is not None:
-            stream = stream[order.to(stream.device)]
+            stream = stream[upload(order, stream.device)]
     else:
         stream = None
     facts, start = [], 0
     for length, (frames, rows, columns) in zip(encoding.lengths, grids, strict=True):
         part = stream[start : start + length] if stream is not None else None
-        frame = torch.arange(length, device=encoding.device) // max(length // max(frames, 1), 1)
-        place = Place.unknown(length, encoding.device)
+        frame = torch.arange(length) // max(length // max(frames, 1), 1)
+        place = Place.unknown(length)
         merge = math.isqrt(frames * rows * columns // length)
         if frames * rows * columns == length * merge**2 and rows % merge == 0 and columns % merge == 0 and rows > 1:
-            place = Place.cat([Place.raster(rows // merge, columns // merge, encoding.device)] * frames)
+            place = Place.cat([Place.raster(rows // merge, columns // merge)] * frames)
         facts.append(encoding.facts(part, place, frame.clamp(max=max(frames - 1, 0))))
         start += length
     return facts
@@ -173,56 +175,60 @@ def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
     for first in range(0, len(encoding.lengths), count):
         known, frame, places = [], [], []
         for place, length in enumerate(encoding.lengths[first : first + count]):
-            values = encoding.unknown(length)
+            own = encoding.unknown(length)
             if len(tiles) == len(encoding.lengths):
-                values[1:] = tiles[first + place].to(encoding.device)
-            known.append(values)
-            frame.append(torch.full((length,), place, dtype=torch.long, device=encoding.device))
-            places += [Place.unknown(1, encoding.device), _square(length - 1, encoding.device)]
-        clips.append(encoding.facts(torch.cat(known), Place.cat(places), torch.cat(frame)))
+                own[1:] = tiles[first + place].to(encoding.device)
+            known.append(own)
+            frame.append(torch.full((length,), place, dtype=torch.long))
+            places += [Place.unknown(1), _square(length - 1)]
+        values = torch.cat(known) if len(tiles) == len(encoding.lengths) else None
+        clips.append(encoding.facts(values, Place.cat(places), torch.cat(frame)))
     return clips
 
 
 def anyres(encoding: Encoding) -> list[TokenFacts]:
-    """A thumbnail, then crops put together, unpadded, each row closed by a newline; laid out by the model itself."""
-    sizes = encoding.arguments["image_sizes"]
+    """A thumbnail, then crops put together, unpadded, each row closed by a newline; laid out by the model itself.
+
+    The model lays out the numbers of the tiles, on the host, and then the signals, where they are.
+    """
     counts = tiles_per_picture(encoding.config, encoding.arguments)
-    vision = encoding.config.vision_config
-    side = vision.image_size // vision.patch_size
-    tiles = encoding.tiles()
-    channels = encoding.channels
-    seen = (
-        torch.stack(tiles).to(encoding.device)
-        if len(tiles) == sum(counts)
-        else torch.full((sum(counts), side**2, channels), torch.nan, device=encoding.device)
-    )
-    number = torch.cat([torch.arange(count, device=encoding.device) for count in counts]).float()
-    marks = torch.cat([seen, number[:, None, None].expand(*seen.shape[:2], 1)], dim=-1)
-    if encoding.keeps_cls:
-        cls_mark = torch.cat([number.new_full((len(number), channels), torch.nan), number[:, None]], dim=-1)
-        marks = torch.cat([cls_mark[:, None], marks], dim=1)
-    newline = number.new_tensor([torch.nan] * channels + [-1.0])
-    name = (
-        "vision_aspect_ratio" if hasattr(encoding.config, "vision_aspect_ratio") else "vision_feature_select_strategy"
-    )
-    options = {name: encoding.arguments.get(name) or getattr(encoding.config, name)}
-    packed, _ = encoding.base.pack_image_features(list(marks.split(counts)), sizes, image_newline=newline, **options)
-    return [_anyres_facts(encoding, mark) for mark in packed]
+    vision, tiles = encoding.config.vision_config, encoding.tiles()
+    per_tile = len(tiles[0]) if tiles else (vision.image_size // vision.patch_size) ** 2
+    number = torch.cat([torch.arange(count) for count in counts]).float()
+    marks = _packed(encoding, counts, number[:, None, None].expand(-1, per_tile + encoding.keeps_cls, 1), -1.0)
+    signals: list[Tensor | None] = [None] * len(marks)
+    if len(tiles) == sum(counts) and encoding.channels:
+        seen = torch.stack(tiles).to(encoding.device)
+        if encoding.keeps_cls:
+            seen = torch.cat([torch.full_like(seen[:, :1], torch.nan), seen], dim=1)
+        signals = list(_packed(encoding, counts, seen, torch.nan))
+    return [_anyres_facts(encoding, mark[:, 0], part) for mark, part in zip(marks, signals, strict=True)]
 
 
-def _anyres_facts(encoding: Encoding, mark: Tensor) -> TokenFacts:
+def _packed(encoding: Encoding, counts: list[int], values: Tensor, newline: float) -> list[Tensor]:
+    """(tiles, tokens, c) as the model packs each picture's tiles, (n, c); its newline tokens hold `newline`."""
+    config = encoding.config
+    name = "vision_aspect_ratio" if hasattr(config, "vision_aspect_ratio") else "vision_feature_select_strategy"
+    options = {name: encoding.arguments.get(name) or getattr(config, name)}
+    closing = values.new_full((values.shape[-1],), newline)
+    sizes = encoding.arguments["image_sizes"]
+    packed, _ = encoding.base.pack_image_features(list(values.split(counts)), sizes, image_newline=closing, **options)
+    return list(packed)
+
+
+def _anyres_facts(encoding: Encoding, mark: Tensor, values: Tensor | None) -> TokenFacts:
     """Tile numbers come back blended where a model shrinks the grid of crops; the nearest one is meant."""
-    tile = mark[:, -1].round().long()
+    tile = mark.round().long()
     thumbnail = int((tile == 0).sum())
     crops = tile[thumbnail:]
     closed = (crops < 0).long().cumsum(dim=0)
     row = closed - (crops < 0).long()
     first = torch.searchsorted(row, row)  # where each token's row starts
-    column = torch.arange(len(crops), device=row.device) - first
+    column = torch.arange(len(crops)) - first
     nowhere = crops < 0 if bool((crops < 0).any()) else torch.ones_like(crops, dtype=torch.bool)
     crop_place = Place(row.masked_fill(nowhere, -1), column.masked_fill(nowhere, -1))
-    place = Place.cat([_square(thumbnail, encoding.device), crop_place])
-    return encoding.facts(mark[:, :-1].contiguous(), place, tile=tile)
+    place = Place.cat([_square(thumbnail), crop_place])
+    return encoding.facts(values, place, tile=tile)
 
 
 def _clips(encoding: Encoding, closing: int) -> list[TokenFacts]:
@@ -233,19 +239,19 @@ def _clips(encoding: Encoding, closing: int) -> list[TokenFacts]:
     facts = []
     for clip, length in enumerate(encoding.lengths):
         per_frame = (length - closing) // count
-        known = encoding.unknown(length)
+        known, filled = encoding.unknown(length), False
         if len(tiles) == clips * count:
             mine = [pooled(tile.to(encoding.device), per_frame) for tile in tiles[clip * count : (clip + 1) * count]]
             for number, part in enumerate(mine):
                 if part is not None:
-                    known[number * per_frame : (number + 1) * per_frame] = part
-        frame = torch.arange(length, device=encoding.device) // per_frame
-        tile = torch.zeros(length, dtype=torch.long, device=encoding.device)
-        places = [_square(per_frame, encoding.device)] * count
+                    known[number * per_frame : (number + 1) * per_frame], filled = part, True
+        frame = torch.arange(length) // per_frame
+        tile = torch.zeros(length, dtype=torch.long)
+        places = [_square(per_frame)] * count
         if closing:
             frame[-closing:], tile[-closing:] = -1, -1
-            places.append(Place.unknown(closing, encoding.device))
-        facts.append(encoding.facts(known, Place.cat(places), frame, tile))
+            places.append(Place.unknown(closing))
+        facts.append(encoding.facts(known if filled else None, Place.cat(places), frame, tile))
     return facts
 
 
@@ -260,10 +266,10 @@ def pooled(values: Tensor, n: int) -> Tensor | None:
     return functional.adaptive_avg_pool2d(square, (side, side))[0].flatten(1).T
 
 
-def _square(n: int, device: torch.device) -> Place:
+def _square(n: int) -> Place:
     """`n` tokens of a square raster, if they make one."""
     side = math.isqrt(n)
-    return Place.raster(side, side, device) if side * side == n else Place.unknown(n, device)
+    return Place.raster(side, side) if side * side == n else Place.unknown(n)
 
 
 def _grids(encoding: Encoding) -> list[tuple[int, int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from todre.attention import Seen, attention_mass, attention_scores, visible_keys
 from todre.errors import UnsupportedInputError
 from todre.facts import Signal
+from todre.flight import Flight
+from todre.host import fetch, known_places, upload
 from todre.layout import DRAFT, PAD, TEXT, VISUAL, take_columns
 
 
@@ -26,6 +28,9 @@ class Reduction:
         hidden: (b, q, d) hidden states in place of those in flight, for methods that merge; None leaves them.
         parks: whether the states of what is dropped are kept until `rejoin_before` lets them come back.
         memo: whatever `rejoin` will want to know.
+        left: of each row, how many visual tokens of this forward `keep` leaves, if the method knows without looking;
+            otherwise they are counted, for which the device has to be asked.
+        earlier: likewise of the visual slots of earlier turns; None leaves them all.
     """
 
     keep: Tensor
@@ -34,6 +39,8 @@ class Reduction:
     hidden: Tensor | None = None
     parks: bool = False
     memo: Any = None
+    left: Sequence[int] | None = None
+    earlier: Sequence[int] | None = None
 
     def after(self, earlier: Reduction | None) -> Reduction:
         """This answer on top of another method's at the same layer."""
@@ -46,6 +53,8 @@ class Reduction:
             self.hidden if self.hidden is not None else earlier.hidden,
             self.parks or earlier.parks,
             self.memo if self.parks else earlier.memo,
+            self.left,
+            self.earlier if self.earlier is not None else earlier.earlier,
         )
 
 
@@ -78,12 +87,17 @@ class ReduceContext:
         seen: queries and keys of that layer; the last q keys are the queries' own. None if no method asked for them.
         kinds: (b, s) int8 class of each key slot (layout.py).
         hidden: (b, q, d) hidden states that enter the next layer.
-        entered: (b,) int64, visual tokens of this forward that entered the decoder.
-        offered: (b,) int64, visual tokens of this forward before any were selected.
+        entered: (b,) int64 on the host, visual tokens of this forward that entered the decoder.
+        offered: (b,) int64 on the host, visual tokens of this forward before any were selected.
         columns: (b, q) int64, which of the forward's own columns each column in flight is; -1 at padding.
         told: by request, (b, l) float32 over the forward's own columns, signals of the vision tower.
         entry: (b, l, d) embeddings that came to the decoder; None unless a method reads them.
         peek: computes the queries and keys that the next layer will make of `hidden`, of the q columns alone.
+        flight: how many of the columns in flight are what, on the host; None where only the device knows. Methods that
+            were asked before this one at the same layer have taken from it already.
+        present: visual tokens of this forward in each row, on the host; None where only the device knows.
+        earlier: visual slots of earlier turns in each row, likewise.
+        causal: whether the layer's attention is known to be causal.
     """
 
     layer: int
@@ -97,6 +111,10 @@ class ReduceContext:
     told: Mapping[Signal, Tensor]
     entry: Tensor | None
     peek: Callable[[], Seen]
+    flight: Flight | None = None
+    present: Sequence[int] | None = None
+    earlier: Sequence[int] | None = None
+    causal: bool = False
 
     @property
     def queries(self) -> int:
@@ -114,6 +132,30 @@ class ReduceContext:
         fresh = self.visual
         fresh[:, : fresh.shape[1] - self.queries] = False
         return fresh
+
+    @property
+    def fresh_counts(self) -> list[int]:
+        """Visual tokens of this forward in each row; read from the device only where nobody knows."""
+        if self.present is not None:
+            return list(self.present)
+        return list(fetch([self.fresh.sum(dim=1)])[0].tolist())
+
+    @property
+    def earlier_counts(self) -> list[int]:
+        """Visual slots of earlier turns in each row; read likewise."""
+        if self.earlier is not None:
+            return list(self.earlier)
+        before = self.kinds.shape[1] - self.queries
+        return list(fetch([self.visual[:, :before].sum(dim=1)])[0].tolist())
+
+    @property
+    def text_counts(self) -> list[int]:
+        """Text after a picture in each row, among the columns in flight; read likewise."""
+        return self.flight.text if self.flight is not None else fetch([self.text_rows.sum(dim=1)])[0].tolist()
+
+    def places(self, kind: int) -> Tensor | None:
+        """(m,) int64: columns in flight that may be of a kind (`TEXT` or `VISUAL`) in some row; None if not known."""
+        return None if self.flight is None else upload(self.flight.places(kind, self.queries), self.hidden.device)
 
     @property
     def text_rows(self) -> Tensor:
@@ -146,7 +188,7 @@ class ReduceContext:
             UnsupportedInputError: the method did not ask for it, or nothing is known.
         """
         values = self.told.get(request)
-        if values is None or bool(values.isnan().all()):
+        if values is None:
             raise UnsupportedInputError(
                 f"No {request.kind} signal is known for these pictures; encode pictures inside todre.prune(...), or "
                 "use a method that does not need it."
@@ -167,9 +209,31 @@ class ReduceContext:
             raise UnsupportedInputError("This method does not say that it reads inputs; set reads_inputs = True.")
         return take_columns(self.entry, self.columns.clamp(min=0), 1).to(self.hidden.device)
 
-    def scores(self, rows: Tensor, heads: str = "mean") -> Tensor:
-        """(b, s) float32, attention probability of each key, summed over the query rows (b, q); heads pooled after."""
-        return attention_scores(self.attention(), rows, self.kinds != PAD, heads)
+    def scores(self, rows: Tensor, heads: str = "mean", places: Tensor | None = None) -> Tensor:
+        """(b, s) float32, attention probability of each key, summed over the query rows (b, q); heads pooled after.
+
+        `places` (m,) names columns that hold all these rows; without it the device is asked where they are.
+        """
+        return attention_scores(self.attention(), rows, self.kinds != PAD, heads, places)
+
+    def last_scores(self, heads: str = "mean") -> Tensor:
+        """`scores` of `last_row`."""
+        return self.scores(self.last_row, heads, self.last_places)
+
+    @property
+    def asking_places(self) -> Tensor | None:
+        """(m,) int64, columns that may be text after a picture in some row, or its `last_row`; None if not known."""
+        return None if self.flight is None else upload(self.flight.asking(self.queries), self.hidden.device)
+
+    @property
+    def last_places(self) -> Tensor:
+        """(m,) int64, columns that hold every `last_row`; at most one for each row."""
+        return known_places(self.last_row.any(dim=0), min(self.queries, len(self.kinds)))
+
+    def best(self, scores: Tensor, counts: Tensor, **answer: Any) -> Reduction:
+        """The answer that keeps `keep_top` of the scores (b, s); `answer` has the reduction's other fields."""
+        left = [min(count, fresh) for count, fresh in zip(counts.tolist(), self.fresh_counts, strict=True)]
+        return Reduction(self.keep_top(scores, counts), left=left, **answer)
 
     def keep_top(self, scores: Tensor, counts: Tensor) -> Tensor:
         """(b, s) bool: of the visual slots in flight the `counts` (b,) best, ties to the first; and all else."""
@@ -177,7 +241,7 @@ class ReduceContext:
         order = scores.float().masked_fill(~fresh, float("-inf")).argsort(dim=1, descending=True, stable=True)
         place = torch.arange(order.shape[1], device=order.device).expand_as(order)
         rank = torch.empty_like(order).scatter_(1, order, place)
-        return ~fresh | (rank < counts.to(rank.device)[:, None])
+        return ~fresh | (rank < upload(counts, rank.device)[:, None])
 
     def text_to_visual(self, admissible: bool = True) -> Tensor:
         """ToDRE eq. 7, text queries on visual keys, (b,) float32; NaN where no query qualifies."""
@@ -195,10 +259,13 @@ class ReduceContext:
         it.
         """
         queries = self.queries
+        places = self.places(asking)
+        if asking == VISUAL and admissible and self.causal and self.flight is not None and not self.flight.text_first:
+            return torch.full(self.kinds.shape[:1], torch.nan, device=self.hidden.device)  # all text comes after
         target = self.kinds == asked
         rows = self.kinds[:, -queries:] == asking
         seeing = rows & self._reach(target, queries)
-        (mass,) = attention_mass(self.attention(), seeing, [target], self.kinds != PAD)
+        (mass,) = attention_mass(self.attention(), seeing, [target], self.kinds != PAD, places)
         count = (seeing if admissible else rows).sum(dim=1)
         return torch.where(count > 0, mass.sum(dim=1) / count, torch.nan)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+ON_DEVICE = ("kept", "kept_from_layer", "attention_ratios")
+"""What a report says of single tokens: read from the device when somebody looks."""
 
 
 class AttentionRatios(NamedTuple):
@@ -55,6 +59,19 @@ class PruningReport:
     tower_tokens: list[list[tuple[int, int]]] = field(default_factory=list)
     select_seconds: float = 0.0
     prefills: int = 0
+
+    def read_later(self, read: Callable[[], dict[str, Any]]) -> None:
+        """Leave what only the device knows where it is until somebody asks: `read` gives all of `ON_DEVICE`."""
+        for name in ON_DEVICE:
+            self.__dict__.pop(name, None)
+        self.__dict__["_read"] = read
+
+    def __getattr__(self, name: str) -> Any:
+        read = self.__dict__.pop("_read", None) if name in ON_DEVICE else None
+        if read is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__dict__.update(read())
+        return self.__dict__[name]
 
     def survivors(self, row: int) -> list[int]:
         """The visual tokens (0..n-1) that went deepest: the last that some layers ran on before all were dropped."""

@@ -3,55 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from todre import cache as kv
+from todre.dropping import Stage
+from todre.host import fetch
 from todre.layout import VISUAL
 from todre.report import AttentionRatios, PruningReport
+from todre.selection import Selected
 from todre.step import Step
 from todre.tower_runs import Lengths, tally
 
 
 def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
     """Describe `step`, a prefill, in `report`; `tower` says what the layers of each call of a vision tower ran on."""
-    if step.visual is None or step.keep is None:
+    selected = step.selected
+    if selected is None:
         return
-    rows = range(step.visual.shape[0])
+    rows = range(len(selected.counts))
     report.prefills += 1
     report.select_seconds = step.select_seconds
     report.tower_tokens = tally(tower)
-    report.kept = [step.keep[row][step.visual[row]].nonzero().flatten().tolist() for row in rows]
-    report.visual_tokens_before = step.visual.sum(dim=1).tolist()
-    report.visual_tokens_after = step.keep.sum(dim=1).tolist()
-    _, _, first_kinds = step.trace[0]
-    valid = step.attention_mask[:, step.past :] if step.attention_mask is not None else torch.ones_like(step.visual)
-    report.text_tokens = (valid & ~step.visual).sum(dim=1).tolist()
-    counts, changes = [], {layers: kinds for layers, _, kinds in step.trace}
-    kinds = first_kinds
+    report.visual_tokens_before, report.visual_tokens_after = list(selected.offered), list(selected.counts)
+    report.text_tokens = list(step.text)
+    counts, changes = [], {stage.layers: stage.visual for stage in step.trace}
+    visual = step.trace[0].visual
     for layer in range(step.n_layers):
-        kinds = changes.get(layer, kinds)
-        counts.append((kinds == VISUAL).sum(dim=1).tolist())
+        visual = changes.get(layer, visual)
+        counts.append(visual)
     report.visual_tokens_per_layer = [[layer[row] for layer in counts] for row in rows]
-    report.kept_from_layer = [_kept_from(step, row) for row in rows]
     report.dropped_after_layer = [_dropped_after(report.visual_tokens_per_layer[row]) for row in rows]
-    report.attention_ratios = [_ratios(step, row) for row in rows]
     held = kv.kv_bytes(step.cache)
     report.kv_bytes = [held for _ in rows]
     report.kv_bytes_unpruned = [_unpruned_bytes(step) for _ in rows]
+    ratios = {
+        layer: (one.text_to_visual, one.visual_to_text, step.ratio_rows[layer])
+        for layer, one in step.reductions.items()
+        if one.text_to_visual is not None and one.visual_to_text is not None
+    }
+    trace, past = list(step.trace), step.past
+    report.read_later(lambda: _read(selected, trace, past, ratios))
 
 
-def _kept_from(step: Step, row: int) -> dict[int, list[int]]:
-    """By count of layers run, which of the sample's visual tokens (0..n-1) are in flight from there on."""
-    assert step.visual is not None
-    place = step.visual[row].cumsum(dim=0) - 1
+def _read(
+    selected: Selected, trace: list[Stage], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
+) -> dict[str, Any]:
+    """What only the device knows, in one piece."""
+    chosen = [kept for kept in selected.rows if kept is not None]
+    moving = [x for stage in trace for x in (stage.columns, stage.kinds)]
+    measured = [x for pair in ratios.values() for x in pair[:2]]
+    found = iter(fetch([*chosen, *moving, *measured]))
+    kept = [
+        list(range(count)) if given is None else next(found).tolist()
+        for given, count in zip(selected.rows, selected.offered, strict=True)
+    ]
+    stages = [stage._replace(columns=next(found), kinds=next(found)) for stage in trace]
+    told = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
+    rows = range(len(kept))
+    return {
+        "kept": kept,
+        "kept_from_layer": [_kept_from(stages, selected.columns[row] + past, row) for row in rows],
+        "attention_ratios": [_ratios(told, row) for row in rows],
+    }
+
+
+def _kept_from(stages: list[Stage], places: Tensor, row: int) -> dict[int, list[int]]:
+    """By count of layers run, which of the sample's visual tokens (0..n-1) are in flight from there on.
+
+    `places` (n,) are their logical columns, ascending.
+    """
     found: dict[int, list[int]] = {}
     last: list[int] | None = None
-    for layers, columns, kinds in step.trace:
-        mine = columns[row][kinds[row] == VISUAL]
-        here = place[(mine - step.past).to(place.device)].tolist()
+    for stage in stages:
+        mine = stage.columns[row][stage.kinds[row] == VISUAL]
+        here = torch.searchsorted(places, mine).tolist()
         if here != last:
-            found[layers] = last = here
+            found[stage.layers] = last = here
+    return found
+
+
+def _ratios(told: dict[int, tuple[list[float], list[float], list[bool]]], row: int) -> dict[int, AttentionRatios]:
+    found = {}
+    for layer, (to_visual, to_text, had) in told.items():
+        if had[row]:
+            pair = (to_visual[row], to_text[row])
+            found[layer] = AttentionRatios(*(None if value != value else value for value in pair))
     return found
 
 
@@ -60,16 +99,6 @@ def _dropped_after(counts: list[int]) -> int | None:
     if not counts[0]:
         return None
     return next((layer for layer, count in enumerate(counts) if not count), None)
-
-
-def _ratios(step: Step, row: int) -> dict[int, AttentionRatios]:
-    ratios = {}
-    for layer, reduction in step.reductions.items():
-        if reduction.text_to_visual is None or reduction.visual_to_text is None or not step.ratio_rows[layer][row]:
-            continue
-        pair = [reduction.text_to_visual[row].item(), reduction.visual_to_text[row].item()]
-        ratios[layer] = AttentionRatios(*(None if value != value else value for value in pair))
-    return ratios
 
 
 def _unpruned_bytes(step: Step) -> int:

@@ -22,6 +22,7 @@ from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, Signal, TokenFacts
 from todre.families import Family, has_cls
+from todre.host import fetch
 from todre.layouts import Encoding, anyres, rasters
 from todre.methods.base import Method
 from todre.tiles import Cut, cuts_of
@@ -30,6 +31,7 @@ from todre.tower_runs import Lengths
 from todre.wrapped import Mark, Removable, bare, untraced, untraced_here
 
 _ATTRIBUTE, _TOWER = "todre_facts", "todre_tower"
+_WHOLE = (torch.int32, torch.int64)
 
 
 class SaliencyCapture:
@@ -223,10 +225,11 @@ def facts_of(encoded: Any) -> list[TokenFacts] | None:
 
 
 def _by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call by name."""
+    """All arguments of a call by name; sizes and grids on the host, read before the tower has any work."""
     arguments: dict[str, Any] = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
-    rest: dict[str, Any] = arguments.pop("kwargs", {})
-    return arguments | rest
+    arguments |= arguments.pop("kwargs", {})
+    counts = {name: x for name, x in arguments.items() if isinstance(x, Tensor) and x.dtype in _WHOLE and x.ndim <= 2}
+    return arguments | dict(zip(counts, fetch(list(counts.values())), strict=True))
 
 
 def _side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:

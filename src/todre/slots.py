@@ -11,16 +11,6 @@ from torch import Tensor
 from todre.layout import PAD, SYSTEM, TEXT, VISUAL, Compaction, compact, take_columns
 
 
-class Lease:
-    """Whether the model that tables were made for is being pruned, so that somebody answers for what they mean."""
-
-    def __init__(self) -> None:
-        self.open = True
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
-        return self
-
-
 class SlotTable:
     """Which logical column each physical slot holds, for a group of layers.
 
@@ -33,10 +23,8 @@ class SlotTable:
         shift: (b,) how much smaller positions are than logical ones, or None when ids are kept.
         window: columns that the layers see, their own included, and no longer hold once they are farther; 0 is all.
         evicted: leading slots that the layers no longer hold.
-        incoming: logical columns that the step under way adds to each layer; None between steps, and in steps that add
-            as many slots as columns, in which nobody needs to say so.
-        lease: whether such steps may be run.
-        alone: whether all layers that hold slots have this table.
+        earlier: during a prefill, visual slots of each row from forwards before it, on the host.
+        incoming: logical columns that the step under way adds to each layer; None between steps.
     """
 
     def __init__(
@@ -58,9 +46,8 @@ class SlotTable:
         self.window = window
         self.evicted = 0
         self.rewinds = False
+        self.earlier: list[int] = []
         self.incoming: int | None = None
-        self.lease: Lease | None = None
-        self.alone = True
         self.leader: Any = None
         self._last: list[int] | None = None
         self._crop: tuple[int, Compaction] | None = None
@@ -79,6 +66,11 @@ class SlotTable:
     def seen_picture(self) -> Tensor:
         """(b,) bool, rows that hold or held visual tokens."""
         return ((self.kinds == VISUAL) | (self.kinds == TEXT)).any(dim=1)
+
+    @property
+    def visual_count(self) -> Tensor:
+        """(b,) int64, visual slots that are still held."""
+        return (self.kinds[:, self.evicted :] == VISUAL).sum(dim=1)
 
     def at_length(self, length: int) -> tuple[Tensor, Tensor]:
         """Columns and kinds of all slots still held at `length` logical columns; answers count as text."""
@@ -112,31 +104,6 @@ class SlotTable:
             valid = valid & take_columns(attention_mask.to(torch.bool), columns.clamp(min=0), dim=1)
         return valid
 
-    @property
-    def open(self) -> bool:
-        """Whether layers may take slots without being told for how many columns."""
-        return self.lease is not None and self.lease.open
-
-    def aligned(self, length: int, attention_mask: Tensor | None) -> Tensor:
-        """What to hand a model as its mask: (b, length) bool, with the slots at its right, where layers say they are.
-
-        A layer that holds s slots at `length` columns answers that its first one is column `length` - s. So slot i
-        belongs in column `length` - s + i of the mask, and the columns before are not looked at.
-
-        Args:
-            length: logical columns, or more.
-            attention_mask: the caller's logical (b, length) mask, or None.
-        """
-        valid = (self.columns >= 0) & (self.kinds != PAD)
-        rows, slots = valid.shape
-        if attention_mask is None:
-            later = valid.new_ones(rows, length - self.covered)
-        else:
-            given = attention_mask.to(valid.device, torch.bool)
-            valid = valid & take_columns(given, self.columns.clamp(min=0), dim=1)
-            later = given[:, self.covered :]
-        return torch.cat([valid.new_zeros(rows, self.covered - slots), valid, later], dim=1)
-
     def select_rows(self, rows: Tensor) -> None:
         """Reorder or repeat the batch."""
         rows = rows.to(self.columns.device)
@@ -144,14 +111,10 @@ class SlotTable:
         if self.shift is not None:
             self.shift = self.shift[rows]
 
-    def crop(self, length: int, first: bool) -> Compaction | None:
-        """Forget columns from `length` on; the slots that stay, or None when only appended slots go.
-
-        `first` says whether this is the first of the layers that ask, so that the others get the same answer.
-        """
-        if not first and self._crop is not None and self._crop[0] == length:
+    def crop(self, length: int) -> Compaction | None:
+        """Forget columns from `length` on; the slots that stay, or None when only appended slots go."""
+        if self._crop is not None and self._crop[0] == length:
             return self._crop[1]
-        self._crop = None
         if length >= self.covered:
             return None
         if self.evicted:

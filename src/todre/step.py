@@ -6,6 +6,7 @@ A step is made right before the decoder runs and dropped right after. What must 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,18 +18,22 @@ from todre.asking import ask, reduce_at
 from todre.attention import Seen
 from todre.compat import Cache
 from todre.decoder import Decoder
-from todre.dropping import Kept, rejoin_slots
+from todre.dropping import Kept, Stage, rejoin_slots
 from todre.facts import Signal
+from todre.flight import Flight
 from todre.handed import follow, repack
-from todre.layout import PAD, TEXT, VISUAL, Compaction, compact, put_back, token_kinds
+from todre.host import fetch, upload
+from todre.layout import PAD, TEXT, Compaction, compact, put_back, token_kinds
 from todre.mask_plan import plan_masks, set_masks
 from todre.masks import logical_mask, looks_ahead
 from todre.methods.base import Method
 from todre.plan import Plan
 from todre.positions import matched, shifted
 from todre.probe import next_attention
+from todre.prompt import Prompt
 from todre.reduction import Reduction
-from todre.selection import Media, select_batch, told, visual_tokens
+from todre.samples import Media, visual_tokens
+from todre.selection import Selected, select_batch
 from todre.slots import SlotTable
 
 
@@ -39,14 +44,16 @@ class Pictures:
     Attributes:
         media: by kind.
         drafts: how many trailing columns were proposed by assisted decoding.
+        said: what the prompt says, on the host.
     """
 
     media: list[Media]
     drafts: int
+    said: Prompt
 
     @property
     def visual(self) -> Tensor:
-        """(b, q) bool, all visual columns."""
+        """(b, q) bool on the host, all visual columns."""
         visual = self.media[0].visual
         for more in self.media[1:]:
             visual = visual | more.visual
@@ -70,7 +77,11 @@ class Step:
         padded: whether some column in flight may be padding, as known on the host.
         inner: from the columns that the decoder's loop holds to those in flight, once some left inside the decoder.
         rotary_positions: positions for the rotary embedding, where the decoder must not see them.
-        trace: (layers run, columns, kinds) each time the columns in flight changed.
+        selected: what stage 1 left; None in a forward without pictures.
+        visual: (b, q) bool, the visual columns that came in.
+        flight: how many of the columns in flight are what, on the host.
+        text: of each row, what is neither visual nor padding.
+        trace: what was in flight, each time that changed.
         masks: what a layer is given in place of the mask that the decoder's loop hands it.
         plan: where inside the decoder which methods are asked.
         seen: per count of layers run, what its attention was called with, until the methods are asked.
@@ -90,19 +101,21 @@ class Step:
     kinds: Tensor
     said: dict[str, Tensor] | None = None
     method: Method | None = None
-    keep: Tensor | None = None
+    selected: Selected | None = None
     visual: Tensor | None = None
+    flight: Flight = field(default_factory=lambda: Flight((), (), (), (), (), (), None))
+    text: list[int] = field(default_factory=list)
     rotary_positions: Tensor | None = None
     select_seconds: float = 0.0
     inner: Compaction | None = None
     packed: bool = False
     padded: bool = False
-    trace: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+    trace: list[Stage] = field(default_factory=list)
     masks: dict[int, Any] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
     seen: dict[int, Seen] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
-    ratio_rows: dict[int, Tensor] = field(default_factory=dict)
+    ratio_rows: dict[int, list[bool]] = field(default_factory=dict)
     told: dict[Signal, Tensor] = field(default_factory=dict)
     entry: Tensor | None = None
     parked: Kept | None = None
@@ -121,48 +134,59 @@ class Step:
         """Decoder layers."""
         return self.decoder.n_layers
 
-    @property
-    def acts(self) -> bool:
-        """Whether layers or the rotary embedding are given something else than the decoder's loop hands them."""
-        return bool(self.masks or self.plan.reducers) or self.rotary_positions is not None
-
     # -- before the decoder -------------------------------------------------------------------------------------
 
     @classmethod
-    def prefill(
-        cls, decoder: Decoder, method: Method, plan: Plan, pictures: Pictures, outer: Any, kwargs: dict[str, Any]
-    ) -> Step:
-        """Select visual tokens and rewrite the decoder's `kwargs` for what is left of the prompt.
-
-        `outer` is the mask that the enclosing model was called with.
-        """
+    def prefill(cls, decoder: Decoder, method: Method, plan: Plan, pictures: Pictures, kwargs: dict[str, Any]) -> Step:
+        """Select visual tokens and rewrite the decoder's `kwargs` for what is left of the prompt."""
         plan.check(kwargs.get("deepstack_visual_embeds"))
-        embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
+        embeds, cache, said = kwargs["inputs_embeds"], kwargs.get("past_key_values"), pictures.said
         rows, length = embeds.shape[:2]
-        past = int(cache.get_seq_length()) if cache is not None else 0
-        given = kwargs.get("attention_mask")
-        mask = logical_mask(given, outer, cache, past, length)
-        mask = None if mask is None or bool(mask.all()) else mask
+        device, past, given = embeds.device, said.past_of(cache), kwargs.get("attention_mask")
+        mask = said.mask_of(given, cache, past, length)
         visual = pictures.visual
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
-        kinds = token_kinds(visual, valid, kv.seen_picture(cache, rows, embeds.device), pictures.drafts)
+        seen = said.seen if said.seen is not None else torch.zeros(rows, dtype=torch.bool)
+        kinds = token_kinds(visual, valid, seen, pictures.drafts)
         started = time.perf_counter()
         samples = visual_tokens(embeds, pictures.media, kinds == TEXT)
-        selected = select_batch(method, samples, visual, embeds)
-        keep, seconds = selected.keep, time.perf_counter() - started
+        here = upload(torch.stack([kinds, visual.to(kinds.dtype)]), device)
+        selected = select_batch(method, samples, here[1] > 0, embeds)
+        seconds = time.perf_counter() - started
         if selected.embeddings is not None:
             kwargs["inputs_embeds"] = selected.embeddings
-        columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
-        said = looks_ahead(given, length)
-        step = cls(decoder, cache, past, length, mask, columns, kinds, said, method, keep, visual)
-        step.select_seconds, step.padded, step.plan = seconds, mask is not None, plan
+        columns = torch.arange(past, past + length, device=device).expand(rows, length)
+        whole = None if mask is None or bool(mask.all()) else upload(mask, device)
+        ahead = None if said.causal(given) else looks_ahead(given, length)
+        step = cls(decoder, cache, past, length, whole, columns, here[0], ahead, method, selected, here[1] > 0)
+        step.select_seconds, step.padded, step.plan = seconds, whole is not None, plan
+        step.flight, step.text = Flight.of(kinds, seen.tolist()), (valid & ~visual).sum(dim=1).tolist()
         if plan.reducers:
-            step.told = told(samples, visual)
+            step.told = samples.told(length)
         if any(each.reads_inputs for asked in plan.reducers.values() for each in asked):
             step.entry = kwargs["inputs_embeds"]
-        dropping = not bool((keep == visual).all())
-        step._enter(compact(valid & (keep | ~visual)) if dropping else None, kwargs)
+        step._enter(step._drop_unselected(valid), kwargs, said.visual)
         return step
+
+    def _drop_unselected(self, valid: Tensor) -> Compaction | None:
+        """How columns are packed once what was not selected has left; `valid` is on the host. None if all stays."""
+        assert self.selected is not None
+        assert self.visual is not None
+        if self.selected.counts == self.selected.offered:
+            return None
+        staying = self.selected.keep | ~self.visual
+        if self.attention_mask is not None:
+            staying = staying & self.attention_mask[:, self.past :]
+        self.flight = self.flight.left(self._standing(valid))
+        return compact(staying, self.flight.total)
+
+    def _standing(self, valid: Tensor) -> list[int]:
+        """Of each row, the selected tokens that are not padding; to be counted only if a mask hides visual tokens."""
+        assert self.selected is not None
+        if self.flight.visual == tuple(self.selected.offered):
+            return self.selected.counts
+        shown = self.selected.keep & upload(valid, self.selected.keep.device)
+        return list(fetch([shown.sum(dim=1)])[0].tolist())
 
     @classmethod
     def continuation(cls, decoder: Decoder, tables: list[SlotTable], outer: Any, kwargs: dict[str, Any]) -> Step | None:
@@ -184,15 +208,15 @@ class Step:
         set_masks(step, kwargs, embeds)
         return step
 
-    def _enter(self, packed: Compaction | None, kwargs: dict[str, Any]) -> None:
-        """Give the decoder the packed prompt, and the cache its tables."""
+    def _enter(self, packed: Compaction | None, kwargs: dict[str, Any], held: Mapping[int, list[int]]) -> None:
+        """Give the decoder the packed prompt, and the cache its tables; `held`: see `Prompt.visual`."""
         shift = self._set_positions(kwargs, packed)
         if packed is not None:
-            repack(kwargs, packed, self.visual, self.keep, self.length)
+            repack(kwargs, packed, self.selected.stays if self.selected is not None else None, self.length)
             self.pack(packed)
-        self.trace.append((0, self.columns, self.kinds))
+        self.trace.append(Stage(0, self.columns, self.kinds, self.flight.visual))
         if self.cache is not None:
-            self._extend_tables(packed, shift)
+            self._extend_tables(packed, shift, held)
         embeds = kwargs["inputs_embeds"]
         if packed is not None or any(not table.identity for table in kv.distinct_tables(self.cache)):
             set_masks(self, kwargs, embeds)
@@ -200,7 +224,7 @@ class Step:
             start = self.past
             kwargs["position_ids"] = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
 
-    def _extend_tables(self, packed: Compaction | None, shift: Tensor | None) -> None:
+    def _extend_tables(self, packed: Compaction | None, shift: Tensor | None, held: Mapping[int, list[int]]) -> None:
         """Write this forward's columns into the slot table of every layer."""
         cache = self.cache
         if cache is None:
@@ -224,6 +248,7 @@ class Step:
                     shift=shift,
                     window=window,
                 )
+                table.earlier = [0] * rows if old is None else held.get(id(old)) or _counted(old)
                 table.begin(self.length)
                 new[id(old), window] = table
             kv.install(cache, index, new[id(old), window])
@@ -240,8 +265,8 @@ class Step:
         gone = None
         if packed is not None and self.method is not None and self.method.positions == "compact":
             assert self.visual is not None
-            assert self.keep is not None
-            gone = (self.visual & ~self.keep).cumsum(dim=1)
+            assert self.selected is not None
+            gone = (self.visual & ~self.selected.keep).cumsum(dim=1)
         positions, shift = shifted(positions, shift, gone, self.decoder)
         self.rotary_positions = packed.take_positions(positions) if packed is not None else positions
         return shift
@@ -270,7 +295,13 @@ class Step:
 
     def wants(self, layer: int) -> bool:
         """Whether some method is to be asked after `layer` layers: some row must still hold visual tokens."""
-        return self.method is not None and not self.probing and bool((self.key_kinds(layer) == VISUAL).any())
+        return self.method is not None and not self.probing and any((*self.flight.visual, *self.earlier(layer)))
+
+    def earlier(self, layer: int) -> list[int]:
+        """Of each row, visual slots from earlier forwards among the keys of the layer that is the `layer`-th to run."""
+        held = self.cache_layer(layer - 1)
+        table = kv.table_of(held) if held is not None else None
+        return table.earlier if table is not None else [0] * len(self.flight.visual)
 
     def key_kinds(self, layer: int) -> Tensor:
         """(b, s) class of each key of the layer that is the `layer`-th to run."""
@@ -341,12 +372,17 @@ class Step:
         return output
 
     def _state_back(self, depth: int, state: Tensor) -> Tensor:
-        for _, columns, _ in reversed([entry for entry in self.trace if entry[0] <= depth]):
-            if columns.shape[1] == state.shape[1]:
-                return self._back(state, columns)
+        for stage in reversed([stage for stage in self.trace if stage.layers <= depth]):
+            if stage.columns.shape[1] == state.shape[1]:
+                return self._back(state, stage.columns)
         return state
 
     def _back(self, state: Tensor, columns: Tensor) -> Tensor:
         if state.shape[1] == self.length and columns.shape[1] != self.length:
             return state
         return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length, self.visual)
+
+
+def _counted(table: SlotTable) -> list[int]:
+    """Of each row, its visual slots, read from the device."""
+    return list(fetch([table.visual_count])[0].tolist())

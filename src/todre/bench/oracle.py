@@ -20,7 +20,7 @@ from todre.bench.prompts import Prompt
 from todre.bench.replay import Drops, NoReplayError, drops_of, replaying
 from todre.methods.base import Method
 from todre.pruning import prune
-from todre.selection import Selection, choose
+from todre.selection import Choice, choose
 
 if TYPE_CHECKING:
     from todre.facts import Signal
@@ -107,18 +107,14 @@ def shorten(subject: Pruned) -> Short:
     report = _report(model, prompt, method)
     if all(set(layers) == {prompt.visual_tokens} for layers in report.visual_tokens_per_layer):
         raise NoOracleError("nothing is dropped, so that the untouched model is the bound")
-    everything = [torch.ones(len(sample), dtype=torch.bool, device=sample.tile.device) for sample in samples]
-    chosen = [
-        choose(method, sample) if method.selects else Selection(whole, sample.embeddings)
-        for sample, whole in zip(samples, everything, strict=True)
-    ]
+    chosen = [choose(method, sample) if method.selects else Choice(None, sample.embeddings) for sample in samples]
     rows = []
     for row, answer in enumerate(chosen):
         visual = prompt.visual[row]
         embeds = model.get_input_embeddings()(prompt.inputs["input_ids"][row])
         embeds[visual] = answer.embeddings.to(embeds.dtype)
         stay = ~visual
-        stay[visual] = answer.keep.to(stay.device)
+        stay[visual] = answer.mask.to(stay.device)
         rows.append((embeds[stay], visual[stay]))
     try:
         drops = drops_of(model, report, [visual for _, visual in rows])

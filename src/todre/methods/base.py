@@ -50,6 +50,7 @@ class Method:
     card: ClassVar[Card] = Card()
     reads_attention: ClassVar[bool] = True
     reads_inputs: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_choice("positions", self.positions, ("original", "compact"))
@@ -69,8 +70,17 @@ class Method:
         return ()
 
     def select(self, visual: VisualTokens) -> Tensor | Selection:
-        """Choose visual tokens of one sample before the LLM: (n,) bool, True to keep; a `Selection` to merge."""
+        """Choose visual tokens of one sample before the LLM: (n,) bool, True to keep; a `Selection` to merge.
+
+        Or (k,) int64, the places of what is kept, distinct and ascending. How many are kept is then known without
+        waiting for the device, as it is where `kept_of` says so; otherwise they have to be counted.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not select")
+
+    def kept_of(self, n: int) -> int | None:
+        """How many of any `n` visual tokens `select` keeps, if it is sure before it looks at them: `exact` is set."""
+        retain = getattr(self, "retain", None)
+        return budget(retain, n) if self.exact and retain is not None else None
 
     @property
     def in_tower(self) -> bool:

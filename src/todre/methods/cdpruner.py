@@ -43,6 +43,7 @@ class CDPruner(Method):
     theta: float | None = None
 
     name: ClassVar[str] = "cdpruner"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "diverse tokens that the question conditions (DPP)"
     paper: ClassVar[str] = "arXiv 2506.10967"
     card: ClassVar[Card] = Card(

@@ -36,6 +36,7 @@ class CLSTopK(Method):
     layer: int = -2
 
     name: ClassVar[str] = "cls-top-k"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "the tokens with the highest [CLS] attention, tile by tile"
     paper: ClassVar[str] = "arXiv 2412.01818v1"
     card: ClassVar[Card] = Card(
@@ -66,19 +67,19 @@ class CLSTopK(Method):
 
         n = len(visual)
         k = budget(self.retain, n)
-        if bool(visual.saliency.isnan().all()):
+        if not visual.known:
             raise UnsupportedInputError(
                 "No saliency is known for these pictures; encode pictures inside todre.prune(...) to use cls-top-k."
             )
-        group = visual.picture * (int(visual.tile.max()) + 2) + visual.tile + 1
-        group = group.masked_fill(visual.newline, -1)
-        tiles, sizes = group[~visual.newline].unique(return_counts=True)
-        keep = torch.zeros(n, dtype=torch.bool, device=group.device)
-        for tile, share in zip(tiles, shares(k, [int(size) for size in sizes.tolist()]), strict=True):
-            members = (group == tile).nonzero().flatten()
-            keep[members[best(visual.saliency[members], share)]] = True
-        spare = k - int(keep.sum())
-        keep[visual.newline.nonzero().flatten()[:spare]] = True
+        places = visual.host
+        group = (places.picture * (int(places.tile.max()) + 2) + places.tile + 1).masked_fill(places.newline, -1)
+        tiles, sizes = group[~places.newline].unique(return_counts=True)
+        keep = torch.zeros(n, dtype=torch.bool, device=visual.device)
+        for tile, share in zip(tiles, shares(k, sizes.tolist()), strict=True):
+            members = visual.here((group == tile).nonzero().flatten())
+            keep.index_fill_(0, members[best(visual.saliency[members], share)], True)
+        spare = k - min(k, n - int(places.newline.sum()))
+        keep.index_fill_(0, visual.here(places.newline.nonzero().flatten()[:spare]), True)
         return keep
 
 

@@ -10,7 +10,7 @@ from todre.methods.base import Method, check_retain
 from todre.methods.budgets import Counting, check_counting
 from todre.methods.card import Card
 from todre.methods.grouping import best
-from todre.methods.inside import columns_of, counts_left, fresh_slots
+from todre.methods.inside import columns_of, counts_left, fresh_slots, still_there, text_columns
 from todre.methods.layers import check_layer, resolve_layers
 
 if TYPE_CHECKING:
@@ -81,15 +81,17 @@ class DART(Method):
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)
             keep[row, slots[self._choose(context, row, norms[row], min(count, len(slots)))]] = True
-        return Reduction(keep)
+        return Reduction(keep, left=still_there(context, counts))
 
     def _choose(self, context: ReduceContext, row: int, norms: Tensor, count: int) -> Tensor:
         """Places among the row's fresh visual tokens, `count` of them."""
         import torch
 
+        from todre.host import known_places
+
         slots = fresh_slots(context, row)
         columns = columns_of(context, slots)
-        texts = context.text_rows[row].nonzero().flatten()
+        texts = text_columns(context, row)
         images = best(norms[slots], min(self.image_pivots, count))
         questions = best(norms[texts + (context.kinds.shape[1] - context.queries)], self.text_pivots)
         pivots = torch.cat([columns[images], texts[questions]])
@@ -97,7 +99,9 @@ class DART(Method):
         taken = torch.zeros(len(slots), dtype=torch.bool, device=slots.device)
         taken[images] = True
         share, spare = divmod(count - len(images), max(1, len(pivots)))
-        for turn, pivot in enumerate(pivots.tolist()):
-            distance = (1 - (unit[columns] * unit[pivot]).sum(dim=-1)).masked_fill(taken, float("-inf"))
+        for turn in range(len(pivots)):
+            distance = (1 - (unit[columns] * unit[pivots[turn : turn + 1]]).sum(dim=-1)).masked_fill(
+                taken, float("-inf")
+            )
             taken[best(distance, share + (turn < spare))] = True
-        return taken.nonzero().flatten()
+        return known_places(taken, count)

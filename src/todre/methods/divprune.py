@@ -31,6 +31,7 @@ class DivPrune(Method):
     retain: float = 0.1
 
     name: ClassVar[str] = "divprune"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "the tokens that lie farthest apart (max-min diversity)"
     paper: ClassVar[str] = "arXiv 2503.02175"
     card: ClassVar[Card] = Card(

@@ -34,6 +34,7 @@ class EVS(Method):
     retain: float = 0.25
 
     name: ClassVar[str] = "evs"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "the first frame, then what changes from frame to frame (clips)"
     paper: ClassVar[str] = "arXiv 2510.14624"
     card: ClassVar[Card] = Card(

@@ -60,7 +60,5 @@ class FastV(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Rank by head-mean attention from the last token."""
-        from todre.reduction import Reduction
-
         counts = counts_left(context, self.retain, self.counting)
-        return Reduction(context.keep_top(context.scores(context.last_row), counts))
+        return context.best(context.last_scores(), counts)

@@ -11,7 +11,7 @@ from todre.methods.base import Method, check_retain
 from todre.methods.budgets import Counting, check_counting, ramp
 from todre.methods.card import Card
 from todre.methods.grouping import best
-from todre.methods.inside import columns_of, fresh_slots, row_counts
+from todre.methods.inside import columns_of, fresh_slots, row_counts, still_there, text_columns
 from todre.methods.layers import check_layer, resolve_layer
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class FiCoCoL(Method):
             if count >= len(slots):
                 keep[row] = True
                 continue
-            columns, text = columns_of(context, slots), context.text_rows[row].nonzero().flatten()
+            columns, text = columns_of(context, slots), text_columns(context, row)
             q, k = _joined(context.attention(), row, context.queries)
             gone = best(self._redundancies(q, k, columns, text), len(slots) - count).sort().values
             left = slots.new_ones(len(slots)).bool()
@@ -105,7 +105,7 @@ class FiCoCoL(Method):
             if len(targets):
                 states = self._compressed(context.hidden[row].float(), q, k, (columns[gone], targets, text))
                 hidden[row, targets] = states.to(hidden.dtype)
-        return Reduction(keep, hidden=hidden)
+        return Reduction(keep, hidden=hidden, left=still_there(context, counts))
 
     def _redundancies(self, q: Tensor, k: Tensor, visual: Tensor, text: Tensor) -> Tensor:
         """(n,) how redundant each visual token is; means of Z are products with mean keys."""

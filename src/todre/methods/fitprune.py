@@ -57,14 +57,16 @@ class FitPrune(Method):
         """Delete the lowest products; numbers are for all layers so far together, so that shares add up exactly."""
         import torch
 
-        from todre.reduction import Reduction
+        from todre.layout import VISUAL
 
         gone = self.deletions[: context.layer]
         counts = row_counts(context, lambda entered: max(0, entered - _total(gone, entered)))
         text = context.text_rows
-        cross = context.scores(torch.where(text.any(dim=1, keepdim=True), text, context.last_row), heads="max")
-        own = context.scores(context.fresh[:, -context.queries :], heads="max")
-        return Reduction(context.keep_top(cross * own, counts))
+        cross = context.scores(
+            torch.where(text.any(dim=1, keepdim=True), text, context.last_row), "max", context.asking_places
+        )
+        own = context.scores(context.fresh[:, -context.queries :], "max", context.places(VISUAL))
+        return context.best(cross * own, counts)
 
 
 def _total(values: tuple[float, ...], entered: int) -> int:

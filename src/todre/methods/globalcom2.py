@@ -46,6 +46,7 @@ class GlobalCom2(Method):
     layer: int = -1
 
     name: ClassVar[str] = "globalcom2"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "crops compressed as the thumbnail's attention commands"
     paper: ClassVar[str] = "arXiv 2501.05179"
     card: ClassVar[Card] = Card(

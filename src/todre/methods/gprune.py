@@ -41,6 +41,7 @@ class GPrune(Method):
     steps: int = 5
 
     name: ClassVar[str] = "gprune"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "where information gathers in a graph of similar tokens"
     paper: ClassVar[str] = "arXiv 2501.02268"
     card: ClassVar[Card] = Card(

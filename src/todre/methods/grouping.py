@@ -17,8 +17,9 @@ def tiles(visual: VisualTokens) -> list[Tensor]:
     """
     import torch
 
-    key = torch.stack([visual.picture, visual.frame, visual.tile], dim=1)
-    return _groups(key, ~visual.newline)
+    places = visual.host
+    key = torch.stack([places.picture, places.frame, places.tile], dim=1)
+    return _groups(visual, key)
 
 
 def sheets(visual: VisualTokens) -> list[Tensor]:
@@ -29,26 +30,29 @@ def sheets(visual: VisualTokens) -> list[Tensor]:
     """
     import torch
 
-    crops = (visual.tile > 0).long()
-    key = torch.stack([visual.picture, visual.frame, crops, visual.row, visual.column], dim=1)
+    places = visual.host
+    crops = (places.tile > 0).long()
+    key = torch.stack([places.picture, places.frame, crops, places.row, places.column], dim=1)
     _, place = key.unique(dim=0, return_inverse=True)
     order = place.argsort(stable=True)
     ordered = place[order]
     copy = torch.empty_like(place)
-    copy[order] = torch.arange(len(place), device=place.device) - torch.searchsorted(ordered, ordered)
-    copy[visual.row < 0] = -1
-    return _groups(torch.stack([visual.picture, visual.frame, crops, copy], dim=1), ~visual.newline)
+    copy[order] = torch.arange(len(place)) - torch.searchsorted(ordered, ordered)
+    copy[places.row < 0] = -1
+    return _groups(visual, torch.stack([places.picture, places.frame, crops, copy], dim=1))
 
 
-def _groups(key: Tensor, member: Tensor) -> list[Tensor]:
-    """Indices of the members of each group, groups ordered by their first member; `key` (n, m), `member` (n,) bool."""
-    index = member.nonzero().flatten()
+def _groups(visual: VisualTokens, key: Tensor) -> list[Tensor]:
+    """Indices of the tokens of each group but newlines, groups ordered by their first; `key` (n, m) on the host."""
+    import torch
+
+    index = (~visual.host.newline).nonzero().flatten()
     if not len(index):
         return []
     _, number = key[index].unique(dim=0, return_inverse=True)
     order = number.argsort(stable=True)
-    found = index[order].split(number.bincount().tolist())
-    return sorted(found, key=lambda group: int(group[0]))
+    found = sorted(index[order].split(number.bincount().tolist()), key=lambda group: int(group[0]))
+    return list(visual.here(torch.cat(found)).split([len(group) for group in found]))
 
 
 def newlines_first(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
@@ -59,9 +63,8 @@ def newlines_first(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
     Returns:
         (n,) bool, the newline tokens that are kept, and the number of other tokens to keep.
     """
-    if int(visual.newline.sum()) < k:
-        return visual.newline.clone(), k - int(visual.newline.sum())
-    return newlines_last(visual, k)
+    newlines = int(visual.host.newline.sum())
+    return (visual.newline.clone(), k - newlines) if newlines < k else newlines_last(visual, k)
 
 
 def newlines_last(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
@@ -70,10 +73,10 @@ def newlines_last(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
     Returns:
         As `newlines_first`.
     """
-    keep = visual.newline.clone()
+    keep = visual.host.newline.clone()
     others = len(visual) - int(keep.sum())
     keep[keep.nonzero().flatten()[max(0, k - others) :]] = False
-    return keep, min(k, others)
+    return visual.here(keep), min(k, others)
 
 
 def best(scores: Tensor, k: int) -> Tensor:

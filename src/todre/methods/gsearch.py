@@ -62,17 +62,17 @@ class GSearch(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Keep what the next layer is to see."""
-        from todre.reduction import Reduction
-
         share = self.kept[min(context.layer, len(self.kept) - 1)]
         counts = row_counts(context, lambda entered: tokens_of(share, entered))
-        return Reduction(context.keep_top(scores_of(context, self.asking), counts))
+        return context.best(scores_of(context, self.asking), counts)
 
 
 def scores_of(context: ReduceContext, asking: Asking) -> Tensor:
     """(b, s) attention from the last token, or from all text; from the last token where there is no text."""
     import torch
 
+    if asking == "last":
+        return context.last_scores()
     text = context.text_rows
     asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
-    return context.scores(context.last_row if asking == "last" else asked)
+    return context.scores(asked, places=context.asking_places)

@@ -41,6 +41,7 @@ class HiPrune(Method):
     register_layer: float = -2
 
     name: ClassVar[str] = "hiprune"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "anchors of a middle layer, their neighbours, registers of a deep one"
     paper: ClassVar[str] = "arXiv 2508.00553"
     card: ClassVar[Card] = Card(

@@ -47,6 +47,7 @@ class HIVTP(Method):
     layers: tuple[float, ...] = (6 / 24, 7 / 24, 8 / 24)
 
     name: ClassVar[str] = "hivtp"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "most attended in middle layers, by region and then by window"
     paper: ClassVar[str] = "arXiv 2509.23663"
     card: ClassVar[Card] = Card(

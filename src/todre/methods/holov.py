@@ -49,6 +49,7 @@ class HoloV(Method):
     layer: int = -2
 
     name: ClassVar[str] = "holov"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "a share for every stretch of the picture, by attention and variety"
     paper: ClassVar[str] = "arXiv 2510.02912"
     card: ClassVar[Card] = Card(

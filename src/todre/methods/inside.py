@@ -27,7 +27,26 @@ def counts_left(context: ReduceContext, retain: float, counting: Counting) -> Te
 
 def fresh_slots(context: ReduceContext, row: int) -> Tensor:
     """(n,) int64: the key slots that hold visual tokens of this forward in one row, in order."""
-    return context.fresh[row].nonzero().flatten()
+    from todre.host import known_places
+
+    return known_places(context.fresh[row], context.fresh_counts[row])
+
+
+def text_columns(context: ReduceContext, row: int) -> Tensor:
+    """(t,) int64: the columns in flight that hold text after a picture in one row, in order."""
+    from todre.host import known_places
+
+    return known_places(context.text_rows[row], context.text_counts[row])
+
+
+def still_there(context: ReduceContext, counts: Tensor) -> list[int]:
+    """How many visual tokens of this forward each row has left if at most `counts` (b,) stay."""
+    return [min(count, fresh) for count, fresh in zip(counts.tolist(), context.fresh_counts, strict=True)]
+
+
+def counted(member: Tensor, groups: int) -> Tensor:
+    """(groups,) int64: how many times each group stands in `member`, without asking the device for the largest."""
+    return member.new_zeros(groups).index_add_(0, member, member.new_ones(len(member)))
 
 
 def columns_of(context: ReduceContext, slots: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class MMR(Method):
     layer: int = -1
 
     name: ClassVar[str] = "mmr"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "important and unlike each other (IDPruner's rule, without its scorer)"
     paper: ClassVar[str] = "arXiv 2602.13315"
     card: ClassVar[Card] = Card(

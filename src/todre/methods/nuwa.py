@@ -47,6 +47,7 @@ class Nuwa(Method):
     layer: int = -2
 
     name: ClassVar[str] = "nuwa"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "anchors of every region gather their surroundings (Nüwa's stage 1)"
     paper: ClassVar[str] = "arXiv 2602.02951"
     card: ClassVar[Card] = Card(

@@ -61,15 +61,15 @@ class NuwaText(Method):
         """Rank by cosine with the mean text token; a row without text, by cosine with its last token."""
         import torch
 
-        from todre.reduction import Reduction
+        from todre.host import known_places
 
         counts = counts_left(context, self.retain, self.counting)
         hidden = context.hidden.float()
         text = context.text_rows
         text = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
         total = torch.zeros_like(hidden[:, 0])
-        for row, asked in enumerate(text):
-            total[row] = hidden[row, asked].sum(dim=0)
+        for row, count in enumerate(context.text_counts):
+            total[row] = hidden[row, known_places(text[row], count or 1)].sum(dim=0)
         scores = torch.nn.functional.cosine_similarity(hidden, total[:, None], dim=-1)
         earlier = context.kinds.shape[1] - context.queries
-        return Reduction(context.keep_top(torch.nn.functional.pad(scores, (earlier, 0)), counts))
+        return context.best(torch.nn.functional.pad(scores, (earlier, 0)), counts)

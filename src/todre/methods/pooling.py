@@ -32,6 +32,7 @@ class Pooling(Method):
     retain: float = 0.1
 
     name: ClassVar[str] = "pooling"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "means over an even grid of cells: the control that merges"
     card: ClassVar[Card] = Card(
         acts=("select",),

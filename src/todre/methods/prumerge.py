@@ -47,6 +47,7 @@ class PruMerge(Method):
     layer: int = -1
 
     name: ClassVar[str] = "prumerge"
+    exact: ClassVar[bool] = True  # where `retain` is given
     summary: ClassVar[str] = "outliers of [CLS] attention, each merged with its nearest"
     paper: ClassVar[str] = "arXiv 2403.15388"
     card: ClassVar[Card] = Card(

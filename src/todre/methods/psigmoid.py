@@ -65,11 +65,9 @@ class PSigmoid(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Keep what the next layer is to see."""
-        from todre.reduction import Reduction
-
         layer = min(context.layer, context.n_layers - 1)
         counts = row_counts(context, lambda entered: self.counts(entered, context.n_layers)[layer])
-        return Reduction(context.keep_top(scores_of(context, self.asking), counts))
+        return context.best(scores_of(context, self.asking), counts)
 
     def counts(self, entered: int, n_layers: int) -> tuple[int, ...]:
         """Visual tokens that each layer sees of the `entered`.

@@ -67,7 +67,6 @@ class PyramidDrop(Method):
 
         from todre.attention import attention_scores
         from todre.layout import PAD
-        from todre.reduction import Reduction
 
         stages = resolve_stages(self.layers, context.n_layers)
         numbers = [number for _, number in stages]
@@ -80,6 +79,8 @@ class PyramidDrop(Method):
         )
         following, in_flight = context.peek(), context.kinds[:, -context.queries :] != PAD
         there = following.query.device  # the next layer may be on another device
-        scores = attention_scores(following, context.last_row.to(there), in_flight.to(there)).to(in_flight.device)
+        scores = attention_scores(
+            following, context.last_row.to(there), in_flight.to(there), places=context.last_places.to(there)
+        ).to(in_flight.device)
         earlier = context.kinds.shape[1] - context.queries
-        return Reduction(context.keep_top(torch.nn.functional.pad(scores, (earlier, 0)), counts))
+        return context.best(torch.nn.functional.pad(scores, (earlier, 0)), counts)

@@ -30,6 +30,7 @@ class RandomTokens(Method):
     seed: int = 0
 
     name: ClassVar[str] = "random"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "uniformly drawn tokens: the control"
     card: ClassVar[Card] = Card(acts=("select",))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.methods.base import Method, check_retain, check_seed
 from todre.methods.budgets import Counting, check_counting
 from todre.methods.card import Card
-from todre.methods.inside import counts_left, fresh_slots
+from todre.methods.inside import counts_left, fresh_slots, still_there
 from todre.methods.layers import check_layer, resolve_layers
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class RandomDeep(Method):
         """Draw in each row by itself."""
         import torch
 
+        from todre.host import upload
         from todre.reduction import Reduction
 
         counts = counts_left(context, self.retain, self.counting)
@@ -69,5 +70,5 @@ class RandomDeep(Method):
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)
             drawn = torch.randperm(len(slots), generator=torch.Generator().manual_seed(self.seed))[:count]
-            keep[row, slots[drawn.to(slots.device)]] = True
-        return Reduction(keep)
+            keep[row, slots[upload(drawn, slots.device)]] = True
+        return Reduction(keep, left=still_there(context, counts))

@@ -12,7 +12,7 @@ from todre.methods.budgets import Counting, check_counting, stage_counts
 from todre.methods.card import Card
 from todre.methods.clusters import density_peaks
 from todre.methods.grouping import best
-from todre.methods.inside import columns_of, fresh_slots, row_counts
+from todre.methods.inside import columns_of, counted, fresh_slots, row_counts, still_there
 from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class SparseVLM(Method):
         from todre.reduction import Reduction
 
         counts = row_counts(context, lambda entered: self._left(context, entered))
-        scores = context.scores(raters(context))
+        scores = context.scores(raters(context), places=context.asking_places)
         if not self.recycle:
-            return Reduction(context.keep_top(scores, counts))
+            return context.best(scores, counts)
         keep, hidden = ~context.fresh, context.hidden.clone()
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)
@@ -120,7 +120,7 @@ class SparseVLM(Method):
             keep[row, slots[top]] = True
             keep[row, slots[centres]] = True
             hidden[row, columns[centres]] = merged.to(hidden.dtype)
-        return Reduction(keep, hidden=hidden)
+        return Reduction(keep, hidden=hidden, left=still_there(context, counts))
 
     def _left(self, context: ReduceContext, entered: int) -> int:
         """Tokens left after this stage of the `entered`."""
@@ -168,4 +168,4 @@ def _recycled(scores: Tensor, states: Tensor, count: int) -> tuple[Tensor, Tenso
     pool = rest[: max(groups, int(len(rest) * 0.3) + 1)].sort().values
     centres, member = density_peaks(states[pool], groups)
     sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states[pool].float())
-    return top, pool[centres], sums / member.bincount(minlength=groups)[:, None]
+    return top, pool[centres], sums / counted(member, groups)[:, None]

@@ -12,7 +12,7 @@ from todre.methods.base import Method, check_retain
 from todre.methods.budgets import Counting, check_counting, left_after
 from todre.methods.card import Card
 from todre.methods.grouping import best
-from todre.methods.inside import columns_of, fresh_slots, row_counts
+from todre.methods.inside import columns_of, counted, fresh_slots, row_counts, still_there
 from todre.methods.layers import checked_layers, resolve_layers
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class SwiftVLM(Method):
         counts = row_counts(
             context, lambda entered: left_after(self.retain, self.counting, entered, everyone, context.n_layers)
         )
-        scores = context.scores(context.last_row)
+        scores = context.last_scores()
         if all(layer <= context.layer for layer in self.rejoin_before(context.n_layers)):
-            return Reduction(context.keep_top(scores, counts))
+            return context.best(scores, counts)
         keep, hidden = ~context.fresh, context.hidden.clone()
         proxy = torch.full(hidden.shape[:2], -1, dtype=torch.long, device=hidden.device)
         for row, count in enumerate(counts.tolist()):
@@ -107,7 +107,7 @@ class SwiftVLM(Method):
                 keep[row, slots[others[anchors]]] = True
                 hidden[row, columns[anchors]] = merged.to(hidden.dtype)
                 proxy[row, columns] = columns[anchors][member]
-        return Reduction(keep, hidden=hidden, parks=True, memo=(proxy, hidden))
+        return Reduction(keep, hidden=hidden, parks=True, memo=(proxy, hidden), left=still_there(context, counts))
 
     def rejoin(self, parked: Parked) -> Tensor:
         """Members as they were, plus the change of their proxy; tokens without one as they were."""
@@ -133,4 +133,4 @@ def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     member = (unit @ unit[anchors].T).argmax(dim=1)
     member[anchors] = torch.arange(groups, device=states.device)
     sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states.float())
-    return anchors, member, sums / member.bincount(minlength=groups)[:, None]
+    return anchors, member, sums / counted(member, groups)[:, None]

@@ -63,6 +63,7 @@ class ToDRE(Method):
     seed: int = 0
 
     name: ClassVar[str] = "todre"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "diverse tokens before the LLM, none after vision has faded (v2)"
     paper: ClassVar[str] = "arXiv 2505.18757v2"
     card: ClassVar[Card] = Card(
@@ -115,26 +116,27 @@ class ToDRE(Method):
 
         n = len(visual)
         k = budget(self.retain, n)
-        keep = torch.zeros(n, dtype=torch.bool, device=visual.embeddings.device)
-        candidates = torch.arange(n, device=keep.device)
+        keep = torch.zeros(n, dtype=torch.bool, device=visual.device)
+        open_ = torch.ones(n, dtype=torch.bool)
         if self.newlines == "keep":
-            newlines = int(visual.newline.sum())
+            newlines = int(visual.host.newline.sum())
             if newlines and newlines >= k:
                 raise InvalidValueError(
                     f"retain={self.retain} keeps {k} of {n} visual tokens, which the {newlines} newline tokens alone "
                     "use up; raise retain or use newlines='rank'."
                 )
             keep |= visual.newline
-            candidates, k = candidates[~visual.newline], k - newlines
+            open_, k = ~visual.host.newline, k - newlines
+        candidates = visual.here(open_.nonzero().flatten())
         if k >= len(candidates):
             return torch.ones_like(keep)
-        pool = visual.embeddings[candidates]
-        pivot = self._pivot(visual, pool, candidates)
+        pool = visual.embeddings if len(candidates) == n else visual.embeddings[candidates]
+        pivot = self._pivot(visual, pool, open_)
         choose = max_sum if self.diversity == "max_sum" else k_center
-        keep[candidates[choose(pool, k, pivot)]] = True
+        keep.index_fill_(0, candidates[choose(pool, k, pivot)], True)
         return keep
 
-    def _pivot(self, visual: VisualTokens, pool: Tensor, candidates: Tensor) -> Tensor | int:
+    def _pivot(self, visual: VisualTokens, pool: Tensor, open_: Tensor) -> Tensor | int:
         """Place of the pivot within `pool`."""
         import torch
 
@@ -144,17 +146,19 @@ class ToDRE(Method):
             return pivot_center(pool)
         if self.pivot == "farthest":
             return pivot_farthest(pool)
-        saliency = visual.saliency.masked_fill(~visual.pivots, torch.nan)[candidates]
-        unknown = bool(saliency.isnan().all())
+        may = visual.host.known & visual.host.pivots & open_
+        unknown = not bool(may.any())
         if self.pivot == "random" or (self.pivot == "auto" and unknown):
             generator = torch.Generator().manual_seed(self.seed)
-            return int(torch.randint(len(candidates), (1,), generator=generator))
+            return int(torch.randint(len(pool), (1,), generator=generator))
         if unknown:
             raise UnsupportedInputError(
                 f"No saliency is known for these pictures, which pivot={self.pivot!r} needs; "
                 "encode pictures inside todre.prune(...), or use pivot='random'."
             )
-        return saliency.nan_to_num(float("-inf")).argmax()
+        saliency = visual.saliency[visual.here(open_.nonzero().flatten())]
+        here = visual.here(may[open_])
+        return saliency.masked_fill(~here | saliency.isnan(), float("-inf")).argmax()
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Stage 2's candidate layers, as counts of layers run."""

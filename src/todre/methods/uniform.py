@@ -35,6 +35,7 @@ class UniformGrid(Method):
     spread: Literal["grid", "line"] = "grid"
 
     name: ClassVar[str] = "uniform"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "evenly spaced rows and columns: the control that sees nothing"
     card: ClassVar[Card] = Card(
         acts=("select",),

@@ -9,7 +9,7 @@ from todre.errors import InvalidValueError
 from todre.methods.base import Method, budget, check_choice, check_retain
 from todre.methods.card import Card
 from todre.methods.grouping import best
-from todre.methods.inside import columns_of, fresh_slots, row_counts
+from todre.methods.inside import columns_of, fresh_slots, row_counts, still_there
 from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class VFlowOpt(Method):
     recycle: bool = True
 
     name: ClassVar[str] = "vflowopt"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "fitted shares before the LLM and at two layers, with recycling"
     paper: ClassVar[str] = "arXiv 2508.05211"
     card: ClassVar[Card] = Card(
@@ -125,7 +126,7 @@ class VFlowOpt(Method):
         for ratio in self.ratios[: number + 1]:
             share *= ratio
         counts = row_counts(context, lambda entered: budget(share, entered))
-        scores = context.scores(context.last_row)
+        scores = context.last_scores()
         keep, hidden = context.keep_top(scores, counts), context.hidden.clone()
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)
@@ -134,11 +135,11 @@ class VFlowOpt(Method):
                 order = best(scores[row, slots], len(slots))[count - 1 :]
                 mixed = _mixed(context.hidden[row, columns], scores[row, slots], order)
                 hidden[row, columns[order[0]]] = mixed.to(hidden.dtype)
-        return Reduction(keep, hidden=hidden if self.recycle else None)
+        return Reduction(keep, hidden=hidden if self.recycle else None, left=still_there(context, counts))
 
 
 def _mixed(states: Tensor, scores: Tensor, index: Tensor) -> Tensor:
     """(d,) the mean of some of the (n, d) states, weighted by their scores; plainly where all scores are 0."""
     weights = scores[index].float().clamp(min=0)
-    weights = weights if bool(weights.sum() > 0) else weights + 1
+    weights = weights + (weights.sum() <= 0)
     return (weights[:, None] * states[index].float()).sum(dim=0) / weights.sum()

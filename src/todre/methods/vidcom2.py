@@ -41,6 +41,7 @@ class VidCom2(Method):
     temperature: float = 0.01
 
     name: ClassVar[str] = "vidcom2"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "more for unique frames, and their most unique tokens (clips)"
     paper: ClassVar[str] = "arXiv 2505.14454"
     card: ClassVar[Card] = Card(

@@ -41,6 +41,7 @@ class VisionZip(Method):
     layer: int = -2
 
     name: ClassVar[str] = "visionzip"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "dominant tokens by [CLS] attention, the rest merged by keys"
     paper: ClassVar[str] = "arXiv 2412.04467"
     card: ClassVar[Card] = Card(

@@ -40,6 +40,7 @@ class VisPruner(Method):
     layer: int = -2
 
     name: ClassVar[str] = "vispruner"
+    exact: ClassVar[bool] = True
     summary: ClassVar[str] = "half by [CLS] attention, half without near duplicates"
     paper: ClassVar[str] = "arXiv 2412.01818v2"
     card: ClassVar[Card] = Card(

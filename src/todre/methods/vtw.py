@@ -52,4 +52,10 @@ class VTW(Method):
         """Drop all in the rows that have text to answer."""
         from todre.reduction import Reduction
 
-        return Reduction(~(context.visual & context.text_rows.any(dim=1, keepdim=True)))
+        drops = [count > 0 for count in context.text_counts]
+        asked = context.text_rows.any(dim=1, keepdim=True)
+        fresh, earlier = (
+            [0 if gone else count for gone, count in zip(drops, counts, strict=True)]
+            for counts in (context.fresh_counts, context.earlier_counts)
+        )
+        return Reduction(~(context.visual & asked), left=fresh, earlier=earlier)

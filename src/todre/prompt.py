@@ -1,0 +1,99 @@
+"""What a prompt says, on the host: read once, before the forward has given the device anything to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre import cache as kv
+from todre.facts import KINDS
+from todre.host import fetch
+from todre.masks import logical_mask
+
+
+class Prompt:
+    """What the enclosing model was called with; all that is read of it is on the host.
+
+    Args:
+        tokens: by kind of medium, the id of its token.
+        embed: the model's input embeddings, for prompts that come as embeddings alone.
+        input_ids: (b, q) int64, or None.
+        embeds: (b, q, d) in place of ids, or None.
+        mask: the mask that the enclosing model was called with, of any kind.
+        cache: the caller's cache, or None.
+        stays: (tokens of all clips,) bool, which encoded tokens stand in the prompt at all, where a model says so.
+
+    Attributes:
+        marked: by kind of medium, (b, q) bool, the columns that carry its token; whether media come with them is known
+            later.
+        past: logical columns of the cache.
+        visual: of each slot table, by its id, how many visual slots each row holds.
+        seen: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
+    """
+
+    def __init__(
+        self,
+        tokens: Mapping[str, int],
+        embed: Any,
+        input_ids: Tensor | None,
+        embeds: Tensor | None,
+        mask: Any,
+        cache: Any,
+        stays: Tensor | None,
+    ) -> None:
+        self.mask, self.cache = mask, cache if hasattr(cache, "layers") else None
+        marked = _marked(tokens, embed, input_ids, embeds)
+        tables, self.past = kv.distinct_tables(self.cache), 0
+        if self.cache is not None:
+            self.past = int(self.cache.get_seq_length())
+        length = next(iter(marked.values())).shape[1] if marked else 0
+        padding = logical_mask(mask, mask, self.cache, self.past, length) if marked else None
+        whole = [x for x in (padding, stays) if x is not None]
+        counts = [table.visual_count for table in tables]
+        seen = [table.seen_picture for table in tables[:1]]
+        found = iter(fetch([*marked.values(), *whole, *counts, *seen]))
+        self.marked = {kind: next(found) for kind in marked}
+        self.padding = None if padding is None else next(found)
+        self.stays = None if stays is None else next(found)
+        self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
+        self.seen = next(found) if tables else None
+
+    def past_of(self, cache: Any) -> int:
+        """Logical columns of the cache that the decoder is given; it may have been made in the meantime."""
+        return self.past if cache is self.cache or cache is None else int(cache.get_seq_length())
+
+    def mask_of(self, given: Any, cache: Any, past: int, length: int) -> Tensor | None:
+        """Which logical columns are not padding, (b, past + length) bool, of the mask that the decoder is `given`."""
+        if given is None:
+            return None
+        if past == self.past and (given is self.mask or not (isinstance(given, Tensor) and given.ndim == 2)):
+            return self.padding
+        mask = logical_mask(given, self.mask, cache, past, length)
+        return None if mask is None else fetch([mask])[0]
+
+    def causal(self, given: Any) -> bool:
+        """Whether the mask that the decoder is `given` is one of which all is known: causality and padding."""
+        return given is None or (given is self.mask and isinstance(given, Tensor))
+
+
+def media_tokens(family: Any, config: Any) -> dict[str, int]:
+    """By kind of medium, the id of its token, where the family has one."""
+    found = {kind: family.token_id(config, kind) for kind in KINDS if kind == "image" or family.clips}
+    return {kind: token for kind, token in found.items() if token is not None}
+
+
+def _marked(
+    tokens: Mapping[str, int], embed: Any, input_ids: Tensor | None, embeds: Tensor | None
+) -> dict[str, Tensor]:
+    """By kind of medium, (b, q) bool, the columns that carry its token."""
+    if input_ids is not None:
+        return {kind: input_ids == token for kind, token in tokens.items()}
+    if embeds is None:
+        return {}
+    vectors = {
+        kind: embed(torch.full((), token, dtype=torch.long, device=embeds.device)) for kind, token in tokens.items()
+    }
+    return {kind: (embeds == vector).all(dim=-1) for kind, vector in vectors.items()}
