@@ -8,8 +8,8 @@ keys to the listener. It is put in right before the module runs and taken out ri
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -120,6 +120,17 @@ def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
             del ALL_ATTENTION_FUNCTIONS[backend]
             if attention_function(backend) is not current.function:
                 ALL_ATTENTION_FUNCTIONS[backend] = current.function
+
+
+@contextmanager
+def watching(module: nn.Module, listener: Listener) -> Iterator[None]:
+    """Show `module`'s queries and keys to `listener` at each forward in this thread inside the block."""
+    backend: Any = module.config._attn_implementation  # type: ignore[union-attr]
+    _start(backend, module, listener)
+    try:
+        yield
+    finally:
+        _stop(backend, module, listener)
 
 
 def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> list[Removable]:

@@ -1,32 +1,35 @@
-"""`prune`, `attach`, `detach`: hooks on one given model, all of them removed at the end."""
+"""`prune`, `attach`, `detach`: what stands in for one given model's forwards, all of it removed at the end."""
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
 
 from todre import cache as kv
-from todre.attention import Seen, attention_modules, watch
-from todre.compat import DynamicCache, PreTrainedModel
+from todre.compat import DynamicCache, PreTrainedModel, create_masks_for_generate
+from todre.continuing import brings_media, carried_on, mask_for_generate
 from todre.decoder import CHUNKED, SLIDING, decoder_of
-from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
+from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.families import family_of
+from todre.inside import Inside
 from todre.methods.base import Method
 from todre.plan import Plan
-from todre.positions import matched
 from todre.prompt import Prompt, media_tokens
 from todre.report import PruningReport
 from todre.reporting import fill
 from todre.saliency import SaliencyCapture
 from todre.samples import media_of, standing
+from todre.slots import Lease
 from todre.step import Pictures, Step
-from todre.wrapped import Mark, Removable, bare, check_whole, untraced, unwrapped
+from todre.wrapped import StandIn, bare, check_whole, untraced, untraced_here, unwrapped
 
 _ATTRIBUTE = "todre_attachment"
+_MASKS = "create_masks_for_generate"
 
 
 @contextmanager
@@ -86,78 +89,82 @@ def detach(model: PreTrainedModel) -> None:
 
 
 class Attachment:
-    """The hooks of one method on one model. What one forward needs is per thread; what lasts is on the cache."""
+    """One method on one model. What one forward needs is per thread; what lasts is on the cache.
+
+    A forward without pictures that its cache can answer for runs as if nobody was there, and so it can be compiled into
+    one graph.
+    """
 
     def __init__(self, model: PreTrainedModel, method: Method) -> None:
         self.family = family_of(model)
         check_whole(model)
+        self.model = model
         self.config = model.config
         self.method = method
         self.decoder = decoder_of(model)
+        self.sees_all, self.text_config = self.decoder.sees_all, self.decoder.config
         self.plan = Plan.of(method, self.decoder)
         self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
         self.local = threading.local()
+        self.lease = Lease()
         self.embed = model.get_input_embeddings()
         self.tokens = media_tokens(self.family, self.config)
         self.base = bare(model.base_model)
-        layers = list(self.decoder.layers)
-        watched = {layer: self._attention_of(layers[layer - 1]) for layer in self.plan.watched}
+        self.inside = Inside(self.decoder, self.plan.watched)
         self.capture = SaliencyCapture(model, self.family, method.signals(), method.tower())
-        module = self.decoder.module
-        self.handles: list[Removable] = [
-            model.register_forward_pre_hook(self._before_model, with_kwargs=True),
-            self.base.register_forward_pre_hook(self._before_base, with_kwargs=True),
-            self.base.register_forward_hook(self._after_base, always_call=True),
-            module.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
-            module.register_forward_hook(self._after_decoder, always_call=True),
-        ]
-        self.handles += [
-            rotary.register_forward_pre_hook(self._before_rotary, with_kwargs=True) for rotary in self.decoder.rotary
-        ]
-        for index, layer in enumerate(layers):
-            self.handles.append(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
-        for count, attention in watched.items():
-            self.handles += watch(attention, _Listener(self, count), when=_Wanted(self, count))
-        self.handles += [Mark(hooked) for hooked in (model, self.base, module, *self.decoder.rotary, *layers)]
+        outside = ((self.decoder.module, self._run_decoder), (self.base, self._run_base), (model, self._run_model))
+        self.stand_ins = [StandIn(module, run).put() for module, run in outside]
+        original = getattr(model, _MASKS, create_masks_for_generate)
+        vars(model)[_MASKS] = functools.partial(_masks_for_generate, original)
 
     def remove(self) -> None:
         """Leave the model as it was."""
-        for handle in self.handles:
-            handle.remove()
+        self.lease.open = False
+        vars(self.model).pop(_MASKS, None)
+        for each in reversed(self.stand_ins):
+            each.remove()
         self.capture.remove()
-
-    @property
-    def step(self) -> Step | None:
-        """This thread's decoder forward, while it runs."""
-        return getattr(self.local, "step", None)
-
-    @staticmethod
-    def _attention_of(layer: nn.Module) -> nn.Module:
-        found = attention_modules(layer)
-        if len(found) != 1:
-            raise UnsupportedModelError(
-                f"A layer of type {type(layer).__name__} has {len(found)} attention modules, so stage 2 cannot read "
-                "its attention; use stages=(1,)."
-            )
-        return found[0]
 
     # -- the enclosing model ------------------------------------------------------------------------------------
 
-    @untraced
-    def _before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not brings_media(args, kwargs):
+            return forward(*args, **kwargs)
+        return self._model_with_media(forward, args, kwargs)
+
+    @untraced_here
+    def _model_with_media(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kept = kwargs.get("logits_to_keep", 0)
         self.local.drafts = kept - 1 if isinstance(kept, int) and kept > 1 else 0
         self.capture.announce(kwargs.get("mm_encoder_outputs") or {})
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self.local.drafts = 0
+
+    def _run_base(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if (
+            torch.compiler.is_compiling()
+            and not brings_media(args, kwargs)
+            and self._carried_on(args, kwargs) is not None
+        ):
+            return forward(*args, **kwargs)
+        return self._base_around(forward, args, kwargs)
+
+    @untraced_here
+    def _base_around(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._before_base(args, kwargs)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self.local.prompt, self.local.outer_mask = None, None
+            self.capture.end()
 
     @untraced
-    def _before_base(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_base(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.local.outer_mask = kwargs.get("attention_mask")
         self.capture.begin(kwargs.get("mm_encoder_outputs") or {})
-        if any(
-            name.startswith("pixel_values") or name == "mm_encoder_outputs"
-            for name, x in kwargs.items()
-            if x is not None
-        ):
+        if brings_media(args, kwargs):
             self.local.prompt = Prompt(
                 self.tokens,
                 self.embed,
@@ -168,40 +175,56 @@ class Attachment:
                 kwargs.get(self.family.stays) if self.family.stays else None,
             )
 
-    @untraced
-    def _after_base(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.local.prompt, self.local.outer_mask = None, None
-        self.capture.end()
-
     # -- the decoder --------------------------------------------------------------------------------------------
 
-    @untraced
-    def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        self.local.step = None
-        self.local.begun = []
+    def _run_decoder(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or not self.capture.current():
+            carried = self._carried_on(args, kwargs)
+            if carried is not None:
+                return forward(*args, **carried)
+        return self._decoder_step(forward, args, kwargs)
+
+    def _carried_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        return carried_on(self.sees_all, self.text_config._attn_implementation, args, kwargs)
+
+    @untraced_here
+    def _decoder_step(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A forward of the decoder, with pictures or on a cache that needs help."""
         kwargs = dict(kwargs)
+        try:
+            args, step = self._before_decoder(args, kwargs)
+            with self.inside.running(step):
+                output = forward(*args, **kwargs)
+        finally:
+            self._end(kwargs)
+        return output if step is None else self._after_decoder(step, output)
+
+    @untraced
+    def _before_decoder(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Step | None]:
+        """What the decoder is called with, `kwargs` in place, and the step if there is one."""
         facts = self.capture.current()
-        tables = kv.distinct_tables(kwargs.get("past_key_values")) if self._is_cache(kwargs) else []
-        if not facts and not tables:
-            return args, kwargs
+        cache = kwargs.get("past_key_values")
+        if hasattr(cache, "layers"):
+            kv.sign(cache, self.lease)
+        carried = None if facts else self._carried_on(args, kwargs)
+        if carried is not None:
+            kwargs |= carried
+            return args, None
         if kwargs.get("inputs_embeds") is None:
             ids = args[0] if args else kwargs.pop("input_ids")
             args, kwargs["inputs_embeds"] = (), self.embed(ids)
-        outer = getattr(self.local, "outer_mask", None)
-        if not facts:
-            self.local.step = Step.continuation(self.decoder, tables, outer, kwargs)
-        else:
-            self._prepare_cache(kwargs)
-            prompt = self.local.prompt
-            if prompt.stays is not None and "video" in facts:
-                facts = facts | {"video": standing(facts["video"], prompt.stays)}
-            pictures = Pictures(media_of(facts, prompt.marked), getattr(self.local, "drafts", 0), prompt)
-            self.local.step = Step.prefill(self.decoder, self.method, self.plan, pictures, kwargs)
-        self.local.begun = kv.distinct_tables(kwargs.get("past_key_values"))
-        return args, kwargs
+        if facts:
+            return args, self._prefill(facts, kwargs)
+        tables = kv.distinct_tables(cache)
+        return args, Step.continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), kwargs)
 
-    def _is_cache(self, kwargs: dict[str, Any]) -> bool:
-        return hasattr(kwargs.get("past_key_values"), "layers")
+    def _prefill(self, facts: dict[str, Any], kwargs: dict[str, Any]) -> Step:
+        self._prepare_cache(kwargs)
+        prompt = self.local.prompt
+        if prompt.stays is not None and "video" in facts:
+            facts = facts | {"video": standing(facts["video"], prompt.stays)}
+        pictures = Pictures(media_of(facts, prompt.marked), getattr(self.local, "drafts", 0), prompt)
+        return Step.prefill(self.decoder, self.method, self.plan, pictures, kwargs)
 
     def _prepare_cache(self, kwargs: dict[str, Any]) -> None:
         cache = kwargs.get("past_key_values")
@@ -219,62 +242,25 @@ class Attachment:
             )
 
     @untraced
-    def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> Any:
-        step, self.local.step = self.step, None
-        for table in getattr(self.local, "begun", []) or []:
-            table.end()
-        self.local.begun, self.local.drafts = [], 0
-        if step is None or output is None:
-            return output
-        for table in kv.distinct_tables(step.cache):
-            table.end()
+    def _end(self, kwargs: dict[str, Any]) -> None:
+        """The decoder has run, or failed: nothing is announced to the tables any more."""
+        cache = kwargs.get("past_key_values")
+        if hasattr(cache, "layers"):
+            for table in kv.distinct_tables(cache):
+                table.end()
+            kv.sign(cache, self.lease)
+
+    @untraced
+    def _after_decoder(self, step: Step, output: Any) -> Any:
         output = step.finish(output)
         if step.method is not None:
             fill(self.report, step, self.capture.ran())
         return output
 
-    @untraced
-    def _before_rotary(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-        step = self.step
-        if step is None or step.rotary_positions is None:
-            return None
-        given = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
-        real = matched(step.rotary_positions, given)
-        if "position_ids" in kwargs:
-            return args, kwargs | {"position_ids": real}
-        return (args[0], real, *args[2:]), kwargs
 
-
-class _LayerHook:
-    """Pre-hook of one decoder layer."""
-
-    def __init__(self, attachment: Attachment, index: int) -> None:
-        self.attachment, self.index = attachment, index
-
-    @untraced
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-        step = self.attachment.step
-        return step.before_layer(self.index, args, kwargs) if step is not None else None
-
-
-class _Wanted:
-    """Whether the attention of the `layer`-th layer is to be watched now."""
-
-    def __init__(self, attachment: Attachment, layer: int) -> None:
-        self.attachment, self.layer = attachment, layer
-
-    def __call__(self) -> bool:
-        step = self.attachment.step
-        return step is not None and step.wants(self.layer)
-
-
-class _Listener:
-    """Hands queries and keys of the `layer`-th layer to the step."""
-
-    def __init__(self, attachment: Attachment, layer: int) -> None:
-        self.attachment, self.layer = attachment, layer
-
-    def __call__(self, seen: Seen) -> None:
-        step = self.attachment.step
-        if step is not None:
-            step.note(self.layer, seen)
+def _masks_for_generate(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Let `generate` lay out its masks for static caches from what is left of a prompt."""
+    if "attention_mask" in kwargs:
+        mask = mask_for_generate(kwargs.get("past_key_values"), kwargs["attention_mask"])
+        kwargs = kwargs | {"attention_mask": mask}
+    return original(*args, **kwargs)

@@ -11,6 +11,16 @@ from torch import Tensor
 from todre.layout import PAD, SYSTEM, TEXT, VISUAL, Compaction, compact, take_columns
 
 
+class Lease:
+    """Whether the model that tables were made for is being pruned, so that somebody answers for what they mean."""
+
+    def __init__(self) -> None:
+        self.open = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
+        return self
+
+
 class SlotTable:
     """Which logical column each physical slot holds, for a group of layers.
 
@@ -24,7 +34,10 @@ class SlotTable:
         window: columns that the layers see, their own included, and no longer hold once they are farther; 0 is all.
         evicted: leading slots that the layers no longer hold.
         earlier: during a prefill, visual slots of each row from forwards before it, on the host.
-        incoming: logical columns that the step under way adds to each layer; None between steps.
+        incoming: logical columns that the step under way adds to each layer; None between steps, and in steps that add
+            as many slots as columns, in which nobody needs to say so.
+        lease: whether such steps may be run.
+        alone: whether all layers that hold slots have this table.
     """
 
     def __init__(
@@ -48,6 +61,8 @@ class SlotTable:
         self.rewinds = False
         self.earlier: list[int] = []
         self.incoming: int | None = None
+        self.lease: Lease | None = None
+        self.alone = True
         self.leader: Any = None
         self._last: list[int] | None = None
         self._crop: tuple[int, Compaction] | None = None
@@ -104,6 +119,31 @@ class SlotTable:
             valid = valid & take_columns(attention_mask.to(torch.bool), columns.clamp(min=0), dim=1)
         return valid
 
+    @property
+    def open(self) -> bool:
+        """Whether layers may take slots without being told for how many columns."""
+        return self.lease is not None and self.lease.open
+
+    def aligned(self, length: int, attention_mask: Tensor | None) -> Tensor:
+        """What to hand a model as its mask: (b, length) bool, with the slots at its right, where layers say they are.
+
+        A layer that holds s slots at `length` columns answers that its first one is column `length` - s. So slot i
+        belongs in column `length` - s + i of the mask, and the columns before are not looked at.
+
+        Args:
+            length: logical columns, or more.
+            attention_mask: the caller's logical (b, length) mask, or None.
+        """
+        valid = (self.columns >= 0) & (self.kinds != PAD)
+        rows, slots = valid.shape
+        if attention_mask is None:
+            later = valid.new_ones(rows, length - self.covered)
+        else:
+            given = attention_mask.to(valid.device, torch.bool)
+            valid = valid & take_columns(given, self.columns.clamp(min=0), dim=1)
+            later = given[:, self.covered :]
+        return torch.cat([valid.new_zeros(rows, self.covered - slots), valid, later], dim=1)
+
     def select_rows(self, rows: Tensor) -> None:
         """Reorder or repeat the batch."""
         rows = rows.to(self.columns.device)
@@ -111,10 +151,14 @@ class SlotTable:
         if self.shift is not None:
             self.shift = self.shift[rows]
 
-    def crop(self, length: int) -> Compaction | None:
-        """Forget columns from `length` on; the slots that stay, or None when only appended slots go."""
-        if self._crop is not None and self._crop[0] == length:
+    def crop(self, length: int, first: bool) -> Compaction | None:
+        """Forget columns from `length` on; the slots that stay, or None when only appended slots go.
+
+        `first` says whether this is the first of the layers that ask, so that the others get the same answer.
+        """
+        if not first and self._crop is not None and self._crop[0] == length:
             return self._crop[1]
+        self._crop = None
         if length >= self.covered:
             return None
         if self.evicted:

@@ -134,6 +134,11 @@ class Step:
         """Decoder layers."""
         return self.decoder.n_layers
 
+    @property
+    def acts(self) -> bool:
+        """Whether layers or the rotary embedding are given something else than the decoder's loop hands them."""
+        return bool(self.masks or self.plan.reducers) or self.rotary_positions is not None
+
     # -- before the decoder -------------------------------------------------------------------------------------
 
     @classmethod
