@@ -62,8 +62,11 @@ def scripts(preset: str, device: str, folder: Path) -> dict[str, list[str]]:
     options = {
         "selection": ["--shapes", "256x64:16", "--long", "", "--repeats", "1"] if small else [],
         "tower": ["--preset", preset, *(["--rounds", "1", "--warm-up", "0"] if small else ["--dtype", "bfloat16"])],
-        "attach": [],
-        "compiled_decode": [],
+        "attach": ["--presets", preset, *(["--rounds", "1"] if small else ["--dtype", "bfloat16"])],
+        "compiled_decode": [
+            *("--preset", preset),
+            *(["--dtype", "float32", "--rounds", "1", "--batch", "1", "--new-tokens", "4"] if small else []),
+        ],
     }
     return {
         name: [str(HERE / f"{name}.py"), "--device", device, *extra, "--output", str(folder / f"bench-gpu-{name}.json")]
