@@ -19,7 +19,7 @@ from todre.select.rows import UnitRows
 Array = NDArray[Any]
 Guess = Callable[[int], Array]
 
-_SMALLEST, _LARGEST = 16, 64
+_SMALLEST, _LARGEST = 24, 64
 # So many blocks may fail in a row; then so many picks are fetched alone before guessing is tried again.
 _STRIKES, _ALONE = 3, 64
 

@@ -19,7 +19,7 @@ from todre.select.rows import UnitRows
 _CHOSEN = np.inf
 _FIRST, _LARGEST = 8, 48
 # A block of m picks is rehearsed among so many times m tokens, and no fewer than this.
-_WIDER, _NARROWEST = 4, 128
+_WIDER, _NARROWEST = 3, 64
 
 
 def nearest_order(rows: UnitRows, k: int, pivot: int, offset: Array | None = None, weight: float = 1.0) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class UnitRows:
     tokens: Tensor
     scale: Tensor
     twin: Tensor | None
+    _gathered: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def alive(self) -> Tensor:
         """Which tokens are not zero: (n,) bool on the CPU."""
@@ -45,7 +46,7 @@ class UnitRows:
     def cosines(self, chosen: Tensor) -> Tensor:
         """Cosines of the tokens `chosen` (m,) with every token: (m, n) on the CPU."""
         chosen = chosen.to(self.tokens.device)
-        found = self._multiplied(self.tokens.index_select(0, chosen), self.scale[chosen], None)
+        found = self._multiplied(self._gather("left", chosen), self.scale[chosen], None)
         return found if self.twin is None else found[:, self.twin]
 
     def between(self, chosen: Tensor, others: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class UnitRows:
         chosen, place = chosen.to(self.tokens.device), None
         if self.twin is not None:
             others, place = self.twin[others].unique(return_inverse=True)
-        vectors, scale = self.tokens.index_select(0, chosen), self.scale[chosen]
+        vectors, scale = self._gather("left", chosen), self.scale[chosen]
         parts = [self._multiplied(vectors, scale, part) for part in others.split(_ROWS)]
         found = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         return found if place is None else found[:, place]
@@ -64,6 +65,17 @@ class UnitRows:
         """Inner products of `vectors` (m, d) with every unit token: (m, n) on the CPU."""
         found = self._multiplied(vectors, None, None)
         return found if self.twin is None else found[:, self.twin]
+
+    def _gather(self, side: str, index: Tensor) -> Tensor:
+        """The tokens at `index`, in memory that the next call for the same side writes over.
+
+        Fresh memory for each product costs more than the product: the system hands it out page by page.
+        """
+        buffer = self._gathered.get(side)
+        if buffer is None or len(buffer) < len(index):
+            buffer = self.tokens.new_empty(max(len(index), _ROWS), self.tokens.shape[1])
+            self._gathered[side] = buffer
+        return torch.index_select(self.tokens, 0, index, out=buffer[: len(index)])
 
     def _multiplied(self, vectors: Tensor, scales: Tensor | None, part: Tensor | None) -> Tensor:
         """Products of `vectors`, by `scales`, with the unit tokens `part` (all if None), at full precision.
@@ -74,7 +86,7 @@ class UnitRows:
         tokens, scale = self.tokens, self.scale
         if part is not None:
             part = part.to(tokens.device)
-            tokens, scale = tokens.index_select(0, part), scale[part]
+            tokens, scale = self._gather("right", part), scale[part]
         with torch.autocast(tokens.device.type, enabled=False):
             if tokens.dtype == torch.float32 and _float32_is_reduced(tokens.device):
                 tokens, scale = tokens.double(), scale.double()

@@ -1,0 +1,182 @@
+"""What todre costs where it saves nothing: import, attach, and forwards in which no token leaves.
+
+`python benchmarks/attach.py` runs the untouched model and the attached one in turn, on the same prompts, and writes
+`results/attach.json`: medians with the 20 % and 80 % quantiles, and ratios paired within rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import todre
+from todre.bench.building import build
+from todre.bench.conditions import machine
+from todre.bench.presets import preset
+from todre.bench.prompts import Prompt, random_prompt
+from todre.bench.spread import ratios, spread
+from todre.files import write_atomic
+
+CASES: dict[str, tuple[todre.Method, bool]] = {
+    "no method (none)": (todre.NoPruning(), True),
+    "todre, retain 1.0": (todre.ToDRE(retain=1.0, stages=(1,)), True),
+    "todre, text alone": (todre.ToDRE(retain=0.1), False),
+}
+"""By name, the method, and whether the prompt holds a picture."""
+
+
+def seconds_of(device: torch.device, clock: Callable[[], float], call: Callable[[], object]) -> float:
+    """Seconds of one call, the device's work included."""
+    _wait(device)
+    start = clock()
+    call()
+    _wait(device)
+    return clock() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def forwards(model: Any, inputs: dict[str, Any], steps: int, clock: Callable[[], float]) -> tuple[float, float]:
+    """Seconds of one prefill, and of one step of decoding on average, the first left aside."""
+    kept: dict[str, Any] = {}
+
+    def prefill() -> None:
+        kept["output"] = model(**inputs, logits_to_keep=1, use_cache=True)
+
+    first = seconds_of(model.device, clock, prefill)
+    cache, mask = kept["output"].past_key_values, inputs["attention_mask"]
+    token = inputs["input_ids"][:, -1:]
+
+    def step() -> None:
+        nonlocal mask
+        mask = torch.cat([mask, torch.ones_like(token)], dim=1)
+        model(input_ids=token, attention_mask=mask, past_key_values=cache)
+
+    step()
+    each = seconds_of(model.device, clock, lambda: [step() for _ in range(steps)]) / steps
+    return first, each
+
+
+def without_picture(prompt: Prompt) -> dict[str, Any]:
+    """The same number of columns, all of them text."""
+    ids = prompt.inputs["input_ids"]
+    words = torch.full_like(ids, 5)
+    return {"input_ids": words, "attention_mask": torch.ones_like(words)}
+
+
+def case(model: Any, prompt: Prompt, name: str, given: argparse.Namespace) -> dict[str, Any]:
+    """One row: the untouched and the attached model in turn."""
+    method, pictures = CASES[name]
+    inputs = prompt.inputs if pictures else without_picture(prompt)
+    clock = {"wall": time.perf_counter, "thread": time.thread_time}[given.clock]
+    samples: dict[str, list[tuple[float, float]]] = {"untouched": [], "attached": []}
+    for number in range(given.warm_up + given.rounds):
+        order = list(samples) if number % 2 else list(reversed(samples))
+        for subject in order:
+            with todre.prune(model, method) if subject == "attached" else nullcontext():
+                measured = forwards(model, inputs, given.steps, clock)
+            if number >= given.warm_up:
+                samples[subject].append(measured)
+    row: dict[str, Any] = {"case": name, "columns": int(inputs["input_ids"].shape[1])}
+    for place, stage in enumerate(("prefill", "decode_step")):
+        plain, attached = ([sample[place] * 1000 for sample in samples[each]] for each in samples)
+        more = [mine - other for mine, other in zip(attached, plain, strict=True)]
+        row[stage] = {
+            "untouched_ms": spread(plain),
+            "attached_ms": spread(attached),
+            "more_ms": spread(more),
+            "attached_over_untouched": ratios(attached, plain),
+        }
+    return row
+
+
+def attaching(model: Any, rounds: int) -> dict[str, Any]:
+    """Milliseconds of `attach` and of `detach`, after a first time."""
+    spent: dict[str, list[float]] = {"attach_ms": [], "detach_ms": []}
+    for number in range(rounds + 1):
+        start = time.perf_counter()
+        todre.attach(model, todre.ToDRE(retain=0.1))
+        middle = time.perf_counter()
+        todre.detach(model)
+        end = time.perf_counter()
+        if number:
+            spent["attach_ms"].append((middle - start) * 1000)
+            spent["detach_ms"].append((end - middle) * 1000)
+    return {name: spread(values) for name, values in spent.items()}
+
+
+def importing(rounds: int) -> dict[str, Any]:
+    """Seconds of processes that import, in turn: torch and the model class, and todre with everything it attaches by."""
+    needed = "import torch; from transformers import LlavaNextForConditionalGeneration"
+    programs = {"torch and a model class": needed, "the same and todre": needed + "; import todre; todre.prune"}
+    spent: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], check=True)
+            spent[name].append(time.perf_counter() - start)
+    plain, more = (spent[name] for name in programs)
+    differences = [mine - other for mine, other in zip(more, plain, strict=True)]
+    return {"seconds": {name: spread(values) for name, values in spent.items()}, "more_s": spread(differences)}
+
+
+def documents(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The document after each row."""
+    device = torch.device(given.device)
+    document: dict[str, Any] = {
+        "format": "todre attach 1",
+        "machine": machine(device),
+        "threads": torch.get_num_threads(),
+        "dtype": given.dtype,
+        "clock": given.clock,
+        "rounds": given.rounds,
+        "steps": given.steps,
+        "import": importing(min(given.rounds, 5)),
+        "rows": [],
+    }
+    for name in given.presets.split(","):
+        shape = preset(name)
+        model = build(shape, device, getattr(torch, given.dtype))
+        prompt = random_prompt(model, shape, 1, given.text_tokens)
+        attach = attaching(model, 20)
+        for each in CASES:
+            document["rows"].append({"preset": name} | case(model, prompt, each, given) | attach)
+            yield document
+
+
+def main() -> None:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", default="tiny,llava-next-260m")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--text-tokens", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=16, help="of decoding, in each round")
+    parser.add_argument("--clock", choices=["wall", "thread"], default="wall", help="thread: this thread's time alone")
+    parser.add_argument("--output", type=Path, default=Path("results/attach.json"))
+    given = parser.parse_args()
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    for document in documents(given):
+        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+        row = document["rows"][-1]
+        shares = [f"{stage} {row[stage]['attached_over_untouched']['p50']:.4f}" for stage in ("prefill", "decode_step")]
+        sys.stdout.write(f"{row['preset']}, {row['case']}: {', '.join(shares)} of the untouched model's time\n")
+
+
+if __name__ == "__main__":
+    main()
