@@ -119,7 +119,7 @@ def attaching(model: Any, rounds: int) -> dict[str, Any]:
 
 
 def importing(rounds: int) -> dict[str, Any]:
-    """Seconds of processes that import, in turn: torch and the model class, and todre with everything it attaches by."""
+    """Seconds of processes that import, in turn: torch and a model class; the same and todre."""
     needed = "import torch; from transformers import LlavaNextForConditionalGeneration"
     programs = {"torch and a model class": needed, "the same and todre": needed + "; import todre; todre.prune"}
     spent: dict[str, list[float]] = {name: [] for name in programs}

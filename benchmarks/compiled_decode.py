@@ -2,8 +2,8 @@
 
 `python benchmarks/compiled_decode.py --device cuda` lets `generate` compile its decoding, with CUDA graphs where there
 are any, and writes `results/compiled-decode.json`: whether the tokens are those of decoding uncompiled, how many graphs
-and breaks there were and whether a second call added any, and milliseconds per token in turn with the untouched model on
-a hand-shortened prompt, compiled likewise. It ends with an error where tokens differ or a graph broke.
+and breaks there were and whether a second call added any, and milliseconds per token in turn with the untouched model
+on a hand-shortened prompt, compiled likewise. It ends with an error where tokens differ or a graph broke.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Ahead:
 
     def _adapt(self) -> None:
         """Larger blocks while guesses are right, smaller ones while they fail, single picks after several failures."""
-        failed = self._hits < self._size // 8
+        failed = self._hits < self._size // 12
         self._strikes = self._strikes + 1 if failed else 0
         if failed:
             self._size = max(self._size // 2, _SMALLEST)

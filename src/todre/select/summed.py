@@ -12,7 +12,7 @@ from todre.select.rows import UnitRows
 
 _CHOSEN = np.inf
 # A block of m picks is rehearsed among so many times m tokens.
-_WIDER = 3
+_WIDER = 4
 
 
 def summed_order(rows: UnitRows, k: int, pivot: int) -> list[int]:
