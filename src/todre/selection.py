@@ -152,10 +152,10 @@ def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor
 
 
 def _index(method: Method, answer: Tensor, n: int) -> Tensor:
-    """(k,) int64, what an answer about n tokens keeps; where the method said how many before, nothing is counted.
+    """(k,) int64, what an answer about n tokens keeps; where the method said how many before, nothing is read back.
 
     Raises:
-        InvalidValueError: the answer is neither (n,) bool nor (k,) int64.
+        InvalidValueError: the answer is neither (n,) bool nor (k,) int64, or, on the CPU, not as long as was said.
     """
     if answer.ndim == 1 and answer.dtype == torch.int64:
         return answer
@@ -165,9 +165,15 @@ def _index(method: Method, answer: Tensor, n: int) -> Tensor:
             f"answer with ({n},) bool, or with the (k,) int64 indices of what is kept, ascending."
         )
     count = method.kept_of(n)
-    if count is None or answer.device.type == "cpu":
-        return answer.nonzero().flatten()
-    return known_places(answer, count)
+    if count is not None and answer.device.type != "cpu":
+        return known_places(answer, count)
+    index = answer.nonzero().flatten()
+    if count is not None and len(index) != count:
+        raise InvalidValueError(
+            f"{method.name} is declared exact, so it must keep {count} of {n} visual tokens, but it kept {len(index)}; "
+            "keep that many, or set exact = False."
+        )
+    return index
 
 
 def parts(sample: VisualTokens, per: str) -> list[Tensor | None]:

@@ -30,6 +30,19 @@ def test_example_runs_as_it_stands():
     assert report.kept[0] == sorted(norms.topk(len(report.kept[0])).indices.tolist())
 
 
+def test_a_method_that_is_not_as_exact_as_it_says_is_told():
+    model = tm.build("llava")
+    inputs = tm.batch(model, [tm.sample(model, 4, [tm.SIZES[0]], 5)])
+    names = {}
+    exec(compile(CODE[: CODE.index("with todre.prune")], str(PAGE), "exec"), names)
+    hasty = type("Hasty", (names["LongestTokens"],), {"exact": True, "select": lambda self, visual: ~visual.newline})
+    with (
+        todre.prune(model, hasty(retain=0.1)),
+        pytest.raises(InvalidValueError, match=r"longest is declared exact, so it must keep \d+ of (\d+) .* kept \1;"),
+    ):
+        model(**inputs)
+
+
 def test_example_takes_ten_lines():
     body = CODE[CODE.index("class LongestTokens") : CODE.index("with todre.prune")]
     assert len([line for line in body.splitlines() if line.strip()]) <= 10

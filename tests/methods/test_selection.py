@@ -240,3 +240,8 @@ def test_saliency_is_the_towers_own_attention(kind, strategy):
             torch.testing.assert_close(facts.saliency, hand, atol=1e-6, rtol=1e-5, equal_nan=True)
             assert facts.newline.nonzero().flatten().tolist() == [16 + 8 + 9 * row for row in range(6)]
             assert facts.tile[:16].eq(0).all()
+
+
+def test_a_tower_is_not_watched_for_a_choice_that_keeps_every_token():
+    assert todre.ToDRE(retain=1.0).signals() == ()
+    assert [signal.kind for signal in todre.ToDRE(retain=1).signals()] == ["auto"]

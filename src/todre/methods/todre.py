@@ -103,10 +103,11 @@ class ToDRE(Method):
         return 1 in self.stages
 
     def signals(self) -> tuple[Signal, ...]:
-        """The tower's last layer, for the pivots that need it."""
+        """The tower's last layer, for the pivots that need it, unless every token stays anyway."""
         from todre.facts import Signal
 
-        return (Signal(self.pivot),) if self.selects and self.pivot in ("auto", "cls", "received") else ()
+        chooses = self.selects and not (isinstance(self.retain, float) and self.retain == 1.0)
+        return (Signal(self.pivot),) if chooses and self.pivot in ("auto", "cls", "received") else ()
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Stage 1: exactly `budget` tokens, starting from the pivot (section 4.1)."""
