@@ -75,7 +75,7 @@ class _State:
 
     def _rehearse(self, tokens: Array, size: int) -> tuple[Array, float]:
         """The next `size` picks, were there only `tokens`, and the value of the last."""
-        cosines = self._cosines(tokens, tokens)
+        cosines = self._rows.among(torch.from_numpy(tokens)).numpy()
         value, found, rise = self._bound[tokens], [], -np.inf
         for _ in range(min(size, len(tokens))):
             at = int(value.argmin())

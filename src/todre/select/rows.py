@@ -61,6 +61,16 @@ class UnitRows:
         found = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         return found if place is None else found[:, place]
 
+    def among(self, chosen: Tensor) -> Tensor:
+        """Cosines of the tokens `chosen` (m,) with each other: (m, m) on the CPU."""
+        place = None
+        if self.twin is not None:
+            chosen, place = self.twin[chosen].unique(return_inverse=True)
+        chosen = chosen.to(self.tokens.device)
+        gathered, scale = self._gather("left", chosen), self.scale[chosen]
+        found = self._product(gathered, scale, gathered, scale)
+        return found if place is None else found[place][:, place]
+
     def products(self, vectors: Tensor) -> Tensor:
         """Inner products of `vectors` (m, d) with every unit token: (m, n) on the CPU."""
         found = self._multiplied(vectors, None, None)
@@ -87,6 +97,9 @@ class UnitRows:
         if part is not None:
             part = part.to(tokens.device)
             tokens, scale = self._gather("right", part), scale[part]
+        return self._product(vectors, scales, tokens, scale)
+
+    def _product(self, vectors: Tensor, scales: Tensor | None, tokens: Tensor, scale: Tensor) -> Tensor:
         with torch.autocast(tokens.device.type, enabled=False):
             if tokens.dtype == torch.float32 and _float32_is_reduced(tokens.device):
                 tokens, scale = tokens.double(), scale.double()
