@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -50,15 +51,11 @@ class SceneTask:
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The questions of the seed's scenes, in order; scenes without an answer are passed over."""
-        found: list[Item] = []
-        wanted = LIMIT if limit is None else limit
-        for scene in scenes(seed, self.size):
-            for question in scene.questions:
-                if question.task == self.kind:
-                    found.append(self._item(scene, question.text, question.answer))
-            if len(found) >= wanted:
-                return tuple(found[:wanted])
-        raise AssertionError("there is always another scene")  # pragma: no cover
+        return first_items(seed, self.size, LIMIT if limit is None else limit, self._about)
+
+    def _about(self, scene: Scene) -> list[Item]:
+        asked = [question for question in scene.questions if question.task == self.kind]
+        return [self._item(scene, question.text, question.answer) for question in asked]
 
     def _item(self, scene: Scene, text: str, answer: str) -> Item:
         return Item(
@@ -83,6 +80,12 @@ def scenes(seed: int, size: int) -> Iterator[Scene]:
         raise InvalidValueError(f"seed must be a whole number of at least 0, not {seed!r}.")
     for number in range(seed * SEEDS, (seed + 1) * SEEDS):
         yield scene_of(number, size)
+
+
+def first_items(seed: int, size: int, wanted: int, about: Callable[[Scene], Sequence[Item]]) -> tuple[Item, ...]:
+    """The first `wanted` questions of a seed's scenes, in order; `about` asks all questions of one scene."""
+    asked = itertools.chain.from_iterable(map(about, scenes(seed, size)))
+    return tuple(itertools.islice(asked, wanted))
 
 
 def picture_name(number: int, size: int) -> str:
