@@ -1,16 +1,17 @@
-"""Tables 3 and 4 of ToDRE's version 1: which rows they have, and what was printed there."""
+"""Published tables of cost: which rows they have, how each is measured, and what was printed there."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from todre.bench.wanted import Wanted, wanted
+from todre.published import Row
+from todre.published import table as printed
 
-NAMES = ("v1-table3", "v1-table4")
+NAMES = ("v1-table3", "v1-table4", "v2-table4", "v2-table5")
+_TWO_STAGES = ("todre", "todre-v1")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Published:
     """One row of a table.
 
     Attributes:
-        label: as printed.
+        label: as printed, with the budget where the table has several.
         method: as `todre.bench.wanted.parse` takes it; None for no pruning.
         retain: share kept by the row; None where it names none.
         values: printed numbers by name.
@@ -39,7 +40,7 @@ class Published:
         if self.method is None:
             return None
         spec = self.method
-        if certain and spec.startswith("todre-v1") and "stages=1" not in spec:
+        if certain and spec.split(":")[0] in _TWO_STAGES and "stages=1" not in spec:
             spec += ":threshold=1"
         return wanted([spec], [] if self.retain is None else [self.retain])[0]
 
@@ -58,9 +59,52 @@ class Table:
         return [found for row in self.rows if (found := row.subject(certain)) is not None]
 
 
+@dataclass(frozen=True)
+class Column:
+    """A cost that a table prints: its heading, the name of the printed value, and how a measured row tells it."""
+
+    heading: str
+    key: str
+    measure: Callable[[dict[str, Any]], float | None]
+
+
 def table(name: str) -> Table:
     """One of `NAMES`."""
-    whole: dict[str, Any] = json.loads(files("todre.bench").joinpath("published.json").read_text(encoding="utf-8"))
-    found = whole["tables"][name]
-    rows = tuple(Published(row["label"], row["method"], row["retain"], row["published"]) for row in found["rows"])
-    return Table(name, found["title"], found["new_tokens"], rows)
+    found = printed(name)
+    several = len({row.retain for row in found.rows if row.retain is not None}) > 1
+    rows = tuple(Published(_label(row, several), row.method, row.retain, row.values) for row in found.rows)
+    return Table(name, found.title, found.new_tokens or 1, rows)
+
+
+def columns(name: str) -> tuple[Column, ...]:
+    """The costs that a table prints and `todre bench` measures."""
+    return _COSTS if printed(name).kind == "efficiency" else _TIMES
+
+
+def _label(row: Row, several: bool) -> str:
+    return row.title if several else row.label
+
+
+def _peak_gb(row: dict[str, Any]) -> float | None:
+    peak = row["peak_bytes"]
+    return None if peak is None else float(peak["whole"]) / 1e9
+
+
+def _tera(row: dict[str, Any]) -> float | None:
+    return None if row["profiler_flops"] is None else float(row["profiler_flops"]) / 1e12
+
+
+def _samples_per_second(row: dict[str, Any]) -> float | None:
+    return float(row["samples_per_second"]["p50"])
+
+
+def _seconds(row: dict[str, Any]) -> float | None:
+    return float(row["ms"]["total"]["p50"]) / 1000
+
+
+_COSTS = (
+    Column("FLOPs, T", "flops_T", _tera),
+    Column("memory, GB", "memory_GB", _peak_gb),
+    Column("samples/s", "samples_per_second", _samples_per_second),
+)
+_TIMES = (Column("seconds", "seconds", _seconds),)

@@ -81,50 +81,32 @@ def _sizes(row: Row) -> list[str]:
 
 def published_table(rows: Sequence[Row], name: str, certain: bool) -> Table:
     """The rows of a table of the paper, published beside measured, each with its share of no pruning."""
-    from todre.bench.published import table as published
+    from todre.bench.published import columns, table
 
-    printed = published(name)
+    printed = table(name)
     by_name = {row["subject"]: row for row in rows}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=printed.title, title_justify="left", title_style="")
-    table.add_column("row")
-    columns = _TABLES[name]
-    for heading, _, _ in columns:
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=printed.title, title_justify="left", title_style="")
+    shown.add_column("row")
+    costs = columns(name)
+    for cost in costs:
         for who in ("published", "measured"):
-            table.add_column(f"{heading}\n{who}", justify="right", no_wrap=True)
+            shown.add_column(f"{cost.heading}\n{who}", justify="right", no_wrap=True)
     base = by_name["none"], printed.rows[0].values
     for one in printed.rows:
         subject = one.subject(certain)
         row = by_name["none" if subject is None else subject.name]
         cells = []
-        for _, key, measure in columns:
-            cells += [_beside(one.values[key], base[1][key]), _beside(measure(row), measure(base[0]))]
-        table.add_row(one.label, *cells)
-    return table
+        for cost in costs:
+            cells.append(_beside(one.values[cost.key], base[1][cost.key]))
+            cells.append(_beside(cost.measure(row), cost.measure(base[0])))
+        shown.add_row(one.label, *cells)
+    return shown
 
 
 def _beside(value: float | None, whole: float | None) -> str:
     if value is None or not whole:
         return "–"
     return f"{value:.3g} ({value / whole:.2f}×)"
-
-
-def _peak_gb(row: Row) -> float | None:
-    peak = row["peak_bytes"]
-    return None if peak is None else float(peak["whole"]) / 1e9
-
-
-def _tera(row: Row) -> float | None:
-    return None if row["profiler_flops"] is None else float(row["profiler_flops"]) / 1e12
-
-
-_TABLES: dict[str, Any] = {
-    "v1-table3": (
-        ("FLOPs, T", "flops_T", _tera),
-        ("memory, GB", "memory_GB", _peak_gb),
-        ("samples/s", "samples_per_second", lambda row: row["samples_per_second"]["p50"]),
-    ),
-    "v1-table4": (("seconds", "seconds", lambda row: row["ms"]["total"]["p50"] / 1000),),
-}
 
 
 def check_table(rows: Sequence[Row]) -> Table:

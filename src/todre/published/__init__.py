@@ -1,0 +1,107 @@
+"""Tables of papers as they were printed: numbers, and what is known not to fit together in them.
+
+Each file here is one table. Values are named by benchmark, in percent or in the benchmark's own points, and beside them
+`average_percent` (mean share of no pruning), `seconds` (total time), `flops_T`, `memory_GB`, `samples_per_second`,
+`performance_percent`, `flops_reduction_percent`, `memory_reduction_percent` and `speedup`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+AVERAGE, SECONDS = "average_percent", "seconds"
+NAMES = (
+    *(f"v1-table{number}" for number in range(1, 7)),
+    *(f"v2-table{number}" for number in range(1, 6)),
+    *(f"v2-supplement{number}" for number in range(1, 4)),
+    "horizon-llava",
+    "horizon-qwen",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        label: what it is called here; in one table several rows can have the same, at different budgets.
+        model: a name in `todre.bench.presets.PRESETS`.
+        method: as `todre.bench.wanted.parse` takes it; None for no pruning, and where `reason` says why there is none.
+        retain: share of visual tokens kept; None where the row names none.
+        tokens: the same as the printed count; None where none is printed.
+        values: printed numbers by name.
+        notes: by the name of a value, or under `row`: what does not fit together.
+        reason: why the row cannot be measured; empty where it can.
+    """
+
+    label: str
+    model: str
+    method: str | None
+    retain: float | None
+    tokens: int | None
+    values: Mapping[str, float]
+    notes: Mapping[str, str]
+    reason: str
+
+    @property
+    def title(self) -> str:
+        """The label with the budget."""
+        return self.label if self.retain is None else f"{self.label}, {100 * self.retain:g} %"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table.
+
+    Attributes:
+        id: one of `NAMES`.
+        paper: name and arXiv number with version.
+        title: what it shows.
+        kind: `scores` of benchmarks; `stages`, scores with total times; `efficiency`, costs of one benchmark's prompts.
+        benchmarks: in the order of the columns; for `efficiency`, what was run.
+        new_tokens: length of each answer where costs are measured.
+        rows: no pruning first for each model.
+        notes: about the table as a whole.
+    """
+
+    id: str
+    paper: str
+    title: str
+    kind: str
+    benchmarks: tuple[str, ...]
+    new_tokens: int | None
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The presets of its rows, each once."""
+        return tuple(dict.fromkeys(row.model for row in self.rows))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of values that any row has: benchmarks first, in order, then the others as they come."""
+        known = dict.fromkeys(name for row in self.rows for name in row.values)
+        first = [name for name in self.benchmarks if name in known or self.kind != "efficiency"]
+        return (*first, *(name for name in known if name not in first))
+
+
+def table(name: str) -> Table:
+    """The table of that name, one of `NAMES`."""
+    text = files("todre.published").joinpath(f"{name}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return Table(
+        found["id"], found["paper"], found["title"], found["kind"], tuple(found["benchmarks"]),
+        found.get("new_tokens"), tuple(_row(each) for each in found["rows"]), tuple(found["notes"]),
+    )  # fmt: skip
+
+
+def _row(values: dict[str, Any]) -> Row:
+    return Row(
+        values["label"], values["model"], values["method"], values["retain"], values.get("tokens"), values["values"],
+        values.get("notes", {}), values.get("reason", ""),
+    )  # fmt: skip
