@@ -1,0 +1,121 @@
+"""The arguments of the model, as lmms-eval's `--model_args` gives them, and the method that they name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from todre.errors import InvalidValueError
+from todre.loading import SHIPPED
+from todre.methods import registry
+from todre.methods.base import Method
+
+OPTIONS = (
+    "pretrained",
+    "revision",
+    "method",
+    "device",
+    "dtype",
+    "attn_implementation",
+    "trust_remote_code",
+    "batch_size",
+    "frames",
+    "group_size",
+)
+"""What is not a field of the method."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to load, and how to prune it.
+
+    Args:
+        method: what is pruned.
+        pretrained: folder or hub id; None for the model that ships.
+        revision: branch, tag or commit on the hub.
+        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.load` takes them.
+        batch_size: most questions of one forward.
+        frames: frames to take of each video.
+        group_size: documents, in order, that share one draw of a method that chooses at random.
+    """
+
+    method: Method
+    pretrained: str | None = None
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    batch_size: int = 1
+    frames: int = 8
+    group_size: int = 16
+
+
+def parse(given: Mapping[str, Any]) -> Arguments:
+    """The arguments by name; all that are not among `OPTIONS` are fields of the method.
+
+    Args:
+        given: texts, numbers, truth values; texts that begin with a bracket are JSON. None stands for the default.
+
+    Raises:
+        InvalidValueError: there is no argument of that name, or its value cannot be used.
+        UnknownMethodError: there is no such method.
+    """
+    known = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    fields = {name: _value(name, value) for name, value in given.items() if name not in OPTIONS and value is not None}
+    method = _method(str(known.pop("method", "todre")), fields)
+    for name in ("batch_size", "frames", "group_size"):
+        if name in known:
+            known[name] = _count(name, known[name])
+    if not isinstance(known.get("trust_remote_code", False), bool):
+        raise InvalidValueError(f"trust_remote_code must be True or False, not {known['trust_remote_code']!r}.")
+    for name in ("pretrained", "revision", "device", "dtype", "attn_implementation"):
+        if name in known:
+            known[name] = str(known[name])
+    if known.get("pretrained") == SHIPPED:
+        del known["pretrained"]
+    return Arguments(method, **known)
+
+
+def _method(name: str, fields: dict[str, Any]) -> Method:
+    if name.endswith(".json"):
+        if fields:
+            raise InvalidValueError(
+                f"The method in {name} has all its settings, and {_list(fields)} would change it; "
+                "leave that out, or give the method by name."
+            )
+        return registry.load(name)
+    settings = registry.entry(name).settings
+    unknown = sorted(set(fields) - set(settings))
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], [*OPTIONS, *settings], n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InvalidValueError(
+            f"There is no argument {unknown[0]!r}; {hint}the arguments are {', '.join(OPTIONS)}, and the settings of "
+            f"method {name!r}: {', '.join(sorted(settings))}."
+        )
+    return registry.create(name, **fields)
+
+
+def _value(name: str, value: Any) -> Any:
+    """Lists become tuples, which is what fields of methods hold."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise InvalidValueError(f"{name} is {value!r}, which is no JSON; write a list as [0.5,0.75].") from None
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _count(name: str, value: Any) -> int:
+    text = str(value).strip()
+    if isinstance(value, bool) or not text.isdecimal() or int(text) < 1:
+        raise InvalidValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    return int(text)
+
+
+def _list(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())

@@ -1,0 +1,141 @@
+"""Answer a batch of conversations with a method, and say what was pruned and how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.lmms.decoding import Decoding, StopStrings
+from todre.loading import Loaded
+from todre.methods.base import Method
+from todre.processing import apply_batch
+from todre.pruning import prune
+from todre.report import PruningReport
+from todre.timing import Timings, stopwatch
+
+Conversation = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What one row of a batch cost.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt before pruning, visual ones included.
+        new_tokens: generated tokens, the closing one included.
+        visual_before: visual tokens of the prompt.
+        visual_after: how many entered the decoder.
+        visual_mean: how many a decoder layer ran on, the mean over layers.
+        dropped_after: count of layers run when all were dropped, or None.
+        rows: of the batch.
+        timings: of the whole batch, in milliseconds.
+    """
+
+    prompt_tokens: int
+    new_tokens: int
+    visual_before: int
+    visual_after: int
+    visual_mean: float
+    dropped_after: int | None
+    rows: int
+    timings: Timings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the first two, ready for JSON."""
+        return {
+            "visual_tokens": {
+                "before": self.visual_before,
+                "after": self.visual_after,
+                "layer_mean": round(self.visual_mean, 4),
+                "dropped_after": self.dropped_after,
+            },
+            "batch": {"rows": self.rows, "timings_ms": self.timings.to_dict()},
+        }
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer and what it cost."""
+
+    text: str
+    pruned: Pruned
+
+
+@torch.inference_mode()
+def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation], decoding: Decoding) -> list[Said]:
+    """Answers to a batch of conversations that all show something, or all nothing.
+
+    Args:
+        loaded: model and processor.
+        method: what is pruned.
+        conversations: see `todre.processing.prompts`.
+        decoding: how to generate.
+
+    Raises:
+        TodreError: the method refuses the model or these inputs.
+    """
+    inputs, _ = prepared(loaded, conversations)
+    tokenizer, start = loaded.processor.tokenizer, inputs["input_ids"].shape[1]
+    criteria = [StopStrings(tokenizer, decoding.until, start)] if decoding.until else []
+    padding = pad_token(loaded)
+    with stopwatch(loaded.model) as watch, prune(loaded.model, method) as report:
+        tokens = loaded.model.generate(
+            **inputs, **decoding.arguments(), pad_token_id=padding, stopping_criteria=criteria
+        )
+    new = tokens[:, start:].tolist()
+    texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+    lengths = [_length(row, padding, loaded.model.generation_config.eos_token_id) for row in new]
+    costs = pruned(inputs["attention_mask"], lengths, report, watch.timings(report.select_seconds))
+    return [Said(decoding.cut(text), cost) for text, cost in zip(texts, costs, strict=True)]
+
+
+def prepared(loaded: Loaded, conversations: Sequence[Conversation]) -> tuple[Any, list[str]]:
+    """The model's inputs on its device, and the rendered prompts."""
+    inputs, prompts = apply_batch(loaded.processor, conversations)
+    return inputs.to(loaded.device, dtype=loaded.model.dtype), prompts
+
+
+def pad_token(loaded: Loaded) -> int:
+    """What fills rows that have ended."""
+    ends = loaded.model.generation_config.eos_token_id
+    known = (loaded.model.generation_config.pad_token_id, loaded.processor.tokenizer.pad_token_id)
+    return next((token for token in (*known, ends[0] if isinstance(ends, list) else ends) if token is not None), 0)
+
+
+def pruned(mask: Tensor, lengths: Sequence[int], report: PruningReport, timings: Timings) -> list[Pruned]:
+    """The costs of each row; with beams, the report has several rows of each, which are alike.
+
+    Args:
+        mask: (b, n) attention mask of the prompts.
+        lengths: new tokens of each row.
+        report: of the block around the call; it has seen no picture if there is none.
+        timings: of the call.
+    """
+    rows, prompts = len(lengths), mask.sum(dim=1).tolist()
+    beams = len(report.visual_tokens_before) // rows
+    found = []
+    for row in range(rows):
+        before = after = 0
+        mean, dropped = 0.0, None
+        if beams:
+            before, after = report.visual_tokens_before[row * beams], report.visual_tokens_after[row * beams]
+            mean = sum(report.visual_tokens_per_layer[row * beams]) / report.n_layers
+            dropped = report.dropped_after_layer[row * beams]
+        found.append(Pruned(prompts[row], lengths[row], before, after, mean, dropped, rows, timings))
+    return found
+
+
+def _length(row: Sequence[int], padding: int, ends: int | list[int] | None) -> int:
+    """Tokens of a row without what fills it up behind its end."""
+    closing = set(ends) if isinstance(ends, list) else {ends}
+    first = next((place for place, token in enumerate(row) if token in closing), None)
+    if first is not None:
+        return first + 1
+    length = len(row)
+    while length and row[length - 1] == padding:
+        length -= 1
+    return length

@@ -1,0 +1,115 @@
+"""How a task wants its answers generated: the length, stop strings, and sampling."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria
+
+from todre.errors import InvalidValueError
+
+MAX_NEW_TOKENS = 1024
+"""Where a task names no length."""
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
+_OTHERS = (
+    "num_beams",
+    "length_penalty",
+    "early_stopping",
+    "min_new_tokens",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+)
+_LENGTH = ("max_new_tokens", "max_gen_toks")
+_READ = {*_SAMPLING, *_OTHERS, *_LENGTH, "do_sample", "until"}
+
+
+class IgnoredSettingWarning(UserWarning):
+    """A task asks for something that `generate` does not know."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Settings of `generate`; prompts with the same ones can be put into one batch.
+
+    Args:
+        max_new_tokens: longest answer, the closing token included.
+        until: an answer ends before the first of these texts.
+        settings: names and values for `generate`.
+    """
+
+    max_new_tokens: int = MAX_NEW_TOKENS
+    until: tuple[str, ...] = ()
+    settings: tuple[tuple[str, Any], ...] = (("do_sample", False),)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Decoding:
+        """What a task's `generation_kwargs` ask for.
+
+        Without `do_sample`, a temperature above 0 samples. What `generate` does not know is left out with a warning.
+
+        Raises:
+            InvalidValueError: a length that is no whole number of at least 1, or a stop string that is no text.
+        """
+        unknown = sorted(set(given) - _READ)
+        if unknown:
+            warnings.warn(
+                f"settings of generation are left out: {', '.join(unknown)}", IgnoredSettingWarning, stacklevel=2
+            )
+        length = next((given[name] for name in _LENGTH if given.get(name) is not None), MAX_NEW_TOKENS)
+        if isinstance(length, bool) or length != int(length) or length < 1:
+            raise InvalidValueError(f"max_new_tokens must be a whole number of at least 1, not {length!r}.")
+        return cls(int(length), _stops(given.get("until")), tuple(sorted(_settings(given).items())))
+
+    def arguments(self) -> dict[str, Any]:
+        """For `generate`: what a checkpoint brings of sampling settings is set aside where nothing is sampled."""
+        settings = dict(self.settings)
+        unset = {} if settings["do_sample"] else dict.fromkeys(_SAMPLING[:3])
+        return {"num_beams": 1, **unset, **settings, "max_new_tokens": self.max_new_tokens}
+
+    def cut(self, text: str) -> str:
+        """The text up to the first stop string, without spaces around it."""
+        ends = [place for stop in self.until if (place := text.find(stop)) >= 0]
+        return text[: min(ends, default=len(text))].strip()
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    temperature = given.get("temperature") or 0
+    asked = given.get("do_sample")
+    samples = (temperature > 0 if asked is None else bool(asked)) and given.get("temperature") != 0
+    wanted = {name: given[name] for name in _OTHERS if given.get(name) is not None}
+    if samples:
+        wanted |= {name: given[name] for name in _SAMPLING if given.get(name) is not None}
+        if wanted.get("top_p") == 0:
+            del wanted["top_p"]
+    return {"do_sample": samples, **wanted}
+
+
+def _stops(given: Any) -> tuple[str, ...]:
+    stops = (given,) if isinstance(given, str) else tuple(given or ())
+    if not all(isinstance(stop, str) for stop in stops):
+        raise InvalidValueError(f"until must be a text or a list of texts, not {given!r}.")
+    return tuple(stop for stop in stops if stop)
+
+
+class StopStrings(StoppingCriteria):
+    """A row is done once a stop string stands among its new tokens; the prompt does not count.
+
+    Args:
+        tokenizer: of the model.
+        stops: the strings.
+        prompt: columns of the prompt.
+    """
+
+    def __init__(self, tokenizer: Any, stops: Sequence[str], prompt: int) -> None:
+        self.tokenizer, self.stops, self.prompt = tokenizer, tuple(stops), prompt
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """(b,) bool, True where a row is done."""
+        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt :], skip_special_tokens=True)
+        done = [any(stop in text for stop in self.stops) for text in texts]
+        return torch.tensor(done, device=input_ids.device)

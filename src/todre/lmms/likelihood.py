@@ -1,0 +1,142 @@
+"""How likely a model finds given continuations, token by token as it would generate them.
+
+The first token is judged from the prefill of the prompt alone, the others from decoding steps, so methods that look at
+the prompt's last token or at all text decide as they do for an answer, and not by the continuation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from todre.errors import InvalidValueError
+from todre.lmms.asking import Conversation, Pruned, pad_token, prepared, pruned
+from todre.loading import Loaded
+from todre.methods.base import Method
+from todre.pruning import prune
+from todre.timing import stopwatch
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One continuation.
+
+    Attributes:
+        log_likelihood: sum of the natural logarithms of its tokens' probabilities.
+        tokens: how many it has.
+        greedy: whether greedy decoding says it.
+        pruned: what it cost.
+    """
+
+    log_likelihood: float
+    tokens: int
+    greedy: bool
+    pruned: Pruned
+
+    @property
+    def loss(self) -> float:
+        """The mean of the negative logarithms, in nats per token."""
+        return -self.log_likelihood / self.tokens
+
+
+class _Forced(LogitsProcessor):
+    """Lets nothing but the given tokens (b, steps) be chosen."""
+
+    def __init__(self, targets: Tensor, prompt: int) -> None:
+        self.targets, self.prompt = targets, prompt
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        step = input_ids.shape[1] - self.prompt
+        forced = torch.full_like(scores, float("-inf"))
+        return forced.scatter(1, self.targets[:, step : step + 1], 0.0)
+
+
+@torch.inference_mode()
+def judge(
+    loaded: Loaded,
+    method: Method,
+    conversations: Sequence[Conversation],
+    continuations: Sequence[Sequence[str]],
+    batch_size: int,
+) -> list[list[Judged]]:
+    """Judge the continuations of each conversation; they all show something, or all nothing.
+
+    Continuations of a prompt that differ in their last token alone, such as letters of choices, are read from one row.
+
+    Args:
+        loaded: model and processor.
+        method: what is pruned.
+        conversations: see `todre.processing.prompts`.
+        continuations: at least one for each conversation.
+        batch_size: most rows of one forward.
+
+    Raises:
+        InvalidValueError: a continuation has no token.
+        TodreError: the method refuses the model or these inputs.
+    """
+    prompts = loaded.processor.apply_chat_template(list(conversations), add_generation_prompt=True, tokenize=False)
+    wanted = [
+        [continuation_tokens(loaded.processor.tokenizer, prompt, text) for text in texts]
+        for prompt, texts in zip(prompts, continuations, strict=True)
+    ]
+    rows = list(dict.fromkeys((place, ids[:-1]) for place, found in enumerate(wanted) for ids in found))
+    rows.sort(key=lambda row: len(row[1]))
+    known: dict[tuple[int, tuple[int, ...]], tuple[Tensor, Pruned]] = {}
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        found = _forced_logits(loaded, method, [(conversations[place], begin) for place, begin in batch])
+        known.update(zip(batch, found, strict=True))
+    return [[_judged(*known[place, ids[:-1]], ids) for ids in found] for place, found in enumerate(wanted)]
+
+
+def continuation_tokens(tokenizer: Any, prompt: str, text: str) -> tuple[int, ...]:
+    """Tokens of `text` behind the rendered `prompt`.
+
+    A prompt that ends with white space already has the space that tasks put before a continuation. Where tokens would
+    reach over the border, the continuation is tokenised by itself.
+    """
+    behind = text.lstrip() if prompt[-1:].isspace() and text.strip() else text
+    before = tokenizer.encode(prompt, add_special_tokens=False)
+    whole = tokenizer.encode(prompt + behind, add_special_tokens=False)
+    fits = whole[: len(before)] == before and len(whole) > len(before)
+    found = whole[len(before) :] if fits else tokenizer.encode(behind, add_special_tokens=False)
+    if not found:
+        raise InvalidValueError(f"The continuation {text!r} has no token, so nothing can be said of it; leave it out.")
+    return tuple(found)
+
+
+def _forced_logits(
+    loaded: Loaded, method: Method, rows: Sequence[tuple[Conversation, tuple[int, ...]]]
+) -> list[tuple[Tensor, Pruned]]:
+    """(steps, vocabulary) log-probabilities of each row, of the first token and after each that is given; its cost."""
+    inputs, _ = prepared(loaded, [conversation for conversation, _ in rows])
+    padding, start = pad_token(loaded), inputs["input_ids"].shape[1]
+    steps = 1 + max(len(begin) for _, begin in rows)
+    filled = [[*begin, *[padding] * (steps - len(begin))] for _, begin in rows]
+    forced = _Forced(torch.tensor(filled, device=loaded.device), start)
+    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+    with stopwatch(loaded.model) as watch, prune(loaded.model, method) as report:
+        output = loaded.model.generate(
+            **inputs,
+            **greedy,
+            max_new_tokens=steps,
+            pad_token_id=padding,
+            logits_processor=[forced],
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    logits = torch.stack(output.logits, dim=1).float().log_softmax(dim=-1)
+    lengths = [len(begin) + 1 for _, begin in rows]
+    costs = pruned(inputs["attention_mask"], lengths, report, watch.timings(report.select_seconds))
+    return [(row[:length], cost) for row, length, cost in zip(logits, lengths, costs, strict=True)]
+
+
+def _judged(logits: Tensor, cost: Pruned, ids: Sequence[int]) -> Judged:
+    targets = torch.tensor(ids, device=logits.device)
+    chosen = logits.gather(1, targets[:, None]).double().sum()
+    return Judged(float(chosen), len(ids), bool((logits.argmax(dim=-1) == targets).all()), cost)

@@ -1,0 +1,12 @@
+"""What lmms-eval's entry point `lmms_eval.models` names: where the model is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def manifest() -> Any:
+    """The manifest by which `--model todre` is found."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    return ModelManifest(model_id="todre", simple_class_path="todre.lmms.model.Todre")

@@ -1,0 +1,248 @@
+"""The model that lmms-eval runs: any that todre loads, pruned by a method. The only module that imports lmms-eval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from lmms_eval.models.model_utils.gen_metrics import log_metrics
+from lmms_eval.utils import _smart_comma_split, simple_parse_args_string
+from tqdm import tqdm
+
+from todre.errors import InvalidValueError, TodreError, UnsupportedInputError
+from todre.lmms.arguments import Arguments, parse
+from todre.lmms.asking import Pruned, answer
+from todre.lmms.batches import Draws, Request, batches
+from todre.lmms.decoding import Decoding
+from todre.lmms.likelihood import Judged, judge
+from todre.lmms.prompts import conversation, kind_of, media_of
+from todre.loading import Loaded, load
+from todre.methods.base import Method
+from todre.pruning import prune
+from todre.running import Media
+
+Work = Callable[[Method, Sequence[Request], Sequence[Any]], list[list[GenerationResult]]]
+"""Does the work of a batch, given its conversations; the results of each request."""
+
+
+@dataclass
+class Counts(TokenCounts):
+    """Token counts as lmms-eval logs them with each sample, and what was pruned."""
+
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pruned: Pruned, **more: Any) -> Counts:
+        """The counts of an answer."""
+        return cls(pruned.prompt_tokens, pruned.new_tokens, more={**more, **pruned.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """`input_tokens` and `output_tokens`, and `Pruned.to_dict` beside them."""
+        return {**super().to_dict(), **self.more}
+
+
+class LossAndGreedy(tuple[float, bool]):
+    """(mean loss in nats per token, whether greedy decoding says it), which is what lmms-eval's metrics read."""
+
+    def strip(self) -> None:
+        """lmms-eval's response cache calls this, which holds texts alone.
+
+        Raises:
+            UnsupportedInputError: always.
+        """
+        raise UnsupportedInputError("lmms-eval's cache holds no likelihoods; leave out --use_cache for these tasks.")
+
+
+class Todre(lmms):
+    """`lmms-eval --model todre`: the model of `--model_args pretrained=…`, pruned by `method=…,retain=…`.
+
+    Args:
+        given: see `todre.lmms.arguments.Arguments`; all other names are fields of the method.
+
+    Raises:
+        TodreError: an argument that cannot be used, a model that cannot be loaded or pruned by the method.
+    """
+
+    is_simple = True
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self.arguments: Arguments = parse(given)
+        self.accelerator = Accelerator()
+        self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
+        device = device_of(self.arguments.device, self._world_size, self.accelerator.device)
+        self.loaded: Loaded | None = load(
+            self.arguments.pretrained,
+            revision=self.arguments.revision,
+            device=device,
+            dtype=self.arguments.dtype,
+            attn_implementation=self.arguments.attn_implementation,
+            trust_remote_code=self.arguments.trust_remote_code,
+        )
+        with prune(self.loaded.model, self.arguments.method):
+            pass  # a method that refuses the model does so now, not after the first questions
+        self.draws = Draws(self.arguments.method, self.arguments.group_size)
+        self.batch_sizes = {"todre": self.arguments.batch_size}
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Todre:
+        """The model of a command line; an error of its user's is one line, and ends the process.
+
+        `batch_size` and `device` of `--model_args` count before `--batch_size` and `--device`.
+        """
+        try:
+            given = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
+            return cls(**(given | _parsed(arg_string)))
+        except TodreError as error:
+            raise SystemExit(f"error: {' '.join(str(error).split())}") from None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the ranks exchange what they count."""
+        return self.accelerator.device if self._world_size > 1 else self._ready().device
+
+    @property
+    def chat_template(self) -> str:
+        """Asked for with `--apply_chat_template`.
+
+        Raises:
+            UnsupportedInputError: always.
+        """
+        raise UnsupportedInputError("Prompts always go through the model's chat template; leave out the option.")
+
+    def clean(self) -> None:
+        """Let go of the model."""
+        self.loaded = None
+        super().clean()
+
+    def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """Answers, in order, with token counts."""
+        asked = []
+        for place, request in _counted(requests):
+            text, settings, *where = request.args
+            asked.append(Request((place,), where[1], Decoding.of(settings), text, self._media(*where)))
+
+        def work(method: Method, batch: Sequence[Request], talks: Sequence[Any]) -> list[list[GenerationResult]]:
+            decoding = batch[0].key
+            assert isinstance(decoding, Decoding)
+            said = answer(self._ready(), method, talks, decoding)
+            return [[GenerationResult(each.text, Counts.of(each.pruned))] for each in said]
+
+        return self._all(asked, work, len(requests))
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """`LossAndGreedy` of each continuation, in order, with the log-likelihood among the token counts.
+
+        lmms-eval 0.7.3 takes the choice with the smallest value, and turns bare tuples into text.
+        """
+        together: dict[Any, list[tuple[int, Instance]]] = {}
+        for place, request in _counted(requests):
+            together.setdefault((request.args[0], *request.args[3:]), []).append((place, request))
+        asked = [self._continuations(members) for members in together.values()]
+
+        def work(method: Method, batch: Sequence[Request], talks: Sequence[Any]) -> list[list[GenerationResult]]:
+            wanted = [request.wanted for request in batch]
+            found = judge(self._ready(), method, talks, wanted, self.arguments.batch_size)
+            return [[_scored(each) for each in row] for row in found]
+
+        return self._all(asked, work, len(requests))
+
+    def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
+        """Rounds that build on each other.
+
+        Raises:
+            UnsupportedInputError: always.
+        """
+        raise UnsupportedInputError("Tasks of several rounds cannot be run with todre; leave them out.")
+
+    def _all(self, asked: Sequence[Request], work: Work, results: int) -> list[GenerationResult]:
+        """Do the work of all requests in batches; what nothing is done for stays empty."""
+        found = [GenerationResult("")] * results
+        started, tokens = time.perf_counter(), 0
+        with tqdm(total=len(asked), disable=self._rank != 0, desc="todre") as bar:
+            for group, batch in batches(asked, self.draws, self.arguments.batch_size):
+                for part, talks in self._parts(batch):
+                    for request, told in zip(part, work(self.draws.method_for(group), part, talks), strict=True):
+                        for place, each in zip(request.places, told, strict=True):
+                            found[place] = each
+                            tokens += each.token_counts.output_tokens
+                    bar.update(len(part))
+        seconds = time.perf_counter() - started
+        log_metrics(seconds, tokens, tokens / seconds, {"total_requests": len(asked)})
+        return found
+
+    def _parts(self, batch: Sequence[Request]) -> Iterator[tuple[list[Request], list[Any]]]:
+        """The batch in parts that processors can put together, each with its conversations."""
+        parts: dict[Any, tuple[list[Request], list[Any]]] = {}
+        placeholder = getattr(self._ready().processor, "image_token", None)
+        for request in batch:
+            media = request.media()
+            requests, talks = parts.setdefault(kind_of(media), ([], []))
+            requests.append(request)
+            talks.append(conversation(request.text, media, placeholder))
+        yield from parts.values()
+
+    def _continuations(self, members: Sequence[tuple[int, Instance]]) -> Request:
+        text, _, *where = members[0][1].args
+        given = [request.args[1] for _, request in members]
+        wanted = tuple(each(self._document(*where[1:])) if callable(each) else each for each in given)
+        document = where[1] if where else None
+        return Request(tuple(place for place, _ in members), document, None, text, self._media(*where), wanted)
+
+    def _document(self, document: int, task: str, split: str) -> Any:
+        return self.task_dict[task][split][document]
+
+    def _media(self, shown: Callable[[Any], Any] | None = None, *where: Any) -> Callable[[], list[Media]]:
+        """Opens what a document shows; without a document there is nothing."""
+        return lambda: media_of(None if shown is None else shown(self._document(*where)), self.arguments.frames)
+
+    def _ready(self) -> Loaded:
+        if self.loaded is None:
+            raise UnsupportedInputError("The model has been let go after the evaluation; make another.")
+        return self.loaded
+
+
+def device_of(device: str, ranks: int, own: torch.device) -> str:
+    """The device of this rank: what was asked for, and of several GPUs the rank's own.
+
+    Args:
+        device: as asked for.
+        ranks: how many there are.
+        own: what accelerate gives this rank.
+
+    Raises:
+        InvalidValueError: one GPU is named for several ranks.
+    """
+    if ranks == 1 or device == "cpu":
+        return device
+    if ":" in device:
+        raise InvalidValueError(
+            f"device {device!r} is one GPU, and there are {ranks} ranks; use cuda, or leave it out."
+        )
+    return str(own)
+
+
+def _parsed(arguments: str) -> dict[str, Any]:
+    """`a=1,b=x` as a mapping."""
+    if not all("=" in part for part in _smart_comma_split(arguments)):
+        raise InvalidValueError(f"--model_args is {arguments!r}, and takes name=value, separated by commas.")
+    values: dict[str, Any] = simple_parse_args_string(arguments)
+    return values
+
+
+def _counted(requests: Sequence[Instance]) -> Iterator[tuple[int, Instance]]:
+    """The requests with their places, without those that only make ranks even, whose answers nobody reads."""
+    for place, request in enumerate(requests):
+        if not request.metadata.get("__padding_only__"):
+            yield place, request
+
+
+def _scored(judged: Judged) -> GenerationResult:
+    counts = Counts.of(judged.pruned, log_likelihood=judged.log_likelihood, continuation_tokens=judged.tokens)
+    return GenerationResult(LossAndGreedy((judged.loss, judged.greedy)), counts)

@@ -1,0 +1,83 @@
+"""From a document of a task, its text and what it shows, to a conversation for the model's chat template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from PIL import Image
+
+from todre.clips import Clip, is_clip, open_clip
+from todre.errors import UnsupportedInputError
+from todre.images import open_image
+from todre.running import Media
+
+MARK = "<image>"
+"""Where tasks of lmms-eval put pictures into their text."""
+
+Content = list[dict[str, Any]]
+
+
+def media_of(visuals: Iterable[Any] | None, frames: int) -> list[Media]:
+    """The pictures and clips of a document, in order.
+
+    Args:
+        visuals: what the task gives: pictures, and file names of pictures and videos; None for nothing.
+        frames: to take of each video.
+
+    Raises:
+        UnsupportedInputError: something else, such as sound.
+        ImageError, ClipError: a file that cannot be read.
+    """
+    return [_opened(visual, frames) for visual in visuals or ()]
+
+
+def _opened(visual: Any, frames: int) -> Media:
+    if isinstance(visual, Image.Image):
+        return visual.convert("RGB")
+    if isinstance(visual, Clip):
+        return visual
+    if isinstance(visual, str):
+        return open_clip(visual, frames) if is_clip(visual) else open_image(visual)
+    raise UnsupportedInputError(
+        f"A document shows a {type(visual).__name__}, and only pictures and video files can be asked about; "
+        "leave the task out."
+    )
+
+
+def conversation(text: str, media: Sequence[Media], placeholder: str | None = None) -> list[dict[str, Any]]:
+    """One message of the user: the media before the text, or where the text marks their places.
+
+    Args:
+        text: the question.
+        media: pictures and clips, in order.
+        placeholder: the model's own mark of a picture, which stands for the same as `MARK`.
+
+    Raises:
+        UnsupportedInputError: the text marks places, and not as many as there are media.
+    """
+    marks = {MARK} | ({placeholder} if placeholder else set())
+    parts = re.split("|".join(map(re.escape, sorted(marks))), text)
+    if len(parts) == 1:
+        return [{"role": "user", "content": [*map(_item, media), {"type": "text", "text": text}]}]
+    if len(parts) - 1 != len(media):
+        raise UnsupportedInputError(
+            f"A prompt marks {len(parts) - 1} places for pictures, and its document has {len(media)}: {text[:80]!r}; "
+            "leave the task out."
+        )
+    content: Content = []
+    for place, part in enumerate(parts):
+        content += [_item(media[place - 1])] if place else []
+        content += [{"type": "text", "text": part}] if part.strip() else []
+    return [{"role": "user", "content": content}]
+
+
+def _item(medium: Media) -> dict[str, Any]:
+    kind = "video" if isinstance(medium, Clip) else "image"
+    return {"type": kind, kind: medium}
+
+
+def kind_of(media: Sequence[Media]) -> tuple[bool, tuple[int, ...]]:
+    """Prompts of one kind can be put into one batch: with or without media, and with clips as long."""
+    return bool(media), tuple(sorted({len(medium.frames) for medium in media if isinstance(medium, Clip)}))
