@@ -102,7 +102,7 @@ PaperTable = Annotated[
     Any,
     typer.Option(
         "--table", parser=_one_of(NAMES), metavar="NAME",
-        help="Measure the rows of a table of the paper, published beside measured: v1-table3 and v1-table4, v2-table4 and v2-table5.",
+        help=f"Measure the rows of a table of the paper, published beside measured: {', '.join(NAMES)}.",
     ),
 ]  # fmt: skip
 Specs = Annotated[

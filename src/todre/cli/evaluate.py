@@ -94,7 +94,7 @@ def evaluate(
             tuple(tasks), model, limit, seed, size, group_size, batch_size, device, dtype, attn_implementation,
             trust_remote_code,
         )  # fmt: skip
-        ran = run(asked, planned, output, processes=processes, forgiving=everything, ticker=_bar(quiet))
+        ran = run(asked, planned, output, processes=processes, forgiving=everything, ticker=progress_bar(quiet))
     _write_timings(output, ran, processes, time.monotonic() - started)
     if json:
         show_json(ran.result)
@@ -107,7 +107,7 @@ def evaluate(
     note(f"wrote {output}/result.json, samples.jsonl, items.jsonl and timings.json", quiet)
 
 
-def _bar(quiet: bool) -> Ticker:
+def progress_bar(quiet: bool) -> Ticker:
     """A bar on stderr with the time left; away from a terminal nothing."""
     from rich.console import Console
     from rich.progress import (

@@ -87,13 +87,14 @@ def grid(
 
 def _rows(given: str, retains: Sequence[Retain], draws: int, seed: int) -> list[Row]:
     if given.endswith(".json"):
-        return [_row(Path(given).stem, None, registry.load(given), draws, seed)]
+        return [row_of(Path(given).stem, None, registry.load(given), draws, seed)]
     if "retain" not in registry.entry(given).settings:
-        return [_row(given, None, registry.create(given), draws, seed)]
-    return [_row(given, retain, registry.create(given, retain=retain), draws, seed) for retain in retains]
+        return [row_of(given, None, registry.create(given), draws, seed)]
+    return [row_of(given, retain, registry.create(given, retain=retain), draws, seed) for retain in retains]
 
 
-def _row(name: str, retain: Retain | None, method: Method, draws: int, seed: int) -> Row:
+def row_of(name: str, retain: Retain | None, method: Method, draws: int, seed: int) -> Row:
+    """A method's row under a name, with one condition, or one for each draw of a method that chooses at random."""
     base = Row(name, retain, ())
     if not draws_at_random(method):
         return Row(name, retain, (Condition(base.label, method),))

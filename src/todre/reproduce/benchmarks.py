@@ -1,0 +1,169 @@
+"""What the papers' benchmarks are: tasks of lmms-eval, which of their metrics is printed, and scenes of a like kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from todre.errors import InvalidValueError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task of lmms-eval (names of its release 0.7.3).
+
+    Attributes:
+        task: its name.
+        metric: the metric that the papers print; None for the only one that a task of one's own has.
+        scale: what turns the metric into the printed unit.
+        questions: how many it has; None where that is not known.
+        weight: of the task in the benchmark's score; None for its number of questions.
+    """
+
+    task: str
+    metric: str | None
+    scale: float
+    questions: int | None
+    weight: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark of the papers.
+
+    Attributes:
+        name: as the published tables here have it.
+        parts: tasks of lmms-eval whose scores make the benchmark's; several metrics of one task are several parts.
+        added: whether parts are added up instead of averaged.
+        data: where lmms-eval takes the questions from.
+        scenes: task of `todre eval` that stands in for it on the shipped model.
+        note: where what is measured differs from what was printed.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    data: str
+    scenes: str
+    note: str = ""
+    added: bool = False
+
+    @property
+    def questions(self) -> int | None:
+        """How many there are; None where that is not known."""
+        counts = {part.task: part.questions for part in self.parts}.values()
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of lmms-eval, each once."""
+        return tuple(dict.fromkeys(part.task for part in self.parts))
+
+    def score(self, measured: Mapping[str, Mapping[str, float]], counts: Mapping[str, int]) -> float:
+        """The benchmark's score, in the printed unit.
+
+        Args:
+            measured: metrics of each task.
+            counts: how many questions of each task were asked.
+
+        Raises:
+            InvalidValueError: a task has not the metric.
+        """
+        values = [part.scale * _metric(part, measured[part.task]) for part in self.parts]
+        if self.added:
+            return sum(values)
+        weights = [float(counts[part.task]) if part.weight is None else part.weight for part in self.parts]
+        return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+
+
+def _metric(part: Part, measured: Mapping[str, float]) -> float:
+    if part.metric is not None and part.metric in measured:
+        return measured[part.metric]
+    found = [name for name in measured if not name.endswith("_stderr")]
+    if part.metric is None and len(found) == 1:
+        return measured[found[0]]
+    wanted = "one metric" if part.metric is None else f"the metric {part.metric!r}"
+    raise InvalidValueError(
+        f"Task {part.task!r} of lmms-eval gave {', '.join(found) or 'no metric'}, and {wanted} is needed; "
+        "name it with --task-map BENCHMARK=TASK:METRIC."
+    )
+
+
+def _one(
+    name: str, task: str, metric: str, scale: float, questions: int | None, data: str, scenes: str, note: str = ""
+) -> Benchmark:
+    return Benchmark(name, (Part(task, metric, scale, questions),), data, scenes, note)
+
+
+_JUDGE = "the answer's letter is found by rules, without the benchmark's judging language model"
+_VAL = "the paper's split has no public answers; this is the validation split"
+_F1 = "pope_f1_score"
+_ALL = (
+    _one("MME", "mme", "mme_perception_score", 1.0, 2374, "lmms-lab-encoder/MME", "scenes-mme"),
+    Benchmark(
+        "MME-sum",
+        (Part("mme", "mme_perception_score", 1.0, 2374), Part("mme", "mme_cognition_score", 1.0, 2374)),
+        "lmms-lab-encoder/MME",
+        "scenes-mme",
+        added=True,
+    ),
+    Benchmark(
+        "ScienceQA",
+        (
+            Part("scienceqa", "exact_match", 100.0, 4241, None),
+            Part("scienceqa_img", "exact_match", 100.0, 2017, None),
+        ),
+        "lmms-lab-encoder/ScienceQA",
+        "scenes-count",
+        "the paper counts 6,258 questions, which is all of them and those with a picture again",
+    ),
+    _one("GQA", "gqa", "exact_match", 100.0, 12578, "lmms-lab-encoder/GQA", "scenes-relation"),
+    Benchmark(
+        "POPE",
+        (Part("pope_adv", _F1, 100.0, 3000), Part("pope_pop", _F1, 100.0, 3000), Part("pope_random", _F1, 100.0, 2910)),
+        "lmms-lab-encoder/POPE",
+        "scenes-pope",
+    ),
+    _one(
+        "MMBench", "mmbench_en_dev_static", "gpt_eval_score", 1.0, 4377, "lmms-lab-encoder/MMBench", "scenes-shape",
+        _JUDGE,
+    ),
+    _one("MMBench-CN", "mmbench_cn_dev", "gpt_eval_score", 1.0, 4329, "lmms-lab-encoder/MMBench", "scenes-size",
+         "lmms-eval asks a language model, which it needs a key for, where the answer is no plain letter"),
+    _one("VizWiz", "vizwiz_vqa_val", "exact_match", 100.0, 4319, "lmms-lab-encoder/VizWiz-VQA", "scenes-quadrant",
+         _VAL),
+    _one("VQAv2", "vqav2_val", "exact_match", 100.0, 214354, "lmms-lab-encoder/VQAv2", "scenes-colour", _VAL),
+    _one("TextVQA", "textvqa_val", "exact_match", 100.0, 5000, "lmms-lab-encoder/textvqa", "scenes-word"),
+    _one("OCRBench", "ocrbench", "ocrbench_accuracy", 100.0, 1000, "echo840/OCRBench", "scenes-digit"),
+    _one("VideoMME", "videomme", "videomme_perception_score", 1.0, 2700, "lmms-eval/Video-MME", ""),
+    _one("EgoSchema", "egoschema_subset", "score", 100.0, 500, "lmms-eval/egoschema", "",
+         "the paper's 5,031 questions have no public answers; these are the 500 that do"),
+    _one("MLVU", "mlvu_dev", "mlvu_percetion_score", 1.0, 2174, "sy1998/MLVU_dev", ""),
+    _one("LongVideoBench", "longvideobench_val_v", "lvb_acc", 100.0, 1337, "longvideobench/LongVideoBench", ""),
+)  # fmt: skip
+
+BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}
+
+
+def chosen(names: Sequence[str], mapped: Mapping[str, str]) -> tuple[Benchmark, ...]:
+    """The benchmarks of a table, some of them pointed at other tasks.
+
+    Args:
+        names: of benchmarks.
+        mapped: by benchmark, `TASK` or `TASK:METRIC` of lmms-eval.
+
+    Raises:
+        InvalidValueError: a mapped benchmark is none of the table's.
+    """
+    unknown = [name for name in mapped if name not in names]
+    if unknown:
+        raise InvalidValueError(f"The table has no benchmark {unknown[0]!r}; it has {', '.join(names)}.")
+    return tuple(_pointed(BENCHMARKS[name], mapped.get(name)) for name in names)
+
+
+def _pointed(benchmark: Benchmark, to: str | None) -> Benchmark:
+    if to is None:
+        return benchmark
+    task, _, metric = to.partition(":")
+    known = {part.metric: part.scale for part in benchmark.parts}
+    part = Part(task, metric or None, known.get(metric, next(iter(known.values()))), None)
+    return replace(benchmark, parts=(part,), data="your own task", note=f"measured on the task {task}", added=False)

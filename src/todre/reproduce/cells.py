@@ -1,0 +1,158 @@
+"""Cells of a table on a real model: a method and a task of lmms-eval, kept in a file of its own once it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from todre.environment import versions
+from todre.errors import InvalidValueError, MissingDependencyError, TodreError
+from todre.files import write_atomic
+from todre.lmms import command, read_results, read_samples
+from todre.methods import registry
+from todre.reproduce.benchmarks import Benchmark
+from todre.reproduce.subjects import Subject
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a cell's numbers depend on but the method and the task, and how it is run.
+
+    Args:
+        model: folder or hub id.
+        folder: of the reproduction; cells, logs and lmms-eval's own files lie in folders below.
+        limit: questions of each task; None for all.
+        batch_size: questions answered together.
+        ranks: processes that share the questions, each with a model.
+        options: `device`, `dtype`, `attn_implementation`, `trust_remote_code`, as lmms-eval's model takes them.
+        include_path: folder of further tasks.
+        python: of the environment that has lmms-eval and todre.
+    """
+
+    model: str
+    folder: Path
+    limit: int | None = None
+    batch_size: int = 1
+    ranks: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+    include_path: Path | None = None
+    python: str = sys.executable
+
+    def conditions(self) -> dict[str, Any]:
+        """What a result says of it, ready for JSON."""
+        return {
+            "model": self.model,
+            "weights": _weights(self.model),
+            "limit": self.limit,
+            "batch_size": self.batch_size,
+            "options": self.options,
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a task."""
+
+    subject: Subject
+    task: str
+
+    def file(self, run: Run) -> Path:
+        """Where its numbers are kept; another method, model or limit has another file."""
+        given = {**run.conditions(), "method": self.subject.method.to_dict(), "task": self.task}
+        digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
+        name = re.sub(r"[^\w.@+-]+", "_", f"{self.subject.key}--{self.task}")[:100]
+        return run.folder / "cells" / f"{name}--{digest}.json"
+
+
+def cells(subjects: Sequence[Subject], benchmarks: Sequence[Benchmark]) -> tuple[Cell, ...]:
+    """All cells, method by method; what no pruning says of every task comes first."""
+    return tuple(Cell(subject, task) for subject in subjects for benchmark in benchmarks for task in benchmark.tasks)
+
+
+def finished(cell: Cell, run: Run) -> dict[str, Any] | None:
+    """What is known of a cell: `metrics`, `questions`, `seconds`; None where it has not been run."""
+    file = cell.file(run)
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {name: found[name] for name in ("metrics", "questions", "seconds")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidValueError(f"{file} cannot be read as a finished cell ({error}); remove it.") from error
+
+
+def measure(cell: Cell, run: Run) -> dict[str, Any]:
+    """Run a cell through lmms-eval, and keep what came out.
+
+    Raises:
+        TodreError: lmms-eval failed; names the file with what it said.
+    """
+    file = cell.file(run)
+    place = run.folder / "lmms-eval" / file.stem
+    for folder in (file.parent, place):
+        folder.mkdir(parents=True, exist_ok=True)
+    method = place / "method.json"
+    registry.save(cell.subject.method, method)
+    log = place / "log.txt"
+    arguments = command(
+        [cell.task], place / "results", model=run.model, method=str(method), options=run.options,
+        batch_size=run.batch_size, limit=run.limit, ranks=run.ranks, include_path=run.include_path, python=run.python,
+    )  # fmt: skip
+    started = time.monotonic()
+    with log.open("w", encoding="utf-8") as stream:
+        subprocess.run(arguments, stdout=stream, stderr=subprocess.STDOUT, check=False)
+    seconds = time.monotonic() - started
+    try:
+        metrics = read_results(place / "results")[cell.task]
+        questions = len(read_samples(place / "results")[cell.task])
+    except (InvalidValueError, KeyError) as error:
+        raise TodreError(
+            f"lmms-eval did not finish {cell.task}: {_last_error(log)} (all it said is in {log})"
+        ) from error
+    found = {"metrics": metrics, "questions": questions, "seconds": round(seconds, 2)}
+    facts = {**run.conditions(), "task": cell.task, "method": cell.subject.method.to_dict(), "command": arguments}
+    write_atomic(file, json.dumps({**found, "conditions": facts}, indent=1) + "\n")
+    return found
+
+
+def require_lmms_eval(python: str) -> None:
+    """Raise `MissingDependencyError` unless that Python has lmms-eval and todre."""
+    if python == sys.executable:
+        there = importlib.util.find_spec("lmms_eval") is not None
+    else:
+        look = "import importlib.util as u, sys; sys.exit(not (u.find_spec('lmms_eval') and u.find_spec('todre')))"
+        try:
+            there = subprocess.run([python, "-c", look], capture_output=True, check=False).returncode == 0
+        except OSError as error:
+            raise MissingDependencyError(f"{python} cannot be run ({error.strerror}); give a Python.") from error
+    if not there:
+        raise MissingDependencyError(
+            f"Papers' benchmarks run through lmms-eval, which {python} does not have together with todre; run "
+            "`pip install lmms-eval`, give the Python that has it with --python, or look on now with --on tiny."
+        )
+
+
+def _weights(model: str) -> str | None:
+    """What tells two checkpoints in one folder apart: names and sizes of the files; None for a hub id."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return None
+    files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
+
+def _last_error(log: Path) -> str:
+    """The last line that tells of an error, or the last line at all."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"(Error|Exception)\b.*:", line)]
+    return (telling or lines or ["it said nothing"])[-1][:300]

@@ -1,0 +1,64 @@
+"""Tables of cost: FLOPs, memory and throughput of a model's prompts, measured as `todre bench` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from todre.bench.published import columns
+from todre.bench.published import table as costs_of
+from todre.bench.settings import Settings
+from todre.published import Table
+from todre.reproduce.outcome import Measured
+
+if TYPE_CHECKING:
+    from todre.loading import Loaded
+
+
+def measured(
+    table: Table, loaded: Loaded, rounds: int, folder: Path, command: str, tick: Callable[[str], None]
+) -> tuple[list[Measured | None], list[str], dict[str, Any]]:
+    """Values of each row of the table, why there are none, and the conditions; what `todre bench` writes stays beside.
+
+    Args:
+        table: of kind `efficiency`.
+        loaded: the model.
+        rounds: how often each row is measured, in turn with the others.
+        folder: of the reproduction.
+        command: what was typed.
+        tick: told what is measured next.
+    """
+    from todre.bench.run import Source, run
+
+    costs = costs_of(table.id)
+    settings = replace(Settings(), new_tokens=(costs.new_tokens,), rounds=rounds, oracle=False)
+    document = run(
+        Source(loaded.model, loaded=loaded), costs.subjects(certain=False), settings.cells(), settings.how_often(),
+        output=folder / "bench.json", resume=True, leave_out=True, command=command, extra={"table": table.id},
+        tick=tick,
+    )  # fmt: skip
+    by_name = {row["subject"]: row for row in document["rows"] if row["kind"] != "oracle"}
+    subjects = [row.subject(certain=False) for row in costs.rows]
+    names = ["none" if one is None else one.name for one in subjects]
+    values = [_values(by_name.get(name), by_name["none"], table.id) for name in names]
+    return values, [document["left_out"].get(name, "") for name in names], document["conditions"]
+
+
+def _values(row: dict[str, Any] | None, none: dict[str, Any], name: str) -> Measured | None:
+    """Printed values by name: those that are measured, and the changes that follow from them."""
+    if row is None:
+        return None
+    found = {cost.key: cost.measure(row) for cost in columns(name)}
+    before = {cost.key: cost.measure(none) for cost in columns(name)}
+    values = {key: value for key, value in found.items() if value is not None}
+    if row is none:
+        return values
+    for key, change in (("flops_T", "flops_reduction_percent"), ("memory_GB", "memory_reduction_percent")):
+        whole = before[key]
+        if key in values and whole:
+            values[change] = 100 * (1 - values[key] / whole)
+    if "samples_per_second" in values and before["samples_per_second"]:
+        values["speedup"] = values["samples_per_second"] / before["samples_per_second"]
+    return values

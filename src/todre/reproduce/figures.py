@@ -1,0 +1,90 @@
+"""The papers' figures: attention by layer, kept tokens, and a radar of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from todre.analysis.questions import Source
+from todre.analysis.results import Job, Tick, finish
+from todre.methods.base import Method
+from todre.methods.cls_top_k import CLSTopK
+from todre.methods.todre import ToDRE
+from todre.plots.marks import save_figure
+from todre.reproduce.recipes import Recipe
+
+if TYPE_CHECKING:
+    from todre.loading import Loaded
+
+QUESTIONS = {"attention": 60, "kept": 3}
+"""How many questions a figure asks without a limit."""
+RETAIN = 0.1
+_NEW_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a figure is made from, and where it goes.
+
+    Args:
+        folder: of the reproduction.
+        questions: a file of one's own; None for scenes.
+        limit: how many; None for the figure's own number.
+        batch_size: questions of one forward.
+        command: what was typed.
+        tick: shows progress.
+    """
+
+    folder: Path
+    questions: Path | None
+    limit: int | None
+    batch_size: int
+    command: str
+    tick: Tick
+
+
+def draw(recipe: Recipe, loaded: Loaded, drawing: Drawing) -> dict[str, Any]:
+    """Measure what the figure shows, and write `result.json` and the picture, which has the recipe's name."""
+    source = Source(drawing.questions, drawing.limit or QUESTIONS[recipe.kind])
+    instrument, parameters = ("kept", _methods()) if recipe.kind == "kept" else ("migration", {})
+    job = Job(
+        instrument,
+        {**{name: method.to_dict() for name, method in parameters.items()}, "max_new_tokens": _NEW_TOKENS},
+        loaded,
+        source,
+        drawing.folder / "result.json",
+        1 if recipe.kind == "kept" else drawing.batch_size,
+        drawing.command,
+        drawing.tick,
+        drawing.folder / f"{recipe.name}.png",
+    )
+    document = _kept(job) if recipe.kind == "kept" else _attention(job)
+    return {**document, "recipe": recipe.name, "title": recipe.title, "paper": recipe.paper}
+
+
+def _methods() -> dict[str, Method]:
+    """By attention alone, and by diversity alone, as the caption has it."""
+    return {
+        "by attention (FasterVLM)": CLSTopK(retain=RETAIN),
+        "by diversity (ToDRE)": ToDRE.v1(retain=RETAIN, stages=(1,)),
+    }
+
+
+def _attention(job: Job) -> dict[str, Any]:
+    from todre.analysis.migration import migration
+    from todre.plots.instruments import migration_figure
+
+    document = migration(job, _NEW_TOKENS)
+    finish(job, document, lambda found, path: save_figure(migration_figure(found), path))
+    return document
+
+
+def _kept(job: Job) -> dict[str, Any]:
+    from todre.analysis.kept import kept, rows_of
+    from todre.plots.kept_tokens import kept_tokens_figure
+
+    document = kept(job, tuple(_methods().items()), _NEW_TOKENS)
+    rows = rows_of(document, job.source.questions(), job.loaded)
+    finish(job, document, lambda _, path: save_figure(kept_tokens_figure(rows), path))
+    return document

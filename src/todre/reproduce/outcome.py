@@ -1,0 +1,117 @@
+"""Published, measured and the difference, cell by cell, with what is known of each published cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from todre.published import AVERAGE, Row, Table
+
+Measured = Mapping[str, float]
+"""Measured values by name, as a published row has them."""
+
+
+def average(measured: Measured, none: Measured, benchmarks: Sequence[str]) -> float | None:
+    """Mean share of no pruning in percent, over the benchmarks that both have; None where that is none."""
+    both = [name for name in benchmarks if name in measured and none.get(name)]
+    return 100 * sum(measured[name] / none[name] for name in both) / len(both) if both else None
+
+
+def compared(row: Row, measured: Measured, columns: Sequence[str]) -> dict[str, Any]:
+    """For each column `published`, `measured`, `difference` and `note`; None where there is no number."""
+    found = {}
+    for name in columns:
+        printed, ours = row.values.get(name), measured.get(name)
+        difference = None if printed is None or ours is None else round(ours - printed, 4)
+        found[name] = {
+            "published": printed,
+            "measured": None if ours is None else round(ours, 4),
+            "difference": difference,
+            "note": row.notes.get(name),
+        }
+    return found
+
+
+def shares(row: Row, none: Row, measured: Measured, ours: Measured, columns: Sequence[str]) -> dict[str, Any]:
+    """As `compared`, of shares of no pruning in percent: what models and tasks that differ have in common.
+
+    Args:
+        row, none: published, and the published row of no pruning.
+        measured, ours: measured for the row and without pruning.
+        columns: which values.
+    """
+    found = {}
+    for name in columns:
+        printed = _share(row.values.get(name), none.values.get(name), name)
+        here = _share(measured.get(name), ours.get(name), name)
+        found[name] = {
+            "published": printed,
+            "measured": here,
+            "difference": None if printed is None or here is None else round(here - printed, 2),
+            "note": row.notes.get(name),
+        }
+    return found
+
+
+def table_rows(
+    table: Table, rows: Sequence[Row], measured: Sequence[Measured | None], reasons: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows of a result, ready for JSON.
+
+    Args:
+        table: the published one.
+        rows: those that were asked for, no pruning first for each model.
+        measured: values of each; None where nothing was measured.
+        reasons: why not, for each; empty where it was.
+    """
+    found = []
+    none: tuple[Row, Measured] = rows[0], {}
+    for row, given, reason in zip(rows, measured, reasons, strict=True):
+        ours = dict(given or {})
+        if row.method is None and not row.reason:
+            none = row, ours
+        mean = average(ours, none[1], table.benchmarks)
+        if mean is not None:
+            ours[AVERAGE] = mean
+        found.append(
+            {
+                "label": _label(row, table),
+                "model": row.model,
+                "method": row.method or ("none" if not row.reason else None),
+                "retain": row.retain,
+                "tokens": row.tokens,
+                "cells": compared(row, ours, table.columns),
+                "shares": shares(row, none[0], ours, none[1], table.columns),
+                "note": row.notes.get("row"),
+                "reason": reason or row.reason or None,
+            }
+        )
+    return found
+
+
+def _label(row: Row, table: Table) -> str:
+    """The row's title, and where rows of several models follow each other, the model of each first one."""
+    several = len(table.models) > 1 and row.method is None and not row.reason
+    return f"{row.title}, {row.model}" if several else row.title
+
+
+def _share(value: float | None, whole: float | None, name: str) -> float | None:
+    if name == AVERAGE:
+        return None if value is None else round(value, 2)
+    return None if value is None or not whole else round(100 * value / whole, 2)
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """What is known of the published numbers and of the run: the table's notes, then those of its cells."""
+    found = [*result["warnings"], *result["notes"]]
+    for row in result["rows"]:
+        if row["note"]:
+            found.append(f"{row['label']}: {row['note']}.")
+        found += [
+            f"{row['label']}, {name.removesuffix('_percent')}: {cell['note']}."
+            for name, cell in row["cells"].items()
+            if cell["note"]
+        ]
+        if row["reason"]:
+            found.append(f"{row['label']} was not measured: {row['reason'].rstrip('.')}.")
+    return list(dict.fromkeys(found))

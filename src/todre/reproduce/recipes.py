@@ -1,0 +1,68 @@
+"""What can be reproduced, by name."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from todre.errors import InvalidValueError
+from todre.published import NAMES, table
+
+V1 = "ToDRE, arXiv 2505.18757v1"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A table or figure of a paper.
+
+    Attributes:
+        name: on the command line.
+        title: what it shows.
+        paper: name and arXiv number with version.
+        kind: `scores`, `stages` or `efficiency` as the table is (`todre.published.Table`); `attention`, `radar` or
+            `kept` for figures.
+        table: the published table behind it; None where it has none.
+    """
+
+    name: str
+    title: str
+    paper: str
+    kind: str
+    table: str | None
+
+    @property
+    def figure(self) -> bool:
+        """Whether a picture is what it ends in."""
+        return self.kind in ("attention", "radar", "kept")
+
+
+_FIGURES = (
+    Recipe("v1-figure2", "Figure 2: attention between text and picture in each layer, in prefill", V1, "attention",
+           None),
+    Recipe("v1-figure3", "Figure 3: eight benchmarks at 10 % kept, as a radar", V1, "radar", "v1-table1"),
+    Recipe("v1-figure5", "Figure 5: attention of generated tokens in each layer", V1, "attention", None),
+    Recipe("v1-figure7", "Figure 7: tokens kept by attention and by diversity", V1, "kept", None),
+)  # fmt: skip
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """All of them: version 1's tables and figures, version 2's tables, then others."""
+    tables = [table(name) for name in NAMES]
+    found = [Recipe(each.id, each.title, each.paper, each.kind, each.id) for each in tables]
+    first = [each for each in found if each.name.startswith("v1-")]
+    return (*first, *_FIGURES, *(each for each in found if each not in first))
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InvalidValueError: there is none; says what was probably meant.
+    """
+    known = {each.name: each for each in recipes()}
+    if name in known:
+        return known[name]
+    wanted = name.lower().replace("_", "-").replace(" ", "-")
+    close = difflib.get_close_matches(wanted, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise InvalidValueError(f"There is no recipe {name!r}; {hint}the recipes are {', '.join(known)}.")

@@ -1,0 +1,123 @@
+"""From a row of a published table to the method that is run for it, and from a model to the rows that are about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from todre.bench.presets import PRESETS, Preset
+from todre.bench.wanted import parse
+from todre.methods import registry
+from todre.methods.base import Method, NoPruning
+from todre.published import Row, Table
+
+BUDGETS = ("count", "share")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is run for a row; rows of several models can have the same.
+
+    Attributes:
+        name: `none`, or the row's method with its settings.
+        retain: the budget, a share or a count; None where the row has none.
+        method: the method itself.
+    """
+
+    name: str
+    retain: float | None
+    method: Method
+
+    @property
+    def key(self) -> str:
+        """`todre-v1@288`, or the name alone."""
+        return self.name if self.retain is None else f"{self.name}@{self.retain:g}"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table that are about a model.
+
+    Attributes:
+        rows: in order, no pruning first.
+        preset: the published model that they are about.
+        warnings: where the model at hand is another one.
+    """
+
+    rows: tuple[Row, ...]
+    preset: str
+    warnings: tuple[str, ...]
+
+
+def subject(row: Row, budget: str = "share") -> Subject | None:
+    """What to run for a row; None where the row says why nothing can be.
+
+    Args:
+        row: of a published table.
+        budget: `share` keeps the row's share of a picture's visual tokens, `count` the printed number of tokens, or
+            the share where no number is printed.
+    """
+    if row.reason:
+        return None
+    if row.method is None:
+        return Subject("none", None, NoPruning())
+    name, settings = parse(row.method)
+    retain = row.tokens if budget == "count" and row.tokens is not None else row.retain
+    given = {} if retain is None else {"retain": retain}
+    return Subject(row.method, retain, registry.create(name, **given, **settings))
+
+
+def subjects(rows: Sequence[Row], budget: str = "share") -> tuple[Subject, ...]:
+    """What to run for rows, each once."""
+    found = [one for row in rows if (one := subject(row, budget)) is not None]
+    return tuple({one.key: one for one in found}.values())
+
+
+def repository(preset: str) -> str:
+    """Hub id of the checkpoint that a published model is."""
+    return PRESETS[preset].aliases[0]
+
+
+def rows_about(table: Table, model: str, config: Any = None) -> Rows:
+    """The rows about a model, or about the nearest that the table has, with a warning.
+
+    Args:
+        table: the published one.
+        model: folder or hub id.
+        config: its transformers config; not looked at where the id is one that the table is about.
+    """
+    named = [name for name in table.models if model in PRESETS[name].aliases]
+    if named:
+        return Rows(_about(table, named[0]), named[0], ())
+    text = config.get_text_config()
+    have = config.model_type, text.num_hidden_layers, text.hidden_size
+    same_type = [name for name in table.models if _shape(PRESETS[name])[0] == have[0]]
+    same_width = [name for name in same_type if _shape(PRESETS[name])[2] == have[2]]
+    preset = (*same_width, *same_type, *table.models)[0]
+    wanted = _shape(PRESETS[preset])
+    if have == wanted:
+        return Rows(_about(table, preset), preset, ())
+    warning = (
+        f"{model} is {_told(have)}, and {table.id} is about {repository(preset)}, which is {_told(wanted)}; "
+        "differences to its numbers say nothing about a method."
+    )
+    return Rows(_about(table, preset), preset, (warning,))
+
+
+def is_published(table: Table, model: str) -> bool:
+    """Whether the id is one that the table is about."""
+    return any(model in PRESETS[name].aliases for name in table.models)
+
+
+def _about(table: Table, preset: str) -> tuple[Row, ...]:
+    return tuple(row for row in table.rows if row.model == preset)
+
+
+def _shape(preset: Preset) -> tuple[str, int, int]:
+    text: Mapping[str, Any] = preset.config["text_config"]
+    return preset.config["model_type"], text["num_hidden_layers"], text["hidden_size"]
+
+
+def _told(shape: tuple[str, int, int]) -> str:
+    return f"{shape[0]} with {shape[1]} decoder layers of width {shape[2]}"
