@@ -18,6 +18,8 @@ from todre.cli.flops import flops
 from todre.cli.guard import examples, guarded
 from todre.cli.methods import methods
 from todre.cli.models import models
+from todre.cli.plot import COMMANDS as FIGURES
+from todre.cli.table import table
 
 app = typer.Typer(
     help="Prune the visual tokens of vision-language models, and see what it saves and what it costs.",
@@ -62,6 +64,12 @@ _COMMANDS = (
         "todre eval --methods all --retain 0.5,0.25,0.1,0.05,0.02 --output leaderboard --processes 2",
     ),
     (
+        table,
+        "todre table run",
+        "todre table run --columns tasks --retain 0.05 --measure difference --output table.tex",
+        "todre table run another/result.json --methods todre,random --format csv",
+    ),
+    (
         fit,
         "todre fit fitprune --share 0.25 --output fitprune.json",
         "todre fit vtw --tolerance 0.003 --output vtw.json",
@@ -76,7 +84,7 @@ _NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
 """Commands whose function has another name."""
 
 for _function, *_lines in _COMMANDS:
-    _bare = _function in (ask, compare, fit)
+    _bare = _function in (ask, compare, fit, table)
     app.command(_NAMES.get(_function), epilog=examples(*_lines), no_args_is_help=_bare)(guarded(_function))
 
 analyze = typer.Typer(
@@ -88,3 +96,13 @@ analyze = typer.Typer(
 for _function, *_lines in INSTRUMENTS:
     analyze.command(epilog=examples(*_lines))(guarded(_function))
 app.add_typer(analyze, name="analyze")
+
+plot = typer.Typer(
+    help="Draw what `todre eval` found: each figure reads its result.json and writes a picture.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=examples("todre plot retention run", "todre plot heatmap run --retain 0.05 --output tasks.svg"),
+)
+for _draw, *_lines in FIGURES:
+    plot.command(epilog=examples(*_lines), no_args_is_help=True)(guarded(_draw))
+app.add_typer(plot, name="plot")

@@ -26,7 +26,7 @@ from todre.evaluate.probes import DropAfter, ObserveAttention
 from todre.evaluate.runner import Answers, run
 from todre.evaluate.session import Session, Settings
 from todre.evaluate.table import Records, Table
-from todre.files import atomic_path, write_atomic
+from todre.files import write_atomic
 from todre.methods.base import NoPruning
 from todre.scenes import Question, make_scene, score
 from todre.scenes.scoring import mentioned_pairs
@@ -180,13 +180,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     command = " ".join(["python -m todre.evaluate.card", *(arguments if arguments is not None else sys.argv[1:])])
     try:
-        from todre.evaluate.card_figure import figure, save
+        from todre.evaluate.card_figure import figure
+        from todre.plots.marks import save_figure
 
         document = measure(settings_from(given), given, command)
         for path in (given.output, given.page, given.figure):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(given.figure) as temporary:
-            save(figure(document), temporary)
+        save_figure(figure(document), given.figure)
         write_atomic(given.output, json.dumps(document, indent=1) + "\n")
         write_atomic(given.page, page(document, given.output.name, given.figure.name))
     except TodreError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def figure(document: dict[str, Any]) -> Figure:
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(11, 8), layout="constrained")
+    drawing = Figure(figsize=(11, 8), layout="constrained", dpi=110)
     panels = drawing.subplots(2, 2)
     _tasks(panels[0, 0], document)
     _random(panels[0, 1], document)
@@ -39,11 +38,6 @@ def figure(document: dict[str, Any]) -> Figure:
         panel.spines[["top", "right"]].set_visible(False)
         panel.title.set_fontsize(11)
     return drawing
-
-
-def save(drawing: Figure, path: Path) -> None:
-    """Write a figure without dates or versions in it, so that equal results give equal files."""
-    drawing.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def _tasks(panel: Axes, document: dict[str, Any]) -> None:

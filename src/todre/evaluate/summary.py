@@ -41,10 +41,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A row's scores of each task: of the questions (tasks,), and of every resample (resamples, tasks)."""
+    """A row's scores of each task: of the questions (tasks,), and of every resample (resamples, tasks).
+
+    `of_draws` is the mean over tasks of each draw of the method, (draws,).
+    """
 
     value: Numbers
     drawn: Numbers
+    of_draws: Numbers
     details: tuple[dict[str, Any], ...]
 
 
@@ -89,6 +93,8 @@ class Summary:
                 for place, task in enumerate(self.tasks)
             },
         }
+        if len(samples) > 1:
+            result["score_of_each_draw"] = [finite(score) for score in scores.of_draws]
         if self._none is None:
             self._none = scores, marks[0]
         else:
@@ -104,16 +110,19 @@ class Summary:
         value = np.zeros(len(self.tasks))
         drawn = np.zeros((self.resamples if self.bootstrap else 1, len(self.tasks)))
         details: list[dict[str, Any]] = []
+        of_draws: list[float] = []
         for samples in draws:
             parts = [
                 total.parts([_marked(self.items[place], samples[place]) for place in places])
                 for total, places in zip(self._totals, self.places, strict=True)
             ]
             sums = [part.sum(axis=0) for part in parts]
-            value += [float(total.value(each)) for total, each in zip(self._totals, sums, strict=True)]
+            scores = [float(total.value(each)) for total, each in zip(self._totals, sums, strict=True)]
+            value += scores
+            of_draws.append(float(np.mean(scores)))
             drawn += self._resampled(parts)
             details = details or [total.details(each) for total, each in zip(self._totals, sums, strict=True)]
-        return _Scores(value / len(draws), drawn / len(draws), tuple(details))
+        return _Scores(value / len(draws), drawn / len(draws), np.array(of_draws), tuple(details))
 
     def _resampled(self, parts: Sequence[Numbers]) -> Numbers:
         """(resamples, tasks) scores; one row of NaN where there is one picture, which cannot be resampled."""

@@ -127,9 +127,21 @@ def draw_legend(figure: Figure, labels: Mapping[str, str], kinds: Collection[str
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure whole or not at all; the same figure gives the same bytes."""
+def save_figure(figure: Figure, path: str | Path, comment: str | None = None) -> None:
+    """Write a figure whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        figure: what to write.
+        path: its suffix says how.
+        comment: a line kept inside a PNG.
+    """
+    import matplotlib as mpl
+
     path = Path(path)
-    metadata: dict[str, Any] = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    with atomic_path(path) as temporary:
+    metadata: dict[str, Any] = {
+        ".png": {"Software": None} | ({"Comment": comment} if comment else {}),
+        ".svg": {"Date": None},
+        ".pdf": {"CreationDate": None},
+    }
+    with atomic_path(path) as temporary, mpl.rc_context({"svg.hashsalt": "todre"}):
         figure.savefig(temporary, metadata=metadata.get(path.suffix.lower()))

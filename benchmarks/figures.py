@@ -1,0 +1,223 @@
+"""Every figure and page of the README and docs/ that is made from a committed result, and how: `make figures`.
+
+Tables between `<!-- made by: todre table … -->` and `<!-- end -->` in Markdown files are made anew as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from todre.files import write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/*.md")
+_TABLE = re.compile(r"(<!-- made by: (todre table [^\n]+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that follows from a committed one.
+
+    Args:
+        path: the file.
+        source: what it is made from.
+        make: from the source's path to a matplotlib figure, or the text of a page.
+    """
+
+    path: str
+    source: str
+    make: Callable[[Path], Any]
+
+    @property
+    def stamp(self) -> str:
+        """What a picture says of its source."""
+        return f"made from {self.source}, SHA-256 {hashlib.sha256((ROOT / self.source).read_bytes()).hexdigest()}"
+
+    def up_to_date(self) -> bool:
+        """Whether the page is what is made now, or the picture was drawn from what the source now holds."""
+        target = ROOT / self.path
+        if not target.exists():
+            return False
+        if target.suffix != ".png":
+            return target.read_text(encoding="utf-8") == self.make(ROOT / self.source)
+        with Image.open(target) as picture:
+            return picture.info.get("Comment") == self.stamp
+
+    def write(self) -> None:
+        """Make it."""
+        from todre.plots.marks import save_figure
+
+        made = self.make(ROOT / self.source)
+        if isinstance(made, str):
+            write_atomic(ROOT / self.path, made)
+        else:
+            save_figure(made, ROOT / self.path, self.stamp)
+
+
+def document(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def instrument(name: str, path: Path) -> Any:
+    from todre.plots.instruments import FIGURES
+
+    return FIGURES[name](document(path))
+
+
+def kept(path: Path) -> Any:
+    from todre.analysis.kept import rows_of
+    from todre.analysis.questions import Source
+    from todre.loading import load
+    from todre.plots.kept_tokens import kept_tokens_figure
+
+    found = document(path)
+    asked = found["conditions"]["questions"]
+    source = Source(None, asked["questions"], asked["split"], asked["picture_size"], tuple(asked["tasks"]))
+    return kept_tokens_figure(rows_of(found, source.questions(), load(None, device="cpu")))
+
+
+def bench(name: str, path: Path) -> Any:
+    from todre.plots.bench import FIGURES
+
+    return FIGURES[name](document(path))
+
+
+def heldout(path: Path) -> str:
+    from todre.evaluate.results_page import page
+
+    return page(document(path), path.name, "heldout-answers.jsonl")
+
+
+def card(path: Path) -> str:
+    from todre.evaluate.card_page import page
+
+    return page(document(path), path.name, "model-card.png")
+
+
+def card_figure(path: Path) -> Any:
+    from todre.evaluate.card_figure import figure
+
+    return figure(document(path))
+
+
+def leaderboard(path: Path) -> str:
+    from todre.reading.leaderboard import page
+    from todre.reading.results import read
+
+    return page(read([path]), LEADERBOARD_SOURCE, LEADERBOARD_COMMAND)
+
+
+def leaderboard_figure(name: str, path: Path) -> Any:
+    from todre.plots.pareto import pareto_figure
+    from todre.plots.reading import heatmap_figure, radar_figure, retention_figure
+    from todre.reading.costs import token_cost
+    from todre.reading.results import read
+
+    found = read([path])
+    if name == "pareto":
+        return pareto_figure(found, token_cost(found))
+    return {"retention": retention_figure, "heatmap": heatmap_figure, "radar": radar_figure}[name](found)
+
+
+ANALYSIS = tuple(
+    Made(f"docs/figures/analysis-{name}.png", f"results/analysis-{name}.json", functools.partial(instrument, name))
+    for name in ("migration", "horizon", "redundancy", "calibrate")
+)
+KEPT = (Made("docs/figures/analysis-kept.png", "results/analysis-kept.json", kept),)
+BENCH = tuple(
+    Made(f"docs/figures/bench-{name}.png", "results/bench-cpu.json", functools.partial(bench, name))
+    for name in ("breakdown", "length", "memory")
+)
+PAGES_OF_RESULTS = (
+    Made("docs/results.md", "results/heldout.json", heldout),
+    Made("docs/model-card.md", "results/model-card.json", card),
+    Made("docs/images/model-card.png", "results/model-card.json", card_figure),
+)
+LEADERBOARD_SOURCE = "results/leaderboard.json"
+LEADERBOARD_COMMAND = "todre eval --methods all --retain 0.5,0.25,0.1,0.05,0.02 --processes 2 --output runs/leaderboard"
+LEADERBOARD = (
+    Made("docs/leaderboard.md", LEADERBOARD_SOURCE, leaderboard),
+    *(
+        Made(f"docs/figures/leaderboard-{name}.png", LEADERBOARD_SOURCE, functools.partial(leaderboard_figure, name))
+        for name in ("retention", "pareto", "heatmap", "radar")
+    ),
+)
+
+MADE = (*PAGES_OF_RESULTS, *ANALYSIS, *KEPT, *BENCH)
+"""Everything that is committed and made from a committed file."""
+
+DEMO = "todre demo --output docs/images"
+RUN = {f"docs/images/{name}.png": DEMO for name in ("demo", "scene", "photograph")}
+"""Pictures that show what the model does when the command runs."""
+
+
+def tables(text: str) -> str:
+    """A page with every table between markers as its command prints it now."""
+    return _TABLE.sub(lambda found: f"{found[1]}{printed(found[2])}{found[4]}", text)
+
+
+def printed(command: str) -> str:
+    """What a command writes on stdout, run in this process at the repository's root."""
+    from todre.cli import main
+
+    stdout, stderr = io.StringIO(), io.StringIO()
+    code: Any = 0
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            main(shlex.split(command)[1:])
+        except SystemExit as ended:
+            code = ended.code
+    if code:
+        raise SystemExit(f"`{command}` failed: {stderr.getvalue().strip()}")
+    return stdout.getvalue()
+
+
+def pages() -> list[Path]:
+    """The Markdown files in which tables and pictures stand."""
+    return sorted(path for pattern in PAGES for path in ROOT.glob(pattern))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("paths", nargs="*", help="files to make, all without it")
+    parser.add_argument("--list", action="store_true", help="say what is made from what")
+    given = parser.parse_args(arguments)
+    known = {made.path: made for made in MADE}
+    unknown = [path for path in given.paths if path not in known]
+    if unknown:
+        parser.error(f"{unknown[0]} is not made from a committed result; --list says what is.")
+    for path, made in known.items():
+        if given.list:
+            print(f"{path}  <-  {made.source}")
+        elif not given.paths or path in given.paths:
+            made.write()
+            print(f"wrote {path}")
+    if given.list:
+        for path, command in RUN.items():
+            print(f"{path}  <-  {command}")
+    elif not given.paths:
+        for path in pages():
+            before = path.read_text(encoding="utf-8")
+            after = tables(before)
+            if after != before:
+                write_atomic(path, after)
+                print(f"wrote the tables of {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""`todre plot`: figures of what `todre eval` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from todre.cli import options as opt
+from todre.cli import reading_options as ask
+from todre.cli.console import check_output, note
+from todre.errors import InvalidValueError
+from todre.reading.costs import ACROSS, TOKENS
+from todre.reading.results import MEASURES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Output = Annotated[Path, typer.Option("--output", help="The picture: .png, .svg, .pdf, .jpg or .webp.")]
+
+
+def retention(
+    results: ask.Files,
+    methods: ask.Methods = None,
+    highlight: ask.Highlight = None,
+    measure: ask.Measure = MEASURES[0],
+    output: Output = Path("retention.png"),
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Retention against the share of visual tokens kept, with bands of 95 % intervals."""
+
+    def draw() -> Figure:
+        from todre.plots.reading import retention_figure
+
+        return retention_figure(ask.read_results(results, methods), highlight or (), measure)
+
+    _write(draw, output, quiet)
+
+
+def radar(
+    results: ask.Files,
+    retain: ask.AtBudget = None,
+    methods: ask.Methods = None,
+    highlight: ask.Highlight = None,
+    output: Output = Path("radar.png"),
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Retention of each task at one budget, one polygon for each method (as figure 3 of ToDRE)."""
+
+    def draw() -> Figure:
+        from todre.plots.reading import radar_figure
+
+        return radar_figure(ask.read_results(results, methods), highlight or methods or (), retain)
+
+    _write(draw, output, quiet)
+
+
+def pareto(
+    results: ask.Files,
+    across: Annotated[
+        str,
+        typer.Option(
+            "--across",
+            parser=ask.one_of(*ACROSS),
+            metavar="COST",
+            help="tokens (visual tokens per decoder layer), or what --bench measured: first-token, total, flops, kv.",
+        ),
+    ] = TOKENS,
+    bench: Annotated[
+        Path | None,
+        typer.Option("--bench", help="A JSON document of `todre bench`, for costs other than tokens."),
+    ] = None,
+    methods: ask.Methods = None,
+    highlight: ask.Highlight = None,
+    measure: ask.Measure = MEASURES[0],
+    output: Output = Path("pareto.png"),
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Accuracy against cost: every method at every budget, and the front of what no other beats."""
+    if (across == TOKENS) != (bench is None):
+        raise InvalidValueError(
+            f"--across {across} "
+            + (
+                "needs no --bench; name another cost, or leave it out."
+                if bench
+                else "needs --bench with a document of `todre bench`."
+            )
+        )
+
+    def draw() -> Figure:
+        from todre.plots.pareto import pareto_figure
+        from todre.reading.costs import bench_cost, token_cost
+
+        found = ask.read_results(results, methods)
+        if bench is None:
+            return pareto_figure(found, token_cost(found), highlight or (), measure)
+        from todre.bench.document import read
+
+        cost = bench_cost(found, read(bench), across)
+        missing = [entry.label for entry in found.entries if entry.label not in cost.of]
+        if missing:
+            note(f"bench did not measure {', '.join(missing)}", quiet)
+        return pareto_figure(found, cost, highlight or (), measure)
+
+    _write(draw, output, quiet)
+
+
+def heatmap(
+    results: ask.Files,
+    retain: ask.AtBudget = None,
+    methods: ask.Methods = None,
+    highlight: ask.Highlight = None,
+    measure: Annotated[
+        str,
+        typer.Option(
+            "--measure",
+            parser=ask.one_of("retention", "difference"),
+            metavar="NAME",
+            help="retention, or difference (from no pruning).",
+        ),
+    ] = MEASURES[0],
+    output: Output = Path("heatmap.png"),
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Every method by every task at one budget; a star marks where the difference's interval excludes 0."""
+
+    def draw() -> Figure:
+        from todre.plots.reading import heatmap_figure
+
+        return heatmap_figure(ask.read_results(results, methods), highlight or (), retain, measure)
+
+    _write(draw, output, quiet)
+
+
+def _write(draw: Callable[[], Figure], output: Path, quiet: bool) -> None:
+    from todre.plots import FORMATS, require_matplotlib
+
+    require_matplotlib()
+    check_output(output, FORMATS)
+    figure = draw()
+    from todre.plots.marks import save_figure
+
+    save_figure(figure, output)
+    note(f"wrote {output}", quiet)
+
+
+COMMANDS = (
+    (
+        retention,
+        "todre plot retention run",
+        "todre plot retention run --highlight todre,fastv --measure score --output curves.svg",
+    ),
+    (radar, "todre plot radar run --retain 0.1 --methods todre,todre-v1,random"),
+    (
+        pareto,
+        "todre plot pareto run",
+        "todre plot pareto run --across first-token --bench bench.json --output speed.pdf",
+    ),
+    (
+        heatmap,
+        "todre plot heatmap run --retain 0.05",
+        "todre plot heatmap run another/result.json --measure difference",
+    ),
+)
+"""(command, examples…), in order."""

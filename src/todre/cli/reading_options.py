@@ -1,0 +1,75 @@
+"""What `todre plot` and `todre table` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from todre.cli import options as opt
+from todre.cli.evaluate import parse_names
+from todre.reading.results import MEASURES
+
+if TYPE_CHECKING:
+    from todre.reading.results import Results
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """A parser of one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(allowed)}.")
+        return text
+
+    return parse
+
+
+def read_results(paths: list[Path], methods: tuple[str, ...] | None) -> Results:
+    """What the files hold, of these methods alone if any are named."""
+    from todre.reading.results import read
+
+    found = read(paths)
+    return found.only(methods) if methods else found
+
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RESULT…",
+        help="Folders of runs of `todre eval`, or their result.json; several must be of the same questions.",
+    ),
+]
+Methods = Annotated[
+    Any,
+    typer.Option(
+        "--methods", parser=parse_names, metavar="A,B,…", help="These methods alone. Without it, all that were run."
+    ),
+]
+Highlight = Annotated[
+    Any,
+    typer.Option(
+        "--highlight",
+        parser=parse_names,
+        metavar="A,B,…",
+        help="Methods to show in colour. Without it, ToDRE, random and the best.",
+    ),
+]
+Measure = Annotated[
+    str,
+    typer.Option(
+        "--measure", parser=one_of(*MEASURES), metavar="NAME", help="retention, score, or difference (from no pruning)."
+    ),
+]
+AtBudget = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=opt.parse_retain,
+        metavar="NUMBER",
+        help="The budget, one that was run. Without it, the one nearest to 10 %.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,79 @@
+"""`todre table`: what `todre eval` wrote as a table in Markdown, CSV or LaTeX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from todre.cli import options as opt
+from todre.cli import reading_options as ask
+from todre.cli.console import check_directory, note, show_text
+from todre.errors import InvalidValueError
+from todre.files import write_atomic
+from todre.reading.results import MEASURES
+from todre.reading.tables import COLUMNS
+from todre.reading.writing import SUFFIXES, WRITERS
+
+FORMAT = next(iter(WRITERS))
+
+
+def table(
+    results: ask.Files,
+    columns: Annotated[
+        str,
+        typer.Option("--columns", parser=ask.one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
+    ] = COLUMNS[0],
+    measure: ask.Measure = MEASURES[0],
+    retain: ask.AtBudget = None,
+    methods: ask.Methods = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            help="name, given, or a column: 0.05, a task. Without it, the budget nearest to 10 %, or the mean.",
+        ),
+    ] = None,
+    no_intervals: Annotated[
+        bool, typer.Option("--no-intervals", help="Leave the intervals out (CSV always has them).")
+    ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            parser=ask.one_of(*WRITERS),
+            metavar="NAME",
+            help="markdown, csv or latex. Without it, by the suffix of --output (.md, .csv, .tex), else markdown.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="A file to write, in place of stdout.")] = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Show retention, scores or differences of every method by budget or by task, the best of each column bold.
+
+    Numbers are points of 100 with 95 % intervals; CSV has fractions with all digits, one line for each number.
+    """
+    writer = WRITERS[_format(form, output)]
+    from todre.reading.tables import table as make
+
+    text = writer(make(ask.read_results(results, methods), measure, columns, retain, sort), not no_intervals)
+    if output is None:
+        show_text(text.rstrip("\n"))
+        return
+    write_atomic(output, text)
+    note(f"wrote {output}", quiet)
+
+
+def _format(form: str | None, output: Path | None) -> str:
+    """The format that is asked for; raises unless `output` can be written."""
+    if output is None:
+        return form or FORMAT
+    if output.is_dir():
+        raise InvalidValueError(f"{output} is a directory; give the name of a file to write.")
+    check_directory(output.parent)
+    found = form or SUFFIXES.get(output.suffix.lower())
+    if found is None:
+        raise InvalidValueError(f"{output} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format.")
+    return found

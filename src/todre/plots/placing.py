@@ -1,0 +1,123 @@
+"""Where labels go so that none lies on another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from todre.plots.lines import COLOURS, GREY, YELLOW
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+MARKERS = "osD^vPX*"
+STRONG = tuple(colour for colour in COLOURS if colour not in (GREY, YELLOW))
+"""Colours that text can have on white."""
+PALE = "#BBBBBB"
+"""Of what is there for comparison only."""
+_LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
+Placed = tuple[float, float, str, str]
+"""(x, y) of a point in its axes, its label, and the label's colour."""
+
+
+def style(place: int) -> dict[str, Any]:
+    """Colour and marker of the method at `place`; markers differ where colours come again."""
+    return {
+        "color": STRONG[place % len(STRONG)],
+        "marker": MARKERS[(place + place // len(STRONG)) % len(MARKERS)],
+        "linestyle": "-" if place < len(STRONG) else "--",
+    }
+
+
+def spaced(wanted: Sequence[float], gap: float) -> list[float]:
+    """Positions with at least `gap` between any two, in the order of `wanted`, that differ least from it in squares.
+
+    With the gaps taken off this is isotonic regression, solved by pooling neighbours.
+    """
+    order = sorted(range(len(wanted)), key=lambda place: (wanted[place], place))
+    pools: list[tuple[float, int]] = []
+    for number, place in enumerate(order):
+        mean, count = wanted[place] - number * gap, 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, count = (before * many + mean * count) / (many + count), many + count
+        pools.append((mean, count))
+    level = [mean for mean, count in pools for _ in range(count)]
+    found = [0.0] * len(wanted)
+    for number, place in enumerate(order):
+        found[place] = level[number] + number * gap
+    return found
+
+
+def label_ends(figure: Figure, panel: Axes, ends: Sequence[Placed], size: float = 8.5) -> None:
+    """Write labels in a column at the right of the axes, each led to its point and none on another."""
+    figure.draw_without_rendering()
+    to_axes = panel.transData + panel.transAxes.inverted()
+    heights = [float(to_axes.transform((x, y))[1]) for x, y, _, _ in ends]
+    points = panel.get_window_extent().height * 72 / figure.dpi
+    # A label's place is its middle; the whole column stays within the axes if it fits.
+    levels = spaced(heights, 1.25 * size / points)
+    shift = min(0.0, 1.0 - max(levels, default=0.0)) or max(0.0, -min(levels, default=0.0))
+    for (x, y, text, colour), level in zip(ends, levels, strict=True):
+        panel.annotate(
+            text, (x, y), xytext=(1.035, level + shift), textcoords="axes fraction", fontsize=size, color=colour,
+            va="center", parse_math=False, annotation_clip=False,
+            arrowprops=_LEADER | {"color": colour, "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def label_points(figure: Figure, panel: Axes, points: Sequence[Placed], size: float = 7.5) -> list[str]:
+    """Write labels beside their points, where they lie on no other label and inside the axes.
+
+    Returns:
+        Labels for which there was no room.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.draw_without_rendering()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    inside = panel.get_window_extent()
+    marks = [panel.transData.transform((x, y)) for x, y, _, _ in points]
+    taken: list[Bbox] = []
+    left_out = []
+    for x, y, text, colour in points:
+        for across, up, side in _offsets():
+            note = panel.annotate(
+                text, (x, y), xytext=(across, up), textcoords="offset points", fontsize=size, color=colour, ha=side,
+                va="center", parse_math=False,
+                bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.8, "linewidth": 0}, zorder=5,
+                arrowprops=_LEADER | {"color": colour},
+            )  # fmt: skip
+            note.set_in_layout(False)
+            box = _text_box(renderer, note)
+            free = not any(box.overlaps(other) for other in taken) and not any(box.contains(*mark) for mark in marks)
+            if free and inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1):
+                taken.append(box)
+                break
+            note.remove()
+        else:
+            left_out.append(text)
+    return left_out
+
+
+def _offsets() -> list[tuple[float, float, str]]:
+    """Places to try beside a point, in points: near ones first, above before below."""
+    found = []
+    for distance in (9, 18, 30, 44, 60, 80):
+        for across, up in ((-1, 1), (1, -1), (0, 1.3), (1, 1), (-1, -1), (0, -1.3), (1.3, 0), (-1.3, 0)):
+            side = "left" if across > 0 else "right" if across < 0 else "center"
+            found.append((0.6 * distance * across, 0.8 * distance * up, side))
+    return found
+
+
+def _text_box(renderer: RendererAgg, note: Annotation) -> Bbox:
+    """Where an annotation's text lies, in pixels, without its line."""
+    from matplotlib.text import Text
+
+    note.update_positions(renderer)
+    box: Bbox = Text.get_window_extent(note, renderer)
+    return box.padded(1.5)

@@ -1,0 +1,261 @@
+"""One or several `result.json` of `todre eval`, checked and put side by side."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from todre.errors import InvalidValueError
+
+WHAT = "answers of a model under pruning methods"
+"""What `todre eval` writes under `what`."""
+ALL = "all"
+"""The column of the mean over tasks."""
+MEASURES = ("retention", "score", "difference")
+NONE = "none"
+
+Budget = float | int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with its interval of 95 %; None where there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Interval:
+        """From `result.json`."""
+        return cls(given["value"], given["low"], given["high"])
+
+    def excludes(self, value: float) -> bool:
+        """Whether the interval is known and `value` lies outside it."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method at one budget.
+
+    Attributes:
+        name: the method's; with its model's in brackets where results of several models are together.
+        retain: the budget, or None for a method without one.
+        draws: how often it was run.
+        fields: the method's settings.
+        visual_tokens, layer_mean: how many entered the decoder, and how many a layer ran on, means over questions.
+        before: visual tokens without pruning.
+        values: by measure, by task or `ALL`; without pruning only the score.
+        drawn: the score of each draw, if there are several.
+    """
+
+    name: str
+    retain: Budget | None
+    draws: int
+    fields: dict[str, Any]
+    visual_tokens: float
+    layer_mean: float
+    before: float
+    values: dict[str, dict[str, Interval]]
+    drawn: tuple[float, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """`todre@0.1`, or the name alone."""
+        return self.name if self.retain is None else f"{self.name}@{self.retain:g}"
+
+    @property
+    def share(self) -> float:
+        """Visual tokens that a layer ran on, of those without pruning."""
+        return self.layer_mean / self.before
+
+    def value(self, measure: str, task: str = ALL) -> Interval:
+        """A measure of a task, or of all."""
+        return self.values.get(measure, {}).get(task, Interval(None))
+
+    def differs(self, task: str = ALL) -> bool:
+        """Whether the interval of the difference to no pruning excludes 0."""
+        return self.value("difference", task).excludes(0.0)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was read.
+
+    Attributes:
+        none: no pruning, once for each model.
+        entries: methods at budgets, in the order of the files.
+        tasks: the tasks' names.
+        questions, pictures: how many.
+        conditions: of each file.
+        left_out: methods that refused, with the reason.
+    """
+
+    none: tuple[Entry, ...]
+    entries: tuple[Entry, ...]
+    tasks: tuple[str, ...]
+    questions: int
+    pictures: int
+    conditions: tuple[dict[str, Any], ...]
+    left_out: dict[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The methods' names, without no pruning, in order."""
+        return tuple(dict.fromkeys(entry.name for entry in self.entries))
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """Shares from large to small, then counts."""
+        found = {entry.retain for entry in self.entries if entry.retain is not None}
+        return tuple(sorted(found, key=lambda retain: (isinstance(retain, int), -retain)))
+
+    @property
+    def model(self) -> str:
+        """The models' names."""
+        return ", ".join(dict.fromkeys(_model(conditions) for conditions in self.conditions))
+
+    def at(self, retain: Budget | None) -> tuple[Entry, ...]:
+        """The methods at one budget; None for those without any."""
+        return tuple(entry for entry in self.entries if entry.retain == retain)
+
+    def of(self, name: str) -> tuple[Entry, ...]:
+        """One method's budgets, from few tokens to many."""
+        return tuple(sorted((e for e in self.entries if e.name == name), key=lambda e: e.visual_tokens))
+
+    def budget(self, wanted: Budget | None = None) -> Budget:
+        """A budget that was run: `wanted`, or without it the one nearest to 10 %.
+
+        Raises:
+            InvalidValueError: it was not run, or no method has a budget.
+        """
+        if not self.budgets:
+            raise InvalidValueError("No method here has a budget; run `todre eval` with --retain.")
+        if wanted is None:
+            return min(self.budgets, key=lambda retain: abs((retain if retain <= 1 else retain / self._before) - 0.1))
+        if wanted not in self.budgets:
+            ran = ", ".join(f"{retain:g}" for retain in self.budgets)
+            raise InvalidValueError(f"Nothing was run at the budget {wanted:g}; use one of {ran}.")
+        return wanted
+
+    def only(self, names: Sequence[str]) -> Results:
+        """These methods alone, in this order.
+
+        Raises:
+            InvalidValueError: one was not run.
+        """
+        for name in names:
+            if name not in (*self.names, NONE):
+                close = difflib.get_close_matches(name, self.names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"use some of {', '.join(self.names)}."
+                raise InvalidValueError(f"There is no {name!r} among the results; {hint}")
+        order = {name: place for place, name in reversed(list(enumerate(names)))}
+        kept = sorted((e for e in self.entries if e.name in order), key=lambda entry: order[entry.name])
+        return replace(self, entries=tuple(kept))
+
+    @property
+    def _before(self) -> float:
+        return self.none[0].visual_tokens
+
+
+def read(paths: Sequence[Path]) -> Results:
+    """Files of `todre eval`, or the folders of its runs, put together.
+
+    Raises:
+        InvalidValueError: a file cannot be read or is another command's, the questions differ, or two files disagree
+            about one method of one model.
+    """
+    documents = [(path, document_of(path)) for path in paths]
+    if not documents:
+        raise InvalidValueError("No result is named; give the folder of a run of `todre eval`, or its result.json.")
+    first_path, first = documents[0]
+    for path, document in documents[1:]:
+        if document["conditions"]["questions"] != first["conditions"]["questions"]:
+            raise InvalidValueError(
+                f"{first_path} and {path} are not about the same questions, so that their numbers cannot be compared; "
+                "run both with the same --tasks, --limit, --seed and --size."
+            )
+    several = len({_identity(document["conditions"]) for _, document in documents}) > 1
+    none: dict[str, tuple[Path, Entry]] = {}
+    entries: dict[str, tuple[Path, Entry]] = {}
+    for path, document in documents:
+        suffix = f" ({_name(document['conditions'], [d['conditions'] for _, d in documents])})" if several else ""
+        rows = _entries(document, suffix)
+        _add(none, path, rows[:1])
+        _add(entries, path, rows[1:])
+    return Results(
+        tuple(entry for _, entry in none.values()),
+        tuple(entry for _, entry in entries.values()),
+        tuple(first["tasks"]),
+        first["questions"],
+        first["pictures"],
+        tuple(document["conditions"] for _, document in documents),
+        {name: reason for _, document in documents for name, reason in document["left_out"].items()},
+    )
+
+
+def document_of(path: Path) -> dict[str, Any]:
+    """The document of a run's folder, or of a file.
+
+    Raises:
+        InvalidValueError: there is none that `todre eval` wrote.
+    """
+    file = path / "result.json" if path.is_dir() else path
+    hint = "give the folder of a finished run of `todre eval`, or its result.json."
+    if not file.is_file():
+        raise InvalidValueError(f"{file} does not exist; {hint}")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidValueError(f"{file} cannot be read as JSON ({error}); {hint}") from error
+    if not isinstance(found, dict) or found.get("what") != WHAT:
+        raise InvalidValueError(f"{file} is no result of `todre eval`; {hint}")
+    return found
+
+
+def _add(known: dict[str, tuple[Path, Entry]], path: Path, entries: Iterable[Entry]) -> None:
+    """Add entries; one that is there already must say the same."""
+    for entry in entries:
+        before, other = known.setdefault(entry.label, (path, entry))
+        if other != entry:
+            raise InvalidValueError(
+                f"{before} and {path} have other numbers for {entry.label}; leave out one of the two, "
+                "or rename the method."
+            )
+
+
+def _entries(document: dict[str, Any], suffix: str) -> list[Entry]:
+    """The rows, no pruning first."""
+    before = document["rows"][0]["visual_tokens"]
+    found = []
+    for row in document["rows"]:
+        values = {"score": {ALL: Interval.of(row["score"])}}
+        values["score"] |= {task: Interval.of(given) for task, given in row["tasks"].items()}
+        against = row.get("against_none")
+        for measure in ("difference", "retention") if against else ():
+            values[measure] = {ALL: Interval.of(against[measure])}
+            values[measure] |= {task: Interval.of(given[measure]) for task, given in against["tasks"].items()}
+        drawn = tuple(row.get("score_of_each_draw", ()))
+        tokens = row["visual_tokens"], row["layer_mean"], before
+        found.append(Entry(row["name"] + suffix, row["retain"], row["draws"], row["fields"], *tokens, values, drawn))
+    return found
+
+
+def _model(conditions: dict[str, Any]) -> str:
+    return Path(conditions["model"]).name or str(conditions["model"])
+
+
+def _identity(conditions: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(conditions[key] for key in ("model_sha256", "model", "dtype"))
+
+
+def _name(conditions: dict[str, Any], all_of_them: Sequence[dict[str, Any]]) -> str:
+    """The model's name, with its dtype where that is all that tells two apart."""
+    name = _model(conditions)
+    alike = {_identity(other) for other in all_of_them if _model(other) == name}
+    return name if len(alike) == 1 else f"{name}, {conditions['dtype']}"

@@ -1,0 +1,181 @@
+"""Tables of results: rows are methods, columns budgets or tasks, every cell a number with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from todre.errors import InvalidValueError
+from todre.reading.results import ALL, MEASURES, NONE, Budget, Entry, Interval, Results
+
+COLUMNS = ("budgets", "tasks")
+OWN = "own"
+"""The column of methods without a budget."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of one method.
+
+    Attributes:
+        interval: the number; None where the method was not run.
+        entry: where it is from.
+        task: which task it is of, or `ALL`.
+        best: whether it is the highest of its column.
+    """
+
+    interval: Interval
+    entry: Entry | None
+    task: str
+    best: bool = False
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference to no pruning excludes 0."""
+        return self.entry is not None and self.entry.differs(self.task)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headings.
+
+    Attributes:
+        measure: one of `MEASURES`.
+        columns: the headings after the first.
+        rows: (method's name, cells).
+    """
+
+    measure: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def budget_text(retain: Budget | None) -> str:
+    """A budget for people: "10 %", "288", or "own"."""
+    if retain is None:
+        return OWN
+    return str(retain) if isinstance(retain, int) else f"{100 * retain:g} %"
+
+
+def table(
+    results: Results, measure: str = MEASURES[0], columns: str = COLUMNS[0], retain: Budget | None = None,
+    sort: str | None = None,
+) -> Table:  # fmt: skip
+    """One measure of every method, by budget, or at one budget by task.
+
+    Args:
+        results: what was read.
+        measure: `retention`, `score` or `difference`.
+        columns: `budgets` or `tasks`.
+        retain: the budget for tasks; without it, the one nearest to 10 %.
+        sort: `name`, `given`, or a column to sort by from high to low; without it, the budget nearest to 10 %, or the
+            mean over tasks.
+
+    Raises:
+        InvalidValueError: there is no such measure, column or budget.
+    """
+    for what, given, allowed in (("measure", measure, MEASURES), ("columns", columns, COLUMNS)):
+        if given not in allowed:
+            raise InvalidValueError(f"{what} must be one of {', '.join(allowed)}, not {given!r}.")
+    made = _by_budget(results, measure) if columns == "budgets" else _by_task(results, measure, retain)
+    if not made.columns:
+        raise InvalidValueError("There is no method among the results; run `todre eval` with --methods.")
+    key = sort or (ALL if columns == "tasks" else _usual(results, made))
+    return _with_best(_sorted(made, key))
+
+
+def _usual(results: Results, made: Table) -> str:
+    return budget_text(results.budget()) if results.budgets else made.columns[0]
+
+
+def _by_budget(results: Results, measure: str) -> Table:
+    budgets: list[Budget | None] = [*results.budgets]
+    if results.at(None):
+        budgets.append(None)
+    found = {(entry.name, entry.retain): entry for entry in results.entries}
+    rows = [
+        (name, tuple(_cell(found.get((name, retain)), measure, ALL) for retain in budgets)) for name in results.names
+    ]
+    rows = [_none_row(none, measure, [ALL] * len(budgets)) for none in results.none if measure == "score"] + rows
+    return Table(measure, tuple(budget_text(retain) for retain in budgets), tuple(rows))
+
+
+def _by_task(results: Results, measure: str, retain: Budget | None) -> Table:
+    tasks = (ALL, *results.tasks)
+    chosen = results.at(results.budget(retain)) if results.budgets else ()
+    rows = [_none_row(none, measure, tasks) for none in results.none if measure == "score"]
+    for entry in (*chosen, *results.at(None)):
+        name = entry.name if entry.retain is not None else f"{entry.name} (own budget)"
+        rows.append((name, tuple(_cell(entry, measure, task) for task in tasks)))
+    return Table(measure, tasks, tuple(rows))
+
+
+def _cell(entry: Entry | None, measure: str, task: str) -> Cell:
+    return Cell(Interval(None) if entry is None else entry.value(measure, task), entry, task)
+
+
+def _none_row(none: Entry, measure: str, tasks: Sequence[str]) -> tuple[str, tuple[Cell, ...]]:
+    return none.name, tuple(_cell(none, measure, task) for task in tasks)
+
+
+def _is_none(row: tuple[str, tuple[Cell, ...]]) -> bool:
+    return row[0].partition(" (")[0] == NONE
+
+
+def _sorted(made: Table, key: str) -> Table:
+    """No pruning first, then from high to low in a column, or by name, or as given."""
+    none = [row for row in made.rows if _is_none(row)]
+    rows = [row for row in made.rows if not _is_none(row)]
+    if key == "name":
+        rows.sort(key=lambda row: row[0])
+    elif key != "given":
+        place = _place(made, key)
+        rows.sort(key=_from_high_to_low(place))
+    return Table(made.measure, made.columns, tuple(none + rows))
+
+
+def _from_high_to_low(place: int) -> Callable[[tuple[str, tuple[Cell, ...]]], tuple[bool, float, str]]:
+    def key(row: tuple[str, tuple[Cell, ...]]) -> tuple[bool, float, str]:
+        value = row[1][place].interval.value
+        known = [cell.interval.value for cell in row[1] if cell.interval.value is not None]
+        return value is None, -(value if value is not None else max(known, default=0.0)), row[0]
+
+    return key
+
+
+def _place(made: Table, key: str) -> int:
+    """The column that `key` names: as it is written, or a budget as --retain takes one."""
+    if key in made.columns:
+        return made.columns.index(key)
+    try:
+        number = float(key)
+    except ValueError:
+        number = -1.0
+    written = budget_text(int(number) if number > 1 else number)
+    if written in made.columns:
+        return made.columns.index(written)
+    raise InvalidValueError(
+        f"There is no column {key!r} to sort by; use name, given or one of {', '.join(made.columns)}."
+    )
+
+
+def _with_best(made: Table) -> Table:
+    """Mark the highest of each column, or several that are equal; no pruning is not counted."""
+    best = []
+    for place in range(len(made.columns)):
+        known = [row[1][place].interval.value for row in made.rows if not _is_none(row)]
+        best.append(max((value for value in known if value is not None), default=None))
+    rows = []
+    for row in made.rows:
+        name, cells = row
+        marked = tuple(
+            Cell(
+                cell.interval,
+                cell.entry,
+                cell.task,
+                not _is_none(row) and top is not None and cell.interval.value == top,
+            )
+            for cell, top in zip(cells, best, strict=True)
+        )
+        rows.append((name, marked))
+    return Table(made.measure, made.columns, tuple(rows))

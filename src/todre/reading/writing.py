@@ -1,0 +1,136 @@
+"""A table as Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from todre.reading.results import Interval
+from todre.reading.tables import OWN, Cell, Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}  # fmt: skip
+CSV_FIELDS = (
+    "method", "budget", "task", "measure", "value", "low", "high", "differs_from_none", "draws", "visual_tokens",
+    "visual_tokens_mean_over_layers",
+)  # fmt: skip
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """Points of a hundred with one decimal; a dash where there is none."""
+    if value is None:
+        return "–"
+    text = format(100 * value, "+.1f" if signed else ".1f")
+    return text.removeprefix("-") if float(text) == 0 and not signed else text
+
+
+def interval_text(interval: Interval, signed: bool = False, intervals: bool = True) -> str:
+    """`79.6 [78.1, 81.1]`, in points of a hundred."""
+    text = number(interval.value, signed)
+    if not intervals or interval.low is None or interval.high is None or interval.value is None:
+        return text
+    return f"{text} [{number(interval.low, signed)}, {number(interval.high, signed)}]"
+
+
+def pipe_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is left-aligned, the others right. Text is escaped by `markdown_text`."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """A name as it is to be read in a Markdown table."""
+    for sign in ("\\", "|", "*", "_", "<", "`"):
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+def latex_text(text: str) -> str:
+    """Text with every sign that LaTeX takes for a command escaped."""
+    return "".join(_LATEX.get(sign, sign) for sign in text).replace("–", "--")
+
+
+def to_markdown(table: Table, intervals: bool = True) -> str:
+    """Points of a hundred; the best of each column is bold."""
+    rows = [
+        [markdown_text(name), *(_shown(cell, table.measure, intervals, "**{}**") for cell in cells)]
+        for name, cells in table.rows
+    ]
+    return pipe_table(["method", *(markdown_text(_heading(column)) for column in table.columns)], rows)
+
+
+def to_latex(table: Table, intervals: bool = True) -> str:
+    """Points of a hundred in a `tabular` of the package booktabs; the best of each column is bold."""
+
+    signed = table.measure == "difference"
+
+    def cell_text(cell: Cell) -> str:
+        if cell.entry is None:
+            return ""
+        text, inside = _latex_number(cell.interval.value, signed), cell.interval
+        text = rf"\textbf{{{text}}}" if cell.best else text
+        if not intervals or inside.low is None or inside.high is None:
+            return text
+        edges = ", ".join(_latex_number(edge, signed) for edge in (inside.low, inside.high))
+        return rf"{text} {{\scriptsize [{edges}]}}"
+
+    head = " & ".join(["method", *(latex_text(_heading(column)) for column in table.columns)])
+    body = [" & ".join([latex_text(name), *map(cell_text, cells)]) + r" \\" for name, cells in table.rows]
+    lines = [
+        "% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\toprule",
+        head + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table, intervals: bool = True) -> str:
+    """A line for each number, as fractions with all their digits; intervals stay, as their columns are apart."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_FIELDS)
+    for name, cells in table.rows:
+        for cell in _once(cells):
+            entry, inside = cell.entry, cell.interval
+            if entry is None or inside.value is None:
+                continue
+            budget = "" if entry.retain is None else repr(entry.retain)
+            numbers = ("" if value is None else repr(value) for value in (inside.value, inside.low, inside.high))
+            differs = "" if entry.value("difference", cell.task).low is None else str(cell.differs).lower()
+            writer.writerow(
+                [
+                    name.removesuffix(f" ({OWN} budget)"), budget, cell.task, table.measure, *numbers, differs,
+                    entry.draws, repr(entry.visual_tokens), repr(entry.layer_mean),
+                ]
+            )  # fmt: skip
+    return stream.getvalue()
+
+
+WRITERS: dict[str, Callable[[Table, bool], str]] = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}
+"""By the name of the format."""
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex"}
+"""Formats by the file's suffix."""
+
+
+def _latex_number(value: float | None, signed: bool) -> str:
+    """With a minus sign in place of a hyphen."""
+    return number(value, signed).replace("-", "$-$").replace("–", "--")
+
+
+def _once(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of one entry and task are written once: no pruning stands in the column of every budget."""
+    return list({(id(cell.entry), cell.task): cell for cell in cells}.values())
+
+
+def _heading(column: str) -> str:
+    return "own budget" if column == OWN else column
+
+
+def _shown(cell: Cell, measure: str, intervals: bool, best: str) -> str:
+    if cell.entry is None:
+        return ""
+    text = interval_text(cell.interval, measure == "difference", intervals)
+    return best.format(text) if cell.best else text
