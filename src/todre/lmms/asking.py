@@ -88,7 +88,8 @@ def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation]
         )
     new = tokens[:, start:].tolist()
     texts = tokenizer.batch_decode(new, skip_special_tokens=True)
-    lengths = [_length(row, padding, loaded.model.generation_config.eos_token_id) for row in new]
+    ends = loaded.model.generation_config.eos_token_id
+    lengths = [decoding.length(tokenizer, row[: _length(row, padding, ends)]) for row in new]
     costs = pruned(inputs["attention_mask"], lengths, report, watch.timings(report.select_seconds))
     return [Said(decoding.cut(text), cost) for text, cost in zip(texts, costs, strict=True)]
 

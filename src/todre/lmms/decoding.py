@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,17 @@ class Decoding:
         """The text up to the first stop string, without spaces around it."""
         ends = [place for stop in self.until if (place := text.find(stop)) >= 0]
         return text[: min(ends, default=len(text))].strip()
+
+    def length(self, tokenizer: Any, tokens: Sequence[int]) -> int:
+        """How many of `tokens` there are up to the one that completes a stop string."""
+
+        def stopped(count: int) -> bool:
+            text = tokenizer.decode(tokens[:count], skip_special_tokens=True)
+            return any(stop in text for stop in self.until)
+
+        if not self.until or not stopped(len(tokens)):
+            return len(tokens)
+        return bisect_left(range(len(tokens)), True, key=stopped)
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
