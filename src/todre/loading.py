@@ -13,9 +13,9 @@ import torch
 from todre.errors import InvalidValueError, LoadError
 from todre.hub import HUB_ID, fetch, first_line
 from todre.processing import check_torchvision, load_processor
-
-SHIPPED = "todre-tiny"
-"""Name under which results show the model that ships with the package."""
+from todre.tiny import SHIPPED as SHIPPED
+from todre.tiny import checkpoint_path
+from todre.tiny import names as shipped_names
 
 _DTYPES = {
     "float32": torch.float32,
@@ -74,7 +74,8 @@ def load(
     """Load a model and its processor.
 
     Args:
-        model: a folder, a hub id, or None for the model that ships with todre. Weights are read from safetensors alone.
+        model: a folder, a hub id, a shipped model's name, or None for `todre-tiny`, which ships with todre; weights are
+            read from safetensors alone.
         revision: branch, tag or commit on the hub.
         device: "auto" (a GPU where there is one), or a torch device such as "cpu" or "cuda:1".
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "float16" or "bfloat16".
@@ -106,7 +107,7 @@ def load_config(model: str | Path | None = None) -> Any:
     from transformers import AutoConfig
 
     path = Path(model).expanduser() if model is not None else None
-    if model is None or path is None or path.exists():
+    if model is None or path is None or path.exists() or model in shipped_names():
         name, folder, _ = _locate(model, None, False, lambda sentence: None)
         source = str(folder)
         _read_config(name, folder)
@@ -159,12 +160,12 @@ def _locate(
 ) -> tuple[str, Path, str | None]:
     """(name, directory, revision) of the checkpoint; downloads it if it is on the hub."""
     if model is None:
-        from todre.tiny import checkpoint_path
-
         return SHIPPED, checkpoint_path(), None
     name, path = str(model), Path(model).expanduser()
     if path.is_dir() and name.strip():
         return name, path, None
+    if model in shipped_names():
+        return name, checkpoint_path(name), None
     if path.is_file():
         raise LoadError(f"{name} is a file, not a model; give the folder that holds its config.json.")
     if isinstance(model, Path) or not HUB_ID.fullmatch(name):

@@ -11,15 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from todre.clips import clip_of_frames
+from todre.errors import UnsupportedInputError
 from todre.evaluate.answering import Reply, answer, can_share, encode, reply_of, tensors
 from todre.evaluate.conditions import Condition
 from todre.evaluate.tasks import Item
 from todre.loading import Loaded
 from todre.processing import apply_batch
 from todre.pruning import prune
+from todre.tiny import SHIPPED_VIDEO
 
 _ENCODED_APART = ("llava_next",)
 """Types of model whose pictures are encoded once and handed over; others get whole prompts."""
+FPS = 2.0
+"""Frames a second of a clip that an item shows; written into prompts by the families that write times."""
 GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
 Said = tuple[str, int, float, int | None]
 """Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
@@ -74,7 +79,7 @@ class Asker:
 
     def _apart(self, items: Sequence[Item]) -> bool:
         known = self.loaded.model.config.model_type in _ENCODED_APART
-        return known and all(len(item.media) == 1 for item in items)
+        return known and all(len(item.media) == 1 and not item.video for item in items)
 
     def _encoded_apart(self, number: int, items: Sequence[Item], condition: Condition, report: Any) -> list[Reply]:
         method = condition.method_for(number)
@@ -133,6 +138,11 @@ class Asker:
     def _whole_prompts(self, items: Sequence[Item], report: Any) -> list[Reply]:
         """Through the processor and `generate` as anyone would, for every family and any number of pictures."""
         model, processor = self.loaded.model, self.loaded.processor
+        if any(item.video for item in items) and getattr(processor, "video_processor", None) is None:
+            raise UnsupportedInputError(
+                f"{self.loaded.name} takes pictures and no clips; leave tasks on clips out, or use a model such as "
+                f"{SHIPPED_VIDEO}."
+            )
         replies: dict[int, Reply] = {}
         places = sorted(range(len(items)), key=lambda place: items[place].new_tokens)
         for limit, members in groupby(places, key=lambda place: items[place].new_tokens):
@@ -154,6 +164,8 @@ def _key(item: Item) -> tuple[str, str, int]:
 
 def _conversation(item: Item) -> list[dict[str, Any]]:
     pictures: list[dict[str, Any]] = [{"type": "image", "image": opened()} for opened in item.media]
+    if item.video:
+        pictures = [{"type": "video", "video": clip_of_frames([shown["image"] for shown in pictures], FPS)}]
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": item.question}]}]
 
 

@@ -126,9 +126,11 @@ def fingerprint(settings: Settings) -> str:
 
 def model_sha256(model: str | None) -> str:
     """SHA-256 over config and weights of a model folder; a hub id stands for itself."""
-    from todre.tiny import checkpoint_path
+    from todre.tiny import SHIPPED, checkpoint_path, names
 
-    folder = checkpoint_path() if model is None else Path(model)
+    folder = Path(model or SHIPPED)
+    if model is None or (model in names() and not folder.is_dir()):
+        folder = checkpoint_path(model or SHIPPED)
     if not folder.is_dir():
         return str(model)
     digest = hashlib.sha256()

@@ -1,8 +1,9 @@
 """A synthetic world: pictures of small shapes, digits and words, and questions with true answers.
 
 Any number of scenes, deterministic by seed, in three disjoint splits. `make_scene` renders one; `questions` walks
-through a split; `score` marks an answer; `make_clip` renders one that moves. Tasks take after POPE (presence), VQA
-(colour, shape, size, count), GQA (relation, quadrant), OCR benchmarks (digit, word) and captioning.
+through a split; `score` marks an answer; `make_set` renders two or three that are asked about together, `make_clip` one
+that moves. Tasks take after POPE (presence), VQA (colour, shape, size, count), GQA (relation, quadrant), OCR benchmarks
+(digit, word) and captioning.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from todre.scenes.photographs import PHOTOGRAPHS, photograph, photograph_path
 from todre.scenes.questions import TASKS
 from todre.scenes.scene import SPLITS, Scene, ask, make_scene, questions
 from todre.scenes.scoring import score
+from todre.scenes.several import SceneSet, make_set
 
 __all__ = [
     "PHOTOGRAPHS",
@@ -22,9 +24,11 @@ __all__ = [
     "Scene",
     "SceneClip",
     "SceneObject",
+    "SceneSet",
     "ask",
     "make_clip",
     "make_scene",
+    "make_set",
     "photograph",
     "photograph_path",
     "questions",

@@ -74,6 +74,26 @@ def make_clip(
     Raises:
         InvalidValueError: for a seed, split, size, event or number of frames outside these.
     """
+    rng, event, objects, turn = _plot(seed, frames, size, split, event)
+    width, height = checked_size(size)
+    background = paint_background(rng, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], width, height)
+    shades = int(rng.integers(2**32))
+    pictures = tuple(_render(background, things, shades) for things in objects)
+    return SceneClip(seed, split, pictures, objects, event, turn, ask_clip(objects, event))
+
+
+def clip_objects(
+    seed: int, frames: int = 8, size: int | tuple[int, int] = 192, split: str = "train", event: str | None = None
+) -> tuple[str, tuple[tuple[SceneObject, ...], ...]]:
+    """The event, and what `make_clip` would draw in each frame, without drawing it."""
+    _, happens, objects, _ = _plot(seed, frames, size, split, event)
+    return happens, objects
+
+
+def _plot(
+    seed: int, frames: int, size: int | tuple[int, int], split: str, event: str | None
+) -> tuple[np.random.Generator, str, tuple[tuple[SceneObject, ...], ...], int]:
+    """A clip's random numbers after its things are cast, its event, the things of each frame, and its turn."""
     width, height = checked_size(size)
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
         raise InvalidValueError(f"a clip has at least 2 frames, not {frames!r}")
@@ -85,10 +105,7 @@ def make_clip(
     still, actor = _cast(rng, width, height)
     acts, turn = _act(rng, event, actor, frames, width, height)
     objects = tuple(still if act is None else (*still, act) for act in acts)
-    background = paint_background(rng, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], width, height)
-    shades = int(rng.integers(2**32))
-    pictures = tuple(_render(background, things, shades) for things in objects)
-    return SceneClip(seed, split, pictures, objects, event, turn, ask_clip(objects, event))
+    return rng, event, objects, turn
 
 
 def ask_clip(objects: Sequence[Sequence[SceneObject]], event: str) -> list[Question]:

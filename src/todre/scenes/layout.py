@@ -29,6 +29,16 @@ def sample_objects(rng: np.random.Generator, width: int, height: int) -> tuple[S
     return tuple(placed)
 
 
+def sample_few(rng: np.random.Generator, width: int, height: int) -> tuple[SceneObject, ...]:
+    """A digit and three to five shapes, fewer where they find no room: what small pictures hold that come several."""
+    placed: list[SceneObject] = []
+    _place(rng, placed, width, height, _digit(rng))
+    crowd = _favourite(rng)
+    for _ in range(int(rng.integers(3, 6))):
+        _place(rng, placed, width, height, _shape(rng, crowd))
+    return tuple(placed)
+
+
 def _count(rng: np.random.Generator, low: int, high: int, share: float) -> int:
     return max(int(low > 1), round(share * int(rng.integers(low, high + 1))))
 

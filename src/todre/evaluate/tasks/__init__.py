@@ -12,27 +12,32 @@ from todre.evaluate.tasks.local import LocalTask
 from todre.evaluate.tasks.mme import ScenesMme
 from todre.evaluate.tasks.pope import ScenesPope
 from todre.evaluate.tasks.scenes import PREFIX, SceneTask
+from todre.evaluate.tasks.several import MULTI, SIDE, VIDEO, ClipTask, SetTask
 from todre.scenes import TASKS
+from todre.scenes.motion import CLIP_TASKS
+from todre.scenes.several import SET_TASKS
 
 __all__ = ["GROUPS", "Item", "Task", "names", "tasks_of"]
 
 SUFFIX = ".jsonl"
 _SCENES = tuple(PREFIX + task for task in TASKS)
-GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES}
+_MULTI = tuple(MULTI + task for task in SET_TASKS)
+_VIDEO = tuple(VIDEO + task for task in CLIP_TASKS)
+GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES, "scenes-multi": _MULTI, "scenes-video": _VIDEO}
 """Names that stand for several tasks."""
 
 
 def names() -> tuple[str, ...]:
     """Every task that has a name; a file of one's own ends in `.jsonl`."""
-    return (*_SCENES, PREFIX + "pope", PREFIX + "mme")
+    return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *_MULTI, *_VIDEO)
 
 
 def tasks_of(given: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     """The tasks of names, groups and files, in order.
 
     Args:
-        given: names, `scenes` for one task of each kind, and files of JSON lines.
-        size: side of the scenes' pictures in pixels.
+        given: names, groups (`scenes`, `scenes-multi`, `scenes-video`), and files of JSON lines.
+        size: side of the scenes' pictures in pixels; several pictures, and frames, have at most 96.
 
     Raises:
         InvalidValueError: a name is unknown, or two tasks have the same one.
@@ -55,6 +60,10 @@ def _task(name: str, size: int) -> Task:
         return ScenesMme(size)
     if name in _SCENES:
         return SceneTask(name.removeprefix(PREFIX), size)
+    if name in _MULTI:
+        return SetTask(name.removeprefix(MULTI), min(size, SIDE))
+    if name in _VIDEO:
+        return ClipTask(name.removeprefix(VIDEO), min(size, SIDE))
     close = difflib.get_close_matches(name, [*GROUPS, *names()], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise InvalidValueError(f"There is no task {name!r}; {hint}use some of {_all()}.")

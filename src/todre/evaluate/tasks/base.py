@@ -26,6 +26,7 @@ class Item:
         kind: what the score is broken down by: POPE's strategy, MME's category.
         pair: names the two questions that MME scores together.
         new_tokens: most tokens of an answer, the closing one included.
+        video: the pictures are the frames of one clip, in order.
     """
 
     task: str
@@ -38,11 +39,13 @@ class Item:
     kind: str = ""
     pair: str = ""
     new_tokens: int = 16
+    video: bool = False
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures themselves, ready for JSON."""
         values: dict[str, Any] = {"task": self.task, "id": self.id, "picture": self.picture, "question": self.question}
         values |= {"references": list(self.references), "metric": self.metric, "new_tokens": self.new_tokens}
+        values |= {"video": True} if self.video else {}
         return values | ({"kind": self.kind} if self.kind else {}) | ({"pair": self.pair} if self.pair else {})
 
 

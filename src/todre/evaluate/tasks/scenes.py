@@ -71,15 +71,19 @@ class SceneTask:
 
 
 def scenes(seed: int, size: int) -> Iterator[Scene]:
-    """The scenes of a seed, in order.
+    """The scenes of a seed, in order; raises as `numbers` does."""
+    return (scene_of(number, size) for number in numbers(seed))
+
+
+def numbers(seed: int) -> Iterator[int]:
+    """The numbers of a seed's scenes, sets or clips, in order.
 
     Raises:
         InvalidValueError: the seed is below 0.
     """
     if isinstance(seed, bool) or seed < 0:
         raise InvalidValueError(f"seed must be a whole number of at least 0, not {seed!r}.")
-    for number in range(seed * SEEDS, (seed + 1) * SEEDS):
-        yield scene_of(number, size)
+    return iter(range(seed * SEEDS, (seed + 1) * SEEDS))
 
 
 def first_items(seed: int, size: int, wanted: int, about: Callable[[Scene], Sequence[Item]]) -> tuple[Item, ...]:

@@ -1,0 +1,146 @@
+"""Tasks on two or three pictures, and on short clips, of the test split: one for each kind of question."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from todre.errors import InvalidValueError
+from todre.evaluate.tasks.base import Item
+from todre.evaluate.tasks.scenes import LIMIT, PREFIX, SPLIT, numbers
+from todre.scenes import SceneClip, SceneSet, make_clip, make_set
+from todre.scenes.motion import CLIP_TASKS, ask_motion
+from todre.scenes.several import SET_TASKS
+
+MULTI = PREFIX + "multi-"
+VIDEO = PREFIX + "video-"
+SIDE = 96
+"""Side of pictures and frames in pixels, unless less is asked for."""
+FRAMES = 6
+"""Frames of a clip."""
+_FEW_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class SetTask:
+    """One kind of question about several pictures, at most one for each set.
+
+    Args:
+        kind: name in `todre.scenes.several.SET_TASKS`.
+        size: side of the square pictures in pixels.
+    """
+
+    kind: str
+    size: int = SIDE
+    metric: str = "exact"
+
+    def __post_init__(self) -> None:
+        _check(self.kind, SET_TASKS)
+
+    @property
+    def name(self) -> str:
+        """`scenes-multi-which` and so on."""
+        return MULTI + self.kind
+
+    def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
+        """The questions of the seed's sets, in order; sets without an answer are passed over."""
+        asked = itertools.chain.from_iterable(map(self._about, numbers(seed)))
+        return tuple(itertools.islice(asked, LIMIT if limit is None else limit))
+
+    def _about(self, number: int) -> list[Item]:
+        pictures = set_of(number, self.size)
+        return [
+            Item(
+                task=self.name,
+                id=str(number),
+                picture=f"set-{number}-{self.size}",
+                media=tuple(
+                    functools.partial(set_image, number, self.size, place) for place in range(len(pictures.images))
+                ),
+                question=question.text,
+                references=(question.answer,),
+                metric=self.metric,
+                kind=question.detail,
+                new_tokens=_FEW_TOKENS,
+            )
+            for question in pictures.questions
+            if question.task == self.kind
+        ]
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """One kind of question about clips, at most one for each clip.
+
+    Args:
+        kind: name in `todre.scenes.motion.CLIP_TASKS`.
+        size: side of the square frames in pixels.
+    """
+
+    kind: str
+    size: int = SIDE
+    metric: str = "exact"
+
+    def __post_init__(self) -> None:
+        _check(self.kind, tuple(CLIP_TASKS))
+
+    @property
+    def name(self) -> str:
+        """`scenes-video-moves` and so on."""
+        return VIDEO + self.kind
+
+    def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
+        """The questions of the seed's clips of one event, in order."""
+        asked = itertools.chain.from_iterable(map(self._about, numbers(seed)))
+        return tuple(itertools.islice(asked, LIMIT if limit is None else limit))
+
+    def _about(self, number: int) -> list[Item]:
+        event = CLIP_TASKS[self.kind]
+        clip = clip_of(number, self.size, event)
+        rng = np.random.default_rng([number, self.size, list(CLIP_TASKS).index(self.kind)])
+        return [
+            Item(
+                task=self.name,
+                id=str(number),
+                picture=f"clip-{event}-{number}-{self.size}",
+                media=tuple(functools.partial(clip_frame, number, self.size, event, place) for place in range(FRAMES)),
+                question=question.text,
+                references=(question.answer,),
+                metric=self.metric,
+                new_tokens=_FEW_TOKENS,
+                video=True,
+            )
+            for question in ask_motion(rng, clip.objects, event, (self.kind,))
+        ]
+
+
+@functools.lru_cache(maxsize=512)
+def set_of(number: int, size: int) -> SceneSet:
+    """The set, rendered once for all tasks."""
+    return make_set(number, SPLIT, size)
+
+
+def set_image(number: int, size: int, place: int) -> Image.Image:
+    """One of its pictures."""
+    return set_of(number, size).images[place]
+
+
+@functools.lru_cache(maxsize=512)
+def clip_of(number: int, size: int, event: str) -> SceneClip:
+    """The clip, rendered once for all tasks."""
+    return make_clip(number, FRAMES, size, SPLIT, event)
+
+
+def clip_frame(number: int, size: int, event: str, place: int) -> Image.Image:
+    """One of its frames."""
+    return clip_of(number, size, event).frames[place]
+
+
+def _check(kind: str, known: Sequence[str]) -> None:
+    if kind not in known:
+        raise InvalidValueError(f"There is no task {kind!r} of this kind; use one of {', '.join(known)}.")

@@ -1,0 +1,51 @@
+"""Questions about a moving scene whose answer takes more than one frame, several kinds for one event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from todre.scenes.clip import ask_clip
+from todre.scenes.objects import Question, SceneObject
+from todre.scenes.questions import unique_pairs
+from todre.scenes.vocabulary import COLOURS, SHAPES, YES_NO
+
+CLIP_TASKS: dict[str, str] = {
+    "moves": "moves",
+    "mover": "moves",
+    "moving": "moves",
+    "appears": "appears",
+    "changes": "changes",
+}
+"""Kind of question → the event that it asks about."""
+
+
+def ask_motion(
+    rng: np.random.Generator, objects: Sequence[Sequence[SceneObject]], event: str, tasks: Sequence[str]
+) -> list[Question]:
+    """One question for each entry of `tasks` (which may repeat), less those that ask about another event.
+
+    Args:
+        rng: decides what is asked about where there is a choice.
+        objects: for each frame, everything drawn in it, the actor last.
+        event: what the actor does.
+        tasks: kinds, of `CLIP_TASKS`.
+    """
+    asked = (_ask(rng, objects, event, task) for task in tasks if CLIP_TASKS[task] == event)
+    return [question for question in asked if question is not None]
+
+
+def _ask(rng: np.random.Generator, objects: Sequence[Sequence[SceneObject]], event: str, task: str) -> Question | None:
+    actor = objects[-1][-1]
+    if task == "mover":
+        pairs = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+        return Question("mover", "What moves?", actor.name, pairs)
+    if task != "moving":
+        return ask_clip(objects, event)[0]
+    truthful = rng.random() < 0.5
+    still = [thing for thing in unique_pairs(objects[-1]) if thing is not actor]
+    if not truthful and not still:
+        return None
+    thing = actor if truthful else still[int(rng.integers(len(still)))]
+    return Question("moving", f"Does the {thing.name} move?", "yes" if truthful else "no", YES_NO)

@@ -1,0 +1,195 @@
+"""Two or three pictures at once, and questions whose answer takes more than one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from todre.scenes.background import BACKGROUNDS, paint_background
+from todre.scenes.draw import draw_objects
+from todre.scenes.layout import sample_few
+from todre.scenes.objects import Question, SceneObject
+from todre.scenes.questions import shapes_of
+from todre.scenes.scene import absolute_seed, checked_size
+from todre.scenes.vocabulary import COLOURS, DIGITS, SHAPES, YES_NO, article
+
+ORDINALS: tuple[str, ...] = ("first", "second", "third")
+Pictures = Sequence[Sequence[SceneObject]]
+Asker = Callable[[np.random.Generator, Pictures], Question | None]
+
+_TAG = 0x5E7
+"""Keeps a set's random numbers apart from those of the still scene and of the clip with the same seed."""
+
+
+@dataclass(frozen=True)
+class SceneSet:
+    """Pictures that are asked about together.
+
+    Args:
+        seed, split: what `make_set` was called with.
+        images: two or three pictures of one size, RGB.
+        objects: of each picture, everything drawn, in drawing order.
+        questions: at most one for each kind, in the order of `SET_TASKS`.
+    """
+
+    seed: int
+    split: str
+    images: tuple[Image.Image, ...]
+    objects: tuple[tuple[SceneObject, ...], ...]
+    questions: list[Question]
+
+
+def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) -> SceneSet:
+    """Render the set `seed` of `split`; equal arguments give equal pixels and questions.
+
+    Each picture has three to five shapes and a digit. Pictures after the first often repeat one of its shapes, and one
+    of its forms in another colour, so that no picture alone gives the answers away.
+
+    Args:
+        seed: 0 ≤ seed < 2**40, as for `make_scene`.
+        split: "train", "val" or "test".
+        size: side of square pictures, or (width, height), in pixels.
+
+    Raises:
+        InvalidValueError: for a seed, split or size outside these.
+    """
+    width, height = checked_size(size)
+    rng = np.random.default_rng([absolute_seed(seed, split), width, height, _TAG])
+    objects = _sample(rng, width, height)
+    images = []
+    for things in objects:
+        image = paint_background(rng, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], width, height)
+        draw_objects(rng, image, things)
+        images.append(image)
+    return SceneSet(seed, split, tuple(images), objects, ask_set(rng, objects, SET_TASKS))
+
+
+def set_objects(
+    seed: int, split: str = "train", size: int | tuple[int, int] = 96
+) -> tuple[tuple[SceneObject, ...], ...]:
+    """What `make_set` would draw, without drawing it."""
+    width, height = checked_size(size)
+    return _sample(np.random.default_rng([absolute_seed(seed, split), width, height, _TAG]), width, height)
+
+
+def _sample(rng: np.random.Generator, width: int, height: int) -> tuple[tuple[SceneObject, ...], ...]:
+    count = int(rng.integers(2, len(ORDINALS) + 1))
+    sampled = [sample_few(rng, width, height) for _ in range(count)]
+    return (sampled[0], *(_related(rng, sampled[0], things) for things in sampled[1:]))
+
+
+def _related(
+    rng: np.random.Generator, first: Sequence[SceneObject], things: tuple[SceneObject, ...]
+) -> tuple[SceneObject, ...]:
+    """`things`, one of them made equal to one of `first`, and another in form alone, each nine times in ten."""
+    models = shapes_of(first)
+    places = [place for place, thing in enumerate(things) if thing.kind == "shape"]
+    changed = list(things)
+    for place, twin in zip(rng.permutation(places)[:2].tolist(), (True, False), strict=False):
+        model = models[int(rng.integers(len(models)))]
+        others = [colour for colour in COLOURS if colour != model.colour]
+        colour = model.colour if twin else others[int(rng.integers(len(others)))]
+        if rng.random() < 0.9:
+            changed[place] = replace(changed[place], colour=colour, shape=model.shape)
+    return tuple(changed)
+
+
+def ask_set(rng: np.random.Generator, pictures: Pictures, tasks: Sequence[str]) -> list[Question]:
+    """One question for each entry of `tasks` (which may repeat), less those that the pictures have no answer for."""
+    asked = (_ASKERS[task](rng, pictures) for task in tasks)
+    return [question for question in asked if question is not None]
+
+
+def _names(things: Sequence[SceneObject]) -> set[tuple[str, str]]:
+    return {(thing.colour, thing.shape) for thing in shapes_of(things)}
+
+
+def _only_in(pictures: Pictures, place: int) -> list[tuple[str, str]]:
+    """Colour and shape of what is in one picture and in no other, in order."""
+    elsewhere = set().union(*(_names(things) for number, things in enumerate(pictures) if number != place))
+    return sorted(_names(pictures[place]) - elsewhere)
+
+
+def ask_which(rng: np.random.Generator, pictures: Pictures) -> Question | None:
+    """The one picture that holds a shape."""
+    place = int(rng.integers(len(pictures)))
+    there = _only_in(pictures, place)
+    if not there:
+        return None
+    colour, shape = there[int(rng.integers(len(there)))]
+    text = f"In which picture is the {colour} {shape}?"
+    return Question("which", text, ORDINALS[place], ORDINALS[: len(pictures)], ORDINALS[place])
+
+
+def ask_both(rng: np.random.Generator, pictures: Pictures) -> Question | None:
+    """Is a shape in both of two pictures; if not, it is in one. Asked where yes and no can both be asked for."""
+    if len(pictures) != 2:
+        return None
+    truthful = rng.random() < 0.5
+    place = int(rng.integers(2))
+    shared, alone = sorted(_names(pictures[0]) & _names(pictures[1])), _only_in(pictures, place)
+    if not shared or not alone:
+        return None
+    fitting = shared if truthful else alone
+    colour, shape = fitting[int(rng.integers(len(fitting)))]
+    text = f"Is there {article(colour)} {colour} {shape} in both pictures?"
+    return Question("both", text, "yes" if truthful else "no", YES_NO, "both" if truthful else ORDINALS[place])
+
+
+def ask_colour(rng: np.random.Generator, pictures: Pictures) -> Question | None:
+    """The colour of a shape in one picture, where another picture has that shape in other colours alone."""
+    found = _rivalled(rng, pictures, "shape", "colour")
+    if found is None:
+        return None
+    place, thing = found
+    text = f"What color is the {thing.shape} in the {ORDINALS[place]} picture?"
+    return Question("colour", text, thing.colour, tuple(COLOURS), ORDINALS[place])
+
+
+def ask_shape(rng: np.random.Generator, pictures: Pictures) -> Question | None:
+    """The shape of what has a colour in one picture, where another picture has that colour in other shapes alone."""
+    found = _rivalled(rng, pictures, "colour", "shape")
+    if found is None:
+        return None
+    place, thing = found
+    text = f"What shape is the {thing.colour} object in the {ORDINALS[place]} picture?"
+    return Question("shape", text, thing.shape, SHAPES, ORDINALS[place])
+
+
+def _rivalled(rng: np.random.Generator, pictures: Pictures, given: str, asked: str) -> tuple[int, SceneObject] | None:
+    """A picture and a thing that is alone there in what is `given`; some other picture has `given`, none the answer."""
+    place = int(rng.integers(len(pictures)))
+    here = shapes_of(pictures[place])
+    others = [thing for number, things in enumerate(pictures) if number != place for thing in shapes_of(things)]
+    alone = Counter(getattr(thing, given) for thing in here)
+    fitting = []
+    for thing in here:
+        rivals = {getattr(other, asked) for other in others if getattr(other, given) == getattr(thing, given)}
+        if alone[getattr(thing, given)] == 1 and rivals and getattr(thing, asked) not in rivals:
+            fitting.append(thing)
+    return (place, fitting[int(rng.integers(len(fitting)))]) if fitting else None
+
+
+def ask_digit(rng: np.random.Generator, pictures: Pictures) -> Question | None:
+    """The digit of one picture, which no other picture shows."""
+    place = int(rng.integers(len(pictures)))
+    shown = [[thing.text for thing in things if thing.kind == "digit"] for things in pictures]
+    here = shown.pop(place)
+    if not here or here in shown:
+        return None
+    return Question("digit", f"What digit is shown in the {ORDINALS[place]} picture?", here[0], DIGITS, ORDINALS[place])
+
+
+_ASKERS: dict[str, Asker] = {
+    "which": ask_which,
+    "both": ask_both,
+    "colour": ask_colour,
+    "shape": ask_shape,
+    "digit": ask_digit,
+}
+SET_TASKS: tuple[str, ...] = tuple(_ASKERS)
+"""Kinds of questions about several pictures."""
