@@ -10,13 +10,15 @@ TRITON := .venv-triton
 TRITON_READY := $(TRITON)/.ready-stamp
 QUANTISATION := .venv-quantisation
 QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
+LMMS := .venv-lmms
+LMMS_READY := $(LMMS)/.ready-stamp
 TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/methods/test_allocation.py
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-triton test-quantisation test-lowest test-kill lint type format bench bench-gpu
+.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-kill lint type format bench bench-gpu
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -39,6 +41,9 @@ test-triton: $(READY) $(TRITON_READY)  ## compare the GPU's selection kernels wi
 
 test-quantisation: $(READY) $(QUANTISATION_READY)  ## prune models that torchao and bitsandbytes quantised
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(QUANTISATION) $(BIN)/python -m pytest tests/runtime/with_quantisation
+
+test-lmms: $(LMMS_READY)  ## run lmms-eval on a pruned model and compare it with todre eval
+	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest tests/lmms/with_lmms_eval
 
 test-lowest: $(LOWEST_READY)  ## run the contract, the runtime and every family on the oldest supported transformers
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
@@ -86,6 +91,16 @@ $(TRITON_READY): constraints.txt | $(READY)
 $(QUANTISATION_READY): constraints.txt | $(READY)
 	rm -rf $(QUANTISATION)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(QUANTISATION) torchao bitsandbytes
+	touch $@
+
+# An environment of its own, for what lmms-eval asks for: about 2.5 GB, with a torchvision that the copied file repairs.
+$(LMMS_READY): pyproject.toml constraints.txt tests/lmms/with_lmms_eval/torchvision_operators.py
+	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(LMMS)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[lmms]" pytest
+	packages=$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		cp tests/lmms/with_lmms_eval/torchvision_operators.py $$packages; \
+		echo "import torchvision_operators" > $$packages/torchvision_operators.pth
 	touch $@
 
 # An environment of its own, because an older transformers may ask for older versions of what it needs. Without
