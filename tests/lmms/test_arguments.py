@@ -17,6 +17,13 @@ def test_a_method_with_its_fields():
     assert parse(given) == Arguments(todre.ToDRE.v1(retain=288, threshold=0.05, layers=(0.5, 0.75)), pretrained="a/b")
 
 
+def test_a_method_from_python():
+    method = todre.ToDRE(retain=7)
+    assert parse({"method": method}).method is method
+    with pytest.raises(InvalidValueError, match="would change it"):
+        parse({"method": method, "retain": 8})
+
+
 def test_the_shipped_model_has_a_name():
     assert parse({"pretrained": "todre-tiny", "method": "none"}).pretrained is None
 

@@ -8,12 +8,12 @@ from processing.kits import FIRST_WORD, KITS, WORDS
 from processing.media import clip, picture
 
 import todre
-from todre.errors import InvalidValueError
+from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.lmms.asking import answer
 from todre.lmms.decoding import Decoding
 from todre.lmms.likelihood import continuation_tokens, judge
 from todre.lmms.prompts import conversation
-from todre.loading import Loaded
+from todre.loading import Loaded, load
 from todre.processing import apply, load_processor
 
 FAMILIES = ("llava_next_video", "qwen2_5_vl", "smolvlm", "internvl")
@@ -77,6 +77,12 @@ def test_text_alone_and_clips(family, name):
     video = [{"type": "video", "video": clip(4, 40, 30)}, {"type": "text", "text": "what is this ?"}]
     (said,) = answer(family(name), FIRST, [[{"role": "user", "content": video}]], FOUR)
     assert 0 < facts(said)[3]["after"] < facts(said)[3]["before"]
+
+
+def test_a_clip_and_a_model_for_pictures_alone():
+    video = [{"type": "video", "video": clip(4, 40, 30)}, {"type": "text", "text": "what is this ?"}]
+    with pytest.raises(UnsupportedInputError, match="takes pictures and no clips"):
+        answer(load(), FIRST, [[{"role": "user", "content": video}]], FOUR)
 
 
 def test_beams_have_one_cost_each(family):

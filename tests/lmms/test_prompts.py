@@ -1,5 +1,6 @@
 """From what a task shows and asks to a conversation, and which requests are answered together."""
 
+import clipfiles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,6 +48,13 @@ def test_what_a_document_shows(tmp_path):
     assert shown[2] is clip
     assert media_of(None, 8) == media_of([], 8) == []
     assert content("what?", [clip]) == [clip, "what?"]
+
+
+def test_file_names_of_videos(tmp_path):
+    file = tmp_path / "a.mp4"
+    clipfiles.write(file, frames=8)
+    (clip,) = media_of([str(file)], frames=4)
+    assert [clipfiles.number_of(frame) for frame in clip.frames] == [0, 2, 4, 6]
 
 
 def test_what_cannot_be_shown(tmp_path):

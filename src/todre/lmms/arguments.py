@@ -58,7 +58,8 @@ def parse(given: Mapping[str, Any]) -> Arguments:
     """The arguments by name; all that are not among `OPTIONS` are fields of the method.
 
     Args:
-        given: texts, numbers, truth values; texts that begin with a bracket are JSON. None stands for the default.
+        given: texts, numbers, truth values; texts that begin with a bracket are JSON. None stands for the default. From
+            Python, `method` may be a method.
 
     Raises:
         InvalidValueError: there is no argument of that name, or its value cannot be used.
@@ -66,7 +67,7 @@ def parse(given: Mapping[str, Any]) -> Arguments:
     """
     known = {name: given[name] for name in OPTIONS if given.get(name) is not None}
     fields = {name: _value(name, value) for name, value in given.items() if name not in OPTIONS and value is not None}
-    method = _method(str(known.pop("method", "todre")), fields)
+    method = _method(known.pop("method", "todre"), fields)
     for name in ("batch_size", "frames", "group_size"):
         if name in known:
             known[name] = _count(name, known[name])
@@ -80,14 +81,16 @@ def parse(given: Mapping[str, Any]) -> Arguments:
     return Arguments(method, **known)
 
 
-def _method(name: str, fields: dict[str, Any]) -> Method:
-    if name.endswith(".json"):
+def _method(given: Any, fields: dict[str, Any]) -> Method:
+    """The method, given as one, by name, or as a file."""
+    name = str(given)
+    if isinstance(given, Method) or name.endswith(".json"):
         if fields:
             raise InvalidValueError(
-                f"The method in {name} has all its settings, and {_list(fields)} would change it; "
+                f"The method {name} has all its settings, and {_list(fields)} would change it; "
                 "leave that out, or give the method by name."
             )
-        return registry.load(name)
+        return given if isinstance(given, Method) else registry.load(name)
     settings = registry.entry(name).settings
     unknown = sorted(set(fields) - set(settings))
     if unknown:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from todre.errors import UnsupportedInputError
 from todre.lmms.decoding import Decoding, StopStrings
 from todre.loading import Loaded
 from todre.methods.base import Method
@@ -95,7 +96,18 @@ def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation]
 
 
 def prepared(loaded: Loaded, conversations: Sequence[Conversation]) -> tuple[Any, list[str]]:
-    """The model's inputs on its device, and the rendered prompts."""
+    """The model's inputs on its device, and the rendered prompts.
+
+    Raises:
+        UnsupportedInputError: a clip, and a model that takes none.
+    """
+    items = [item for each in conversations for message in each for item in message["content"]]
+    clips = any(item["type"] == "video" for item in items)
+    if clips and getattr(loaded.processor, "video_processor", None) is None:
+        raise UnsupportedInputError(
+            f"{loaded.name} takes pictures and no clips; leave tasks on videos out, or use a model that was trained on "
+            "video."
+        )
     inputs, prompts = apply_batch(loaded.processor, conversations)
     return inputs.to(loaded.device, dtype=loaded.model.dtype), prompts
 

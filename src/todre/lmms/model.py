@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
-from lmms_eval.utils import _smart_comma_split, simple_parse_args_string
+from lmms_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 from todre.errors import InvalidValueError, TodreError, UnsupportedInputError
@@ -230,9 +230,10 @@ def device_of(device: str, ranks: int, own: torch.device) -> str:
 
 def _parsed(arguments: str) -> dict[str, Any]:
     """`a=1,b=x` as a mapping."""
-    if not all("=" in part for part in _smart_comma_split(arguments)):
-        raise InvalidValueError(f"--model_args is {arguments!r}, and takes name=value, separated by commas.")
-    values: dict[str, Any] = simple_parse_args_string(arguments)
+    try:
+        values: dict[str, Any] = simple_parse_args_string(arguments)
+    except ValueError:
+        raise InvalidValueError(f"--model_args is {arguments!r}, and takes name=value, separated by commas.") from None
     return values
 
 
