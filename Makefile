@@ -18,7 +18,7 @@ LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-kill lint type format bench bench-gpu
+.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-kill lint type format bench bench-gpu figures
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -63,10 +63,14 @@ format: $(READY)  ## fix style and formatting in place
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## what pruning saves, beside its bound, on one CPU thread; writes results/bench-cpu.json and figures
-	OMP_NUM_THREADS=1 $(BIN)/todre bench --suite cpu --device cpu --output results/bench-cpu.json --plots docs/figures
+	OMP_NUM_THREADS=1 $(BIN)/todre bench --suite cpu --device cpu --output results/bench-cpu.json
+	$(BIN)/python benchmarks/figures.py
 
 bench-gpu: $(READY)  ## correctness, then time on a GPU with a 7B model's random weights; writes results/bench-gpu-*.json
 	$(BIN)/python benchmarks/gpu.py
+
+figures: $(READY)  ## make figures, pages and tables of the README and docs anew from committed results
+	$(BIN)/python benchmarks/figures.py
 
 # pip reads [dependency-groups] since 25.1, and a fresh environment holds an older one.
 $(READY): pyproject.toml constraints.txt

@@ -25,7 +25,7 @@ from todre.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/*.md")
-_TABLE = re.compile(r"(<!-- made by: (todre table [^\n]+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"^(<!-- made by: (todre table [^\n]+?) -->\n)(.*?)(^<!-- end -->)$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ def kept(path: Path) -> Any:
 def bench(name: str, path: Path) -> Any:
     from todre.plots.bench import FIGURES
 
-    return FIGURES[name](document(path))
+    drawn = FIGURES[name](document(path))
+    if drawn is None:
+        raise SystemExit(f"{path} has no numbers for the figure of {name}; take it out of BENCH.")
+    return drawn
 
 
 def heldout(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from todre.evaluate import card_page, results_page
+from todre.evaluate import card_page
 from todre.evaluate.conditions import label
 from todre.evaluate.runner import model_sha256
 from todre.evaluate.table import Table
@@ -88,14 +88,6 @@ def test_marks_follow_from_the_answers_and_truths_from_the_scenes(lines):
         truth = Question(line["task"], line["question"], line["answer"])
         marks = [score(truth, prediction) for prediction in line["predictions"]]
         np.testing.assert_allclose(marks, line["scores"], atol=1e-4)
-
-
-def test_pages_are_made_from_the_results(heldout, card):
-    page = results_page.page(heldout, "heldout.json", "heldout-answers.jsonl")
-    assert (ROOT / "docs/results.md").read_text() == page
-    page = card_page.page(card, "model-card.json", "model-card.png")
-    assert (ROOT / "docs/model-card.md").read_text() == page
-    assert (ROOT / "docs/images/model-card.png").stat().st_size > 10_000
 
 
 def test_no_shipped_task_is_near_chance(card):

@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from todre.files import atomic_path
-from todre.geometry import TokenBox
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from todre.geometry import TokenBox
 
 # Okabe and Ito's colours, told apart with any kind of colour vision.
 COLOURS = {"grid": "#0072B2", "crop": "#0072B2", "thumbnail": "#D55E00", "newline": "#009E73"}

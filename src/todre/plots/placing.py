@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from todre.plots.lines import COLOURS, GREY, YELLOW
 
@@ -20,6 +20,13 @@ STRONG = tuple(colour for colour in COLOURS if colour not in (GREY, YELLOW))
 PALE = "#BBBBBB"
 """Of what is there for comparison only."""
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
+_WAYS = ((-1, 1), (1, -1), (0, 1.3), (1, 1), (-1, -1), (0, -1.3), (1.3, 0), (-1.3, 0))
+_OFFSETS: tuple[tuple[float, float, Literal["left", "center", "right"]], ...] = tuple(
+    (0.6 * far * across, 0.8 * far * up, "left" if across > 0 else "right" if across < 0 else "center")
+    for far in (9, 18, 30, 44, 60, 80)
+    for across, up in _WAYS
+)
+"""Places to try beside a point, in points, near ones first; and which side of the label is there."""
 Placed = tuple[float, float, str, str]
 """(x, y) of a point in its axes, its label, and the label's colour."""
 
@@ -77,41 +84,34 @@ def label_points(figure: Figure, panel: Axes, points: Sequence[Placed], size: fl
         Labels for which there was no room.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()
     renderer = FigureCanvasAgg(figure).get_renderer()
-    inside = panel.get_window_extent()
+    inside, unit = panel.get_window_extent(), figure.dpi / 72
     marks = [panel.transData.transform((x, y)) for x, y, _, _ in points]
     taken: list[Bbox] = []
     left_out = []
-    for x, y, text, colour in points:
-        for across, up, side in _offsets():
-            note = panel.annotate(
-                text, (x, y), xytext=(across, up), textcoords="offset points", fontsize=size, color=colour, ha=side,
-                va="center", parse_math=False,
-                bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.8, "linewidth": 0}, zorder=5,
-                arrowprops=_LEADER | {"color": colour},
-            )  # fmt: skip
-            note.set_in_layout(False)
-            box = _text_box(renderer, note)
-            free = not any(box.overlaps(other) for other in taken) and not any(box.contains(*mark) for mark in marks)
+    for (x, y, text, colour), mark in zip(points, marks, strict=True):
+        note = panel.annotate(
+            text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size, color=colour, va="center",
+            parse_math=False, zorder=5, bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.8, "linewidth": 0},
+            arrowprops=_LEADER | {"color": colour}, in_layout=False,
+        )  # fmt: skip
+        extent = _text_box(renderer, note)
+        for across, up, side in _OFFSETS:
+            left = mark[0] + unit * across - extent.width * {"left": 0, "center": 0.5, "right": 1}[side]
+            box = Bbox.from_bounds(left, mark[1] + unit * up - extent.height / 2, extent.width, extent.height)
+            free = not any(box.overlaps(other) for other in taken) and not any(box.contains(*other) for other in marks)
             if free and inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1):
                 taken.append(box)
+                note.xyann = (across, up)
+                note.set_horizontalalignment(side)
                 break
-            note.remove()
         else:
+            note.remove()
             left_out.append(text)
     return left_out
-
-
-def _offsets() -> list[tuple[float, float, str]]:
-    """Places to try beside a point, in points: near ones first, above before below."""
-    found = []
-    for distance in (9, 18, 30, 44, 60, 80):
-        for across, up in ((-1, 1), (1, -1), (0, 1.3), (1, 1), (-1, -1), (0, -1.3), (1.3, 0), (-1.3, 0)):
-            side = "left" if across > 0 else "right" if across < 0 else "center"
-            found.append((0.6 * distance * across, 0.8 * distance * up, side))
-    return found
 
 
 def _text_box(renderer: RendererAgg, note: Annotation) -> Bbox:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from todre.errors import InvalidValueError
 from todre.plots.lines import GREY, panels
 from todre.plots.placing import PALE, label_ends, style
-from todre.reading.choice import RANDOM, highlighted
+from todre.reading.choice import RANDOM, best_first, highlighted
 from todre.reading.results import ALL, Budget, Entry, Results
 from todre.reading.tables import budget_text
 
@@ -87,13 +88,17 @@ def radar_figure(results: Results, highlight: Sequence[str] = (), retain: Budget
         retain: the budget; without it the one nearest to 10 %.
 
     Raises:
-        InvalidValueError: there is no such method or budget.
+        InvalidValueError: there is no such method or budget, or there are fewer than three tasks.
     """
     at = results.budget(retain)
     found = {entry.name: entry for entry in (*results.at(None), *results.at(at))}
     names = highlight or [n for n in highlighted(results, (), _MOST_POLYGONS) if n in {e.name for e in results.at(at)}]
     shown = [found[name] for name in styles_of(highlighted(results, names)) if name in found]
     tasks = [task for task in results.tasks if all(e.value("retention", task).value is not None for e in shown)]
+    if len(tasks) < 3:
+        raise InvalidValueError(
+            f"A radar needs three tasks with a retention, and there are {len(tasks)}; use `todre plot heatmap`."
+        )
     figure, (flat,) = panels(1, "", 5.6)
     figure.set_size_inches(8.0, 5.8)
     flat.remove()
@@ -134,7 +139,7 @@ def heatmap_figure(
     at = results.budget(retain)
     if highlight:
         results.only(highlight)
-    rows = sorted((*results.at(at), *results.at(None)), key=lambda e: -(e.value(measure).value or -math.inf))
+    rows = best_first((*results.at(at), *results.at(None)), measure)
     tasks = (ALL, *results.tasks)
     figure, (panel,) = panels(1, "", 1.9 + 0.215 * len(rows))
     figure.set_size_inches(2.0 + 0.66 * len(tasks), 1.9 + 0.215 * len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from todre.reading.results import Budget, Entry, Results
 
@@ -31,15 +31,20 @@ def highlighted(results: Results, wanted: Sequence[str] = (), most: int = FEW) -
     chosen = [name for name in (*OURS, RANDOM) if name in results.names]
     for place in range(len(results.names)):
         for retain in _from_few_to_many(results):
-            order = best_first(results, retain)
+            order = best_first(results.at(retain))
             if len(chosen) < most and place < len(order) and order[place].name not in chosen:
                 chosen.append(order[place].name)
     return tuple(chosen)
 
 
-def best_first(results: Results, retain: Budget | None) -> list[Entry]:
-    """The methods at a budget, from high to low retention."""
-    return sorted(results.at(retain), key=lambda entry: -(entry.value("retention").value or 0.0))
+def best_first(entries: Iterable[Entry], measure: str = "retention") -> list[Entry]:
+    """From a high measure to a low one; those without it come last."""
+
+    def key(entry: Entry) -> tuple[bool, float]:
+        value = entry.value(measure).value
+        return value is None, -(value or 0.0)
+
+    return sorted(entries, key=key)
 
 
 def _from_few_to_many(results: Results) -> list[Budget | None]:

@@ -57,7 +57,7 @@ def findings(results: Results) -> list[str]:
     """At each budget: the best, how many are not told apart from no pruning, and how many from random choice."""
     score = interval_text(results.none[0].value("score"))
     sentences = [f"Without pruning the model scores {score}."]
-    return [*sentences, *(_finding(best_first(results, retain)) for retain in results.budgets)]
+    return [*sentences, *(_finding(best_first(results.at(retain))) for retain in results.budgets)]
 
 
 def _finding(order: Sequence[Entry]) -> str:
@@ -134,7 +134,7 @@ def _figure(name: str) -> str:
 
 def _by_budget(results: Results) -> list[str]:
     """A table for each budget, in one order: by retention at the budget nearest to 10 %."""
-    order = [entry.name for entry in best_first(results, results.budget())]
+    order = [entry.name for entry in best_first(results.at(results.budget()))]
     parts = []
     for retain in results.budgets:
         entries = {entry.name: entry for entry in results.at(retain)}
@@ -156,7 +156,7 @@ def _rows(entries: Sequence[Entry]) -> str:
 
 
 def _own(results: Results) -> list[str]:
-    entries = best_first(results, None)
+    entries = best_first(results.at(None))
     note = paragraph(
         "These take no budget: what they keep follows from the picture, the question, or settings of their own. "
         "Compare them by visual tokens per layer."

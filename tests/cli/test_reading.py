@@ -1,0 +1,101 @@
+"""`todre plot` and `todre table` from end to end, and what they say of wrong input."""
+
+import csv
+import io
+import json
+
+import pytest
+from PIL import Image
+from played import ASKED, playing
+
+from todre.evaluate.engine import run as evaluate
+from todre.evaluate.grid import grid
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reading") / "run"
+    evaluate(ASKED, grid(["todre", "random", "vtw"], [0.5, 0.1], draws=2), folder, start=playing)
+    return folder
+
+
+@pytest.fixture
+def bench(folder, tmp_path):
+    """A document of bench that has one of the methods."""
+    fields = next(row["fields"] for row in json.loads((folder / "result.json").read_text())["rows"][1:])
+    cell = {"batch": 1}
+    row = {"asked": cell, "subject": "none", "kind": "none", "of": None, "flops": {"total": 8}}
+    mine = {**row, "subject": "todre@0.5", "kind": "method", "method": fields, "flops": {"total": 2}}
+    conditions = {"model": {"name": "m", "dtype": "float32"}, "machine": {"device": "cpu", "cpu": "A CPU"}}
+    document = {"format": "todre bench 1", "conditions": conditions, "left_out": {}, "finished": [cell]}
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(document | {"command": "", "rows": [row, mine]}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["retention", "radar", "pareto", "heatmap"])
+def test_each_figure_is_a_picture(run, folder, tmp_path, kind):
+    output = tmp_path / "figure.png"
+    code, out, err = run("plot", kind, folder, "--methods", "todre,random", "--highlight", "todre", "--output", output)
+    assert (code, out, err) == (0, "", f"wrote {output}\n")
+    with Image.open(output) as picture:
+        assert picture.width > 300
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_costs_of_bench_stand_on_the_axis(run, folder, bench, tmp_path):
+    output = tmp_path / "f.svg"
+    code, _, err = run("plot", "pareto", folder, "--across", "flops", "--bench", bench, "--output", output)
+    assert code == 0
+    assert err == f"bench did not measure todre@0.1, random@0.5, random@0.1, vtw\nwrote {output}\n"
+    assert "FLOPs of the whole answer" in output.read_text()
+
+
+def test_tables_go_to_stdout_or_a_file(run, folder, tmp_path):
+    code, out, err = run("table", folder, "--measure", "difference", "--sort", "name")
+    assert (code, err) == (0, "")
+    assert out.startswith("| method | 50 % | 10 % | own budget |\n")
+    assert [line.split()[1] for line in out.splitlines()[2:]] == ["random", "todre", "vtw"]
+    for name, first in (("t.md", "| method"), ("t.csv", "method,budget"), ("t.tex", "% needs")):
+        code, out, err = run("table", folder / "result.json", "--output", tmp_path / name)
+        assert (code, out, err) == (0, "", f"wrote {tmp_path / name}\n")
+        assert (tmp_path / name).read_text().startswith(first)
+    code, out, _ = run(
+        "table", folder, "--columns", "tasks", "--retain", "0.5", "--format", "csv", "--methods", "todre"
+    )
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert [line["task"] for line in lines][:2] == ["all", "scenes-colour"]
+    assert {line["budget"] for line in lines} == {"0.5"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("table", "gone"), 1, "gone does not exist; give the folder of a finished run"),
+        (("table", "RUN", "--methods", "todr"), 1, "did you mean 'todre'?"),
+        (("table", "RUN", "--measure", "speed"), 2, "'speed' is not one of retention, score, difference"),
+        (("table", "RUN", "--columns", "rows"), 2, "'rows' is not one of budgets, tasks"),
+        (("table", "RUN", "--format", "pdf"), 2, "'pdf' is not one of markdown, csv, latex"),
+        (("table", "RUN", "--output", "t.doc"), 1, "t.doc has no suffix of a format; use .md, .csv, .tex"),
+        (("table", "RUN", "--output", "no/t.md"), 1, "does not exist; create it first"),
+        (("table", "RUN", "--output", "."), 1, "is a directory"),
+        (("table", "RUN", "--sort", "speed"), 1, "no column 'speed'"),
+        (("plot", "radar", "RUN", "--retain", "0.3"), 1, "Nothing was run at the budget 0.3; use one of 0.5, 0.1"),
+        (("plot", "radar", "RUN", "--retain", "7x"), 2, "'7x' is not a number"),
+        (("plot", "heatmap", "RUN", "--highlight", "none,al"), 1, "no 'al' among the results"),
+        (("plot", "heatmap", "RUN", "--measure", "score"), 2, "'score' is not one of retention, difference"),
+        (("plot", "retention", "RUN", "--methods", "vtw"), 1, "No method here has a budget"),
+        (("plot", "retention", "RUN", "--output", "f.doc"), 1, "f.doc has no suffix of a format"),
+        (("plot", "pareto", "RUN", "--across", "flops"), 1, "--across flops needs --bench"),
+        (("plot", "pareto", "RUN", "--bench", "b.json"), 1, "--across tokens needs no --bench"),
+        (("plot", "pareto", "RUN", "--across", "price"), 2, "'price' is not one of tokens, first-token"),
+    ],
+)
+def test_bad_input_is_one_sentence(run, folder, tmp_path, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    given = run(*(str(folder) if argument == "RUN" else argument for argument in arguments))
+    assert given.code == code
+    assert words in given.err
+    assert given.err.count("\n") == 1
+    assert given.out == ""
+    assert not list(tmp_path.iterdir())
