@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -13,6 +13,7 @@ from todre.plots.lines import panels
 from todre.plots.placing import MARKERS, STRONG, label_ends, label_points, spaced, style
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=12), st.floats(0, 2))
 def test_positions_are_the_nearest_with_a_gap(wanted, gap):
     """Isotonic regression by its min-max formula, on positions with the gaps taken off."""
@@ -64,5 +65,5 @@ def test_labels_of_points_lie_apart_and_inside_or_are_left_out():
     assert len(found) >= 10
     assert not overlapping(found)
     assert all(panel.bbox.contains(box.x0, box.y0) and panel.bbox.contains(box.x1, box.y1) for box in found)
-    crowd = [(0.5, 0.5, "the same place and a very long name", "black")] * 80
+    crowd = [(0.5, 0.5, "the same place and a very long name", "black")] * 50
     assert label_points(figure, panel, crowd)

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.colors
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from played import ASKED, playing
@@ -117,6 +117,7 @@ def test_heat_map_has_a_star_where_the_interval_excludes_zero(results, measure):
     assert means == sorted(means, reverse=True)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=15))
 def test_front_is_what_nothing_beats(points):
     def beaten(place):
@@ -163,7 +164,7 @@ def test_costs_of_bench_are_of_the_very_same_settings(results):
     assert list(coloured(pareto_figure(results, kv).axes[0])) == ["todre"]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_same_figure_is_the_same_bytes_and_says_where_it_is_from(tmp_path, suffix):
     for name in ("a", "b"):
         figure, (panel,) = panels(1, "a title")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from todre.reading.leaderboard import page
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,9 +32,9 @@ def test_it_is_made_from_what_is_committed(made):
 
 def test_every_picture_in_a_page_is_there_and_known():
     shown = {
-        (page.parent / target).resolve().relative_to(ROOT).as_posix()
-        for page in figures.pages()
-        for target in re.findall(r"!\[[^\]]*\]\(([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", page.read_text())
+        (path.parent / target).resolve().relative_to(ROOT).as_posix()
+        for path in figures.pages()
+        for target in re.findall(r"!\[[^\]]*\]\(([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", path.read_text())
         for target in target
         if target and not target.startswith("http")
     }
@@ -48,9 +50,9 @@ def test_every_picture_in_a_page_is_there_and_known():
     assert all((ROOT / path).is_file() for path in KNOWN)
 
 
-@pytest.mark.parametrize("page", figures.pages(), ids=lambda page: page.name)
-def test_tables_in_pages_are_what_their_commands_print(page):
-    text = page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", figures.pages(), ids=lambda path: path.name)
+def test_tables_in_pages_are_what_their_commands_print(path):
+    text = path.read_text(encoding="utf-8")
     assert len(re.findall("(?m)^<!-- made by: todre table", text)) == len(figures._TABLE.findall(text))
     assert figures.tables(text) == text, "run: make figures"
 
@@ -73,12 +75,13 @@ def test_tables_are_filled_between_their_markers(folder):
         figures.tables(text.replace(str(folder), "gone"))
 
 
-@pytest.mark.parametrize("made", figures.LEADERBOARD, ids=lambda made: made.path)
-def test_the_leaderboard_can_be_made(made, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["docs/leaderboard.md", "docs/figures/leaderboard-radar.png"])
+def test_the_leaderboard_can_be_made(name, folder, tmp_path, monkeypatch):
     """From a result of made-up answers; it is out of date as soon as that changes."""
     monkeypatch.setattr(figures, "ROOT", tmp_path)
     for path in ("results", "docs/figures"):
         (tmp_path / path).mkdir(parents=True)
+    made = {made.path: made for made in figures.LEADERBOARD}[name]
     source = tmp_path / made.source
     source.write_bytes((folder / "result.json").read_bytes())
     assert not made.up_to_date()
@@ -86,6 +89,15 @@ def test_the_leaderboard_can_be_made(made, folder, tmp_path, monkeypatch):
     assert made.up_to_date()
     source.write_text(source.read_text().replace('"todre-v1"', '"another"'))
     assert not made.up_to_date()
+
+
+def test_every_picture_on_the_leaderboard_is_made(folder, results):
+    shown = set(re.findall(r"\((figures/[^)]+)\)", page(results, "a.json", "todre eval")))
+    pictures = {made.path.removeprefix("docs/"): made for made in figures.LEADERBOARD if made.path.endswith(".png")}
+    assert shown == set(pictures)
+    titles = {name: made.make(folder / "result.json").axes[0].texts[0].get_text() for name, made in pictures.items()}
+    assert len(set(titles.values())) == 4
+    assert titles["figures/leaderboard-pareto.png"] == "Retention against cost"
 
 
 def test_the_command_lists_and_refuses(capsys):

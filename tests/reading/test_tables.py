@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
@@ -123,6 +123,7 @@ def test_latex_has_a_cell_for_each_column_and_the_numbers_of_markdown(results):
     assert r"50 \%" in lines[3]
 
 
+@settings(max_examples=40)
 @given(st.text(alphabet=st.sampled_from("ab\\&%$#_{}~^<>|")))
 def test_names_for_latex_can_be_read_back(name):
     written = latex_text(name)

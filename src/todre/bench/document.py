@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from todre.bench.cell import Row
 from todre.bench.settings import Cell
 from todre.errors import InvalidValueError
 from todre.files import write_atomic
+
+if TYPE_CHECKING:
+    from todre.bench.cell import Row
 
 FORMAT = "todre bench 1"
 

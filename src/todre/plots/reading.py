@@ -10,7 +10,7 @@ from todre.errors import InvalidValueError
 from todre.plots.lines import GREY, panels
 from todre.plots.placing import PALE, label_ends, style
 from todre.reading.choice import RANDOM, best_first, highlighted
-from todre.reading.results import ALL, Budget, Entry, Results
+from todre.reading.results import ALL, Budget, Entry, Results, share_of
 from todre.reading.tables import budget_text
 
 if TYPE_CHECKING:
@@ -194,19 +194,15 @@ def _curve(results: Results, name: str, measure: str) -> list[tuple[float, float
         given = entry.value(measure)
         if entry.retain is not None and given.value is not None:
             edges = [given.value if edge is None else edge for edge in (given.low, given.high)]
-            found.append((100 * _kept(entry), 100 * given.value, 100 * edges[0], 100 * edges[1]))
+            found.append(
+                (100 * share_of(entry.retain, entry.before), 100 * given.value, 100 * edges[0], 100 * edges[1])
+            )
     return sorted(found)
-
-
-def _kept(entry: Entry) -> float:
-    """The budget as a share of the visual tokens."""
-    assert entry.retain is not None
-    return entry.retain / entry.before if isinstance(entry.retain, int) else entry.retain
 
 
 def _budget_axis(panel: Axes, results: Results) -> None:
     """A log axis of budgets, from all tokens at the left to few at the right."""
-    shares = sorted({100 * _kept(entry) for entry in results.entries if entry.retain is not None})
+    shares = sorted({100 * share_of(e.retain, e.before) for e in results.entries if e.retain is not None})
     panel.set_xscale("log")
     panel.set_xticks(shares, [f"{share:.3g}" for share in shares])
     panel.minorticks_off()

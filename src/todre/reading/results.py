@@ -137,7 +137,7 @@ class Results:
         if not self.budgets:
             raise InvalidValueError("No method here has a budget; run `todre eval` with --retain.")
         if wanted is None:
-            return min(self.budgets, key=lambda retain: abs((retain if retain <= 1 else retain / self._before) - 0.1))
+            return min(self.budgets, key=lambda retain: abs(share_of(retain, self.none[0].visual_tokens) - 0.1))
         if wanted not in self.budgets:
             ran = ", ".join(f"{retain:g}" for retain in self.budgets)
             raise InvalidValueError(f"Nothing was run at the budget {wanted:g}; use one of {ran}.")
@@ -158,9 +158,10 @@ class Results:
         kept = sorted((e for e in self.entries if e.name in order), key=lambda entry: order[entry.name])
         return replace(self, entries=tuple(kept))
 
-    @property
-    def _before(self) -> float:
-        return self.none[0].visual_tokens
+
+def share_of(retain: Budget, before: float) -> float:
+    """A budget as a share of so many visual tokens."""
+    return retain / before if isinstance(retain, int) else retain
 
 
 def read(paths: Sequence[Path]) -> Results:
