@@ -6,15 +6,14 @@ from lmms.with_lmms_eval.conftest import METHODS, QUESTIONS, facts_of, named
 TASKS = [named(task) for task in QUESTIONS]
 
 
-@pytest.mark.parametrize("batch_size", [1, 5])
-@pytest.mark.parametrize("method", ["none", *METHODS])
+@pytest.mark.parametrize(("method", "batch_size"), [("todre", 1), *((method, 5) for method in ("none", *METHODS))])
 def test_answers_and_counts_are_the_same(expected, in_process, method, batch_size):
     samples, _ = in_process(method, [*TASKS, "several"], batch_size)
     for task in TASKS:
         assert [facts_of(sample) for sample in samples[task]] == expected[task, method], task
     assert [facts_of(sample) for sample in samples["several"]] == expected["own", method]
     rows = {sample["token_counts"][0]["batch"]["rows"] for sample in samples["scenes_colour"]}
-    assert rows == ({1} if batch_size == 1 else {5, 4})
+    assert max(rows) == batch_size
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
