@@ -42,7 +42,7 @@ def evaluate(
             "--tasks",
             parser=parse_names,
             metavar="A,B,…",
-            help="Tasks: scenes (ten kinds), scenes-pope, scenes-mme, or files of JSON lines that end in .jsonl.",
+            help="Tasks: scenes (ten kinds), scenes-pope, -mme, -multi, -video, or files of JSON lines (.jsonl).",
         ),
     ] = TASKS,
     methods: opt.MethodNames = METHODS,
@@ -86,8 +86,10 @@ def evaluate(
     from todre.evaluate.grid import grid
 
     check_directory(output.parent)
-    everything = methods == opt.ALL
-    planned = grid(registry.names() if everything else methods.split(","), retain, draws, seed, everything)
+    given = [name.strip() for name in methods.split(",")]
+    everything = opt.ALL in given
+    named = [name for each in given for name in (registry.names() if each == opt.ALL else (each,))]
+    planned = grid(named, retain, draws, seed, everything)
     started = time.monotonic()
     with working(quiet or json):
         asked = Asked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,9 +15,12 @@ from torch import Tensor
 from todre.clips import clip_of_frames
 from todre.errors import UnsupportedInputError
 from todre.evaluate.answering import Reply, answer, can_share, encode, reply_of, tensors
+from todre.evaluate.beginnings import Beginnings, Store, untouched
 from todre.evaluate.conditions import Condition
+from todre.evaluate.remembered import remembering
 from todre.evaluate.tasks import Item
 from todre.loading import Loaded
+from todre.methods.base import Method
 from todre.processing import apply_batch
 from todre.pruning import prune
 from todre.tiny import SHIPPED_VIDEO
@@ -25,6 +29,8 @@ _ENCODED_APART = ("llava_next",)
 """Types of model whose pictures are encoded once and handed over; others get whole prompts."""
 FPS = 2.0
 """Frames a second of a clip that an item shows; written into prompts by the families that write times."""
+_LAYERS_APART = ("llama",)
+"""Types of decoder whose layers are known to take and return hidden states alone, and see all that is before them."""
 GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
 Said = tuple[str, int, float, int | None]
 """Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
@@ -62,15 +68,17 @@ class Asker:
         self.loaded, self.groups, self.batch_size = loaded, groups, batch_size
         self._group: _Group | None = None
         self._features: dict[Hashable, list[Tensor]] = {}
+        self._store = Store()
 
     @torch.inference_mode()
     def answer(self, number: int, condition: Condition) -> tuple[list[Said], float]:
         """What is said to each item of the group, in order, and the seconds of processor time that took."""
         started = time.process_time()
         distinct = list({_key(item): item for item in self.groups[number]}.values())
-        with prune(self.loaded.model, condition.method_for(number)) as report:
+        method = remembering(condition.method_for(number))
+        with prune(self.loaded.model, method) as report:
             if self._apart(distinct):
-                replies = self._encoded_apart(number, distinct, condition, report)
+                replies = self._encoded_apart(number, distinct, method, report)
             else:
                 replies = self._whole_prompts(distinct, report)
         said = {_key(item): reply for item, reply in zip(distinct, replies, strict=True)}
@@ -81,18 +89,28 @@ class Asker:
         known = self.loaded.model.config.model_type in _ENCODED_APART
         return known and all(len(item.media) == 1 and not item.video for item in items)
 
-    def _encoded_apart(self, number: int, items: Sequence[Item], condition: Condition, report: Any) -> list[Reply]:
-        method = condition.method_for(number)
+    def _encoded_apart(self, number: int, items: Sequence[Item], method: Method, report: Any) -> list[Reply]:
         group = self._prepared(number, items)
         features = self._encoded(group, (method.signals(), method.tower()))
         share = can_share(method, self.loaded.model.get_decoder().config.num_hidden_layers)
+        beginnings = None if share else self._beginnings(method)
         replies: dict[int, Reply] = {}
         for places in self._batches(group, share):
             prompts = [group.prompts[place] for place in places]
             shown = [features[group.pictures[place]] for place in places]
-            said = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
+            with nullcontext() if beginnings is None else beginnings.of([group.pictures[p] for p in places], prompts):
+                said = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
             replies.update(zip(places, said, strict=True))
         return [replies[place] for place in range(len(items))]
+
+    def _beginnings(self, method: Method) -> Beginnings | None:
+        """What the first layers make of this group's pictures: kept for all methods that change nothing before them."""
+        decoder = self.loaded.model.get_decoder()
+        count, watched = untouched(method, decoder.config.num_hidden_layers)
+        if decoder.config.model_type not in _LAYERS_APART or not (count or watched):
+            return None
+        own = method.selects or method.tower() is not None
+        return Beginnings(self.loaded.model, count, watched, Store() if own else self._store)
 
     def _prepared(self, number: int, items: Sequence[Item]) -> _Group:
         if self._group is None or self._group.number != number:
@@ -108,7 +126,7 @@ class Asker:
             ordered = tuple(prompts[place] for place in range(len(items)))
             pictures = tuple(names.index(item.picture) for item in items)
             self._group = _Group(number, tuple(pixels), ordered, pictures, tuple(item.new_tokens for item in items))
-            self._features = {}
+            self._features, self._store = {}, Store()
         return self._group
 
     def _encoded(self, group: _Group, key: Hashable) -> list[Tensor]:

@@ -1,0 +1,175 @@
+"""Run the beginning of prompts about one picture once, in the decoder layers before the first one where a method looks.
+
+Until then what stands before a question does not depend on it. So each of these layers runs on the beginning once for
+each picture, and on the questions alone for each prompt, with the picture's keys and values before theirs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.methods.base import Method
+from todre.wrapped import StandIn
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """What a layer made of a picture's beginning of p columns: (p, d) output, (heads, p, c) keys and values."""
+
+    hidden: Tensor
+    key: Tensor
+    value: Tensor
+
+
+@dataclass
+class Store:
+    """What layers and MLPs made of pictures' beginnings, by layer and picture."""
+
+    layers: dict[tuple[int, Hashable], _Ran] = field(default_factory=dict)
+    mlps: dict[tuple[int, Hashable], Tensor] = field(default_factory=dict)
+
+
+class _Recorder:
+    """Stands in for the cache while a beginning runs."""
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Take down what would be cached."""
+        self.key, self.value = key, value
+        return key, value
+
+
+class _Joined:
+    """Stands in for the cache while ends run: their keys and values go in behind those of their beginnings.
+
+    Args:
+        cache: the forward's.
+        begun: of each row.
+    """
+
+    def __init__(self, cache: Any, begun: Sequence[_Ran]) -> None:
+        self._cache, self._begun = cache, begun
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Hand the whole columns to the cache."""
+        keys = torch.cat([torch.stack([each.key for each in self._begun]), key], dim=2)
+        values = torch.cat([torch.stack([each.value for each in self._begun]), value], dim=2)
+        updated: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer, *args, **kwargs)
+        return updated
+
+
+class Beginnings:
+    """What decoder layers made of pictures' beginnings, under methods that leave these layers the same columns.
+
+    Args:
+        model: a model whose decoder layers take hidden states of shape (b, q, d) and return them, such as Llama's.
+        count: how many layers see beginnings that no method has changed for a question.
+        watched: whether the layer after them shows its attention to a method, so that only its MLP is shared.
+        store: what has been run, to share among methods that leave the same columns.
+    """
+
+    def __init__(self, model: Any, count: int, watched: bool, store: Store) -> None:
+        layers = model.get_decoder().layers
+        self._store = store
+        self._image_token = model.config.image_token_id
+        self._pictures: Sequence[Hashable] = ()
+        self._tail = 0
+        self._stand_ins = [StandIn(layer, _At(self, index)) for index, layer in enumerate(layers[:count])]
+        if watched:
+            self._stand_ins.append(StandIn(layers[count].mlp, functools.partial(self.mlp, count)))
+
+    @contextmanager
+    def of(self, pictures: Sequence[Hashable], prompts: Sequence[Tensor]) -> Iterator[None]:
+        """Inside, `prompts`, (n_i,) token ids each, are about `pictures`.
+
+        Prompts with ends of several lengths, and forwards that are padded or hold no beginnings, run as they are.
+        """
+        tails = {len(prompt) - int((prompt == self._image_token).nonzero().max()) - 1 for prompt in prompts}
+        if len(tails) > 1:
+            yield
+            return
+        self._pictures, self._tail = tuple(pictures), tails.pop()
+        for each in self._stand_ins:
+            each.put()
+        try:
+            yield
+        finally:
+            for each in reversed(self._stand_ins):
+                each.remove()
+
+    def layer(self, index: int, forward: Any, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """Layer `index` on (b, p + tail, d)."""
+        begins = hidden.shape[1] - self._tail
+        if begins < 1 or kwargs.get("attention_mask") is not None or len(self._pictures) != len(hidden):
+            whole: Tensor = forward(hidden, **kwargs)
+            return whole
+        for row, picture in enumerate(self._pictures):
+            if (index, picture) not in self._store.layers:
+                recorder = _Recorder()
+                given = _columns(kwargs, slice(0, begins), row) | {"past_key_values": recorder}
+                self._store.layers[index, picture] = _Ran(
+                    forward(hidden[row : row + 1, :begins], **given)[0], recorder.key[0], recorder.value[0]
+                )
+        begun = [self._store.layers[index, picture] for picture in self._pictures]
+        given = _columns(kwargs, slice(begins, None)) | {"attention_mask": _behind(begins, self._tail, hidden.device)}
+        if kwargs.get("past_key_values") is not None:
+            given["past_key_values"] = _Joined(kwargs["past_key_values"], begun)
+        ends = forward(hidden[:, begins:], **given)
+        return torch.cat([torch.stack([each.hidden for each in begun]), ends], dim=1)
+
+    def mlp(self, index: int, forward: Any, hidden: Tensor) -> Tensor:
+        """The MLP of the layer after the shared ones on (b, p + tail, d); it takes each column by itself."""
+        begins = hidden.shape[1] - self._tail
+        if begins < 1 or len(self._pictures) != len(hidden):
+            whole: Tensor = forward(hidden)
+            return whole
+        for row, picture in enumerate(self._pictures):
+            if (index, picture) not in self._store.mlps:
+                self._store.mlps[index, picture] = forward(hidden[row : row + 1, :begins])[0]
+        passed = torch.stack([self._store.mlps[index, picture] for picture in self._pictures])
+        return torch.cat([passed, forward(hidden[:, begins:])], dim=1)
+
+
+class _At:
+    """A layer's call, for `StandIn`."""
+
+    def __init__(self, beginnings: Beginnings, index: int) -> None:
+        self.beginnings, self.index = beginnings, index
+
+    def __call__(self, forward: Any, hidden_states: Tensor, **kwargs: Any) -> Tensor:
+        return self.beginnings.layer(self.index, forward, hidden_states, kwargs)
+
+
+def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
+    """How many layers run before `method` looks at any, and whether it looks at the attention of the next one."""
+    reducers = method.reducers(n_layers)
+    if not reducers:
+        return n_layers, False
+    first = min(reducers)
+    watched = any(each.reads_attention for each in reducers[first])
+    return first - 1 if watched else first, watched
+
+
+def _columns(kwargs: dict[str, Any], where: slice, row: int | None = None) -> dict[str, Any]:
+    """A layer's arguments for some of the columns, of one row if it is named."""
+
+    def taken(values: Tensor) -> Tensor:
+        some = values[:, where]
+        return some if row is None or len(some) == 1 else some[row : row + 1]
+
+    found = dict(kwargs)
+    if isinstance(kwargs.get("position_ids"), Tensor):
+        found["position_ids"] = taken(kwargs["position_ids"])
+    cos, sin = kwargs["position_embeddings"]
+    return found | {"position_embeddings": (taken(cos), taken(sin))}
+
+
+def _behind(begins: int, tail: int, device: torch.device) -> Tensor:
+    """(1, 1, tail, begins + tail) bool, what the last columns of a causal prompt see."""
+    return torch.ones(tail, begins + tail, dtype=torch.bool, device=device).tril(begins)[None, None]

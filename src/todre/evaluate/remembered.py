@@ -1,0 +1,45 @@
+"""Methods that choose once for each picture, where many questions about it are asked one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from todre.methods.todre import ToDRE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.methods.base import Method
+    from todre.visual import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class RememberedToDRE(ToDRE):
+    """ToDRE that answers anew only for visual tokens it has not seen; stage 1 does not read the question.
+
+    Args:
+        answers: by a digest of the embeddings and signals.
+    """
+
+    answers: dict[bytes, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def select(self, visual: VisualTokens) -> Tensor:
+        """Stage 1's answer, from memory where the same tokens were shown before."""
+        seen = hashlib.blake2b(digest_size=16)
+        for values in (visual.embeddings, *visual.signals.values()):
+            seen.update(values.detach().float().cpu().numpy().tobytes())
+        key = seen.digest()
+        if key not in self.answers:
+            self.answers[key] = super().select(visual)
+        return self.answers[key].clone()
+
+
+def remembering(method: Method) -> Method:
+    """The same method with a memory, if it is ToDRE and chooses before the LLM; else itself."""
+    if type(method) is not ToDRE or not method.selects:
+        return method
+    given: dict[str, Any] = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}
+    return RememberedToDRE(**given)

@@ -1,0 +1,73 @@
+"""Sharing the beginnings of prompts in the first layers changes no answer, whoever looks at the question further in."""
+
+import pytest
+from played import ASKED
+
+import todre
+from todre.evaluate import asking
+from todre.evaluate.asking import Asker
+from todre.evaluate.beginnings import untouched
+from todre.evaluate.conditions import Condition
+from todre.evaluate.engine import grouped
+from todre.evaluate.remembered import remembering
+from todre.methods.pyramiddrop import PyramidDrop
+
+METHODS = {
+    "attention after two layers": todre.FastV(retain=0.3, layer=2),
+    "attention after the last but one": todre.FastV(retain=0.3, layer=3),
+    "a look at the next layer": PyramidDrop(retain=0.4),
+    "stage 2 alone": todre.ToDRE(stages=(2,), layers=(3,), threshold=0.9),
+    "chosen before": todre.ToDRE(retain=0.3, layers=(3,), threshold=0.9),
+    "chosen before, first layer": todre.ToDRE(retain=0.3, layers=(1,), threshold=0.9),
+}
+
+
+@pytest.fixture(scope="module")
+def groups():
+    items = ASKED.items()
+    return [[items[place] for place in places] for places in grouped(items, 4)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_answer_is_that_of_running_prompts_whole(groups, loaded, monkeypatch, name):
+    condition, ran = Condition("c", METHODS[name]), []
+    layer = loaded.model.get_decoder().layers[0]
+    handle = layer.mlp.up_proj.register_forward_pre_hook(lambda module, args: ran.append(args[0].shape[:2].numel()))
+    try:
+        asker = Asker(loaded, groups, 8)
+        shared, _ = asker.answer(0, condition)
+        few = sum(ran)
+        again, _ = asker.answer(0, condition)
+        with monkeypatch.context() as patch:
+            patch.setattr(asking.Asker, "_beginnings", lambda self, method: None)
+            patch.setattr(asking, "remembering", lambda method: method)
+            ran.clear()
+            whole, _ = Asker(loaded, groups, 8).answer(0, condition)
+    finally:
+        handle.remove()
+    assert shared == whole == again
+    assert "forward" not in vars(layer)
+    assert few < 0.7 * sum(ran)
+
+
+def test_layers_before_the_first_look():
+    assert untouched(todre.FastV(retain=0.3, layer=2), 8) == (1, True)
+    assert untouched(PyramidDrop(retain=0.4), 8)[1] is False
+    assert untouched(todre.NoPruning(), 8) == (8, False)
+
+
+def test_a_memory_chooses_once_and_the_same(loaded, groups, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        todre.ToDRE,
+        "select",
+        lambda self, visual, real=todre.ToDRE.select: asked.append(len(visual)) or real(self, visual),
+    )
+    method = todre.ToDRE(retain=0.3, layers=(3,))
+    asker = Asker(loaded, groups, 2)
+    remembered, _ = asker.answer(0, Condition("c", method))
+    assert len(asked) == len(asker._group.pixels)
+    assert len(asker._group.prompts) > len(asked)
+    monkeypatch.setattr(asking, "remembering", lambda method: method)
+    assert Asker(loaded, groups, 2).answer(0, Condition("c", method))[0] == remembered
+    assert remembering(todre.FastV(retain=0.3)) == todre.FastV(retain=0.3)
