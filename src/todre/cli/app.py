@@ -19,6 +19,7 @@ from todre.cli.guard import examples, guarded
 from todre.cli.methods import methods
 from todre.cli.models import models
 from todre.cli.plot import COMMANDS as FIGURES
+from todre.cli.reproduce import reproduce
 from todre.cli.table import table
 
 app = typer.Typer(
@@ -68,6 +69,13 @@ _COMMANDS = (
         "todre table run",
         "todre table run --columns tasks --retain 0.05 --measure difference --output table.tex",
         "todre table run another/result.json --methods todre,random --format csv",
+    ),
+    (
+        reproduce,
+        "todre reproduce --list",
+        "todre reproduce v1-table1 --on tiny --processes 2",
+        "todre reproduce v1-table1 -m llava-hf/llava-v1.6-vicuna-7b-hf --dry-run",
+        "todre reproduce v1-figure2 --on tiny --limit 20",
     ),
     (
         fit,

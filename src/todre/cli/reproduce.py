@@ -107,7 +107,10 @@ def reproduce(
         typer.Option("--limit", min=1, help="Questions of each task. Without it, all; with --on tiny 40."),
     ] = None,
     benchmarks: Annotated[
-        Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Some of the table's alone.")
+        Any,
+        typer.Option(
+            "--benchmarks", parser=parse_names, metavar="A,B,…", help="Some of the table's alone.", show_default=False
+        ),
     ] = "",
     task_map: Annotated[
         list[Any] | None,
@@ -135,8 +138,8 @@ def reproduce(
         typer.Option("--seconds-per-question", min=0.0, help="For the estimate of time. Without it, a paper's."),
     ] = None,
     python: Annotated[
-        str, typer.Option("--python", help="The Python that has lmms-eval and todre.", show_default=False)
-    ] = sys.executable,
+        str | None, typer.Option("--python", help="The Python that has lmms-eval and todre. Without it, this one.")
+    ] = None,
     ranks: Annotated[int, typer.Option("--ranks", min=1, help="GPUs that share the questions of a benchmark.")] = 1,
     processes: Annotated[int, typer.Option("--processes", min=1, help="With --on tiny: processes that answer.")] = 1,
     draws: Annotated[int, typer.Option("--draws", min=1, help="With --on tiny: runs of what chooses at random.")] = 3,
@@ -169,7 +172,7 @@ def reproduce(
     check_directory(folder.parent)
     given = Given(
         found, model, on is not None, folder, yes, dry_run, limit, benchmarks, dict(task_map or ()), include_path,
-        budget, seconds_per_question, python, ranks, processes, draws, seed, batch_size, rounds, questions, device,
+        budget, seconds_per_question, python or sys.executable, ranks, processes, draws, seed, batch_size, rounds, questions, device,
         dtype, attn_implementation, trust_remote_code, json, quiet,
     )  # fmt: skip
     from todre.cli.reproduce_routes import follow

@@ -114,16 +114,19 @@ def _tiny(given: Given) -> None:
         return
     given.output.mkdir(exist_ok=True)
     with working(given.quiet or given.json):
-        ran = tiny.answered(found.rows, tasks, how, progress_bar(given.quiet))
-    values, reasons, intervals = tiny.measured(found.rows, tasks, ran)
+        runs = tiny.answered(found.rows, tasks, how, progress_bar(given.quiet))
+    values, reasons, intervals = tiny.measured(found.rows, tasks, runs)
     stands = {name: f"{task}, {how.limit} questions" for name, task in tasks.items()}
     missing = [name for name in found.benchmarks if name not in tasks]
-    warnings = [f"No scenes stand in for {', '.join(missing)}."] if missing else []
+    warnings = partial_average(table(given.recipe.table or found.id), list(tasks))
+    warnings += [f"Nothing that ships stands in for {', '.join(missing)}."] if missing else []
     if "seconds" in found.columns:
         warnings.append(
             "Times are not measured here, because methods share the encoding of pictures; `todre bench` measures them."
         )
-    told = Told("todre-tiny", tiny.STATEMENT, False, stands, warnings, ran.result["conditions"], command_line())
+    conditions = [ran.result["conditions"] for ran in runs]
+    model = " and ".join(one["model"] for one in conditions)
+    told = Told(model, tiny.STATEMENT, False, stands, warnings, {"runs": conditions}, command_line())
     result = document(found, found.rows, values, reasons, told)
     tiny.with_intervals(result["rows"], intervals)
     tell(given, result)
@@ -157,7 +160,7 @@ def _real(given: Given) -> None:
     warnings = [*about.warnings, *_cautions(given, benchmarks)]
     told = Told(
         model, _statement(model), True, {each.name: _stood(each, given.limit) for each in benchmarks}, warnings,
-        {**run.conditions(), "budget": given.budget, "ranks": given.ranks}, command_line(),
+        {**run.conditions, "budget": given.budget, "ranks": given.ranks}, command_line(),
     )  # fmt: skip
     tell(given, document(found, about.rows, values, reasons, told))
 

@@ -134,11 +134,12 @@ _ALL = (
     _one("VQAv2", "vqav2_val", "exact_match", 100.0, 214354, "lmms-lab-encoder/VQAv2", "scenes-colour", _VAL),
     _one("TextVQA", "textvqa_val", "exact_match", 100.0, 5000, "lmms-lab-encoder/textvqa", "scenes-word"),
     _one("OCRBench", "ocrbench", "ocrbench_accuracy", 100.0, 1000, "echo840/OCRBench", "scenes-digit"),
-    _one("VideoMME", "videomme", "videomme_perception_score", 1.0, 2700, "lmms-eval/Video-MME", ""),
-    _one("EgoSchema", "egoschema_subset", "score", 100.0, 500, "lmms-eval/egoschema", "",
+    _one("VideoMME", "videomme", "videomme_perception_score", 1.0, 2700, "lmms-eval/Video-MME", "scenes-video-moves"),
+    _one("EgoSchema", "egoschema_subset", "score", 100.0, 500, "lmms-eval/egoschema", "scenes-video-mover",
          "the paper's 5,031 questions have no public answers; these are the 500 that do"),
-    _one("MLVU", "mlvu_dev", "mlvu_percetion_score", 1.0, 2174, "sy1998/MLVU_dev", ""),
-    _one("LongVideoBench", "longvideobench_val_v", "lvb_acc", 100.0, 1337, "longvideobench/LongVideoBench", ""),
+    _one("MLVU", "mlvu_dev", "mlvu_percetion_score", 1.0, 2174, "sy1998/MLVU_dev", "scenes-video-appears"),
+    _one("LongVideoBench", "longvideobench_val_v", "lvb_acc", 100.0, 1337, "longvideobench/LongVideoBench",
+         "scenes-video-changes"),
 )  # fmt: skip
 
 BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -47,8 +48,9 @@ class Run:
     include_path: Path | None = None
     python: str = sys.executable
 
+    @functools.cached_property
     def conditions(self) -> dict[str, Any]:
-        """What a result says of it, ready for JSON."""
+        """What a result says of it, ready for JSON; looked up once."""
         return {
             "model": self.model,
             "weights": _weights(self.model),
@@ -68,7 +70,7 @@ class Cell:
 
     def file(self, run: Run) -> Path:
         """Where its numbers are kept; another method, model or limit has another file."""
-        given = {**run.conditions(), "method": self.subject.method.to_dict(), "task": self.task}
+        given = {**run.conditions, "method": self.subject.method.to_dict(), "task": self.task}
         digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^\w.@+-]+", "_", f"{self.subject.key}--{self.task}")[:100]
         return run.folder / "cells" / f"{name}--{digest}.json"
@@ -120,7 +122,7 @@ def measure(cell: Cell, run: Run) -> dict[str, Any]:
             f"lmms-eval did not finish {cell.task}: {_last_error(log)} (all it said is in {log})"
         ) from error
     found = {"metrics": metrics, "questions": questions, "seconds": round(seconds, 2)}
-    facts = {**run.conditions(), "task": cell.task, "method": cell.subject.method.to_dict(), "command": arguments}
+    facts = {**run.conditions, "task": cell.task, "method": cell.subject.method.to_dict(), "command": arguments}
     write_atomic(file, json.dumps({**found, "conditions": facts}, indent=1) + "\n")
     return found
 

@@ -59,8 +59,8 @@ def draw(recipe: Recipe, loaded: Loaded, drawing: Drawing) -> dict[str, Any]:
         drawing.tick,
         drawing.folder / f"{recipe.name}.png",
     )
-    document = _kept(job) if recipe.kind == "kept" else _attention(job)
-    return {**document, "recipe": recipe.name, "title": recipe.title, "paper": recipe.paper}
+    about = {"recipe": recipe.name, "title": recipe.title, "paper": recipe.paper}
+    return _kept(job, about) if recipe.kind == "kept" else _attention(job, about)
 
 
 def _methods() -> dict[str, Method]:
@@ -71,20 +71,20 @@ def _methods() -> dict[str, Method]:
     }
 
 
-def _attention(job: Job) -> dict[str, Any]:
+def _attention(job: Job, about: dict[str, str]) -> dict[str, Any]:
     from todre.analysis.migration import migration
     from todre.plots.instruments import migration_figure
 
-    document = migration(job, _NEW_TOKENS)
+    document = {**about, **migration(job, _NEW_TOKENS)}
     finish(job, document, lambda found, path: save_figure(migration_figure(found), path))
     return document
 
 
-def _kept(job: Job) -> dict[str, Any]:
+def _kept(job: Job, about: dict[str, str]) -> dict[str, Any]:
     from todre.analysis.kept import kept, rows_of
     from todre.plots.kept_tokens import kept_tokens_figure
 
-    document = kept(job, tuple(_methods().items()), _NEW_TOKENS)
+    document = {**about, **kept(job, tuple(_methods().items()), _NEW_TOKENS)}
     rows = rows_of(document, job.source.questions(), job.loaded)
     finish(job, document, lambda _, path: save_figure(kept_tokens_figure(rows), path))
     return document

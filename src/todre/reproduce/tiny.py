@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from todre.errors import InvalidValueError
+from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.engine import Asked, Ran, Ticker, run
 from todre.evaluate.grid import Grid, row_of
 from todre.evaluate.tasks import names
+from todre.evaluate.tasks.several import VIDEO
 from todre.published import AVERAGE, Row
 from todre.reproduce.benchmarks import Benchmark
 from todre.reproduce.outcome import Measured
 from todre.reproduce.subjects import Subject, subject, subjects
+from todre.tiny import SHIPPED, SHIPPED_VIDEO, checkpoint_path
 
 STATEMENT = (
-    "The paper's numbers are of its models and benchmarks, ours of the small model that ships with the package, on "
+    "The paper's numbers are of its models and benchmarks, ours of small models that ship with the package, on "
     "drawn scenes. They cannot be compared as numbers; what can is the structure, and how much of its score without "
     "pruning each method keeps."
 )
@@ -28,7 +30,7 @@ class Tiny:
     """How the shipped model is asked.
 
     Args:
-        folder: of the reproduction; `todre eval`'s own folder lies below.
+        folder: of the reproduction; `todre eval`'s own folders lie below.
         limit: questions of each task.
         processes, draws, seed: as `todre eval` takes them.
     """
@@ -41,50 +43,82 @@ class Tiny:
 
 
 def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
-    """The task of scenes for each benchmark that has one.
+    """The task of scenes for each benchmark that has one, and a model that ships to answer it.
 
     Raises:
         InvalidValueError: none has.
     """
-    found = {benchmark.name: benchmark.scenes for benchmark in benchmarks if benchmark.scenes in names()}
+    found = {
+        benchmark.name: benchmark.scenes
+        for benchmark in benchmarks
+        if benchmark.scenes in names() and checkpoint_path(_model(benchmark.scenes) or SHIPPED).is_dir()
+    }
     if not found:
         raise InvalidValueError(
-            f"No scenes stand in for {', '.join(each.name for each in benchmarks)}; name others with --benchmarks, "
-            "or give a model with -m."
+            f"No scenes and no model that ships stand in for {', '.join(each.name for each in benchmarks)}; "
+            "give a model with -m."
         )
     return found
 
 
-def answered(rows: Sequence[Row], tasks: dict[str, str], tiny: Tiny, ticker: Ticker) -> Ran:
-    """Ask the shipped model under every method of the rows; goes on where it was stopped."""
-    made = [row_of(one.name, one.retain, one.method, tiny.draws, tiny.seed) for one in subjects(rows)]
-    asked = Asked(tuple(dict.fromkeys(tasks.values())), limit=tiny.limit, seed=tiny.seed)
-    folder = tiny.folder / "eval"
-    return run(asked, Grid(tuple(made), {}), folder, processes=tiny.processes, forgiving=True, ticker=ticker)
+def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: Ticker) -> list[Ran]:
+    """Ask the shipped models under every method of the rows; goes on where it was stopped.
+
+    Returns:
+        One run for tasks on pictures and one for tasks on clips, whichever there are.
+
+    Raises:
+        TodreError: a model refuses the questions without any pruning.
+    """
+    made = tuple(row_of(one.name, one.retain, one.method, tiny.draws, tiny.seed) for one in subjects(rows))
+    tiny.folder.mkdir(exist_ok=True)
+    runs = []
+    for model in dict.fromkeys(_model(task) for task in tasks.values()):
+        mine = tuple(dict.fromkeys(task for task in tasks.values() if _model(task) == model))
+        asked = Asked(mine, model, limit=tiny.limit, seed=tiny.seed)
+        folder = tiny.folder / ("eval" if model is None else "eval-video")
+        ran = run(asked, Grid(made, {}), folder, processes=tiny.processes, forgiving=True, ticker=ticker)
+        if "none" in ran.result["left_out"]:
+            raise TodreError(ran.result["left_out"]["none"])
+        runs.append(ran)
+    return runs
 
 
 def measured(
-    rows: Sequence[Row], tasks: dict[str, str], ran: Ran
+    rows: Sequence[Row], tasks: Mapping[str, str], runs: Sequence[Ran]
 ) -> tuple[list[Measured | None], list[str], list[dict[str, Any] | None]]:
     """For each row scores in percent by benchmark, why there are none, and the interval of its average share."""
-    by_key = {(row["name"], row["retain"]): row for row in ran.result["rows"]}
     values: list[Measured | None] = []
     reasons, intervals = [], []
     for row in rows:
         one = subject(row)
-        found = None if one is None else by_key.get((one.name, one.retain))
-        intervals.append(None if found is None else _interval(found))
-        reasons.append("" if found is not None or one is None else _reason(one, ran))
-        if found is None:
-            values.append(None)
-            continue
-        scores = {name: found["tasks"][task]["value"] for name, task in tasks.items()}
-        values.append({name: 100 * score for name, score in scores.items() if score is not None})
+        found = [_of(one, ran) for ran in runs] if one is not None else []
+        scores = {name: _score(task, found) for name, task in tasks.items()}
+        known = {name: 100 * score for name, score in scores.items() if score is not None}
+        refused = [ran.result["left_out"].get(one.key, "") for ran in runs] if one is not None else []
+        values.append(known or None)
+        reasons.append("; ".join(dict.fromkeys(filter(None, refused))))
+        intervals.append(_interval(found[0]) if len(found) == 1 and found[0] is not None else None)
     return values, reasons, intervals
 
 
-def _reason(one: Subject, ran: Ran) -> str:
-    return str(ran.result["left_out"].get(one.key, "it was left out"))
+def _model(task: str) -> str | None:
+    """Which of the models that ship answers a task; None for the one on pictures."""
+    return SHIPPED_VIDEO if task.startswith(VIDEO) else None
+
+
+def _of(one: Subject, ran: Ran) -> dict[str, Any] | None:
+    """A subject's row in a run."""
+    rows: list[dict[str, Any]] = ran.result["rows"]
+    return next((row for row in rows if (row["name"], row["retain"]) == (one.name, one.retain)), None)
+
+
+def _score(task: str, found: Sequence[dict[str, Any] | None]) -> float | None:
+    for row in found:
+        if row is not None and task in row["tasks"]:
+            score: float | None = row["tasks"][task]["value"]
+            return score
+    return None
 
 
 def _interval(row: dict[str, Any]) -> dict[str, Any] | None:
