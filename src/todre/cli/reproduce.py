@@ -107,11 +107,8 @@ def reproduce(
         typer.Option("--limit", min=1, help="Questions of each task. Without it, all; with --on tiny 40."),
     ] = None,
     benchmarks: Annotated[
-        Any,
-        typer.Option(
-            "--benchmarks", parser=parse_names, metavar="A,B,…", help="Some of the table's alone.", show_default=False
-        ),
-    ] = "",
+        Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Some of the table's alone.")
+    ] = None,
     task_map: Annotated[
         list[Any] | None,
         typer.Option(
@@ -171,9 +168,9 @@ def reproduce(
     folder = output or Path(f"todre-{found.name}")
     check_directory(folder.parent)
     given = Given(
-        found, model, on is not None, folder, yes, dry_run, limit, benchmarks, dict(task_map or ()), include_path,
-        budget, seconds_per_question, python or sys.executable, ranks, processes, draws, seed, batch_size, rounds, questions, device,
-        dtype, attn_implementation, trust_remote_code, json, quiet,
+        found, model, on is not None, folder, yes, dry_run, limit, benchmarks or (), dict(task_map or ()), include_path,
+        budget, seconds_per_question, python or sys.executable, ranks, processes, draws, seed, batch_size, rounds,
+        questions, device, dtype, attn_implementation, trust_remote_code, json, quiet,
     )  # fmt: skip
     from todre.cli.reproduce_routes import follow
 
