@@ -56,6 +56,15 @@ def evaluate(
         ),
     ] = RETAINS,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Runs of each method that chooses at random.")] = 3,
+    against: Annotated[
+        Any,
+        typer.Option(
+            "--against",
+            parser=parse_names,
+            metavar="A,B,…",
+            help="Compare every method with these as well, budget by budget; with no pruning all are compared.",
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", help="The run's folder; the same command goes on where it was stopped.")
     ] = Path("todre-eval"),
@@ -96,7 +105,10 @@ def evaluate(
             tuple(tasks), model, limit, seed, size, group_size, batch_size, device, dtype, attn_implementation,
             trust_remote_code,
         )  # fmt: skip
-        ran = run(asked, planned, output, processes=processes, forgiving=everything, ticker=progress_bar(quiet))
+        ran = run(
+            asked, planned, output, processes=processes, forgiving=everything, ticker=progress_bar(quiet),
+            against=against or (),
+        )  # fmt: skip
     _write_timings(output, ran, processes, time.monotonic() - started)
     if json:
         show_json(ran.result)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from todre.compat import DynamicCache
 from todre.errors import UnsupportedInputError
+from todre.evaluate import packed
 from todre.evaluate.probes import DropAfter
 from todre.loading import Loaded
 from todre.methods.base import Method
@@ -138,17 +139,49 @@ def reply_of(report: PruningReport, row: int, text: str) -> Reply:
     )
 
 
-def _from_shared_prefixes(
-    model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], limit: int
-) -> Tensor:
-    """Run each picture's prompt up to the picture's end, repeat the cache for its questions, and go on with those.
+def answer_packed(
+    loaded: Loaded, report: PruningReport, prompts: Sequence[Tensor], features: Sequence[Tensor], limits: Sequence[int]
+) -> list[Reply] | None:
+    """Answers as `answer` gives them where beginnings can be shared, each picture's questions in one row.
 
     Args:
-        pictures: visual tokens of the distinct pictures.
-        rows: which of the pictures each prompt is about.
+        loaded, report, prompts, features: as for `answer`.
+        limits: most new tokens of each answer.
+
+    Returns:
+        None where layers hold different slots of a picture, or the checkpoint asks for more than greedy decoding.
     """
+    model = loaded.model
+    if not packed.plain(model):
+        return None
+    pictures = list({id(picture): picture for picture in features}.values())
+    places = {id(picture): place for place, picture in enumerate(pictures)}
+    rows = [places[id(picture)] for picture in features]
+    cuts = _cuts(model, prompts)
+    cache, _, mask = _prefixes(model, prompts, pictures, rows, cuts)
+    begun = packed.Begun.of(cache, mask)
+    if begun is None:
+        return None
+    texts: dict[int, str] = {}
+    for limit in sorted(set(limits)):
+        asked = [place for place, each in enumerate(limits) if each == limit]
+        ends = [prompts[place][cuts[place] :] for place in asked]
+        tokens = packed.decode(model, begun, ends, [rows[place] for place in asked], limit)
+        said = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts.update(zip(asked, said, strict=True))
+    return [reply_of(report, row, texts[place]) for place, row in enumerate(rows)]
+
+
+def _cuts(model: Any, prompts: Sequence[Tensor]) -> list[int]:
+    """How many tokens of each prompt stand before its picture's end."""
     image_token = model.config.image_token_id
-    cuts = [int((prompt == image_token).nonzero().max()) + 1 for prompt in prompts]
+    return [int((prompt == image_token).nonzero().max()) + 1 for prompt in prompts]
+
+
+def _prefixes(
+    model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], cuts: Sequence[int]
+) -> tuple[Any, Tensor, Tensor]:
+    """The cache after each picture's prompt up to the picture's end; its ids and their mask, padded at the left."""
     starts = [prompts[rows.index(picture)][: cuts[rows.index(picture)]] for picture in range(len(pictures))]
     for prompt, cut, row in zip(prompts, cuts, rows, strict=True):
         if not torch.equal(prompt[:cut], starts[row]):
@@ -165,6 +198,20 @@ def _from_shared_prefixes(
         past_key_values=cache,
         logits_to_keep=1,
     )
+    return cache, ids, mask
+
+
+def _from_shared_prefixes(
+    model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], limit: int
+) -> Tensor:
+    """Run each picture's prompt up to the picture's end, repeat the cache for its questions, and go on with those.
+
+    Args:
+        pictures: visual tokens of the distinct pictures.
+        rows: which of the pictures each prompt is about.
+    """
+    cuts = _cuts(model, prompts)
+    cache, ids, mask = _prefixes(model, prompts, pictures, rows, cuts)
     repeats = torch.tensor(rows, device=ids.device)
     cache.batch_select_indices(repeats)
     ends, real = _pad(model, [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)])

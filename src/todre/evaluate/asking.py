@@ -14,7 +14,7 @@ from torch import Tensor
 
 from todre.clips import clip_of_frames
 from todre.errors import UnsupportedInputError
-from todre.evaluate.answering import Reply, answer, can_share, encode, reply_of, tensors
+from todre.evaluate.answering import Reply, answer, answer_packed, can_share, encode, reply_of, tensors
 from todre.evaluate.beginnings import Beginnings, Store, untouched
 from todre.evaluate.conditions import Condition
 from todre.evaluate.remembered import remembering
@@ -92,7 +92,10 @@ class Asker:
     def _encoded_apart(self, number: int, items: Sequence[Item], method: Method, report: Any) -> list[Reply]:
         group = self._prepared(number, items)
         features = self._encoded(group, (method.signals(), method.tower()))
-        share = can_share(method, self.loaded.model.get_decoder().config.num_hidden_layers)
+        depth = self.loaded.model.get_decoder().config.num_hidden_layers
+        share, inside = can_share(method, depth), bool(method.reducers(depth))
+        if share and not inside and (found := self._packed(group, features, report)) is not None:
+            return found
         beginnings = None if share else self._beginnings(method)
         replies: dict[int, Reply] = {}
         for places in self._batches(group, share):
@@ -102,6 +105,10 @@ class Asker:
                 said = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
             replies.update(zip(places, said, strict=True))
         return [replies[place] for place in range(len(items))]
+
+    def _packed(self, group: _Group, features: Sequence[Tensor], report: Any) -> list[Reply] | None:
+        shown = [features[picture] for picture in group.pictures]
+        return answer_packed(self.loaded, report, group.prompts, shown, group.limits)
 
     def _beginnings(self, method: Method) -> Beginnings | None:
         """What the first layers make of this group's pictures: kept for all methods that change nothing before them."""

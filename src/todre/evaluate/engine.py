@@ -22,7 +22,7 @@ from todre.evaluate.conditions import Condition
 from todre.evaluate.grid import Grid
 from todre.evaluate.journal import Done, Journal, Unit, opened
 from todre.evaluate.runner import model_sha256
-from todre.evaluate.summary import Summary, sample_of
+from todre.evaluate.summary import Sample, Summary, sample_of
 from todre.evaluate.tasks import Item, tasks_of
 from todre.evaluate.workers import Queue, Work, inline, parallel
 from todre.files import write_atomic
@@ -120,6 +120,7 @@ def run(
     ticker: Ticker = lambda lines, left, total: lines,
     loaded: Loaded | None = None,
     start: Start | None = None,
+    against: Sequence[str] = (),
 ) -> Ran:
     """Answer what is not answered yet, and write the result.
 
@@ -132,6 +133,7 @@ def run(
         ticker: shows progress.
         loaded: the model, to use when `processes` is 1.
         start: makes the function that answers units, in each process, in place of one with the model in memory.
+        against: methods of the grid with which every other is compared at each budget, as all are with no pruning.
 
     Raises:
         InvalidValueError: the folder belongs to a run under other conditions, or a value cannot be used.
@@ -139,6 +141,9 @@ def run(
     """
     if processes < 1:
         raise InvalidValueError(f"processes must be a whole number of at least 1, not {processes!r}.")
+    strange = [name for name in against if name not in {row.name for row in grid.rows}]
+    if strange:
+        raise InvalidValueError(f"No method {strange[0]!r} is evaluated to compare others with; name it among them.")
     items = asked.items()
     groups = grouped(items, asked.group_size)
     output.mkdir(exist_ok=True)
@@ -153,7 +158,7 @@ def run(
         begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), asked)
         _answer(journal, units, begin, processes, forgiving, ticker)
         new = list(journal.done.values())[before:]
-        result, lines = _collect(journal, grid, items, groups, asked)
+        result, lines = _collect(journal, grid, items, groups, asked, against)
     write_atomic(output / "items.jsonl", "".join(_line(item.facts()) for item in items))
     write_atomic(output / "samples.jsonl", "".join(lines))
     write_atomic(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -227,11 +232,16 @@ def answering(loaded: Loaded | None, single: bool, asked: Asked) -> Work:
 
 
 def _collect(
-    journal: Journal, grid: Grid, items: Sequence[Item], groups: Sequence[Sequence[int]], asked: Asked
+    journal: Journal,
+    grid: Grid,
+    items: Sequence[Item],
+    groups: Sequence[Sequence[int]],
+    asked: Asked,
+    against: Sequence[str],
 ) -> tuple[dict[str, Any], list[str]]:
     """The result, and a line for each answer, in the order of the grid and the items."""
     summary = Summary(items, asked.seed)
-    left_out, rows, lines = dict(grid.left_out), [], []
+    left_out, answered, lines = dict(grid.left_out), [], []
     for row in grid.rows:
         done = [
             [journal.done.get(Unit(group, c.name, _digest(c))) for group in range(len(groups))] for c in row.conditions
@@ -240,21 +250,16 @@ def _collect(
         if reasons:
             left_out[row.label] = reasons[0]
             continue
-        draws = []
-        for condition, draw in zip(row.conditions, done, strict=True):
-            said = {
-                place: each.said[number]
-                for each, places in zip(draw, groups, strict=True)
-                if each is not None
-                for number, place in enumerate(places)
-            }
-            samples = [sample_of(item, said[place]) for place, item in enumerate(items)]
-            draws.append(samples)
-            lines += [
-                _line({"condition": condition.name, "task": item.task, "id": item.id, **asdict(sample)})
-                for item, sample in zip(items, samples, strict=True)
-            ]
-        rows.append(summary.row(row, draws))
+        answered.append((row, [_samples(draw, items, groups) for draw in done]))
+        lines += [
+            _line({"condition": condition.name, "task": item.task, "id": item.id, **asdict(sample)})
+            for condition, samples in zip(row.conditions, answered[-1][1], strict=True)
+            for item, sample in zip(items, samples, strict=True)
+        ]
+    for row, draws in answered:
+        if row.name in against:
+            summary.keep(row, draws)
+    rows = [summary.row(row, draws) for row, draws in answered]
     tasks = {task: {"metric": items[places[0]].metric, "questions": len(places)}
              for task, places in zip(summary.tasks, summary.places, strict=True)}  # fmt: skip
     result = {
@@ -268,6 +273,17 @@ def _collect(
         "left_out": left_out,
     }
     return result, lines
+
+
+def _samples(draw: Sequence[Done | None], items: Sequence[Item], groups: Sequence[Sequence[int]]) -> list[Sample]:
+    """What was said to each item under one condition."""
+    said = {
+        place: each.said[number]
+        for each, places in zip(draw, groups, strict=True)
+        if each is not None
+        for number, place in enumerate(places)
+    }
+    return [sample_of(item, said[place]) for place, item in enumerate(items)]
 
 
 def _digest(condition: Condition) -> str:

@@ -63,6 +63,7 @@ class Summary:
 
     def __init__(self, items: Sequence[Item], seed: int, resamples: int = 10_000) -> None:
         self.items = items
+        self._kept: dict[tuple[str, float | None], tuple[_Scores, Numbers]] = {}
         self.tasks = list(dict.fromkeys(item.task for item in items))
         self.places = [np.array([p for p, item in enumerate(items) if item.task == task]) for task in self.tasks]
         pictures = [item.picture for item in items]
@@ -78,8 +79,7 @@ class Summary:
             row: method and budget.
             samples: those of each draw, in the order of the items.
         """
-        scores = self._scores(samples)
-        marks: Numbers = np.array([[sample.score for sample in draw] for draw in samples])
+        scores, marks = self._kept.get((row.name, row.retain)) or self._scored(samples)
         flat = [sample for draw in samples for sample in draw]
         result: dict[str, Any] = {
             **facts(row),
@@ -99,7 +99,20 @@ class Summary:
             self._none = scores, marks[0]
         else:
             result["against_none"] = self._against(scores, marks)
-        return result
+        others = {
+            name: self._beside(scores, marks, other)
+            for (name, retain), other in self._kept.items()
+            if retain == row.retain and name != row.name
+        }
+        return result | ({"against": others} if others else {})
+
+    def keep(self, row: Row, samples: Sequence[Sequence[Sample]]) -> None:
+        """Compare other methods with this one as well, where they have its budget."""
+        self._kept[row.name, row.retain] = self._scored(samples)
+
+    def _scored(self, samples: Sequence[Sequence[Sample]]) -> tuple[_Scores, Numbers]:
+        marks: Numbers = np.array([[sample.score for sample in draw] for draw in samples])
+        return self._scores(samples), marks
 
     def _total(self, places: NDArray[np.int64]) -> Total:
         mine = [self.items[place] for place in places]
@@ -166,6 +179,24 @@ class Summary:
             "discordant": finite(discordant),
             "items_needed": {f"{value:g}": items_needed(discordant, value) for value in DIFFERENCES},
         }
+
+    def _beside(self, scores: _Scores, marks: Numbers, other: tuple[_Scores, Numbers]) -> dict[str, Any]:
+        """Difference from another method on the same items and resamples; McNemar's test where neither draws."""
+        than, before = other
+        found: dict[str, Any] = {
+            "difference": self._interval((scores.value - than.value).mean(), (scores.drawn - than.drawn).mean(axis=1)),
+            "tasks": {
+                task: self._interval(
+                    scores.value[place] - than.value[place], scores.drawn[:, place] - than.drawn[:, place]
+                )
+                for place, task in enumerate(self.tasks)
+            },
+        }
+        if len(marks) == len(before) == 1:
+            binary = np.isin(before[0], (0.0, 1.0)) & np.isin(marks[0], (0.0, 1.0))
+            test = mcnemar(before[0][binary] == 1.0, marks[0][binary] == 1.0)
+            found["mcnemar"] = {"only_other": test.only_first, "only_this": test.only_second, "p": finite(test.p)}
+        return found
 
     def _interval(self, value: Any, drawn: Numbers) -> dict[str, Any]:
         found = percentiles(drawn) if self.bootstrap else None

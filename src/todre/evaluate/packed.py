@@ -1,0 +1,183 @@
+"""Answer all questions about each picture in one row, where the picture's part of the prompt is the same for all.
+
+The beginning of the prompt, up to the picture's end, runs once. What is left of it in the KV cache is never copied for
+the questions: they stand behind it side by side, and a mask lets each see the picture and itself alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre import cache as kv
+from todre.compat import DynamicCache, DynamicLayer
+from todre.layout import PAD
+
+_HARMLESS = {
+    "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache",
+    "output_attentions", "output_hidden_states", "do_sample", "temperature", "top_p", "top_k", "num_beams",
+    "max_length", "max_new_tokens",
+}  # fmt: skip
+"""Settings of a checkpoint's generation that change no token of a greedy answer whose length is given."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What the decoder's layers hold of the pictures' beginnings.
+
+    Attributes:
+        keys, values: of each layer, (pictures, heads, s, c).
+        valid: (pictures, s) bool, the slots that are not padding.
+        lengths: of each picture, the position of what follows.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    valid: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, cache: Any, mask: Tensor) -> Begun | None:
+        """Of a cache that `model` filled; None where layers hold different slots or positions were moved.
+
+        Args:
+            cache: after the beginnings ran.
+            mask: (pictures, longest) bool, their columns that are not padding.
+        """
+        tables = kv.distinct_tables(cache)
+        if len(tables) > 1 or any(table.shift is not None for table in tables):
+            return None
+        if any(type(layer) not in (kv.PrunedLayer, DynamicLayer) for layer in cache.layers):
+            return None
+        valid = tables[0].kinds != PAD if tables else mask.bool()
+        keys = tuple(layer.keys for layer in cache.layers)
+        if any(key.shape[2] != valid.shape[1] for key in keys):
+            return None
+        return cls(keys, tuple(layer.values for layer in cache.layers), valid, mask.sum(dim=1))
+
+    def cache(self, model: Any) -> Any:
+        """A cache of transformers' own that holds it."""
+        made = DynamicCache(config=model.config.get_text_config(decoder=True))
+        for layer, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
+            made.update(key, value, layer)
+        return made
+
+
+def plain(model: Any) -> bool:
+    """Whether greedy decoding of `model` is taking the likeliest token, with nothing set that changes scores."""
+    return set(model.generation_config.to_diff_dict()) <= _HARMLESS
+
+
+@torch.inference_mode()
+def decode(model: Any, begun: Begun, ends: Sequence[Tensor], pictures: Sequence[int], limit: int) -> list[Tensor]:
+    """New tokens of each question, greedily, up to and with the closing one, at most `limit`.
+
+    Args:
+        model: a LLaVA-like model: a decoder, embeddings, and a head.
+        begun: what it holds of the pictures.
+        ends: (t_i,) token ids of each question behind its picture.
+        pictures: of each question, which picture.
+        limit: most new tokens.
+    """
+    device = begun.valid.device
+    pictures_at = torch.tensor(pictures, device=device)
+    slots = _slots(pictures)
+    stop = torch.tensor(_stops(model), device=device)
+    cache, owners, seen = begun.cache(model), torch.empty(len(begun.valid), 0, dtype=torch.int64, device=device), 0
+    columns = _Columns.of(ends, pictures, begun.lengths)
+    said: list[list[Tensor]] = [[] for _ in ends]
+    open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
+    lengths = begun.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device)
+    for step in range(limit):
+        owners = torch.cat([owners, columns.owner], dim=1)
+        hidden = model.get_decoder()(
+            inputs_embeds=model.get_input_embeddings()(columns.ids),
+            attention_mask=_visible(begun.valid, owners, seen),
+            position_ids=columns.positions,
+            past_key_values=cache,
+        ).last_hidden_state
+        seen = owners.shape[1]
+        last = hidden[pictures_at, columns.last]
+        new = model.get_output_embeddings()(last).argmax(dim=-1)
+        for question in open_.nonzero().flatten().tolist():
+            said[question].append(new[question])
+        open_ &= ~torch.isin(new, stop)
+        if not bool(open_.any()):
+            break
+        columns = _Columns.single(new, lengths + step, pictures_at, slots, len(begun.valid))
+    return [torch.stack(each) for each in said]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What goes in at once: (pictures, c) ids, positions and owners (the question, -1 at padding); each one's last."""
+
+    ids: Tensor
+    positions: Tensor
+    owner: Tensor
+    last: Tensor
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int], last: Tensor) -> _Columns:
+        """Padding alone."""
+        ids, positions, owner = (torch.full(shape, fill, device=last.device) for fill in (0, 0, -1))
+        return cls(ids, positions, owner, last)
+
+    @classmethod
+    def of(cls, ends: Sequence[Tensor], pictures: Sequence[int], lengths: Tensor) -> _Columns:
+        """The questions about each picture one after the other."""
+        filled = [0] * len(lengths)
+        starts = []
+        for end, picture in zip(ends, pictures, strict=True):
+            starts.append(filled[picture])
+            filled[picture] += len(end)
+        shape = (len(lengths), max(filled))
+        last = [start + len(end) - 1 for start, end in zip(starts, ends, strict=True)]
+        made = cls.empty(shape, torch.tensor(last, device=lengths.device))
+        for question, (end, picture, start) in enumerate(zip(ends, pictures, starts, strict=True)):
+            where = slice(start, start + len(end))
+            made.ids[picture, where] = end
+            made.positions[picture, where] = lengths[picture] + torch.arange(len(end), device=lengths.device)
+            made.owner[picture, where] = question
+        return made
+
+    @classmethod
+    def single(cls, new: Tensor, positions: Tensor, pictures: Tensor, slots: Tensor, rows: int) -> _Columns:
+        """The next token of each question."""
+        shape = (rows, int(slots.max()) + 1)
+        made = cls.empty(shape, slots.to(new.device))
+        made.ids[pictures, made.last] = new
+        made.positions[pictures, made.last] = positions
+        made.owner[pictures, made.last] = torch.arange(len(new), device=new.device)
+        return made
+
+
+def _slots(pictures: Sequence[int]) -> Tensor:
+    """(questions,) int64, the how manieth about its picture each is."""
+    return torch.tensor([list(pictures[:place]).count(picture) for place, picture in enumerate(pictures)])
+
+
+def _visible(valid: Tensor, owners: Tensor, seen: int) -> Tensor:
+    """(pictures, 1, q, s + k) bool: each column sees the picture, and what came up to it of its own question.
+
+    Args:
+        valid: (pictures, s) bool, of the beginnings.
+        owners: (pictures, k), of all columns behind these.
+        seen: how many of them came before.
+    """
+    rows, behind = owners.shape
+    queries = owners[:, seen:]
+    own = queries[:, :, None] == owners[:, None, :]
+    order = torch.arange(behind, device=owners.device)
+    own &= order[None, None, :] <= order[None, seen:, None]
+    before = valid[:, None, :].expand(rows, queries.shape[1], valid.shape[1])
+    return torch.cat([before, own], dim=2)[:, None]
+
+
+def _stops(model: Any) -> list[int]:
+    ends = model.generation_config.eos_token_id
+    return [] if ends is None else list(ends) if isinstance(ends, list | tuple) else [int(ends)]

@@ -1,0 +1,55 @@
+"""Questions that stand side by side behind their picture get the answers that they get alone."""
+
+import pytest
+import torch
+from played import ASKED
+
+import todre
+from todre.evaluate import asking, packed
+from todre.evaluate.asking import Asker
+from todre.evaluate.conditions import Condition
+from todre.evaluate.engine import grouped
+from todre.methods.prumerge import PruMerge
+from todre.methods.tome import ToMe
+
+METHODS = {
+    "all": todre.NoPruning(),
+    "one count": todre.ToDRE(retain=0.3, stages=(1,)),
+    "many counts": PruMerge(),
+    "in the tower": ToMe(retain=0.5),
+    "moved": todre.ToDRE(retain=0.3, stages=(1,), positions="compact"),
+}
+
+
+@pytest.fixture(scope="module")
+def groups():
+    items = ASKED.items()
+    return [[items[place] for place in places] for places in grouped(items, 4)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_answer_is_that_of_rows_of_their_own(groups, loaded, monkeypatch, name):
+    condition, calls = Condition("c", METHODS[name]), []
+    monkeypatch.setattr(packed, "decode", lambda *args, real=packed.decode: calls.append(1) or real(*args))
+    together, _ = Asker(loaded, groups, 8).answer(0, condition)
+    assert bool(calls) == (name != "moved")
+    monkeypatch.setattr(Asker, "_packed", lambda self, *args: None)
+    assert Asker(loaded, groups, 8).answer(0, condition)[0] == together
+    monkeypatch.setattr(asking, "can_share", lambda method, depth: False)
+    monkeypatch.setattr(Asker, "_beginnings", lambda self, method: None)
+    assert Asker(loaded, groups, 8).answer(0, condition)[0] == together
+
+
+def test_a_checkpoint_with_rules_of_its_own_is_left_to_generate(loaded, monkeypatch):
+    assert packed.plain(loaded.model)
+    monkeypatch.setattr(loaded.model.generation_config, "repetition_penalty", 1.3)
+    assert not packed.plain(loaded.model)
+
+
+def test_a_column_sees_its_picture_and_its_own_question():
+    valid = torch.tensor([[False, True]])
+    owners = torch.tensor([[0, 0, 1, -1, 0, 1]])
+    assert packed._visible(valid, owners, 4)[0, 0].tolist() == [
+        [False, True, True, True, False, False, True, False],
+        [False, True, False, False, True, False, False, True],
+    ]
