@@ -1,4 +1,4 @@
-"""Sets of pictures and questions about clips: repeatable, true by hand, no picture alone says it."""
+"""Sets of pictures and questions about clips: repeatable, true by hand, with rivals in other pictures."""
 
 from collections import Counter
 
@@ -56,7 +56,7 @@ def test_answers_are_true_and_every_kind_comes(sets):
     assert min(counts[task] for task in SET_TASKS) >= 20, counts
 
 
-def test_no_single_picture_gives_the_answer_away(sets):
+def test_other_pictures_show_wrong_answers(sets):
     """Where a picture is named, another one answers the same words differently."""
     for each in sets:
         for question in each.questions:

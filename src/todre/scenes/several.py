@@ -47,7 +47,7 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
     """Render the set `seed` of `split`; equal arguments give equal pixels and questions.
 
     Each picture has three to five shapes and a digit. Pictures after the first often repeat one of its shapes, and one
-    of its forms in another colour, so that no picture alone gives the answers away.
+    of its forms in another colour, so that the others show what would be wrong answers.
 
     Args:
         seed: 0 ≤ seed < 2**40, as for `make_scene`.
