@@ -27,7 +27,7 @@ TASK_MIX: dict[str, int] = {
     "caption": 1,
 }
 """How many questions of each task are asked about one training picture."""
-_TOKEN_WEIGHT = {"caption": 0.25, "digit": 2.0, "word": 2.0}
+_TOKEN_WEIGHT = {"caption": 0.25, "digit": 2.0, "word": 2.0, "clip-moves": 3.0, "clip-moving": 2.0}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,12 +17,20 @@ from todre.tiny.model import build_processor
 
 def export(model: LlavaNextForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, target: Path) -> None:
     """Replace each file in `target` by the model's, one rename per file; the directory is made when absent."""
+
+    def fill(stage: Path) -> None:
+        copy.deepcopy(model).to(torch.float16).save_pretrained(stage)
+        build_processor(tokenizer).save_pretrained(stage)
+
+    replace_files(target, fill)
+
+
+def replace_files(target: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into an empty directory, then move each file into `target`, one rename per file."""
     target.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
     try:
-        half = copy.deepcopy(model).to(torch.float16)
-        half.save_pretrained(stage)
-        build_processor(tokenizer).save_pretrained(stage)
+        fill(stage)
         for file in stage.iterdir():
             file.chmod(0o644)
             os.replace(file, target / file.name)

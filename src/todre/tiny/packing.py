@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface, LlavaNextForConditionalGeneration
+from transformers import (
+    AttentionInterface,
+    LlavaNextForConditionalGeneration,
+    LlavaNextVideoForConditionalGeneration,
+)
 
 from todre.tiny.data import TextBatch
 
 ATTENTION = "todre-packed"
+TinyModel: TypeAlias = LlavaNextForConditionalGeneration | LlavaNextVideoForConditionalGeneration
 
 
 def packed_attention(
@@ -35,15 +40,13 @@ def packed_attention(
     return torch.cat([shared, own], dim=2).transpose(1, 2).contiguous(), None
 
 
-def use_packed_attention(model: LlavaNextForConditionalGeneration) -> None:
+def use_packed_attention(model: TinyModel) -> None:
     """Switch the decoder of a model in training to `packed_attention`."""
     AttentionInterface.register(ATTENTION, packed_attention)
     model.model.language_model.set_attn_implementation(ATTENTION)
 
 
-def packed_hidden(
-    model: LlavaNextForConditionalGeneration, prefix: torch.Tensor, visual: torch.Tensor, text: TextBatch
-) -> torch.Tensor:
+def packed_hidden(model: TinyModel, prefix: torch.Tensor, visual: torch.Tensor, text: TextBatch) -> torch.Tensor:
     """Last hidden states (b, n, width) at the questions' tokens.
 
     Args:
@@ -52,11 +55,14 @@ def packed_hidden(
         visual: (b, v, width) projected visual tokens, newlines included.
         text: the questions.
     """
-    embed = model.get_input_embeddings()
-    batch = visual.shape[0]
-    start = embed(prefix)[None].expand(batch, -1, -1)
-    embeds = torch.cat([start, visual, embed(text.tokens)], dim=1)
-    cut = start.shape[1] + visual.shape[1]
+    start = model.get_input_embeddings()(prefix)[None].expand(visual.shape[0], -1, -1)
+    return hidden_behind(model, torch.cat([start, visual], dim=1), text)
+
+
+def hidden_behind(model: TinyModel, start: torch.Tensor, text: TextBatch) -> torch.Tensor:
+    """Last hidden states (b, n, width) at the questions' tokens, behind embeddings `start` (b, p, width)."""
+    batch, cut = start.shape[:2]
+    embeds = torch.cat([start, model.get_input_embeddings()(text.tokens)], dim=1)
     sees_prefix = text.allowed.new_ones(batch, 1, text.tokens.shape[1], cut)
     mask = torch.cat([sees_prefix, text.allowed], dim=-1)
     mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
@@ -68,7 +74,7 @@ def packed_hidden(
     return hidden
 
 
-def answer_loss(model: LlavaNextForConditionalGeneration, hidden: torch.Tensor, text: TextBatch) -> torch.Tensor:
+def answer_loss(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> torch.Tensor:
     """Weighted cross-entropy over the answers' tokens."""
     chosen = text.targets >= 0
     logits = model.lm_head(hidden[chosen])
@@ -77,9 +83,7 @@ def answer_loss(model: LlavaNextForConditionalGeneration, hidden: torch.Tensor, 
     return (losses * weights).sum() / weights.sum()
 
 
-def right_answers(
-    model: LlavaNextForConditionalGeneration, hidden: torch.Tensor, text: TextBatch
-) -> dict[str, tuple[int, int]]:
+def right_answers(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> dict[str, tuple[int, int]]:
     """Task → (questions whose every answer token is predicted, questions), with the true answer fed in."""
     predicted = model.lm_head(hidden).argmax(-1)
     wrong = (predicted != text.targets) & (text.targets >= 0)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
-from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from todre.scenes import Scene
 from todre.tiny.data import Encoder, TextBatch, collate, step_scenes, training_questions
@@ -17,7 +17,7 @@ from todre.tiny.heads import Symbols, TowerHeads, symbolic_features, with_newlin
 from todre.tiny.initial import start_decoder, whiten_patches
 from todre.tiny.labels import NAMED_FEATURES, OTHER_FEATURES, one_hot, tile_labels, tile_presence
 from todre.tiny.model import HEADS, build_image_processor, build_model
-from todre.tiny.packing import answer_loss, packed_hidden, right_answers, use_packed_attention
+from todre.tiny.packing import TinyModel, answer_loss, packed_hidden, right_answers, use_packed_attention
 from todre.tiny.tokenizer import build_tokenizer
 
 Metrics = dict[str, float]
@@ -28,7 +28,7 @@ _WHITENING_SCENES = 32
 class Parts:
     """Everything that is trained, and what feeds it."""
 
-    model: LlavaNextForConditionalGeneration
+    model: TinyModel
     heads: TowerHeads
     symbols: Symbols
     tokenizer: PreTrainedTokenizerFast
@@ -150,7 +150,7 @@ class DecoderStage:
             crops = which.progress >= self.short_until or which.step % 8 == 7
             features, text = symbolic_features(scenes, crops, which.rng()), _questions(parts, scenes, which)
         visual = parts.symbols(features.to(parts.device), parts.model.model.image_newline)
-        loss, metrics = _answer(parts, visual, text)
+        loss, metrics = answer_picture(parts, visual, text)
         return loss, {**metrics, "tokens": float(features.shape[1])}
 
     def _grids(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, TextBatch]:
@@ -212,7 +212,7 @@ class WholeStage:
             torch.stack(pixels).to(parts.device), sizes, return_dict=True, output_hidden_states=True
         )
         visual = torch.stack(list(output.pooler_output))
-        loss, metrics = _answer(parts, visual, _questions(parts, scenes, which))
+        loss, metrics = answer_picture(parts, visual, _questions(parts, scenes, which))
         cls = parts.model.model.vision_tower.post_layernorm(output.last_hidden_state[:, 0])
         dense, seen = parts.heads.loss(
             output.hidden_states[-2], cls, torch.cat(labels).to(parts.device), torch.cat(present).to(parts.device)
@@ -246,9 +246,14 @@ def _questions(parts: Parts, scenes: list[Scene], which: Slice) -> TextBatch:
     return collate(packs).to(parts.device)
 
 
-def _answer(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
+def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
+    """`answered` for questions behind one picture: (b, v, width) projected visual tokens."""
     prefix = torch.tensor(parts.encoder.prefix, device=parts.device)
-    hidden = packed_hidden(parts.model, prefix, visual, text)
+    return answered(parts, packed_hidden(parts.model, prefix, visual, text), text)
+
+
+def answered(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
+    """Loss of the answers, and how many of each task are right, from (b, n, width) hidden states at their tokens."""
     with torch.no_grad():
         tally = right_answers(parts.model, hidden, text)
     metrics = {}

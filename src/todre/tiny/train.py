@@ -1,7 +1,8 @@
 """Train the shipped model from nothing: `python -m todre.tiny.train STAGE --run DIR (--steps N | --minutes M)`.
 
-Stages: `tower` and `decoder` (independent: run them side by side), then `projector`, then `whole`; `export` writes the
-model. Each stage resumes from its last checkpoint when it is started again with the same arguments.
+Stages: `tower` and `decoder` (independent: run them side by side), then `projector`, then `whole`; `further` starts
+from the shipped weights and adds several pictures and clips; `export` writes the model. Each stage resumes from its
+last checkpoint when it is started again with the same arguments.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from torch.multiprocessing.spawn import spawn
 
 from todre.tiny.export import export
 from todre.tiny.optim import Budget, make_optimizers, split_parameters
+from todre.tiny.registry import ALL_STAGES, FURTHER, builder
 from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
-from todre.tiny.stages import STAGES, Parts, Slice, Stage, build_parts
+from todre.tiny.stages import STAGES, Parts, Slice, Stage
+from todre.tiny.video_model import export_video
 
 log = logging.getLogger("todre.tiny.train")
 _SEEDS_PER_STAGE = 10**8
@@ -57,8 +60,8 @@ class Progress:
 def train_stage(options: Options, rank: int = 0) -> Parts:
     """Run one stage to the end of its budget, from its checkpoint if there is one; returns the trained parts."""
     device = torch.device(options.device)
-    stage = STAGES[options.stage]
-    parts = build_parts(options.seed, device)
+    stage = ALL_STAGES[options.stage]
+    parts = builder(stage.name)(options.seed, device)
     optimizers = _optimizers(stage, parts, options)
     progress = _restore(stage, parts, optimizers, options, device)
     if rank == 0 and options.run.joinpath(f"{stage.name}.jsonl").exists():
@@ -119,7 +122,7 @@ def _loop(
     options: Options,
     rank: int,
 ) -> None:
-    first_seed = (options.seed * len(STAGES) + list(STAGES).index(stage.name)) * _SEEDS_PER_STAGE
+    first_seed = (options.seed * len(STAGES) + list(ALL_STAGES).index(stage.name)) * _SEEDS_PER_STAGE
     saved, totals, counted = time.monotonic(), Counter[str](), 0
     while (share := _agree(progress.budget.progress(progress.step))) < 1.0:
         rate = progress.budget.rate(progress.step, share)
@@ -199,7 +202,7 @@ def _worker(rank: int, options: Options) -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.tiny.train", description=__doc__)
-    parser.add_argument("stage", choices=[*STAGES, "export"])
+    parser.add_argument("stage", choices=[*ALL_STAGES, "export"])
     parser.add_argument("--run", type=Path, required=True, help="directory of the run: checkpoints and logs")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=int, help="length of the stage in steps")
@@ -223,9 +226,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(given.threads)
     given.run.mkdir(parents=True, exist_ok=True)
     if given.stage == "export":
-        parts = build_parts(given.seed, torch.device("cpu"))
+        parts = builder(given.source)(given.seed, torch.device("cpu"))
         parts.model.load_state_dict(load_state(given.run / f"{given.source}.pt", torch.device("cpu"))["model"])
-        export(parts.model, parts.tokenizer, given.output)
+        write = export_video if given.source == FURTHER.name else export
+        write(parts.model, parts.tokenizer, given.output)
         return
     options = Options(
         given.stage,

@@ -1,0 +1,226 @@
+"""The fifth stage: the shipped model trained further on several pictures and on clips, with single pictures kept up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from todre.scenes import Question, ask
+from todre.scenes.clip import EVENTS, clip_objects, make_clip
+from todre.scenes.motion import ask_motion
+from todre.scenes.several import ask_set, make_set, set_objects
+from todre.tiny.data import Encoder, TextBatch, collate, training_questions
+from todre.tiny.heads import Symbols, TowerHeads
+from todre.tiny.model import GRID, build_image_processor
+from todre.tiny.order import Start, clip_start, hidden_and_order, set_start
+from todre.tiny.packing import use_packed_attention
+from todre.tiny.sketches import FittedSymbols, clip_sketch, picture_sketch
+from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answered, picture_tensors
+from todre.tiny.video_model import build_video_model
+
+SIDE = 96
+"""Side of several pictures and of frames in pixels: 300 visual tokens a picture, 36 a frame."""
+FRAMES = 6
+"""Frames of a clip."""
+SET_MIX: dict[str, int] = {"which": 2, "both": 6, "colour": 6, "shape": 6, "digit": 3}
+CLIP_MIX: dict[str, int] = {"moves": 1, "mover": 1, "moving": 3, "appears": 1, "changes": 1}
+STILL_MIX: dict[str, int] = {"presence": 1, "colour": 1}
+"""Asked about clips in which something moves, all of whose things are in every frame."""
+
+
+_ORDER_WEIGHT = 1.0
+_ORDER_LAYERS = (1, 2, 3, 4, 5)
+_NOISE = 0.7
+"""Share of a real token's distance from the average that symbolic tokens get."""
+
+
+def build_further(seed: int, device: torch.device) -> Parts:
+    """The shipped weights in the class that takes clips, with symbols fitted to its own visual tokens."""
+    model, tokenizer = build_video_model()
+    fitted = FittedSymbols(model)
+    use_packed_attention(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = TowerHeads()
+    parts = FurtherParts(
+        model.to(device),
+        heads.to(device),
+        Symbols({}).to(device),
+        tokenizer,
+        Encoder(tokenizer),
+        device,
+        fitted.to(device),
+    )
+    return parts
+
+
+@dataclass
+class FurtherParts(Parts):
+    """The parts of this stage.
+
+    Args:
+        fitted: average visual tokens by label.
+    """
+
+    fitted: FittedSymbols
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds: the model alone, all else follows from the shipped weights."""
+        return {"model": self.model}
+
+
+@dataclass(frozen=True)
+class FurtherStage:
+    """Decoder and projector on single pictures, sets and clips in every step; the tower stays as it is.
+
+    Args:
+        sketches_until: share of the stage in which sets and clips are coarse symbolic pictures.
+        sets, clips: how many of each in a step, for each of the batch's pictures.
+        single_every: single pictures come in one of so many steps.
+        single_weight: weight of the single pictures' loss; sets and clips have 1 each.
+    """
+
+    name: str = "further"
+    needs: tuple[str, ...] = ()
+    sketches_until: float = 0.35
+    sets: int = 2
+    clips: int = 4
+    single_every: int = 2
+    single_weight: float = 2.0
+    processor: Any = field(default_factory=build_image_processor, repr=False)
+
+    def trained(self, parts: Parts) -> dict[str, nn.Module]:
+        """Decoder with its tied embeddings, and projector."""
+        return {
+            "language_model": parts.model.model.language_model,
+            "projector": parts.model.model.multi_modal_projector,
+        }
+
+    def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
+        """Weighted mean of the losses on sets, on clips and, in some steps, on single pictures."""
+        if not isinstance(parts, FurtherParts):
+            raise TypeError("this stage needs parts of build_further")
+        sketched = which.progress < self.sketches_until
+        sets = self._sets(parts, which, which.batch * self.sets, sketched)
+        clips = self._clips(parts, which, which.batch * self.clips, sketched)
+        kinds = {"sets": sets, "clips": [clips]}
+        if which.step % self.single_every == 0:
+            kinds["single"] = [self._single(parts, which)]
+        metrics: dict[str, float] = {}
+        losses, weights = [], []
+        for kind, groups in kinds.items():
+            losses.append(torch.stack([loss for loss, _ in groups]).mean())
+            weights.append(self.single_weight if kind == "single" else 1.0)
+            often = self.single_every if kind == "single" else 1  # so that the log's mean over steps is the mean loss
+            metrics[f"loss/{kind}"] = often * float(losses[-1].detach())
+            for key, value in (pair for _, found in groups for pair in found.items()):
+                metrics[key] = metrics.get(key, 0.0) + value
+        total = (torch.stack(losses) * torch.tensor(weights, device=parts.device)).sum() / sum(weights)
+        return total, metrics
+
+    def _single(self, parts: FurtherParts, which: Slice) -> tuple[torch.Tensor, Metrics]:
+        scenes = which.scenes()
+        pixels, _, _ = picture_tensors(scenes, self.processor)
+        sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes])
+        features = parts.model.model.get_image_features(torch.stack(pixels).to(parts.device), sizes, return_dict=True)
+        visual = torch.stack(list(features.pooler_output))
+        asked = [parts.encoder.pack(training_questions(scene, which.step)) for scene in scenes]
+        return answer_picture(parts, visual, collate(asked).to(parts.device))
+
+    def _sets(
+        self, parts: FurtherParts, which: Slice, number: int, sketched: bool
+    ) -> list[tuple[torch.Tensor, Metrics]]:
+        """Sets of two and of three pictures, each kind in one forward."""
+        rng = which.rng()
+        found: dict[int, list[tuple[Start, list[Question]]]] = {}
+        side = 4 + int(rng.integers(5))
+        for seed in _seeds(which, number):
+            if sketched:
+                objects = set_objects(seed, which.split, SIDE)
+                drawn = np.stack([picture_sketch(things, side, SIDE) for things in objects])
+                visual = self._symbols(parts, drawn, rng)
+            else:
+                rendered = make_set(seed, which.split, SIDE)
+                objects = rendered.objects
+                pixels = self.processor(list(rendered.images), return_tensors="pt")
+                encoded = parts.model.model.get_image_features(
+                    pixels["pixel_values"].to(parts.device), pixels["image_sizes"], return_dict=True
+                )
+                visual = torch.stack(list(encoded.pooler_output))
+            tasks = [task for task, times in SET_MIX.items() for _ in range(times)]
+            asked = ask_set(np.random.default_rng([seed, which.step, 78]), objects, tasks)
+            found.setdefault(len(objects), []).append((set_start(parts, visual), _distinct(asked, "set")))
+        return [_behind(parts, group, _layer(which), "sets") for group in found.values()]
+
+    def _clips(self, parts: FurtherParts, which: Slice, number: int, sketched: bool) -> tuple[torch.Tensor, Metrics]:
+        """Clips of one length."""
+        rng = which.rng()
+        frames, side = FRAMES, GRID // 2
+        group = []
+        for seed in _seeds(which, number):
+            if sketched:
+                event, objects = clip_objects(seed, frames, SIDE, which.split)
+                visual = self._symbols(parts, clip_sketch(objects, side, SIDE)[None], rng)
+            else:
+                clip = make_clip(seed, frames, SIDE, which.split)
+                event, objects = clip.event, clip.objects
+                visual = parts.model.model.get_video_features(
+                    self.frame_pixels(list(clip.frames)).to(parts.device), return_dict=True
+                ).pooler_output
+            asked = clip_training_questions(np.random.default_rng([seed, which.step, 79]), objects, event)
+            group.append((clip_start(parts, visual), asked))
+        return _behind(parts, group, _layer(which), "clips")
+
+    def _symbols(self, parts: FurtherParts, features: Any, rng: np.random.Generator) -> torch.Tensor:
+        given = torch.from_numpy(features).to(parts.device)
+        visual: torch.Tensor = parts.fitted(given, parts.model.model.image_newline, rng, _NOISE)
+        return visual
+
+    def frame_pixels(self, frames: list[Any]) -> torch.Tensor:
+        """(1, frames, 3, 96, 96): frames of 96 × 96 pixels are normalised alone, as the video processor does."""
+        arrays = [np.asarray(frame, dtype=np.float32) for frame in frames]
+        scale = self.processor.rescale_factor
+        mean, std = (torch.tensor(getattr(self.processor, f"image_{name}"))[:, None, None] for name in ("mean", "std"))
+        values: torch.Tensor = (torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) * scale - mean) / std
+        return values[None]
+
+
+def clip_training_questions(rng: np.random.Generator, objects: Any, event: str) -> list[Question]:
+    """Questions about the event, and where nothing comes or changes, about the things themselves."""
+    tasks = [task for task, times in CLIP_MIX.items() for _ in range(times)]
+    asked = _distinct(ask_motion(rng, objects, event, tasks), "clip")
+    if event == EVENTS[0]:
+        still = [task for task, times in STILL_MIX.items() for _ in range(times)]
+        asked += _distinct(ask(rng, objects[0], still, SIDE, SIDE), "still")
+    return asked
+
+
+def _behind(
+    parts: Parts, group: list[tuple[Start, list[Question]]], layer: int, world: str
+) -> tuple[torch.Tensor, Metrics]:
+    """Loss of the answers and, at a low weight, of the visual tokens' places."""
+    starts, questions = zip(*[(start, asked) for start, asked in group if asked], strict=True)
+    text: TextBatch = collate([parts.encoder.pack(asked) for asked in questions]).to(parts.device)
+    hidden, order = hidden_and_order(parts, starts, text, layer)
+    loss, metrics = answered(parts, hidden, text)
+    return loss + _ORDER_WEIGHT * order, {**metrics, f"order/{world}": float(order.detach())}
+
+
+def _layer(which: Slice) -> int:
+    """After which decoder layer places are read: another in each step, none treated apart."""
+    return _ORDER_LAYERS[which.step % len(_ORDER_LAYERS)]
+
+
+def _distinct(asked: list[Question], world: str) -> list[Question]:
+    """Each text once; the task says in which world it was asked, for the log."""
+    return list({q.text: replace(q, task=f"{world}-{q.task}") for q in asked}.values())
+
+
+def _seeds(which: Slice, number: int) -> range:
+    """Seeds that no other step or process sees."""
+    start = which.first_seed + (which.step * which.world + which.rank) * 10**3
+    return range(start, start + number)

@@ -1,0 +1,80 @@
+"""What stands before questions about several pictures or a clip, and a loss that tells each token its place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from todre.scenes.several import ORDINALS
+from todre.tiny.data import TextBatch
+from todre.tiny.packing import hidden_behind
+from todre.tiny.stages import Parts
+from todre.tiny.video_model import picture_label
+
+UNPLACED = -100
+
+
+@dataclass(frozen=True)
+class Start:
+    """What stands before a question.
+
+    Args:
+        embeds: (1, n, width) input embeddings.
+        places: (1, n) which picture a visual token belongs to, from 0, or which third of a clip; `UNPLACED` elsewhere.
+    """
+
+    embeds: torch.Tensor
+    places: torch.Tensor
+
+
+def set_start(parts: Parts, visual: torch.Tensor) -> Start:
+    """Prefix, then each picture's label and visual tokens (k, v, width)."""
+    embed = parts.model.get_input_embeddings()
+    pieces = [embed(torch.tensor(parts.encoder.prefix, device=parts.device))]
+    places = [_unplaced(pieces[0])]
+    for place, tokens in enumerate(visual):
+        label = embed(torch.tensor(parts.encoder.encode(picture_label(place)), device=parts.device))
+        pieces += [label, tokens]
+        places += [_unplaced(label), torch.full(tokens.shape[:1], place, device=parts.device)]
+    return Start(torch.cat(pieces)[None], torch.cat(places)[None])
+
+
+def clip_start(parts: Parts, visual: torch.Tensor) -> Start:
+    """Prefix and the visual tokens (1, v, width) of a clip."""
+    prefix = parts.model.get_input_embeddings()(torch.tensor(parts.encoder.prefix, device=parts.device))
+    count = visual.shape[1]
+    thirds = torch.arange(count, device=parts.device) * len(ORDINALS) // count
+    return Start(torch.cat([prefix[None], visual], dim=1), torch.cat([_unplaced(prefix), thirds])[None])
+
+
+def hidden_and_order(
+    parts: Parts, starts: Sequence[Start], text: TextBatch, layer: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`hidden_behind`, and how badly the visual tokens after decoder layer `layer` (from 0) tell their places.
+
+    The loss is the cross-entropy between the words "first", "second" and "third", read with the model's own last norm
+    and word vectors, so that nothing is trained that does not ship.
+    """
+    decoder = parts.model.model.language_model
+    seen: list[torch.Tensor] = []
+
+    def keep(module: Any, given: Any, output: Any) -> None:
+        seen.append(output[0] if isinstance(output, tuple) else output)
+
+    handle = decoder.layers[layer].register_forward_hook(keep)
+    try:
+        hidden = hidden_behind(parts.model, torch.cat([start.embeds for start in starts]), text)
+    finally:
+        handle.remove()
+    places = torch.cat([start.places for start in starts])
+    words = parts.model.lm_head.weight[parts.tokenizer.convert_tokens_to_ids(list(ORDINALS))]
+    scores = decoder.norm(seen[0][:, : places.shape[1]]) @ words.T
+    return hidden, F.cross_entropy(scores.flatten(0, 1), places.flatten(), ignore_index=UNPLACED)
+
+
+def _unplaced(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.full(tokens.shape[:1], UNPLACED, device=tokens.device)

@@ -1,0 +1,19 @@
+"""Every stage by name, and what each starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from todre.tiny.further import FurtherStage, build_further
+from todre.tiny.stages import STAGES, Parts, Stage, build_parts
+
+FURTHER = FurtherStage()
+ALL_STAGES: dict[str, Stage] = {**STAGES, FURTHER.name: FURTHER}
+"""The four stages from nothing, and the one that trains the shipped model further."""
+
+
+def builder(stage: str) -> Callable[[int, torch.device], Parts]:
+    """What makes the parts that a stage starts with, from a seed."""
+    return build_further if stage == FURTHER.name else build_parts

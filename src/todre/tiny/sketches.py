@@ -1,0 +1,92 @@
+"""Coarse symbolic pictures of real scenes: a few labelled cells in place of pixels, no tower."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from todre.scenes import SceneObject
+from todre.tiny.data import step_scenes
+from todre.tiny.heads import with_newlines
+from todre.tiny.labels import NUM_FEATURES, Labels, object_table, one_hot
+from todre.tiny.model import GRID, build_image_processor
+from todre.tiny.packing import TinyModel
+from todre.tiny.stages import picture_tensors
+
+_SCENES = 24
+_RIDGE = 3.0
+_KEPT_RESIDUALS = 8192
+
+
+def cell_labels(things: Sequence[SceneObject], side: int, size: float) -> Labels:
+    """(side², 8) classes as `todre.tiny.labels.GROUPS` orders them; a later thing covers an earlier one.
+
+    Args:
+        things: centres and half extents in pixels of a picture of `size` × `size`.
+        side: number of cells along each axis; a cell belongs to a thing that covers its middle, or is centred in it.
+    """
+    middles = (np.arange(side) + 0.5) * size / side
+    owners, centres = np.zeros((side, side), dtype=np.int64), np.zeros((side, side), dtype=np.int64)
+    for index, thing in enumerate(things):
+        row, column = (min(side - 1, int(place * side / size)) for place in (thing.y, thing.x))
+        down, across = np.abs(middles - thing.y) <= thing.half_height, np.abs(middles - thing.x) <= thing.half_width
+        owners[np.ix_(down, across)] = index + 1
+        owners[row, column], centres[row, column] = index + 1, 1
+    where = (np.arange(side) * 2 + 1) * GRID // (2 * side)
+    down, across = np.broadcast_to(where[:, None], (side, side)), np.broadcast_to(where, (side, side))
+    labels = np.concatenate([object_table(things)[owners], np.stack([centres, down, across], axis=-1)], axis=-1)
+    return labels.reshape(side * side, -1)
+
+
+def picture_sketch(things: Sequence[SceneObject], side: int, size: float) -> NDArray[np.float32]:
+    """(side · (side + 1), NUM_FEATURES + 1) label features of one picture, a newline after each row."""
+    return with_newlines(one_hot(cell_labels(things, side, size)).reshape(side, side, -1))
+
+
+def clip_sketch(frames: Sequence[Sequence[SceneObject]], side: int, size: float) -> NDArray[np.float32]:
+    """(frames · side², NUM_FEATURES + 1) label features of a clip, without newlines, as clips have none."""
+    features = np.concatenate([one_hot(cell_labels(things, side, size)) for things in frames])
+    return np.pad(features, ((0, 0), (0, 1)))
+
+
+class FittedSymbols(nn.Module):
+    """What a model's visual tokens are on average for each label, and samples of how far real ones are from that.
+
+    Fitted by ridge regression to the tokens of a trained model, so it needs nothing but its weights.
+    """
+
+    symbols: torch.Tensor
+    residuals: torch.Tensor
+
+    def __init__(self, model: TinyModel) -> None:
+        super().__init__()
+        tokens, labels = _tokens(model)
+        gram = labels.T @ labels + _RIDGE * torch.eye(NUM_FEATURES)
+        symbols = torch.linalg.solve(gram, labels.T @ tokens)
+        residuals = tokens - labels @ symbols
+        chosen = torch.randperm(len(residuals), generator=torch.Generator().manual_seed(0))[:_KEPT_RESIDUALS]
+        self.register_buffer("symbols", symbols)
+        self.register_buffer("residuals", residuals[chosen].clone())
+        self.explained = 1 - float(residuals.var() / tokens.var())
+
+    def forward(
+        self, features: torch.Tensor, newline: torch.Tensor, rng: np.random.Generator, noise: float
+    ) -> torch.Tensor:
+        """(b, n, NUM_FEATURES + 1) label features, the last one marking a newline → (b, n, width)."""
+        drawn = torch.from_numpy(rng.integers(len(self.residuals), size=features.shape[:2]))
+        plain = features[..., :-1] @ self.symbols + noise * self.residuals[drawn.to(self.residuals.device)]
+        ends = features[..., -1:]
+        return plain * (1 - ends) + ends * newline
+
+
+@torch.no_grad()
+def _tokens(model: TinyModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """(t, width) projected tokens of thumbnails and crops, (t, NUM_FEATURES) their labels."""
+    pixels, labels, _ = picture_tensors(step_scenes(0, 1, _SCENES), build_image_processor())
+    hidden = model.model.vision_tower(pixel_values=torch.cat(pixels), output_hidden_states=True).hidden_states[-2]
+    tokens = model.model.multi_modal_projector(hidden[:, 1:]).flatten(0, 1)
+    return tokens, torch.from_numpy(one_hot(torch.cat(labels).numpy())).flatten(0, 1)
