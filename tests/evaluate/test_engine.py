@@ -198,6 +198,39 @@ def test_scores_and_retention_are_those_of_the_samples(whole):
     assert todre_row["visual_tokens"] < none["visual_tokens"]
 
 
+def test_methods_are_compared_with_others_at_their_budget(whole, tmp_path):
+    folder = tmp_path / "run"
+    planned = grid(["todre", "random", "vtw"], [0.2, 0.1], draws=2)
+    result = run(ASKED, planned, folder, start=playing, against=("random", "todre")).result
+    rows = {(row["name"], row["retain"]): row for row in result["rows"]}
+    assert {key: sorted(row.get("against", {})) for key, row in rows.items()} == {
+        ("none", None): [],
+        ("todre", 0.2): ["random"],
+        ("todre", 0.1): ["random"],
+        ("random", 0.2): ["todre"],
+        ("random", 0.1): ["todre"],
+        ("vtw", None): [],
+    }
+    for retain in (0.2, 0.1):
+        here, there = rows["todre", retain], rows["random", retain]
+        found, back = here["against"]["random"], there["against"]["todre"]
+        assert found["difference"]["value"] == pytest.approx(here["score"]["value"] - there["score"]["value"])
+        assert found["difference"]["low"] == pytest.approx(-back["difference"]["high"])
+        for task, score in here["tasks"].items():
+            assert found["tasks"][task]["value"] == pytest.approx(score["value"] - there["tasks"][task]["value"])
+    with pytest.raises(InvalidValueError, match="No method 'fastv' is evaluated to compare others with"):
+        run(ASKED, planned, folder, start=playing, against=("fastv",))
+
+
+def test_comparing_with_a_method_that_does_not_draw_has_a_test(tmp_path):
+    result = run(ASKED, grid(["todre", "fastv"], [0.2]), tmp_path / "run", start=playing, against=("todre",)).result
+    samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    marks = {name: [s["score"] for s in samples if s["condition"] == name] for name in ("todre@0.2", "fastv@0.2")}
+    pairs = [(a, b) for a, b in zip(*marks.values(), strict=True) if {a, b} == {0.0, 1.0}]
+    found = next(row for row in result["rows"] if row["name"] == "fastv")["against"]["todre"]["mcnemar"]
+    assert (found["only_other"], found["only_this"]) == (pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
+
+
 def test_groups_hold_whole_pictures():
     items = ASKED.items()
     groups = grouped(items, 3)

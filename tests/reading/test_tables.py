@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.reading.results import MEASURES, Interval
+from todre.reading.results import MEASURES, Interval, read
 from todre.reading.tables import table
 from todre.reading.writing import (
     interval_text,
@@ -141,3 +141,19 @@ def test_numbers_read_well():
     assert interval_text(Interval(0.5)) == "50.0"
     assert interval_text(Interval(None, 0.1, 0.2)) == "–"
     assert markdown_text("a|b_c*") == r"a\|b\_c\*"
+
+
+def test_differences_from_another_method_where_the_run_has_them(results, document, written):
+    with pytest.raises(InvalidValueError, match="compared nothing with 'todre'; name it with --against"):
+        results.against("todre")
+    given = {"value": 0.03, "low": 0.01, "high": 0.05}
+    beside = {"difference": given, "tasks": {task: given | {"low": -0.01} for task in document["tasks"]}}
+    rows = [row | ({"against": {"todre": beside}} if row["name"] == "todre-v1" else {}) for row in document["rows"]]
+    path = written(document | {"rows": rows})
+    found = read([path]).against("todre")
+    assert found.names == ("todre-v1",)
+    *_, row = cells(to_markdown(table(found, "difference")))
+    assert set(row[1:]) == {"**+3.0 [+1.0, +5.0]**"}
+    assert all(entry.differs() and not entry.differs(results.tasks[0]) for entry in found.entries)
+    with pytest.raises(InvalidValueError, match="compared nothing with 'vtw'; it did with todre"):
+        read([path]).against("vtw")

@@ -26,6 +26,10 @@ def table(
         typer.Option("--columns", parser=ask.one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
     ] = COLUMNS[0],
     measure: ask.Measure = MEASURES[0],
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Differences from this method, which the run has to have been compared with."),
+    ] = None,
     retain: ask.AtBudget = None,
     methods: ask.Methods = None,
     sort: Annotated[
@@ -58,7 +62,10 @@ def table(
     writer = WRITERS[_format(form, output)]
     from todre.reading.tables import table as make
 
-    text = writer(make(ask.read_results(results, methods), measure, columns, retain, sort), not no_intervals)
+    found = ask.read_results(results, methods)
+    if against is not None:
+        found, measure = found.against(against), "difference"
+    text = writer(make(found, measure, columns, retain, sort), not no_intervals)
     if output is None:
         show_text(text.rstrip("\n"))
         return

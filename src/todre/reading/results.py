@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Entry:
         before: visual tokens without pruning.
         values: by measure, by task or `ALL`; without pruning only the score.
         drawn: the score of each draw, if there are several.
+        others: by name, the difference from another method at the same budget, by task or `ALL`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Entry:
     before: float
     values: dict[str, dict[str, Interval]]
     drawn: tuple[float, ...] = ()
+    others: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -158,6 +160,23 @@ class Results:
         kept = sorted((e for e in self.entries if e.name in order), key=lambda entry: order[entry.name])
         return replace(self, entries=tuple(kept))
 
+    def against(self, name: str) -> Results:
+        """Differences from one of the methods, budget by budget, in place of those from no pruning; without retention.
+
+        Raises:
+            InvalidValueError: the run did not compare with it.
+        """
+        known = dict.fromkeys(other for entry in self.entries for other in entry.others)
+        if name not in known:
+            named = f"it did with {', '.join(known)}" if known else "name it with --against there"
+            raise InvalidValueError(f"The run of `todre eval` compared nothing with {name!r}; {named}.")
+        kept = [
+            replace(entry, values={"score": entry.values["score"], "difference": entry.others[name]})
+            for entry in self.entries
+            if name in entry.others
+        ]
+        return replace(self, entries=tuple(kept))
+
 
 def share_of(retain: Budget, before: float) -> float:
     """A budget as a share of so many visual tokens."""
@@ -243,7 +262,13 @@ def _entries(document: dict[str, Any], suffix: str) -> list[Entry]:
             values[measure] |= {task: Interval.of(given[measure]) for task, given in against["tasks"].items()}
         drawn = tuple(row.get("score_of_each_draw", ()))
         tokens = row["visual_tokens"], row["layer_mean"], before
-        found.append(Entry(row["name"] + suffix, row["retain"], row["draws"], row["fields"], *tokens, values, drawn))
+        others = {
+            name + suffix: {ALL: Interval.of(given["difference"])}
+            | {task: Interval.of(one) for task, one in given["tasks"].items()}
+            for name, given in row.get("against", {}).items()
+        }
+        what = row["name"] + suffix, row["retain"], row["draws"], row["fields"]
+        found.append(Entry(*what, *tokens, values, drawn, others))
     return found
 
 
