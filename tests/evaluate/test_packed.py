@@ -9,7 +9,9 @@ from todre.evaluate import asking, packed
 from todre.evaluate.asking import Asker
 from todre.evaluate.conditions import Condition
 from todre.evaluate.engine import grouped
+from todre.evaluate.probes import DropAfter
 from todre.methods.prumerge import PruMerge
+from todre.methods.random_deep import RandomDeep
 from todre.methods.tome import ToMe
 
 METHODS = {
@@ -17,6 +19,9 @@ METHODS = {
     "one count": todre.ToDRE(retain=0.3, stages=(1,)),
     "many counts": PruMerge(),
     "in the tower": ToMe(retain=0.5),
+    "fewer in deep layers": RandomDeep(retain=0.2, layer=2),
+    "none in deep layers": DropAfter(layer=3),
+    "fewer, then fewer": todre.Compose(todre.ToDRE(retain=0.5, stages=(1,)), RandomDeep(retain=0.1, layer=2)),
     "moved": todre.ToDRE(retain=0.3, stages=(1,), positions="compact"),
 }
 

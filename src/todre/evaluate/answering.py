@@ -22,6 +22,8 @@ from todre.scenes import Question
 
 _NEW_TOKENS = {"caption": 48}
 _FEW_TOKENS = 4
+LAYERS_APART = ("llama",)
+"""Types of decoder whose layers are known to take and return hidden states alone, and see all that is before them."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def answer_packed(
     cuts = _cuts(model, prompts)
     cache, _, mask = _prefixes(model, prompts, pictures, rows, cuts)
     begun = packed.Begun.of(cache, mask)
-    if begun is None:
+    if begun is None or not (begun.uniform or model.get_decoder().config.model_type in LAYERS_APART):
         return None
     texts: dict[int, str] = {}
     for limit in sorted(set(limits)):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from todre.clips import clip_of_frames
 from todre.errors import UnsupportedInputError
-from todre.evaluate.answering import Reply, answer, answer_packed, can_share, encode, reply_of, tensors
+from todre.evaluate.answering import LAYERS_APART, Reply, answer, answer_packed, can_share, encode, reply_of, tensors
 from todre.evaluate.beginnings import Beginnings, Store, untouched
 from todre.evaluate.conditions import Condition
 from todre.evaluate.remembered import remembering
@@ -29,8 +29,6 @@ _ENCODED_APART = ("llava_next",)
 """Types of model whose pictures are encoded once and handed over; others get whole prompts."""
 FPS = 2.0
 """Frames a second of a clip that an item shows; written into prompts by the families that write times."""
-_LAYERS_APART = ("llama",)
-"""Types of decoder whose layers are known to take and return hidden states alone, and see all that is before them."""
 GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
 Said = tuple[str, int, float, int | None]
 """Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
@@ -93,8 +91,8 @@ class Asker:
         group = self._prepared(number, items)
         features = self._encoded(group, (method.signals(), method.tower()))
         depth = self.loaded.model.get_decoder().config.num_hidden_layers
-        share, inside = can_share(method, depth), bool(method.reducers(depth))
-        if share and not inside and (found := self._packed(group, features, report)) is not None:
+        share = can_share(method, depth)
+        if share and (found := self._packed(group, features, report)) is not None:
             return found
         beginnings = None if share else self._beginnings(method)
         replies: dict[int, Reply] = {}
@@ -114,7 +112,7 @@ class Asker:
         """What the first layers make of this group's pictures: kept for all methods that change nothing before them."""
         decoder = self.loaded.model.get_decoder()
         count, watched = untouched(method, decoder.config.num_hidden_layers)
-        if decoder.config.model_type not in _LAYERS_APART or not (count or watched):
+        if decoder.config.model_type not in LAYERS_APART or not (count or watched):
             return None
         own = method.selects or method.tower() is not None
         return Beginnings(self.loaded.model, count, watched, Store() if own else self._store)

@@ -31,31 +31,38 @@ class Begun:
 
     Attributes:
         keys, values: of each layer, (pictures, heads, s, c).
-        valid: (pictures, s) bool, the slots that are not padding.
+        valid: of each layer, (pictures, s) bool, the slots that are not padding; one tensor where layers hold the same.
         lengths: of each picture, the position of what follows.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
-    valid: Tensor
+    valid: tuple[Tensor, ...]
     lengths: Tensor
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all layers hold the same columns."""
+        return all(each is self.valid[0] for each in self.valid)
 
     @classmethod
     def of(cls, cache: Any, mask: Tensor) -> Begun | None:
-        """Of a cache that `model` filled; None where layers hold different slots or positions were moved.
+        """Of a cache that `model` filled; None where it is not made of growing layers, or positions were moved.
 
         Args:
             cache: after the beginnings ran.
             mask: (pictures, longest) bool, their columns that are not padding.
         """
         tables = kv.distinct_tables(cache)
-        if len(tables) > 1 or any(table.shift is not None for table in tables):
+        if any(table.shift is not None for table in tables):
             return None
         if any(type(layer) not in (kv.PrunedLayer, DynamicLayer) for layer in cache.layers):
             return None
-        valid = tables[0].kinds != PAD if tables else mask.bool()
+        whole = mask.bool()
+        shown = {id(table): table.kinds != PAD for table in tables}
+        valid = tuple(shown.get(id(kv.table_of(layer)), whole) for layer in cache.layers)
         keys = tuple(layer.keys for layer in cache.layers)
-        if any(key.shape[2] != valid.shape[1] for key in keys):
+        if any(key.shape[2] != slots.shape[1] for key, slots in zip(keys, valid, strict=True)):
             return None
         return cls(keys, tuple(layer.values for layer in cache.layers), valid, mask.sum(dim=1))
 
@@ -83,24 +90,18 @@ def decode(model: Any, begun: Begun, ends: Sequence[Tensor], pictures: Sequence[
         pictures: of each question, which picture.
         limit: most new tokens.
     """
-    device = begun.valid.device
+    device, rows = begun.lengths.device, len(begun.lengths)
     pictures_at = torch.tensor(pictures, device=device)
     slots = _slots(pictures)
     stop = torch.tensor(_stops(model), device=device)
-    cache, owners, seen = begun.cache(model), torch.empty(len(begun.valid), 0, dtype=torch.int64, device=device), 0
+    cache, owners = begun.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
     columns = _Columns.of(ends, pictures, begun.lengths)
     said: list[list[Tensor]] = [[] for _ in ends]
     open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
     lengths = begun.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device)
     for step in range(limit):
         owners = torch.cat([owners, columns.owner], dim=1)
-        hidden = model.get_decoder()(
-            inputs_embeds=model.get_input_embeddings()(columns.ids),
-            attention_mask=_visible(begun.valid, owners, seen),
-            position_ids=columns.positions,
-            past_key_values=cache,
-        ).last_hidden_state
-        seen = owners.shape[1]
+        hidden = _run(model, columns, begun, owners, cache)
         last = hidden[pictures_at, columns.last]
         new = model.get_output_embeddings()(last).argmax(dim=-1)
         for question in open_.nonzero().flatten().tolist():
@@ -108,8 +109,31 @@ def decode(model: Any, begun: Begun, ends: Sequence[Tensor], pictures: Sequence[
         open_ &= ~torch.isin(new, stop)
         if not bool(open_.any()):
             break
-        columns = _Columns.single(new, lengths + step, pictures_at, slots, len(begun.valid))
+        columns = _Columns.single(new, lengths + step, pictures_at, slots, rows)
     return [torch.stack(each) for each in said]
+
+
+def _run(model: Any, columns: _Columns, begun: Begun, owners: Tensor, cache: Any) -> Tensor:
+    """(pictures, c, d) states of the columns after the last layer; `owners` ends in theirs."""
+    decoder, seen = model.get_decoder(), owners.shape[1] - columns.owner.shape[1]
+    masks = {id(valid): _visible(valid, owners, seen) for valid in begun.valid}
+    hidden = model.get_input_embeddings()(columns.ids)
+    if begun.uniform:
+        mask = masks[id(begun.valid[0])]
+        given = {"attention_mask": mask, "position_ids": columns.positions, "past_key_values": cache}
+        states: Tensor = decoder(inputs_embeds=hidden, **given).last_hidden_state
+        return states
+    rotary = decoder.rotary_emb(hidden, position_ids=columns.positions)
+    for layer, valid in zip(decoder.layers, begun.valid, strict=True):
+        hidden = layer(
+            hidden,
+            attention_mask=masks[id(valid)],
+            position_ids=columns.positions,
+            position_embeddings=rotary,
+            past_key_values=cache,
+        )
+    normed: Tensor = decoder.norm(hidden)
+    return normed
 
 
 @dataclass(frozen=True)
