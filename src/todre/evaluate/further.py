@@ -1,0 +1,114 @@
+"""Measure the model that was trained further: `python -m todre.evaluate.further --output results/tiny-video.json`.
+
+Several pictures and clips under methods and budgets, the same questions with grey pictures, the best constant answer,
+and single pictures before and after. It stands on runs of `todre eval`, and goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from todre.evaluate.asking import Asker
+from todre.evaluate.conditions import NONE, label
+from todre.evaluate.engine import Asked, run
+from todre.evaluate.grid import grid
+from todre.evaluate.metrics import mark
+from todre.evaluate.statistics import wilson
+from todre.evaluate.tasks import GROUPS, Item
+from todre.files import write_atomic
+from todre.tiny import SHIPPED, SHIPPED_VIDEO
+
+NEW = ("scenes-multi", "scenes-video")
+METHODS = ("todre", "random")
+RETAINS = (0.25, 0.1)
+
+
+def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict[str, Any]:
+    """The document, from runs whose folders are made under `work`.
+
+    Args:
+        model: name or folder of the model that was trained further.
+        limit: questions of each task on several pictures and clips.
+        single: questions of each task on single pictures.
+        draws: of the random method.
+        work: folder.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    asked = Asked(NEW, model, limit, device="cpu", dtype="float32", group_size=8, batch_size=16)
+    ran = run(asked, grid(METHODS, RETAINS, draws), work / "new").result
+    kept = {name: Asked(("scenes",), path, single, device="cpu", dtype="float32", batch_size=16)
+            for name, path in ((SHIPPED, None), (SHIPPED_VIDEO, model))}  # fmt: skip
+    singles = {name: run(each, grid((), ()), work / name).result for name, each in kept.items()}
+    items = asked.items()
+    grey = blind(asked, items)
+    tasks = {}
+    for name in (task for group in NEW for task in GROUPS[group]):
+        mine = [place for place, item in enumerate(items) if item.task == name]
+        answers = Counter(items[place].references[0] for place in mine)
+        constant, times = answers.most_common(1)[0]
+        tasks[name] = {
+            "n": len(mine),
+            "rows": {_label(row): row["tasks"][name] for row in ran["rows"]},
+            "blind": _share([grey[place] for place in mine]),
+            "constant": {"answer": constant, "value": times / len(mine)},
+        }
+    return {
+        "what": "the model trained further, on several pictures and clips, and on single pictures before and after",
+        "conditions": ran["conditions"] | {"machine": platform.machine(), "draws": draws},
+        "tasks": tasks,
+        "rows": [{key: value for key, value in row.items() if key != "tasks"} for row in ran["rows"]],
+        "single": {
+            name: {"model_sha256": each["conditions"]["model_sha256"], "questions": each["questions"]}
+            | {key: each["rows"][0][key] for key in ("score", "tasks")}
+            for name, each in singles.items()
+        },
+    }
+
+
+def blind(asked: Asked, items: Sequence[Item]) -> list[float]:
+    """The marks of all items when each picture is plain grey."""
+    grey = [replace(item, media=tuple(functools.partial(_grey, opened) for opened in item.media)) for item in items]
+    said, _ = Asker(asked.load(), [grey], asked.batch_size).answer(0, NONE)
+    return [mark(item.metric, each[0], item.references) for item, each in zip(items, said, strict=True)]
+
+
+def _label(row: dict[str, Any]) -> str:
+    return str(row["name"]) if row["retain"] is None else label(row["name"], row["retain"])
+
+
+def _grey(opened: Any) -> Image.Image:
+    return Image.new("RGB", opened().size, (128, 128, 128))
+
+
+def _share(marks: Sequence[float]) -> dict[str, float]:
+    right = round(sum(marks))
+    found = wilson(right, len(marks))
+    return {"value": right / len(marks), "low": found.low, "high": found.high}
+
+
+def main() -> None:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m todre.evaluate.further", description=__doc__)
+    parser.add_argument("-m", "--model", default=SHIPPED_VIDEO, help="name or folder of the model")
+    parser.add_argument("--limit", type=int, default=100, help="questions of each new task")
+    parser.add_argument("--single", type=int, default=100, help="questions of each task on single pictures")
+    parser.add_argument("--draws", type=int, default=3, help="draws of the random method")
+    parser.add_argument("--work", type=Path, default=Path("runs/further-results"), help="folder of the runs")
+    parser.add_argument("--output", type=Path, default=Path("results/tiny-video.json"))
+    given = parser.parse_args()
+    document = measure(given.model, given.limit, given.single, given.draws, given.work)
+    write_atomic(given.output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
