@@ -97,12 +97,29 @@ def test_newlines_kept_within_the_budget():
         todre.ToDRE(retain=3, newlines="keep").select(visual)
 
 
+@pytest.mark.parametrize("diversity", ["max_sum", "k_center"])
+def test_newlines_come_last(diversity):
+    visual = tokens(30, seed=3, tiles=LAYOUT)
+    patches = (~visual.newline).nonzero().flatten()
+    pivot = int(visual.saliency[:9].argmax())
+    keep = todre.ToDRE(retain=10, newlines="last", diversity=diversity).select(visual)
+    assert (
+        patches[greedy(visual.embeddings[patches], 10, pivot, diversity)].tolist() == keep.nonzero().flatten().tolist()
+    )
+    room = len(patches) + 1
+    keep = todre.ToDRE(retain=room, newlines="last", diversity=diversity).select(visual)
+    assert bool(keep[patches].all())
+    assert keep[visual.newline].tolist() == [True, *[False] * (int(visual.newline.sum()) - 1)]
+    assert bool(todre.ToDRE(retain=1.0, newlines="last").select(visual).all())
+    assert registry.create("todre-patches", retain=10) == todre.ToDRE(retain=10, newlines="last")
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     n=st.integers(1, 40),
     retain=st.one_of(st.floats(0.001, 1.0), st.integers(1, 60)),
     seed=st.integers(0, 99),
-    name=st.sampled_from(["todre", "todre-v1", "random", "cls-top-k"]),
+    name=st.sampled_from(["todre", "todre-v1", "todre-patches", "random", "cls-top-k"]),
 )
 def test_exactly_the_budget_is_kept(n, retain, seed, name):
     visual = tokens(n, seed=seed)
@@ -167,7 +184,7 @@ BAD = [
     ("retain", None, "not None"),
     ("diversity", "kcenter", "max_sum, k_center, not 'kcenter'"),
     ("pivot", "CLS", "not 'CLS'"),
-    ("newlines", "drop", "rank, keep, not 'drop'"),
+    ("newlines", "drop", "rank, keep, last, not 'drop'"),
     ("positions", "keep", "original, compact, not 'keep'"),
     ("threshold", 1.2, "not 1.2"),
     ("threshold", float("nan"), "not nan"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import numbers
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Diversity = Literal["max_sum", "k_center"]
 Pivot = Literal["auto", "cls", "random", "center", "farthest", "received"]
-Newlines = Literal["rank", "keep"]
+Newlines = Literal["rank", "keep", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,8 @@ class ToDRE(Method):
         threshold: τ of section 4.2; both ratios of eq. 7 must lie below it. A ratio that no query can have counts
             as below, but without any text after the picture nothing is dropped.
         stages: which stages run.
-        newlines: `rank` ranks AnyRes newline tokens like others; `keep` keeps them all, within the budget.
+        newlines: `rank` ranks AnyRes newline tokens like others; `keep` keeps them all, within the budget; `last` keeps
+            them only where there is room beyond all others.
         admissible: average eq. 7 over the queries that can see a key of the other kind; False averages over all.
         seed: for the random pivot.
         positions, per: see `Method`.
@@ -79,7 +81,7 @@ class ToDRE(Method):
         check_retain(self.retain)
         check_choice("diversity", self.diversity, ("max_sum", "k_center"))
         check_choice("pivot", self.pivot, ("auto", "cls", "random", "center", "farthest", "received"))
-        check_choice("newlines", self.newlines, ("rank", "keep"))
+        check_choice("newlines", self.newlines, ("rank", "keep", "last"))
         check_seed(self.seed)
         object.__setattr__(self, "stages", _checked_stages(self.stages))
         object.__setattr__(self, "layers", checked_layers(self.layers, "; for no stage 2 use stages=(1,)"))
@@ -128,9 +130,13 @@ class ToDRE(Method):
                 )
             keep |= visual.newline
             open_, k = ~visual.host.newline, k - newlines
+        elif self.newlines == "last":
+            open_ = ~visual.host.newline
+            spare = visual.here(visual.host.newline.nonzero().flatten())[: max(0, k - int(open_.sum()))]
+            keep, k = keep.index_fill(0, spare, True), k - len(spare)
         candidates = visual.here(open_.nonzero().flatten())
         if k >= len(candidates):
-            return torch.ones_like(keep)
+            return keep.index_fill(0, candidates, True)
         pool = visual.embeddings if len(candidates) == n else visual.embeddings[candidates]
         pivot = self._pivot(visual, pool, open_)
         choose = max_sum if self.diversity == "max_sum" else k_center
@@ -182,6 +188,18 @@ PRESETS = (
         ToDRE,
         "diverse tokens by greedy k-center, dropped at one of four layers (v1)",
         "arXiv 2505.18757v1",
+    ),
+    Preset(
+        "todre-patches",
+        functools.partial(ToDRE, newlines="last"),
+        ToDRE,
+        "version 2 on patches; newline tokens only where there is room",
+        card=dataclasses.replace(
+            ToDRE.card,
+            follows="This project's own (docs/findings.md): max-sum takes newline tokens for diverse, but they say "
+            "nothing. Otherwise as todre.",
+        ),
+        settings=tuple(field.name for field in dataclasses.fields(ToDRE) if field.name != "newlines"),
     ),
     Preset(
         "todre-stage-2",
