@@ -51,6 +51,20 @@ def test_a_checkpoint_with_rules_of_its_own_is_left_to_generate(loaded, monkeypa
     assert not packed.plain(loaded.model)
 
 
+@pytest.mark.parametrize("method", [todre.NoPruning(), todre.FastV(retain=0.3, layer=2)])
+def test_attention_without_such_masks_gets_rows_of_their_own(groups, loaded, monkeypatch, method):
+    expected, _ = Asker(loaded, groups, 8).answer(0, Condition("c", method))
+    calls = []
+    monkeypatch.setattr(packed, "decode", lambda *args: calls.append(1))
+    monkeypatch.setattr(asking.Beginnings, "of", lambda *args: calls.append(1))
+    loaded.model.set_attn_implementation("eager")
+    try:
+        assert Asker(loaded, groups, 8).answer(0, Condition("c", method))[0] == expected
+    finally:
+        loaded.model.set_attn_implementation("sdpa")
+    assert calls == []
+
+
 def test_a_column_sees_its_picture_and_its_own_question():
     valid = torch.tensor([[False, True]])
     owners = torch.tensor([[0, 0, 1, -1, 0, 1]])

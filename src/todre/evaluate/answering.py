@@ -151,10 +151,11 @@ def answer_packed(
         limits: most new tokens of each answer.
 
     Returns:
-        None where layers hold different slots of a picture, or the checkpoint asks for more than greedy decoding.
+        None where positions or layers are of a kind that rows of their own are needed for, attention takes no mask of
+        columns, or the checkpoint asks for more than greedy decoding.
     """
     model = loaded.model
-    if not packed.plain(model):
+    if not (packed.plain(model) and packed.takes_masks(model)):
         return None
     pictures = list({id(picture): picture for picture in features}.values())
     places = {id(picture): place for place, picture in enumerate(pictures)}

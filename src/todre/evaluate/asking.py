@@ -17,6 +17,7 @@ from todre.errors import UnsupportedInputError
 from todre.evaluate.answering import LAYERS_APART, Reply, answer, answer_packed, can_share, encode, reply_of, tensors
 from todre.evaluate.beginnings import Beginnings, Store, untouched
 from todre.evaluate.conditions import Condition
+from todre.evaluate.packed import takes_masks
 from todre.evaluate.remembered import remembering
 from todre.evaluate.tasks import Item
 from todre.loading import Loaded
@@ -112,7 +113,8 @@ class Asker:
         """What the first layers make of this group's pictures: kept for all methods that change nothing before them."""
         decoder = self.loaded.model.get_decoder()
         count, watched = untouched(method, decoder.config.num_hidden_layers)
-        if decoder.config.model_type not in LAYERS_APART or not (count or watched):
+        known = decoder.config.model_type in LAYERS_APART and takes_masks(self.loaded.model)
+        if not known or not (count or watched):
             return None
         own = method.selects or method.tower() is not None
         return Beginnings(self.loaded.model, count, watched, Store() if own else self._store)

@@ -79,6 +79,11 @@ def plain(model: Any) -> bool:
     return set(model.generation_config.to_diff_dict()) <= _HARMLESS
 
 
+def takes_masks(model: Any) -> bool:
+    """Whether the decoder's attention takes a boolean mask that says which column sees which."""
+    return bool(model.get_decoder().config._attn_implementation == "sdpa")
+
+
 @torch.inference_mode()
 def decode(model: Any, begun: Begun, ends: Sequence[Tensor], pictures: Sequence[int], limit: int) -> list[Tensor]:
     """New tokens of each question, greedily, up to and with the closing one, at most `limit`.
