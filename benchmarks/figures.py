@@ -1,6 +1,7 @@
 """Every figure and page of the README and docs/ that is made from a committed result, and how: `make figures`.
 
-Tables between `<!-- made by: todre table … -->` and `<!-- end -->` in Markdown files are made anew as well.
+Tables between `<!-- made by: COMMAND -->` and `<!-- end -->` in Markdown files are made anew as well, where the command
+is `todre table …` or a script of this folder, `python benchmarks/….py …`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import io
 import json
 import re
+import runpy
 import shlex
 import sys
 from collections.abc import Callable
@@ -25,7 +27,8 @@ from todre.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/*.md")
-_TABLE = re.compile(r"^(<!-- made by: (todre table [^\n]+?) -->\n)(.*?)(^<!-- end -->)$", re.DOTALL | re.MULTILINE)
+_COMMANDS = r"(?:todre table|python benchmarks/\w+\.py) [^\n]+?"
+_TABLE = re.compile(rf"^(<!-- made by: ({_COMMANDS}) -->\n)(.*?)(^<!-- end -->)$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,10 @@ PAGES_OF_RESULTS = (
     Made("docs/images/model-card.png", "results/model-card.json", card_figure),
 )
 LEADERBOARD_SOURCE = "results/leaderboard.json"
-LEADERBOARD_COMMAND = "todre eval --methods all --retain 0.5,0.25,0.1,0.05,0.02 --processes 2 --output runs/leaderboard"
+LEADERBOARD_COMMAND = (
+    "todre eval --methods all --retain 0.5,0.25,0.1,0.05,0.02 --against random,todre,todre-v1 --processes 2 "
+    "--output runs/leaderboard"
+)
 LEADERBOARD = (
     Made("docs/leaderboard.md", LEADERBOARD_SOURCE, leaderboard),
     *(
@@ -177,11 +183,12 @@ def printed(command: str) -> str:
     """What a command writes on stdout, run in this process at the repository's root."""
     from todre.cli import main
 
+    name, *arguments = shlex.split(command)
     stdout, stderr = io.StringIO(), io.StringIO()
     code: Any = 0
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
-            main(shlex.split(command)[1:])
+            code = main(arguments) if name == "todre" else runpy.run_path(arguments[0])["main"](arguments[1:])
         except SystemExit as ended:
             code = ended.code
     if code:

@@ -1,6 +1,6 @@
 """How alike the tokens are that methods keep: near-duplicates among them, and newline tokens, on the shipped model.
 
-`python benchmarks/near_duplicates.py` writes `results/near-duplicates.json`.
+`python benchmarks/near_duplicates.py` writes `results/near-duplicates.json`; `--table FILE` shows one of its measures.
 """
 
 from __future__ import annotations
@@ -81,11 +81,34 @@ def rows(loaded: Loaded, pictures: int, retains: Sequence[float]) -> Iterator[di
             yield row
 
 
+def table(document: dict[str, Any], measure: str) -> str:
+    """A Markdown table in percent, methods by budget."""
+    from todre.reading.tables import budget_text
+    from todre.reading.writing import pipe_table
+
+    found = {(row["method"], row["retain"]): row[measure] for row in document["rows"]}
+    retains = list(dict.fromkeys(retain for _, retain in found))
+    rows = [[method, *(_cell(found.get((method, retain))) for retain in retains)] for method in METHODS]
+    return pipe_table(["method", *map(budget_text, retains)], rows)
+
+
+def _cell(given: dict[str, float] | None) -> str:
+    if given is None:
+        return ""
+    value, low, high = (100 * given[name] for name in ("value", "low", "high"))
+    return f"{value:.0f}" if round(low) == round(high) else f"{value:.0f} [{low:.0f}, {high:.0f}]"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", type=Path, help="show a finished result in place of measuring")
+    parser.add_argument("--measure", choices=MEASURES, default=MEASURES[0], help="what the table shows")
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--output", type=Path, default=Path("results/near-duplicates.json"))
     given = parser.parse_args(arguments)
+    if given.table is not None:
+        sys.stdout.write(table(json.loads(given.table.read_text(encoding="utf-8")), given.measure))
+        return 0
     torch.set_num_threads(1)
     loaded = load(None, device="cpu")
     document = {
