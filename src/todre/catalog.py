@@ -7,6 +7,7 @@ from typing import Any
 
 from todre.families import CLS_FAMILIES, FAMILIES, Family
 from todre.refused import REFUSED
+from todre.tiny import SHIPPED, SHIPPED_VIDEO
 
 CHECKS = (
     "keeping every token gives the bits of the untouched model",
@@ -16,6 +17,8 @@ CHECKS = (
     "a second turn on the same cache equals the reference",
 )
 """What every verified row passes, on tiny random models in float32, with SDPA against eager attention."""
+
+_SHIPPED = {"llava_next": SHIPPED, "llava_next_video": SHIPPED_VIDEO}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Row:
         media: what was checked: "images", or "images, clips".
         saliency: `cls`, `received` or `none`: what the vision tower offers to methods that rank by attention.
         note: limits of a verified row, or the reason of a refusal.
+        ships: name of a model of this architecture that comes with todre, or nothing.
     """
 
     model_type: str
@@ -37,6 +41,7 @@ class Row:
     media: str
     saliency: str
     note: str
+    ships: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, with the checks of a verified row."""
@@ -57,7 +62,8 @@ def _name(architecture: str | tuple[str, ...]) -> str:
 def _row(model_type: str, architecture: str) -> Row:
     family = FAMILIES.get(model_type)
     if family is not None:
-        return Row(model_type, architecture, "verified", _media(family), _saliency(family), family.note)
+        ships = _SHIPPED.get(model_type, "")
+        return Row(model_type, architecture, "verified", _media(family), _saliency(family), family.note, ships)
     if model_type in REFUSED:
         return Row(model_type, architecture, "refused", "", "", REFUSED[model_type])
     return Row(model_type, architecture, "unknown", "", "", "newer than this release of todre, so it is refused")

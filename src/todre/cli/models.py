@@ -43,3 +43,6 @@ def models(
     )
     for check in CHECKS:
         show_text(f"  - {check}")
+    for row in chosen:
+        if row.ships:
+            show_text(f"{row.ships} comes with todre: {row.model_type}, {row.media}.")

@@ -110,7 +110,7 @@ def load_model(
 
 Model = Annotated[
     str | None,
-    typer.Option("-m", "--model", help="Folder or hub id of a model. Without it, the small model that ships."),
+    typer.Option("-m", "--model", help="Folder, hub id, or todre-tiny-video; else todre-tiny, which ships."),
 ]
 Retain = Annotated[
     Any,

@@ -24,11 +24,10 @@ from todre.evaluate.engine import Asked, run
 from todre.evaluate.grid import grid
 from todre.evaluate.metrics import mark
 from todre.evaluate.statistics import wilson
-from todre.evaluate.tasks import GROUPS, Item
+from todre.evaluate.tasks import SEVERAL, Item
 from todre.files import write_atomic
 from todre.tiny import SHIPPED, SHIPPED_VIDEO
 
-NEW = ("scenes-multi", "scenes-video")
 METHODS = ("todre", "random")
 RETAINS = (0.25, 0.1)
 
@@ -44,7 +43,7 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
         work: folder.
     """
     work.mkdir(parents=True, exist_ok=True)
-    asked = Asked(NEW, model, limit, device="cpu", dtype="float32", group_size=8, batch_size=16)
+    asked = Asked(SEVERAL, model, limit, device="cpu", dtype="float32", group_size=8, batch_size=16)
     ran = run(asked, grid(METHODS, RETAINS, draws), work / "new").result
     kept = {name: Asked(("scenes",), path, single, device="cpu", dtype="float32", batch_size=16)
             for name, path in ((SHIPPED, None), (SHIPPED_VIDEO, model))}  # fmt: skip
@@ -52,7 +51,7 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
     items = asked.items()
     grey = blind(asked, items)
     tasks = {}
-    for name in (task for group in NEW for task in GROUPS[group]):
+    for name in SEVERAL:
         mine = [place for place, item in enumerate(items) if item.task == name]
         answers = Counter(items[place].references[0] for place in mine)
         constant, times = answers.most_common(1)[0]

@@ -17,19 +17,22 @@ from todre.scenes import TASKS
 from todre.scenes.motion import CLIP_TASKS
 from todre.scenes.several import SET_TASKS
 
-__all__ = ["GROUPS", "Item", "Task", "names", "tasks_of"]
+__all__ = ["GROUPS", "SEVERAL", "Item", "Task", "names", "tasks_of"]
 
 SUFFIX = ".jsonl"
 _SCENES = tuple(PREFIX + task for task in TASKS)
-_MULTI = tuple(MULTI + task for task in SET_TASKS)
-_VIDEO = tuple(VIDEO + task for task in CLIP_TASKS)
+SEVERAL = (*(MULTI + task for task in SET_TASKS), *(VIDEO + task for task in CLIP_TASKS))
+"""All tasks on several pictures and on clips, those that the shipped model answers near chance as well."""
+_AT_CHANCE = ("colour", "shape", "digit", "moving")
+_MULTI = tuple(MULTI + task for task in SET_TASKS if task not in _AT_CHANCE)
+_VIDEO = tuple(VIDEO + task for task in CLIP_TASKS if task not in _AT_CHANCE)
 GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES, "scenes-multi": _MULTI, "scenes-video": _VIDEO}
 """Names that stand for several tasks."""
 
 
 def names() -> tuple[str, ...]:
     """Every task that has a name; a file of one's own ends in `.jsonl`."""
-    return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *_MULTI, *_VIDEO)
+    return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL)
 
 
 def tasks_of(given: Sequence[str], size: int = 192) -> tuple[Task, ...]:
@@ -60,9 +63,9 @@ def _task(name: str, size: int) -> Task:
         return ScenesMme(size)
     if name in _SCENES:
         return SceneTask(name.removeprefix(PREFIX), size)
-    if name in _MULTI:
+    if name in SEVERAL and name.startswith(MULTI):
         return SetTask(name.removeprefix(MULTI), min(size, SIDE))
-    if name in _VIDEO:
+    if name in SEVERAL:
         return ClipTask(name.removeprefix(VIDEO), min(size, SIDE))
     close = difflib.get_close_matches(name, [*GROUPS, *names()], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
