@@ -12,7 +12,8 @@ QUANTISATION := .venv-quantisation
 QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
 LMMS := .venv-lmms
 LMMS_READY := $(LMMS)/.ready-stamp
-TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/methods/test_allocation.py
+TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/methods/test_allocation.py \
+	tests/runtime/test_compiled.py tests/runtime/test_static_decode.py tests/runtime/test_backends.py
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
@@ -26,8 +27,9 @@ help:  ## list the targets
 demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; writes demo-output/demo.png
 	$(BIN)/todre demo --output demo-output
 
-# Coverage makes what it watches a third slower, so the large tables of families and methods run without it.
-test: $(READY)  ## run the tests on two processes, with coverage of all but the large tables
+# Coverage makes what it watches a third slower, and compiling far more, so the large tables of families and methods, and
+# graphs, run without it.
+test: $(READY)  ## run the tests on two processes, with coverage of all but the large tables and graphs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TABLES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(addprefix --ignore=,$(TABLES)) \
 		--cov --cov-report=term:skip-covered --cov-fail-under=90
