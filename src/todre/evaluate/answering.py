@@ -117,13 +117,11 @@ def answer(
         share: run the beginning of rows about one picture once, up to the picture's end. Exact where `can_share` holds.
     """
     model = loaded.model
-    pictures = list({id(picture): picture for picture in features}.values())
-    rows = list(range(len(prompts)))
+    pictures, rows = _distinct(features)
     if share and len(pictures) < len(prompts):
-        places = {id(picture): place for place, picture in enumerate(pictures)}
-        rows = [places[id(picture)] for picture in features]
         tokens = _from_shared_prefixes(model, prompts, pictures, rows, limit)
     else:
+        rows = list(range(len(prompts)))
         ids, mask = _pad(model, prompts)
         tokens = _generate(model, ids, mask, limit, mm_encoder_outputs={"image": _output(features)})
     texts = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -157,9 +155,7 @@ def answer_packed(
     model = loaded.model
     if not (packed.plain(model) and packed.takes_masks(model)):
         return None
-    pictures = list({id(picture): picture for picture in features}.values())
-    places = {id(picture): place for place, picture in enumerate(pictures)}
-    rows = [places[id(picture)] for picture in features]
+    pictures, rows = _distinct(features)
     cuts = _cuts(model, prompts)
     cache, _, mask = _prefixes(model, prompts, pictures, rows, cuts)
     begun = packed.Begun.of(cache, mask)
@@ -173,6 +169,13 @@ def answer_packed(
         said = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         texts.update(zip(asked, said, strict=True))
     return [reply_of(report, row, texts[place]) for place, row in enumerate(rows)]
+
+
+def _distinct(features: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """Each picture once, and which of them each row is about."""
+    pictures = {id(picture): picture for picture in features}
+    places = {key: place for place, key in enumerate(pictures)}
+    return list(pictures.values()), [places[id(picture)] for picture in features]
 
 
 def _cuts(model: Any, prompts: Sequence[Tensor]) -> list[int]:

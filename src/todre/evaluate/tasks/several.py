@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +49,7 @@ class SetTask:
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The questions of the seed's sets, in order; sets without an answer are passed over."""
-        asked = itertools.chain.from_iterable(map(self._about, numbers(seed)))
-        return tuple(itertools.islice(asked, LIMIT if limit is None else limit))
+        return _first(seed, limit, self._about)
 
     def _about(self, number: int) -> list[Item]:
         pictures = set_of(number, self.size)
@@ -96,8 +95,7 @@ class ClipTask:
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The questions of the seed's clips of one event, in order."""
-        asked = itertools.chain.from_iterable(map(self._about, numbers(seed)))
-        return tuple(itertools.islice(asked, LIMIT if limit is None else limit))
+        return _first(seed, limit, self._about)
 
     def _about(self, number: int) -> list[Item]:
         event = CLIP_TASKS[self.kind]
@@ -139,6 +137,12 @@ def clip_of(number: int, size: int, event: str) -> SceneClip:
 def clip_frame(number: int, size: int, event: str, place: int) -> Image.Image:
     """One of its frames."""
     return clip_of(number, size, event).frames[place]
+
+
+def _first(seed: int, limit: int | None, about: Callable[[int], Sequence[Item]]) -> tuple[Item, ...]:
+    """The first questions of a seed, in order; `about` asks all of one number."""
+    asked = itertools.chain.from_iterable(map(about, numbers(seed)))
+    return tuple(itertools.islice(asked, LIMIT if limit is None else limit))
 
 
 def _check(kind: str, known: Sequence[str]) -> None:
