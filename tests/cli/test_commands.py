@@ -99,9 +99,12 @@ def test_compare_document(run, picture):
     assert pruned["images"] == none["images"]
 
 
-def test_compare_runs_all_that_apply_and_says_why_others_do_not(run, picture):
-    result = run("compare", picture, QUESTION, "--methods", "all", "--json", *FAST)
+def test_compare_runs_all_that_apply_and_says_why_others_do_not(run, picture, tmp_path):
+    fitted = tmp_path / "mine.json"
+    registry.save(registry.create("fitprune", deletions=(0.1,) * 7 + (0.0,)), fitted)
+    result = run("compare", picture, QUESTION, "--methods", f"all,todre,{fitted}", "--json", *FAST)
     facts = json.loads(result.out)
+    assert facts["answers"].pop()["method"] == json.loads(fitted.read_text())
     ran = {answer["method"]["method"] for answer in facts["answers"]}
     assert {"none", "todre", "tome", "fastv", "visionzip", "swiftvlm", "compose"} <= ran
     assert {"evs", "vidcom2", "pixelprune", "fitprune", "g-search"} <= set(facts["left_out"])

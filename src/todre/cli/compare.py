@@ -10,7 +10,6 @@ import typer
 from todre.cli import options as opt
 from todre.cli.console import check_output, note, progress, show, show_json, show_text, working
 from todre.errors import TodreError
-from todre.methods import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +59,8 @@ def compare(
 
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
         settings = Settings(max_new_tokens, seed, warm_up, repeats)
-        names = registry.names() if methods == opt.ALL else methods.split(",")
-        left_out: dict[str, str] | None = {} if methods == opt.ALL else None
+        names, everything = opt.every(methods)
+        left_out: dict[str, str] | None = {} if everything else None
         answers = answer_all(loaded, picture, question, names, retain, settings, quiet, left_out)
         if output is not None:
             write_rows([row_of_image(loaded, [picture], answers, 0, question)], output)

@@ -11,7 +11,6 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_directory, note, show, show_json, show_text, working
-from todre.methods import registry
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
@@ -95,9 +94,7 @@ def evaluate(
     from todre.evaluate.grid import grid
 
     check_directory(output.parent)
-    given = [name.strip() for name in methods.split(",")]
-    everything = opt.ALL in given
-    named = [name for each in given for name in (registry.names() if each == opt.ALL else (each,))]
+    named, everything = opt.every(methods)
     planned = grid(named, retain, draws, seed, everything)
     started = time.monotonic()
     with working(quiet or json):

@@ -56,16 +56,21 @@ def parse_method(name: str) -> str:
 
 
 def parse_methods(text: str) -> str:
-    """Registered names, separated by commas, or `all`."""
-    if text.strip() == ALL:
-        return ALL
+    """Registered names, separated by commas, or `all`, and files of methods."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("no method is named; give names separated by commas, such as none,todre.")
-    names = [parse_method(name) for name in names]
+    names = [name if name == ALL else parse_method(name) for name in names]
     if len(set(names)) < len(names):
         raise typer.BadParameter(f"{text!r} names a method twice; name each once.")
     return ",".join(names)
+
+
+def every(methods: str) -> tuple[list[str], bool]:
+    """The names given, with every registered one for `all`, each once; and whether `all` was given."""
+    given = methods.split(",")
+    named = [name for each in given for name in (registry.names() if each == ALL else (each,))]
+    return list(dict.fromkeys(named)), ALL in given
 
 
 def parse_per(text: str) -> str:
