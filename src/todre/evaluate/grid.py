@@ -80,8 +80,9 @@ def grid(
                 raise
             left_out[given] = str(error)
     labels = [row.label for row in rows]
-    if len(set(labels)) < len(labels):
-        raise InvalidValueError(f"Two methods have one name among {', '.join(labels)}; rename a file.")
+    twice = [label for place, label in enumerate(labels) if label in labels[:place]]
+    if twice:
+        raise InvalidValueError(f"Two methods have the name {twice[0]!r}; rename the file of one.")
     return Grid(tuple(rows), left_out)
 
 
