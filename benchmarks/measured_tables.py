@@ -1,0 +1,316 @@
+"""Tables of README.md and docs/ from committed results, in Markdown: `python benchmarks/measured_tables.py NAME`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from todre.cli.tables import format_flops
+from todre.reading.results import Interval
+from todre.reading.writing import interval_text, markdown_text, pipe_table
+from todre.report import format_bytes
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SPANS = {"first_token": "first token", "decode_per_token": "per token", "total": "total"}
+TOWERS = {
+    "tome 0.75": "ToMe, 75 % stay", "tome 0.5": "ToMe, 50 %", "evit 0.5": "EViT, 50 %",
+    "crop-skip 3 of 4": "crop-skip, 3 of 4 crops", "crop-skip 2 of 4": "crop-skip, 2 of 4",
+    "crop-skip 1 of 4": "crop-skip, 1 of 4",
+}  # fmt: skip
+RULES = {"k_center": "k-center", "max_sum": "max-sum"}
+CLOUDS = {"common": "common direction", "isotropic": "isotropic"}
+
+LAYERS = (1, 2, 4, 6, 8)
+GLIMPSE = {
+    "none": ("no pruning", "8 layers"),
+    "glimpseprune": ("**GlimpsePrune**", "1 layer"),
+    "random": ("random after layer 1 (3 draws)", "1 layer"),
+    "fastv": ("FastV's ranking after layer 1", "1 layer"),
+    "none after": ("nothing after layer 1", "1 layer"),
+    "todre": ("ToDRE, stage 1", "none"),
+    "todre, same mean over layers": ("ToDRE, stage 1, same mean over layers", "none"),
+}
+GATES = {
+    "none": "all",
+    "gates": "**the gates**",
+    "fixed rate": "as many in every tile, by the gates' logits",
+    "fixed rate, no way back": "the same, without a way back",
+    "random": "drawn at random",
+}
+
+
+def read(name: str) -> Any:
+    """A committed result."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def points(given: dict[str, Any], value: str, signed: bool = False) -> str:
+    """`79.6 [78.1, 81.1]`, with a true minus sign."""
+    return interval_text(Interval(given[value], given["low"], given["high"]), signed).replace("-", "−")
+
+
+def difference(given: dict[str, Any] | None) -> str:
+    """`+1.4 [−0.3, +3.3]`; nothing for nothing."""
+    return "" if given is None else points(given, "difference", signed=True)
+
+
+def heldout() -> str:
+    """Accuracy of ToDRE, [CLS] top-k and random choice at each budget, in README.md."""
+    rows = {(row["method"], row["retain"], row["stages"]): row for row in read("heldout")["rows"]}
+    names = {"todre": "ToDRE v2", "todre-v1": "ToDRE v1", "cls-top-k": "[CLS] top-k", "random": "random (3 draws)"}
+    none = next(row for (method, *_), row in rows.items() if method == "none")
+    lines = [["100 %", str(none["visual_tokens"][0]), points(none["all"], "score"), "", "", ""]]
+    for retain in sorted({retain for _, retain, _ in rows if retain is not None}, reverse=True):
+        found = {row["method"]: row for row in rows.values() if row["retain"] == retain}
+        tokens = str(found["todre"]["visual_tokens"][0])
+        lines.append([f"{100 * retain:g} %", tokens, *(points(found[n]["all"], "score") for n in names)])
+    return pipe_table(["kept", "visual tokens", *names.values()], lines)
+
+
+def _bench() -> dict[str, dict[str, Any]]:
+    """Rows of the committed benchmark: no pruning, a tenth kept, and its oracle."""
+    rows = {row["subject"]: row for row in read("bench-cpu")["rows"]}
+    return {"none": rows["none"], "todre": rows["todre:stages=1@0.1"], "oracle": rows["todre:stages=1@0.1 oracle"]}
+
+
+def _ratio(given: dict[str, float]) -> str:
+    return f"{given['p50']:.3f} [{given['p20']:.3f}, {given['p80']:.3f}]"
+
+
+def speed() -> str:
+    """Times with a tenth kept, in README.md."""
+    rows = _bench()
+
+    def shown(name: str) -> list[str]:
+        first, token, total = (rows[name]["ms"][span]["p50"] for span in SPANS)
+        return [f"{first / 1000:.3g} s", f"{token:.0f} ms", f"{total / 1000:.3g} s"]
+
+    names = {"none": "no pruning", "todre": "ToDRE", "oracle": "the hand-shortened prompt"}
+    lines = [[text, *shown(name)] for name, text in names.items()]
+    lines.append(["ToDRE over that, paired", *(_ratio(rows["todre"]["ratio_to_oracle"][span]) for span in SPANS)])
+    return pipe_table(["", "first token", "each token after it", "20 tokens"], lines)
+
+
+def stages() -> str:
+    """The same by stage, in docs/performance.md."""
+    rows = _bench()
+    columns = {"encode": "encode", "select": "select", "prefill": "prefill", **SPANS}
+
+    def shown(name: str) -> list[str]:
+        return [f"{ms:,.0f}" if (ms := rows[name]["ms"][column]["p50"]) else "–" for column in columns]
+
+    names = {"none": "no pruning", "todre": "ToDRE, 10 %", "oracle": "its oracle"}
+    lines = [[text, *shown(name)] for name, text in names.items()]
+    for text, ratio in {
+        "**ToDRE over its oracle**": "ratio_to_oracle",
+        "ToDRE over no pruning": "ratio_to_none",
+    }.items():
+        lines.append([text, "", "", "", *(_ratio(rows["todre"][ratio][span]) for span in SPANS)])
+    return pipe_table(["", *columns.values()], lines)
+
+
+def tower() -> str:
+    """Reduction inside the tower before ToDRE, times and accuracy, in docs/performance.md."""
+    times = {row["method"].removesuffix(" + todre"): row for row in read("tower")["rows"]}
+    accuracy = {(row["tower"], row["tokens"]): row for row in read("tower-accuracy")["rows"]}
+    base = times["todre"]["flops"]["encoder"]
+    alone = [f"{100 * accuracy[None, tokens]['all']['score']:.1f}" for tokens in (186, 74)]
+    lines = [["– (ToDRE alone; its accuracy)", "1", "1", "1", *alone]]
+    for name, text in TOWERS.items():
+        row = times[name]
+        ratios = [row["flops"]["encoder"] / base, row["encode_over_todre"]["p50"], row["first_token_over_todre"]["p50"]]
+        scores = [
+            difference(accuracy[name, tokens]["minus_todre_alone"]) if (name, tokens) in accuracy else "not measured"
+            for tokens in (186, 74)
+        ]
+        lines.append([text, *(f"{ratio:.2f}" for ratio in ratios), *scores])
+    header = [
+        "before ToDRE",
+        "encoder FLOPs",
+        "encoder time",
+        "first token",
+        "25 %: points against ToDRE alone",
+        "10 %",
+    ]
+    return pipe_table(header, lines)
+
+
+def selection() -> str:
+    """The kernels against the plain loop and the published procedure, in docs/performance.md."""
+    document = read("selection")
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in document["rows"]:
+        found.setdefault((row["n"], row["d"], row["k"], row["tokens"], row["rule"]), {})[row["subject"]] = row
+    order = sorted(found, key=lambda key: (-key[0], -key[1]))
+    lines = [
+        [
+            _cloud(*key), f"{subjects['todre']['p50_ms']:,.0f}",
+            *(f"{subjects[name]['times_ours']:.2f}" for name in ("plain loop", "published procedure")),
+        ]
+        for key, subjects in ((key, found[key]) for key in order)
+    ]  # fmt: skip
+    for row in document["long"]:
+        cloud = _cloud(row["n"], row["d"], row["k"], row["tokens"], row["rule"])
+        lines.append([cloud, f"{1000 * row['seconds']:,.0f}", "", ""])
+    return pipe_table(["tokens, rule", "ours, ms", "plain over ours", "published over ours"], lines)
+
+
+def _cloud(n: int, d: int, k: int, tokens: str, rule: str) -> str:
+    return f"({n:,}, {d:,}) → {k:,}, {CLOUDS[tokens]}, {RULES[rule]}"
+
+
+def demo() -> str:
+    """What `make demo` printed of its scene when the pictures in README.md were drawn."""
+    answers = json.loads((RESULTS.parent / "docs/images/demo.json").read_text(encoding="utf-8"))["scene"]
+    lines = [
+        [_method(answer), markdown_text(answer["answer"]), *_savings(answer), *_stages(answer)] for answer in answers
+    ]
+    header = ["method", "answer", "visual tokens", "layer mean", "FLOPs", "KV cache", "encode, ms", "select", "prefill",
+              "per token", "total"]  # fmt: skip
+    return pipe_table(header, lines)
+
+
+def _method(answer: dict[str, Any]) -> str:
+    given = answer["method"]
+    return "todre-v1" if given["method"] == "todre" and given["diversity"] == "k_center" else str(given["method"])
+
+
+def _savings(answer: dict[str, Any]) -> list[str]:
+    tokens = answer["visual_tokens"]
+    layers = tokens["per_layer"]
+    shown = f"{tokens['before']} → {tokens['after']}" if tokens["after"] < tokens["before"] else str(tokens["before"])
+    mean = f"{sum(layers) / len(layers):.0f}"
+    return [shown, mean, format_flops(answer["flops"]["total"]), format_bytes(answer["kv_bytes"])]
+
+
+def _stages(answer: dict[str, Any]) -> list[str]:
+    times = answer["timings_ms"]
+    stages = (times[name] for name in ("encode", "select", "prefill", "decode_per_token", "total"))
+    return [f"{ms:.1f}" if ms < 100 else f"{ms:.0f}" for ms in stages]
+
+
+def migration() -> str:
+    """Attention mass by layer."""
+    layers = {layer["layer"]: layer for layer in read("analysis-migration")["layers"]}
+    lines = []
+    for number in LAYERS:
+        prefill, decode = layers[number]["prefill"], layers[number]["decode"]
+        back = prefill["visual_to_text"]
+        zero = "0 exactly" if back["low"] == back["high"] == 0 else points(back, "mean")
+        lines.append([str(number), points(prefill["text_to_visual"], "mean"), zero, points(decode["visual"], "mean"),
+                      points(decode["text"], "mean")])  # fmt: skip
+    return pipe_table(["layer", "text → visual", "visual → text", "generated → visual", "generated → text"], lines)
+
+
+def horizon() -> str:
+    """Information of windows by the number of layers that see the whole picture."""
+    every = read("analysis-horizon")["tasks"]["all"]
+
+    def line(text: str, measure: str, show: Callable[[dict[str, float]], str]) -> list[str]:
+        return [text, *(show(cell) for cell in every[measure])]
+
+    def edges(cell: dict[str, float]) -> str:
+        digits = 2 if cell["mean"] > 0.03 else 3
+        return f"{cell['low']:.{digits}f}–{cell['high']:.{digits}f}"
+
+    def mean(cell: dict[str, float]) -> str:
+        return f"{cell['mean']:.3f}"
+
+    lines = [
+        line("largest information of a window", "largest", mean),
+        line("its 95 % interval", "largest", edges),
+        line("spread over windows", "spread", mean),
+        line("all tokens together", "all_together_size", mean),
+    ]
+    numbers = [str(cell["layer"]) for cell in every["largest"]]
+    return pipe_table(["layers that see the whole picture", *numbers], lines)
+
+
+def calibrate() -> str:
+    """What the choice of stage 2's layer and threshold costs on both halves."""
+    document = read("analysis-calibrate")
+    lines = []
+    for name, text in {"chosen_on": "half it was chosen on", "checked_on": "half it was checked on"}.items():
+        half = document[name]
+        change = points(half["difference"], "mean", signed=True)
+        lines.append([text, str(half["questions"]), points(half["stage_1_alone"], "mean"), change,
+                      f"{100 * half['fired']:.0f} %", f"{100 * half['saved']:.1f} %"])  # fmt: skip
+    header = [
+        "",
+        "questions",
+        "stage 1 alone, %",
+        "changed by stage 2, points",
+        "dropped",
+        "layers of visual tokens saved",
+    ]
+    return pipe_table(header, lines)
+
+
+def depths() -> str:
+    """How well untrained attention ranks what a question is about, layer by layer."""
+    rows = read("glimpse-depths")["rows"]
+    names = {"all_words": "all words of the question", "last_token": "the last token alone"}
+    lines = [[text, *(f"{row[name]:.2f}" for row in rows)] for name, text in names.items()]
+    return pipe_table(["layers run", *(str(row["layers"]) for row in rows)], lines)
+
+
+def glimpse() -> str:
+    """GlimpsePrune and its controls."""
+    lines = []
+    for row in read("glimpse")["rows"]:
+        text, sees = GLIMPSE[row["method"]]
+        lines.append([text, sees, _kept(row), points(row["all"], "score"), difference(row.get("against_none")),
+                      difference(row.get("glimpse_minus"))])  # fmt: skip
+    header = ["method", "sees all tokens in", "kept after", "score", "against no pruning", "glimpse minus it"]
+    return pipe_table(header, lines)
+
+
+def _kept(row: dict[str, Any]) -> str:
+    if row["method"] in ("none", "none after"):
+        return "100 %" if row["method"] == "none" else "0 %"
+    share = read("glimpse")["kept"]["score"] if row["method"] == "glimpseprune" else row["fields"]["retain"]
+    return f"{100 * share:.1f} %"
+
+
+def gates() -> str:
+    """SViT's gates and their controls."""
+    lines = []
+    for row in read("svit")["rows"]:
+        back = "" if row["method"] == "none" else _shares(row["came_back"])
+        lines.append([GATES[row["method"]], _shares(row["kept"]), back, points(row["all"], "score"),
+                      difference(row.get("against_none")), difference(row.get("gates_minus"))])  # fmt: skip
+    header = [
+        "who goes through",
+        "through blocks 2, 3, 4",
+        "came back in 3, 4",
+        "score",
+        "against no gates",
+        "gates minus it",
+    ]
+    return pipe_table(header, lines)
+
+
+def _shares(values: Sequence[float]) -> str:
+    return ", ".join(f"{100 * value:.0f}" for value in values) + " %"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    made.__name__: made
+    for made in (heldout, speed, demo, stages, tower, selection, migration, horizon, calibrate, depths, glimpse, gates)
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) != 1 or given[0] not in TABLES:
+        sys.stderr.write(f"error: name one of {', '.join(TABLES)}.\n")
+        return 2
+    sys.stdout.write(TABLES[given[0]]())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
