@@ -93,6 +93,11 @@ def test_other_conditions_are_refused_by_name(whole):
             run(dataclasses.replace(ASKED, **{name: value}), GRID, whole, start=playing)
 
 
+def test_a_run_says_the_device_and_dtype_that_auto_came_to():
+    given = ASKED.conditions(ASKED.items())
+    assert (given["device"], given["dtype"]) == ("cpu", "float32")
+
+
 def test_a_run_that_answered_nothing_is_no_obstacle(whole, tmp_path):
     import dataclasses
 

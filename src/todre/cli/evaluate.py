@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
+from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
 from todre.cli.console import check_directory, note, show, show_json, show_text, working
 
@@ -16,71 +15,21 @@ if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
     from todre.evaluate.journal import Done
 
-TASKS = "scenes"
-RETAINS = "0.25,0.1,0.05"
-METHODS = "todre,todre-v1,random"
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Names, separated by commas."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise typer.BadParameter("nothing is named; give names separated by commas, such as scenes,scenes-pope.")
-    return names
-
-
-def parse_retains(text: str) -> tuple[float, ...]:
-    """Budgets, separated by commas, each as `--retain` takes one."""
-    return tuple(opt.parse_retain(part) for part in parse_names(text))
-
 
 def evaluate(
-    tasks: Annotated[
-        Any,
-        typer.Option(
-            "--tasks",
-            parser=parse_names,
-            metavar="A,B,…",
-            help="Tasks: scenes (ten kinds), scenes-pope, -mme, -multi, -video, or files of JSON lines (.jsonl).",
-        ),
-    ] = TASKS,
-    methods: opt.MethodNames = METHODS,
-    retain: Annotated[
-        Any,
-        typer.Option(
-            "--retain",
-            parser=parse_retains,
-            metavar="A,B,…",
-            help="Budgets: shares such as 0.1, or counts such as 288.",
-        ),
-    ] = RETAINS,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="Runs of each method that chooses at random.")] = 3,
-    against: Annotated[
-        Any,
-        typer.Option(
-            "--against",
-            parser=parse_names,
-            metavar="A,B,…",
-            help="Compare every method with these as well, budget by budget; with no pruning all are compared.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", help="The run's folder; the same command goes on where it was stopped.")
-    ] = Path("todre-eval"),
+    tasks: ask.Tasks = ask.TASKS,
+    methods: opt.MethodNames = ask.METHODS,
+    retain: ask.Retains = ask.RETAINS,
+    draws: ask.Draws = 3,
+    against: ask.Against = None,
+    output: ask.Output = ask.FOLDER,
     model: opt.Model = None,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", min=1, help="Questions of each task. Without it, 200 if it is generated, else all."),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Which generated questions, the first draw, and the resampling.")
-    ] = 0,
-    processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Processes that answer, each with a model on one thread.")
-    ] = 1,
-    size: Annotated[int, typer.Option("--size", min=1, help="Side of the scenes' pictures in pixels.")] = 192,
-    group_size: Annotated[int, typer.Option("--group-size", min=1, help="Pictures answered together.")] = 16,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Most questions of one forward.")] = 48,
+    limit: ask.Limit = None,
+    seed: ask.Seed = 0,
+    processes: ask.Processes = 1,
+    size: ask.Size = 192,
+    group_size: ask.GroupSize = 16,
+    batch_size: ask.BatchSize = 48,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     attn_implementation: opt.Attention = None,

@@ -55,6 +55,14 @@ def parse_method(name: str) -> str:
     return name
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names, separated by commas."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise typer.BadParameter("nothing is named; give names separated by commas.")
+    return names
+
+
 def parse_methods(text: str) -> str:
     """Registered names, separated by commas, or `all`, and files of methods."""
     names = [name.strip() for name in text.split(",") if name.strip()]

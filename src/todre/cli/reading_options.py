@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from todre.cli import options as opt
-from todre.cli.evaluate import parse_names
+from todre.cli.options import parse_names
 from todre.reading.results import MEASURES
 
 if TYPE_CHECKING:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
 
 from todre.cli import options as opt
+from todre.cli import reproduce_options as ask
 from todre.cli.console import check_directory, show, show_json, show_text
 from todre.errors import InvalidValueError
 from todre.reproduce.recipes import Recipe, recipe, recipes
-from todre.reproduce.subjects import BUDGETS
-
-TINY = "tiny"
 
 
 @dataclass(frozen=True)
@@ -50,103 +45,28 @@ class Given:
     quiet: bool
 
 
-def parse_on(text: str) -> str:
-    """The one place that is no model of one's own."""
-    if text != TINY:
-        raise typer.BadParameter(f"{text!r} is unknown; --on takes tiny, and any other model is given with -m.")
-    return text
-
-
-def parse_budget(text: str) -> str:
-    """`count` or `share`."""
-    if text not in BUDGETS:
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(BUDGETS)}.")
-    return text
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Names, separated by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def parse_pair(text: str) -> tuple[str, str]:
-    """`BENCHMARK=TASK` or `BENCHMARK=TASK:METRIC`."""
-    name, equals, task = text.partition("=")
-    if not equals or not name.strip() or not task.strip():
-        raise typer.BadParameter(f"{text!r} points no benchmark at a task; write POPE=my_pope or POPE=my_pope:metric.")
-    return name.strip(), task.strip()
-
-
 def reproduce(
-    name: Annotated[
-        str | None, typer.Argument(metavar="RECIPE", help="A table or figure; without it, all are listed.")
-    ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option("-m", "--model", help="Folder or hub id of a model. Without it, the paper's own."),
-    ] = None,
-    on: Annotated[
-        Any,
-        typer.Option(
-            "--on",
-            parser=parse_on,
-            metavar="tiny",
-            show_default=False,
-            help="Now, on the model that ships, with scenes in place of the benchmarks.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", help="Folder; the same command goes on where it was stopped. Without it, its name."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Begin without asking.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", min=1, help="Questions of each task. Without it, all; with --on tiny 40."),
-    ] = None,
-    benchmarks: Annotated[
-        Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Some of the table's alone.")
-    ] = None,
-    task_map: Annotated[
-        list[Any] | None,
-        typer.Option(
-            "--task-map",
-            parser=parse_pair,
-            metavar="BENCHMARK=TASK[:METRIC]",
-            help="Measure a benchmark on a task of one's own; can be given several times.",
-        ),
-    ] = None,
-    include_path: Annotated[
-        Path | None, typer.Option("--include-path", help="Folder of further tasks, as lmms-eval takes it.")
-    ] = None,
-    budget: Annotated[
-        str,
-        typer.Option(
-            "--budget",
-            parser=parse_budget,
-            metavar="KIND",
-            help="count: the printed numbers of visual tokens; share: their shares of what each picture has.",
-        ),
-    ] = "count",
-    seconds_per_question: Annotated[
-        float | None,
-        typer.Option("--seconds-per-question", min=0.0, help="For the estimate of time. Without it, a paper's."),
-    ] = None,
-    python: Annotated[
-        str | None, typer.Option("--python", help="The Python that has lmms-eval and todre. Without it, this one.")
-    ] = None,
-    ranks: Annotated[int, typer.Option("--ranks", min=1, help="GPUs that share the questions of a benchmark.")] = 1,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="With --on tiny: processes that answer.")] = 1,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="With --on tiny: runs of what chooses at random.")] = 3,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="With --on tiny: which scenes.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Questions answered together.")] = 1,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Of tables of cost: measurements of a row.")] = 3,
-    questions: Annotated[
-        Path | None,
-        typer.Option("--questions", help="Of figures: own questions, as `todre analyze` takes them."),
-    ] = None,
+    name: ask.Name = None,
+    listed: ask.Listed = False,
+    model: ask.Model = None,
+    on: ask.On = None,
+    output: ask.Output = None,
+    yes: ask.Yes = False,
+    dry_run: ask.DryRun = False,
+    limit: ask.Limit = None,
+    benchmarks: ask.Benchmarks = None,
+    task_map: ask.TaskMap = None,
+    include_path: ask.IncludePath = None,
+    budget: ask.Budget = "count",
+    seconds_per_question: ask.SecondsPerQuestion = None,
+    python: ask.Python = None,
+    ranks: ask.Ranks = 1,
+    processes: ask.Processes = 1,
+    draws: ask.Draws = 3,
+    seed: ask.Seed = 0,
+    batch_size: ask.BatchSize = 1,
+    rounds: ask.Rounds = 3,
+    questions: ask.Questions = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     attn_implementation: opt.Attention = None,

@@ -85,13 +85,14 @@ class Asked:
         )
 
     def conditions(self, items: Sequence[Item]) -> dict[str, Any]:
-        """The header of the working file, ready for JSON."""
+        """The header of the working file, ready for JSON; devices and dtypes as what `auto` comes to."""
+        from todre.loading import as_device, as_dtype
+
         digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
         given = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
-        if self.device == "auto":
-            from todre.loading import as_device
-
-            given["device"] = str(as_device("auto"))
+        device = as_device(self.device)
+        precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
+        given |= {"device": str(device), "dtype": precision}
         return {**given, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
 
 

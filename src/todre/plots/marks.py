@@ -24,6 +24,8 @@ COLOURS = {"grid": "#0072B2", "crop": "#0072B2", "thumbnail": "#D55E00", "newlin
 LIGHT = {"dropped": 0.22, "thumbnail": 0.6, "grid": 1.0, "crop": 1.0}
 FRAMES = (("thumbnail", 0.9), ("grid", 0.6), ("crop", 0.6))
 """Kinds that get a frame, in drawing order, and its width in points."""
+LEGEND_MARK, LEGEND_SIGN = 0.55, 0.062
+"""Inches that the mark of a legend's entry takes, and at most a letter of its text."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def draw_legend(figure: Figure, labels: Mapping[str, str], kinds: Collection[str
         else:
             handles.append(Patch(facecolor="none", edgecolor=COLOURS[kind], label=label))
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+        widest = LEGEND_MARK + LEGEND_SIGN * max(len(handle.get_label()) for handle in handles)
+        columns = min(max(int(figure.get_figwidth() / widest), 1), 3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def save_figure(figure: Figure, path: str | Path, comment: str | None = None) -> None:
