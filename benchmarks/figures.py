@@ -155,8 +155,9 @@ PAGES_OF_RESULTS = (
 )
 LEADERBOARD_SOURCE = "results/leaderboard.json"
 LEADERBOARD_COMMAND = (
-    "todre eval --methods all --retain 0.5,0.25,0.1,0.05,0.02 --against random,todre,todre-v1 --processes 2 "
-    "--output runs/leaderboard"
+    "todre eval --methods all,results/fitted/fitprune-0.5.json,results/fitted/fitprune-0.25.json,"
+    "results/fitted/g-search-0.003.json --retain 0.5,0.25,0.1,0.05,0.02 --against random,todre,todre-v1 "
+    "--processes 2 --output runs/leaderboard"
 )
 LEADERBOARD = (
     Made("docs/leaderboard.md", LEADERBOARD_SOURCE, leaderboard),
@@ -166,7 +167,7 @@ LEADERBOARD = (
     ),
 )
 
-MADE = (*PAGES_OF_RESULTS, *ANALYSIS, *KEPT, *BENCH)
+MADE = (*PAGES_OF_RESULTS, *ANALYSIS, *KEPT, *BENCH, *LEADERBOARD)
 """Everything that is committed and made from a committed file."""
 
 DEMO = "todre demo --output docs/images"
