@@ -114,3 +114,17 @@ def test_costs_are_measured_as_the_bench_does(run, tmp_path, monkeypatch):
     assert (said.code, said.err) == (0, "")
     assert "ToDRE, 10 % was not measured: it refused." in said.out
     assert "FastV, 10 %, flops_reduction: printed 78.0; 8.2 of 31.4 is 73.9 % less" in said.out
+
+
+def test_a_wide_table_keeps_every_digit_where_it_goes_to_no_terminal(capsys):
+    from rich.table import Table
+
+    from todre.cli.console import PIPE_WIDTH, show
+
+    table = Table(*(f"benchmark {number}" for number in range(20)))
+    table.add_row(*(f"{number}680.4" for number in range(20)))
+    show(table, whole=True)
+    out = capsys.readouterr().out
+    assert all(f"{number}680.4" in out and f"benchmark {number} " in out for number in range(20))
+    show(table)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= PIPE_WIDTH

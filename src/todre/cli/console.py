@@ -12,18 +12,26 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from todre.errors import InvalidValueError
 
 PIPE_WIDTH = 118
 """Columns of tables that do not go to a terminal."""
+_WIDEST = 1000
+"""Columns that no table needs."""
 
 
-def show(result: RenderableType) -> None:
-    """Print a result on stdout."""
+def show(result: RenderableType, whole: bool = False) -> None:
+    """Print a result on stdout; with `whole`, a table that goes to no terminal is as wide as its cells need."""
     terminal = sys.stdout.isatty()
-    Console(file=sys.stdout, width=None if terminal else PIPE_WIDTH, highlight=False).print(result)
+    console = Console(file=sys.stdout, width=None if terminal else PIPE_WIDTH, highlight=False)
+    if whole and not terminal:
+        console.width = max(
+            Measurement.get(console, console.options.update(max_width=_WIDEST), result).maximum, PIPE_WIDTH
+        )
+    console.print(result)
 
 
 def show_text(result: str) -> None:

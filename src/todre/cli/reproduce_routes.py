@@ -92,7 +92,7 @@ def tell(given: Given, result: dict[str, Any]) -> None:
     show_text(result["statement"])
     if not result["comparable"] and result["benchmarks"]:
         show_text("; ".join(f"{name}: {what}" for name, what in result["benchmarks"].items()))
-    show(reproduced_table(result))
+    show(reproduced_table(result), whole=True)
     for line in notes(result):
         show_text(f"* {line}")
     note(f"wrote {names} in {given.output}", given.quiet)
