@@ -22,7 +22,6 @@ TOWERS = {
 }  # fmt: skip
 RULES = {"k_center": "k-center", "max_sum": "max-sum"}
 CLOUDS = {"common": "common direction", "isotropic": "isotropic"}
-
 LAYERS = (1, 2, 4, 6, 8)
 GLIMPSE = {
     "none": ("no pruning", "8 layers"),
@@ -104,10 +103,8 @@ def stages() -> str:
 
     names = {"none": "no pruning", "todre": "ToDRE, 10 %", "oracle": "its oracle"}
     lines = [[text, *shown(name)] for name, text in names.items()]
-    for text, ratio in {
-        "**ToDRE over its oracle**": "ratio_to_oracle",
-        "ToDRE over no pruning": "ratio_to_none",
-    }.items():
+    ratios = {"**ToDRE over its oracle**": "ratio_to_oracle", "ToDRE over no pruning": "ratio_to_none"}
+    for text, ratio in ratios.items():
         lines.append([text, "", "", "", *(_ratio(rows["todre"][ratio][span]) for span in SPANS)])
     return pipe_table(["", *columns.values()], lines)
 
@@ -127,14 +124,8 @@ def tower() -> str:
             for tokens in (186, 74)
         ]
         lines.append([text, *(f"{ratio:.2f}" for ratio in ratios), *scores])
-    header = [
-        "before ToDRE",
-        "encoder FLOPs",
-        "encoder time",
-        "first token",
-        "25 %: points against ToDRE alone",
-        "10 %",
-    ]
+    header = ["before ToDRE", "encoder FLOPs", "encoder time", "first token", "25 %: points against ToDRE alone",
+              "10 %"]  # fmt: skip
     return pipe_table(header, lines)
 
 
@@ -238,14 +229,8 @@ def calibrate() -> str:
         change = points(half["difference"], "mean", signed=True)
         lines.append([text, str(half["questions"]), points(half["stage_1_alone"], "mean"), change,
                       f"{100 * half['fired']:.0f} %", f"{100 * half['saved']:.1f} %"])  # fmt: skip
-    header = [
-        "",
-        "questions",
-        "stage 1 alone, %",
-        "changed by stage 2, points",
-        "dropped",
-        "layers of visual tokens saved",
-    ]
+    header = ["", "questions", "stage 1 alone, %", "changed by stage 2, points", "dropped",
+              "layers of visual tokens saved"]  # fmt: skip
     return pipe_table(header, lines)
 
 
@@ -282,14 +267,8 @@ def gates() -> str:
         back = "" if row["method"] == "none" else _shares(row["came_back"])
         lines.append([GATES[row["method"]], _shares(row["kept"]), back, points(row["all"], "score"),
                       difference(row.get("against_none")), difference(row.get("gates_minus"))])  # fmt: skip
-    header = [
-        "who goes through",
-        "through blocks 2, 3, 4",
-        "came back in 3, 4",
-        "score",
-        "against no gates",
-        "gates minus it",
-    ]
+    header = ["who goes through", "through blocks 2, 3, 4", "came back in 3, 4", "score", "against no gates",
+              "gates minus it"]  # fmt: skip
     return pipe_table(header, lines)
 
 

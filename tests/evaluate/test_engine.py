@@ -19,6 +19,7 @@ from todre.evaluate.conditions import Condition
 from todre.evaluate.engine import Asked, grouped, run
 from todre.evaluate.grid import grid
 from todre.evaluate.workers import Queue
+from todre.methods import registry
 from todre.running import Settings, answer
 
 FILES = ("result.json", "samples.jsonl", "items.jsonl")
@@ -91,6 +92,13 @@ def test_other_conditions_are_refused_by_name(whole):
     for name, value in (("limit", 3), ("seed", 1), ("group_size", 2)):
         with pytest.raises(InvalidValueError, match=f"belongs to a run with {name}"):
             run(dataclasses.replace(ASKED, **{name: value}), GRID, whole, start=playing)
+
+
+def test_two_methods_of_one_name_are_refused_by_that_name(tmp_path):
+    file = tmp_path / "g-search.json"
+    registry.save(registry.create("random", retain=0.5), file)
+    with pytest.raises(InvalidValueError, match=r"^Two methods have the name 'g-search'; rename the file of one\.$"):
+        grid(["todre", "g-search", str(file)], [0.5, 0.1])
 
 
 def test_a_run_says_the_device_and_dtype_that_auto_came_to():

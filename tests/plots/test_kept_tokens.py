@@ -55,6 +55,16 @@ def test_panels_frames_and_legend():
     assert len(labels) == 3
 
 
+@pytest.mark.parametrize("panels", [1, 2, 4])
+def test_the_legend_stays_within_the_figure(panels):
+    figure = kept_tokens_figure([row(*[range(41)] * panels)])
+    figure.draw_without_rendering()
+    extent = figure.legends[0].get_window_extent()
+    assert len(figure.legends[0].get_texts()) == 3
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.width
+
+
 def test_everything_kept_needs_no_legend():
     assert kept_tokens_figure([row(range(42))]).legends == []
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from todre.evaluate.tasks.base import Item
 from todre.evaluate.tasks.pope import negatives, pairs_in, presence
-from todre.evaluate.tasks.scenes import LIMIT, PREFIX, first_items, picture_name, scene_image
+from todre.evaluate.tasks.scenes import LIMIT, PREFIX, first_items, picture_name, scene_image, scenes
 from todre.scenes import Scene
 from todre.scenes.questions import RELATION_MARGIN, holds, unique_pairs
 from todre.scenes.vocabulary import DIRECTIONS
@@ -36,7 +36,7 @@ class ScenesMme:
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The first questions, pair by pair; of a pair both or none, so an odd limit gives one less."""
         wanted = LIMIT if limit is None else max(2, limit)
-        return first_items(seed, self.size, wanted - wanted % 2, self._about)
+        return first_items(scenes(seed, self.size), wanted - wanted % 2, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
         return self._existence(scene) + self._position(scene)

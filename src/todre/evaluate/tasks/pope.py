@@ -17,7 +17,7 @@ import numpy as np
 
 from todre.evaluate.metrics.totals import STRATEGIES
 from todre.evaluate.tasks.base import Item
-from todre.evaluate.tasks.scenes import LIMIT, PREFIX, first_items, picture_name, scene_image
+from todre.evaluate.tasks.scenes import LIMIT, PREFIX, first_items, picture_name, scene_image, scenes
 from todre.scenes import Scene
 from todre.scenes.questions import shapes_of
 from todre.scenes.scene import scene_objects
@@ -44,7 +44,7 @@ class ScenesPope:
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The first questions: picture by picture, strategy by strategy, yes and no in turn."""
-        return first_items(seed, self.size, LIMIT if limit is None else limit, self._about)
+        return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
         rng = np.random.default_rng([scene.seed, self.size, 305])

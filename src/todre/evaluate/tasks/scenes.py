@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PIL import Image
 
@@ -21,6 +22,7 @@ SEEDS = 2**20
 """Scenes of one seed; the next seed's come after them."""
 _NEW_TOKENS = {"caption": 48}
 _FEW_TOKENS = 4
+WorldT = TypeVar("WorldT")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class SceneTask:
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The questions of the seed's scenes, in order; scenes without an answer are passed over."""
-        return first_items(seed, self.size, LIMIT if limit is None else limit, self._about)
+        return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
         asked = [question for question in scene.questions if question.task == self.kind]
@@ -86,9 +88,9 @@ def numbers(seed: int) -> Iterator[int]:
     return iter(range(seed * SEEDS, (seed + 1) * SEEDS))
 
 
-def first_items(seed: int, size: int, wanted: int, about: Callable[[Scene], Sequence[Item]]) -> tuple[Item, ...]:
-    """The first `wanted` questions of a seed's scenes, in order; `about` asks all questions of one scene."""
-    asked = itertools.chain.from_iterable(map(about, scenes(seed, size)))
+def first_items(worlds: Iterable[WorldT], wanted: int, about: Callable[[WorldT], Sequence[Item]]) -> tuple[Item, ...]:
+    """The first `wanted` questions about scenes, sets or clips, in order; `about` asks all questions of one."""
+    asked = itertools.chain.from_iterable(map(about, worlds))
     return tuple(itertools.islice(asked, wanted))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 
 from todre.errors import InvalidValueError
 from todre.evaluate.tasks.base import Item
-from todre.evaluate.tasks.scenes import LIMIT, PREFIX, SPLIT, numbers
+from todre.evaluate.tasks.scenes import LIMIT, PREFIX, SPLIT, first_items, numbers
 from todre.scenes import SceneClip, SceneSet, make_clip, make_set
 from todre.scenes.motion import CLIP_TASKS, ask_motion
 from todre.scenes.several import SET_TASKS
@@ -49,7 +48,7 @@ class SetTask:
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The questions of the seed's sets, in order; sets without an answer are passed over."""
-        return _first(seed, limit, self._about)
+        return first_items(numbers(seed), LIMIT if limit is None else limit, self._about)
 
     def _about(self, number: int) -> list[Item]:
         pictures = set_of(number, self.size)
@@ -95,7 +94,7 @@ class ClipTask:
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The questions of the seed's clips of one event, in order."""
-        return _first(seed, limit, self._about)
+        return first_items(numbers(seed), LIMIT if limit is None else limit, self._about)
 
     def _about(self, number: int) -> list[Item]:
         event = CLIP_TASKS[self.kind]
@@ -137,12 +136,6 @@ def clip_of(number: int, size: int, event: str) -> SceneClip:
 def clip_frame(number: int, size: int, event: str, place: int) -> Image.Image:
     """One of its frames."""
     return clip_of(number, size, event).frames[place]
-
-
-def _first(seed: int, limit: int | None, about: Callable[[int], Sequence[Item]]) -> tuple[Item, ...]:
-    """The first questions of a seed, in order; `about` asks all of one number."""
-    asked = itertools.chain.from_iterable(map(about, numbers(seed)))
-    return tuple(itertools.islice(asked, LIMIT if limit is None else limit))
 
 
 def _check(kind: str, known: Sequence[str]) -> None:
