@@ -127,8 +127,8 @@ def draw_legend(figure: Figure, labels: Mapping[str, str], kinds: Collection[str
         else:
             handles.append(Patch(facecolor="none", edgecolor=COLOURS[kind], label=label))
     if handles:
-        widest = LEGEND_MARK + LEGEND_SIGN * max(len(handle.get_label()) for handle in handles)
-        columns = min(max(int(figure.get_figwidth() / widest), 1), 3)
+        row = sum(LEGEND_MARK + LEGEND_SIGN * len(handle.get_label()) for handle in handles)
+        columns = len(handles) if row <= figure.get_figwidth() else 1
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
