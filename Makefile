@@ -17,9 +17,12 @@ TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/metho
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
+PINS := .venv-pins
+# Every environment installs with these: the versions of what is installed, and of what builds this package.
+PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-kill lint type format bench bench-gpu figures
+.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-kill lint type format bench bench-gpu figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -74,17 +77,34 @@ bench-gpu: $(READY)  ## correctness, then time on a GPU with a 7B model's random
 figures: $(READY)  ## make figures, pages and tables of the README and docs anew from committed results
 	$(BIN)/python benchmarks/figures.py
 
+# Lists for all Pythons and systems, with markers; pip, hatchling and editables install and build the package itself.
+pins: $(PINS)/bin/uv  ## write constraints.txt and constraints-lowest.txt anew: the newest of what pyproject.toml allows
+	$(call write_pins,constraints.txt,dev,--constraint constraints.in)
+	$(call write_pins,constraints-lowest.txt,test,--constraint constraints-lowest.in)
+
+# 1: file to write, 2: dependency group, 3: what it starts from.
+define write_pins
+	{ echo "# Every package, direct and indirect, in the versions that passed the tests. Written by 'make pins'; do not edit."; \
+	  printf 'pip\nhatchling\neditables\n' | $(PINS)/bin/uv pip compile - pyproject.toml --group $(2) --extra plots $(3) \
+	    --universal --python-version 3.11 --no-header --no-annotate --quiet; } > constraints.tmp
+	mv constraints.tmp $(1)
+endef
+
+$(PINS)/bin/uv:
+	$(PYTHON) -m venv $(PINS)
+	$(PINS)/bin/python -m pip install --quiet uv
+
 # pip reads [dependency-groups] since 25.1, and a fresh environment holds an older one.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plots]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet $(PINNED) --group dev --editable ".[plots]"
 	touch $@
 
 # Beside .venv, not inside: everything else is tested without torchvision. Without its dependencies, which .venv has.
-$(TORCHVISION_READY): constraints.txt | $(READY)
+$(TORCHVISION_READY): constraints.txt constraints-extras.txt | $(READY)
 	rm -rf $(TORCHVISION)
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(TORCHVISION) torchvision
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints-extras.txt --target $(TORCHVISION) torchvision
 	touch $@
 
 # Beside .venv as well: everything else is tested without Triton.
@@ -94,16 +114,17 @@ $(TRITON_READY): constraints.txt | $(READY)
 	touch $@
 
 # Beside .venv as well: transformers imports both at every start once they are installed.
-$(QUANTISATION_READY): constraints.txt | $(READY)
+$(QUANTISATION_READY): constraints.txt constraints-extras.txt | $(READY)
 	rm -rf $(QUANTISATION)
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(QUANTISATION) torchao bitsandbytes
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints-extras.txt --target $(QUANTISATION) torchao bitsandbytes
 	touch $@
 
 # An environment of its own, for what lmms-eval asks for: about 2.5 GB, with a torchvision that the copied file repairs.
-$(LMMS_READY): pyproject.toml constraints.txt tests/lmms/with_lmms_eval/torchvision_operators.py
+$(LMMS_READY): pyproject.toml constraints.txt constraints-extras.txt tests/lmms/with_lmms_eval/torchvision_operators.py
 	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
-	$(LMMS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(LMMS)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[lmms]" pytest
+	$(LMMS)/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(LMMS)/bin/python -m pip install --quiet --no-compile --constraint constraints.in \
+		--constraint constraints-extras.txt --build-constraint constraints.txt --editable ".[lmms]" pytest
 	packages=$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 		cp tests/lmms/with_lmms_eval/torchvision_operators.py $$packages; \
 		echo "import torchvision_operators" > $$packages/torchvision_operators.pth
@@ -111,9 +132,9 @@ $(LMMS_READY): pyproject.toml constraints.txt tests/lmms/with_lmms_eval/torchvis
 
 # An environment of its own, because an older transformers may ask for older versions of what it needs. Without
 # bytecode, which most of its files would get for nothing: those that are imported are compiled then.
-$(LOWEST_READY): pyproject.toml constraints.txt constraints-lowest.txt
+$(LOWEST_READY): pyproject.toml constraints-lowest.txt
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(LOWEST)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt \
-		--constraint constraints-lowest.txt --group test --editable .
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --upgrade pip
+	$(LOWEST)/bin/python -m pip install --quiet --no-compile --constraint constraints-lowest.txt \
+		--build-constraint constraints-lowest.txt --group test --editable .
 	touch $@

@@ -1,0 +1,62 @@
+"""The environment that the tests run in holds the pinned versions, all of them and nothing else."""
+
+from __future__ import annotations
+
+from importlib.metadata import distributions
+from pathlib import Path
+
+import transformers
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+_ROOT = Path(__file__).parent.parent
+_BUILDS = frozenset({"hatchling", "editables", "tomlkit", "trove-classifiers"})
+"""Pinned for the build of todre itself, which happens in an environment of its own."""
+
+
+def _pins(name: str) -> dict[str, str]:
+    """The versions that a file of constraints asks for here."""
+    lines = (_ROOT / name).read_text(encoding="utf-8").splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(len(one.specifier) == 1 and str(one.specifier).startswith("==") for one in requirements)
+    return {
+        canonicalize_name(one.name): str(one.specifier)[2:]
+        for one in requirements
+        if one.marker is None or one.marker.evaluate()
+    }
+
+
+def _expected() -> dict[str, str]:
+    lowest = _pins("constraints-lowest.txt")
+    return lowest if transformers.__version__ == lowest["transformers"] else _pins("constraints.txt")
+
+
+def _installed() -> dict[str, str]:
+    found = {canonicalize_name(one.metadata["Name"]): Version(one.version).public for one in distributions()}
+    return {name: version for name, version in found.items() if name != "todre"}
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    pins = _expected()
+    unlike = {name: (version, pins.get(name)) for name, version in _installed().items() if pins.get(name) != version}
+    assert not unlike, f"installed, pinned: {unlike}; make a fresh environment, or run `make pins`"
+
+
+def test_what_is_pinned_is_installed_but_for_the_build_and_cuda() -> None:
+    import torch
+
+    missing = _expected().keys() - _installed().keys() - _BUILDS
+    if "+cpu" in torch.__version__:
+        missing -= {name for name in missing if name.startswith(("nvidia-", "cuda-"))} | {"triton"}
+    assert not missing
+
+
+def test_every_requirement_of_the_package_is_pinned() -> None:
+    import tomllib
+
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for line in project["dependencies"]:
+        wanted = Requirement(line)
+        for name in ("constraints.txt", "constraints-lowest.txt"):
+            assert wanted.specifier.contains(_pins(name)[canonicalize_name(wanted.name)]), (name, line)
