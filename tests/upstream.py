@@ -14,6 +14,9 @@ from packaging.version import Version
 
 RELEASE = Version(transformers.__version__)
 
+CACHE = "cache" if Version("5.24") <= RELEASE else "past_key_values"
+"""What forwards call their KV cache, and their output's attribute."""
+
 
 @dataclass(frozen=True)
 class Defect:

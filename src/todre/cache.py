@@ -253,6 +253,17 @@ def slots_of(layer: CacheLayerMixin) -> int | Tensor:
     return layer.slots if isinstance(layer, PrunedLayer | PrunedStaticLayer) else layer.get_seq_length()
 
 
+def unlike(layer: CacheLayerMixin, table: SlotTable) -> str | None:
+    """How what a layer holds after a forward differs from its table, in words; None if it does not.
+
+    A static layer's number of filled slots may be on a device; what it counted as dropped is on the host.
+    """
+    held, said = table.columns.shape[1] - table.evicted, table.covered - table.columns.shape[1]
+    if isinstance(layer, PrunedStaticLayer):
+        return None if layer.dropped == said else f"{layer.dropped} slots count as dropped, and its table says {said}"
+    return None if layer.slots == held else f"there are {layer.slots} slots, and its table says {held}"
+
+
 def distinct_tables(cache: Cache | None) -> list[SlotTable]:
     """The slot tables in use, each once, in layer order."""
     found: dict[int, SlotTable] = {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from todre.errors import UnsupportedModelError
+from todre.errors import ContractError, UnsupportedModelError
+from todre.hf.calls import DecoderCall, Door
 
 try:
     from transformers import PreTrainedModel
@@ -26,8 +27,10 @@ try:
     from transformers.vision_utils import get_vision_window_index as vision_window_index
 except ImportError as error:  # pragma: no cover - needs another transformers
     raise ImportError(
-        f"todre needs transformers >=5.18,<6 ({error}); install it with: pip install 'transformers>=5.18,<6'"
+        f"todre needs transformers >=5.18,<5.25 ({error}); install it with: pip install 'transformers>=5.18,<5.25'"
     ) from error
+
+_MASK_DOOR = Door(create_causal_mask)
 
 __all__ = [
     "ALL_ATTENTION_FUNCTIONS",
@@ -98,12 +101,16 @@ def causal_mask(
         slots: filled slots before the first query; a tensor for static caches.
         capacity: number of key slots of a static cache, None for one that grows.
     """
-    return create_causal_mask(
-        config=config,
-        inputs_embeds=inputs_embeds,
-        attention_mask=valid,
-        past_key_values=PhysicalLengths(slots, capacity),
-        position_ids=None,
-        layer_idx=0,
-        allow_is_causal_skip=capacity is None,
-    )
+    rest = {"config": config, "layer_idx": 0, "allow_is_causal_skip": capacity is None}
+    lengths = PhysicalLengths(slots, capacity)
+    call = DecoderCall(embeds=inputs_embeds, cache=lengths, attention_mask=valid, rest=rest)
+    mask = create_causal_mask(**_MASK_DOOR.write(call))
+    if isinstance(mask, Tensor) and mask.ndim == 4:
+        expected = (inputs_embeds.shape[1], capacity if capacity is not None else int(slots) + inputs_embeds.shape[1])
+        made = tuple(mask.shape[-2:])
+        if made != expected:
+            raise ContractError(
+                f"transformers made a mask of {made} queries and keys where todre asked for {expected}; "
+                "install a release that is tested: pip install 'transformers>=5.18,<5.25'."
+            )
+    return mask

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from todre import cache as kv
 from todre.facts import KINDS
+from todre.hf.calls import DecoderCall
 from todre.host import fetch
 from todre.masks import logical_mask
 
@@ -20,10 +21,7 @@ class Prompt:
     Args:
         tokens: by kind of medium, the id of its token.
         embed: the model's input embeddings, for prompts that come as embeddings alone.
-        input_ids: (b, q) int64, or None.
-        embeds: (b, q, d) in place of ids, or None.
-        mask: the mask that the enclosing model was called with, of any kind.
-        cache: the caller's cache, or None.
+        call: what the enclosing model was called with.
         stays: (tokens of all clips,) bool, which encoded tokens stand in the prompt at all, where a model says so.
 
     Attributes:
@@ -38,19 +36,16 @@ class Prompt:
         self,
         tokens: Mapping[str, int],
         embed: Any,
-        input_ids: Tensor | None,
-        embeds: Tensor | None,
-        mask: Any,
-        cache: Any,
+        call: DecoderCall,
         stays: Tensor | None,
     ) -> None:
-        self.mask, self.cache = mask, cache if hasattr(cache, "layers") else None
-        marked = _marked(tokens, embed, input_ids, embeds)
+        self.mask, self.cache = call.attention_mask, call.cache if hasattr(call.cache, "layers") else None
+        marked = _marked(tokens, embed, call.ids, call.embeds)
         tables, self.past = kv.distinct_tables(self.cache), 0
         if self.cache is not None:
             self.past = int(self.cache.get_seq_length())
         length = next(iter(marked.values())).shape[1] if marked else 0
-        padding = logical_mask(mask, mask, self.cache, self.past, length) if marked else None
+        padding = logical_mask(self.mask, self.mask, self.cache, self.past, length) if marked else None
         whole = [x for x in (padding, stays) if x is not None]
         counts = [table.visual_count for table in tables]
         seen = [table.seen_picture for table in tables[:1]]

@@ -12,10 +12,12 @@ import torch
 
 from todre import cache as kv
 from todre.compat import DynamicCache, PreTrainedModel, create_masks_for_generate
-from todre.continuing import brings_media, carried_on, mask_for_generate
+from todre.continuing import carried_on, mask_for_generate
 from todre.decoder import CHUNKED, SLIDING, decoder_of
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.families import family_of
+from todre.hf.calls import DecoderCall, Door
+from todre.hf.contract import check_filled, check_release
 from todre.inside import Inside
 from todre.methods.base import Method
 from todre.plan import Plan
@@ -102,6 +104,7 @@ class Attachment:
         self.config = model.config
         self.method = method
         self.decoder = decoder_of(model)
+        check_release(model, bare(model.base_model), self.decoder.module, self.decoder.layers)
         self.sees_all, self.text_config = self.decoder.sees_all, self.decoder.config
         self.plan = Plan.of(method, self.decoder)
         self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
@@ -110,6 +113,7 @@ class Attachment:
         self.embed = model.get_input_embeddings()
         self.tokens = media_tokens(self.family, self.config)
         self.base = bare(model.base_model)
+        self.model_door, self.base_door, self.decoder_door = map(Door.of, (model, self.base, self.decoder.module))
         self.inside = Inside(self.decoder, self.plan.watched)
         self.capture = SaliencyCapture(model, self.family, method.signals(), method.tower())
         outside = ((self.decoder.module, self._run_decoder), (self.base, self._run_base), (model, self._run_model))
@@ -128,32 +132,33 @@ class Attachment:
     # -- the enclosing model ------------------------------------------------------------------------------------
 
     def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not brings_media(args, kwargs):
+        call = self.model_door.read(args, kwargs)
+        if not call.brings_media:
             return forward(*args, **kwargs)
-        return self._model_with_media(forward, args, kwargs)
+        return self._model_with_media(forward, args, kwargs, call)
 
     @untraced_here
-    def _model_with_media(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kept = kwargs.get("logits_to_keep", 0)
-        self.local.drafts = kept - 1 if isinstance(kept, int) and kept > 1 else 0
-        self.capture.announce(kwargs.get("mm_encoder_outputs") or {})
+    def _model_with_media(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
+    ) -> Any:
+        self.local.drafts = call.drafts
+        self.capture.announce(call.encoded)
         try:
             return forward(*args, **kwargs)
         finally:
             self.local.drafts = 0
 
     def _run_base(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if (
-            torch.compiler.is_compiling()
-            and not brings_media(args, kwargs)
-            and self._carried_on(args, kwargs) is not None
-        ):
+        call = self.base_door.read(args, kwargs)
+        if torch.compiler.is_compiling() and not call.brings_media and self._carried_on(call) is not None:
             return forward(*args, **kwargs)
-        return self._base_around(forward, args, kwargs)
+        return self._base_around(forward, args, kwargs, call)
 
     @untraced_here
-    def _base_around(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._before_base(args, kwargs)
+    def _base_around(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
+    ) -> Any:
+        self._before_base(call)
         try:
             return forward(*args, **kwargs)
         finally:
@@ -161,77 +166,68 @@ class Attachment:
             self.capture.end()
 
     @untraced
-    def _before_base(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.local.outer_mask = kwargs.get("attention_mask")
-        self.capture.begin(kwargs.get("mm_encoder_outputs") or {})
-        if brings_media(args, kwargs):
-            self.local.prompt = Prompt(
-                self.tokens,
-                self.embed,
-                args[0] if args else kwargs.get("input_ids"),
-                kwargs.get("inputs_embeds"),
-                kwargs.get("attention_mask"),
-                kwargs.get("past_key_values"),
-                kwargs.get(self.family.stays) if self.family.stays else None,
-            )
+    def _before_base(self, call: DecoderCall) -> None:
+        self.local.outer_mask = call.attention_mask
+        self.capture.begin(call.encoded)
+        if call.brings_media:
+            stays = call.rest.get(self.family.stays) if self.family.stays else None
+            self.local.prompt = Prompt(self.tokens, self.embed, call, stays)
 
     # -- the decoder --------------------------------------------------------------------------------------------
 
     def _run_decoder(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call = self.decoder_door.read(args, kwargs)
         if torch.compiler.is_compiling() or not self.capture.current():
-            carried = self._carried_on(args, kwargs)
+            carried = self._carried_on(call)
+            if carried is call:
+                return forward(*args, **kwargs)
             if carried is not None:
-                return forward(*args, **carried)
-        return self._decoder_step(forward, args, kwargs)
+                return forward(**self.decoder_door.write(carried))
+        return self._decoder_step(forward, call)
 
-    def _carried_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-        return carried_on(self.sees_all, self.text_config._attn_implementation, args, kwargs)
+    def _carried_on(self, call: DecoderCall) -> DecoderCall | None:
+        return carried_on(self.sees_all, self.text_config._attn_implementation, call)
 
     @untraced_here
-    def _decoder_step(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _decoder_step(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
         """A forward of the decoder, with pictures or on a cache that needs help."""
-        kwargs = dict(kwargs)
         try:
-            args, step = self._before_decoder(args, kwargs)
+            call, step = self._before_decoder(call)
             with self.inside.running(step):
-                output = forward(*args, **kwargs)
+                output = forward(**self.decoder_door.write(call))
         finally:
-            self._end(kwargs)
+            self._end(call)
         return output if step is None else self._after_decoder(step, output)
 
     @untraced
-    def _before_decoder(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Step | None]:
-        """What the decoder is called with, `kwargs` in place, and the step if there is one."""
+    def _before_decoder(self, call: DecoderCall) -> tuple[DecoderCall, Step | None]:
+        """What the decoder is called with, and the step if there is one."""
         facts = self.capture.current()
-        cache = kwargs.get("past_key_values")
-        if hasattr(cache, "layers"):
-            kv.sign(cache, self.lease)
-        carried = None if facts else self._carried_on(args, kwargs)
+        if hasattr(call.cache, "layers"):
+            kv.sign(call.cache, self.lease)
+        carried = None if facts else self._carried_on(call)
         if carried is not None:
-            kwargs |= carried
-            return args, None
-        if kwargs.get("inputs_embeds") is None:
-            ids = args[0] if args else kwargs.pop("input_ids")
-            args, kwargs["inputs_embeds"] = (), self.embed(ids)
+            return carried, None
+        if call.embeds is None:
+            call.ids, call.embeds = None, self.embed(call.ids)
         if facts:
-            return args, self._prefill(facts, kwargs)
-        tables = kv.distinct_tables(cache)
-        return args, Step.continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), kwargs)
+            return call, self._prefill(facts, call)
+        tables = kv.distinct_tables(call.cache)
+        return call, Step.continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), call)
 
-    def _prefill(self, facts: dict[str, Any], kwargs: dict[str, Any]) -> Step:
-        self._prepare_cache(kwargs)
+    def _prefill(self, facts: dict[str, Any], call: DecoderCall) -> Step:
+        self._prepare_cache(call)
         prompt = self.local.prompt
         if prompt.stays is not None and "video" in facts:
             facts = facts | {"video": standing(facts["video"], prompt.stays)}
         pictures = Pictures(media_of(facts, prompt.marked), getattr(self.local, "drafts", 0), prompt)
-        return Step.prefill(self.decoder, self.method, self.plan, pictures, kwargs)
+        return Step.prefill(self.decoder, self.method, self.plan, pictures, call)
 
-    def _prepare_cache(self, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("past_key_values")
-        use_cache = kwargs.get("use_cache")
-        use_cache = self.decoder.config.use_cache if use_cache is None else use_cache
-        if cache is None and use_cache and not self.decoder.recomputes:
-            cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
+    def _prepare_cache(self, call: DecoderCall) -> None:
+        use_cache = self.decoder.config.use_cache if call.use_cache is None else call.use_cache
+        if call.cache is None and use_cache and not self.decoder.recomputes:
+            call.cache = DynamicCache(config=self.decoder.config)
+        cache = call.cache
         if cache is None:
             return
         kv.check_cache(cache, tuple(kind in (SLIDING, CHUNKED) for kind in self.decoder.layer_types))
@@ -242,16 +238,17 @@ class Attachment:
             )
 
     @untraced
-    def _end(self, kwargs: dict[str, Any]) -> None:
+    def _end(self, call: DecoderCall) -> None:
         """The decoder has run, or failed: nothing is announced to the tables any more."""
-        cache = kwargs.get("past_key_values")
-        if hasattr(cache, "layers"):
-            for table in kv.distinct_tables(cache):
+        if hasattr(call.cache, "layers"):
+            for table in kv.distinct_tables(call.cache):
                 table.end()
-            kv.sign(cache, self.lease)
+            kv.sign(call.cache, self.lease)
 
     @untraced
     def _after_decoder(self, step: Step, output: Any) -> Any:
+        if step.method is not None and step.cache is not None:
+            check_filled(step.cache, output)
         output = step.finish(output)
         if step.method is not None:
             fill(self.report, step, self.capture.ran())
@@ -260,7 +257,6 @@ class Attachment:
 
 def _masks_for_generate(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Let `generate` lay out its masks for static caches from what is left of a prompt."""
-    if "attention_mask" in kwargs:
-        mask = mask_for_generate(kwargs.get("past_key_values"), kwargs["attention_mask"])
-        kwargs = kwargs | {"attention_mask": mask}
-    return original(*args, **kwargs)
+    door = Door(original)
+    call = door.read(args, kwargs)
+    return original(**door.write(call.changed(attention_mask=mask_for_generate(call.cache, call.attention_mask))))

@@ -19,16 +19,18 @@ from todre.attention import Seen
 from todre.compat import Cache
 from todre.decoder import Decoder
 from todre.dropping import Kept, Stage, rejoin_slots
+from todre.errors import UnsupportedInputError
 from todre.facts import Signal
 from todre.flight import Flight
-from todre.handed import follow, repack
+from todre.hf.calls import DecoderCall
+from todre.hf.layer_calls import follow, layer_positions, repack, with_mask, with_positions
 from todre.host import fetch, upload
 from todre.layout import PAD, TEXT, Compaction, compact, put_back, token_kinds
 from todre.mask_plan import plan_masks, set_masks
 from todre.masks import logical_mask, looks_ahead
 from todre.methods.base import Method
 from todre.plan import Plan
-from todre.positions import matched, shifted
+from todre.positions import contiguous, matched, shifted
 from todre.probe import next_attention
 from todre.prompt import Prompt
 from todre.reduction import Reduction
@@ -142,12 +144,12 @@ class Step:
     # -- before the decoder -------------------------------------------------------------------------------------
 
     @classmethod
-    def prefill(cls, decoder: Decoder, method: Method, plan: Plan, pictures: Pictures, kwargs: dict[str, Any]) -> Step:
-        """Select visual tokens and rewrite the decoder's `kwargs` for what is left of the prompt."""
-        plan.check(kwargs.get("deepstack_visual_embeds"))
-        embeds, cache, said = kwargs["inputs_embeds"], kwargs.get("past_key_values"), pictures.said
+    def prefill(cls, decoder: Decoder, method: Method, plan: Plan, pictures: Pictures, call: DecoderCall) -> Step:
+        """Select visual tokens and rewrite `call`, the decoder's, in place for what is left of the prompt."""
+        plan.check(call.deepstack)
+        embeds, cache, said = embeddings_of(call), call.cache, pictures.said
         rows, length = embeds.shape[:2]
-        device, past, given = embeds.device, said.past_of(cache), kwargs.get("attention_mask")
+        device, past, given = embeds.device, said.past_of(cache), call.attention_mask
         mask = said.mask_of(given, cache, past, length)
         visual = pictures.visual
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
@@ -159,7 +161,7 @@ class Step:
         selected = select_batch(method, samples, here[1] > 0, embeds)
         seconds = time.perf_counter() - started
         if selected.embeddings is not None:
-            kwargs["inputs_embeds"] = selected.embeddings
+            call.embeds = selected.embeddings
         columns = torch.arange(past, past + length, device=device).expand(rows, length)
         whole = None if mask is None or bool(mask.all()) else upload(mask, device)
         ahead = None if said.causal(given) else looks_ahead(given, length)
@@ -169,8 +171,8 @@ class Step:
         if plan.reducers:
             step.told = samples.told(length)
         if any(each.reads_inputs for asked in plan.reducers.values() for each in asked):
-            step.entry = kwargs["inputs_embeds"]
-        step._enter(step._drop_unselected(valid), kwargs, said.visual)
+            step.entry = call.embeds
+        step._enter(step._drop_unselected(valid), call, said.visual)
         return step
 
     def _drop_unselected(self, valid: Tensor) -> Compaction | None:
@@ -194,40 +196,39 @@ class Step:
         return list(fetch([shown.sum(dim=1)])[0].tolist())
 
     @classmethod
-    def continuation(cls, decoder: Decoder, tables: list[SlotTable], outer: Any, kwargs: dict[str, Any]) -> Step | None:
+    def continuation(cls, decoder: Decoder, tables: list[SlotTable], outer: Any, call: DecoderCall) -> Step | None:
         """A forward without pictures on a pruned cache; None when the decoder needs no help with it."""
-        embeds, cache = kwargs["inputs_embeds"], kwargs["past_key_values"]
+        embeds, cache = embeddings_of(call), call.cache
         rows, length = embeds.shape[:2]
         for table in tables:
             table.begin(length)
         if all(table.identity for table in tables):
             return None
         past = int(cache.get_seq_length())
-        given = kwargs.get("attention_mask")
+        given = call.attention_mask
         mask = logical_mask(given, outer, cache, past, length)
         columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
         said = looks_ahead(given, length) if length > 1 else None
         step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), said)
         step.padded = mask is not None
-        step._set_positions(kwargs, None)
-        set_masks(step, kwargs, embeds)
+        step._set_positions(call, None)
+        set_masks(step, call, embeds)
         return step
 
-    def _enter(self, packed: Compaction | None, kwargs: dict[str, Any], held: Mapping[int, list[int]]) -> None:
+    def _enter(self, packed: Compaction | None, call: DecoderCall, held: Mapping[int, list[int]]) -> None:
         """Give the decoder the packed prompt, and the cache its tables; `held`: see `Prompt.visual`."""
-        shift = self._set_positions(kwargs, packed)
+        shift = self._set_positions(call, packed)
         if packed is not None:
-            repack(kwargs, packed, self.selected.stays if self.selected is not None else None, self.length)
+            repack(call, packed, self.selected.stays if self.selected is not None else None)
             self.pack(packed)
         self.trace.append(Stage(0, self.columns, self.kinds, self.flight.visual))
         if self.cache is not None:
             self._extend_tables(packed, shift, held)
-        embeds = kwargs["inputs_embeds"]
+        embeds = embeddings_of(call)
         if packed is not None or any(not table.identity for table in kv.distinct_tables(self.cache)):
-            set_masks(self, kwargs, embeds)
+            set_masks(self, call, embeds)
         if self.rotary_positions is not None:
-            start = self.past
-            kwargs["position_ids"] = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
+            call.position_ids = contiguous(self.past, embeds.shape[1], embeds.device)
 
     def _extend_tables(self, packed: Compaction | None, shift: Tensor | None, held: Mapping[int, list[int]]) -> None:
         """Write this forward's columns into the slot table of every layer."""
@@ -258,15 +259,15 @@ class Step:
                 new[id(old), window] = table
             kv.install(cache, index, new[id(old), window])
 
-    def _set_positions(self, kwargs: dict[str, Any], packed: Compaction | None) -> Tensor | None:
+    def _set_positions(self, call: DecoderCall, packed: Compaction | None) -> Tensor | None:
         """Work out what positions the rotary embedding gets; returns the tables' new shift."""
         tables = kv.distinct_tables(self.cache)
         shift = tables[0].shift if tables else None
         if packed is None and shift is None:
             return None
-        positions = kwargs.get("position_ids")
+        positions = call.position_ids
         if positions is None:
-            positions = torch.arange(self.past, self.past + self.length, device=kwargs["inputs_embeds"].device)[None]
+            positions = contiguous(self.past, self.length, self.columns.device)
         gone = None
         if packed is not None and self.method is not None and self.method.positions == "compact":
             assert self.visual is not None
@@ -335,22 +336,23 @@ class Step:
     def given(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """What a layer gets in place of what the decoder's loop hands every layer."""
         real = self.layer_positions if self.inner is None else None
-        if real is not None and isinstance(kwargs.get("position_ids"), Tensor):
-            kwargs = kwargs | {"position_ids": matched(real, kwargs["position_ids"])}
+        given = layer_positions(kwargs)
+        if real is not None and given is not None:
+            kwargs = with_positions(kwargs, matched(real, given))
         if self.inner is not None:
             args, kwargs = self._follow(args, kwargs)
         if index in self.masks:
-            kwargs = kwargs | {"attention_mask": self.masks[index]}
+            kwargs = with_mask(kwargs, self.masks[index])
         return args, kwargs
 
     def _follow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The loop hands every layer what belongs to the columns that it holds; take those still in flight."""
         assert self.inner is not None
-        given = kwargs.get("position_ids")
+        given = layer_positions(kwargs)
         args, kwargs = follow(self.inner, args, kwargs, self.past)
-        if self.decoder.shows_positions and isinstance(given, Tensor):
+        if self.decoder.shows_positions and given is not None:
             real = given if self.layer_positions is None else matched(self.layer_positions, given)
-            kwargs["position_ids"] = self.inner.take_positions(real)
+            kwargs = with_positions(kwargs, self.inner.take_positions(real))
         return args, kwargs
 
     # -- after the decoder --------------------------------------------------------------------------------------
@@ -386,6 +388,13 @@ class Step:
         if state.shape[1] == self.length and columns.shape[1] != self.length:
             return state
         return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length, self.visual)
+
+
+def embeddings_of(call: DecoderCall) -> Tensor:
+    """The embeddings that a decoder is called with; the runtime looks ids up before it makes a step."""
+    if call.embeds is None:
+        raise UnsupportedInputError("The decoder was called without embeddings; pass ids or embeddings.")
+    return call.embeds
 
 
 def _counted(table: SlotTable) -> list[int]:

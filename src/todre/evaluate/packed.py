@@ -15,6 +15,7 @@ from torch import Tensor
 
 from todre import cache as kv
 from todre.compat import DynamicCache, DynamicLayer
+from todre.hf.calls import cache_argument
 from todre.layout import PAD
 
 _HARMLESS = {
@@ -125,8 +126,8 @@ def _run(model: Any, columns: _Columns, begun: Begun, owners: Tensor, cache: Any
     hidden = model.get_input_embeddings()(columns.ids)
     if begun.uniform:
         mask = masks[id(begun.valid[0])]
-        given = {"attention_mask": mask, "position_ids": columns.positions, "past_key_values": cache}
-        states: Tensor = decoder(inputs_embeds=hidden, **given).last_hidden_state
+        given = {"attention_mask": mask, "position_ids": columns.positions}
+        states: Tensor = decoder(inputs_embeds=hidden, **given, **cache_argument(decoder, cache)).last_hidden_state
         return states
     rotary = decoder.rotary_emb(hidden, position_ids=columns.positions)
     for layer, valid in zip(decoder.layers, begun.valid, strict=True):
@@ -135,7 +136,7 @@ def _run(model: Any, columns: _Columns, begun: Begun, owners: Tensor, cache: Any
             attention_mask=masks[id(valid)],
             position_ids=columns.positions,
             position_embeddings=rotary,
-            past_key_values=cache,
+            **cache_argument(layer, cache),
         )
     normed: Tensor = decoder.norm(hidden)
     return normed
