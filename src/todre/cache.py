@@ -192,6 +192,24 @@ class PrunedStaticLayer(StaticLayer):
         """Physical number of key slots, and the logical column that the first of them would be if none were padding."""
         return self.max_cache_len, self.dropped
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last logical columns, by a negative number of them; those of the pruned prompt have to stay.
+
+        transformers crops static layers since 5.24, in assisted decoding.
+        """
+        if tokens_to_remove > 0:
+            raise UnsupportedInputError(
+                f"A static cache is cropped by a negative number of tokens, not to a length of {tokens_to_remove}."
+            )
+        if self.table is not None and tokens_to_remove:
+            length = int(self.get_seq_length()) + tokens_to_remove
+            if length < self.table.covered:
+                raise UnsupportedInputError(
+                    f"A pruned static cache of {self.table.covered} prompt tokens cannot be cropped to {length}; "
+                    "crop what was generated, or use a dynamic cache."
+                )
+        self.cumulative_length.sub_(-tokens_to_remove)
+
     def reset(self) -> None:
         """Become an empty, plain layer again."""
         super().reset()
