@@ -58,8 +58,12 @@ class TowerReduction:
             )
         plans = [_plan(model, family, tower, method) for tower in towers]
         self.crops = any(plan.crops for plan in plans)
-        for tower, plan in zip(towers, plans, strict=True):
-            self._hook(tower, plan)
+        try:
+            for tower, plan in zip(towers, plans, strict=True):
+                self._hook(tower, plan)
+        except BaseException:
+            self.remove()
+            raise
 
     def remove(self) -> None:
         """Leave the model as it was."""

@@ -62,10 +62,19 @@ class DecoderCall:
     @property
     def columns(self) -> int:
         """Columns that the call brings."""
+        return int(self._given.shape[1])
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return int(self._given.shape[0])
+
+    @property
+    def _given(self) -> Tensor:
         given = self.embeds if self.embeds is not None else self.ids
         if given is None:
             raise UnsupportedInputError(f"A forward needs {IDS} or {EMBEDS}; it was given neither.")
-        return int(given.shape[1])
+        return given
 
     @property
     def use_cache(self) -> bool | None:
