@@ -69,11 +69,16 @@ class PruningReport:
         self.__dict__["_read"] = read
 
     def __getattr__(self, name: str) -> Any:
-        read = self.__dict__.pop("_read", None) if name in ON_DEVICE else None
-        if read is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.__dict__.update(read())
-        return self.__dict__[name]
+        read = self.__dict__.get("_read") if name in ON_DEVICE else None
+        if read is not None:
+            values = read()
+            if self.__dict__.get("_read") is read:  # else another thread's prefill has come in between
+                self.__dict__.update(values)
+                self.__dict__.pop("_read", None)
+            return values[name]
+        if name in self.__dict__:  # another thread has just read it
+            return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def text_alone(self, text_tokens: list[int], kv_bytes: int) -> None:
         """Say that the latest request had no pictures: `text_tokens` of each row, `kv_bytes` per row."""

@@ -65,12 +65,20 @@ class SaliencyCapture:
         # Everything that may be refused comes before the first change to the model.
         watched = [(_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
         self.reduction = None if tower is None else TowerReduction(model, family, tower)
-        self.handles: list[Removable] = [Mark(self.base)]
+        self.handles: list[Removable] = []
+        try:
+            self._put(watched)
+        except BaseException:
+            self.remove()
+            raise
+
+    def _put(self, watched: Sequence[tuple[nn.Module, Signal]]) -> None:
+        self.handles.append(Mark(self.base))
         for module, request in watched:
             self.handles += watch(module, _Listener(self, request), when=self._encoding)
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
-            if original is not None and family.layout(kind) is not None:
+            if original is not None and self.family.layout(kind) is not None:
                 self.handles.append(InstancePatch(self.base, _method(kind), self._wrapped(kind, original)))
 
     def remove(self) -> None:

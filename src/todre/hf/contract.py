@@ -18,6 +18,7 @@ from todre import cache as kv
 from todre.compat import DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
 from todre.errors import ContractError
 from todre.hf.calls import CACHE_NAMES, EMBEDS, IDS, MASK, POSITIONS, accepts_any, cache_of, named_parameters
+from todre.wrapped import bare
 
 TESTED = "5.18 to 5.24"
 """Releases of transformers that pass the tests; pyproject.toml ends the requirement behind the last."""
@@ -40,7 +41,7 @@ def check_release(model: nn.Module, base: nn.Module, decoder: nn.Module, layers:
     """
     for part in (model, base, decoder):
         _check_forward(type(part).forward, type(part).__name__, (IDS, EMBEDS, MASK, POSITIONS))
-    for forward, name in {type(layer).forward: type(layer).__name__ for layer in layers}.items():
+    for forward, name in {type(layer).forward: type(layer).__name__ for layer in map(bare, layers)}.items():
         _check_forward(forward, name, (MASK,))
     _check_forward(create_causal_mask, "create_causal_mask", _MASK_OPTIONS)
     _check_forward(create_masks_for_generate, "create_masks_for_generate", (MASK,))
