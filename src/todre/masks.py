@@ -99,12 +99,12 @@ def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> Non
 
 def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
     """(b or 1, s) bool: the slots that the last query sees, if those before it see the same as far as they may."""
-    allowed = _allowed(mask)
-    valid = allowed[:, -1]
-    query = torch.arange(slots, slots + allowed.shape[1], device=mask.device)
-    slot = torch.arange(allowed.shape[2], device=mask.device)
+    seen = allowed(mask)
+    valid = seen[:, -1]
+    query = torch.arange(slots, slots + seen.shape[1], device=mask.device)
+    slot = torch.arange(seen.shape[2], device=mask.device)
     expected = (slot[None, :] <= query[:, None])[None] & valid[:, None]
-    if not torch.equal(expected, allowed):
+    if not torch.equal(expected, seen):
         raise _custom(mask)
     return valid
 
@@ -116,7 +116,7 @@ def _custom(mask: Tensor) -> UnsupportedInputError:
     )
 
 
-def _allowed(mask: Tensor) -> Tensor:
+def allowed(mask: Tensor) -> Tensor:
     """(b, q, s) bool of a 4-D mask, whether it is boolean or added to the logits."""
     return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
 
@@ -141,7 +141,7 @@ def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
     if any(_block_mask_looks_ahead(mask, length) for mask in masks.values() if hasattr(mask, "mask_mod")):
         raise _takes_no_mask("flex_attention", "attention within pictures")
     said = {
-        kind: _allowed(mask)[:, -length:, -length:]
+        kind: allowed(mask)[:, -length:, -length:]
         for kind, mask in masks.items()
         if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
     }

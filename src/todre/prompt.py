@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from todre.facts import KINDS
 from todre.hf.calls import DecoderCall
 from todre.host import fetch
 from todre.masks import logical_mask
+from todre.segments import Segments
 
 
 class Prompt:
@@ -55,6 +57,14 @@ class Prompt:
         self.stays = None if stays is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
         self.seen = next(found) if tables else None
+
+    def split(self, segments: Segments, mask: Any) -> Prompt:
+        """The same prompt with a row for each packed sample; `mask` is what the decoder is given then."""
+        apart = copy.copy(self)
+        apart.marked = {kind: segments.take(marked) for kind, marked in self.marked.items()}
+        apart.mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
+        apart.padding = segments.valid if mask is not None else None
+        return apart
 
     def past_of(self, cache: Any) -> int:
         """Logical columns of the cache that the decoder is given; it may have been made in the meantime."""

@@ -29,6 +29,7 @@ from todre.report import PruningReport
 from todre.reporting import fill, fill_text
 from todre.saliency import SaliencyCapture
 from todre.samples import media_of, standing
+from todre.segments import Segments, segments_of
 from todre.slots import Lease
 from todre.step import Pictures, Step
 from todre.wrapped import InstancePatch, Removable, StandIn, bare, check_whole, untraced, untraced_here, unwrapped
@@ -229,7 +230,7 @@ class Attachment:
     @untraced
     def _after_base(self, call: DecoderCall, output: Any) -> None:
         """A request of text alone is what the report is about now; a step of decoding changes nothing in it."""
-        if not call.brings_media and _begins(call):
+        if not self.capture.current() and _begins(call):
             fill_text(self.report, call, cache_of(output))
 
     # -- the decoder --------------------------------------------------------------------------------------------
@@ -289,16 +290,40 @@ class Attachment:
         return call, Step.continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), call)
 
     def _prefill(self, facts: dict[str, Any], call: DecoderCall) -> Step:
-        self._prepare_cache(call)
         prompt = self.local.prompt
+        segments = self._segments(call, prompt)
+        if segments is not None:
+            segments.split(call, self.decoder.window)
+            prompt = prompt.split(segments, call.attention_mask)
+        self._prepare_cache(call)
         if prompt.stays is not None and "video" in facts:
             facts = facts | {"video": standing(facts["video"], prompt.stays)}
         pictures = Pictures(media_of(facts, prompt.marked), getattr(self.local, "drafts", 0), prompt)
-        return Step.prefill(self.decoder, self.method, self.plan, pictures, call)
+        step = Step.prefill(self.decoder, self.method, self.plan, pictures, call)
+        step.segments = segments
+        return step
+
+    def _segments(self, call: DecoderCall, prompt: Prompt) -> Segments | None:
+        """Samples packed in the rows of `call`, where they are kept apart: there must be no mask and no cache."""
+        if prompt.mask is not None or prompt.past:
+            return None
+        cached = call.cache is not None or self._caches(call)
+        flash = "flash" in self.text_config._attn_implementation
+        segments = segments_of(call, cached, self.decoder.text_first, flash)
+        if segments is not None and cached:
+            raise UnsupportedInputError(
+                f"{len(segments.valid)} samples are packed in {segments.rows} rows, which no cache can go on with; "
+                "pass use_cache=False, or a batch with a mask of padding."
+            )
+        return segments
+
+    def _caches(self, call: DecoderCall) -> bool:
+        """Whether a cache is made for a `call` that brings none."""
+        use_cache = self.decoder.config.use_cache if call.use_cache is None else call.use_cache
+        return bool(use_cache) and not self.decoder.recomputes
 
     def _prepare_cache(self, call: DecoderCall) -> None:
-        use_cache = self.decoder.config.use_cache if call.use_cache is None else call.use_cache
-        if call.cache is None and use_cache and not self.decoder.recomputes:
+        if call.cache is None and self._caches(call):
             call.cache = DynamicCache(config=self.decoder.config)
         cache = call.cache
         if cache is None:

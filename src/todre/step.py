@@ -35,6 +35,7 @@ from todre.probe import next_attention
 from todre.prompt import Prompt
 from todre.reduction import Reduction
 from todre.samples import Media, visual_tokens
+from todre.segments import Segments
 from todre.selection import Selected, select_batch
 from todre.slots import SlotTable
 
@@ -92,6 +93,7 @@ class Step:
         entry: (b, q, d) embeddings that came in, if a method reads them.
         parked: what left for a while.
         probing: whether a layer runs only to show its queries and keys.
+        segments: where the rows come from, if samples were packed in those that came in.
     """
 
     decoder: Decoder
@@ -122,6 +124,7 @@ class Step:
     entry: Tensor | None = None
     parked: Kept | None = None
     probing: bool = False
+    segments: Segments | None = None
 
     @property
     def layer_positions(self) -> Tensor | None:
@@ -369,14 +372,20 @@ class Step:
         """Put the hidden states back to the length that came in.
 
         A visual token that was dropped shows what the last survivor before it has (zeros if there is none), so that
-        what follows a picture, also at the end of a prompt, is predicted as if the token had never been there.
+        what follows a picture, also at the end of a prompt, is predicted as if the token had never been there. So does
+        padding behind a row's last token: what follows the row is predicted there, too.
         """
-        if self.packed:
-            output.last_hidden_state = self._back(output.last_hidden_state, self.columns)
-            states = getattr(output, "hidden_states", None)
-            if states is not None:
-                output.hidden_states = tuple(self._state_back(depth, state) for depth, state in enumerate(states))
+        if not self.packed and self.segments is None:
+            return output
+        output.last_hidden_state = self._rows_back(self._back(output.last_hidden_state, self.columns))
+        states = getattr(output, "hidden_states", None)
+        if states is not None:
+            restored = [self._rows_back(self._state_back(depth, state)) for depth, state in enumerate(states)]
+            output.hidden_states = tuple(restored)
         return output
+
+    def _rows_back(self, state: Tensor) -> Tensor:
+        return state if self.segments is None else self.segments.back(state)
 
     def _state_back(self, depth: int, state: Tensor) -> Tensor:
         for stage in reversed([stage for stage in self.trace if stage.layers <= depth]):
@@ -387,7 +396,10 @@ class Step:
     def _back(self, state: Tensor, columns: Tensor) -> Tensor:
         if state.shape[1] == self.length and columns.shape[1] != self.length:
             return state
-        return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length, self.visual)
+        lending = self.visual
+        if lending is not None and self.attention_mask is not None:
+            lending = lending | ~self.attention_mask[:, self.past :]
+        return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length, lending)
 
 
 def embeddings_of(call: DecoderCall) -> Tensor:

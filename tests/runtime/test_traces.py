@@ -228,7 +228,7 @@ def test_embeddings_merged_inside_the_block_are_refused(served, way):
         "generate": functools.partial(model.generate, max_new_tokens=2),
     }
     embeds = merged(model)
-    with pytest.raises(UnsupportedInputError, match="todre.prune_embeddings"):
+    with pytest.raises(UnsupportedInputError, match=r"todre\.prune_embeddings"):
         calls[way](inputs_embeds=embeds)
 
 

@@ -30,7 +30,7 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
     if call.embeds is not None:
         call.embeds = packed.take(call.embeds)
     for name, value in call.rest.items():
-        if _per_column(value, rows, length):
+        if per_column(value, rows, length):
             call.rest[name] = _taken(packed, value)
     features = call.deepstack
     if features is not None and stay is not None:
@@ -38,6 +38,22 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
             call.deepstack = {key: one[stay.to(one.device)] for key, one in features.items()}
         else:
             call.deepstack = [one[stay.to(one.device)] for one in features]
+
+
+_BOUNDS = ("cu_seq_lens_q", "cu_seq_lens_k")
+_PACKING = frozenset({*_BOUNDS, "max_length_q", "max_length_k", "seq_idx"})
+"""How collators for training without padding say where packed samples begin (transformers' FlashAttentionKwargs)."""
+
+
+def packed_bounds(rest: dict[str, Any]) -> Tensor | None:
+    """(m + 1,) int, where packed samples start and end among all columns, if the caller says so."""
+    given = rest.get(_BOUNDS[0])
+    return given if isinstance(given, Tensor) else None
+
+
+def without_packing(rest: dict[str, Any]) -> dict[str, Any]:
+    """A decoder's arguments less those that say where packed samples begin."""
+    return {name: value for name, value in rest.items() if name not in _PACKING}
 
 
 def layer_positions(kwargs: dict[str, Any]) -> Tensor | None:
@@ -115,9 +131,9 @@ def follow(
         elif name == POSITIONS:
             if isinstance(value, Tensor):
                 taken[name] = contiguous(start, inner.index.shape[1], value.device)
-        elif name not in _OWN_RULE and _per_column(value, rows, width):
+        elif name not in _OWN_RULE and per_column(value, rows, width):
             taken[name] = inner.take(value)
-    rest = tuple(inner.take(value) if _per_column(value, rows, width) else value for value in args[1:])
+    rest = tuple(inner.take(value) if per_column(value, rows, width) else value for value in args[1:])
     return (args[0], *rest), taken
 
 
@@ -132,5 +148,6 @@ def _angles(inner: Compaction, value: Any) -> Any:
     return value
 
 
-def _per_column(value: Any, rows: int, width: int) -> bool:
+def per_column(value: Any, rows: int, width: int) -> bool:
+    """Whether an argument has one entry for each of `width` columns."""
     return isinstance(value, Tensor) and value.ndim >= 2 and value.shape[0] in (1, rows) and value.shape[1] == width
