@@ -67,7 +67,10 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Red
     earlier: Sequence[int] | None = step.earlier(layer)
     rows = zip(step.flight.visual, step.earlier(layer), strict=True)
     step.ratio_rows[layer] = [fresh + held > 0 for fresh, held in rows]
-    counts = (torch.tensor(step.selected.counts), torch.tensor(step.selected.offered))
+    counts = (
+        torch.tensor(step.selected.counts, dtype=torch.int64, device="cpu"),
+        torch.tensor(step.selected.offered, dtype=torch.int64, device="cpu"),
+    )
     seen, answer = step.seen.pop(layer, None), None
     columns = torch.where(step.columns >= 0, step.columns - step.past, -1)
     for method in step.plan.reducers[layer]:

@@ -139,6 +139,6 @@ def _positions(cache: Any, kwargs: dict[str, Any], columns: int, shift: Tensor) 
     """(b, q) positions, renumbered as the prompt was."""
     given = kwargs.get("position_ids")
     if given is None:
-        given = (torch.arange(columns, device=shift.device) + cache.get_seq_length())[None]
+        given = (torch.arange(columns, device=shift.device, dtype=torch.int64) + cache.get_seq_length())[None]
     renumbered: Tensor = given - shift[:, None].to(given.device)
     return renumbered

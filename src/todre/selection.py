@@ -45,7 +45,7 @@ class Choice:
     @property
     def mask(self) -> Tensor:
         """(n,) bool, True where a token is kept."""
-        kept = torch.full(self.embeddings.shape[:1], self.keep is None, device=self.embeddings.device)
+        kept = torch.full(self.embeddings.shape[:1], self.keep is None, device=self.embeddings.device, dtype=torch.bool)
         return kept if self.keep is None else kept.index_fill_(0, self.keep, True)
 
 
@@ -75,7 +75,7 @@ class Selected:
         found, before = [], 0
         for kept, count in zip(self.rows, self.offered, strict=True):
             device = self.keep.device
-            found.append((torch.arange(count, device=device) if kept is None else kept) + before)
+            found.append((torch.arange(count, device=device, dtype=torch.int64) if kept is None else kept) + before)
             before += count
         return torch.cat(found)
 

@@ -151,7 +151,7 @@ class Step:
         mask = said.mask_of(given, cache, past, length)
         visual = pictures.visual
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
-        seen = said.seen if said.seen is not None else torch.zeros(rows, dtype=torch.bool)
+        seen = said.seen if said.seen is not None else torch.zeros(rows, dtype=torch.bool, device="cpu")
         kinds = token_kinds(visual, valid, seen, pictures.drafts)
         started = time.perf_counter()
         samples = visual_tokens(embeds, pictures.media, kinds == TEXT)
@@ -160,7 +160,7 @@ class Step:
         seconds = time.perf_counter() - started
         if selected.embeddings is not None:
             kwargs["inputs_embeds"] = selected.embeddings
-        columns = torch.arange(past, past + length, device=device).expand(rows, length)
+        columns = torch.arange(past, past + length, device=device, dtype=torch.int64).expand(rows, length)
         whole = None if mask is None or bool(mask.all()) else upload(mask, device)
         ahead = None if said.causal(given) else looks_ahead(given, length)
         step = cls(decoder, cache, past, length, whole, columns, here[0], ahead, method, selected, here[1] > 0)
@@ -205,9 +205,9 @@ class Step:
         past = int(cache.get_seq_length())
         given = kwargs.get("attention_mask")
         mask = logical_mask(given, outer, cache, past, length)
-        columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
+        columns = torch.arange(past, past + length, device=embeds.device, dtype=torch.int64).expand(rows, length)
         said = looks_ahead(given, length) if length > 1 else None
-        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), said)
+        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0, dtype=torch.int8, device="cpu"), said)
         step.padded = mask is not None
         step._set_positions(kwargs, None)
         set_masks(step, kwargs, embeds)
@@ -227,7 +227,8 @@ class Step:
             set_masks(self, kwargs, embeds)
         if self.rotary_positions is not None:
             start = self.past
-            kwargs["position_ids"] = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
+            end = start + embeds.shape[1]
+            kwargs["position_ids"] = torch.arange(start, end, device=embeds.device, dtype=torch.int64)[None]
 
     def _extend_tables(self, packed: Compaction | None, shift: Tensor | None, held: Mapping[int, list[int]]) -> None:
         """Write this forward's columns into the slot table of every layer."""
@@ -266,7 +267,8 @@ class Step:
             return None
         positions = kwargs.get("position_ids")
         if positions is None:
-            positions = torch.arange(self.past, self.past + self.length, device=kwargs["inputs_embeds"].device)[None]
+            end, device = self.past + self.length, kwargs["inputs_embeds"].device
+            positions = torch.arange(self.past, end, device=device, dtype=torch.int64)[None]
         gone = None
         if packed is not None and self.method is not None and self.method.positions == "compact":
             assert self.visual is not None

@@ -87,7 +87,7 @@ class CropRun(Run):
             )
         keep = self.keep.cpu()
         rank = keep.cumsum(dim=0) - 1
-        own = torch.arange(self.full)
+        own = torch.arange(self.full, dtype=torch.int64, device="cpu")
         source = rank[:, None] * self.full + own
         for start, cut in zip(self.first, self.cuts, strict=True):
             if cut.tiles == 1:

@@ -71,11 +71,15 @@ class Glimpse(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.look = nn.Parameter(torch.randn(shape.glimpses, shape.width))
-        self.offset = nn.Parameter(torch.zeros(shape.glimpses, shape.heads, shape.head_dim))
-        self.condition = nn.Linear(shape.width, shape.condition)
-        self.mix = nn.Linear(shape.glimpses * shape.heads + shape.condition, shape.hidden)
-        self.out = nn.Linear(shape.hidden, 1)
+        self.look = nn.Parameter(torch.randn(shape.glimpses, shape.width, dtype=torch.float32, device="cpu"))
+        self.offset = nn.Parameter(
+            torch.zeros(shape.glimpses, shape.heads, shape.head_dim, dtype=torch.float32, device="cpu")
+        )
+        self.condition = nn.Linear(shape.width, shape.condition, dtype=torch.float32, device="cpu")
+        self.mix = nn.Linear(
+            shape.glimpses * shape.heads + shape.condition, shape.hidden, dtype=torch.float32, device="cpu"
+        )
+        self.out = nn.Linear(shape.hidden, 1, dtype=torch.float32, device="cpu")
 
     def forward(self, view: View) -> Tensor:
         """(b, n) float32 logits: above 0 where the question is about a token; those of padding mean nothing."""
