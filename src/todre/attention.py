@@ -79,6 +79,14 @@ def as_written(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
+def as_found(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast as it is now, to be entered later: for layers that run while `as_written` is in force."""
+    kind = device.type
+    if not torch.amp.autocast_mode.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+
+
 def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
     if kwargs.get("s_aux") is not None:
         raise UnsupportedModelError(

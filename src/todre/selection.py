@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from todre.attention import as_written
 from todre.errors import InvalidValueError
 from todre.facts import ALIVE
 from todre.host import known_places, upload
@@ -135,7 +136,8 @@ def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor
     """(k,) int64 with a budget for each of the parts that `method.per` names, None for all; new embeddings if any."""
     kept, embeddings = [], None
     for part in parts(sample, method.per):
-        answer = method.select(sample if part is None else sample.take(part))
+        with as_written(sample.device):
+            answer = method.select(sample if part is None else sample.take(part))
         where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):
             if where is None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from todre.attention import Seen
+from todre.attention import Seen, as_written
 from todre.compat import window_order
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.merging import Packed, Patches, Remaining, TowerContext, TowerMethod, longest
@@ -161,7 +161,8 @@ class TileRun(Run):
         patches = full - first
         context = TowerContext(layer, plan.depth, patches, first, hidden, self.seen, left.size, left.seats - first)
         self.seen = None
-        merging = plan.method.merge(context)
+        with as_written(hidden.device):
+            merging = plan.method.merge(context)
         if bool(merging.keep.all()) and merging.hidden is None and self.left is None:
             return hidden
         self.left = left.after(merging)
@@ -201,7 +202,8 @@ class PackedRun(Run):
             for t, h, w in torch.as_tensor(grids, dtype=torch.int64, device="cpu").tolist()
         ]
         units = pixels.reshape(pixels.shape[0] // merge**2, -1)
-        source = plan.method.leave_out(Patches(units, sizes, merge))
+        with as_written(units.device):
+            source = plan.method.leave_out(Patches(units, sizes, merge))
         self.full = pixels.shape[0]
         order = _unit_order(plan.config, grids, given.get("window_index"), len(units)).to(source.device)
         self.left = Packed.of(source, order, merge**2)

@@ -97,7 +97,8 @@ class Glimpse(nn.Module):
         key = view.key.float().repeat_interleave(self.shape.heads // view.key.shape[1], dim=1)
         logits = torch.einsum("bghd,bhnd->bghn", query, key.expand(len(query), -1, -1, -1)) * view.scaling
         visual = view.visual[:, None, None]
-        logs = logits.masked_fill(~visual, float("-inf")).log_softmax(dim=-1) + visual.sum(dim=-1, keepdim=True).log()
+        even = visual.sum(dim=-1, keepdim=True).float().log()
+        logs = logits.masked_fill(~visual, float("-inf")).log_softmax(dim=-1) + even
         return logs.masked_fill(~visual, 0.0).clamp(min=-20.0).flatten(1, 2).transpose(1, 2)
 
 
