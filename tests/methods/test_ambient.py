@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import fields, is_dataclass, replace
+
 import ambient
 import pytest
 import torch
@@ -14,6 +17,7 @@ import todre
 from todre.glimpse.weights import save_trained
 from todre.methods import registry
 from todre.methods.glimpseprune import GlimpsePrune
+from todre.reduction import ReduceContext
 
 TOLERANCE = 1e-5
 NAMES = [name for name in registry.names() if name != "none"]
@@ -86,11 +90,67 @@ def test_whatever_the_state(name, family, made):
     states = ambient.states(told.model)
     if family in NO_DEFAULT_DEVICE:
         del states["device"]
+    random = torch.get_rng_state()
     for state, here in states.items():
         with here:
             got, theirs = told.pruned(method)
         assert got == kept, state
         torch.testing.assert_close(theirs, logits, atol=TOLERANCE, rtol=0, msg=lambda text, at=state: f"{at}: {text}")
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+ANSWERS = ("select", "reduce", "rejoin", "merge", "leave_out", "choose_tiles")
+
+
+def asked(method, patch):
+    """(answer's function, method, question, answer) of each answer that methods give from now on."""
+    found = []
+    classes = {cls for one in _within(method) for cls in type(one).__mro__}
+    for cls, name in [(cls, name) for cls in classes for name in ANSWERS if name in vars(cls)]:
+        patch.setattr(cls, name, _recording(vars(cls)[name], found))
+    return found
+
+
+def _within(method):
+    """The method, and those that it is composed of."""
+    return [method, *(one for part in getattr(method, "methods", ()) for one in _within(part))]
+
+
+def _recording(original, found):
+    def answer(self, question):
+        if isinstance(question, ReduceContext):
+            question = replace(question, peek=functools.cache(question.peek))
+        given = original(self, question)
+        found.append((original, self, question, given))
+        return given
+
+    return answer
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "family"), CASES)
+def test_autocast_changes_no_answer(name, family, made, monkeypatch):
+    """The model runs under autocast, with other numbers; what it is asked gets the same answer outside, bit for bit."""
+    told = Told(family)
+    method = made(name, family, told.model)
+    found = asked(method, monkeypatch)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = told.pruned(method)[1]
+    assert logits.dtype == torch.bfloat16
+    assert found
+    for original, one, question, given in list(found):
+        assert same(original(one, question), given)
+
+
+def same(one, other):
+    """Whether two answers are equal in every part."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0))
+    if is_dataclass(one):
+        return type(one) is type(other) and all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
 
 
 @torch.no_grad()
