@@ -112,7 +112,7 @@ class PrunedLayer(DynamicLayer):
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row."""
-        rows = torch.arange(self.keys.shape[0]).repeat_interleave(repeats)
+        rows = torch.arange(self.keys.shape[0], dtype=torch.int64, device="cpu").repeat_interleave(repeats)
         super().batch_repeat_interleave(repeats)
         self._rows(rows)
 

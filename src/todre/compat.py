@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from todre.errors import ContractError, UnsupportedModelError
@@ -24,7 +25,7 @@ try:
     )
     from transformers.masking_utils import create_causal_mask, create_masks_for_generate
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.vision_utils import get_vision_window_index as vision_window_index
+    from transformers.vision_utils import get_vision_window_index
 except ImportError as error:  # pragma: no cover - needs another transformers
     raise ImportError(
         f"todre needs transformers >=5.18,<5.25 ({error}); install it with: pip install 'transformers>=5.18,<5.25'"
@@ -44,9 +45,10 @@ __all__ = [
     "StaticLayer",
     "attention_function",
     "causal_mask",
+    "create_causal_mask",
     "create_masks_for_generate",
     "eager_function",
-    "vision_window_index",
+    "window_order",
 ]
 
 
@@ -65,6 +67,21 @@ def eager_function(module: nn.Module) -> Callable[..., Any]:
 def attention_function(backend: str) -> Callable[..., Any] | None:
     """The attention function registered under `backend`, or None for eager, which is not in the mapping."""
     return ALL_ATTENTION_FUNCTIONS.get(backend)  # type: ignore[no-any-return]
+
+
+def window_order(grids: Any, merge: int, window: int, patch: int) -> Tensor:
+    """(u,) int64 on the host, the units of pictures in the order of the tower's windows.
+
+    Args:
+        grids: (pictures, 3), frames, rows and columns of patches.
+        merge: patches along each side of a unit.
+        window: pixels along each side of a window.
+        patch: pixels along each side of a patch.
+    """
+    with torch.device("cpu"):  # it makes its tensors wherever the process's default device is
+        sizes = torch.as_tensor(grids, dtype=torch.int64, device="cpu")
+        order: Tensor = get_vision_window_index(sizes, merge, window, patch)[0]
+    return order
 
 
 class PhysicalLengths:

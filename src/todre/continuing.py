@@ -102,6 +102,6 @@ def _positions(call: DecoderCall, columns: int, shift: Tensor) -> Tensor:
     """(b, q) positions, renumbered as the prompt was."""
     given = call.position_ids
     if given is None:
-        given = (torch.arange(columns, device=shift.device) + call.cache.get_seq_length())[None]
+        given = (torch.arange(columns, device=shift.device, dtype=torch.int64) + call.cache.get_seq_length())[None]
     renumbered: Tensor = given - shift[:, None].to(given.device)
     return renumbered

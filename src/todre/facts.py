@@ -47,13 +47,13 @@ class Place:
     @classmethod
     def unknown(cls, n: int) -> Place:
         """Tokens that stand in no raster."""
-        nowhere = torch.full((n,), -1, dtype=torch.long)
+        nowhere = torch.full((n,), -1, dtype=torch.long, device="cpu")
         return cls(nowhere, nowhere)
 
     @classmethod
     def raster(cls, rows: int, columns: int) -> Place:
         """Tokens of one raster, row by row."""
-        index = torch.arange(rows * columns)
+        index = torch.arange(rows * columns, dtype=torch.int64, device="cpu")
         return cls(index // max(columns, 1), index % max(columns, 1))
 
     @classmethod
@@ -96,7 +96,7 @@ class TokenFacts:
         for values in self.signals.values():
             if values.ndim == 1:
                 return values
-        return torch.full((len(self),), torch.nan)
+        return torch.full((len(self),), torch.nan, dtype=torch.float32, device="cpu")
 
     def take(self, part: Tensor) -> TokenFacts:
         """The tokens at `part`, int64 on the host."""

@@ -101,8 +101,8 @@ def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
     """(b or 1, s) bool: the slots that the last query sees, if those before it see the same as far as they may."""
     seen = allowed(mask)
     valid = seen[:, -1]
-    query = torch.arange(slots, slots + seen.shape[1], device=mask.device)
-    slot = torch.arange(seen.shape[2], device=mask.device)
+    query = torch.arange(slots, slots + seen.shape[1], device=mask.device, dtype=torch.int64)
+    slot = torch.arange(seen.shape[2], device=mask.device, dtype=torch.int64)
     expected = (slot[None, :] <= query[:, None])[None] & valid[:, None]
     if not torch.equal(expected, seen):
         raise _custom(mask)
@@ -152,9 +152,9 @@ def _block_mask_looks_ahead(mask: Any, length: int) -> bool:
     """Whether FlexAttention's block mask lets one of the last `length` columns see a later one."""
     rows, heads, queries, slots = mask.shape
     device = mask.kv_num_blocks.device
-    row, head = (torch.arange(count, device=device) for count in (rows, heads))
-    slot = torch.arange(slots, device=device)
-    for query in torch.arange(max(0, queries - length), queries, device=device).split(_ROWS_AT_ONCE):
+    row, head = (torch.arange(count, device=device, dtype=torch.int64) for count in (rows, heads))
+    slot = torch.arange(slots, device=device, dtype=torch.int64)
+    for query in torch.arange(max(0, queries - length), queries, device=device, dtype=torch.int64).split(_ROWS_AT_ONCE):
         allowed = mask.mask_mod(
             row[:, None, None, None], head[None, :, None, None], query[None, None, :, None], slot[None, None, None]
         )
@@ -205,7 +205,7 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
         raise _takes_no_mask(backend, "a window" if kind in (SLIDING, CHUNKED) else "attention within pictures")
     columns, queries = slots.columns, slots.queries
     asking = columns[:, -queries:]
-    slot = torch.arange(columns.shape[1], device=columns.device)
+    slot = torch.arange(columns.shape[1], device=columns.device, dtype=torch.int64)
     allowed = (slot[None, :] <= slot[-queries:, None]).expand(columns.shape[0], queries, -1)
     if kind == SLIDING:
         allowed = allowed & (asking[:, :, None] - columns[:, None, :] < decoder.window)

@@ -52,7 +52,7 @@ class Segments:
         index = torch.zeros(len(spans), longest, dtype=torch.long, device="cpu")
         valid = torch.zeros(len(spans), longest, dtype=torch.bool, device="cpu")
         for sample, (start, end) in enumerate(spans):
-            index[sample, longest - (end - start) :] = torch.arange(start, end, device="cpu")
+            index[sample, longest - (end - start) :] = torch.arange(start, end, device="cpu", dtype=torch.int64)
             valid[sample, longest - (end - start) :] = True
         return cls(index, valid, len(starts), length)
 
@@ -85,7 +85,8 @@ class Segments:
         flat = x.flatten(0, 1)
         source = torch.empty(self.rows * self.length, dtype=torch.long, device="cpu")
         source[self.index[self.valid]] = self.valid.flatten().nonzero().flatten()
-        return flat[upload(source, x.device)].unflatten(0, (self.rows, self.length))
+        back: Tensor = flat[upload(source, x.device)].unflatten(0, (self.rows, self.length))
+        return back
 
     def split(self, call: DecoderCall, window: int) -> None:
         """Rewrite the decoder's `call` in place: a row for each sample, and a mask of padding.
@@ -124,7 +125,7 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
     whole, near = masks.get(FULL), masks.get(SLIDING)
     if not window or not isinstance(whole, Tensor) or not isinstance(near, Tensor):
         return
-    place = torch.arange(whole.shape[-1], device=whole.device)
+    place = torch.arange(whole.shape[-1], device=whole.device, dtype=torch.int64)
     within = (place[:, None] - place[None, :]).abs() < window
     if bool(((allowed(whole) != allowed(near)) & within).any()):
         raise UnsupportedInputError(

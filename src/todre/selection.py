@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from todre.attention import as_written
 from todre.errors import InvalidValueError
 from todre.facts import ALIVE
 from todre.host import known_places, upload
@@ -45,7 +46,7 @@ class Choice:
     @property
     def mask(self) -> Tensor:
         """(n,) bool, True where a token is kept."""
-        kept = torch.full(self.embeddings.shape[:1], self.keep is None, device=self.embeddings.device)
+        kept = torch.full(self.embeddings.shape[:1], self.keep is None, device=self.embeddings.device, dtype=torch.bool)
         return kept if self.keep is None else kept.index_fill_(0, self.keep, True)
 
 
@@ -75,7 +76,7 @@ class Selected:
         found, before = [], 0
         for kept, count in zip(self.rows, self.offered, strict=True):
             device = self.keep.device
-            found.append((torch.arange(count, device=device) if kept is None else kept) + before)
+            found.append((torch.arange(count, device=device, dtype=torch.int64) if kept is None else kept) + before)
             before += count
         return torch.cat(found)
 
@@ -135,7 +136,8 @@ def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor
     """(k,) int64 with a budget for each of the parts that `method.per` names, None for all; new embeddings if any."""
     kept, embeddings = [], None
     for part in parts(sample, method.per):
-        answer = method.select(sample if part is None else sample.take(part))
+        with as_written(sample.device):
+            answer = method.select(sample if part is None else sample.take(part))
         where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):
             if where is None:

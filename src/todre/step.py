@@ -156,7 +156,7 @@ class Step:
         mask = said.mask_of(given, cache, past, length)
         visual = pictures.visual
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
-        seen = said.seen if said.seen is not None else torch.zeros(rows, dtype=torch.bool)
+        seen = said.seen if said.seen is not None else torch.zeros(rows, dtype=torch.bool, device="cpu")
         kinds = token_kinds(visual, valid, seen, pictures.drafts)
         started = time.perf_counter()
         samples = visual_tokens(embeds, pictures.media, kinds == TEXT)
@@ -165,7 +165,7 @@ class Step:
         seconds = time.perf_counter() - started
         if selected.embeddings is not None:
             call.embeds = selected.embeddings
-        columns = torch.arange(past, past + length, device=device).expand(rows, length)
+        columns = torch.arange(past, past + length, device=device, dtype=torch.int64).expand(rows, length)
         whole = None if mask is None or bool(mask.all()) else upload(mask, device)
         ahead = None if said.causal(given) else looks_ahead(given, length)
         step = cls(decoder, cache, past, length, whole, columns, here[0], ahead, method, selected, here[1] > 0)
@@ -210,9 +210,9 @@ class Step:
         past = int(cache.get_seq_length())
         given = call.attention_mask
         mask = logical_mask(given, outer, cache, past, length)
-        columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
+        columns = torch.arange(past, past + length, device=embeds.device, dtype=torch.int64).expand(rows, length)
         said = looks_ahead(given, length) if length > 1 else None
-        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), said)
+        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0, dtype=torch.int8, device="cpu"), said)
         step.padded = mask is not None
         step._set_positions(call, None)
         set_masks(step, call, embeds)

@@ -219,7 +219,7 @@ def _from_shared_prefixes(
     """
     cuts = _cuts(model, prompts)
     cache, ids, mask = _prefixes(model, prompts, pictures, rows, cuts)
-    repeats = torch.tensor(rows, device=ids.device)
+    repeats = torch.tensor(rows, device=ids.device, dtype=torch.int64)
     cache.batch_select_indices(repeats)
     ends, real = _pad(model, [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)])
     ids, mask = torch.cat([ids[repeats], ends], dim=1), torch.cat([mask[repeats], real], dim=1)

@@ -91,11 +91,13 @@ def load_trained(path: str | None = None, device: torch.device | None = None) ->
 
 
 @functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is remembered may be used outside of that mode
 def _load(file: Path, changed: int, device: torch.device) -> Trained:
     with safe_open(file, framework="pt") as opened:
         facts = json.loads((opened.metadata() or {})[_FACTS])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    glimpse = Glimpse(Shape(**facts["shape"]))
+    with torch.random.fork_rng(devices=[]):
+        glimpse = Glimpse(Shape(**facts["shape"]))
     sketch = tensors.pop(_SKETCH)
     glimpse.load_state_dict(tensors)
     if (

@@ -70,7 +70,7 @@ class EViT(Method):
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         left = left_after(context.layer, layers, geometric(n, budget(self.retain, n), len(layers)))
         tiles, tokens = context.place.shape
-        own = torch.arange(tokens, device=context.place.device).expand(tiles, tokens)
+        own = torch.arange(tokens, device=context.place.device, dtype=torch.int64).expand(tiles, tokens)
         if left >= context.count:
             return Merging(torch.ones_like(own, dtype=torch.bool), own)
         attention = context.cls_attention()

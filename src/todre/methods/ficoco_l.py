@@ -118,7 +118,7 @@ class FiCoCoL(Method):
 
         gone, targets, text = who
         several = max(1, math.ceil((1 - self.quantile) * (len(targets) - 1) - 1e-9))
-        total, weight = states[targets].clone(), torch.ones(len(targets), device=states.device)
+        total, weight = states[targets].clone(), torch.ones(len(targets), device=states.device, dtype=torch.float32)
         for block in gone.split(_ROWS_AT_ONCE):
             by_text = (q[block] @ k[text].T) @ (q[text] @ k[targets].T)
             correlation = self.direct * (q[block] @ k[targets].T) + (1 - self.direct) * by_text

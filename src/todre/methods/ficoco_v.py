@@ -76,7 +76,7 @@ class FiCoCoV(Method):
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count - 1)
         r = max(context.count - left_after(context.layer, layers, counts), 0)
         tiles, tokens = context.place.shape
-        into = torch.arange(tokens, device=context.place.device).repeat(tiles, 1)
+        into = torch.arange(tokens, device=context.place.device, dtype=torch.int64).repeat(tiles, 1)
         if not r:
             return Merging(torch.ones_like(into, dtype=torch.bool), into)
         whole = context.logits()
@@ -123,7 +123,7 @@ def penalised(score: Tensor, place: Tensor, side: int, penalty: float) -> Tensor
     window = place // side // 2 * ((side + 1) // 2) + place % side // 2
     best = score.new_full((score.shape[0], side * side), -math.inf).scatter_reduce(1, window, score, "amax")
     ties = score == best.gather(1, window)
-    order = torch.arange(score.shape[1], device=score.device).expand_as(window)
+    order = torch.arange(score.shape[1], device=score.device, dtype=torch.int64).expand_as(window)
     lowest = torch.full_like(best, score.shape[1], dtype=torch.long)
     lowest = lowest.scatter_reduce(1, window, order.masked_fill(~ties, score.shape[1]), "amin")
     chosen = order == lowest.gather(1, window)
@@ -141,7 +141,7 @@ def compressed(hidden: Tensor, gone: Tensor, targets: Tensor, weight: Tensor) ->
     import torch
 
     tiles, tokens, width = hidden.shape
-    flow = torch.zeros(tiles, gone.shape[1], tokens, device=hidden.device).scatter_add(2, targets, weight)
+    flow = hidden.new_zeros((tiles, gone.shape[1], tokens), dtype=torch.float32).scatter_add(2, targets, weight)
     leaving = hidden.gather(1, gone[..., None].expand(-1, -1, width)).float()
     received = flow.sum(dim=1)[..., None]
     mixed = (hidden.float() + flow.transpose(1, 2) @ leaving) / (1 + received)

@@ -120,13 +120,13 @@ def _guides(visual: VisualTokens, attention: Tensor, thumbnail: Tensor, crops: l
         )
     rows, columns = _extent(visual, torch.cat(crops))
     high, wide = _extent(visual, thumbnail)
-    owner = torch.full((rows, columns), len(crops), device=attention.device)
+    owner = torch.full((rows, columns), len(crops), device=attention.device, dtype=torch.int64)
     for number, crop in enumerate(crops):
         owner[visual.row[crop], visual.column[crop]] = number
     small = attention.new_zeros(high, wide)
     small[visual.row[thumbnail], visual.column[thumbnail]] = attention[thumbnail]
-    below = (2 * torch.arange(high, device=owner.device) + 1) * rows // (2 * high)
-    right = (2 * torch.arange(wide, device=owner.device) + 1) * columns // (2 * wide)
+    below = (2 * torch.arange(high, device=owner.device, dtype=torch.int64) + 1) * rows // (2 * high)
+    right = (2 * torch.arange(wide, device=owner.device, dtype=torch.int64) + 1) * columns // (2 * wide)
     mass = attention.new_zeros(len(crops) + 1).index_add_(0, owner[below][:, right].flatten(), small.flatten())
     size = (rows, columns)
     united = torch.nn.functional.interpolate(small[None, None], size=size, mode="bilinear", align_corners=False)

@@ -97,10 +97,8 @@ class HiPrune(Method):
 
 def _beside(row: Tensor, column: Tensor, anchors: Tensor) -> Tensor:
     """(m,) bool, tokens directly above, below, left or right of an anchor, no anchors themselves."""
-    import torch
-
     distance = (row[:, None] - row[anchors]).abs() + (column[:, None] - column[anchors]).abs()
     known = (row >= 0)[:, None] & (row[anchors] >= 0)
-    beside = ((distance == 1) & known).any(dim=1)
+    beside: Tensor = ((distance == 1) & known).any(dim=1)
     beside[anchors] = False
-    return torch.as_tensor(beside)
+    return beside

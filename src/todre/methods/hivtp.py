@@ -141,5 +141,6 @@ def _offers(importance: Tensor, window: Tensor, taken: Tensor) -> Tensor:
     order = order[window[order].argsort(stable=True)]
     ordered = window[order]
     rank = torch.full_like(window, -1)
-    rank[order] = torch.arange(len(order), device=window.device) - torch.searchsorted(ordered, ordered)
+    here = torch.arange(len(order), device=window.device, dtype=torch.int64)
+    rank[order] = here - torch.searchsorted(ordered, ordered)
     return rank

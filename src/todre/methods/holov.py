@@ -105,7 +105,7 @@ class HoloV(Method):
         if self.rescale == "stretch":
             scale = heeded / (varied + _TINY)
         else:
-            sizes = torch.tensor([len(stretch) for stretch in stretches], dtype=torch.float64)
+            sizes = torch.tensor([len(stretch) for stretch in stretches], dtype=torch.float64, device="cpu")
             scale = (heeded * sizes).sum() / ((varied * sizes).sum() + _TINY * sizes.sum())
         return [float(weight) for weight in heeded + _VARIANCE * varied * scale]
 
@@ -118,7 +118,7 @@ def _variance(x: Tensor) -> Tensor:
 
     m = len(x)
     if m == 1:
-        return torch.zeros(1, dtype=torch.float64)
+        return torch.zeros(1, dtype=torch.float64, device="cpu")
     cosines = gram(x.double())
-    others = ~torch.eye(m, dtype=torch.bool)
+    others = ~torch.eye(m, dtype=torch.bool, device="cpu")
     return cosines[others].view(m, m - 1).var(dim=1, unbiased=False)

@@ -88,5 +88,5 @@ class MMR(Method):
             values = visual.signal(*self.signals()).double()
         known = values[~values.isnan()]
         span = known.max() - known.min() if len(known) else values.new_zeros(())
-        scaled = (values - known.min()) / span if span > 0 else torch.zeros_like(values)
-        return torch.as_tensor(scaled.nan_to_num(0.0))
+        scaled: Tensor = (values - known.min()) / span if span > 0 else torch.zeros_like(values)
+        return scaled.nan_to_num(0.0)

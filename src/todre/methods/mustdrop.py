@@ -95,7 +95,7 @@ class MustDrop(Method):
         from todre.reduction import Reduction
 
         text, fresh = context.text_rows, context.fresh
-        total = torch.zeros(fresh.shape, device=fresh.device)
+        total = torch.zeros(fresh.shape, device=fresh.device, dtype=torch.float32)
         peak = torch.zeros_like(total)
         for column in text.any(dim=0).nonzero().flatten().tolist():
             one = torch.zeros_like(text)

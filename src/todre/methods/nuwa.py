@@ -119,7 +119,7 @@ class Nuwa(Method):
         sizes = region.bincount()
         start = (sizes.cumsum(0) - sizes)[region[order]]
         rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device) - start
+        rank[order] = torch.arange(len(order), device=order.device, dtype=torch.int64) - start
         offered = self._offers(rank, count)
         chosen: Tensor = offered[best(salience[sheet][offered], count)].sort().values
         return chosen

@@ -71,7 +71,7 @@ class PixelPrune(Method):
         std = patches.pixels.new_tensor(self.std, dtype=torch.float32)
         colours = patches.pixels.float().reshape(len(patches.pixels), patches.merge**2, patches.channels, -1)
         pixels = (colours * std[:, None]).flatten(1) if self.tau else colours.flatten(1)
-        source = torch.arange(len(pixels), device=pixels.device)
+        source = torch.arange(len(pixels), device=pixels.device, dtype=torch.int64)
         start = 0
         for frames, rows, columns in patches.grids:
             count = frames * rows * columns
@@ -97,7 +97,8 @@ def predicted(pixels: Tensor, places: Tensor, tau: float, metric: Metric) -> Ten
     rows, columns = pixels.shape[1:3]
     restored, source = pixels.clone(), places.clone()
     for diagonal in range(1, rows + columns - 1):
-        row = torch.arange(max(0, diagonal - columns + 1), min(rows, diagonal + 1), device=pixels.device)
+        first, end = max(0, diagonal - columns + 1), min(rows, diagonal + 1)
+        row = torch.arange(first, end, device=pixels.device, dtype=torch.int64)
         column = diagonal - row
         up, back = (row - 1).clamp(min=0), (column - 1).clamp(min=0)
         left, above, corner = restored[:, row, back], restored[:, up, column], restored[:, up, back]

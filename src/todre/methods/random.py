@@ -49,7 +49,8 @@ class RandomTokens(Method):
         import torch
 
         n = len(visual)
-        drawn = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))[: budget(self.retain, n)]
-        keep = torch.zeros(n, dtype=torch.bool)
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randperm(n, generator=generator, dtype=torch.int64, device="cpu")[: budget(self.retain, n)]
+        keep = torch.zeros(n, dtype=torch.bool, device="cpu")
         keep[drawn] = True
         return keep

@@ -69,6 +69,7 @@ class RandomDeep(Method):
         keep = ~context.fresh
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)
-            drawn = torch.randperm(len(slots), generator=torch.Generator().manual_seed(self.seed))[:count]
+            generator = torch.Generator().manual_seed(self.seed)
+            drawn = torch.randperm(len(slots), generator=generator, dtype=torch.int64, device="cpu")[:count]
             keep[row, slots[upload(drawn, slots.device)]] = True
         return Reduction(keep, left=still_there(context, counts))

@@ -167,5 +167,6 @@ def _recycled(scores: Tensor, states: Tensor, count: int) -> tuple[Tensor, Tenso
         return top, rest[:0], states[:0]
     pool = rest[: max(groups, int(len(rest) * 0.3) + 1)].sort().values
     centres, member = density_peaks(states[pool], groups)
-    sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states[pool].float())
+    sums = states.new_zeros((groups, states.shape[1]), dtype=torch.float32)
+    sums.index_add_(0, member, states[pool].float())
     return top, pool[centres], sums / counted(member, groups)[:, None]

@@ -128,9 +128,9 @@ def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     import torch
 
     n = len(states)
-    anchors = torch.arange(groups, device=states.device) * n // groups
+    anchors = torch.arange(groups, device=states.device, dtype=torch.int64) * n // groups
     unit = torch.nn.functional.normalize(states.float(), dim=-1)
     member = (unit @ unit[anchors].T).argmax(dim=1)
-    member[anchors] = torch.arange(groups, device=states.device)
-    sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states.float())
+    member[anchors] = torch.arange(groups, device=states.device, dtype=torch.int64)
+    sums = states.new_zeros((groups, states.shape[1]), dtype=torch.float32).index_add_(0, member, states.float())
     return anchors, member, sums / counted(member, groups)[:, None]

@@ -120,7 +120,7 @@ class ToDRE(Method):
         n = len(visual)
         k = budget(self.retain, n)
         keep = torch.zeros(n, dtype=torch.bool, device=visual.device)
-        open_ = torch.ones(n, dtype=torch.bool)
+        open_ = torch.ones(n, dtype=torch.bool, device="cpu")
         if self.newlines == "keep":
             newlines = int(visual.host.newline.sum())
             if newlines and newlines >= k:
@@ -157,7 +157,7 @@ class ToDRE(Method):
         unknown = not bool(may.any())
         if self.pivot == "random" or (self.pivot == "auto" and unknown):
             generator = torch.Generator().manual_seed(self.seed)
-            return int(torch.randint(len(pool), (1,), generator=generator))
+            return int(torch.randint(len(pool), (1,), generator=generator, dtype=torch.int64, device="cpu"))
         if unknown:
             raise UnsupportedInputError(
                 f"No saliency is known for these pictures, which pivot={self.pivot!r} needs; "

@@ -79,7 +79,7 @@ def matched(keys: Tensor, first: int, r: int) -> Tensor:
     from torch.nn import functional
 
     tiles, tokens, _ = keys.shape
-    everyone = torch.arange(tokens, device=keys.device)
+    everyone = torch.arange(tokens, device=keys.device, dtype=torch.int64)
     a, b = everyone[first + first % 2 :: 2], everyone[1::2]
     into = everyone.repeat(tiles, 1)
     if not r:

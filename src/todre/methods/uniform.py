@@ -73,7 +73,8 @@ class UniformGrid(Method):
             return keep
         keep, room = newlines_last(visual, k)
         found = sheets(visual)
-        owner = torch.repeat_interleave(torch.arange(len(found)), torch.tensor([len(sheet) for sheet in found]))
+        sizes = torch.tensor([len(sheet) for sheet in found], dtype=torch.int64, device="cpu")
+        owner = torch.arange(len(found), dtype=torch.int64, device="cpu").repeat_interleave(sizes)
         counts = owner[spaced(len(owner), room)].bincount(minlength=len(found)).tolist()
         for sheet, count in zip(found, counts, strict=True):
             keep[sheet[_lattice(visual.row[sheet].tolist(), visual.column[sheet].tolist(), count)]] = True

@@ -89,7 +89,7 @@ def train(model: Any, processor: Any, options: Options, show: Any = lambda steps
         optimizer.step()
         recent.append([float(error.detach()), float(ratio.detach()), *(float(one.detach().mean()) for one in passed)])
         if (step + 1) % options.log_every == 0:
-            means = torch.tensor(recent).mean(dim=0).tolist()
+            means = torch.tensor(recent, dtype=torch.float32, device="cpu").mean(dim=0).tolist()
             log.append({"step": step, "error": round(means[0], 4), "kept": [round(mean, 4) for mean in means[2:]]})
             recent = []
     return gates.eval().requires_grad_(False), log

@@ -144,7 +144,7 @@ def _agree(share: float) -> float:
     """The first process's share of the budget, so that all stop at the same step."""
     if not dist.is_initialized():
         return share
-    value = torch.tensor([share], dtype=torch.float64)
+    value = torch.tensor([share], dtype=torch.float64, device="cpu")
     dist.broadcast(value, 0)
     return float(value)
 
