@@ -12,7 +12,12 @@ from todre.files.shapes import ANY
 from todre.hub import first_line
 from todre.processing.backend import check_torchvision, has_torchvision
 
-SETTINGS = Kind("restore it from the checkpoint", ANY, LoadError, lenient=True)
+
+class _DamagedError(LoadError):
+    """A settings file cannot be read."""
+
+
+SETTINGS = Kind("restore it from the checkpoint", ANY, _DamagedError, lenient=True)
 """A processor's or tokenizer's settings."""
 _NAMING_FILES = (
     "processor_config.json",
@@ -44,6 +49,8 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
     name = name or str(path)
     try:
         processor = _load(path, trust_remote_code)
+    except _DamagedError as error:
+        raise LoadError(f"{name} has no usable processor: {error}") from error
     except TodreError:
         raise
     except ImportError as error:
