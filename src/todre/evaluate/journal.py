@@ -106,12 +106,12 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
             pass
     try:
         stream = file.open("a+b")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{shown(file)} cannot be written ({reason(error)}); give another --output.") from error
     with stream:
         _lock(stream, file)
         stream.seek(0)
-        start = stream.read(len(_START))
+        start = next(numbered(stream, file, WORKING), (1, b""))[1][: len(_START)]
         if not _START.startswith(start):
             raise InvalidValueError(
                 f"{shown(file)} is no working file of this version of todre eval; give another --output."

@@ -155,7 +155,7 @@ def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, parsed(line, number, path, kind)
 
 
-def read_finished(path: Path, kind: Kind) -> list[tuple[int, dict[str, Any]]]:
+def read_finished(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number, object) of the finished lines of a working file; none if there is no such file yet.
 
     A last line without its end was being written when the run was stopped, and is left out.
@@ -164,10 +164,11 @@ def read_finished(path: Path, kind: Kind) -> list[tuple[int, dict[str, Any]]]:
         TodreError: of `kind`, any other line is damaged.
     """
     if not os.path.lexists(path):
-        return []
+        return
     with opened(path, kind) as stream:
-        lines = [(number, line) for number, line in numbered(stream, path, kind) if line.endswith(b"\n")]
-        return [(number, parsed(line, number, path, kind)) for number, line in lines]
+        for number, line in numbered(stream, path, kind):
+            if line.endswith(b"\n"):
+                yield number, parsed(line, number, path, kind)
 
 
 def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, bytes]]:
@@ -265,7 +266,10 @@ def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
 
 
 def _check_measure(raw: bytes, where: str, kind: Kind) -> None:
-    """Raise where the JSON is nested too deep or holds too many values; looks at brackets and commas alone."""
+    """Raise where the JSON is nested too deep or holds too many values; looks at brackets, commas and quotes alone."""
+    texts = (raw.count(b'"') - raw.count(b'\\"')) // 2
+    if texts > 2 * MOST_VALUES:  # a value and its name are two
+        raise kind.wrong(where, f"holds {texts:,} texts, and at most {2 * MOST_VALUES:,} are read")
     marks = _STRINGS.sub(b"", raw).translate(None, _NO_MARKS)
     values = len(marks) - marks.count(b"]") - marks.count(b"}")
     if values > MOST_VALUES:

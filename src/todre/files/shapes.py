@@ -7,7 +7,7 @@ be absent), or `Each` (an object with any names).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,19 +60,23 @@ def misfit(value: Any, shape: Shape, at: str = "") -> str | None:
         if not isinstance(value, list) or (fixed and len(value) != len(shape)):
             return _wrong(value, shape, at)
         shapes = shape if fixed else shape * len(value)
-        found = (
-            misfit(one, each, f"{at}[{place}]") for place, (one, each) in enumerate(zip(value, shapes, strict=True))
-        )
-        return next(filter(None, found), None)
+        return _first(enumerate(value), shapes, lambda place: f"{at}[{place}]")
     if isinstance(shape, Each):
         if not isinstance(value, dict):
             return _wrong(value, shape, at)
-        found = (misfit(one, shape.shape, _inside(at, name)) for name, one in value.items())
-        return next(filter(None, found), None)
+        return _first(value.items(), [shape.shape] * len(value), lambda name: _inside(at, name))
     if isinstance(shape, tuple):
         return _misfit_of_all(value, shape, at)
     fits = value is None if shape is None else shape.holds(value)
     return None if fits else _wrong(value, shape, at)
+
+
+def _first(entries: Iterable[tuple[Any, Any]], shapes: list[Shape], named: Callable[[Any], str]) -> str | None:
+    """The first misfit of (key, value) entries; its place is put together once it is found, as there may be many."""
+    for (key, value), shape in zip(entries, shapes, strict=True):
+        if shape is not ANY and misfit(value, shape) is not None:
+            return misfit(value, shape, named(key))
+    return None
 
 
 def _misfit_of_object(value: Any, shape: dict[str, Shape], at: str) -> str | None:

@@ -111,7 +111,7 @@ def load(path: str | Path) -> Method:
     try:
         return from_dict(values)
     except (InvalidValueError, UnknownMethodError) as error:
-        raise type(error)(f"{shown(file)} describes no method that can be made: {error}") from error
+        raise type(error)(f"{shown(file)} describes no method that can be made: {shown(str(error), 300)}") from error
 
 
 @functools.cache

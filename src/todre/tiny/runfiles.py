@@ -11,7 +11,7 @@ import torch
 from todre.files import Kind, append, atomic_path, read_finished, write_atomic
 from todre.files.shapes import WHOLE
 
-LOG = Kind("remove the run's folder to start anew", {"step?": WHOLE}, most=2**30, lenient=True)
+LOG = Kind("remove the run's folder to start anew", {"step": WHOLE}, most=2**30, lenient=True)
 """The log of a run."""
 
 

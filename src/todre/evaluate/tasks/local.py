@@ -69,10 +69,13 @@ class LocalTask:
                 break
             item = self._item(number, values)
             if item.id in seen:
-                raise self._wrong(number, f"has the id {item.id!r} of line {seen[item.id]}; give each its own")
+                raise self._wrong(
+                    number, f"has the id {shown(repr(item.id))} of line {seen[item.id]}; give each its own"
+                )
             if found and item.metric != found[0].metric:
                 raise self._wrong(
-                    number, f"has the metric {item.metric!r} after {found[0].metric!r}; put each into its own file"
+                    number,
+                    f"has the metric {shown(repr(item.metric))} after {found[0].metric!r}; put each into its own file",
                 )
             seen[item.id] = number
             found.append(item)
@@ -95,9 +98,9 @@ class LocalTask:
         try:
             check_metric(metric)
         except InvalidValueError as error:
-            raise self._wrong(number, f"cannot be scored: {str(error).rstrip('.')}") from error
+            raise self._wrong(number, f"cannot be scored: {shown(str(error).rstrip('.'), 300)}") from error
         if metric in ("pope", "mme") and answers[0].strip().lower() not in ("yes", "no"):
-            raise self._wrong(number, f"has the answer {answers[0]!r}, and {metric} takes yes or no")
+            raise self._wrong(number, f"has the answer {shown(repr(answers[0]))}, and {metric} takes yes or no")
         if metric == "mme" and not values.get("pair"):
             raise self._wrong(number, 'has no "pair", which mme needs: the same text on the two questions of a pair')
         new_tokens = values.get("new_tokens", 16)
