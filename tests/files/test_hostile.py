@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from files.hostile import BEGINS, STRANGE, five_hundred
+from files.hostile import BEGINS, STRANGE, five_hundred, special
 from PIL import Image
 
 from todre.analysis.questions import Source
@@ -170,6 +170,30 @@ def test_a_byte_order_mark_and_other_ends_of_lines_change_nothing(name, tmp_path
         read = reader(file)
         found.append([one.question for one in read] if name in ("task", "questions") else read)
     assert all(one == found[0] for one in found)
+
+
+NO_FILE = {
+    **dict.fromkeys(("fifo", "zero", "null", "tty", "fifo-link", "socket"), "is not a regular file"),
+    **dict.fromkeys(("dangling", "missing", "a\x00b", "inside", "two\nlines"), "does not exist"),
+    "folder": "is a directory",
+    "loop": "Too many levels of symbolic links",
+    "sparse": "bytes, and at most",
+    "x" * 300: "File name too long",
+}
+JSON_READERS = [
+    name for name in READERS if name not in ("picture", "clip", "journal", "work", "answers", "log", "settings")
+]
+
+
+@pytest.mark.parametrize("name", JSON_READERS)
+def test_what_is_no_file_is_called_what_it_is(name, tmp_path):
+    reader = READERS[name][0]
+    for path in special(tmp_path):
+        if path.name == "memory" or (name == "result" and path.name == "folder"):
+            continue
+        with pytest.raises(TodreError) as error:
+            reader(path)
+        assert NO_FILE[path.name] in str(error.value)
 
 
 def test_weights_that_say_other_sizes(tmp_path):
