@@ -28,7 +28,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; writes demo-output/demo.png
-	$(BIN)/todre demo --output demo-output
+	$(BIN)/todre demo --output demo-output --force
 
 # Coverage makes what it watches a third slower, and compiling far more, so the large tables of families and methods, and
 # graphs, run without it.
@@ -68,7 +68,7 @@ format: $(READY)  ## fix style and formatting in place
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## what pruning saves, beside its bound, on one CPU thread; writes results/bench-cpu.json and figures
-	OMP_NUM_THREADS=1 $(BIN)/todre bench --suite cpu --device cpu --output results/bench-cpu.json
+	OMP_NUM_THREADS=1 $(BIN)/todre bench --suite cpu --device cpu --output results/bench-cpu.json --force
 	$(BIN)/python benchmarks/figures.py
 
 bench-gpu: $(READY)  ## correctness, then time on a GPU with a 7B model's random weights; writes results/bench-gpu-*.json

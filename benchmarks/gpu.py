@@ -78,7 +78,7 @@ def scripts(preset: str, device: str, folder: Path) -> dict[str, list[str]]:
 def bench(options: list[str], preset: str, device: str, output: Path) -> int:
     """Run one part in this process; the exit code."""
     shared = ["--random-weights", preset, "--device", device, "--output", str(output)]
-    resume = [] if "--check" in options else ["--resume"]
+    resume = ["--force"] if "--check" in options else ["--resume"]
     try:
         todre(["bench", *options, *shared, *resume])
     except SystemExit as ended:

@@ -106,7 +106,7 @@ def main() -> int:
         if code:
             return code
         again = time.monotonic()
-        subprocess.run([*command, "-q"], env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "--force", "-q"], env=environment, check=True, stdout=subprocess.DEVNULL)
         resumed = time.monotonic() - again
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
         cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((run / "cells").iterdir())]

@@ -39,6 +39,10 @@ class ClipError(TodreError):
     """A video file cannot be read as a clip."""
 
 
+class OutputError(TodreError):
+    """A result cannot be written where it should go, or would replace what has to stay."""
+
+
 class LoadError(TodreError):
     """A model or processor cannot be loaded from the given path or hub id."""
 

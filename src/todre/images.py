@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from todre.errors import ImageError
-from todre.files import check_input
+from todre.files import check_input, shown
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Formats that are tried; those that start an external program (PostScript) or are not pictures stay out."""
 
-MAX_PIXELS = 100_000_000
-"""Largest picture that is decoded, in pixels (300 MB as RGB): a file of a few kilobytes can claim any size."""
+MAX_PIXELS = 64_000_000
+"""Largest picture that is decoded, in pixels (192 MB as RGB): a file of a few kilobytes can claim any size."""
 
 
 MAX_ASPECT = 200
@@ -53,17 +53,19 @@ def open_image(path: str | Path) -> Image.Image:
         raise ImageError(_too_large(path, "more than 178 million")) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{path} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
+            f"{shown(path)} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
         ) from error
     except Exception as error:  # a damaged header makes Pillow raise almost any type
-        raise ImageError(f"{path} cannot be opened as an image ({_brief(error)}); save it anew as PNG.") from error
+        raise ImageError(
+            f"{shown(path)} cannot be opened as an image ({_brief(error)}); save it anew as PNG."
+        ) from error
     with opened:
         width, height = opened.size
         if width * height > MAX_PIXELS:
             raise ImageError(_too_large(path, f"{width} × {height}"))
         if max(width, height) > MAX_ASPECT * min(width, height):
             raise ImageError(
-                f"{path} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; "
+                f"{shown(path)} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; "
                 "crop it to the part that matters."
             )
         return _decode(opened, path)
@@ -90,10 +92,10 @@ def _decode(opened: Image.Image, path: Path) -> Image.Image:
         picture = _to_rgb(_upright(opened, path))
     except Exception as error:  # so does a damaged body
         raise ImageError(
-            f"{path} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
+            f"{shown(path)} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
         ) from error
     if frames > 1 and opened.format != "MPO":
-        warnings.warn(f"{path} has {frames} frames; the first one is used.", ImageWarning, stacklevel=3)
+        warnings.warn(f"{shown(path)} has {frames} frames; the first one is used.", ImageWarning, stacklevel=3)
     return picture
 
 
@@ -101,7 +103,7 @@ def _upright(opened: Image.Image, path: Path) -> Image.Image:
     try:
         return ImageOps.exif_transpose(opened)
     except Exception:
-        warnings.warn(f"{path} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=4)
+        warnings.warn(f"{shown(path)} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=4)
         return opened.copy()
 
 
@@ -131,7 +133,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _too_large(path: Path, size: str) -> str:
     return (
-        f"{path} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
+        f"{shown(path)} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
         "scale it down first, no model looks at that many."
     )
 

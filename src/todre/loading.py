@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,16 @@ from typing import Any
 import torch
 
 from todre.errors import InvalidValueError, LoadError
+from todre.files import Kind, read_json
+from todre.files.shapes import ANY
 from todre.hub import HUB_ID, fetch, first_line
 from todre.processing import check_torchvision, load_processor
 from todre.tiny import SHIPPED as SHIPPED
 from todre.tiny import checkpoint_path
 from todre.tiny import names as shipped_names
 
+CONFIG = Kind("restore it from the checkpoint", ANY, LoadError, lenient=True)
+"""A model's config.json."""
 _DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -198,15 +202,15 @@ def _check_config(name: str, path: Path, trust_remote_code: bool) -> None:
 def _read_config(name: str, path: Path) -> dict[str, Any]:
     """The folder's config.json, which must say what kind of model it is."""
     file = path / "config.json"
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise LoadError(f"{name} is not a model: the folder has no config.json; give the folder of a checkpoint.")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{name} has a config.json that cannot be read ({first_line(error)}); restore it.") from error
-    if not isinstance(config, dict) or not config.get("model_type"):
+        config: Any = read_json(file, CONFIG)
+    except LoadError as error:
+        raise LoadError(f"{name} has a config.json that cannot be read: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise LoadError(f"{name} has a config.json without model_type; it is not a model of transformers, use one.")
-    return config
+    return dict(config)
 
 
 def _load_model(

@@ -133,7 +133,7 @@ def test_own_questions(folder):
     [
         (["{"], InvalidValueError, "Line 1 .* no JSON object"),
         ([{"image": "a.png", "question": "Why?"}, [1]], InvalidValueError, "Line 2"),
-        ([{"image": "a.png", "question": 3}], InvalidValueError, "of texts"),
+        ([{"image": "a.png", "question": 3}], InvalidValueError, "has question 3, and needs a text there"),
         ([{"image": "a.png"}], InvalidValueError, "has no question"),
         ([{"question": "Why?"}], InvalidValueError, "has no image"),
         ([{"image": "b.png", "question": "Why?"}], ImageError, "b.png does not exist"),

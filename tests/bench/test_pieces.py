@@ -141,5 +141,5 @@ def test_many_methods_are_measured_in_groups(tiny):
 def test_file_that_bench_did_not_write_is_refused(tmp_path, text):
     file = tmp_path / "b.json"
     file.write_text(text)
-    with pytest.raises(InvalidValueError, match="give a file that bench wrote"):
+    with pytest.raises(InvalidValueError, match="give a file that `todre bench` wrote"):
         doc.read(file)

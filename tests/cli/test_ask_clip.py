@@ -161,7 +161,7 @@ def test_pictures_and_clips_stay_in_order(ask, scene, video, tmp_path):
     scene.frames[0].save(tmp_path / "a.png")
     picture_tokens = ask("qwen2_5_vl", tmp_path / "a.png")["visual_tokens"]["before"]
     for files in ((tmp_path / "a.png", video), (video, tmp_path / "a.png"), (video, tmp_path / "a.png", video)):
-        facts = ask("qwen2_5_vl", *files, "--overlay", tmp_path / "kept.png")
+        facts = ask("qwen2_5_vl", *files, "--overlay", tmp_path / "kept.png", "--force")
         kinds = ["image" if file.suffix == ".png" else "clip" for file in files]
         assert facts["media"] == kinds
         assert len(facts["images"]) == 1

@@ -108,7 +108,7 @@ def test_check_passes_on_the_cpu(run, tmp_path):
         (("--resume",), 1, "give --output too"),
         (("--output", "b.txt"), 1, "use .json"),
         (("--new-tokens", "2,2"), 1, "must name each value once"),
-        (("--from", "missing.json"), 1, "cannot be read"),
+        (("--from", "missing.json"), 1, "does not exist"),
         (("--random-weights", "tiny", "-m", "elsewhere"), 1, "are two models"),
         (("--random-weights", "tiny", "--device", "cpu", "--backends", "magic"), 1, "use sdpa or eager"),
         (("--random-weights", "tiny", "--device", "cpu", "--text-tokens", "1"), 1, "leaves no word"),

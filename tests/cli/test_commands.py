@@ -131,7 +131,7 @@ def test_demo_writes_its_picture_and_names_it_last(run, tmp_path, monkeypatch):
     assert result.out.strip().splitlines()[-1].startswith(f"Wrote {folder / 'demo.png'}")
     assert result.out.count("todre-v1") == 2
     first = (folder / "demo.png").read_bytes()
-    again = run("demo", "--output", folder, "--json")
+    again = run("demo", "--output", folder, "--json", "--force")
     assert set(json.loads(again.out)) == {"figure", "scene", "photograph"}
     assert (folder / "demo.png").read_bytes() == first
     assert sorted(path.name for path in folder.iterdir()) == ["demo.json", "demo.png", "photograph.png", "scene.png"]

@@ -34,8 +34,8 @@ def test_share_is_met(run, tmp_path):
         (("fit", "vtw", "--output", "a.txt"), 1, "use .json"),
         (("fit", "vtw", "--output", "a.json", "--share", "2"), 2, "no fraction in"),
         (("fit", "vtw", "--output", "a.json", "--limit", "0"), 2, "--limit"),
-        (("ask", "PICTURE", "Is it?", "--method", "missing.json"), 2, "No method can be read from 'missing.json'"),
-        (("compare", "PICTURE", "Is it?", "--methods", "none,missing.json"), 2, "No method can be read"),
+        (("ask", "PICTURE", "Is it?", "--method", "missing.json"), 2, "missing.json does not exist"),
+        (("compare", "PICTURE", "Is it?", "--methods", "none,missing.json"), 2, "missing.json does not exist"),
     ],
 )
 def test_bad_input(run, picture, tmp_path, monkeypatch, arguments, code, sentence):

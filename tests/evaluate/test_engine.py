@@ -130,7 +130,7 @@ def test_a_damaged_file_and_a_second_run_are_refused(whole, tmp_path):
     folder.mkdir()
     lines = (whole / "answers.jsonl").read_text().splitlines(keepends=True)
     (folder / "answers.jsonl").write_text("".join([*lines[:2], "garbage\n", *lines[3:]]))
-    with pytest.raises(InvalidValueError, match=r"Line 3 of .* is damaged"):
+    with pytest.raises(InvalidValueError, match=r"Line 3 of .* is no JSON object"):
         run(ASKED, GRID, folder, start=playing)
     (folder / "answers.jsonl").write_text("".join(lines))
     with (folder / "answers.jsonl").open("a") as other:

@@ -130,7 +130,7 @@ GOOD = {"image": "a.png", "question": "What?", "answers": ["red"]}
         (["[]"], "Line 1 of .* is no JSON object"),
         ([{**GOOD, "question": " "}], "has no question"),
         ([{**GOOD, "answers": []}], "has no answers"),
-        ([{**GOOD, "answers": [3]}], "has no answers"),
+        ([{**GOOD, "answers": [3]}], r"has answers\[0\] 3"),
         ([{**GOOD, "image": ""}], "has no image"),
         ([{**GOOD, "metric": "f1"}], "There is no metric 'f1'"),
         ([{**GOOD, "metric": 3}], "has metric 3"),

@@ -61,7 +61,7 @@ def test_a_fitted_method(tmp_path):
         ({"frames": True}, "frames must be a whole number"),
         ({"group_size": 0}, "group_size must be a whole number"),
         ({"trust_remote_code": "yes"}, "must be True or False"),
-        ({"method": "missing.json"}, "No method can be read"),
+        ({"method": "missing.json"}, "missing.json does not exist"),
     ],
 )
 def test_bad_values_are_one_sentence(given, said):

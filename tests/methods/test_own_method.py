@@ -103,10 +103,10 @@ def test_bad_descriptions_are_refused(values, sentence):
 
 
 def test_bad_files_are_refused(tmp_path):
-    with pytest.raises(InvalidValueError, match="No method can be read"):
+    with pytest.raises(InvalidValueError, match=r"missing\.json does not exist"):
         registry.load(tmp_path / "missing.json")
     (tmp_path / "half.json").write_text('{"method": "ran', encoding="utf-8")
-    with pytest.raises(InvalidValueError, match="No method can be read"):
+    with pytest.raises(InvalidValueError, match=r"half\.json is no JSON .*line 1, column 12\); give a file"):
         registry.load(tmp_path / "half.json")
 
 

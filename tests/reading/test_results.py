@@ -74,7 +74,7 @@ def test_two_models_are_told_apart_by_name(folder, document, written):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "cannot be read as JSON"), ("[]", "is no result of"), ('{"what": "accuracy"}', "is no result of")],
+    [("", "is empty"), ("[]", "needs an object there"), ('{"what": "accuracy"}', "is no result of")],
 )
 def test_files_of_others_are_refused(tmp_path, text, words):
     (tmp_path / "result.json").write_text(text)

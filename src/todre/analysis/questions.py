@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,18 @@ from typing import Any
 from PIL import Image
 
 from todre.errors import InvalidValueError
-from todre.files import check_input
+from todre.files import Kind, read_lines, sha256, shown
+from todre.files.shapes import TEXT
 from todre.images import open_image
 from todre.scenes import SPLITS, TASKS, Question, make_scene
 
-_FIELDS = ("image", "question", "answer", "task")
+QUESTIONS = Kind(
+    'write {"image": "a.png", "question": "…", "answer": "…", "task": "…"} on each line',
+    {"image?": TEXT, "question?": TEXT, "answer?": TEXT, "task?": TEXT},
+    most=2**28,
+    line=2**20,
+)
+"""Questions of one's own, up to a million."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,20 @@ class Source:
             InvalidValueError: the file has a line that is no question; says which.
             ImageError: it names a picture that is not there.
         """
-        return self._from_scenes() if self.file is None else _from_file(self.file)[: self.limit]
+        return self._from_scenes() if self.file is None else _from_file(self.file, self.limit)
+
+    def files(self) -> Iterator[Path]:
+        """The file, and the pictures that it names; nothing for scenes."""
+        if self.file is not None:
+            yield self.file
+            for _, values in itertools.islice(read_lines(self.file, QUESTIONS), self.limit):
+                yield self.file.parent / values.get("image", "")
 
     def facts(self, asked: Sequence[Asked]) -> dict[str, Any]:
         """What a result says about where its questions came from, ready for JSON."""
         counts = {"questions": len(asked), "pictures": len({one.picture for one in asked})}
         if self.file is not None:
-            digest = hashlib.sha256(self.file.read_bytes()).hexdigest()
-            return {"file": self.file.name, "sha256": digest, **counts}
+            return {"file": self.file.name, "sha256": sha256(self.file, QUESTIONS), **counts}
         return {"split": self.split, "picture_size": self.size, "tasks": list(self.tasks), **counts}
 
     def _from_scenes(self) -> list[Asked]:
@@ -108,28 +119,18 @@ def _scene_image(seed: int, split: str, size: int) -> Image.Image:
     return make_scene(seed, split, size).image
 
 
-def _from_file(file: Path) -> list[Asked]:
-    check_input(file, "question", InvalidValueError)
-    asked = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if line.strip():
-            asked.append(_from_line(file, number, line))
+def _from_file(file: Path, limit: int) -> list[Asked]:
+    lines = itertools.islice(read_lines(file, QUESTIONS), limit)
+    asked = [_from_line(file, number, values) for number, values in lines]
     if not asked:
-        raise InvalidValueError(f"{file} holds no question; write one JSON object on each line.")
+        raise QUESTIONS.wrong(file, "holds no question")
     return asked
 
 
-def _from_line(file: Path, number: int, line: str) -> Asked:
-    hint = 'write {"image": "a.png", "question": "…", "answer": "…", "task": "…"} on each line.'
-    try:
-        values = json.loads(line)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or any(not isinstance(values.get(name, ""), str) for name in _FIELDS):
-        raise InvalidValueError(f"Line {number} of {file} is no JSON object of texts; {hint}")
+def _from_line(file: Path, number: int, values: dict[str, Any]) -> Asked:
     missing = [name for name in ("image", "question") if not values.get(name, "").strip()]
     if missing:
-        raise InvalidValueError(f"Line {number} of {file} has no {missing[0]}; {hint}")
+        raise QUESTIONS.wrong(f"Line {number} of {shown(file)}", f"has no {missing[0]}")
     path = file.parent / values["image"]
     open_image(path)
     question = Question(values.get("task") or "question", values["question"], values.get("answer", ""))

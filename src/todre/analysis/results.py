@@ -14,9 +14,13 @@ from todre.analysis.questions import Asked, Source
 from todre.environment import versions
 from todre.errors import InvalidValueError
 from todre.evaluate.runner import model_sha256
-from todre.files import write_atomic
+from todre.files import Kind, append, read_finished, shown, write_atomic
+from todre.files.shapes import COUNT, NUMBER, OBJECT, misfit
 from todre.loading import Loaded
 
+WORKING = Kind("remove it to start anew, or write elsewhere", most=2**30)
+"""A working file."""
+_LINE = {"place": COUNT, "seconds": NUMBER, "record": OBJECT}
 Record = dict[str, Any]
 """What was measured for one question, ready for JSON."""
 Measure = Callable[[Sequence[Asked]], list[Record]]
@@ -89,10 +93,10 @@ def measure_all(job: Job, measure: Measure) -> Measured:
     head = _head(job, asked)
     done = _read(job.working, head)
     lines = [head, *({"place": place, **line} for place, line in sorted(done.items()))]
-    write_atomic(job.working, "".join(_line(line) for line in lines))
+    write_atomic(job.working, "".join(_line(line) + "\n" for line in lines))
     pending = [place for place in range(len(asked)) if place not in done]
     job.tick(len(done), len(asked))
-    with job.working.open("a", encoding="utf-8") as stream:
+    with job.working.open("ab") as stream:
         for start in range(0, len(pending), job.batch_size):
             places = pending[start : start + job.batch_size]
             started = time.process_time()
@@ -100,8 +104,7 @@ def measure_all(job: Job, measure: Measure) -> Measured:
             seconds = round((time.process_time() - started) / len(places), 4)
             for place, record in zip(places, records, strict=True):
                 done[place] = {"seconds": seconds, "record": {**asked[place].facts(), **record}}
-                stream.write(_line({"place": place, **done[place]}))
-            stream.flush()
+                append(stream, _line({"place": place, **done[place]}), job.working)
             job.tick(len(done), len(asked))
     seconds = sum(line["seconds"] for line in done.values())
     records = [json.loads(json.dumps(done[place]["record"])) for place in range(len(asked))]
@@ -138,22 +141,19 @@ def _head(job: Job, asked: Sequence[Asked]) -> dict[str, Any]:
 
 def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """Finished places of a working file; an unfinished last line is left out."""
-    if not file.exists():
-        return {}
     done: dict[int, dict[str, Any]] = {}
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines()):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if number == 0:
+    for number, line in read_finished(file, WORKING):
+        if number == 1:
             if line != head:
                 raise InvalidValueError(
-                    f"{file} holds unfinished work of another run ({_difference(line, head)}); "
+                    f"{shown(file)} holds unfinished work of another run ({_difference(line, head)}); "
                     "finish that run, remove the file, or write elsewhere."
                 )
-        else:
-            done[line["place"]] = {"seconds": line["seconds"], "record": line["record"]}
+            continue
+        wrong = misfit(line, _LINE)
+        if wrong:
+            raise WORKING.wrong(f"Line {number} of {shown(file)}", wrong)
+        done[line["place"]] = {"seconds": line["seconds"], "record": line["record"]}
     return done
 
 
@@ -164,7 +164,7 @@ def _difference(found: Any, head: dict[str, Any]) -> str:
 
 
 def _line(values: dict[str, Any]) -> str:
-    return json.dumps(values, allow_nan=False) + "\n"
+    return json.dumps(values, allow_nan=False)
 
 
 def _conditions(job: Job, head: dict[str, Any], seconds: float) -> dict[str, Any]:

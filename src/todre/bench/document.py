@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from todre.bench.settings import Cell
 from todre.errors import InvalidValueError
-from todre.files import write_atomic
+from todre.files import Kind, read_json, shown, write_atomic
+from todre.files.shapes import COUNT, NUMBER, OBJECT, POSITIVE, TEXT, Each, Shape, misfit
 
 if TYPE_CHECKING:
     from todre.bench.cell import Row
@@ -17,6 +19,36 @@ if TYPE_CHECKING:
 FORMAT = "todre bench 1"
 
 Document = dict[str, Any]
+
+_SPREAD: Shape = {"p20": NUMBER, "p50": NUMBER, "p80": NUMBER}
+_CELL: Shape = {
+    "batch": POSITIVE, "text_tokens": POSITIVE, "new_tokens": POSITIVE, "backend": (TEXT, None), "threads": COUNT
+}  # fmt: skip
+_ROW: Shape = {"asked": OBJECT, "subject": TEXT, "kind": TEXT, "method?": (OBJECT, None)}
+_CONDITIONS: Shape = {
+    "model": {"name": TEXT, "dtype": TEXT, "weights?": TEXT},
+    "machine": {"device": TEXT, "cpu": TEXT},
+    "table?": (TEXT, None),
+}
+_SHAPE: Shape = {
+    "conditions": _CONDITIONS, "left_out": Each(TEXT), "finished": [OBJECT], "rows": [_ROW]
+}  # fmt: skip
+_WHOLE: Shape = {
+    **_ROW,
+    "cell": _CELL,
+    "rounds": POSITIVE,
+    "ms": Each((_SPREAD, None)),
+    "visual_tokens": {"before": COUNT, "entered": COUNT, "per_layer": [COUNT]},
+    "kv_bytes": {"measured": NUMBER},
+    "peak_bytes": ({"above": NUMBER}, None),
+    "flops": ({"total": NUMBER}, None),
+    "ratio_to_oracle": (Each((_SPREAD, None)), None),
+}
+"""A row that is shown."""
+BENCH = Kind("give a file that `todre bench` wrote", _SHAPE)
+_ANY_DOCUMENT = replace(BENCH, shape=OBJECT)
+_WEIGHED: Shape = {**_CONDITIONS, "model": {**_CONDITIONS["model"], "weights": TEXT}}
+_SHOWN = replace(BENCH, shape={**_SHAPE, "conditions": _WEIGHED, "rows": [_WHOLE]})
 
 
 def new(conditions: Mapping[str, Any], command: str) -> Document:
@@ -28,20 +60,22 @@ def new(conditions: Mapping[str, Any], command: str) -> Document:
     return plain
 
 
-def read(path: Path) -> Document:
+def read(path: Path, whole: bool = False) -> Document:
     """A document that a run has written.
 
+    Args:
+        path: the file.
+        whole: whether its rows must have all that is shown of them.
+
     Raises:
-        InvalidValueError: there is none.
+        InvalidValueError: there is none, or it was changed since.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidValueError(f"{path} cannot be read ({error.strerror}); give a file that bench wrote.") from error
-    except ValueError as error:
-        raise InvalidValueError(f"{path} is not JSON ({error}); give a file that bench wrote.") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise InvalidValueError(f"{path} is no result of todre bench; give a file that bench wrote.")
+    found: Document = read_json(path, _ANY_DOCUMENT)
+    if found.get("format") != FORMAT:
+        raise BENCH.wrong(path, "is no result of todre bench")
+    wrong = misfit(found, (_SHOWN if whole else BENCH).shape)
+    if wrong:
+        raise BENCH.wrong(path, wrong)
     return found
 
 
@@ -56,8 +90,9 @@ def resumed(path: Path, conditions: Mapping[str, Any]) -> Document:
     if differing is not None:
         what, then, now = differing
         raise InvalidValueError(
-            f"{path} was measured under other conditions ({what} was {then!r} and is {now!r}), and rows of two must "
-            "not be mixed; leave out --resume to start anew, or write elsewhere."
+            f"{shown(path)} was measured under other conditions ({what} was {shown(repr(then))} and is "
+            f"{shown(repr(now))}), and rows of two must not be mixed; start anew with --force in place of --resume, "
+            "or write elsewhere."
         )
     return document
 

@@ -77,7 +77,7 @@ def wanted(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> lis
 def _value(cls: type[Method], field: str, text: str) -> Any:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     default = next((each.default for each in fields(cls) if each.name == field), MISSING)
     if isinstance(value, list):

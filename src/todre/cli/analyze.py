@@ -22,6 +22,7 @@ def migration(
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-migration.json"),
     figure: shared.Figure = None,
+    force: opt.Force = False,
     max_new_tokens: opt.NewTokens = 32,
     batch_size: shared.Batch = 4,
     device: opt.Device = "auto",
@@ -37,8 +38,8 @@ def migration(
     Between system prompt, picture and text (ToDRE, figure 2), and from generated tokens (figure 5). Nothing is pruned.
     """
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, figure, batch_size, device, dtype, attn_implementation,
-        trust_remote_code, json, quiet,
+        model, questions, limit, split, size, tasks, output, figure, force, batch_size, device, dtype,
+        attn_implementation, trust_remote_code, json, quiet,
     )  # fmt: skip
     with measuring(asking, "migration") as (loaded, tick):
         from todre.analysis.migration import migration as measure
@@ -59,6 +60,7 @@ def horizon(
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-horizon.json"),
     figure: shared.Figure = None,
+    force: opt.Force = False,
     window: Annotated[
         int, typer.Option("--window", min=1, help="Side of a window in tokens: 1 as the paper words it, 2 as its code.")
     ] = 2,
@@ -81,7 +83,7 @@ def horizon(
     Questions need true answers.
     """
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, figure, 1, device, dtype, attn_implementation,
+        model, questions, limit, split, size, tasks, output, figure, force, 1, device, dtype, attn_implementation,
         trust_remote_code, json, quiet, words=True,
     )  # fmt: skip
     with measuring(asking, "horizon") as (loaded, tick):
@@ -105,6 +107,7 @@ def redundancy(
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-redundancy.json"),
     figure: shared.Figure = None,
+    force: opt.Force = False,
     batch_size: shared.Batch = 4,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
@@ -116,8 +119,8 @@ def redundancy(
 ) -> None:
     """Redundancy within vision and across modalities (ToDRE, eq. 8 and 9), and how far they are independent."""
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, figure, batch_size, device, dtype, attn_implementation,
-        trust_remote_code, json, quiet,
+        model, questions, limit, split, size, tasks, output, figure, force, batch_size, device, dtype,
+        attn_implementation, trust_remote_code, json, quiet,
     )  # fmt: skip
     with measuring(asking, "redundancy") as (loaded, tick):
         from todre.analysis.redundancy import redundancy as measure
@@ -138,6 +141,7 @@ def calibrate(
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-calibrate.json"),
     figure: shared.Figure = None,
+    force: opt.Force = False,
     method: Annotated[
         str, typer.Option("--method", parser=opt.parse_method, metavar="NAME", help="todre or todre-v1.")
     ] = "todre",
@@ -161,8 +165,8 @@ def calibrate(
     file that ends in .method.json. Questions need true answers.
     """
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, figure, batch_size, device, dtype, attn_implementation,
-        trust_remote_code, json, quiet, words=True,
+        model, questions, limit, split, size, tasks, output, figure, force, batch_size, device, dtype,
+        attn_implementation, trust_remote_code, json, quiet, words=True, beside=(".method.json",), methods=method,
     )  # fmt: skip
     with measuring(asking, "calibrate") as (loaded, tick):
         from todre.analysis.calibrate import Goal, save_method
@@ -188,6 +192,7 @@ def kept(
     tasks: shared.Tasks = None,
     output: shared.Output = Path("analysis-kept.json"),
     figure: shared.Figure = None,
+    force: opt.Force = False,
     methods: opt.MethodNames = "todre,todre-v1,cls-top-k,random",
     retain: opt.Retain = None,
     max_new_tokens: opt.NewTokens = 32,
@@ -202,8 +207,8 @@ def kept(
 ) -> None:
     """Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
     asking = Asking(
-        model, questions, limit, split, size, tasks, output, figure, 1, device, dtype, attn_implementation,
-        trust_remote_code, json, quiet,
+        model, questions, limit, split, size, tasks, output, figure, force, 1, device, dtype, attn_implementation,
+        trust_remote_code, json, quiet, methods=methods,
     )  # fmt: skip
     with measuring(asking, "kept tokens") as (loaded, tick):
         from todre.analysis.kept import kept as measure

@@ -14,6 +14,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_output, counting, note, show_json, working
+from todre.files import check_target, check_targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from todre.loading import Loaded
 
 Document = dict[str, Any]
+WORKING = ".partial.jsonl"
+"""The end of the working file's name, which is gone on with."""
 
 Questions = Annotated[
     Path | None,
@@ -82,7 +85,8 @@ def parse_layers(text: str) -> tuple[int, ...]:
 class Asking:
     """The options that every instrument has, as they were given.
 
-    Scenes are asked all tasks unless `tasks` says otherwise; `words` leaves the one with long answers out.
+    Scenes are asked all tasks unless `tasks` says otherwise; `words` leaves the one with long answers out. `beside`
+    has the ends of further files' names that are written beside the document, and `methods` those that are read.
     """
 
     model: str | None
@@ -93,6 +97,7 @@ class Asking:
     tasks: tuple[str, ...] | None
     output: Path
     figure: Path | None
+    force: bool
     batch_size: int
     device: str
     dtype: str
@@ -101,14 +106,20 @@ class Asking:
     json: bool
     quiet: bool
     words: bool = False
+    beside: tuple[str, ...] = ()
+    methods: str = ""
 
     def check(self) -> None:
         """Raise, before any work, where a file cannot be written or a question not be asked."""
         from todre.plots import FORMATS, require_matplotlib
 
         require_matplotlib()
-        check_output(self.output, (".json",))
-        check_output(self.figure, FORMATS)
+        inputs = [self.model, *self.source.files(), *opt.files_among(self.methods)]
+        check_output(self.output, (".json",), inputs, self.force)
+        check_output(self.figure, FORMATS, inputs, self.force)
+        drawn = self.figure or self.output.with_suffix(".png")
+        check_targets((self.output, drawn, *map(self.output.with_suffix, self.beside)), inputs, self.force)
+        check_target(self.output.with_suffix(WORKING), inputs, force=True)
         self.source.questions()
 
     @property

@@ -31,6 +31,7 @@ def ask(
         Path | None,
         typer.Option("--overlay", help="Also draw the kept tokens over the picture or the frames, into this file."),
     ] = None,
+    force: opt.Force = False,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
@@ -52,7 +53,7 @@ def ask(
         from todre.plots import FORMATS, require_matplotlib
 
         require_matplotlib()
-        check_output(overlay, FORMATS)
+        check_output(overlay, FORMATS, (*files, model, *opt.files_among(method)), force)
     media = _open(files, frames, quiet)
     with working(quiet):
         from todre.cli.drawing import boxes_of, write_media

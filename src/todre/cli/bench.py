@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from todre.bench.settings import Settings
 from todre.bench.suites import SUITES
 from todre.cli import bench_options as ask
 from todre.cli import options as opt
-from todre.cli.console import check_directory, check_output, note, show, show_json, show_text, working
+from todre.cli.console import check_output, note, show, show_json, show_text, working
 from todre.errors import InvalidValueError
+from todre.files import check_folder, check_targets, new_folder
 from todre.methods import registry
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def bench(
     no_memory: ask.NoMemory = False,
     output: ask.Output = None,
     resume: ask.Resume = False,
+    force: opt.Force = False,
     earlier: ask.From = None,
     plots: ask.Plots = None,
     check: ask.Check = False,
@@ -65,11 +68,10 @@ def bench(
     The bound (the oracle of a method) is the untouched model on a prompt shortened by hand, with the pictures encoded
     and the selection made beside it, measured in turn with everything else. See docs/benchmarks.md.
     """
-    _check_files(output, resume, plots, earlier)
+    given_files = (model, earlier, *(spec for spec in methods or () if spec.endswith(".json")))
+    _check_files(output, resume, force, plots, earlier, given_files)
     if earlier is not None:
-        from todre.bench.document import read
-
-        _tell(read(earlier), plots, json, quiet)
+        _tell_earlier(earlier, plots, json, quiet)
         return
     given = {
         "preset": random_weights, "methods": methods, "retains": retain, "batches": batch, "text_tokens": text_tokens,
@@ -95,18 +97,37 @@ def bench(
         note(f"wrote {output}", quiet)
 
 
-def _check_files(output: Path | None, resume: bool, plots: Path | None, earlier: Path | None) -> None:
-    check_output(output, (".json",))
+def _check_files(
+    output: Path | None,
+    resume: bool,
+    force: bool,
+    plots: Path | None,
+    earlier: Path | None,
+    inputs: Sequence[str | Path | None],
+) -> None:
+    """Raise, before any work, unless everything that is asked for can be written."""
+    if resume and force:
+        raise InvalidValueError("--resume goes on with what is there, and --force replaces it; give one of the two.")
+    check_output(output, (".json",), inputs, force or resume)
     if resume and output is None:
         raise InvalidValueError("--resume goes on with the document at --output, and there is none; give --output too.")
+    if resume and output is not None and os.path.lexists(output):
+        from todre.bench.document import read
+
+        read(output)
     if earlier is not None and output is not None:
         raise InvalidValueError("--from measures nothing that --output could hold; give one of the two.")
     if plots is not None:
         from todre.plots import require_matplotlib
 
         require_matplotlib()
-        if not plots.is_dir():
-            check_directory(plots.parent)
+        if not os.path.lexists(plots):
+            check_folder(plots.parent)
+            return
+        from todre.plots.bench import files_of
+
+        check_folder(plots)
+        check_targets(files_of(plots), inputs, force)
 
 
 def _published(name: str | None) -> Table | None:
@@ -181,13 +202,22 @@ def _check(settings: Settings, device: str, tick: Tick) -> list[dict[str, Any]]:
     return check(preset(settings.preset), as_device(device), backends, tick)
 
 
+def _tell_earlier(earlier: Path, plots: Path | None, json: bool, quiet: bool) -> None:
+    from todre.bench.document import BENCH, read
+    from todre.files import making_sense
+
+    document = read(earlier, whole=True)
+    with making_sense(earlier, BENCH):
+        _tell(document, plots, json, quiet)
+
+
 def _tell(document: Document, plots: Path | None, json: bool, quiet: bool) -> None:
     from todre.cli.bench_tables import measured_table, published_table
 
     if plots is not None:
         from todre.plots.bench import draw_all
 
-        plots.mkdir(exist_ok=True)
+        new_folder(plots)
         for file in draw_all(document, plots):
             note(f"wrote {file}", quiet)
     if json:

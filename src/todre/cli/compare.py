@@ -31,6 +31,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")
     ] = None,
+    force: opt.Force = False,
     warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Runs of each method before it is timed.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed runs; the median is shown.")] = 3,
     max_new_tokens: opt.NewTokens = 64,
@@ -49,7 +50,7 @@ def compare(
         from todre.plots import FORMATS, require_matplotlib
 
         require_matplotlib()
-        check_output(output, FORMATS)
+        check_output(output, FORMATS, (image, model, *opt.files_among(methods)), force)
     from todre.images import open_image
 
     picture = open_image(image)

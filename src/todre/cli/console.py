@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from todre.errors import InvalidValueError
+from todre.files import check_target, shown
 
 PIPE_WIDTH = 118
 """Columns of tables that do not go to a terminal."""
@@ -89,23 +89,21 @@ def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def check_output(path: Path | None, suffixes: Sequence[str]) -> None:
-    """Raise, before any work, unless a file can be written at `path` in a format that its suffix names."""
+def check_output(
+    path: Path | None, suffixes: Sequence[str], inputs: Iterable[str | Path | None] = (), force: bool = False
+) -> None:
+    """Raise, before any work, unless a file can be written at `path` in a format that its suffix names.
+
+    Args:
+        path: the file; None for none.
+        suffixes: those that can be written.
+        inputs: what the command reads, of which nothing is written over.
+        force: whether an earlier result may be replaced.
+    """
     if path is None:
         return
     if path.suffix.lower() not in suffixes:
-        raise InvalidValueError(f"{path} has no suffix of a format that can be written; use {', '.join(suffixes)}.")
-    if path.is_dir():
-        raise InvalidValueError(f"{path} is a directory; give the name of a file to write.")
-    check_directory(path.parent)
-
-
-def check_directory(folder: Path) -> None:
-    """Raise unless files can be created in `folder`."""
-    if not folder.is_dir():
-        raise InvalidValueError(f"The directory {folder} does not exist; create it first, or write elsewhere.")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InvalidValueError(f"Nothing can be written in {folder} ({error.strerror}); write elsewhere.") from error
+        raise InvalidValueError(
+            f"{shown(path)} has no suffix of a format that can be written; use {', '.join(suffixes)}."
+        )
+    check_target(path, inputs, force)

@@ -10,9 +10,8 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.compare import METHODS, answer_all
-from todre.cli.console import check_directory, note, show, show_json, show_text, working
-from todre.errors import InvalidValueError
-from todre.files import atomic_path, write_atomic
+from todre.cli.console import note, show, show_json, show_text, working
+from todre.files import atomic_path, check_targets, new_folder, write_atomic
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,6 +34,7 @@ def demo(
         Path, typer.Option("--output", help="Directory for the pictures; made if it is not there.")
     ] = Path("demo-output"),
     retain: opt.Retain = None,
+    force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -46,22 +46,24 @@ def demo(
     from todre.plots import require_matplotlib
 
     require_matplotlib()
-    _make_directory(output)
-    figure = output / "demo.png"
+    figure, exhibits = output / "demo.png", _exhibits()
+    new_folder(output, parents=True)
+    check_targets((figure, output / "demo.json", *(output / f"{name}.png" for name in exhibits)), force=force)
     with working(quiet or json):
         from todre.cli.drawing import row_of_image, write_rows
         from todre.running import Settings
 
         note("loading the model that ships with todre", quiet)
         loaded = opt.load_model(None, "auto", "auto", None, False, quiet)
-        rows, answers, exhibits = [], {}, _exhibits()
+        rows, answers = [], {}
         for name, (picture, question, _) in exhibits.items():
             answers[name] = answer_all(
                 loaded, picture, question, METHODS.split(","), retain, Settings(**SETTINGS), quiet
             )
             rows.append(row_of_image(loaded, [picture], answers[name], 0, question))
+        for name, exhibit in exhibits.items():
             with atomic_path(output / f"{name}.png") as temporary:
-                picture.save(temporary)
+                exhibit.picture.save(temporary)
         write_rows(rows, figure)
     documents: dict[str, object] = {"figure": str(figure)}
     documents |= {name: [given.to_dict() for _, given in given_all] for name, given_all in answers.items()}
@@ -84,11 +86,3 @@ def _exhibits() -> dict[str, Exhibit]:
         "scene": Exhibit(make_scene(SCENE_SEED, "val").image, "Is there a blue triangle in the picture?", "yes"),
         "photograph": Exhibit(photograph(PHOTOGRAPH), "Is there a green square in the picture?", "no"),
     }
-
-
-def _make_directory(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidValueError(f"{folder} cannot be made a directory ({error.strerror}); write elsewhere.") from error
-    check_directory(folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
-from todre.cli.console import check_directory, note, show, show_json, show_text, working
+from todre.cli.console import note, show, show_json, show_text, working
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
@@ -39,10 +39,10 @@ def evaluate(
     verbose: opt.Verbose = False,
 ) -> None:
     """Answer tasks under methods and budgets, and compare each with no pruning on the same questions."""
-    from todre.evaluate.engine import Asked, run
+    from todre.evaluate.engine import Asked, check_run, run
     from todre.evaluate.grid import grid
 
-    check_directory(output.parent)
+    check_run(output, opt.files_among(methods))
     named, everything = opt.every(methods)
     planned = grid(named, retain, draws, seed, everything)
     started = time.monotonic()

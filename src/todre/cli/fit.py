@@ -44,6 +44,7 @@ def parse_share(text: str) -> float:
 def fit(
     method: Annotated[str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="The method.")],
     output: Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")],
+    force: opt.Force = False,
     share: Annotated[
         Any,
         typer.Option(
@@ -72,13 +73,13 @@ def fit(
     verbose: opt.Verbose = False,
 ) -> None:
     """Fit a method's numbers to a model on a few questions, without training, and save it as a file for --method."""
+    from todre.analysis.questions import Source
     from todre.methods import registry
 
-    check_output(output, (".json",))
+    source = Source(questions, limit, split, size)
+    check_output(output, (".json",), (model, *source.files()), force)
     with working(quiet or json):
-        from todre.analysis.questions import Source
-
-        asked = Source(questions, limit, split, size).questions()
+        asked = source.questions()
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
         with counting(f"fitting {method}", quiet) as tick:
             fitted = fit_method(method, loaded, asked, batch_size, share, tolerance, tick)

@@ -97,6 +97,11 @@ def make_method(name: str, retain: float | None, seed: int, per: str = "sample")
     return registry.create(name, **{key: value for key, value in wanted.items() if key in known})
 
 
+def files_among(methods: str) -> tuple[str, ...]:
+    """The files of methods among names separated by commas, which are inputs."""
+    return tuple(name for name in methods.split(",") if name.endswith(".json"))
+
+
 def check_question(question: str) -> str:
     """Raise unless there is a question."""
     if not question.strip():
@@ -172,6 +177,7 @@ NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Know whose it is.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there already; never a file that is read.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks and the warnings of libraries.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from todre.cli import options as opt
 from todre.cli import reading_options as ask
 from todre.cli.console import check_output, note
 from todre.errors import InvalidValueError
+from todre.files import making_sense
 from todre.reading.costs import ACROSS, TOKENS
 from todre.reading.results import MEASURES
 
@@ -27,6 +28,7 @@ def retention(
     highlight: ask.Highlight = None,
     measure: ask.Measure = MEASURES[0],
     output: Output = Path("retention.png"),
+    force: opt.Force = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -37,7 +39,7 @@ def retention(
 
         return retention_figure(ask.read_results(results, methods), highlight or (), measure)
 
-    _write(draw, output, quiet)
+    _write(draw, output, results, force, quiet)
 
 
 def radar(
@@ -46,6 +48,7 @@ def radar(
     methods: ask.Methods = None,
     highlight: ask.Highlight = None,
     output: Output = Path("radar.png"),
+    force: opt.Force = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -56,7 +59,7 @@ def radar(
 
         return radar_figure(ask.read_results(results, methods), highlight or methods or (), retain)
 
-    _write(draw, output, quiet)
+    _write(draw, output, results, force, quiet)
 
 
 def pareto(
@@ -78,6 +81,7 @@ def pareto(
     highlight: ask.Highlight = None,
     measure: ask.Measure = MEASURES[0],
     output: Output = Path("pareto.png"),
+    force: opt.Force = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -99,15 +103,17 @@ def pareto(
         found = ask.read_results(results, methods)
         if bench is None:
             return pareto_figure(found, token_cost(found), highlight or (), measure)
-        from todre.bench.document import read
+        from todre.bench.document import BENCH, read
 
-        cost = bench_cost(found, read(bench), across)
+        document = read(bench)
+        with making_sense(bench, BENCH):
+            cost = bench_cost(found, document, across)
         missing = [entry.label for entry in found.entries if entry.label not in cost.of]
         if missing:
             note(f"bench did not measure {', '.join(missing)}", quiet)
         return pareto_figure(found, cost, highlight or (), measure)
 
-    _write(draw, output, quiet)
+    _write(draw, output, [*results, bench], force, quiet)
 
 
 def heatmap(
@@ -125,6 +131,7 @@ def heatmap(
         ),
     ] = MEASURES[0],
     output: Output = Path("heatmap.png"),
+    force: opt.Force = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -135,14 +142,14 @@ def heatmap(
 
         return heatmap_figure(ask.read_results(results, methods), highlight or (), retain, measure)
 
-    _write(draw, output, quiet)
+    _write(draw, output, results, force, quiet)
 
 
-def _write(draw: Callable[[], Figure], output: Path, quiet: bool) -> None:
+def _write(draw: Callable[[], Figure], output: Path, inputs: Sequence[Path | None], force: bool, quiet: bool) -> None:
     from todre.plots import FORMATS, require_matplotlib
 
     require_matplotlib()
-    check_output(output, FORMATS)
+    check_output(output, FORMATS, inputs, force)
     figure = draw()
     from todre.plots.marks import save_figure
 

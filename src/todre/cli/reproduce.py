@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from todre.cli import options as opt
 from todre.cli import reproduce_options as ask
-from todre.cli.console import check_directory, show, show_json, show_text
+from todre.cli.console import show, show_json, show_text
 from todre.errors import InvalidValueError
+from todre.files import check_folder, check_targets
 from todre.reproduce.recipes import Recipe, recipe, recipes
 
 
@@ -51,6 +53,7 @@ def reproduce(
     model: ask.Model = None,
     on: ask.On = None,
     output: ask.Output = None,
+    force: opt.Force = False,
     yes: ask.Yes = False,
     dry_run: ask.DryRun = False,
     limit: ask.Limit = None,
@@ -86,7 +89,8 @@ def reproduce(
     if on is not None and model is not None:
         raise InvalidValueError(f"--on {on} and -m {model} are two models; give one.")
     folder = output or Path(f"todre-{found.name}")
-    check_directory(folder.parent)
+    if not dry_run:
+        _check_folder(found, folder, (model, questions, include_path), force)
     given = Given(
         found, model, on is not None, folder, yes, dry_run, limit, benchmarks or (), dict(task_map or ()), include_path,
         budget, seconds_per_question, python or sys.executable, ranks, processes, draws, seed, batch_size, rounds,
@@ -95,6 +99,21 @@ def reproduce(
     from todre.cli.reproduce_routes import follow
 
     follow(given)
+
+
+def _check_folder(found: Recipe, folder: Path, inputs: tuple[str | Path | None, ...], force: bool) -> None:
+    """Raise, before any work, unless the result can be written; what is unfinished is gone on with."""
+    if not os.path.lexists(folder):
+        check_folder(folder.parent)
+        return
+    check_folder(folder)
+    written = {
+        "radar": ("result.json", "table.md", f"{found.name}.png"),
+        "attention": ("result.json", f"{found.name}.png"),
+        "kept": ("result.json", f"{found.name}.png"),
+    }
+    names = written.get(found.kind, ("result.json", "table.md"))
+    check_targets([folder / name for name in names], inputs, force)
 
 
 def _list(json: bool) -> None:

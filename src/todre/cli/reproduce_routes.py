@@ -14,6 +14,7 @@ from todre.cli.analyze_options import command_line
 from todre.cli.console import counting, note, show, show_json, show_text, working
 from todre.cli.evaluate import progress_bar
 from todre.errors import InvalidValueError
+from todre.files import new_folder
 from todre.published import Table, table
 from todre.reproduce import writing
 from todre.reproduce.benchmarks import Benchmark, chosen
@@ -78,7 +79,7 @@ def tell(given: Given, result: dict[str, Any]) -> None:
     """Write the result, and show it."""
     from todre.cli.reproduce_tables import reproduced_table
 
-    given.output.mkdir(exist_ok=True)
+    new_folder(given.output)
     writing.write(result, given.output)
     names = "result.json and table.md"
     if given.recipe.kind == "radar":
@@ -112,7 +113,7 @@ def _tiny(given: Given) -> None:
     ]
     if not agreed(given, plan, ask=False):
         return
-    given.output.mkdir(exist_ok=True)
+    new_folder(given.output)
     with working(given.quiet or given.json):
         runs = tiny.answered(found.rows, tasks, how, progress_bar(given.quiet))
     values, reasons, intervals = tiny.measured(found.rows, tasks, runs)
@@ -154,7 +155,7 @@ def _real(given: Given) -> None:
         return
     if planned.missing:
         require_lmms_eval(given.python)
-    given.output.mkdir(exist_ok=True)
+    new_folder(given.output)
     known, failed = real.run_cells(todo, run, lambda line: note(line, given.quiet))
     values, reasons = real.measured(found, about.rows, benchmarks, known, failed, given.budget)
     warnings = [*about.warnings, *_cautions(given, benchmarks)]
@@ -212,7 +213,7 @@ def _costs(given: Given) -> None:
     ]
     if not agreed(given, plan, ask=model is not None):
         return
-    given.output.mkdir(exist_ok=True)
+    new_folder(given.output)
     with working(given.quiet or given.json):
         loaded = _load(given, model)
         values, reasons, conditions = costs.measured(
@@ -243,7 +244,7 @@ def _figure(given: Given) -> None:
     ]
     if not agreed(given, plan, ask=model is not None):
         return
-    given.output.mkdir(exist_ok=True)
+    new_folder(given.output)
     with working(given.quiet or given.json):
         loaded = _load(given, model)
         with counting(given.recipe.name, given.quiet) as tick:

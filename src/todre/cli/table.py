@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,9 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli import reading_options as ask
-from todre.cli.console import check_directory, note, show_text
+from todre.cli.console import note, show_text
 from todre.errors import InvalidValueError
-from todre.files import write_atomic
+from todre.files import check_target, shown, write_atomic
 from todre.reading.results import MEASURES
 from todre.reading.tables import COLUMNS
 from todre.reading.writing import SUFFIXES, WRITERS
@@ -52,6 +53,7 @@ def table(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="A file to write, in place of stdout.")] = None,
+    force: opt.Force = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -60,6 +62,8 @@ def table(
     Numbers are points of 100 with 95 % intervals; CSV has fractions with all digits, one line for each number.
     """
     writer = WRITERS[_format(form, output)]
+    if output is not None:
+        check_target(output, results, force)
     from todre.reading.tables import table as make
 
     found = ask.read_results(results, methods)
@@ -74,13 +78,14 @@ def table(
 
 
 def _format(form: str | None, output: Path | None) -> str:
-    """The format that is asked for; raises unless `output` can be written."""
+    """The format that is asked for, or that the suffix of `output` names."""
     if output is None:
         return form or FORMAT
-    if output.is_dir():
-        raise InvalidValueError(f"{output} is a directory; give the name of a file to write.")
-    check_directory(output.parent)
+    if os.path.isdir(output):
+        raise InvalidValueError(f"{shown(output)} is a directory; give the name of a file to write.")
     found = form or SUFFIXES.get(output.suffix.lower())
     if found is None:
-        raise InvalidValueError(f"{output} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format.")
+        raise InvalidValueError(
+            f"{shown(output)} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format."
+        )
     return found

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,16 +21,20 @@ from todre.environment import versions
 from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import Condition
 from todre.evaluate.grid import Grid
-from todre.evaluate.journal import Done, Journal, Unit, opened
+from todre.evaluate.journal import WORKING, Done, Journal, Unit, opened
 from todre.evaluate.runner import model_sha256
 from todre.evaluate.summary import Sample, Summary, sample_of
 from todre.evaluate.tasks import Item, tasks_of
+from todre.evaluate.tasks.local import LocalTask
 from todre.evaluate.workers import Queue, Work, inline, parallel
-from todre.files import write_atomic
+from todre.files import check_folder, check_targets, new_folder, shown, write_atomic
 
 if TYPE_CHECKING:
     from todre.loading import Loaded
 
+ANSWERS = "answers.jsonl"
+WRITTEN = ("items.jsonl", "samples.jsonl", "result.json", "timings.json")
+"""What is made from the answers."""
 Start = Callable[["Asked"], Work]
 Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
 """Passes finished units on and shows progress; is told how many units are left, and how many there are."""
@@ -71,6 +76,13 @@ class Asked:
     def items(self) -> list[Item]:
         """All questions, task by task."""
         return [item for task in tasks_of(self.tasks, self.size) for item in task.items(self.limit, self.seed)]
+
+    def files(self) -> Iterator[str | Path | None]:
+        """What is read: the model's folder, files of questions, and the pictures that they name."""
+        yield self.model
+        for task in tasks_of(self.tasks, self.size):
+            if isinstance(task, LocalTask):
+                yield from task.files(self.limit)
 
     def load(self) -> Loaded:
         """The model."""
@@ -145,15 +157,17 @@ def run(
     strange = [name for name in against if name not in {row.name for row in grid.rows}]
     if strange:
         raise InvalidValueError(f"No method {strange[0]!r} is evaluated to compare others with; name it among them.")
+    check_run(output, asked.files())
     items = asked.items()
     groups = grouped(items, asked.group_size)
-    output.mkdir(exist_ok=True)
-    with opened(output / "answers.jsonl", asked.conditions(items)) as journal:
+    new_folder(output)
+    with opened(output / ANSWERS, asked.conditions(items)) as journal:
         units = {
             Unit(group, condition.name, _digest(condition)): condition
             for group in range(len(groups))
             for condition in grid.conditions
         }
+        _check_lengths(journal, groups, output / ANSWERS)
         before = len(journal.done)
         alone = processes == 1
         begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), asked)
@@ -166,6 +180,31 @@ def run(
     seconds = {c.name: sum(journal.done[u].seconds for u in units if u.condition == c.name and u in journal.done)
                for c in grid.conditions}  # fmt: skip
     return Ran(result, seconds, sum(len(done.said) for done in new))
+
+
+def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise unless a run can be written, or gone on with, in `folder`.
+
+    Raises:
+        OutputError: it holds files that are not of a run, or an input.
+    """
+    files = [folder / name for name in (ANSWERS, *WRITTEN)]
+    if os.path.lexists(folder):
+        check_folder(folder)
+        check_targets(files, inputs, force=os.path.lexists(files[0]))
+    else:
+        check_folder(folder.parent)
+
+
+def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path) -> None:
+    """Raise where a finished unit has not as many answers as its group has questions."""
+    for unit, done in journal.done.items():
+        asked = len(groups[unit.group]) if unit.group < len(groups) else 0
+        if not done.refused and len(done.said) != asked:
+            raise WORKING.wrong(
+                file,
+                f"has {len(done.said)} answers of {shown(unit.condition)} to group {unit.group}, which has {asked}",
+            )
 
 
 def grouped(items: Sequence[Item], group_size: int) -> list[list[int]]:

@@ -10,13 +10,28 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from todre.errors import InvalidValueError
+from todre.errors import InvalidValueError, OutputError
+from todre.files import Kind, append, numbered, parsed, shown
+from todre.files import opened as reading
+from todre.files.naming import reason
+from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
 
 FORMAT = "todre eval 1"
+_LINE = {
+    "group": COUNT,
+    "condition": TEXT,
+    "digest": TEXT,
+    "seconds": NUMBER,
+    "said": [[TEXT, COUNT, NUMBER, (COUNT, None)]],
+    "refused": TEXT,
+}
+WORKING = Kind("delete the file to start anew", _LINE, most=2**31, lenient=True)
+"""A working file."""
+_HEADER = replace(WORKING, shape={"conditions": OBJECT})
 _START = json.dumps({"format": FORMAT}).encode()[:-1]
 
 
@@ -55,8 +70,8 @@ class Done:
 class Journal:
     """An open working file; `done` holds its units."""
 
-    def __init__(self, stream: BinaryIO, done: dict[Unit, Done]) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, file: Path, done: dict[Unit, Done]) -> None:
+        self._stream, self._file = stream, file
         self.done = done
 
     def add(self, done: Done) -> None:
@@ -69,9 +84,13 @@ class Journal:
         self._append({"format": FORMAT, "conditions": conditions})
 
     def _append(self, values: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(values, ensure_ascii=False).encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        line = json.dumps(values, ensure_ascii=False)
+        if len(line) * 4 > WORKING.line and len(line.encode("utf-8", "backslashreplace")) >= WORKING.line:
+            raise InvalidValueError(
+                f"A line of {shown(self._file)} would have more than {WORKING.line:,} bytes, so that it could not be "
+                "read again; answer fewer pictures together, with a smaller --group-size."
+            )
+        append(self._stream, line, self._file, sync=True)
 
 
 @contextmanager
@@ -80,26 +99,40 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
 
     Raises:
         InvalidValueError: it belongs to a run under other conditions, another run has it open, or it was damaged.
+        OutputError: nothing can be written there.
     """
-    with file.open("a+b") as stream:
+    if os.path.lexists(file):
+        with reading(file, WORKING):
+            pass
+    try:
+        stream = file.open("a+b")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{shown(file)} cannot be written ({reason(error)}); give another --output.") from error
+    with stream:
         _lock(stream, file)
         stream.seek(0)
-        content = stream.read()
-        if not content.startswith(_START[: len(content)]):
-            raise InvalidValueError(f"{file} is no working file of this version of todre eval; give another --output.")
-        lines = content.split(b"\n")
-        stream.truncate(sum(len(line) + 1 for line in lines[:-1]))  # the last is empty, or was cut off by a kill
-        stream.seek(0, os.SEEK_END)
-        header, *rest = lines[:-1] or [b""]
-        journal = Journal(stream, {})
-        if not rest:  # nothing was answered yet
-            stream.truncate(0)
-            journal.start(conditions)
-        else:
-            _compare(_read(file, 1, header), conditions, file)
-        for number, line in enumerate(rest, start=2):
-            done = _done(_read(file, number, line), file, number)
+        start = next(numbered(stream, file, WORKING), (1, b""))[1][: len(_START)]
+        if not _START.startswith(start):
+            raise InvalidValueError(
+                f"{shown(file)} is no working file of this version of todre eval; give another --output."
+            )
+        stream.seek(0)
+        journal, end, header = Journal(stream, file, {}), 0, b""
+        for number, line in numbered(stream, file, WORKING):
+            if not line.endswith(b"\n"):  # cut off by a kill
+                break
+            end += len(line)
+            if number == 1:
+                header = line
+                continue
+            if number == 2:
+                _compare(parsed(header, 1, file, _HEADER), conditions, file)
+            done = _done(parsed(line, number, file, WORKING))
             journal.done[done.unit] = done
+        stream.truncate(end if journal.done else 0)
+        stream.seek(0, os.SEEK_END)
+        if not journal.done:  # nothing was answered yet
+            journal.start(conditions)
         yield journal
 
 
@@ -113,26 +146,13 @@ def _lock(stream: BinaryIO, file: Path) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise InvalidValueError(
-            f"{file} is being written by another run; wait for it, or give another --output."
+            f"{shown(file)} is being written by another run; wait for it, or give another --output."
         ) from None
 
 
-def _read(file: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(line)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise InvalidValueError(f"Line {number} of {file} is damaged; delete the file to start anew.")
-    return values
-
-
-def _done(values: dict[str, Any], file: Path, number: int) -> Done:
-    try:
-        unit = Unit(values["group"], values["condition"], values["digest"])
-        return Done(unit, values["seconds"], values["said"], values["refused"])
-    except KeyError as error:
-        raise InvalidValueError(f"Line {number} of {file} has no {error}; delete the file to start anew.") from error
+def _done(values: dict[str, Any]) -> Done:
+    unit = Unit(values["group"], values["condition"], values["digest"])
+    return Done(unit, values["seconds"], values["said"], values["refused"])
 
 
 def _compare(header: dict[str, Any], conditions: dict[str, Any], file: Path) -> None:
@@ -142,7 +162,8 @@ def _compare(header: dict[str, Any], conditions: dict[str, Any], file: Path) -> 
     for name in [*asked, *sorted(set(before) - set(asked))]:
         if before.get(name) != asked.get(name):
             raise InvalidValueError(
-                f"{file} belongs to a run with {name} {_short(before.get(name))}, not {_short(asked.get(name))}; "
+                f"{shown(file)} belongs to a run with {name} {_short(before.get(name))}, not "
+                f"{_short(asked.get(name))}; "
                 "use the same options to go on, or give another --output."
             )
 

@@ -18,12 +18,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from todre.errors import InvalidValueError
 from todre.evaluate.conditions import Condition
-from todre.files import write_atomic
+from todre.files import Kind, append, new_folder, opened, read_finished, write_atomic
+from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
 
 if TYPE_CHECKING:
     from todre.evaluate.session import Session, Settings
 
 Ticker = Callable[[Iterable["Line"], int], Iterator["Line"]]
+WORKING = Kind(
+    "remove it to start anew",
+    {"condition": TEXT, "group": COUNT, "seconds": NUMBER, "records": [OBJECT]},
+    most=2**31,
+    lenient=True,
+)
+"""A working file."""
+CHECKPOINT = Kind("get a complete copy of the model", most=2**50)
+"""A file of a model's folder."""
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483648"}
 """Keep freed memory: glibc otherwise returns each large tensor to the system, which costs up to half the time."""
 
@@ -100,16 +110,15 @@ def run(
     """
     _check(settings, conditions, pictures, processes)
     file = work / f"answers-{fingerprint(settings)}.jsonl"
-    work.mkdir(parents=True, exist_ok=True)
+    new_folder(work, parents=True)
     done = read_lines(file)
-    write_atomic(file, "".join(_as_json(line) for line in done.values()))
+    write_atomic(file, "".join(_as_json(line) + "\n" for line in done.values()))
     tasks = [Task(group, condition) for group in range(pictures // settings.group_size) for condition in conditions]
     pending = [task for task in tasks if task.key not in done]
     lines = _inline(session, settings, pending) if processes == 1 else _parallel(settings, pending, processes)
-    with file.open("a", encoding="utf-8") as stream:
+    with file.open("ab") as stream:
         for line in (ticker or progress_bar)(lines, len(pending)):
-            stream.write(_as_json(line))
-            stream.flush()
+            append(stream, _as_json(line), file)
             done[line.condition, line.group] = line
     wanted = [done[task.key] for task in tasks]
     by_condition: dict[str, list[dict[str, Any]]] = {condition.name: [] for condition in conditions}
@@ -135,20 +144,22 @@ def model_sha256(model: str | None) -> str:
         return str(model)
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.jinja")]):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        digest.update(file.name.encode() + b"\0")
+        with opened(file, CHECKPOINT) as stream:
+            while piece := stream.read(2**20):
+                digest.update(piece)
     return digest.hexdigest()
 
 
 def read_lines(file: Path) -> dict[tuple[str, int], Line]:
-    """The finished lines of a working file; an unfinished last one is left out."""
-    lines: dict[tuple[str, int], Line] = {}
-    for text in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        try:
-            line = Line(**json.loads(text))
-        except ValueError:
-            break
-        lines[line.condition, line.group] = line
-    return lines
+    """The finished lines of a working file; an unfinished last one is left out.
+
+    Raises:
+        InvalidValueError: any other line is damaged.
+    """
+    fields = ("condition", "group", "seconds", "records")
+    found = [Line(**{name: values[name] for name in fields}) for _, values in read_finished(file, WORKING)]
+    return {(line.condition, line.group): line for line in found}
 
 
 def progress_bar(lines: Iterable[Line], total: int) -> Iterator[Line]:
@@ -174,7 +185,7 @@ def _check(settings: Settings, conditions: Sequence[Condition], pictures: int, p
 
 
 def _as_json(line: Line) -> str:
-    return json.dumps(asdict(line)) + "\n"
+    return json.dumps(asdict(line))
 
 
 def _answer(session: Session, task: Task) -> Line:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -12,14 +13,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from todre.errors import InvalidValueError, UnsupportedModelError
-from todre.files import atomic_path
+from todre.errors import TodreError, UnsupportedModelError
+from todre.files import Kind, atomic_path, opened, parsed_text, shown
+from todre.files.naming import reason
+from todre.files.shapes import POSITIVE, TEXT
 from todre.glimpse import shipped_weights
 from todre.glimpse.predictor import Glimpse, Shape
 
 _SKETCH = "sketch"
 _FACTS = "facts"
 """The one entry of the file's metadata: of several the order would differ from file to file."""
+_FIELDS = {field.name: POSITIVE for field in fields(Shape)}
+WEIGHTS = Kind(
+    "give a file that `python -m todre.glimpse.train` wrote", {"model": TEXT, "shape": _FIELDS}, most=64 * 2**20
+)
+"""A file of weights, and the description inside it."""
 _CHANNELS = 4
 _NEAR = 1e-2
 
@@ -81,32 +89,40 @@ def load_trained(path: str | None = None, device: torch.device | None = None) ->
         InvalidValueError: it is not there, or holds no glimpse.
     """
     file = shipped_weights() if path is None else Path(path)
+    with opened(file, WEIGHTS) as stream:
+        changed = os.fstat(stream.fileno()).st_mtime_ns
     try:
-        return _load(file, file.stat().st_mtime_ns, device or torch.device("cpu"))
+        return _load(file, changed, device or torch.device("cpu"))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise InvalidValueError(
-            f"{file} holds no weights of a glimpse ({reason}); give a file that `python -m todre.glimpse.train` wrote."
-        ) from error
+        if isinstance(error, TodreError):
+            raise
+        raise WEIGHTS.wrong(file, f"holds no weights of a glimpse ({reason(error)})") from error
 
 
 @functools.lru_cache(maxsize=8)
 @torch.inference_mode(False)  # what is remembered may be used outside of that mode
 def _load(file: Path, changed: int, device: torch.device) -> Trained:
     with safe_open(file, framework="pt") as opened:
-        facts = json.loads((opened.metadata() or {})[_FACTS])
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    with torch.random.fork_rng(devices=[]):
-        glimpse = Glimpse(Shape(**facts["shape"]))
-    sketch = tensors.pop(_SKETCH)
-    glimpse.load_state_dict(tensors)
-    if (
-        sketch.ndim != 2
-        or sketch.shape[1] != _CHANNELS
-        or not all(value.isfinite().all() for value in tensors.values())
-    ):
+        facts = parsed_text((opened.metadata() or {})[_FACTS], f"The description inside {shown(file)}", WEIGHTS)
+        shape = Shape(**facts["shape"])
+        sizes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+        sketch_size = sizes.pop(_SKETCH)
+        if sizes != _sizes(shape) or len(sketch_size) != 2 or sketch_size[1] != _CHANNELS:
+            raise ValueError("its tensors have other sizes than it says")
+        tensors = {name: opened.get_tensor(name) for name in sizes}
+        sketch = opened.get_tensor(_SKETCH)
+    if not all(value.isfinite().all() for value in (*tensors.values(), sketch)):
         raise ValueError("its numbers cannot be used")
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
+        glimpse = Glimpse(shape)
+    glimpse.load_state_dict(tensors)
     return Trained(glimpse.eval().requires_grad_(False).to(device), facts["model"], sketch)
+
+
+def _sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """By name, the sizes of a glimpse's tensors; none of them is made."""
+    with torch.device("meta"):
+        return {name: tuple(value.shape) for name, value in Glimpse(shape).state_dict().items()}
 
 
 def detached(glimpse: Glimpse) -> Glimpse:

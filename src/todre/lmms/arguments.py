@@ -108,7 +108,7 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidValueError(f"{name} is {value!r}, which is no JSON; write a list as [0.5,0.75].") from None
     return tuple(value) if isinstance(value, list) else value
 

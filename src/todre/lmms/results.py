@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError
+from todre.files import Kind, making_sense, read_json, read_lines, shown
+from todre.files.shapes import ANY, OBJECT, Each, Shape
 
+_DOCUMENT: Shape = {"results": Each(OBJECT), "config?": (OBJECT, None)}
+RESULTS = Kind("lmms-eval did not write it; remove it, or run it again", _DOCUMENT, lenient=True)
+"""A file of results."""
+SAMPLES = Kind("run lmms-eval again with --log_samples", {"doc_id": ANY}, most=2**31, lenient=True)
+"""A file of what was said to each question."""
 _RESULTS, _SAMPLES = "_results.json", "_samples_"
 
 
@@ -28,12 +34,13 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     first: tuple[Path, Any] | None = None
     for file in _files(Path(folder)):
-        document = _document(file)
-        arguments = document.get("config", {}).get("model_args")
+        document = read_json(file, RESULTS)
+        arguments = (document.get("config") or {}).get("model_args")
         first = first or (file, arguments)
         if arguments != first[1]:
             raise InvalidValueError(
-                f"{folder} holds results of runs with {first[1]!r} and with {arguments!r}; "
+                f"{shown(Path(folder))} holds results of runs with {shown(repr(first[1]))} and with "
+                f"{shown(repr(arguments))}; "
                 "give each run a folder of its own."
             )
         found |= {task: _metrics(values) for task, values in document["results"].items()}
@@ -53,8 +60,9 @@ def read_samples(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     for file in _files(Path(folder)):
         start = file.name.removesuffix(_RESULTS) + _SAMPLES
         for samples in sorted(file.parent.glob(f"{start}*.jsonl")):
-            lines = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
-            found[samples.stem.removeprefix(start)] = sorted(lines, key=lambda line: int(line["doc_id"]))
+            lines = [line for _, line in read_lines(samples, SAMPLES)]
+            with making_sense(samples, SAMPLES):
+                found[samples.stem.removeprefix(start)] = sorted(lines, key=lambda line: int(line["doc_id"]))
     return found
 
 
@@ -66,16 +74,6 @@ def _files(folder: Path) -> Iterator[Path]:
             f"{folder} holds no results of lmms-eval (*{_RESULTS}); the run failed, and its output says why."
         )
     yield from files
-
-
-def _document(file: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidValueError(f"{file} cannot be read as results of lmms-eval ({error}); run it again.") from error
-    if not isinstance(document, dict) or not isinstance(document.get("results"), dict):
-        raise InvalidValueError(f"{file} has no results in it, so lmms-eval did not write it; remove it.")
-    return document
 
 
 def _metrics(values: dict[str, Any]) -> dict[str, float]:

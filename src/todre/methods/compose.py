@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from todre.errors import InvalidValueError
+from todre.files import shown
 from todre.methods.base import Method
 from todre.methods.card import Card
 
@@ -118,7 +119,13 @@ class Compose(Method):
         unknown = sorted(set(values) - {"method", "positions", "methods"})
         if unknown:
             raise InvalidValueError(f"Compose has no field {unknown[0]!r}; its fields are methods, positions.")
-        methods = [from_dict(each) for each in values.get("methods", [])]
+        described = values.get("methods", [])
+        if not isinstance(described, list | tuple):
+            raise InvalidValueError(f"methods of compose are a list of methods, not {shown(repr(described))}.")
+        composed = next((each for each in described if isinstance(each, dict) and each.get("method") == cls.name), None)
+        if composed is not None:
+            raise InvalidValueError("Compose takes methods one after the other, none of them composed itself.")
+        methods = [from_dict(each) for each in described]
         return cls(*methods, positions=values.get("positions", "original"))
 
     def describe(self) -> str:

@@ -21,12 +21,15 @@ from typing import Any, TypeGuard
 
 import todre.methods
 from todre.errors import InvalidValueError, UnknownMethodError
-from todre.files import write_atomic
+from todre.files import Kind, read_json, shown, write_atomic
+from todre.files.shapes import TEXT
 from todre.methods.base import Method
 from todre.methods.card import ACTS, Card
 from todre.methods.compose import Compose
 
 GROUP = "todre.methods"
+FILE = Kind("give a file that `todre fit` or `registry.save` wrote", {"method": TEXT}, most=2**20)
+"""A file that describes a method; a fitted one has a few kilobytes."""
 _FIRST = ("none", "todre", "todre-v1", "random")
 
 
@@ -86,7 +89,9 @@ def from_dict(values: Any) -> Method:
     """
     name = values.get("method") if isinstance(values, dict) else None
     if not isinstance(name, str):
-        raise InvalidValueError(f"A method is described by a mapping with its name under 'method', not {values!r}.")
+        raise InvalidValueError(
+            f"A method is described by a mapping with its name under 'method', not {shown(repr(values))}."
+        )
     return entry(name).cls.from_dict(values)
 
 
@@ -101,11 +106,12 @@ def load(path: str | Path) -> Method:
     Raises:
         InvalidValueError: there is no such file, or it describes no method.
     """
+    file = Path(path)
+    values = read_json(file, FILE)
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidValueError(f"No method can be read from {str(path)!r}: {error}.") from error
-    return from_dict(values)
+        return from_dict(values)
+    except (InvalidValueError, UnknownMethodError) as error:
+        raise type(error)(f"{shown(file)} describes no method that can be made: {shown(str(error), 300)}") from error
 
 
 @functools.cache

@@ -128,14 +128,18 @@ FIGURES = {
 """By the end of the file's name."""
 
 
+def files_of(folder: Path, prefix: str = "bench") -> list[Path]:
+    """The files that `draw_all` may write."""
+    return [folder / f"{prefix}-{name}.png" for name in FIGURES]
+
+
 def draw_all(document: dict[str, Any], folder: Path, prefix: str = "bench") -> Iterator[Path]:
     """Write every figure that the document has the numbers for; yields the files."""
     if not document["rows"]:
         return
-    for name, draw in FIGURES.items():
+    for draw, file in zip(FIGURES.values(), files_of(folder, prefix), strict=True):
         figure = draw(document)
         if figure is not None:
-            file = folder / f"{prefix}-{name}.png"
             save_figure(figure, file)
             yield file
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from todre.errors import LoadError, MissingDependencyError, TodreError
+from todre.files import Kind, read_json
+from todre.files.shapes import ANY
 from todre.hub import first_line
 from todre.processing.backend import check_torchvision, has_torchvision
 
+
+class _DamagedError(LoadError):
+    """A settings file cannot be read."""
+
+
+SETTINGS = Kind("restore it from the checkpoint", ANY, _DamagedError, lenient=True)
+"""A processor's or tokenizer's settings."""
 _NAMING_FILES = (
     "processor_config.json",
     "preprocessor_config.json",
@@ -40,6 +49,8 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
     name = name or str(path)
     try:
         processor = _load(path, trust_remote_code)
+    except _DamagedError as error:
+        raise LoadError(f"{name} has no usable processor: {error}") from error
     except TodreError:
         raise
     except ImportError as error:
@@ -101,7 +112,7 @@ def _stock_class(path: Path, trust_remote_code: bool) -> Any | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    if not os.path.lexists(file):
         return {}
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file, SETTINGS)
     return content if isinstance(content, dict) else {}

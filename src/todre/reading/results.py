@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError
+from todre.files import Kind, making_sense, read_json
+from todre.files.shapes import COUNT, NUMBER, OBJECT, POSITIVE, TEXT, Each, Shape, misfit
 
 WHAT = "answers of a model under pruning methods"
 """What `todre eval` writes under `what`."""
@@ -19,6 +21,36 @@ MEASURES = ("retention", "score", "difference")
 NONE = "none"
 
 Budget = float | int
+
+_SPREAD: Shape = {"value": (NUMBER, None), "low": (NUMBER, None), "high": (NUMBER, None)}
+_AGAINST: Shape = {"difference": _SPREAD, "tasks": Each(OBJECT)}
+_ROW: Shape = {
+    "name": TEXT,
+    "retain": (NUMBER, None),
+    "draws": POSITIVE,
+    "fields": OBJECT,
+    "visual_tokens": NUMBER,
+    "layer_mean": NUMBER,
+    "score": _SPREAD,
+    "tasks": Each(_SPREAD),
+    "score_of_each_draw?": [(NUMBER, None)],
+    "against_none?": ({"retention": _SPREAD, "difference": _SPREAD, "tasks": Each(OBJECT)}, None),
+    "against?": Each(_AGAINST),
+}
+_CONDITIONS: Shape = {"model": TEXT, "model_sha256": TEXT, "dtype": TEXT, "questions": TEXT}
+RESULT = Kind(
+    "give the folder of a finished run of `todre eval`, or its result.json",
+    {
+        "conditions": _CONDITIONS,
+        "tasks": OBJECT,
+        "questions": COUNT,
+        "pictures": COUNT,
+        "rows": [_ROW],
+        "left_out": Each(TEXT),
+    },
+)
+"""A `result.json` of `todre eval`."""
+_ANY_DOCUMENT = replace(RESULT, shape=OBJECT)
 
 
 @dataclass(frozen=True)
@@ -205,7 +237,8 @@ def read(paths: Sequence[Path]) -> Results:
     entries: dict[str, tuple[Path, Entry]] = {}
     for path, document in documents:
         suffix = f" ({_name(document['conditions'], [d['conditions'] for _, d in documents])})" if several else ""
-        rows = _entries(document, suffix)
+        with making_sense(file_of(path), RESULT):
+            rows = _entries(document, suffix)
         _add(none, path, rows[:1])
         _add(entries, path, rows[1:])
     return Results(
@@ -225,17 +258,19 @@ def document_of(path: Path) -> dict[str, Any]:
     Raises:
         InvalidValueError: there is none that `todre eval` wrote.
     """
-    file = path / "result.json" if path.is_dir() else path
-    hint = "give the folder of a finished run of `todre eval`, or its result.json."
-    if not file.is_file():
-        raise InvalidValueError(f"{file} does not exist; {hint}")
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidValueError(f"{file} cannot be read as JSON ({error}); {hint}") from error
-    if not isinstance(found, dict) or found.get("what") != WHAT:
-        raise InvalidValueError(f"{file} is no result of `todre eval`; {hint}")
+    file = file_of(path)
+    found: dict[str, Any] = read_json(file, _ANY_DOCUMENT)
+    if found.get("what") != WHAT:
+        raise RESULT.wrong(file, "is no result of `todre eval`")
+    wrong = misfit(found, RESULT.shape) or (None if found["rows"] else "has no rows")
+    if wrong:
+        raise RESULT.wrong(file, wrong)
     return found
+
+
+def file_of(path: Path) -> Path:
+    """The file that is meant by a file, or by the folder of a run."""
+    return path / "result.json" if os.path.isdir(path) else path
 
 
 def _add(known: dict[str, tuple[Path, Entry]], path: Path, entries: Iterable[Entry]) -> None:

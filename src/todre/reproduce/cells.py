@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,11 +18,15 @@ from typing import Any
 
 from todre.environment import versions
 from todre.errors import InvalidValueError, MissingDependencyError, TodreError
-from todre.files import write_atomic
+from todre.files import Kind, new_folder, read_json, write_atomic
+from todre.files.shapes import COUNT, NUMBER, Each
 from todre.lmms import command, read_results, read_samples
 from todre.methods import registry
 from todre.reproduce.benchmarks import Benchmark
 from todre.reproduce.subjects import Subject
+
+CELL = Kind("remove it to run it again", {"metrics": Each(NUMBER), "questions": COUNT, "seconds": NUMBER}, lenient=True)
+"""The file of a finished cell."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,10 @@ def cells(subjects: Sequence[Subject], benchmarks: Sequence[Benchmark]) -> tuple
 def finished(cell: Cell, run: Run) -> dict[str, Any] | None:
     """What is known of a cell: `metrics`, `questions`, `seconds`; None where it has not been run."""
     file = cell.file(run)
-    if not file.is_file():
+    if not os.path.lexists(file):
         return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return {name: found[name] for name in ("metrics", "questions", "seconds")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidValueError(f"{file} cannot be read as a finished cell ({error}); remove it.") from error
+    found = read_json(file, CELL)
+    return {name: found[name] for name in ("metrics", "questions", "seconds")}
 
 
 def measure(cell: Cell, run: Run) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def measure(cell: Cell, run: Run) -> dict[str, Any]:
     file = cell.file(run)
     place = run.folder / "lmms-eval" / file.stem
     for folder in (file.parent, place):
-        folder.mkdir(parents=True, exist_ok=True)
+        new_folder(folder, parents=True)
     method = place / "method.json"
     registry.save(cell.subject.method, method)
     log = place / "log.txt"

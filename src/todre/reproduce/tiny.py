@@ -12,6 +12,7 @@ from todre.evaluate.engine import Asked, Ran, Ticker, run
 from todre.evaluate.grid import Grid, row_of
 from todre.evaluate.tasks import names
 from todre.evaluate.tasks.several import VIDEO
+from todre.files import new_folder
 from todre.published import AVERAGE, Row
 from todre.reproduce.benchmarks import Benchmark
 from todre.reproduce.outcome import Measured
@@ -71,7 +72,7 @@ def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: 
         TodreError: a model refuses the questions without any pruning.
     """
     made = tuple(row_of(one.name, one.retain, one.method, tiny.draws, tiny.seed) for one in subjects(rows))
-    tiny.folder.mkdir(exist_ok=True)
+    new_folder(tiny.folder)
     runs = []
     for model in dict.fromkeys(_model(task) for task in tasks.values()):
         mine = tuple(dict.fromkeys(task for task in tasks.values() if _model(task) == model))

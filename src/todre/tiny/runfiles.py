@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 
-from todre.files import atomic_path, write_atomic
+from todre.files import Kind, append, atomic_path, read_finished, write_atomic
+from todre.files.shapes import WHOLE
+
+LOG = Kind("remove the run's folder to start anew", {"step": WHOLE}, most=2**30, lenient=True)
+"""The log of a run."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -25,21 +29,17 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any]:
 
 def append_log(path: Path, record: dict[str, Any]) -> None:
     """Add one JSON line."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
+    with path.open("ab") as stream:
+        append(stream, json.dumps(record), path)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All records; an unfinished last line is left out."""
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    """All records; an unfinished last line is left out.
+
+    Raises:
+        InvalidValueError: any other line is damaged.
+    """
+    return [record for _, record in read_finished(path, LOG)]
 
 
 def rewind_log(path: Path, step: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,23 @@ from typing import Any
 from todre.errors import InvalidValueError
 from todre.evaluate.metrics import check_metric
 from todre.evaluate.tasks.base import Item
-from todre.files import check_input
+from todre.files import Kind, read_lines, shown
+from todre.files.shapes import POSITIVE, TEXT, Shape
 from todre.images import open_image
 
 _HINT = '{"image": "a.png", "question": "…", "answers": ["…"], "metric": "exact"}'
-_TEXTS = ("question", "metric", "id", "kind", "pair")
+_LINE: Shape = {
+    "image?": (TEXT, [TEXT]),
+    "question?": TEXT,
+    "answers?": (TEXT, [TEXT]),
+    "metric?": TEXT,
+    "id?": TEXT,
+    "kind?": TEXT,
+    "pair?": TEXT,
+    "new_tokens?": POSITIVE,
+}
+QUESTIONS = Kind(f"write {_HINT} on each line", _LINE, most=2**28, line=2**20)
+"""A task of one's own, up to a million questions."""
 
 
 @dataclass(frozen=True)
@@ -49,45 +62,48 @@ class LocalTask:
             InvalidValueError: the file or one of its lines cannot be used; says which, and what is wrong.
             ImageError: a picture is not there, or is none.
         """
-        check_input(self.file, "question", InvalidValueError)
         found: list[Item] = []
         seen: dict[str, int] = {}
-        for number, line in enumerate(self._lines(), start=1):
-            if line.strip() and (limit is None or len(found) < limit):
-                item = self._item(number, line)
-                if item.id in seen:
-                    raise self._wrong(number, f"has the id {item.id!r} of line {seen[item.id]}; give each its own")
-                if found and item.metric != found[0].metric:
-                    raise self._wrong(
-                        number, f"has the metric {item.metric!r} after {found[0].metric!r}; put each into its own file"
-                    )
-                seen[item.id] = number
-                found.append(item)
+        for number, values in read_lines(self.file, QUESTIONS):
+            if limit is not None and len(found) == limit:
+                break
+            item = self._item(number, values)
+            if item.id in seen:
+                raise self._wrong(
+                    number, f"has the id {shown(repr(item.id))} of line {seen[item.id]}; give each its own"
+                )
+            if found and item.metric != found[0].metric:
+                raise self._wrong(
+                    number,
+                    f"has the metric {shown(repr(item.metric))} after {found[0].metric!r}; put each into its own file",
+                )
+            seen[item.id] = number
+            found.append(item)
         if not found:
-            raise InvalidValueError(f"{self.file} holds no question; write {_HINT} on each line.")
+            raise QUESTIONS.wrong(self.file, "holds no question")
         return tuple(found)
 
-    def _lines(self) -> list[str]:
-        try:
-            return self.file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise InvalidValueError(f"{self.file} is no UTF-8 text; save it as JSON lines in UTF-8.") from error
+    def files(self, limit: int | None) -> Iterator[Path]:
+        """The file, and the pictures that its first lines name."""
+        yield self.file
+        for _, values in itertools.islice(read_lines(self.file, QUESTIONS), limit):
+            given = values.get("image", [])
+            yield from (self.file.parent / name for name in ([given] if isinstance(given, str) else given))
 
-    def _item(self, number: int, line: str) -> Item:
-        values = self._values(number, line)
+    def _item(self, number: int, values: dict[str, Any]) -> Item:
+        if not values.get("question", "").strip():
+            raise self._wrong(number, f"has no question; write {_HINT} on each line")
         images, answers = (self._texts(number, values, name) for name in ("image", "answers"))
         metric, kind = values.get("metric", "exact"), values.get("kind", "")
         try:
             check_metric(metric)
         except InvalidValueError as error:
-            raise self._wrong(number, f"cannot be scored: {str(error).rstrip('.')}") from error
+            raise self._wrong(number, f"cannot be scored: {shown(str(error).rstrip('.'), 300)}") from error
         if metric in ("pope", "mme") and answers[0].strip().lower() not in ("yes", "no"):
-            raise self._wrong(number, f"has the answer {answers[0]!r}, and {metric} takes yes or no")
+            raise self._wrong(number, f"has the answer {shown(repr(answers[0]))}, and {metric} takes yes or no")
         if metric == "mme" and not values.get("pair"):
             raise self._wrong(number, 'has no "pair", which mme needs: the same text on the two questions of a pair')
         new_tokens = values.get("new_tokens", 16)
-        if isinstance(new_tokens, bool) or not isinstance(new_tokens, int) or new_tokens < 1:
-            raise self._wrong(number, f"has new_tokens {new_tokens!r}, and needs a whole number of at least 1")
         paths = [self.file.parent / image for image in images]
         for path in paths:
             open_image(path)
@@ -104,20 +120,6 @@ class LocalTask:
             new_tokens=new_tokens,
         )
 
-    def _values(self, number: int, line: str) -> dict[str, Any]:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            values = None
-        if not isinstance(values, dict):
-            raise self._wrong(number, f"is no JSON object; write {_HINT} on each line")
-        for name in _TEXTS:
-            if not isinstance(values.get(name, ""), str):
-                raise self._wrong(number, f"has {name} {values[name]!r}, and needs a text there")
-        if not values.get("question", "").strip():
-            raise self._wrong(number, f"has no question; write {_HINT} on each line")
-        return values
-
     def _texts(self, number: int, values: dict[str, Any], name: str) -> list[str]:
         """A text or a list of texts, none of them empty."""
         given = values.get(name)
@@ -127,4 +129,4 @@ class LocalTask:
         return texts
 
     def _wrong(self, number: int, what: str) -> InvalidValueError:
-        return InvalidValueError(f"Line {number} of {self.file} {what}.")
+        return InvalidValueError(f"Line {number} of {shown(self.file)} {what}.")

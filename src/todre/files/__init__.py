@@ -1,0 +1,57 @@
+"""Files going in and out: what is given is checked before it is used, a result appears complete or not at all.
+
+`reading` is the one way in for every file that is given, `shapes` says what its values have to be, and `writing` is the
+one way out.
+"""
+
+from __future__ import annotations
+
+from todre.files.naming import shown
+from todre.files.reading import (
+    Kind,
+    check_input,
+    making_sense,
+    numbered,
+    opened,
+    parsed,
+    parsed_text,
+    read_bytes,
+    read_finished,
+    read_json,
+    read_lines,
+    read_text,
+    sha256,
+)
+from todre.files.writing import (
+    append,
+    atomic_path,
+    check_folder,
+    check_target,
+    check_targets,
+    new_folder,
+    write_atomic,
+)
+
+__all__ = [
+    "Kind",
+    "append",
+    "atomic_path",
+    "check_folder",
+    "check_input",
+    "check_target",
+    "check_targets",
+    "making_sense",
+    "new_folder",
+    "numbered",
+    "opened",
+    "parsed",
+    "parsed_text",
+    "read_bytes",
+    "read_finished",
+    "read_json",
+    "read_lines",
+    "read_text",
+    "sha256",
+    "shown",
+    "write_atomic",
+]

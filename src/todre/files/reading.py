@@ -1,0 +1,288 @@
+"""The one way in: a regular file of a sensible size that holds sound text or JSON, or one sentence says why not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from todre.errors import InvalidValueError, TodreError
+from todre.files.naming import reason, shown
+from todre.files.shapes import OBJECT, Shape, misfit
+
+MOST_BYTES = 8 * 2**20
+"""Largest document, and longest line of a file of lines; the largest that this package writes have a fifth of it."""
+MOST_LINES = 1_000_000
+"""Most lines of a file of lines."""
+MOST_DEPTH = 64
+"""Deepest nesting of JSON."""
+MOST_VALUES = 300_000
+"""Most values of a document, or of a line, nested ones included: a small file can hold very many, each of 100 bytes."""
+
+_MARK = b"\xef\xbb\xbf"
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_MARKS = bytes(set(range(256)) - set(b"[]{},"))
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file should hold, and what to say where it does not.
+
+    Args:
+        hint: what to do then; the end of a sentence.
+        shape: of the document, or of each line.
+        error: what is raised.
+        most: bytes of the whole file.
+        line: bytes of its longest line, where it is read by lines.
+        lenient: whether NaN and Infinity, which Python's JSON writes, are numbers, and the last of two entries of one
+            name counts, as in files that others write.
+    """
+
+    hint: str
+    shape: Shape = OBJECT
+    error: type[TodreError] = InvalidValueError
+    most: int = MOST_BYTES
+    line: int = MOST_BYTES
+    lenient: bool = False
+
+    def wrong(self, where: str | Path, what: str) -> TodreError:
+        """The error: where, what is wrong, and what to do."""
+        return self.error(f"{shown(where) if isinstance(where, Path) else where} {what}; {self.hint}.")
+
+
+def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
+    """Raise `error`, in one sentence, unless `path` is a file with something in it.
+
+    Args:
+        path: what the user gave; an address is refused, since nothing is downloaded.
+        thing: what the file should hold: "image", "clip".
+    """
+    named = shown(path)
+    if named.startswith(("http://", "https://", "http:/", "https:/")):
+        raise error(f"{named} is an address, and todre reads files only; download the {thing} and give its file name.")
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as failure:
+        raise error(f"{named} does not exist; check the {thing}'s file name.") from failure
+    except OSError as failure:
+        raise error(f"{named} cannot be read ({reason(failure)}); check its name and permissions.") from failure
+    if stat.S_ISDIR(found.st_mode):
+        raise error(f"{named} is a directory; give one {thing} file.")
+    if not stat.S_ISREG(found.st_mode):
+        raise error(f"{named} is not a regular file; give a file that holds one {thing}.")
+    if found.st_size == 0:
+        raise error(f"{named} is empty (0 bytes); the {thing} was never written, save it again.")
+
+
+@contextmanager
+def opened(path: Path, kind: Kind) -> Iterator[BufferedReader]:
+    """The file for reading, if it is a regular one of at most `kind.most` bytes.
+
+    Raises:
+        TodreError: of `kind`, it is not.
+    """
+    if str(path).startswith(("http://", "https://", "http:/", "https:/")):
+        raise kind.wrong(path, "is an address, and todre reads files only")
+    try:
+        before = os.stat(path)  # before it is opened, which a device or a pipe would notice
+        irregular = not stat.S_ISREG(before.st_mode)
+        stream = None if irregular else open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    except (FileNotFoundError, NotADirectoryError, ValueError) as failure:
+        raise kind.wrong(path, "does not exist") from failure
+    except OSError as failure:
+        raise kind.wrong(path, f"cannot be read ({reason(failure)})") from failure
+    if stream is None:
+        raise kind.wrong(path, "is a directory" if stat.S_ISDIR(before.st_mode) else "is not a regular file")
+    with stream:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise kind.wrong(path, "is not a regular file")
+        if found.st_size > kind.most:
+            raise kind.wrong(path, f"has {found.st_size:,} bytes, and at most {kind.most:,} are read")
+        yield stream
+
+
+def read_bytes(path: Path, kind: Kind) -> bytes:
+    """All of a file."""
+    with opened(path, kind) as stream:
+        try:
+            raw = stream.read(kind.most + 1)
+        except OSError as failure:
+            raise kind.wrong(path, f"cannot be read ({reason(failure)})") from failure
+    if len(raw) > kind.most:
+        raise kind.wrong(path, f"grows while it is read, and at most {kind.most:,} bytes are")
+    return raw
+
+
+def read_text(path: Path, kind: Kind) -> str:
+    """All of a file as text: UTF-8, with or without a byte-order mark."""
+    return _text(read_bytes(path, kind), path, kind)
+
+
+def read_json(path: Path, kind: Kind) -> Any:
+    """The JSON document of a file, checked against `kind.shape`.
+
+    Raises:
+        TodreError: of `kind`, it is none; says where, and what is wrong.
+    """
+    raw = read_bytes(path, kind)
+    if not raw.removeprefix(_MARK).strip():
+        raise kind.wrong(path, "is empty")
+    value = _sound(_text(raw, path, kind), raw, shown(path), kind, lines=True)
+    found = misfit(value, kind.shape)
+    if found:
+        raise kind.wrong(path, found)
+    return value
+
+
+def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, object) of each line of a file of JSON lines that is not blank; numbers start at 1.
+
+    Raises:
+        TodreError: of `kind`, the file or a line cannot be used; says which line, and what is wrong with it.
+    """
+    with opened(path, kind) as stream:
+        for number, line in numbered(stream, path, kind):
+            line = line.removeprefix(_MARK) if number == 1 else line
+            if line.strip():
+                yield number, parsed(line, number, path, kind)
+
+
+def read_finished(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, object) of the finished lines of a working file; none if there is no such file yet.
+
+    A last line without its end was being written when the run was stopped, and is left out.
+
+    Raises:
+        TodreError: of `kind`, any other line is damaged.
+    """
+    if not os.path.lexists(path):
+        return
+    with opened(path, kind) as stream:
+        for number, line in numbered(stream, path, kind):
+            if line.endswith(b"\n"):
+                yield number, parsed(line, number, path, kind)
+
+
+def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, bytes]]:
+    """(number, line) of an open file, ends included, up to limits on their length and number."""
+    for number in range(1, MOST_LINES + 2):
+        try:
+            line = stream.readline(kind.line + 1)
+        except OSError as failure:
+            raise kind.wrong(path, f"cannot be read ({reason(failure)})") from failure
+        if not line:
+            return
+        if len(line) > kind.line:
+            raise kind.wrong(f"Line {number} of {shown(path)}", f"has more than {kind.line:,} bytes")
+        yield number, line
+    raise kind.wrong(path, f"has more than {MOST_LINES:,} lines")
+
+
+def parsed_text(text: str, where: str, kind: Kind) -> Any:
+    """The JSON value of a text that stands somewhere inside a file, checked against `kind.shape`."""
+    value = _sound(text, text.encode("utf-8", "backslashreplace"), where, kind, lines=False)
+    found = misfit(value, kind.shape)
+    if found:
+        raise kind.wrong(where, found)
+    return value
+
+
+def parsed(line: bytes, number: int, path: Path, kind: Kind) -> dict[str, Any]:
+    """The object on a line, checked against `kind.shape`."""
+    where = f"Line {number} of {shown(path)}"
+    value = _sound(_text(line, path, kind, number), line, where, kind, lines=False)
+    if not isinstance(value, dict):
+        raise kind.wrong(where, "is no JSON object")
+    found = misfit(value, kind.shape)
+    if found:
+        raise kind.wrong(where, found)
+    return value
+
+
+@contextmanager
+def making_sense(path: Path, kind: Kind) -> Iterator[None]:
+    """Inside, numbers are worked out from what a file held; where they cannot be, that is said of the file."""
+    try:
+        yield
+    except TodreError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {reason(error)}"
+        raise kind.wrong(path, f"holds values that do not fit together ({what})") from error
+
+
+def sha256(path: Path, kind: Kind) -> str:
+    """SHA-256 of a file of any size, read piece by piece."""
+    with opened(path, kind) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open without waiting for a writer, should the file have become a pipe meanwhile."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _text(raw: bytes, path: Path, kind: Kind, number: int | None = None) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = number or raw.count(b"\n", 0, error.start) + 1
+        raise kind.wrong(f"Line {number} of {shown(path)}", "is no UTF-8 text") from error
+
+
+def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
+    """The JSON value of a text, within the limits, with no name twice in an object and no half of a character."""
+    what = "JSON" if lines else "JSON object"
+    _check_measure(raw, where, kind)
+    try:
+        value = json.loads(text) if kind.lenient else json.loads(text, object_pairs_hook=_once, parse_constant=_no)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if lines else f"column {error.colno}"
+        raise kind.wrong(where, f"is no {what} ({error.msg.lower()}, {place})") from error
+    except (ValueError, RecursionError) as error:
+        raise kind.wrong(where, f"is no {what} that can be used ({reason(error)})") from error
+    if b"\\u" in raw:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = shown(error.object[error.start])
+            raise kind.wrong(where, f"holds half of a character ({half}), which no text can hold") from error
+    return value
+
+
+def _check_measure(raw: bytes, where: str, kind: Kind) -> None:
+    """Raise where the JSON is nested too deep or holds too many values; looks at brackets, commas and quotes alone."""
+    texts = (raw.count(b'"') - raw.count(b'\\"')) // 2
+    if texts > 2 * MOST_VALUES:  # a value and its name are two
+        raise kind.wrong(where, f"holds {texts:,} texts, and at most {2 * MOST_VALUES:,} are read")
+    marks = _STRINGS.sub(b"", raw).translate(None, _NO_MARKS)
+    values = len(marks) - marks.count(b"]") - marks.count(b"}")
+    if values > MOST_VALUES:
+        raise kind.wrong(where, f"holds {values:,} values, and at most {MOST_VALUES:,} are read")
+    depth = max(accumulate(_STEPS.get(mark, 0) for mark in marks), default=0)
+    if depth > MOST_DEPTH:
+        raise kind.wrong(where, f"is nested {depth} deep, and at most {MOST_DEPTH} is read")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{shown(repr(twice), 60)} stands twice in one object")
+    return found
+
+
+def _no(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,0 +1,182 @@
+"""The one way out: never onto an input, never over what is there unasked, and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from todre.errors import OutputError
+from todre.files.naming import reason, shown
+
+_LONGEST_SUFFIX = 16
+
+
+def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
+    """`check_target` for files that are written together, which must not be one another either."""
+    known: dict[tuple[int, int], Path] = {}
+    given = list(inputs)
+    for target in targets:
+        check_target(target, given, force)
+        found = _status(target)
+        if found is not None:
+            other = known.setdefault((found.st_dev, found.st_ino), target)
+            if other is not target:
+                raise OutputError(f"{shown(target)} and {shown(other)} are one file; give two names.")
+
+
+def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
+    """Raise, before any work, unless a result can be written at `target`.
+
+    Args:
+        target: the file.
+        inputs: what is read, files or folders; names that are neither are passed over. None of them is written over,
+            however it is spelled: files are told apart by what they are, not by their names.
+        force: whether an earlier result may be replaced.
+
+    Raises:
+        OutputError: it is an input, is there already, is no regular file, or nothing can be written in its folder.
+    """
+    found = _status(target)
+    if found is not None:
+        if stat.S_ISDIR(found.st_mode):
+            raise OutputError(f"{shown(target)} is a directory; give the name of a file to write.")
+        if not stat.S_ISREG(found.st_mode):
+            raise OutputError(f"{shown(target)} is not a regular file; give the name of a file to write.")
+        for given in _files_of(inputs):
+            other = _status(given)
+            if other is not None and os.path.samestat(found, other):
+                same = "" if str(given) == str(target) else f" ({shown(given)})"
+                raise OutputError(f"{shown(target)} is a file that this reads{same}; write elsewhere.")
+        if not force:
+            raise OutputError(f"{shown(target)} is there already; replace it with --force, or write elsewhere.")
+    check_folder(Path(os.path.realpath(target)).parent if target.is_symlink() else target.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise unless files can be created in `folder`.
+
+    Raises:
+        OutputError: it is not there, or nothing can be written in it.
+    """
+    found = _status(folder)
+    if found is None:
+        raise OutputError(f"The directory {shown(folder)} does not exist; create it first, or write elsewhere.")
+    if not stat.S_ISDIR(found.st_mode):
+        raise OutputError(f"{shown(folder)} is a file where a directory is needed; write elsewhere.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"Nothing can be written in {shown(folder)} ({reason(error)}); write elsewhere.") from error
+
+
+def new_folder(folder: Path, parents: bool = False) -> None:
+    """Make a folder where there is none yet, and check that files can be created in it.
+
+    Raises:
+        OutputError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=parents, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{shown(folder)} cannot be made a directory ({reason(error)}); write elsewhere.") from error
+    check_folder(folder)
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success it is renamed to `target`, on an exception it is removed.
+
+    The temporary name keeps the target's suffix, so that libraries that choose a format by suffix work. Where `target`
+    is a symbolic link, the file that it points at is replaced, and the link stays.
+
+    Raises:
+        OutputError: it cannot be written; what was there before is there still.
+    """
+    final = Path(os.path.realpath(target))
+    suffix = final.suffix if len(final.suffix) <= _LONGEST_SUFFIX else ""
+    temporary = final.parent / f".todre-{secrets.token_hex(6)}{suffix}"
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        _to_disk(temporary)
+        os.replace(temporary, final)
+    except OSError as error:
+        raise OutputError(
+            f"{shown(target)} cannot be written ({reason(error)}); make room or give another name, and run it again."
+        ) from error
+    finally:
+        _remove(temporary)
+
+
+def write_atomic(target: str | Path, text: str) -> None:
+    """Write `text` as UTF-8 to `target` by way of a temporary file and a rename.
+
+    Halves of characters, which stand for bytes of a file's name that are no text, are written as JSON escapes them.
+    """
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None:
+    """Add a line to a working file that is open for appending, past its buffer; with `sync`, on to the disk.
+
+    What a full disk left in a buffer would be an error again when the file is closed.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        left = memoryview(line.encode("utf-8", "backslashreplace") + b"\n")
+        while left:
+            left = left[os.write(stream.fileno(), left) :]
+        if sync:
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"{shown(path)} cannot be written ({reason(error)}); make room, and run it again to go on."
+        ) from error
+
+
+def _to_disk(path: Path) -> None:
+    """Have the content on the disk before the name: else a power cut can leave the name with nothing behind it."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # its folder is gone, or the name was never one that could be written; the error of before says it
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What the path leads to; None where nothing is there."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{shown(path)} cannot be written ({reason(error)}); write elsewhere.") from error
+
+
+def _files_of(inputs: Iterable[str | Path | None]) -> Iterator[Path]:
+    """The inputs that are files, and the files of those that are folders."""
+    for given in inputs:
+        if given is None or not str(given):
+            continue
+        path = Path(given).expanduser()
+        try:
+            yield from (child for child in path.iterdir() if child.is_file()) if path.is_dir() else (path,)
+        except (OSError, ValueError):
+            continue
