@@ -11,7 +11,7 @@ from torch import Tensor
 
 from todre.cache import first_table, is_static, table_of
 from todre.compat import Cache
-from todre.decoder import CHUNKED, SLIDING, Decoder
+from todre.decoder import CHUNKED, FULL, SLIDING, Decoder
 from todre.errors import UnsupportedInputError
 from todre.slots import SlotTable
 
@@ -121,7 +121,7 @@ def allowed(mask: Tensor) -> Tensor:
     return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
 
 
-def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
+def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[str, Tensor] | None:
     """What a model's own masks allow among the columns of this forward, where that is more than causal attention.
 
     Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma); how that goes together with a
@@ -130,12 +130,14 @@ def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
     Args:
         given: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
         length: q, columns of this forward.
+        valid: (b, q) bool, False at padding; None where nothing is.
 
     Returns:
         By type of layer ("" for all), (b or 1, q, q) bool; None where attention is causal.
 
     Raises:
-        UnsupportedInputError: a block mask of FlexAttention that allows more than causal attention.
+        UnsupportedInputError: a block mask of FlexAttention that allows more than causal attention, or a mask that
+            hides more than causality, padding and windows do.
     """
     masks = given if isinstance(given, Mapping) else {"": given}
     if any(_block_mask_looks_ahead(mask, length) for mask in masks.values() if hasattr(mask, "mask_mod")):
@@ -145,7 +147,22 @@ def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
         for kind, mask in masks.items()
         if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
     }
+    for kind, local in said.items():
+        if kind in ("", FULL) and _hides_more(local, valid):
+            raise UnsupportedInputError(
+                f"The model's own mask, {tuple(local.shape)}, hides columns from later ones for another reason than "
+                "padding, which todre does not know how to keep; pass samples in rows of their own."
+            )
     return said if any(bool(local.triu(1).any()) for local in said.values()) else None
+
+
+def _hides_more(local: Tensor, valid: Tensor | None) -> bool:
+    """Whether a mask (b or 1, q, q) hides a column that is no padding from a later one that is none."""
+    hidden = ~local & torch.ones_like(local[0]).tril()
+    if valid is not None:
+        valid = valid.to(local.device)
+        hidden = hidden & valid[:, None, :] & valid[:, :, None]
+    return bool(hidden.any())
 
 
 def _block_mask_looks_ahead(mask: Any, length: int) -> bool:

@@ -167,7 +167,7 @@ class Step:
             call.embeds = selected.embeddings
         columns = torch.arange(past, past + length, device=device, dtype=torch.int64).expand(rows, length)
         whole = None if mask is None or bool(mask.all()) else upload(mask, device)
-        ahead = None if said.causal(given) else looks_ahead(given, length)
+        ahead = None if said.causal(given) else looks_ahead(given, length, valid)
         step = cls(decoder, cache, past, length, whole, columns, here[0], ahead, method, selected, here[1] > 0)
         step.select_seconds, step.padded, step.plan = seconds, whole is not None, plan
         step.flight, step.text = Flight.of(kinds, seen.tolist()), (valid & ~visual).sum(dim=1).tolist()

@@ -9,6 +9,7 @@ import torch
 from families.checks import METHODS, visual_columns
 from families.prompts import batch, prompt
 from families.specimens import all_specimens, refused_variants
+from families.test_verified import marked
 from families.zoo.specimen import Specimen
 from torch import Tensor
 
@@ -79,7 +80,7 @@ def packed(specimen: Specimen, model: Any, alone: list[dict[str, Any]], position
     return {"input_ids": ids, "position_ids": torch.cat(positions, dim=-1), **rest}
 
 
-@pytest.mark.parametrize("specimen", [one for one in known() if one.name not in WRONG], ids=lambda one: one.name)
+@pytest.mark.parametrize("specimen", marked([one for one in known() if one.name not in WRONG]))
 @torch.no_grad()
 def test_packed_samples_equal_single_ones(specimen: Specimen) -> None:
     model = specimen.build("sdpa")
