@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from todre.embeddings import PrunedEmbeddings, prune_embeddings
     from todre.methods.base import Method, NoPruning
     from todre.methods.cls_top_k import CLSTopK
     from todre.methods.compose import Compose
@@ -28,12 +29,14 @@ _HOMES = {
     "Compose": "todre.methods.compose",
     "Method": "todre.methods.base",
     "NoPruning": "todre.methods.base",
+    "PrunedEmbeddings": "todre.embeddings",
     "PruningReport": "todre.report",
     "RandomTokens": "todre.methods.random",
     "ToDRE": "todre.methods.todre",
     "attach": "todre.pruning",
     "detach": "todre.pruning",
     "prune": "todre.pruning",
+    "prune_embeddings": "todre.embeddings",
 }
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "Compose",
     "Method",
     "NoPruning",
+    "PrunedEmbeddings",
     "PruningReport",
     "RandomTokens",
     "ToDRE",
@@ -49,6 +53,7 @@ __all__ = [
     "attach",
     "detach",
     "prune",
+    "prune_embeddings",
 ]
 
 
