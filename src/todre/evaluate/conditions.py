@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from todre.methods.base import Method, NoPruning, check_choice
+from todre.methods.base import Method, NoPruning
 from todre.methods.cls_top_k import CLSTopK
 from todre.methods.compose import Compose
 from todre.methods.random import RandomTokens
