@@ -32,13 +32,13 @@ class Checked:
         check_fields(self)
 
 
-def check_fields(made: Any) -> None:
+def check_fields(made: object) -> None:
     """Fit every field of a dataclass to its annotation, in place.
 
     Raises:
         InvalidValueError: a value is not what the annotation allows.
     """
-    cls = type(made)
+    cls: Any = type(made)
     for name, kind in annotations_of(cls).items():
         value = getattr(made, name)
         plain = fitted(f"{cls.__name__}.{name}", value, kind)
@@ -47,7 +47,7 @@ def check_fields(made: Any) -> None:
 
 
 @functools.cache
-def annotations_of(cls: Any) -> dict[str, Any]:
+def annotations_of(cls: type) -> dict[str, Any]:
     """What each field that `__init__` takes is annotated with.
 
     Raises:

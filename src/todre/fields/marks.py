@@ -45,20 +45,24 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Items:
-    """Tuples: how many they hold at least, whether they ascend, whether a number alone stands for a tuple of one."""
+    """Tuples: how many at least, each `once`, in `ascending` order; `lone`: a number alone is a tuple of one."""
 
     least: int = 0
+    once: bool = False
     ascending: bool = False
     lone: bool = False
 
     def holds(self, value: Any) -> bool:
         """Whether there are enough, in order."""
-        return len(value) >= self.least and not (self.ascending and list(value) != sorted(set(value)))
+        if len(value) < self.least or (self.once and len(set(value)) < len(value)):
+            return False
+        return not self.ascending or list(value) == sorted(set(value))
 
     def words(self, words: str) -> str:
         """`a list of at least one, in ascending order, each …`."""
         least = " of at least one" if self.least == 1 else f" of at least {self.least}" * bool(self.least)
-        return words.replace("a list", f"a list{least}{', in ascending order' if self.ascending else ''}", 1)
+        order = ", in ascending order" if self.ascending else ", none twice" * self.once
+        return words.replace("a list", f"a list{least}{order}", 1)
 
 
 @dataclass(frozen=True)

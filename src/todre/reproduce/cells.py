@@ -17,6 +17,8 @@ from typing import Any
 
 from todre.environment import versions
 from todre.errors import InvalidValueError, MissingDependencyError, TodreError
+from todre.fields import Checked
+from todre.fields.kinds import Count
 from todre.files import write_atomic
 from todre.lmms import command, read_results, read_samples
 from todre.methods import registry
@@ -25,7 +27,7 @@ from todre.reproduce.subjects import Subject
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Checked):
     """All that a cell's numbers depend on but the method and the task, and how it is run.
 
     Args:
@@ -41,9 +43,9 @@ class Run:
 
     model: str
     folder: Path
-    limit: int | None = None
-    batch_size: int = 1
-    ranks: int = 1
+    limit: Count | None = None
+    batch_size: Count = 1
+    ranks: Count = 1
     options: dict[str, Any] = field(default_factory=dict)
     include_path: Path | None = None
     python: str = sys.executable
