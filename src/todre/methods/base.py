@@ -143,9 +143,7 @@ class Method(Checked):
         """
         fitted(f"What {cls.__name__} is made from", values, dict)
         if values.get("method", cls.name) != cls.name:
-            raise InvalidValueError(
-                f"{shown(values['method'])} does not describe {cls.__name__}, which is {cls.name!r}."
-            )
+            raise InvalidValueError(f"{cls.__name__} is the method {cls.name!r}, not {shown(values['method'])}.")
         known = {each.name: each for each in dataclasses.fields(cls) if each.init}
         check_names(cls.__name__, "field", [name for name in values if name != "method"], list(known))
         needed = {name for name, each in known.items() if each.default is each.default_factory is dataclasses.MISSING}

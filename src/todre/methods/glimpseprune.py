@@ -62,7 +62,7 @@ class GlimpsePrune(Method):
     def __post_init__(self) -> None:
         if isinstance(self.cap, int) and self.cap < self.least:
             raise InvalidValueError(
-                f"GlimpsePrune.least must be at most its cap of {self.cap} tokens, not {self.least}; change either."
+                f"GlimpsePrune.least must be at most its cap of {self.cap} tokens, not {self.least}."
             )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from todre.errors import UnsupportedInputError
 from todre.fields import OneOf, fitted
-from todre.fields.kinds import Layers, Share
+from todre.fields.kinds import Attended, Layers, Share
 from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.inside import row_counts
@@ -43,8 +43,8 @@ class MustDrop(Method):
         positions, per: see `Method`.
     """
 
-    total_threshold: Share = 0.001
-    single_threshold: Share = 0.001
+    total_threshold: Attended = 0.001
+    single_threshold: Attended = 0.001
     protected: Share = 0.08
     layers: Layers = (3 / 32, 7 / 32, 11 / 32, 15 / 32)
 

@@ -62,7 +62,7 @@ def entry(name: str) -> Entry:
     found = _entries()
     if isinstance(name, str) and name in found:
         return found[name]
-    hint = meant(name, found) or "a method is named by text, such as 'todre'; "
+    hint = meant(name, found) if isinstance(name, str) else "a method is named by text, such as 'todre'; "
     raise UnknownMethodError(f"There is no method {shown(name)}; {hint}`todre methods` lists all {len(found)}.")
 
 

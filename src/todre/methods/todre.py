@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import Items, Range
-from todre.fields.kinds import Layers, Retain, Seed
+from todre.fields.kinds import Attended, Layers, Retain, Seed
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
 from todre.methods.layers import resolve_layers
@@ -59,7 +59,7 @@ class ToDRE(Method):
     diversity: Diversity = "max_sum"
     pivot: Pivot = "auto"
     layers: Layers = (7 / 8,)
-    threshold: Annotated[float, Range(least=0, most=1, called="a share of attention")] = 0.10
+    threshold: Attended = 0.10
     stages: Annotated[tuple[Annotated[int, Range(least=1, most=2)], ...], Items(least=1, ascending=True)] = (1, 2)
     newlines: Newlines = "rank"
     admissible: bool = True
