@@ -90,9 +90,7 @@ SELECTED = [
 
 @pytest.mark.parametrize(("answer", "sentence"), SELECTED, ids=map(str, range(len(SELECTED))))
 def test_answers_of_select_that_are_none(answer, sentence):
-    with pytest.raises(
-        InvalidValueError, match=f"^says answered select with .*{sentence}" if False else sentence
-    ) as caught:
+    with pytest.raises(InvalidValueError, match=sentence) as caught:
         run(Says(answer=answer))
     assert str(caught.value).startswith("says answered select with ")
     assert "\n" not in str(caught.value)

@@ -91,7 +91,7 @@ def _tuple(name: str, value: Any, kind: Any) -> tuple[Any, ...]:
 
 
 def _instance(value: Any, cls: Any) -> Any:
-    if not isinstance(cls, type) or getattr(cls, "_is_protocol", False):
+    if cls is Any or not isinstance(cls, type) or getattr(cls, "_is_protocol", False):
         return value
     if issubclass(cls, PurePath) and isinstance(value, str):
         return cls(value)
