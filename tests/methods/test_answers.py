@@ -14,6 +14,7 @@ from methods import inside
 import todre
 from todre import answers
 from todre.errors import InvalidValueError
+from todre.facts import Signal
 from todre.methods import registry
 from todre.methods.base import Method
 from todre.reduction import Reduction
@@ -171,6 +172,22 @@ def test_answers_of_reduce_that_are_some(left):
 def test_layers_that_there_are_not(layers):
     with pytest.raises(InvalidValueError, match=r"SaysInside\.reduce_after\(\d+\).* must be a .*, not "):
         run(SaysInside(layers=layers, answer=lambda context: Reduction(~context.visual)))
+
+
+@pytest.mark.parametrize("signals", [None, "cls", 3, [("cls", -1)], ["cls"]])
+def test_signals_that_there_are_not(signals):
+    asks = type("Asks", (Says,), {"signals": lambda self: signals})
+    with pytest.raises(InvalidValueError, match=r"What signals answers.* must be a "):
+        run(asks(answer=places(1)))
+    with pytest.raises(InvalidValueError, match=r"Signal\.kind must be one of cls, received, auto, keys, grid, alive"):
+        Signal("attention")
+
+
+@pytest.mark.parametrize("after", [None, 3, ["x"], (1.5,), (99,), (-1,), ()])
+def test_layers_of_the_tower_that_there_are_not(after):
+    merges = type("Merges", (todre.ToMe,), {"tower_after": lambda self, n_layers: after})
+    with pytest.raises(InvalidValueError, match=r"Merges\.tower_after|acts after layers"):
+        run(merges())
 
 
 @pytest.mark.parametrize(
