@@ -54,9 +54,12 @@ def test_annotations_of_every_checked_class_can_be_read():
 
 
 def classes_of(name):
-    if name.startswith("todre.lmms.model") or name.endswith("__main__"):
-        return []
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in ("triton", "lmms_eval"):
+            return []
+        raise
     made = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Checked)]
     return [each for each in made if dataclasses.is_dataclass(each)]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import functools
+import inspect
+import sys
+import types
 from typing import Any, get_type_hints
 
 from todre.errors import InvalidValueError
@@ -53,11 +57,22 @@ def annotations_of(cls: type) -> dict[str, Any]:
     Raises:
         InvalidValueError: an annotation names something that is not there.
     """
-    try:
-        hints = get_type_hints(cls, include_extras=True)
-    except NameError as error:
-        raise InvalidValueError(
-            f"The fields of {cls.__name__} cannot be checked: {error.name!r}, which an annotation names, is not there "
-            "when the program runs; import it at the top of the module, not under TYPE_CHECKING."
-        ) from error
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+    found: dict[str, Any] = {}
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
+    for base in reversed(cls.__mro__):
+        own = {name: kind for name, kind in inspect.get_annotations(base).items() if name in names}
+        try:
+            found |= get_type_hints(types.SimpleNamespace(__annotations__=own), _names_at(base), include_extras=True)
+        except NameError as error:
+            raise InvalidValueError(
+                f"The fields of {base.__name__} cannot be checked: {error.name!r}, which an annotation names, is not "
+                "there when the program runs; import it at the top of the module, not under TYPE_CHECKING."
+            ) from error
+    return {name: found[name] for name in names}
+
+
+def _names_at(cls: type) -> dict[str, Any]:
+    """What names mean where a class was written: in its module, or, where none holds it, around its methods."""
+    module = sys.modules.get(cls.__module__)
+    around: dict[str, Any] = next((each.__globals__ for each in vars(cls).values() if hasattr(each, "__globals__")), {})
+    return vars(module) if hasattr(module, cls.__name__) else {**vars(module or builtins), **around}
