@@ -153,7 +153,7 @@ def fitting(kind):
     if origin is tuple:
         if parts[1:] != (Ellipsis,):
             return st.tuples(*map(fitting, parts))
-        return st.lists(fitting(parts[0]), max_size=4).flatmap(lambda each: st.sampled_from([each, tuple(each)]))
+        return st.builds(dressed, st.lists(fitting(parts[0]), max_size=4), st.sampled_from([list, tuple]))
     if kind in (int, float):
         return inside(kind, Range())
     simple = {bool: st.booleans(), str: st.text(max_size=5), type(None): st.none(), Path: st.just(Path("run"))}
@@ -161,29 +161,36 @@ def fitting(kind):
     return simple[kind] if kind in simple else st.just({"device": "cpu"})
 
 
+def dressed(value, clothes):
+    return clothes(value)
+
+
 def inside(kind, bounds):
     low, high = max(bounds.least, bounds.above, -(2**62)), min(bounds.most, bounds.below, 2**62)
     if kind is int:
         numbers = st.integers(math.ceil(low), min(math.floor(high), 2**62)) | st.integers(math.ceil(low), 9)
-        return numbers.flatmap(lambda x: st.sampled_from([x, np.int64(x), torch.tensor(x), np.array(x)]))
+        return st.builds(dressed, numbers, st.sampled_from([int, np.int64, torch.tensor, np.array]))
     numbers = st.floats(
         low, high, exclude_min=bounds.above == low, exclude_max=bounds.below == high, allow_subnormal=False
     )
-    return numbers.flatmap(lambda x: st.sampled_from([x, np.float64(x), Fraction(x), np.array(x)]))
+    return st.builds(dressed, numbers, st.sampled_from([float, np.float64, Fraction, np.array]))
 
 
 def given_to(cls):
-    """Arguments for a class, a few of them hostile."""
+    """Arguments for a class that seem to fit, and in half of all cases one or two that are hostile."""
     if cls is todre.Compose:
-        one = st.sampled_from([todre.DivPrune(), todre.VTW(), todre.ToMe(), todre.Compose(todre.VTW())]) | HOSTILE
-        return st.tuples(st.lists(one, max_size=3), st.fixed_dictionaries({}, optional={"positions": HOSTILE}))
+        good = st.sampled_from([todre.DivPrune(), todre.VTW(), todre.FastV(retain=3), todre.ToMe(), todre.NoPruning()])
+        bad = st.sampled_from([todre.Compose(todre.VTW())]) | HOSTILE
+        lists = st.lists(good, min_size=1, max_size=3) | st.lists(good | bad, max_size=3)
+        return st.tuples(lists, st.just({}) | st.fixed_dictionaries({"positions": HOSTILE | st.just("compact")}))
     kinds = annotations_of(cls)
     needed = {field.name for field in dataclasses.fields(cls) if field.default is field.default_factory}
-    some = {name: st.one_of(fitting(kind), fitting(kind), fitting(kind), HOSTILE) for name, kind in kinds.items()}
-    chosen = st.fixed_dictionaries(
-        {name: some[name] for name in needed}, optional={name: some[name] for name in kinds if name not in needed}
+    good = st.fixed_dictionaries(
+        {name: fitting(kinds[name]) for name in needed},
+        optional={name: fitting(kind) for name, kind in kinds.items() if name not in needed},
     )
-    return st.tuples(st.just(()), chosen)
+    bad = st.just({}) | st.dictionaries(st.sampled_from(list(kinds)), HOSTILE, min_size=1, max_size=2)
+    return st.tuples(st.just(()), st.tuples(good, bad).map(lambda both: both[0] | both[1]))
 
 
 def is_plain(value):
