@@ -221,6 +221,18 @@ def test_a_method_of_ones_own_is_checked_as_any_other(cls):
         ({"pair": ("x", 1)}, r"pair\[0\] must be a whole number, not 'x'"),
         ({"names": ("a", "a")}, "names must be a list, none twice, each a text"),
         ({"needed": 1}, "needed must be True or False, not 1"),
+        *(
+            ({"weight": value}, "weight must be a number, not ")
+            for value in (
+                math.nan,
+                math.inf,
+                np.float32("nan"),
+                torch.tensor(-math.inf),
+                10**400,
+                Fraction(10**400),
+                True,
+            )
+        ),
     ]:
         with pytest.raises(InvalidValueError, match=sentence):
             cls(**({"needed": True} | fields))
