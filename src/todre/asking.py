@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from todre.answers import reduced
 from todre.attention import Seen, as_found, as_written
 from todre.dropping import Kept, drop_slots
 from todre.host import fetch
@@ -93,7 +94,7 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Red
             step.said is None,
         )
         with as_written(hidden.device):
-            one = method.reduce(context)
+            one = reduced(method, method.reduce(context), context)
         answer = one.after(answer)
         kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)
         hidden = hidden if answer.hidden is None else answer.hidden

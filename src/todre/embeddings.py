@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -147,7 +148,7 @@ def _pictures(visual: Tensor, grids: Sequence[Grid] | None) -> list[tuple[Tensor
         length = visual.shape[1]
         follows = (places.diff() == 1) & (places[1:] % length != 0)
         cuts = [0, *((~follows).nonzero().flatten() + 1).tolist(), len(places)]
-        return [(places[start:end], None) for start, end in zip(cuts, cuts[1:], strict=False) if end > start]
+        return [(places[start:end], None) for start, end in itertools.pairwise(cuts) if end > start]
     sizes = [rows * columns for rows, columns in grids]
     if sum(sizes) != len(places) or any(size < 1 for size in sizes):
         raise InvalidValueError(
@@ -164,7 +165,7 @@ def _facts(method: Method, places: Tensor, scores: Tensor | None, grid: Grid | N
     for request in dict.fromkeys(method.signals()):
         if request.kind == "grid":
             continue
-        if scores is None and request.kind != "auto" or request.kind == "keys":
+        if (scores is None and request.kind != "auto") or request.kind == "keys":
             raise UnsupportedInputError(
                 f"{method.describe()} asks for the signal {request.kind!r} of the vision tower; "
                 + ("its keys cannot be given here, use todre.prune." if request.kind == "keys" else "give saliency=….")

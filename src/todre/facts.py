@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from todre.fields import Checked
+from todre.fields.kinds import TowerLayer
 from todre.host import upload
 
 KINDS = ("image", "video")
 
 
 @dataclass(frozen=True)
-class Signal:
+class Signal(Checked):
     """Something that a method wants to know of the vision tower, for each visual token.
 
     Attributes:
@@ -24,8 +27,8 @@ class Signal:
         layer: the tower's layer, counted as Python does; a fraction is of its depth, rounded down.
     """
 
-    kind: str
-    layer: float = -1
+    kind: Literal["cls", "received", "auto", "keys", "grid", "alive"]
+    layer: TowerLayer = -1
 
 
 ALIVE = Signal("alive")

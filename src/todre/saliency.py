@@ -22,6 +22,7 @@ from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, Signal, TokenFacts
 from todre.families import Family, has_cls
+from todre.fields import fitted
 from todre.flights import Flights
 from todre.host import fetch
 from todre.layouts import Encoding, anyres, rasters
@@ -59,7 +60,7 @@ class SaliencyCapture:
         self.config = model.config
         self.family = family
         self.cls_first = has_cls(model, family)
-        self.requests = tuple(dict.fromkeys(requests))
+        self.requests = tuple(dict.fromkeys(fitted("What signals answers", requests, tuple[Signal, ...])))
         self.kinds = {request: kind for request in self.requests if (kind := self._kind(request)) is not None}
         self.local = threading.local()
         # Everything that may be refused comes before the first change to the model.

@@ -22,6 +22,7 @@ from todre.compat import PreTrainedModel
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.facts import ALIVE, Signal
 from todre.families import Family, has_cls
+from todre.fields import fitted
 from todre.merging import TowerMethod
 from todre.tiles import Cut
 from todre.tower_crops import CropRun
@@ -232,7 +233,7 @@ def _plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: Towe
             "use a method that selects before the LLM, such as todre."
         )
     depth = _depth(config, len(layers))
-    after = method.tower_after(depth)
+    after = fitted(f"{type(method).__name__}.tower_after({depth})", method.tower_after(depth), tuple[int, ...])
     if not after or min(after) < 0 or max(after) > depth:
         raise InvalidValueError(
             f"The method acts after layers {list(after)} of a vision tower of which {depth} count; "

@@ -96,7 +96,7 @@ def test_help_ends_with_examples(run, name):
         (("horizon", "--layers", "two"), 2, ("'two'", "counts of at least 1")),
         (("horizon", "--layers", "0"), 2, ("'0'",)),
         (("calibrate", "--method", "fastest"), 2, ("no method 'fastest'",)),
-        (("migration", "--split", "all"), 1, ("no split 'all'", "val")),
+        (("migration", "--split", "all"), 1, ("split must be one of", "val", "not 'all'")),
         (("migration", "--output", "found.txt"), 1, ("found.txt", ".json")),
         (("migration", "--output", "no/such/found.json"), 1, ("no/such", "does not exist")),
         (("redundancy", "--figure", "found.doc"), 1, ("found.doc", ".png")),

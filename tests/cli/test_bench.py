@@ -107,7 +107,7 @@ def test_check_passes_on_the_cpu(run, tmp_path):
         (("--suite", "gpu"), 2, "is not one of cpu"),
         (("--resume",), 1, "give --output too"),
         (("--output", "b.txt"), 1, "use .json"),
-        (("--new-tokens", "2,2"), 1, "must name each value once"),
+        (("--new-tokens", "2,2"), 1, "new_tokens must be a list of at least one, none twice"),
         (("--from", "missing.json"), 1, "does not exist"),
         (("--random-weights", "tiny", "-m", "elsewhere"), 1, "are two models"),
         (("--random-weights", "tiny", "--device", "cpu", "--backends", "magic"), 1, "use sdpa or eager"),

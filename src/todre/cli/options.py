@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from todre.errors import InvalidValueError, UnknownMethodError
+from todre.fields import fitted
+from todre.fields.kinds import Retain as RetainField
 from todre.methods import registry
-from todre.methods.base import Method, Per, check_retain
+from todre.methods.base import Method, Per
 
 if TYPE_CHECKING:
     from todre.loading import Loaded
@@ -30,7 +32,7 @@ def parse_retain(text: str) -> float:
                 f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
             ) from None
     try:
-        check_retain(value)
+        value = fitted("retain", value, RetainField)
     except InvalidValueError as error:
         raise typer.BadParameter(str(error)) from error
     return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Layers, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.layers import checked_layers, resolve_layer
+from todre.methods.layers import resolve_layer
 from todre.methods.rates import geometric, left_after
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class EViT(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    retain: float = 0.343
-    layers: tuple[float, ...] = (1 / 3, 7 / 12, 5 / 6)
+    retain: Retain = 0.343
+    layers: Layers = (1 / 3, 7 / 12, 5 / 6)
     fused: Fused = "mean"
 
     name: ClassVar[str] = "evit"
@@ -49,12 +50,6 @@ class EViT(Method):
         "and its MLP; tokens keep their order, and the fused token takes the place of the most attended token in it, "
         "so that it has one and goes to the LLM.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-        check_choice("fused", self.fused, ("mean", "sum", "none"))
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """The layers, each once."""

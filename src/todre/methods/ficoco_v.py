@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_retain
+from todre.fields import Range
+from todre.fields.kinds import Retain, Share
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.rates import constant, left_after
 
@@ -34,11 +35,11 @@ class FiCoCoV(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    retain: float = 0.198
-    start: float = 0.5
-    balance: float = 0.65
-    penalty: float = 2.0
-    quantile: float = 0.998
+    retain: Retain = 0.198
+    start: Share = 0.5
+    balance: Share = 0.65
+    penalty: Annotated[float, Range(least=1)] = 2.0
+    quantile: Share = 0.998
 
     name: ClassVar[str] = "ficoco-v"
     summary: ClassVar[str] = "redundant tokens into those like them, late in the vision tower"
@@ -53,14 +54,6 @@ class FiCoCoV(Method):
         "patches alone, the window penalty is held per tile. Acts after a block, not between its attention and its "
         "MLP. A dropped token's place is given to its heaviest target.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        for name, low, high in (("start", 0, 1), ("balance", 0, 1), ("penalty", 1, math.inf), ("quantile", 0, 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-                raise InvalidValueError(f"{name} must be a number from {low} to {high}, not {value!r}.")
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Every layer after the first share of them, and at least the last."""

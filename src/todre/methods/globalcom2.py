@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Attention, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class GlobalCom2(Method):
         positions, per: see `Method`; a budget for each frame or picture keeps thumbnail and crops together.
     """
 
-    retain: float = 0.1
-    attention: Literal["auto", "cls", "received"] = "auto"
+    retain: Retain = 0.1
+    attention: Attention = "auto"
     layer: int = -1
 
     name: ClassVar[str] = "globalcom2"
@@ -57,11 +58,6 @@ class GlobalCom2(Method):
         "budget, regions by place instead of equal blocks where crops were unpadded, and attention received where a "
         "tower has no [CLS]. Without crops it is attention top-k.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("attention", self.attention, ("auto", "cls", "received"))
 
     @property
     def selects(self) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Retain, Share
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,8 @@ class MMR(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    weight: float = 0.5
+    retain: Retain = 0.1
+    weight: Share = 0.5
     importance: Literal["auto", "cls", "received", "norm"] = "auto"
     layer: int = -1
 
@@ -49,12 +49,6 @@ class MMR(Method):
         follows="IDPruner's rule and λ; its trained importance is replaced by attention or norm, so its numbers are "
         "not to be expected. Ties go to the first token.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_share("weight", self.weight)
-        check_choice("importance", self.importance, ("auto", "cls", "received", "norm"))
 
     @property
     def selects(self) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, check_choice
+from todre.fields.kinds import Positive, Share
+from todre.methods.base import Method
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -34,9 +33,9 @@ class PixelPrune(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    tau: float = 0.0
+    tau: Share = 0.0
     metric: Metric = "max"
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
 
     name: ClassVar[str] = "pixelprune"
     summary: ClassVar[str] = "image blocks that their neighbours predict, left out at once"
@@ -49,16 +48,6 @@ class PixelPrune(Method):
         follows="The code's anchored mode, for any tau. Each step in time of a clip is predicted as a picture of its "
         "own, with all the frames in it, where the code takes pictures alone.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("metric", self.metric, ("max", "mean", "rms"))
-        if isinstance(self.tau, bool) or not isinstance(self.tau, int | float) or not 0 <= self.tau <= 1:
-            raise InvalidValueError(f"tau must be a number from 0 to 1, on the scale of pixels, not {self.tau!r}.")
-        given = tuple(self.std) if isinstance(self.std, list | tuple) else ()
-        if len(given) != 3 or not all(isinstance(each, int | float) and 0 < each < math.inf for each in given):
-            raise InvalidValueError(f"std must hold three numbers above 0, one for each colour, not {self.std!r}.")
-        object.__setattr__(self, "std", given)
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Before the first layer."""

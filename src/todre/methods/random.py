@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_retain, check_seed
+from todre.fields.kinds import Retain, Seed
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -26,18 +27,13 @@ class RandomTokens(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    seed: int = 0
+    retain: Retain = 0.1
+    seed: Seed = 0
 
     name: ClassVar[str] = "random"
     exact: ClassVar[bool] = True
     summary: ClassVar[str] = "uniformly drawn tokens: the control"
     card: ClassVar[Card] = Card(acts=("select",))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_seed(self.seed)
 
     @property
     def selects(self) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class UniformGrid(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
+    retain: Retain = 0.1
     spread: Literal["grid", "line"] = "grid"
 
     name: ClassVar[str] = "uniform"
@@ -42,11 +43,6 @@ class UniformGrid(Method):
         follows="No paper. Exact for every count, also where it has no factors; where no raster is known the sequence "
         "is spaced.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("spread", self.spread, ("grid", "line"))
 
     @property
     def selects(self) -> bool:
