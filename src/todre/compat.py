@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from todre.errors import ContractError, UnsupportedModelError
 from todre.hf.calls import DecoderCall, Door
 
+REQUIRED = "transformers>=5.18,<5.25"
+"""The releases that pass the tests, as in pyproject.toml."""
+
 try:
     from transformers import PreTrainedModel
     from transformers.cache_utils import (
@@ -27,13 +30,12 @@ try:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.vision_utils import get_vision_window_index
 except ImportError as error:  # pragma: no cover - needs another transformers
-    raise ImportError(
-        f"todre needs transformers >=5.18,<5.25 ({error}); install it with: pip install 'transformers>=5.18,<5.25'"
-    ) from error
+    raise ImportError(f"todre needs {REQUIRED} ({error}); install it with: pip install '{REQUIRED}'") from error
 
 _MASK_DOOR = Door(create_causal_mask)
 
 __all__ = [
+    "REQUIRED",
     "ALL_ATTENTION_FUNCTIONS",
     "Cache",
     "CacheLayerMixin",
@@ -128,6 +130,6 @@ def causal_mask(
         if made != expected:
             raise ContractError(
                 f"transformers made a mask of {made} queries and keys where todre asked for {expected}; "
-                "install a release that is tested: pip install 'transformers>=5.18,<5.25'."
+                f"install a release that is tested: pip install '{REQUIRED}'."
             )
     return mask

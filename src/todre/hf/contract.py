@@ -15,13 +15,10 @@ import transformers
 from torch import nn
 
 from todre import cache as kv
-from todre.compat import DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
+from todre.compat import REQUIRED, DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
 from todre.errors import ContractError
 from todre.hf.calls import CACHE_NAMES, EMBEDS, IDS, MASK, POSITIONS, accepts_any, cache_of, named_parameters
 from todre.wrapped import bare
-
-TESTED = "5.18 to 5.24"
-"""Releases of transformers that pass the tests; pyproject.toml ends the requirement behind the last."""
 
 _LAYER_METHODS = ("update", "lazy_initialization", "get_seq_length", "get_mask_sizes", "reset", "reorder_cache")
 _GROWING_METHODS = (*_LAYER_METHODS, "batch_repeat_interleave", "batch_select_indices", "crop")
@@ -93,5 +90,5 @@ def check_filled(cache: Any, output: Any) -> None:
 def _changed(what: str) -> ContractError:
     return ContractError(
         f"todre does not understand transformers {transformers.__version__}: {what}; "
-        f"nothing was pruned. Install one that is tested: pip install 'transformers>=5.18,<5.25' ({TESTED})."
+        f"nothing was pruned. Install a release that is tested: pip install '{REQUIRED}'."
     )
