@@ -271,15 +271,25 @@ def slots_of(layer: CacheLayerMixin) -> int | Tensor:
     return layer.slots if isinstance(layer, PrunedLayer | PrunedStaticLayer) else layer.get_seq_length()
 
 
-def unlike(layer: CacheLayerMixin, table: SlotTable) -> str | None:
-    """How what a layer holds after a forward differs from its table, in words; None if it does not.
+def first_unlike(cache: Cache) -> str | None:
+    """Which layer holds something else than its table says after a forward, in words; None if none does.
 
     A static layer's number of filled slots may be on a device; what it counted as dropped is on the host.
     """
-    held, said = table.columns.shape[1] - table.evicted, table.covered - table.columns.shape[1]
-    if isinstance(layer, PrunedStaticLayer):
-        return None if layer.dropped == said else f"{layer.dropped} slots count as dropped, and its table says {said}"
-    return None if layer.slots == held else f"there are {layer.slots} slots, and its table says {held}"
+    last, held, dropped = None, 0, 0
+    for index, layer in enumerate(cache.layers):
+        table = getattr(layer, "table", None)
+        if table is None:
+            continue
+        if table is not last:
+            width = table.columns.shape[1]
+            last, held, dropped = table, width - table.evicted, table.covered - width
+        if isinstance(layer, PrunedStaticLayer):
+            if layer.dropped != dropped:
+                return f"layer {index + 1} counts {layer.dropped} slots as dropped, and its table says {dropped}"
+        elif layer.slots != held:
+            return f"layer {index + 1} holds {layer.slots} slots, and its table says {held}"
+    return None
 
 
 def distinct_tables(cache: Cache | None) -> list[SlotTable]:

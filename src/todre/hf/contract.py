@@ -81,10 +81,9 @@ def check_filled(cache: Any, output: Any) -> None:
     came_back = cache_of(output)
     if came_back is not None and came_back is not cache:
         raise _changed(f"the decoder was given a {type(cache).__name__} and returned another cache")
-    for index, layer in enumerate(cache.layers):
-        table = kv.table_of(layer)
-        if table is not None and (found := kv.unlike(layer, table)):
-            raise _changed(f"after the prefill, {found} in the cache of layer {index + 1}")
+    found = kv.first_unlike(cache)
+    if found is not None:
+        raise _changed(f"after a prefill, the cache of {found}")
 
 
 def _changed(what: str) -> ContractError:
