@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from todre import cache as kv
+from todre.errors import UnsupportedInputError
 from todre.facts import KINDS
 from todre.hf.calls import DecoderCall
 from todre.host import fetch
@@ -54,6 +55,8 @@ class Prompt:
         found = iter(fetch([*marked.values(), *whole, *counts, *seen]))
         self.marked = {kind: next(found) for kind in marked}
         self.padding = None if padding is None else next(found)
+        if marked:
+            _check_rows(call, self.padding)
         self.stays = None if stays is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
         self.seen = next(found) if tables else None
@@ -82,6 +85,19 @@ class Prompt:
     def causal(self, given: Any) -> bool:
         """Whether the mask that the decoder is `given` is one of which all is known: causality and padding."""
         return given is None or (given is self.mask and isinstance(given, Tensor))
+
+
+def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
+    """Raise unless mask and positions have as many rows as the prompt; one row serves all where it hides nothing."""
+    positions, rows = call.position_ids, call.rows
+    if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[-2] not in (1, rows):
+        raise UnsupportedInputError(
+            f"Positions of {positions.shape[-2]} rows do not fit a prompt of {rows}; pass one row for each."
+        )
+    if padding is not None and padding.shape[0] != rows and not (padding.shape[0] == 1 and bool(padding.all())):
+        raise UnsupportedInputError(
+            f"An attention mask of {padding.shape[0]} rows does not fit a prompt of {rows}; pass one row for each."
+        )
 
 
 def media_tokens(family: Any, config: Any) -> dict[str, int]:

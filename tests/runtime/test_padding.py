@@ -107,3 +107,25 @@ def test_a_mask_that_the_model_lays_out_may_hide_padding_alone():
     for given in (blocks, {"full_attention": blocks}, mask & valid[:, None, None]):
         with pytest.raises(UnsupportedInputError, match="rows of their own"):
             looks_ahead(given, 6)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+@torch.no_grad()
+def test_one_row_of_a_mask_serves_all(model, name):
+    inputs = tm.batch(model, samples(model)[:1] * 2)
+    mask = inputs["attention_mask"][:1]
+    with todre.prune(model, METHODS[name]):
+        got = model(**(inputs | {"attention_mask": mask})).logits
+        assert torch.equal(got, model(**inputs).logits)
+        hiding = torch.cat([torch.zeros_like(mask[:, :2]), mask[:, 2:]], dim=1)
+        with pytest.raises(UnsupportedInputError, match="mask of 1 rows"):  # transformers has no answer either
+            model(**(inputs | {"attention_mask": hiding}))
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+@pytest.mark.parametrize("what", ["attention_mask", "position_ids"])
+def test_rows_that_do_not_fit_are_refused(model, rows, what):
+    inputs = tm.batch(model, samples(model))
+    given = torch.ones(rows, inputs["input_ids"].shape[1]).long()
+    with todre.prune(model, METHODS["both"]), pytest.raises(UnsupportedInputError, match=f"of {rows} rows"):
+        model(**(inputs | {what: given}))
