@@ -35,8 +35,8 @@ from todre.step import Pictures, Step
 from todre.wrapped import InstancePatch, Removable, StandIn, bare, check_whole, untraced, untraced_here, unwrapped
 
 _ATTRIBUTE = "todre_attachment"
-_COPYING = ("__deepcopy__", "__reduce_ex__")
-"""What `copy.deepcopy` and `pickle` (torch.save, multiprocessing) look up on an instance."""
+_COPYING = ("__deepcopy__", "__reduce_ex__", "__getstate__")
+"""What `copy.deepcopy`, `pickle` (torch.save, multiprocessing) and `copy.copy` look up on an instance."""
 
 _ATTACHING = threading.Lock()
 _MASKS = "create_masks_for_generate"
