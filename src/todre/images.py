@@ -15,8 +15,8 @@ from todre.files import check_input
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Formats that are tried; those that start an external program (PostScript) or are not pictures stay out."""
 
-MAX_PIXELS = 100_000_000
-"""Largest picture that is decoded, in pixels (300 MB as RGB): a file of a few kilobytes can claim any size."""
+MAX_PIXELS = 64_000_000
+"""Largest picture that is decoded, in pixels (8,000 × 8,000, 192 MB as RGB): a file of kilobytes can claim any size."""
 
 
 MAX_ASPECT = 200

@@ -9,6 +9,7 @@ from typing import Any
 from todre.errors import LoadError, MissingDependencyError, TodreError
 from todre.hub import first_line
 from todre.processing.backend import check_torchvision, has_torchvision
+from todre.processing.limits import check_settings
 
 _NAMING_FILES = (
     "processor_config.json",
@@ -32,7 +33,7 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
         name: what messages call the checkpoint; its path if left out.
 
     Raises:
-        LoadError: the folder has no usable processor.
+        LoadError: the folder has no usable processor, or one whose settings cannot be followed.
         MissingDependencyError: torchvision is broken, or the processor needs a package that is not installed.
     """
     check_torchvision()
@@ -53,6 +54,7 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
             "add its processor_config.json and tokenizer.json beside the weights."
         ) from error
     _check_parts(name, processor)
+    check_settings(name, processor)
     return processor
 
 
