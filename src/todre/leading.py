@@ -84,7 +84,6 @@ TOWERS: dict[str, Rule] = {
         "beit",
         "chinese_clip_vision_model",
         "clip_vision_model",
-        "data2vec-vision",
         "dinov2",
         "dpt",
         "internvl_vision",
@@ -127,16 +126,17 @@ TOWERS: dict[str, Rule] = {
 }
 """Towers that are a sequence of patches, by `model_type`; `tests/families/test_towers.py` looks at each."""
 
-RESAMPLED = frozenset(
+NOT_FOLLOWED = frozenset(
     {
-        "deepseek_ocr2_vision", "ernie4_5_vl_moe_vision", "gemma4_unified_vision", "gemma4_vision",
+        "data2vec-vision", "deepseek_ocr2_vision", "ernie4_5_vl_moe_vision", "gemma4_unified_vision", "gemma4_vision",
         "glm_image_vision", "got_ocr2_vision", "granite_docling_vision", "hunyuan_vl_vision", "idefics2_vision",
         "inkling2_vision", "kimi_k25_vision", "lfm3_vl_vision", "llama4_vision_model", "minicpm_ocr_vision",
         "minicpmv4_6_vision", "minicpmv4_7_vision", "molmo2_vision", "muse_glimmer_vision", "muse_spark_vision",
         "ovis2_vision", "paddleocr_vl_vision", "pp_chart2table_vision", "step3p5_vision", "video_llama_3_vision",
     }
 )  # fmt: skip
-"""Towers of families whose tokens come out of a resampler, a convolution or an order of their own; none is followed."""
+"""Towers with an attention of their own, or whose tokens come out of a resampler, a convolution or an order of their
+own: no signal of theirs is followed to visual tokens."""
 
 NO_PATCHES = frozenset(
     {
