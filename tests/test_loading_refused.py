@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -335,3 +337,12 @@ def test_a_config_is_taken_from_the_cache_when_the_hub_is_far(monkeypatch, tmp_p
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert load_config("org/name").model_type == "llava_next"
+
+
+def test_a_refusal_comes_before_models_are_imported():
+    """What a load is refused for is known without the modules that run models, whose import takes seconds."""
+    code = (
+        "import sys, todre.loading; print([name for name in ('todre.pruning', 'todre.compat') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -15,7 +15,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WANTED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken")
 _ELSEWHERE = ("consolidated", "pytorch_model", "training_args")
 _LONGEST = 300
-PATIENCE = 4.0
+PATIENCE = 3.0
 """Seconds in which the hub must say what it has, unless `HF_HUB_ETAG_TIMEOUT` says otherwise."""
 
 

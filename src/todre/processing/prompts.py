@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from todre.errors import InvalidValueError, LoadError, TodreError, UnsupportedInputError
-from todre.families import FAMILIES as MODELS
 from todre.hub import first_line
 
 Conversation = Sequence[dict[str, Any]]
@@ -90,7 +89,9 @@ def check_columns(config: Any, inputs: Any) -> None:
     Raises:
         LoadError: the config marks pictures by something that is no token, or by one that the processor never writes.
     """
-    family = MODELS.get(config.model_type)
+    from todre.families import FAMILIES  # takes seconds to import, and is not needed where a load is refused
+
+    family = FAMILIES.get(config.model_type)
     if family is None or not any(name.startswith("pixel_values") and "video" not in name for name in inputs):
         return
     mark = getattr(config, family.image_token, None)
