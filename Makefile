@@ -35,8 +35,8 @@ demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; 
 # Coverage makes what it watches a third slower, and compiling far more, so the large tables of families and methods, and
 # graphs, run without it.
 test: $(READY)  ## run the tests on two processes, with coverage of all but the large tables and graphs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TABLES)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(addprefix --ignore=,$(TABLES)) \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(TABLES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(TABLES)) \
 		--cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-torchvision: $(READY) $(TORCHVISION_READY)  ## compare processors with transformers' own, which need torchvision

@@ -106,6 +106,7 @@ TOWERS: dict[str, Rule] = {
         "glm4v_moe_vision",
         "glm4v_vision",
         "glm_ocr_vision",
+        "hy_v4_vl_vision",
         "idefics3_vision",
         "ijepa",
         "janus_vision_model",
