@@ -62,13 +62,13 @@ def horizon(
     figure: shared.Figure = None,
     force: opt.Force = False,
     window: Annotated[
-        int, typer.Option("--window", min=1, help="Side of a window in tokens: 1 as the paper words it, 2 as its code.")
+        int, typer.Option("--window", min=1, max=opt.MOST, help="Side of a window in tokens: 1 as the paper words it, 2 as its code.")
     ] = 2,
     layers: shared.Layers = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="An information of at most this, either way, counts as none.")
     ] = 0.01,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Windows of one forward; changes no number.")] = 32,
+    rows: Annotated[int, typer.Option("--rows", min=1, max=opt.MOST, help="Windows of one forward; changes no number.")] = 32,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     attn_implementation: opt.Attention = None,

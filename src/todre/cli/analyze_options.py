@@ -34,9 +34,9 @@ Questions = Annotated[
         "Without it, scenes that the shipped model has never seen.",
     ),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="How many questions.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=opt.MOST, help="How many questions.")]
 Split = Annotated[str, typer.Option("--split", help="Of the scenes: train, val or test.")]
-Size = Annotated[int, typer.Option("--size", min=1, help="Side of the scenes' pictures in pixels.")]
+Size = Annotated[int, typer.Option("--size", min=1, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")]
 Tasks = Annotated[
     Any,
     typer.Option(
@@ -48,7 +48,7 @@ Output = Annotated[Path, typer.Option("--output", help="The JSON document.")]
 Figure = Annotated[
     Path | None, typer.Option("--figure", help="Its picture. Without it, beside the document, with .png at the end.")
 ]
-Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Questions of one forward; changes no number.")]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, max=opt.MOST, help="Questions of one forward; changes no number.")]
 Layers = Annotated[
     Any,
     typer.Option(

@@ -25,7 +25,7 @@ def ask(
     retain: opt.Retain = None,
     per: opt.BudgetPer = "sample",
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help=f"Frames to take of each video. Without it, {FRAMES}.")
+        int | None, typer.Option("--frames", min=1, max=opt.MOST, help=f"Frames to take of each video. Without it, {FRAMES}.")
     ] = None,
     overlay: Annotated[
         Path | None,

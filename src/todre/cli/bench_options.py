@@ -133,8 +133,8 @@ Backends = Annotated[
 Threads = Annotated[
     Any, typer.Option("--threads", parser=parse_threads, metavar="A,B,…", help="CPU threads; all: torch's default.")
 ]
-RoundCount = Annotated[int | None, typer.Option("--rounds", min=1, help="Measured rounds of each cell.")]
-WarmUp = Annotated[int | None, typer.Option("--warm-up", min=0, help="Rounds of each cell before they count.")]
+RoundCount = Annotated[int | None, typer.Option("--rounds", min=1, max=opt.MOST, help="Measured rounds of each cell.")]
+WarmUp = Annotated[int | None, typer.Option("--warm-up", min=0, max=opt.MOST, help="Rounds of each cell before they count.")]
 NoOracle = Annotated[bool, typer.Option("--no-oracle", help="Leave out the hand-shortened prompts.")]
 NoMemory = Annotated[bool, typer.Option("--no-memory", help="Leave out peak memory, which takes one more call each.")]
 Output = Annotated[

@@ -32,8 +32,8 @@ def compare(
         Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")
     ] = None,
     force: opt.Force = False,
-    warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Runs of each method before it is timed.")] = 1,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed runs; the median is shown.")] = 3,
+    warm_up: Annotated[int, typer.Option("--warm-up", min=0, max=opt.MOST, help="Runs of each method before it is timed.")] = 1,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=opt.MOST, help="Timed runs; the median is shown.")] = 3,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",

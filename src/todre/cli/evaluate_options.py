@@ -38,7 +38,7 @@ Retains = Annotated[
         help="Budgets: shares such as 0.1, or counts such as 288.",
     ),
 ]
-Draws = Annotated[int, typer.Option("--draws", min=1, help="Runs of each method that chooses at random.")]
+Draws = Annotated[int, typer.Option("--draws", min=1, max=opt.MOST, help="Runs of each method that chooses at random.")]
 Against = Annotated[
     Any,
     typer.Option(
@@ -53,14 +53,14 @@ Output = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Questions of each task. Without it, 200 if it is generated, else all."),
+    typer.Option("--limit", min=1, max=opt.MOST, help="Questions of each task. Without it, 200 if it is generated, else all."),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, help="Which generated questions, the first draw, and the resampling.")
+    int, typer.Option("--seed", min=0, max=opt.MOST_SEED, help="Which generated questions, the first draw, and the resampling.")
 ]
 Processes = Annotated[
-    int, typer.Option("--processes", min=1, help="Processes that answer, each with a model on one thread.")
+    int, typer.Option("--processes", min=1, max=opt.MOST_PROCESSES, help="Processes that answer, each with a model on one thread.")
 ]
-Size = Annotated[int, typer.Option("--size", min=1, help="Side of the scenes' pictures in pixels.")]
-GroupSize = Annotated[int, typer.Option("--group-size", min=1, help="Pictures answered together.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Most questions of one forward.")]
+Size = Annotated[int, typer.Option("--size", min=1, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")]
+GroupSize = Annotated[int, typer.Option("--group-size", min=1, max=opt.MOST, help="Pictures answered together.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=opt.MOST, help="Most questions of one forward.")]

@@ -36,17 +36,17 @@ def flops(
     ] = None,
     retain: opt.Retain = None,
     drop_after: Annotated[
-        int | None, typer.Option("--drop-after", min=1, help="Layers that run before all visual tokens go (stage 2).")
+        int | None, typer.Option("--drop-after", min=1, max=opt.MOST, help="Layers that run before all visual tokens go (stage 2).")
     ] = None,
     image_size: Annotated[
         str | None,
         typer.Option("--image-size", metavar="WxH", help="Picture in pixels. Without it, the model's largest canvas."),
     ] = None,
     visual_tokens: Annotated[
-        int | None, typer.Option("--visual-tokens", min=1, help="Instead of --image-size.")
+        int | None, typer.Option("--visual-tokens", min=1, max=opt.MOST, help="Instead of --image-size.")
     ] = None,
-    text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, help="Other tokens of the prompt.")] = 40,
-    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, help="Length of the answer.")] = 20,
+    text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, max=opt.MOST, help="Other tokens of the prompt.")] = 40,
+    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=opt.MOST, help="Length of the answer.")] = 20,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
