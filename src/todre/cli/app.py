@@ -35,7 +35,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        guarded(version)()
+        guarded(version, anywhere=True)()
         raise typer.Exit
 
 
@@ -106,12 +106,16 @@ _COMMANDS = (
     (version, "todre version"),
 )
 
+_ANYWHERE = (methods, models, version)
+"""Commands that need no working directory."""
 _NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
 """Commands whose function has another name."""
 
 for _function, *_lines in _COMMANDS:
     _bare = _function in (ask, compare, fit, table)
-    app.command(_NAMES.get(_function), cls=Command, epilog=examples(*_lines), no_args_is_help=_bare)(guarded(_function))
+    app.command(_NAMES.get(_function), cls=Command, epilog=examples(*_lines), no_args_is_help=_bare)(
+        guarded(_function, _function in _ANYWHERE)
+    )
 
 analyze = typer.Typer(
     cls=Group,

@@ -36,7 +36,10 @@ def flops(
     ] = None,
     retain: opt.Retain = None,
     drop_after: Annotated[
-        int | None, typer.Option("--drop-after", min=1, max=opt.MOST, help="Layers that run before all visual tokens go (stage 2).")
+        int | None,
+        typer.Option(
+            "--drop-after", min=1, max=opt.MOST, help="Layers that run before all visual tokens go (stage 2)."
+        ),
     ] = None,
     image_size: Annotated[
         str | None,
@@ -45,7 +48,9 @@ def flops(
     visual_tokens: Annotated[
         int | None, typer.Option("--visual-tokens", min=1, max=opt.MOST, help="Instead of --image-size.")
     ] = None,
-    text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, max=opt.MOST, help="Other tokens of the prompt.")] = 40,
+    text_tokens: Annotated[
+        int, typer.Option("--text-tokens", min=1, max=opt.MOST, help="Other tokens of the prompt.")
+    ] = 40,
     new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=opt.MOST, help="Length of the answer.")] = 20,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -56,11 +61,14 @@ def flops(
     The true count takes two per multiply-add and all matrix products. Presets: llava-1.5-7b, llava-1.5-13b,
     llava-next-7b, llava-next-13b, qwen2.5-vl-7b.
     """
+    if visual_tokens is not None and image_size is not None:
+        raise typer.BadParameter("--visual-tokens is instead of --image-size; give one of the two.")
+    size = _parse_size(image_size)
     with working(quiet):
         from todre.flops import CONVENTIONS, convention, count
         from todre.methods.base import budget
 
-        shape, before, tiles = _sizes(model, _parse_size(image_size), visual_tokens)
+        shape, before, tiles = _sizes(model, size, visual_tokens)
         after = budget(0.1 if retain is None else retain, before)
         layers = _per_layer(shape, after, drop_after)
         shared: dict[str, Any] = {"text_tokens": text_tokens, "tiles": tiles, "new_tokens": new_tokens}

@@ -28,8 +28,13 @@ class FailedError(Exception):
         self.error, self.verbose = error, verbose
 
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command: errors of the work are told from those of the arguments, warnings become lines on stderr."""
+def guarded(command: Callable[..., None], anywhere: bool = False) -> Callable[..., None]:
+    """Wrap a command: errors of the work are told from those of the arguments, warnings become lines on stderr.
+
+    Args:
+        command: what Typer is to call.
+        anywhere: whether it works where the working directory is gone; torch's libraries end the process there.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -38,6 +43,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         if verbose and os.environ.get("TRANSFORMERS_VERBOSITY") == "critical":
             os.environ["TRANSFORMERS_VERBOSITY"] = "warning"
         try:
+            if not anywhere:
+                os.getcwd()
             with _warnings_on_stderr(verbose, quiet):
                 command(*args, **kwargs)
         except Exception as error:

@@ -98,4 +98,3 @@ class Interrupts:
         """Keep Python from printing a KeyboardInterrupt that it ignores: it comes again."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._unraisable(unraisable)
-

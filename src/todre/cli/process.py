@@ -48,12 +48,14 @@ def _run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     from todre.cli.app import app
     from todre.cli.guard import tell
 
-    error: BaseException | None = None
+    error: Exception | None = None
     code: Any = DONE
     try:
         code = app(args=argv, prog_name="todre", standalone_mode=False)
     except SystemExit as ended:  # Typer's own, of shell completion
         code = ended.code
+    except OSError as raised:  # of the help, which Typer prints; a command's own comes wrapped
+        error = streams.undelivered(raised)
     except Exception as raised:
         error = raised
     try:

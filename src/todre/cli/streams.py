@@ -74,8 +74,13 @@ def delivering() -> Iterator[TextIO]:
     except BrokenPipeError:
         raise ReaderGoneError from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"The result cannot be written to stdout ({reason}); {_INSTEAD}") from error
+        raise undelivered(error) from error
+
+
+def undelivered(error: OSError) -> OutputError:
+    """What to say of an error of stdout."""
+    reason = error.strerror or str(error)
+    return OutputError(f"The result cannot be written to stdout ({reason}); {_INSTEAD}")
 
 
 def write_bytes(stream: Any, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -97,7 +98,8 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
         for _ in range(processes):
             ours, theirs = context.Pipe()
             child = context.Process(target=_serve, args=(theirs, start), daemon=True)
-            child.start()
+            with _no_interrupts():
+                child.start()
             theirs.close()  # so that a child's end is seen here, and ours there
             lines.append(ours)
             children.append(child)
@@ -113,8 +115,30 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
             child.join()
 
 
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Have what is started inside not hear Ctrl-C, which goes to every process of a terminal: this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(number: int, frame: Any) -> None:
+    raise SystemExit(0)
+
+
 def _serve(line: Connection, start: Callable[[], Work]) -> None:
-    """A process: do what comes until the other end is gone."""
+    """A process: do what comes until the other end is gone.
+
+    It is ended by a signal in the middle of its work, and leaves by the door then too: what libraries have made, such
+    as the semaphore behind their progress bars, is given back, and nobody has to warn of it.
+    """
+    signal.signal(signal.SIGTERM, _end)
     work = None
     try:
         while True:
