@@ -170,7 +170,7 @@ LEADERBOARD = (
 MADE = (*PAGES_OF_RESULTS, *ANALYSIS, *KEPT, *BENCH, *LEADERBOARD)
 """Everything that is committed and made from a committed file."""
 
-DEMO = "todre demo --output docs/images"
+DEMO = "todre demo --output docs/images --force"
 RUN = {f"docs/images/{name}.png": DEMO for name in ("demo", "scene", "photograph")}
 """Pictures that show what the model does when the command runs."""
 

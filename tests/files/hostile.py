@@ -10,10 +10,12 @@ BEGINS = 300
 STRANGE = (None, True, "", "x", "\x00", "x" * 3_000, 0, -1, 3, 1.5, 10**30, [], [[]], {}, {"a": 1}, ["x", None], 1e308)
 """In place of any value of a good document."""
 TEXTS = (
-    b"", b" ", b"\n\n\n", b"\x00" * 999, b"hello", b"null", b"3", b'"x"', b"[]", b"{}", b"[1, 2", b'{"a":', b'{"a": 1}}',
-    b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf{}", b'{"a": "\xe9"}', b'{"a": "\\ud800"}', b"NaN",
-    b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}', b'{"a": ' + b"9" * 9_999 + b"}", b'{"a": 1, "a": 2}', b"\r", b"'",
+    b"", b" ", b"\n\n\n", b"\x00" * 999, b"hello", b"null", b"3", b'"x"', b"[]", b"{}", b"[1, 2", b'{"a":',
+    b'{"a": 1}}', b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf{}", b'{"a": "\xe9"}',
+    b'{"a": "\\ud800"}', b"NaN", b'{"a": NaN}', b'{"a": -Infinity}',
+    b'{"a": 1e999}', b'{"a": ' + b"9" * 9_999 + b"}", b'{"a": 1, "a": 2}',
     b'{"a": 1} {"b": 2}', b"<html></html>", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b'"' + b'\\"' * 100_000, b"%PDF-1.7",
+    b"\r", b"'",
 )  # fmt: skip
 """As a whole file."""
 

@@ -17,6 +17,15 @@ HEADER = """# The command line
 Results go to stdout, progress and warnings to stderr; with `--json`, stdout holds exactly one JSON document.
 Exit codes: 0 done, 1 failed (one line says what and what to do; a traceback comes with `-v` alone), 2 wrong usage,
 130 interrupted.
+
+**Files that are read** are regular files: UTF-8, with or without a byte-order mark. JSON has at most 8 MiB (a line of
+JSON lines as well; one of questions 1 MiB), 300,000 values and 64 levels, and names nothing twice; a method's file has
+at most 1 MiB, a file of lines a million lines. A picture has at most 64 million pixels, a frame of a video 36 million.
+
+**Files that are written** appear whole or not at all. What can be known is checked before any work: no command writes
+onto a file that it reads, however that is spelled (`..`, a link), nor over what is there already, unless `--force` says
+so; unfinished work is gone on with: `todre bench` with `--resume`, `todre eval` (a finished run, too, with further
+methods), `todre reproduce` and `todre analyze` by the same command.
 """
 
 

@@ -95,15 +95,19 @@ def opened(path: Path, kind: Kind) -> Iterator[BufferedReader]:
     if str(path).startswith(("http://", "https://", "http:/", "https:/")):
         raise kind.wrong(path, "is an address, and todre reads files only")
     try:
-        _check_regular(os.stat(path), path, kind)  # before it is opened, which a device or a pipe would notice
-        stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+        before = os.stat(path)  # before it is opened, which a device or a pipe would notice
+        irregular = not stat.S_ISREG(before.st_mode)
+        stream = None if irregular else open(path, "rb", opener=_without_waiting)  # noqa: SIM115
     except (FileNotFoundError, NotADirectoryError, ValueError) as failure:
         raise kind.wrong(path, "does not exist") from failure
     except OSError as failure:
         raise kind.wrong(path, f"cannot be read ({reason(failure)})") from failure
+    if stream is None:
+        raise kind.wrong(path, "is a directory" if stat.S_ISDIR(before.st_mode) else "is not a regular file")
     with stream:
         found = os.fstat(stream.fileno())
-        _check_regular(found, path, kind)
+        if not stat.S_ISREG(found.st_mode):
+            raise kind.wrong(path, "is not a regular file")
         if found.st_size > kind.most:
             raise kind.wrong(path, f"has {found.st_size:,} bytes, and at most {kind.most:,} are read")
         yield stream
@@ -223,13 +227,6 @@ def sha256(path: Path, kind: Kind) -> str:
     """SHA-256 of a file of any size, read piece by piece."""
     with opened(path, kind) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check_regular(found: os.stat_result, path: Path, kind: Kind) -> None:
-    if stat.S_ISDIR(found.st_mode):
-        raise kind.wrong(path, "is a directory")
-    if not stat.S_ISREG(found.st_mode):
-        raise kind.wrong(path, "is not a regular file")
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -125,14 +125,17 @@ def write_atomic(target: str | Path, text: str) -> None:
 
 
 def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None:
-    """Add a line to an open working file and pass it on to the system; with `sync`, to the disk.
+    """Add a line to a working file that is open for appending, past its buffer; with `sync`, on to the disk.
+
+    What a full disk left in a buffer would be an error again when the file is closed.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
-        stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
-        stream.flush()
+        left = memoryview(line.encode("utf-8", "backslashreplace") + b"\n")
+        while left:
+            left = left[os.write(stream.fileno(), left) :]
         if sync:
             os.fsync(stream.fileno())
     except OSError as error:
