@@ -73,7 +73,7 @@ def horizon(
         Any,
         typer.Option(
             "--tolerance",
-            parser=opt.number(0.0),
+            parser=opt.number(0.0, 1.0, inside=True),
             metavar="NUMBER",
             help="An information of at most this, either way, counts as none.",
         ),

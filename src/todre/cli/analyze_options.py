@@ -42,7 +42,9 @@ Split = Annotated[
     str,
     typer.Option("--split", parser=opt.one_of(*SPLITS), metavar="NAME", help="Of the scenes: train, val or test."),
 ]
-Size = Annotated[int, typer.Option("--size", min=1, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")]
+Size = Annotated[
+    int, typer.Option("--size", min=opt.LEAST_SIDE, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")
+]
 Tasks = Annotated[
     Any,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import Counter
 from typing import Any
 
@@ -29,6 +30,7 @@ class Command(TyperCommand):
             super().format_help(ctx, formatter)
         else:
             TyperCommand.format_help(_plain(self, formatter, width), ctx, formatter)
+            _encodable(formatter)
 
 
 class Group(TyperGroup):
@@ -45,6 +47,7 @@ class Group(TyperGroup):
             super().format_help(ctx, formatter)
         else:
             TyperGroup.format_help(_plain(self, formatter, width), ctx, formatter)
+            _encodable(formatter)
 
 
 def _once(parser: Any, ctx: Any) -> Any:
@@ -75,6 +78,12 @@ def _plain(command: Any, formatter: Any, width: int) -> Any:
     lines = [line.strip() for line in (command.epilog or "").split("\n\n")][1:]
     plain.format_epilog = lambda ctx, formatter: _write_examples(formatter, lines)
     return plain
+
+
+def _encodable(formatter: Any) -> None:
+    """Replace what the terminal cannot show: Typer takes an ASCII one for misconfigured, and sends it UTF-8."""
+    encoding = sys.stdout.encoding or "utf-8"
+    formatter.buffer = [formatter.getvalue().encode(encoding, "replace").decode(encoding)]
 
 
 def _write_examples(formatter: Any, lines: list[str]) -> None:

@@ -82,6 +82,8 @@ Processes = Annotated[
         "--processes", min=1, max=opt.MOST_PROCESSES, help="Processes that answer, each with a model on one thread."
     ),
 ]
-Size = Annotated[int, typer.Option("--size", min=1, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")]
+Size = Annotated[
+    int, typer.Option("--size", min=opt.LEAST_SIDE, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")
+]
 GroupSize = Annotated[int, typer.Option("--group-size", min=1, max=opt.MOST, help="Pictures answered together.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=opt.MOST, help="Most questions of one forward.")]

@@ -23,8 +23,8 @@ ALL = "all"
 MOST = 10**9
 """Largest count that any option takes."""
 MOST_SEED = 2**32 - 1
-MOST_SIDE = 4096
-"""Largest side of a scene's picture, in pixels."""
+LEAST_SIDE, MOST_SIDE = 64, 1024
+"""Bounds of the side of a scene's picture, in pixels."""
 MOST_PROCESSES = 256
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -51,18 +51,20 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def number(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
-    """A parser of a finite number within bounds."""
+def number(least: float, most: float = math.inf, inside: bool = False) -> Callable[[str], float]:
+    """A parser of a finite number from `least` to `most`, or with `inside` between them."""
 
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value) or not least <= value <= most:
-            bounds = "" if least == -math.inf else f" of at least {least:g}"
-            bounds += "" if most == math.inf else f" and at most {most:g}"
-            raise typer.BadParameter(f"{text!r} is not a number{bounds}.")
+        fits = least < value < most if inside else least <= value <= most
+        if not math.isfinite(value) or not fits:
+            upper = "" if most == math.inf else f" and below {most:g}" if inside else f" and at most {most:g}"
+            raise typer.BadParameter(
+                f"{text!r} is not a number {'above' if inside else 'of at least'} {least:g}{upper}."
+            )
         return value
 
     return parse

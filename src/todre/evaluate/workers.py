@@ -17,10 +17,12 @@ Work = Callable[[Any], Any]
 
 _SINGLE = {
     "OMP_NUM_THREADS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "2147483648",
 }
-"""One thread each, and keep freed memory: glibc otherwise returns each large tensor to the system at a high price."""
+"""One thread each, no bars over those of the process that started them, and keep freed memory: glibc otherwise returns
+each large tensor to the system at a high price."""
 
 
 class Queue(Generic[TaskT]):
