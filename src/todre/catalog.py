@@ -1,7 +1,7 @@
 """Which architectures are verified and which are refused: one row for each that transformers' auto class knows.
 
-Importing torch and transformers takes seconds, and a list should not, so what `todre.families` says of the verified ones
-is kept in catalog.json: `python -m todre.catalog > src/todre/catalog.json`; a test compares the two.
+Importing torch and transformers takes seconds, and a list should not, so what `todre.families` says of the verified
+ones is kept in catalog.json: `python -m todre.catalog > src/todre/catalog.json`; a test compares the two.
 """
 
 from __future__ import annotations

@@ -30,9 +30,10 @@ def call(picture, results, tmp_path, monkeypatch, capsys):
 
     def call(name, stream):
         capsys.readouterr()
-        with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
+        with monkeypatch.context() as patched:
             patched.setattr("sys.stdout", stream)
-            main(arguments(name, picture, results, tmp_path / "new"))
+            with pytest.raises(SystemExit) as ended:
+                main(arguments(name, picture, results, tmp_path / "new"))
         return ended.value.code, capsys.readouterr().err
 
     return call
@@ -103,9 +104,10 @@ def test_a_full_disk_behind_stdout_is_one_sentence(call, name):
 
 @pytest.mark.parametrize("name", ["--help", "ask --help", "plot --help", "--version"])
 def test_help_on_a_full_disk_is_one_sentence(name, monkeypatch, capsys):
-    with open("/dev/full", "w", encoding="utf-8") as full, pytest.raises(SystemExit) as ended:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr("sys.stdout", full)
-        main(name.split())
+        with pytest.raises(SystemExit) as ended:
+            main(name.split())
     monkeypatch.undo()
     assert ended.value.code == 1
     one_sentence(capsys.readouterr().err, "cannot be written to stdout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Annotated
 
@@ -111,11 +112,20 @@ _ANYWHERE = (methods, models, version)
 _NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
 """Commands whose function has another name."""
 
+
+def _first(command: Callable[..., None]) -> str:
+    """The first sentence of a command's help, which lists show whole."""
+    return inspect.cleandoc(command.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
 for _function, *_lines in _COMMANDS:
-    _bare = _function in (ask, compare, fit, table)
-    app.command(_NAMES.get(_function), cls=Command, epilog=examples(*_lines), no_args_is_help=_bare)(
-        guarded(_function, _function in _ANYWHERE)
-    )
+    app.command(
+        _NAMES.get(_function),
+        cls=Command,
+        short_help=_first(_function),
+        epilog=examples(*_lines),
+        no_args_is_help=_function in (ask, compare, fit, table),
+    )(guarded(_function, _function in _ANYWHERE))
 
 analyze = typer.Typer(
     cls=Group,
@@ -125,7 +135,7 @@ analyze = typer.Typer(
     epilog=examples("todre analyze migration", "todre analyze calibrate --retain 0.1"),
 )
 for _function, *_lines in INSTRUMENTS:
-    analyze.command(cls=Command, epilog=examples(*_lines))(guarded(_function))
+    analyze.command(cls=Command, short_help=_first(_function), epilog=examples(*_lines))(guarded(_function))
 app.add_typer(analyze, name="analyze")
 
 plot = typer.Typer(
@@ -136,5 +146,5 @@ plot = typer.Typer(
     epilog=examples("todre plot retention run", "todre plot heatmap run --retain 0.05 --output tasks.svg"),
 )
 for _draw, *_lines in FIGURES:
-    plot.command(cls=Command, epilog=examples(*_lines), no_args_is_help=True)(guarded(_draw))
+    plot.command(cls=Command, short_help=_first(_draw), epilog=examples(*_lines), no_args_is_help=True)(guarded(_draw))
 app.add_typer(plot, name="plot")

@@ -30,6 +30,14 @@ PARTS = {
 }
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels."""
+    match = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text.lower())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a size; give width and height in pixels, such as 672x336.")
+    return int(match[1]), int(match[2])
+
+
 def flops(
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
@@ -42,8 +50,13 @@ def flops(
         ),
     ] = None,
     image_size: Annotated[
-        str | None,
-        typer.Option("--image-size", metavar="WxH", help="Picture in pixels. Without it, the model's largest canvas."),
+        Any,
+        typer.Option(
+            "--image-size",
+            parser=parse_size,
+            metavar="WxH",
+            help="Picture in pixels. Without it, the model's largest canvas.",
+        ),
     ] = None,
     visual_tokens: Annotated[
         int | None, typer.Option("--visual-tokens", min=1, max=opt.MOST, help="Instead of --image-size.")
@@ -63,12 +76,11 @@ def flops(
     """
     if visual_tokens is not None and image_size is not None:
         raise typer.BadParameter("--visual-tokens is instead of --image-size; give one of the two.")
-    size = _parse_size(image_size)
     with working(quiet):
         from todre.flops import CONVENTIONS, convention, count
         from todre.methods.base import budget
 
-        shape, before, tiles = _sizes(model, size, visual_tokens)
+        shape, before, tiles = _sizes(model, image_size, visual_tokens)
         after = budget(0.1 if retain is None else retain, before)
         layers = _per_layer(shape, after, drop_after)
         shared: dict[str, Any] = {"text_tokens": text_tokens, "tiles": tiles, "new_tokens": new_tokens}
@@ -138,15 +150,6 @@ def _per_layer(shape: ModelShape, after: int, drop_after: int | None) -> list[in
     if drop_after is not None and drop_after >= layers:
         raise InvalidValueError(f"--drop-after {drop_after} leaves no layer without pictures; use 1 to {layers - 1}.")
     return [after if drop_after is None or layer < drop_after else 0 for layer in range(layers)]
-
-
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text.lower())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a size; give width and height in pixels, such as 672x336.")
-    return int(match[1]), int(match[2])
 
 
 def _parts_table(before: int, after: int, whole: FlopCount, pruned: FlopCount) -> Table:

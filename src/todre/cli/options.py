@@ -96,6 +96,8 @@ def parse_retain(text: str) -> float:
             raise typer.BadParameter(
                 f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
             ) from None
+    if value > MOST:
+        raise typer.BadParameter(f"{text!r} is more than any picture has; give a count of at most {MOST:,}.")
     try:
         check_retain(value)
     except InvalidValueError as error:
