@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-import typer
-
-from todre.cli.app import app
+from todre.cli.app import command
 
 QUESTION = "Is there a red square in the picture?"
 _CPU = ("--device", "cpu")
@@ -46,18 +45,19 @@ LIGHT = ("flops", "reproduce", "methods", "models", "env", "version", "table")
 """Commands that load no model, and print."""
 
 
+@functools.cache
 def commands() -> dict[str, Any]:
     """Every command by its name, from the application itself."""
     found: dict[str, Any] = {}
 
     def add(group: Any, before: str) -> None:
-        for name, command in group.commands.items():
-            if hasattr(command, "commands"):
-                add(command, f"{before}{name} ")
+        for name, found_here in group.commands.items():
+            if hasattr(found_here, "commands"):
+                add(found_here, f"{before}{name} ")
             else:
-                found[before + name] = command
+                found[before + name] = found_here
 
-    add(typer.main.get_command(app), "")
+    add(command(), "")
     return found
 
 

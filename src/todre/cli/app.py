@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -148,3 +149,9 @@ plot = typer.Typer(
 for _draw, *_lines in FIGURES:
     plot.command(cls=Command, short_help=_first(_draw), epilog=examples(*_lines), no_args_is_help=True)(guarded(_draw))
 app.add_typer(plot, name="plot")
+
+
+@functools.cache
+def command() -> Any:
+    """The application as what Typer makes of it, which takes arguments."""
+    return typer.main.get_command(app)

@@ -45,13 +45,13 @@ def _run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     streams.prepare()
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
-    from todre.cli.app import app
+    from todre.cli.app import command
     from todre.cli.guard import tell
 
     error: Exception | None = None
     code: Any = DONE
     try:
-        code = app(args=argv, prog_name="todre", standalone_mode=False)
+        code = command()(args=argv, prog_name="todre", standalone_mode=False)
     except SystemExit as ended:  # Typer's own, of shell completion
         code = ended.code
     except OSError as raised:  # of the help, which Typer prints; a command's own comes wrapped

@@ -22,16 +22,17 @@ Results go to stdout, progress and warnings to stderr; with `--json`, stdout hol
 | Exit code | |
 |---|---|
 | 0 | Done. |
-| 1 | Failed: one line says what and what to do; a traceback comes with `-v` alone. No line where the reader of stdout has \
-left, as `head -1` does. |
-| 2 | Wrong usage: what was typed cannot be meant, whatever the files, the model and the machine are. Nothing is begun. |
-| 130 | Interrupted: Ctrl-C is answered in one line from the first moment on. A second one, a second later, does not wait \
-for what is being put in order. |
+| 1 | Failed: one line says what and what to do; a traceback comes with `-v` alone. |
+| 2 | Wrong usage: what was typed cannot be meant, whatever the files, the model and the machine are. |
+| 130 | Interrupted: Ctrl-C is answered in one line, from the first moment on. |
+
+- Where the reader of stdout leaves, as `head -1` does, a command ends with 1 and without a word.
+- A second Ctrl-C, more than a second after the first, does not wait for what is being put in order.
 
 - An option is given once; given twice it is refused, as is a `--retain` that no method of the command takes. A count of
   1 keeps one token, and a line says so.
-- What stdout cannot show is replaced, so that no result is lost to a terminal of another encoding; JSON is UTF-8 always.
-  Where stdout is closed, commands that need it say so before they begin.
+- What stdout cannot show is replaced, so that no result is lost to a terminal of another encoding; JSON is always
+  UTF-8. Where stdout is closed, commands that need it say so before they begin.
 - Tables are as wide as the terminal, or as the variable COLUMNS says; elsewhere as wide as they need to be. Where not
   every word has room, each row comes as a block of lines. Nothing is cut.
 - What libraries print is kept back, unless `-v` is given or their own variables (`TRANSFORMERS_VERBOSITY`) are set.
