@@ -16,13 +16,15 @@ TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/metho
 	tests/runtime/test_compiled.py tests/runtime/test_static_decode.py tests/runtime/test_backends.py
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
-LOWEST_TESTS ?= tests/contract tests/releases tests/runtime
+LOWEST_TESTS ?= tests/contract tests/releases tests/runtime tests/families/test_packed.py tests/methods/test_matrix.py
+NEWEST := .venv-newest
+NEWEST_TESTS ?= tests/contract tests/runtime tests/families tests/methods/test_matrix.py
 PINS := .venv-pins
 # Every environment installs with these: the versions of what is installed, and of what builds this package.
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-kill lint type format bench bench-gpu figures pins
+.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-newest test-kill lint type format bench bench-gpu figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -50,8 +52,11 @@ test-quantisation: $(READY) $(QUANTISATION_READY)  ## prune models that torchao 
 test-lmms: $(LMMS_READY)  ## run lmms-eval on a pruned model and compare it with todre eval
 	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest tests/lmms/with_lmms_eval
 
-test-lowest: $(LOWEST_READY)  ## run the contract, the runtime and every family on the oldest supported transformers
+test-lowest: $(LOWEST_READY)  ## run contract, runtime, families and matrix on the oldest supported transformers
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
+
+test-newest: $(READY)  ## run contract, runtime, families and matrix on the newest transformers that the registry has
+	bash tests/releases/newest.sh $(VENV) $(NEWEST) $(NEWEST_TESTS)
 
 test-kill: $(READY)  ## kill an evaluation twenty times at random and compare its result with an unbroken one's
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 20

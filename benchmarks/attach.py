@@ -25,6 +25,7 @@ from todre.bench.presets import preset
 from todre.bench.prompts import Prompt, random_prompt
 from todre.bench.spread import ratios, spread
 from todre.files import write_atomic
+from todre.hf.calls import cache_argument, cache_of
 
 CASES: dict[str, tuple[todre.Method, bool]] = {
     "no method (none)": (todre.NoPruning(), True),
@@ -57,13 +58,13 @@ def forwards(model: Any, inputs: dict[str, Any], steps: int, clock: Callable[[],
         kept["output"] = model(**inputs, logits_to_keep=1, use_cache=True)
 
     first = seconds_of(model.device, clock, prefill)
-    cache, mask = kept["output"].past_key_values, inputs["attention_mask"]
+    cache, mask = cache_of(kept["output"]), inputs["attention_mask"]
     token = inputs["input_ids"][:, -1:]
 
     def step() -> None:
         nonlocal mask
         mask = torch.cat([mask, torch.ones_like(token)], dim=1)
-        model(input_ids=token, attention_mask=mask, past_key_values=cache)
+        model(input_ids=token, attention_mask=mask, **cache_argument(model, cache))
 
     step()
     each = seconds_of(model.device, clock, lambda: [step() for _ in range(steps)]) / steps

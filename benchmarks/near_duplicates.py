@@ -47,7 +47,7 @@ def measured(kept: Tensor, newline: Tensor) -> tuple[float, ...]:
     """Of the (k, d) kept tokens: the share that has a near-duplicate, of newline tokens, and the mean cosine of two."""
     unit = torch.nn.functional.normalize(kept.double(), dim=1)
     cosines = unit @ unit.T
-    others = cosines.masked_fill(torch.eye(len(kept), dtype=torch.bool), -1.0)
+    others = cosines.masked_fill(torch.eye(len(kept), dtype=torch.bool, device="cpu"), -1.0)
     pairs = max(len(kept) * (len(kept) - 1), 1)
     mean = (cosines.sum() - cosines.diagonal().sum()) / pairs
     return float((others.amax(dim=1) >= ALIKE).double().mean()), float(newline.double().mean()), float(mean)
@@ -61,7 +61,7 @@ def kept_by(loaded: Loaded, method: Method, pictures: int) -> Iterator[tuple[Ten
         with torch.inference_mode(), prune(model, method) as report:
             tokens = encode(model, pixels)
             model(input_ids=prompt[None], attention_mask=torch.ones_like(prompt)[None], **pixels)
-        index = torch.tensor(report.kept[0])
+        index = torch.tensor(report.kept[0], dtype=torch.int64, device="cpu")
         newline = (tokens == model.model.image_newline.to(tokens.dtype)).all(dim=1)
         yield tokens[index], newline[index]
 

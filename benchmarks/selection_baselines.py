@@ -12,11 +12,15 @@ from torch import Tensor
 def tokens(kind: str, n: int, d: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     """(n, d) unit rows: `common` has a rank-64 structure of scale 4, unit noise and a common mean of scale 3."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, d, generator=generator)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+    x = drawn(n, d)
     if kind == "common":
         rank = min(64, d)
-        structure = torch.randn(n, rank, generator=generator) @ torch.randn(rank, d, generator=generator)
-        x.add_(structure.mul_(4 / rank**0.5)).add_(3 * torch.randn(1, d, generator=generator))
+        structure = drawn(n, rank) @ drawn(rank, d)
+        x.add_(structure.mul_(4 / rank**0.5)).add_(3 * drawn(1, d))
     elif kind != "isotropic":
         raise ValueError(f"kind must be common or isotropic, not {kind!r}")
     return x.div_(torch.linalg.vector_norm(x, dim=1, keepdim=True)).to(dtype)

@@ -80,7 +80,8 @@ def call(model: Any, prompt: Prompt, method: Method, clock: str) -> Call:
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """The 20 %, 50 % and 80 % quantiles, to four digits after the point."""
-    low, middle, high = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.2, 0.5, 0.8]).double())
+    numbers, at = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (values, (0.2, 0.5, 0.8)))
+    low, middle, high = numbers.quantile(at)
     return {"p20": round(float(low), 4), "p50": round(float(middle), 4), "p80": round(float(high), 4)}
 
 

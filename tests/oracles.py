@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from upstream import CACHE
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -49,7 +50,7 @@ def mask_oracle(model, gone: Tensor, padding: Tensor | None = None):
     def hook(index):
         def pre(module, args, kwargs):
             hidden = args[0]
-            cache = kwargs.get("past_key_values")
+            cache = kwargs.get(CACHE)
             past = cache.layers[index].get_seq_length() if cache is not None and len(cache.layers) > index else 0
             queries, total = hidden.shape[1], past + hidden.shape[1]
             visible = torch.ones(hidden.shape[0], total, dtype=torch.bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import transformers
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from todre.compat import REQUIRED
 
 _ROOT = Path(__file__).parent.parent
 _BUILDS = frozenset({"hatchling", "editables", "tomlkit", "trove-classifiers"})
@@ -52,11 +55,26 @@ def test_what_is_pinned_is_installed_but_for_the_build_and_cuda() -> None:
     assert not missing
 
 
-def test_every_requirement_of_the_package_is_pinned() -> None:
-    import tomllib
-
+def _dependencies() -> list[str]:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for line in project["dependencies"]:
+    return list(project["dependencies"])
+
+
+def test_errors_name_the_releases_that_the_package_asks_for() -> None:
+    assert REQUIRED in _dependencies()
+
+
+def test_the_requirement_ends_at_the_minor_release_that_is_pinned() -> None:
+    """A later one is let in by a tested commit, not by the day it comes out."""
+    (wanted,) = (Requirement(line) for line in _dependencies() if line.startswith("transformers"))
+    release = Version(_pins("constraints.txt")["transformers"])
+    assert wanted.specifier.contains(str(release))
+    assert not wanted.specifier.contains(f"{release.major}.{release.minor + 1}.0")
+    assert str(release.minor + 1) in str(wanted.specifier)
+
+
+def test_every_requirement_of_the_package_is_pinned() -> None:
+    for line in _dependencies():
         wanted = Requirement(line)
         for name in ("constraints.txt", "constraints-lowest.txt"):
             assert wanted.specifier.contains(_pins(name)[canonicalize_name(wanted.name)]), (name, line)

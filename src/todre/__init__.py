@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from todre.embeddings import PrunedEmbeddings, prune_embeddings
     from todre.methods.base import Method, NoPruning
     from todre.methods.cls_top_k import CLSTopK
     from todre.methods.compose import Compose
@@ -29,12 +30,14 @@ _HOMES = {
     "Compose": "todre.methods.compose",
     "Method": "todre.methods.base",
     "NoPruning": "todre.methods.base",
+    "PrunedEmbeddings": "todre.embeddings",
     "PruningReport": "todre.report",
     "RandomTokens": "todre.methods.random",
     "ToDRE": "todre.methods.todre",
     "attach": "todre.pruning",
     "detach": "todre.pruning",
     "prune": "todre.pruning",
+    "prune_embeddings": "todre.embeddings",
 }
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "Compose",
     "Method",
     "NoPruning",
+    "PrunedEmbeddings",
     "PruningReport",
     "RandomTokens",
     "ToDRE",
@@ -50,6 +54,7 @@ __all__ = [
     "attach",
     "detach",
     "prune",
+    "prune_embeddings",
 ]
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from todre.attention import Seen, as_written
+from todre.answers import reduced
+from todre.attention import Seen, as_found, as_written
 from todre.dropping import Kept, drop_slots
 from todre.host import fetch
 from todre.layout import PAD, VISUAL
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Ask the methods after `index` layers, and drop what they drop; hidden states of what is left."""
     hidden: Tensor = args[0]
+    ambient = as_found(hidden.device)
 
     def peek() -> Seen:
-        return next_attention(step, index, step.given(index, (hidden, *args[1:]), kwargs))
+        with ambient:
+            return next_attention(step, index, step.given(index, (hidden, *args[1:]), kwargs))
 
     reduction = ask(step, index, hidden, peek)
     if reduction.parks:
@@ -67,7 +70,10 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Red
     earlier: Sequence[int] | None = step.earlier(layer)
     rows = zip(step.flight.visual, step.earlier(layer), strict=True)
     step.ratio_rows[layer] = [fresh + held > 0 for fresh, held in rows]
-    counts = (torch.tensor(step.selected.counts), torch.tensor(step.selected.offered))
+    counts = (
+        torch.tensor(step.selected.counts, dtype=torch.int64, device="cpu"),
+        torch.tensor(step.selected.offered, dtype=torch.int64, device="cpu"),
+    )
     seen, answer = step.seen.pop(layer, None), None
     columns = torch.where(step.columns >= 0, step.columns - step.past, -1)
     for method in step.plan.reducers[layer]:
@@ -88,7 +94,7 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Red
             step.said is None,
         )
         with as_written(hidden.device):
-            one = method.reduce(context)
+            one = reduced(method, method.reduce(context), context)
         answer = one.after(answer)
         kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)
         hidden = hidden if answer.hidden is None else answer.hidden

@@ -79,6 +79,14 @@ def as_written(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
+def as_found(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast as it is now, to be entered later: for layers that run while `as_written` is in force."""
+    kind = device.type
+    if not torch.amp.autocast_mode.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+
+
 def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
     if kwargs.get("s_aux") is not None:
         raise UnsupportedModelError(
@@ -203,7 +211,7 @@ def attention_mass(
     """
     rows_at, queries = seen.query.shape[0], seen.query.shape[2]
     asked = rows.any(dim=0).nonzero().flatten() if places is None else places
-    results = [torch.zeros(rows_at, queries, device=seen.query.device) for _ in groups]
+    results = [torch.zeros(rows_at, queries, device=seen.query.device, dtype=torch.float32) for _ in groups]
     for block in asked.split(_ROWS_AT_ONCE):
         probabilities = _probabilities(seen, block, allowed).mean(dim=(1, 2))
         for result, group in zip(results, groups, strict=True):
@@ -226,7 +234,7 @@ def attention_scores(
         heads: `mean` or `max`.
         places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
     """
-    total = torch.zeros(seen.key.shape[0], seen.key.shape[2], device=seen.key.device)
+    total = torch.zeros(seen.key.shape[0], seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
     asked = rows.any(dim=0).nonzero().flatten() if places is None else places
     for block in asked.split(_ROWS_AT_ONCE):
         probabilities = _probabilities(seen, block, allowed)
@@ -251,7 +259,7 @@ def visible_keys(seen: Seen, block: Tensor) -> Tensor:
         mask = seen.mask[:, 0, :, :slots]
         mask = mask.expand(-1, len(block), -1) if mask.shape[1] == 1 else mask[:, block]
         return mask if mask.dtype == torch.bool else mask >= 0
-    slot = torch.arange(slots, device=block.device)
+    slot = torch.arange(slots, device=block.device, dtype=torch.int64)
     return (slot[None, :] <= (slots - queries + block)[:, None])[None]
 
 
@@ -279,9 +287,9 @@ def received_attention(seen: Seen) -> Tensor:
 
 def _received(seen: Seen, start: int, end: int) -> Tensor:
     key = seen.key[:, :, start:end].float().repeat_interleave(seen.query.shape[1] // seen.key.shape[1], dim=1)
-    total = torch.zeros(key.shape[0], key.shape[2], device=key.device)
+    total = torch.zeros(key.shape[0], key.shape[2], device=key.device, dtype=torch.float32)
     asking = torch.zeros_like(total)
-    for block in torch.arange(start, end, device=key.device).split(_ROWS_AT_ONCE):
+    for block in torch.arange(start, end, device=key.device, dtype=torch.int64).split(_ROWS_AT_ONCE):
         logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
         logits = logits + _weight(seen)[..., None, start:end]
         visible = torch.ones(key.shape[0], len(block), key.shape[2], dtype=torch.bool, device=key.device)
@@ -297,5 +305,5 @@ def _weight(seen: Seen) -> Tensor:
     """(b or 1, 1, s) float32: how much is added for each key, whatever the query; what hides keys is left aside."""
     mask = seen.mask
     if mask is None or mask.ndim != 4 or mask.shape[2] != 1 or mask.dtype == torch.bool:
-        return torch.zeros(1, 1, seen.key.shape[2], device=seen.key.device)
+        return torch.zeros(1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
     return mask[:, :, 0, : seen.key.shape[2]].float().clamp(min=0)

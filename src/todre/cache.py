@@ -112,7 +112,7 @@ class PrunedLayer(DynamicLayer):
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row."""
-        rows = torch.arange(self.keys.shape[0]).repeat_interleave(repeats)
+        rows = torch.arange(self.keys.shape[0], dtype=torch.int64, device="cpu").repeat_interleave(repeats)
         super().batch_repeat_interleave(repeats)
         self._rows(rows)
 
@@ -192,6 +192,24 @@ class PrunedStaticLayer(StaticLayer):
         """Physical number of key slots, and the logical column that the first of them would be if none were padding."""
         return self.max_cache_len, self.dropped
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last logical columns, by a negative number of them; those of the pruned prompt have to stay.
+
+        transformers crops static layers since 5.24, in assisted decoding.
+        """
+        if tokens_to_remove > 0:
+            raise UnsupportedInputError(
+                f"A static cache is cropped by a negative number of tokens, not to a length of {tokens_to_remove}."
+            )
+        if self.table is not None and tokens_to_remove:
+            length = int(self.get_seq_length()) + tokens_to_remove
+            if length < self.table.covered:
+                raise UnsupportedInputError(
+                    f"A pruned static cache of {self.table.covered} prompt tokens cannot be cropped to {length}; "
+                    "crop what was generated, or use a dynamic cache."
+                )
+        self.cumulative_length.sub_(-tokens_to_remove)
+
     def reset(self) -> None:
         """Become an empty, plain layer again."""
         super().reset()
@@ -251,6 +269,27 @@ def is_static(layer: CacheLayerMixin) -> bool:
 def slots_of(layer: CacheLayerMixin) -> int | Tensor:
     """Number of filled physical slots."""
     return layer.slots if isinstance(layer, PrunedLayer | PrunedStaticLayer) else layer.get_seq_length()
+
+
+def first_unlike(cache: Cache) -> str | None:
+    """Which layer holds something else than its table says after a forward, in words; None if none does.
+
+    A static layer's number of filled slots may be on a device; what it counted as dropped is on the host.
+    """
+    last, held, dropped = None, 0, 0
+    for index, layer in enumerate(cache.layers):
+        table = getattr(layer, "table", None)
+        if table is None:
+            continue
+        if table is not last:
+            width = table.columns.shape[1]
+            last, held, dropped = table, width - table.evicted, table.covered - width
+        if isinstance(layer, PrunedStaticLayer):
+            if layer.dropped != dropped:
+                return f"layer {index + 1} counts {layer.dropped} slots as dropped, and its table says {dropped}"
+        elif layer.slots != held:
+            return f"layer {index + 1} holds {layer.slots} slots, and its table says {held}"
+    return None
 
 
 def distinct_tables(cache: Cache | None) -> list[SlotTable]:

@@ -6,9 +6,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from todre.errors import UnsupportedModelError
+from todre.errors import ContractError, UnsupportedModelError
+from todre.hf.calls import DecoderCall, Door
+
+REQUIRED = "transformers>=5.18,<5.25"
+"""The releases that pass the tests, as in pyproject.toml."""
 
 try:
     from transformers import PreTrainedModel
@@ -23,13 +28,14 @@ try:
     )
     from transformers.masking_utils import create_causal_mask, create_masks_for_generate
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.vision_utils import get_vision_window_index as vision_window_index
+    from transformers.vision_utils import get_vision_window_index
 except ImportError as error:  # pragma: no cover - needs another transformers
-    raise ImportError(
-        f"todre needs transformers >=5.18,<6 ({error}); install it with: pip install 'transformers>=5.18,<6'"
-    ) from error
+    raise ImportError(f"todre needs {REQUIRED} ({error}); install it with: pip install '{REQUIRED}'") from error
+
+_MASK_DOOR = Door(create_causal_mask)
 
 __all__ = [
+    "REQUIRED",
     "ALL_ATTENTION_FUNCTIONS",
     "Cache",
     "CacheLayerMixin",
@@ -41,9 +47,10 @@ __all__ = [
     "StaticLayer",
     "attention_function",
     "causal_mask",
+    "create_causal_mask",
     "create_masks_for_generate",
     "eager_function",
-    "vision_window_index",
+    "window_order",
 ]
 
 
@@ -62,6 +69,21 @@ def eager_function(module: nn.Module) -> Callable[..., Any]:
 def attention_function(backend: str) -> Callable[..., Any] | None:
     """The attention function registered under `backend`, or None for eager, which is not in the mapping."""
     return ALL_ATTENTION_FUNCTIONS.get(backend)  # type: ignore[no-any-return]
+
+
+def window_order(grids: Any, merge: int, window: int, patch: int) -> Tensor:
+    """(u,) int64 on the host, the units of pictures in the order of the tower's windows.
+
+    Args:
+        grids: (pictures, 3), frames, rows and columns of patches.
+        merge: patches along each side of a unit.
+        window: pixels along each side of a window.
+        patch: pixels along each side of a patch.
+    """
+    with torch.device("cpu"):  # it makes its tensors wherever the process's default device is
+        sizes = torch.as_tensor(grids, dtype=torch.int64, device="cpu")
+        order: Tensor = get_vision_window_index(sizes, merge, window, patch)[0]
+    return order
 
 
 class PhysicalLengths:
@@ -98,12 +120,16 @@ def causal_mask(
         slots: filled slots before the first query; a tensor for static caches.
         capacity: number of key slots of a static cache, None for one that grows.
     """
-    return create_causal_mask(
-        config=config,
-        inputs_embeds=inputs_embeds,
-        attention_mask=valid,
-        past_key_values=PhysicalLengths(slots, capacity),
-        position_ids=None,
-        layer_idx=0,
-        allow_is_causal_skip=capacity is None,
-    )
+    rest = {"config": config, "layer_idx": 0, "allow_is_causal_skip": capacity is None}
+    lengths = PhysicalLengths(slots, capacity)
+    call = DecoderCall(embeds=inputs_embeds, cache=lengths, attention_mask=valid, rest=rest)
+    mask = create_causal_mask(**_MASK_DOOR.write(call))
+    if isinstance(mask, Tensor) and mask.ndim == 4:
+        expected = (inputs_embeds.shape[1], capacity if capacity is not None else int(slots) + inputs_embeds.shape[1])
+        made = tuple(mask.shape[-2:])
+        if made != expected:
+            raise ContractError(
+                f"transformers made a mask of {made} queries and keys where todre asked for {expected}; "
+                f"install a release that is tested: pip install '{REQUIRED}'."
+            )
+    return mask

@@ -11,83 +11,46 @@ import torch
 from torch import Tensor
 
 from todre import cache as kv
+from todre.hf.calls import DecoderCall
 from todre.masks import check_static, logical_mask
 from todre.slots import SlotTable
 
-_TEXT = frozenset(
-    {
-        "input_ids",
-        "inputs_embeds",
-        "attention_mask",
-        "position_ids",
-        "cache_position",
-        "token_type_ids",
-        "mm_token_type_ids",
-        "moe_mm_token_type_ids",
-        "past_key_values",
-        "labels",
-        "logits_to_keep",
-        "return_dict",
-    }
-)
-"""Arguments that never bring a picture, whatever they hold."""
 
-
-def brings_media(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a model called like this may encode pictures or clips, or got them encoded."""
-    if len(args) > 1:
-        return True
-    for name, value in kwargs.items():
-        if value is None or name in _TEXT or isinstance(value, bool | int | float | str):
-            continue
-        if not isinstance(value, dict) or value:
-            return True
-    return False
-
-
-def columns_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """How many columns a model or its decoder is given."""
-    given = kwargs.get("inputs_embeds")
-    if given is None:
-        given = args[0] if args else kwargs["input_ids"]
-    return int(given.shape[1])
-
-
-def carried_on(full: bool, backend: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-    """What a decoder gets in place of `kwargs` for text alone; None if a step must see to its layers one by one.
+def carried_on(full: bool, backend: str, call: DecoderCall) -> DecoderCall | None:
+    """What a decoder is called with for text alone; None if a step must see to its layers one by one.
 
     In a graph this is for one column alone: one that brings a picture has nothing to lose.
 
     Args:
         full: whether every layer has full attention, or a state.
         backend: name of the attention implementation.
-        args, kwargs: what it is called with, and no facts about pictures.
+        call: what it is called with, and no facts about pictures; it comes back itself if nothing has to change.
     """
-    cache, traced = kwargs.get("past_key_values"), torch.compiler.is_compiling()
+    cache, traced = call.cache, torch.compiler.is_compiling()
     table = kv.first_table(cache) if hasattr(cache, "layers") else None
-    columns = columns_of(args, kwargs)
+    columns = call.columns
     if traced and columns != 1:
         return None
     if table is None:
-        return kwargs
+        return call
     if not table.open or table.window:
         return None
     if table.alone and table.identity:
-        return kwargs
+        return call
     if not full:
         return None
-    mask = kwargs.get("attention_mask")
+    mask = call.attention_mask
     if mask is not None and not (isinstance(mask, Tensor) and (mask.ndim == 2 or _ready_made(mask, cache))):
         return None
     if table.alone:
-        changed = {"attention_mask": _mask(table, cache, mask, columns, traced)}
+        mask = _mask(table, cache, mask, columns, traced)
     elif columns == 1 and _same_for_all(cache, backend) and (mask is None or (not traced and bool(mask.all()))):
-        changed = {"attention_mask": None}
+        mask = None
     else:
         return None
-    if table.shift is not None:
-        changed["position_ids"] = _positions(cache, kwargs, columns, table.shift)
-    return kwargs | changed
+    if table.shift is None:
+        return call.changed(attention_mask=mask)
+    return call.changed(attention_mask=mask, position_ids=_positions(call, columns, table.shift))
 
 
 def mask_for_generate(cache: Any, mask: Tensor | None) -> Tensor | None:
@@ -135,10 +98,10 @@ def _same_for_all(cache: Any, backend: str) -> bool:
     return True
 
 
-def _positions(cache: Any, kwargs: dict[str, Any], columns: int, shift: Tensor) -> Tensor:
+def _positions(call: DecoderCall, columns: int, shift: Tensor) -> Tensor:
     """(b, q) positions, renumbered as the prompt was."""
-    given = kwargs.get("position_ids")
+    given = call.position_ids
     if given is None:
-        given = (torch.arange(columns, device=shift.device) + cache.get_seq_length())[None]
+        given = (torch.arange(columns, device=shift.device, dtype=torch.int64) + call.cache.get_seq_length())[None]
     renumbered: Tensor = given - shift[:, None].to(given.device)
     return renumbered

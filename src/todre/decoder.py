@@ -70,6 +70,13 @@ class Decoder:
         """Whether no layer has a window: all have full causal attention, or a state."""
         return all(kind == FULL or kind in RECURRENT for kind in self.layer_types)
 
+    @property
+    def text_first(self) -> bool:
+        """Whether positions of four axes begin with one that counts tokens, before time, height and width (M-RoPE)."""
+        rope = getattr(self.config, "rope_parameters", None) or getattr(self.config, "rope_scaling", None) or {}
+        sections = rope.get("mrope_section") if isinstance(rope, dict) else None
+        return sections is not None and len(sections) == 3
+
     def attends(self, layer: int) -> bool:
         """Whether layer `layer` (0-based) has keys and values."""
         return self.layer_types[layer] not in RECURRENT

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from todre import cache as kv
+from todre.attention import as_written
 from todre.flight import Flight
 from todre.host import fetch
 from todre.layout import PAD, VISUAL, Compaction, compact, put_back, take_columns
@@ -73,7 +74,8 @@ def rejoin_slots(step: Step, index: int, hidden: Tensor) -> Tensor:
     present = there.gather(1, wanted) & (kept.columns >= 0)
     now = take_columns(put_back(hidden, place, length), wanted, 1).masked_fill(~present.to(hidden.device)[..., None], 0)
     (method,) = (each for each in step.plan.reducers[kept.layer] if each.rejoin_before(step.n_layers))
-    back = method.rejoin(Parked(kept.layer, kept.hidden, now, present.to(hidden.device), kept.memo))
+    with as_written(hidden.device):
+        back = method.rejoin(Parked(kept.layer, kept.hidden, now, present.to(hidden.device), kept.memo))
     step.columns, step.kinds, step.inner, step.padded = kept.columns, kept.kinds, kept.inner, kept.padded
     step.parked, step.flight = None, kept.flight
     step.trace.append(Stage(index, step.columns, step.kinds, step.flight.visual))

@@ -23,6 +23,14 @@ class UnsupportedInputError(TodreError):
     """The model is supported, but not together with this cache, mask or way of calling it."""
 
 
+class ContractError(TodreError):
+    """transformers is not as todre knows it: a release that renamed or changed what pruning relies on."""
+
+
+class UnprunedWarning(UserWarning):
+    """Something ran while a model was being pruned that todre could not prune."""
+
+
 class ImageError(TodreError):
     """An image file cannot be read as a picture."""
 

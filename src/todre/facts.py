@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from todre.fields import Checked
+from todre.fields.kinds import TowerLayer
 from todre.host import upload
 
 KINDS = ("image", "video")
 
 
 @dataclass(frozen=True)
-class Signal:
+class Signal(Checked):
     """Something that a method wants to know of the vision tower, for each visual token.
 
     Attributes:
@@ -24,8 +27,8 @@ class Signal:
         layer: the tower's layer, counted as Python does; a fraction is of its depth, rounded down.
     """
 
-    kind: str
-    layer: float = -1
+    kind: Literal["cls", "received", "auto", "keys", "grid", "alive"]
+    layer: TowerLayer = -1
 
 
 ALIVE = Signal("alive")
@@ -47,13 +50,13 @@ class Place:
     @classmethod
     def unknown(cls, n: int) -> Place:
         """Tokens that stand in no raster."""
-        nowhere = torch.full((n,), -1, dtype=torch.long)
+        nowhere = torch.full((n,), -1, dtype=torch.long, device="cpu")
         return cls(nowhere, nowhere)
 
     @classmethod
     def raster(cls, rows: int, columns: int) -> Place:
         """Tokens of one raster, row by row."""
-        index = torch.arange(rows * columns)
+        index = torch.arange(rows * columns, dtype=torch.int64, device="cpu")
         return cls(index // max(columns, 1), index % max(columns, 1))
 
     @classmethod
@@ -96,7 +99,7 @@ class TokenFacts:
         for values in self.signals.values():
             if values.ndim == 1:
                 return values
-        return torch.full((len(self),), torch.nan)
+        return torch.full((len(self),), torch.nan, dtype=torch.float32, device="cpu")
 
     def take(self, part: Tensor) -> TokenFacts:
         """The tokens at `part`, int64 on the host."""

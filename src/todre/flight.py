@@ -76,7 +76,7 @@ class Flight:
         """
         if self.kinds is not None:
             return (self.kinds == kind).any(dim=0).nonzero().flatten()
-        found = torch.zeros(width, dtype=torch.bool)
+        found = torch.zeros(width, dtype=torch.bool, device="cpu")
         for row in range(len(self.head)):
             end = width - self.tail[row]
             start = end - self.visual[row] - self.between[row]
@@ -90,7 +90,7 @@ class Flight:
 
     def asking(self, width: int) -> Tensor:
         """(m,) int64 on the host: columns that may be text in some row, or the last that is no draft."""
-        found = torch.zeros(width, dtype=torch.bool)
+        found = torch.zeros(width, dtype=torch.bool, device="cpu")
         found[self.places(TEXT, width)] = True
         for row, drafts in enumerate(self.drafts):
             if self.kinds is None:

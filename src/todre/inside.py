@@ -16,6 +16,7 @@ from torch import nn
 from todre.attention import Seen, attention_modules, watching
 from todre.decoder import Decoder
 from todre.errors import UnsupportedModelError
+from todre.hf.layer_calls import rotary_positions, with_rotary_positions
 from todre.positions import matched
 from todre.step import Step
 from todre.wrapped import StandIn, untraced, untraced_here
@@ -91,12 +92,8 @@ class Inside:
     def _rotary(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         step = self.step
         if step is not None and step.rotary_positions is not None:
-            given = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
-            real = matched(step.rotary_positions, given)
-            if "position_ids" in kwargs:
-                kwargs = kwargs | {"position_ids": real}
-            else:
-                args = (args[0], real, *args[2:])
+            real = matched(step.rotary_positions, rotary_positions(args, kwargs))
+            args, kwargs = with_rotary_positions(args, kwargs, real)
         return forward(*args, **kwargs)
 
 

@@ -65,7 +65,8 @@ def compact(keep: Tensor, counts: Sequence[int] | None = None) -> Compaction:
     width = max(1, max(counts))
     order = torch.argsort(keep.to(torch.uint8), dim=1, stable=True)[:, keep.shape[1] - width :]
     padded = min(counts) < width
-    valid = torch.arange(width) >= (width - torch.tensor(counts))[:, None]
+    start = width - torch.tensor(counts, dtype=torch.int64, device="cpu")
+    valid = torch.arange(width, dtype=torch.int64, device="cpu") >= start[:, None]
     valid = upload(valid, keep.device) if padded else torch.ones_like(order, dtype=torch.bool)
     return Compaction(order.masked_fill(~valid, 0) if padded else order, valid, keep.shape[1], padded)
 
@@ -91,7 +92,7 @@ def put_back(x: Tensor, columns: Tensor, length: int, lending: Tensor | None = N
     Places that hold no survivor are zero; where `lending` (b, length) is True they hold the last survivor before them,
     if there is one.
     """
-    place = torch.arange(x.shape[1], device=columns.device).expand_as(columns)
+    place = torch.arange(x.shape[1], device=columns.device, dtype=torch.int64).expand_as(columns)
     source = torch.full((x.shape[0], length + 1), -1, dtype=torch.long, device=columns.device)
     source = source.scatter_(1, columns.masked_fill(columns < 0, length), place)[:, :length]
     if lending is not None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from todre.compat import vision_window_index
+from todre.compat import window_order
 from todre.facts import Place, Signal, TokenFacts
 from todre.host import upload
 
@@ -61,14 +61,14 @@ class Encoding:
 
     def unknown(self, n: int) -> Tensor:
         """(n, c) NaN."""
-        return torch.full((n, self.channels), torch.nan, device=self.device)
+        return torch.full((n, self.channels), torch.nan, device=self.device, dtype=torch.float32)
 
     def facts(
         self, values: Tensor | None, place: Place, frame: Tensor | None = None, tile: Tensor | None = None
     ) -> TokenFacts:
         """Facts of one entry: `values` (n, c) or None, tokens of tile 0 and frame 0 unless said."""
         n = len(place.row)
-        zero = torch.zeros(n, dtype=torch.long)
+        zero = torch.zeros(n, dtype=torch.long, device="cpu")
         told = self.unknown(n) if values is None else values.float()
         parts = told.split(list(self.widths.values()), dim=1) if self.widths else ()
         signals = {
@@ -146,7 +146,7 @@ def merged(encoding: Encoding) -> list[TokenFacts]:
     facts, start = [], 0
     for length, (frames, rows, columns) in zip(encoding.lengths, grids, strict=True):
         part = stream[start : start + length] if stream is not None else None
-        frame = torch.arange(length) // max(length // max(frames, 1), 1)
+        frame = torch.arange(length, dtype=torch.int64, device="cpu") // max(length // max(frames, 1), 1)
         place = Place.unknown(length)
         merge = math.isqrt(frames * rows * columns // length)
         if frames * rows * columns == length * merge**2 and rows % merge == 0 and columns % merge == 0 and rows > 1:
@@ -179,7 +179,7 @@ def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
             if len(tiles) == len(encoding.lengths):
                 own[1:] = tiles[first + place].to(encoding.device)
             known.append(own)
-            frame.append(torch.full((length,), place, dtype=torch.long))
+            frame.append(torch.full((length,), place, dtype=torch.long, device="cpu"))
             places += [Place.unknown(1), _square(length - 1)]
         values = torch.cat(known) if len(tiles) == len(encoding.lengths) else None
         clips.append(encoding.facts(values, Place.cat(places), torch.cat(frame)))
@@ -194,7 +194,7 @@ def anyres(encoding: Encoding) -> list[TokenFacts]:
     counts = tiles_per_picture(encoding.config, encoding.arguments)
     vision, tiles = encoding.config.vision_config, encoding.tiles()
     per_tile = len(tiles[0]) if tiles else (vision.image_size // vision.patch_size) ** 2
-    number = torch.cat([torch.arange(count) for count in counts]).float()
+    number = torch.cat([torch.arange(count, dtype=torch.int64, device="cpu") for count in counts]).float()
     marks = _packed(encoding, counts, number[:, None, None].expand(-1, per_tile + encoding.keeps_cls, 1), -1.0)
     signals: list[Tensor | None] = [None] * len(marks)
     if len(tiles) == sum(counts) and encoding.channels:
@@ -224,7 +224,7 @@ def _anyres_facts(encoding: Encoding, mark: Tensor, values: Tensor | None) -> To
     closed = (crops < 0).long().cumsum(dim=0)
     row = closed - (crops < 0).long()
     first = torch.searchsorted(row, row)  # where each token's row starts
-    column = torch.arange(len(crops)) - first
+    column = torch.arange(len(crops), dtype=torch.int64, device="cpu") - first
     nowhere = crops < 0 if bool((crops < 0).any()) else torch.ones_like(crops, dtype=torch.bool)
     crop_place = Place(row.masked_fill(nowhere, -1), column.masked_fill(nowhere, -1))
     place = Place.cat([_square(thumbnail), crop_place])
@@ -245,8 +245,8 @@ def _clips(encoding: Encoding, closing: int) -> list[TokenFacts]:
             for number, part in enumerate(mine):
                 if part is not None:
                     known[number * per_frame : (number + 1) * per_frame], filled = part, True
-        frame = torch.arange(length) // per_frame
-        tile = torch.zeros(length, dtype=torch.long)
+        frame = torch.arange(length, dtype=torch.int64, device="cpu") // per_frame
+        tile = torch.zeros(length, dtype=torch.long, device="cpu")
         places = [_square(per_frame)] * count
         if closing:
             frame[-closing:], tile[-closing:] = -1, -1
@@ -277,7 +277,10 @@ def _grids(encoding: Encoding) -> list[tuple[int, int, int]]:
     for name in ("image_grid_thw", "video_grid_thw", "image_grid_hws", "grid_thw", "grid_thws"):
         given = encoding.arguments.get(name)
         if given is not None:
-            rows = [[int(number) for number in row] for row in torch.as_tensor(given).tolist()]
+            rows = [
+                [int(number) for number in row]
+                for row in torch.as_tensor(given, device="cpu", dtype=torch.int64).tolist()
+            ]
             grids = [(row[0], row[1], row[2]) if len(row) == 3 else (1, row[0], row[1]) for row in rows]
             if len(grids) == len(encoding.lengths):
                 return grids
@@ -290,8 +293,7 @@ def _window_order(encoding: Encoding, grids: list[tuple[int, int, int]]) -> Tens
     window = getattr(config, "window_size", None)
     if not window:
         return None
-    index, _ = vision_window_index(torch.tensor(grids), config.spatial_merge_size, window, config.patch_size)
-    return torch.argsort(index)
+    return torch.argsort(window_order(grids, config.spatial_merge_size, window, config.patch_size))
 
 
 def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from todre import cache as kv
 from todre.compat import causal_mask
 from todre.decoder import FULL
+from todre.hf.calls import DecoderCall
 from todre.layout import PAD
 from todre.masks import Slots, layer_mask
 from todre.slots import SlotTable
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from todre.step import Step
 
 
-def set_masks(step: Step, kwargs: dict[str, Any], embeds: Tensor) -> None:
+def set_masks(step: Step, call: DecoderCall, embeds: Tensor) -> None:
     """Plan each layer's mask, and give the decoder one that it can start from."""
     plan_masks(step, 0, embeds)
     attending = [index for index in range(step.n_layers) if step.decoder.attends(index)]
     if all(index in step.masks for index in attending):
-        kwargs["attention_mask"] = _for_decoder(step, kwargs.get("attention_mask"), step.masks[attending[0]])
+        call.attention_mask = _for_decoder(step, call.attention_mask, step.masks[attending[0]])
 
 
 def plan_masks(step: Step, start: int, embeds: Tensor) -> None:

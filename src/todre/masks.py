@@ -11,7 +11,7 @@ from torch import Tensor
 
 from todre.cache import first_table, is_static, table_of
 from todre.compat import Cache
-from todre.decoder import CHUNKED, SLIDING, Decoder
+from todre.decoder import CHUNKED, FULL, SLIDING, Decoder
 from todre.errors import UnsupportedInputError
 from todre.slots import SlotTable
 
@@ -99,12 +99,12 @@ def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> Non
 
 def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
     """(b or 1, s) bool: the slots that the last query sees, if those before it see the same as far as they may."""
-    allowed = _allowed(mask)
-    valid = allowed[:, -1]
-    query = torch.arange(slots, slots + allowed.shape[1], device=mask.device)
-    slot = torch.arange(allowed.shape[2], device=mask.device)
+    seen = allowed(mask)
+    valid = seen[:, -1]
+    query = torch.arange(slots, slots + seen.shape[1], device=mask.device, dtype=torch.int64)
+    slot = torch.arange(seen.shape[2], device=mask.device, dtype=torch.int64)
     expected = (slot[None, :] <= query[:, None])[None] & valid[:, None]
-    if not torch.equal(expected, allowed):
+    if not torch.equal(expected, seen):
         raise _custom(mask)
     return valid
 
@@ -116,12 +116,12 @@ def _custom(mask: Tensor) -> UnsupportedInputError:
     )
 
 
-def _allowed(mask: Tensor) -> Tensor:
+def allowed(mask: Tensor) -> Tensor:
     """(b, q, s) bool of a 4-D mask, whether it is boolean or added to the logits."""
     return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
 
 
-def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
+def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[str, Tensor] | None:
     """What a model's own masks allow among the columns of this forward, where that is more than causal attention.
 
     Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma); how that goes together with a
@@ -130,31 +130,48 @@ def looks_ahead(given: Any, length: int) -> dict[str, Tensor] | None:
     Args:
         given: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
         length: q, columns of this forward.
+        valid: (b, q) bool, False at padding; None where nothing is.
 
     Returns:
         By type of layer ("" for all), (b or 1, q, q) bool; None where attention is causal.
 
     Raises:
-        UnsupportedInputError: a block mask of FlexAttention that allows more than causal attention.
+        UnsupportedInputError: a block mask of FlexAttention that allows more than causal attention, or a mask that
+            hides more than causality, padding and windows do.
     """
     masks = given if isinstance(given, Mapping) else {"": given}
     if any(_block_mask_looks_ahead(mask, length) for mask in masks.values() if hasattr(mask, "mask_mod")):
         raise _takes_no_mask("flex_attention", "attention within pictures")
     said = {
-        kind: _allowed(mask)[:, -length:, -length:]
+        kind: allowed(mask)[:, -length:, -length:]
         for kind, mask in masks.items()
         if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
     }
+    for kind, local in said.items():
+        if kind in ("", FULL) and _hides_more(local, valid):
+            raise UnsupportedInputError(
+                f"The model's own mask, {tuple(local.shape)}, hides columns from later ones for another reason than "
+                "padding, which todre does not know how to keep; pass samples in rows of their own."
+            )
     return said if any(bool(local.triu(1).any()) for local in said.values()) else None
+
+
+def _hides_more(local: Tensor, valid: Tensor | None) -> bool:
+    """Whether a mask (b or 1, q, q) hides a column that is no padding from a later one that is none."""
+    hidden = ~local & torch.ones_like(local[0]).tril()
+    if valid is not None:
+        valid = valid.to(local.device)
+        hidden = hidden & valid[:, None, :] & valid[:, :, None]
+    return bool(hidden.any())
 
 
 def _block_mask_looks_ahead(mask: Any, length: int) -> bool:
     """Whether FlexAttention's block mask lets one of the last `length` columns see a later one."""
     rows, heads, queries, slots = mask.shape
     device = mask.kv_num_blocks.device
-    row, head = (torch.arange(count, device=device) for count in (rows, heads))
-    slot = torch.arange(slots, device=device)
-    for query in torch.arange(max(0, queries - length), queries, device=device).split(_ROWS_AT_ONCE):
+    row, head = (torch.arange(count, device=device, dtype=torch.int64) for count in (rows, heads))
+    slot = torch.arange(slots, device=device, dtype=torch.int64)
+    for query in torch.arange(max(0, queries - length), queries, device=device, dtype=torch.int64).split(_ROWS_AT_ONCE):
         allowed = mask.mask_mod(
             row[:, None, None, None], head[None, :, None, None], query[None, None, :, None], slot[None, None, None]
         )
@@ -205,7 +222,7 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
         raise _takes_no_mask(backend, "a window" if kind in (SLIDING, CHUNKED) else "attention within pictures")
     columns, queries = slots.columns, slots.queries
     asking = columns[:, -queries:]
-    slot = torch.arange(columns.shape[1], device=columns.device)
+    slot = torch.arange(columns.shape[1], device=columns.device, dtype=torch.int64)
     allowed = (slot[None, :] <= slot[-queries:, None]).expand(columns.shape[0], queries, -1)
     if kind == SLIDING:
         allowed = allowed & (asking[:, :, None] - columns[:, None, :] < decoder.window)

@@ -154,8 +154,8 @@ class Remaining:
     @classmethod
     def everyone(cls, tiles: int, full: int, device: torch.device) -> Remaining:
         """Nothing has been reduced yet."""
-        seats = torch.arange(full, device=device).expand(tiles, full)
-        return cls(seats, seats, torch.ones(tiles, full, device=device))
+        seats = torch.arange(full, device=device, dtype=torch.int64).expand(tiles, full)
+        return cls(seats, seats, torch.ones(tiles, full, device=device, dtype=torch.float32))
 
     def to(self, device: torch.device) -> Remaining:
         """On another device."""
@@ -175,7 +175,7 @@ class Remaining:
                 "keep as many in each, and at least one."
             )
         known = into.clamp(min=0)
-        own = torch.arange(keep.shape[1], device=keep.device)
+        own = torch.arange(keep.shape[1], device=keep.device, dtype=torch.int64)
         if not bool(torch.where(keep, into == own, (into < 0) | keep.gather(1, known)).all()):
             raise InvalidValueError(
                 "A method in the vision tower sends a token into one that is not kept, or a kept one elsewhere; "
@@ -199,7 +199,9 @@ class Remaining:
 
     def alive(self) -> Tensor:
         """(t, full) float32: 1 where a token stands, 0 where one has gone."""
-        return torch.zeros(self.source.shape, device=self.seats.device).scatter_(1, self.seats, 1.0)
+        return torch.zeros(self.source.shape, device=self.seats.device, dtype=torch.float32).scatter_(
+            1, self.seats, 1.0
+        )
 
 
 def fused(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
@@ -210,7 +212,7 @@ def fused(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
         into: (t, s) int64, as in `Merging`.
         weight: (t, s) float32, at least 0; where all are 0 the mean is plain.
     """
-    own = torch.arange(into.shape[1], device=into.device)
+    own = torch.arange(into.shape[1], device=into.device, dtype=torch.int64)
     moving = (into >= 0) & (into != own)
     target = into.clamp(min=0)
     weight = weight.masked_fill(into < 0, 0.0)
@@ -245,7 +247,7 @@ class Packed:
             order: (u,) int64, the units in the order in which the tower has them.
             patches: consecutive tokens of each unit.
         """
-        kept = source == torch.arange(len(source), device=source.device)
+        kept = source == torch.arange(len(source), device=source.device, dtype=torch.int64)
         if not bool(kept[source].all()):
             raise InvalidValueError(
                 "A method before the vision tower gives a unit the value of one that is left out; name kept units."
@@ -253,7 +255,7 @@ class Packed:
         ordered = kept[order]
         rank = torch.zeros_like(source)
         rank[order] = ordered.cumsum(0) - 1
-        within = torch.arange(patches, device=source.device)
+        within = torch.arange(patches, device=source.device, dtype=torch.int64)
         seats = ordered.nonzero()[:, 0]
         return cls(
             (seats[:, None] * patches + within).flatten(), (rank[source[order]][:, None] * patches + within).flatten()
@@ -272,7 +274,7 @@ class Packed:
 
     def alive(self) -> Tensor:
         """(full,) float32."""
-        alive = torch.zeros(len(self.source), device=self.seats.device)
+        alive = torch.zeros(len(self.source), device=self.seats.device, dtype=torch.float32)
         alive[self.seats] = 1.0
         return alive
 

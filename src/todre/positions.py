@@ -63,4 +63,4 @@ def matched(real: Tensor, given: Tensor) -> Tensor:
 
 def contiguous(start: int, length: int, device: torch.device) -> Tensor:
     """(1, length) positions from `start` on."""
-    return torch.arange(start, start + length, device=device)[None]
+    return torch.arange(start, start + length, device=device, dtype=torch.int64)[None]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from todre.attention import Seen, attention_modules, watch
 from todre.errors import UnsupportedModelError
+from todre.hf.layer_calls import without_cache
 
 if TYPE_CHECKING:
     from todre.step import Step
@@ -37,7 +38,7 @@ def next_attention(step: Step, index: int, given: tuple[tuple[Any, ...], dict[st
     handles = watch(modules[0], listen, when=lambda: True)
     step.probing = True
     try:
-        layers[index].forward(*args, **(kwargs | {"past_key_values": None, "use_cache": False}))
+        layers[index].forward(*args, **without_cache(kwargs))
     except _Enough:
         pass
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor
 
 from todre import cache as kv
+from todre.errors import UnsupportedInputError
 from todre.facts import KINDS
+from todre.hf.calls import DecoderCall
 from todre.host import fetch
 from todre.masks import logical_mask
+from todre.segments import Segments
 
 
 class Prompt:
@@ -20,10 +24,7 @@ class Prompt:
     Args:
         tokens: by kind of medium, the id of its token.
         embed: the model's input embeddings, for prompts that come as embeddings alone.
-        input_ids: (b, q) int64, or None.
-        embeds: (b, q, d) in place of ids, or None.
-        mask: the mask that the enclosing model was called with, of any kind.
-        cache: the caller's cache, or None.
+        call: what the enclosing model was called with.
         stays: (tokens of all clips,) bool, which encoded tokens stand in the prompt at all, where a model says so.
 
     Attributes:
@@ -38,28 +39,35 @@ class Prompt:
         self,
         tokens: Mapping[str, int],
         embed: Any,
-        input_ids: Tensor | None,
-        embeds: Tensor | None,
-        mask: Any,
-        cache: Any,
+        call: DecoderCall,
         stays: Tensor | None,
     ) -> None:
-        self.mask, self.cache = mask, cache if hasattr(cache, "layers") else None
-        marked = _marked(tokens, embed, input_ids, embeds)
+        self.mask, self.cache = call.attention_mask, call.cache if hasattr(call.cache, "layers") else None
+        marked = _marked(tokens, embed, call.ids, call.embeds)
         tables, self.past = kv.distinct_tables(self.cache), 0
         if self.cache is not None:
             self.past = int(self.cache.get_seq_length())
         length = next(iter(marked.values())).shape[1] if marked else 0
-        padding = logical_mask(mask, mask, self.cache, self.past, length) if marked else None
+        padding = logical_mask(self.mask, self.mask, self.cache, self.past, length) if marked else None
         whole = [x for x in (padding, stays) if x is not None]
         counts = [table.visual_count for table in tables]
         seen = [table.seen_picture for table in tables[:1]]
         found = iter(fetch([*marked.values(), *whole, *counts, *seen]))
         self.marked = {kind: next(found) for kind in marked}
         self.padding = None if padding is None else next(found)
+        if marked:
+            _check_rows(call, self.padding)
         self.stays = None if stays is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
         self.seen = next(found) if tables else None
+
+    def split(self, segments: Segments, mask: Any) -> Prompt:
+        """The same prompt with a row for each packed sample; `mask` is what the decoder is given then."""
+        apart = copy.copy(self)
+        apart.marked = {kind: segments.take(marked) for kind, marked in self.marked.items()}
+        apart.mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
+        apart.padding = segments.valid if mask is not None else None
+        return apart
 
     def past_of(self, cache: Any) -> int:
         """Logical columns of the cache that the decoder is given; it may have been made in the meantime."""
@@ -77,6 +85,19 @@ class Prompt:
     def causal(self, given: Any) -> bool:
         """Whether the mask that the decoder is `given` is one of which all is known: causality and padding."""
         return given is None or (given is self.mask and isinstance(given, Tensor))
+
+
+def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
+    """Raise unless mask and positions have as many rows as the prompt; one row serves all where it hides nothing."""
+    positions, rows = call.position_ids, call.rows
+    if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[-2] not in (1, rows):
+        raise UnsupportedInputError(
+            f"Positions of {positions.shape[-2]} rows do not fit a prompt of {rows}; pass one row for each."
+        )
+    if padding is not None and padding.shape[0] != rows and not (padding.shape[0] == 1 and bool(padding.all())):
+        raise UnsupportedInputError(
+            f"An attention mask of {padding.shape[0]} rows does not fit a prompt of {rows}; pass one row for each."
+        )
 
 
 def media_tokens(family: Any, config: Any) -> dict[str, int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import reprlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,23 +14,31 @@ import torch
 
 from todre import cache as kv
 from todre.compat import DynamicCache, PreTrainedModel, create_masks_for_generate
-from todre.continuing import brings_media, carried_on, mask_for_generate
+from todre.continuing import carried_on, mask_for_generate
 from todre.decoder import CHUNKED, SLIDING, decoder_of
-from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.errors import InvalidValueError, UnprunedWarning, UnsupportedInputError
 from todre.families import family_of
+from todre.flights import Flights
+from todre.hf.calls import DecoderCall, Door, cache_of
+from todre.hf.contract import check_filled, check_release
 from todre.inside import Inside
 from todre.methods.base import Method
 from todre.plan import Plan
 from todre.prompt import Prompt, media_tokens
 from todre.report import PruningReport
-from todre.reporting import fill
+from todre.reporting import fill, fill_text
 from todre.saliency import SaliencyCapture
 from todre.samples import media_of, standing
+from todre.segments import Segments, segments_of
 from todre.slots import Lease
 from todre.step import Pictures, Step
-from todre.wrapped import StandIn, bare, check_whole, untraced, untraced_here, unwrapped
+from todre.wrapped import InstancePatch, Removable, StandIn, bare, check_whole, untraced, untraced_here, unwrapped
 
 _ATTRIBUTE = "todre_attachment"
+_COPYING = ("__deepcopy__", "__reduce_ex__", "__getstate__")
+"""What `copy.deepcopy`, `pickle` (torch.save, multiprocessing) and `copy.copy` look up on an instance."""
+
+_ATTACHING = threading.Lock()
 _MASKS = "create_masks_for_generate"
 
 
@@ -42,10 +52,11 @@ def prune(model: PreTrainedModel, method: Method) -> Iterator[PruningReport]:
         method: what to keep, for example `todre.ToDRE(retain=0.1)`.
 
     Yields:
-        A report that describes the most recent prefill.
+        A report that describes the most recent forward that was not a step of decoding.
 
     Raises:
         UnsupportedModelError: the model's family is not supported.
+        ContractError: the installed transformers is not as todre knows it.
         UnsupportedInputError: the model is already being pruned.
     """
     report = attach(model, method)
@@ -56,36 +67,43 @@ def prune(model: PreTrainedModel, method: Method) -> Iterator[PruningReport]:
 
 
 def attach(model: PreTrainedModel, method: Method) -> PruningReport:
-    """Prune `model` until `detach`, as for a served model; see `prune`."""
+    """Prune `model` until `detach`, as for a served model; see `prune`.
+
+    Of several threads that attach to one model one succeeds, and the others get the sentence. A forward that is under
+    way in another thread may finish as if nobody had attached.
+    """
     if not isinstance(method, Method):
         raise InvalidValueError(
-            f"method must be a method such as todre.ToDRE(retain=0.1), not {method!r}; "
+            f"method must be a method such as todre.ToDRE(retain=0.1), not {reprlib.repr(method)}; "
             "by name: todre.methods.registry.create('todre', retain=0.1)."
         )
     model = unwrapped(model)
-    current = getattr(model, _ATTRIBUTE, None)
-    if current is not None:
-        raise UnsupportedInputError(
-            f"This model is already being pruned by {current.method.describe()}; "
-            "leave that block, or call todre.detach(model), before pruning it again."
-        )
-    attachment = Attachment(model, method)
-    setattr(model, _ATTRIBUTE, attachment)
+    with _ATTACHING:
+        current = getattr(model, _ATTRIBUTE, None)
+        if current is not None:
+            raise UnsupportedInputError(
+                f"This model is already being pruned by {current.method.describe()}; "
+                "leave that block, or call todre.detach(model), before pruning it again."
+            )
+        attachment = Attachment(model, method)
     return attachment.report
 
 
 def detach(model: PreTrainedModel) -> None:
-    """Undo `attach`: the model is as it was.
+    """Undo `attach`: the model is as it was. Waits for forwards that are under way in other threads.
 
     Raises:
         InvalidValueError: the model is not being pruned.
     """
     model = unwrapped(model)
-    attachment = getattr(model, _ATTRIBUTE, None)
-    if attachment is None:
-        raise InvalidValueError("This model is not being pruned; call todre.attach(model, method) first.")
-    delattr(model, _ATTRIBUTE)
-    attachment.remove()
+    with _ATTACHING:
+        attachment = getattr(model, _ATTRIBUTE, None)
+        if attachment is None or attachment.leaving:
+            raise InvalidValueError("This model is not being pruned; call todre.attach(model, method) first.")
+        attachment.leaving = True
+    attachment.flights.close()
+    with _ATTACHING:
+        attachment.remove()
 
 
 class Attachment:
@@ -102,136 +120,212 @@ class Attachment:
         self.config = model.config
         self.method = method
         self.decoder = decoder_of(model)
+        self.base = bare(model.base_model)
+        check_release(model, self.base, self.decoder.module, self.decoder.layers)
         self.sees_all, self.text_config = self.decoder.sees_all, self.decoder.config
         self.plan = Plan.of(method, self.decoder)
         self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
         self.local = threading.local()
         self.lease = Lease()
+        self.flights, self.leaving = Flights(), False
         self.embed = model.get_input_embeddings()
         self.tokens = media_tokens(self.family, self.config)
-        self.base = bare(model.base_model)
+        self.model_door, self.base_door, self.decoder_door = map(Door.of, (model, self.base, self.decoder.module))
         self.inside = Inside(self.decoder, self.plan.watched)
-        self.capture = SaliencyCapture(model, self.family, method.signals(), method.tower())
-        outside = ((self.decoder.module, self._run_decoder), (self.base, self._run_base), (model, self._run_model))
-        self.stand_ins = [StandIn(module, run).put() for module, run in outside]
-        original = getattr(model, _MASKS, create_masks_for_generate)
-        vars(model)[_MASKS] = functools.partial(_masks_for_generate, original)
+        self.put: list[Removable] = []
+        try:
+            self._put()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _put(self) -> None:
+        """Change the model; each change is taken down, to be undone."""
+        self.capture = SaliencyCapture(
+            self.model, self.family, self.method.signals(), self.method.tower(), self.flights
+        )
+        self.put.append(self.capture)
+        outside = (
+            (self.decoder.module, self._run_decoder),
+            (self.base, self._run_base),
+            (self.model, self._run_model),
+        )
+        self.put += [StandIn(module, run).put() for module, run in outside]
+        original = getattr(self.model, _MASKS, create_masks_for_generate)
+        self.put.append(InstancePatch(self.model, _MASKS, functools.partial(_masks_for_generate, original)))
+        for module in {id(module): module for module, _ in outside}.values():
+            self.put += [InstancePatch(module, name, _refuse_to_copy) for name in _COPYING]
+        self.put.append(InstancePatch(self.model, _ATTRIBUTE, self))
 
     def remove(self) -> None:
         """Leave the model as it was."""
         self.lease.open = False
-        vars(self.model).pop(_MASKS, None)
-        for each in reversed(self.stand_ins):
+        for each in reversed(self.put):
             each.remove()
-        self.capture.remove()
 
     # -- the enclosing model ------------------------------------------------------------------------------------
 
     def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not brings_media(args, kwargs):
+        call = self.model_door.read(args, kwargs)
+        if not self.flights.open or not call.brings_media:
             return forward(*args, **kwargs)
-        return self._model_with_media(forward, args, kwargs)
+        return self._model_with_media(forward, args, kwargs, call)
 
     @untraced_here
-    def _model_with_media(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kept = kwargs.get("logits_to_keep", 0)
-        self.local.drafts = kept - 1 if isinstance(kept, int) and kept > 1 else 0
-        self.capture.announce(kwargs.get("mm_encoder_outputs") or {})
+    def _model_with_media(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
+    ) -> Any:
+        if not self.flights.join():
+            return forward(*args, **kwargs)
         try:
+            self.local.drafts = call.drafts
+            self.capture.announce(call.encoded)
             return forward(*args, **kwargs)
         finally:
             self.local.drafts = 0
+            self.flights.leave()
 
     def _run_base(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if (
-            torch.compiler.is_compiling()
-            and not brings_media(args, kwargs)
-            and self._carried_on(args, kwargs) is not None
-        ):
+        call = self.base_door.read(args, kwargs)
+        if torch.compiler.is_compiling() and not call.brings_media and self._carried_on(call) is not None:
             return forward(*args, **kwargs)
-        return self._base_around(forward, args, kwargs)
+        return self._base_around(forward, args, kwargs, call)
 
     @untraced_here
-    def _base_around(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._before_base(args, kwargs)
-        try:
+    def _base_around(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
+    ) -> Any:
+        if not self.flights.join():
             return forward(*args, **kwargs)
+        try:
+            self._before_base(call)
+            output = forward(*args, **kwargs)
+            self._after_base(call, output)
+            return output
         finally:
             self.local.prompt, self.local.outer_mask = None, None
             self.capture.end()
+            self.flights.leave()
 
     @untraced
-    def _before_base(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.local.outer_mask = kwargs.get("attention_mask")
-        self.capture.begin(kwargs.get("mm_encoder_outputs") or {})
-        if brings_media(args, kwargs):
-            self.local.prompt = Prompt(
-                self.tokens,
-                self.embed,
-                args[0] if args else kwargs.get("input_ids"),
-                kwargs.get("inputs_embeds"),
-                kwargs.get("attention_mask"),
-                kwargs.get("past_key_values"),
-                kwargs.get(self.family.stays) if self.family.stays else None,
+    def _before_base(self, call: DecoderCall) -> None:
+        self.local.outer_mask = call.attention_mask
+        if not call.brings_media and call.embeds is not None and call.ids is None and _begins(call):
+            self._no_pictures_named()
+        self.capture.begin(call.encoded)
+        if call.brings_media:
+            stays = call.rest.get(self.family.stays) if self.family.stays else None
+            self.local.prompt = Prompt(self.tokens, self.embed, call, stays)
+
+    def _no_pictures_named(self) -> None:
+        """Embeddings came without ids or pictures: say what is not done with them."""
+        said = "so nothing in them was pruned; shorten them by todre.prune_embeddings, which is told the columns."
+        if self.capture.current():
+            raise UnsupportedInputError(
+                "Pictures were encoded in this block, and then embeddings came that do not say which columns they "
+                f"stand in, {said}"
             )
+        warnings.warn(f"Embeddings came without pictures or ids, {said}", UnprunedWarning, stacklevel=2)
+
+    @untraced
+    def _after_base(self, call: DecoderCall, output: Any) -> None:
+        """A request of text alone is what the report is about now; a step of decoding changes nothing in it."""
+        if not self.capture.current() and _begins(call):
+            fill_text(self.report, call, cache_of(output))
 
     # -- the decoder --------------------------------------------------------------------------------------------
 
     def _run_decoder(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call = self.decoder_door.read(args, kwargs)
         if torch.compiler.is_compiling() or not self.capture.current():
-            carried = self._carried_on(args, kwargs)
+            carried = self._carried_on(call)
+            if carried is call:
+                return forward(*args, **kwargs)
             if carried is not None:
-                return forward(*args, **carried)
-        return self._decoder_step(forward, args, kwargs)
+                return forward(**self.decoder_door.write(carried))
+        return self._decoder_step(forward, call)
 
-    def _carried_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-        return carried_on(self.sees_all, self.text_config._attn_implementation, args, kwargs)
+    def _carried_on(self, call: DecoderCall) -> DecoderCall | None:
+        return carried_on(self.sees_all, self.text_config._attn_implementation, call)
 
     @untraced_here
-    def _decoder_step(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _decoder_step(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
         """A forward of the decoder, with pictures or on a cache that needs help."""
-        kwargs = dict(kwargs)
+        if not self.flights.join():
+            return forward(**self.decoder_door.write(call))
         try:
-            args, step = self._before_decoder(args, kwargs)
-            with self.inside.running(step):
-                output = forward(*args, **kwargs)
+            return self._stepped(forward, call)
         finally:
-            self._end(kwargs)
+            self.flights.leave()
+
+    @untraced_here
+    def _stepped(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
+        try:
+            call, step = self._before_decoder(call)
+            with self.inside.running(step):
+                output = forward(**self.decoder_door.write(call))
+        finally:
+            self._end(call)
         return output if step is None else self._after_decoder(step, output)
 
     @untraced
-    def _before_decoder(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Step | None]:
-        """What the decoder is called with, `kwargs` in place, and the step if there is one."""
+    def _before_decoder(self, call: DecoderCall) -> tuple[DecoderCall, Step | None]:
+        """What the decoder is called with, and the step if there is one."""
         facts = self.capture.current()
-        cache = kwargs.get("past_key_values")
-        if hasattr(cache, "layers"):
-            kv.sign(cache, self.lease)
-        carried = None if facts else self._carried_on(args, kwargs)
+        if hasattr(call.cache, "layers"):
+            kv.sign(call.cache, self.lease)
+        carried = None if facts else self._carried_on(call)
         if carried is not None:
-            kwargs |= carried
-            return args, None
-        if kwargs.get("inputs_embeds") is None:
-            ids = args[0] if args else kwargs.pop("input_ids")
-            args, kwargs["inputs_embeds"] = (), self.embed(ids)
+            return carried, None
+        if call.embeds is None:
+            call.ids, call.embeds = None, self.embed(call.ids)
         if facts:
-            return args, self._prefill(facts, kwargs)
-        tables = kv.distinct_tables(cache)
-        return args, Step.continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), kwargs)
+            if getattr(self.local, "prompt", None) is None:
+                raise UnsupportedInputError(
+                    "The decoder was called by itself after pictures were encoded, so which columns are visual is not "
+                    "known; call the whole model, or shorten merged embeddings by todre.prune_embeddings first."
+                )
+            return call, self._prefill(facts, call)
+        tables = kv.distinct_tables(call.cache)
+        return call, Step.continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), call)
 
-    def _prefill(self, facts: dict[str, Any], kwargs: dict[str, Any]) -> Step:
-        self._prepare_cache(kwargs)
+    def _prefill(self, facts: dict[str, Any], call: DecoderCall) -> Step:
         prompt = self.local.prompt
+        segments = self._segments(call, prompt)
+        if segments is not None:
+            segments.split(call, self.decoder.window)
+            prompt = prompt.split(segments, call.attention_mask)
+        self._prepare_cache(call)
         if prompt.stays is not None and "video" in facts:
             facts = facts | {"video": standing(facts["video"], prompt.stays)}
         pictures = Pictures(media_of(facts, prompt.marked), getattr(self.local, "drafts", 0), prompt)
-        return Step.prefill(self.decoder, self.method, self.plan, pictures, kwargs)
+        step = Step.prefill(self.decoder, self.method, self.plan, pictures, call)
+        step.segments = segments
+        return step
 
-    def _prepare_cache(self, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("past_key_values")
-        use_cache = kwargs.get("use_cache")
-        use_cache = self.decoder.config.use_cache if use_cache is None else use_cache
-        if cache is None and use_cache and not self.decoder.recomputes:
-            cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
+    def _segments(self, call: DecoderCall, prompt: Prompt) -> Segments | None:
+        """Samples packed in the rows of `call`, where they are kept apart: there must be no mask and no cache."""
+        if prompt.mask is not None or prompt.past:
+            return None
+        cached = call.cache is not None or self._caches(call)
+        flash = "flash" in self.text_config._attn_implementation
+        segments = segments_of(call, cached, self.decoder.text_first, flash)
+        if segments is not None and cached:
+            raise UnsupportedInputError(
+                f"{len(segments.valid)} samples are packed in {segments.rows} rows, which no cache can go on with; "
+                "pass use_cache=False, or a batch with a mask of padding."
+            )
+        return segments
+
+    def _caches(self, call: DecoderCall) -> bool:
+        """Whether a cache is made for a `call` that brings none."""
+        use_cache = self.decoder.config.use_cache if call.use_cache is None else call.use_cache
+        return bool(use_cache) and not self.decoder.recomputes
+
+    def _prepare_cache(self, call: DecoderCall) -> None:
+        if call.cache is None and self._caches(call):
+            call.cache = DynamicCache(config=self.decoder.config)
+        cache = call.cache
         if cache is None:
             return
         kv.check_cache(cache, tuple(kind in (SLIDING, CHUNKED) for kind in self.decoder.layer_types))
@@ -242,25 +336,37 @@ class Attachment:
             )
 
     @untraced
-    def _end(self, kwargs: dict[str, Any]) -> None:
+    def _end(self, call: DecoderCall) -> None:
         """The decoder has run, or failed: nothing is announced to the tables any more."""
-        cache = kwargs.get("past_key_values")
-        if hasattr(cache, "layers"):
-            for table in kv.distinct_tables(cache):
+        if hasattr(call.cache, "layers"):
+            for table in kv.distinct_tables(call.cache):
                 table.end()
-            kv.sign(cache, self.lease)
+            kv.sign(call.cache, self.lease)
 
     @untraced
     def _after_decoder(self, step: Step, output: Any) -> Any:
+        if step.method is not None and step.cache is not None:
+            check_filled(step.cache, output)
         output = step.finish(output)
         if step.method is not None:
             fill(self.report, step, self.capture.ran())
         return output
 
 
+def _begins(call: DecoderCall) -> bool:
+    """Whether a forward without pictures goes on from no pruned prompt."""
+    return not hasattr(call.cache, "layers") or kv.first_table(call.cache) is None
+
+
+def _refuse_to_copy(*_: Any) -> Any:
+    raise UnsupportedInputError(
+        "A model that is being pruned cannot be copied, pickled or saved whole: a copy would be tied to it; "
+        "leave the block, or call todre.detach(model), first."
+    )
+
+
 def _masks_for_generate(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Let `generate` lay out its masks for static caches from what is left of a prompt."""
-    if "attention_mask" in kwargs:
-        mask = mask_for_generate(kwargs.get("past_key_values"), kwargs["attention_mask"])
-        kwargs = kwargs | {"attention_mask": mask}
-    return original(*args, **kwargs)
+    door = Door(original)
+    call = door.read(args, kwargs)
+    return original(**door.write(call.changed(attention_mask=mask_for_generate(call.cache, call.attention_mask))))

@@ -168,7 +168,7 @@ class ReduceContext:
         text = self.text_rows
         known = self.kinds[:, -self.queries :]
         real = torch.where(text.any(dim=1, keepdim=True), text, (known != PAD) & (known != DRAFT))
-        place = torch.arange(self.queries, device=real.device)
+        place = torch.arange(self.queries, device=real.device, dtype=torch.int64)
         return (place == (place * real).amax(dim=1, keepdim=True)) & (place >= 0)
 
     def attention(self) -> Seen:
@@ -194,7 +194,7 @@ class ReduceContext:
                 "use a method that does not need it."
             )
         here = values.to(self.hidden.device).gather(1, self.columns.clamp(min=0).to(self.hidden.device))
-        whole = torch.full(self.kinds.shape, torch.nan, device=here.device)
+        whole = torch.full(self.kinds.shape, torch.nan, device=here.device, dtype=torch.float32)
         whole[:, whole.shape[1] - self.queries :] = here
         return whole.masked_fill(~self.fresh, torch.nan)
 
@@ -239,7 +239,7 @@ class ReduceContext:
         """(b, s) bool: of the visual slots in flight the `counts` (b,) best, ties to the first; and all else."""
         fresh = self.fresh
         order = scores.float().masked_fill(~fresh, float("-inf")).argsort(dim=1, descending=True, stable=True)
-        place = torch.arange(order.shape[1], device=order.device).expand_as(order)
+        place = torch.arange(order.shape[1], device=order.device, dtype=torch.int64).expand_as(order)
         rank = torch.empty_like(order).scatter_(1, order, place)
         return ~fresh | (rank < upload(counts, rank.device)[:, None])
 
@@ -261,7 +261,8 @@ class ReduceContext:
         queries = self.queries
         places = self.places(asking)
         if asking == VISUAL and admissible and self.causal and self.flight is not None and not self.flight.text_first:
-            return torch.full(self.kinds.shape[:1], torch.nan, device=self.hidden.device)  # all text comes after
+            # all text comes after
+            return self.hidden.new_full(self.kinds.shape[:1], torch.nan, dtype=torch.float32)
         target = self.kinds == asked
         rows = self.kinds[:, -queries:] == asking
         seeing = rows & self._reach(target, queries)
@@ -274,5 +275,5 @@ class ReduceContext:
         seen = self.attention()
         if seen.mask is None or seen.mask.ndim != 4:
             return target.cumsum(dim=1)[:, -queries:] > 0
-        block = torch.arange(queries, device=target.device)
+        block = torch.arange(queries, device=target.device, dtype=torch.int64)
         return (visible_keys(seen, block) & target[:, None, :]).any(dim=-1)

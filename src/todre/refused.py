@@ -1,4 +1,4 @@
-"""Architectures that cannot be pruned, each with the reason, which was read in the source of transformers 5.23."""
+"""Architectures that cannot be pruned, each with the reason, which was read in the source of transformers 5.24."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _QUERIES = (
 _INDEX = "its layers attend only to tokens that an index picks, and pruning does not keep that index in step"
 
 REFUSED: dict[str, str] = {
+    "apertus1p5": "it came with transformers 5.24, hears as well as sees, and is not verified yet",
     "blip": _CROSS,
     "blip-2": _QUERIES,
     "chameleon": "its model merges pictures inside the decoder, so there is no place between the two to prune at",
@@ -22,8 +23,10 @@ REFUSED: dict[str, str] = {
     "git": "pictures are put before the text inside the decoder, without visual tokens in the prompt",
     "glm5_next": _INDEX,
     "granite4_vision": "pictures enter at several decoder layers, and before the first there is nothing to choose by",
+    "hy_v4_vl": _INDEX,
     "idefics": _CROSS,
     "inkling2": "attention is biased by distance counted in cache slots, which pruning would change",
+    "inkling2_loop": "attention is biased by distance counted in cache slots, which pruning would change",
     "inkling_mm_model": "attention is biased by distance counted in cache slots, which pruning would change",
     "instructblip": _QUERIES,
     "instructblipvideo": _QUERIES,

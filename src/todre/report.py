@@ -1,4 +1,4 @@
-"""What happened in the most recent prefill, per row of the batch."""
+"""What happened in the most recent request's prefill, per row of the batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class AttentionRatios(NamedTuple):
 
 @dataclass
 class PruningReport:
-    """The most recent prefill with pictures; each list has one entry per row that the decoder saw.
+    """The most recent prefill, of pictures or of text alone; each list has one entry per row that the decoder saw.
+
+    Steps of decoding leave it as it is. It can be pickled and copied, and then no longer changes.
 
     With beams or several return sequences, `generate` repeats each sample, and so do these lists.
 
@@ -67,11 +69,33 @@ class PruningReport:
         self.__dict__["_read"] = read
 
     def __getattr__(self, name: str) -> Any:
-        read = self.__dict__.pop("_read", None) if name in ON_DEVICE else None
-        if read is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.__dict__.update(read())
-        return self.__dict__[name]
+        read = self.__dict__.get("_read") if name in ON_DEVICE else None
+        if read is not None:
+            values = read()
+            if self.__dict__.get("_read") is read:  # else another thread's prefill has come in between
+                self.__dict__.update(values)
+                self.__dict__.pop("_read", None)
+            return values[name]
+        if name in self.__dict__:  # another thread has just read it
+            return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def text_alone(self, text_tokens: list[int], kv_bytes: int) -> None:
+        """Say that the latest request had no pictures: `text_tokens` of each row, `kv_bytes` per row."""
+        rows = len(text_tokens)
+        self.__dict__.pop("_read", None)
+        self.kept, self.kept_from_layer = [[] for _ in range(rows)], [{0: []} for _ in range(rows)]
+        self.attention_ratios = [{} for _ in range(rows)]
+        self.visual_tokens_before, self.visual_tokens_after = [0] * rows, [0] * rows
+        self.visual_tokens_per_layer = [[0] * self.n_layers for _ in range(rows)]
+        self.dropped_after_layer = [None] * rows
+        self.text_tokens = text_tokens
+        self.kv_bytes, self.kv_bytes_unpruned = [kv_bytes] * rows, [kv_bytes] * rows
+        self.tower_tokens, self.select_seconds = [], 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All values, read from the device if need be, so that a report travels between processes."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def survivors(self, row: int) -> list[int]:
         """The visual tokens (0..n-1) that went deepest: the last that some layers ran on before all were dropped."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from todre import cache as kv
 from todre.dropping import Stage
+from todre.hf.calls import DecoderCall
 from todre.host import fetch
 from todre.layout import VISUAL
 from todre.report import AttentionRatios, PruningReport
@@ -46,6 +47,22 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
     }
     trace, past = list(step.trace), step.past
     report.read_later(lambda: _read(selected, trace, past, ratios))
+
+
+def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
+    """Describe a request of text alone, the model's `call`, in `report`; `cache` is what came back, or None.
+
+    Later steps of that conversation leave the report as it is.
+    """
+    rows = call.rows
+    if len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before):
+        return
+    mask = call.attention_mask
+    text = [call.columns] * rows
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        text = fetch([mask[:, -call.columns :].bool().sum(dim=1)])[0].tolist()
+    held = kv.kv_bytes(cache) if hasattr(cache, "layers") else 0
+    report.text_alone(text, held)
 
 
 def _read(

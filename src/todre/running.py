@@ -15,6 +15,8 @@ from PIL import Image
 from todre.clips import Clip
 from todre.environment import versions
 from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
+from todre.fields import Checked
+from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
 from todre.images import image_sha256
 from todre.loading import Loaded
@@ -90,19 +92,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """How an answer is generated and measured: greedy decoding, `repeats` timed runs after `warm_up` others."""
 
-    max_new_tokens: int = 64
-    seed: int = 0
-    warm_up: int = 0
-    repeats: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_new_tokens", 1), ("seed", 0), ("warm_up", 0), ("repeats", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    max_new_tokens: Count = 64
+    seed: Seed = 0
+    warm_up: Natural = 0
+    repeats: Count = 1
 
 
 def answer(

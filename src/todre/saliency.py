@@ -22,13 +22,15 @@ from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, Signal, TokenFacts
 from todre.families import Family, has_cls
+from todre.fields import fitted
+from todre.flights import Flights
 from todre.host import fetch
 from todre.layouts import Encoding, anyres, rasters
 from todre.methods.base import Method
 from todre.tiles import Cut, cuts_of
 from todre.tower import TowerReduction
 from todre.tower_runs import Lengths
-from todre.wrapped import Mark, Removable, bare, untraced, untraced_here
+from todre.wrapped import InstancePatch, Mark, Removable, bare, untraced, untraced_here
 
 _ATTRIBUTE, _TOWER = "todre_facts", "todre_tower"
 _WHOLE = (torch.int32, torch.int64)
@@ -42,38 +44,50 @@ class SaliencyCapture:
         family: its facts.
         requests: the signals that are asked for.
         tower: a method that acts in or before the vision tower, if one does.
+        flights: the forwards under way; a tower that is encoding is one of them.
     """
 
     def __init__(
-        self, model: PreTrainedModel, family: Family, requests: Sequence[Signal], tower: Method | None = None
+        self,
+        model: PreTrainedModel,
+        family: Family,
+        requests: Sequence[Signal],
+        tower: Method | None = None,
+        flights: Flights | None = None,
     ) -> None:
+        self.flights = Flights() if flights is None else flights
         self.base = bare(model.base_model)
         self.config = model.config
         self.family = family
         self.cls_first = has_cls(model, family)
-        self.requests = tuple(dict.fromkeys(requests))
+        self.requests = tuple(dict.fromkeys(fitted("What signals answers", requests, tuple[Signal, ...])))
         self.kinds = {request: kind for request in self.requests if (kind := self._kind(request)) is not None}
         self.local = threading.local()
+        # Everything that may be refused comes before the first change to the model.
         watched = [(_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
         self.reduction = None if tower is None else TowerReduction(model, family, tower)
-        self.handles: list[Removable] = [Mark(self.base)]
+        self.handles: list[Removable] = []
+        try:
+            self._put(watched)
+        except BaseException:
+            self.remove()
+            raise
+
+    def _put(self, watched: Sequence[tuple[nn.Module, Signal]]) -> None:
+        self.handles.append(Mark(self.base))
         for module, request in watched:
             self.handles += watch(module, _Listener(self, request), when=self._encoding)
-        self.originals: dict[str, Callable[..., Any]] = {}
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
-            if original is not None and family.layout(kind) is not None:
-                self.originals[kind] = original
-                setattr(self.base, _method(kind), self._wrapped(kind, original))
+            if original is not None and self.family.layout(kind) is not None:
+                self.handles.append(InstancePatch(self.base, _method(kind), self._wrapped(kind, original)))
 
     def remove(self) -> None:
         """Leave the model as it was."""
-        for handle in self.handles:
+        for handle in reversed(self.handles):
             handle.remove()
         if self.reduction is not None:
             self.reduction.remove()
-        for kind in self.originals:
-            delattr(self.base, _method(kind))
 
     def announce(self, encoded: Mapping[str, Any]) -> None:
         """The enclosing forward starts; on the way to `begin`, moving media between devices may make them anew."""
@@ -148,6 +162,14 @@ class SaliencyCapture:
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._encoding():  # clips may be encoded as pictures by the model itself
             return original(*args, **kwargs)
+        if not self.flights.join():
+            return original(*args, **kwargs)
+        try:
+            return self._watched(kind, original, args, kwargs)
+        finally:
+            self.flights.leave()
+
+    def _watched(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         arguments = _by_name(original, args, kwargs)
         self.local.seen = {request: [] for request in self.kinds}
         try:

@@ -91,7 +91,8 @@ class Samples:
                 if values.ndim != 1 or not sample.known:
                     continue
                 if request not in found:
-                    found[request] = torch.full((len(self.tokens), length), torch.nan, device=self.device)
+                    shape = (len(self.tokens), length)
+                    found[request] = torch.full(shape, torch.nan, device=self.device, dtype=torch.float32)
                 found[request][row].index_copy_(0, where, values.to(self.device))
         return found
 
@@ -113,7 +114,8 @@ def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media], text: Tensor) -
     columns: list[Tensor] = []
     for row in range(rows):
         taken = [(one.visual[row], facts[row // repeats]) for one, facts in zip(media, entries, strict=True)]
-        where = torch.cat([visual.nonzero().flatten() for visual, _ in taken]) if taken else torch.zeros(0).long()
+        nowhere = torch.zeros(0, dtype=torch.int64, device="cpu")
+        where = torch.cat([nowhere, *(visual.nonzero().flatten() for visual, _ in taken)])
         columns.append(where.sort().values)
         if row % repeats:
             samples.append(samples[-1])
@@ -191,7 +193,7 @@ def _sample(embeddings: Tensor, where: Tensor, entries: list[TokenFacts], text: 
 def _placed(entries: list[TokenFacts], order: Tensor) -> Places:
     """Where the tokens of the entries stand, in the order of the sequence."""
     if not entries:
-        nothing = torch.zeros(0, dtype=torch.long)
+        nothing = torch.zeros(0, dtype=torch.long, device="cpu")
         none = nothing.bool()
         return Places(none, nothing, nothing, nothing, nothing, nothing, none)
     marks = [
@@ -199,17 +201,17 @@ def _placed(entries: list[TokenFacts], order: Tensor) -> Places:
         for number, fact in enumerate(entries)
     ]
     tile, frame, row, column, number = torch.cat(marks, dim=1)[:, order]
-    known = torch.cat([torch.full(fact.tile.shape, fact.known) for fact in entries])[order]
+    known = torch.cat([torch.full_like(fact.tile, fact.known, dtype=torch.bool) for fact in entries])[order]
     seen = number.unique_consecutive()
-    rank = torch.empty(len(entries), dtype=torch.long)
-    rank[seen] = torch.arange(len(seen))
+    rank = torch.empty(len(entries), dtype=torch.long, device="cpu")
+    rank[seen] = torch.arange(len(seen), dtype=torch.int64, device="cpu")
     return Places(tile < 0, tile, rank[number], frame, row, column, known & (tile >= 0))
 
 
 def _signals(entries: list[TokenFacts], order: Tensor, device: torch.device) -> dict[Signal, Tensor]:
     """The entries' signals in the order of the sequence."""
     found = {}
-    moved = not torch.equal(order, torch.arange(len(order)))
+    moved = not torch.equal(order, torch.arange(len(order), dtype=torch.int64, device="cpu"))
     for request in entries[0].signals if entries else ():
         values = torch.cat([fact.signals[request].to(device) for fact in entries])
         found[request] = values[upload(order, device)] if moved else values

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from todre.errors import InvalidValueError
+from todre import answers
+from todre.attention import as_written
 from todre.facts import ALIVE
-from todre.host import known_places, upload
+from todre.host import upload
 from todre.methods.base import Method
 from todre.samples import Samples
 from todre.visual import Places, VisualTokens
@@ -45,7 +46,7 @@ class Choice:
     @property
     def mask(self) -> Tensor:
         """(n,) bool, True where a token is kept."""
-        kept = torch.full(self.embeddings.shape[:1], self.keep is None, device=self.embeddings.device)
+        kept = torch.full(self.embeddings.shape[:1], self.keep is None, device=self.embeddings.device, dtype=torch.bool)
         return kept if self.keep is None else kept.index_fill_(0, self.keep, True)
 
 
@@ -75,7 +76,7 @@ class Selected:
         found, before = [], 0
         for kept, count in zip(self.rows, self.offered, strict=True):
             device = self.keep.device
-            found.append((torch.arange(count, device=device) if kept is None else kept) + before)
+            found.append((torch.arange(count, device=device, dtype=torch.int64) if kept is None else kept) + before)
             before += count
         return torch.cat(found)
 
@@ -133,47 +134,25 @@ def choose(method: Method, sample: VisualTokens) -> Choice:
 
 def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor | None]:
     """(k,) int64 with a budget for each of the parts that `method.per` names, None for all; new embeddings if any."""
-    kept, embeddings = [], None
+    found, embeddings = [], None
     for part in parts(sample, method.per):
-        answer = method.select(sample if part is None else sample.take(part))
+        shown = sample if part is None else sample.take(part)
+        with as_written(sample.device):
+            answer = method.select(shown)
         where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):
+            new = answers.merged(method, answer.embeddings, shown)
             if where is None:
-                embeddings = answer.embeddings
+                embeddings = new
             else:
                 embeddings = sample.embeddings.clone() if embeddings is None else embeddings
-                embeddings[where] = answer.embeddings.to(embeddings.dtype)
+                embeddings[where] = new.to(embeddings.dtype)
             answer = answer.keep
-        index = sample.here(_index(method, answer, len(sample) if part is None else len(part)))
-        kept.append(index if where is None else where[index])
-    if len(kept) == 1:
-        return (None if len(kept[0]) == len(sample) else kept[0]), embeddings
-    return torch.cat(kept).sort().values, embeddings
-
-
-def _index(method: Method, answer: Tensor, n: int) -> Tensor:
-    """(k,) int64, what an answer about n tokens keeps; where the method said how many before, nothing is read back.
-
-    Raises:
-        InvalidValueError: the answer is neither (n,) bool nor (k,) int64, or, on the CPU, not as long as was said.
-    """
-    if answer.ndim == 1 and answer.dtype == torch.int64:
-        return answer
-    if answer.dtype != torch.bool or tuple(answer.shape) != (n,):
-        raise InvalidValueError(
-            f"{method.name} answered select with a {answer.dtype} tensor of shape {tuple(answer.shape)}; "
-            f"answer with ({n},) bool, or with the (k,) int64 indices of what is kept, ascending."
-        )
-    count = method.kept_of(n)
-    if count is not None and answer.device.type != "cpu":
-        return known_places(answer, count)
-    index = answer.nonzero().flatten()
-    if count is not None and len(index) != count:
-        raise InvalidValueError(
-            f"{method.name} is declared exact, so it must keep {count} of {n} visual tokens, but it kept {len(index)}; "
-            "keep that many, or set exact = False."
-        )
-    return index
+        index = sample.here(answers.kept(method, answer, len(shown)))
+        found.append(index if where is None else where[index])
+    if len(found) == 1:
+        return (None if len(found[0]) == len(sample) else found[0]), embeddings
+    return torch.cat(found).sort().values, embeddings
 
 
 def parts(sample: VisualTokens, per: str) -> list[Tensor | None]:

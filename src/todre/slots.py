@@ -73,7 +73,7 @@ class SlotTable:
     ) -> SlotTable:
         """The table after `length` columns of text, of which the layers hold the last `held`, before any picture."""
         first = 0 if held is None else length - held
-        columns = torch.arange(first, length, device=device).expand(rows, length - first)
+        columns = torch.arange(first, length, device=device, dtype=torch.int64).expand(rows, length - first)
         kinds = torch.full((rows, length - first), SYSTEM, dtype=torch.int8, device=device)
         return cls(columns, kinds, covered=length, padded=padded, identity=True)
 
@@ -89,7 +89,8 @@ class SlotTable:
 
     def at_length(self, length: int) -> tuple[Tensor, Tensor]:
         """Columns and kinds of all slots still held at `length` logical columns; answers count as text."""
-        tail = torch.arange(self.covered, length, device=self.columns.device).expand(self.columns.shape[0], -1)
+        rows, device = self.columns.shape[0], self.columns.device
+        tail = torch.arange(self.covered, length, device=device, dtype=torch.int64).expand(rows, -1)
         kinds = torch.where(self.seen_picture, TEXT, SYSTEM).to(torch.int8)[:, None].expand_as(tail)
         columns, kinds = torch.cat([self.columns, tail], dim=1), torch.cat([self.kinds, kinds], dim=1)
         return columns[:, self.evicted :], kinds[:, self.evicted :]

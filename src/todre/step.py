@@ -19,20 +19,23 @@ from todre.attention import Seen
 from todre.compat import Cache
 from todre.decoder import Decoder
 from todre.dropping import Kept, Stage, rejoin_slots
+from todre.errors import UnsupportedInputError
 from todre.facts import Signal
 from todre.flight import Flight
-from todre.handed import follow, repack
+from todre.hf.calls import DecoderCall
+from todre.hf.layer_calls import follow, layer_positions, repack, with_mask, with_positions
 from todre.host import fetch, upload
 from todre.layout import PAD, TEXT, Compaction, compact, put_back, token_kinds
 from todre.mask_plan import plan_masks, set_masks
 from todre.masks import logical_mask, looks_ahead
 from todre.methods.base import Method
 from todre.plan import Plan
-from todre.positions import matched, shifted
+from todre.positions import contiguous, matched, shifted
 from todre.probe import next_attention
 from todre.prompt import Prompt
 from todre.reduction import Reduction
 from todre.samples import Media, visual_tokens
+from todre.segments import Segments
 from todre.selection import Selected, select_batch
 from todre.slots import SlotTable
 
@@ -90,6 +93,7 @@ class Step:
         entry: (b, q, d) embeddings that came in, if a method reads them.
         parked: what left for a while.
         probing: whether a layer runs only to show its queries and keys.
+        segments: where the rows come from, if samples were packed in those that came in.
     """
 
     decoder: Decoder
@@ -120,6 +124,7 @@ class Step:
     entry: Tensor | None = None
     parked: Kept | None = None
     probing: bool = False
+    segments: Segments | None = None
 
     @property
     def layer_positions(self) -> Tensor | None:
@@ -142,16 +147,16 @@ class Step:
     # -- before the decoder -------------------------------------------------------------------------------------
 
     @classmethod
-    def prefill(cls, decoder: Decoder, method: Method, plan: Plan, pictures: Pictures, kwargs: dict[str, Any]) -> Step:
-        """Select visual tokens and rewrite the decoder's `kwargs` for what is left of the prompt."""
-        plan.check(kwargs.get("deepstack_visual_embeds"))
-        embeds, cache, said = kwargs["inputs_embeds"], kwargs.get("past_key_values"), pictures.said
+    def prefill(cls, decoder: Decoder, method: Method, plan: Plan, pictures: Pictures, call: DecoderCall) -> Step:
+        """Select visual tokens and rewrite `call`, the decoder's, in place for what is left of the prompt."""
+        plan.check(call.deepstack)
+        embeds, cache, said = embeddings_of(call), call.cache, pictures.said
         rows, length = embeds.shape[:2]
-        device, past, given = embeds.device, said.past_of(cache), kwargs.get("attention_mask")
+        device, past, given = embeds.device, said.past_of(cache), call.attention_mask
         mask = said.mask_of(given, cache, past, length)
         visual = pictures.visual
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
-        seen = said.seen if said.seen is not None else torch.zeros(rows, dtype=torch.bool)
+        seen = said.seen if said.seen is not None else torch.zeros(rows, dtype=torch.bool, device="cpu")
         kinds = token_kinds(visual, valid, seen, pictures.drafts)
         started = time.perf_counter()
         samples = visual_tokens(embeds, pictures.media, kinds == TEXT)
@@ -159,18 +164,18 @@ class Step:
         selected = select_batch(method, samples, here[1] > 0, embeds)
         seconds = time.perf_counter() - started
         if selected.embeddings is not None:
-            kwargs["inputs_embeds"] = selected.embeddings
-        columns = torch.arange(past, past + length, device=device).expand(rows, length)
+            call.embeds = selected.embeddings
+        columns = torch.arange(past, past + length, device=device, dtype=torch.int64).expand(rows, length)
         whole = None if mask is None or bool(mask.all()) else upload(mask, device)
-        ahead = None if said.causal(given) else looks_ahead(given, length)
+        ahead = None if said.causal(given) else looks_ahead(given, length, valid)
         step = cls(decoder, cache, past, length, whole, columns, here[0], ahead, method, selected, here[1] > 0)
         step.select_seconds, step.padded, step.plan = seconds, whole is not None, plan
         step.flight, step.text = Flight.of(kinds, seen.tolist()), (valid & ~visual).sum(dim=1).tolist()
         if plan.reducers:
             step.told = samples.told(length)
         if any(each.reads_inputs for asked in plan.reducers.values() for each in asked):
-            step.entry = kwargs["inputs_embeds"]
-        step._enter(step._drop_unselected(valid), kwargs, said.visual)
+            step.entry = call.embeds
+        step._enter(step._drop_unselected(valid), call, said.visual)
         return step
 
     def _drop_unselected(self, valid: Tensor) -> Compaction | None:
@@ -194,40 +199,39 @@ class Step:
         return list(fetch([shown.sum(dim=1)])[0].tolist())
 
     @classmethod
-    def continuation(cls, decoder: Decoder, tables: list[SlotTable], outer: Any, kwargs: dict[str, Any]) -> Step | None:
+    def continuation(cls, decoder: Decoder, tables: list[SlotTable], outer: Any, call: DecoderCall) -> Step | None:
         """A forward without pictures on a pruned cache; None when the decoder needs no help with it."""
-        embeds, cache = kwargs["inputs_embeds"], kwargs["past_key_values"]
+        embeds, cache = embeddings_of(call), call.cache
         rows, length = embeds.shape[:2]
         for table in tables:
             table.begin(length)
         if all(table.identity for table in tables):
             return None
         past = int(cache.get_seq_length())
-        given = kwargs.get("attention_mask")
+        given = call.attention_mask
         mask = logical_mask(given, outer, cache, past, length)
-        columns = torch.arange(past, past + length, device=embeds.device).expand(rows, length)
+        columns = torch.arange(past, past + length, device=embeds.device, dtype=torch.int64).expand(rows, length)
         said = looks_ahead(given, length) if length > 1 else None
-        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0), said)
+        step = cls(decoder, cache, past, length, mask, columns, torch.empty(0, dtype=torch.int8, device="cpu"), said)
         step.padded = mask is not None
-        step._set_positions(kwargs, None)
-        set_masks(step, kwargs, embeds)
+        step._set_positions(call, None)
+        set_masks(step, call, embeds)
         return step
 
-    def _enter(self, packed: Compaction | None, kwargs: dict[str, Any], held: Mapping[int, list[int]]) -> None:
+    def _enter(self, packed: Compaction | None, call: DecoderCall, held: Mapping[int, list[int]]) -> None:
         """Give the decoder the packed prompt, and the cache its tables; `held`: see `Prompt.visual`."""
-        shift = self._set_positions(kwargs, packed)
+        shift = self._set_positions(call, packed)
         if packed is not None:
-            repack(kwargs, packed, self.selected.stays if self.selected is not None else None, self.length)
+            repack(call, packed, self.selected.stays if self.selected is not None else None)
             self.pack(packed)
         self.trace.append(Stage(0, self.columns, self.kinds, self.flight.visual))
         if self.cache is not None:
             self._extend_tables(packed, shift, held)
-        embeds = kwargs["inputs_embeds"]
+        embeds = embeddings_of(call)
         if packed is not None or any(not table.identity for table in kv.distinct_tables(self.cache)):
-            set_masks(self, kwargs, embeds)
+            set_masks(self, call, embeds)
         if self.rotary_positions is not None:
-            start = self.past
-            kwargs["position_ids"] = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
+            call.position_ids = contiguous(self.past, embeds.shape[1], embeds.device)
 
     def _extend_tables(self, packed: Compaction | None, shift: Tensor | None, held: Mapping[int, list[int]]) -> None:
         """Write this forward's columns into the slot table of every layer."""
@@ -258,15 +262,15 @@ class Step:
                 new[id(old), window] = table
             kv.install(cache, index, new[id(old), window])
 
-    def _set_positions(self, kwargs: dict[str, Any], packed: Compaction | None) -> Tensor | None:
+    def _set_positions(self, call: DecoderCall, packed: Compaction | None) -> Tensor | None:
         """Work out what positions the rotary embedding gets; returns the tables' new shift."""
         tables = kv.distinct_tables(self.cache)
         shift = tables[0].shift if tables else None
         if packed is None and shift is None:
             return None
-        positions = kwargs.get("position_ids")
+        positions = call.position_ids
         if positions is None:
-            positions = torch.arange(self.past, self.past + self.length, device=kwargs["inputs_embeds"].device)[None]
+            positions = contiguous(self.past, self.length, self.columns.device)
         gone = None
         if packed is not None and self.method is not None and self.method.positions == "compact":
             assert self.visual is not None
@@ -335,22 +339,23 @@ class Step:
     def given(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """What a layer gets in place of what the decoder's loop hands every layer."""
         real = self.layer_positions if self.inner is None else None
-        if real is not None and isinstance(kwargs.get("position_ids"), Tensor):
-            kwargs = kwargs | {"position_ids": matched(real, kwargs["position_ids"])}
+        given = layer_positions(kwargs)
+        if real is not None and given is not None:
+            kwargs = with_positions(kwargs, matched(real, given))
         if self.inner is not None:
             args, kwargs = self._follow(args, kwargs)
         if index in self.masks:
-            kwargs = kwargs | {"attention_mask": self.masks[index]}
+            kwargs = with_mask(kwargs, self.masks[index])
         return args, kwargs
 
     def _follow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The loop hands every layer what belongs to the columns that it holds; take those still in flight."""
         assert self.inner is not None
-        given = kwargs.get("position_ids")
+        given = layer_positions(kwargs)
         args, kwargs = follow(self.inner, args, kwargs, self.past)
-        if self.decoder.shows_positions and isinstance(given, Tensor):
+        if self.decoder.shows_positions and given is not None:
             real = given if self.layer_positions is None else matched(self.layer_positions, given)
-            kwargs["position_ids"] = self.inner.take_positions(real)
+            kwargs = with_positions(kwargs, self.inner.take_positions(real))
         return args, kwargs
 
     # -- after the decoder --------------------------------------------------------------------------------------
@@ -367,14 +372,20 @@ class Step:
         """Put the hidden states back to the length that came in.
 
         A visual token that was dropped shows what the last survivor before it has (zeros if there is none), so that
-        what follows a picture, also at the end of a prompt, is predicted as if the token had never been there.
+        what follows a picture, also at the end of a prompt, is predicted as if the token had never been there. So does
+        padding behind a row's last token: what follows the row is predicted there, too.
         """
-        if self.packed:
-            output.last_hidden_state = self._back(output.last_hidden_state, self.columns)
-            states = getattr(output, "hidden_states", None)
-            if states is not None:
-                output.hidden_states = tuple(self._state_back(depth, state) for depth, state in enumerate(states))
+        if not self.packed and self.segments is None:
+            return output
+        output.last_hidden_state = self._rows_back(self._back(output.last_hidden_state, self.columns))
+        states = getattr(output, "hidden_states", None)
+        if states is not None:
+            restored = [self._rows_back(self._state_back(depth, state)) for depth, state in enumerate(states)]
+            output.hidden_states = tuple(restored)
         return output
+
+    def _rows_back(self, state: Tensor) -> Tensor:
+        return state if self.segments is None else self.segments.back(state)
 
     def _state_back(self, depth: int, state: Tensor) -> Tensor:
         for stage in reversed([stage for stage in self.trace if stage.layers <= depth]):
@@ -385,7 +396,17 @@ class Step:
     def _back(self, state: Tensor, columns: Tensor) -> Tensor:
         if state.shape[1] == self.length and columns.shape[1] != self.length:
             return state
-        return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length, self.visual)
+        lending = self.visual
+        if lending is not None and self.attention_mask is not None:
+            lending = lending | ~self.attention_mask[:, self.past :]
+        return put_back(state, torch.where(columns >= 0, columns - self.past, -1), self.length, lending)
+
+
+def embeddings_of(call: DecoderCall) -> Tensor:
+    """The embeddings that a decoder is called with; the runtime looks ids up before it makes a step."""
+    if call.embeds is None:
+        raise UnsupportedInputError("The decoder was called without embeddings; pass ids or embeddings.")
+    return call.embeds
 
 
 def _counted(table: SlotTable) -> list[int]:

@@ -123,7 +123,7 @@ def in_thumbnail(cut: Cut, side: int) -> Tensor:
     top, left, height, width = cut.content(fine)
 
     def along(tiles: int, start: int, length: int) -> Tensor:
-        middle = (torch.arange(tiles * side) * 16 + 8 - start) / length
+        middle = (torch.arange(tiles * side, dtype=torch.float32, device="cpu") * 16 + 8 - start) / length
         return (middle * side).long().clamp(0, side - 1)
 
     row, column = along(cut.rows, top, height), along(cut.columns, left, width)

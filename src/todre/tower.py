@@ -22,6 +22,7 @@ from todre.compat import PreTrainedModel
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.facts import ALIVE, Signal
 from todre.families import Family, has_cls
+from todre.fields import fitted
 from todre.merging import TowerMethod
 from todre.tiles import Cut
 from todre.tower_crops import CropRun
@@ -58,8 +59,12 @@ class TowerReduction:
             )
         plans = [_plan(model, family, tower, method) for tower in towers]
         self.crops = any(plan.crops for plan in plans)
-        for tower, plan in zip(towers, plans, strict=True):
-            self._hook(tower, plan)
+        try:
+            for tower, plan in zip(towers, plans, strict=True):
+                self._hook(tower, plan)
+        except BaseException:
+            self.remove()
+            raise
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -228,7 +233,7 @@ def _plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: Towe
             "use a method that selects before the LLM, such as todre."
         )
     depth = _depth(config, len(layers))
-    after = method.tower_after(depth)
+    after = fitted(f"{type(method).__name__}.tower_after({depth})", method.tower_after(depth), tuple[int, ...])
     if not after or min(after) < 0 or max(after) > depth:
         raise InvalidValueError(
             f"The method acts after layers {list(after)} of a vision tower of which {depth} count; "

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from todre.attention import as_written
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.tiles import Cut, Tiles, check_tiles, in_thumbnail
 from todre.tower_runs import Lengths, Plan, Run, check_mask, unmasked
@@ -24,7 +25,8 @@ class CropRun(Run):
         super().__init__(plan)
         self.cuts = list(cuts)
         pixels = check_tiles(given.get("pixel_values"), self.cuts)
-        keep = plan.method.choose_tiles(Tiles(pixels, self.cuts))
+        with as_written(pixels.device):
+            keep = plan.method.choose_tiles(Tiles(pixels, self.cuts))
         self.first = [sum(cut.tiles for cut in self.cuts[:place]) for place in range(len(self.cuts))]
         if keep.shape != (len(pixels),) or not bool(keep[self.first].all()):
             raise InvalidValueError(
@@ -87,7 +89,7 @@ class CropRun(Run):
             )
         keep = self.keep.cpu()
         rank = keep.cumsum(dim=0) - 1
-        own = torch.arange(self.full)
+        own = torch.arange(self.full, dtype=torch.int64, device="cpu")
         source = rank[:, None] * self.full + own
         for start, cut in zip(self.first, self.cuts, strict=True):
             if cut.tiles == 1:

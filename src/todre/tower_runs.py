@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from todre.attention import Seen
-from todre.compat import vision_window_index
+from todre.attention import Seen, as_written
+from todre.compat import window_order
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.merging import Packed, Patches, Remaining, TowerContext, TowerMethod, longest
 
@@ -161,7 +161,8 @@ class TileRun(Run):
         patches = full - first
         context = TowerContext(layer, plan.depth, patches, first, hidden, self.seen, left.size, left.seats - first)
         self.seen = None
-        merging = plan.method.merge(context)
+        with as_written(hidden.device):
+            merging = plan.method.merge(context)
         if bool(merging.keep.all()) and merging.hidden is None and self.left is None:
             return hidden
         self.left = left.after(merging)
@@ -171,7 +172,7 @@ class TileRun(Run):
     def alive(self) -> Tensor:
         """From the places that are still taken."""
         if self.left is None:
-            return torch.ones(self.shape[0], self.shape[1] - self.plan.first, device=self.device)
+            return torch.ones(self.shape[0], self.shape[1] - self.plan.first, device=self.device, dtype=torch.float32)
         return self.left.alive()[:, self.plan.first :]
 
     def completed(self, layer: float, values: Tensor) -> Tensor:
@@ -196,9 +197,13 @@ class PackedRun(Run):
                 "This vision tower is not given packed patches and their grids, so no patches can be left out; "
                 "use a method that selects before the LLM."
             )
-        sizes = [(int(t), int(h) // merge, int(w) // merge) for t, h, w in torch.as_tensor(grids).tolist()]
+        sizes = [
+            (int(t), int(h) // merge, int(w) // merge)
+            for t, h, w in torch.as_tensor(grids, dtype=torch.int64, device="cpu").tolist()
+        ]
         units = pixels.reshape(pixels.shape[0] // merge**2, -1)
-        source = plan.method.leave_out(Patches(units, sizes, merge))
+        with as_written(units.device):
+            source = plan.method.leave_out(Patches(units, sizes, merge))
         self.full = pixels.shape[0]
         order = _unit_order(plan.config, grids, given.get("window_index"), len(units)).to(source.device)
         self.left = Packed.of(source, order, merge**2)
@@ -261,9 +266,8 @@ def _unit_order(config: Any, grids: Any, given: Tensor | None, units: int) -> Te
     if given is not None:
         return given.long()
     if not window:
-        return torch.arange(units)
-    index, _ = vision_window_index(torch.as_tensor(grids), config.spatial_merge_size, window, config.patch_size)
-    return torch.as_tensor(index).long()
+        return torch.arange(units, dtype=torch.int64, device="cpu")
+    return window_order(grids, config.spatial_merge_size, window, config.patch_size)
 
 
 def tally(calls: Iterable[Lengths]) -> list[list[tuple[int, int]]]:

@@ -102,7 +102,7 @@ class VisualTokens:
         for values in self.signals.values():
             if values.ndim == 1:
                 return values
-        return torch.full((len(self),), torch.nan, device=self.tile.device)
+        return torch.full((len(self),), torch.nan, device=self.tile.device, dtype=torch.float32)
 
     @property
     def known(self) -> bool:

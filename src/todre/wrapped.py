@@ -23,6 +23,8 @@ _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "mo
 _ADAPTED = ("base_model", "model")
 """Where PEFT's models keep the tuner, and where that keeps the model."""
 
+_ABSENT = object()
+
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
@@ -122,6 +124,30 @@ class StandIn:
         _put_back(self.module, self.forward, self.before)
 
 
+class InstancePatch:
+    """An attribute put on one instance, over what its class or itself had there, until `remove`.
+
+    Args:
+        owner: the instance.
+        name: of the attribute.
+        value: what it is from now on.
+    """
+
+    def __init__(self, owner: Any, name: str, value: Any) -> None:
+        self.attributes, self.name, self.value = vars(owner), name, value
+        self.before = self.attributes.get(name, _ABSENT)
+        self.attributes[name] = value
+
+    def remove(self) -> None:
+        """Put back what was there, unless somebody has put another on top: that stays."""
+        if self.attributes.get(self.name) is not self.value:
+            return
+        if self.before is _ABSENT:
+            del self.attributes[self.name]
+        else:
+            self.attributes[self.name] = self.before
+
+
 class Mark:
     """Makes torch.compile notice that `module` got hooks, until `remove`.
 
@@ -150,8 +176,9 @@ def _put_back(module: nn.Module, forward: Any, before: Any) -> None:
     attributes = vars(module)
     if forward is None or attributes.get("forward") is not forward:
         return
-    del attributes["forward"]
-    if before is not None:
+    if before is None:
+        del attributes["forward"]
+    else:
         attributes["forward"] = before
 
 

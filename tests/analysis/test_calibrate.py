@@ -182,7 +182,7 @@ def test_a_run_saves_a_method_that_loads(loaded, goal, tmp_path):
     ("values", "message"),
     [
         ({"method": registry.create("random")}, "no stage 2"),
-        ({"loss": 1.5}, "loss is a share"),
+        ({"loss": 1.5}, "loss must be a share"),
         ({"layers": [4]}, "outside 1 to 3"),
         ({"max_new_tokens": 0}, "at least 1"),
     ],

@@ -149,9 +149,9 @@ def test_lines_that_are_no_question(folder, lines, error, message):
     ("values", "message"),
     [
         ({"limit": 0}, "limit must be"),
-        ({"split": "all"}, "no split 'all'"),
-        ({"tasks": ("colour", "smell")}, "no task 'smell'"),
-        ({"tasks": ()}, "No task is named"),
+        ({"split": "all"}, "split must be one of .*, not 'all'"),
+        ({"tasks": ("colour", "smell")}, r"tasks\[1\] must be one of .*, not 'smell'"),
+        ({"tasks": ()}, "tasks must be a list of at least one"),
     ],
 )
 def test_refused_sources(values, message):

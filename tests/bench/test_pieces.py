@@ -81,14 +81,17 @@ def test_names_of_methods_carry_settings():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (Settings(batches=(0,)), "batches must be whole numbers of at least 1, not 0"),
-        (Settings(new_tokens=(2, 2)), "new_tokens must name each value once"),
-        (Settings(backends=()), "backends must name each value once, not none"),
+        ({"batches": (0,)}, r"batches\[0\] must be a whole number of at least 1, not 0"),
+        ({"new_tokens": (2, 2)}, "new_tokens must be a list of at least one, none twice, each a whole number"),
+        ({"backends": ()}, r"backends must be a list of at least one, .*, not \(\)"),
+        ({"rounds": 0}, "rounds must be a whole number of at least 1, not 0"),
+        ({"warm_up": -1}, "warm_up must be a whole number of at least 0, not -1"),
+        ({"retains": (1.5,)}, r"retains\[0\] must be a fraction"),
     ],
 )
-def test_cells_refuse_what_cannot_be_run(settings, sentence):
+def test_settings_refuse_what_cannot_be_run(settings, sentence):
     with pytest.raises(InvalidValueError, match=sentence):
-        settings.cells()
+        Settings(**settings)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import torch
 from contract.recording import STEPS, Call, Recording
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
+from upstream import CACHE
 
 from todre import layouts
 from todre.attention import attention_modules
@@ -95,7 +96,7 @@ def decoder_called(seen: Recording) -> None:
     for call, length in zip(seen.decoder_calls, lengths(seen), strict=True):
         assert call.args == ()
         assert call.kwargs["inputs_embeds"].shape[:2] == (1, length)
-        assert {"attention_mask", "position_ids", "past_key_values"} <= set(call.kwargs)
+        assert {"attention_mask", "position_ids", CACHE} <= set(call.kwargs)
         assert call.kwargs["position_ids"] is None or call.kwargs["position_ids"].shape[-1] == length
 
 
@@ -145,7 +146,7 @@ def tokens_first(seen: Recording) -> None:
     for name, value in seen.decoder_calls[0].kwargs.items():
         if name == "deepstack_visual_embeds":
             assert all(leaf.shape[0] == count for leaf in leaves(value))
-        elif name not in ("past_key_values", "attention_mask"):
+        elif name not in (CACHE, "attention_mask"):
             assert all(count not in leaf.shape[:2] for leaf in leaves(value)), name
 
 

@@ -13,6 +13,7 @@ from families.prompts import batch, prompt
 from families.zoo.specimen import Specimen
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from upstream import CACHE
 
 from todre.compat import eager_function
 from todre.families import FAMILIES, Family
@@ -94,7 +95,7 @@ def record(specimen: Specimen, kind: str = "image", backend: str = "sdpa", steps
     question = prompt(5, [specimen.media(model, kind, 0)], 6, seed=4)
     recording = Recording(specimen, model, kind, batch(specimen, model, [question]))
     with _listening(recording):
-        recording.cache = generate(model, recording.inputs, max_new_tokens=steps).past_key_values
+        recording.cache = getattr(generate(model, recording.inputs, max_new_tokens=steps), CACHE)
     return recording
 
 

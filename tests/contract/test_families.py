@@ -6,7 +6,7 @@ import pytest
 from contract.promises import PROMISES, Promise
 from contract.recording import Recording, record
 from families.specimens import all_specimens, refused_variants
-from upstream import CLIPS
+from upstream import CLIPS, PICTURES
 
 from todre.families import FAMILIES
 
@@ -21,6 +21,7 @@ def cases():
         seen.add(name)
         for kind in ("image", "video") if specimen.video else ("image",):
             marks = [CLIPS[name].mark] if kind == "video" and name in CLIPS else []
+            marks += [PICTURES[name].mark] if name in PICTURES else []
             yield pytest.param(specimen, kind, id=f"{name}-{kind}", marks=marks)
 
 

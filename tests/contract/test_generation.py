@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from upstream import BEAMS, CHUNKS
+from upstream import BEAMS, CACHE, CHUNKS
 
 NEW = 5
 GREEDY = {"max_new_tokens": NEW, "do_sample": False, "suppress_tokens": [tm.IMAGE]}
@@ -131,17 +131,17 @@ class TestCaches:
 
     def test_it_comes_back_as_the_same_object(self, model):
         cache = DynamicCache(config=model.config.text_config)
-        out = model.generate(**one_picture(model), **GREEDY, past_key_values=cache, return_dict_in_generate=True)
-        assert out.past_key_values is cache
+        out = model.generate(**one_picture(model), **GREEDY, **{CACHE: cache}, return_dict_in_generate=True)
+        assert getattr(out, CACHE) is cache
 
     def test_a_second_turn_feeds_what_the_cache_says_it_lacks(self, model, forwards):
         inputs = one_picture(model)
         first = model.generate(**inputs, **GREEDY, return_dict_in_generate=True)
-        cache = first.past_key_values
+        cache = getattr(first, CACHE)
         ids = torch.cat([first.sequences, torch.tensor([[7, 8, 9]])], dim=1)
         del forwards[:]
         past = cache.get_seq_length()
-        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache, **GREEDY)
+        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **{CACHE: cache}, **GREEDY)
         assert forwards[0]["input_ids"].shape[1] == ids.shape[1] - past == 4
         assert forwards[0]["position_ids"].tolist() == [[*range(past, ids.shape[1])]]
 
@@ -155,13 +155,13 @@ class TestCaches:
 
         inputs = one_picture(model)
         first = model.generate(**inputs, **GREEDY, return_dict_in_generate=True)
-        cache = first.past_key_values
+        cache = getattr(first, CACHE)
         for index, layer in enumerate(cache.layers):
             cache.layers[index] = longer = Longer()
             longer.update(layer.keys, layer.values)
         ids = torch.cat([torch.full((1, 40), 9), first.sequences, torch.tensor([[7, 8]])], dim=1)
         del forwards[:]
-        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache, **GREEDY)
+        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **{CACHE: cache}, **GREEDY)
         assert forwards[0]["input_ids"].tolist() == ids[:, -3:].tolist()
         assert forwards[0]["position_ids"].tolist() == [[*range(ids.shape[1] - 3, ids.shape[1])]]
         assert [kwargs["position_ids"].item() for kwargs in forwards[1:]] == [ids.shape[1] + n for n in range(NEW - 1)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 from transformers.masking_utils import create_causal_mask, find_packed_sequence_indices
+from upstream import CACHE
 
 from todre.compat import PhysicalLengths, causal_mask
 
@@ -69,7 +70,7 @@ class TestPhysicalLengths:
                 return super().__getattribute__(name)
 
         options = {"position_ids": None, "layer_idx": 0, "allow_is_causal_skip": True}
-        create_causal_mask(config("sdpa"), embeds(), VALID, past_key_values=Noting(4, None), **options)
+        create_causal_mask(config("sdpa"), embeds(), VALID, **{CACHE: Noting(4, None)}, **options)
         known = {"get_query_offset", "get_seq_length", "get_mask_sizes", "is_compileable"}
         assert {name for name in asked if not name.startswith("__")} <= known | {"slots", "capacity"}
 
@@ -77,7 +78,7 @@ class TestPhysicalLengths:
 def test_a_mask_of_four_dimensions_is_taken_as_it_is():
     """So the decoder may be given one that is made already."""
     mask = expected(VALID, 4)
-    assert create_causal_mask(config("sdpa"), embeds(), mask, past_key_values=None) is mask
+    assert create_causal_mask(config("sdpa"), embeds(), mask, **{CACHE: None}) is mask
 
 
 def test_gaps_in_positions_are_read_as_packed_sequences():
@@ -89,7 +90,7 @@ def test_gaps_in_positions_are_read_as_packed_sequences():
 @pytest.mark.parametrize("backend", ["sdpa", "eager"])
 def test_contiguous_positions_change_no_mask(backend):
     """A decoder without a cache looks at positions too."""
-    options = {"attention_mask": None, "past_key_values": None}
+    options = {"attention_mask": None, CACHE: None}
     without = create_causal_mask(config(backend), embeds(), **options)
     given = create_causal_mask(config(backend), embeds(), **options, position_ids=torch.arange(5, 5 + QUERIES)[None])
     assert (given is None and without is None) or torch.equal(given, without)

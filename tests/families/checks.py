@@ -14,6 +14,7 @@ from families.oracle import hidden_columns, mask_oracle, short_run
 from families.prompts import Prompt, batch, prompt, ragged, words
 from families.zoo.specimen import FIRST_WORD, Specimen
 from torch import Tensor
+from upstream import CACHE
 
 import todre
 from todre.families import FAMILIES
@@ -133,7 +134,7 @@ def second_turn(specimen: Specimen, model: Any, eager: Any, kind: str, name: str
     inputs = batch(specimen, model, prompts)
     with todre.prune(model, METHODS[name]) as report:
         first = generate(model, inputs, max_new_tokens=2)
-        second = {"past_key_values": first.past_key_values, "max_new_tokens": FEW}
+        second = {CACHE: getattr(first, CACHE), "max_new_tokens": FEW}
         got = generate(model, follow_up(specimen, model, inputs, first), **second)
     visual = visual_columns(specimen, model, inputs["input_ids"])
     if has_state(model):
@@ -142,7 +143,7 @@ def second_turn(specimen: Specimen, model: Any, eager: Any, kind: str, name: str
     oracle: AbstractContextManager[None] = mask_oracle(eager, hidden_columns(visual, report, report.n_layers))
     with oracle:
         one = generate(eager, inputs, max_new_tokens=2)
-        second = {"past_key_values": one.past_key_values, "max_new_tokens": FEW}
+        second = {CACHE: getattr(one, CACHE), "max_new_tokens": FEW}
         expected = generate(eager, follow_up(specimen, eager, inputs, one), **second)
     same(got, expected)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from upstream import CACHE
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -45,7 +46,7 @@ def mask_oracle(model: Any, gone: Tensor) -> Iterator[None]:
     def hook(index: int) -> Any:
         def before(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             hidden, mask = args[0], kwargs["attention_mask"]
-            cache = kwargs.get("past_key_values")
+            cache = kwargs.get(CACHE)
             past = cache.layers[index].get_seq_length() if cache is not None and index < len(cache.layers) else 0
             total = past + hidden.shape[1]
             if mask is None:

@@ -13,6 +13,7 @@ from families.specimens import all_specimens
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
+from upstream import CACHE
 
 import todre
 
@@ -78,7 +79,7 @@ def converse(specimen, model, some, side="left"):
     inputs = batch(specimen, model, prompts, side)
     mask, ids = inputs["attention_mask"], inputs["input_ids"]
     cache = DynamicCache(config=model.config.text_config)
-    first = model(**inputs, position_ids=places(mask), past_key_values=cache).logits
+    first = model(**inputs, position_ids=places(mask), **{CACHE: cache}).logits
     longest = max(row.second for row in some)
     second = torch.zeros(len(some), longest, dtype=torch.long)
     more = torch.zeros_like(second)
@@ -87,7 +88,7 @@ def converse(specimen, model, some, side="left"):
         more[index, longest - row.second :] = 1
     whole = torch.cat([mask, more], dim=1)
     then = model(
-        input_ids=second, attention_mask=whole, position_ids=places(whole)[:, -longest:], past_key_values=cache
+        input_ids=second, attention_mask=whole, position_ids=places(whole)[:, -longest:], **{CACHE: cache}
     ).logits
     text = (mask == 1) & (ids != model.config.image_token_id)
     return [[first[i][text[i]], then[i][more[i] == 1]] for i in range(len(some))]

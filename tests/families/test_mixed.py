@@ -13,6 +13,7 @@ from families.specimens import all_specimens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from methods.making import visual_tokens_of
+from upstream import CACHE
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError
@@ -111,8 +112,8 @@ def test_layers_with_a_window_forget_what_is_out_of_sight():
     inputs = batch(one, model, ragged(one, model))
     with todre.prune(model, checks.METHODS["stage-1"]) as report:
         out = checks.generate(model, inputs, max_new_tokens=12)
-    full = [layer for layer, kind in zip(out.past_key_values.layers, config.layer_types, strict=True) if "full" in kind]
-    sliding = [layer for layer in out.past_key_values.layers if layer not in full]
+    full = [layer for layer, kind in zip(getattr(out, CACHE).layers, config.layer_types, strict=True) if "full" in kind]
+    sliding = [layer for layer in getattr(out, CACHE).layers if layer not in full]
     assert sliding
     assert all(layer.keys.shape[-2] <= config.sliding_window - 1 for layer in sliding)
     assert all(layer.keys.shape[-2] > config.sliding_window for layer in full)
@@ -126,7 +127,7 @@ def test_a_window_that_has_moved_on_cannot_go_back():
     with todre.prune(model, checks.METHODS["stage-1"]):
         out = checks.generate(model, inputs, max_new_tokens=12)
         with pytest.raises(UnsupportedInputError, match="has forgotten"):
-            out.past_key_values.crop(-3)
+            getattr(out, CACHE).crop(-3)
 
 
 @pytest.mark.parametrize("name", ["gemma3", "qwen2_5_vl"])

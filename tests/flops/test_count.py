@@ -13,6 +13,7 @@ import transformers as hf
 from tinymodels import batch, build, sample
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, DynamicCache
+from upstream import CACHE
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedModelError
@@ -204,7 +205,7 @@ def test_layers_of_different_lengths_with_a_cache():
         for layer, tokens in zip(decoder.layers, tokens_per_layer, strict=True):
             hidden = torch.randn(1, tokens, 48)
             rope = decoder.rotary_emb(hidden, torch.arange(tokens)[None])
-            layer(hidden, position_embeddings=rope, past_key_values=cache, attention_mask=None)
+            layer(hidden, position_embeddings=rope, **{CACHE: cache}, attention_mask=None)
 
     first = counted(lambda: through([9, 5, 2]))
     then = counted(lambda: [through([1, 1, 1]) for _ in range(2)])

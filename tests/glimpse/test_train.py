@@ -105,7 +105,7 @@ def test_the_command_writes_weights_for_the_shipped_model(tmp_path, capsys):
 def test_bad_options_give_one_sentence(tmp_path, capsys, name, value):
     assert training.main(["--run", str(tmp_path), f"--{name}={value}"]) == 1
     assert "Traceback" not in (message := capsys.readouterr().err)
-    assert message.startswith(f"error: {name} must be")
+    assert message.startswith(f"error: Options.{name} must be")
 
 
 def test_the_model_is_not_trained():

@@ -14,6 +14,7 @@ from families.prompts import batch, prompt, ragged, words
 from families.specimens import all_specimens, model_of
 from families.zoo.specimen import Specimen
 from torch import Tensor
+from upstream import CACHE
 
 import todre
 from todre.methods import registry
@@ -184,9 +185,9 @@ def decodes_as_it_recomputes(specimen: Specimen, model: Any, method: todre.Metho
     answer = words(FEW, 77)[None]
     with todre.prune(model, method) as report:
         first = model(**inputs, use_cache=True, logits_to_keep=1)
-        kept, steps, cache = report.kept_from_layer, [first.logits[:, -1]], first.past_key_values
+        kept, steps, cache = report.kept_from_layer, [first.logits[:, -1]], getattr(first, CACHE)
         for index in range(FEW):
-            step = model(input_ids=answer[:, index : index + 1], past_key_values=cache)
+            step = model(input_ids=answer[:, index : index + 1], **{CACHE: cache})
             steps.append(step.logits[:, -1])
         ids = torch.cat([inputs["input_ids"], answer], dim=1)
         whole = inputs | {"input_ids": ids} | specimen.columns(model, ids)

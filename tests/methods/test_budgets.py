@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
 from todre.methods.budgets import (
-    check_counting,
     entering,
     layer_average,
     leaving,
@@ -155,5 +154,3 @@ def test_what_retain_counts():
         left_after(192, "layer-average", 576, 16, 32)
     with pytest.raises(InvalidValueError, match="in the first 32 of 32 layers"):
         left_after(192, "layer-average", 576, 32, 32)
-    with pytest.raises(InvalidValueError, match="input, layer-average, not 'mean'"):
-        check_counting("mean")

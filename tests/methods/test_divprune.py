@@ -65,5 +65,5 @@ def test_exactly_the_budget(visual):
 
 
 def test_a_bad_budget_is_refused():
-    with pytest.raises(InvalidValueError, match="at least one token, not 0"):
+    with pytest.raises(InvalidValueError, match="a whole number of tokens from 1, such as 288, not 0"):
         DivPrune(retain=0)

@@ -9,6 +9,7 @@ import pytest
 import tinymodels as tm
 import torch
 from methods import handflow
+from upstream import CACHE
 
 import todre
 from todre.methods.ficoco_l import FiCoCoL
@@ -191,7 +192,7 @@ def logits_of(model, method, inputs, answer):
         for step in range(STEPS):
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
             more = {"attention_mask": mask, "position_ids": tm.positions(mask)[:, -1:]}
-            parts.append(model(answer[:, step : step + 1], past_key_values=output.past_key_values, **more).logits)
+            parts.append(model(answer[:, step : step + 1], **{CACHE: getattr(output, CACHE)}, **more).logits)
     return torch.cat(parts, dim=1), report
 
 

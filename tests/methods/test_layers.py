@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from todre.errors import InvalidValueError
-from todre.methods.layers import check_layer, checked_layers, resolve_layers, resolve_stages, stage_at
+from todre.fields import fitted
+from todre.fields.kinds import Layer, Layers
+from todre.methods.layers import resolve_layers, resolve_stages, stage_at
 
 
 def test_fractions_are_rounded_down_and_counts_stay():
@@ -28,10 +30,10 @@ def test_layers_that_the_decoder_has_not():
 
 
 def test_what_counts_as_a_layer():
-    assert checked_layers(2) == (2,)
-    assert checked_layers([0.5, 3]) == (0.5, 3)
-    with pytest.raises(InvalidValueError, match="at least one layer, not \\(\\); for none use nothing"):
-        checked_layers((), "; for none use nothing")
+    assert fitted("layers", 2, Layers) == (2,)
+    assert fitted("layers", [0.5, 3], Layers) == (0.5, 3)
+    with pytest.raises(InvalidValueError, match=r"layers must be a list of at least one, .*, not \(\)"):
+        fitted("layers", (), Layers)
     for layer in (0, 1.5, True, -1, 0.0, float("nan"), "2", None):
-        with pytest.raises(InvalidValueError, match=r"layer must hold fractions in \(0, 1\] or counts"):
-            check_layer("layer", layer)
+        with pytest.raises(InvalidValueError, match=r"layer must be a fraction of the depth in \(0, 1\] .* or a count"):
+            fitted("layer", layer, Layer)

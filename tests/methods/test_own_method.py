@@ -113,8 +113,8 @@ def test_bad_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("methods", "sentence"),
     [
-        ((), "at least one method"),
-        (("random",), "one after the other, not 'random'"),
+        ((), "a list of at least one, each a method such as"),
+        (("random",), r"Compose.methods\[0\] must be a method such as todre.ToDRE\(retain=0.1\), not 'random'"),
         ((todre.Compose(todre.RandomTokens()),), "one after the other"),
         ((registry.create("tome"), registry.create("evit")), "Only one method can act in the vision tower"),
     ],

@@ -175,10 +175,18 @@ def test_rows_do_not_depend_on_each_other():
 def test_fields():
     for method in (SparseVLM(), SparseVLM.published(64), SparseVLM(kept=(0.5, 0.3, 0.1))):
         assert SparseVLM.from_dict(method.to_dict()) == method
-    for field, value in [("shape", (1, 2, 3)), ("shape", (3, 2)), ("kept", (3, 0, 0)), ("shape", None), ("kept", 5)]:
-        with pytest.raises(InvalidValueError, match=f"{field} must hold one positive number for each of the 3 layers"):
+    for field, value, match in [
+        ("shape", (1, 2, 3), "must not rise"),
+        ("shape", (3, 2), "must hold one number for each of the 3 layers"),
+        ("shape", None, "must be a list"),
+        ("kept", (3, 0, 0), r"\[1\] must be a fraction in \(0, 1\]"),
+        ("kept", 5, "must be a list"),
+        ("kept", (5, 0.3, 0.1), "shares or counts, not both"),
+        ("kept", (1.5, 0.3, 0.1), r"\[0\] must be a fraction in \(0, 1\]"),
+    ]:
+        with pytest.raises(InvalidValueError, match=rf"SparseVLM\.{field}.*{match}"):
             SparseVLM(**{field: value})
-    with pytest.raises(InvalidValueError, match="retain as a fraction"):
-        SparseVLM(kept=(1.5, 0.3, 0.1))
+    with pytest.raises(InvalidValueError, match="layers must be in ascending order, as shape goes with them"):
+        SparseVLM(layers=(16, 3, 7))
     with pytest.raises(InvalidValueError, match="tokens must be one of 192, 128, 96, 64, not 32"):
         SparseVLM.published(32)

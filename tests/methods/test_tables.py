@@ -112,8 +112,8 @@ def test_fields():
     for method in (FitPrune(deletions=(1, 0.5, 0)), GSearch(kept=(1.0, 0.5)), PSigmoid(retain=9)):
         assert type(method).from_dict(method.to_dict()) == method
     for bad, match in [
-        (lambda: FitPrune(deletions=3), "deletions must list one number for each decoder layer, not 3"),
-        (lambda: FitPrune(deletions=(-1,)), "deletions must hold shares in .* or counts from 0, not -1"),
+        (lambda: FitPrune(deletions=3), "deletions must be a list, each a share .* not 3"),
+        (lambda: FitPrune(deletions=(-1,)), r"deletions\[0\] must be a share in .* or a count from 0, not -1"),
         (lambda: GSearch(kept=(0.5, 0.6)), "kept must not rise from layer to layer"),
         (lambda: GSearch(kept=(5, 0.5)), "shares or counts, not both"),
         (lambda: GSearch(asking="all"), "asking must be one of last, text, not 'all'"),

@@ -81,8 +81,13 @@ def test_the_release_counts_means_over_layers(share):
 
 def test_fields():
     assert VFlowOpt.from_dict(VFlowOpt().to_dict()) == VFlowOpt()
-    for ratios in ((0.5,), (0.5, 0.0), (1, 1), 0.5):
-        with pytest.raises(InvalidValueError, match=r"ratios must hold a share in \(0, 1\] for each of the 2 layers"):
+    for ratios, match in [
+        ((0.5,), r" must hold one number for each of the 2 layers, not \(0\.5,\)"),
+        ((0.5, 0.0), r"\[1\] must be a share in \(0, 1\], not 0\.0"),
+        ((2, 1), r"\[0\] must be a share in \(0, 1\], not 2"),
+        (0.5, " must be a list, each a share"),
+    ]:
+        with pytest.raises(InvalidValueError, match=f"VFlowOpt.ratios{match}"):
             VFlowOpt(ratios=ratios)
     with pytest.raises(InvalidValueError, match=r"share must be one of 0\.1, 0\.25, 0\.5, not 0\.3"):
         VFlowOpt.published(0.3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import tinymodels as tm
 import torch
+from upstream import CACHE
 
 import todre
 
@@ -68,7 +69,7 @@ WAYS = [whole, decoder, layers, wrapped_layers, caller]
 def answers(called, inputs, follow):
     """Logits of a prompt and of a step after it."""
     first = called(**inputs, use_cache=True)
-    return first.logits, called(input_ids=follow, past_key_values=first.past_key_values).logits
+    return first.logits, called(input_ids=follow, **{CACHE: getattr(first, CACHE)}).logits
 
 
 @pytest.fixture(scope="module")

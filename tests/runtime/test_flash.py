@@ -7,6 +7,7 @@ import pytest
 import tinymodels as tm
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from upstream import CACHE
 
 import todre
 
@@ -78,8 +79,8 @@ def test_second_turn(model, name):
 
     def converse():
         with todre.prune(model, METHODS[name]):
-            cache = model(**first, use_cache=True).past_key_values
-            return model(input_ids=second["input_ids"], past_key_values=cache, **pictures).logits
+            cache = getattr(model(**first, use_cache=True), CACHE)
+            return model(input_ids=second["input_ids"], **{CACHE: cache}, **pictures).logits
 
     expected = converse()
     with flashlike.flash_attention(model):

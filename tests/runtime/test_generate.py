@@ -7,6 +7,7 @@ import pytest
 import tinymodels as tm
 import torch
 from transformers import DynamicCache, StaticCache
+from upstream import CACHE
 
 import todre
 
@@ -144,7 +145,7 @@ def test_second_turn_on_the_same_cache_equals_the_mask_oracle(models, name, pict
     places = tm.positions(first["attention_mask"])
     with todre.prune(model, method) as report, torch.no_grad():
         cache = DynamicCache(config=model.config.text_config)
-        one = model(**first, position_ids=places, past_key_values=cache, logits_to_keep=1)
+        one = model(**first, position_ids=places, **{CACHE: cache}, logits_to_keep=1)
         gone = oracles.from_report(report, visual_of(model, first), 8)
         answer = one.logits[:, -1].argmax(-1, keepdim=True)
         text, images = joined(model, first, answer, second)
@@ -154,13 +155,13 @@ def test_second_turn_on_the_same_cache_equals_the_mask_oracle(models, name, pict
             input_ids=answer,
             attention_mask=text["attention_mask"][:, : start + 1],
             position_ids=whole[:, start : start + 1],
-            past_key_values=cache,
+            **{CACHE: cache},
         )
         got = model(
             input_ids=text["input_ids"][:, start + 1 :],
             attention_mask=text["attention_mask"],
             position_ids=whole[:, start + 1 :],
-            past_key_values=cache,
+            **{CACHE: cache},
             **images,
         ).logits
         assert cache.get_seq_length() == text["input_ids"].shape[1]
@@ -183,13 +184,13 @@ def test_second_turn_on_the_same_cache_equals_the_mask_oracle(models, name, pict
     with torch.no_grad():
         reference = DynamicCache(config=model.config.text_config)
         with oracles.mask_oracle(model, seen_first, text["attention_mask"]):
-            early = model(**first, position_ids=whole[:, :start], past_key_values=reference)
-            again = model(input_ids=answer, position_ids=whole[:, start : start + 1], past_key_values=reference)
+            early = model(**first, position_ids=whole[:, :start], **{CACHE: reference})
+            again = model(input_ids=answer, position_ids=whole[:, start : start + 1], **{CACHE: reference})
         with oracles.mask_oracle(model, total, text["attention_mask"]):
             expected = model(
                 input_ids=text["input_ids"][:, start + 1 :],
                 position_ids=whole[:, start + 1 :],
-                past_key_values=reference,
+                **{CACHE: reference},
                 **images,
             ).logits
     torch.testing.assert_close(one.logits[:, -1], early.logits[:, -1], atol=1e-5, rtol=0)
@@ -206,12 +207,12 @@ def test_generate_twice_on_one_cache(models):
     follow = torch.randint(5, tm.VOCAB, (1, 6), generator=torch.Generator().manual_seed(9))
     with todre.prune(model, method) as report:
         cache = DynamicCache(config=model.config.text_config)
-        one = model.generate(**inputs, past_key_values=cache, max_new_tokens=5, do_sample=False, **NO_IMAGE_TOKEN)
+        one = model.generate(**inputs, **{CACHE: cache}, max_new_tokens=5, do_sample=False, **NO_IMAGE_TOKEN)
         text = torch.cat([one, follow], dim=1)
         two = model.generate(
             input_ids=text,
             attention_mask=torch.ones_like(text),
-            past_key_values=cache,
+            **{CACHE: cache},
             max_new_tokens=5,
             do_sample=False,
             **NO_IMAGE_TOKEN,
@@ -259,8 +260,8 @@ def test_static_cache_without_a_ready_made_mask(models):
             DynamicCache(config=model.config.text_config),
             StaticCache(config=model.config.text_config, max_cache_len=inputs["input_ids"].shape[1] + 8),
         ):
-            model(**inputs, past_key_values=cache)
-            logits.append(model(input_ids=follow, past_key_values=cache).logits)
+            model(**inputs, **{CACHE: cache})
+            logits.append(model(input_ids=follow, **{CACHE: cache}).logits)
     torch.testing.assert_close(*logits, atol=1e-5, rtol=0)
 
 

@@ -9,7 +9,7 @@ import tinymodels as tm
 import torch
 from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from upstream import CHUNKS
+from upstream import CACHE, CHUNKS
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
@@ -162,25 +162,25 @@ def test_two_conversations_do_not_mix():
         alone = []
         for inputs in prompts:
             cache = DynamicCache(config=model.config.text_config)
-            model(**inputs, past_key_values=cache)
-            alone.append(model(input_ids=follow, past_key_values=cache).logits)
+            model(**inputs, **{CACHE: cache})
+            alone.append(model(input_ids=follow, **{CACHE: cache}).logits)
         caches = [DynamicCache(config=model.config.text_config) for _ in prompts]
         for inputs, cache in zip(prompts, caches, strict=True):
-            model(**inputs, past_key_values=cache)
+            model(**inputs, **{CACHE: cache})
         for cache, expected in zip(reversed(caches), reversed(alone), strict=True):
-            assert torch.equal(model(input_ids=follow, past_key_values=cache).logits, expected)
+            assert torch.equal(model(input_ids=follow, **{CACHE: cache}).logits, expected)
 
 
 def test_a_pruned_cache_is_refused_outside_the_block():
     model = tm.build()
     inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8)])
     with todre.prune(model, METHOD):
-        cache = prefill(model, inputs, use_cache=True).past_key_values
+        cache = getattr(prefill(model, inputs, use_cache=True), CACHE)
     with pytest.raises(UnsupportedInputError, match="This KV cache was pruned"), torch.no_grad():
-        model(input_ids=torch.tensor([[7]]), past_key_values=cache)
+        model(input_ids=torch.tensor([[7]]), **{CACHE: cache})
     cache.reset()
     with torch.no_grad():
-        model(input_ids=torch.tensor([[7]]), past_key_values=cache)
+        model(input_ids=torch.tensor([[7]]), **{CACHE: cache})
 
 
 def test_the_report_speaks():
@@ -254,8 +254,8 @@ class TestRefusals:
         model = tm.build()
         inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8)])
         with todre.prune(model, METHOD), pytest.raises(UnsupportedInputError, match="covers 3 tokens"):  # noqa: PT012
-            cache = prefill(model, inputs, use_cache=True).past_key_values
-            model(input_ids=torch.ones(1, 3).long(), attention_mask=torch.ones(1, 3), past_key_values=cache)
+            cache = getattr(prefill(model, inputs, use_cache=True), CACHE)
+            model(input_ids=torch.ones(1, 3).long(), attention_mask=torch.ones(1, 3), **{CACHE: cache})
 
     def test_quantised_cache(self):
         from transformers.cache_utils import Cache, DynamicSlidingWindowLayer
@@ -264,7 +264,7 @@ class TestRefusals:
         inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8)])
         cache = Cache(layers=[DynamicSlidingWindowLayer(sliding_window=8) for _ in range(8)])
         with todre.prune(model, METHOD), pytest.raises(UnsupportedInputError, match="DynamicSlidingWindowLayer"):
-            model(**inputs, past_key_values=cache)
+            model(**inputs, **{CACHE: cache})
 
     def test_features_from_outside_the_block(self):
         model = tm.build()

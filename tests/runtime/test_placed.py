@@ -12,6 +12,7 @@ import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from pseudodevices import Devices, place, put
 from transformers import DynamicCache, LlavaNextForConditionalGeneration
+from upstream import CACHE
 
 import todre
 
@@ -33,7 +34,7 @@ def spread(model, first):
         for tensor in tensors:
             put(tensor, device)
         if tensors or not name or re.search(r"layers\.\d+$", name):
-            hook = _Aligned(execution_device=torch.device(device), io_same_device=not name, skip_keys="past_key_values")
+            hook = _Aligned(execution_device=torch.device(device), io_same_device=not name, skip_keys=CACHE)
             add_hook_to_module(module, hook, append=True)
     return model
 
@@ -84,7 +85,7 @@ def conversation(model, prompts):
     """Two turns with pictures on one cache, then beams over the first: what later layers cached must follow."""
     cache = DynamicCache(config=model.config.text_config)
     with todre.prune(model, LATE) as report:
-        said = [model(**prompt, past_key_values=cache).logits for prompt in prompts]
+        said = [model(**prompt, **{CACHE: cache}).logits for prompt in prompts]
         said.append(model.generate(**prompts[0], max_new_tokens=3, num_beams=2, do_sample=False))
     return said, report
 

@@ -6,6 +6,7 @@ import oracles
 import pytest
 import tinymodels as tm
 import torch
+from upstream import CACHE
 
 import todre
 
@@ -45,7 +46,7 @@ def test_keeping_everything_changes_no_bit(models, kind, backend, side):
             got = model(**inputs, position_ids=places, use_cache=True)
         assert torch.equal(expected.logits, got.logits), method
         assert report.visual_tokens_after == report.visual_tokens_before == visual_of(model, inputs).sum(1).tolist()
-        assert got.past_key_values.get_seq_length() == inputs["input_ids"].shape[1]
+        assert getattr(got, CACHE).get_seq_length() == inputs["input_ids"].shape[1]
 
 
 @pytest.mark.parametrize("backend", ["sdpa", "eager"])
@@ -174,7 +175,7 @@ def test_each_layer_of_the_cache_is_really_shorter(models):
     model = models("next-llama")
     inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8, seed=4)])
     with todre.prune(model, todre.ToDRE(retain=10, threshold=1.0, layers=(5,))) as report:
-        cache = model(**inputs, use_cache=True).past_key_values
+        cache = getattr(model(**inputs, use_cache=True), CACHE)
     assert [layer.keys.shape[-2] for layer in cache.layers] == [14 + 10] * 5 + [14] * 3
     assert [layer.get_seq_length() for layer in cache.layers] == [inputs["input_ids"].shape[1]] * 8
     per_slot = 2 * 2 * 8 * 4

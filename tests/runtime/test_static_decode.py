@@ -10,6 +10,7 @@ import pytest
 import tinymodels as tm
 import torch
 from transformers import DynamicCache, StaticCache
+from upstream import CACHE
 
 import todre
 
@@ -48,7 +49,7 @@ def prompts(model, padded):
 def decode(model, inputs, cache, given, called=None):
     """Logits of the prompt's last column and of `STEPS` steps; `given` is the form of their masks."""
     mask, places = inputs["attention_mask"], tm.positions(inputs["attention_mask"])
-    first = model(**inputs, position_ids=places, past_key_values=cache, logits_to_keep=1)
+    first = model(**inputs, position_ids=places, **{CACHE: cache}, logits_to_keep=1)
     logits, called = [first.logits], called or model
     place = places[:, -1:]
     for step in range(STEPS):
@@ -60,9 +61,7 @@ def decode(model, inputs, cache, given, called=None):
         if given == "laid out":  # what `generate` does before it calls a compiled model
             laid = model.prepare_inputs_for_generation(token, None, cache, mask, position_ids=place)
             masks[given] = laid["attention_mask"]
-        logits.append(
-            called(input_ids=token, attention_mask=masks[given], position_ids=place, past_key_values=cache).logits
-        )
+        logits.append(called(input_ids=token, attention_mask=masks[given], position_ids=place, **{CACHE: cache}).logits)
     return torch.cat(logits, dim=1)
 
 
@@ -94,11 +93,11 @@ def test_buffers_stay_where_they_are():
     inputs = prompts(model, padded=False)
     with todre.prune(model, todre.ToDRE(retain=0.2, stages=(1,))), torch.no_grad():
         cache = static(model, inputs)
-        model(**inputs, past_key_values=cache, logits_to_keep=1)
+        model(**inputs, **{CACHE: cache}, logits_to_keep=1)
         places = [(layer.keys.data_ptr(), layer.cumulative_length.data_ptr()) for layer in cache.layers]
         compiled = torch.compile(model.__call__, fullgraph=True, backend="aot_eager")
         for token in (7, 8):
-            compiled(input_ids=torch.full((2, 1), token), past_key_values=cache)
+            compiled(input_ids=torch.full((2, 1), token), **{CACHE: cache})
         assert [(layer.keys.data_ptr(), layer.cumulative_length.data_ptr()) for layer in cache.layers] == places
         assert int(cache.get_seq_length()) == inputs["input_ids"].shape[1] + 2
 
@@ -145,8 +144,8 @@ def test_nothing_stands_in_for_a_layer_while_decoding(stages):
     with todre.prune(model, todre.ToDRE(retain=0.2, threshold=1.0, layers=(2,), stages=stages)):
         layers[3].mlp.register_forward_pre_hook(lambda *_: seen.append(any("forward" in vars(each) for each in layers)))
         mask = torch.cat([inputs["attention_mask"], torch.ones(2, 1, dtype=torch.long)], dim=1)
-        cache = model(**inputs, use_cache=True).past_key_values
-        model(input_ids=torch.full((2, 1), 7), attention_mask=mask, past_key_values=cache)
+        cache = getattr(model(**inputs, use_cache=True), CACHE)
+        model(input_ids=torch.full((2, 1), 7), attention_mask=mask, **{CACHE: cache})
     assert seen == [True, False]
 
 
@@ -157,10 +156,10 @@ def test_cropping_twice_at_one_length_with_decoding_between():
     inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8, seed=4)])
     length = inputs["input_ids"].shape[1] - 3
     with todre.prune(model, todre.ToDRE(retain=0.2, stages=(1,))):
-        cache = model(**inputs, use_cache=True).past_key_values
+        cache = getattr(model(**inputs, use_cache=True), CACHE)
         logits = []
         for _ in range(2):
             cache.crop(length - cache.get_seq_length())
             assert cache.get_seq_length() == length
-            logits.append(model(input_ids=torch.tensor([[9]]), past_key_values=cache).logits)
+            logits.append(model(input_ids=torch.tensor([[9]]), **{CACHE: cache}).logits)
     torch.testing.assert_close(*logits, atol=1e-6, rtol=0)

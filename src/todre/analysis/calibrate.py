@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from todre.analysis.results import Job, Record, measure_all
 from todre.analysis.summary import Table
 from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
+from todre.fields import Checked, Range
+from todre.fields.kinds import Count
 from todre.files import write_atomic
 from todre.loading import Loaded
 from todre.methods.base import Method, NoPruning
@@ -37,7 +39,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Goal:
+class Goal(Checked):
     """What is looked for.
 
     Args:
@@ -49,15 +51,9 @@ class Goal:
     """
 
     method: ToDRE
-    loss: float
-    layers: tuple[int, ...]
-    max_new_tokens: int = 16
-
-    def __post_init__(self) -> None:
-        if isinstance(self.loss, bool) or not isinstance(self.loss, int | float) or not 0.0 <= self.loss < 1.0:
-            raise InvalidValueError(f"loss is a share of the questions in [0, 1), such as 0.01, not {self.loss!r}.")
-        if isinstance(self.max_new_tokens, bool) or self.max_new_tokens < 1:
-            raise InvalidValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens!r}.")
+    loss: Annotated[float, Range(least=0, below=1, called="a share of the questions")]
+    layers: tuple[Count, ...]
+    max_new_tokens: Count = 16
 
     @classmethod
     def checked(cls, model: Any, method: Method, loss: float, layers: Sequence[int] | None, **values: Any) -> Goal:

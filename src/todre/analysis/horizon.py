@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -22,12 +22,14 @@ from todre.analysis.summary import Table
 from todre.analysis.windows import windows_of
 from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
+from todre.fields import Checked, Items, Range
+from todre.fields.kinds import Count
 from todre.geometry import visual_token_boxes
 from todre.loading import Loaded
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Checked):
     """What is asked of each question.
 
     Args:
@@ -37,20 +39,10 @@ class Probe:
         tolerance: an information of at most this much, in either direction, counts as none.
     """
 
-    layers: tuple[int, ...]
-    window: int = 2
-    rows: int = 32
-    tolerance: float = 0.01
-
-    def __post_init__(self) -> None:
-        for name in ("window", "rows"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
-        if not 0.0 < self.tolerance < 1.0:
-            raise InvalidValueError(f"tolerance is a difference of probabilities in (0, 1), not {self.tolerance!r}.")
-        if list(self.layers) != sorted(set(self.layers)) or not self.layers:
-            raise InvalidValueError(f"layers must be counts in ascending order, not {self.layers!r}.")
+    layers: Annotated[tuple[Count, ...], Items(least=1, ascending=True)]
+    window: Count = 2
+    rows: Count = 32
+    tolerance: Annotated[float, Range(above=0, below=1, called="a difference of probabilities")] = 0.01
 
     @classmethod
     def checked(cls, model: Any, layers: Sequence[int] | None, **values: Any) -> Probe:

@@ -105,7 +105,7 @@ def attention_of(loaded: Loaded, asked: Sequence[Asked], max_new_tokens: int) ->
 def tokens_read(model: Any, new: Tensor) -> list[int]:
     """How many generated tokens of each row were read as queries before the row ended: all but its last."""
     ends = model.generation_config.eos_token_id
-    closing = torch.tensor(ends if isinstance(ends, list) else [-1 if ends is None else ends], device=new.device)
+    closing = new.new_tensor(ends if isinstance(ends, list) else [-1 if ends is None else ends])
     ended = torch.isin(new, closing)
     length = torch.where(ended.any(dim=1), ended.int().argmax(dim=1) + 1, new.shape[1])
     return [int(count) - 1 for count in length]

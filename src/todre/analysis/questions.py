@@ -7,11 +7,12 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
 
-from todre.errors import InvalidValueError
+from todre.fields import Checked, Items, OneOf
+from todre.fields.kinds import Count
 from todre.files import Kind, read_lines, sha256, shown
 from todre.files.shapes import TEXT
 from todre.images import open_image
@@ -47,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Checked):
     """Which questions are asked.
 
     Args:
@@ -60,20 +61,10 @@ class Source:
     """
 
     file: Path | None = None
-    limit: int = 60
-    split: str = "test"
-    size: int = 192
-    tasks: tuple[str, ...] = TASKS
-
-    def __post_init__(self) -> None:
-        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
-            raise InvalidValueError(f"limit must be a whole number of at least 1, not {self.limit!r}.")
-        if self.split not in SPLITS:
-            raise InvalidValueError(f"There is no split {self.split!r}; use one of {', '.join(SPLITS)}.")
-        unknown = [task for task in self.tasks if task not in TASKS]
-        if unknown or not self.tasks:
-            named = f"There is no task {unknown[0]!r}" if unknown else "No task is named"
-            raise InvalidValueError(f"{named}; use some of {', '.join(TASKS)}.")
+    limit: Count = 60
+    split: Annotated[str, OneOf(SPLITS)] = "test"
+    size: Count = 192
+    tasks: Annotated[tuple[Annotated[str, OneOf(TASKS)], ...], Items(least=1)] = TASKS
 
     def questions(self) -> list[Asked]:
         """The questions, in order.

@@ -14,6 +14,8 @@ from todre.analysis.questions import Asked, Source
 from todre.environment import versions
 from todre.errors import InvalidValueError
 from todre.evaluate.runner import model_sha256
+from todre.fields import Checked
+from todre.fields.kinds import Count
 from todre.files import Kind, append, read_finished, shown, write_atomic
 from todre.files.shapes import COUNT, NUMBER, OBJECT, misfit
 from todre.loading import Loaded
@@ -33,7 +35,7 @@ def silent(done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Checked):
     """One run of an instrument.
 
     Attributes:
@@ -53,14 +55,10 @@ class Job:
     loaded: Loaded
     source: Source
     output: Path
-    batch_size: int = 8
+    batch_size: Count = 8
     command: str = ""
     tick: Tick = silent
     figure: Path | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise InvalidValueError(f"batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
 
     @property
     def working(self) -> Path:

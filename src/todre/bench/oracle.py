@@ -21,11 +21,11 @@ from todre.bench.replay import Drops, NoReplayError, drops_of, replaying
 from todre.methods.base import Method
 from todre.pruning import prune
 from todre.selection import Choice, choose
+from todre.visual import VisualTokens
 
 if TYPE_CHECKING:
     from todre.facts import Signal
     from todre.report import PruningReport
-    from todre.selection import VisualTokens
 
 
 class NoOracleError(Exception):

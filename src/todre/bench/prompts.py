@@ -87,10 +87,13 @@ def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed:
             f"A prompt of {text_tokens} text tokens leaves no word beside the picture; "
             f"give at least {len(before) + len(after) + 2}."
         )
-    ids = torch.randint(_WORDS, _last_word(model.config), (rows, words), generator=generator)
+    ids = torch.randint(
+        _WORDS, _last_word(model.config), (rows, words), generator=generator, dtype=torch.int64, device="cpu"
+    )
     middle = [*before, *[_image_token(model)] * count, *after]
     half = words // 2
-    ids = torch.cat([ids[:, :half], torch.tensor([middle]).expand(rows, -1), ids[:, half:]], dim=1)
+    marked = torch.tensor([middle], dtype=torch.int64, device="cpu").expand(rows, -1)
+    ids = torch.cat([ids[:, :half], marked, ids[:, half:]], dim=1)
     return _prompt(model, ids.to(model.device), inputs)
 
 
@@ -170,9 +173,13 @@ def _side(config: Any) -> int:
     return int(size if isinstance(size, int) else size[0])
 
 
+def _pixels(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
 def _one_tile(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
     side = _side(config)
-    return {"pixel_values": torch.randn(rows, 3, side, side, generator=generator)}, ([], [])
+    return {"pixel_values": _pixels((rows, 3, side, side), generator)}, ([], [])
 
 
 def _any_res(
@@ -181,18 +188,18 @@ def _any_res(
     side = _side(config)
     tiles = 1 + (picture[0] // side) * (picture[1] // side)
     inputs = {
-        "pixel_values": torch.randn(rows, tiles, 3, side, side, generator=generator),
-        "image_sizes": torch.tensor([picture] * rows),
+        "pixel_values": _pixels((rows, tiles, 3, side, side), generator),
+        "image_sizes": torch.tensor([picture] * rows, dtype=torch.int64, device="cpu"),
     }
     if counted:
-        inputs["batch_num_images"] = torch.ones(rows, dtype=torch.long)
+        inputs["batch_num_images"] = torch.ones(rows, dtype=torch.long, device="cpu")
     return inputs, ([], [])
 
 
 def _tiles(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
     side = _side(config)
     tiles = 1 + (picture[0] // side) * (picture[1] // side)
-    return {"pixel_values": torch.randn(rows * tiles, 3, side, side, generator=generator)}, ([], [])
+    return {"pixel_values": _pixels((rows * tiles, 3, side, side), generator)}, ([], [])
 
 
 def _patches(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
@@ -200,8 +207,8 @@ def _patches(config: Any, picture: tuple[int, int], rows: int, generator: torch.
     height, width = (side // vision.patch_size for side in picture)
     values = 3 * vision.temporal_patch_size * vision.patch_size**2
     inputs = {
-        "pixel_values": torch.randn(rows * height * width, values, generator=generator),
-        "image_grid_thw": torch.tensor([[1, height, width]] * rows),
+        "pixel_values": _pixels((rows * height * width, values), generator),
+        "image_grid_thw": torch.tensor([[1, height, width]] * rows, dtype=torch.int64, device="cpu"),
     }
     return inputs, ([config.vision_start_token_id], [config.vision_end_token_id])
 

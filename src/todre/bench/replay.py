@@ -70,7 +70,9 @@ def _left(kept: Mapping[int, list[int]], layer: int, visual: Tensor) -> Tensor:
             before = kept[at]
     now = set(before)
     stay = ~visual
-    stay[visual.nonzero().flatten()] = torch.tensor([token in now for token in first], device=stay.device)
+    stay[visual.nonzero().flatten()] = torch.tensor(
+        [token in now for token in first], device=stay.device, dtype=torch.bool
+    )
     return stay.nonzero().flatten()
 
 
@@ -118,5 +120,5 @@ class _Dropper:
 
 def _columns(values: Tensor, places: Tensor) -> Tensor:
     """(…, b or 1, q, d) at (b, q') places."""
-    rows = torch.arange(places.shape[0], device=places.device)[:, None]
+    rows = torch.arange(places.shape[0], device=places.device, dtype=torch.int64)[:, None]
     return values.expand(*values.shape[:-3], places.shape[0], *values.shape[-2:])[..., rows, places, :]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from todre.errors import InvalidValueError
+from todre.fields import Checked, Items
+from todre.fields.kinds import Count, Natural, Retain, Seed
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Checked):
     """Conditions that may differ within a run.
 
     Attributes:
@@ -22,12 +23,12 @@ class Cell:
         group: which of the groups of methods that take turns together, where they are too many for one.
     """
 
-    batch: int = 1
-    text_tokens: int = 40
-    new_tokens: int = 20
+    batch: Count = 1
+    text_tokens: Count = 40
+    new_tokens: Count = 20
     backend: str | None = None
-    threads: int | None = None
-    group: int = 0
+    threads: Count | None = None
+    group: Natural = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, ready for JSON."""
@@ -35,17 +36,17 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Rounds:
+class Rounds(Checked):
     """How often: `warm_up` rounds that are not counted, then `rounds` that are; `memory` takes one more call each."""
 
-    warm_up: int = 1
-    rounds: int = 5
+    warm_up: Natural = 1
+    rounds: Count = 5
     oracle: bool = True
     memory: bool = True
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """Every choice of a run.
 
     Attributes:
@@ -61,47 +62,24 @@ class Settings:
     """
 
     preset: str = "llava-next-260m"
-    methods: tuple[str, ...] = ("todre:stages=1",)
-    retains: tuple[float, ...] = (0.1,)
-    batches: tuple[int, ...] = (1,)
-    text_tokens: tuple[int, ...] = (40,)
-    new_tokens: tuple[int, ...] = (20,)
-    backends: tuple[str | None, ...] = (None,)
-    threads: tuple[int, ...] = (0,)
-    rounds: int = 5
-    warm_up: int = 1
+    methods: Annotated[tuple[str, ...], Items(least=1)] = ("todre:stages=1",)
+    retains: tuple[Retain, ...] = (0.1,)
+    batches: Annotated[tuple[Count, ...], Items(least=1, once=True)] = (1,)
+    text_tokens: Annotated[tuple[Count, ...], Items(least=1, once=True)] = (40,)
+    new_tokens: Annotated[tuple[Count, ...], Items(least=1, once=True)] = (20,)
+    backends: Annotated[tuple[str | None, ...], Items(least=1, once=True)] = (None,)
+    threads: Annotated[tuple[Natural, ...], Items(least=1, once=True)] = (0,)
+    rounds: Count = 5
+    warm_up: Natural = 1
     oracle: bool = True
     memory: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def how_often(self) -> Rounds:
-        """The rounds of each cell.
-
-        Raises:
-            InvalidValueError: no rounds, or fewer than none to warm up.
-        """
-        if self.rounds < 1 or self.warm_up < 0:
-            raise InvalidValueError(
-                f"At least 1 round must be measured and at least 0 warm up, not {self.rounds} and {self.warm_up}."
-            )
+        """The rounds of each cell."""
         return Rounds(self.warm_up, self.rounds, self.oracle, self.memory)
 
     def cells(self) -> list[Cell]:
-        """Every combination, backends outermost.
-
-        Raises:
-            InvalidValueError: a number out of range, or one given twice.
-        """
-        least = {"batches": 1, "text_tokens": 1, "new_tokens": 1, "threads": 0}
-        for name, bound in least.items():
-            for value in getattr(self, name):
-                if value < bound:
-                    raise InvalidValueError(f"{name} must be whole numbers of at least {bound}, not {value}.")
-        for name in (*least, "backends"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values) or not values:
-                raise InvalidValueError(
-                    f"{name} must name each value once, not {', '.join(map(str, values)) or 'none'}."
-                )
+        """Every combination, backends outermost."""
         combined = itertools.product(self.backends, self.threads, self.batches, self.text_tokens, self.new_tokens)
         return [Cell(batch, text, new, backend, threads or None) for backend, threads, batch, text, new in combined]

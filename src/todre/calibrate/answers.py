@@ -47,7 +47,9 @@ class Reference:
         for batch in batches:
             with prune(model, NoPruning()) as report:
                 said.append(next_token(model, batch))
-            pictured.append(torch.tensor([count > 0 for count in report.visual_tokens_before], dtype=torch.bool))
+            pictured.append(
+                torch.tensor([count > 0 for count in report.visual_tokens_before], dtype=torch.bool, device="cpu")
+            )
         if not any(bool(rows.any()) for rows in pictured):
             raise InvalidValueError("A fit needs prompts with pictures, and none of the batches has one; add some.")
         return cls(model, batches, said, pictured)
@@ -70,11 +72,11 @@ def next_token(model: Any, batch: Mapping[str, Any]) -> Tensor:
     with torch.inference_mode():
         logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
     mask = batch.get("attention_mask")
-    last = torch.full((logits.shape[0],), logits.shape[1] - 1, device=logits.device)
+    last = torch.full((logits.shape[0],), logits.shape[1] - 1, device=logits.device, dtype=torch.int64)
     if mask is not None:
-        place = torch.arange(mask.shape[1], device=mask.device)
+        place = torch.arange(mask.shape[1], device=mask.device, dtype=torch.int64)
         last = (place * (mask != 0)).amax(dim=1).to(logits.device)
-    rows = torch.arange(logits.shape[0], device=logits.device)
+    rows = torch.arange(logits.shape[0], device=logits.device, dtype=torch.int64)
     return logits[rows, last].float().log_softmax(dim=-1)
 
 

@@ -118,7 +118,7 @@ def _deletions(
 ) -> list[float]:
     """Share of what entered that leaves after each layer, averaged over the rows with pictures."""
     depth = decoder_of(model).n_layers
-    total, rows = torch.zeros(depth, dtype=torch.float64), 0
+    total, rows = torch.zeros(depth, dtype=torch.float64, device="cpu"), 0
     for batch, masses, kept in zip(batches, full, pictured, strict=True):
         if not masses:
             continue

@@ -16,7 +16,9 @@ method keeps is tested against an independent brute force of its formulas, and e
 tiny LLaVA-NeXT, Qwen2.5-VL and InternVL models. None was run on a real checkpoint; numbers of the papers are theirs.
 
 A budget (`retain`) counts tokens before the LLM, or those left inside it; papers that print a mean over layers are met
-with `counting="layer-average"` where a method has it. [A method of your own](adding-a-method.md) takes ten lines.
+with `counting="layer-average"` where a method has it. A float is a share and an int a count: `retain=1.0` keeps
+everything, `retain=1` one token. Numbers of numpy, tensors and fractions count as the int or float that they hold. All
+settings are checked when a method is made. [A method of your own](adding-a-method.md) takes ten lines.
 """
 
 

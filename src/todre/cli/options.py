@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from todre.errors import InvalidValueError, UnknownMethodError
+from todre.fields import fitted
+from todre.fields.kinds import Retain as RetainField
 from todre.methods import registry
-from todre.methods.base import Method, Per, check_retain
+from todre.methods.base import Method, Per
 
 if TYPE_CHECKING:
     from todre.loading import Loaded
@@ -99,7 +101,7 @@ def parse_retain(text: str) -> float:
     if value > MOST:
         raise typer.BadParameter(f"{text!r} is more than any picture has; give a count of at most {MOST:,}.")
     try:
-        check_retain(value)
+        value = fitted("retain", value, RetainField)
     except InvalidValueError as error:
         raise typer.BadParameter(str(error)) from error
     return value

@@ -14,6 +14,7 @@ from todre.compat import DynamicCache
 from todre.errors import UnsupportedInputError
 from todre.evaluate import packed
 from todre.evaluate.probes import DropAfter
+from todre.hf.calls import cache_argument
 from todre.loading import Loaded
 from todre.methods.base import Method
 from todre.methods.random_deep import RandomDeep
@@ -201,8 +202,8 @@ def _prefixes(
         attention_mask=mask,
         position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
         mm_encoder_outputs={"image": _output(pictures)},
-        past_key_values=cache,
         logits_to_keep=1,
+        **cache_argument(model, cache),
     )
     return cache, ids, mask
 
@@ -218,11 +219,11 @@ def _from_shared_prefixes(
     """
     cuts = _cuts(model, prompts)
     cache, ids, mask = _prefixes(model, prompts, pictures, rows, cuts)
-    repeats = torch.tensor(rows, device=ids.device)
+    repeats = torch.tensor(rows, device=ids.device, dtype=torch.int64)
     cache.batch_select_indices(repeats)
     ends, real = _pad(model, [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)])
     ids, mask = torch.cat([ids[repeats], ends], dim=1), torch.cat([mask[repeats], real], dim=1)
-    return _generate(model, ids, mask, limit, past_key_values=cache)
+    return _generate(model, ids, mask, limit, **cache_argument(model, cache))
 
 
 def _pad(model: Any, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from todre.hf.layer_calls import layer_cache, with_cache
 from todre.methods.base import Method
 from todre.wrapped import StandIn
 
@@ -112,14 +113,15 @@ class Beginnings:
         for row, picture in enumerate(self._pictures):
             if (index, picture) not in self._store.layers:
                 recorder = _Recorder()
-                given = _columns(kwargs, slice(0, begins), row) | {"past_key_values": recorder}
+                given = with_cache(_columns(kwargs, slice(0, begins), row), recorder)
                 self._store.layers[index, picture] = _Ran(
                     forward(hidden[row : row + 1, :begins], **given)[0], recorder.key[0], recorder.value[0]
                 )
         begun = [self._store.layers[index, picture] for picture in self._pictures]
         given = _columns(kwargs, slice(begins, None)) | {"attention_mask": _behind(begins, self._tail, hidden.device)}
-        if kwargs.get("past_key_values") is not None:
-            given["past_key_values"] = _Joined(kwargs["past_key_values"], begun)
+        cache = layer_cache(kwargs)
+        if cache is not None:
+            given = with_cache(given, _Joined(cache, begun))
         ends = forward(hidden[:, begins:], **given)
         return torch.cat([torch.stack([each.hidden for each in begun]), ends], dim=1)
 

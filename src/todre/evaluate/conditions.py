@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from todre.methods.base import Method, NoPruning, check_choice
+from todre.fields import Checked
+from todre.fields.kinds import Count
+from todre.methods.base import Method, NoPruning
 from todre.methods.cls_top_k import CLSTopK
 from todre.methods.compose import Compose
 from todre.methods.random import RandomTokens
@@ -17,7 +19,7 @@ _SEEDS_PER_CONDITION = 10**6
 
 
 @dataclass(frozen=True)
-class Condition:
+class Condition(Checked):
     """One way of answering.
 
     Args:
@@ -29,11 +31,8 @@ class Condition:
 
     name: str
     method: Method
-    picture: str = "true"
-    first_layers: int | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("picture", self.picture, ("true", "grey"))
+    picture: Literal["true", "grey"] = "true"
+    first_layers: Count | None = None
 
     def method_for(self, group: int) -> Method:
         """The method for one group of pictures: random draws are made anew for each, so that no one draw decides."""

@@ -27,6 +27,8 @@ from todre.evaluate.summary import Sample, Summary, sample_of
 from todre.evaluate.tasks import Item, tasks_of
 from todre.evaluate.tasks.local import LocalTask
 from todre.evaluate.workers import Queue, Work, inline, parallel
+from todre.fields import Checked
+from todre.fields.kinds import Count, Seed
 from todre.files import check_folder, check_targets, new_folder, shown, write_atomic
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Checked):
     """What is asked of which model: all that an answer depends on but the method.
 
     Args:
@@ -57,21 +59,15 @@ class Asked:
 
     tasks: tuple[str, ...]
     model: str | None = None
-    limit: int | None = None
-    seed: int = 0
-    size: int = 192
-    group_size: int = 16
-    batch_size: int = 48
+    limit: Count | None = None
+    seed: Seed = 0
+    size: Count = 192
+    group_size: Count = 16
+    batch_size: Count = 48
     device: str = "auto"
     dtype: str = "auto"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("limit", 1), ("group_size", 1), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise InvalidValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
 
     def items(self) -> list[Item]:
         """All questions, task by task."""

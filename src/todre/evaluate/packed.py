@@ -15,6 +15,7 @@ from torch import Tensor
 
 from todre import cache as kv
 from todre.compat import DynamicCache, DynamicLayer
+from todre.hf.calls import cache_argument
 from todre.layout import PAD
 
 _HARMLESS = {
@@ -96,14 +97,14 @@ def decode(model: Any, begun: Begun, ends: Sequence[Tensor], pictures: Sequence[
         limit: most new tokens.
     """
     device, rows = begun.lengths.device, len(begun.lengths)
-    pictures_at = torch.tensor(pictures, device=device)
+    pictures_at = torch.tensor(pictures, device=device, dtype=torch.int64)
     slots = _slots(pictures)
-    stop = torch.tensor(_stops(model), device=device)
+    stop = torch.tensor(_stops(model), device=device, dtype=torch.int64)
     cache, owners = begun.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
     columns = _Columns.of(ends, pictures, begun.lengths)
     said: list[list[Tensor]] = [[] for _ in ends]
     open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
-    lengths = begun.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device)
+    lengths = begun.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
     for step in range(limit):
         owners = torch.cat([owners, columns.owner], dim=1)
         hidden = _run(model, columns, begun, owners, cache)
@@ -125,8 +126,8 @@ def _run(model: Any, columns: _Columns, begun: Begun, owners: Tensor, cache: Any
     hidden = model.get_input_embeddings()(columns.ids)
     if begun.uniform:
         mask = masks[id(begun.valid[0])]
-        given = {"attention_mask": mask, "position_ids": columns.positions, "past_key_values": cache}
-        states: Tensor = decoder(inputs_embeds=hidden, **given).last_hidden_state
+        given = {"attention_mask": mask, "position_ids": columns.positions}
+        states: Tensor = decoder(inputs_embeds=hidden, **given, **cache_argument(decoder, cache)).last_hidden_state
         return states
     rotary = decoder.rotary_emb(hidden, position_ids=columns.positions)
     for layer, valid in zip(decoder.layers, begun.valid, strict=True):
@@ -135,7 +136,7 @@ def _run(model: Any, columns: _Columns, begun: Begun, owners: Tensor, cache: Any
             attention_mask=masks[id(valid)],
             position_ids=columns.positions,
             position_embeddings=rotary,
-            past_key_values=cache,
+            **cache_argument(layer, cache),
         )
     normed: Tensor = decoder.norm(hidden)
     return normed
@@ -153,7 +154,7 @@ class _Columns:
     @classmethod
     def empty(cls, shape: tuple[int, int], last: Tensor) -> _Columns:
         """Padding alone."""
-        ids, positions, owner = (torch.full(shape, fill, device=last.device) for fill in (0, 0, -1))
+        ids, positions, owner = (torch.full(shape, fill, device=last.device, dtype=torch.int64) for fill in (0, 0, -1))
         return cls(ids, positions, owner, last)
 
     @classmethod
@@ -166,11 +167,13 @@ class _Columns:
             filled[picture] += len(end)
         shape = (len(lengths), max(filled))
         last = [start + len(end) - 1 for start, end in zip(starts, ends, strict=True)]
-        made = cls.empty(shape, torch.tensor(last, device=lengths.device))
+        made = cls.empty(shape, torch.tensor(last, device=lengths.device, dtype=torch.int64))
         for question, (end, picture, start) in enumerate(zip(ends, pictures, starts, strict=True)):
             where = slice(start, start + len(end))
             made.ids[picture, where] = end
-            made.positions[picture, where] = lengths[picture] + torch.arange(len(end), device=lengths.device)
+            made.positions[picture, where] = lengths[picture] + torch.arange(
+                len(end), device=lengths.device, dtype=torch.int64
+            )
             made.owner[picture, where] = question
         return made
 
@@ -181,13 +184,14 @@ class _Columns:
         made = cls.empty(shape, slots.to(new.device))
         made.ids[pictures, made.last] = new
         made.positions[pictures, made.last] = positions
-        made.owner[pictures, made.last] = torch.arange(len(new), device=new.device)
+        made.owner[pictures, made.last] = torch.arange(len(new), device=new.device, dtype=torch.int64)
         return made
 
 
 def _slots(pictures: Sequence[int]) -> Tensor:
     """(questions,) int64, the how manieth about its picture each is."""
-    return torch.tensor([list(pictures[:place]).count(picture) for place, picture in enumerate(pictures)])
+    earlier = [list(pictures[:place]).count(picture) for place, picture in enumerate(pictures)]
+    return torch.tensor(earlier, dtype=torch.int64, device="cpu")
 
 
 def _visible(valid: Tensor, owners: Tensor, seen: int) -> Tensor:
@@ -201,7 +205,7 @@ def _visible(valid: Tensor, owners: Tensor, seen: int) -> Tensor:
     rows, behind = owners.shape
     queries = owners[:, seen:]
     own = queries[:, :, None] == owners[:, None, :]
-    order = torch.arange(behind, device=owners.device)
+    order = torch.arange(behind, device=owners.device, dtype=torch.int64)
     own &= order[None, None, :] <= order[None, seen:, None]
     before = valid[:, None, :].expand(rows, queries.shape[1], valid.shape[1])
     return torch.cat([before, own], dim=2)[:, None]

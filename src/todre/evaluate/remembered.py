@@ -7,11 +7,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from todre.methods.todre import ToDRE
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from todre.methods.base import Method
     from todre.visual import VisualTokens
 

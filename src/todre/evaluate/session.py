@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from todre.errors import InvalidValueError
 from todre.evaluate.answering import Prepared, Reply, answer, can_share, encode, new_tokens, prepare
 from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
+from todre.fields import Checked, OneOf
+from todre.fields.kinds import Count
 from todre.loading import Loaded, load
 from todre.pruning import prune
 from todre.scenes import SPLITS, make_scene, score
@@ -23,7 +24,7 @@ GREY = (128, 128, 128)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """What is asked, and of which model; the same for every condition of a run.
 
     Args:
@@ -36,19 +37,12 @@ class Settings:
     """
 
     model: str | None = None
-    split: str = "test"
-    size: int = 192
-    group_size: int = 8
-    batch_size: int = 36
+    split: Annotated[str, OneOf(SPLITS)] = "test"
+    size: Count = 192
+    group_size: Count = 8
+    batch_size: Count = 36
     device: str = "cpu"
     dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        for name in ("size", "group_size", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InvalidValueError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}.")
-        if self.split not in SPLITS:
-            raise InvalidValueError(f"There is no split {self.split!r}; use one of {', '.join(SPLITS)}.")
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,8 @@ def _best(source: Source) -> tuple[int, int]:
 
 def _unpadded(source: Source, rows: int, columns: int) -> tuple[int, int]:
     """(rows, columns) that are left of a grid over all crops, by the model's own rule; as many go on either side."""
-    left = unpad_image(torch.empty(1, rows, columns, device="meta"), (source.view.height, source.view.width))
+    united = torch.empty(1, rows, columns, device="meta", dtype=torch.float32)
+    left = unpad_image(united, (source.view.height, source.view.width))
     return left.shape[1], left.shape[2]
 
 

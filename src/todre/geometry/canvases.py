@@ -47,7 +47,8 @@ def by_covered_area(view: View, settings: Settings) -> View | None:
 def by_fit(view: View, settings: Settings) -> View | None:
     """Llama 4: the canvas that shrinks the picture least; it lies undistorted in the upper left corner."""
     tile = square(settings.size)
-    possible = torch.tensor(rule_of(settings, "find_supported_resolutions")(settings.max_patches, settings.size))
+    sizes = rule_of(settings, "find_supported_resolutions")(settings.max_patches, settings.size)
+    possible = torch.tensor(sizes, dtype=torch.int64, device="cpu")
     largest = bool(settings.resize_to_max_canvas)
     best = rule_of(settings, "get_best_fit")((view.height, view.width), possible, resize_to_max_canvas=largest)
     canvas = int(best[0]), int(best[1])

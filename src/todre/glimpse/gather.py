@@ -63,14 +63,15 @@ class Gatherer:
         asked = [(text.segments[0] == number).nonzero()[:, 0] for number in range(len(bare))]
         longest = max(len(places) for places in asked)
         index = torch.stack([torch.nn.functional.pad(places, (0, longest - len(places))) for places in asked])
-        known = torch.arange(longest) < torch.tensor([[len(places)] for places in asked])
+        lengths = torch.tensor([[len(places)] for places in asked], dtype=torch.int64, device="cpu")
+        known = torch.arange(longest, dtype=torch.int64, device="cpu") < lengths
         return View(
             query=seen.query[0][:, cut + index].transpose(0, 1),
             states=hidden[0, cut + index],
             text=known,
             key=seen.key[:, :, start:cut],
             inputs=visual[None],
-            visual=torch.ones(1, len(visual), dtype=torch.bool),
+            visual=torch.ones(1, len(visual), dtype=torch.bool, device="cpu"),
             scaling=seen.scaling,
         )
 
@@ -98,7 +99,7 @@ class Gatherer:
 
         handles = [layer.register_forward_pre_hook(enter), *watch(layer.self_attn, listen, when=lambda: True)]
         try:
-            packed_hidden(self.model, torch.tensor(self.encoder.prefix), visual, text)
+            packed_hidden(self.model, torch.tensor(self.encoder.prefix, dtype=torch.int64, device="cpu"), visual, text)
         except _Enough:
             pass
         finally:

@@ -71,11 +71,15 @@ class Glimpse(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.look = nn.Parameter(torch.randn(shape.glimpses, shape.width))
-        self.offset = nn.Parameter(torch.zeros(shape.glimpses, shape.heads, shape.head_dim))
-        self.condition = nn.Linear(shape.width, shape.condition)
-        self.mix = nn.Linear(shape.glimpses * shape.heads + shape.condition, shape.hidden)
-        self.out = nn.Linear(shape.hidden, 1)
+        self.look = nn.Parameter(torch.randn(shape.glimpses, shape.width, dtype=torch.float32, device="cpu"))
+        self.offset = nn.Parameter(
+            torch.zeros(shape.glimpses, shape.heads, shape.head_dim, dtype=torch.float32, device="cpu")
+        )
+        self.condition = nn.Linear(shape.width, shape.condition, dtype=torch.float32, device="cpu")
+        self.mix = nn.Linear(
+            shape.glimpses * shape.heads + shape.condition, shape.hidden, dtype=torch.float32, device="cpu"
+        )
+        self.out = nn.Linear(shape.hidden, 1, dtype=torch.float32, device="cpu")
 
     def forward(self, view: View) -> Tensor:
         """(b, n) float32 logits: above 0 where the question is about a token; those of padding mean nothing."""
@@ -93,7 +97,8 @@ class Glimpse(nn.Module):
         key = view.key.float().repeat_interleave(self.shape.heads // view.key.shape[1], dim=1)
         logits = torch.einsum("bghd,bhnd->bghn", query, key.expand(len(query), -1, -1, -1)) * view.scaling
         visual = view.visual[:, None, None]
-        logs = logits.masked_fill(~visual, float("-inf")).log_softmax(dim=-1) + visual.sum(dim=-1, keepdim=True).log()
+        even = visual.sum(dim=-1, keepdim=True).float().log()
+        logs = logits.masked_fill(~visual, float("-inf")).log_softmax(dim=-1) + even
         return logs.masked_fill(~visual, 0.0).clamp(min=-20.0).flatten(1, 2).transpose(1, 2)
 
 

@@ -23,12 +23,12 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.runner import model_sha256
+from todre.fields import Checked
+from todre.fields.kinds import Count, Positive, Seed
 from todre.glimpse.gather import Gatherer
 from todre.glimpse.loss import mask_loss
 from todre.glimpse.predictor import Glimpse, new_glimpse
 from todre.glimpse.weights import Trained, detached, save_trained, sketch_of
-from todre.methods.base import check_seed
-from todre.methods.checks import check_positive
 from todre.scenes import TASKS, make_scene
 from todre.tiny import load
 from todre.tiny.data import training_questions, training_size
@@ -42,7 +42,7 @@ _WARM_UP = 0.05
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What the command line sets.
 
     Args:
@@ -57,13 +57,13 @@ class Options:
     """
 
     run: Path
-    steps: int
-    pictures: int = 2
-    layer: int = 1
-    lr: float = 3e-3
-    seed: int = 0
+    steps: Count
+    pictures: Count = 2
+    layer: Count = 1
+    lr: Positive = 3e-3
+    seed: Seed = 0
     save_seconds: float = 30.0
-    log_every: int = 20
+    log_every: Count = 20
 
 
 def train(options: Options, gatherer: Gatherer, show: Callable[[range], Any] = lambda steps: steps) -> Glimpse:
@@ -207,11 +207,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _checked(given: argparse.Namespace) -> Options:
-    for name in ("steps", "pictures", "layer"):
-        if getattr(given, name) < 1:
-            raise InvalidValueError(f"{name} must be a whole number of at least 1, not {getattr(given, name)}.")
-    check_positive("lr", given.lr)
-    check_seed(given.seed)
     return Options(given.run, given.steps, given.pictures, given.layer, given.lr, given.seed)
 
 

@@ -100,6 +100,7 @@ def load_trained(path: str | None = None, device: torch.device | None = None) ->
 
 
 @functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is remembered may be used outside of that mode
 def _load(file: Path, changed: int, device: torch.device) -> Trained:
     with safe_open(file, framework="pt") as opened:
         facts = parsed_text((opened.metadata() or {})[_FACTS], f"The description inside {shown(file)}", WEIGHTS)
@@ -112,7 +113,8 @@ def _load(file: Path, changed: int, device: torch.device) -> Trained:
         sketch = opened.get_tensor(_SKETCH)
     if not all(value.isfinite().all() for value in (*tensors.values(), sketch)):
         raise ValueError("its numbers cannot be used")
-    glimpse = Glimpse(shape)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
+        glimpse = Glimpse(shape)
     glimpse.load_state_dict(tensors)
     return Trained(glimpse.eval().requires_grad_(False).to(device), facts["model"], sketch)
 

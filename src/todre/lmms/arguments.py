@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from todre.errors import InvalidValueError
+from todre.fields import Checked
+from todre.fields.kinds import Count
 from todre.loading import SHIPPED
 from todre.methods import registry
 from todre.methods.base import Method
@@ -29,7 +31,7 @@ OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Checked):
     """What to load, and how to prune it.
 
     Args:
@@ -49,9 +51,9 @@ class Arguments:
     dtype: str = "auto"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
-    batch_size: int = 1
-    frames: int = 8
-    group_size: int = 16
+    batch_size: Count = 1
+    frames: Count = 8
+    group_size: Count = 16
 
 
 def parse(given: Mapping[str, Any]) -> Arguments:

@@ -124,4 +124,4 @@ class StopStrings(StoppingCriteria):
         """(b,) bool, True where a row is done."""
         texts = self.tokenizer.batch_decode(input_ids[:, self.prompt :], skip_special_tokens=True)
         done = [any(stop in text for stop in self.stops) for text in texts]
-        return torch.tensor(done, device=input_ids.device)
+        return torch.tensor(done, device=input_ids.device, dtype=torch.bool)

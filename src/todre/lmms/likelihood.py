@@ -118,7 +118,7 @@ def _forced_logits(
     padding, start = pad_token(loaded), inputs["input_ids"].shape[1]
     steps = 1 + max(len(begin) for _, begin in rows)
     filled = [[*begin, *[padding] * (steps - len(begin))] for _, begin in rows]
-    forced = _Forced(torch.tensor(filled, device=loaded.device), start)
+    forced = _Forced(torch.tensor(filled, device=loaded.device, dtype=torch.int64), start)
     greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
     with stopwatch(loaded.model) as watch, prune(loaded.model, method) as report:
         output = loaded.model.generate(
@@ -137,6 +137,6 @@ def _forced_logits(
 
 
 def _judged(logits: Tensor, cost: Pruned, ids: Sequence[int]) -> Judged:
-    targets = torch.tensor(ids, device=logits.device)
+    targets = torch.tensor(ids, device=logits.device, dtype=torch.int64)
     chosen = logits.gather(1, targets[:, None]).double().sum()
     return Judged(float(chosen), len(ids), bool((logits.argmax(dim=-1) == targets).all()), cost)

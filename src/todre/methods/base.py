@@ -7,13 +7,15 @@ reduce them inside it, or both. The runtime does caches, masks, positions and ba
 from __future__ import annotations
 
 import dataclasses
-import math
+import difflib
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from todre.errors import InvalidValueError
+from todre.fields import Checked, Range, fitted, shown
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -31,8 +33,10 @@ MethodT = TypeVar("MethodT", bound="Method")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(Checked):
     """Base of all methods; on its own it keeps every visual token.
+
+    Every field is checked by its annotation, and made plain, before a class's own `__post_init__` runs.
 
     Args:
         positions: `original` keeps the survivors' position ids (what grounding needs); `compact` renumbers them, as
@@ -51,10 +55,6 @@ class Method:
     reads_attention: ClassVar[bool] = True
     reads_inputs: ClassVar[bool] = False
     exact: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_choice("positions", self.positions, ("original", "compact"))
-        check_choice("per", self.per, ("sample", "image", "clip", "frame"))
 
     @property
     def selects(self) -> bool:
@@ -117,7 +117,9 @@ class Method:
 
     def reducers(self, n_layers: int) -> dict[int, tuple[Method, ...]]:
         """By count of layers run, the methods that are asked there, in order; several where methods are composed."""
-        return dict.fromkeys(self.reduce_after(n_layers), (self,))
+        places = tuple[Annotated[int, Range(least=1, most=n_layers)], ...]
+        layers = fitted(f"{type(self).__name__}.reduce_after({n_layers})", self.reduce_after(n_layers), places)
+        return dict.fromkeys(layers, (self,))
 
     def rejoin_before(self, n_layers: int) -> tuple[int, ...]:
         """Layers (1-based, ascending) before which the tokens that a reduction parked come back."""
@@ -130,19 +132,25 @@ class Method:
     def to_dict(self) -> dict[str, Any]:
         """Name and every field, ready for JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {"method": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+        return {"method": self.name} | {name: _ready(value) for name, value in fields.items()}
 
     @classmethod
     def from_dict(cls: type[MethodT], values: dict[str, Any]) -> MethodT:
-        """The inverse of `to_dict`."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known - {"method"})
-        if unknown:
-            raise InvalidValueError(
-                f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}."
-            )
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-        return cls(**fields)
+        """The inverse of `to_dict`.
+
+        Raises:
+            InvalidValueError: a field is none of the class's, is missing, or cannot be used.
+        """
+        fitted(f"What {cls.__name__} is made from", values, dict)
+        if values.get("method", cls.name) != cls.name:
+            raise InvalidValueError(f"{cls.__name__} is the method {cls.name!r}, not {shown(values['method'])}.")
+        known = {each.name: each for each in dataclasses.fields(cls) if each.init}
+        check_names(cls.__name__, "field", [name for name in values if name != "method"], list(known))
+        needed = {name for name, each in known.items() if each.default is each.default_factory is dataclasses.MISSING}
+        missing = sorted(needed - set(values))
+        if missing:
+            raise InvalidValueError(f"{cls.__name__} needs its field {missing[0]!r}, which is not given.")
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     def describe(self) -> str:
         """One line: the name and the fields."""
@@ -181,24 +189,6 @@ class Preset:
     settings: tuple[str, ...] | None = None
 
 
-def check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of `choices`."""
-    if value not in choices:
-        raise InvalidValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}.")
-
-
-def check_retain(retain: object) -> None:
-    """Raise unless `retain` is a fraction in (0, 1] (a float) or a count of at least 1 (an int)."""
-    hint = "give a fraction in (0, 1] such as 0.1, or a whole number of tokens such as 288."
-    if isinstance(retain, bool) or not isinstance(retain, numbers.Real):
-        raise InvalidValueError(f"retain must be a number, not {retain!r}; {hint}")
-    if isinstance(retain, numbers.Integral):
-        if retain < 1:
-            raise InvalidValueError(f"retain must keep at least one token, not {int(retain)}; {hint}")
-    elif math.isnan(float(retain)) or not 0.0 < float(retain) <= 1.0:
-        raise InvalidValueError(f"retain as a fraction must lie in (0, 1], not {float(retain)}; {hint}")
-
-
 def budget(retain: float, n: int) -> int:
     """How many of `n` visual tokens to keep: a count as it is, a fraction as max(1, round(retain * n)); at most n."""
     if isinstance(retain, numbers.Integral):
@@ -206,7 +196,25 @@ def budget(retain: float, n: int) -> int:
     return min(n, max(1, round(float(retain) * n)))
 
 
-def check_seed(seed: object) -> None:
-    """Raise unless `seed` is a whole number that a generator takes."""
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= int(seed) < 2**63:
-        raise InvalidValueError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}.")
+def check_names(of: str, what: str, given: Sequence[Any], known: Sequence[str]) -> None:
+    """Raise if one of the names `given` is none of those `known`; says which is close."""
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise InvalidValueError(
+            f"{of} has no {what} {shown(unknown)}; {meant(unknown, known)}its {what}s are {', '.join(sorted(known))}."
+        )
+
+
+def meant(word: Any, known: Iterable[str]) -> str:
+    """The beginning of a hint: which of the `known` words was probably meant, if any."""
+    spelt = {each.lower().replace("_", "-"): each for each in known}
+    text = word[:100].lower().replace("_", "-") if isinstance(word, str) else ""
+    close = [spelt[each] for each in difflib.get_close_matches(text, spelt, n=3)]
+    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+
+
+def _ready(value: Any) -> Any:
+    """A field's value as JSON holds it."""
+    if isinstance(value, tuple):
+        return [_ready(each) for each in value]
+    return value.value if isinstance(value, Enum) else value

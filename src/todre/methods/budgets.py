@@ -13,16 +13,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from todre.errors import InvalidValueError
-from todre.methods.base import budget, check_choice
+from todre.methods.base import budget
 
 Counting = Literal["input", "layer-average"]
 
 _SLACK = 1e-9  # products of fractions and counts miss whole numbers by rounding
-
-
-def check_counting(counting: object) -> None:
-    """Raise unless `counting` is `input` or `layer-average`."""
-    check_choice("counting", counting, ("input", "layer-average"))
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:

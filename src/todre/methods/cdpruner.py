@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields import Range
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class CDPruner(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
+    retain: Retain = 0.1
     relevance: Literal["text", "text-inverted", "uniform"] = "text"
-    theta: float | None = None
+    theta: Annotated[float, Range(least=0, below=1, called="a weight")] | None = None
 
     name: ClassVar[str] = "cdpruner"
     exact: ClassVar[bool] = True
@@ -54,14 +55,6 @@ class CDPruner(Method):
         "CLIP's text tower, with its natural sign instead of the authors' inverted one, and newline tokens count "
         "within the budget.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("relevance", self.relevance, ("text", "text-inverted", "uniform"))
-        number = isinstance(self.theta, int | float) and not isinstance(self.theta, bool)
-        if self.theta is not None and not (number and 0.0 <= self.theta < 1.0):
-            raise InvalidValueError(f"theta must be a weight in [0, 1) or None, not {self.theta!r}.")
 
     @property
     def selects(self) -> bool:

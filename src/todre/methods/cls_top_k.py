@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.methods.base import Method, Preset, budget, check_retain
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, Preset, budget
 from todre.methods.budgets import shares
 from todre.methods.card import Card
 from todre.methods.grouping import best
@@ -32,7 +33,7 @@ class CLSTopK(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
+    retain: Retain = 0.1
     layer: int = -2
 
     name: ClassVar[str] = "cls-top-k"
@@ -45,10 +46,6 @@ class CLSTopK(Method):
         follows="The first version of the paper and its code (the second became VisPruner). Shares of tiles are "
         "rounded so that their sum is exact, where the code rounds each tile down.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
 
     @property
     def selects(self) -> bool:

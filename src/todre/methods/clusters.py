@@ -30,7 +30,7 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
     import torch
 
     x = tokens.float()
-    parts = torch.arange(len(x), device=x.device).split(max(_HELD // len(x), 1))
+    parts = torch.arange(len(x), device=x.device, dtype=torch.int64).split(max(_HELD // len(x), 1))
     one = _distances(x, x) if len(parts) == 1 else None
     density, largest = torch.zeros_like(x[:, 0]), x.new_zeros(())
     for part in parts:
@@ -44,7 +44,7 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         indicator[part] = torch.where(rank[None, :] < rank[part, None], distance, largest).amin(dim=1)
     centres = (indicator * density).argsort(descending=True, stable=True)[:count]
     member = _distances(x[centres], x).argmin(dim=0)
-    member[centres] = torch.arange(count, device=member.device)
+    member[centres] = torch.arange(count, device=member.device, dtype=torch.int64)
     return centres, member
 
 

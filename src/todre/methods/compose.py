@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from todre.errors import InvalidValueError
-from todre.files import shown
-from todre.methods.base import Method
+from todre.fields import Items, Said, fitted
+from todre.methods.base import Method, check_names
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -33,25 +33,24 @@ class Compose(Method):
         InvalidValueError: none is given, one is no method, or they cannot go together.
     """
 
-    methods: tuple[Method, ...] = ()
+    methods: Annotated[
+        tuple[Annotated[Method, Said("a method such as todre.ToDRE(retain=0.1)")], ...], Items(least=1)
+    ] = ()
 
     name: ClassVar[str] = "compose"
     summary: ClassVar[str] = "several methods, each on what is left by those before it"
     card: ClassVar[Card] = Card(acts=("tower", "select", "reduce"), budget="That of its methods.")
 
     def __init__(self, *methods: Method, positions: str = "original") -> None:
-        for method in methods:
-            if not isinstance(method, Method) or isinstance(method, Compose):
-                raise InvalidValueError(
-                    f"Compose takes methods such as todre.ToDRE(retain=0.1) one after the other, not {method!r}."
-                )
-        if not methods:
-            raise InvalidValueError("Compose needs at least one method, such as Compose(todre.ToDRE(retain=0.1)).")
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "per", "sample")
         object.__setattr__(self, "methods", methods)
         self.__post_init__()
-        towers = [method.name for method in methods if method.in_tower]
+
+    def __post_init__(self) -> None:
+        if any(isinstance(method, Compose) for method in self.methods):
+            raise InvalidValueError("Compose takes methods one after the other, not one that is composed itself.")
+        towers = [method.name for method in self.methods if method.in_tower]
         if len(towers) > 1:
             raise InvalidValueError(
                 f"Only one method can act in the vision tower, not both {towers[0]} and {towers[1]}; leave one out."
@@ -116,17 +115,11 @@ class Compose(Method):
         """The inverse of `to_dict`."""
         from todre.methods.registry import from_dict
 
-        unknown = sorted(set(values) - {"method", "positions", "methods"})
-        if unknown:
-            raise InvalidValueError(f"Compose has no field {unknown[0]!r}; its fields are methods, positions.")
-        described = values.get("methods", [])
-        if not isinstance(described, list | tuple):
-            raise InvalidValueError(f"methods of compose are a list of methods, not {shown(repr(described))}.")
-        composed = next((each for each in described if isinstance(each, dict) and each.get("method") == cls.name), None)
-        if composed is not None:
-            raise InvalidValueError("Compose takes methods one after the other, none of them composed itself.")
-        methods = [from_dict(each) for each in described]
-        return cls(*methods, positions=values.get("positions", "original"))
+        check_names("Compose", "field", [name for name in values if name != "method"], ["methods", "positions"])
+        inner = fitted("Compose.methods", values.get("methods", []), tuple[dict[str, Any], ...])
+        if any(each.get("method") == cls.name for each in inner):
+            raise InvalidValueError("Compose takes methods one after the other, not one that is composed itself.")
+        return cls(*map(from_dict, inner), positions=values.get("positions", "original"))
 
     def describe(self) -> str:
         """One line: each method and its fields."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_retain
+from todre.fields import Range
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class CropSkip(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    retain: float = 0.5
-    tau: float = 0.0
+    retain: Retain = 0.5
+    tau: Annotated[float, Range(least=0)] = 0.0
 
     name: ClassVar[str] = "crop-skip"
     summary: ClassVar[str] = "crops that the thumbnail shows already, left out before the tower"
@@ -44,13 +44,6 @@ class CropSkip(Method):
         "padding left aside; the thumbnail and all newlines stay.",
         follows="Ours, without a paper.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        number = isinstance(self.tau, int | float) and not isinstance(self.tau, bool)
-        if not number or not 0 <= self.tau < math.inf:
-            raise InvalidValueError(f"tau must be a number of at least 0, on the scale of pixels, not {self.tau!r}.")
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Before the first layer."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, check_retain
-from todre.methods.budgets import Counting, check_counting
+from todre.fields.kinds import Count, Layer, Natural, Retain
+from todre.methods.base import Method
+from todre.methods.budgets import Counting
 from todre.methods.card import Card
 from todre.methods.grouping import best
 from todre.methods.inside import columns_of, counts_left, fresh_slots, still_there, text_columns
-from todre.methods.layers import check_layer, resolve_layers
+from todre.methods.layers import resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,10 +37,10 @@ class DART(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    layer: float = 2
-    image_pivots: int = 4
-    text_pivots: int = 4
+    retain: Retain = 0.1
+    layer: Layer = 2
+    image_pivots: Count = 4
+    text_pivots: Natural = 4
     counting: Counting = "input"
 
     name: ClassVar[str] = "dart"
@@ -56,16 +56,6 @@ class DART(Method):
             "Cosines are of hidden states before the model's final norm, which scales channels by learnt weights."
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_layer("layer", self.layer)
-        check_counting(self.counting)
-        for field, least in (("image_pivots", 1), ("text_pivots", 0)):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidValueError(f"{field} must be a whole number of at least {least}, not {value!r}.")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """`layer` alone."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_retain
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class DivPrune(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
+    retain: Retain = 0.1
 
     name: ClassVar[str] = "divprune"
     exact: ClassVar[bool] = True
@@ -40,10 +41,6 @@ class DivPrune(Method):
         follows="Paper and released code agree; equal distances are resolved to the first token, and identical tokens "
         "are at distance exactly 0.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
 
     @property
     def selects(self) -> bool:

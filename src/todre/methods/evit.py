@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Layers, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.layers import checked_layers, resolve_layer
+from todre.methods.layers import resolve_layer
 from todre.methods.rates import geometric, left_after
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class EViT(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    retain: float = 0.343
-    layers: tuple[float, ...] = (1 / 3, 7 / 12, 5 / 6)
+    retain: Retain = 0.343
+    layers: Layers = (1 / 3, 7 / 12, 5 / 6)
     fused: Fused = "mean"
 
     name: ClassVar[str] = "evit"
@@ -50,12 +51,6 @@ class EViT(Method):
         "so that it has one and goes to the LLM.",
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-        check_choice("fused", self.fused, ("mean", "sum", "none"))
-
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """The layers, each once."""
         floored = {max(1, int(each * n_layers + 1e-9)) if isinstance(each, float) else each for each in self.layers}
@@ -70,7 +65,7 @@ class EViT(Method):
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         left = left_after(context.layer, layers, geometric(n, budget(self.retain, n), len(layers)))
         tiles, tokens = context.place.shape
-        own = torch.arange(tokens, device=context.place.device).expand(tiles, tokens)
+        own = torch.arange(tokens, device=context.place.device, dtype=torch.int64).expand(tiles, tokens)
         if left >= context.count:
             return Merging(torch.ones_like(own, dtype=torch.bool), own)
         attention = context.cls_attention()

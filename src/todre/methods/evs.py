@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.methods.base import Method, budget, check_retain
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class EVS(Method):
         positions, per: see `Method`; `frame` is refused.
     """
 
-    retain: float = 0.25
+    retain: Retain = 0.25
 
     name: ClassVar[str] = "evs"
     exact: ClassVar[bool] = True
@@ -46,8 +47,6 @@ class EVS(Method):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
         if self.per == "frame":
             raise InvalidValueError("EVS compares frames, so per='frame' leaves it nothing to compare; use per='clip'.")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, check_retain
-from todre.methods.budgets import Counting, check_counting
+from todre.fields.kinds import Layer, Retain
+from todre.methods.base import Method
+from todre.methods.budgets import Counting
 from todre.methods.card import Card
 from todre.methods.inside import counts_left
-from todre.methods.layers import check_layer, resolve_layers
+from todre.methods.layers import resolve_layers
 
 if TYPE_CHECKING:
     from todre.reduction import ReduceContext, Reduction
@@ -31,8 +32,8 @@ class FastV(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.5
-    layer: float = 2
+    retain: Retain = 0.5
+    layer: Layer = 2
     counting: Counting = "input"
 
     name: ClassVar[str] = "fastv"
@@ -47,12 +48,6 @@ class FastV(Method):
             "release ranked anew at each step and saved nothing. The last token is each row's last real one."
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_layer("layer", self.layer)
-        check_counting(self.counting)
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """`layer` alone."""

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, check_retain
-from todre.methods.budgets import Counting, check_counting, ramp
+from todre.fields.kinds import Layer, Retain, Share
+from todre.methods.base import Method
+from todre.methods.budgets import Counting, ramp
 from todre.methods.card import Card
 from todre.methods.grouping import best
 from todre.methods.inside import columns_of, fresh_slots, row_counts, still_there, text_columns
-from todre.methods.layers import check_layer, resolve_layer
+from todre.methods.layers import resolve_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +44,11 @@ class FiCoCoL(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 1 / 3
-    start: float = 6 / 32
-    redundancy: float = 0.6
-    direct: float = 0.6
-    quantile: float = 0.998
+    retain: Retain = 1 / 3
+    start: Layer = 6 / 32
+    redundancy: Share = 0.6
+    direct: Share = 0.6
+    quantile: Share = 0.998
     counting: Counting = "input"
 
     name: ClassVar[str] = "ficoco-l"
@@ -65,16 +65,6 @@ class FiCoCoL(Method):
             "hardly counts; here both are means. It acts inside a layer, here after it."
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_layer("start", self.start)
-        check_counting(self.counting)
-        for field in ("redundancy", "direct", "quantile"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-                raise InvalidValueError(f"{field} must be a share in [0, 1], not {value!r}.")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Every layer from `start` on, but the last."""
@@ -118,7 +108,7 @@ class FiCoCoL(Method):
 
         gone, targets, text = who
         several = max(1, math.ceil((1 - self.quantile) * (len(targets) - 1) - 1e-9))
-        total, weight = states[targets].clone(), torch.ones(len(targets), device=states.device)
+        total, weight = states[targets].clone(), torch.ones(len(targets), device=states.device, dtype=torch.float32)
         for block in gone.split(_ROWS_AT_ONCE):
             by_text = (q[block] @ k[text].T) @ (q[text] @ k[targets].T)
             correlation = self.direct * (q[block] @ k[targets].T) + (1 - self.direct) * by_text

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_retain
+from todre.fields import Range
+from todre.fields.kinds import Retain, Share
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.rates import constant, left_after
 
@@ -34,11 +35,11 @@ class FiCoCoV(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    retain: float = 0.198
-    start: float = 0.5
-    balance: float = 0.65
-    penalty: float = 2.0
-    quantile: float = 0.998
+    retain: Retain = 0.198
+    start: Share = 0.5
+    balance: Share = 0.65
+    penalty: Annotated[float, Range(least=1)] = 2.0
+    quantile: Share = 0.998
 
     name: ClassVar[str] = "ficoco-v"
     summary: ClassVar[str] = "redundant tokens into those like them, late in the vision tower"
@@ -54,14 +55,6 @@ class FiCoCoV(Method):
         "MLP. A dropped token's place is given to its heaviest target.",
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        for name, low, high in (("start", 0, 1), ("balance", 0, 1), ("penalty", 1, math.inf), ("quantile", 0, 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-                raise InvalidValueError(f"{name} must be a number from {low} to {high}, not {value!r}.")
-
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Every layer after the first share of them, and at least the last."""
         return tuple(range(min(math.ceil(self.start * n_layers) + 1, n_layers), n_layers + 1))
@@ -76,7 +69,7 @@ class FiCoCoV(Method):
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count - 1)
         r = max(context.count - left_after(context.layer, layers, counts), 0)
         tiles, tokens = context.place.shape
-        into = torch.arange(tokens, device=context.place.device).repeat(tiles, 1)
+        into = torch.arange(tokens, device=context.place.device, dtype=torch.int64).repeat(tiles, 1)
         if not r:
             return Merging(torch.ones_like(into, dtype=torch.bool), into)
         whole = context.logits()
@@ -123,7 +116,7 @@ def penalised(score: Tensor, place: Tensor, side: int, penalty: float) -> Tensor
     window = place // side // 2 * ((side + 1) // 2) + place % side // 2
     best = score.new_full((score.shape[0], side * side), -math.inf).scatter_reduce(1, window, score, "amax")
     ties = score == best.gather(1, window)
-    order = torch.arange(score.shape[1], device=score.device).expand_as(window)
+    order = torch.arange(score.shape[1], device=score.device, dtype=torch.int64).expand_as(window)
     lowest = torch.full_like(best, score.shape[1], dtype=torch.long)
     lowest = lowest.scatter_reduce(1, window, order.masked_fill(~ties, score.shape[1]), "amin")
     chosen = order == lowest.gather(1, window)
@@ -141,7 +134,7 @@ def compressed(hidden: Tensor, gone: Tensor, targets: Tensor, weight: Tensor) ->
     import torch
 
     tiles, tokens, width = hidden.shape
-    flow = torch.zeros(tiles, gone.shape[1], tokens, device=hidden.device).scatter_add(2, targets, weight)
+    flow = hidden.new_zeros((tiles, gone.shape[1], tokens), dtype=torch.float32).scatter_add(2, targets, weight)
     leaving = hidden.gather(1, gone[..., None].expand(-1, -1, width)).float()
     received = flow.sum(dim=1)[..., None]
     mixed = (hidden.float() + flow.transpose(1, 2) @ leaving) / (1 + received)

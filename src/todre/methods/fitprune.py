@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.inside import row_counts
-from todre.methods.tables import check_depth, check_table, tokens_of
+from todre.methods.tables import Table, check_depth, tokens_of
 
 if TYPE_CHECKING:
     from todre.reduction import ReduceContext, Reduction
@@ -28,7 +28,7 @@ class FitPrune(Method):
         positions, per: see `Method`.
     """
 
-    deletions: tuple[float, ...] = ()
+    deletions: Table = ()
 
     name: ClassVar[str] = "fitprune"
     summary: ClassVar[str] = "a fitted number of tokens after each layer"
@@ -43,10 +43,6 @@ class FitPrune(Method):
             "and its feed-forward part; here tokens leave after the layer. Without text the last token asks."
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "deletions", check_table("deletions", self.deletions, falling=False))
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """The layers after which something is deleted."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_retain
+from todre.fields import Range
+from todre.fields.kinds import Count, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_count
 from todre.methods.grouping import best
 from todre.methods.inside import columns_of, fresh_slots
 
@@ -37,9 +37,9 @@ class GlimpsePrune(Method):
         positions, per: see `Method`.
     """
 
-    threshold: float = 0.5
-    cap: float | None = None
-    least: int = 1
+    threshold: Annotated[float, Range(above=0, below=1, called="a probability")] = 0.5
+    cap: Retain | None = None
+    least: Count = 1
     weights: str | None = None
 
     name: ClassVar[str] = "glimpseprune"
@@ -60,15 +60,10 @@ class GlimpsePrune(Method):
     reads_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.cap is not None:
-            check_retain(self.cap)
-        check_count("least", self.least, 1)
-        number = isinstance(self.threshold, numbers.Real) and not isinstance(self.threshold, bool)
-        if not number or not 0.0 < self.threshold < 1.0:
-            raise InvalidValueError(f"threshold must be a probability between 0 and 1, not {self.threshold!r}.")
-        if self.weights is not None and not isinstance(self.weights, str):
-            raise InvalidValueError(f"weights must be the name of a file, or None, not {self.weights!r}.")
+        if isinstance(self.cap, int) and self.cap < self.least:
+            raise InvalidValueError(
+                f"GlimpsePrune.least must be at most its cap of {self.cap} tokens, not {self.least}."
+            )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """The layer that the weights were trained at.

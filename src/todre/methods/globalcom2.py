@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Attention, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class GlobalCom2(Method):
         positions, per: see `Method`; a budget for each frame or picture keeps thumbnail and crops together.
     """
 
-    retain: float = 0.1
-    attention: Literal["auto", "cls", "received"] = "auto"
+    retain: Retain = 0.1
+    attention: Attention = "auto"
     layer: int = -1
 
     name: ClassVar[str] = "globalcom2"
@@ -57,11 +58,6 @@ class GlobalCom2(Method):
         "budget, regions by place instead of equal blocks where crops were unpadded, and attention received where a "
         "tower has no [CLS]. Without crops it is attention top-k.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("attention", self.attention, ("auto", "cls", "received"))
 
     @property
     def selects(self) -> bool:
@@ -120,13 +116,13 @@ def _guides(visual: VisualTokens, attention: Tensor, thumbnail: Tensor, crops: l
         )
     rows, columns = _extent(visual, torch.cat(crops))
     high, wide = _extent(visual, thumbnail)
-    owner = torch.full((rows, columns), len(crops), device=attention.device)
+    owner = torch.full((rows, columns), len(crops), device=attention.device, dtype=torch.int64)
     for number, crop in enumerate(crops):
         owner[visual.row[crop], visual.column[crop]] = number
     small = attention.new_zeros(high, wide)
     small[visual.row[thumbnail], visual.column[thumbnail]] = attention[thumbnail]
-    below = (2 * torch.arange(high, device=owner.device) + 1) * rows // (2 * high)
-    right = (2 * torch.arange(wide, device=owner.device) + 1) * columns // (2 * wide)
+    below = (2 * torch.arange(high, device=owner.device, dtype=torch.int64) + 1) * rows // (2 * high)
+    right = (2 * torch.arange(wide, device=owner.device, dtype=torch.int64) + 1) * columns // (2 * wide)
     mass = attention.new_zeros(len(crops) + 1).index_add_(0, owner[below][:, right].flatten(), small.flatten())
     size = (rows, columns)
     united = torch.nn.functional.interpolate(small[None, None], size=size, mode="bilinear", align_corners=False)

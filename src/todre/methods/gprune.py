@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_retain
+from todre.fields.kinds import Cosine, Natural, Positive, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_cosine, check_count, check_positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +35,10 @@ class GPrune(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    threshold: float = 0.5
-    temperature: float = 0.03
-    steps: int = 5
+    retain: Retain = 0.1
+    threshold: Cosine = 0.5
+    temperature: Positive = 0.03
+    steps: Natural = 5
 
     name: ClassVar[str] = "gprune"
     exact: ClassVar[bool] = True
@@ -50,13 +50,6 @@ class GPrune(Method):
         follows="The released code, whose thumbnail of 576 tokens and one picture are generalised to any sheets; the "
         "newline tokens count within the budget, and scores are float64 so that equal tokens tie.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_cosine("threshold", self.threshold)
-        check_positive("temperature", self.temperature)
-        check_count("steps", self.steps, 0)
 
     @property
     def selects(self) -> bool:

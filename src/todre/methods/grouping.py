@@ -37,7 +37,7 @@ def sheets(visual: VisualTokens) -> list[Tensor]:
     order = place.argsort(stable=True)
     ordered = place[order]
     copy = torch.empty_like(place)
-    copy[order] = torch.arange(len(place)) - torch.searchsorted(ordered, ordered)
+    copy[order] = torch.arange(len(place), dtype=torch.int64, device="cpu") - torch.searchsorted(ordered, ordered)
     copy[places.row < 0] = -1
     return _groups(visual, torch.stack([places.picture, places.frame, crops, copy], dim=1))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, check_choice
+from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.inside import row_counts
-from todre.methods.tables import check_depth, check_table, tokens_of
+from todre.methods.tables import Table, check_depth, check_falling, tokens_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ class GSearch(Method):
         positions, per: see `Method`.
     """
 
-    kept: tuple[float, ...] = ()
+    kept: Table = ()
     asking: Asking = "last"
 
     name: ClassVar[str] = "g-search"
@@ -50,9 +50,7 @@ class GSearch(Method):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("asking", self.asking, ("last", "text"))
-        object.__setattr__(self, "kept", check_table("kept", self.kept, falling=True))
+        check_falling(self, "kept")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """The layers whose successor sees fewer tokens."""

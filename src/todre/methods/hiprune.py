@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_retain
+from todre.fields.kinds import Retain, Share, TowerLayer
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_share, check_tower_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +35,10 @@ class HiPrune(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    alpha: float = 0.1
-    object_layer: float = 9 / 24
-    register_layer: float = -2
+    retain: Retain = 0.1
+    alpha: Share = 0.1
+    object_layer: TowerLayer = 9 / 24
+    register_layer: TowerLayer = -2
 
     name: ClassVar[str] = "hiprune"
     exact: ClassVar[bool] = True
@@ -52,13 +52,6 @@ class HiPrune(Method):
         "on indices wraps over the ends of rows. A token whose place is not known has no neighbours. Where neighbours "
         "outnumber the budget the most attended stay.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_share("alpha", self.alpha)
-        check_tower_layer("object_layer", self.object_layer)
-        check_tower_layer("register_layer", self.register_layer)
 
     @property
     def selects(self) -> bool:
@@ -97,10 +90,8 @@ class HiPrune(Method):
 
 def _beside(row: Tensor, column: Tensor, anchors: Tensor) -> Tensor:
     """(m,) bool, tokens directly above, below, left or right of an anchor, no anchors themselves."""
-    import torch
-
     distance = (row[:, None] - row[anchors]).abs() + (column[:, None] - column[anchors]).abs()
     known = (row >= 0)[:, None] & (row[anchors] >= 0)
-    beside = ((distance == 1) & known).any(dim=1)
+    beside: Tensor = ((distance == 1) & known).any(dim=1)
     beside[anchors] = False
-    return torch.as_tensor(beside)
+    return beside

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.methods.base import Method, budget, check_retain
+from todre.errors import UnsupportedInputError
+from todre.fields import Items
+from todre.fields.kinds import Retain, Share, TowerLayer
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_share, check_tower_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +43,9 @@ class HIVTP(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    share: float = 0.5
-    layers: tuple[float, ...] = (6 / 24, 7 / 24, 8 / 24)
+    retain: Retain = 0.1
+    share: Share = 0.5
+    layers: Annotated[tuple[TowerLayer, ...], Items(least=1)] = (6 / 24, 7 / 24, 8 / 24)
 
     name: ClassVar[str] = "hivtp"
     exact: ClassVar[bool] = True
@@ -57,16 +58,6 @@ class HIVTP(Method):
         follows="The released code's two passes, with the budget divided between them in the paper's proportion "
         "instead of a total that depends on the picture; crops are one sheet together.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_share("share", self.share)
-        if not isinstance(self.layers, tuple | list) or not self.layers:
-            raise InvalidValueError(f"layers must list at least one tower layer, not {self.layers!r}.")
-        for layer in self.layers:
-            check_tower_layer("layers", layer)
-        object.__setattr__(self, "layers", tuple(self.layers))
 
     @property
     def selects(self) -> bool:
@@ -141,5 +132,6 @@ def _offers(importance: Tensor, window: Tensor, taken: Tensor) -> Tensor:
     order = order[window[order].argsort(stable=True)]
     ordered = window[order]
     rank = torch.full_like(window, -1)
-    rank[order] = torch.arange(len(order), device=window.device) - torch.searchsorted(ordered, ordered)
+    here = torch.arange(len(order), device=window.device, dtype=torch.int64)
+    rank[order] = here - torch.searchsorted(ordered, ordered)
     return rank

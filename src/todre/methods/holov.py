@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Attention, Count, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +42,10 @@ class HoloV(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    stretches: int = 16
+    retain: Retain = 0.1
+    stretches: Count = 16
     rescale: Literal["stretch", "tile"] = "stretch"
-    attention: Literal["auto", "cls", "received"] = "auto"
+    attention: Attention = "auto"
     layer: int = -2
 
     name: ClassVar[str] = "holov"
@@ -60,13 +60,6 @@ class HoloV(Method):
         "Unlike it, a token is not compared with itself, a stretch of one token is scored like others, and overflow is "
         "redistributed instead of filled with zeros.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("rescale", self.rescale, ("stretch", "tile"))
-        check_choice("attention", self.attention, ("auto", "cls", "received"))
-        check_count("stretches", self.stretches, 1)
 
     @property
     def selects(self) -> bool:
@@ -105,7 +98,7 @@ class HoloV(Method):
         if self.rescale == "stretch":
             scale = heeded / (varied + _TINY)
         else:
-            sizes = torch.tensor([len(stretch) for stretch in stretches], dtype=torch.float64)
+            sizes = torch.tensor([len(stretch) for stretch in stretches], dtype=torch.float64, device="cpu")
             scale = (heeded * sizes).sum() / ((varied * sizes).sum() + _TINY * sizes.sum())
         return [float(weight) for weight in heeded + _VARIANCE * varied * scale]
 
@@ -118,7 +111,7 @@ def _variance(x: Tensor) -> Tensor:
 
     m = len(x)
     if m == 1:
-        return torch.zeros(1, dtype=torch.float64)
+        return torch.zeros(1, dtype=torch.float64, device="cpu")
     cosines = gram(x.double())
-    others = ~torch.eye(m, dtype=torch.bool)
+    others = ~torch.eye(m, dtype=torch.bool, device="cpu")
     return cosines[others].view(m, m - 1).var(dim=1, unbiased=False)

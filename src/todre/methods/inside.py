@@ -17,7 +17,7 @@ def row_counts(context: ReduceContext, rule: Callable[[int], int]) -> Tensor:
     """(b,) int64: what `rule` makes of the number of tokens that entered in each row."""
     import torch
 
-    return torch.tensor([rule(int(count)) for count in context.entered.tolist()])
+    return torch.tensor([rule(int(count)) for count in context.entered.tolist()], dtype=torch.int64, device="cpu")
 
 
 def counts_left(context: ReduceContext, retain: float, counting: Counting) -> Tensor:

@@ -43,32 +43,3 @@ def resolve_stages(layers: tuple[float, ...], n_layers: int) -> tuple[tuple[int,
 def stage_at(stages: tuple[tuple[int, int], ...], layer: int) -> int:
     """Number of the stage asked after `layer`: its own, or the next one where the decoder had to tell early."""
     return next((number for count, number in stages if count >= layer), stages[-1][1])
-
-
-def checked_layers(layers: object, otherwise: str = "") -> tuple[float, ...]:
-    """The layers as a tuple; one number is a tuple of one.
-
-    Args:
-        layers: fractions in (0, 1] as floats, or counts of at least 1 as ints.
-        otherwise: what to say to someone who gave none, as the end of a sentence.
-
-    Raises:
-        InvalidValueError: there is none, or one is neither.
-    """
-    given = (layers,) if isinstance(layers, int | float) else layers
-    if not isinstance(given, tuple | list) or not given:
-        raise InvalidValueError(f"layers must list at least one layer, not {layers!r}{otherwise}.")
-    for layer in given:
-        check_layer("layers", layer)
-    return tuple(given)
-
-
-def check_layer(field: str, layer: object) -> None:
-    """Raise unless `layer` is a fraction in (0, 1] (a float) or a count of at least 1 (an int)."""
-    fraction = isinstance(layer, float) and 0.0 < layer <= 1.0
-    count = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
-    if not (fraction or count):
-        raise InvalidValueError(
-            f"{field} must hold fractions in (0, 1] or counts of at least 1, not {layer!r}; "
-            "7/8 and 28 mean the same in a decoder of 32 layers."
-        )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Retain, Share
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,8 @@ class MMR(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    weight: float = 0.5
+    retain: Retain = 0.1
+    weight: Share = 0.5
     importance: Literal["auto", "cls", "received", "norm"] = "auto"
     layer: int = -1
 
@@ -49,12 +49,6 @@ class MMR(Method):
         follows="IDPruner's rule and λ; its trained importance is replaced by attention or norm, so its numbers are "
         "not to be expected. Ties go to the first token.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_share("weight", self.weight)
-        check_choice("importance", self.importance, ("auto", "cls", "received", "norm"))
 
     @property
     def selects(self) -> bool:
@@ -88,5 +82,5 @@ class MMR(Method):
             values = visual.signal(*self.signals()).double()
         known = values[~values.isnan()]
         span = known.max() - known.min() if len(known) else values.new_zeros(())
-        scaled = (values - known.min()) / span if span > 0 else torch.zeros_like(values)
-        return torch.as_tensor(scaled.nan_to_num(0.0))
+        scaled: Tensor = (values - known.min()) / span if span > 0 else torch.zeros_like(values)
+        return scaled.nan_to_num(0.0)

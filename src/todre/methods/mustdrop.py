@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.errors import UnsupportedInputError
+from todre.fields import OneOf, fitted
+from todre.fields.kinds import Attended, Layers, Share
 from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.inside import row_counts
-from todre.methods.layers import checked_layers, resolve_layers
+from todre.methods.layers import resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,10 +43,10 @@ class MustDrop(Method):
         positions, per: see `Method`.
     """
 
-    total_threshold: float = 0.001
-    single_threshold: float = 0.001
-    protected: float = 0.08
-    layers: tuple[float, ...] = (3 / 32, 7 / 32, 11 / 32, 15 / 32)
+    total_threshold: Attended = 0.001
+    single_threshold: Attended = 0.001
+    protected: Share = 0.08
+    layers: Layers = (3 / 32, 7 / 32, 11 / 32, 15 / 32)
 
     name: ClassVar[str] = "mustdrop"
     summary: ClassVar[str] = "drops what no text attends to, at four layers (prefill stage)"
@@ -59,22 +61,10 @@ class MustDrop(Method):
         ),
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-        for field in ("total_threshold", "single_threshold"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-                raise InvalidValueError(f"{field} must be a share of attention in [0, 1], not {value!r}.")
-        share = self.protected
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
-            raise InvalidValueError(f"protected must be a share of the visual tokens in [0, 1], not {share!r}.")
-
     @classmethod
     def published(cls, tokens: int) -> MustDrop:
         """The thresholds that leave 192, 128 or 64 of LLaVA-1.5's 576 tokens on average over samples and layers."""
-        if tokens not in THRESHOLDS:
-            raise InvalidValueError(f"tokens must be one of {', '.join(map(str, THRESHOLDS))}, not {tokens!r}.")
+        tokens = fitted("tokens", tokens, Annotated[int, OneOf(tuple(THRESHOLDS))])
         total, single = THRESHOLDS[tokens]
         return cls(total_threshold=total, single_threshold=single)
 
@@ -95,7 +85,7 @@ class MustDrop(Method):
         from todre.reduction import Reduction
 
         text, fresh = context.text_rows, context.fresh
-        total = torch.zeros(fresh.shape, device=fresh.device)
+        total = torch.zeros(fresh.shape, device=fresh.device, dtype=torch.float32)
         peak = torch.zeros_like(total)
         for column in text.any(dim=0).nonzero().flatten().tolist():
             one = torch.zeros_like(text)

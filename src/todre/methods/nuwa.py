@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Attention, Count, Retain, Share
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_count, check_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,11 +39,11 @@ class Nuwa(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    window: int = 2
-    pillars: float = 0.25
-    reach: float = 0.26
-    attention: Literal["auto", "cls", "received"] = "auto"
+    retain: Retain = 0.1
+    window: Count = 2
+    pillars: Share = 0.25
+    reach: Share = 0.26
+    attention: Attention = "auto"
     layer: int = -2
 
     name: ClassVar[str] = "nuwa"
@@ -59,14 +59,6 @@ class Nuwa(Method):
         "squared, the code's is not, and we follow the code. Gathers projected embeddings, and compares them, where "
         "the code gathers tower features and compares a mean of its later layers.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_count("window", self.window, 1)
-        check_share("pillars", self.pillars)
-        check_share("reach", self.reach)
-        check_choice("attention", self.attention, ("auto", "cls", "received"))
 
     @property
     def selects(self) -> bool:
@@ -119,7 +111,7 @@ class Nuwa(Method):
         sizes = region.bincount()
         start = (sizes.cumsum(0) - sizes)[region[order]]
         rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device) - start
+        rank[order] = torch.arange(len(order), device=order.device, dtype=torch.int64) - start
         offered = self._offers(rank, count)
         chosen: Tensor = offered[best(salience[sheet][offered], count)].sort().values
         return chosen

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, check_choice
+from todre.fields.kinds import Positive, Share
+from todre.methods.base import Method
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -34,9 +33,9 @@ class PixelPrune(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    tau: float = 0.0
+    tau: Share = 0.0
     metric: Metric = "max"
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
 
     name: ClassVar[str] = "pixelprune"
     summary: ClassVar[str] = "image blocks that their neighbours predict, left out at once"
@@ -50,16 +49,6 @@ class PixelPrune(Method):
         "own, with all the frames in it, where the code takes pictures alone.",
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("metric", self.metric, ("max", "mean", "rms"))
-        if isinstance(self.tau, bool) or not isinstance(self.tau, int | float) or not 0 <= self.tau <= 1:
-            raise InvalidValueError(f"tau must be a number from 0 to 1, on the scale of pixels, not {self.tau!r}.")
-        given = tuple(self.std) if isinstance(self.std, list | tuple) else ()
-        if len(given) != 3 or not all(isinstance(each, int | float) and 0 < each < math.inf for each in given):
-            raise InvalidValueError(f"std must hold three numbers above 0, one for each colour, not {self.std!r}.")
-        object.__setattr__(self, "std", given)
-
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Before the first layer."""
         return (0,)
@@ -71,7 +60,7 @@ class PixelPrune(Method):
         std = patches.pixels.new_tensor(self.std, dtype=torch.float32)
         colours = patches.pixels.float().reshape(len(patches.pixels), patches.merge**2, patches.channels, -1)
         pixels = (colours * std[:, None]).flatten(1) if self.tau else colours.flatten(1)
-        source = torch.arange(len(pixels), device=pixels.device)
+        source = torch.arange(len(pixels), device=pixels.device, dtype=torch.int64)
         start = 0
         for frames, rows, columns in patches.grids:
             count = frames * rows * columns
@@ -97,7 +86,8 @@ def predicted(pixels: Tensor, places: Tensor, tau: float, metric: Metric) -> Ten
     rows, columns = pixels.shape[1:3]
     restored, source = pixels.clone(), places.clone()
     for diagonal in range(1, rows + columns - 1):
-        row = torch.arange(max(0, diagonal - columns + 1), min(rows, diagonal + 1), device=pixels.device)
+        first, end = max(0, diagonal - columns + 1), min(rows, diagonal + 1)
+        row = torch.arange(first, end, device=pixels.device, dtype=torch.int64)
         column = diagonal - row
         up, back = (row - 1).clamp(min=0), (column - 1).clamp(min=0)
         left, above, corner = restored[:, row, back], restored[:, up, column], restored[:, up, back]

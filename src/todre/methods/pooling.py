@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_retain
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Pooling(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
+    retain: Retain = 0.1
 
     name: ClassVar[str] = "pooling"
     exact: ClassVar[bool] = True
@@ -39,10 +40,6 @@ class Pooling(Method):
         follows="No paper. Pools projected embeddings; exact for every count, also where it has no factors; where no "
         "full raster is known the sequence is pooled.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
 
     @property
     def selects(self) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, Preset, budget, check_choice, check_retain
+from todre.fields.kinds import Attention, Natural, Retain
+from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,10 +39,10 @@ class PruMerge(Method):
         positions, per: see `Method`.
     """
 
-    retain: float | None = None
+    retain: Retain | None = None
     spread: bool = False
-    neighbours: int = 32
-    attention: Literal["auto", "cls", "received"] = "auto"
+    neighbours: Natural = 32
+    attention: Attention = "auto"
     layer: int = -1
 
     name: ClassVar[str] = "prumerge"
@@ -60,15 +59,6 @@ class PruMerge(Method):
         "all heads side by side; kept tokens stay in order, and attention received replaces [CLS] where a tower has "
         "none.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.retain is not None:
-            check_retain(self.retain)
-        if not isinstance(self.spread, bool):
-            raise InvalidValueError(f"spread must be True (PruMerge+) or False, not {self.spread!r}.")
-        check_count("neighbours", self.neighbours, 0)
-        check_choice("attention", self.attention, ("auto", "cls", "received"))
 
     @property
     def selects(self) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Positive, Retain
+from todre.methods.base import Method, budget
 from todre.methods.budgets import left_over
 from todre.methods.card import Card
 from todre.methods.gsearch import Asking, scores_of
@@ -33,8 +32,8 @@ class PSigmoid(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.25
-    slope: float = 12.8
+    retain: Retain = 0.25
+    slope: Positive = 12.8
     asking: Asking = "last"
 
     name: ClassVar[str] = "p-sigmoid"
@@ -50,14 +49,6 @@ class PSigmoid(Method):
             "That α follows from the budget is our reading. Ranked as in g-search."
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("asking", self.asking, ("last", "text"))
-        number = isinstance(self.slope, numbers.Real) and not isinstance(self.slope, bool)
-        if not number or not 0.0 < self.slope < math.inf:
-            raise InvalidValueError(f"slope must be a number above 0, not {self.slope!r}.")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Every layer but the last."""

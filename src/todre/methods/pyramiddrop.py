@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, check_retain
-from todre.methods.budgets import Counting, check_counting, pyramid
+from todre.fields.kinds import Layers, Retain
+from todre.methods.base import Method
+from todre.methods.budgets import Counting, pyramid
 from todre.methods.card import Card
 from todre.methods.inside import row_counts
-from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
+from todre.methods.layers import resolve_layers, resolve_stages, stage_at
 
 if TYPE_CHECKING:
     from todre.reduction import ReduceContext, Reduction
@@ -32,8 +33,8 @@ class PyramidDrop(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.125
-    layers: tuple[float, ...] = (1 / 4, 1 / 2, 3 / 4)
+    retain: Retain = 0.125
+    layers: Layers = (1 / 4, 1 / 2, 3 / 4)
     counting: Counting = "input"
 
     name: ClassVar[str] = "pyramiddrop"
@@ -50,12 +51,6 @@ class PyramidDrop(Method):
         ),
     )
     reads_attention: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_counting(self.counting)
-        object.__setattr__(self, "layers", checked_layers(self.layers))
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """`layers`, except the last of the decoder, which has none after it to rank with."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_retain, check_seed
+from todre.fields.kinds import Retain, Seed
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -26,18 +27,13 @@ class RandomTokens(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    seed: int = 0
+    retain: Retain = 0.1
+    seed: Seed = 0
 
     name: ClassVar[str] = "random"
     exact: ClassVar[bool] = True
     summary: ClassVar[str] = "uniformly drawn tokens: the control"
     card: ClassVar[Card] = Card(acts=("select",))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_seed(self.seed)
 
     @property
     def selects(self) -> bool:
@@ -49,7 +45,8 @@ class RandomTokens(Method):
         import torch
 
         n = len(visual)
-        drawn = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))[: budget(self.retain, n)]
-        keep = torch.zeros(n, dtype=torch.bool)
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randperm(n, generator=generator, dtype=torch.int64, device="cpu")[: budget(self.retain, n)]
+        keep = torch.zeros(n, dtype=torch.bool, device="cpu")
         keep[drawn] = True
         return keep

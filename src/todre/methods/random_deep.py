@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, check_retain, check_seed
-from todre.methods.budgets import Counting, check_counting
+from todre.fields.kinds import Layer, Retain, Seed
+from todre.methods.base import Method
+from todre.methods.budgets import Counting
 from todre.methods.card import Card
 from todre.methods.inside import counts_left, fresh_slots, still_there
-from todre.methods.layers import check_layer, resolve_layers
+from todre.methods.layers import resolve_layers
 
 if TYPE_CHECKING:
     from todre.reduction import ReduceContext, Reduction
@@ -32,10 +33,10 @@ class RandomDeep(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    layer: float = 5 / 8
+    retain: Retain = 0.1
+    layer: Layer = 5 / 8
     counting: Counting = "input"
-    seed: int = 0
+    seed: Seed = 0
 
     name: ClassVar[str] = "random-deep"
     summary: ClassVar[str] = "uniformly drawn tokens after a deep layer"
@@ -46,13 +47,6 @@ class RandomDeep(Method):
         follows="The paper. Its code renumbers positions; here they stay.",
     )
     reads_attention: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_layer("layer", self.layer)
-        check_counting(self.counting)
-        check_seed(self.seed)
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """`layer` alone."""
@@ -69,6 +63,7 @@ class RandomDeep(Method):
         keep = ~context.fresh
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)
-            drawn = torch.randperm(len(slots), generator=torch.Generator().manual_seed(self.seed))[:count]
+            generator = torch.Generator().manual_seed(self.seed)
+            drawn = torch.randperm(len(slots), generator=generator, dtype=torch.int64, device="cpu")[:count]
             keep[row, slots[upload(drawn, slots.device)]] = True
         return Reduction(keep, left=still_there(context, counts))

@@ -6,7 +6,6 @@ and the presets in its `PRESETS`. Another package names a class under the entry 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -23,7 +22,7 @@ import todre.methods
 from todre.errors import InvalidValueError, UnknownMethodError
 from todre.files import Kind, read_json, shown, write_atomic
 from todre.files.shapes import TEXT
-from todre.methods.base import Method
+from todre.methods.base import Method, check_names, meant
 from todre.methods.card import ACTS, Card
 from todre.methods.compose import Compose
 
@@ -63,21 +62,16 @@ def entry(name: str) -> Entry:
         UnknownMethodError: nothing is; says what was probably meant.
     """
     found = _entries()
-    if name in found:
+    if isinstance(name, str) and name in found:
         return found[name]
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), found, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise UnknownMethodError(f"There is no method {name!r}; {hint}the methods are {', '.join(found)}.")
+    hint = meant(name, found) if isinstance(name, str) else "a method is named by text, such as 'todre'; "
+    raise UnknownMethodError(f"There is no method {shown(name)}; {hint}`todre methods` lists all {len(found)}.")
 
 
 def create(name: str, **values: Any) -> Method:
     """The method `name` with the given fields; fields it does not have are an error."""
     found = entry(name)
-    unknown = sorted(set(values) - set(found.settings))
-    if unknown:
-        raise InvalidValueError(
-            f"Method {name!r} has no setting {unknown[0]!r}; its settings are {', '.join(sorted(found.settings))}."
-        )
+    check_names(f"Method {name!r}", "setting", list(values), found.settings)
     return found.create(**values)
 
 
@@ -92,7 +86,10 @@ def from_dict(values: Any) -> Method:
         raise InvalidValueError(
             f"A method is described by a mapping with its name under 'method', not {shown(repr(values))}."
         )
-    return entry(name).cls.from_dict(values)
+    found = entry(name)
+    if name == found.cls.name:
+        return found.cls.from_dict(values)
+    return create(name, **{field: value for field, value in values.items() if field != "method"})
 
 
 def save(method: Method, path: str | Path) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_retain
-from todre.methods.budgets import Counting, check_counting, stage_counts
+from todre.fields import OneOf, fitted
+from todre.fields.kinds import Layers, Positive, Retain
+from todre.methods.base import Method, budget
+from todre.methods.budgets import Counting, stage_counts
 from todre.methods.card import Card
 from todre.methods.clusters import density_peaks
 from todre.methods.grouping import best
 from todre.methods.inside import columns_of, counted, fresh_slots, row_counts, still_there
-from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
+from todre.methods.layers import resolve_layers, resolve_stages, stage_at
+from todre.methods.tables import check_falling, check_stages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,11 +46,11 @@ class SparseVLM(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 1 / 3
-    layers: tuple[float, ...] = (3 / 32, 7 / 32, 16 / 32)
-    shape: tuple[float, ...] = (300, 200, 110)
+    retain: Retain = 1 / 3
+    layers: Layers = (3 / 32, 7 / 32, 16 / 32)
+    shape: tuple[Positive, ...] = (300, 200, 110)
     counting: Counting = "input"
-    kept: tuple[float, ...] | None = None
+    kept: tuple[Retain, ...] | None = None
     recycle: bool = True
 
     name: ClassVar[str] = "sparsevlm"
@@ -70,31 +71,14 @@ class SparseVLM(Method):
     reads_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_counting(self.counting)
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-        for field in ("shape", "kept"):
-            values = getattr(self, field)
-            if values is None and field == "kept":
-                continue
-            given = tuple(values) if isinstance(values, tuple | list) else ()
-            numbers = all(isinstance(value, int | float) and value > 0 for value in given)
-            falling = numbers and all(one >= two for one, two in pairwise(given))
-            if not falling or len(given) != len(self.layers):
-                raise InvalidValueError(
-                    f"{field} must hold one positive number for each of the {len(self.layers)} layers, none larger "
-                    f"than the one before, not {values!r}."
-                )
-            object.__setattr__(self, field, given)
-        for value in self.kept or ():
-            check_retain(value)
+        for field in ("shape", "kept") if self.kept is not None else ("shape",):
+            check_stages(self, field)
+            check_falling(self, field, alike=field == "kept")
 
     @classmethod
     def published(cls, tokens: int) -> SparseVLM:
         """The lists printed for LLaVA-1.5's 576 tokens: 192, 128, 96 or 64 on average over the layers."""
-        if tokens not in LISTS:
-            raise InvalidValueError(f"tokens must be one of {', '.join(map(str, LISTS))}, not {tokens!r}.")
+        tokens = fitted("tokens", tokens, Annotated[int, OneOf(tuple(LISTS))])
         return cls(retain=tokens, counting="layer-average", kept=LISTS[tokens])
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
@@ -167,5 +151,6 @@ def _recycled(scores: Tensor, states: Tensor, count: int) -> tuple[Tensor, Tenso
         return top, rest[:0], states[:0]
     pool = rest[: max(groups, int(len(rest) * 0.3) + 1)].sort().values
     centres, member = density_peaks(states[pool], groups)
-    sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states[pool].float())
+    sums = states.new_zeros((groups, states.shape[1]), dtype=torch.float32)
+    sums.index_add_(0, member, states[pool].float())
     return top, pool[centres], sums / counted(member, groups)[:, None]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, check_retain
-from todre.methods.budgets import Counting, check_counting, left_after
+from todre.fields import Range
+from todre.fields.kinds import Layers, Retain
+from todre.methods.base import Method
+from todre.methods.budgets import Counting, left_after
 from todre.methods.card import Card
 from todre.methods.grouping import best
 from todre.methods.inside import columns_of, counted, fresh_slots, row_counts, still_there
-from todre.methods.layers import checked_layers, resolve_layers
+from todre.methods.layers import resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,9 +40,9 @@ class SwiftVLM(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 1 / 3
-    layers: tuple[float, ...] = (3 / 32, 11 / 32, 15 / 32)
-    proxies: float = 0.1
+    retain: Retain = 1 / 3
+    layers: Layers = (3 / 32, 11 / 32, 15 / 32)
+    proxies: Annotated[float, Range(above=0, below=1, called="a share of the budget")] = 0.1
     counting: Counting = "input"
 
     name: ClassVar[str] = "swiftvlm"
@@ -57,15 +57,6 @@ class SwiftVLM(Method):
             "one follows at once would bypass nothing and is left out."
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_counting(self.counting)
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-        number = isinstance(self.proxies, numbers.Real) and not isinstance(self.proxies, bool)
-        if not number or not 0.0 < self.proxies < 1.0:
-            raise InvalidValueError(f"proxies must be a share of the budget between 0 and 1, not {self.proxies!r}.")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """`layers` that bypass something, and the last."""
@@ -128,9 +119,9 @@ def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     import torch
 
     n = len(states)
-    anchors = torch.arange(groups, device=states.device) * n // groups
+    anchors = torch.arange(groups, device=states.device, dtype=torch.int64) * n // groups
     unit = torch.nn.functional.normalize(states.float(), dim=-1)
     member = (unit @ unit[anchors].T).argmax(dim=1)
-    member[anchors] = torch.arange(groups, device=states.device)
-    sums = torch.zeros(groups, states.shape[1], device=states.device).index_add_(0, member, states.float())
+    member[anchors] = torch.arange(groups, device=states.device, dtype=torch.int64)
+    sums = states.new_zeros((groups, states.shape[1]), dtype=torch.float32).index_add_(0, member, states.float())
     return anchors, member, sums / counted(member, groups)[:, None]

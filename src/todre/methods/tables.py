@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated, Any
 
 from todre.errors import InvalidValueError
+from todre.fields import Range, Said, shown
+from todre.fields.kinds import Natural
+
+Table = tuple[
+    Annotated[
+        Natural | Annotated[float, Range(least=0, most=1)], Said("a share in [0, 1] such as 0.5, or a count from 0")
+    ],
+    ...,
+]
+"""One number for each decoder layer: a share if it is a float, a count if it is an int. Empty until it is fitted."""
 
 
-def check_table(field: str, values: object, falling: bool) -> tuple[float, ...]:
-    """One number per layer: shares in [0, 1] as floats or counts as ints, `falling` if none may exceed the one before.
+def check_falling(method: Any, field: str, alike: bool = True) -> None:
+    """Raise if a number is larger than the one before, or, where they are `alike`, shares are among counts."""
+    values, name = getattr(method, field), f"{type(method).__name__}.{field}"
+    if any(after > before for before, after in pairwise(values)):
+        raise InvalidValueError(f"{name} must not rise from layer to layer, but {shown(values)} does.")
+    if alike and len({type(value) for value in values}) > 1:
+        raise InvalidValueError(f"{name} must hold shares or counts, not both: {shown(values)}.")
 
-    Raises:
-        InvalidValueError: something else is given.
-    """
-    given = tuple(values) if isinstance(values, tuple | list) else None
-    if given is None:
-        raise InvalidValueError(f"{field} must list one number for each decoder layer, not {values!r}.")
-    for value in given:
-        share = isinstance(value, float) and 0.0 <= value <= 1.0
-        count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if not (share or count):
-            raise InvalidValueError(f"{field} must hold shares in [0, 1] or counts from 0, not {value!r}.")
-    if falling and any(after > before for before, after in pairwise(given)):
-        raise InvalidValueError(f"{field} must not rise from layer to layer, but {given} does.")
-    if falling and len({type(value) for value in given}) > 1:
-        raise InvalidValueError(f"{field} must hold shares or counts, not both: {given}.")
-    return given
+
+def check_stages(method: Any, field: str) -> None:
+    """Raise unless there is a number for each of `layers`, and these are in order as far as that can be known."""
+    values, layers, name = getattr(method, field), method.layers, type(method).__name__
+    if len(values) != len(layers):
+        raise InvalidValueError(
+            f"{name}.{field} must hold one number for each of the {len(layers)} layers, not {shown(values)}."
+        )
+    if any(type(before) is type(after) and before > after for before, after in pairwise(layers)):
+        raise InvalidValueError(
+            f"{name}.layers must be in ascending order, as {field} goes with them, not {shown(layers)}."
+        )
 
 
 def check_depth(name: str, field: str, values: tuple[float, ...], n_layers: int) -> None:

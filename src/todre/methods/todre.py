@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import numbers
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.methods.base import Method, Preset, budget, check_choice, check_retain, check_seed
+from todre.fields import Items, Range
+from todre.fields.kinds import Attended, Layers, Retain, Seed
+from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
-from todre.methods.layers import checked_layers, resolve_layers
+from todre.methods.layers import resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,15 +55,15 @@ class ToDRE(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
+    retain: Retain = 0.1
     diversity: Diversity = "max_sum"
     pivot: Pivot = "auto"
-    layers: tuple[float, ...] = (7 / 8,)
-    threshold: float = 0.10
-    stages: tuple[int, ...] = (1, 2)
+    layers: Layers = (7 / 8,)
+    threshold: Attended = 0.10
+    stages: Annotated[tuple[Annotated[int, Range(least=1, most=2)], ...], Items(least=1, ascending=True)] = (1, 2)
     newlines: Newlines = "rank"
     admissible: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     name: ClassVar[str] = "todre"
     exact: ClassVar[bool] = True
@@ -75,19 +76,6 @@ class ToDRE(Method):
         follows="No code was published. Eq. 4 and 5 (cosine, over the tokens not yet chosen) rather than algorithm 1's "
         "plain products; one pool over all tiles; queries that can see no key of the other kind are left out of eq. 7.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("diversity", self.diversity, ("max_sum", "k_center"))
-        check_choice("pivot", self.pivot, ("auto", "cls", "random", "center", "farthest", "received"))
-        check_choice("newlines", self.newlines, ("rank", "keep", "last"))
-        check_seed(self.seed)
-        object.__setattr__(self, "stages", _checked_stages(self.stages))
-        object.__setattr__(self, "layers", checked_layers(self.layers, "; for no stage 2 use stages=(1,)"))
-        number = isinstance(self.threshold, numbers.Real) and not isinstance(self.threshold, bool)
-        if not number or not 0.0 <= self.threshold <= 1.0:
-            raise InvalidValueError(f"threshold must be a share of attention in [0, 1], not {self.threshold!r}.")
 
     @classmethod
     def v1(cls, **fields: Any) -> ToDRE:
@@ -120,7 +108,7 @@ class ToDRE(Method):
         n = len(visual)
         k = budget(self.retain, n)
         keep = torch.zeros(n, dtype=torch.bool, device=visual.device)
-        open_ = torch.ones(n, dtype=torch.bool)
+        open_ = torch.ones(n, dtype=torch.bool, device="cpu")
         if self.newlines == "keep":
             newlines = int(visual.host.newline.sum())
             if newlines and newlines >= k:
@@ -157,7 +145,7 @@ class ToDRE(Method):
         unknown = not bool(may.any())
         if self.pivot == "random" or (self.pivot == "auto" and unknown):
             generator = torch.Generator().manual_seed(self.seed)
-            return int(torch.randint(len(pool), (1,), generator=generator))
+            return int(torch.randint(len(pool), (1,), generator=generator, dtype=torch.int64, device="cpu"))
         if unknown:
             raise UnsupportedInputError(
                 f"No saliency is known for these pictures, which pivot={self.pivot!r} needs; "
@@ -211,10 +199,3 @@ PRESETS = (
         settings=("positions", "layers", "threshold", "admissible"),
     ),
 )
-
-
-def _checked_stages(stages: object) -> tuple[int, ...]:
-    given = stages if isinstance(stages, tuple | list) else ()
-    if tuple(given) not in ((1, 2), (1,), (2,)):
-        raise InvalidValueError(f"stages must be (1, 2), (1,) or (2,), not {stages!r}.")
-    return tuple(given)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_retain
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.rates import constant, left_after
 
@@ -30,7 +31,7 @@ class ToMe(Method):
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
-    retain: float = 0.5
+    retain: Retain = 0.5
     proportional: bool = True
 
     name: ClassVar[str] = "tome"
@@ -45,10 +46,6 @@ class ToMe(Method):
         follows="Merges after a block, not between its attention and its MLP, because blocks are not taken apart; the "
         "order of tokens is kept, and a merged token stands where its token of B stood.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
         """Every layer."""
@@ -79,7 +76,7 @@ def matched(keys: Tensor, first: int, r: int) -> Tensor:
     from torch.nn import functional
 
     tiles, tokens, _ = keys.shape
-    everyone = torch.arange(tokens, device=keys.device)
+    everyone = torch.arange(tokens, device=keys.device, dtype=torch.int64)
     a, b = everyone[first + first % 2 :: 2], everyone[1::2]
     into = everyone.repeat(tiles, 1)
     if not r:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class UniformGrid(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
+    retain: Retain = 0.1
     spread: Literal["grid", "line"] = "grid"
 
     name: ClassVar[str] = "uniform"
@@ -42,11 +43,6 @@ class UniformGrid(Method):
         follows="No paper. Exact for every count, also where it has no factors; where no raster is known the sequence "
         "is spaced.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("spread", self.spread, ("grid", "line"))
 
     @property
     def selects(self) -> bool:
@@ -73,7 +69,8 @@ class UniformGrid(Method):
             return keep
         keep, room = newlines_last(visual, k)
         found = sheets(visual)
-        owner = torch.repeat_interleave(torch.arange(len(found)), torch.tensor([len(sheet) for sheet in found]))
+        sizes = torch.tensor([len(sheet) for sheet in found], dtype=torch.int64, device="cpu")
+        owner = torch.arange(len(found), dtype=torch.int64, device="cpu").repeat_interleave(sizes)
         counts = owner[spaced(len(owner), room)].bincount(minlength=len(found)).tolist()
         for sheet, count in zip(found, counts, strict=True):
             keep[sheet[_lattice(visual.row[sheet].tolist(), visual.column[sheet].tolist(), count)]] = True

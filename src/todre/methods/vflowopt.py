@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from todre.errors import InvalidValueError
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields import OneOf, Range, fitted
+from todre.fields.kinds import Layers, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.grouping import best
 from todre.methods.inside import columns_of, fresh_slots, row_counts, still_there
-from todre.methods.layers import checked_layers, resolve_layers, resolve_stages, stage_at
+from todre.methods.layers import resolve_layers, resolve_stages, stage_at
+from todre.methods.tables import check_stages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +44,10 @@ class VFlowOpt(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.265
-    ratios: tuple[float, ...] = (0.983, 0.877)
-    layers: tuple[float, ...] = (9 / 28, 18 / 28)
-    attention: str = "received"
+    retain: Retain = 0.265
+    ratios: tuple[Annotated[float, Range(above=0, most=1, called="a share")], ...] = (0.983, 0.877)
+    layers: Layers = (9 / 28, 18 / 28)
+    attention: Literal["received", "cls"] = "received"
     tower_layer: int = -2
     recycle: bool = True
 
@@ -67,22 +69,12 @@ class VFlowOpt(Method):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("attention", self.attention, ("received", "cls"))
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-        given = tuple(self.ratios) if isinstance(self.ratios, tuple | list) else ()
-        if len(given) != len(self.layers) or not all(isinstance(share, float) and 0 < share <= 1 for share in given):
-            raise InvalidValueError(
-                f"ratios must hold a share in (0, 1] for each of the {len(self.layers)} layers, not {self.ratios!r}."
-            )
-        object.__setattr__(self, "ratios", given)
+        check_stages(self, "ratios")
 
     @classmethod
     def published(cls, share: float) -> VFlowOpt:
         """The release's setting for a mean of 10 %, 25 % or 50 % of the tokens over the layers."""
-        if share not in FITTED:
-            raise InvalidValueError(f"share must be one of {', '.join(map(str, FITTED))}, not {share!r}.")
+        share = fitted("share", share, Annotated[float, OneOf(tuple(FITTED))])
         retain, ratios = FITTED[share]
         return cls(retain=retain, ratios=ratios)
 

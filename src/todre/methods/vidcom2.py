@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.methods.base import Method, budget, check_retain
+from todre.fields.kinds import Positive, Retain
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +37,8 @@ class VidCom2(Method):
         positions, per: see `Method`; `frame` is refused.
     """
 
-    retain: float = 0.25
-    temperature: float = 0.01
+    retain: Retain = 0.25
+    temperature: Positive = 0.01
 
     name: ClassVar[str] = "vidcom2"
     exact: ClassVar[bool] = True
@@ -53,9 +53,6 @@ class VidCom2(Method):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_positive("temperature", self.temperature)
         if self.per == "frame":
             raise InvalidValueError(
                 "VidCom² compares frames, so per='frame' leaves it nothing to compare; use per='clip'."

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Attention, Retain, Share
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,10 +34,10 @@ class VisionZip(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    dominant: float = 54 / 64
+    retain: Retain = 0.1
+    dominant: Share = 54 / 64
     merged: Literal["sum", "mean"] = "sum"
-    attention: Literal["auto", "cls", "received"] = "auto"
+    attention: Attention = "auto"
     layer: int = -2
 
     name: ClassVar[str] = "visionzip"
@@ -52,13 +52,6 @@ class VisionZip(Method):
         "the feature of [CLS], which takes one of its dominant places, is not among the visual tokens here, and "
         "attention received replaces [CLS] where a tower has none.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_share("dominant", self.dominant)
-        check_choice("merged", self.merged, ("sum", "mean"))
-        check_choice("attention", self.attention, ("auto", "cls", "received"))
 
     @property
     def selects(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from todre.methods.base import Method, budget, check_choice, check_retain
+from todre.fields.kinds import Attention, Retain, Share
+from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.checks import check_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +34,9 @@ class VisPruner(Method):
         positions, per: see `Method`.
     """
 
-    retain: float = 0.1
-    important: float = 0.5
-    attention: Literal["auto", "cls", "received"] = "auto"
+    retain: Retain = 0.1
+    important: Share = 0.5
+    attention: Attention = "auto"
     layer: int = -2
 
     name: ClassVar[str] = "vispruner"
@@ -51,12 +51,6 @@ class VisPruner(Method):
         "instead of the tower's, the newline tokens within the budget instead of on top of it, and with attention "
         "received where a tower has no [CLS].",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_retain(self.retain)
-        check_choice("attention", self.attention, ("auto", "cls", "received"))
-        check_share("important", self.important)
 
     @property
     def selects(self) -> bool:

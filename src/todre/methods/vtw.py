@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from todre.fields.kinds import Layer
 from todre.methods.base import Method
 from todre.methods.card import Card
-from todre.methods.layers import check_layer, resolve_layers
+from todre.methods.layers import resolve_layers
 
 if TYPE_CHECKING:
     from todre.reduction import ReduceContext, Reduction
@@ -26,7 +27,7 @@ class VTW(Method):
         positions, per: see `Method`.
     """
 
-    layer: float = 15 / 32
+    layer: Layer = 15 / 32
 
     name: ClassVar[str] = "vtw"
     summary: ClassVar[str] = "no visual token after a fixed layer"
@@ -39,10 +40,6 @@ class VTW(Method):
         follows="The paper; a prompt without text after its last picture keeps everything, as nothing could read it.",
     )
     reads_attention: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_layer("layer", self.layer)
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """`layer` alone."""

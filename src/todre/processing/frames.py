@@ -45,7 +45,10 @@ def normalise(values: Tensor, settings: Mapping[str, Any]) -> Tensor:
     scale = settings["rescale_factor"] if settings["do_rescale"] else 1.0
     if not settings["do_normalize"]:
         return values * scale
-    mean, deviation = (torch.tensor(settings[name]) * (1.0 / scale) for name in ("image_mean", "image_std"))
+    mean, deviation = (
+        torch.tensor(settings[name], dtype=torch.float32, device="cpu") * (1.0 / scale)
+        for name in ("image_mean", "image_std")
+    )
     return (values - mean[:, None, None]) / deviation[:, None, None]
 
 
@@ -81,8 +84,8 @@ def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Te
         check_equal_lengths([len(clip) for clip in clips])
         return {"pixel_values": torch.stack(list(clips))}
     frames, height, width = (max(clip.shape[axis] for clip in clips) for axis in (0, 2, 3))
-    values = torch.zeros(len(clips), frames, 3, height, width)
-    mask = torch.zeros(len(clips), frames, height, width, dtype=torch.int64)
+    values = torch.zeros(len(clips), frames, 3, height, width, dtype=torch.float32, device="cpu")
+    mask = torch.zeros(len(clips), frames, height, width, dtype=torch.int64, device="cpu")
     for row, clip in enumerate(clips):
         n, _, h, w = clip.shape
         values[row, :n, :, :h, :w] = clip
@@ -106,4 +109,7 @@ def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, T
         # time, row and column of the merged token, row and column in it; then channel, frame, row, column of pixels
         rows.append(cells.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(time * height * width, -1))
         grids.append([time, height, width])
-    return {"pixel_values_videos": torch.cat(rows), "video_grid_thw": torch.tensor(grids)}
+    return {
+        "pixel_values_videos": torch.cat(rows),
+        "video_grid_thw": torch.tensor(grids, dtype=torch.int64, device="cpu"),
+    }

@@ -72,7 +72,7 @@ def smolvlm(settings: Mapping[str, Any], n_frames: int, height: int, width: int)
 
     size, side = settings["size"], settings["max_image_size"]["longest_edge"]
     if size.get("longest_edge"):
-        frame = torch.empty(height, width, device="meta")
+        frame = torch.empty(height, width, device="meta", dtype=torch.float32)
         first = get_resize_output_image_size(frame, resolution_max_side=size["longest_edge"])
     else:
         first = fixed(settings, n_frames, height, width)[0]

@@ -18,6 +18,8 @@ from typing import Any
 
 from todre.environment import versions
 from todre.errors import InvalidValueError, MissingDependencyError, TodreError
+from todre.fields import Checked
+from todre.fields.kinds import Count
 from todre.files import Kind, new_folder, read_json, write_atomic
 from todre.files.shapes import COUNT, NUMBER, Each
 from todre.lmms import command, read_results, read_samples
@@ -30,7 +32,7 @@ CELL = Kind("remove it to run it again", {"metrics": Each(NUMBER), "questions": 
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Checked):
     """All that a cell's numbers depend on but the method and the task, and how it is run.
 
     Args:
@@ -46,9 +48,9 @@ class Run:
 
     model: str
     folder: Path
-    limit: int | None = None
-    batch_size: int = 1
-    ranks: int = 1
+    limit: Count | None = None
+    batch_size: Count = 1
+    ranks: Count = 1
     options: dict[str, Any] = field(default_factory=dict)
     include_path: Path | None = None
     python: str = sys.executable

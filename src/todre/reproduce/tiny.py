@@ -12,6 +12,8 @@ from todre.evaluate.engine import Asked, Ran, Ticker, run
 from todre.evaluate.grid import Grid, row_of
 from todre.evaluate.tasks import names
 from todre.evaluate.tasks.several import VIDEO
+from todre.fields import Checked
+from todre.fields.kinds import Count, Seed
 from todre.files import new_folder
 from todre.published import AVERAGE, Row
 from todre.reproduce.benchmarks import Benchmark
@@ -27,7 +29,7 @@ STATEMENT = (
 
 
 @dataclass(frozen=True)
-class Tiny:
+class Tiny(Checked):
     """How the shipped model is asked.
 
     Args:
@@ -37,10 +39,10 @@ class Tiny:
     """
 
     folder: Path
-    limit: int = 40
-    processes: int = 1
-    draws: int = 3
-    seed: int = 0
+    limit: Count = 40
+    processes: Count = 1
+    draws: Count = 3
+    seed: Seed = 0
 
 
 def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:

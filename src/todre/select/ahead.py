@@ -46,7 +46,7 @@ class Ahead:
         later = self._later(pick, guess)
         if len(self._known) + len(later) >= self._room:
             self._known.clear()  # what is remembered never outgrows the tokens themselves
-        cosines: Array = self._rows.cosines(torch.tensor([pick, *later])).numpy()
+        cosines: Array = self._rows.cosines(torch.tensor([pick, *later], dtype=torch.int64, device="cpu")).numpy()
         self._known.update(zip(later, cosines[1:], strict=True))
         first: Array = cosines[0]
         return first

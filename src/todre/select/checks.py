@@ -45,7 +45,8 @@ def as_pivots(pivot: object, samples: int, n: int, batched: bool) -> list[int]:
 def as_queued_pivots(pivot: object, samples: int, n: int, batched: bool, device: torch.device) -> Tensor:
     """One pivot per sample, (samples,) int64 on `device`; a tensor on an accelerator is not read back."""
     if not isinstance(pivot, Tensor) or pivot.device.type == "cpu":
-        return queued_numbers(torch.tensor(as_pivots(pivot, samples, n, batched), dtype=torch.int64), device)
+        pivots = as_pivots(pivot, samples, n, batched)
+        return queued_numbers(torch.tensor(pivots, dtype=torch.int64, device="cpu"), device)
     _check_pivots(pivot, samples, batched)
     return pivot.to(device=device, dtype=torch.int64).expand(samples)
 

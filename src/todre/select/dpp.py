@@ -49,7 +49,7 @@ def dpp_order(x: Tensor, k: int, quality: Tensor) -> Tensor:
 def _grow(rows: UnitRows, k: int, quality: Tensor) -> list[int]:
     gain = quality.square() * rows.alive()
     floor = _EXHAUSTED * float(gain.max())
-    factor = torch.zeros(k, len(quality), dtype=torch.float64)
+    factor = torch.zeros(k, len(quality), dtype=torch.float64, device="cpu")
     ahead = Ahead(rows, k)
     order: list[int] = []
     while len(order) < k:

@@ -242,4 +242,4 @@ def _by_launches(
 
 def _running(sizes: list[int], device: torch.device) -> Tensor:
     """0 and the running sums of `sizes`, int64 on `device`."""
-    return queued_numbers(torch.tensor([0, *sizes]).cumsum(0), device)
+    return queued_numbers(torch.tensor([0, *sizes], dtype=torch.int64, device="cpu").cumsum(0), device)

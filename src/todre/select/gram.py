@@ -28,7 +28,7 @@ def gram(x: Tensor) -> Tensor:
 
 def gram_of(rows: UnitRows) -> Tensor:
     """`gram` of unit rows."""
-    cosines = rows.cosines(torch.arange(len(rows.tokens)))
+    cosines = rows.cosines(torch.arange(len(rows.tokens), dtype=torch.int64, device="cpu"))
     upper = cosines.triu_(1)
     cosines = upper + upper.T
     alive = rows.alive()

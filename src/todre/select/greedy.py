@@ -81,12 +81,13 @@ def _select(x: Tensor, k: int, pivot: int | Tensor, rule: Rule) -> Tensor:
     firsts = as_pivots(pivot, len(samples), n, batched=x.ndim == 3)
     grow = nearest_order if rule == "k_center" else summed_order
     picks = [grow(unit_rows(sample), k, first) for sample, first in zip(samples, firsts, strict=True)]
-    return torch.tensor(picks, dtype=torch.int64).reshape(shape).to(x.device)
+    return torch.tensor(picks, dtype=torch.int64, device="cpu").reshape(shape).to(x.device)
 
 
 def _on_device(x: Tensor, samples: int, n: int, k: int, pivots: Tensor, rule: Rule) -> Tensor:
     """The picks of all samples of n tokens each, in order, without a look at any of them: (samples · k,)."""
-    rows = queued_rows(x, torch.arange(samples, device=x.device).repeat_interleave(n, output_size=samples * n))
+    numbers = torch.arange(samples, device=x.device, dtype=torch.int64)
+    rows = queued_rows(x, numbers.repeat_interleave(n, output_size=samples * n))
     if x.device.type == "cuda" and x.dtype != torch.float64 and has_triton():
         from todre.select.fused import fused_orders
 

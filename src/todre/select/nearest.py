@@ -43,7 +43,8 @@ class _State:
         self._weight = weight
         self.order = [pivot]
         self._seen = np.ones(n, np.int64)
-        self._bound = self._worth(np.arange(n), rows.cosines(torch.tensor([pivot])).numpy()[0])
+        first = torch.tensor([pivot], dtype=torch.int64, device="cpu")
+        self._bound = self._worth(np.arange(n), rows.cosines(first).numpy()[0])
         self._bound[pivot] = _CHOSEN
 
     def block(self, size: int) -> int:

@@ -45,7 +45,7 @@ def pivot_isolated(x: Tensor) -> Tensor:
     computed in blocks of rows. Arguments, result and errors are those of `pivot_center`.
     """
     found = [_isolated(unit_rows(sample)) for sample in as_samples(x)]
-    return torch.tensor(found, dtype=torch.int64).reshape(x.shape[:-2]).to(x.device)
+    return torch.tensor(found, dtype=torch.int64, device="cpu").reshape(x.shape[:-2]).to(x.device)
 
 
 def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
@@ -66,9 +66,10 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
     """
     count, n = len(as_samples(x)), x.shape[-2]
     if isinstance(seed, torch.Generator):
-        drawn = torch.randint(n, (count,), generator=seed, device=seed.device)
+        drawn = torch.randint(n, (count,), generator=seed, device=seed.device, dtype=torch.int64)
     elif isinstance(seed, Integral) and not isinstance(seed, bool):
-        drawn = torch.randint(n, (1,), generator=torch.Generator().manual_seed(int(seed))).expand(count)
+        generator = torch.Generator().manual_seed(int(seed))
+        drawn = torch.randint(n, (1,), generator=generator, dtype=torch.int64, device="cpu").expand(count)
     else:
         raise InvalidValueError(f"seed must be an int or a torch.Generator, got {seed!r}; give an int.")
     return drawn.reshape(x.shape[:-2]).to(x.device)
@@ -77,10 +78,10 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
 def _isolated(rows: UnitRows) -> int:
     """Index of the token with the lowest highest cosine to another; of each pair one cosine serves both tokens."""
     n = len(rows.tokens)
-    nearest = torch.full((n,), -torch.inf, dtype=torch.float64)
-    for block in torch.arange(n).split(_ROWS):
+    nearest = torch.full((n,), -torch.inf, dtype=torch.float64, device="cpu")
+    for block in torch.arange(n, dtype=torch.int64, device="cpu").split(_ROWS):
         cosines = rows.cosines(block).double()
-        cosines[torch.arange(n) <= block[:, None]] = -torch.inf
+        cosines[torch.arange(n, dtype=torch.int64, device="cpu") <= block[:, None]] = -torch.inf
         torch.maximum(nearest, cosines.amax(dim=0), out=nearest)
         nearest[block] = torch.maximum(nearest[block], cosines.amax(dim=1))
     if rows.twin is not None:
@@ -92,7 +93,7 @@ def _isolated(rows: UnitRows) -> int:
 @torch.no_grad()
 def _pivots(x: Tensor, farthest: bool) -> Tensor:
     found = [_farthest(unit_rows(sample)) if farthest else _nearest(unit_rows(sample)) for sample in as_samples(x)]
-    return torch.tensor(found, dtype=torch.int64).reshape(x.shape[:-2]).to(x.device)
+    return torch.tensor(found, dtype=torch.int64, device="cpu").reshape(x.shape[:-2]).to(x.device)
 
 
 def _nearest(rows: UnitRows) -> int:

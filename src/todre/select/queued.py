@@ -102,7 +102,7 @@ def _twins(x: Tensor, sample: Tensor) -> Tensor:
     keys, order = _keys(x, sample).sort(stable=True)
     begins = torch.ones(n, dtype=torch.bool, device=x.device)
     begins[1:] = keys[1:] != keys[:-1]
-    here = torch.arange(n, device=x.device)
+    here = torch.arange(n, device=x.device, dtype=torch.int64)
     first = torch.where(begins, here, 0).cummax(dim=0).values
     twin = torch.empty_like(here).scatter_(0, order, order[first])
     same = (x == x.index_select(0, twin)).all(dim=1) & (sample == sample[twin])
@@ -116,7 +116,7 @@ def _keys(x: Tensor, sample: Tensor) -> Tensor:
     step = max(_HASHED // max(len(x), 1), 1)
     for start in range(0, x.shape[1], step):
         part = (x[:, start : start + step] + 0.0).contiguous().view(whole).long()
-        columns = torch.arange(start, start + part.shape[1], device=x.device)
+        columns = torch.arange(start, start + part.shape[1], device=x.device, dtype=torch.int64)
         keys = keys + (part * _mixed(columns)).sum(dim=1)
     return keys
 

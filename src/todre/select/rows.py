@@ -146,7 +146,7 @@ def _twins(rows: Tensor) -> Tensor | None:
     suspects = np.flatnonzero(counts[place] > 1)
     if len(suspects) == 0:
         return None
-    twin = torch.arange(len(rows))
+    twin = torch.arange(len(rows), dtype=torch.int64, device="cpu")
     among = torch.from_numpy(suspects)
     twin[among] = among[_first_equal(rows[among.to(rows.device)])]
     return twin if len(twin) > len(twin.unique()) else None

@@ -29,7 +29,7 @@ def thin(x: Tensor, k: int, at_once: int = 8) -> Tensor:
         InvalidValueError: k out of range, or a NaN or infinite value in x.
     """
     k = as_count(k, len(x))
-    left = torch.arange(len(x))
+    left = torch.arange(len(x), dtype=torch.int64, device="cpu")
     cosines = gram(x)
     while (surplus := len(left) - k) > 0:
         halves, between = left[::2], left[1::2]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from rich.console import Console
@@ -26,6 +26,8 @@ from todre.evaluate.conditions import NONE
 from todre.evaluate.options import add_common, conditions_of_run, settings_from
 from todre.evaluate.session import Session, Settings
 from todre.evaluate.table import Table
+from todre.fields import Checked, Items, Range
+from todre.fields.kinds import Count, Positive, Seed
 from todre.files import write_atomic
 from todre.scenes import make_scene
 from todre.svit.gate import RATIO_WEIGHT, Choose, Chooser, FixedRate, Gate, came_back, gated, ratio_loss
@@ -34,7 +36,7 @@ _FIRST_SEED = 2 * 10**10
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What the command line sets for training.
 
     Args:
@@ -46,11 +48,15 @@ class Options:
         log_every: steps between lines of the log.
     """
 
-    steps: int = 500
-    targets: tuple[float, ...] = (0.7, 0.49, 0.343)
-    lr: float = 2e-3
-    seed: int = 0
-    log_every: int = 50
+    steps: Count = 500
+    targets: Annotated[tuple[Annotated[float, Range(above=0, most=1, called="a share")], ...], Items(least=1)] = (
+        0.7,
+        0.49,
+        0.343,
+    )
+    lr: Positive = 2e-3
+    seed: Seed = 0
+    log_every: Count = 50
 
 
 def gated_blocks(model: Any, count: int) -> list[nn.Module]:
@@ -89,7 +95,7 @@ def train(model: Any, processor: Any, options: Options, show: Any = lambda steps
         optimizer.step()
         recent.append([float(error.detach()), float(ratio.detach()), *(float(one.detach().mean()) for one in passed)])
         if (step + 1) % options.log_every == 0:
-            means = torch.tensor(recent).mean(dim=0).tolist()
+            means = torch.tensor(recent, dtype=torch.float32, device="cpu").mean(dim=0).tolist()
             log.append({"step": step, "error": round(means[0], 4), "kept": [round(mean, 4) for mean in means[2:]]})
             recent = []
     return gates.eval().requires_grad_(False), log

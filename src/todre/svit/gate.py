@@ -25,11 +25,12 @@ class Gate(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.first = nn.Linear(width, width // 4)
-        self.second = nn.Linear(width // 4, 2)
+        self.norm = nn.LayerNorm(width, dtype=torch.float32, device="cpu")
+        self.first = nn.Linear(width, width // 4, dtype=torch.float32, device="cpu")
+        self.second = nn.Linear(width // 4, 2, dtype=torch.float32, device="cpu")
         with torch.no_grad():
-            self.second.bias.copy_(torch.tensor([0.0, 2.0]))  # at first most tokens go through
+            opening = torch.tensor([0.0, 2.0], dtype=torch.float32, device="cpu")  # at first most tokens go through
+            self.second.bias.copy_(opening)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(t, s, 2) logits of (t, s, width) hidden states."""
@@ -41,7 +42,7 @@ def straight_through(logits: Tensor, generator: torch.Generator | None) -> Tenso
     """(t, s) 0 or 1: with `generator` a Gumbel-softmax sample at temperature 1 with its gradient, else the argmax."""
     if generator is None:
         return (logits[..., 1] > logits[..., 0]).to(logits.dtype)
-    uniform = torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+    uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float32, device="cpu").clamp(1e-6, 1 - 1e-6)
     soft = (logits - (-uniform.log()).log()).softmax(dim=-1)[..., 1]
     hard = (soft > 0.5).to(soft.dtype)
     return hard + soft - soft.detach()
@@ -84,7 +85,7 @@ class Chooser:
         """(t, s) of the patches (t, s, width) before gated block `place`."""
         if self.gates is not None:
             return straight_through(self.gates[place](hidden), self.generator)
-        drawn = torch.rand(hidden.shape[:2], generator=self.generator)
+        drawn = torch.rand(hidden.shape[:2], generator=self.generator, dtype=torch.float32, device="cpu")
         return (drawn < self.shares[place]).to(hidden.dtype)
 
 

@@ -159,7 +159,7 @@ def collate(packs: list[Packed]) -> TextBatch:
 
     segments = padded("segments", -1)
     same = segments[:, :, None] == segments[:, None, :]
-    allowed = (same & torch.ones(longest, longest, dtype=torch.bool).tril())[:, None]
+    allowed = (same & torch.ones(longest, longest, dtype=torch.bool, device="cpu").tril())[:, None]
     tasks = [pack.tasks for pack in packs]
     return TextBatch(
         padded("tokens", 0),

@@ -119,13 +119,14 @@ class FurtherStage:
             metrics[f"loss/{kind}"] = often * float(losses[-1].detach())
             for key, value in (pair for _, found in groups for pair in found.items()):
                 metrics[key] = metrics.get(key, 0.0) + value
-        total = (torch.stack(losses) * torch.tensor(weights, device=parts.device)).sum() / sum(weights)
+        weight = torch.tensor(weights, device=parts.device, dtype=torch.float32)
+        total = (torch.stack(losses) * weight).sum() / sum(weights)
         return total, metrics
 
     def _single(self, parts: FurtherParts, which: Slice) -> tuple[torch.Tensor, Metrics]:
         scenes = which.scenes()
         pixels, _, _ = picture_tensors(scenes, self.processor)
-        sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes])
+        sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes], dtype=torch.int64, device="cpu")
         features = parts.model.model.get_image_features(torch.stack(pixels).to(parts.device), sizes, return_dict=True)
         visual = torch.stack(list(features.pooler_output))
         asked = [parts.encoder.pack(training_questions(scene, which.step)) for scene in scenes]
@@ -184,7 +185,10 @@ class FurtherStage:
         """(1, frames, 3, 96, 96): frames of 96 × 96 pixels are normalised alone, as the video processor does."""
         arrays = [np.asarray(frame, dtype=np.float32) for frame in frames]
         scale = self.processor.rescale_factor
-        mean, std = (torch.tensor(getattr(self.processor, f"image_{name}"))[:, None, None] for name in ("mean", "std"))
+        mean, std = (
+            torch.tensor(getattr(self.processor, f"image_{name}"), dtype=torch.float32, device="cpu")[:, None, None]
+            for name in ("mean", "std")
+        )
         values: torch.Tensor = (torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) * scale - mean) / std
         return values[None]
 

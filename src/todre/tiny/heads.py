@@ -30,9 +30,9 @@ class TowerHeads(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch_head = nn.Linear(WIDTH, NUM_FEATURES)
-        self.cls_head = nn.Linear(WIDTH, len(PRESENCE))
-        self.last_cls_head = nn.Linear(WIDTH, len(PRESENCE))
+        self.patch_head = nn.Linear(WIDTH, NUM_FEATURES, dtype=torch.float32, device="cpu")
+        self.cls_head = nn.Linear(WIDTH, len(PRESENCE), dtype=torch.float32, device="cpu")
+        self.last_cls_head = nn.Linear(WIDTH, len(PRESENCE), dtype=torch.float32, device="cpu")
 
     def loss(
         self, features: torch.Tensor, pooled: torch.Tensor, labels: torch.Tensor, present: torch.Tensor
@@ -51,7 +51,7 @@ class TowerHeads(nn.Module):
                 continue
             weight = None
             if name in ("kind", "centre"):
-                weight = torch.ones(scores.shape[-1], device=scores.device)
+                weight = torch.ones(scores.shape[-1], device=scores.device, dtype=torch.float32)
                 weight[0] = _BACKGROUND_WEIGHT
             total = total + _WEIGHTS[name] * F.cross_entropy(scores[applies], truth[applies], weight=weight)
             counted = (truth > 0) if name in ("kind", "centre") else applies
@@ -77,7 +77,7 @@ class Symbols(nn.Module):
 
     def __init__(self, named: dict[str, torch.Tensor]) -> None:
         super().__init__()
-        table = torch.randn(NUM_FEATURES, WIDTH) * 0.05
+        table = torch.randn(NUM_FEATURES, WIDTH, dtype=torch.float32, device="cpu") * 0.05
         for index, name in enumerate(FEATURE_NAMES):
             if name in named:
                 table[index] = named[name]

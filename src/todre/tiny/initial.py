@@ -31,12 +31,12 @@ _OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
 
 def rates(bands: int) -> torch.Tensor:
     """Angular rates per patch of the sine position code, slow to fast."""
-    return math.pi * torch.logspace(-1.5, 0, bands, base=10.0)
+    return math.pi * torch.logspace(-1.5, 0, bands, base=10.0, dtype=torch.float32, device="cpu")
 
 
 def sine_positions(side: int, width: int) -> torch.Tensor:
     """(side², width): sines and cosines of the row, then of the column, a quarter of the width each."""
-    angles = torch.arange(side)[:, None] * rates(width // 4)
+    angles = torch.arange(side, dtype=torch.int64, device="cpu")[:, None] * rates(width // 4)
     code = torch.cat([angles.sin(), angles.cos()], dim=1)
     return torch.cat([code.repeat_interleave(side, 0), code.repeat(side, 1)], dim=1)
 
@@ -57,8 +57,8 @@ def start_tower(tower: Any, side: int, width: int, heads: int) -> None:
 def _turned_code(down: int, right: int, size: int, width: int) -> torch.Tensor:
     """(size, width) map from the position code to `size` of its coordinates, moved by an offset in patches."""
     bands = width // 4
-    chosen = torch.linspace(bands // 3, bands - 1, size // 4).round().long()
-    out = torch.zeros(size, width)
+    chosen = torch.linspace(bands // 3, bands - 1, size // 4, dtype=torch.float32, device="cpu").round().long()
+    out = torch.zeros(size, width, dtype=torch.float32, device="cpu")
     for part, shift in ((0, down), (1, right)):
         for place, band in enumerate(chosen.tolist()):
             turn = float(rates(bands)[band]) * shift
@@ -84,7 +84,8 @@ def whiten_patches(tower: Any, pixels: torch.Tensor, seed: int) -> None:
     busy = patches[patches.std(dim=1) > _BUSY].double()
     values, vectors = torch.linalg.eigh(busy.T @ busy / len(busy))
     whitening = vectors / (values + _NOISE).sqrt()
-    random = torch.randn(weight.shape[0], weight.shape[0], generator=torch.Generator().manual_seed(seed)).double()
+    generator, size = torch.Generator().manual_seed(seed), weight.shape[0]
+    random = torch.randn(size, size, generator=generator, dtype=torch.float32, device="cpu").double()
     rotation = torch.linalg.qr(random).Q[:, : whitening.shape[1]]
     filters = _CONTENT_SCALE * rotation @ whitening.T
     weight.copy_(filters.view_as(weight))
@@ -111,12 +112,13 @@ def start_decoder(
     """
     width = symbols.shape[1]
     size = width // heads
-    mark = torch.randn(1, width, generator=torch.Generator().manual_seed(seed)) * _unit(symbols)
+    generator = torch.Generator().manual_seed(seed)
+    mark = torch.randn(1, width, generator=generator, dtype=torch.float32, device="cpu") * _unit(symbols)
     decoder.embed_tokens.weight.add_(mark)
     duals = torch.linalg.pinv(torch.cat([symbols, mark])).T * _unit(symbols)
     slowest = [pair + part for part in (0, size // 2) for pair in reversed(range(size // 4, size // 2))]
     slow, mark_place = slowest[: len(named)], slowest[len(named)]
-    rates = ROPE_THETA ** (-torch.arange(0, size, 2) / size)
+    rates = ROPE_THETA ** (-torch.arange(0, size, 2, dtype=torch.float32, device="cpu") / size)
     for attention in (layer.self_attn for layer in decoder.layers):
         for head, copied in ((0, others), (1, named)):
             for matrix, sign in ((attention.q_proj.weight, 1.0), (attention.k_proj.weight, -1.0)):

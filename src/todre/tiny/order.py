@@ -34,20 +34,22 @@ class Start:
 def set_start(parts: Parts, visual: torch.Tensor) -> Start:
     """Prefix, then each picture's label and visual tokens (k, v, width)."""
     embed = parts.model.get_input_embeddings()
-    pieces = [embed(torch.tensor(parts.encoder.prefix, device=parts.device))]
+    pieces = [embed(torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64))]
     places = [_unplaced(pieces[0])]
     for place, tokens in enumerate(visual):
-        label = embed(torch.tensor(parts.encoder.encode(picture_label(place)), device=parts.device))
+        label = embed(torch.tensor(parts.encoder.encode(picture_label(place)), device=parts.device, dtype=torch.int64))
         pieces += [label, tokens]
-        places += [_unplaced(label), torch.full(tokens.shape[:1], place, device=parts.device)]
+        places += [_unplaced(label), torch.full(tokens.shape[:1], place, device=parts.device, dtype=torch.int64)]
     return Start(torch.cat(pieces)[None], torch.cat(places)[None])
 
 
 def clip_start(parts: Parts, visual: torch.Tensor) -> Start:
     """Prefix and the visual tokens (1, v, width) of a clip."""
-    prefix = parts.model.get_input_embeddings()(torch.tensor(parts.encoder.prefix, device=parts.device))
+    prefix = parts.model.get_input_embeddings()(
+        torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
+    )
     count = visual.shape[1]
-    thirds = torch.arange(count, device=parts.device) * len(ORDINALS) // count
+    thirds = torch.arange(count, device=parts.device, dtype=torch.int64) * len(ORDINALS) // count
     return Start(torch.cat([prefix[None], visual], dim=1), torch.cat([_unplaced(prefix), thirds])[None])
 
 
@@ -77,4 +79,4 @@ def hidden_and_order(
 
 
 def _unplaced(tokens: torch.Tensor) -> torch.Tensor:
-    return torch.full(tokens.shape[:1], UNPLACED, device=tokens.device)
+    return torch.full(tokens.shape[:1], UNPLACED, device=tokens.device, dtype=torch.int64)

@@ -65,8 +65,10 @@ def hidden_behind(model: TinyModel, start: torch.Tensor, text: TextBatch) -> tor
     embeds = torch.cat([start, model.get_input_embeddings()(text.tokens)], dim=1)
     sees_prefix = text.allowed.new_ones(batch, 1, text.tokens.shape[1], cut)
     mask = torch.cat([sees_prefix, text.allowed], dim=-1)
-    mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
-    positions = torch.cat([torch.arange(cut, device=mask.device).expand(batch, -1), cut + text.offsets], dim=1)
+    mask = torch.zeros(mask.shape, device=mask.device, dtype=torch.float32).masked_fill_(~mask, float("-inf"))
+    positions = torch.cat(
+        [torch.arange(cut, device=mask.device, dtype=torch.int64).expand(batch, -1), cut + text.offsets], dim=1
+    )
     output = model.model.language_model(
         inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False, prefix_length=cut
     )

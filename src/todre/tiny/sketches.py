@@ -65,10 +65,12 @@ class FittedSymbols(nn.Module):
     def __init__(self, model: TinyModel) -> None:
         super().__init__()
         tokens, labels = _tokens(model)
-        gram = labels.T @ labels + _RIDGE * torch.eye(NUM_FEATURES)
+        gram = labels.T @ labels + _RIDGE * torch.eye(NUM_FEATURES, dtype=torch.float32, device="cpu")
         symbols = torch.linalg.solve(gram, labels.T @ tokens)
         residuals = tokens - labels @ symbols
-        chosen = torch.randperm(len(residuals), generator=torch.Generator().manual_seed(0))[:_KEPT_RESIDUALS]
+        chosen = torch.randperm(
+            len(residuals), generator=torch.Generator().manual_seed(0), dtype=torch.int64, device="cpu"
+        )[:_KEPT_RESIDUALS]
         self.register_buffer("symbols", symbols)
         self.register_buffer("residuals", residuals[chosen].clone())
         self.explained = 1 - float(residuals.var() / tokens.var())

@@ -207,7 +207,7 @@ class WholeStage:
         """Answers' cross-entropy plus the tower's losses."""
         scenes = which.scenes()
         pixels, labels, present = picture_tensors(scenes, self.processor)
-        sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes])
+        sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes], dtype=torch.int64, device="cpu")
         output = parts.model.model.get_image_features(
             torch.stack(pixels).to(parts.device), sizes, return_dict=True, output_hidden_states=True
         )
@@ -248,7 +248,7 @@ def _questions(parts: Parts, scenes: list[Scene], which: Slice) -> TextBatch:
 
 def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
     """`answered` for questions behind one picture: (b, v, width) projected visual tokens."""
-    prefix = torch.tensor(parts.encoder.prefix, device=parts.device)
+    prefix = torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
     return answered(parts, packed_hidden(parts.model, prefix, visual, text), text)
 
 

@@ -20,6 +20,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
+from todre.fields import Checked
+from todre.fields.kinds import Count, Positive, Seed, Share
 from todre.tiny.export import export
 from todre.tiny.optim import Budget, make_optimizers, split_parameters
 from todre.tiny.registry import ALL_STAGES, FURTHER, builder
@@ -32,21 +34,21 @@ _SEEDS_PER_STAGE = 10**8
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What the command line sets for one stage."""
 
     stage: str
     run: Path
-    steps: int | None
-    minutes: float | None
-    batch: int
-    lr: float
-    seed: int = 0
-    processes: int = 1
+    steps: Count | None
+    minutes: Positive | None
+    batch: Count
+    lr: Positive
+    seed: Seed = 0
+    processes: Count = 1
     device: str = "cpu"
     save_seconds: float = 60.0
-    log_every: int = 10
-    cooldown: float = 0.45
+    log_every: Count = 10
+    cooldown: Share = 0.45
 
 
 @dataclass
@@ -144,7 +146,7 @@ def _agree(share: float) -> float:
     """The first process's share of the budget, so that all stop at the same step."""
     if not dist.is_initialized():
         return share
-    value = torch.tensor([share], dtype=torch.float64)
+    value = torch.tensor([share], dtype=torch.float64, device="cpu")
     dist.broadcast(value, 0)
     return float(value)
 

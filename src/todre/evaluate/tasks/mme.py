@@ -14,6 +14,8 @@ import numpy as np
 from todre.evaluate.tasks.base import Item
 from todre.evaluate.tasks.pope import negatives, pairs_in, presence
 from todre.evaluate.tasks.scenes import LIMIT, PREFIX, first_items, picture_name, scene_image, scenes
+from todre.fields import Checked
+from todre.fields.kinds import Count
 from todre.scenes import Scene
 from todre.scenes.questions import RELATION_MARGIN, holds, unique_pairs
 from todre.scenes.vocabulary import DIRECTIONS
@@ -22,14 +24,14 @@ _FEW_TOKENS = 4
 
 
 @dataclass(frozen=True)
-class ScenesMme:
+class ScenesMme(Checked):
     """Pairs of questions on existence and position; the score is half of accuracy + accuracy+.
 
     Args:
         size: side of the square pictures in pixels.
     """
 
-    size: int = 192
+    size: Count = 192
     name: str = PREFIX + "mme"
     metric: str = "mme"
 

@@ -18,6 +18,8 @@ import numpy as np
 from todre.evaluate.metrics.totals import STRATEGIES
 from todre.evaluate.tasks.base import Item
 from todre.evaluate.tasks.scenes import LIMIT, PREFIX, first_items, picture_name, scene_image, scenes
+from todre.fields import Checked
+from todre.fields.kinds import Count
 from todre.scenes import Scene
 from todre.scenes.questions import shapes_of
 from todre.scenes.scene import scene_objects
@@ -31,14 +33,14 @@ _FEW_TOKENS = 4
 
 
 @dataclass(frozen=True)
-class ScenesPope:
+class ScenesPope(Checked):
     """Presence questions under three strategies; the score is the F1, the mean over strategies.
 
     Args:
         size: side of the square pictures in pixels.
     """
 
-    size: int = 192
+    size: Count = 192
     name: str = PREFIX + "pope"
     metric: str = "pope"
 

@@ -6,12 +6,14 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from PIL import Image
 
 from todre.errors import InvalidValueError
 from todre.evaluate.tasks.base import Item
+from todre.fields import Checked, OneOf
+from todre.fields.kinds import Count
 from todre.scenes import TASKS, Scene, make_scene
 
 PREFIX = "scenes-"
@@ -26,7 +28,7 @@ WorldT = TypeVar("WorldT")
 
 
 @dataclass(frozen=True)
-class SceneTask:
+class SceneTask(Checked):
     """One kind of question about scenes, at most one for each scene.
 
     Args:
@@ -34,12 +36,8 @@ class SceneTask:
         size: side of the square pictures in pixels.
     """
 
-    kind: str
-    size: int = 192
-
-    def __post_init__(self) -> None:
-        if self.kind not in TASKS:
-            raise InvalidValueError(f"There is no task {self.kind!r} of scenes; use one of {', '.join(TASKS)}.")
+    kind: Annotated[str, OneOf(TASKS)]
+    size: Count = 192
 
     @property
     def name(self) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
 
-from todre.errors import InvalidValueError
 from todre.evaluate.tasks.base import Item
 from todre.evaluate.tasks.scenes import LIMIT, PREFIX, SPLIT, first_items, numbers
+from todre.fields import Checked, OneOf
+from todre.fields.kinds import Count
 from todre.scenes import SceneClip, SceneSet, make_clip, make_set
 from todre.scenes.motion import CLIP_TASKS, ask_motion
 from todre.scenes.several import SET_TASKS
@@ -26,7 +27,7 @@ _FEW_TOKENS = 4
 
 
 @dataclass(frozen=True)
-class SetTask:
+class SetTask(Checked):
     """One kind of question about several pictures, at most one for each set.
 
     Args:
@@ -34,12 +35,9 @@ class SetTask:
         size: side of the square pictures in pixels.
     """
 
-    kind: str
-    size: int = SIDE
+    kind: Annotated[str, OneOf(SET_TASKS)]
+    size: Count = SIDE
     metric: str = "exact"
-
-    def __post_init__(self) -> None:
-        _check(self.kind, SET_TASKS)
 
     @property
     def name(self) -> str:
@@ -72,7 +70,7 @@ class SetTask:
 
 
 @dataclass(frozen=True)
-class ClipTask:
+class ClipTask(Checked):
     """One kind of question about clips, at most one for each clip.
 
     Args:
@@ -80,12 +78,9 @@ class ClipTask:
         size: side of the square frames in pixels.
     """
 
-    kind: str
-    size: int = SIDE
+    kind: Annotated[str, OneOf(tuple(CLIP_TASKS))]
+    size: Count = SIDE
     metric: str = "exact"
-
-    def __post_init__(self) -> None:
-        _check(self.kind, tuple(CLIP_TASKS))
 
     @property
     def name(self) -> str:
@@ -136,8 +131,3 @@ def clip_of(number: int, size: int, event: str) -> SceneClip:
 def clip_frame(number: int, size: int, event: str, place: int) -> Image.Image:
     """One of its frames."""
     return clip_of(number, size, event).frames[place]
-
-
-def _check(kind: str, known: Sequence[str]) -> None:
-    if kind not in known:
-        raise InvalidValueError(f"There is no task {kind!r} of this kind; use one of {', '.join(known)}.")

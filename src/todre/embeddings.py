@@ -1,0 +1,193 @@
+"""Prune embeddings that were merged by hand: for those who call a decoder, or an engine, themselves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.facts import Place, Signal, TokenFacts
+from todre.host import fetch, upload
+from todre.layout import TEXT, Compaction, compact, token_kinds
+from todre.methods.base import Method
+from todre.samples import Media, visual_tokens
+from todre.selection import select_batch
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedEmbeddings:
+    """A batch without the visual tokens that a method left out; rows end together, padded at the left.
+
+    Attributes:
+        embeddings: (b, m, d), in the dtype and on the device that came in; padding holds what it happens to hold.
+        attention_mask: (b, m) int64, 0 at padding.
+        position_ids: (b, m) or (axes, b, m) int64, of what is left; 0 at padding.
+        columns: (b, m) int64, the column that each came from, -1 at padding.
+        kept: of each row, which of its visual tokens (0..n-1) stay, ascending.
+    """
+
+    embeddings: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    columns: Tensor
+    kept: list[list[int]]
+
+
+def prune_embeddings(
+    method: Method,
+    embeddings: Tensor,
+    visual: Tensor,
+    *,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    saliency: Tensor | None = None,
+    grids: Sequence[Grid] | None = None,
+) -> PrunedEmbeddings:
+    """Leave visual tokens out of embeddings into which pictures have been merged, as `prune` does before the decoder.
+
+    What comes out can be given to a decoder, to `generate(inputs_embeds=...)` or to an engine, outside `todre.prune`.
+    Gradients flow through what is kept.
+
+    Args:
+        method: one that chooses before the decoder, such as `todre.ToDRE(retain=0.1, stages=(1,))`.
+        embeddings: (b, q, d), the input embeddings of a batch.
+        visual: (b, q) bool, the columns of visual tokens. Columns that follow each other are one picture, unless
+            `grids` says where pictures end.
+        attention_mask: (b, q), 0 at padding, which goes; None where there is none.
+        position_ids: (b or 1, q) or (axes, b or 1, q) int64; None counts the columns that are no padding.
+        saliency: (b, q), one number for each visual token, such as [CLS] attention; read at visual columns alone. For
+            methods that ask for a signal of the vision tower.
+        grids: (rows, columns) of each picture's raster, in the order of the batch, for methods that ask where tokens
+            stand.
+
+    Raises:
+        InvalidValueError: shapes or dtypes that do not fit each other.
+        UnsupportedInputError: the method acts inside the decoder or the vision tower, needs what was not given, or
+            renumbers positions that say more than order.
+    """
+    _check(method, embeddings, visual, attention_mask, position_ids, saliency)
+    seen = [visual, *(x for x in (attention_mask, saliency) if x is not None)]
+    found = iter(fetch(seen))
+    here = next(found)
+    valid = torch.ones_like(here) if attention_mask is None else next(found).bool()
+    scores = None if saliency is None else next(found).float()
+    if bool((here & ~valid).any()):
+        raise InvalidValueError("Some columns are visual and padding at once; make attention_mask 1 at visual tokens.")
+    spans = _pictures(here, grids)
+    facts = [_facts(method, span, scores, grid) for span, grid in spans]
+    none = torch.zeros(len(here), dtype=torch.bool, device="cpu")
+    kinds = token_kinds(here, valid, none, 0)
+    samples = visual_tokens(embeddings, [Media(here, facts)], kinds == TEXT)
+    where = upload(here, embeddings.device)
+    selected = select_batch(method, samples, where, embeddings)
+    if selected.embeddings is not None:
+        embeddings = selected.embeddings
+    staying = (selected.keep | ~where) & upload(valid, embeddings.device)
+    text = (valid & ~here).sum(dim=1).tolist()
+    packed = compact(staying, [count + kept for count, kept in zip(text, selected.counts, strict=True)])
+    positions = _positions(method, position_ids, valid, where & ~selected.keep, packed)
+    return PrunedEmbeddings(
+        embeddings=packed.take(embeddings),
+        attention_mask=packed.valid.long(),
+        position_ids=positions,
+        columns=packed.index.masked_fill(~packed.valid, -1),
+        kept=[
+            list(range(count)) if kept is None else kept.tolist()
+            for kept, count in zip(selected.rows, selected.offered, strict=True)
+        ],
+    )
+
+
+def _check(
+    method: Method,
+    embeddings: Tensor,
+    visual: Tensor,
+    mask: Tensor | None,
+    positions: Tensor | None,
+    saliency: Tensor | None,
+) -> None:
+    if embeddings.ndim != 3 or not embeddings.is_floating_point():
+        raise InvalidValueError(
+            f"embeddings must be (b, q, d) floating point, not {tuple(embeddings.shape)} {embeddings.dtype}."
+        )
+    shape = tuple(embeddings.shape[:2])
+    if visual.dtype != torch.bool or tuple(visual.shape) != shape:
+        raise InvalidValueError(f"visual must be {shape} bool, not {tuple(visual.shape)} {visual.dtype}.")
+    for name, given in (("attention_mask", mask), ("saliency", saliency)):
+        if given is not None and tuple(given.shape) != shape:
+            raise InvalidValueError(f"{name} must be {shape}, one entry for each column, not {tuple(given.shape)}.")
+    if positions is not None:
+        fits = positions.ndim in (2, 3) and positions.shape[-1] == shape[1] and positions.shape[-2] in (1, shape[0])
+        if not fits:
+            raise InvalidValueError(
+                f"position_ids must be (b or 1, q) or (axes, b or 1, q) for embeddings of {shape}, not "
+                f"{tuple(positions.shape)}."
+            )
+    if not method.selects and not method.selectors():
+        raise UnsupportedInputError(
+            f"{method.name} does not choose before the decoder, so embeddings would stay as they are; use a method "
+            "that does, such as todre.ToDRE(stages=(1,))."
+        )
+    if method.tower() is not None or method.reducers(1 << 16):
+        raise UnsupportedInputError(
+            f"{method.describe()} acts in the vision tower or inside the decoder as well, where merged embeddings are "
+            "not; leave that part out, as todre.ToDRE(stages=(1,)) does, or use todre.prune."
+        )
+
+
+def _pictures(visual: Tensor, grids: Sequence[Grid] | None) -> list[tuple[Tensor, Grid | None]]:
+    """Of each picture, in the order of the batch, its places (n,) in the flat batch, and its grid if that is known."""
+    places = visual.flatten().nonzero().flatten()
+    if grids is None:
+        length = visual.shape[1]
+        follows = (places.diff() == 1) & (places[1:] % length != 0)
+        cuts = [0, *((~follows).nonzero().flatten() + 1).tolist(), len(places)]
+        return [(places[start:end], None) for start, end in itertools.pairwise(cuts) if end > start]
+    sizes = [rows * columns for rows, columns in grids]
+    if sum(sizes) != len(places) or any(size < 1 for size in sizes):
+        raise InvalidValueError(
+            f"grids hold {sum(sizes)} tokens, but {len(places)} columns are visual; "
+            "give (rows, columns) of each picture."
+        )
+    return list(zip(places.split(sizes), grids, strict=True))
+
+
+def _facts(method: Method, places: Tensor, scores: Tensor | None, grid: Grid | None) -> TokenFacts:
+    n = len(places)
+    zero = torch.zeros(n, dtype=torch.int64, device="cpu")
+    signals: dict[Signal, Tensor] = {}
+    for request in dict.fromkeys(method.signals()):
+        if request.kind == "grid":
+            continue
+        if (scores is None and request.kind != "auto") or request.kind == "keys":
+            raise UnsupportedInputError(
+                f"{method.describe()} asks for the signal {request.kind!r} of the vision tower; "
+                + ("its keys cannot be given here, use todre.prune." if request.kind == "keys" else "give saliency=….")
+            )
+        nothing = torch.full((n,), torch.nan, dtype=torch.float32, device="cpu")
+        signals[request] = nothing if scores is None else scores.flatten()[places]
+    place = Place.unknown(n) if grid is None else Place.raster(*grid)
+    return TokenFacts(signals, zero, zero, place, known=scores is not None or grid is not None)
+
+
+def _positions(method: Method, given: Tensor | None, valid: Tensor, gone: Tensor, packed: Compaction) -> Tensor:
+    """Positions of what is left; renumbered where the method wants that, as if the others had never been there."""
+    device = packed.index.device
+    if given is None:
+        counted = (valid.long().cumsum(dim=1) - 1).clamp(min=0)
+        given = upload(counted, device)
+    if method.positions == "compact":
+        if given.ndim == 3:
+            raise UnsupportedInputError(
+                "positions='compact' would move the parts of pictures that these positions place in time, height and "
+                "width; use positions='original'."
+            )
+        given = given - gone.long().cumsum(dim=1)
+    taken = packed.take_positions(given.to(device))
+    return taken.masked_fill(~packed.valid, 0)

@@ -1,0 +1,15 @@
+"""Fields by annotation: each value made plain, or refused in one sentence, when a dataclass is made.
+
+What may stand in a field is what its annotation says: `bool`, `int`, `float`, `str`, `None`, `Literal`, enums, tuples,
+unions, classes, and `Annotated` with marks; `todre.fields.kinds` has those that methods share. A whole number is also a
+`float`, and stays whole.
+"""
+
+from __future__ import annotations
+
+from todre.fields.checked import Checked, check_fields
+from todre.fields.fitting import fitted
+from todre.fields.marks import Items, OneOf, Range, Said
+from todre.fields.words import shown
+
+__all__ = ["Checked", "Items", "OneOf", "Range", "Said", "check_fields", "fitted", "shown"]

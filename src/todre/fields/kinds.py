@@ -1,0 +1,44 @@
+"""Annotations of fields that several methods and settings share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from todre.fields.marks import Items, Range, Said
+
+Count = Annotated[int, Range(least=1)]
+"""A whole number of at least 1."""
+Natural = Annotated[int, Range(least=0)]
+"""A whole number of at least 0."""
+Seed = Annotated[int, Range(least=0, most=2**63 - 1)]
+"""What a generator takes."""
+Share = Annotated[float, Range(least=0, most=1, called="a share")]
+"""In [0, 1]."""
+Attended = Annotated[float, Range(least=0, most=1, called="a share of attention")]
+"""Likewise."""
+Positive = Annotated[float, Range(above=0)]
+"""Above 0."""
+Cosine = Annotated[float, Range(least=-1, most=1, called="a cosine")]
+"""In [-1, 1]."""
+
+_Fraction = Annotated[float, Range(above=0, most=1)]
+Retain = Annotated[
+    Count | _Fraction,
+    Said("a fraction in (0, 1] such as 0.1, or a whole number of tokens from 1, such as 288"),
+]
+"""How many tokens stay: a share of them if it is a float, a count if it is an int. 1 is one token, 1.0 is all."""
+Layer = Annotated[
+    Count | _Fraction,
+    Said("a fraction of the depth in (0, 1] such as 7/8, or a count of layers from 1, such as 28"),
+]
+"""A place inside the LLM: a share of its depth if it is a float, a count of layers run if it is an int."""
+Layers = Annotated[tuple[Layer, ...], Items(least=1, lone=True)]
+"""At least one such place."""
+TowerLayer = Annotated[
+    int | Annotated[float, Range(least=0, below=1)],
+    Said("an index of a layer such as -2, or a fraction of the tower's depth in [0, 1) such as 0.5"),
+]
+"""A layer of the vision tower: an index as Python counts if it is an int, a share of the depth if it is a float."""
+
+Attention = Literal["auto", "cls", "received"]
+"""Which attention of the vision tower is read."""

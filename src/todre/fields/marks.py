@@ -1,0 +1,95 @@
+"""Marks of `Annotated`: what a value's type does not say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Mark(Protocol):
+    """What a mark answers."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value of the right type may stand there."""
+        ...
+
+    def words(self, words: str) -> str:
+        """What is allowed, from the words for the type."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Numbers between bounds; `called` is what such a number is, such as `a share`."""
+
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    below: float = math.inf
+    called: str = ""
+
+    def holds(self, value: Any) -> bool:
+        """Whether it lies between the bounds."""
+        return bool(self.least <= value <= self.most and self.above < value < self.below)
+
+    def words(self, words: str) -> str:
+        """`a number above 0`, `a share in [0, 1)`, `a whole number of at least 1`."""
+        noun, low, high = self.called or words, max(self.least, self.above), min(self.most, self.below)
+        if high == math.inf:
+            return noun + (f" above {low:g}" if self.above == low else f" of at least {low:g}") * (low > -math.inf)
+        if isinstance(high, int) and high > 1:
+            return f"{noun} from {low} to {high if high < 2**53 else f'2**{(high + 1).bit_length() - 1} - 1'}"
+        return f"{noun} in {'(' if self.above == low else '['}{low:g}, {high:g}{')' if self.below == high else ']'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Items:
+    """Tuples: how many at least, each `once`, in `ascending` order; `lone`: a number alone is a tuple of one."""
+
+    least: int = 0
+    once: bool = False
+    ascending: bool = False
+    lone: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether there are enough, in order."""
+        if len(value) < self.least or (self.once and len(set(value)) < len(value)):
+            return False
+        return not self.ascending or list(value) == sorted(set(value))
+
+    def words(self, words: str) -> str:
+        """`a list of at least one, in ascending order, each …`."""
+        least = " of at least one" if self.least == 1 else f" of at least {self.least}" * bool(self.least)
+        order = ", in ascending order" if self.ascending else ", none twice" * self.once
+        return words.replace("a list", f"a list{least}{order}", 1)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of these, where a `Literal` cannot list them."""
+
+    choices: tuple[Any, ...]
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is."""
+        return value in self.choices
+
+    def words(self, words: str) -> str:
+        """`one of …`."""
+        return f"one of {', '.join(map(str, self.choices))}"
+
+
+@dataclass(frozen=True)
+class Said:
+    """Words that say better than the annotation's own what is allowed."""
+
+    text: str
+
+    def holds(self, value: Any) -> bool:
+        """Always."""
+        return True
+
+    def words(self, words: str) -> str:
+        """The text."""
+        return self.text

@@ -1,0 +1,224 @@
+"""How forwards of transformers are called: read by their own signature, written back by the same names.
+
+Keywords are spelled here and nowhere else. transformers 5.24 renamed the cache's from `past_key_values` to `cache` in
+all of its modelling files at once, and takes the old name for some releases more.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from todre.errors import UnsupportedInputError
+
+CACHE_NAMES = ("cache", "past_key_values")
+"""What forwards call their KV cache: since 5.24, and before."""
+
+IDS, EMBEDS, MASK, POSITIONS = "input_ids", "inputs_embeds", "attention_mask", "position_ids"
+
+_TEXT = frozenset(
+    {
+        *CACHE_NAMES,
+        IDS,
+        EMBEDS,
+        MASK,
+        POSITIONS,
+        "cache_position",
+        "token_type_ids",
+        "mm_token_type_ids",
+        "moe_mm_token_type_ids",
+        "labels",
+        "logits_to_keep",
+        "return_dict",
+    }
+)
+"""Arguments that never bring a picture, whatever they hold."""
+
+
+@dataclass
+class DecoderCall:
+    """What a decoder, or the model around it, is called with.
+
+    Attributes:
+        ids: (b, q) int64 token ids, or None.
+        embeds: (b, q, d) embeddings, or None.
+        cache: the KV cache, or None.
+        attention_mask: a mask of any kind, or None.
+        position_ids: (b or 1, q) or (axes, b or 1, q) int64, or None.
+        rest: every other argument, by name.
+    """
+
+    ids: Tensor | None = None
+    embeds: Tensor | None = None
+    cache: Any = None
+    attention_mask: Any = None
+    position_ids: Tensor | None = None
+    rest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> int:
+        """Columns that the call brings."""
+        return int(self._given.shape[1])
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return int(self._given.shape[0])
+
+    @property
+    def _given(self) -> Tensor:
+        given = self.embeds if self.embeds is not None else self.ids
+        if given is None:
+            raise UnsupportedInputError(f"A forward needs {IDS} or {EMBEDS}; it was given neither.")
+        return given
+
+    @property
+    def use_cache(self) -> bool | None:
+        """Whether the caller asks for a cache; None if it does not say."""
+        return self.rest.get("use_cache")
+
+    @property
+    def deepstack(self) -> Any:
+        """Features of pictures that the first layers add to their hidden states, or None."""
+        return self.rest.get("deepstack_visual_embeds")
+
+    @deepstack.setter
+    def deepstack(self, features: Any) -> None:
+        self.rest["deepstack_visual_embeds"] = features
+
+    @property
+    def drafts(self) -> int:
+        """Trailing columns that assisted decoding proposes: it asks for the logits of those and one more."""
+        kept = self.rest.get("logits_to_keep", 0)
+        return kept - 1 if isinstance(kept, int) and kept > 1 else 0
+
+    @property
+    def encoded(self) -> Mapping[str, Any]:
+        """By kind, media that were encoded before this forward."""
+        return self.rest.get("mm_encoder_outputs") or {}
+
+    @property
+    def brings_media(self) -> bool:
+        """Whether the model may encode pictures or clips in this forward, or got them encoded."""
+        for name, value in self.rest.items():
+            if value is None or name in _TEXT or isinstance(value, bool | int | float | str):
+                continue
+            if not isinstance(value, dict) or value:
+                return True
+        return False
+
+    def changed(self, **fields: Any) -> DecoderCall:
+        """The same call with other fields."""
+        values = {
+            "ids": self.ids,
+            "embeds": self.embeds,
+            "cache": self.cache,
+            "attention_mask": self.attention_mask,
+            "position_ids": self.position_ids,
+            "rest": self.rest,
+        }
+        return DecoderCall(**(values | fields))
+
+
+class Door:
+    """Reads the calls of one forward into a `DecoderCall`, and writes such a record back as its keywords.
+
+    Args:
+        function: a forward, or a function that builds masks. Its signature says what its arguments are called.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.order = named_parameters(function)
+        self.required = required_parameters(function)
+        found = [name for name in CACHE_NAMES if name in self.order]
+        self.cache = found[0] if found else CACHE_NAMES[0]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Door:
+        """The door of a module: what its class declares, whoever has replaced the instance's `forward`."""
+        return cls(type(module).forward)
+
+    def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> DecoderCall:
+        """The call as a record; positional arguments get their names.
+
+        Raises:
+            UnsupportedInputError: more positional arguments than the forward has, or a cache under two names.
+        """
+        given = dict(kwargs)
+        if args:
+            if len(args) > len(self.order):
+                raise UnsupportedInputError(
+                    f"This forward takes at most {len(self.order)} positional arguments, and got {len(args)}; "
+                    "pass them by name."
+                )
+            given = dict(zip(self.order, args, strict=False)) | given
+        cache = None
+        for name in CACHE_NAMES:
+            value = given.pop(name, None)
+            if value is not None:
+                if cache is not None and cache is not value:
+                    raise UnsupportedInputError(
+                        f"Two caches were given, as {' and '.join(CACHE_NAMES)}; pass one, as {self.cache}."
+                    )
+                cache = value
+        ids, embeds = given.pop(IDS, None), given.pop(EMBEDS, None)
+        mask, positions = given.pop(MASK, None), given.pop(POSITIONS, None)
+        return DecoderCall(ids, embeds, cache, mask, positions, given)
+
+    def write(self, call: DecoderCall) -> dict[str, Any]:
+        """`call` as keywords of this forward; what it does not hold is left to the forward's defaults."""
+        kwargs = dict(call.rest)
+        fields = (
+            (IDS, call.ids),
+            (EMBEDS, call.embeds),
+            (self.cache, call.cache),
+            (MASK, call.attention_mask),
+            (POSITIONS, call.position_ids),
+        )
+        for name, value in fields:
+            if value is not None or name in self.required:
+                kwargs[name] = value
+        return kwargs
+
+
+def named_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the parameters of `function` that can be given by position, in order, `self` left out."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(each.name for each in parameters if each.kind in kinds and each.name != "self")
+
+
+def required_parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of the parameters of `function` that have no default, `self` left out."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return frozenset(
+        each.name
+        for each in parameters
+        if each.default is inspect.Parameter.empty and each.kind not in kinds and each.name != "self"
+    )
+
+
+def accepts_any(function: Callable[..., Any]) -> bool:
+    """Whether `function` takes keywords that it does not name."""
+    parameters = inspect.signature(function).parameters.values()
+    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+
+
+def cache_of(output: Any) -> Any:
+    """The KV cache that a forward or `generate` returned, or None."""
+    for name in CACHE_NAMES:
+        # A look-up by key, since 5.24 answers the old attribute with a warning.
+        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if found is not None:
+            return found
+    return None
+
+
+def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
+    """The keyword argument that hands `cache` to `model`, or to its `generate`."""
+    return {Door.of(model).cache: cache}

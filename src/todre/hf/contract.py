@@ -1,0 +1,93 @@
+"""The check that transformers is as todre knows it: made once when a model is attached to, and after each prefill.
+
+todre stands in front of forwards, gives layers other arguments than their decoder's loop does, and puts layers of its
+own into caches. A release that renames a keyword or ignores those layers would not fail by itself: it would answer as
+if nothing had been pruned, or wrongly. What is looked at here costs microseconds and asks no device.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import transformers
+from torch import nn
+
+from todre import cache as kv
+from todre.compat import REQUIRED, DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
+from todre.errors import ContractError
+from todre.hf.calls import CACHE_NAMES, EMBEDS, IDS, MASK, POSITIONS, accepts_any, cache_of, named_parameters
+from todre.wrapped import bare
+
+_LAYER_METHODS = ("update", "lazy_initialization", "get_seq_length", "get_mask_sizes", "reset", "reorder_cache")
+_GROWING_METHODS = (*_LAYER_METHODS, "batch_repeat_interleave", "batch_select_indices", "crop")
+"""What todre's cache layers override or rely on, in all of them and in those that grow."""
+
+_MASK_OPTIONS = ("config", EMBEDS, MASK, "layer_idx", "allow_is_causal_skip")
+
+
+def check_release(model: nn.Module, base: nn.Module, decoder: nn.Module, layers: Iterable[nn.Module]) -> None:
+    """Raise `ContractError` unless the parts of a model, mask builders and caches take what todre hands them.
+
+    Args:
+        model: the whole model.
+        base: the part of it that encodes pictures and calls the decoder.
+        decoder: the module with the layers.
+        layers: the decoder's layers.
+    """
+    for part in (model, base, decoder):
+        _check_forward(type(part).forward, type(part).__name__, (IDS, EMBEDS, MASK, POSITIONS))
+    for forward, name in {type(layer).forward: type(layer).__name__ for layer in map(bare, layers)}.items():
+        _check_forward(forward, name, (MASK,))
+    _check_forward(create_causal_mask, "create_causal_mask", _MASK_OPTIONS)
+    _check_forward(create_masks_for_generate, "create_masks_for_generate", (MASK,))
+    _check_cache_classes(DynamicLayer, StaticLayer)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_forward(function: Callable[..., Any], owner: str, needed: tuple[str, ...]) -> None:
+    """Raise unless `function` names its cache by one known keyword, and takes the `needed` ones by name."""
+    names = named_parameters(function)
+    caches = [name for name in CACHE_NAMES if name in names]
+    if len(caches) != 1:
+        raise _changed(f"{owner} names its KV cache by {caches or 'none'} of {list(CACHE_NAMES)}, not by one")
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise _changed(f"{owner} has no parameter {missing[0]!r}")
+    if POSITIONS not in names and not accepts_any(function):
+        raise _changed(f"{owner} takes no {POSITIONS!r}")
+
+
+@functools.lru_cache(maxsize=8)
+def _check_cache_classes(growing: type, static: type) -> None:
+    for kind, wanted in ((growing, _GROWING_METHODS), (static, _LAYER_METHODS)):
+        missing = [name for name in wanted if not callable(getattr(kind, name, None))]
+        if missing:
+            raise _changed(f"the cache layer {kind.__name__} has no method {missing[0]!r}")
+    layer = static(max_cache_len=1)
+    for name in ("is_initialized", "max_cache_len", "cumulative_length"):
+        if not hasattr(layer, name):
+            raise _changed(f"the cache layer {static.__name__} has no attribute {name!r}")
+
+
+def check_filled(cache: Any, output: Any) -> None:
+    """Raise `ContractError` unless the decoder filled the layers that it was given; shapes on the host are compared.
+
+    Args:
+        cache: the cache that a prefill was given, its layers with slot tables.
+        output: what the decoder returned.
+    """
+    came_back = cache_of(output)
+    if came_back is not None and came_back is not cache:
+        raise _changed(f"the decoder was given a {type(cache).__name__} and returned another cache")
+    found = kv.first_unlike(cache)
+    if found is not None:
+        raise _changed(f"after a prefill, the cache of {found}")
+
+
+def _changed(what: str) -> ContractError:
+    return ContractError(
+        f"todre does not understand transformers {transformers.__version__}: {what}; "
+        f"nothing was pruned. Install a release that is tested: pip install '{REQUIRED}'."
+    )

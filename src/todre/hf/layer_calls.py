@@ -1,0 +1,153 @@
+"""What a decoder and its layers are given besides embeddings, made to follow the columns that are left.
+
+Names differ from family to family; shapes do not. Whatever has one entry for each column follows the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.hf.calls import CACHE_NAMES, MASK, POSITIONS, DecoderCall
+from todre.layout import Compaction
+from todre.positions import contiguous
+
+_ANGLES = "position_embeddings"
+_OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, _ANGLES})
+
+
+def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
+    """Rewrite `call` in place for the columns that are left.
+
+    Args:
+        call: what the decoder is called with, (b, q, d) embeddings among it; cache, mask and positions stay.
+        packed: from the columns that came in to those that are left.
+        stay: (m,) int64, which of all visual columns, one row after the other, stay.
+    """
+    rows, length = packed.index.shape[0], call.columns
+    if call.embeds is not None:
+        call.embeds = packed.take(call.embeds)
+    for name, value in call.rest.items():
+        if per_column(value, rows, length):
+            call.rest[name] = _taken(packed, value)
+    features = call.deepstack
+    if features is not None and stay is not None:
+        if isinstance(features, dict):
+            call.deepstack = {key: one[stay.to(one.device)] for key, one in features.items()}
+        else:
+            call.deepstack = [one[stay.to(one.device)] for one in features]
+
+
+_BOUNDS = ("cu_seq_lens_q", "cu_seq_lens_k")
+_PACKING = frozenset({*_BOUNDS, "max_length_q", "max_length_k", "seq_idx"})
+"""How collators for training without padding say where packed samples begin (transformers' FlashAttentionKwargs)."""
+
+
+def packed_bounds(rest: dict[str, Any]) -> Tensor | None:
+    """(m + 1,) int, where packed samples start and end among all columns, if the caller says so."""
+    given = rest.get(_BOUNDS[0])
+    return given if isinstance(given, Tensor) else None
+
+
+def without_packing(rest: dict[str, Any]) -> dict[str, Any]:
+    """A decoder's arguments less those that say where packed samples begin."""
+    return {name: value for name, value in rest.items() if name not in _PACKING}
+
+
+def layer_positions(kwargs: dict[str, Any]) -> Tensor | None:
+    """The positions that a layer is given, or None."""
+    given = kwargs.get(POSITIONS)
+    return given if isinstance(given, Tensor) else None
+
+
+def with_positions(kwargs: dict[str, Any], positions: Tensor) -> dict[str, Any]:
+    """A layer's arguments with other positions."""
+    return kwargs | {POSITIONS: positions}
+
+
+def with_mask(kwargs: dict[str, Any], mask: Any) -> dict[str, Any]:
+    """A layer's arguments with another mask."""
+    return kwargs | {MASK: mask}
+
+
+def layer_cache(kwargs: dict[str, Any]) -> Any:
+    """The cache that a layer is given, or None."""
+    return next((kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None), None)
+
+
+def with_cache(kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
+    """A layer's arguments with another cache, by the name under which its decoder hands it on."""
+    name = next((name for name in CACHE_NAMES if name in kwargs), CACHE_NAMES[0])
+    return kwargs | {name: cache}
+
+
+def without_cache(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A layer's arguments without a cache, so that running it leaves no trace there."""
+    left = {name: value for name, value in kwargs.items() if name not in CACHE_NAMES}
+    return left | {"use_cache": False} if "use_cache" in left else left
+
+
+def rotary_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The positions that a rotary embedding is called with, by name or second."""
+    given: Tensor = kwargs[POSITIONS] if POSITIONS in kwargs else args[1]
+    return given
+
+
+def with_rotary_positions(
+    args: tuple[Any, ...], kwargs: dict[str, Any], positions: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A rotary embedding's arguments with other positions."""
+    if POSITIONS in kwargs:
+        return args, kwargs | {POSITIONS: positions}
+    return (args[0], positions, *args[2:]), kwargs
+
+
+def _taken(packed: Compaction, value: Tensor) -> Tensor:
+    taken = packed.take(value)
+    if taken.dtype == torch.bool:  # padding is not a visual column, whatever stood in the column it points to
+        shape = packed.valid.shape + (1,) * (taken.ndim - 2)
+        taken = taken & packed.valid.view(shape)
+    return taken
+
+
+def follow(
+    inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any], start: int
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a layer is given once columns left inside the decoder.
+
+    Args:
+        inner: from the columns that the decoder's loop holds to those in flight.
+        args: positional arguments; the hidden states, first, are those in flight already.
+        kwargs: keyword arguments as the loop hands them on.
+        start: logical columns before this forward.
+    """
+    rows, width = inner.index.shape[0], inner.width
+    taken = dict(kwargs)
+    for name, value in kwargs.items():
+        if name == _ANGLES:
+            taken[name] = _angles(inner, value)
+        elif name == POSITIONS:
+            if isinstance(value, Tensor):
+                taken[name] = contiguous(start, inner.index.shape[1], value.device)
+        elif name not in _OWN_RULE and per_column(value, rows, width):
+            taken[name] = inner.take(value)
+    rest = tuple(inner.take(value) if per_column(value, rows, width) else value for value in args[1:])
+    return (args[0], *rest), taken
+
+
+def _angles(inner: Compaction, value: Any) -> Any:
+    """Rotary angles, whatever holds them: the column is the last dimension but one, the batch the one before."""
+    if isinstance(value, Tensor):
+        return inner.take_angles(value)
+    if isinstance(value, dict):
+        return {key: _angles(inner, one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_angles(inner, one) for one in value)
+    return value
+
+
+def per_column(value: Any, rows: int, width: int) -> bool:
+    """Whether an argument has one entry for each of `width` columns."""
+    return isinstance(value, Tensor) and value.ndim >= 2 and value.shape[0] in (1, rows) and value.shape[1] == width

@@ -1,0 +1,43 @@
+"""10,000 constructions of methods and settings: made plain and the same after JSON, or refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from methods.fuzzed import ALL, EXAMPLES, given_to, is_plain, through_json
+
+import todre
+from todre.errors import InvalidValueError
+from todre.fields.checked import annotations_of
+from todre.methods.base import Method
+
+
+@pytest.mark.parametrize("cls", ALL, ids=lambda cls: f"{cls.__module__.removeprefix('todre.')}.{cls.__name__}")
+def test_fuzzed_fields_are_made_plain_or_refused(cls):
+    tried = {"accepted": 0, "refused": 0}
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(given_to(cls))
+    def fuzz(arguments):
+        args, kwargs = arguments
+        said = ""
+        try:
+            made = cls(*args, **kwargs)
+        except InvalidValueError as error:
+            said = str(error)
+        tried["refused" if said else "accepted"] += 1
+        if said:
+            assert "\n" not in said
+            assert said.endswith(".")
+            assert len(said) < 500
+            return
+        for name in annotations_of(cls):
+            value = getattr(made, name)
+            assert is_plain(value) or isinstance(value, Path | Method | dict) or cls is todre.Compose, (name, value)
+        assert through_json(made) == made
+
+    fuzz()
+    assert min(tried.values()) >= EXAMPLES / 20, tried
+    assert sum(tried.values()) >= EXAMPLES * 0.9, tried
