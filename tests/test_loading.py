@@ -198,7 +198,7 @@ class Hub:
         monkeypatch.setattr("huggingface_hub.snapshot_download", self.snapshot_download)
         monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", self.try_to_load_from_cache)
 
-    def model_info(self, repo_id, revision=None, files_metadata=False):
+    def model_info(self, repo_id, revision=None, files_metadata=False, timeout=None):
         assert files_metadata
         if self.error is not None:
             raise self.error

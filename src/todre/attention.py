@@ -263,13 +263,15 @@ def visible_keys(seen: Seen, block: Tensor) -> Tensor:
     return (slot[None, :] <= (slots - queries + block)[:, None])[None]
 
 
-def cls_attention(seen: Seen) -> Tensor:
+def cls_attention(seen: Seen, leading: int = 1) -> Tensor:
     """Attention of a vision tower's [CLS] (token 0) to the patches, averaged over heads, (tiles, patches) float32.
 
-    ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the [CLS] key dropped.
+    ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the keys of the `leading`
+    tokens that stand before the patches ([CLS], registers) dropped.
     """
     logits = torch.einsum("bhd,bhsd->bhs", seen.query[:, :, 0].float(), seen.key.float()) * seen.scaling
-    return (logits + _weight(seen)).softmax(dim=-1).mean(dim=1)[:, 1:]
+    logits = logits + _weight(seen) + _between(seen, slice(0, 1)).squeeze(2)
+    return logits.softmax(dim=-1).mean(dim=1)[:, leading:]
 
 
 def received_attention(seen: Seen) -> Tensor:
@@ -291,14 +293,26 @@ def _received(seen: Seen, start: int, end: int) -> Tensor:
     asking = torch.zeros_like(total)
     for block in torch.arange(start, end, device=key.device, dtype=torch.int64).split(_ROWS_AT_ONCE):
         logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
-        logits = logits + _weight(seen)[..., None, start:end]
+        logits = logits + _weight(seen)[..., None, start:end] + _between(seen, block)[..., start:end]
         visible = torch.ones(key.shape[0], len(block), key.shape[2], dtype=torch.bool, device=key.device)
-        if seen.mask is not None and seen.mask.ndim == 4:
+        if seen.mask is not None and seen.mask.ndim == 4 and not _by_heads(seen.mask):
             visible = visible_keys(seen, block)[:, :, start:end].expand(key.shape[0], -1, -1)
             logits = logits.masked_fill(~visible[:, None], float("-inf"))
         total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
         asking += visible.sum(dim=1)
     return total / asking.clamp(min=1)
+
+
+def _by_heads(mask: Tensor) -> bool:
+    """Whether a tower adds something else for each head and pair of tokens (relative positions); it hides nothing."""
+    return mask.ndim == 4 and mask.shape[1] > 1 and mask.shape[2] > 1 and mask.dtype != torch.bool
+
+
+def _between(seen: Seen, rows: Tensor | slice) -> Tensor:
+    """(b or 1, heads or 1, rows or 1, s) float32: what a tower adds for pairs of tokens; 0 where it adds nothing."""
+    if seen.mask is None or not _by_heads(seen.mask):
+        return torch.zeros(1, 1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
+    return seen.mask[:, :, rows, : seen.key.shape[2]].float()
 
 
 def _weight(seen: Seen) -> Tensor:

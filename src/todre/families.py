@@ -191,14 +191,10 @@ _ROWS = (
 
 FAMILIES: dict[str, Family] = {family.model_type: family for family in _ROWS}
 
-CLS_TOWERS = frozenset({"clip_vision_model", "internvl_vision", "qianfan_ocr_vision"})
-"""Vision towers whose token 0 is a [CLS] that was trained to stand for the picture."""
-
-
 CLS_FAMILIES = frozenset(
     {"internvl", "llava", "llava_next", "llava_next_video", "qianfan_ocr", "video_llava", "vipllava"}
 )
-"""Families whose published checkpoints have such a tower."""
+"""Families whose published checkpoints have a tower with a [CLS] token (`leading.py`)."""
 
 
 def family_of(model: Any) -> Family:
@@ -227,9 +223,3 @@ def family_of(model: Any) -> Family:
         f"Models of type '{model_type}' are not known; `todre models` lists those that are, "
         "and docs/families.md says how one is added."
     )
-
-
-def has_cls(model: PreTrainedModel, family: Family | None = None) -> bool:
-    """Whether the vision tower has a [CLS] token in place 0."""
-    vision = getattr(model.config, "vision_config", None)
-    return getattr(vision, "model_type", None) in CLS_TOWERS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from todre.errors import LoadError
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WANTED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken")
 _ELSEWHERE = ("consolidated", "pytorch_model", "training_args")
+_LONGEST = 300
+PATIENCE = 3.0
+"""Seconds in which the hub must say what it has, unless `HF_HUB_ETAG_TIMEOUT` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +46,12 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
     Raises:
         LoadError: no such repository, no access, no network and no cached copy, or no safetensors in it.
     """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import snapshot_download
 
     try:
-        info = HfApi().model_info(model_id, revision=revision, files_metadata=True)
-    except GatedRepoError as error:
-        raise LoadError(
-            f"{model_id} is gated on the hub; accept its terms there and log in with `hf auth login`."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise LoadError(f"There is no model {model_id!r} on the hub that you can read; check the spelling.") from error
-    except RevisionNotFoundError as error:
-        raise LoadError(f"{model_id} has no revision {revision!r}; use a branch, tag or commit of it.") from error
-    except HFValidationError as error:
-        raise LoadError(f"{model_id!r} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf.") from error
+        info = _described(model_id, revision)
+    except LoadError:
+        raise
     except Exception as error:  # offline mode, and every transport has a type of its own for "no network"
         return _cached(model_id, revision, error)
 
@@ -84,6 +74,91 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
     return Snapshot(Path(path), str(info.sha))
 
 
+def fetch_config(model_id: str) -> Path:
+    """The folder where config.json of a hub repository is; nothing else is fetched.
+
+    Without a network, the one that is in the cache is used.
+
+    Raises:
+        LoadError: no such repository, no access, no config in it, or no network and no cached copy.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        info = _described(model_id, None)
+        return Path(hf_hub_download(model_id, "config.json", revision=info.sha)).parent
+    except LoadError:
+        raise
+    except EntryNotFoundError as error:
+        raise LoadError(f"{model_id} has no config.json on the hub; give a model of transformers.") from error
+    except Exception as error:
+        cached = try_to_load_from_cache(model_id, "config.json")
+        if isinstance(cached, str):
+            return Path(cached).parent
+        raise _out_of_reach(model_id, error) from error
+
+
+def _described(model_id: str, revision: str | None) -> Any:
+    """What the hub says of a repository; whatever is raised but `LoadError` means that it cannot be reached."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    limit = _patience()
+    try:
+        return _within(
+            limit, lambda: HfApi().model_info(model_id, revision=revision, files_metadata=True, timeout=limit)
+        )
+    except GatedRepoError as error:
+        raise LoadError(
+            f"{model_id} is gated on the hub; accept its terms there and log in with `hf auth login`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise LoadError(f"There is no model {model_id!r} on the hub that you can read; check the spelling.") from error
+    except RevisionNotFoundError as error:
+        raise LoadError(f"{model_id} has no revision {revision!r}; use a branch, tag or commit of it.") from error
+    except HFValidationError as error:
+        raise LoadError(f"{model_id!r} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf.") from error
+
+
+def _patience() -> float:
+    """Seconds to wait; huggingface_hub reads its variable when it is imported, and 10 is what it takes without."""
+    from huggingface_hub import constants
+
+    told = constants.HF_HUB_ETAG_TIMEOUT
+    return PATIENCE if told == constants.DEFAULT_ETAG_TIMEOUT else float(told)
+
+
+def _within(limit: float, ask: Callable[[], Any]) -> Any:
+    """What `ask` returns or raises; TimeoutError if it takes longer than `limit` seconds.
+
+    A timeout of the transport holds for each address and each part of an answer, and for no look-up of a name. So a
+    thread asks, which ends with the process if it never hears anything.
+    """
+    answers: list[Any] = []
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            answers.append(ask())
+        except Exception as error:
+            failures.append(error)
+
+    asking = threading.Thread(target=work, name="todre-hub", daemon=True)
+    asking.start()
+    asking.join(limit)
+    if failures:
+        raise failures[0]
+    if not answers:
+        raise TimeoutError(f"no answer within {limit:g} s; HF_HUB_ETAG_TIMEOUT sets another limit")
+    return answers[0]
+
+
 def decimal_bytes(count: int) -> str:
     """Bytes as the hub shows them, in powers of ten."""
     value = float(count)
@@ -95,9 +170,12 @@ def decimal_bytes(count: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's text without its full stop, for use inside a sentence."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__
+    """First line of an exception's text (two if the first leads on) without its full stop, for inside a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return first.rstrip(".:") if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"
 
 
 def _is_wanted(name: str, code: bool) -> bool:
@@ -121,8 +199,12 @@ def _cached(model_id: str, revision: str | None, reason: Exception) -> Snapshot:
     try:
         path: Any = snapshot_download(model_id, revision=revision, local_files_only=True)
     except (LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise LoadError(
-            f"{model_id} is neither a folder here nor in the download cache, and the hub cannot be reached "
-            f"({first_line(reason)}); check the path or the network."
-        ) from error
+        raise _out_of_reach(model_id, reason) from error
     return Snapshot(Path(path), Path(path).name)
+
+
+def _out_of_reach(model_id: str, reason: Exception) -> LoadError:
+    return LoadError(
+        f"{model_id} is neither a folder here nor in the download cache, and the hub cannot be reached "
+        f"({first_line(reason)}); check the path or the network."
+    )

@@ -16,7 +16,7 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"
 """Formats that are tried; those that start an external program (PostScript) or are not pictures stay out."""
 
 MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded, in pixels (192 MB as RGB): a file of a few kilobytes can claim any size."""
+"""Largest picture that is decoded, in pixels (8,000 × 8,000, 192 MB as RGB): a file of kilobytes can claim any size."""
 
 
 MAX_ASPECT = 200

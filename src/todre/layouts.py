@@ -30,10 +30,11 @@ class Encoding:
         config: the model's config.
         arguments: what the method was given, by name.
         lengths: visual tokens of each entry that came back.
-        seen: (tiles, tokens, c) float32 for each call of the watched tower, [CLS] left out, all signals side by side;
+        seen: (tiles, patches, c) float32 for each call of the watched tower, all signals side by side;
             empty if none was watched.
         widths: how many of the c belong to each signal, in order.
-        keeps_cls: whether the tower's [CLS] stays among the visual tokens.
+        leading: how many of the tower's tokens stand before its patches ([CLS], registers).
+        dropped: how many of its first tokens the model leaves out of the visual tokens.
         device: of the features.
     """
 
@@ -43,8 +44,14 @@ class Encoding:
     lengths: list[int]
     seen: list[Tensor]
     widths: dict[Signal, int]
-    keeps_cls: bool
+    leading: int
+    dropped: int
     device: torch.device
+
+    @property
+    def extra(self) -> int:
+        """Tokens before the patches that stay among the visual tokens; below 0, so many first patches do not."""
+        return self.leading - self.dropped
 
     @property
     def channels(self) -> int:
@@ -97,13 +104,14 @@ def grid(encoding: Encoding) -> list[TokenFacts]:
     for length in encoding.lengths:
         known, filled, place = encoding.unknown(length), False, Place.unknown(length)
         if per_tile and length % per_tile == 0:
-            extra = 1 if encoding.keeps_cls else 0
+            extra, lost = max(encoding.extra, 0), max(-encoding.extra, 0)
             places = []
             for start in range(0, length, per_tile):
-                part = pooled(tiles[done].to(encoding.device), per_tile - extra)
+                part = pooled(tiles[done].to(encoding.device), per_tile - encoding.extra)
                 if part is not None:
-                    known[start + extra : start + per_tile], filled = part, True
-                places += [Place.unknown(extra), _square(per_tile - extra)]
+                    known[start + extra : start + per_tile], filled = part[lost:], True
+                whole = _square(per_tile - encoding.extra)
+                places += [Place.unknown(extra), Place(whole.row[lost:], whole.column[lost:])]
                 done += 1
             place = Place.cat(places)
         facts.append(encoding.facts(known if filled else None, place))
@@ -167,20 +175,20 @@ def frames_with_newline(encoding: Encoding) -> list[TokenFacts]:
 
 
 def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
-    """One entry for each frame, whose [CLS] is its first token; frames of one clip are numbered."""
+    """One entry for each frame, with all tokens of the tower; frames of one clip are numbered."""
     pixels = encoding.arguments.get("pixel_values_videos")
     count = int(pixels.shape[1]) if isinstance(pixels, Tensor) and pixels.ndim == 5 else 1
     tiles = encoding.tiles()
-    clips = []
+    clips, leading = [], encoding.leading  # none is dropped of clips
     for first in range(0, len(encoding.lengths), count):
         known, frame, places = [], [], []
         for place, length in enumerate(encoding.lengths[first : first + count]):
             own = encoding.unknown(length)
             if len(tiles) == len(encoding.lengths):
-                own[1:] = tiles[first + place].to(encoding.device)
+                own[leading:] = tiles[first + place].to(encoding.device)
             known.append(own)
             frame.append(torch.full((length,), place, dtype=torch.long, device="cpu"))
-            places += [Place.unknown(1), _square(length - 1)]
+            places += [Place.unknown(leading), _square(length - leading)]
         values = torch.cat(known) if len(tiles) == len(encoding.lengths) else None
         clips.append(encoding.facts(values, Place.cat(places), torch.cat(frame)))
     return clips
@@ -194,13 +202,14 @@ def anyres(encoding: Encoding) -> list[TokenFacts]:
     counts = tiles_per_picture(encoding.config, encoding.arguments)
     vision, tiles = encoding.config.vision_config, encoding.tiles()
     per_tile = len(tiles[0]) if tiles else (vision.image_size // vision.patch_size) ** 2
+    extra = max(encoding.extra, 0)
     number = torch.cat([torch.arange(count, dtype=torch.int64, device="cpu") for count in counts]).float()
-    marks = _packed(encoding, counts, number[:, None, None].expand(-1, per_tile + encoding.keeps_cls, 1), -1.0)
+    marks = _packed(encoding, counts, number[:, None, None].expand(-1, per_tile + extra, 1), -1.0)
     signals: list[Tensor | None] = [None] * len(marks)
     if len(tiles) == sum(counts) and encoding.channels:
         seen = torch.stack(tiles).to(encoding.device)
-        if encoding.keeps_cls:
-            seen = torch.cat([torch.full_like(seen[:, :1], torch.nan), seen], dim=1)
+        if extra:
+            seen = torch.cat([seen.new_full((len(seen), extra, seen.shape[2]), torch.nan), seen], dim=1)
         signals = list(_packed(encoding, counts, seen, torch.nan))
     return [_anyres_facts(encoding, mark[:, 0], part) for mark, part in zip(marks, signals, strict=True)]
 

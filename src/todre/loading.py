@@ -13,8 +13,10 @@ import torch
 from todre.errors import InvalidValueError, LoadError
 from todre.files import Kind, read_json
 from todre.files.shapes import ANY
-from todre.hub import HUB_ID, fetch, first_line
-from todre.processing import check_torchvision, load_processor
+from todre.hub import HUB_ID, fetch, fetch_config, first_line
+from todre.hushed import hushed
+from todre.needs import Weights, check_complete, check_counts, check_fits, configured_weights, stored_weights
+from todre.processing import check_agreement, check_torchvision, load_processor
 from todre.tiny import SHIPPED as SHIPPED
 from todre.tiny import checkpoint_path
 from todre.tiny import names as shipped_names
@@ -85,10 +87,12 @@ def load(
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "float16" or "bfloat16".
         attn_implementation: "sdpa", "eager", "flash_attention_2", …; None leaves the choice to transformers.
         trust_remote_code: run Python code from the checkpoint. Off unless asked for.
-        announce: called with one sentence before a download starts, with its size.
+        announce: called with one sentence before a download starts, with its size, and with one about weights that the
+            model has no place for.
 
     Raises:
-        LoadError: there is no usable model or processor under that name.
+        LoadError: there is no usable model or processor under that name, or it needs more memory than there is; that
+            is known before anything is built.
         InvalidValueError: a device, dtype or attention implementation that is unknown or not there.
         MissingDependencyError: an installed torchvision does not fit torch, or the model needs one that is absent.
     """
@@ -96,10 +100,13 @@ def load(
     precision = as_dtype(dtype, target)
     check_torchvision()
     name, path, resolved = _locate(model, revision, trust_remote_code, announce)
-    _check_config(name, path, trust_remote_code)
-    network = _load_model(name, path, precision, attn_implementation, trust_remote_code)
-    processor = load_processor(path, trust_remote_code, name=name)
-    return Loaded(network.to(target).eval(), processor, name, path, resolved)
+    with hushed("transformers"):
+        config = _check_config(name, path, trust_remote_code)
+        check_fits(name, _weights(name, path, config), precision, target)
+        processor = load_processor(path, trust_remote_code, name=name)
+        check_agreement(name, config, processor)
+        network = _load_model(name, path, precision, attn_implementation, trust_remote_code, announce)
+        return Loaded(network.to(target).eval(), processor, name, path, resolved)
 
 
 def load_config(model: str | Path | None = None) -> Any:
@@ -108,23 +115,44 @@ def load_config(model: str | Path | None = None) -> Any:
     Raises:
         LoadError: there is no readable config under that name.
     """
-    from transformers import AutoConfig
-
     path = Path(model).expanduser() if model is not None else None
     if model is None or path is None or path.exists() or model in shipped_names():
         name, folder, _ = _locate(model, None, False, lambda sentence: None)
-        source = str(folder)
-        _read_config(name, folder)
     else:
-        name = source = str(model)
+        name = str(model)
         if not HUB_ID.fullmatch(name):
             raise LoadError(
                 f"{name} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf; check the path."
             )
+        folder = fetch_config(name)
+    _read_config(name, folder)
+    with hushed("transformers"):
+        return _config(name, folder)
+
+
+def _config(name: str, folder: Path) -> Any:
+    """The config of a folder as transformers reads it."""
+    from transformers import AutoConfig
+
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise LoadError(f"The config of {name} cannot be loaded ({first_line(error)}); check the name.") from error
+        raise LoadError(
+            f"The config of {name} cannot be loaded ({first_line(error)}); get the model's own config.json."
+        ) from error
+
+
+def _weights(name: str, path: Path, config: Any) -> Weights:
+    """What the weights will take: as stored, or as the config says, if that is more.
+
+    Quantised weights are built smaller than the config says, and what code of the checkpoint builds is not known.
+    """
+    stored = stored_weights(name, path)
+    if config is None or getattr(config, "quantization_config", None) is not None:
+        return stored
+    built = configured_weights(name, config)
+    check_complete(name, stored, built)
+    return stored.grown(built.floats)
 
 
 def as_device(device: str) -> torch.device:
@@ -139,6 +167,8 @@ def as_device(device: str) -> torch.device:
         target = torch.device(device)
     except RuntimeError as error:
         raise InvalidValueError(f"device {device!r} is unknown; use auto, cpu, cuda or cuda:N.") from error
+    if target.type == "meta" or (target.type == "mps" and not torch.backends.mps.is_available()):
+        raise InvalidValueError(f"device {device!r} cannot run a model here; use auto, cpu, cuda or cuda:N.")
     if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
         raise InvalidValueError(
             f"device {device!r} is not there (torch sees {torch.cuda.device_count()} GPUs); use cpu."
@@ -178,8 +208,8 @@ def _locate(
     return name, snapshot.path, snapshot.revision
 
 
-def _check_config(name: str, path: Path, trust_remote_code: bool) -> None:
-    """Raise unless the folder holds the config of a vision-language model, and safetensors weights."""
+def _check_config(name: str, path: Path, trust_remote_code: bool) -> Any:
+    """The config, or None if the model is the checkpoint's own code; raises unless it is one in safetensors."""
     config = _read_config(name, path)
     model_type = config["model_type"]
     if not list(path.glob("*.safetensors")):
@@ -187,7 +217,7 @@ def _check_config(name: str, path: Path, trust_remote_code: bool) -> None:
         found = f" (there is {others[0]})" if others else ""
         raise LoadError(f"{name} has no *.safetensors weights{found}, the only format that todre reads; convert them.")
     if "auto_map" in config and trust_remote_code:
-        return
+        return None
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
     if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
@@ -197,6 +227,7 @@ def _check_config(name: str, path: Path, trust_remote_code: bool) -> None:
             else "use one that answers questions about pictures"
         )
         raise LoadError(f"{name} is not a vision-language model that transformers knows ({model_type!r}); {remedy}.")
+    return _config(name, path)
 
 
 def _read_config(name: str, path: Path) -> dict[str, Any]:
@@ -210,11 +241,17 @@ def _read_config(name: str, path: Path) -> dict[str, Any]:
         raise LoadError(f"{name} has a config.json that cannot be read: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise LoadError(f"{name} has a config.json without model_type; it is not a model of transformers, use one.")
+    check_counts(name, config)
     return dict(config)
 
 
 def _load_model(
-    name: str, path: Path, dtype: torch.dtype | str, attn_implementation: str | None, trust_remote_code: bool
+    name: str,
+    path: Path,
+    dtype: torch.dtype | str,
+    attn_implementation: str | None,
+    trust_remote_code: bool,
+    announce: Callable[[str], None],
 ) -> Any:
     from transformers import AutoModelForImageTextToText
 
@@ -227,6 +264,7 @@ def _load_model(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name rather than in a table
         )
     except Exception as error:
         if attn_implementation is not None and isinstance(error, (ValueError, ImportError)):
@@ -234,13 +272,27 @@ def _load_model(
                 f"attention implementation {attn_implementation!r} cannot be used with {name} ({first_line(error)}); "
                 "leave it out, or use sdpa or eager."
             ) from error
+        told = first_line(error)
+        reason = "transformers cannot convert its tensors" if "above report" in str(error) else told
+        raise LoadError(f"The weights of {name} cannot be loaded ({reason}); get a complete copy.") from error
+    _check_complete(name, info, announce)
+    return model
+
+
+def _check_complete(name: str, info: Any, announce: Callable[[str], None]) -> None:
+    """Raise unless every weight of the model came from the checkpoint; say where the checkpoint has more."""
+    missing, unused = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    mismatched = sorted(info["mismatched_keys"], key=str)
+    if mismatched:
+        tensor, found, wanted = mismatched[0]
         raise LoadError(
-            f"The weights of {name} cannot be loaded ({first_line(error)}); get a complete copy."
-        ) from error
-    missing = sorted(info["missing_keys"])
+            f"The weights of {name} have {len(mismatched)} tensors of other shapes than its config says (the first is "
+            f"{tensor}, {list(found)} for {list(wanted)}); get the config.json that belongs to them."
+        )
     if missing:
         raise LoadError(
             f"The weights of {name} lack {len(missing)} tensors (the first is {missing[0]}), "
             "which would be random; get a complete copy."
         )
-    return model
+    if unused:
+        announce(f"{name} holds {len(unused)} tensors that the model has no place for (the first is {unused[0]})")

@@ -28,12 +28,13 @@ class TowerContext:
     Attributes:
         layer: layers run.
         n_layers: layers in all, up to the one that features are taken from.
-        patches: n, the tokens of each tile at the start, [CLS] not counted.
-        first: 1 if token 0 is a [CLS], which always stays, otherwise 0.
+        patches: n, the tokens of each tile at the start, those before the patches not counted.
+        first: tokens before the patches ([CLS], registers), which always stay.
         hidden: (t, s, d) states that enter the next layer.
         seen: queries and keys (t, heads, s, c) of the layer that has just run.
         size: (t, s) float32, how many of the tokens at the start each stands for.
-        place: (t, s) int64, which of the n places of the tile's raster each stands in, ascending; -1 for [CLS].
+        place: (t, s) int64, which of the n places of the tile's raster each stands in, ascending; below 0 for tokens
+            before the patches.
     """
 
     layer: int
@@ -66,8 +67,8 @@ class TowerContext:
         return side
 
     def cls_attention(self) -> Tensor:
-        """(t, s - 1) float32 attention of [CLS] to the other tokens, averaged over heads after the softmax."""
-        return cls_attention(self.seen)
+        """(t, s - first) float32 attention of [CLS] to the patches, averaged over heads after the softmax."""
+        return cls_attention(self.seen, self.first)
 
     def keys(self) -> Tensor:
         """(t, s, c) float32 keys, averaged over heads."""

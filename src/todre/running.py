@@ -22,7 +22,7 @@ from todre.images import image_sha256
 from todre.loading import Loaded
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
-from todre.processing import apply
+from todre.processing import apply, check_columns
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, median_of, stopwatch
@@ -197,6 +197,7 @@ def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple
         )
     content = [*map(_item, media), {"type": "text", "text": question}]
     inputs, prompt = apply(processor, [{"role": "user", "content": content}])
+    check_columns(loaded.model.config, inputs)
     _warn_unknown(processor.tokenizer, question, inputs["input_ids"])
     return inputs.to(loaded.device, dtype=loaded.model.dtype), prompt
 

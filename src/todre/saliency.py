@@ -21,11 +21,12 @@ from todre.attention import Seen, attention_modules, cls_attention, received_att
 from todre.compat import PreTrainedModel
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.facts import KINDS, Signal, TokenFacts
-from todre.families import Family, has_cls
+from todre.families import Family
 from todre.fields import fitted
 from todre.flights import Flights
 from todre.host import fetch
 from todre.layouts import Encoding, anyres, rasters
+from todre.leading import dropped_by, leading_of
 from todre.methods.base import Method
 from todre.tiles import Cut, cuts_of
 from todre.tower import TowerReduction
@@ -59,7 +60,7 @@ class SaliencyCapture:
         self.base = bare(model.base_model)
         self.config = model.config
         self.family = family
-        self.cls_first = has_cls(model, family)
+        self.leading = leading_of(getattr(model.config, "vision_config", None))
         self.requests = tuple(dict.fromkeys(fitted("What signals answers", requests, tuple[Signal, ...])))
         self.kinds = {request: kind for request in self.requests if (kind := self._kind(request)) is not None}
         self.local = threading.local()
@@ -125,30 +126,39 @@ class SaliencyCapture:
     def _kind(self, request: Signal) -> str | None:
         """What is watched for a request: `cls`, `received`, `keys`, `grid`, or nothing."""
         tower = self._towers()[0].__class__.__name__ if self._towers() else "of this model"
-        if request.kind == "cls" and not self.cls_first:
+        leading = self.leading
+        if request.kind == "cls" and leading is not None and not leading.cls:
+            several = f"has {leading.others} tokens before its patches, none of which is the one [CLS]"
             raise UnsupportedModelError(
-                f"The vision tower {tower} has no [CLS] token; use pivot='received', pivot='random' or pivot='auto'."
+                f"The vision tower {tower} {several if leading.others else 'has no [CLS] token'}; "
+                "use pivot='received', pivot='random' or pivot='auto'."
             )
-        readable = self.family.saliency and all(attention_modules(tower) for tower in self._towers())
+        readable = (
+            self.family.saliency and leading is not None and all(attention_modules(tower) for tower in self._towers())
+        )
         if not readable and request.kind not in ("auto", "grid"):
             raise UnsupportedModelError(
                 f"Attention in the vision tower {tower} cannot be followed to visual tokens; "
                 "use a method without saliency, such as todre with pivot='random'."
             )
         if request.kind == "auto":
-            return ("cls" if self.cls_first else "received") if readable else None
+            return ("cls" if leading is not None and leading.cls else "received") if readable else None
         return request.kind if readable else None
 
     def _towers(self) -> list[nn.Module]:
         found = [getattr(self.base, name, None) for name in self.family.towers]
         return [tower for tower in found if isinstance(tower, nn.Module)]
 
+    def before(self) -> int:
+        """How many tokens of the tower stand before its patches."""
+        return 0 if self.leading is None else self.leading.count
+
     def _encoding(self) -> bool:
         return getattr(self.local, "seen", None) is not None
 
     def listen(self, request: Signal, seen: Seen) -> None:
-        """Take down a signal of a tower's layer: (tiles, tokens, c), [CLS] left out."""
-        self.local.seen[request].append(_signal(self.kinds[request], seen, self.cls_first))
+        """Take down a signal of a tower's layer: (tiles, patches, c)."""
+        self.local.seen[request].append(_signal(self.kinds[request], seen, self.before()))
 
     def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @untraced_here
@@ -203,7 +213,8 @@ class SaliencyCapture:
             entry_lengths(features),
             _side_by_side(list(seen.values())),
             widths,
-            self.cls_first and self._strategy(arguments) == "full",
+            self.before(),
+            dropped_by(self.config, arguments),
             features[0].device,
         )
         facts = self._laid_out(kind, encoding)
@@ -213,10 +224,6 @@ class SaliencyCapture:
                 setattr(entry, _ATTRIBUTE, fact)
         current = self.current()
         self.local.facts = current | {kind: current.get(kind, []) + facts}
-
-    def _strategy(self, arguments: dict[str, Any]) -> str | None:
-        given = arguments.get("vision_feature_select_strategy")
-        return given or getattr(self.config, "vision_feature_select_strategy", None)
 
     def _laid_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
         layout = self.family.layout(kind)
@@ -274,14 +281,14 @@ class _Listener:
         self.capture.listen(self.request, seen)
 
 
-def _signal(kind: str, seen: Seen, cls_first: bool) -> Tensor:
-    """(tiles, tokens, c) float32."""
+def _signal(kind: str, seen: Seen, leading: int) -> Tensor:
+    """(tiles, patches, c) float32."""
     if kind == "cls":
-        return cls_attention(seen)[..., None]
+        return cls_attention(seen, leading)[..., None]
     values = received_attention(seen)[..., None] if kind == "received" else seen.key.float().mean(dim=1)
     if kind == "grid":
         values = values[..., :0]
-    return values[:, 1:] if cls_first else values
+    return values[:, leading:]
 
 
 def _method(kind: str) -> str:

@@ -21,8 +21,9 @@ from todre.attention import Seen, attention_modules, watch
 from todre.compat import PreTrainedModel
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.facts import ALIVE, Signal
-from todre.families import Family, has_cls
+from todre.families import Family
 from todre.fields import fitted
+from todre.leading import dropped_by, leading_of
 from todre.merging import TowerMethod
 from todre.tiles import Cut
 from todre.tower_crops import CropRun
@@ -227,7 +228,8 @@ def _plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: Towe
     packs = asked >= _PACKING
     name, config = type(tower).__name__, model.config
     known = family.saliency and family.image in ((layouts.merged,) if packs else (layouts.grid, layouts.anyres))
-    if not layers or not known or (asked & _PACKING and not packs):
+    leading = leading_of(config.vision_config)
+    if not layers or not known or leading is None or (asked & _PACKING and not packs):
         raise UnsupportedModelError(
             f"Tokens of the vision tower {name} cannot be followed to visual tokens, so none can be merged in it; "
             "use a method that selects before the LLM, such as todre."
@@ -253,21 +255,20 @@ def _plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: Towe
             else f"The vision tower {name} has tiles of a fixed size, from which no patches can be left out; "
             "use a method that merges inside the tower (tome) or acts after it."
         )
-    cls_first = has_cls(model, family)
-    if not cls_first and "cls" in method.card.needs:
+    if not leading.cls and "cls" in method.card.needs:
         raise UnsupportedModelError(
             f"The vision tower {name} has no [CLS] token, whose attention this method reads; use tome instead."
         )
-    if not cls_first and not packs and getattr(config, "vision_feature_select_strategy", None) == "default":
+    if not leading.count and not packs and dropped_by(config, {}):
         raise UnsupportedModelError(
-            f"The first token of the vision tower {name} is thrown away, but it is not known to be a [CLS]; "
+            f"The first token of the vision tower {name} is thrown away, but it is a patch and no [CLS]; "
             "set vision_feature_select_strategy='full', or use a method that selects before the LLM."
         )
     attention = [attention_modules(layer)[0] for layer in layers]
     watched = attention_modules(tower)
     index = {place: attention.index(module) for place, module in enumerate(watched) if module in attention}
     vision = model.config.vision_config
-    return Plan(method, layers, attention, after, depth, int(cls_first), packs, crops, vision, index)
+    return Plan(method, layers, attention, after, depth, leading.count, packs, crops, vision, index)
 
 
 def _layers(tower: nn.Module) -> list[nn.Module]:

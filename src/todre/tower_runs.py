@@ -32,7 +32,7 @@ class Plan:
         attention: their attention modules.
         after: counts of layers run after which the method is asked; 0 is before the first.
         depth: layers run when features are taken.
-        first: 1 if token 0 of each tile is a [CLS], otherwise 0.
+        first: tokens before the patches of each tile ([CLS], registers).
         packed: whether pictures are packed into one sequence.
         crops: whether the method leaves out whole tiles.
         config: the tower's.

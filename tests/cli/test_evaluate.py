@@ -76,7 +76,7 @@ def test_questions_of_ones_own_about_one_picture_have_no_intervals(run, checkpoi
         (("--tasks", "scenes-color"), 2, "did you mean 'scenes-colour'?"),
         (("--tasks", "gone.jsonl"), 1, "gone.jsonl does not exist"),
         (("--tasks", ","), 2, "nothing is named"),
-        (("--methods", "todr"), 2, "did you mean 'todre'?"),
+        (("--methods", "todr"), 2, "did you mean 'todre' or 'todre-v1'?"),
         (("--methods", "fitprune"), 1, "has not been fitted"),
         (("--retain", "0.1,2.5"), 2, "2.5"),
         (("--retain", "0.1,0.1"), 2, "names 0.1 twice"),

@@ -40,7 +40,7 @@ class Probe:
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
-def numbered(monkeypatch, cls_first):
+def numbered(monkeypatch):
     """Let every watched attention report the numbers of its tokens, counted through all calls."""
     count = [0]
 
@@ -51,7 +51,7 @@ def numbered(monkeypatch, cls_first):
         return numbers
 
     monkeypatch.setattr(todre.saliency, "received_attention", number)
-    monkeypatch.setattr(todre.saliency, "cls_attention", lambda seen: number(seen)[:, 1:])
+    monkeypatch.setattr(todre.saliency, "cls_attention", lambda seen, leading=1: number(seen)[:, leading:])
 
 
 def encode(specimen, model, kind):
@@ -72,7 +72,7 @@ def test_saliency_follows_the_gradients(specimen, kind, monkeypatch):
     family = FAMILIES[specimen.model_type]
     for layer in (-1, -2, -3):
         capture = SaliencyCapture(model, family, [Signal("auto", layer)])
-        numbered(monkeypatch, capture.cls_first)
+        numbered(monkeypatch)
         probes = [Probe(attention_modules(tower)[layer]) for tower in capture._towers()]
         try:
             output = encode(specimen, model, kind)
@@ -90,7 +90,7 @@ def test_saliency_follows_the_gradients(specimen, kind, monkeypatch):
     told = torch.cat([fact.saliency for fact in facts])
     assert len(told) == len(features)
     assert any(len(source) for source in sources)
-    first = 1 if capture.cls_first else 0
+    first = capture.before()
     tokens = zeros[0].shape[-2]
     for saliency, source in zip(told, sources, strict=True):
         real = source[(source % tokens) >= first] if first else source

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from families.specimens import all_specimens
-from transformers import Qwen2VLConfig
+from transformers import CONFIG_MAPPING, LlavaConfig, Qwen2VLConfig
 
 from todre.errors import UnsupportedModelError
 from todre.flops.reading import shape_of
@@ -27,3 +27,22 @@ def test_layers_of_different_shapes_are_not_counted(name):
     model = next(one for one in all_specimens() if one.name == name).build("sdpa")
     with pytest.raises(UnsupportedModelError, match="layers of different shapes"):
         shape_of(model.config)
+
+
+@pytest.mark.parametrize(
+    ("tower", "more", "extra"),
+    [
+        ("clip_vision_model", {}, 1),
+        ("siglip_vision_model", {}, 0),
+        ("dinov2", {}, 1),
+        ("dinov2_with_registers", {"num_register_tokens": 4}, 5),
+        ("deit", {}, 2),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["default", "full"])
+def test_a_tower_runs_on_its_cls_and_registers_too(tower, more, extra, strategy):
+    vision = CONFIG_MAPPING[tower](image_size=28, patch_size=14, **more)
+    config = LlavaConfig(vision_config=vision, vision_feature_select_strategy=strategy)
+    shape = shape_of(config)
+    assert (shape.vision.patches, shape.vision.extra_tokens) == (4, extra)
+    assert shape.projector.extra_tokens == max(extra - (strategy == "default"), 0)

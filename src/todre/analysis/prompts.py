@@ -15,7 +15,7 @@ from todre.facts import KINDS
 from todre.families import family_of
 from todre.layout import token_kinds
 from todre.loading import Loaded
-from todre.processing import apply_batch
+from todre.processing import apply_batch, check_columns
 
 GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
 """Arguments of `generate` for greedy decoding, whatever the checkpoint's own settings."""
@@ -45,6 +45,7 @@ def prompts_of(loaded: Loaded, asked: Sequence[Asked]) -> Prompts:
     """
     family = family_of(loaded.model)
     inputs, _ = apply_batch(loaded.processor, [conversation(one) for one in asked])
+    check_columns(loaded.model.config, inputs)
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
     ids = inputs["input_ids"]
     visual = torch.zeros_like(ids, dtype=torch.bool)

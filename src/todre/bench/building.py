@@ -9,6 +9,7 @@ import torch
 from todre.bench.presets import Preset
 from todre.errors import InvalidValueError
 from todre.hub import first_line
+from todre.needs import check_fits, configured_weights
 
 
 def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str | None = None, seed: int = 0) -> Any:
@@ -25,10 +26,13 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str
 
     Raises:
         InvalidValueError: the attention implementation cannot be used.
+        LoadError: the device has less memory left than the weights take; nothing was made.
     """
     from transformers import AutoModelForImageTextToText
 
     config = preset.make_config()
+    if device.type != "meta":
+        check_fits(preset.name, configured_weights(preset.name, config), dtype, device, staged=False)
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), torch.device(device):
@@ -44,5 +48,4 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str
 
 def parameters(preset: Preset) -> int:
     """How many weights the preset has, counted without making them."""
-    model = build(preset, torch.device("meta"), torch.float32)
-    return sum(weight.numel() for weight in model.parameters())
+    return configured_weights(preset.name, preset.make_config()).floats

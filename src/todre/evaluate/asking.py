@@ -22,7 +22,7 @@ from todre.evaluate.remembered import remembering
 from todre.evaluate.tasks import Item
 from todre.loading import Loaded
 from todre.methods.base import Method
-from todre.processing import apply_batch
+from todre.processing import apply_batch, check_columns
 from todre.pruning import prune
 from todre.tiny import SHIPPED_VIDEO
 
@@ -175,6 +175,7 @@ class Asker:
             for start in range(0, len(alike), self.batch_size):
                 batch = alike[start : start + self.batch_size]
                 inputs, _ = apply_batch(processor, [_conversation(items[place]) for place in batch])
+                check_columns(model.config, inputs)
                 inputs = inputs.to(self.loaded.device, dtype=model.dtype)
                 tokens = model.generate(**inputs, max_new_tokens=limit, **GREEDY)
                 new = tokens[:, inputs["input_ids"].shape[1] :]

@@ -8,11 +8,11 @@ from typing import Any
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
+from todre.leading import Leading, leading_of
 
 # A gated FFN shows in its activation (SiLU), except in these model types, which gate another one.
 _GATED_TYPES = ("gemma", "pixtral")
 _GATED_ACTIVATIONS = ("silu", "swish")
-_CLASS_TOKEN_TOWERS = ("clip_vision_model", "internvl_vision")
 _DENSE_LAYERS = ("full_attention", "sliding_attention", "chunked_attention")
 _FFN_WIDTHS = ("intermediate_size", "ffn_dim", "n_inner")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -97,7 +97,7 @@ def _tower(config: Any) -> VisionTower:
     values = channels * height * width * getattr(config, "temporal_patch_size", 1)
     any_size = getattr(config, "image_size", None) is None or config.model_type == "pixtral"
     patches = None if any_size else (_pair(config.image_size)[0] // height) * (_pair(config.image_size)[1] // width)
-    extra = 1 if config.model_type in _CLASS_TOKEN_TOWERS else 0
+    extra = (leading_of(config) or Leading()).count
     full = getattr(config, "fullatt_block_indexes", None)
     window = None if full is None else (config.window_size // height) ** 2
     return VisionTower(_stack(config), values, patches, extra, window, 0 if full is None else len(full))
@@ -110,9 +110,9 @@ def _pair(size: Any) -> tuple[int, int]:
 def _llava(config: Any, tower: VisionTower, width: int) -> Projector:
     layers = getattr(config, "vision_feature_layers", None) or config.vision_feature_layer
     read = 1 if isinstance(layers, int) else len(layers)
-    keeps_class = getattr(config, "vision_feature_select_strategy", "default") == "full"
+    dropped = int(getattr(config, "vision_feature_select_strategy", "default") != "full")
     matrices = ((tower.stack.width * read, width), (width, width))
-    return Projector(matrices, extra_tokens=tower.extra_tokens if keeps_class else 0)
+    return Projector(matrices, extra_tokens=max(tower.extra_tokens - dropped, 0))
 
 
 def _mistral(config: Any, tower: VisionTower, width: int) -> Projector:

@@ -47,8 +47,9 @@ class VisionTower:
     """A vision encoder. Every layer is counted, also one whose output the language model does not read.
 
     `patch_values`: numbers in one patch (channels × height × width × frames). `patches`: patches per tile, or None
-    where the tower takes pictures of any size. `extra_tokens`: class tokens. `window`: patches per attention window
-    outside the `full_layers` layers of full attention (windows cut by the picture's edge count as whole ones), or None.
+    where the tower takes pictures of any size. `extra_tokens`: [CLS] and registers. `window`: patches per attention
+    window outside the `full_layers` layers of full attention (windows cut by the picture's edge count as whole ones),
+    or None.
     """
 
     stack: Stack
@@ -92,7 +93,7 @@ class VisionTower:
 class Projector:
     """The matrices (in, out) between tower and language model; each runs once per `merge` patches of a tile.
 
-    `extra_tokens`: class tokens of each tile that are projected as well.
+    `extra_tokens`: of the tower's extra tokens, those of each tile that are projected as well.
     """
 
     matrices: tuple[tuple[int, int], ...]

@@ -13,7 +13,7 @@ from todre.errors import UnsupportedInputError
 from todre.lmms.decoding import Decoding, StopStrings
 from todre.loading import Loaded
 from todre.methods.base import Method
-from todre.processing import apply_batch
+from todre.processing import apply_batch, check_columns
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, stopwatch
@@ -109,6 +109,7 @@ def prepared(loaded: Loaded, conversations: Sequence[Conversation]) -> tuple[Any
             "video."
         )
     inputs, prompts = apply_batch(loaded.processor, conversations)
+    check_columns(loaded.model.config, inputs)
     return inputs.to(loaded.device, dtype=loaded.model.dtype), prompts
 
 

@@ -65,7 +65,7 @@ def entry(name: str) -> Entry:
     if isinstance(name, str) and name in found:
         return found[name]
     hint = meant(name, found) if isinstance(name, str) else "a method is named by text, such as 'todre'; "
-    raise UnknownMethodError(f"There is no method {shown(name)}; {hint}`todre methods` lists all {len(found)}.")
+    raise UnknownMethodError(f"There is no method {shown(repr(name))}; {hint}`todre methods` lists all {len(found)}.")
 
 
 def create(name: str, **values: Any) -> Method:

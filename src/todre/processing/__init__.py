@@ -7,7 +7,16 @@ not; `apply` takes a conversation through either.
 from __future__ import annotations
 
 from todre.processing.backend import check_torchvision, has_torchvision
+from todre.processing.limits import check_agreement
 from todre.processing.loader import load_processor
-from todre.processing.prompts import apply, apply_batch
+from todre.processing.prompts import apply, apply_batch, check_columns
 
-__all__ = ["apply", "apply_batch", "check_torchvision", "has_torchvision", "load_processor"]
+__all__ = [
+    "apply",
+    "apply_batch",
+    "check_agreement",
+    "check_columns",
+    "check_torchvision",
+    "has_torchvision",
+    "load_processor",
+]

@@ -11,6 +11,7 @@ from todre.files import Kind, read_json
 from todre.files.shapes import ANY
 from todre.hub import first_line
 from todre.processing.backend import check_torchvision, has_torchvision
+from todre.processing.limits import check_settings
 
 
 class _DamagedError(LoadError):
@@ -41,7 +42,7 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
         name: what messages call the checkpoint; its path if left out.
 
     Raises:
-        LoadError: the folder has no usable processor.
+        LoadError: the folder has no usable processor, or one whose settings cannot be followed.
         MissingDependencyError: torchvision is broken, or the processor needs a package that is not installed.
     """
     check_torchvision()
@@ -64,6 +65,7 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
             "add its processor_config.json and tokenizer.json beside the weights."
         ) from error
     _check_parts(name, processor)
+    check_settings(name, processor)
     return processor
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
+from todre.errors import InvalidValueError, LoadError, TodreError, UnsupportedInputError
+from todre.hub import first_line
 
 Conversation = Sequence[dict[str, Any]]
 """Messages {"role", "content"}; content items are {"type": "text", "text"}, {"type": "image", "image"} with a PIL
@@ -43,9 +44,9 @@ def apply_batch(
         (a `BatchFeature` of torch tensors, prompts).
 
     Raises:
-        LoadError: the processor has no chat template.
+        LoadError: the processor has no chat template, or one that cannot be filled in.
         InvalidValueError: a text holds a placeholder, or a clip has no frames or frames of several sizes.
-        UnsupportedInputError: clips or pictures that this family cannot take together.
+        UnsupportedInputError: clips or pictures that this family cannot take, or not together.
     """
     if not getattr(processor, "chat_template", None):
         raise LoadError(
@@ -53,21 +54,69 @@ def apply_batch(
             "add its chat_template.jinja beside the processor's files."
         )
     resolved, metadata = _resolve(processor, conversations)
-    prompts = processor.apply_chat_template(resolved, add_generation_prompt=add_generation_prompt, tokenize=False)
+    prompts = _rendered(processor, resolved, add_generation_prompt)
     options: dict[str, Any] = {"do_sample_frames": False} if any(metadata) else {}
     if any(metadata):
         options["video_metadata"] = [row for row in metadata if row]
     if len(resolved) > 1:
         options |= {"padding": True, "padding_side": padding_side}
-    inputs = processor.apply_chat_template(
-        resolved,
-        add_generation_prompt=add_generation_prompt,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs=options,
-    )
+    try:
+        inputs = processor.apply_chat_template(
+            resolved,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs=options,
+        )
+    except (TodreError, ImportError):
+        raise
+    except Exception as error:
+        raise UnsupportedInputError(
+            f"{type(processor).__name__} cannot prepare this prompt ({first_line(error)}); "
+            "check its chat template and settings, or give other pictures."
+        ) from error
     return inputs, prompts
+
+
+def check_columns(config: Any, inputs: Any) -> None:
+    """Raise unless prepared inputs have a column for what the model puts in for pictures.
+
+    Args:
+        config: the model's, of a family that is known; of any other nothing is asked.
+        inputs: as `apply_batch` makes them.
+
+    Raises:
+        LoadError: the config marks pictures by something that is no token, or by one that the processor never writes.
+    """
+    from todre.families import FAMILIES  # takes seconds to import, and is not needed where a load is refused
+
+    family = FAMILIES.get(config.model_type)
+    if family is None or not any(name.startswith("pixel_values") and "video" not in name for name in inputs):
+        return
+    mark = getattr(config, family.image_token, None)
+    valid = isinstance(mark, int) and not isinstance(mark, bool) and mark >= 0
+    if not valid or not bool((inputs["input_ids"] == mark).any()):
+        raise LoadError(
+            f"The config says {family.image_token} = {repr(mark)[:40]}, and the processor wrote no such token for the "
+            "picture; get config.json, tokenizer.json and chat template of one and the same model."
+        )
+
+
+def _rendered(processor: Any, conversations: Sequence[Any], add_generation_prompt: bool) -> list[str]:
+    """The prompts as text."""
+    try:
+        prompts: list[str] = processor.apply_chat_template(
+            conversations, add_generation_prompt=add_generation_prompt, tokenize=False
+        )
+    except (TodreError, ImportError):
+        raise
+    except Exception as error:
+        raise LoadError(
+            f"The chat template of {type(processor).__name__} cannot be filled in ({first_line(error)}); "
+            "get the model's own chat_template.jinja."
+        ) from error
+    return prompts
 
 
 def _resolve(processor: Any, conversations: Sequence[Conversation]) -> tuple[list[Any], list[list[Any]]]:
