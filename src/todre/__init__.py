@@ -3,15 +3,16 @@
     with todre.prune(model, todre.ToDRE(retain=0.1)) as report:
         out = model.generate(**inputs, max_new_tokens=64)
 
-Names are loaded when first used, so that importing todre is quick and needs no torch.
+Names are loaded when first used, so that importing todre is quick and needs no torch; nothing at all is imported
+before, so that the command line answers Ctrl-C from its first moment on.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from todre.embeddings import PrunedEmbeddings, prune_embeddings
     from todre.methods.base import Method, NoPruning
     from todre.methods.cls_top_k import CLSTopK
@@ -58,10 +59,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(import_module(_HOMES[name]), name)
     if name[:1].isupper():  # any other method, such as todre.DivPrune
-        return getattr(importlib.import_module("todre.methods"), name)
+        return getattr(import_module("todre.methods"), name)
     raise AttributeError(f"module 'todre' has no attribute {name!r}")
 
 

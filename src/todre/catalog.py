@@ -1,13 +1,24 @@
-"""Which architectures are verified and which are refused: one row for each that transformers' auto class knows."""
+"""Which architectures are verified and which are refused: one row for each that transformers' auto class knows.
+
+Importing torch and transformers takes seconds, and a list should not, so what `todre.families` says of the verified
+ones is kept in catalog.json: `python -m todre.catalog > src/todre/catalog.json`; a test compares the two.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+import json
+import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from todre.families import CLS_FAMILIES, FAMILIES, Family
 from todre.refused import REFUSED
 from todre.tiny import SHIPPED, SHIPPED_VIDEO
+
+if TYPE_CHECKING:
+    from todre.families import Family
 
 CHECKS = (
     "keeping every token gives the bits of the untouched model",
@@ -18,6 +29,7 @@ CHECKS = (
 )
 """What every verified row passes, on tiny random models in float32, with SDPA against eager attention."""
 
+_MAPPING = "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES"
 _SHIPPED = {"llava_next": SHIPPED, "llava_next_video": SHIPPED_VIDEO}
 
 
@@ -50,23 +62,57 @@ class Row:
 
 def rows() -> list[Row]:
     """All architectures of transformers' image-text-to-text auto class, by name."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as known
-
-    return [_row(model_type, _name(known[model_type])) for model_type in sorted(known)]
-
-
-def _name(architecture: str | tuple[str, ...]) -> str:
-    return architecture if isinstance(architecture, str) else architecture[0]
+    verified = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    return [_row(model_type, architecture, verified) for model_type, architecture in sorted(_known().items())]
 
 
-def _row(model_type: str, architecture: str) -> Row:
-    family = FAMILIES.get(model_type)
-    if family is not None:
-        ships = _SHIPPED.get(model_type, "")
-        return Row(model_type, architecture, "verified", _media(family), _saliency(family), family.note, ships)
+def facts() -> dict[str, dict[str, str]]:
+    """What the families say of each verified architecture: the content of catalog.json."""
+    from todre.families import FAMILIES
+
+    return {
+        family.model_type: {"media": _media(family), "saliency": _saliency(family), "note": family.note}
+        for _, family in sorted(FAMILIES.items())
+    }
+
+
+def _row(model_type: str, architecture: str, verified: dict[str, dict[str, str]]) -> Row:
+    if model_type in verified:
+        return Row(model_type, architecture, "verified", **verified[model_type], ships=_SHIPPED.get(model_type, ""))
     if model_type in REFUSED:
         return Row(model_type, architecture, "refused", "", "", REFUSED[model_type])
     return Row(model_type, architecture, "unknown", "", "", "newer than this release of todre, so it is refused")
+
+
+def _known() -> dict[str, str]:
+    """The auto class's model types and architectures, read in transformers' source, or imported where that is new."""
+    return _known_of_source() or _known_of_import()
+
+
+def _known_of_source() -> dict[str, str]:
+    """The mapping as it stands in the file, without running it; empty where it is not written out there."""
+    package = importlib.util.find_spec("transformers")
+    if package is None or package.origin is None:
+        return {}
+    file = Path(package.origin).parent / "models" / "auto" / "modeling_auto.py"
+    try:
+        for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == _MAPPING:
+                pairs = statement.value.args[0] if isinstance(statement.value, ast.Call) else statement.value
+                return {name: _first(found) for name, found in dict(ast.literal_eval(pairs)).items()}
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError):
+        return {}
+    return {}
+
+
+def _known_of_import() -> dict[str, str]:
+    from transformers.models.auto import modeling_auto
+
+    return {name: _first(found) for name, found in getattr(modeling_auto, _MAPPING).items()}
+
+
+def _first(architecture: str | tuple[str, ...]) -> str:
+    return architecture if isinstance(architecture, str) else architecture[0]
 
 
 def _media(family: Family) -> str:
@@ -74,6 +120,12 @@ def _media(family: Family) -> str:
 
 
 def _saliency(family: Family) -> str:
+    from todre.families import CLS_FAMILIES
+
     if not family.saliency:
         return "none"
     return "cls" if family.model_type in CLS_FAMILIES else "received"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(facts(), indent=1, ensure_ascii=False) + "\n")

@@ -195,8 +195,8 @@ def test_unusable_models(run, picture, tmp_path):
 
 
 def test_unusable_device_and_dtype(run, picture):
-    one_line(run("ask", picture, QUESTION, "--device", "toaster"), 1, "'toaster'")
-    one_line(run("ask", picture, QUESTION, "--dtype", "int3"), 1, "'int3'")
+    one_line(run("ask", picture, QUESTION, "--device", "toaster"), 2, "'toaster'")
+    one_line(run("ask", picture, QUESTION, "--dtype", "int3"), 2, "'int3'")
     one_line(run("ask", picture, QUESTION, "--attn-implementation", "magic"), 1, "'magic'")
 
 
@@ -213,11 +213,11 @@ def no_model(monkeypatch):
 def test_output_is_checked_before_the_model_runs(run, picture, tmp_path, no_model):
     ask = ("ask", picture, QUESTION, "--overlay")
     one_line(run(*ask, tmp_path / "missing" / "a.png"), 1, "does not exist")
-    one_line(run(*ask, tmp_path), 1, "suffix")
+    one_line(run(*ask, tmp_path), 2, "suffix")
     (tmp_path / "dir.png").mkdir()
     one_line(run(*ask, tmp_path / "dir.png"), 1, "is a directory")
     one_line(run(*ask, "/proc/a.png"), 1, "Nothing can be written in /proc")
-    one_line(run(*ask, tmp_path / "a.doc"), 1, ".png")
+    one_line(run(*ask, tmp_path / "a.doc"), 2, ".png")
 
 
 def test_matplotlib_is_checked_before_the_model_runs(run, picture, tmp_path, no_model, monkeypatch):

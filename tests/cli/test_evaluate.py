@@ -73,13 +73,13 @@ def test_questions_of_ones_own_about_one_picture_have_no_intervals(run, checkpoi
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--tasks", "scenes-color"), 1, "did you mean 'scenes-colour'?"),
+        (("--tasks", "scenes-color"), 2, "did you mean 'scenes-colour'?"),
         (("--tasks", "gone.jsonl"), 1, "gone.jsonl does not exist"),
         (("--tasks", ","), 2, "nothing is named"),
         (("--methods", "todr"), 2, "did you mean 'todre' or 'todre-v1'?"),
         (("--methods", "fitprune"), 1, "has not been fitted"),
         (("--retain", "0.1,2.5"), 2, "2.5"),
-        (("--retain", "0.1,0.1"), 1, "A budget is named twice"),
+        (("--retain", "0.1,0.1"), 2, "names 0.1 twice"),
         (("--limit", "0"), 2, "--limit"),
         (("--output", "no/such/run"), 1, "does not exist; create it first"),
         (("-m", "nowhere"), 1, "nowhere"),

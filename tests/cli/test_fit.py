@@ -31,7 +31,7 @@ def test_share_is_met(run, tmp_path):
     ("arguments", "code", "sentence"),
     [
         (("fit", "random", "--output", "a.json"), 2, "'random' is not fitted to a model"),
-        (("fit", "vtw", "--output", "a.txt"), 1, "use .json"),
+        (("fit", "vtw", "--output", "a.txt"), 2, "use .json"),
         (("fit", "vtw", "--output", "a.json", "--share", "2"), 2, "no fraction in"),
         (("fit", "vtw", "--output", "a.json", "--limit", "0"), 2, "--limit"),
         (("ask", "PICTURE", "Is it?", "--method", "missing.json"), 2, "missing.json does not exist"),

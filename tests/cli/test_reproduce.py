@@ -24,13 +24,13 @@ def test_recipes_are_listed(run):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("v1-tabel1",), 1, "There is no recipe 'v1-tabel1'; did you mean 'v1-table1'?"),
-        (("v1-table1", "--on", "tiny", "-m", "x"), 1, "--on tiny and -m x are two models; give one."),
+        (("v1-tabel1",), 2, "There is no recipe 'v1-tabel1'; did you mean 'v1-table1'?"),
+        (("v1-table1", "--on", "tiny", "-m", "x"), 2, "--on tiny and -m x are two models; give one."),
         (("v1-table1", "--on", "huge"), 2, "'huge' is unknown; --on takes tiny"),
         (("v1-table1", "--output", "gone/run"), 1, "The directory gone does not exist"),
-        (("v1-table1", "--benchmarks", "POPES"), 1, "v1-table1 has no benchmark 'POPES'"),
+        (("v1-table1", "--benchmarks", "POPES"), 2, "v1-table1 has no benchmark 'POPES'"),
         (("v1-table1", "--task-map", "POPE"), 2, "'POPE' points no benchmark at a task; write POPE=my_pope"),
-        (("v1-table1", "--task-map", "POPES=x"), 1, "The table has no benchmark 'POPES'"),
+        (("v1-table1", "--task-map", "POPES=x"), 2, "The table has no benchmark 'POPES'"),
         (("v1-table1", "--budget", "half"), 2, "'half' is not one of count, share"),
         (("v1-table1", "-m", "no such/model"), 1, "is neither a folder nor a hub id"),
         (("v1-table1",), 1, "Nothing is begun without being asked for: add --yes"),
@@ -119,12 +119,10 @@ def test_costs_are_measured_as_the_bench_does(run, tmp_path, monkeypatch):
 def test_a_wide_table_keeps_every_digit_where_it_goes_to_no_terminal(capsys):
     from rich.table import Table
 
-    from todre.cli.console import PIPE_WIDTH, show
+    from todre.cli.console import show
 
     table = Table(*(f"benchmark {number}" for number in range(20)))
     table.add_row(*(f"{number}680.4" for number in range(20)))
     show(table, whole=True)
     out = capsys.readouterr().out
     assert all(f"{number}680.4" in out and f"benchmark {number} " in out for number in range(20))
-    show(table)
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= PIPE_WIDTH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from todre.cli import analyze_options as shared
 from todre.cli import analyze_tables as tables
 from todre.cli import options as opt
 from todre.cli.analyze_options import Asking, measuring, report, write
+from todre.cli.unused import check_taken
 
 
 def migration(
@@ -62,13 +63,24 @@ def horizon(
     figure: shared.Figure = None,
     force: opt.Force = False,
     window: Annotated[
-        int, typer.Option("--window", min=1, help="Side of a window in tokens: 1 as the paper words it, 2 as its code.")
+        int,
+        typer.Option(
+            "--window", min=1, max=opt.MOST, help="Side of a window in tokens: 1 as the paper words it, 2 as its code."
+        ),
     ] = 2,
     layers: shared.Layers = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", help="An information of at most this, either way, counts as none.")
+        Any,
+        typer.Option(
+            "--tolerance",
+            parser=opt.number(0.0, 1.0, inside=True),
+            metavar="NUMBER",
+            help="An information of at most this, either way, counts as none.",
+        ),
     ] = 0.01,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Windows of one forward; changes no number.")] = 32,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, max=opt.MOST, help="Windows of one forward; changes no number.")
+    ] = 32,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     attn_implementation: opt.Attention = None,
@@ -146,7 +158,15 @@ def calibrate(
         str, typer.Option("--method", parser=opt.parse_method, metavar="NAME", help="todre or todre-v1.")
     ] = "todre",
     retain: opt.Retain = None,
-    loss: Annotated[float, typer.Option("--loss", help="Accuracy that may be lost, 0.02 for two points.")] = 0.02,
+    loss: Annotated[
+        Any,
+        typer.Option(
+            "--loss",
+            parser=opt.number(0.0, 1.0),
+            metavar="NUMBER",
+            help="Accuracy that may be lost, 0.02 for two points.",
+        ),
+    ] = 0.02,
     layers: shared.Layers = None,
     max_new_tokens: opt.NewTokens = 16,
     batch_size: shared.Batch = 9,
@@ -168,14 +188,15 @@ def calibrate(
         model, questions, limit, split, size, tasks, output, figure, force, batch_size, device, dtype,
         attn_implementation, trust_remote_code, json, quiet, words=True, beside=(".method.json",), methods=method,
     )  # fmt: skip
+    check_taken((method,), "--retain", retain)
+    with opt.usage():
+        pruning = shared.calibrated(opt.make_method(method, retain, seed))
     with measuring(asking, "calibrate") as (loaded, tick):
         from todre.analysis.calibrate import Goal, save_method
         from todre.analysis.calibrate import calibrate as measure
         from todre.plots.instruments import calibration_figure
 
-        goal = Goal.checked(
-            loaded.model, opt.make_method(method, retain, seed), loss, layers, max_new_tokens=max_new_tokens
-        )
+        goal = Goal.checked(loaded.model, pruning, loss, layers, max_new_tokens=max_new_tokens)
         job = asking.job("calibrate", goal.parameters(), loaded, tick)
         document = measure(job, goal)
         save_method(document, output)
@@ -210,12 +231,14 @@ def kept(
         model, questions, limit, split, size, tasks, output, figure, force, 1, device, dtype, attn_implementation,
         trust_remote_code, json, quiet, methods=methods,
     )  # fmt: skip
+    with opt.usage():
+        chosen = [(name, opt.make_method(name, retain, seed)) for name in opt.every(methods)[0]]
+    check_taken([name for name, _ in chosen], "--retain", retain, quiet)
     with measuring(asking, "kept tokens") as (loaded, tick):
         from todre.analysis.kept import kept as measure
         from todre.analysis.kept import rows_of
         from todre.plots.kept_tokens import kept_tokens_figure
 
-        chosen = [(name, opt.make_method(name, retain, seed)) for name in methods.split(",")]
         parameters = {"methods": {name: made.to_dict() for name, made in chosen}, "max_new_tokens": max_new_tokens}
         job = asking.job("kept", parameters, loaded, tick)
         document = measure(job, chosen, max_new_tokens)

@@ -14,6 +14,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_output, counting, note, show_json, working
+from todre.errors import InvalidValueError
 from todre.files import check_target, check_targets
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from todre.analysis.results import Job, Tick
     from todre.loading import Loaded
+    from todre.methods.base import Method
 
 Document = dict[str, Any]
+SPLITS = ("train", "val", "test")
 WORKING = ".partial.jsonl"
 """The end of the working file's name, which is gone on with."""
 
@@ -34,9 +37,14 @@ Questions = Annotated[
         "Without it, scenes that the shipped model has never seen.",
     ),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="How many questions.")]
-Split = Annotated[str, typer.Option("--split", help="Of the scenes: train, val or test.")]
-Size = Annotated[int, typer.Option("--size", min=1, help="Side of the scenes' pictures in pixels.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=opt.MOST, help="How many questions.")]
+Split = Annotated[
+    str,
+    typer.Option("--split", parser=opt.one_of(*SPLITS), metavar="NAME", help="Of the scenes: train, val or test."),
+]
+Size = Annotated[
+    int, typer.Option("--size", min=opt.LEAST_SIDE, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")
+]
 Tasks = Annotated[
     Any,
     typer.Option(
@@ -48,7 +56,9 @@ Output = Annotated[Path, typer.Option("--output", help="The JSON document.")]
 Figure = Annotated[
     Path | None, typer.Option("--figure", help="Its picture. Without it, beside the document, with .png at the end.")
 ]
-Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Questions of one forward; changes no number.")]
+Batch = Annotated[
+    int, typer.Option("--batch-size", min=1, max=opt.MOST, help="Questions of one forward; changes no number.")
+]
 Layers = Annotated[
     Any,
     typer.Option(
@@ -76,9 +86,22 @@ def parse_layers(text: str) -> tuple[int, ...]:
         found = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
     except ValueError:
         found = ()
-    if not found or found[0] < 1:
+    if not found or found[0] < 1 or found[-1] > opt.MOST:
         raise typer.BadParameter(f"{text!r} names no layers; give counts of at least 1, such as 2,4,6.")
     return found
+
+
+def calibrated(method: Method) -> Method:
+    """A method that has a stage 2 to calibrate.
+
+    Raises:
+        InvalidValueError: it has none.
+    """
+    from todre.methods.todre import ToDRE
+
+    if not isinstance(method, ToDRE):
+        raise InvalidValueError(f"{method.name!r} has no stage 2 to calibrate; use todre or todre-v1.")
+    return method
 
 
 @dataclass(frozen=True)

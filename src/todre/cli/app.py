@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from todre.cli.analyze import COMMANDS as INSTRUMENTS
 from todre.cli.ask import ask
 from todre.cli.bench import bench
+from todre.cli.commands import Command, Group
 from todre.cli.compare import compare
 from todre.cli.demo import demo
 from todre.cli.env import env, version
@@ -23,12 +27,28 @@ from todre.cli.reproduce import reproduce
 from todre.cli.table import table
 
 app = typer.Typer(
-    help="Prune the visual tokens of vision-language models, and see what it saves and what it costs.",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples('todre ask picture.png "Is there a red circle?"', "todre demo", "todre ask --help"),
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        guarded(version, anywhere=True)()
+        raise typer.Exit
+
+
+@app.callback()
+def todre(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
+    ] = False,
+) -> None:
+    """Prune the visual tokens of vision-language models, and see what it saves and what it costs."""
+
 
 _COMMANDS = (
     (
@@ -88,29 +108,50 @@ _COMMANDS = (
     (version, "todre version"),
 )
 
+_ANYWHERE = (methods, models, version)
+"""Commands that need no working directory."""
 _NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
 """Commands whose function has another name."""
 
+
+def _first(command: Callable[..., None]) -> str:
+    """The first sentence of a command's help, which lists show whole."""
+    return inspect.cleandoc(command.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
 for _function, *_lines in _COMMANDS:
-    _bare = _function in (ask, compare, fit, table)
-    app.command(_NAMES.get(_function), epilog=examples(*_lines), no_args_is_help=_bare)(guarded(_function))
+    app.command(
+        _NAMES.get(_function),
+        cls=Command,
+        short_help=_first(_function),
+        epilog=examples(*_lines),
+        no_args_is_help=_function in (ask, compare, fit, table),
+    )(guarded(_function, _function in _ANYWHERE))
 
 analyze = typer.Typer(
+    cls=Group,
     help="See why pruning works on a model, or does not: each instrument writes a JSON document and a figure.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=examples("todre analyze migration", "todre analyze calibrate --retain 0.1"),
 )
 for _function, *_lines in INSTRUMENTS:
-    analyze.command(epilog=examples(*_lines))(guarded(_function))
+    analyze.command(cls=Command, short_help=_first(_function), epilog=examples(*_lines))(guarded(_function))
 app.add_typer(analyze, name="analyze")
 
 plot = typer.Typer(
+    cls=Group,
     help="Draw what `todre eval` found: each figure reads its result.json and writes a picture.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=examples("todre plot retention run", "todre plot heatmap run --retain 0.05 --output tasks.svg"),
 )
 for _draw, *_lines in FIGURES:
-    plot.command(epilog=examples(*_lines), no_args_is_help=True)(guarded(_draw))
+    plot.command(cls=Command, short_help=_first(_draw), epilog=examples(*_lines), no_args_is_help=True)(guarded(_draw))
 app.add_typer(plot, name="plot")
+
+
+@functools.cache
+def command() -> Any:
+    """The application as what Typer makes of it, which takes arguments."""
+    return typer.main.get_command(app)

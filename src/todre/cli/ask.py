@@ -9,6 +9,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_output, counting, note, show_json, show_text, working
+from todre.cli.unused import check_taken
 
 if TYPE_CHECKING:
     from todre.running import Media
@@ -23,9 +24,10 @@ def ask(
     model: opt.Model = None,
     method: opt.MethodName = "todre",
     retain: opt.Retain = None,
-    per: opt.BudgetPer = "sample",
+    per: opt.BudgetPer = None,
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help=f"Frames to take of each video. Without it, {FRAMES}.")
+        int | None,
+        typer.Option("--frames", min=1, max=opt.MOST, help=f"Frames to take of each video. Without it, {FRAMES}."),
     ] = None,
     overlay: Annotated[
         Path | None,
@@ -49,6 +51,10 @@ def ask(
     files, question = _split(arguments)
     if retain is not None and method == "none":
         raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
+    check_taken((method,), "--retain", retain)
+    check_taken((method,), "--per", per)
+    with opt.usage():
+        pruning = opt.make_method(method, retain, seed, per)
     if overlay is not None:
         from todre.plots import FORMATS, require_matplotlib
 
@@ -62,9 +68,7 @@ def ask(
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
         if overlay is not None:
             boxes_of(loaded, media)  # tokens whose places are not known are better refused before the answer
-        given = answer(
-            loaded, media, question, opt.make_method(method, retain, seed, per), Settings(max_new_tokens, seed)
-        )
+        given = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed))
         if overlay is not None:
             write_media(loaded, media, [(method, given)], overlay)
     document = given.to_dict() | {"files": files} | ({"overlay": str(overlay)} if overlay else {})

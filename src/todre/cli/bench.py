@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.status import Status
 
@@ -18,6 +19,7 @@ from todre.bench.suites import SUITES
 from todre.cli import bench_options as ask
 from todre.cli import options as opt
 from todre.cli.console import check_output, note, show, show_json, show_text, working
+from todre.cli.unused import check_taken
 from todre.errors import InvalidValueError
 from todre.files import check_folder, check_targets, new_folder
 from todre.methods import registry
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from todre.bench.document import Document
     from todre.bench.published import Table
     from todre.bench.run import Source
+    from todre.bench.wanted import Wanted
 
 TOGETHER = 6
 """Methods that take turns where all are measured: so many that a run can be stopped without losing much."""
@@ -79,16 +82,20 @@ def bench(
         "oracle": False if no_oracle else None, "memory": False if no_memory else None, "seed": seed,
     }  # fmt: skip
     printed = _published(table)
-    settings = _settings(suite, printed, given)
+    checkpoint = model is not None or (random_weights is None and suite is None and printed is None)
+    with opt.usage():
+        settings = _settings(suite, printed, given)
+        chosen = _chosen(settings, printed, checkpoint)
+    if printed is None and settings.methods != (opt.ALL,):
+        check_taken(settings.methods, "--retain", retain, quiet)
     if model is not None and random_weights is not None:
-        raise InvalidValueError(f"--model {model} and --random-weights {random_weights} are two models; give one.")
+        raise typer.BadParameter(f"--model {model} and --random-weights {random_weights} are two models; give one.")
     with working(quiet), _telling(quiet) as tick:
         if check:
             rows = _check(settings, device, tick)
         else:
-            checkpoint = model is not None or (random_weights is None and suite is None and printed is None)
             source = _source(model, checkpoint, settings, device, dtype, trust_remote_code, quiet, tick)
-            document = _measure(source, settings, printed, output, resume, tick)
+            document = _measure(source, settings, chosen, printed, output, resume, tick)
     if check:
         _tell_checks(rows, output, json)
         return
@@ -107,16 +114,18 @@ def _check_files(
 ) -> None:
     """Raise, before any work, unless everything that is asked for can be written."""
     if resume and force:
-        raise InvalidValueError("--resume goes on with what is there, and --force replaces it; give one of the two.")
+        raise typer.BadParameter("--resume goes on with what is there, and --force replaces it; give one of the two.")
     check_output(output, (".json",), inputs, force or resume)
     if resume and output is None:
-        raise InvalidValueError("--resume goes on with the document at --output, and there is none; give --output too.")
+        raise typer.BadParameter(
+            "--resume goes on with the document at --output, and there is none; give --output too."
+        )
     if resume and output is not None and os.path.lexists(output):
         from todre.bench.document import read
 
         read(output)
     if earlier is not None and output is not None:
-        raise InvalidValueError("--from measures nothing that --output could hold; give one of the two.")
+        raise typer.BadParameter("--from measures nothing that --output could hold; give one of the two.")
     if plots is not None:
         from todre.plots import require_matplotlib
 
@@ -167,17 +176,27 @@ def _source(
     return preset_source(preset(settings.preset), device, dtype, settings.seed)
 
 
-def _measure(
-    source: Source, settings: Settings, printed: Table | None, output: Path | None, resume: bool, tick: Tick
-) -> Document:
-    from todre.bench.run import run
+def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequence[Wanted]:
+    """The methods that are measured."""
     from todre.bench.wanted import wanted
 
     if printed is not None:
-        chosen = printed.subjects(certain=source.preset is not None)
-    else:
-        names = tuple(registry.names()) if settings.methods == (opt.ALL,) else settings.methods
-        chosen = wanted(names, settings.retains, settings.seed)
+        return printed.subjects(certain=not checkpoint)
+    names = tuple(registry.names()) if settings.methods == (opt.ALL,) else settings.methods
+    return wanted(names, settings.retains, settings.seed)
+
+
+def _measure(
+    source: Source,
+    settings: Settings,
+    chosen: Sequence[Wanted],
+    printed: Table | None,
+    output: Path | None,
+    resume: bool,
+    tick: Tick,
+) -> Document:
+    from todre.bench.run import run
+
     return run(
         source,
         chosen,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +11,11 @@ from todre.bench.presets import PRESETS, preset
 from todre.bench.published import NAMES
 from todre.bench.suites import SUITES
 from todre.bench.wanted import parse
-from todre.cli.options import ALL, parse_method, parse_retain
+from todre.cli import options as opt
+from todre.cli.options import ALL, one_of, parse_each_once, parse_method, parse_names, parse_retain
 from todre.errors import InvalidValueError, UnknownMethodError
+
+MOST_THREADS = 4096
 
 
 def parse_preset(text: str) -> str:
@@ -44,7 +46,9 @@ def parse_specs(text: str) -> tuple[str, ...]:
 
 def parse_retains(text: str) -> tuple[float, ...]:
     """Budgets, separated by commas."""
-    return tuple(parse_retain(part.strip()) for part in text.split(","))
+    retains = tuple(parse_retain(part) for part in parse_names(text))
+    parse_each_once(retains, text)
+    return retains
 
 
 def parse_counts(text: str) -> tuple[int, ...]:
@@ -53,28 +57,26 @@ def parse_counts(text: str) -> tuple[int, ...]:
         counts = tuple(int(part) for part in text.split(","))
     except ValueError:
         counts = ()
-    if not counts or min(counts) < 1:
-        raise typer.BadParameter(f"{text!r} is no list of whole numbers of at least 1, such as 1,8.")
+    if not counts or min(counts) < 1 or max(counts) > opt.MOST:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1 to {opt.MOST:,}, such as 1,8.")
+    parse_each_once(counts, text)
     return counts
 
 
 def parse_threads(text: str) -> tuple[int, ...]:
     """Counts of threads; `all` is torch's default, 0."""
-    return tuple(0 if part.strip() == ALL else parse_counts(part)[0] for part in text.split(","))
+    threads = tuple(0 if part.strip() == ALL else parse_counts(part)[0] for part in text.split(","))
+    parse_each_once(threads, text)
+    if max(threads) > MOST_THREADS:
+        raise typer.BadParameter(f"{text!r} has more than {MOST_THREADS} threads; use at most those of the machine.")
+    return threads
 
 
 def parse_backends(text: str) -> tuple[str, ...]:
     """Names, separated by commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
-    def parse_name(text: str) -> str:
-        if text not in names:
-            raise typer.BadParameter(f"{text!r} is not one of {', '.join(names)}.")
-        return text
-
-    return parse_name
+    names = parse_names(text)
+    parse_each_once(names, text)
+    return names
 
 
 Weights = Annotated[
@@ -91,7 +93,7 @@ Suite = Annotated[
     Any,
     typer.Option(
         "--suite",
-        parser=_one_of(tuple(SUITES)),
+        parser=one_of(*SUITES),
         metavar="NAME",
         help="A named run; other options change it. "
         + "; ".join(f"{name}: {suite.summary}" for name, suite in SUITES.items())
@@ -101,7 +103,7 @@ Suite = Annotated[
 PaperTable = Annotated[
     Any,
     typer.Option(
-        "--table", parser=_one_of(NAMES), metavar="NAME",
+        "--table", parser=one_of(*NAMES), metavar="NAME",
         help=f"Measure the rows of a table of the paper, published beside measured: {', '.join(NAMES)}.",
     ),
 ]  # fmt: skip
@@ -133,8 +135,10 @@ Backends = Annotated[
 Threads = Annotated[
     Any, typer.Option("--threads", parser=parse_threads, metavar="A,B,…", help="CPU threads; all: torch's default.")
 ]
-RoundCount = Annotated[int | None, typer.Option("--rounds", min=1, help="Measured rounds of each cell.")]
-WarmUp = Annotated[int | None, typer.Option("--warm-up", min=0, help="Rounds of each cell before they count.")]
+RoundCount = Annotated[int | None, typer.Option("--rounds", min=1, max=opt.MOST, help="Measured rounds of each cell.")]
+WarmUp = Annotated[
+    int | None, typer.Option("--warm-up", min=0, max=opt.MOST, help="Rounds of each cell before they count.")
+]
 NoOracle = Annotated[bool, typer.Option("--no-oracle", help="Leave out the hand-shortened prompts.")]
 NoMemory = Annotated[bool, typer.Option("--no-memory", help="Leave out peak memory, which takes one more call each.")]
 Output = Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_output, note, progress, show, show_json, show_text, working
+from todre.cli.unused import check_taken
 from todre.errors import TodreError
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ def compare(
         Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")
     ] = None,
     force: opt.Force = False,
-    warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Runs of each method before it is timed.")] = 1,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed runs; the median is shown.")] = 3,
+    warm_up: Annotated[
+        int, typer.Option("--warm-up", min=0, max=opt.MOST, help="Runs of each method before it is timed.")
+    ] = 1,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, max=opt.MOST, help="Timed runs; the median is shown.")
+    ] = 3,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
@@ -46,6 +51,12 @@ def compare(
 ) -> None:
     """Answer one question under several methods: answers, tokens, FLOPs, KV cache and milliseconds by stage."""
     opt.check_question(question)
+    names, everything = opt.every(methods)
+    if not everything:
+        with opt.usage():
+            for name in names:
+                opt.make_method(name, retain, seed)
+    check_taken(names, "--retain", retain, quiet)
     if output is not None:
         from todre.plots import FORMATS, require_matplotlib
 
@@ -60,7 +71,6 @@ def compare(
 
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
         settings = Settings(max_new_tokens, seed, warm_up, repeats)
-        names, everything = opt.every(methods)
         left_out: dict[str, str] | None = {} if everything else None
         answers = answer_all(loaded, picture, question, names, retain, settings, quiet, left_out)
         if output is not None:

@@ -5,55 +5,60 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from todre.errors import InvalidValueError
+from todre.cli.fitting import print_fitting
+from todre.cli.streams import check_stdout, delivering, write_bytes
 from todre.files import check_target, shown
-
-PIPE_WIDTH = 118
-"""Columns of tables that do not go to a terminal."""
-_WIDEST = 1000
-"""Columns that no table needs."""
 
 
 def show(result: RenderableType, whole: bool = False) -> None:
     """Print a result on stdout; with `whole`, a table that goes to no terminal is as wide as its cells need."""
-    terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if terminal else PIPE_WIDTH, highlight=False)
-    if whole and not terminal:
-        console.width = max(
-            Measurement.get(console, console.options.update(max_width=_WIDEST), result).maximum, PIPE_WIDTH
-        )
-    console.print(result)
+    with delivering():
+        print_fitting(result, whole)
 
 
 def show_text(result: str) -> None:
     """Print a result on stdout as it is, with no wrapping and no markup."""
-    sys.stdout.write(result + "\n")
-    sys.stdout.flush()
+    with delivering() as stream:
+        stream.write(result + "\n")
 
 
 def show_json(document: Any) -> None:
-    """Print the one JSON document of a --json run on stdout."""
-    show_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print the one JSON document of a --json run on stdout, in UTF-8 whatever the terminal's encoding.
+
+    Halves of characters, which stand for bytes of a file's name that are no text, are written as JSON escapes them.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with delivering() as stream:
+        write_bytes(stream, text.encode("utf-8", "backslashreplace"))
 
 
 def note(line: str, quiet: bool = False) -> None:
-    """Say something beside the result, on stderr."""
+    """Say something beside the result, on stderr; where nobody reads that, the work goes on."""
     if not quiet:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(escape(line), style="dim")
+        with suppress(OSError):
+            Console(stderr=True, highlight=False, soft_wrap=True).print(escape(line), style="dim")
+
+
+def say(line: str) -> None:
+    """Print a line on stderr as it is; where nobody reads that, only the exit code is left."""
+    with suppress(OSError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 @contextmanager
 def working(quiet: bool) -> Iterator[None]:
     """Keep stdout for the result: what libraries print goes to stderr, and their progress bars go with -q."""
+    check_stdout()
     from transformers.utils import logging
 
     if quiet or not sys.stderr.isatty():
@@ -103,7 +108,7 @@ def check_output(
     if path is None:
         return
     if path.suffix.lower() not in suffixes:
-        raise InvalidValueError(
+        raise typer.BadParameter(
             f"{shown(path)} has no suffix of a format that can be written; use {', '.join(suffixes)}."
         )
     check_target(path, inputs, force)

@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
 from todre.cli.console import note, show, show_json, show_text, working
+from todre.cli.unused import check_taken
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
+    from todre.evaluate.grid import Grid
     from todre.evaluate.journal import Done
 
 
@@ -44,7 +48,11 @@ def evaluate(
 
     check_run(output, opt.files_among(methods))
     named, everything = opt.every(methods)
-    planned = grid(named, retain, draws, seed, everything)
+    if retain != ask.parse_retains(ask.RETAINS):
+        check_taken(named, "--retain", retain, quiet)
+    with opt.usage():
+        planned = grid(named, retain, draws, seed, everything)
+    _check_against(against or (), planned)
     started = time.monotonic()
     with working(quiet or json):
         asked = Asked(
@@ -65,6 +73,17 @@ def evaluate(
     for name, reason in ran.result["left_out"].items():
         show_text(f"{name} is left out: {reason}")
     note(f"wrote {output}/result.json, samples.jsonl, items.jsonl and timings.json", quiet)
+
+
+def _check_against(names: tuple[str, ...], planned: Grid) -> None:
+    """Raise unless each is a method of the run."""
+    known = list(dict.fromkeys(row.name for row in planned.rows))
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise typer.BadParameter(
+            f"--against names {strange[0]!r}, which is not evaluated here; name it with --methods too, or use some of "
+            f"{', '.join(known)}."
+        )
 
 
 def progress_bar(quiet: bool) -> Ticker:

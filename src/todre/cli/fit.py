@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BY_SHARE = ("fitprune", "p-sigmoid", "vflowopt")
 BY_TOLERANCE = ("g-search", "vtw")
+SHARE, TOLERANCE = 0.25, 0.003
 
 
 def parse_fitted(name: str) -> str:
@@ -46,18 +47,24 @@ def fit(
     output: Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")],
     force: opt.Force = False,
     share: Annotated[
-        Any,
+        float | None,
         typer.Option(
             "--share",
             parser=parse_share,
             metavar="FRACTION",
-            help="Visual tokens kept, the mean over all layers (fitprune, p-sigmoid, vflowopt).",
+            help="Visual tokens kept, the mean over all layers (fitprune, p-sigmoid, vflowopt). "
+            f"Without it, {SHARE:g}.",
         ),
-    ] = 0.25,
+    ] = None,
     tolerance: Annotated[
-        float,
-        typer.Option("--tolerance", min=0.0, help="How far the next token may diverge, in nats (g-search, vtw)."),
-    ] = 0.003,
+        float | None,
+        typer.Option(
+            "--tolerance",
+            parser=opt.number(0.0),
+            metavar="NUMBER",
+            help=f"How far the next token may diverge, in nats (g-search, vtw). Without it, {TOLERANCE:g}.",
+        ),
+    ] = None,
     model: opt.Model = None,
     questions: ask.Questions = None,
     limit: ask.Limit = 20,
@@ -76,13 +83,18 @@ def fit(
     from todre.analysis.questions import Source
     from todre.methods import registry
 
+    if tolerance is not None and method in BY_SHARE:
+        raise typer.BadParameter(f"{method} is fitted to a --share, and not by --tolerance; leave it out.")
+    if share is not None and method in BY_TOLERANCE:
+        raise typer.BadParameter(f"{method} is fitted by --tolerance, and not to a --share; leave it out.")
+    allowed = TOLERANCE if tolerance is None else tolerance
     source = Source(questions, limit, split, size)
     check_output(output, (".json",), (model, *source.files()), force)
     with working(quiet or json):
         asked = source.questions()
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
         with counting(f"fitting {method}", quiet) as tick:
-            fitted = fit_method(method, loaded, asked, batch_size, share, tolerance, tick)
+            fitted = fit_method(method, loaded, asked, batch_size, share or SHARE, allowed, tick)
         registry.save(fitted, output)
     if json:
         show_json(fitted.to_dict())

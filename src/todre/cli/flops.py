@@ -30,23 +30,41 @@ PARTS = {
 }
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels."""
+    match = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text.lower())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a size; give width and height in pixels, such as 672x336.")
+    return int(match[1]), int(match[2])
+
+
 def flops(
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
     ] = None,
     retain: opt.Retain = None,
     drop_after: Annotated[
-        int | None, typer.Option("--drop-after", min=1, help="Layers that run before all visual tokens go (stage 2).")
+        int | None,
+        typer.Option(
+            "--drop-after", min=1, max=opt.MOST, help="Layers that run before all visual tokens go (stage 2)."
+        ),
     ] = None,
     image_size: Annotated[
-        str | None,
-        typer.Option("--image-size", metavar="WxH", help="Picture in pixels. Without it, the model's largest canvas."),
+        Any,
+        typer.Option(
+            "--image-size",
+            parser=parse_size,
+            metavar="WxH",
+            help="Picture in pixels. Without it, the model's largest canvas.",
+        ),
     ] = None,
     visual_tokens: Annotated[
-        int | None, typer.Option("--visual-tokens", min=1, help="Instead of --image-size.")
+        int | None, typer.Option("--visual-tokens", min=1, max=opt.MOST, help="Instead of --image-size.")
     ] = None,
-    text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, help="Other tokens of the prompt.")] = 40,
-    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, help="Length of the answer.")] = 20,
+    text_tokens: Annotated[
+        int, typer.Option("--text-tokens", min=1, max=opt.MOST, help="Other tokens of the prompt.")
+    ] = 40,
+    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=opt.MOST, help="Length of the answer.")] = 20,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -56,11 +74,13 @@ def flops(
     The true count takes two per multiply-add and all matrix products. Presets: llava-1.5-7b, llava-1.5-13b,
     llava-next-7b, llava-next-13b, qwen2.5-vl-7b.
     """
+    if visual_tokens is not None and image_size is not None:
+        raise typer.BadParameter("--visual-tokens is instead of --image-size; give one of the two.")
     with working(quiet):
         from todre.flops import CONVENTIONS, convention, count
         from todre.methods.base import budget
 
-        shape, before, tiles = _sizes(model, _parse_size(image_size), visual_tokens)
+        shape, before, tiles = _sizes(model, image_size, visual_tokens)
         after = budget(0.1 if retain is None else retain, before)
         layers = _per_layer(shape, after, drop_after)
         shared: dict[str, Any] = {"text_tokens": text_tokens, "tiles": tiles, "new_tokens": new_tokens}
@@ -130,15 +150,6 @@ def _per_layer(shape: ModelShape, after: int, drop_after: int | None) -> list[in
     if drop_after is not None and drop_after >= layers:
         raise InvalidValueError(f"--drop-after {drop_after} leaves no layer without pictures; use 1 to {layers - 1}.")
     return [after if drop_after is None or layer < drop_after else 0 for layer in range(layers)]
-
-
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text.lower())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a size; give width and height in pixels, such as 672x336.")
-    return int(match[1]), int(match[2])
 
 
 def _parts_table(before: int, after: int, whole: FlopCount, pruned: FlopCount) -> Table:

@@ -1,66 +1,73 @@
-"""What every command does around its work: one-line errors, exit codes, warnings on stderr."""
+"""What every command does around its work: warnings on stderr, and one line for whatever went wrong."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import sys
+import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import typer
-from rich.console import Console
 from rich.markup import escape
 
-from todre.errors import TodreError
+from todre.cli.console import say
+from todre.cli.sentences import line_of, sentence
+from todre.cli.streams import ReaderGoneError
 
-FAILED, INTERRUPTED = 1, 130
+FAILED, WRONG_USAGE = 1, 2
 
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command: a `TodreError` becomes one line and exit code 1, Ctrl-C 130; tracebacks appear with -v alone."""
+class FailedError(Exception):
+    """A command failed of `error`; `verbose` says whether its traceback is wanted."""
+
+    def __init__(self, error: Exception, verbose: bool) -> None:
+        super().__init__(str(error))
+        self.error, self.verbose = error, verbose
+
+
+def guarded(command: Callable[..., None], anywhere: bool = False) -> Callable[..., None]:
+    """Wrap a command: errors of the work are told from those of the arguments, warnings become lines on stderr.
+
+    Args:
+        command: what Typer is to call.
+        anywhere: whether it works where the working directory is gone; torch's libraries end the process there.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         verbose, quiet = kwargs.get("verbose", False), kwargs.get("quiet", False)
+        _say_what_one_is(kwargs.get("retain"), quiet)
+        if verbose and os.environ.get("TRANSFORMERS_VERBOSITY") == "critical":
+            os.environ["TRANSFORMERS_VERBOSITY"] = "warning"
         try:
+            if not anywhere:
+                os.getcwd()
             with _warnings_on_stderr(verbose, quiet):
                 command(*args, **kwargs)
-        except (typer.Exit, typer.Abort, typer.BadParameter):
-            raise
-        except KeyboardInterrupt:
-            _say("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader of stdout left (as in `todre methods | head -1`); do not let Python complain at exit.
-            sys.stdout = open("/dev/null", "w")  # noqa: SIM115
-            raise typer.Exit(FAILED) from None
         except Exception as error:
-            if verbose:
-                traceback.print_exc()
-            _say(f"error: {_sentence(error)}")
-            raise typer.Exit(FAILED) from None
+            if _is_of_typer(error):
+                raise
+            raise FailedError(error, verbose) from error
 
     return run
 
 
-def usage_error(error: Exception) -> int:
-    """Say in one line what was wrong with the arguments; returns the exit code.
-
-    Typer carries its own copy of click or imports it, by version, so its errors are known by what they can do.
-    """
-    if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
-        raise error
-    if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()  # type: ignore[attr-defined]
-        return int(error.exit_code)
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "todre"
-    message = " ".join(str(error.format_message()).split())
-    _say(f"error: {message if message.endswith(('.', '?')) else message + '.'} See `{path} --help`.")
-    return int(error.exit_code)
+def tell(error: Exception) -> int:
+    """Say in one line what went wrong; returns the exit code. Nothing is said where nobody reads stdout any more."""
+    verbose = isinstance(error, FailedError) and error.verbose
+    cause = error.error if isinstance(error, FailedError) else error
+    if isinstance(cause, ReaderGoneError):
+        return FAILED
+    if hasattr(cause, "format_message"):
+        return _tell_usage(cause)
+    if verbose:
+        with contextlib.suppress(OSError):
+            traceback.print_exception(cause)
+    say(f"error: {sentence(cause)}")
+    return FAILED
 
 
 def examples(*lines: str) -> str:
@@ -68,15 +75,31 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["[bold]Examples[/bold]", *(f"  {escape(line)}" for line in lines)])
 
 
-def _sentence(error: Exception) -> str:
-    if isinstance(error, TodreError):
-        return " ".join(str(error).split())
-    text = " ".join(str(error).split()) or "no message"
-    return f"unexpected {type(error).__name__} ({text}); run it again with -v to see where it came from."
+def _is_of_typer(error: Exception) -> bool:
+    """Whether Typer raised it to end a command, or of its arguments.
+
+    It carries its own copy of click or imports it, by version, so its errors are known by what they are called.
+    """
+    return hasattr(error, "format_message") or type(error).__name__ in ("Exit", "Abort")
 
 
-def _say(line: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(escape(line))
+def _tell_usage(error: Any) -> int:
+    """Say what was wrong with the arguments."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "todre"
+    message = line_of(str(error.format_message()))
+    say(f"error: {message if message.endswith(('.', '?')) else message + '.'} See `{path} --help`.")
+    return int(error.exit_code)
+
+
+def _say_what_one_is(retain: Any, quiet: bool) -> None:
+    """Tell who wrote 1 that it is a count: of a share it would be all."""
+    given = retain if isinstance(retain, tuple) else (retain,)
+    if not quiet and any(type(each) is int and each == 1 for each in given):
+        say("note: --retain 1 is a count, and keeps one visual token; write 1.0 to keep all of them.")
 
 
 @contextmanager
@@ -86,7 +109,7 @@ def _warnings_on_stderr(verbose: bool, quiet: bool) -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         ours = category.__module__.partition(".")[0] == "todre"
         if verbose or (ours and not quiet):
-            _say(f"warning: {message}")
+            say(f"warning: {line_of(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

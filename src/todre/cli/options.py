@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -17,6 +22,68 @@ if TYPE_CHECKING:
 
 
 ALL = "all"
+MOST = 10**9
+"""Largest count that any option takes."""
+MOST_SEED = 2**32 - 1
+LEAST_SIDE, MOST_SIDE = 64, 1024
+"""Bounds of the side of a scene's picture, in pixels."""
+MOST_PROCESSES = 256
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Make what is refused inside wrong usage: it was typed, and no file, model or machine would make it right."""
+    try:
+        yield
+    except (InvalidValueError, UnknownMethodError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """A parser of one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            close = difflib.get_close_matches(text, allowed, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(allowed)}{hint}")
+        return text
+
+    return parse
+
+
+def number(least: float, most: float = math.inf, inside: bool = False) -> Callable[[str], float]:
+    """A parser of a finite number from `least` to `most`, or with `inside` between them."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        fits = least < value < most if inside else least <= value <= most
+        if not math.isfinite(value) or not fits:
+            upper = "" if most == math.inf else f" and below {most:g}" if inside else f" and at most {most:g}"
+            raise typer.BadParameter(
+                f"{text!r} is not a number {'above' if inside else 'of at least'} {least:g}{upper}."
+            )
+        return value
+
+    return parse
+
+
+def parse_device(text: str) -> str:
+    """The name of a device that todre runs on; whether it is there is seen when a model is loaded."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text):
+        raise typer.BadParameter(f"device {text!r} is unknown; use auto, cpu, cuda or cuda:N.")
+    return text
+
+
+def parse_each_once(values: Sequence[Any], text: str) -> None:
+    """Raise if a value is given twice."""
+    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    if twice is not None:
+        raise typer.BadParameter(f"{text!r} names {twice} twice; name each once.")
 
 
 def parse_retain(text: str) -> float:
@@ -31,6 +98,8 @@ def parse_retain(text: str) -> float:
             raise typer.BadParameter(
                 f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
             ) from None
+    if value > MOST:
+        raise typer.BadParameter(f"{text!r} is more than any picture has; give a count of at most {MOST:,}.")
     try:
         value = fitted("retain", value, RetainField)
     except InvalidValueError as error:
@@ -83,19 +152,12 @@ def every(methods: str) -> tuple[list[str], bool]:
     return list(dict.fromkeys(named)), ALL in given
 
 
-def parse_per(text: str) -> str:
-    """What a budget is for."""
-    if text not in get_args(Per):
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(get_args(Per))}.")
-    return text
-
-
-def make_method(name: str, retain: float | None, seed: int, per: str = "sample") -> Method:
+def make_method(name: str, retain: float | None, seed: int, per: str | None = None) -> Method:
     """The method `name`, with those of the settings that it has; one from a file stays as it is."""
     if name.endswith(".json"):
         return registry.load(name)
     known = registry.entry(name).settings
-    wanted: dict[str, Any] = {"seed": seed, "per": per} | ({} if retain is None else {"retain": retain})
+    wanted: dict[str, Any] = {"seed": seed, "per": per or "sample"} | ({} if retain is None else {"retain": retain})
     return registry.create(name, **{key: value for key, value in wanted.items() if key in known})
 
 
@@ -143,12 +205,12 @@ Retain = Annotated[
     ),
 ]
 BudgetPer = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--per",
-        parser=parse_per,
+        parser=one_of(*get_args(Per)),
         metavar="PART",
-        help="What --retain counts for: sample (all together), image or clip (each one), or frame (each frame).",
+        help="What --retain counts for: sample (all together, the default), image or clip (each one), or frame.",
     ),
 ]
 MethodName = Annotated[
@@ -166,16 +228,24 @@ MethodNames = Annotated[
         help="Methods, separated by commas; all: every one that applies.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str, typer.Option("--device", parser=parse_device, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+]
 Dtype = Annotated[
-    str, typer.Option("--dtype", help="auto (float32 on the CPU, else the checkpoint's), float32, float16, bfloat16.")
+    str,
+    typer.Option(
+        "--dtype",
+        parser=one_of(*DTYPES),
+        metavar="NAME",
+        help="auto (float32 on the CPU, else the checkpoint's), float32, float16, bfloat16.",
+    ),
 ]
 Attention = Annotated[
     str | None,
     typer.Option("--attn-implementation", help="sdpa, eager, flash_attention_2, … Without it, the model's own."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of methods that choose at random.")]
-NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of methods that choose at random.")]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=MOST, help="Longest answer, in tokens.")]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Know whose it is.")
 ]

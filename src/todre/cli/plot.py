@@ -11,7 +11,6 @@ import typer
 from todre.cli import options as opt
 from todre.cli import reading_options as ask
 from todre.cli.console import check_output, note
-from todre.errors import InvalidValueError
 from todre.files import making_sense
 from todre.reading.costs import ACROSS, TOKENS
 from todre.reading.results import MEASURES
@@ -68,7 +67,7 @@ def pareto(
         str,
         typer.Option(
             "--across",
-            parser=ask.one_of(*ACROSS),
+            parser=opt.one_of(*ACROSS),
             metavar="COST",
             help="tokens (visual tokens per decoder layer), or what --bench measured: first-token, total, flops, kv.",
         ),
@@ -87,7 +86,7 @@ def pareto(
 ) -> None:
     """Accuracy against cost: every method at every budget, and the front of what no other beats."""
     if (across == TOKENS) != (bench is None):
-        raise InvalidValueError(
+        raise typer.BadParameter(
             f"--across {across} "
             + (
                 "needs no --bench; name another cost, or leave it out."
@@ -125,7 +124,7 @@ def heatmap(
         str,
         typer.Option(
             "--measure",
-            parser=ask.one_of("retention", "difference"),
+            parser=opt.one_of("retention", "difference"),
             metavar="NAME",
             help="retention, or difference (from no pruning).",
         ),

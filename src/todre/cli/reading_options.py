@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +13,6 @@ from todre.reading.results import MEASURES
 
 if TYPE_CHECKING:
     from todre.reading.results import Results
-
-
-def one_of(*allowed: str) -> Callable[[str], str]:
-    """A parser of one of these words."""
-
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise typer.BadParameter(f"{text!r} is not one of {', '.join(allowed)}.")
-        return text
-
-    return parse
 
 
 def read_results(paths: list[Path], methods: tuple[str, ...] | None) -> Results:
@@ -60,7 +48,10 @@ Highlight = Annotated[
 Measure = Annotated[
     str,
     typer.Option(
-        "--measure", parser=one_of(*MEASURES), metavar="NAME", help="retention, score, or difference (from no pruning)."
+        "--measure",
+        parser=opt.one_of(*MEASURES),
+        metavar="NAME",
+        help="retention, score, or difference (from no pruning).",
     ),
 ]
 AtBudget = Annotated[

@@ -14,9 +14,28 @@ HEADER = """# The command line
 
 <!-- Made by `python -m todre.cli.reference > docs/cli.md`; a test compares the two. -->
 
+`todre` or `python -m todre`. `-h` and `--help` explain every command, `todre --version` says which todre it is, and
+`todre --install-completion` teaches the shell to complete (`--show-completion` prints what it would install).
+
 Results go to stdout, progress and warnings to stderr; with `--json`, stdout holds exactly one JSON document.
-Exit codes: 0 done, 1 failed (one line says what and what to do; a traceback comes with `-v` alone), 2 wrong usage,
-130 interrupted.
+
+| Exit code | |
+|---|---|
+| 0 | Done. |
+| 1 | Failed: one line says what and what to do; a traceback comes with `-v` alone. |
+| 2 | Wrong usage: what was typed cannot be meant, whatever the files, the model and the machine are. |
+| 130 | Interrupted: Ctrl-C is answered in one line, from the first moment on. |
+
+- Where the reader of stdout leaves, as `head -1` does, a command ends with 1 and without a word.
+- A second Ctrl-C, more than a second after the first, does not wait for what is being put in order.
+
+- An option is given once; given twice it is refused, as is a `--retain` that no method of the command takes. A count of
+  1 keeps one token, and a line says so.
+- What stdout cannot show is replaced, so that no result is lost to a terminal of another encoding; JSON is always
+  UTF-8. Where stdout is closed, commands that need it say so before they begin.
+- Tables are as wide as the terminal, or as the variable COLUMNS says; elsewhere as wide as they need to be. Where not
+  every word has room, each row comes as a block of lines. Nothing is cut.
+- What libraries print is kept back, unless `-v` is given or their own variables (`TRANSFORMERS_VERBOSITY`) are set.
 
 **Files that are read** are regular files: UTF-8, with or without a byte-order mark. JSON has at most 8 MiB (a line of
 JSON lines as well; one of questions 1 MiB), 300,000 values and 64 levels, and names nothing twice; a method's file has

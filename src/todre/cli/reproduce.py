@@ -7,10 +7,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from todre.cli import options as opt
 from todre.cli import reproduce_options as ask
 from todre.cli.console import show, show_json, show_text
-from todre.errors import InvalidValueError
 from todre.files import check_folder, check_targets
 from todre.reproduce.recipes import Recipe, recipe, recipes
 
@@ -85,9 +86,10 @@ def reproduce(
     if name is None or listed:
         _list(json)
         return
-    found = recipe(name)
+    with opt.usage():
+        found = recipe(name)
     if on is not None and model is not None:
-        raise InvalidValueError(f"--on {on} and -m {model} are two models; give one.")
+        raise typer.BadParameter(f"--on {on} and -m {model} are two models; give one.")
     folder = output or Path(f"todre-{found.name}")
     if not dry_run:
         _check_folder(found, folder, (model, questions, include_path), force)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from todre.cli import options as opt
 from todre.cli.options import parse_names
 from todre.reproduce.subjects import BUDGETS
 
@@ -17,13 +18,6 @@ def parse_on(text: str) -> str:
     """The one place that is no model of one's own."""
     if text != TINY:
         raise typer.BadParameter(f"{text!r} is unknown; --on takes tiny, and any other model is given with -m.")
-    return text
-
-
-def parse_budget(text: str) -> str:
-    """`count` or `share`."""
-    if text not in BUDGETS:
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(BUDGETS)}.")
     return text
 
 
@@ -59,7 +53,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Begin without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Questions of each task. Without it, all; with --on tiny 40."),
+    typer.Option("--limit", min=1, max=opt.MOST, help="Questions of each task. Without it, all; with --on tiny 40."),
 ]
 Benchmarks = Annotated[
     Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Some of the table's alone.")
@@ -80,24 +74,35 @@ Budget = Annotated[
     str,
     typer.Option(
         "--budget",
-        parser=parse_budget,
+        parser=opt.one_of(*BUDGETS),
         metavar="KIND",
         help="count: the printed numbers of visual tokens; share: their shares of what each picture has.",
     ),
 ]
 SecondsPerQuestion = Annotated[
-    float | None,
-    typer.Option("--seconds-per-question", min=0.0, help="For the estimate of time. Without it, a paper's."),
+    Any,
+    typer.Option(
+        "--seconds-per-question",
+        parser=opt.number(0.0),
+        metavar="NUMBER",
+        help="For the estimate of time. Without it, a paper's.",
+    ),
 ]
 Python = Annotated[
     str | None, typer.Option("--python", help="The Python that has lmms-eval and todre. Without it, this one.")
 ]
-Ranks = Annotated[int, typer.Option("--ranks", min=1, help="GPUs that share the questions of a benchmark.")]
-Processes = Annotated[int, typer.Option("--processes", min=1, help="With --on tiny: processes that answer.")]
-Draws = Annotated[int, typer.Option("--draws", min=1, help="With --on tiny: runs of what chooses at random.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="With --on tiny: which scenes.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Questions answered together.")]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Of tables of cost: measurements of a row.")]
+Ranks = Annotated[
+    int, typer.Option("--ranks", min=1, max=opt.MOST, help="GPUs that share the questions of a benchmark.")
+]
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, max=opt.MOST_PROCESSES, help="With --on tiny: processes that answer.")
+]
+Draws = Annotated[
+    int, typer.Option("--draws", min=1, max=opt.MOST, help="With --on tiny: runs of what chooses at random.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=opt.MOST_SEED, help="With --on tiny: which scenes.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=opt.MOST, help="Questions answered together.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, max=opt.MOST, help="Of tables of cost: measurements of a row.")]
 Questions = Annotated[
     Path | None,
     typer.Option("--questions", help="Of figures: own questions, as `todre analyze` takes them."),

@@ -44,7 +44,8 @@ def follow(given: Given) -> None:
 def published(given: Given) -> Table:
     """The table behind the recipe: some of its benchmarks, or for the radar some of its rows."""
     assert given.recipe.table is not None
-    found = restricted(table(given.recipe.table), given.benchmarks)
+    with opt.usage():
+        found = restricted(table(given.recipe.table), given.benchmarks)
     if given.recipe.kind != "radar":
         return found
     rows = tuple(row for row in found.rows if row.retain in (None, FIGURE_ROWS) and row.model == found.models[0])
@@ -141,7 +142,8 @@ def _real(given: Given) -> None:
     found = published(given)
     model = given.model or repository(found.models[0])
     about = rows_about(found, model, _config(found, model))
-    benchmarks = chosen(found.benchmarks, given.task_map)
+    with opt.usage():
+        benchmarks = chosen(found.benchmarks, given.task_map)
     made = subjects(about.rows, given.budget)
     options: dict[str, Any] = {"device": given.device, "dtype": given.dtype}
     options |= {} if given.attn_implementation is None else {"attn_implementation": given.attn_implementation}

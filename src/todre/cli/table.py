@@ -24,7 +24,7 @@ def table(
     results: ask.Files,
     columns: Annotated[
         str,
-        typer.Option("--columns", parser=ask.one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
+        typer.Option("--columns", parser=opt.one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
     ] = COLUMNS[0],
     measure: ask.Measure = MEASURES[0],
     against: Annotated[
@@ -47,7 +47,7 @@ def table(
         str | None,
         typer.Option(
             "--format",
-            parser=ask.one_of(*WRITERS),
+            parser=opt.one_of(*WRITERS),
             metavar="NAME",
             help="markdown, csv or latex. Without it, by the suffix of --output (.md, .csv, .tex), else markdown.",
         ),
@@ -85,7 +85,7 @@ def _format(form: str | None, output: Path | None) -> str:
         raise InvalidValueError(f"{shown(output)} is a directory; give the name of a file to write.")
     found = form or SUFFIXES.get(output.suffix.lower())
     if found is None:
-        raise InvalidValueError(
+        raise typer.BadParameter(
             f"{shown(output)} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format."
         )
     return found

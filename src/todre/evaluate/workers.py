@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -16,10 +17,12 @@ Work = Callable[[Any], Any]
 
 _SINGLE = {
     "OMP_NUM_THREADS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "2147483648",
 }
-"""One thread each, and keep freed memory: glibc otherwise returns each large tensor to the system at a high price."""
+"""One thread each, no bars over those of the process that started them, and keep freed memory: glibc otherwise returns
+each large tensor to the system at a high price."""
 
 
 class Queue(Generic[TaskT]):
@@ -97,7 +100,8 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
         for _ in range(processes):
             ours, theirs = context.Pipe()
             child = context.Process(target=_serve, args=(theirs, start), daemon=True)
-            child.start()
+            with _no_interrupts():
+                child.start()
             theirs.close()  # so that a child's end is seen here, and ours there
             lines.append(ours)
             children.append(child)
@@ -113,8 +117,30 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
             child.join()
 
 
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Have what is started inside not hear Ctrl-C, which goes to every process of a terminal: this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(number: int, frame: Any) -> None:
+    raise SystemExit(0)
+
+
 def _serve(line: Connection, start: Callable[[], Work]) -> None:
-    """A process: do what comes until the other end is gone."""
+    """A process: do what comes until the other end is gone.
+
+    It is ended by a signal in the middle of its work, and leaves by the door then too: what libraries have made, such
+    as the semaphore behind their progress bars, is given back, and nobody has to warn of it.
+    """
+    signal.signal(signal.SIGTERM, _end)
     work = None
     try:
         while True:

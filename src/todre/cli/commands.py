@@ -1,0 +1,95 @@
+"""What Typer's commands do otherwise here: an option is given once, and no word of the help is cut."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import Counter
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
+
+ROOM = 100
+"""Columns below which Typer's boxes cut words, so that help comes without them."""
+_LEAST = 20
+
+
+class Command(TyperCommand):
+    """A command of the command line."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """The parser of arguments, which refuses an option given twice."""
+        return _once(super().make_parser(ctx), ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help: in boxes where there is room, else as plain text."""
+        width = _width()
+        if width >= ROOM:
+            super().format_help(ctx, formatter)
+        else:
+            TyperCommand.format_help(_plain(self, formatter, width), ctx, formatter)
+            _encodable(formatter)
+
+
+class Group(TyperGroup):
+    """A group of such commands, or all of them."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """The parser of arguments, which refuses an option given twice."""
+        return _once(super().make_parser(ctx), ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help: in boxes where there is room, else as plain text."""
+        width = _width()
+        if width >= ROOM:
+            super().format_help(ctx, formatter)
+        else:
+            TyperGroup.format_help(_plain(self, formatter, width), ctx, formatter)
+            _encodable(formatter)
+
+
+def _once(parser: Any, ctx: Any) -> Any:
+    """Let a parser refuse what Typer would take the last of, without a word about the others."""
+    parse = parser.parse_args
+
+    def parse_args(args: list[str]) -> Any:
+        values, rest, order = parse(args)
+        for parameter, times in Counter(order).items():
+            if times > 1 and parameter.param_type_name == "option" and not parameter.multiple and not parameter.is_flag:
+                raise typer.BadParameter(f"{parameter.opts[-1]} is given {times} times; give it once.", ctx=ctx)
+        return values, rest, order
+
+    parser.parse_args = parse_args
+    return parser
+
+
+def _width() -> int:
+    return Console().width
+
+
+def _plain(command: Any, formatter: Any, width: int) -> Any:
+    """The command without marks of style, and the formatter as wide as the terminal."""
+    formatter.width = max(_LEAST, width - 1)
+    plain = copy.copy(command)
+    plain.rich_markup_mode = None
+    plain.epilog = None
+    lines = [line.strip() for line in (command.epilog or "").split("\n\n")][1:]
+    plain.format_epilog = lambda ctx, formatter: _write_examples(formatter, lines)
+    return plain
+
+
+def _encodable(formatter: Any) -> None:
+    """Replace what the terminal cannot show: Typer takes an ASCII one for misconfigured, and sends it UTF-8."""
+    encoding = sys.stdout.encoding or "utf-8"
+    formatter.buffer = [formatter.getvalue().encode(encoding, "replace").decode(encoding)]
+
+
+def _write_examples(formatter: Any, lines: list[str]) -> None:
+    """Write each example on a line of its own, however long: what is broken cannot be pasted."""
+    if lines:
+        formatter.write_paragraph()
+        formatter.write("Examples:\n")
+        for line in lines:
+            formatter.write("  " + line.replace("\\[", "[") + "\n")

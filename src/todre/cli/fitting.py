@@ -1,0 +1,80 @@
+"""Tables in the room that there is: never cut, so folded where words allow it, and else as one block for each row."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
+
+PIPE_WIDTH = 118
+"""Columns at which sentences fold in a table that goes to no terminal, where COLUMNS says nothing else."""
+_WIDEST = 100_000
+"""Columns that no table needs."""
+
+
+def print_fitting(result: RenderableType, whole: bool = False) -> None:
+    """Print on stdout, as wide as the terminal, or as COLUMNS says.
+
+    A table that goes elsewhere is as wide as its words need, and with `whole` as its cells need.
+    """
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    console = Console(file=sys.stdout, highlight=False)
+    if not isinstance(result, Table):
+        console.print(result)
+        return
+    for column in result.columns:
+        if not column.no_wrap:
+            column.overflow = "fold"
+    narrowest, widest = _widths(console, result)
+    if not known:
+        console.width = widest if whole else max(PIPE_WIDTH, narrowest)
+    if narrowest <= console.width:
+        console.print(result)
+        return
+    for line in _records(console, result):
+        console.print(line, soft_wrap=False, overflow="fold")
+
+
+def _widths(console: Console, table: Table) -> tuple[int, int]:
+    """Columns that a table needs at least, so that no word is broken, and those that it needs at most."""
+    measured = [_measured(console, table, column) for column in table.columns]
+    widest = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    around = widest - sum(most for _, most in measured)
+    return sum(least for least, _ in measured) + around, widest
+
+
+def _measured(console: Console, table: Table, column: Column) -> tuple[int, int]:
+    """Columns that the cells of a column need at least and at most; what must not wrap needs its most."""
+    cells = [*([column.header] if table.show_header else []), *column.cells]
+    options = console.options.update(max_width=_WIDEST)
+    sizes = [Measurement.get(console, options, cell) for cell in cells]
+    most = max((size.maximum for size in sizes), default=0)
+    least = most if column.no_wrap else max((size.minimum for size in sizes), default=0)
+    low, high = column.min_width or 0, column.max_width or _WIDEST
+    return max(low, min(high, least)), max(low, min(high, most))
+
+
+def _records(console: Console, table: Table) -> Iterator[Text]:
+    """One block for each row: the first cell, and under it each other one after its heading."""
+    if table.title:
+        yield _text(console, table.title)
+    first, *others = table.columns
+    cells = [list(column.cells) for column in others]
+    for row, head in enumerate(first.cells):
+        yield _text(console, head)
+        for column, values in zip(others, cells, strict=True):
+            heading, value = _text(console, column.header).plain, _text(console, values[row])
+            if value.plain.strip():
+                label = f"{' '.join(heading.split())}: " if table.show_header and heading.strip() else ""
+                yield Text.assemble(f"  {label}", value)
+    if table.caption:
+        yield _text(console, table.caption)
+
+
+def _text(console: Console, cell: RenderableType) -> Text:
+    return cell if isinstance(cell, Text) else console.render_str(str(cell))

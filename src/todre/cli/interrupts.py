@@ -1,0 +1,100 @@
+"""Ctrl-C, which is answered once, in one line, wherever it arrives, and never lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+INTERRUPTED = 130
+"""The exit code."""
+AGAIN = 0.25
+"""Seconds after which a KeyboardInterrupt that somebody swallowed is raised again."""
+PATIENCE = 1.0
+"""Seconds after which a second Ctrl-C ends the process where it stands; an earlier one is the same again."""
+
+
+class Interrupts:
+    """Inside the block, Ctrl-C raises KeyboardInterrupt until it is seen at the block's end.
+
+    One raise is not enough: a callback of a library, a `__del__` or an `except BaseException` swallows what arrives
+    inside it, and the work would go on to its end. So it is raised again while nothing is handling it.
+
+    Attributes:
+        came: whether it was pressed.
+        said: whether the user has been told.
+    """
+
+    def __init__(self) -> None:
+        self.came = self.said = False
+        self._since = 0.0
+        self._before: dict[signal.Signals, Any] = {}
+        self._unraisable = sys.unraisablehook
+
+    def __enter__(self) -> Interrupts:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored, as under nohup, it stays so
+            self._listen(signal.SIGINT, self._pressed)
+        sys.unraisablehook = self._unraisable_error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._tick(0.0)
+        sys.unraisablehook = self._unraisable
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def deaf(self) -> None:
+        """Hear Ctrl-C no more, after the block either: the process is on its way out."""
+        self._tick(0.0)
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+        self._before.clear()
+
+    def say(self) -> None:
+        """Tell the user, once."""
+        self._tick(0.0)
+        if not self.said:
+            self.said = True
+            try:
+                os.write(2, b"interrupted\n") if sys.stderr is sys.__stderr__ else sys.stderr.write("interrupted\n")
+            except OSError:
+                return  # nobody reads it
+
+    def _listen(self, number: signal.Signals, handler: Any) -> None:
+        try:
+            self._before[number] = signal.signal(number, handler)
+        except ValueError:
+            return  # not the main thread, which alone is told of signals
+
+    def _pressed(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.came:
+            self.came, self._since = True, now
+            self._tick(AGAIN)
+            raise KeyboardInterrupt
+        if now - self._since > PATIENCE:
+            self.say()
+            os._exit(INTERRUPTED)
+
+    def _swallowed(self, number: int, frame: FrameType | None) -> None:
+        """Raise again, unless a KeyboardInterrupt is on its way up at this moment, through some `finally`."""
+        error = sys.exc_info()[1]
+        while error is not None:
+            if isinstance(error, KeyboardInterrupt):
+                return
+            error = error.__context__
+        raise KeyboardInterrupt
+
+    def _tick(self, seconds: float) -> None:
+        if hasattr(signal, "setitimer"):
+            if seconds:
+                self._listen(signal.SIGALRM, self._swallowed)
+            signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+    def _unraisable_error(self, unraisable: Any) -> None:
+        """Keep Python from printing a KeyboardInterrupt that it ignores: it comes again."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            self._unraisable(unraisable)

@@ -1,0 +1,116 @@
+"""stdout and stderr as they really are: closed, full, without a reader, or of another encoding than UTF-8."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from todre.errors import OutputError
+
+_INSTEAD = "send it to a file or a pipe, or write it with --output where there is one."
+
+
+class ReaderGoneError(Exception):
+    """Who read stdout has left, as `| head -1` does: nothing is left to say, and nobody to say it to."""
+
+
+class Closed(io.TextIOBase):
+    """stdout in a process that was started without one (`>&-`): what is written to it is an error, not lost."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def writable(self) -> bool:
+        """Yes, to say that it is not."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Raise OSError."""
+        raise OSError(errno.EBADF, "it is closed")
+
+
+def prepare() -> None:
+    """Make stdout and stderr such that printing cannot fail for a character, and a closed one is noticed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, so that no file that is opened later gets it
+    if sys.stdout is None:
+        sys.stdout = Closed()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def check_stdout() -> None:
+    """Raise, before any work, if stdout is closed.
+
+    Raises:
+        OutputError: it is.
+    """
+    if isinstance(sys.stdout, Closed):
+        raise OutputError(f"stdout is closed, so the result has nowhere to go; {_INSTEAD}")
+
+
+@contextlib.contextmanager
+def delivering() -> Iterator[TextIO]:
+    """Inside, a result is written to the stream that is yielded; it has arrived at the block's end.
+
+    Raises:
+        OutputError: stdout is closed, or the disk behind it is full.
+        ReaderGoneError: nobody reads it any more.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+    except OSError as error:
+        raise undelivered(error) from error
+
+
+def undelivered(error: OSError) -> OutputError:
+    """What to say of an error of stdout."""
+    reason = error.strerror or str(error)
+    return OutputError(f"The result cannot be written to stdout ({reason}); {_INSTEAD}")
+
+
+def write_bytes(stream: Any, data: bytes) -> None:
+    """Write bytes as they are, whatever the stream's encoding is."""
+    binary = getattr(stream, "buffer", None)
+    if binary is None:
+        stream.write(data.decode("utf-8"))
+        return
+    stream.flush()
+    binary.write(data)
+
+
+def settle() -> None:
+    """Send what is still waiting on stdout and stderr, or let go of it; Python cannot fail over it at its end.
+
+    Raises:
+        OutputError, ReaderGoneError: as `delivering` does, of stdout.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        _end(sys.stderr)
+    with delivering():
+        _end(sys.stdout)
+
+
+def _end(stream: Any) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        raise
