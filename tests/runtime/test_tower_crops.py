@@ -124,7 +124,10 @@ def test_the_model_is_left_as_it_was(fails):
     expected = generate(model, inputs, max_new_tokens=1).logits[0]
     before = state(model)
     if fails:
-        with pytest.raises(InvalidValueError, match="True for all thumbnails"), todre.prune(model, Drawn(thumbnails=False)):
+        with (
+            pytest.raises(InvalidValueError, match="True for all thumbnails"),
+            todre.prune(model, Drawn(thumbnails=False)),
+        ):
             generate(model, inputs, max_new_tokens=1)
     else:
         with todre.prune(model, Drawn()):
