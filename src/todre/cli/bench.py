@@ -19,7 +19,7 @@ from todre.bench.suites import SUITES
 from todre.cli import bench_options as ask
 from todre.cli import options as opt
 from todre.cli.console import check_output, note, show, show_json, show_text, working
-from todre.cli.unused import check_taken
+from todre.cli.unused import check_beside, check_taken
 from todre.errors import InvalidValueError
 from todre.files import check_folder, check_targets, new_folder
 from todre.methods import registry
@@ -33,10 +33,14 @@ if TYPE_CHECKING:
 TOGETHER = 6
 """Methods that take turns where all are measured: so many that a run can be stopped without losing much."""
 
+_TELLING = frozenset({"json", "quiet", "verbose"})
+"""Options that say how results are shown."""
+
 Tick = Callable[[str], None]
 
 
 def bench(
+    context: typer.Context,
     random_weights: ask.Weights = None,
     model: opt.Model = None,
     suite: ask.Suite = None,
@@ -71,6 +75,12 @@ def bench(
     The bound (the oracle of a method) is the untouched model on a prompt shortened by hand, with the pictures encoded
     and the selection made beside it, measured in turn with everything else. See docs/benchmarks.md.
     """
+    if earlier is not None:
+        check_beside(context, "--from", _TELLING | {"earlier", "plots", "force"})
+    if check:
+        check_beside(
+            context, "--check", _TELLING | {"check", "suite", "random_weights", "backends", "output", "force", "device"}
+        )
     given_files = (model, earlier, *(spec for spec in methods or () if spec.endswith(".json")))
     _check_files(output, resume, force, plots, earlier, given_files)
     if earlier is not None:

@@ -12,8 +12,31 @@ import typer
 from todre.cli import options as opt
 from todre.cli import reproduce_options as ask
 from todre.cli.console import show, show_json, show_text
+from todre.cli.unused import check_beside
 from todre.files import check_folder, check_targets
 from todre.reproduce.recipes import Recipe, recipe, recipes
+
+_LOADING = {"device", "dtype", "attn_implementation", "trust_remote_code"}
+_SCORES = {"limit", "benchmarks"}
+ALWAYS = {"name", "listed", "model", "on", "output", "force", "yes", "dry_run", "json", "quiet", "verbose"}
+USED = {
+    "figure": _LOADING | {"limit", "questions", "batch_size"},
+    "costs": _LOADING | {"benchmarks", "rounds"},
+    "tiny": _SCORES | {"processes", "draws", "seed"},
+    "real": _SCORES | _LOADING | {
+        "task_map", "include_path", "budget", "seconds_per_question", "python", "ranks", "batch_size",
+    },
+}  # fmt: skip
+"""Options that mean something on each route of `reproduce_routes`, beside those that always do."""
+
+
+def route_of(kind: str, tiny: bool) -> str:
+    """The route of a kind of recipe, a key of `USED`."""
+    if kind in ("attention", "kept"):
+        return "figure"
+    if kind == "efficiency":
+        return "costs"
+    return "tiny" if tiny else "real"
 
 
 @dataclass(frozen=True)
@@ -49,6 +72,7 @@ class Given:
 
 
 def reproduce(
+    context: typer.Context,
     name: ask.Name = None,
     listed: ask.Listed = False,
     model: ask.Model = None,
@@ -84,12 +108,15 @@ def reproduce(
     Scores run through lmms-eval, costs as in todre bench, figures as in todre analyze.
     """
     if name is None or listed:
+        check_beside(context, "A list of recipes", {"name", "listed", "json", "quiet", "verbose"})
         _list(json)
         return
     with opt.usage():
         found = recipe(name)
     if on is not None and model is not None:
         raise typer.BadParameter(f"--on {on} and -m {model} are two models; give one.")
+    route = route_of(found.kind, on is not None)
+    check_beside(context, f"{found.name}{' --on tiny' if on else ''}", ALWAYS | USED[route])
     folder = output or Path(f"todre-{found.name}")
     if not dry_run:
         _check_folder(found, folder, (model, questions, include_path), force)

@@ -31,14 +31,10 @@ FIGURE_ROWS = 0.1
 
 def follow(given: Given) -> None:
     """Take the route of the recipe."""
-    if given.recipe.kind in ("attention", "kept"):
-        _figure(given)
-    elif given.recipe.kind == "efficiency":
-        _costs(given)
-    elif given.tiny:
-        _tiny(given)
-    else:
-        _real(given)
+    from todre.cli.reproduce import route_of
+
+    routes = {"figure": _figure, "costs": _costs, "tiny": _tiny, "real": _real}
+    routes[route_of(given.recipe.kind, given.tiny)](given)
 
 
 def published(given: Given) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import typer
 
@@ -33,16 +33,19 @@ def check_taken(methods: Sequence[str], option: str, given: object, quiet: bool 
         note(f"{option} changes nothing for {', '.join(told)}", quiet)
 
 
-def check_alone(option: str, given: dict[str, object]) -> None:
-    """Raise if an option that stands alone comes with others that it would make mean nothing.
+def check_beside(context: typer.Context, what: str, useful: Collection[str]) -> None:
+    """Raise if an option was given that changes nothing beside another.
 
     Args:
-        option: the one that stands alone.
-        given: the others by name; None and False for what was not given.
+        context: of the command.
+        what: the other, in words for the sentence: "--from", "a list of recipes".
+        useful: names of the command's parameters that still mean something.
     """
-    others = [name for name, value in given.items() if value is not None and value is not False]
-    if others:
-        raise typer.BadParameter(f"{option} leaves nothing for {others[0]} to do; give one of the two.")
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in useful or source is None or source.name != "COMMANDLINE":
+            continue
+        raise typer.BadParameter(f"{what} leaves nothing for {parameter.opts[-1]} to do; leave that out.")
 
 
 def _takes(method: str, field: str) -> bool:
