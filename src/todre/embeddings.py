@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.facts import Place, Signal, TokenFacts
+from todre.fields import fitted, shown
+from todre.fields.kinds import Count
 from todre.host import fetch, upload
 from todre.layout import TEXT, Compaction, compact, token_kinds
-from todre.methods.base import Method
+from todre.methods.base import Method, check_method
 from todre.samples import Media, visual_tokens
 from todre.selection import select_batch
 
@@ -71,7 +74,10 @@ def prune_embeddings(
         UnsupportedInputError: the method acts inside the decoder or the vision tower, needs what was not given, or
             renumbers positions that say more than order.
     """
+    _check_types(method, embeddings, visual, attention_mask, position_ids, saliency)
     _check(method, embeddings, visual, attention_mask, position_ids, saliency)
+    if grids is not None:
+        grids = fitted("grids", grids, tuple[tuple[Count, Count], ...])
     seen = [visual, *(x for x in (attention_mask, saliency) if x is not None)]
     found = iter(fetch(seen))
     here = next(found)
@@ -79,6 +85,8 @@ def prune_embeddings(
     scores = None if saliency is None else next(found).float()
     if bool((here & ~valid).any()):
         raise InvalidValueError("Some columns are visual and padding at once; make attention_mask 1 at visual tokens.")
+    if scores is not None and bool(scores[here].isnan().any()):
+        raise InvalidValueError("saliency is NaN at some visual columns; give a number for each visual token.")
     spans = _pictures(here, grids)
     facts = [_facts(method, span, scores, grid) for span, grid in spans]
     none = torch.zeros(len(here), dtype=torch.bool, device="cpu")
@@ -104,6 +112,23 @@ def prune_embeddings(
     )
 
 
+def _check_types(method: Any, embeddings: Any, visual: Any, mask: Any, positions: Any, saliency: Any) -> None:
+    check_method(method)
+    given = {
+        "embeddings": embeddings,
+        "visual": visual,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "saliency": saliency,
+    }
+    for name, value in given.items():
+        if isinstance(value, Tensor):
+            if value.device.type == "meta":
+                raise InvalidValueError(f"{name} is on the meta device, where it holds no values; give real ones.")
+        elif value is not None or name in ("embeddings", "visual"):
+            raise InvalidValueError(f"{name} must be a torch.Tensor, not {shown(value)}.")
+
+
 def _check(
     method: Method,
     embeddings: Tensor,
@@ -112,9 +137,10 @@ def _check(
     positions: Tensor | None,
     saliency: Tensor | None,
 ) -> None:
-    if embeddings.ndim != 3 or not embeddings.is_floating_point():
+    if embeddings.ndim != 3 or not embeddings.is_floating_point() or not embeddings.numel():
         raise InvalidValueError(
-            f"embeddings must be (b, q, d) floating point, not {tuple(embeddings.shape)} {embeddings.dtype}."
+            "embeddings must be (b, q, d) floating point, none of them 0, not "
+            f"{tuple(embeddings.shape)} {embeddings.dtype}."
         )
     shape = tuple(embeddings.shape[:2])
     if visual.dtype != torch.bool or tuple(visual.shape) != shape:
@@ -123,6 +149,8 @@ def _check(
         if given is not None and tuple(given.shape) != shape:
             raise InvalidValueError(f"{name} must be {shape}, one entry for each column, not {tuple(given.shape)}.")
     if positions is not None:
+        if positions.dtype not in (torch.int64, torch.int32):
+            raise InvalidValueError(f"position_ids must be int64, not {positions.dtype}.")
         fits = positions.ndim in (2, 3) and positions.shape[-1] == shape[1] and positions.shape[-2] in (1, shape[0])
         if not fits:
             raise InvalidValueError(
@@ -150,7 +178,7 @@ def _pictures(visual: Tensor, grids: Sequence[Grid] | None) -> list[tuple[Tensor
         cuts = [0, *((~follows).nonzero().flatten() + 1).tolist(), len(places)]
         return [(places[start:end], None) for start, end in itertools.pairwise(cuts) if end > start]
     sizes = [rows * columns for rows, columns in grids]
-    if sum(sizes) != len(places) or any(size < 1 for size in sizes):
+    if sum(sizes) != len(places):
         raise InvalidValueError(
             f"grids hold {sum(sizes)} tokens, but {len(places)} columns are visual; "
             "give (rows, columns) of each picture."
@@ -189,5 +217,5 @@ def _positions(method: Method, given: Tensor | None, valid: Tensor, gone: Tensor
                 "width; use positions='original'."
             )
         given = given - gone.long().cumsum(dim=1)
-    taken = packed.take_positions(given.to(device))
+    taken = packed.take_positions(given.to(device, torch.int64))
     return taken.masked_fill(~packed.valid, 0)

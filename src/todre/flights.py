@@ -39,6 +39,11 @@ class Flights:
                 del self._depths[thread]
                 self._changed.notify_all()
 
+    @property
+    def joined(self) -> bool:
+        """Whether a forward of this thread is under way."""
+        return threading.get_ident() in self._depths
+
     def close(self) -> None:
         """Let no more forwards in, and wait until those of other threads have ended."""
         thread = threading.get_ident()

@@ -34,7 +34,7 @@ class Inside:
         layers = list(decoder.layers)
         self.watched = {layer: _attention_of(layers[layer - 1]) for layer in watched}
         self.local = threading.local()
-        self.users, self.lock = 0, threading.Lock()
+        self.users, self.lock, self.closed = 0, threading.Lock(), False
         self.stand_ins = [StandIn(rotary, self._rotary) for rotary in decoder.rotary]
         self.stand_ins += [StandIn(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
 
@@ -46,7 +46,9 @@ class Inside:
     @contextmanager
     def running(self, step: Step | None) -> Iterator[None]:
         """Inside the block this thread's layers are given what `step` says."""
-        if step is None or not step.acts:
+        outer = self.step
+        step = step if step is not None and step.acts else None
+        if step is None and outer is None:
             yield
             return
         self.local.step = step
@@ -55,7 +57,14 @@ class Inside:
             yield
         finally:
             self._count(-1)
-            self.local.step = None
+            self.local.step = outer
+
+    def close(self) -> None:
+        """No more steps will act; what stands in points back here, and is let go as soon as it is not in use."""
+        with self.lock:
+            self.closed = True
+            if not self.users:
+                self.stand_ins = []
 
     def _count(self, more: int) -> None:
         """The first to come puts the stand-ins in, the last to go takes them out."""
@@ -67,6 +76,8 @@ class Inside:
             elif not self.users:
                 for each in reversed(self.stand_ins):
                     each.remove()
+                if self.closed:
+                    self.stand_ins = []
 
     @untraced_here
     def _layer(self, index: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

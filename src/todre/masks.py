@@ -140,8 +140,7 @@ def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[st
             hides more than causality, padding and windows do.
     """
     masks = given if isinstance(given, Mapping) else {"": given}
-    if any(_block_mask_looks_ahead(mask, length) for mask in masks.values() if hasattr(mask, "mask_mod")):
-        raise _takes_no_mask("flex_attention", "attention within pictures")
+    check_blocks(given, length)
     said = {
         kind: allowed(mask)[:, -length:, -length:]
         for kind, mask in masks.items()
@@ -154,6 +153,16 @@ def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[st
                 "padding, which todre does not know how to keep; pass samples in rows of their own."
             )
     return said if any(bool(local.triu(1).any()) for local in said.values()) else None
+
+
+def check_blocks(given: Any, length: int) -> None:
+    """Raise `UnsupportedInputError` if FlexAttention's block masks, `given` as above, allow more than causal attention.
+
+    They cannot be taken apart.
+    """
+    masks = given.values() if isinstance(given, Mapping) else (given,)
+    if any(_block_mask_looks_ahead(mask, length) for mask in masks if hasattr(mask, "mask_mod")):
+        raise _takes_no_mask("flex_attention", "attention within pictures")
 
 
 def _hides_more(local: Tensor, valid: Tensor | None) -> bool:

@@ -31,6 +31,7 @@ class Prompt:
         marked: by kind of medium, (b, q) bool, the columns that carry its token; whether media come with them is known
             later.
         past: logical columns of the cache.
+        positions: those that the caller gave, or None.
         visual: of each slot table, by its id, how many visual slots each row holds.
         seen: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
     """
@@ -49,7 +50,8 @@ class Prompt:
             self.past = int(self.cache.get_seq_length())
         length = next(iter(marked.values())).shape[1] if marked else 0
         padding = logical_mask(self.mask, self.mask, self.cache, self.past, length) if marked else None
-        whole = [x for x in (padding, stays) if x is not None]
+        given = call.position_ids if isinstance(call.position_ids, Tensor) and call.position_ids.ndim > 1 else None
+        whole = [x for x in (padding, stays, given) if x is not None]
         counts = [table.visual_count for table in tables]
         seen = [table.seen_picture for table in tables[:1]]
         found = iter(fetch([*marked.values(), *whole, *counts, *seen]))
@@ -58,6 +60,7 @@ class Prompt:
         if marked:
             _check_rows(call, self.padding)
         self.stays = None if stays is None else next(found)
+        self.positions = None if given is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
         self.seen = next(found) if tables else None
 
@@ -68,6 +71,23 @@ class Prompt:
         apart.mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
         apart.padding = segments.valid if mask is not None else None
         return apart
+
+    def check_columns(self, call: DecoderCall) -> None:
+        """Raise `UnsupportedInputError` unless the decoder's `call` is about this prompt, as far as shapes tell."""
+        for marked in self.marked.values():
+            if tuple(marked.shape) != (call.rows, call.columns):
+                raise UnsupportedInputError(
+                    f"The decoder was called with {call.columns} columns in {call.rows} rows while a prompt of "
+                    f"{marked.shape[1]} in {marked.shape[0]} was on its way to it; call it before or after that."
+                )
+
+    @property
+    def hides_nothing(self) -> bool:
+        """Whether there is no mask, or one of padding that hides no column."""
+        if self.mask is None:
+            return True
+        plain = isinstance(self.mask, Tensor) and self.mask.ndim == 2
+        return plain and self.padding is not None and bool(self.padding.all())
 
     def past_of(self, cache: Any) -> int:
         """Logical columns of the cache that the decoder is given; it may have been made in the meantime."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import reprlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,8 +20,9 @@ from todre.families import family_of
 from todre.flights import Flights
 from todre.hf.calls import DecoderCall, Door, cache_of
 from todre.hf.contract import check_filled, check_release
+from todre.hf.layer_calls import packed_bounds
 from todre.inside import Inside
-from todre.methods.base import Method
+from todre.methods.base import Method, check_method
 from todre.plan import Plan
 from todre.prompt import Prompt, media_tokens
 from todre.report import PruningReport
@@ -72,11 +72,7 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
     Of several threads that attach to one model one succeeds, and the others get the sentence. A forward that is under
     way in another thread may finish as if nobody had attached.
     """
-    if not isinstance(method, Method):
-        raise InvalidValueError(
-            f"method must be a method such as todre.ToDRE(retain=0.1), not {reprlib.repr(method)}; "
-            "by name: todre.methods.registry.create('todre', retain=0.1)."
-        )
+    check_method(method)
     model = unwrapped(model)
     with _ATTACHING:
         current = getattr(model, _ATTRIBUTE, None)
@@ -160,8 +156,23 @@ class Attachment:
     def remove(self) -> None:
         """Leave the model as it was."""
         self.lease.open = False
-        for each in reversed(self.put):
-            each.remove()
+        while self.put:  # what was put points back here, and would keep the model until garbage is collected
+            self.put.pop().remove()
+        self.inside.close()
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Inside the block this thread's forward is set aside, so that another of the same model is its own."""
+        held = [vars(self.local), vars(self.capture.local)]
+        known = [dict(one) for one in held]
+        for one in held:
+            one.clear()
+        try:
+            yield
+        finally:
+            for one, before in zip(held, known, strict=True):
+                one.clear()
+                one.update(before)
 
     # -- the enclosing model ------------------------------------------------------------------------------------
 
@@ -175,6 +186,9 @@ class Attachment:
     def _model_with_media(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
+        if self.capture.within:
+            with self._apart():
+                return self._model_with_media(forward, args, kwargs, call)
         if not self.flights.join():
             return forward(*args, **kwargs)
         try:
@@ -195,9 +209,13 @@ class Attachment:
     def _base_around(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
+        if self.capture.within:
+            with self._apart():
+                return self._base_around(forward, args, kwargs, call)
         if not self.flights.join():
             return forward(*args, **kwargs)
         try:
+            self.capture.within = True
             self._before_base(call)
             output = forward(*args, **kwargs)
             self._after_base(call, output)
@@ -205,6 +223,7 @@ class Attachment:
         finally:
             self.local.prompt, self.local.outer_mask = None, None
             self.capture.end()
+            self.capture.within = False
             self.flights.leave()
 
     @untraced
@@ -237,7 +256,7 @@ class Attachment:
 
     def _run_decoder(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = self.decoder_door.read(args, kwargs)
-        if torch.compiler.is_compiling() or not self.capture.current():
+        if torch.compiler.is_compiling() or not (self.capture.current() or self.inside.step is not None):
             carried = self._carried_on(call)
             if carried is call:
                 return forward(*args, **kwargs)
@@ -262,7 +281,7 @@ class Attachment:
     def _stepped(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
         try:
             call, step = self._before_decoder(call)
-            with self.inside.running(step):
+            with self.inside.running(step), self._apart():
                 output = forward(**self.decoder_door.write(call))
         finally:
             self._end(call)
@@ -291,6 +310,7 @@ class Attachment:
 
     def _prefill(self, facts: dict[str, Any], call: DecoderCall) -> Step:
         prompt = self.local.prompt
+        prompt.check_columns(call)
         segments = self._segments(call, prompt)
         if segments is not None:
             segments.split(call, self.decoder.window)
@@ -304,12 +324,22 @@ class Attachment:
         return step
 
     def _segments(self, call: DecoderCall, prompt: Prompt) -> Segments | None:
-        """Samples packed in the rows of `call`, where they are kept apart: there must be no mask and no cache."""
-        if prompt.mask is not None or prompt.past:
+        """Samples packed in the rows of `call`, where they are kept apart: there must be no padding and no cache.
+
+        Flash attention takes a mask that hides nothing for none; other backends then go by no positions.
+        """
+        flash, bounds = "flash" in self.text_config._attn_implementation, packed_bounds(call.rest)
+        if prompt.past or not prompt.hides_nothing:
+            if bounds is not None:
+                raise UnsupportedInputError(
+                    "Bounds of packed samples (cu_seq_lens_q) came with a filled cache or a mask that hides columns, "
+                    "which say otherwise; pass the bounds alone, or a batch with a mask of padding."
+                )
+            return None
+        if prompt.mask is not None and bounds is None and not flash:
             return None
         cached = call.cache is not None or self._caches(call)
-        flash = "flash" in self.text_config._attn_implementation
-        segments = segments_of(call, cached, self.decoder.text_first, flash)
+        segments = segments_of(call, prompt.positions, cached, self.decoder.text_first, flash)
         if segments is not None and cached:
             raise UnsupportedInputError(
                 f"{len(segments.valid)} samples are packed in {segments.rows} rows, which no cache can go on with; "

@@ -55,7 +55,8 @@ def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
     Later steps of that conversation leave the report as it is.
     """
     rows = call.rows
-    if len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before):
+    told = len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before)
+    if told and _goes_on(cache, call.columns):
         return
     mask = call.attention_mask
     text = [call.columns] * rows
@@ -63,6 +64,19 @@ def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
         text = fetch([mask[:, -call.columns :].bool().sum(dim=1)])[0].tolist()
     held = kv.kv_bytes(cache) if hasattr(cache, "layers") else 0
     report.text_alone(text, held)
+
+
+def _goes_on(cache: Any, columns: int) -> bool:
+    """Whether a forward of so many columns, that filled `cache`, had a past; a single column is not asked about.
+
+    How full a static cache is may be known on a device alone, for which no step of decoding should wait.
+    """
+    layers = [layer for layer in getattr(cache, "layers", ()) if kv.holds_slots(layer)]
+    if not layers:
+        return False
+    if kv.is_static(layers[0]) and columns == 1:
+        return True
+    return int(layers[0].get_seq_length()) > columns
 
 
 def _read(

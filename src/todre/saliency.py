@@ -85,10 +85,19 @@ class SaliencyCapture:
 
     def remove(self) -> None:
         """Leave the model as it was."""
-        for handle in reversed(self.handles):
-            handle.remove()
+        while self.handles:
+            self.handles.pop().remove()
         if self.reduction is not None:
             self.reduction.remove()
+
+    @property
+    def within(self) -> bool:
+        """Whether this thread is in a forward of the base that was attached to when it began."""
+        return getattr(self.local, "within", False)
+
+    @within.setter
+    def within(self, now: bool) -> None:
+        self.local.within = now
 
     def announce(self, encoded: Mapping[str, Any]) -> None:
         """The enclosing forward starts; on the way to `begin`, moving media between devices may make them anew."""
@@ -171,6 +180,8 @@ class SaliencyCapture:
     @untraced_here
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._encoding():  # clips may be encoded as pictures by the model itself
+            return original(*args, **kwargs)
+        if not self.flights.joined and _under_way(self.base):
             return original(*args, **kwargs)
         if not self.flights.join():
             return original(*args, **kwargs)
@@ -269,6 +280,20 @@ def _side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
     if len({len(calls) for calls in signals}) > 1:
         signals = [[torch.cat(calls, dim=1)] for calls in signals]
     return [torch.cat(parts, dim=-1) for parts in zip(*signals, strict=True)]
+
+
+def _under_way(base: nn.Module) -> bool:
+    """Whether this thread is in a forward of `base`, as told by its stack: of one that began before anybody attached.
+
+    Such a forward ends as if nobody had. Nothing is known of it but its frame.
+    """
+    code = getattr(inspect.unwrap(type(base).forward), "__code__", None)
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is code and frame.f_locals.get("self") is base:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Listener:

@@ -20,7 +20,7 @@ from todre.errors import UnsupportedInputError
 from todre.hf.calls import DecoderCall
 from todre.hf.layer_calls import packed_bounds, per_column, without_packing
 from todre.host import fetch, upload
-from todre.masks import allowed
+from todre.masks import allowed, check_blocks
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,11 @@ class Segments:
         Args:
             call: what the decoder is called with.
             window: columns that its layers with a window see; 0 if there are none.
+
+        Raises:
+            UnsupportedInputError: masks that cannot be taken apart, or that mix samples.
         """
+        check_blocks(call.attention_mask, self.length)
         rest = {
             name: self.take(value) if per_column(value, self.rows, self.length) else value
             for name, value in without_packing(call.rest).items()
@@ -134,11 +138,14 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
         )
 
 
-def segments_of(call: DecoderCall, cached: bool, text_first: bool, flash: bool) -> Segments | None:
+def segments_of(
+    call: DecoderCall, positions: Tensor | None, cached: bool, text_first: bool, flash: bool
+) -> Segments | None:
     """The samples that are packed in the rows of a decoder's `call`; None if each row is one.
 
     Args:
-        call: without a mask of padding, and with no cache or one that nothing was put in yet.
+        call: without a mask that hides anything, and with no cache or one that nothing was put in yet.
+        positions: those that the caller gave, on the host; what a model makes up itself never starts anew.
         cached: whether there is a cache, or will be.
         text_first: whether the first of four axes of positions counts tokens, as in Qwen-VL's M-RoPE.
         flash: whether the attention backend is one that reads packed samples out of positions also with a cache.
@@ -150,8 +157,8 @@ def segments_of(call: DecoderCall, cached: bool, text_first: bool, flash: bool) 
             sorted({cut - row * length for cut in cuts if row * length <= cut < (row + 1) * length} | {0})
             for row in range(call.rows)
         ]
-    elif call.position_ids is not None and (flash or not cached):
-        starts = _restarts(fetch([call.position_ids])[0], text_first)
+    elif positions is not None and (flash or not cached):
+        starts = _restarts(positions, text_first)
         starts = starts * call.rows if len(starts) == 1 else starts
     else:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from families.prompts import batch, prompt
 from families.specimens import all_specimens, refused_variants
 from families.test_verified import marked
 from families.zoo.specimen import Specimen
+from flashlike import flash_attention
+from flexlike import uncompiled_flex
 from torch import Tensor
+from upstream import CACHE
 
 import todre
 from todre.decoder import decoder_of
@@ -187,13 +191,89 @@ def test_bounds_say_where_samples_begin(specimen: Specimen) -> None:
     model = specimen.build("sdpa")
     alone = singles(specimen, model)
     row = packed(specimen, model, alone, with_positions(model, alone))
-    lengths = torch.tensor([0, *(one["input_ids"].shape[1] for one in alone)])
-    bounds = lengths.cumsum(0).int()
-    said = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
-    said |= {"max_length_q": int(lengths.max()), "max_length_k": int(lengths.max())}
     with todre.prune(model, METHODS["both-stages"]):
         expected = model(**row, use_cache=False).logits
-        assert torch.equal(model(**row, **said, use_cache=False).logits, expected)
+        assert torch.equal(model(**row, **bounds_of(alone), use_cache=False).logits, expected)
+
+
+def bounds_of(alone: list[dict[str, Any]]) -> dict[str, Any]:
+    """What says where samples begin, as collators do."""
+    lengths = torch.tensor([0, *(one["input_ids"].shape[1] for one in alone)])
+    bounds = lengths.cumsum(0).int()
+    return {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": 99, "max_length_k": 99}
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "flash"])
+@pytest.mark.parametrize("way", ["bounds", "positions"])
+@pytest.mark.parametrize("name", sorted(METHODS))
+@torch.no_grad()
+def test_a_mask_that_hides_nothing_leaves_samples_apart(name: str, way: str, backend: str) -> None:
+    """Flash attention takes it for none and goes by positions; other backends do not, but bounds are never dropped."""
+    (specimen,) = named("llava_next-llama")
+    model = specimen.build("sdpa")
+    alone = singles(specimen, model)
+    row = packed(specimen, model, alone, with_positions(model, alone))
+    row["attention_mask"] = torch.ones_like(row["input_ids"])
+    row |= bounds_of(alone) if way == "bounds" else {}
+    apart = backend == "flash" or way == "bounds"
+    with flash_attention(model) if backend == "flash" else nullcontext():
+        untouched = model(**(row if way == "positions" else row | {"attention_mask": None}), use_cache=False).logits[0]
+        with todre.prune(model, METHODS[name]):
+            got = model(**row, use_cache=False).logits[0]
+            expected = torch.cat([model(**one, use_cache=False).logits[0] for one in alone])
+        if apart:
+            torch.testing.assert_close(got, expected, atol=TOLERANCE, rtol=0)
+        with todre.prune(model, todre.ToDRE(retain=1.0, threshold=0.0)):
+            kept = model(**row, use_cache=False).logits[0]
+        if backend == "flash" or not apart:
+            torch.testing.assert_close(kept, untouched, atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+def test_bounds_that_fit_no_mask_or_cache_are_refused() -> None:
+    (specimen,) = named("llava_next-llama")
+    model = specimen.build("sdpa")
+    alone = singles(specimen, model)
+    row = packed(specimen, model, alone, with_positions(model, alone)) | bounds_of(alone)
+    padding = torch.ones_like(row["input_ids"])
+    padding[:, :2] = 0
+    with todre.prune(model, METHODS["stage-1"]), pytest.raises(UnsupportedInputError, match="cu_seq_lens_q"):
+        model(**row, attention_mask=padding, use_cache=False)
+    cache = model(**alone[2], use_cache=True)[CACHE]
+    with todre.prune(model, METHODS["stage-1"]), pytest.raises(UnsupportedInputError, match="cu_seq_lens_q"):
+        model(**row, **{CACHE: cache})
+
+
+@pytest.mark.parametrize("specimen", named("paligemma", "gemma3-full"), ids=lambda one: one.name)
+@torch.no_grad()
+def test_block_masks_with_attention_within_pictures_are_refused(
+    specimen: Specimen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cannot be taken apart, and a causal one in their place would be another model's."""
+    model = specimen.build("sdpa")
+    alone = singles(specimen, model)
+    row = packed(specimen, model, alone, with_positions(model, alone))
+    model.config.get_text_config()._attn_implementation = "flex_attention"
+    with (
+        uncompiled_flex(monkeypatch),
+        todre.prune(model, METHODS["stage-1"]),
+        pytest.raises(UnsupportedInputError, match="flex_attention"),
+    ):
+        model(**row, use_cache=False)
+
+
+@pytest.mark.parametrize("specimen", named("llava_next-llama", "qwen2_5_vl"), ids=lambda one: one.name)
+@torch.no_grad()
+def test_flex_attention_keeps_samples_apart(specimen: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = specimen.build("sdpa")
+    alone = singles(specimen, model)
+    row = packed(specimen, model, alone, with_positions(model, alone))
+    with todre.prune(model, METHODS["stage-1"]):
+        expected = torch.cat([model(**one, use_cache=False).logits[0] for one in alone])
+    model.config.get_text_config()._attn_implementation = "flex_attention"
+    with uncompiled_flex(monkeypatch), todre.prune(model, METHODS["stage-1"]):
+        got = model(**row, use_cache=False).logits[0]
+    torch.testing.assert_close(got, expected, atol=TOLERANCE, rtol=0)
 
 
 @torch.no_grad()

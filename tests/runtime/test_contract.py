@@ -224,3 +224,52 @@ def test_nothing_is_warned_of_because_of_how_todre_calls(model, caplog, recwarn)
         model.generate(**inputs, max_new_tokens=3, do_sample=False)
     said = [str(one.message) for one in recwarn.list] + [one.getMessage() for one in caplog.records]
     assert not [line for line in said if "deprecated" in line or CACHE in line]
+
+
+def handing_on(cls, named):
+    """A user's subclass of `cls` that names so many of its arguments, and hands on the rest."""
+    if named == "none":
+
+        def forward(self, **kwargs):
+            return cls.forward(self, **kwargs)
+    elif named == "by position":
+
+        def forward(self, *args, **kwargs):
+            return cls.forward(self, *args, **kwargs)
+    elif named == "wrapped":
+
+        @functools.wraps(cls.forward)
+        def forward(self, *args, **kwargs):
+            return cls.forward(self, *args, **kwargs)
+    else:
+
+        def forward(self, input_ids=None, attention_mask=None, **kwargs):
+            return cls.forward(self, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+
+    return type(f"Own{cls.__name__}", (cls,), {"forward": forward})
+
+
+@pytest.mark.parametrize("part", ["model", "base", "decoder", "layer"])
+@pytest.mark.parametrize("named", ["none", "by position", "wrapped", "some"])
+def test_subclasses_that_hand_their_arguments_on_are_understood(model, part, named):
+    if (part == "layer" and named in ("none", "some")) or (part == "base" and named == "none"):
+        named = "by position"  # what calls them gives their first argument by position
+    inputs = tm.ragged(model)
+    with torch.no_grad(), todre.prune(model, METHODS["both"]):
+        expected = model(**inputs).logits
+    decoder = model.get_decoder()
+    changed = {"model": model, "base": model.base_model, "decoder": decoder, "layer": decoder.layers[3]}[part]
+    changed.__class__ = handing_on(type(changed), named)
+    with torch.no_grad(), todre.prune(model, METHODS["both"]) as report:
+        got = model(**inputs)
+        assert torch.equal(got.logits, expected)
+        again = model(input_ids=inputs["input_ids"][:, :1], **{CACHE: got[CACHE]})
+    assert report.kv_bytes[0] < report.kv_bytes_unpruned[0]
+    assert again[CACHE].get_seq_length() == inputs["input_ids"].shape[1] + 1
+    if part in ("model", "base") and named == "by position":
+        with torch.no_grad(), todre.prune(model, METHODS["both"]):
+            called = model if part == "model" else model.base_model
+            rest = {name: value for name, value in inputs.items() if name not in ("input_ids", "pixel_values")}
+            hidden = called(inputs["input_ids"], inputs["pixel_values"], **rest)[0]
+            by_name = called(**inputs)[0]
+        assert torch.equal(hidden, by_name)

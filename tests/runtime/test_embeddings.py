@@ -158,14 +158,45 @@ BAD = {
     "saliency": {"saliency": torch.ones(9)},
     "grids": {"grids": [(2, 2)]},
     "empty grids": {"grids": [(0, 2), (5, 2)]},
+    "negative grids": {"grids": [(-1, -5), (1, 5)]},
+    "broken grids": {"grids": [(2.5, 2), (1, 5)]},
+    "no rows": {"embeddings": torch.randn(0, 9, 4), "visual": torch.ones(0, 9).bool()},
+    "no columns": {"embeddings": torch.randn(2, 0, 4), "visual": torch.ones(2, 0).bool()},
+    "no width": {"embeddings": torch.randn(2, 9, 0)},
+    "no values": {"embeddings": torch.empty(2, 9, 4, device="meta")},
+    "a list of embeddings": {"embeddings": [[[0.5]]]},
+    "a list": {"visual": [[True] * 9] * 2},
+    "a list as mask": {"attention_mask": [[1] * 9] * 2},
+    "fractional positions": {"position_ids": torch.arange(9.0)[None]},
+    "saliency without values": {"saliency": torch.full((2, 9), torch.nan)},
+    "a name": {"method": "todre"},
 }
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_what_does_not_fit_is_said_in_one_sentence(name):
     with pytest.raises(InvalidValueError) as caught:
-        todre.prune_embeddings(METHODS["todre"], **(arguments() | BAD[name]))
+        todre.prune_embeddings(**({"method": METHODS["todre"]} | arguments() | BAD[name]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_positions_come_back_as_whole_numbers_of_one_kind(dtype):
+    given = torch.arange(9, dtype=dtype)[None]
+    short = todre.prune_embeddings(METHODS["divprune"], **arguments(), position_ids=given)
+    assert short.position_ids.dtype == torch.int64
+    assert torch.equal(short.position_ids, short.columns)
+
+
+def test_rows_without_pictures_and_rows_of_padding_come_through():
+    visual = torch.zeros(3, 9, dtype=torch.bool)
+    visual[0, 1:6] = True
+    mask = torch.ones(3, 9)
+    mask[2] = 0
+    short = todre.prune_embeddings(METHODS["todre"], torch.randn(3, 9, 4), visual, attention_mask=mask)
+    assert short.attention_mask.sum(dim=1).tolist() == [6, 9, 0]
+    assert short.columns[1].tolist() == list(range(9))
+    assert [len(row) for row in short.kept] == [2, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,6 @@ class Player:
                     self.run(index)
                 else:
                     self.attached(index, chance.choice(METHODS))
-            except TodreError:
-                self.refused += 1
             except BaseException as error:
                 self.raw.append(repr(error))
 
@@ -68,11 +66,18 @@ class Player:
             self.wrong.append(index)
 
     def attached(self, index, method):
-        with todre.prune(self.models[index], method) as report:
+        try:
+            report = todre.attach(self.models[index], method)
+        except TodreError:  # another was first
+            self.refused += 1
+            return
+        try:
             self.run(index)
             str(report)
             report.to_dict()
             self.pruned += 1
+        finally:
+            todre.detach(self.models[index])
 
 
 def test_eight_threads_on_two_models():
@@ -136,6 +141,52 @@ def test_detaching_waits_for_a_forward_that_is_under_way():
     handle.remove()
     assert torch.equal(found[0], expected)
     assert "forward" not in vars(model)
+
+
+PLACES = {
+    "model": "",
+    "base": "model",
+    "tower": "model.vision_tower",
+    "tower layer": "model.vision_tower.encoder.layers.1",
+    "projector": "model.multi_modal_projector",
+    "decoder": "model.language_model",
+    "decoder layer": "model.language_model.layers.1",
+}
+
+
+@pytest.mark.parametrize(
+    "method", [METHODS[0], todre.methods.registry.create("tome", retain=0.5)], ids=["todre", "tome"]
+)
+@pytest.mark.parametrize("place", sorted(PLACES))
+@pytest.mark.parametrize("thread", [False, True])
+def test_a_forward_that_began_before_an_attach_ends_one_way_or_the_other(place, method, thread):
+    """Wherever it is, it is pruned as a whole or not at all, and never refused."""
+    model = tm.build("llava")
+    inputs = tm.ragged(model)
+    untouched = answer(model, inputs)
+    with todre.prune(model, method):
+        pruned = answer(model, inputs)
+    attached = []
+
+    def attach(*args):
+        if not attached:
+            attached.append(todre.attach(model, method))
+
+    def elsewhere(*args):
+        other = threading.Thread(target=attach)
+        other.start()
+        other.join(30)
+
+    handle = model.get_submodule(PLACES[place]).register_forward_pre_hook(elsewhere if thread else attach)
+    found = answer(model, inputs)
+    handle.remove()
+    assert attached
+    near = [torch.allclose(found, one, atol=1e-5, rtol=0) for one in (untouched, pruned)]
+    assert any(near)
+    assert near[0] or place == "model"
+    assert torch.allclose(answer(model, inputs), pruned, atol=1e-5, rtol=0)
+    todre.detach(model)
+    assert torch.equal(answer(model, inputs), untouched)
 
 
 def test_a_forward_may_detach_its_own_model():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import io
 import pickle
 import warnings
+import weakref
 
 import pytest
 import tinymodels as tm
@@ -125,6 +127,25 @@ def state(model):
     }
 
 
+@pytest.mark.parametrize("method", [METHOD, TOWER], ids=["todre", "tome"])
+@pytest.mark.parametrize("ran", [False, True])
+def test_a_model_is_freed_as_soon_as_nobody_uses_it(method, ran):
+    """Nothing that was put on it keeps it, and with it a device's memory, until garbage is collected."""
+    model = tm.build()
+    with todre.prune(model, method) as report:
+        if ran:
+            run(model)
+    gone = weakref.ref(model)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert report.prefills == int(ran)
+
+
 @pytest.mark.parametrize("where", ["tower", "watch", "masks"])
 def test_a_failed_attach_undoes_its_part(where, monkeypatch):
     """Whatever fails, and however late."""
@@ -177,6 +198,28 @@ def test_a_report_says_that_the_latest_request_had_no_picture(served, way, rows)
     assert report.to_dict()["dropped_after_layer"] == [None] * rows
     model(**inputs)
     assert any(report.visual_tokens_before)
+
+
+@pytest.mark.parametrize("way", ["generate", "forward", "no cache", "tuple"])
+def test_a_report_is_of_the_latest_of_several_texts(served, way):
+    """As many rows, other words."""
+    model, report = served
+    for words in (9, 4, 7):
+        asked = tm.batch(model, [tm.sample(model, words, [], 4)])
+        if way == "generate":
+            model.generate(**asked, max_new_tokens=3)
+        else:
+            model(**asked, use_cache=way != "no cache", return_dict=way != "tuple")
+        assert report.text_tokens == [words + 4]
+        assert (report.kv_bytes[0] == 0) == (way == "no cache")
+
+
+def test_a_report_of_text_counts_the_cache_of_a_base_that_answers_with_a_tuple(served):
+    model, report = served
+    model.model(**text(model), return_dict=True)
+    expected = report.kv_bytes
+    model.model(**text(model), return_dict=False)
+    assert report.kv_bytes == expected != [0]
 
 
 def test_steps_of_decoding_and_second_turns_leave_the_report_as_it_is(served):

@@ -129,18 +129,21 @@ class Door:
 
     Args:
         function: a forward, or a function that builds masks. Its signature says what its arguments are called.
+        within: the forward that it hands on what it does not name; None if it names everything.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.order = named_parameters(function)
+    def __init__(self, function: Callable[..., Any], within: Callable[..., Any] | None = None) -> None:
+        inner = named_parameters(function if within is None else within)
+        own = named_parameters(function)
+        self.order = own + inner[len(own) :] if passes_on(function, inspect.Parameter.VAR_POSITIONAL) else own
         self.required = required_parameters(function)
-        found = [name for name in CACHE_NAMES if name in self.order]
+        found = [name for name in CACHE_NAMES if name in inner]
         self.cache = found[0] if found else CACHE_NAMES[0]
 
     @classmethod
     def of(cls, module: nn.Module) -> Door:
         """The door of a module: what its class declares, whoever has replaced the instance's `forward`."""
-        return cls(type(module).forward)
+        return cls(type(module).forward, naming_forward(type(module)))
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> DecoderCall:
         """The call as a record; positional arguments get their names.
@@ -205,12 +208,34 @@ def required_parameters(function: Callable[..., Any]) -> frozenset[str]:
 
 def accepts_any(function: Callable[..., Any]) -> bool:
     """Whether `function` takes keywords that it does not name."""
-    parameters = inspect.signature(function).parameters.values()
-    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    return passes_on(function, inspect.Parameter.VAR_KEYWORD)
+
+
+def passes_on(function: Callable[..., Any], kind: Any) -> bool:
+    """Whether `function` takes arguments that it does not name: keywords, or by position."""
+    return any(each.kind is kind for each in inspect.signature(function).parameters.values())
+
+
+def naming_forward(cls: type) -> Callable[..., Any]:
+    """The forward that says what a module's arguments are called.
+
+    A user's own subclass may name only some, or none, and hand all on by `**kwargs` to the class that it extends.
+    """
+    own: Callable[..., Any] = cls.forward  # type: ignore[attr-defined]
+    for each in cls.__mro__:
+        forward = vars(each).get("forward")
+        if forward is None:
+            continue
+        named = any(name in CACHE_NAMES for name in named_parameters(forward))
+        if named or each.__module__.startswith("transformers.") or not accepts_any(forward):
+            return forward  # type: ignore[no-any-return]
+    return own
 
 
 def cache_of(output: Any) -> Any:
     """The KV cache that a forward or `generate` returned, or None."""
+    if isinstance(output, tuple):  # return_dict=False
+        return next((each for each in output if hasattr(each, "layers") and hasattr(each, "get_seq_length")), None)
     for name in CACHE_NAMES:
         # A look-up by key, since 5.24 answers the old attribute with a warning.
         found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)

@@ -17,7 +17,17 @@ from torch import nn
 from todre import cache as kv
 from todre.compat import REQUIRED, DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
 from todre.errors import ContractError
-from todre.hf.calls import CACHE_NAMES, EMBEDS, IDS, MASK, POSITIONS, accepts_any, cache_of, named_parameters
+from todre.hf.calls import (
+    CACHE_NAMES,
+    EMBEDS,
+    IDS,
+    MASK,
+    POSITIONS,
+    accepts_any,
+    cache_of,
+    named_parameters,
+    naming_forward,
+)
 from todre.wrapped import bare
 
 _LAYER_METHODS = ("update", "lazy_initialization", "get_seq_length", "get_mask_sizes", "reset", "reorder_cache")
@@ -37,8 +47,9 @@ def check_release(model: nn.Module, base: nn.Module, decoder: nn.Module, layers:
         layers: the decoder's layers.
     """
     for part in (model, base, decoder):
-        _check_forward(type(part).forward, type(part).__name__, (IDS, EMBEDS, MASK, POSITIONS))
-    for forward, name in {type(layer).forward: type(layer).__name__ for layer in map(bare, layers)}.items():
+        _check_forward(naming_forward(type(part)), type(part).__name__, (IDS, EMBEDS, MASK, POSITIONS))
+    kinds = {naming_forward(type(layer)): type(layer).__name__ for layer in map(bare, layers)}
+    for forward, name in kinds.items():
         _check_forward(forward, name, (MASK,))
     _check_forward(create_causal_mask, "create_causal_mask", _MASK_OPTIONS)
     _check_forward(create_masks_for_generate, "create_masks_for_generate", (MASK,))

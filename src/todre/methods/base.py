@@ -189,6 +189,15 @@ class Preset:
     settings: tuple[str, ...] | None = None
 
 
+def check_method(method: Any) -> None:
+    """Raise `InvalidValueError` unless `method` is a method."""
+    if not isinstance(method, Method):
+        raise InvalidValueError(
+            f"method must be a method such as todre.ToDRE(retain=0.1), not {shown(method)}; "
+            "by name: todre.methods.registry.create('todre', retain=0.1)."
+        )
+
+
 def budget(retain: float, n: int) -> int:
     """How many of `n` visual tokens to keep: a count as it is, a fraction as max(1, round(retain * n)); at most n."""
     if isinstance(retain, numbers.Integral):
