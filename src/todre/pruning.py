@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,17 @@ from todre.samples import media_of, standing
 from todre.segments import Segments, segments_of
 from todre.slots import Lease
 from todre.step import Pictures, Step
-from todre.wrapped import InstancePatch, Removable, StandIn, bare, check_whole, untraced, untraced_here, unwrapped
+from todre.wrapped import (
+    InstancePatch,
+    Removable,
+    StandIn,
+    bare,
+    check_whole,
+    in_forward,
+    untraced,
+    untraced_here,
+    unwrapped,
+)
 
 _ATTRIBUTE = "todre_attachment"
 _COPYING = ("__deepcopy__", "__reduce_ex__", "__getstate__")
@@ -128,6 +139,7 @@ class Attachment:
         self.tokens = media_tokens(self.family, self.config)
         self.model_door, self.base_door, self.decoder_door = map(Door.of, (model, self.base, self.decoder.module))
         self.inside = Inside(self.decoder, self.plan.watched)
+        self.around_base: Callable[[], StandIn | None] = lambda: None
         self.put: list[Removable] = []
         try:
             self._put()
@@ -138,7 +150,7 @@ class Attachment:
     def _put(self) -> None:
         """Change the model; each change is taken down, to be undone."""
         self.capture = SaliencyCapture(
-            self.model, self.family, self.method.signals(), self.method.tower(), self.flights
+            self.model, self.family, self.method.signals(), self.method.tower(), self.flights, self._began_earlier
         )
         self.put.append(self.capture)
         outside = (
@@ -146,7 +158,9 @@ class Attachment:
             (self.base, self._run_base),
             (self.model, self._run_model),
         )
-        self.put += [StandIn(module, run).put() for module, run in outside]
+        around = [StandIn(module, run).put() for module, run in outside]
+        self.put += around
+        self.around_base = weakref.ref(around[1])
         original = getattr(self.model, _MASKS, create_masks_for_generate)
         self.put.append(InstancePatch(self.model, _MASKS, functools.partial(_masks_for_generate, original)))
         for module in {id(module): module for module, _ in outside}.values():
@@ -159,6 +173,11 @@ class Attachment:
         while self.put:  # what was put points back here, and would keep the model until garbage is collected
             self.put.pop().remove()
         self.inside.close()
+
+    def _began_earlier(self) -> bool:
+        """Whether this thread is in a forward of the base that began before this was put around it."""
+        around = self.around_base()
+        return not self.flights.joined and around is not None and around.on_top and in_forward(self.base)
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
@@ -221,7 +240,7 @@ class Attachment:
             self._after_base(call, output)
             return output
         finally:
-            self.local.prompt, self.local.outer_mask = None, None
+            self.local.prompt, self.local.outer_mask, self.local.pruned = None, None, False
             self.capture.end()
             self.capture.within = False
             self.flights.leave()
@@ -249,7 +268,13 @@ class Attachment:
     @untraced
     def _after_base(self, call: DecoderCall, output: Any) -> None:
         """A request of text alone is what the report is about now; a step of decoding changes nothing in it."""
-        if not self.capture.current() and _begins(call):
+        if self.capture.current():
+            if self.flights.open and not getattr(self.local, "pruned", False):
+                raise UnsupportedInputError(
+                    "Pictures were encoded, and then the decoder ran without todre, so nothing was pruned: its forward "
+                    "was taken off inside the block, or it was replaced; leave the block before changing the model."
+                )
+        elif _begins(call):
             fill_text(self.report, call, cache_of(output))
 
     # -- the decoder --------------------------------------------------------------------------------------------
@@ -320,7 +345,7 @@ class Attachment:
             facts = facts | {"video": standing(facts["video"], prompt.stays)}
         pictures = Pictures(media_of(facts, prompt.marked), getattr(self.local, "drafts", 0), prompt)
         step = Step.prefill(self.decoder, self.method, self.plan, pictures, call)
-        step.segments = segments
+        step.segments, self.local.pruned = segments, True
         return step
 
     def _segments(self, call: DecoderCall, prompt: Prompt) -> Segments | None:

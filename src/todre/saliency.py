@@ -46,6 +46,7 @@ class SaliencyCapture:
         requests: the signals that are asked for.
         tower: a method that acts in or before the vision tower, if one does.
         flights: the forwards under way; a tower that is encoding is one of them.
+        earlier: whether this thread's forward began before anybody attached; its media are nobody's business.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class SaliencyCapture:
         requests: Sequence[Signal],
         tower: Method | None = None,
         flights: Flights | None = None,
+        earlier: Callable[[], bool] | None = None,
     ) -> None:
-        self.flights = Flights() if flights is None else flights
+        self.flights, self.earlier = Flights() if flights is None else flights, earlier
         self.base = bare(model.base_model)
         self.config = model.config
         self.family = family
@@ -85,6 +87,7 @@ class SaliencyCapture:
 
     def remove(self) -> None:
         """Leave the model as it was."""
+        self.earlier = None
         while self.handles:
             self.handles.pop().remove()
         if self.reduction is not None:
@@ -181,7 +184,8 @@ class SaliencyCapture:
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._encoding():  # clips may be encoded as pictures by the model itself
             return original(*args, **kwargs)
-        if not self.flights.joined and _under_way(self.base):
+        earlier = self.earlier
+        if earlier is not None and earlier():
             return original(*args, **kwargs)
         if not self.flights.join():
             return original(*args, **kwargs)
@@ -280,20 +284,6 @@ def _side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
     if len({len(calls) for calls in signals}) > 1:
         signals = [[torch.cat(calls, dim=1)] for calls in signals]
     return [torch.cat(parts, dim=-1) for parts in zip(*signals, strict=True)]
-
-
-def _under_way(base: nn.Module) -> bool:
-    """Whether this thread is in a forward of `base`, as told by its stack: of one that began before anybody attached.
-
-    Such a forward ends as if nobody had. Nothing is known of it but its frame.
-    """
-    code = getattr(inspect.unwrap(type(base).forward), "__code__", None)
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code is code and frame.f_locals.get("self") is base:
-            return True
-        frame = frame.f_back
-    return False
 
 
 class _Listener:

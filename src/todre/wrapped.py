@@ -8,6 +8,7 @@ inner module; calling the wrapper or the inner model then comes to the same.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -119,6 +120,11 @@ class StandIn:
         attributes["forward"] = self.forward
         return self
 
+    @property
+    def on_top(self) -> bool:
+        """Whether it stands in, and nobody has put another forward over it."""
+        return self.forward is not None and vars(self.module).get("forward") is self.forward
+
     def remove(self) -> None:
         """Leave the module as it was."""
         _put_back(self.module, self.forward, self.before)
@@ -192,6 +198,20 @@ def _known(mark: functools.partial[Any], forward: Callable[..., Any]) -> Callabl
     functools.update_wrapper(mark, forward)
     mark.todre_mark = True  # type: ignore[attr-defined]
     return mark
+
+
+def in_forward(module: nn.Module) -> bool:
+    """Whether this thread is in a forward of `module`, as its stack tells: nothing else is known of an untouched one.
+
+    One that was compiled has other frames and is not found.
+    """
+    code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is code and frame.f_locals.get("self") is module:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def untraced(function: CallableT) -> CallableT:

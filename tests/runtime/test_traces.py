@@ -132,18 +132,57 @@ def state(model):
 def test_a_model_is_freed_as_soon_as_nobody_uses_it(method, ran):
     """Nothing that was put on it keeps it, and with it a device's memory, until garbage is collected."""
     model = tm.build()
-    with todre.prune(model, method) as report:
-        if ran:
-            run(model)
     gone = weakref.ref(model)
     gc.collect()
     gc.disable()
     try:
+        with todre.prune(model, method) as report:
+            if ran:
+                run(model)
         del model
         assert gone() is None
     finally:
         gc.enable()
     assert report.prefills == int(ran)
+
+
+class Hook:
+    """As accelerate's: keeps what stood on an instance, and puts it back later."""
+
+    def __init__(self, module):
+        self.module, self.before = module, module.forward
+        module.forward = functools.partial(self.before)
+
+    def remove(self):
+        self.module.forward = self.before
+
+
+@pytest.mark.parametrize("place", ["model", "base", "decoder"])
+@pytest.mark.parametrize("way", ["hook", "delete"])
+def test_a_forward_that_is_taken_off_inside_the_block_is_noticed(place, way):
+    """Pictures are pruned or refused, whatever somebody removes; the whole model's own stand-in is not needed."""
+    model = tm.build()
+    untouched = run(model)
+    owner, name = owner_of(model, place)
+    hook = Hook(owner) if way == "hook" else None
+    with todre.prune(model, METHOD) as report:
+        hook.remove() if hook else vars(owner).pop(name)
+        if place == "model":
+            run(model)
+            assert report.visual_tokens_after < report.visual_tokens_before
+        else:
+            with pytest.raises(UnsupportedInputError, match=r"nothing was pruned|call the whole model"):
+                run(model)
+    assert torch.equal(run(model), untouched)
+
+
+def test_a_decoder_that_is_replaced_inside_the_block_is_noticed():
+    model = tm.build()
+    other = tm.build(seed=1).model.language_model
+    with todre.prune(model, METHOD):
+        model.model.language_model = other
+        with pytest.raises(UnsupportedInputError, match="nothing was pruned"):
+            run(model)
 
 
 @pytest.mark.parametrize("where", ["tower", "watch", "masks"])
