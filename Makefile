@@ -13,6 +13,7 @@ QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
 LMMS := .venv-lmms
 LMMS_READY := $(LMMS)/.ready-stamp
 TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/methods/test_allocation.py \
+	tests/methods/test_ambient.py tests/methods/test_fields_fuzzed.py tests/files/test_hostile.py \
 	tests/runtime/test_compiled.py tests/runtime/test_static_decode.py tests/runtime/test_backends.py
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp

@@ -14,6 +14,13 @@ class Result(NamedTuple):
     err: str
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch):
+    """The sizes of a terminal that pytest-xdist gives its workers say nothing of where tables go."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("LINES", raising=False)
+
+
 @pytest.fixture
 def run(capsys, monkeypatch):
     """run("ask", "a.png", "Why?") → (exit code, stdout, stderr)."""

@@ -200,7 +200,7 @@ def test_folders_of_figures(here, todre):
 
 def test_bench_goes_on_or_begins_anew_but_not_both(here, todre):
     code, line = todre(*BENCH, "--output", "b.json", "--resume", "--force")
-    assert (code, "give one of the two" in line) == (1, True)
+    assert (code, "give one of the two" in line) == (2, True)
     (here / "other.json").write_text("{}")
     code, line = todre(*BENCH, "--output", "other.json", "--resume")
     assert (code, "other.json is no result of todre bench" in line) == (1, True)
