@@ -78,7 +78,7 @@ def attributes_stay(seen: Recording) -> None:
 
 
 def ids_given(seen: Recording) -> None:
-    """The base model runs once a step, with ids first or by name, and all else by name [pruning.py]."""
+    """The base model runs once a step, with ids first or by name, and all else by name [attachment.py]."""
     assert len(seen.base_calls) == len(seen.model_calls) == STEPS
     for call, length in zip(seen.base_calls, lengths(seen), strict=True):
         ids = call.args[0] if call.args else call.kwargs["input_ids"]
@@ -87,12 +87,12 @@ def ids_given(seen: Recording) -> None:
 
 
 def last_logits(seen: Recording) -> None:
-    """generate() asks for the logits of the last column alone, as logits_to_keep, or says nothing [pruning.py]."""
+    """generate() asks for the logits of the last column alone, as logits_to_keep, or says nothing [attachment.py]."""
     assert seen.model_calls[0].kwargs.get("logits_to_keep", 1) == 1
 
 
 def decoder_called(seen: Recording) -> None:
-    """The decoder is given embeddings, mask, positions and cache by name, embeddings as (b, q, d) [pruning.py]."""
+    """The decoder is given embeddings, mask, positions and cache by name, embeddings as (b, q, d) [attachment.py]."""
     for call, length in zip(seen.decoder_calls, lengths(seen), strict=True):
         assert call.args == ()
         assert call.kwargs["inputs_embeds"].shape[:2] == (1, length)
@@ -151,7 +151,7 @@ def tokens_first(seen: Recording) -> None:
 
 
 def rotary_called(seen: Recording) -> None:
-    """The decoder's child called …rotary… is given positions second or as position_ids, (…, q) [pruning.py]."""
+    """The decoder's child called …rotary… is given positions second or as position_ids, (…, q) [attachment.py]."""
     assert seen.rotary_calls
     asked = dict.fromkeys(lengths(seen), 0)
     for call in seen.rotary_calls:

@@ -195,7 +195,7 @@ def test_a_failed_attach_undoes_its_part(where, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("on purpose")
 
-    target = {"tower": "todre.tower.watch", "watch": "todre.saliency.watch", "masks": "todre.pruning.InstancePatch"}
+    target = {"tower": "todre.tower.watch", "watch": "todre.saliency.watch", "masks": "todre.attachment.InstancePatch"}
     monkeypatch.setattr(target[where], fail)
     with pytest.raises(RuntimeError, match="on purpose"):
         todre.attach(model, TOWER if where == "tower" else METHOD)
