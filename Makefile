@@ -17,7 +17,7 @@ TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/metho
 	tests/runtime/test_compiled.py tests/runtime/test_static_decode.py tests/runtime/test_backends.py
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
-LOWEST_TESTS ?= tests/contract tests/releases tests/runtime tests/families/test_packed.py tests/methods/test_matrix.py
+LOWEST_TESTS ?= tests/contract tests/releases tests/runtime tests/methods/test_matrix.py
 NEWEST := .venv-newest
 NEWEST_TESTS ?= tests/contract tests/runtime tests/families tests/methods/test_matrix.py
 PINS := .venv-pins

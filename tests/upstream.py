@@ -38,6 +38,7 @@ class Defect:
 
 
 BEAMS = Defect("5.19", "beams of a sample with several pictures get them in the wrong order")
+CHECKPOINTS = Defect("5.23", "checkpointed layers run again without what stands in for their forward")
 CHUNKS = Defect("5.23", "a chunked prefill leaves the pictures out, so there is nothing to refuse")
 
 CLIPS: dict[str, Defect] = {

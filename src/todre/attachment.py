@@ -21,7 +21,7 @@ from todre.families import family_of
 from todre.flights import Flights
 from todre.hf.calls import DecoderCall, Door, cache_of
 from todre.hf.contract import check_filled, check_release
-from todre.hf.layer_calls import packed_bounds
+from todre.hf.layer_calls import packed_bounds, runs_again_bare
 from todre.inside import Inside
 from todre.methods.base import Method
 from todre.plan import Plan
@@ -273,6 +273,11 @@ class Attachment:
 
     def _prefill(self, facts: dict[str, Any], call: DecoderCall) -> Step:
         prompt = self.local.prompt
+        if self.plan.reducers and self.decoder.recomputes and runs_again_bare(self.decoder.layers[0]):
+            raise UnsupportedInputError(
+                "With gradient checkpointing this release of transformers runs decoder layers again without what todre "
+                "gives them, so tokens cannot be dropped inside it; use stages=(1,), or transformers 5.23 or later."
+            )
         prompt.check_columns(call)
         segments = self._segments(call, prompt)
         if segments is not None:

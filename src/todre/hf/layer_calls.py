@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from todre.hf.calls import CACHE_NAMES, MASK, POSITIONS, DecoderCall
 from todre.layout import Compaction
 from todre.positions import contiguous
+from todre.wrapped import bare
 
 _ANGLES = "position_embeddings"
 _OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, _ANGLES})
@@ -87,6 +88,14 @@ def without_cache(kwargs: dict[str, Any]) -> dict[str, Any]:
     """A layer's arguments without a cache, so that running it leaves no trace there."""
     left = {name: value for name, value in kwargs.items() if name not in CACHE_NAMES}
     return left | {"use_cache": False} if "use_cache" in left else left
+
+
+def runs_again_bare(layer: nn.Module) -> bool:
+    """Whether gradient checkpointing wraps a layer's `__call__`, so that the second run passes its `forward` by.
+
+    So it was before 5.23; since then it wraps the class's `forward`, which is inside what stands in for the instance's.
+    """
+    return type(bare(layer)).__call__ is not nn.Module.__call__
 
 
 def rotary_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
