@@ -16,38 +16,29 @@ ROOM = 100
 _LEAST = 20
 
 
-class Command(TyperCommand):
+class _Fitting:
+    """What commands and groups share; stands before Typer's class in both."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """The parser of arguments, which refuses an option given twice."""
+        return _once(super().make_parser(ctx), ctx)  # type: ignore[misc]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help: in boxes where there is room, else as plain text."""
+        width = _width()
+        if width >= ROOM:
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+        else:
+            super(_Fitting, _plain(self, formatter, width)).format_help(ctx, formatter)  # type: ignore[misc]
+            _encodable(formatter)
+
+
+class Command(_Fitting, TyperCommand):
     """A command of the command line."""
 
-    def make_parser(self, ctx: Any) -> Any:
-        """The parser of arguments, which refuses an option given twice."""
-        return _once(super().make_parser(ctx), ctx)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help: in boxes where there is room, else as plain text."""
-        width = _width()
-        if width >= ROOM:
-            super().format_help(ctx, formatter)
-        else:
-            TyperCommand.format_help(_plain(self, formatter, width), ctx, formatter)
-            _encodable(formatter)
-
-
-class Group(TyperGroup):
+class Group(_Fitting, TyperGroup):
     """A group of such commands, or all of them."""
-
-    def make_parser(self, ctx: Any) -> Any:
-        """The parser of arguments, which refuses an option given twice."""
-        return _once(super().make_parser(ctx), ctx)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help: in boxes where there is room, else as plain text."""
-        width = _width()
-        if width >= ROOM:
-            super().format_help(ctx, formatter)
-        else:
-            TyperGroup.format_help(_plain(self, formatter, width), ctx, formatter)
-            _encodable(formatter)
 
 
 def _once(parser: Any, ctx: Any) -> Any:
