@@ -84,7 +84,7 @@ def instrument(name: str, path: Path) -> Any:
 def kept(path: Path) -> Any:
     from todre.analysis.kept import rows_of
     from todre.analysis.questions import Source
-    from todre.loading import load
+    from todre.loading.model import load
     from todre.plots.kept_tokens import kept_tokens_figure
 
     found = document(path)

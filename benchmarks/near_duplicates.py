@@ -23,7 +23,7 @@ from todre.evaluate.runner import model_sha256
 from todre.evaluate.statistics import Bootstrap
 from todre.evaluate.tasks.scenes import scene_image
 from todre.files import write_atomic
-from todre.loading import Loaded, load
+from todre.loading.model import Loaded, load
 from todre.methods.base import Method
 from todre.methods.cls_top_k import CLSTopK
 from todre.methods.random import RandomTokens

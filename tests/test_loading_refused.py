@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from todre import needs
 from todre.errors import ImageError, InvalidValueError, LoadError, UnsupportedInputError
-from todre.hushed import hushed
 from todre.images import MAX_PIXELS, open_image
-from todre.loading import load, load_config
+from todre.loading import memory_needs as needs
+from todre.loading.model import load, load_config
+from todre.loading.quiet import hushed
 from todre.processing import apply, check_columns
 from todre.tiny import checkpoint_path
 
@@ -341,8 +341,7 @@ def test_a_config_is_taken_from_the_cache_when_the_hub_is_far(monkeypatch, tmp_p
 
 def test_a_refusal_comes_before_models_are_imported():
     """What a load is refused for is known without the modules that run models, whose import takes seconds."""
-    code = (
-        "import sys, todre.loading; print([name for name in ('todre.pruning', 'todre.compat') if name in sys.modules])"
-    )
+    late = ("todre.pruning", "todre.hf.versions")
+    code = f"import sys, todre.loading.model; print([name for name in {late} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

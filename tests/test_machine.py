@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from todre import machine
+from todre.loading import device_memory as machine
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -90,7 +90,7 @@ def test_damaged_files_say_nothing(linux, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not kept elsewhere")
 def test_the_process_may_have_a_limit_of_its_own():
     code = (
-        "import resource, torch\nfrom todre.machine import available\n"
+        "import resource, torch\nfrom todre.loading.device_memory import available\n"
         "resource.setrlimit(resource.RLIMIT_AS, (20 * 10**9, 20 * 10**9))\n"
         "first = available(torch.device('cpu'))\nheld = torch.empty(10**9, dtype=torch.uint8)\n"
         "print(first, available(torch.device('cpu')))"

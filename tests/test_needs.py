@@ -8,11 +8,11 @@ import tinymodels as tm
 import torch
 from safetensors.torch import save_file
 
-from todre import needs
 from todre.bench.building import build
 from todre.bench.presets import PRESETS
 from todre.errors import LoadError
-from todre.needs import (
+from todre.loading import memory_needs as needs
+from todre.loading.memory_needs import (
     MAX_PARTS,
     Weights,
     check_complete,
@@ -138,7 +138,7 @@ def test_fewer_than_none(key):
 def test_configs_of_published_models_are_let_pass():
     from transformers import CONFIG_MAPPING
 
-    from todre.families import FAMILIES
+    from todre.hf.families import FAMILIES
 
     configs = [preset.make_config() for preset in PRESETS.values()]
     for config in (*configs, *(CONFIG_MAPPING[model_type]() for model_type in FAMILIES)):

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from todre.compat import REQUIRED
+from todre.hf.versions import REQUIRED
 
 _ROOT = Path(__file__).parent.parent
 _BUILDS = frozenset({"hatchling", "editables", "tomlkit", "trove-classifiers"})

@@ -10,7 +10,7 @@ from PIL import Image
 import todre
 from todre.clips import clip_of_frames
 from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
-from todre.loading import load
+from todre.loading.model import load
 from todre.methods.registry import create
 from todre.running import QuestionWarning, Settings, answer, build_inputs, media_facts
 from todre.scenes import make_scene

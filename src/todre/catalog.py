@@ -1,6 +1,6 @@
 """Which architectures are verified and which are refused: one row for each that transformers' auto class knows.
 
-Importing torch and transformers takes seconds, and a list should not, so what `todre.families` says of the verified
+Importing torch and transformers takes seconds, and a list should not, so what `todre.hf.families` says of the verified
 ones is kept in catalog.json: `python -m todre.catalog > src/todre/catalog.json`; a test compares the two.
 """
 
@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from todre.refused import REFUSED
+from todre.hf.refused import REFUSED
 from todre.tiny import SHIPPED, SHIPPED_VIDEO
 
 if TYPE_CHECKING:
-    from todre.families import Family
+    from todre.hf.families import Family
 
 CHECKS = (
     "keeping every token gives the bits of the untouched model",
@@ -68,7 +68,7 @@ def rows() -> list[Row]:
 
 def facts() -> dict[str, dict[str, str]]:
     """What the families say of each verified architecture: the content of catalog.json."""
-    from todre.families import FAMILIES
+    from todre.hf.families import FAMILIES
 
     return {
         family.model_type: {"media": _media(family), "saliency": _saliency(family), "note": family.note}
@@ -120,7 +120,7 @@ def _media(family: Family) -> str:
 
 
 def _saliency(family: Family) -> str:
-    from todre.families import CLS_FAMILIES
+    from todre.hf.families import CLS_FAMILIES
 
     if not family.saliency:
         return "none"

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Place, Signal, TokenFacts
 from todre.fields import fitted, shown
 from todre.fields.kinds import Count
-from todre.host import fetch, upload
-from todre.layout import TEXT, Compaction, compact, token_kinds
 from todre.methods.base import Method, check_method
-from todre.samples import Media, visual_tokens
-from todre.selection import select_batch
+from todre.runtime.samples import Media, visual_tokens
+from todre.runtime.selection import select_batch
+from todre.tensors.columns import TEXT, Compaction, compact, token_kinds
+from todre.tensors.token_facts import Place, Signal, TokenFacts
+from todre.tensors.transfer import fetch, upload
 
 Grid = tuple[int, int]
 

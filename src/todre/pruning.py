@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from todre.attachment import ATTRIBUTE, Attachment
-from todre.compat import PreTrainedModel
 from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.hf.versions import PreTrainedModel
+from todre.hf.wrappers import unwrapped
 from todre.methods.base import Method, check_method
 from todre.report import PruningReport
-from todre.wrapped import unwrapped
+from todre.runtime.attachment import ATTRIBUTE, Attachment
 
 _ATTACHING = threading.Lock()
 

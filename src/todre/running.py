@@ -19,7 +19,7 @@ from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
 from todre.images import image_sha256
-from todre.loading import Loaded
+from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
 from todre.processing import apply, check_columns

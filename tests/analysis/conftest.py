@@ -4,7 +4,7 @@ import pytest
 from lively import lively
 
 from todre.analysis.questions import Source
-from todre.loading import load
+from todre.loading.model import load
 from todre.tiny.export import export
 
 SMALL = {"limit": 4, "split": "val", "size": 96}

@@ -14,9 +14,9 @@ from todre.analysis.keeping import Prober
 from todre.analysis.migration import AttentionLog
 from todre.analysis.prompts import GREEDY, Prompts
 from todre.analysis.watching import attending_layers, watching
-from todre.decoder import decoder_of
-from todre.layout import SYSTEM, TEXT, VISUAL, token_kinds
-from todre.loading import Loaded
+from todre.hf.decoder import decoder_of
+from todre.loading.model import Loaded
+from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds
 
 FAMILIES = ["llava_next-llama", "qwen2_5_vl", "internvl-qwen2", "gemma3", "paligemma", "qwen3_vl"]
 DEEP = {"qwen3_vl": 3}

@@ -16,7 +16,7 @@ from todre.analysis.results import Job, Measured
 from todre.analysis.windows import windows_of
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.geometry import TokenBox, visual_token_boxes
-from todre.layout import VISUAL
+from todre.tensors.columns import VISUAL
 
 KEPT = [(), (0,), (3, 4, 150, 299), tuple(range(40, 90)), (299,)]
 

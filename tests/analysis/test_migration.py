@@ -9,7 +9,7 @@ from todre.analysis import migration
 from todre.analysis.prompts import GREEDY, prompts_of
 from todre.analysis.results import Job
 from todre.analysis.watching import watching
-from todre.layout import SYSTEM, TEXT, VISUAL, token_kinds
+from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds
 
 STEPS = 3
 CLASSES = (SYSTEM, VISUAL, TEXT)

@@ -207,7 +207,7 @@ def no_model(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("todre.loading.load", refuse)
+    monkeypatch.setattr("todre.loading.model.load", refuse)
 
 
 def test_output_is_checked_before_the_model_runs(run, picture, tmp_path, no_model):

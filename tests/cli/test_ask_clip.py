@@ -12,7 +12,7 @@ from processing.kits import KITS
 
 from todre.clips import clip_sha256, open_clip
 from todre.geometry import LAYOUTS
-from todre.loading import load
+from todre.loading.model import load
 from todre.plots.marks import LIGHT
 from todre.processing import apply
 from todre.scenes import make_clip, write_mp4
@@ -211,7 +211,7 @@ def no_model(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("todre.loading.load", refuse)
+    monkeypatch.setattr("todre.loading.model.load", refuse)
 
 
 def test_files_that_are_no_clips(run, video, tmp_path, no_model):

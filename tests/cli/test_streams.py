@@ -82,7 +82,7 @@ def test_a_closed_stdout_is_said_before_a_model_is_loaded(call, name, monkeypatc
     def refuse(*_, **__):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("todre.loading.load", refuse)
+    monkeypatch.setattr("todre.loading.model.load", refuse)
     code, err = call(name, None)
     assert code == 1
     one_sentence(err, "stdout")

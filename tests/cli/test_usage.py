@@ -41,7 +41,7 @@ def no_model(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("todre.loading.load", refuse)
+    monkeypatch.setattr("todre.loading.model.load", refuse)
 
 
 def test_there_are_many_options_that_do_not_take_any_text():

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 from upstream import CACHE
 
-from todre import layouts
-from todre.attention import attention_modules
 from todre.errors import UnsupportedModelError
 from todre.flops.reading import shape_of
+from todre.hf import visual_layouts as layouts
+from todre.tensors.attention import attention_modules
 
 Promise = Callable[[Recording], None]
 

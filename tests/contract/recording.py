@@ -15,8 +15,8 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from upstream import CACHE
 
-from todre.compat import eager_function
-from todre.families import FAMILIES, Family
+from todre.hf.families import FAMILIES, Family
+from todre.hf.versions import eager_function
 
 KINDS = ("image", "video")
 STEPS = 2

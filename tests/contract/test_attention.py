@@ -1,4 +1,4 @@
-"""What `src/todre/attention.py` takes for granted of the way in which modules find their attention function."""
+"""What `src/todre/tensors/attention.py` takes for granted of the way in which modules find their attention function."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from transformers.models.gemma2.modeling_gemma2 import Gemma2Model
 from transformers.models.gpt_oss.modeling_gpt_oss import GptOssModel
 from transformers.models.llama.modeling_llama import LlamaModel
 
-from todre.attention import attention_modules
-from todre.compat import attention_function, eager_function
+from todre.hf.versions import attention_function, eager_function
+from todre.tensors.attention import attention_modules
 
 TINY = {
     "vocab_size": 20,

@@ -8,7 +8,7 @@ from contract.recording import Recording, record
 from families.specimens import all_specimens, refused_variants
 from upstream import CLIPS, PICTURES
 
-from todre.families import FAMILIES
+from todre.hf.families import FAMILIES
 
 
 def cases():

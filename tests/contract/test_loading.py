@@ -1,4 +1,4 @@
-"""What `src/todre/loading.py` and `hub.py` take for granted of loading, here and from the hub."""
+"""What `src/todre/loading/model.py` and `hub.py` take for granted of loading, here and from the hub."""
 
 from __future__ import annotations
 

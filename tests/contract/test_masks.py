@@ -1,4 +1,4 @@
-"""What `src/todre/masks.py`, `positions.py` and `compat.py` take for granted of transformers' masks."""
+"""What `src/todre/runtime/masks.py`, `positions.py` and `compat.py` take for granted of transformers' masks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 from transformers.masking_utils import create_causal_mask, find_packed_sequence_indices
 from upstream import CACHE
 
-from todre.compat import PhysicalLengths, causal_mask
+from todre.hf.versions import PhysicalLengths, causal_mask
 
 ROWS, QUERIES, WIDTH = 2, 3, 8
 LOWEST = torch.finfo(torch.float32).min

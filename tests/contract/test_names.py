@@ -14,10 +14,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
 import todre
-from todre.families import FAMILIES
 from todre.geometry.table import LAYOUTS
+from todre.hf.families import FAMILIES
+from todre.hf.refused import REFUSED
 from todre.processing.families import BY_PROCESSOR
-from todre.refused import REFUSED
 
 SOURCE = Path(todre.__file__).parent
 PACKAGES = ("transformers", "huggingface_hub")
@@ -88,7 +88,7 @@ def test_rules_are_those_that_are_looked_up():
 
 
 def test_the_auto_class_maps_types_to_names():
-    """`todre models` and `todre.loading` go by it."""
+    """`todre models` and `todre.loading.model` go by it."""
     known = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     assert {"llava", "llava_next", "qwen2_5_vl"} <= set(known)
     for name in known.values():
@@ -125,7 +125,7 @@ def test_processors_are_found_by_model_type():
 
 
 def test_models_say_where_their_parts_are():
-    """`todre.attachment`, `decoder`, `wrapped` and `timing` ask a model for these."""
+    """`todre.runtime.attachment`, `decoder`, `wrapped` and `timing` ask a model for these."""
     asked = ("base_model", "get_decoder", "get_input_embeddings", "device", "dtype")
     assert not [name for name in asked if not hasattr(transformers.PreTrainedModel, name)]
     assert "decoder" in inspect.signature(transformers.PreTrainedConfig.get_text_config).parameters

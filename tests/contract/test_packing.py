@@ -1,4 +1,4 @@
-"""What `src/todre/layouts.py` takes for granted of the way from a tower's tokens to visual tokens."""
+"""What `src/todre/hf/visual_layouts.py` takes for granted of the way from a tower's tokens to visual tokens."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from lively import lively
 
 from todre.evaluate import answering
 from todre.evaluate.session import Session, Settings
-from todre.loading import load
+from todre.loading.model import load
 from todre.tiny.export import export
 
 

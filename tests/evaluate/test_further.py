@@ -41,7 +41,7 @@ def test_pruning_counts_the_tokens_of_all_pictures_and_frames(folder):
 
 def test_answers_are_those_of_the_model_asked_directly(folder):
     from todre.clips import clip_of_frames
-    from todre.loading import load
+    from todre.loading.model import load
     from todre.methods.base import NoPruning
     from todre.running import Settings, answer
 

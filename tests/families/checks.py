@@ -17,7 +17,7 @@ from torch import Tensor
 from upstream import CACHE
 
 import todre
-from todre.families import FAMILIES
+from todre.hf.families import FAMILIES
 
 STEPS, FEW = 8, 3
 TOLERANCE = 1e-5

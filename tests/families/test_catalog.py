@@ -10,8 +10,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 import todre
 from todre.catalog import CHECKS, rows
 from todre.errors import UnsupportedModelError
-from todre.families import CLS_FAMILIES, FAMILIES
-from todre.refused import REFUSED
+from todre.hf.families import CLS_FAMILIES, FAMILIES
+from todre.hf.refused import REFUSED
 
 
 def test_transformers_has_no_architecture_without_a_row():

@@ -17,7 +17,7 @@ from upstream import CACHE
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.selection import parts
+from todre.runtime.selection import parts
 
 
 def specimen(name):

@@ -18,9 +18,9 @@ from torch import Tensor
 from upstream import CACHE
 
 import todre
-from todre.decoder import decoder_of
 from todre.errors import UnsupportedInputError
-from todre.families import FAMILIES
+from todre.hf.decoder import decoder_of
+from todre.hf.families import FAMILIES
 
 TOLERANCE = 1e-5
 

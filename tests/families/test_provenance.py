@@ -12,11 +12,11 @@ import pytest
 import torch
 from families.specimens import all_specimens, refused_variants
 
-import todre.saliency
-from todre.attention import attention_modules
-from todre.facts import Signal
-from todre.families import FAMILIES
-from todre.saliency import SaliencyCapture
+import todre.tower.capture
+from todre.hf.families import FAMILIES
+from todre.tensors.attention import attention_modules
+from todre.tensors.token_facts import Signal
+from todre.tower.capture import SaliencyCapture
 
 SPECIMENS = [
     one
@@ -50,8 +50,8 @@ def numbered(monkeypatch):
         count[0] += tiles * tokens
         return numbers
 
-    monkeypatch.setattr(todre.saliency, "received_attention", number)
-    monkeypatch.setattr(todre.saliency, "cls_attention", lambda seen, leading=1: number(seen)[:, leading:])
+    monkeypatch.setattr(todre.tower.capture, "received_attention", number)
+    monkeypatch.setattr(todre.tower.capture, "cls_attention", lambda seen, leading=1: number(seen)[:, leading:])
 
 
 def encode(specimen, model, kind):
@@ -80,7 +80,7 @@ def test_saliency_follows_the_gradients(specimen, kind, monkeypatch):
             capture.remove()
             for probe in probes:
                 probe.handle.remove()
-        facts = getattr(output, todre.saliency._ATTRIBUTE)
+        facts = getattr(output, todre.tower.capture._ATTRIBUTE)
         zeros = [zero for probe in probes for zero in probe.zeros]
         entries = getattr(output, family.features)
         features = torch.cat([entry.reshape(-1, entry.shape[-1]) for entry in entries])

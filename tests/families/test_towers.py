@@ -11,16 +11,16 @@ from transformers import CONFIG_MAPPING, AutoModel, LlamaConfig, LlavaConfig, Ll
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 import todre
-from todre.attention import attention_modules, received_attention, watch
 from todre.errors import UnsupportedModelError
-from todre.facts import Signal
-from todre.families import FAMILIES
-from todre.leading import NO_PATCHES, NOT_FOLLOWED, TOWERS, Leading, dropped_by, leading_of
+from todre.hf.families import FAMILIES
+from todre.hf.leading_tokens import NO_PATCHES, NOT_FOLLOWED, TOWERS, Leading, dropped_by, leading_of
 from todre.methods.evit import EViT
 from todre.methods.ficoco_v import FiCoCoV
 from todre.methods.tome import ToMe
-from todre.saliency import _ATTRIBUTE, SaliencyCapture
-from todre.tower import TowerReduction
+from todre.tensors.attention import attention_modules, received_attention, watch
+from todre.tensors.token_facts import Signal
+from todre.tower.capture import _ATTRIBUTE, SaliencyCapture
+from todre.tower.hooks import TowerReduction
 
 SIDE, PATCH = 24, 6
 PATCHES = (SIDE // PATCH) ** 2

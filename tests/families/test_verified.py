@@ -9,7 +9,7 @@ from upstream import PICTURES
 
 import todre
 from todre.errors import TodreError
-from todre.families import FAMILIES
+from todre.hf.families import FAMILIES
 
 SPECIMENS = [one for one in all_specimens() if one.model_type in FAMILIES and one.name not in refused_variants()]
 KINDS = ("image", "video")

@@ -25,11 +25,11 @@ from todre.evaluate.journal import opened as open_journal
 from todre.evaluate.runner import read_lines as read_answers
 from todre.evaluate.tasks.local import LocalTask
 from todre.files import making_sense, read_json, read_lines
-from todre.glimpse.weights import load_trained
 from todre.images import open_image
 from todre.lmms.results import RESULTS, SAMPLES
-from todre.loading import CONFIG, _read_config
+from todre.loading.model import CONFIG, _read_config
 from todre.methods import registry
+from todre.methods.glimpse.weights import load_trained
 from todre.processing.loader import _read as read_settings
 from todre.reading.results import read as read_results
 from todre.reproduce.cells import CELL
@@ -201,7 +201,7 @@ def test_weights_that_say_other_sizes(tmp_path):
     from glimpse.making import SMALL, lively
     from safetensors.torch import save_file
 
-    from todre.glimpse.weights import Trained, save_trained, sketch_of
+    from todre.methods.glimpse.weights import Trained, save_trained, sketch_of
 
     good, bad, rng = tmp_path / "good", tmp_path / "bad", random.Random(0)
     words = torch.randn(20, SMALL.width)

@@ -44,7 +44,7 @@ def here(made, tmp_path, monkeypatch):
 
     shutil.copytree(made, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
-    for place in ("todre.loading.load", "todre.cli.table.write_atomic", "todre.plots.marks.save_figure"):
+    for place in ("todre.loading.model.load", "todre.cli.table.write_atomic", "todre.plots.marks.save_figure"):
         monkeypatch.setattr(place, begin)
     monkeypatch.setattr("todre.plots.bench.save_figure", begin)
     return tmp_path / "here"

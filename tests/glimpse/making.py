@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from todre.glimpse.predictor import Shape, View, new_glimpse
-from todre.glimpse.weights import Trained, sketch_of
+from todre.methods.glimpse.predictor import Shape, View, new_glimpse
+from todre.methods.glimpse.weights import Trained, sketch_of
 
 SMALL = Shape(layer=1, n_layers=4, width=8, heads=4, head_dim=3, glimpses=2, condition=3, hidden=5)
 

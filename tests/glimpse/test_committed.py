@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from todre.evaluate.runner import model_sha256
-from todre.glimpse import shipped_weights
 from todre.glimpse.depths import area
+from todre.methods.glimpse.weights import shipped_weights
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/trained.md").read_text()

@@ -8,7 +8,7 @@ from methods import matrix
 
 import todre
 from todre.errors import UnsupportedModelError
-from todre.glimpse.weights import save_trained
+from todre.methods.glimpse.weights import save_trained
 from todre.methods.glimpseprune import GlimpsePrune
 
 

@@ -8,8 +8,8 @@ import todre
 from todre.errors import InvalidValueError
 from todre.evaluate.answering import answer, encode, prepare
 from todre.glimpse.gather import Gatherer
-from todre.glimpse.weights import load_trained
-from todre.loading import Loaded, load
+from todre.loading.model import Loaded, load
+from todre.methods.glimpse.weights import load_trained
 from todre.methods.glimpseprune import GlimpsePrune
 from todre.scenes import make_scene
 from todre.tiny import load as load_tiny

@@ -11,7 +11,7 @@ from todre.errors import InvalidValueError
 from todre.glimpse import train as training
 from todre.glimpse.gather import Gatherer
 from todre.glimpse.train import Options, rate_at, train
-from todre.glimpse.weights import load_trained
+from todre.methods.glimpse.weights import load_trained
 from todre.tiny import load
 
 

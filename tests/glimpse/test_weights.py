@@ -6,8 +6,7 @@ from glimpse.making import SMALL, lively
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.evaluate.runner import model_sha256
-from todre.glimpse import shipped_weights
-from todre.glimpse.weights import Trained, load_trained, save_trained, sketch_of
+from todre.methods.glimpse.weights import Trained, load_trained, save_trained, shipped_weights, sketch_of
 from todre.methods.glimpseprune import GlimpsePrune
 from todre.tiny import load
 

@@ -13,7 +13,7 @@ from todre.lmms.asking import answer
 from todre.lmms.decoding import Decoding
 from todre.lmms.likelihood import continuation_tokens, judge
 from todre.lmms.prompts import conversation
-from todre.loading import Loaded, load
+from todre.loading.model import Loaded, load
 from todre.processing import apply, load_processor
 
 FAMILIES = ("llava_next_video", "qwen2_5_vl", "smolvlm", "internvl")

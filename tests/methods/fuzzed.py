@@ -27,7 +27,6 @@ from todre.evaluate.tasks.mme import ScenesMme
 from todre.evaluate.tasks.pope import ScenesPope
 from todre.evaluate.tasks.scenes import SceneTask
 from todre.evaluate.tasks.several import ClipTask, SetTask
-from todre.facts import Signal
 from todre.fields import OneOf, Range
 from todre.fields.checked import annotations_of
 from todre.glimpse.train import Options as GlimpseOptions
@@ -38,6 +37,7 @@ from todre.reproduce.cells import Run
 from todre.reproduce.tiny import Tiny
 from todre.running import Settings as RunSettings
 from todre.svit.experiment import Options as SvitOptions
+from todre.tensors.token_facts import Signal
 from todre.tiny.train import Options as TinyOptions
 
 METHODS = sorted(set(registry.classes().values()), key=lambda cls: cls.__name__)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from methods.making import context_of
 
-from todre.attention import Seen
-from todre.layout import DRAFT, PAD, SYSTEM, TEXT, VISUAL
+from todre.tensors.attention import Seen
+from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 LETTERS = {".": PAD, "s": SYSTEM, "v": VISUAL, "t": TEXT, "d": DRAFT}
 

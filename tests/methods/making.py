@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from todre.facts import Signal
-from todre.layout import PAD, VISUAL
-from todre.reduction import ReduceContext
-from todre.selection import VisualTokens
+from todre.methods.views.decoder_layer import ReduceContext
+from todre.runtime.selection import VisualTokens
+from todre.tensors.columns import PAD, VISUAL
+from todre.tensors.token_facts import Signal
 
 
 def visual_tokens_of(

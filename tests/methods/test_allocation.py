@@ -114,8 +114,8 @@ def settings_of(name, model, folder):
     """Settings for a decoder of four layers; a trained method gets weights that nobody trained."""
     if "training" not in registry.entry(name).card.needs:
         return SETTINGS.get(name, {})
-    from todre.glimpse.predictor import Glimpse, Shape
-    from todre.glimpse.weights import Trained, save_trained, sketch_of
+    from todre.methods.glimpse.predictor import Glimpse, Shape
+    from todre.methods.glimpse.weights import Trained, save_trained, sketch_of
 
     shape = Shape(layer=2, n_layers=4, width=32, heads=4, head_dim=8)
     words = sketch_of(model.get_input_embeddings().weight)

@@ -14,10 +14,10 @@ from glimpse.making import trained_for
 from methods import matrix
 
 import todre
-from todre.glimpse.weights import save_trained
 from todre.methods import registry
+from todre.methods.glimpse.weights import save_trained
 from todre.methods.glimpseprune import GlimpsePrune
-from todre.reduction import ReduceContext
+from todre.methods.views.decoder_layer import ReduceContext
 
 TOLERANCE = 1e-5
 NAMES = [name for name in registry.names() if name != "none"]

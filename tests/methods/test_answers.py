@@ -12,13 +12,13 @@ import torch
 from methods import inside
 
 import todre
-from todre import answers
 from todre.errors import InvalidValueError
-from todre.facts import Signal
 from todre.methods import registry
 from todre.methods.base import Method
-from todre.reduction import Reduction
-from todre.selection import Selection
+from todre.methods.views import answers
+from todre.methods.views.decoder_layer import Reduction
+from todre.runtime.selection import Selection
+from todre.tensors.token_facts import Signal
 
 N = 16
 
@@ -136,7 +136,7 @@ def all_kept(context):
 
 
 REDUCED = [
-    (None, "with None; answer with a todre.reduction.Reduction"),
+    (None, "with None; answer with a todre.methods.views.decoder_layer.Reduction"),
     (all_kept, r"a torch\.bool tensor of shape \(1, \d+\); answer with a todre"),
     (lambda c: Reduction(None), "with None as keep"),
     (lambda c: Reduction(all_kept(c).float()), r"a torch\.float32 tensor .* as keep; it must be \(1, \d+\) bool"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from todre.methods.apportion import apportion, at_least_one
-from todre.methods.budgets import shares
+from todre.methods.shared.apportion import apportion, at_least_one
+from todre.methods.shared.budgets import shares
 
 weights = st.one_of(st.just(0.0), st.floats(0.0, 1e6, allow_subnormal=False), st.integers(0, 5).map(float))
 parts = st.lists(st.tuples(weights, st.integers(0, 9)), max_size=8)

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.methods.budgets import (
+from todre.methods.shared.budgets import (
     entering,
     layer_average,
     leaving,

@@ -15,7 +15,7 @@ from processing.kits import KITS
 from todre.errors import InvalidValueError
 from todre.methods.crop_skip import CropSkip
 from todre.processing import load_processor
-from todre.tiles import Cut, Tiles, cuts_of, in_thumbnail
+from todre.tower.tiles import Cut, Tiles, cuts_of, in_thumbnail
 
 SIDE = 24
 

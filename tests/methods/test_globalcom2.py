@@ -10,8 +10,8 @@ from methods.examples import STILL, anyres, assert_exact, assert_same_in_any_sca
 from methods.making import visual_tokens_of
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
 from todre.methods.globalcom2 import GlobalCom2
+from todre.tensors.token_facts import Signal
 
 AUTO = Signal("auto", -1)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from methods.examples import anyres, clip, pictures, together
 from methods.making import visual_tokens_of
 
-from todre.methods.grouping import best, newlines_first, newlines_last, sheets, spaced, tiles
+from todre.methods.shared.grouping import best, newlines_first, newlines_last, sheets, spaced, tiles
 
 
 def lists(groups):

@@ -11,8 +11,8 @@ from methods.making import visual_tokens_of
 from methods.test_vispruner import shares
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
 from todre.methods.hiprune import HiPrune
+from todre.tensors.token_facts import Signal
 
 MIDDLE, DEEP = Signal("received", 9 / 24), Signal("received", -2)
 BOTH = {MIDDLE: None, DEEP: None}

@@ -11,8 +11,8 @@ from methods.making import visual_tokens_of
 from methods.test_vispruner import shares
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
 from todre.methods.hivtp import HIVTP
+from todre.tensors.token_facts import Signal
 
 LAYERS = [Signal("received", layer) for layer in (6 / 24, 7 / 24, 8 / 24)]
 THREE = dict.fromkeys(LAYERS)

@@ -11,8 +11,8 @@ from methods.test_globalcom2 import quotas
 from methods.test_vispruner import shares
 
 from todre.errors import InvalidValueError
-from todre.facts import Signal
 from todre.methods.holov import HoloV
+from todre.tensors.token_facts import Signal
 
 AUTO = Signal("auto", -2)
 

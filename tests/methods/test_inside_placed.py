@@ -9,7 +9,6 @@ import torch
 from methods import inside
 from pseudodevices import Devices, place, put
 
-from todre.attention import Seen
 from todre.methods.dart import DART
 from todre.methods.fastv import FastV
 from todre.methods.ficoco_l import FiCoCoL
@@ -23,8 +22,9 @@ from todre.methods.random_deep import RandomDeep
 from todre.methods.sparsevlm import SparseVLM
 from todre.methods.swiftvlm import SwiftVLM
 from todre.methods.vflowopt import VFlowOpt
+from todre.methods.views.decoder_layer import Parked
 from todre.methods.vtw import VTW
-from todre.reduction import Parked
+from todre.tensors.attention import Seen
 
 METHODS = [
     DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), GSearch(kept=(0.5,) * 8), MustDrop(), NuwaText(),

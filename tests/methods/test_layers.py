@@ -7,7 +7,7 @@ import pytest
 from todre.errors import InvalidValueError
 from todre.fields import fitted
 from todre.fields.kinds import Layer, Layers
-from todre.methods.layers import resolve_layers, resolve_stages, stage_at
+from todre.methods.shared.layers import resolve_layers, resolve_stages, stage_at
 
 
 def test_fractions_are_rounded_down_and_counts_stay():

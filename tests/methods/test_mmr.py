@@ -9,8 +9,8 @@ from methods.examples import STILL, assert_exact, assert_same_in_any_scale, kept
 from methods.making import visual_tokens_of
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
 from todre.methods.mmr import MMR
+from todre.tensors.token_facts import Signal
 
 AUTO = Signal("auto", -1)
 

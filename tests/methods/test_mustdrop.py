@@ -9,8 +9,8 @@ import torch
 from methods import inside
 
 from todre.errors import InvalidValueError
-from todre.facts import Signal
 from todre.methods.mustdrop import MustDrop
+from todre.tensors.token_facts import Signal
 
 LAST = Signal("auto", -1)
 

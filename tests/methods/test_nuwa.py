@@ -13,8 +13,8 @@ from methods.making import visual_tokens_of
 from methods.test_visionzip import cosine, quotas
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
 from todre.methods.nuwa import Nuwa
+from todre.tensors.token_facts import Signal
 
 ATTENTION, KEYS = Signal("auto", -2), Signal("keys", -2)
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.merging import Patches
 from todre.methods.pixelprune import PixelPrune
+from todre.tower.remaining import Patches
 
 STD = (0.27, 0.26, 0.28)
 

@@ -15,9 +15,9 @@ from methods.test_nuwa import sheets_of
 from torch.nn import functional
 
 from todre.errors import InvalidValueError
-from todre.facts import Signal
-from todre.methods.budgets import shares
 from todre.methods.pooling import Pooling, cells
+from todre.methods.shared.budgets import shares
+from todre.tensors.token_facts import Signal
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,9 +12,9 @@ from methods.making import visual_tokens_of
 from methods.test_visionzip import cosine, quotas, tiles_of
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
 from todre.methods import registry
 from todre.methods.prumerge import PruMerge
+from todre.tensors.token_facts import Signal
 
 ATTENTION, KEYS = Signal("auto", -1), Signal("keys", -1)
 

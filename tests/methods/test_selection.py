@@ -14,7 +14,7 @@ import todre
 from todre.errors import InvalidValueError, UnknownMethodError, UnsupportedInputError
 from todre.methods import registry
 from todre.methods.base import budget
-from todre.methods.budgets import shares
+from todre.methods.shared.budgets import shares
 
 
 def tokens(n, d=8, seed=0, tiles=None, pictures=None):
@@ -224,9 +224,9 @@ def test_unknown_names_and_fields():
 @torch.no_grad()
 def test_saliency_is_the_towers_own_attention(kind, strategy):
     """Against the eager tower's attention maps, packed by hand."""
-    from todre.facts import Signal
-    from todre.families import family_of
-    from todre.saliency import SaliencyCapture
+    from todre.hf.families import family_of
+    from todre.tensors.token_facts import Signal
+    from todre.tower.capture import SaliencyCapture
 
     model = tm.build(kind, "eager")
     model.config.vision_feature_select_strategy = strategy

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from methods import inside
 
 from todre.errors import InvalidValueError
-from todre.methods import clusters
-from todre.methods.budgets import layer_average
-from todre.methods.clusters import density_peaks
+from todre.methods.shared import clusters
+from todre.methods.shared.budgets import layer_average
+from todre.methods.shared.clusters import density_peaks
 from todre.methods.sparsevlm import LISTS, SparseVLM
 
 LONG = (

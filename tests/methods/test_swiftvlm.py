@@ -9,7 +9,7 @@ from methods import inside
 
 from todre.errors import InvalidValueError
 from todre.methods.swiftvlm import SwiftVLM
-from todre.reduction import Parked
+from todre.methods.views.decoder_layer import Parked
 
 LAYERS = (2, 5, 7)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from towers import consistent, tower_context
 
 from todre.errors import InvalidValueError
-from todre.methods.rates import constant, geometric
+from todre.methods.shared.rates import constant, geometric
 from todre.methods.tome import ToMe, matched
 
 

@@ -9,9 +9,9 @@ from methods import inside
 from methods.making import visual_tokens_of
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
-from todre.methods.budgets import layer_average
+from todre.methods.shared.budgets import layer_average
 from todre.methods.vflowopt import FITTED, VFlowOpt
+from todre.tensors.token_facts import Signal
 
 RECEIVED = Signal("received", -2)
 

@@ -11,9 +11,9 @@ from methods.examples import STILL, order_of, together
 from methods.making import visual_tokens_of
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.facts import Signal
-from todre.methods.budgets import shares
+from todre.methods.shared.budgets import shares
 from todre.methods.visionzip import VisionZip
+from todre.tensors.token_facts import Signal
 
 ATTENTION, KEYS = Signal("auto", -2), Signal("keys", -2)
 

@@ -5,7 +5,7 @@ import torch
 from processing.kits import KITS
 from processing.media import clip, picture
 
-from todre.loading import load
+from todre.loading.model import load
 from todre.processing import apply
 
 COMPLETE = [kit for kit in KITS if kit.configured]

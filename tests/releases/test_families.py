@@ -11,7 +11,7 @@ from families import checks
 from families.specimens import all_specimens, refused_variants
 from upstream import defect_of
 
-from todre.families import FAMILIES
+from todre.hf.families import FAMILIES
 
 
 def cases():

@@ -3,7 +3,7 @@
 import pytest
 
 from todre.errors import InvalidValueError
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.layers import resolve_layers
 from todre.methods.todre import ToDRE
 from todre.published import AVERAGE, NAMES, table
 from todre.reproduce.benchmarks import BENCHMARKS, chosen

@@ -101,7 +101,7 @@ def test_a_changed_mask_builder_is_refused_at_attach(model, builder, monkeypatch
 
 def test_a_mask_of_another_shape_is_noticed(model, monkeypatch):
     """As from a builder that no longer asks the cache for its lengths."""
-    from todre import compat
+    from todre.hf import versions as compat
 
     made = compat.create_causal_mask
 

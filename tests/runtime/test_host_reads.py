@@ -67,7 +67,7 @@ def test_a_decision_is_read_once_for_each_candidate_layer(away):
 
 def test_reads_are_noticed():
     """The instrument itself can fail; what is not a line of todre is not counted."""
-    from todre.layout import compact
+    from todre.tensors.columns import compact
 
     keep = put(torch.tensor([[True, False, True]]), "cuda:0")
     with HostReads() as seen:

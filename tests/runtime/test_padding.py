@@ -8,7 +8,7 @@ import torch
 
 import todre
 from todre.errors import UnsupportedInputError
-from todre.masks import looks_ahead
+from todre.runtime.masks import looks_ahead
 
 METHODS = {
     "stage-1": todre.ToDRE(retain=0.4, stages=(1,)),

@@ -9,8 +9,8 @@ import torch
 from methods.making import context_of
 
 import todre
-from todre.attention import Seen, attention_mass, cls_attention, received_attention
-from todre.layout import TEXT, VISUAL
+from todre.tensors.attention import Seen, attention_mass, cls_attention, received_attention
+from todre.tensors.columns import TEXT, VISUAL
 
 HALVES = [torch.bfloat16, torch.float16]
 ULPS = 8

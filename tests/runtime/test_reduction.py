@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from methods.making import context_of
 
 import todre
-from todre.attention import Seen
-from todre.layout import PAD, SYSTEM, TEXT, VISUAL
+from todre.tensors.attention import Seen
+from todre.tensors.columns import PAD, SYSTEM, TEXT, VISUAL
 
 
 def brute_force(query, key, scaling, kinds, asking, asked, admissible):

@@ -21,13 +21,13 @@ from towers import (
     tower_features,
 )
 
-from todre.attention import Seen, attention_modules, cls_attention, received_attention, watch
-from todre.facts import ALIVE, Signal
-from todre.families import family_of
+from todre.hf.families import family_of
 from todre.methods.evit import EViT
 from todre.methods.ficoco_v import FiCoCoV
 from todre.methods.tome import ToMe
-from todre.tower import TowerReduction
+from todre.tensors.attention import Seen, attention_modules, cls_attention, received_attention, watch
+from todre.tensors.token_facts import ALIVE, Signal
+from todre.tower.hooks import TowerReduction
 
 WHOLE = [ToMe(retain=1.0), EViT(retain=1.0), FiCoCoV(retain=1.0)]
 HALF = [ToMe(retain=0.5), EViT(retain=0.5), FiCoCoV(retain=0.5, start=0.0), EViT(retain=0.5, fused="none")]

@@ -13,15 +13,15 @@ from methods import matrix
 from towers import built, features, pixels, state
 
 import todre
-from todre.attention import attention_modules
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
-from todre.families import family_of
+from todre.hf.families import family_of
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.compose import Compose
 from todre.methods.crop_skip import CropSkip
-from todre.tiles import cuts_of, in_thumbnail
-from todre.tower import TowerReduction
+from todre.tensors.attention import attention_modules
+from todre.tower.hooks import TowerReduction
+from todre.tower.tiles import cuts_of, in_thumbnail
 
 MODELS = ("llava_next-llama", "llava_onevision")
 

@@ -18,12 +18,12 @@ from towers import (
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from todre.attention import attention_modules, received_attention, watch
 from todre.errors import InvalidValueError
-from todre.facts import ALIVE, Signal
-from todre.families import family_of
+from todre.hf.families import family_of
 from todre.methods.pixelprune import PixelPrune
-from todre.tower import TowerReduction
+from todre.tensors.attention import attention_modules, received_attention, watch
+from todre.tensors.token_facts import ALIVE, Signal
+from todre.tower.hooks import TowerReduction
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

@@ -13,12 +13,12 @@ from torch.nn import functional
 from towers import LeaveOut, Scripted, built
 
 import todre
-from todre.families import family_of
+from todre.hf.families import family_of
 from todre.methods import registry
 from todre.methods.base import budget
 from todre.methods.compose import Compose
 from todre.methods.tome import ToMe
-from todre.tower import TowerReduction
+from todre.tower.hooks import TowerReduction
 
 STEPS = 3
 CASES = [

@@ -17,11 +17,11 @@ from towers import (
 )
 
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
-from todre.families import family_of
+from todre.hf.families import family_of
 from todre.methods.evit import EViT
 from todre.methods.pixelprune import PixelPrune
 from todre.methods.tome import ToMe
-from todre.tower import TowerReduction
+from todre.tower.hooks import TowerReduction
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,11 @@ def test_a_failed_attach_undoes_its_part(where, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("on purpose")
 
-    target = {"tower": "todre.tower.watch", "watch": "todre.saliency.watch", "masks": "todre.attachment.InstancePatch"}
+    target = {
+        "tower": "todre.tower.hooks.watch",
+        "watch": "todre.tower.capture.watch",
+        "masks": "todre.runtime.attachment.InstancePatch",
+    }
     monkeypatch.setattr(target[where], fail)
     with pytest.raises(RuntimeError, match="on purpose"):
         todre.attach(model, TOWER if where == "tower" else METHOD)

@@ -19,7 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
-from todre.wrapped import unwrapped
+from todre.hf.wrappers import unwrapped
 
 
 @pytest.fixture(scope="module")

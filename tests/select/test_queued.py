@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from todre.errors import InvalidValueError
 from todre.select import greedy, k_center_order, max_sum_order, mmr_order
 from todre.select.checks import as_queued_pivots
-from todre.select.mmr import _queued
+from todre.select.marginal_relevance import _queued
 from todre.select.queued import queued_order, queued_rows
 
 ORDERS = {"k_center": k_center_order, "max_sum": max_sum_order}

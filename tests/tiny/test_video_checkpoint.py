@@ -8,7 +8,7 @@ from transformers import AutoModelForImageTextToText, LlavaNextVideoForCondition
 
 from todre import tiny
 from todre.clips import clip_of_frames
-from todre.loading import load
+from todre.loading.model import load
 from todre.processing import apply_batch
 from todre.scenes import make_clip, make_set
 from todre.tiny.video_model import NEW_WORDS

@@ -23,12 +23,12 @@ from todre.analysis.prompts import GREEDY, prompts_of
 from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Record, measure_all
 from todre.analysis.summary import Table
-from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
 from todre.fields import Checked, Range
 from todre.fields.kinds import Count
 from todre.files import write_atomic
-from todre.loading import Loaded
+from todre.hf.decoder import decoder_of
+from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
 from todre.methods.todre import ToDRE
 from todre.pruning import prune

@@ -20,12 +20,12 @@ from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
 from todre.analysis.windows import windows_of
-from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
 from todre.fields import Checked, Items, Range
 from todre.fields.kinds import Count
 from todre.geometry import visual_token_boxes
-from todre.loading import Loaded
+from todre.hf.decoder import decoder_of
+from todre.loading.model import Loaded
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from todre.analysis.prompts import Prompts
-from todre.decoder import decoder_of
-from todre.layout import PAD, VISUAL
-from todre.loading import Loaded
+from todre.hf.decoder import decoder_of
+from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.pruning import prune
+from todre.tensors.columns import PAD, VISUAL
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class KeepOnly(Method):
         early: where the tokens leave. Before `layer`, it saves the work of the layers between, whose states are then
             thrown away for those of `states`: nothing after `layer` can tell.
         states: (q, d) hidden states of the whole prompt after `layer`, needed where `early` is before it.
-        columns: (q,) int8 class of each token of the prompt (`todre.layout`), likewise.
+        columns: (q,) int8 class of each token of the prompt (`todre.tensors.columns`), likewise.
     """
 
     layer: int
@@ -49,7 +49,7 @@ class KeepOnly(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop what each row does not keep; later, put the states in that the rows would have had."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         keep = torch.ones_like(context.visual)
         if context.layer == self.early:

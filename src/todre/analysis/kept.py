@@ -9,7 +9,7 @@ from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Record, measure_all
 from todre.errors import TodreError, UnsupportedInputError, UnsupportedModelError
 from todre.geometry import visual_token_boxes
-from todre.loading import Loaded
+from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.plots.kept_tokens import Row
 from todre.plots.marks import Panel

@@ -19,9 +19,9 @@ from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
 from todre.analysis.watching import attending_layers, watching
-from todre.attention import Seen, attention_mass
-from todre.layout import DRAFT, PAD, SYSTEM, TEXT, VISUAL
-from todre.loading import Loaded
+from todre.loading.model import Loaded
+from todre.tensors.attention import Seen, attention_mass
+from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 GROUPS = {"system": SYSTEM, "visual": VISUAL, "text": TEXT}
 GENERATED = DRAFT

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from todre.analysis.questions import Asked
 from todre.errors import UnsupportedInputError
-from todre.facts import KINDS
-from todre.families import family_of
-from todre.layout import token_kinds
-from todre.loading import Loaded
+from todre.hf.families import family_of
+from todre.loading.model import Loaded
 from todre.processing import apply_batch, check_columns
+from todre.tensors.columns import token_kinds
+from todre.tensors.token_facts import KINDS
 
 GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
 """Arguments of `generate` for greedy decoding, whatever the checkpoint's own settings."""
@@ -27,7 +27,7 @@ class Prompts:
 
     Attributes:
         inputs: what the model is called with.
-        kinds: (b, q) int8 class of each token: padding, S before the picture, V, T after it (`todre.layout`).
+        kinds: (b, q) int8 class of each token: padding, S before the picture, V, T after it (`todre.tensors.columns`).
         valid: (b, q) bool, False at padding.
     """
 

@@ -24,12 +24,12 @@ from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table, pearson, ranks
 from todre.analysis.watching import attending_layers, watching
-from todre.attention import Seen, attention_scores
-from todre.decoder import decoder_of
 from todre.errors import UnsupportedModelError
 from todre.geometry import visual_token_boxes
-from todre.layout import PAD, TEXT, VISUAL
-from todre.loading import Loaded
+from todre.hf.decoder import decoder_of
+from todre.loading.model import Loaded
+from todre.tensors.attention import Seen, attention_scores
+from todre.tensors.columns import PAD, TEXT, VISUAL
 
 _ROWS_AT_ONCE = 512
 

@@ -18,7 +18,7 @@ from todre.fields import Checked
 from todre.fields.kinds import Count
 from todre.files import Kind, append, read_finished, shown, write_atomic
 from todre.files.shapes import COUNT, NUMBER, OBJECT, misfit
-from todre.loading import Loaded
+from todre.loading.model import Loaded
 
 WORKING = Kind("remove it to start anew, or write elsewhere", most=2**30)
 """A working file."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from todre.attention import Seen, attention_modules, watch
-from todre.decoder import decoder_of
 from todre.errors import UnsupportedModelError
-from todre.wrapped import Removable
+from todre.hf.decoder import decoder_of
+from todre.hf.wrappers import Removable
+from todre.tensors.attention import Seen, attention_modules, watch
 
 Listener = Callable[[int, Seen], None]
 """Called with (layer, what its attention was called with); layers count from 1."""

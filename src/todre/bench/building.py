@@ -8,8 +8,8 @@ import torch
 
 from todre.bench.presets import Preset
 from todre.errors import InvalidValueError
-from todre.hub import first_line
-from todre.needs import check_fits, configured_weights
+from todre.loading.hub import first_line
+from todre.loading.memory_needs import check_fits, configured_weights
 
 
 def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str | None = None, seed: int = 0) -> Any:

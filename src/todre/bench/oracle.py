@@ -19,13 +19,13 @@ from todre.bench.calling import Call, Called, Clock, Pruned, exact_length, gener
 from todre.bench.prompts import Prompt
 from todre.bench.replay import Drops, NoReplayError, drops_of, replaying
 from todre.methods.base import Method
+from todre.methods.views.visual_tokens import VisualTokens
 from todre.pruning import prune
-from todre.selection import Choice, choose
-from todre.visual import VisualTokens
+from todre.runtime.selection import Choice, choose
 
 if TYPE_CHECKING:
-    from todre.facts import Signal
     from todre.report import PruningReport
+    from todre.tensors.token_facts import Signal
 
 
 class NoOracleError(Exception):

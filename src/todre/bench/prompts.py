@@ -12,10 +12,10 @@ from torch import Tensor
 
 from todre.bench.presets import Preset
 from todre.errors import InvalidValueError
-from todre.families import family_of
+from todre.hf.families import family_of
 
 if TYPE_CHECKING:
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
 
 COLUMNS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
 """Inputs with one entry for each column; all others are about pictures."""

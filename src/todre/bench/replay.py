@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.decoder import decoder_of
+from todre.hf.decoder import decoder_of
 from todre.report import PruningReport
 
 

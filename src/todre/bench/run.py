@@ -21,7 +21,7 @@ from todre.bench.wanted import Wanted
 from todre.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
 
 PICTURE = (672, 672)
 """(height, width) of the picture that a real checkpoint is asked about."""
@@ -65,7 +65,7 @@ def preset_source(preset: Preset, device: str, dtype: str, seed: int = 0) -> Sou
     Raises:
         InvalidValueError: a device or dtype that is unknown or not there.
     """
-    from todre.loading import as_device, as_dtype
+    from todre.loading.model import as_device, as_dtype
 
     target = as_device(device)
     given = as_dtype(dtype, target)

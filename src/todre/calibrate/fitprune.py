@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from todre.calibrate.answers import Batches, Progress, Reference, next_token
-from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
+from todre.hf.decoder import decoder_of
 from todre.methods.base import Method
 from todre.methods.fitprune import FitPrune
+from todre.methods.views.decoder_layer import Reduction
 from todre.pruning import prune
-from todre.reduction import Reduction
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext
+    from todre.methods.views.decoder_layer import ReduceContext
 
 _STEPS = 12
 

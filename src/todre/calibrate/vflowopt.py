@@ -7,9 +7,9 @@ import random
 from typing import Any
 
 from todre.calibrate.answers import Batches, Progress, Reference
-from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
-from todre.methods.layers import resolve_stages
+from todre.hf.decoder import decoder_of
+from todre.methods.shared.layers import resolve_stages
 from todre.methods.vflowopt import VFlowOpt
 
 

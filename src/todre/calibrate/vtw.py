@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from todre.calibrate.answers import Batches, Progress, Reference, check_tolerance
-from todre.decoder import decoder_of
 from todre.errors import InvalidValueError
+from todre.hf.decoder import decoder_of
 from todre.methods.vtw import VTW
 
 

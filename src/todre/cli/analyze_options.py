@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from todre.analysis.results import Job, Tick
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
     from todre.methods.base import Method
 
 Document = dict[str, Any]

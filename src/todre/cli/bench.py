@@ -225,7 +225,7 @@ def _measure(
 def _check(settings: Settings, device: str, tick: Tick) -> list[dict[str, Any]]:
     from todre.bench.correctness import BACKENDS, check
     from todre.bench.presets import preset
-    from todre.loading import as_device
+    from todre.loading.model import as_device
 
     backends = [backend for backend in settings.backends if backend is not None] or BACKENDS
     return check(preset(settings.preset), as_device(device), backends, tick)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
     from todre.running import Answer, Settings
 
 METHODS = "none,todre,todre-v1,random"

@@ -8,7 +8,7 @@ from pathlib import Path
 from todre.clips import Clip
 from todre.errors import UnsupportedModelError
 from todre.geometry import ClipShape, TokenBox, visual_token_boxes
-from todre.loading import Loaded
+from todre.loading.model import Loaded
 from todre.plots.contact_sheet import Sheet, contact_sheet_figure
 from todre.plots.kept_tokens import Row, kept_tokens_figure
 from todre.plots.marks import Panel, save_figure

@@ -14,7 +14,7 @@ from todre.cli.console import check_output, counting, note, show_json, show_text
 
 if TYPE_CHECKING:
     from todre.analysis.questions import Asked
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
     from todre.methods.base import Method
 
 BY_SHARE = ("fitprune", "p-sigmoid", "vflowopt")

@@ -124,7 +124,7 @@ def _sizes(
     """(shape, visual tokens, tiles or patches) of the prompt."""
     from todre.flops import from_config
     from todre.flops.shape import PRESETS
-    from todre.loading import load_config
+    from todre.loading.model import load_config
 
     if model in PRESETS:
         shape = PRESETS[model]

@@ -18,7 +18,7 @@ from todre.methods import registry
 from todre.methods.base import Method, Per
 
 if TYPE_CHECKING:
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
 
 
 ALL = "all"
@@ -178,7 +178,7 @@ def load_model(
 ) -> Loaded:
     """Load for a command; says on stderr what is downloaded."""
     from todre.cli.console import note
-    from todre.loading import load
+    from todre.loading.model import load
 
     return load(
         model,

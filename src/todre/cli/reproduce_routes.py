@@ -168,7 +168,7 @@ def _config(found: Table, model: str) -> Any:
     """The model's config, where its name does not tell which one it is."""
     if is_published(found, model):
         return None
-    from todre.loading import load_config
+    from todre.loading.model import load_config
 
     return load_config(model)
 

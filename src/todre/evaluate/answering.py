@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from todre.compat import DynamicCache
 from todre.errors import UnsupportedInputError
 from todre.evaluate import packed
 from todre.evaluate.probes import DropAfter
 from todre.hf.calls import cache_argument
-from todre.loading import Loaded
+from todre.hf.versions import DynamicCache
+from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.methods.random_deep import RandomDeep
 from todre.report import AttentionRatios, PruningReport

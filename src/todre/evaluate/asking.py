@@ -20,7 +20,7 @@ from todre.evaluate.conditions import Condition
 from todre.evaluate.packed import takes_masks
 from todre.evaluate.remembered import remembering
 from todre.evaluate.tasks import Item
-from todre.loading import Loaded
+from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply_batch, check_columns
 from todre.pruning import prune

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from todre.hf.layer_calls import layer_cache, with_cache
+from todre.hf.wrappers import StandIn
 from todre.methods.base import Method
-from todre.wrapped import StandIn
 
 
 @dataclass(frozen=True)

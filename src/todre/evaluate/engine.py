@@ -32,7 +32,7 @@ from todre.fields.kinds import Count, Seed
 from todre.files import check_folder, check_targets, new_folder, shown, write_atomic
 
 if TYPE_CHECKING:
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
 
 ANSWERS = "answers.jsonl"
 WRITTEN = ("items.jsonl", "samples.jsonl", "result.json", "timings.json")
@@ -54,7 +54,7 @@ class Asked(Checked):
         size: side of the scenes' pictures in pixels.
         group_size: pictures answered together; random methods draw anew for each group.
         batch_size: most rows of one forward.
-        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.load` takes them.
+        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
     """
 
     tasks: tuple[str, ...]
@@ -82,7 +82,7 @@ class Asked(Checked):
 
     def load(self) -> Loaded:
         """The model."""
-        from todre.loading import load
+        from todre.loading.model import load
 
         return load(
             self.model,
@@ -94,7 +94,7 @@ class Asked(Checked):
 
     def conditions(self, items: Sequence[Item]) -> dict[str, Any]:
         """The header of the working file, ready for JSON; devices and dtypes as what `auto` comes to."""
-        from todre.loading import as_device, as_dtype
+        from todre.loading.model import as_device, as_dtype
 
         digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
         given = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}

@@ -13,7 +13,7 @@ from todre.environment import versions
 from todre.evaluate.runner import model_sha256
 from todre.evaluate.session import Settings
 from todre.evaluate.table import Table
-from todre.loading import load
+from todre.loading.model import load
 
 
 def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:

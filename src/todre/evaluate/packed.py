@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre import cache as kv
-from todre.compat import DynamicCache, DynamicLayer
+from todre.hf import cache as kv
 from todre.hf.calls import cache_argument
-from todre.layout import PAD
+from todre.hf.versions import DynamicCache, DynamicLayer
+from todre.tensors.columns import PAD
 
 _HARMLESS = {
     "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache",

@@ -11,7 +11,7 @@ from todre.errors import InvalidValueError
 from todre.methods.base import Method
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ObserveAttention(Method):
         """Keep all, and report the ratios."""
         import torch
 
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         keep = torch.ones_like(context.visual)
         return Reduction(keep, context.text_to_visual(), context.visual_to_text())
@@ -55,7 +55,7 @@ class DropAfter(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop all visual tokens."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         return Reduction(~context.visual)
 

@@ -13,7 +13,7 @@ from todre.methods.todre import ToDRE
 
 if TYPE_CHECKING:
     from todre.methods.base import Method
-    from todre.visual import VisualTokens
+    from todre.methods.views.visual_tokens import VisualTokens
 
 
 @dataclass(frozen=True, kw_only=True)

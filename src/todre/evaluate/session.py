@@ -16,7 +16,7 @@ from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
 from todre.fields import Checked, OneOf
 from todre.fields.kinds import Count
-from todre.loading import Loaded, load
+from todre.loading.model import Loaded, load
 from todre.pruning import prune
 from todre.scenes import SPLITS, make_scene, score
 
@@ -33,7 +33,7 @@ class Settings(Checked):
         size: side of the square pictures in pixels.
         group_size: pictures answered together; group g holds scenes g·group_size, g·group_size + 1, …
         batch_size: most rows of one forward. It changes no answer.
-        device, dtype: as `todre.loading.load` takes them.
+        device, dtype: as `todre.loading.model.load` takes them.
     """
 
     model: str | None = None

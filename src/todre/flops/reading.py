@@ -8,7 +8,7 @@ from typing import Any
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
-from todre.leading import Leading, leading_of
+from todre.hf.leading_tokens import Leading, leading_of
 
 # A gated FFN shows in its activation (SiLU), except in these model types, which gate another one.
 _GATED_TYPES = ("gemma", "pixtral")

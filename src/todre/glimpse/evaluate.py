@@ -29,10 +29,9 @@ from todre.evaluate.runner import run
 from todre.evaluate.session import Session, Settings
 from todre.evaluate.table import Table, ordered
 from todre.files import write_atomic
-from todre.glimpse import shipped_weights
-from todre.glimpse.weights import load_trained
 from todre.methods.base import Method
 from todre.methods.fastv import FastV
+from todre.methods.glimpse.weights import load_trained, shipped_weights
 from todre.methods.glimpseprune import GlimpsePrune
 from todre.methods.random_deep import RandomDeep
 from todre.methods.todre import ToDRE

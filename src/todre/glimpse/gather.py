@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from todre.attention import Seen, watch
 from todre.errors import InvalidValueError
 from todre.glimpse.labels import token_mask
-from todre.glimpse.predictor import Shape, View
+from todre.methods.glimpse.predictor import Shape, View
 from todre.scenes import Question, Scene
+from todre.tensors.attention import Seen, watch
 from todre.tiny.data import Encoder, TextBatch, collate
 from todre.tiny.packing import packed_hidden, use_packed_attention
 

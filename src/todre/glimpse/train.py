@@ -27,8 +27,8 @@ from todre.fields import Checked
 from todre.fields.kinds import Count, Positive, Seed
 from todre.glimpse.gather import Gatherer
 from todre.glimpse.loss import mask_loss
-from todre.glimpse.predictor import Glimpse, new_glimpse
-from todre.glimpse.weights import Trained, detached, save_trained, sketch_of
+from todre.methods.glimpse.predictor import Glimpse, new_glimpse
+from todre.methods.glimpse.weights import Trained, detached, save_trained, sketch_of
 from todre.scenes import TASKS, make_scene
 from todre.tiny import load
 from todre.tiny.data import training_questions, training_size

@@ -14,9 +14,8 @@ from typing import Any
 import transformers
 from torch import nn
 
-from todre import cache as kv
-from todre.compat import REQUIRED, DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
 from todre.errors import ContractError
+from todre.hf import cache as kv
 from todre.hf.calls import (
     CACHE_NAMES,
     EMBEDS,
@@ -28,7 +27,8 @@ from todre.hf.calls import (
     named_parameters,
     naming_forward,
 )
-from todre.wrapped import bare
+from todre.hf.versions import REQUIRED, DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
+from todre.hf.wrappers import bare
 
 _LAYER_METHODS = ("update", "lazy_initialization", "get_seq_length", "get_mask_sizes", "reset", "reorder_cache")
 _GROWING_METHODS = (*_LAYER_METHODS, "batch_repeat_interleave", "batch_select_indices", "crop")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from todre.hf.calls import CACHE_NAMES, MASK, POSITIONS, DecoderCall
-from todre.layout import Compaction
-from todre.positions import contiguous
-from todre.wrapped import bare
+from todre.hf.wrappers import bare
+from todre.runtime.positions import contiguous
+from todre.tensors.columns import Compaction
 
 _ANGLES = "position_embeddings"
 _OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, _ANGLES})

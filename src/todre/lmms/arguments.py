@@ -11,7 +11,7 @@ from typing import Any
 from todre.errors import InvalidValueError
 from todre.fields import Checked
 from todre.fields.kinds import Count
-from todre.loading import SHIPPED
+from todre.loading.model import SHIPPED
 from todre.methods import registry
 from todre.methods.base import Method
 
@@ -38,7 +38,7 @@ class Arguments(Checked):
         method: what is pruned.
         pretrained: folder or hub id; None for the model that ships.
         revision: branch, tag or commit on the hub.
-        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.load` takes them.
+        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
         batch_size: most questions of one forward.
         frames: frames to take of each video.
         group_size: documents, in order, that share one draw of a method that chooses at random.

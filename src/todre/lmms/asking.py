@@ -11,7 +11,7 @@ from torch import Tensor
 
 from todre.errors import UnsupportedInputError
 from todre.lmms.decoding import Decoding, StopStrings
-from todre.loading import Loaded
+from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply_batch, check_columns
 from todre.pruning import prune

@@ -16,7 +16,7 @@ from transformers import LogitsProcessor
 
 from todre.errors import InvalidValueError
 from todre.lmms.asking import Conversation, Pruned, pad_token, prepared, pruned
-from todre.loading import Loaded
+from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.pruning import prune
 from todre.timing import stopwatch

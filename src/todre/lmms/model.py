@@ -22,7 +22,7 @@ from todre.lmms.batches import Draws, Request, batches
 from todre.lmms.decoding import Decoding
 from todre.lmms.likelihood import Judged, judge
 from todre.lmms.prompts import conversation, kind_of, media_of
-from todre.loading import Loaded, load
+from todre.loading.model import Loaded, load
 from todre.methods.base import Method
 from todre.pruning import prune
 from todre.running import Media

@@ -21,11 +21,11 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.merging import Merging, Patches, TowerContext
-    from todre.reduction import Parked, ReduceContext, Reduction
-    from todre.selection import Selection, VisualTokens
-    from todre.tiles import Tiles
+    from todre.methods.views.decoder_layer import Parked, ReduceContext, Reduction
+    from todre.runtime.selection import Selection, VisualTokens
+    from todre.tensors.token_facts import Signal
+    from todre.tower.remaining import Merging, Patches, TowerContext
+    from todre.tower.tiles import Tiles
 
 Positions = Literal["original", "compact"]
 Per = Literal["sample", "image", "clip", "frame"]

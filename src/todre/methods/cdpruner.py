@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
 
 _TINY = 1e-6
 
@@ -63,8 +63,8 @@ class CDPruner(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Tile by tile, the greedy set of largest determinant."""
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import newlines_first, tiles
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import newlines_first, tiles
         from todre.select import dpp_order
 
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))

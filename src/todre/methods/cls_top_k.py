@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.errors import UnsupportedInputError
 from todre.fields.kinds import Retain
 from todre.methods.base import Method, Preset, budget
-from todre.methods.budgets import shares
 from todre.methods.card import Card
-from todre.methods.grouping import best
+from todre.methods.shared.budgets import shares
+from todre.methods.shared.grouping import best
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class CLSTopK(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """[CLS] attention of `layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal("cls", self.layer),)
 

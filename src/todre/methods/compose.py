@@ -13,8 +13,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.reduction import Parked
+    from todre.methods.views.decoder_layer import Parked
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.tiles import Tiles
+    from todre.tower.tiles import Tiles
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.fields.kinds import Count, Layer, Natural, Retain
 from todre.methods.base import Method
-from todre.methods.budgets import Counting
 from todre.methods.card import Card
-from todre.methods.grouping import best
-from todre.methods.inside import columns_of, counts_left, fresh_slots, still_there, text_columns
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.budgets import Counting
+from todre.methods.shared.grouping import best
+from todre.methods.shared.layers import resolve_layers
+from todre.methods.shared.query_rows import columns_of, counts_left, fresh_slots, still_there, text_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class DART(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Choose in each row by itself."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         counts = counts_left(context, self.retain, self.counting)
         norms = context.attention().key.float().abs().sum(dim=(1, 3))
@@ -77,7 +77,7 @@ class DART(Method):
         """Places among the row's fresh visual tokens, `count` of them."""
         import torch
 
-        from todre.host import known_places
+        from todre.tensors.transfer import known_places
 
         slots = fresh_slots(context, row)
         columns = columns_of(context, slots)

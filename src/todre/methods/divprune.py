@@ -12,7 +12,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
 
 
 @dataclass(frozen=True, kw_only=True)

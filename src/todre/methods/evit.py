@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from todre.fields.kinds import Layers, Retain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.layers import resolve_layer
-from todre.methods.rates import geometric, left_after
+from todre.methods.shared.layers import resolve_layer
+from todre.methods.shared.rates import geometric, left_after
 
 if TYPE_CHECKING:
-    from todre.merging import Merging, TowerContext
+    from todre.tower.remaining import Merging, TowerContext
 
 Fused = Literal["mean", "sum", "none"]
 
@@ -60,7 +60,7 @@ class EViT(Method):
         """Keep the most attended tokens, and one for the rest."""
         import torch
 
-        from todre.merging import Merging, fused
+        from todre.tower.remaining import Merging, fused
 
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         left = left_after(context.layer, layers, geometric(n, budget(self.retain, n), len(layers)))

@@ -13,8 +13,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +57,13 @@ class EVS(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Where tokens stand in their frame."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal("grid"),)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """First frames, then the largest changes."""
-        from todre.methods.grouping import best, newlines_first, spaced
+        from todre.methods.shared.grouping import best, newlines_first, spaced
 
         if not bool((visual.frame > 0).any()):
             raise UnsupportedInputError(
@@ -90,7 +90,7 @@ def _before(visual: VisualTokens) -> Tensor:
     """
     import torch
 
-    from todre.methods.grouping import tiles
+    from todre.methods.shared.grouping import tiles
 
     before = torch.full_like(visual.frame, -1)
     seen: dict[tuple[int, ...], int] = {}

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.fields.kinds import Layer, Retain, Share
 from todre.methods.base import Method
-from todre.methods.budgets import Counting, ramp
 from todre.methods.card import Card
-from todre.methods.grouping import best
-from todre.methods.inside import columns_of, fresh_slots, row_counts, still_there, text_columns
-from todre.methods.layers import resolve_layer
+from todre.methods.shared.budgets import Counting, ramp
+from todre.methods.shared.grouping import best
+from todre.methods.shared.layers import resolve_layer
+from todre.methods.shared.query_rows import columns_of, fresh_slots, row_counts, still_there, text_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.attention import Seen
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.tensors.attention import Seen
 
 _ROWS_AT_ONCE = 128
 
@@ -72,7 +72,7 @@ class FiCoCoL(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Fold tokens row by row."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         layers = self.reduce_after(context.n_layers)
         place = next((index for index, layer in enumerate(layers) if layer >= context.layer), len(layers) - 1)

@@ -10,12 +10,12 @@ from todre.fields import Range
 from todre.fields.kinds import Retain, Share
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.rates import constant, left_after
+from todre.methods.shared.rates import constant, left_after
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.merging import Merging, TowerContext
+    from todre.tower.remaining import Merging, TowerContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class FiCoCoV(Method):
         """Spread the most redundant tokens over those they attend to most."""
         import torch
 
-        from todre.merging import Merging
+        from todre.tower.remaining import Merging
 
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count - 1)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.methods.base import Method
 from todre.methods.card import Card
-from todre.methods.inside import row_counts
-from todre.methods.tables import Table, check_depth, tokens_of
+from todre.methods.shared.per_layer import Table, check_depth, tokens_of
+from todre.methods.shared.query_rows import row_counts
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class FitPrune(Method):
         """Delete the lowest products; numbers are for all layers so far together, so that shares add up exactly."""
         import torch
 
-        from todre.layout import VISUAL
+        from todre.tensors.columns import VISUAL
 
         gone = self.deletions[: context.layer]
         counts = row_counts(context, lambda entered: max(0, entered - _total(gone, entered)))

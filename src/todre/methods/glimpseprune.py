@@ -10,15 +10,15 @@ from todre.fields import Range
 from todre.fields.kinds import Count, Retain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.grouping import best
-from todre.methods.inside import columns_of, fresh_slots
+from todre.methods.shared.grouping import best
+from todre.methods.shared.query_rows import columns_of, fresh_slots
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.attention import Seen
-    from todre.glimpse.predictor import View
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.glimpse.predictor import View
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.tensors.attention import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class GlimpsePrune(Method):
             InvalidValueError: there are no such weights.
             UnsupportedModelError: they are for a decoder of another depth.
         """
-        from todre.glimpse.weights import load_trained
+        from todre.methods.glimpse.weights import load_trained
 
         trained = load_trained(self.weights)
         trained.check_depth(n_layers)
@@ -82,9 +82,9 @@ class GlimpsePrune(Method):
         """Row by row; a row without text after its picture keeps everything."""
         import torch
 
-        from todre.glimpse.weights import load_trained
-        from todre.layout import PAD, VISUAL
-        from todre.reduction import Reduction
+        from todre.methods.glimpse.weights import load_trained
+        from todre.methods.views.decoder_layer import Reduction
+        from todre.tensors.columns import PAD, VISUAL
 
         trained = load_trained(self.weights, context.hidden.device)
         kinds = context.kinds[:, -context.queries :]
@@ -108,7 +108,7 @@ def _view(context: ReduceContext, following: Seen, row: int, columns: Tensor) ->
     """What the glimpse sees in one row, of the visual tokens in some of the columns in flight."""
     import torch
 
-    from todre.glimpse.predictor import View
+    from todre.methods.glimpse.predictor import View
 
     text = context.text_rows[row]
     return View(

@@ -13,8 +13,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 _TEMPERATURE = 10.0
 
@@ -66,14 +66,14 @@ class GlobalCom2(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention of `layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Divide the budget among the tiles of all pictures, then take the best tokens of each."""
-        from todre.methods.apportion import apportion
-        from todre.methods.grouping import best, newlines_first, tiles
+        from todre.methods.shared.apportion import apportion
+        from todre.methods.shared.grouping import best, newlines_first, tiles
 
         attention = visual.signal(*self.signals()).double().nan_to_num(0.0)
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))

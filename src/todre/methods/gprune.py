@@ -12,7 +12,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,8 @@ class GPrune(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Graph by graph, the tokens with the highest scores."""
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, newlines_first, sheets
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, newlines_first, sheets
         from todre.select import propagated
 
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from todre.methods.base import Method
 from todre.methods.card import Card
-from todre.methods.inside import row_counts
-from todre.methods.tables import Table, check_depth, check_falling, tokens_of
+from todre.methods.shared.per_layer import Table, check_depth, check_falling, tokens_of
+from todre.methods.shared.query_rows import row_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 Asking = Literal["last", "text"]
 

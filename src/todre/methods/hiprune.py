@@ -12,8 +12,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class HiPrune(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention received in both layers."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal("received", self.object_layer), Signal("received", self.register_layer))
 
@@ -68,8 +68,8 @@ class HiPrune(Method):
         """Tile by tile: anchors, neighbours, registers, until the share is met."""
         import torch
 
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, newlines_last, tiles
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, newlines_last, tiles
 
         middle, deep = (visual.signal(request) for request in self.signals())
         keep, room = newlines_last(visual, budget(self.retain, len(visual)))

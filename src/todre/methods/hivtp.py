@@ -14,8 +14,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 _REGIONS = 2
 _WINDOW = 2
@@ -66,7 +66,7 @@ class HIVTP(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention received in each of the layers."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return tuple(Signal("received", layer) for layer in self.layers)
 
@@ -74,8 +74,8 @@ class HIVTP(Method):
         """Sheet by sheet: regions first, then windows."""
         import torch
 
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, sheets
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, sheets
 
         known = [visual.signal(request).double() for request in self.signals()]
         importance = torch.stack(known).mean(dim=0)
@@ -111,8 +111,8 @@ def _by_region(importance: Tensor, region: Tensor, count: int) -> Tensor:
     """(m,) bool, the most important tokens of each region, `count` in all."""
     import torch
 
-    from todre.methods.budgets import shares
-    from todre.methods.grouping import best
+    from todre.methods.shared.budgets import shares
+    from todre.methods.shared.grouping import best
 
     keep = torch.zeros_like(region, dtype=torch.bool)
     parts = [(region == number).nonzero().flatten() for number in region.unique()]
@@ -125,7 +125,7 @@ def _offers(importance: Tensor, window: Tensor, taken: Tensor) -> Tensor:
     """(m,) int64, the round in which each token's window offers it: 0 for the best that is not taken, then 1, …"""
     import torch
 
-    from todre.methods.grouping import best
+    from todre.methods.shared.grouping import best
 
     order = best(importance, len(importance))
     order = order[~taken[order]]

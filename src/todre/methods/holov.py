@@ -12,8 +12,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 _VARIANCE = 0.09
 _TINY = 1e-6
@@ -68,15 +68,15 @@ class HoloV(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention of `layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Tile by tile and stretch by stretch, the most attended tokens."""
-        from todre.methods.apportion import apportion
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, newlines_last, tiles
+        from todre.methods.shared.apportion import apportion
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, newlines_last, tiles
 
         attention = visual.signal(*self.signals())
         keep, room = newlines_last(visual, budget(self.retain, len(visual)))

@@ -12,8 +12,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class MMR(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention of `layer`, where importance is attention."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return () if self.importance == "norm" else (Signal(self.importance, self.layer),)
 

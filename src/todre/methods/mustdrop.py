@@ -11,14 +11,14 @@ from todre.fields import OneOf, fitted
 from todre.fields.kinds import Attended, Layers, Share
 from todre.methods.base import Method
 from todre.methods.card import Card
-from todre.methods.inside import row_counts
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.layers import resolve_layers
+from todre.methods.shared.query_rows import row_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.tensors.token_facts import Signal
 
 THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
 """Both thresholds for LLaVA-1.5, by the mean number of tokens that the release reports for them."""
@@ -70,7 +70,7 @@ class MustDrop(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention from [CLS], or received attention, of the last layer, unless nothing is protected."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal("auto", -1),) if self.protected else ()
 
@@ -82,7 +82,7 @@ class MustDrop(Method):
         """Filter by both thresholds all but the key set; rows without text lose nothing."""
         import torch
 
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         text, fresh = context.text_rows, context.fresh
         total = torch.zeros(fresh.shape, device=fresh.device, dtype=torch.float32)

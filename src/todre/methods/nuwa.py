@@ -13,8 +13,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import Selection, VisualTokens
+    from todre.runtime.selection import Selection, VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +67,15 @@ class Nuwa(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention and keys of `layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer), Signal("keys", self.layer))
 
     def select(self, visual: VisualTokens) -> Selection:
         """Raster by raster: choose the anchors, and gather."""
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, newlines_first, sheets
-        from todre.selection import Selection
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, newlines_first, sheets
+        from todre.runtime.selection import Selection
 
         if bool((visual.row[~visual.newline] < 0).any()):
             raise UnsupportedInputError(
@@ -102,7 +102,7 @@ class Nuwa(Method):
         """Places in `sheet` of the tokens that are kept, `count` of them, in order."""
         import torch
 
-        from todre.methods.grouping import best
+        from todre.methods.shared.grouping import best
 
         width = int(visual.column[sheet].max()) // self.window + 1
         region = visual.row[sheet] // self.window * width + visual.column[sheet] // self.window

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.fields.kinds import Layer, Retain
 from todre.methods.base import Method
-from todre.methods.budgets import Counting
 from todre.methods.card import Card
-from todre.methods.inside import counts_left
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.budgets import Counting
+from todre.methods.shared.layers import resolve_layers
+from todre.methods.shared.query_rows import counts_left
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class NuwaText(Method):
         """Rank by cosine with the mean text token; a row without text, by cosine with its last token."""
         import torch
 
-        from todre.host import known_places
+        from todre.tensors.transfer import known_places
 
         counts = counts_left(context, self.retain, self.counting)
         hidden = context.hidden.float()

@@ -12,8 +12,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import Selection, VisualTokens
+    from todre.runtime.selection import Selection, VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,15 @@ class Pooling(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Where tokens stand."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal("grid"),)
 
     def select(self, visual: VisualTokens) -> Selection:
         """Raster by raster: the cells, and their means."""
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import newlines_last, sheets
-        from todre.selection import Selection
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import newlines_last, sheets
+        from todre.runtime.selection import Selection
 
         keep, room = newlines_last(visual, budget(self.retain, len(visual)))
         embeddings = visual.embeddings.clone()
@@ -78,7 +78,7 @@ def cells(rows: int, columns: int, count: int) -> list[tuple[tuple[int, int, int
     Lines of cells, and cells in a line, are those of adaptive average pooling; lines differ by one cell where `count`
     does not divide.
     """
-    from todre.methods.grouping import spaced
+    from todre.methods.shared.grouping import spaced
 
     if not count:
         return []

@@ -13,8 +13,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import Selection, VisualTokens
+    from todre.runtime.selection import Selection, VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +67,15 @@ class PruMerge(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention and keys of `layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer), Signal("keys", self.layer))
 
     def select(self, visual: VisualTokens) -> Selection:
         """Tile by tile: choose, and merge."""
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import newlines_first, tiles
-        from todre.selection import Selection
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import newlines_first, tiles
+        from todre.runtime.selection import Selection
 
         attention, keys = (visual.signal(request) for request in self.signals())
         found = tiles(visual)
@@ -104,7 +104,7 @@ class PruMerge(Method):
         """Indices of the outliers of one tile, and for PruMerge+ of evenly spaced tokens."""
         import torch
 
-        from todre.methods.grouping import best
+        from todre.methods.shared.grouping import best
 
         low, high = attention.double().quantile(0.25), attention.double().quantile(0.75)
         count = max(int((attention.double() > high + 1.5 * (high - low)).sum()), 1)
@@ -119,7 +119,7 @@ class PruMerge(Method):
         """Indices of the tokens of one tile that are kept for themselves, all of its quota but the one for the rest."""
         import torch
 
-        from todre.methods.grouping import best, spaced
+        from todre.methods.shared.grouping import best, spaced
 
         own = max(quota - 1, 1)
         count = -(-own // 4) if self.spread else own

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.fields.kinds import Positive, Retain
 from todre.methods.base import Method, budget
-from todre.methods.budgets import left_over
 from todre.methods.card import Card
 from todre.methods.gsearch import Asking, scores_of
-from todre.methods.inside import row_counts
+from todre.methods.shared.budgets import left_over
+from todre.methods.shared.query_rows import row_counts
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)

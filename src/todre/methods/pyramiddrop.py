@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.fields.kinds import Layers, Retain
 from todre.methods.base import Method
-from todre.methods.budgets import Counting, pyramid
 from todre.methods.card import Card
-from todre.methods.inside import row_counts
-from todre.methods.layers import resolve_layers, resolve_stages, stage_at
+from todre.methods.shared.budgets import Counting, pyramid
+from todre.methods.shared.layers import resolve_layers, resolve_stages, stage_at
+from todre.methods.shared.query_rows import row_counts
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,8 @@ class PyramidDrop(Method):
         """Rank by the next layer's attention."""
         import torch
 
-        from todre.attention import attention_scores
-        from todre.layout import PAD
+        from todre.tensors.attention import attention_scores
+        from todre.tensors.columns import PAD
 
         stages = resolve_stages(self.layers, context.n_layers)
         numbers = [number for _, number in stages]

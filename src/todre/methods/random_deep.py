@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from todre.fields.kinds import Layer, Retain, Seed
 from todre.methods.base import Method
-from todre.methods.budgets import Counting
 from todre.methods.card import Card
-from todre.methods.inside import counts_left, fresh_slots, still_there
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.budgets import Counting
+from todre.methods.shared.layers import resolve_layers
+from todre.methods.shared.query_rows import counts_left, fresh_slots, still_there
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class RandomDeep(Method):
         """Draw in each row by itself."""
         import torch
 
-        from todre.host import upload
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
+        from todre.tensors.transfer import upload
 
         counts = counts_left(context, self.retain, self.counting)
         keep = ~context.fresh

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from todre.fields import OneOf, fitted
 from todre.fields.kinds import Layers, Positive, Retain
 from todre.methods.base import Method, budget
-from todre.methods.budgets import Counting, stage_counts
 from todre.methods.card import Card
-from todre.methods.clusters import density_peaks
-from todre.methods.grouping import best
-from todre.methods.inside import columns_of, counted, fresh_slots, row_counts, still_there
-from todre.methods.layers import resolve_layers, resolve_stages, stage_at
-from todre.methods.tables import check_falling, check_stages
+from todre.methods.shared.budgets import Counting, stage_counts
+from todre.methods.shared.clusters import density_peaks
+from todre.methods.shared.grouping import best
+from todre.methods.shared.layers import resolve_layers, resolve_stages, stage_at
+from todre.methods.shared.per_layer import check_falling, check_stages
+from todre.methods.shared.query_rows import columns_of, counted, fresh_slots, row_counts, still_there
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 LISTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
 """Visual tokens left after each stage that version 1.5 prints for LLaVA-1.5, by their mean over the layers."""
@@ -87,7 +87,7 @@ class SparseVLM(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Rank by mean attention from the raters, and merge row by row."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         counts = row_counts(context, lambda entered: self._left(context, entered))
         scores = context.scores(raters(context), places=context.asking_places)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from todre.fields import Range
 from todre.fields.kinds import Layers, Retain
 from todre.methods.base import Method
-from todre.methods.budgets import Counting, left_after
 from todre.methods.card import Card
-from todre.methods.grouping import best
-from todre.methods.inside import columns_of, counted, fresh_slots, row_counts, still_there
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.budgets import Counting, left_after
+from todre.methods.shared.grouping import best
+from todre.methods.shared.layers import resolve_layers
+from todre.methods.shared.query_rows import columns_of, counted, fresh_slots, row_counts, still_there
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.reduction import Parked, ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import Parked, ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class SwiftVLM(Method):
         """Choose by attention from the last token; merge the others into proxies unless this stage is the last."""
         import torch
 
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         stages = self.reduce_after(context.n_layers)
         everyone = stages[0] + len(stages) - 1

@@ -12,14 +12,14 @@ from todre.fields import Items, Range
 from todre.fields.kinds import Attended, Layers, Retain, Seed
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.layers import resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.reduction import ReduceContext, Reduction
-    from todre.selection import VisualTokens
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 Diversity = Literal["max_sum", "k_center"]
 Pivot = Literal["auto", "cls", "random", "center", "farthest", "received"]
@@ -94,7 +94,7 @@ class ToDRE(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """The tower's last layer, for the pivots that need it, unless every token stays anyway."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         chooses = self.selects and not (isinstance(self.retain, float) and self.retain == 1.0)
         return (Signal(self.pivot),) if chooses and self.pivot in ("auto", "cls", "received") else ()
@@ -161,7 +161,7 @@ class ToDRE(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Stage 2: drop every visual token of the samples in which attention across modalities has faded (eq. 7)."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         to_visual = context.text_to_visual(self.admissible)
         to_text = context.visual_to_text(self.admissible)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.fields.kinds import Retain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.rates import constant, left_after
+from todre.methods.shared.rates import constant, left_after
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.merging import Merging, TowerContext
+    from todre.tower.remaining import Merging, TowerContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class ToMe(Method):
 
     def merge(self, context: TowerContext) -> Merging:
         """Merge the r closest pairs."""
-        from todre.merging import Merging, fused
+        from todre.tower.remaining import Merging, fused
 
         layers, n = self.tower_after(context.n_layers), context.patches
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count // 2)

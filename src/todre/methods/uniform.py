@@ -12,8 +12,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class UniformGrid(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Where tokens stand, for `grid`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal("grid"),) if self.spread == "grid" else ()
 
@@ -59,7 +59,7 @@ class UniformGrid(Method):
         """Space the budget over the line, or over each sheet."""
         import torch
 
-        from todre.methods.grouping import newlines_last, sheets, spaced
+        from todre.methods.shared.grouping import newlines_last, sheets, spaced
 
         n = len(visual)
         k = budget(self.retain, n)
@@ -79,7 +79,7 @@ class UniformGrid(Method):
 
 def _lattice(row: list[int], column: list[int], count: int) -> list[int]:
     """`count` of a sheet's tokens on evenly spaced rows and columns, or of a line where it is no full raster."""
-    from todre.methods.grouping import spaced
+    from todre.methods.shared.grouping import spaced
 
     place = {where: token for token, where in enumerate(zip(row, column, strict=True))}
     rows, columns = max(row) + 1, max(column) + 1

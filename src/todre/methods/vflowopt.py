@@ -9,17 +9,17 @@ from todre.fields import OneOf, Range, fitted
 from todre.fields.kinds import Layers, Retain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.grouping import best
-from todre.methods.inside import columns_of, fresh_slots, row_counts, still_there
-from todre.methods.layers import resolve_layers, resolve_stages, stage_at
-from todre.methods.tables import check_stages
+from todre.methods.shared.grouping import best
+from todre.methods.shared.layers import resolve_layers, resolve_stages, stage_at
+from todre.methods.shared.per_layer import check_stages
+from todre.methods.shared.query_rows import columns_of, fresh_slots, row_counts, still_there
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.reduction import ReduceContext, Reduction
-    from todre.selection import Selection, VisualTokens
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.runtime.selection import Selection, VisualTokens
+    from todre.tensors.token_facts import Signal
 
 FITTED = {0.10: (0.117, (1.0, 0.601)), 0.25: (0.265, (0.983, 0.877)), 0.50: (0.723, (0.749, 0.487))}
 """`retain` and `ratios` released for LLaVA-OneVision-7B, by the mean share of tokens over its 28 layers."""
@@ -85,7 +85,7 @@ class VFlowOpt(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention of `tower_layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.tower_layer),)
 
@@ -93,7 +93,7 @@ class VFlowOpt(Method):
         """Rank by the tower's attention; newline tokens come last."""
         import torch
 
-        from todre.selection import Selection
+        from todre.runtime.selection import Selection
 
         scores = visual.signal(*self.signals()).nan_to_num(-1.0)
         order, count = best(scores, len(visual)), budget(self.retain, len(visual))
@@ -111,7 +111,7 @@ class VFlowOpt(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Rank by attention from the last token."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         number = stage_at(resolve_stages(self.layers, context.n_layers), context.layer)
         share = 1.0

@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
 
 _WIDTHS = tuple(2.0**power for power in range(-3, 2))
 
@@ -65,9 +65,9 @@ class VidCom2(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Clip by clip and frame by frame, the least alike tokens."""
-        from todre.methods.apportion import apportion, at_least_one
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, newlines_first, tiles
+        from todre.methods.shared.apportion import apportion, at_least_one
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, newlines_first, tiles
 
         if not bool((visual.frame > 0).any()):
             raise UnsupportedInputError(

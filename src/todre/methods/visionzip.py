@@ -12,8 +12,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import Selection, VisualTokens
+    from todre.runtime.selection import Selection, VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +60,15 @@ class VisionZip(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention and keys of `layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer), Signal("keys", self.layer))
 
     def select(self, visual: VisualTokens) -> Selection:
         """Tile by tile: the dominant tokens, then the contextual ones."""
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, newlines_first, tiles
-        from todre.selection import Selection
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, newlines_first, tiles
+        from todre.runtime.selection import Selection
 
         attention, keys = (visual.signal(request) for request in self.signals())
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))

@@ -12,8 +12,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.facts import Signal
-    from todre.selection import VisualTokens
+    from todre.runtime.selection import VisualTokens
+    from todre.tensors.token_facts import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +59,14 @@ class VisPruner(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Attention of `layer`."""
-        from todre.facts import Signal
+        from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Tile by tile: the most attended tokens, then the most distinct ones."""
-        from todre.methods.budgets import shares
-        from todre.methods.grouping import best, newlines_first, tiles
+        from todre.methods.shared.budgets import shares
+        from todre.methods.shared.grouping import best, newlines_first, tiles
         from todre.select import thin
 
         attention = visual.signal(*self.signals())

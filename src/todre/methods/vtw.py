@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.fields.kinds import Layer
 from todre.methods.base import Method
 from todre.methods.card import Card
-from todre.methods.layers import resolve_layers
+from todre.methods.shared.layers import resolve_layers
 
 if TYPE_CHECKING:
-    from todre.reduction import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class VTW(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop all in the rows that have text to answer."""
-        from todre.reduction import Reduction
+        from todre.methods.views.decoder_layer import Reduction
 
         drops = [count > 0 for count in context.text_counts]
         asked = context.text_rows.any(dim=1, keepdim=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from todre.errors import InvalidValueError, LoadError, TodreError, UnsupportedInputError
-from todre.hub import first_line
+from todre.loading.hub import first_line
 
 Conversation = Sequence[dict[str, Any]]
 """Messages {"role", "content"}; content items are {"type": "text", "text"}, {"type": "image", "image"} with a PIL
@@ -89,7 +89,7 @@ def check_columns(config: Any, inputs: Any) -> None:
     Raises:
         LoadError: the config marks pictures by something that is no token, or by one that the processor never writes.
     """
-    from todre.families import FAMILIES  # takes seconds to import, and is not needed where a load is refused
+    from todre.hf.families import FAMILIES  # takes seconds to import, and is not needed where a load is refused
 
     family = FAMILIES.get(config.model_type)
     if family is None or not any(name.startswith("pixel_values") and "video" not in name for name in inputs):

@@ -14,7 +14,7 @@ from todre.published import Table
 from todre.reproduce.outcome import Measured
 
 if TYPE_CHECKING:
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
 
 
 def measured(

@@ -15,7 +15,7 @@ from todre.plots.marks import save_figure
 from todre.reproduce.recipes import Recipe
 
 if TYPE_CHECKING:
-    from todre.loading import Loaded
+    from todre.loading.model import Loaded
 
 QUESTIONS = {"attention": 60, "kept": 3}
 """How many questions a figure asks without a limit."""

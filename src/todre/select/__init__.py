@@ -5,7 +5,7 @@ from __future__ import annotations
 from todre.select.dpp import dpp_order
 from todre.select.gram import gram
 from todre.select.greedy import k_center, k_center_order, max_sum, max_sum_order
-from todre.select.mmr import mmr_order
+from todre.select.marginal_relevance import mmr_order
 from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
 from todre.select.propagation import propagated
 from todre.select.thinning import thin

@@ -1,0 +1,153 @@
+"""What kind of decoder a model has: its layers' types, windows and rotary embeddings, read once at attach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from todre.errors import UnsupportedModelError
+from todre.hf.versions import PreTrainedModel
+from todre.hf.wrappers import bare
+
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+RECURRENT = frozenset({"linear_attention", "conv"})
+"""Layers that carry a state from token to token instead of keys and values; they need no positions and no slots."""
+
+_KNOWN = frozenset({FULL, SLIDING, CHUNKED}) | RECURRENT
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder and what the runtime has to know of it.
+
+    Attributes:
+        module: its layers run in the order of `module.layers`.
+        config: the text config.
+        layer_types: one of `_KNOWN` for each layer.
+        window: columns that a sliding layer sees, its own included; 0 if there is none.
+        chunk: columns of a chunk of chunked layers; 0 if there is none.
+        rotary: the modules that turn positions into angles.
+    """
+
+    module: nn.Module
+    config: Any
+    layer_types: tuple[str, ...]
+    window: int
+    chunk: int
+    rotary: tuple[nn.Module, ...]
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers in the order in which they run."""
+        layers = self.module.layers
+        assert isinstance(layers, nn.ModuleList)
+        return layers
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers run a second time in the backward pass (gradient checkpointing), so that nothing is cached."""
+        return bool(getattr(self.module, "gradient_checkpointing", False)) and self.module.training
+
+    @property
+    def n_layers(self) -> int:
+        """Layers in all."""
+        return len(self.layer_types)
+
+    @property
+    def shows_positions(self) -> bool:
+        """Whether layers may be given positions with gaps: other backends read packed sequences out of them."""
+        return self.config._attn_implementation in ("sdpa", "eager")
+
+    @property
+    def uniform(self) -> bool:
+        """Whether every layer has full causal attention."""
+        return all(kind == FULL for kind in self.layer_types)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether no layer has a window: all have full causal attention, or a state."""
+        return all(kind == FULL or kind in RECURRENT for kind in self.layer_types)
+
+    @property
+    def text_first(self) -> bool:
+        """Whether positions of four axes begin with one that counts tokens, before time, height and width (M-RoPE)."""
+        rope = getattr(self.config, "rope_parameters", None) or getattr(self.config, "rope_scaling", None) or {}
+        sections = rope.get("mrope_section") if isinstance(rope, dict) else None
+        return sections is not None and len(sections) == 3
+
+    def attends(self, layer: int) -> bool:
+        """Whether layer `layer` (0-based) has keys and values."""
+        return self.layer_types[layer] not in RECURRENT
+
+    def measured(self, layer: int) -> int:
+        """The count of layers run, at most `layer` where possible, after which attention to everything can be read.
+
+        Only a layer with full attention can say that vision has faded: others do not see the whole prompt.
+
+        Raises:
+            UnsupportedModelError: no layer has full attention.
+        """
+        full = [index + 1 for index, kind in enumerate(self.layer_types) if kind == FULL]
+        if not full:
+            raise UnsupportedModelError(
+                f"No layer of {type(self.module).__name__} has full attention, so stage 2 cannot tell whether vision "
+                "has faded; use stages=(1,)."
+            )
+        return max((count for count in full if count <= layer), default=full[0])
+
+
+def decoder_of(model: PreTrainedModel) -> Decoder:
+    """Read the decoder of `model`.
+
+    Raises:
+        UnsupportedModelError: it is not a list of decoder layers with rotary positions, or has layers of a type that
+            is not known.
+    """
+    module = bare(model.get_decoder())
+    if not hasattr(module, "layers") and isinstance(getattr(module, "model", None), nn.Module):
+        module = bare(module.model)  # Llama 4 answers with the causal language model around it
+    config = model.config.get_text_config(decoder=True)
+    layers = getattr(module, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise UnsupportedModelError(
+            f"The decoder {type(module).__name__} has no list of layers, which pruning needs; "
+            "use a model with a Llama-like decoder."
+        )
+    rotary = tuple(child for name, child in module.named_children() if "rotary" in name)
+    if not rotary:
+        raise UnsupportedModelError(
+            f"The decoder {type(module).__name__} has no rotary positions, and other kinds cannot be kept when "
+            "tokens leave; use a model with a Llama-like decoder."
+        )
+    shared = getattr(config, "num_kv_shared_layers", 0) or 0
+    if shared:
+        raise UnsupportedModelError(
+            f"The last {shared} layers of {type(module).__name__} read the keys and values of earlier layers, "
+            "for which shortening is not known to be exact."
+        )
+    types = layer_types(config, len(layers))
+    unknown = sorted(set(types) - _KNOWN)
+    if unknown:
+        raise UnsupportedModelError(
+            f"The decoder {type(module).__name__} has layers of type {unknown[0]!r}, "
+            "for which shortening is not known to be exact."
+        )
+    return Decoder(
+        module=module,
+        config=config,
+        layer_types=types,
+        window=int(getattr(config, "sliding_window", None) or 0) if SLIDING in types else 0,
+        chunk=int(getattr(config, "attention_chunk_size", None) or 0) if CHUNKED in types else 0,
+        rotary=rotary,
+    )
+
+
+def layer_types(config: Any, n_layers: int) -> tuple[str, ...]:
+    """The type of each layer; a config that names none has full layers, or sliding ones if it has a window."""
+    named = getattr(config, "layer_types", None)
+    if named:
+        return tuple(named)[:n_layers]
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    return ((SLIDING if window else FULL),) * n_layers

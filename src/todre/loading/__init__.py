@@ -1,0 +1,1 @@
+"""Models and processors: fetched, weighed, loaded."""

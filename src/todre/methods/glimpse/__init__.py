@@ -1,0 +1,1 @@
+"""The trained predictor of GlimpsePrune: its network and its weights."""

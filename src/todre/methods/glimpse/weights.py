@@ -1,0 +1,136 @@
+"""A trained glimpse in one safetensors file, tied to the model it was trained on."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from todre.errors import TodreError, UnsupportedModelError
+from todre.files import Kind, atomic_path, opened, parsed_text, shown
+from todre.files.naming import reason
+from todre.files.shapes import POSITIVE, TEXT
+from todre.methods.glimpse.predictor import Glimpse, Shape
+
+_SKETCH = "sketch"
+_FACTS = "facts"
+"""The one entry of the file's metadata: of several the order would differ from file to file."""
+_FIELDS = {field.name: POSITIVE for field in fields(Shape)}
+WEIGHTS = Kind(
+    "give a file that `python -m todre.glimpse.train` wrote", {"model": TEXT, "shape": _FIELDS}, most=64 * 2**20
+)
+"""A file of weights, and the description inside it."""
+_CHANNELS = 4
+_NEAR = 1e-2
+
+
+def shipped_weights() -> Path:
+    """The weights that `python -m todre.glimpse.train` made for the model that ships with the package."""
+    return Path(__file__).parent / "shipped.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A glimpse, and how to know its model.
+
+    Attributes:
+        glimpse: in evaluation mode, float32.
+        model: SHA-256 over config and weights of the model that it was trained on.
+        sketch: (vocabulary, 4) float32, the first channels of that model's word embeddings. A method sees no files, but
+            it sees the embeddings that enter the decoder: those of text must be among these.
+    """
+
+    glimpse: Glimpse
+    model: str
+    sketch: Tensor
+
+    def check_depth(self, n_layers: int) -> None:
+        """Raise UnsupportedModelError unless the decoder has as many layers as the one trained on."""
+        if n_layers != self.glimpse.shape.n_layers:
+            raise self._another(f"has {n_layers} decoder layers instead of {self.glimpse.shape.n_layers}")
+
+    def check_embeddings(self, words: Tensor) -> None:
+        """Raise UnsupportedModelError unless (n, width) embeddings are words of the model trained on."""
+        width = self.glimpse.shape.width
+        if words.shape[1] != width:
+            raise self._another(f"has {words.shape[1]} channels instead of {width}")
+        sketch = self.sketch.to(words.device)
+        distance = (words[:, :_CHANNELS].float().unique(dim=0)[:, None] - sketch[None]).abs().amax(dim=-1)
+        if bool((distance.amin(dim=1) > _NEAR * sketch.abs().max()).any()):
+            raise self._another("embeds its words otherwise")
+
+    def _another(self, why: str) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"These glimpse weights were trained on the model with SHA-256 {self.model[:12]}…, and this one {why}; "
+            "train a glimpse on it and give its file as weights=PATH, or use a training-free method such as fastv."
+        )
+
+
+def sketch_of(embeddings: Tensor) -> Tensor:
+    """What `Trained.sketch` holds, of a table of word embeddings (vocabulary, width)."""
+    return embeddings.detach().float()[:, :_CHANNELS].cpu().contiguous()
+
+
+def save_trained(path: Path, trained: Trained) -> None:
+    """Write a file under a temporary name and rename it; equal weights give equal bytes."""
+    tensors = {name: value.detach().contiguous() for name, value in trained.glimpse.state_dict().items()}
+    facts = {"model": trained.model, "shape": asdict(trained.glimpse.shape)}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors | {_SKETCH: trained.sketch}, {_FACTS: json.dumps(facts)}))
+
+
+def load_trained(path: str | None = None, device: torch.device | None = None) -> Trained:
+    """Read a file of `save_trained`; the shipped one if None. Read once for each device, unless the file changes.
+
+    Raises:
+        InvalidValueError: it is not there, or holds no glimpse.
+    """
+    file = shipped_weights() if path is None else Path(path)
+    with opened(file, WEIGHTS) as stream:
+        changed = os.fstat(stream.fileno()).st_mtime_ns
+    try:
+        return _load(file, changed, device or torch.device("cpu"))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if isinstance(error, TodreError):
+            raise
+        raise WEIGHTS.wrong(file, f"holds no weights of a glimpse ({reason(error)})") from error
+
+
+@functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is remembered may be used outside of that mode
+def _load(file: Path, changed: int, device: torch.device) -> Trained:
+    with safe_open(file, framework="pt") as opened:
+        facts = parsed_text((opened.metadata() or {})[_FACTS], f"The description inside {shown(file)}", WEIGHTS)
+        shape = Shape(**facts["shape"])
+        sizes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+        sketch_size = sizes.pop(_SKETCH)
+        if sizes != _sizes(shape) or len(sketch_size) != 2 or sketch_size[1] != _CHANNELS:
+            raise ValueError("its tensors have other sizes than it says")
+        tensors = {name: opened.get_tensor(name) for name in sizes}
+        sketch = opened.get_tensor(_SKETCH)
+    if not all(value.isfinite().all() for value in (*tensors.values(), sketch)):
+        raise ValueError("its numbers cannot be used")
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
+        glimpse = Glimpse(shape)
+    glimpse.load_state_dict(tensors)
+    return Trained(glimpse.eval().requires_grad_(False).to(device), facts["model"], sketch)
+
+
+def _sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """By name, the sizes of a glimpse's tensors; none of them is made."""
+    with torch.device("meta"):
+        return {name: tuple(value.shape) for name, value in Glimpse(shape).state_dict().items()}
+
+
+def detached(glimpse: Glimpse) -> Glimpse:
+    """A copy that does not train."""
+    copy = Glimpse(glimpse.shape)
+    copy.load_state_dict({name: torch.clone(value) for name, value in glimpse.state_dict().items()})
+    return copy.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""What several methods share: budgets, groups, layers to act at, fitted tables."""

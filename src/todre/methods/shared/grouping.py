@@ -1,0 +1,89 @@
+"""What methods that choose before the LLM have in common: groups of tokens, newlines, the best k, k evenly spaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from todre.runtime.selection import VisualTokens
+
+
+def tiles(visual: VisualTokens) -> list[Tensor]:
+    """Indices of the tokens of each tile (a thumbnail, a crop, a frame of a clip), in sequence order.
+
+    Newline tokens belong to none. A tile is what a vision tower sees as one picture, so its attention adds up to one.
+    """
+    import torch
+
+    places = visual.host
+    key = torch.stack([places.picture, places.frame, places.tile], dim=1)
+    return _groups(visual, key)
+
+
+def sheets(visual: VisualTokens) -> list[Tensor]:
+    """Indices of the tokens of each sheet (a thumbnail, the united crops of a picture, a frame), in sequence order.
+
+    Newline tokens belong to none. Tokens whose place is not known are a sheet of their own in each picture or frame,
+    and where a picture holds several tiles that do not make one raster, each of them is a sheet.
+    """
+    import torch
+
+    places = visual.host
+    crops = (places.tile > 0).long()
+    key = torch.stack([places.picture, places.frame, crops, places.row, places.column], dim=1)
+    _, place = key.unique(dim=0, return_inverse=True)
+    order = place.argsort(stable=True)
+    ordered = place[order]
+    copy = torch.empty_like(place)
+    copy[order] = torch.arange(len(place), dtype=torch.int64, device="cpu") - torch.searchsorted(ordered, ordered)
+    copy[places.row < 0] = -1
+    return _groups(visual, torch.stack([places.picture, places.frame, crops, copy], dim=1))
+
+
+def _groups(visual: VisualTokens, key: Tensor) -> list[Tensor]:
+    """Indices of the tokens of each group but newlines, groups ordered by their first; `key` (n, m) on the host."""
+    import torch
+
+    index = (~visual.host.newline).nonzero().flatten()
+    if not len(index):
+        return []
+    _, number = key[index].unique(dim=0, return_inverse=True)
+    order = number.argsort(stable=True)
+    found = sorted(index[order].split(number.bincount().tolist()), key=lambda group: int(group[0]))
+    return list(visual.here(torch.cat(found)).split([len(group) for group in found]))
+
+
+def newlines_first(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
+    """Keep all newline tokens, and say how many of a budget of `k` are left for the others.
+
+    Where the newline tokens alone would use up the budget they give way, as if they came last.
+
+    Returns:
+        (n,) bool, the newline tokens that are kept, and the number of other tokens to keep.
+    """
+    newlines = int(visual.host.newline.sum())
+    return (visual.newline.clone(), k - newlines) if newlines < k else newlines_last(visual, k)
+
+
+def newlines_last(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
+    """Keep newline tokens, in order, only with what of a budget of `k` the other tokens cannot use.
+
+    Returns:
+        As `newlines_first`.
+    """
+    keep = visual.host.newline.clone()
+    others = len(visual) - int(keep.sum())
+    keep[keep.nonzero().flatten()[max(0, k - others) :]] = False
+    return visual.here(keep), min(k, others)
+
+
+def best(scores: Tensor, k: int) -> Tensor:
+    """Indices of the `k` highest scores (n,), best first; ties go to the first, unknown scores (NaN) come last."""
+    return scores.masked_fill(scores.isnan(), float("-inf")).argsort(descending=True, stable=True)[: max(k, 0)]
+
+
+def spaced(n: int, k: int) -> list[int]:
+    """`k` of `n` places, evenly spaced: the middles of k equal parts, rounded down."""
+    return [(2 * part + 1) * n // (2 * k) for part in range(k)]

@@ -1,0 +1,1 @@
+"""What a method is shown before, between and inside the layers, and the answers that it gives."""

@@ -1,0 +1,130 @@
+"""Inside the decoder: what its layers and the rotary embedding are given, in the forwards that change it.
+
+Layers run as they are, without a hook, except while some thread's forward needs them otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from todre.errors import UnsupportedModelError
+from todre.hf.decoder import Decoder
+from todre.hf.layer_calls import rotary_positions, with_rotary_positions
+from todre.hf.wrappers import StandIn, untraced, untraced_here
+from todre.runtime.positions import matched
+from todre.runtime.step import Step
+from todre.tensors.attention import Seen, attention_modules, watching
+
+
+class Inside:
+    """Stands in for the layers of `decoder` while a step acts inside it; each thread has its own step.
+
+    Args:
+        decoder: whose layers.
+        watched: counts of layers run whose attention is to be seen.
+    """
+
+    def __init__(self, decoder: Decoder, watched: Sequence[int]) -> None:
+        layers = list(decoder.layers)
+        self.watched = {layer: _attention_of(layers[layer - 1]) for layer in watched}
+        self.local = threading.local()
+        self.users, self.lock, self.closed = 0, threading.Lock(), False
+        self.stand_ins = [StandIn(rotary, self._rotary) for rotary in decoder.rotary]
+        self.stand_ins += [StandIn(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
+
+    @property
+    def step(self) -> Step | None:
+        """This thread's decoder forward, while it runs."""
+        return getattr(self.local, "step", None)
+
+    @contextmanager
+    def running(self, step: Step | None) -> Iterator[None]:
+        """Inside the block this thread's layers are given what `step` says."""
+        outer = self.step
+        step = step if step is not None and step.acts else None
+        if step is None and outer is None:
+            yield
+            return
+        self.local.step = step
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+            self.local.step = outer
+
+    def close(self) -> None:
+        """No more steps will act; what stands in points back here, and is let go as soon as it is not in use."""
+        with self.lock:
+            self.closed = True
+            if not self.users:
+                self.stand_ins = []
+
+    def _count(self, more: int) -> None:
+        """The first to come puts the stand-ins in, the last to go takes them out."""
+        with self.lock:
+            before, self.users = self.users, self.users + more
+            if not before:
+                for each in self.stand_ins:
+                    each.put()
+            elif not self.users:
+                for each in reversed(self.stand_ins):
+                    each.remove()
+                if self.closed:
+                    self.stand_ins = []
+
+    @untraced_here
+    def _layer(self, index: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        args, kwargs, watched = self._given(index, args, kwargs)
+        if watched is None:
+            return forward(*args, **kwargs)
+        with watching(watched, _Listener(self, index + 1)):
+            return untraced(forward)(*args, **kwargs)
+
+    @untraced
+    def _given(
+        self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], nn.Module | None]:
+        """What layer `index` (0-based) gets, and its attention if that is to be watched now."""
+        step = self.step
+        if step is None:
+            return args, kwargs, None
+        args, kwargs = step.before_layer(index, args, kwargs) or (args, kwargs)
+        watched = self.watched.get(index + 1)
+        return args, kwargs, watched if watched is not None and step.wants(index + 1) else None
+
+    @untraced_here
+    def _rotary(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        step = self.step
+        if step is not None and step.rotary_positions is not None:
+            real = matched(step.rotary_positions, rotary_positions(args, kwargs))
+            args, kwargs = with_rotary_positions(args, kwargs, real)
+        return forward(*args, **kwargs)
+
+
+class _Listener:
+    """Hands queries and keys of the `layer`-th layer to the step."""
+
+    def __init__(self, inside: Inside, layer: int) -> None:
+        self.inside, self.layer = inside, layer
+
+    def __call__(self, seen: Seen) -> None:
+        step = self.inside.step
+        if step is not None:
+            step.note(self.layer, seen)
+
+
+def _attention_of(layer: nn.Module) -> nn.Module:
+    found = attention_modules(layer)
+    if len(found) != 1:
+        raise UnsupportedModelError(
+            f"A layer of type {type(layer).__name__} has {len(found)} attention modules, so stage 2 cannot read "
+            "its attention; use stages=(1,)."
+        )
+    return found[0]

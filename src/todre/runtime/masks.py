@@ -1,0 +1,259 @@
+"""Masks: reading what the caller or the model says at full length, and building what a shortened layer sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.errors import UnsupportedInputError
+from todre.hf.cache import first_table, is_static, table_of
+from todre.hf.decoder import CHUNKED, FULL, SLIDING, Decoder
+from todre.hf.versions import Cache
+from todre.tensors.slots import SlotTable
+
+_MATERIAL = ("sdpa", "eager")
+_ROWS_AT_ONCE = 128
+
+
+def logical_mask(given: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
+    """Which logical columns are not padding: (b, past + length) bool, or None where none is.
+
+    Args:
+        given: the mask that the decoder was called with.
+        outer: the mask that the enclosing model was called with, which may have made `given` out of it.
+        cache: the caller's cache.
+        past: logical columns before this forward.
+        length: logical columns of this forward.
+
+    Raises:
+        UnsupportedInputError: the caller's mask says more than padding does, so that shortening it would change it.
+    """
+    if isinstance(given, Tensor) and given.ndim == 2:
+        return _padding(given, past, length)
+    if given is None:
+        return None
+    if isinstance(outer, Tensor) and outer.ndim == 2:
+        return _padding(outer, past, length)
+    if outer is None and isinstance(given, Tensor | Mapping):
+        return None
+    if isinstance(outer, Mapping):
+        outer = next((mask for mask in outer.values() if isinstance(mask, Tensor) and mask.ndim == 4), None)
+        if outer is None:
+            return None
+    static = cache is not None and bool(cache.layers) and any(is_static(layer) for layer in cache.layers)
+    if not isinstance(outer, Tensor) or outer.ndim != 4 or not static:
+        what = (
+            f"A {outer.ndim}-D attention mask of shape {tuple(outer.shape)}"
+            if isinstance(outer, Tensor)
+            else f"An attention mask of type {type(outer).__name__}"
+        )
+        raise UnsupportedInputError(f"{what} cannot be shortened; pass a 2-D mask of padding, or none.")
+    return _padding_of(outer, cache, past, length)
+
+
+def _padding(mask: Tensor, past: int, length: int) -> Tensor:
+    if mask.shape[1] < past + length:
+        raise UnsupportedInputError(
+            f"The attention mask covers {mask.shape[1]} tokens, but the cache and the input hold "
+            f"{past + length}; pass a mask over the whole conversation, or none."
+        )
+    return mask[:, : past + length].to(torch.bool)
+
+
+def _padding_of(mask: Tensor, cache: Cache, past: int, length: int) -> Tensor:
+    """The logical padding behind a 4-D mask that `generate` made for a static cache."""
+    table = first_table(cache)
+    slots = past if table is None else past - next(layer.dropped for layer in cache.layers if table_of(layer))
+    valid = _valid_slots(mask[..., -length:, :], slots, past)[:, : slots + length]
+    if table is None:
+        return valid
+    logical = valid.new_ones(valid.shape[0], past + length)
+    columns = table.at_length(past)[0].to(valid.device)
+    logical.scatter_(1, torch.where(columns < 0, past, columns), valid[:, :slots])
+    logical[:, past:] = valid[:, slots:]
+    return logical
+
+
+def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> None:
+    """Refuse a 4-D mask for a static cache that says more than what `generate` lays out for it.
+
+    Args:
+        mask: (b or 1, 1, q, s), as wide as the cache's buffers.
+        cache: the caller's cache, whose layers hold the columns of `table`.
+        table: says which of its slots are padding.
+        past: logical columns before this forward.
+
+    Raises:
+        UnsupportedInputError: it is another mask.
+    """
+    gap = next(layer.dropped for layer in cache.layers if table_of(layer))
+    valid = _valid_slots(mask, past - gap, past)
+    real = table.aligned(past, None)[:, gap:].to(valid.device)
+    if bool((valid[:, : past - gap] & ~real).any()):
+        raise _custom(mask)
+
+
+def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
+    """(b or 1, s) bool: the slots that the last query sees, if those before it see the same as far as they may."""
+    seen = allowed(mask)
+    valid = seen[:, -1]
+    query = torch.arange(slots, slots + seen.shape[1], device=mask.device, dtype=torch.int64)
+    slot = torch.arange(seen.shape[2], device=mask.device, dtype=torch.int64)
+    expected = (slot[None, :] <= query[:, None])[None] & valid[:, None]
+    if not torch.equal(expected, seen):
+        raise _custom(mask)
+    return valid
+
+
+def _custom(mask: Tensor) -> UnsupportedInputError:
+    return UnsupportedInputError(
+        f"A custom 4-D attention mask of shape {tuple(mask.shape)} cannot be shortened; "
+        "pass a 2-D mask of padding, or none."
+    )
+
+
+def allowed(mask: Tensor) -> Tensor:
+    """(b, q, s) bool of a 4-D mask, whether it is boolean or added to the logits."""
+    return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
+
+
+def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[str, Tensor] | None:
+    """What a model's own masks allow among the columns of this forward, where that is more than causal attention.
+
+    Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma); how that goes together with a
+    window differs. The model lays such masks out at full length before the decoder runs.
+
+    Args:
+        given: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
+        length: q, columns of this forward.
+        valid: (b, q) bool, False at padding; None where nothing is.
+
+    Returns:
+        By type of layer ("" for all), (b or 1, q, q) bool; None where attention is causal.
+
+    Raises:
+        UnsupportedInputError: a block mask of FlexAttention that allows more than causal attention, or a mask that
+            hides more than causality, padding and windows do.
+    """
+    masks = given if isinstance(given, Mapping) else {"": given}
+    check_blocks(given, length)
+    said = {
+        kind: allowed(mask)[:, -length:, -length:]
+        for kind, mask in masks.items()
+        if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
+    }
+    for kind, local in said.items():
+        if kind in ("", FULL) and _hides_more(local, valid):
+            raise UnsupportedInputError(
+                f"The model's own mask, {tuple(local.shape)}, hides columns from later ones for another reason than "
+                "padding, which todre does not know how to keep; pass samples in rows of their own."
+            )
+    return said if any(bool(local.triu(1).any()) for local in said.values()) else None
+
+
+def check_blocks(given: Any, length: int) -> None:
+    """Raise `UnsupportedInputError` if FlexAttention's block masks, `given` as above, allow more than causal attention.
+
+    They cannot be taken apart.
+    """
+    masks = given.values() if isinstance(given, Mapping) else (given,)
+    if any(_block_mask_looks_ahead(mask, length) for mask in masks if hasattr(mask, "mask_mod")):
+        raise _takes_no_mask("flex_attention", "attention within pictures")
+
+
+def _hides_more(local: Tensor, valid: Tensor | None) -> bool:
+    """Whether a mask (b or 1, q, q) hides a column that is no padding from a later one that is none."""
+    hidden = ~local & torch.ones_like(local[0]).tril()
+    if valid is not None:
+        valid = valid.to(local.device)
+        hidden = hidden & valid[:, None, :] & valid[:, :, None]
+    return bool(hidden.any())
+
+
+def _block_mask_looks_ahead(mask: Any, length: int) -> bool:
+    """Whether FlexAttention's block mask lets one of the last `length` columns see a later one."""
+    rows, heads, queries, slots = mask.shape
+    device = mask.kv_num_blocks.device
+    row, head = (torch.arange(count, device=device, dtype=torch.int64) for count in (rows, heads))
+    slot = torch.arange(slots, device=device, dtype=torch.int64)
+    for query in torch.arange(max(0, queries - length), queries, device=device, dtype=torch.int64).split(_ROWS_AT_ONCE):
+        allowed = mask.mask_mod(
+            row[:, None, None, None], head[None, :, None, None], query[None, None, :, None], slot[None, None, None]
+        )
+        if bool((allowed & (slot[None, :] > (slots - queries + query)[:, None])).any()):
+            return True
+    return False
+
+
+def _takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
+    return UnsupportedInputError(
+        f"Attention implementation {backend!r} takes no mask over the tokens that are left in a layer with {where}; "
+        "load the model with attn_implementation='sdpa'."
+    )
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The key slots of a layer during one forward; the last q belong to the queries.
+
+    Attributes:
+        columns: (b, s) int64 logical column of each slot, -1 at padding.
+        valid: (b, s) bool.
+        queries: q.
+        past: logical columns before this forward.
+        pads: (b,) int64, logical columns of padding at the left of each row.
+        said: (b or 1, l, l) bool, what the model's own mask says of the l logical columns of this forward, or None
+            where attention is causal.
+    """
+
+    columns: Tensor
+    valid: Tensor
+    queries: int
+    past: int
+    pads: Tensor
+    said: Tensor | None
+
+
+def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) -> Tensor:
+    """The mask of a layer that does not have plain causal attention, (b, 1, q, s) in the backend's form.
+
+    Windows and chunks are those of the logical columns: a token that left does not bring others nearer.
+
+    Raises:
+        UnsupportedInputError: the attention backend takes no mask of this kind.
+    """
+    backend = decoder.config._attn_implementation
+    if backend not in _MATERIAL:
+        raise _takes_no_mask(backend, "a window" if kind in (SLIDING, CHUNKED) else "attention within pictures")
+    columns, queries = slots.columns, slots.queries
+    asking = columns[:, -queries:]
+    slot = torch.arange(columns.shape[1], device=columns.device, dtype=torch.int64)
+    allowed = (slot[None, :] <= slot[-queries:, None]).expand(columns.shape[0], queries, -1)
+    if kind == SLIDING:
+        allowed = allowed & (asking[:, :, None] - columns[:, None, :] < decoder.window)
+    if kind == CHUNKED:
+        chunk = (columns - slots.pads[:, None]).div(decoder.chunk, rounding_mode="floor")
+        allowed = allowed & (chunk[:, None, :] == chunk[:, -queries:, None])
+    if slots.said is not None:
+        allowed = _as_said(slots, slots.said, asking, allowed)
+    allowed = allowed & slots.valid[:, None, :]
+    itself = slot[None, :] == slot[-queries:, None]
+    allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
+    if backend == "sdpa":
+        return allowed
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
+
+
+def _as_said(slots: Slots, said: Tensor, asking: Tensor, allowed: Tensor) -> Tensor:
+    """(b, q, s) bool: what `said` allows among this forward's columns, `allowed` for those before."""
+    rows, length = slots.columns.shape[0], said.shape[-1]
+    said = said.expand(rows, length, length)
+    query = (asking - slots.past).clamp(min=0)
+    key = slots.columns - slots.past
+    picked = said.gather(1, query[:, :, None].expand(-1, -1, length))
+    picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, asking.shape[1], -1))
+    return torch.where((key >= 0)[:, None, :], picked, allowed)

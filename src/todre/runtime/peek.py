@@ -1,0 +1,48 @@
+"""The queries and keys that a layer will make, without running more of it than that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from todre.errors import UnsupportedModelError
+from todre.hf.layer_calls import without_cache
+from todre.tensors.attention import Seen, attention_modules, watch
+
+if TYPE_CHECKING:
+    from todre.runtime.step import Step
+
+
+class _Enough(Exception):
+    """The attention function was reached."""
+
+
+def next_attention(step: Step, index: int, given: tuple[tuple[Any, ...], dict[str, Any]]) -> Seen:
+    """Queries and keys that layer `index` (0-based) makes of its input, (b, heads, q, d) and (b, kv_heads, q, d).
+
+    The layer runs up to its attention function, without the cache, which stays as it is.
+
+    Raises:
+        UnsupportedModelError: there is no such layer, or its attention cannot be read.
+    """
+    layers = list(step.decoder.layers)
+    modules = attention_modules(layers[index]) if index < len(layers) else []
+    if len(modules) != 1:
+        raise UnsupportedModelError(f"The attention of layer {index + 1} of {len(layers)} cannot be read beforehand.")
+    found: list[Seen] = []
+
+    def listen(seen: Seen) -> None:
+        found.append(seen)
+        raise _Enough
+
+    args, kwargs = given
+    handles = watch(modules[0], listen, when=lambda: True)
+    step.probing = True
+    try:
+        layers[index].forward(*args, **without_cache(kwargs))
+    except _Enough:
+        pass
+    finally:
+        step.probing = False
+        for handle in handles:
+            handle.remove()
+    return found[0]

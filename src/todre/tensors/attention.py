@@ -1,0 +1,323 @@
+"""See the queries and keys of one attention module, and sum attention mass without an attention map.
+
+transformers looks its attention function up by the backend's name at each call. While a module is watched, a
+dispatcher stands under that same name, calls the function it stands for, and shows the watched module's queries and
+keys to the listener. It is put in right before the module runs and taken out right after, also after an exception.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from todre.errors import UnsupportedModelError
+from todre.hf.versions import ALL_ATTENTION_FUNCTIONS, attention_function, eager_function
+from todre.hf.wrappers import Mark, Removable, untraced, untraced_here
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one attention module was called with.
+
+    Attributes:
+        query: (b, heads, q, d), positions applied.
+        key: (b, kv_heads, s, d), likewise; cached keys come first.
+        scaling: factor on the logits.
+        mask: (b or 1, 1, q or 1, s) bool or added to the logits, as the module got it; None or 2-D where it is causal.
+            What it adds above 0 weighs keys (merged tokens of a vision tower), what it adds below hides them.
+        softcap: bound on the logits, or None.
+        segments: (m + 1,) int, where packed sequences start and end along q and s; None if there is one.
+    """
+
+    query: Tensor
+    key: Tensor
+    scaling: float
+    mask: Tensor | None = None
+    softcap: float | None = None
+    segments: Tensor | None = None
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """Logits after the softcap, where there is one."""
+        return logits if self.softcap is None else self.softcap * (logits / self.softcap).tanh()
+
+
+Listener = Callable[[Seen], None]
+
+_LOCK = threading.Lock()
+_ROWS_AT_ONCE = 128
+
+
+class _Dispatcher:
+    """Stands in for one backend while at least one module is watched, by any thread."""
+
+    def __init__(self, function: Callable[..., Any] | None) -> None:
+        self.function = function
+        self.listeners: dict[tuple[int, nn.Module], tuple[Listener, ...]] = {}
+
+    @untraced_here
+    def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+        listeners = self.listeners.get((threading.get_ident(), module))
+        if listeners:
+            with torch.no_grad(), as_written(query.device):
+                seen = _seen(query, key, args, kwargs)
+                for listener in listeners:
+                    listener(seen)
+        function = self.function if self.function is not None else eager_function(module)
+        return function(module, query, key, value, *args, **kwargs)
+
+
+def as_written(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, no autocast turns float32 into something coarser."""
+    known = torch.amp.autocast_mode.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
+def as_found(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast as it is now, to be entered later: for layers that run while `as_written` is in force."""
+    kind = device.type
+    if not torch.amp.autocast_mode.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+
+
+def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
+    if kwargs.get("s_aux") is not None:
+        raise UnsupportedModelError(
+            "This model's attention has sinks that take a share of every row, which are not read; "
+            "use stages=(1,) and pivot='random'."
+        )
+    scaling = kwargs.get("scaling")
+    mask = kwargs.get("attention_mask", args[0] if args else None)
+    return Seen(
+        query,
+        key,
+        float(scaling) if scaling is not None else query.shape[-1] ** -0.5,
+        mask if isinstance(mask, Tensor) else None,
+        kwargs.get("softcap"),
+        kwargs.get("cu_seq_lens_q"),
+    )
+
+
+def _start(backend: str, module: nn.Module, listener: Listener) -> None:
+    with _LOCK:
+        current = attention_function(backend)
+        if not isinstance(current, _Dispatcher):
+            current = _Dispatcher(current)
+            ALL_ATTENTION_FUNCTIONS[backend] = current
+        key = threading.get_ident(), module
+        current.listeners[key] = (*current.listeners.get(key, ()), listener)
+
+
+def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
+    with _LOCK:
+        current = attention_function(backend)
+        if not isinstance(current, _Dispatcher):
+            return
+        key = threading.get_ident(), module
+        left = tuple(each for each in current.listeners.pop(key, ()) if each is not listener)
+        if left:
+            current.listeners[key] = left
+        if not current.listeners:
+            del ALL_ATTENTION_FUNCTIONS[backend]
+            if attention_function(backend) is not current.function:
+                ALL_ATTENTION_FUNCTIONS[backend] = current.function
+
+
+@contextmanager
+def watching(module: nn.Module, listener: Listener) -> Iterator[None]:
+    """Show `module`'s queries and keys to `listener` at each forward in this thread inside the block."""
+    backend: Any = module.config._attn_implementation  # type: ignore[union-attr]
+    _start(backend, module, listener)
+    try:
+        yield
+    finally:
+        _stop(backend, module, listener)
+
+
+def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> list[Removable]:
+    """Show `module`'s queries and keys to `listener` at each forward in which `when()` is true.
+
+    Args:
+        module: an attention module with a `config` whose `_attn_implementation` names its backend.
+        listener: sees tensors that it must not change.
+        when: asked right before the module runs.
+
+    Returns:
+        Handles; removing them ends the watch.
+    """
+    started = threading.local()
+
+    @untraced
+    def before(module: nn.Module, args: Any) -> None:
+        if when():
+            started.backend = module.config._attn_implementation  # type: ignore[union-attr]
+            _start(started.backend, module, listener)
+
+    @untraced
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        backend = getattr(started, "backend", None)
+        if backend is not None:
+            started.backend = None
+            _stop(backend, module, listener)
+
+    return [
+        module.register_forward_pre_hook(before),
+        module.register_forward_hook(after, always_call=True),
+        Mark(module, eager=True),
+    ]
+
+
+def attention_modules(tower: nn.Module) -> list[nn.Module]:
+    """The attention modules of a transformer that look their function up by name, in the order of its layers.
+
+    They are told by their name and config, not by their projections, which adapters and quantisation replace by modules
+    of many types. Of modules within each other it is the innermost that does the work.
+    """
+    found = [module for module in tower.modules() if _is_attention(module)]
+    return [
+        module for module in found if not any(_is_attention(part) for part in module.modules() if part is not module)
+    ]
+
+
+def _is_attention(module: nn.Module) -> bool:
+    named = "Attention" in type(module).__name__
+    return named and hasattr(getattr(module, "config", None), "_attn_implementation")
+
+
+def attention_mass(
+    seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
+) -> list[Tensor]:
+    """Probability mass that query rows put on groups of keys, averaged over heads after the softmax.
+
+    No (q, s) map is made: rows are taken in blocks, in float32. The module's own mask says who sees whom; without one
+    attention is causal.
+
+    Args:
+        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
+        rows: (b, q) bool, the query rows asked for.
+        groups: (b, s) bool masks of keys.
+        allowed: (b, s) bool, keys that are not padding.
+        places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
+
+    Returns:
+        For each group, (b, q) float32: the mass of each asked row, 0 in the others.
+    """
+    rows_at, queries = seen.query.shape[0], seen.query.shape[2]
+    asked = rows.any(dim=0).nonzero().flatten() if places is None else places
+    results = [torch.zeros(rows_at, queries, device=seen.query.device, dtype=torch.float32) for _ in groups]
+    for block in asked.split(_ROWS_AT_ONCE):
+        probabilities = _probabilities(seen, block, allowed).mean(dim=(1, 2))
+        for result, group in zip(results, groups, strict=True):
+            mass = torch.einsum("bqs,bs->bq", probabilities, group.to(probabilities.dtype))
+            result[:, block] = mass.masked_fill(~rows[:, block], 0.0)
+    return results
+
+
+def attention_scores(
+    seen: Seen, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
+) -> Tensor:
+    """Attention probability that each key gets from query rows, summed over the rows, (b, s) float32.
+
+    Heads are pooled after the softmax. Rows are taken in blocks, so no (q, s) map is made.
+
+    Args:
+        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
+        rows: (b, q) bool, the query rows asked for.
+        allowed: (b, s) bool, keys that are not padding.
+        heads: `mean` or `max`.
+        places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
+    """
+    total = torch.zeros(seen.key.shape[0], seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
+    asked = rows.any(dim=0).nonzero().flatten() if places is None else places
+    for block in asked.split(_ROWS_AT_ONCE):
+        probabilities = _probabilities(seen, block, allowed)
+        pooled = probabilities.mean(dim=(1, 2)) if heads == "mean" else probabilities.amax(dim=(1, 2))
+        total += torch.einsum("bqs,bq->bs", pooled, rows[:, block].to(pooled.dtype))
+    return total
+
+
+def _probabilities(seen: Seen, block: Tensor, allowed: Tensor) -> Tensor:
+    """(b, kv heads, repeats, len(block), s) float32 attention of some query rows; 0 in rows that see nothing."""
+    query, key = seen.query, seen.key.float()  # products of half-precision vectors can overflow, and are coarse
+    q = query[:, :, block].float().unflatten(1, (key.shape[1], query.shape[1] // key.shape[1]))
+    logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * seen.scaling)
+    visible = allowed[:, None, :] & visible_keys(seen, block)
+    return logits.masked_fill(~visible[:, None, None], float("-inf")).softmax(dim=-1).nan_to_num(0.0)
+
+
+def visible_keys(seen: Seen, block: Tensor) -> Tensor:
+    """(b or 1, len(block), s) bool: the keys that the query rows `block` see, padding left aside."""
+    queries, slots = seen.query.shape[2], seen.key.shape[2]
+    if seen.mask is not None and seen.mask.ndim == 4:
+        mask = seen.mask[:, 0, :, :slots]
+        mask = mask.expand(-1, len(block), -1) if mask.shape[1] == 1 else mask[:, block]
+        return mask if mask.dtype == torch.bool else mask >= 0
+    slot = torch.arange(slots, device=block.device, dtype=torch.int64)
+    return (slot[None, :] <= (slots - queries + block)[:, None])[None]
+
+
+def cls_attention(seen: Seen, leading: int = 1) -> Tensor:
+    """Attention of a vision tower's [CLS] (token 0) to the patches, averaged over heads, (tiles, patches) float32.
+
+    ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the keys of the `leading`
+    tokens that stand before the patches ([CLS], registers) dropped.
+    """
+    logits = torch.einsum("bhd,bhsd->bhs", seen.query[:, :, 0].float(), seen.key.float()) * seen.scaling
+    logits = logits + _weight(seen) + _between(seen, slice(0, 1)).squeeze(2)
+    return logits.softmax(dim=-1).mean(dim=1)[:, leading:]
+
+
+def received_attention(seen: Seen) -> Tensor:
+    """Mean attention that each token of a vision tower receives, averaged over heads and queries, (tiles, tokens).
+
+    Queries are taken in blocks, so no whole map is made. The mean is over the queries that see a token, so padding and
+    pictures packed together do not count. For towers without a [CLS] (ToDRE v2, section 4.1).
+    """
+    if seen.segments is not None and len(seen.segments) > 2:
+        bounds = [int(bound) for bound in seen.segments.tolist()]
+        parts = [_received(seen, start, end) for start, end in pairwise(bounds)]
+        return torch.cat(parts, dim=1)
+    return _received(seen, 0, seen.query.shape[2])
+
+
+def _received(seen: Seen, start: int, end: int) -> Tensor:
+    key = seen.key[:, :, start:end].float().repeat_interleave(seen.query.shape[1] // seen.key.shape[1], dim=1)
+    total = torch.zeros(key.shape[0], key.shape[2], device=key.device, dtype=torch.float32)
+    asking = torch.zeros_like(total)
+    for block in torch.arange(start, end, device=key.device, dtype=torch.int64).split(_ROWS_AT_ONCE):
+        logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
+        logits = logits + _weight(seen)[..., None, start:end] + _between(seen, block)[..., start:end]
+        visible = torch.ones(key.shape[0], len(block), key.shape[2], dtype=torch.bool, device=key.device)
+        if seen.mask is not None and seen.mask.ndim == 4 and not _by_heads(seen.mask):
+            visible = visible_keys(seen, block)[:, :, start:end].expand(key.shape[0], -1, -1)
+            logits = logits.masked_fill(~visible[:, None], float("-inf"))
+        total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
+        asking += visible.sum(dim=1)
+    return total / asking.clamp(min=1)
+
+
+def _by_heads(mask: Tensor) -> bool:
+    """Whether a tower adds something else for each head and pair of tokens (relative positions); it hides nothing."""
+    return mask.ndim == 4 and mask.shape[1] > 1 and mask.shape[2] > 1 and mask.dtype != torch.bool
+
+
+def _between(seen: Seen, rows: Tensor | slice) -> Tensor:
+    """(b or 1, heads or 1, rows or 1, s) float32: what a tower adds for pairs of tokens; 0 where it adds nothing."""
+    if seen.mask is None or not _by_heads(seen.mask):
+        return torch.zeros(1, 1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
+    return seen.mask[:, :, rows, : seen.key.shape[2]].float()
+
+
+def _weight(seen: Seen) -> Tensor:
+    """(b or 1, 1, s) float32: how much is added for each key, whatever the query; what hides keys is left aside."""
+    mask = seen.mask
+    if mask is None or mask.ndim != 4 or mask.shape[2] != 1 or mask.dtype == torch.bool:
+        return torch.zeros(1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
+    return mask[:, :, 0, : seen.key.shape[2]].float().clamp(min=0)

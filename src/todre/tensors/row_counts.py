@@ -1,0 +1,106 @@
+"""How many columns in flight are what, row by row: numbers on the host, from the prompt and from what methods left.
+
+Which visual tokens a method keeps is known on the device alone. How many they are, and so where text begins and ends
+among the columns that are left, follows from counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL
+
+
+@dataclass(frozen=True)
+class Flight:
+    """The columns in flight, padding left aside; in a packed row they end at its right.
+
+    Attributes:
+        head: of each row, columns before its first visual token.
+        visual: visual tokens.
+        between: other columns between its first and its last visual token.
+        tail: columns after its last visual token, drafts included.
+        drafts: proposed by assisted decoding.
+        seen: whether text stands before the first visual token, as in a row whose cache holds a picture.
+        kinds: (b, q) int8 on the host, the class of each column, as long as none has left.
+    """
+
+    head: tuple[int, ...]
+    visual: tuple[int, ...]
+    between: tuple[int, ...]
+    tail: tuple[int, ...]
+    drafts: tuple[int, ...]
+    seen: tuple[bool, ...]
+    kinds: Tensor | None
+
+    @classmethod
+    def of(cls, kinds: Tensor, seen: Sequence[bool]) -> Flight:
+        """Count `kinds` (b, q), on the host; `seen` says of each row whether its cache holds or held a picture."""
+        rows = []
+        for row, known in zip(kinds, seen, strict=True):
+            there = row[row != PAD]
+            visual = (there == VISUAL).nonzero().flatten()
+            first, last = (int(visual[0]), int(visual[-1]) + 1) if len(visual) else (len(there),) * 2
+            if known and not len(visual):
+                first = last = 0
+            parts = (first, len(visual), last - first - len(visual), len(there) - last, int((row == DRAFT).sum()))
+            rows.append(parts)
+        head, count, between, tail, drafts = zip(*rows, strict=True)
+        return cls(head, count, between, tail, drafts, tuple(bool(one) for one in seen), kinds)
+
+    @property
+    def total(self) -> list[int]:
+        """Columns of each row."""
+        parts = zip(self.head, self.visual, self.between, self.tail, strict=True)
+        return [sum(row) for row in parts]
+
+    @property
+    def text(self) -> list[int]:
+        """Text after a picture, in each row."""
+        rows = zip(self.head, self.between, self.tail, self.drafts, self.seen, strict=True)
+        return [between + tail - drafts + (head if seen else 0) for head, between, tail, drafts, seen in rows]
+
+    def left(self, visual: Sequence[int]) -> Flight:
+        """What is in flight once each row is packed with so many visual tokens."""
+        return dataclasses.replace(self, visual=tuple(visual), kinds=None)
+
+    def places(self, kind: int, width: int) -> Tensor:
+        """(m,) int64 on the host: columns that may be `kind` (VISUAL or TEXT) in some row of `width` columns.
+
+        Text that stands between pictures may be anywhere among them; all else is exact.
+        """
+        if self.kinds is not None:
+            return (self.kinds == kind).any(dim=0).nonzero().flatten()
+        found = torch.zeros(width, dtype=torch.bool, device="cpu")
+        for row in range(len(self.head)):
+            end = width - self.tail[row]
+            start = end - self.visual[row] - self.between[row]
+            if kind == VISUAL or self.between[row]:
+                found[start:end] = True
+            if kind == TEXT:
+                found[end : width - self.drafts[row]] = True
+                if self.seen[row]:
+                    found[start - self.head[row] : start] = True
+        return found.nonzero().flatten()
+
+    def asking(self, width: int) -> Tensor:
+        """(m,) int64 on the host: columns that may be text in some row, or the last that is no draft."""
+        found = torch.zeros(width, dtype=torch.bool, device="cpu")
+        found[self.places(TEXT, width)] = True
+        for row, drafts in enumerate(self.drafts):
+            if self.kinds is None:
+                found[max(0, width - 1 - drafts)] = True
+            else:
+                real = ((self.kinds[row] != PAD) & (self.kinds[row] != DRAFT)).nonzero().flatten()
+                found[int(real[-1]) if len(real) else 0] = True
+        return found.nonzero().flatten()
+
+    @property
+    def text_first(self) -> bool:
+        """Whether in some row a visual token may come after text that is asked about pictures."""
+        return any(self.seen) or any(self.between)

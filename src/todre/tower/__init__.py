@@ -1,0 +1,1 @@
+"""The vision tower: watch what it encodes, and run its later layers on fewer tokens."""
