@@ -11,12 +11,13 @@ from families.specimens import all_specimens
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from todre.hf.attention_tap import attention_modules
 from todre.hf.families import family_of
 from todre.methods.base import Method
 from todre.methods.card import Card
-from todre.tensors.attention import Seen, attention_modules
+from todre.methods.views.vision_tower import Merging, TowerContext
+from todre.tensors.attention import Seen
 from todre.tower.hooks import TowerReduction
-from todre.tower.remaining import Merging, TowerContext
 
 CLS_MODELS = ("llava_next-mistral", "internvl-qwen2")
 PACKED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")

@@ -19,7 +19,7 @@ from upstream import CACHE
 from todre.errors import UnsupportedModelError
 from todre.flops.reading import shape_of
 from todre.hf import visual_layouts as layouts
-from todre.tensors.attention import attention_modules
+from todre.hf.attention_tap import attention_modules
 
 Promise = Callable[[Recording], None]
 

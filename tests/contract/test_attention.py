@@ -14,8 +14,8 @@ from transformers.models.gemma2.modeling_gemma2 import Gemma2Model
 from transformers.models.gpt_oss.modeling_gpt_oss import GptOssModel
 from transformers.models.llama.modeling_llama import LlamaModel
 
+from todre.hf.attention_tap import attention_modules
 from todre.hf.versions import attention_function, eager_function
-from todre.tensors.attention import attention_modules
 
 TINY = {
     "vocab_size": 20,

@@ -13,8 +13,8 @@ import torch
 from families.specimens import all_specimens, refused_variants
 
 import todre.tower.capture
+from todre.hf.attention_tap import attention_modules
 from todre.hf.families import FAMILIES
-from todre.tensors.attention import attention_modules
 from todre.tensors.token_facts import Signal
 from todre.tower.capture import SaliencyCapture
 

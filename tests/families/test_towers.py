@@ -12,12 +12,13 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 import todre
 from todre.errors import UnsupportedModelError
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import FAMILIES
 from todre.hf.leading_tokens import NO_PATCHES, NOT_FOLLOWED, TOWERS, Leading, dropped_by, leading_of
 from todre.methods.evit import EViT
 from todre.methods.ficoco_v import FiCoCoV
 from todre.methods.tome import ToMe
-from todre.tensors.attention import attention_modules, received_attention, watch
+from todre.tensors.attention import received_attention
 from todre.tensors.token_facts import Signal
 from todre.tower.capture import _ATTRIBUTE, SaliencyCapture
 from todre.tower.hooks import TowerReduction

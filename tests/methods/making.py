@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from todre.methods.views.decoder_layer import ReduceContext
-from todre.runtime.selection import VisualTokens
+from todre.methods.views.visual_tokens import VisualTokens
 from todre.tensors.columns import PAD, VISUAL
 from todre.tensors.token_facts import Signal
 

@@ -17,7 +17,7 @@ from todre.methods import registry
 from todre.methods.base import Method
 from todre.methods.views import answers
 from todre.methods.views.decoder_layer import Reduction
-from todre.runtime.selection import Selection
+from todre.methods.views.visual_tokens import Selection
 from todre.tensors.token_facts import Signal
 
 N = 16
@@ -136,8 +136,8 @@ def all_kept(context):
 
 
 REDUCED = [
-    (None, "with None; answer with a todre.methods.views.decoder_layer.Reduction"),
-    (all_kept, r"a torch\.bool tensor of shape \(1, \d+\); answer with a todre"),
+    (None, "with None; answer with a Reduction"),
+    (all_kept, r"a torch\.bool tensor of shape \(1, \d+\); answer with a Reduction"),
     (lambda c: Reduction(None), "with None as keep"),
     (lambda c: Reduction(all_kept(c).float()), r"a torch\.float32 tensor .* as keep; it must be \(1, \d+\) bool"),
     (lambda c: Reduction(all_kept(c)[:, 1:]), "as keep; it must be"),

@@ -14,8 +14,9 @@ from processing.kits import KITS
 
 from todre.errors import InvalidValueError
 from todre.methods.crop_skip import CropSkip
+from todre.methods.views.vision_tower import Cut, Tiles
 from todre.processing import load_processor
-from todre.tower.tiles import Cut, Tiles, cuts_of, in_thumbnail
+from todre.tower.tiles import cuts_of, in_thumbnail
 
 SIDE = 24
 

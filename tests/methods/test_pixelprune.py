@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
 from todre.methods.pixelprune import PixelPrune
-from todre.tower.remaining import Patches
+from todre.methods.views.vision_tower import Patches
 
 STD = (0.27, 0.26, 0.28)
 

@@ -21,11 +21,12 @@ from towers import (
     tower_features,
 )
 
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import family_of
 from todre.methods.evit import EViT
 from todre.methods.ficoco_v import FiCoCoV
 from todre.methods.tome import ToMe
-from todre.tensors.attention import Seen, attention_modules, cls_attention, received_attention, watch
+from todre.tensors.attention import Seen, cls_attention, received_attention
 from todre.tensors.token_facts import ALIVE, Signal
 from todre.tower.hooks import TowerReduction
 

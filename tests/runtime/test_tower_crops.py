@@ -14,12 +14,12 @@ from towers import built, features, pixels, state
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
+from todre.hf.attention_tap import attention_modules
 from todre.hf.families import family_of
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.compose import Compose
 from todre.methods.crop_skip import CropSkip
-from todre.tensors.attention import attention_modules
 from todre.tower.hooks import TowerReduction
 from todre.tower.tiles import cuts_of, in_thumbnail
 

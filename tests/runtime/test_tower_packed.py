@@ -19,9 +19,10 @@ from towers import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from todre.errors import InvalidValueError
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import family_of
 from todre.methods.pixelprune import PixelPrune
-from todre.tensors.attention import attention_modules, received_attention, watch
+from todre.tensors.attention import received_attention
 from todre.tensors.token_facts import ALIVE, Signal
 from todre.tower.hooks import TowerReduction
 

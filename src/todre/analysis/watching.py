@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from todre.errors import UnsupportedModelError
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.decoder import decoder_of
 from todre.hf.wrappers import Removable
-from todre.tensors.attention import Seen, attention_modules, watch
+from todre.tensors.attention import Seen
 
 Listener = Callable[[int, Seen], None]
 """Called with (layer, what its attention was called with); layers count from 1."""

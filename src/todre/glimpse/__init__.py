@@ -1,1 +1,1 @@
-"""GlimpsePrune's learned glimpse (arXiv 2508.01548): labelled, trained and measured; its network is with the methods."""
+"""GlimpsePrune's learned glimpse (arXiv 2508.01548): labelled, trained, measured."""

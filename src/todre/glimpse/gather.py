@@ -12,9 +12,10 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError
 from todre.glimpse.labels import token_mask
+from todre.hf.attention_tap import watch
 from todre.methods.glimpse.predictor import Shape, View
 from todre.scenes import Question, Scene
-from todre.tensors.attention import Seen, watch
+from todre.tensors.attention import Seen
 from todre.tiny.data import Encoder, TextBatch, collate
 from todre.tiny.packing import packed_hidden, use_packed_attention
 

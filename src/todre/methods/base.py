@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from todre.methods.views.decoder_layer import Parked, ReduceContext, Reduction
-    from todre.runtime.selection import Selection, VisualTokens
+    from todre.methods.views.vision_tower import Merging, Patches, Tiles, TowerContext
+    from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
-    from todre.tower.remaining import Merging, Patches, TowerContext
-    from todre.tower.tiles import Tiles
 
 Positions = Literal["original", "compact"]
 Per = Literal["sample", "image", "clip", "frame"]

@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import VisualTokens
+    from todre.methods.views.visual_tokens import VisualTokens
 
 _TINY = 1e-6
 

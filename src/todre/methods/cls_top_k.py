@@ -15,7 +15,7 @@ from todre.methods.shared.grouping import best
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import VisualTokens
+    from todre.methods.views.visual_tokens import VisualTokens
     from todre.tensors.token_facts import Signal
 
 

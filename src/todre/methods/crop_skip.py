@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.tower.tiles import Tiles
+    from todre.methods.views.vision_tower import Tiles
 
 
 @dataclass(frozen=True, kw_only=True)

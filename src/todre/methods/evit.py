@@ -12,7 +12,7 @@ from todre.methods.shared.layers import resolve_layer
 from todre.methods.shared.rates import geometric, left_after
 
 if TYPE_CHECKING:
-    from todre.tower.remaining import Merging, TowerContext
+    from todre.methods.views.vision_tower import Merging, TowerContext
 
 Fused = Literal["mean", "sum", "none"]
 
@@ -60,7 +60,7 @@ class EViT(Method):
         """Keep the most attended tokens, and one for the rest."""
         import torch
 
-        from todre.tower.remaining import Merging, fused
+        from todre.methods.views.vision_tower import Merging, fused
 
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         left = left_after(context.layer, layers, geometric(n, budget(self.retain, n), len(layers)))

@@ -15,7 +15,7 @@ from todre.methods.shared.rates import constant, left_after
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.tower.remaining import Merging, TowerContext
+    from todre.methods.views.vision_tower import Merging, TowerContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class FiCoCoV(Method):
         """Spread the most redundant tokens over those they attend to most."""
         import torch
 
-        from todre.tower.remaining import Merging
+        from todre.methods.views.vision_tower import Merging
 
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count - 1)

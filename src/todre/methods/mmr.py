@@ -12,7 +12,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import VisualTokens
+    from todre.methods.views.visual_tokens import VisualTokens
     from todre.tensors.token_facts import Signal
 
 

@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import Selection, VisualTokens
+    from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
 
 
@@ -75,7 +75,7 @@ class Nuwa(Method):
         """Raster by raster: choose the anchors, and gather."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, sheets
-        from todre.runtime.selection import Selection
+        from todre.methods.views.visual_tokens import Selection
 
         if bool((visual.row[~visual.newline] < 0).any()):
             raise UnsupportedInputError(

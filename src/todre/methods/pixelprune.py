@@ -12,7 +12,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.tower.remaining import Patches
+    from todre.methods.views.vision_tower import Patches
 
 Metric = Literal["max", "mean", "rms"]
 

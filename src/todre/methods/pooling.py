@@ -12,7 +12,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import Selection, VisualTokens
+    from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
 
 
@@ -56,7 +56,7 @@ class Pooling(Method):
         """Raster by raster: the cells, and their means."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import newlines_last, sheets
-        from todre.runtime.selection import Selection
+        from todre.methods.views.visual_tokens import Selection
 
         keep, room = newlines_last(visual, budget(self.retain, len(visual)))
         embeddings = visual.embeddings.clone()

@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import Selection, VisualTokens
+    from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
 
 
@@ -75,7 +75,7 @@ class PruMerge(Method):
         """Tile by tile: choose, and merge."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import newlines_first, tiles
-        from todre.runtime.selection import Selection
+        from todre.methods.views.visual_tokens import Selection
 
         attention, keys = (visual.signal(request) for request in self.signals())
         found = tiles(visual)

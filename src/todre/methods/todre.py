@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
-    from todre.runtime.selection import VisualTokens
+    from todre.methods.views.visual_tokens import VisualTokens
     from todre.tensors.token_facts import Signal
 
 Diversity = Literal["max_sum", "k_center"]

@@ -13,7 +13,7 @@ from todre.methods.shared.rates import constant, left_after
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.tower.remaining import Merging, TowerContext
+    from todre.methods.views.vision_tower import Merging, TowerContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class ToMe(Method):
 
     def merge(self, context: TowerContext) -> Merging:
         """Merge the r closest pairs."""
-        from todre.tower.remaining import Merging, fused
+        from todre.methods.views.vision_tower import Merging, fused
 
         layers, n = self.tower_after(context.n_layers), context.patches
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count // 2)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
-    from todre.runtime.selection import Selection, VisualTokens
+    from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
 
 FITTED = {0.10: (0.117, (1.0, 0.601)), 0.25: (0.265, (0.983, 0.877)), 0.50: (0.723, (0.749, 0.487))}
@@ -93,7 +93,7 @@ class VFlowOpt(Method):
         """Rank by the tower's attention; newline tokens come last."""
         import torch
 
-        from todre.runtime.selection import Selection
+        from todre.methods.views.visual_tokens import Selection
 
         scores = visual.signal(*self.signals()).nan_to_num(-1.0)
         order, count = best(scores, len(visual)), budget(self.retain, len(visual))

@@ -12,7 +12,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import Selection, VisualTokens
+    from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
 
 
@@ -68,7 +68,7 @@ class VisionZip(Method):
         """Tile by tile: the dominant tokens, then the contextual ones."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, tiles
-        from todre.runtime.selection import Selection
+        from todre.methods.views.visual_tokens import Selection
 
         attention, keys = (visual.signal(request) for request in self.signals())
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))

@@ -14,7 +14,8 @@ from todre.methods.views.decoder_layer import ReduceContext, Reduction
 from todre.runtime.dropping import Kept, drop_slots
 from todre.runtime.layer_masks import plan_masks
 from todre.runtime.peek import next_attention
-from todre.tensors.attention import Seen, as_found, as_written
+from todre.tensors.attention import Seen
+from todre.tensors.autocast import as_found, as_written
 from todre.tensors.columns import PAD, VISUAL
 from todre.tensors.transfer import fetch
 

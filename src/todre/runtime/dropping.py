@@ -11,7 +11,7 @@ from torch import Tensor
 
 from todre.hf import cache as kv
 from todre.methods.views.decoder_layer import Parked
-from todre.tensors.attention import as_written
+from todre.tensors.autocast import as_written
 from todre.tensors.columns import PAD, VISUAL, Compaction, compact, put_back, take_columns
 from todre.tensors.row_counts import Flight
 from todre.tensors.slots import SlotTable

@@ -14,12 +14,13 @@ from typing import Any
 from torch import nn
 
 from todre.errors import UnsupportedModelError
+from todre.hf.attention_tap import attention_modules, watching
 from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import rotary_positions, with_rotary_positions
 from todre.hf.wrappers import StandIn, untraced, untraced_here
 from todre.runtime.positions import matched
 from todre.runtime.step import Step
-from todre.tensors.attention import Seen, attention_modules, watching
+from todre.tensors.attention import Seen
 
 
 class Inside:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from todre.errors import UnsupportedModelError
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.layer_calls import without_cache
-from todre.tensors.attention import Seen, attention_modules, watch
+from todre.tensors.attention import Seen
 
 if TYPE_CHECKING:
     from todre.runtime.step import Step

@@ -9,26 +9,11 @@ from torch import Tensor
 
 from todre.methods.base import Method
 from todre.methods.views import answers
-from todre.methods.views.visual_tokens import Places, VisualTokens
+from todre.methods.views.visual_tokens import Selection, VisualTokens
 from todre.runtime.samples import Samples
-from todre.tensors.attention import as_written
+from todre.tensors.autocast import as_written
 from todre.tensors.token_facts import ALIVE
 from todre.tensors.transfer import upload
-
-__all__ = ["Choice", "Places", "Selected", "Selection", "VisualTokens", "choose", "parts", "select_batch"]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What a method that merges answers before the LLM.
-
-    Attributes:
-        keep: (n,) bool, or (k,) int64 distinct and ascending.
-        embeddings: (n, d), in place of the embeddings of the tokens that are kept.
-    """
-
-    keep: Tensor
-    embeddings: Tensor
 
 
 @dataclass(frozen=True)

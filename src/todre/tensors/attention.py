@@ -7,19 +7,12 @@ keys to the listener. It is put in right before the module runs and taken out ri
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from todre.errors import UnsupportedModelError
-from todre.hf.versions import ALL_ATTENTION_FUNCTIONS, attention_function, eager_function
-from todre.hf.wrappers import Mark, Removable, untraced, untraced_here
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -48,147 +41,7 @@ class Seen:
         return logits if self.softcap is None else self.softcap * (logits / self.softcap).tanh()
 
 
-Listener = Callable[[Seen], None]
-
-_LOCK = threading.Lock()
 _ROWS_AT_ONCE = 128
-
-
-class _Dispatcher:
-    """Stands in for one backend while at least one module is watched, by any thread."""
-
-    def __init__(self, function: Callable[..., Any] | None) -> None:
-        self.function = function
-        self.listeners: dict[tuple[int, nn.Module], tuple[Listener, ...]] = {}
-
-    @untraced_here
-    def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-        listeners = self.listeners.get((threading.get_ident(), module))
-        if listeners:
-            with torch.no_grad(), as_written(query.device):
-                seen = _seen(query, key, args, kwargs)
-                for listener in listeners:
-                    listener(seen)
-        function = self.function if self.function is not None else eager_function(module)
-        return function(module, query, key, value, *args, **kwargs)
-
-
-def as_written(device: torch.device) -> AbstractContextManager[Any]:
-    """Inside, no autocast turns float32 into something coarser."""
-    known = torch.amp.autocast_mode.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()
-
-
-def as_found(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast as it is now, to be entered later: for layers that run while `as_written` is in force."""
-    kind = device.type
-    if not torch.amp.autocast_mode.is_autocast_available(kind):
-        return nullcontext()
-    return torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
-
-
-def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
-    if kwargs.get("s_aux") is not None:
-        raise UnsupportedModelError(
-            "This model's attention has sinks that take a share of every row, which are not read; "
-            "use stages=(1,) and pivot='random'."
-        )
-    scaling = kwargs.get("scaling")
-    mask = kwargs.get("attention_mask", args[0] if args else None)
-    return Seen(
-        query,
-        key,
-        float(scaling) if scaling is not None else query.shape[-1] ** -0.5,
-        mask if isinstance(mask, Tensor) else None,
-        kwargs.get("softcap"),
-        kwargs.get("cu_seq_lens_q"),
-    )
-
-
-def _start(backend: str, module: nn.Module, listener: Listener) -> None:
-    with _LOCK:
-        current = attention_function(backend)
-        if not isinstance(current, _Dispatcher):
-            current = _Dispatcher(current)
-            ALL_ATTENTION_FUNCTIONS[backend] = current
-        key = threading.get_ident(), module
-        current.listeners[key] = (*current.listeners.get(key, ()), listener)
-
-
-def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
-    with _LOCK:
-        current = attention_function(backend)
-        if not isinstance(current, _Dispatcher):
-            return
-        key = threading.get_ident(), module
-        left = tuple(each for each in current.listeners.pop(key, ()) if each is not listener)
-        if left:
-            current.listeners[key] = left
-        if not current.listeners:
-            del ALL_ATTENTION_FUNCTIONS[backend]
-            if attention_function(backend) is not current.function:
-                ALL_ATTENTION_FUNCTIONS[backend] = current.function
-
-
-@contextmanager
-def watching(module: nn.Module, listener: Listener) -> Iterator[None]:
-    """Show `module`'s queries and keys to `listener` at each forward in this thread inside the block."""
-    backend: Any = module.config._attn_implementation  # type: ignore[union-attr]
-    _start(backend, module, listener)
-    try:
-        yield
-    finally:
-        _stop(backend, module, listener)
-
-
-def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> list[Removable]:
-    """Show `module`'s queries and keys to `listener` at each forward in which `when()` is true.
-
-    Args:
-        module: an attention module with a `config` whose `_attn_implementation` names its backend.
-        listener: sees tensors that it must not change.
-        when: asked right before the module runs.
-
-    Returns:
-        Handles; removing them ends the watch.
-    """
-    started = threading.local()
-
-    @untraced
-    def before(module: nn.Module, args: Any) -> None:
-        if when():
-            started.backend = module.config._attn_implementation  # type: ignore[union-attr]
-            _start(started.backend, module, listener)
-
-    @untraced
-    def after(module: nn.Module, args: Any, output: Any) -> None:
-        backend = getattr(started, "backend", None)
-        if backend is not None:
-            started.backend = None
-            _stop(backend, module, listener)
-
-    return [
-        module.register_forward_pre_hook(before),
-        module.register_forward_hook(after, always_call=True),
-        Mark(module, eager=True),
-    ]
-
-
-def attention_modules(tower: nn.Module) -> list[nn.Module]:
-    """The attention modules of a transformer that look their function up by name, in the order of its layers.
-
-    They are told by their name and config, not by their projections, which adapters and quantisation replace by modules
-    of many types. Of modules within each other it is the innermost that does the work.
-    """
-    found = [module for module in tower.modules() if _is_attention(module)]
-    return [
-        module for module in found if not any(_is_attention(part) for part in module.modules() if part is not module)
-    ]
-
-
-def _is_attention(module: nn.Module) -> bool:
-    named = "Attention" in type(module).__name__
-    return named and hasattr(getattr(module, "config", None), "_attn_implementation")
 
 
 def attention_mass(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.fields import fitted
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import Family
 from todre.hf.leading_tokens import dropped_by, leading_of
 from todre.hf.running_forwards import Flights
@@ -26,12 +27,13 @@ from todre.hf.versions import PreTrainedModel
 from todre.hf.visual_layouts import Encoding, anyres, rasters
 from todre.hf.wrappers import InstancePatch, Mark, Removable, bare, untraced, untraced_here
 from todre.methods.base import Method
-from todre.tensors.attention import Seen, attention_modules, cls_attention, received_attention, watch
+from todre.methods.views.vision_tower import Cut
+from todre.tensors.attention import Seen, cls_attention, received_attention
 from todre.tensors.token_facts import KINDS, Signal, TokenFacts
 from todre.tensors.transfer import fetch
 from todre.tower.hooks import TowerReduction
 from todre.tower.runs import Lengths
-from todre.tower.tiles import Cut, cuts_of
+from todre.tower.tiles import cuts_of
 
 _ATTRIBUTE, _TOWER = "todre_facts", "todre_tower"
 _WHOLE = (torch.int32, torch.int64)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError, UnsupportedModelError
-from todre.tensors.attention import as_written
+from todre.methods.views.vision_tower import Cut, Tiles
+from todre.tensors.autocast import as_written
 from todre.tower.runs import Lengths, Plan, Run, check_mask, unmasked
-from todre.tower.tiles import Cut, Tiles, check_tiles, in_thumbnail
+from todre.tower.tiles import check_tiles, in_thumbnail
 
 
 class CropRun(Run):

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.fields import fitted
 from todre.hf import visual_layouts as layouts
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import Family
 from todre.hf.leading_tokens import dropped_by, leading_of
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import Mark, Removable, bare, untraced
-from todre.tensors.attention import Seen, attention_modules, watch
+from todre.methods.views.vision_tower import Cut, TowerMethod
+from todre.tensors.attention import Seen
 from todre.tensors.token_facts import ALIVE, Signal
 from todre.tower.crop_run import CropRun
-from todre.tower.remaining import TowerMethod
 from todre.tower.runs import Lengths, PackedRun, Plan, Run, TileRun
-from todre.tower.tiles import Cut
 
 _PACKING = {"cu_seqlens", "position_embeddings"}
 """Arguments of the layers of towers that pack their pictures into one sequence."""

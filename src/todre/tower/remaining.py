@@ -7,133 +7,14 @@ and which tokens are really there is told beside it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from todre.errors import InvalidValueError, UnsupportedModelError
-from todre.methods.card import Card
-from todre.tensors.attention import Seen, cls_attention
-from todre.tower.tiles import Tiles
-
-
-@dataclass(frozen=True)
-class TowerContext:
-    """What a method sees after a layer of a vision tower: t tiles of s tokens each.
-
-    Attributes:
-        layer: layers run.
-        n_layers: layers in all, up to the one that features are taken from.
-        patches: n, the tokens of each tile at the start, those before the patches not counted.
-        first: tokens before the patches ([CLS], registers), which always stay.
-        hidden: (t, s, d) states that enter the next layer.
-        seen: queries and keys (t, heads, s, c) of the layer that has just run.
-        size: (t, s) float32, how many of the tokens at the start each stands for.
-        place: (t, s) int64, which of the n places of the tile's raster each stands in, ascending; below 0 for tokens
-            before the patches.
-    """
-
-    layer: int
-    n_layers: int
-    patches: int
-    first: int
-    hidden: Tensor
-    seen: Seen
-    size: Tensor
-    place: Tensor
-
-    @property
-    def count(self) -> int:
-        """Tokens of each tile that are left, [CLS] not counted."""
-        return self.hidden.shape[1] - self.first
-
-    @property
-    def side(self) -> int:
-        """Tokens along each side of the square raster.
-
-        Raises:
-            UnsupportedModelError: it is not square.
-        """
-        side = math.isqrt(self.patches)
-        if side**2 != self.patches:
-            raise UnsupportedModelError(
-                f"This vision tower makes {self.patches} tokens of a tile, which is no square; "
-                "use a method that needs no raster in the tower, such as tome."
-            )
-        return side
-
-    def cls_attention(self) -> Tensor:
-        """(t, s - first) float32 attention of [CLS] to the patches, averaged over heads after the softmax."""
-        return cls_attention(self.seen, self.first)
-
-    def keys(self) -> Tensor:
-        """(t, s, c) float32 keys, averaged over heads."""
-        return self.seen.key.float().mean(dim=1)
-
-    def logits(self) -> Tensor:
-        """(t, s, s) float32 attention logits, averaged over heads; [CLS] is among queries and keys."""
-        query, key = (each.float().transpose(1, 2).flatten(2) for each in (self.seen.query, self.seen.key))
-        return query @ key.transpose(1, 2) * (self.seen.scaling / self.seen.query.shape[1])
-
-
-@dataclass(frozen=True)
-class Merging:
-    """What a method answers in a vision tower.
-
-    Attributes:
-        keep: (t, s) bool, the tokens that go on; as many in each tile.
-        into: (t, s) int64, the token (of the s) that each goes into: itself if it is kept, -1 if into none.
-        hidden: (t, s, d) states in place of the present ones; those of tokens that are not kept are not looked at.
-        proportional: whether later layers add the logarithm of a token's size to the logits of its key.
-    """
-
-    keep: Tensor
-    into: Tensor
-    hidden: Tensor | None = None
-    proportional: bool = False
-
-
-@dataclass(frozen=True)
-class Patches:
-    """The pixels of pictures and clips that are packed into one sequence, before the tower's first layer.
-
-    A unit is what becomes one visual token: `merge`² patches.
-
-    Attributes:
-        pixels: (u, p) the normalised pixels of each unit, channel · frame · row · column for each of its patches.
-        grids: of each picture or clip, (frames, rows, columns) in units; its units stand frame by frame, row by row.
-        merge: patches along each side of a unit.
-        channels: colours of a pixel.
-    """
-
-    pixels: Tensor
-    grids: list[tuple[int, int, int]]
-    merge: int
-    channels: int = 3
-
-
-class TowerMethod(Protocol):
-    """What the tower asks of a method."""
-
-    @property
-    def card(self) -> Card:
-        """Its facts; `needs` is read."""
-
-    def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Counts of layers run after which `merge` is asked; (0,) if it acts before the first."""
-
-    def merge(self, context: TowerContext) -> Merging:
-        """Choose the tokens that go on."""
-
-    def leave_out(self, patches: Patches) -> Tensor:
-        """(u,) int64: the unit whose value each unit takes; itself if it is kept."""
-
-    def choose_tiles(self, tiles: Tiles) -> Tensor:
-        """(t,) bool: the tiles that the tower runs on, all thumbnails among them."""
+from todre.errors import InvalidValueError
+from todre.methods.views.vision_tower import Merging
 
 
 @dataclass(frozen=True)
@@ -203,28 +84,6 @@ class Remaining:
         return torch.zeros(self.source.shape, device=self.seats.device, dtype=torch.float32).scatter_(
             1, self.seats, 1.0
         )
-
-
-def fused(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
-    """States in which each token that others go into is the weighted mean of them and itself; the rest are as before.
-
-    Args:
-        hidden: (t, s, d).
-        into: (t, s) int64, as in `Merging`.
-        weight: (t, s) float32, at least 0; where all are 0 the mean is plain.
-    """
-    own = torch.arange(into.shape[1], device=into.device, dtype=torch.int64)
-    moving = (into >= 0) & (into != own)
-    target = into.clamp(min=0)
-    weight = weight.masked_fill(into < 0, 0.0)
-    empty = torch.zeros_like(weight).scatter_add_(1, target, weight) <= 0
-    weight = torch.where(empty.gather(1, target) & (into >= 0), 1.0, weight)
-    total = torch.zeros_like(weight).scatter_add_(1, target, weight)
-    wide = target[..., None].expand_as(hidden)
-    mean = torch.zeros_like(hidden, dtype=torch.float32).scatter_add(1, wide, hidden.float() * weight[..., None])
-    mean = (mean / total.clamp(min=torch.finfo(torch.float32).tiny)[..., None]).to(hidden.dtype)
-    receives = torch.zeros_like(moving).scatter_reduce(1, target, moving, "amax")
-    return torch.where(receives[..., None], mean, hidden)
 
 
 @dataclass(frozen=True)

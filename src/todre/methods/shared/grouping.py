@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.runtime.selection import VisualTokens
+    from todre.methods.views.visual_tokens import VisualTokens
 
 
 def tiles(visual: VisualTokens) -> list[Tensor]:

@@ -152,3 +152,16 @@ class VisualTokens:
     def with_embeddings(self, embeddings: Tensor) -> VisualTokens:
         """The same tokens with other embeddings (n, d)."""
         return dataclasses.replace(self, embeddings=embeddings)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a method that merges answers before the LLM.
+
+    Attributes:
+        keep: (n,) bool, or (k,) int64 distinct and ascending.
+        embeddings: (n, d), in place of the embeddings of the tokens that are kept.
+    """
+
+    keep: Tensor
+    embeddings: Tensor
