@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 import todre
-from todre.bench.building import build
 from todre.bench.conditions import machine
 from todre.bench.presets import preset
 from todre.bench.prompts import Prompt, random_prompt
+from todre.bench.random_models import build
 from todre.bench.spread import ratios, spread
 from todre.files import write_atomic
 from todre.hf.calls import cache_argument, cache_of

@@ -22,13 +22,13 @@ from torch._dynamo.utils import counters
 from transformers import CompileConfig
 
 import todre
-from todre.bench.building import build
-from todre.bench.calling import Pruned, exact_length
 from todre.bench.conditions import machine
 from todre.bench.oracle import shorten
 from todre.bench.presets import preset
 from todre.bench.prompts import random_prompt
+from todre.bench.random_models import build
 from todre.bench.spread import ratios, spread
+from todre.bench.workloads import Pruned, exact_length
 from todre.files import write_atomic
 
 FEW = 2

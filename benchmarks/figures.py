@@ -82,8 +82,8 @@ def instrument(name: str, path: Path) -> Any:
 
 
 def kept(path: Path) -> Any:
-    from todre.analysis.kept import rows_of
     from todre.analysis.questions import Source
+    from todre.analysis.selections import rows_of
     from todre.loading.model import load
     from todre.plots.kept_tokens import kept_tokens_figure
 
@@ -128,8 +128,8 @@ def leaderboard(path: Path) -> str:
 
 
 def leaderboard_figure(name: str, path: Path) -> Any:
+    from todre.plots.across_budgets import heatmap_figure, radar_figure, retention_figure
     from todre.plots.pareto import pareto_figure
-    from todre.plots.reading import heatmap_figure, radar_figure, retention_figure
     from todre.reading.costs import token_cost
     from todre.reading.results import read
 

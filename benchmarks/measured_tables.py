@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from todre.cli.tables import format_flops
+from todre.reading.formats import interval_text, markdown_text, pipe_table
 from todre.reading.results import Interval
-from todre.reading.writing import interval_text, markdown_text, pipe_table
 from todre.report import format_bytes
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from todre import DivPrune, ToDRE
 from todre.environment import versions
-from todre.evaluate.answering import encode, tensors
+from todre.evaluate.batch_answers import encode, tensors
 from todre.evaluate.runner import model_sha256
 from todre.evaluate.statistics import Bootstrap
 from todre.evaluate.tasks.scenes import scene_image
@@ -83,8 +83,8 @@ def rows(loaded: Loaded, pictures: int, retains: Sequence[float]) -> Iterator[di
 
 def table(document: dict[str, Any], measure: str) -> str:
     """A Markdown table in percent, methods by budget."""
+    from todre.reading.formats import pipe_table
     from todre.reading.tables import budget_text
-    from todre.reading.writing import pipe_table
 
     found = {(row["method"], row["retain"]): row[measure] for row in document["rows"]}
     retains = list(dict.fromkeys(retain for _, retain in found))

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from todre.bench.building import build
 from todre.bench.conditions import machine
 from todre.bench.presets import PRESETS
+from todre.bench.random_models import build
 from todre.environment import versions
 from todre.evaluate.tasks import tasks_of
 from todre.files import write_atomic

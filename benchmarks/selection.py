@@ -26,7 +26,7 @@ from torch import Tensor
 import todre
 from todre.files import write_atomic
 from todre.select import greedy, k_center_order, max_sum_order
-from todre.select.queued import queued_order, queued_rows
+from todre.select.device_loops import queued_order, queued_rows
 
 OURS = {"k_center": k_center_order, "max_sum": max_sum_order}
 SHAPES = ["576x4096:58", "2880x1024:288", "2880x4096:288"]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from todre.reading.writing import pipe_table
+from todre.reading.formats import pipe_table
 
 COLUMNS = {
     "none": "no pruning", "todre@0.25": "todre, 25 %", "todre@0.1": "todre, 10 %",

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from todre import Method, NoPruning, ToDRE, prune
-from todre.bench.building import build
 from todre.bench.conditions import machine
 from todre.bench.presets import preset
 from todre.bench.prompts import Prompt, random_prompt
+from todre.bench.random_models import build
 from todre.files import write_atomic
 from todre.flops import count_prompt
 from todre.methods.compose import Compose

@@ -8,8 +8,8 @@ import tinymodels as tm
 import torch
 from safetensors.torch import save_file
 
-from todre.bench.building import build
 from todre.bench.presets import PRESETS
+from todre.bench.random_models import build
 from todre.errors import LoadError
 from todre.loading import memory_needs as needs
 from todre.loading.memory_needs import (

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import todre
-from todre.analysis import calibrate, horizon, kept, migration, redundancy
+from todre.analysis import calibrate, horizon, migration, redundancy
+from todre.analysis import selections as kept
 from todre.analysis.results import Measured
 from todre.evaluate.runner import model_sha256
 

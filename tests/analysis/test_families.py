@@ -10,10 +10,10 @@ from families.oracle import mask_oracle
 from families.prompts import batch, prompt
 from families.specimens import all_specimens
 
-from todre.analysis.keeping import Prober
+from todre.analysis.layer_attention import attending_layers, watching
 from todre.analysis.migration import AttentionLog
 from todre.analysis.prompts import GREEDY, Prompts
-from todre.analysis.watching import attending_layers, watching
+from todre.analysis.retention_probe import Prober
 from todre.hf.decoder import decoder_of
 from todre.loading.model import Loaded
 from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds

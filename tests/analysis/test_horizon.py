@@ -10,9 +10,9 @@ from lively import LAYERS
 
 from todre.analysis import horizon
 from todre.analysis.horizon import Probe, first_within, horizons_of, without_windows
-from todre.analysis.keeping import Prober
 from todre.analysis.prompts import first_answer_token, prompts_of
 from todre.analysis.results import Job, Measured
+from todre.analysis.retention_probe import Prober
 from todre.analysis.windows import windows_of
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.geometry import TokenBox, visual_token_boxes

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import todre
-from todre.analysis import kept
+from todre.analysis import selections as kept
 from todre.analysis.questions import Source
 from todre.analysis.results import Job
 from todre.errors import TodreError, UnsupportedInputError

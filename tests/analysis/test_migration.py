@@ -6,9 +6,9 @@ import tinymodels as tm
 import torch
 
 from todre.analysis import migration
+from todre.analysis.layer_attention import watching
 from todre.analysis.prompts import GREEDY, prompts_of
 from todre.analysis.results import Job
-from todre.analysis.watching import watching
 from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds
 
 STEPS = 3

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from todre.bench.building import build
 from todre.bench.presets import PRESETS
 from todre.bench.prompts import random_prompt
+from todre.bench.random_models import build
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from todre.bench.calling import Pruned, exact_length, generate
 from todre.bench.cell import Cell, Rounds, measure
 from todre.bench.kv import measured_bytes
+from todre.bench.method_specs import wanted
 from todre.bench.oracle import NoOracleError, oracle_of, shorten
 from todre.bench.replay import replaying
-from todre.bench.wanted import wanted
+from todre.bench.workloads import Pruned, exact_length, generate
 from todre.methods import registry
 from todre.methods.todre import ToDRE
 from todre.pruning import prune

@@ -13,11 +13,11 @@ from todre.bench import run as running
 from todre.bench.cell import measure
 from todre.bench.kv import measured_bytes
 from todre.bench.memory import peak_of, running_peak
+from todre.bench.method_specs import parse, wanted
 from todre.bench.presets import PRESETS
 from todre.bench.run import Source, run
 from todre.bench.settings import Cell, Rounds, Settings
 from todre.bench.spread import ratios, spread
-from todre.bench.wanted import parse, wanted
 from todre.errors import InvalidValueError
 
 NUMBERS = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=30)

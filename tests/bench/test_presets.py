@@ -6,11 +6,11 @@ import dataclasses
 import pytest
 import torch
 
-from todre.bench.building import build, parameters
-from todre.bench.calling import Pruned, exact_length, generate
 from todre.bench.oracle import shorten
 from todre.bench.presets import PRESETS, Preset, preset
 from todre.bench.prompts import random_prompt
+from todre.bench.random_models import build, parameters
+from todre.bench.workloads import Pruned, exact_length, generate
 from todre.errors import InvalidValueError
 from todre.flops import from_config
 from todre.flops.shape import PRESETS as SHAPES

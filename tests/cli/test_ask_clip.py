@@ -117,7 +117,7 @@ def cell_of_qwen(token):
 def test_the_picture_is_bright_where_kept_tokens_looked(ask, video, tmp_path, monkeypatch, model_type, cell_of):
     """Each frame of the sheet against the clip's own frame, faded by hand outside the kept tokens' cells."""
     figures = []
-    monkeypatch.setattr("todre.cli.drawing.save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr("todre.cli.overlay.save_figure", lambda figure, path: figures.append(figure))
     facts = ask(model_type, video, "--retain", "0.3", "--overlay", tmp_path / "kept.png")
     assert 0 < len(facts["kept"]) < VISUAL[model_type]
     strengths = np.full((FRAMES, SIZE[1], SIZE[0]), LIGHT["dropped"])

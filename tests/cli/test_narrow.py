@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich import box
 from rich.table import Table
 
-from todre.cli.fitting import PIPE_WIDTH, print_fitting
 from todre.cli.guard import examples
+from todre.cli.table_layout import PIPE_WIDTH, print_fitting
 from todre.methods import registry
 
 LIGHT = (("methods",), ("methods", "todre"), ("models",), ("flops",), ("reproduce", "--list"), ("env",))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from todre.plots.reproduced import radars_figure
+from todre.plots.reproduction import radars_figure
 from todre.published import table
 from todre.reproduce.document import Told, document
 

@@ -7,7 +7,7 @@ from clipfiles import write
 from PIL import Image
 
 from todre.clips import is_clip
-from todre.clips.recognise import missing_bytes
+from todre.clips.signatures import missing_bytes
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_frames_that_are_too_large(tmp_path):
 
 
 def test_too_many_pixels_together(tmp_path, monkeypatch):
-    monkeypatch.setattr("todre.clips.opening.MAX_PIXELS", 10_000)
+    monkeypatch.setattr("todre.clips.reader.MAX_PIXELS", 10_000)
     refused(write(tmp_path / "a.mp4", 20), "25,600 pixels in 8 frames", "ask for fewer frames")
 
 

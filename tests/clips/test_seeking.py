@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from todre.clips import open_clip
-from todre.clips.decoding import WORTH_SEEKING, decode_by_seeking, decode_whole, seeking_pays
+from todre.clips.frames import WORTH_SEEKING, decode_by_seeking, decode_whole, seeking_pays
 from todre.clips.source import opened
 from todre.clips.survey import Survey, chosen, decoding_cost, survey
 

@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, Li
 from upstream import CACHE
 
 from todre.errors import UnsupportedModelError
-from todre.flops.reading import shape_of
+from todre.flops.config_shapes import shape_of
 from todre.hf import visual_layouts as layouts
 from todre.hf.attention_tap import attention_modules
 

@@ -177,7 +177,7 @@ class TestClips:
 def test_the_stand_in_asks_for_nothing_else():
     """A stock processor reads settings off its video processor, and calls it."""
     from todre.processing.families import FAMILIES
-    from todre.processing.stand_in import PilVideoProcessor
+    from todre.processing.video_stand_ins import PilVideoProcessor
 
     family = FAMILIES["LlavaOnevisionVideoProcessor"]
     settings = {**family.defaults, "size": {"height": 4, "width": 4}}

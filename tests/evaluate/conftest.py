@@ -3,7 +3,7 @@
 import pytest
 from lively import lively
 
-from todre.evaluate import answering
+from todre.evaluate import batch_answers as answering
 from todre.evaluate.session import Session, Settings
 from todre.loading.model import load
 from todre.tiny.export import export

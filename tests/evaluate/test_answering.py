@@ -8,7 +8,7 @@ from PIL import Image
 
 import todre
 import todre.errors
-from todre.evaluate import answering
+from todre.evaluate import batch_answers as answering
 from todre.evaluate.conditions import BLIND, NONE, Condition, comparison
 from todre.evaluate.probes import DropAfter, ObserveAttention, first_layers
 from todre.evaluate.session import Session

@@ -4,12 +4,12 @@ import pytest
 from played import ASKED
 
 import todre
-from todre.evaluate import asking
-from todre.evaluate.asking import Asker
-from todre.evaluate.beginnings import untouched
+from todre.evaluate import group_answers as asking
 from todre.evaluate.conditions import Condition
 from todre.evaluate.engine import grouped
-from todre.evaluate.remembered import remembering
+from todre.evaluate.group_answers import Asker
+from todre.evaluate.selection_cache import remembering
+from todre.evaluate.shared_prefill import untouched
 from todre.methods.pyramiddrop import PyramidDrop
 
 METHODS = {

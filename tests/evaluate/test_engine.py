@@ -14,10 +14,10 @@ from played import ASKED, GRID, TASKS, playing
 
 import todre
 from todre.errors import InvalidValueError, TodreError
-from todre.evaluate.asking import Asker
 from todre.evaluate.conditions import Condition
 from todre.evaluate.engine import Asked, grouped, run
 from todre.evaluate.grid import grid
+from todre.evaluate.group_answers import Asker
 from todre.evaluate.workers import Queue
 from todre.methods import registry
 from todre.running import Settings, answer
@@ -166,7 +166,7 @@ def test_every_answer_is_that_of_asking_alone(real, loaded):
 
 
 def test_random_draws_inside_the_model_may_share_a_prompts_beginning(groups, loaded, monkeypatch):
-    from todre.evaluate import asking
+    from todre.evaluate import group_answers as asking
     from todre.methods.random_deep import RandomDeep
 
     inside = Condition("c", todre.Compose(todre.ToDRE(retain=0.5, stages=(1,)), RandomDeep(retain=0.1, layer=2)))
@@ -180,7 +180,7 @@ def test_random_draws_inside_the_model_may_share_a_prompts_beginning(groups, loa
 
 def test_whole_prompts_say_the_same(groups, loaded, monkeypatch):
     """The path of families whose pictures are not encoded apart."""
-    from todre.evaluate import asking
+    from todre.evaluate import group_answers as asking
 
     condition = Condition("c", todre.ToDRE(retain=0.2))
     apart, _ = Asker(loaded, groups, 8).answer(1, condition)

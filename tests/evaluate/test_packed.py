@@ -5,10 +5,11 @@ import torch
 from played import ASKED
 
 import todre
-from todre.evaluate import asking, packed
-from todre.evaluate.asking import Asker
+from todre.evaluate import group_answers as asking
+from todre.evaluate import packed_questions as packed
 from todre.evaluate.conditions import Condition
 from todre.evaluate.engine import grouped
+from todre.evaluate.group_answers import Asker
 from todre.evaluate.probes import DropAfter
 from todre.methods.prumerge import PruMerge
 from todre.methods.random_deep import RandomDeep

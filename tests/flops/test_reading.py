@@ -9,7 +9,7 @@ from families.specimens import all_specimens
 from transformers import CONFIG_MAPPING, LlavaConfig, Qwen2VLConfig
 
 from todre.errors import UnsupportedModelError
-from todre.flops.reading import shape_of
+from todre.flops.config_shapes import shape_of
 
 
 def test_a_towers_layers_may_be_called_depth():

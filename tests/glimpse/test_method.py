@@ -6,7 +6,7 @@ import torch
 
 import todre
 from todre.errors import InvalidValueError
-from todre.evaluate.answering import answer, encode, prepare
+from todre.evaluate.batch_answers import answer, encode, prepare
 from todre.glimpse.gather import Gatherer
 from todre.loading.model import Loaded, load
 from todre.methods.glimpse.weights import load_trained

@@ -9,10 +9,10 @@ from processing.media import clip, picture
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.lmms.asking import answer
-from todre.lmms.decoding import Decoding
+from todre.lmms.generation import Decoding
 from todre.lmms.likelihood import continuation_tokens, judge
 from todre.lmms.prompts import conversation
+from todre.lmms.requests import answer
 from todre.loading.model import Loaded, load
 from todre.processing import apply, load_processor
 

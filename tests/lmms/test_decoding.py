@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from todre.errors import InvalidValueError
-from todre.lmms.decoding import Decoding, IgnoredSettingWarning, StopStrings
+from todre.lmms.generation import Decoding, IgnoredSettingWarning, StopStrings
 
 
 def test_greedy_by_default_whatever_the_checkpoint_brings():

@@ -28,7 +28,7 @@ from todre.evaluate.tasks.pope import ScenesPope
 from todre.evaluate.tasks.scenes import SceneTask
 from todre.evaluate.tasks.several import ClipTask, SetTask
 from todre.fields import OneOf, Range
-from todre.fields.checked import annotations_of
+from todre.fields.base import annotations_of
 from todre.glimpse.train import Options as GlimpseOptions
 from todre.lmms.arguments import Arguments
 from todre.methods import registry

@@ -21,7 +21,7 @@ from methods.fuzzed import ALL, METHODS, is_plain
 import todre
 from todre.errors import InvalidValueError, UnknownMethodError
 from todre.fields import Checked, Items, OneOf, fitted, shown
-from todre.fields.checked import annotations_of
+from todre.fields.base import annotations_of
 from todre.fields.kinds import Layers, Retain
 from todre.methods import registry
 from todre.methods.base import Method, budget

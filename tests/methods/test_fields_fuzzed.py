@@ -10,7 +10,7 @@ from methods.fuzzed import ALL, EXAMPLES, given_to, is_plain, through_json
 
 import todre
 from todre.errors import InvalidValueError
-from todre.fields.checked import annotations_of
+from todre.fields.base import annotations_of
 from todre.methods.base import Method
 
 

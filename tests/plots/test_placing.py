@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from todre.plots.label_places import MARKERS, STRONG, label_ends, label_points, spaced, style
 from todre.plots.lines import panels
-from todre.plots.placing import MARKERS, STRONG, label_ends, label_points, spaced, style
 
 
 @settings(max_examples=40)

@@ -16,11 +16,11 @@ from played import ASKED, playing
 from todre.errors import InvalidValueError
 from todre.evaluate.engine import run
 from todre.evaluate.grid import grid
+from todre.plots.across_budgets import heatmap_figure, radar_figure, retention_figure, short_tasks
+from todre.plots.label_places import PALE
 from todre.plots.lines import panels
 from todre.plots.marks import save_figure
 from todre.plots.pareto import pareto_figure
-from todre.plots.placing import PALE
-from todre.plots.reading import heatmap_figure, radar_figure, retention_figure, short_tasks
 from todre.reading.choice import highlighted
 from todre.reading.costs import bench_cost, front, token_cost
 from todre.reading.results import ALL, read

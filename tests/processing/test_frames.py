@@ -11,7 +11,7 @@ from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.processing import frames, sizes
 from todre.processing.families import FAMILIES
 from todre.processing.settings import complete
-from todre.processing.stand_in import PilVideoProcessor
+from todre.processing.video_stand_ins import PilVideoProcessor
 
 PLAIN = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "resample": 3}
 MEAN, DEVIATION = [0.4, 0.5, 0.3], [0.2, 0.25, 0.3]

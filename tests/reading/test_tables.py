@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.reading.results import MEASURES, Interval, read
-from todre.reading.tables import table
-from todre.reading.writing import (
+from todre.reading.formats import (
     interval_text,
     latex_text,
     markdown_text,
@@ -20,6 +18,8 @@ from todre.reading.writing import (
     to_latex,
     to_markdown,
 )
+from todre.reading.results import MEASURES, Interval, read
+from todre.reading.tables import table
 
 LATEX = {
     r"\textbackslash{}": "\\", r"\&": "&", r"\%": "%", r"\$": "$", r"\#": "#", r"\_": "_", r"\{": "{", r"\}": "}",

@@ -12,10 +12,10 @@ from todre.published import table
 from todre.reproduce.benchmarks import chosen
 from todre.reproduce.cells import Run, cells, finished, measure, require_lmms_eval
 from todre.reproduce.document import Told, document
+from todre.reproduce.pages import markdown
 from todre.reproduce.plan import PACE, duration, lines, plan
 from todre.reproduce.real import measured, run_cells
 from todre.reproduce.subjects import rows_about, subjects
-from todre.reproduce.writing import markdown
 
 TABLE = table("v1-table4")
 NEXT_7B = "llava-hf/llava-v1.6-vicuna-7b-hf"

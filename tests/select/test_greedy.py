@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.select import ahead, k_center, k_center_order, max_sum, max_sum_order, summed
-from todre.select.ahead import Ahead
+from todre.select import cosine_blocks as ahead
+from todre.select import k_center, k_center_order, max_sum, max_sum_order
+from todre.select import max_sum as summed
+from todre.select.cosine_blocks import Ahead
 from todre.select.rows import UnitRows, unit_rows
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

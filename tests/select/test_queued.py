@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from todre.errors import InvalidValueError
 from todre.select import greedy, k_center_order, max_sum_order, mmr_order
 from todre.select.checks import as_queued_pivots
+from todre.select.device_loops import queued_order, queued_rows
 from todre.select.marginal_relevance import _queued
-from todre.select.queued import queued_order, queued_rows
 
 ORDERS = {"k_center": k_center_order, "max_sum": max_sum_order}
 both = pytest.mark.parametrize("rule", ["k_center", "max_sum"])

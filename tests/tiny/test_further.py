@@ -13,7 +13,7 @@ from todre.tiny import further, sketches, train
 from todre.tiny.data import collate
 from todre.tiny.further import FRAMES, SIDE, FurtherStage, build_further
 from todre.tiny.order import UNPLACED, clip_start, hidden_and_order, set_start
-from todre.tiny.packing import ATTENTION, hidden_behind
+from todre.tiny.packed_questions import ATTENTION, hidden_behind
 from todre.tiny.sketches import cell_labels, clip_sketch, picture_sketch
 from todre.tiny.stages import Slice
 from todre.tiny.video_model import NEW_WORDS, build_video_model, export_video

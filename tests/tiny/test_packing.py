@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from todre.scenes import make_scene
 from todre.tiny.data import collate, training_questions
-from todre.tiny.packing import answer_loss, packed_hidden, right_answers
+from todre.tiny.packed_questions import answer_loss, packed_hidden, right_answers
 from todre.tiny.stages import build_parts
 
 IGNORE = -100

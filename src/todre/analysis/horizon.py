@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from todre.analysis.keeping import Prober
 from todre.analysis.prompts import first_answer_token, prompts_of
 from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Measured, Record, measure_all
+from todre.analysis.retention_probe import Prober
 from todre.analysis.summary import Table
 from todre.analysis.windows import windows_of
 from todre.errors import InvalidValueError

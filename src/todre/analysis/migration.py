@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from todre.analysis.layer_attention import attending_layers, watching
 from todre.analysis.prompts import GREEDY, prompts_of
 from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
-from todre.analysis.watching import attending_layers, watching
 from todre.loading.model import Loaded
 from todre.tensors.attention import Seen, attention_mass
 from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL

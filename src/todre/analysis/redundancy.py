@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from todre.analysis.layer_attention import attending_layers, watching
 from todre.analysis.prompts import GREEDY, prompts_of
 from todre.analysis.questions import Asked
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table, pearson, ranks
-from todre.analysis.watching import attending_layers, watching
 from todre.errors import UnsupportedModelError
 from todre.geometry import visual_token_boxes
 from todre.hf.decoder import decoder_of

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from todre.bench.calling import Called, Pruned, Subject, Untouched, exact_length
 from todre.bench.kv import measured_bytes, predicted_bytes
 from todre.bench.memory import Peak, peak_before_decoder, peak_of
+from todre.bench.method_specs import Wanted
 from todre.bench.oracle import NoOracleError, Oracle, oracle_of
 from todre.bench.prompts import Prompt
-from todre.bench.sampling import Sample, sample
+from todre.bench.rounds import Sample, sample
 from todre.bench.settings import Cell, Rounds
 from todre.bench.spread import ratios, spread
-from todre.bench.wanted import Wanted
+from todre.bench.workloads import Called, Pruned, Subject, Untouched, exact_length
 from todre.errors import TodreError
 from todre.flops import convention, count_prompt
 from todre.methods.base import Method

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.bench.building import build
-from todre.bench.calling import Pruned
 from todre.bench.oracle import shorten
 from todre.bench.presets import Preset
 from todre.bench.prompts import Prompt, random_prompt
+from todre.bench.random_models import build
 from todre.bench.run import set_backend
+from todre.bench.workloads import Pruned
 from todre.errors import TodreError
 from todre.methods.base import Method, NoPruning
 from todre.methods.random import RandomTokens

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from todre.bench.calling import Call, Called, Clock, Pruned, exact_length, generate
 from todre.bench.prompts import Prompt
 from todre.bench.replay import Drops, NoReplayError, drops_of, replaying
+from todre.bench.workloads import Call, Called, Clock, Pruned, exact_length, generate
 from todre.methods.base import Method
 from todre.methods.views.visual_tokens import VisualTokens
 from todre.pruning import prune

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from todre.bench.wanted import Wanted, wanted
+from todre.bench.method_specs import Wanted, wanted
 from todre.published import Row
 from todre.published import table as printed
 
@@ -20,7 +20,7 @@ class Published:
 
     Attributes:
         label: as printed, with the budget where the table has several.
-        method: as `todre.bench.wanted.parse` takes it; None for no pruning.
+        method: as `todre.bench.method_specs.parse` takes it; None for no pruning.
         retain: share kept by the row; None where it names none.
         values: printed numbers by name.
     """

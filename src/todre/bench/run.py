@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from todre.bench import document as doc
-from todre.bench.building import build
 from todre.bench.cell import Tick, applicable, measure
 from todre.bench.conditions import machine
+from todre.bench.method_specs import Wanted
 from todre.bench.presets import Preset
 from todre.bench.prompts import Prompt, asked_prompt, random_prompt
+from todre.bench.random_models import build
 from todre.bench.settings import Cell, Rounds
-from todre.bench.wanted import Wanted
 from todre.errors import InvalidValueError
 
 if TYPE_CHECKING:

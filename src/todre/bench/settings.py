@@ -51,7 +51,7 @@ class Settings(Checked):
 
     Attributes:
         preset: model with random weights.
-        methods: as `todre.bench.wanted.parse` takes them, or JSON files; `("all",)` for every one that applies.
+        methods: as `todre.bench.method_specs.parse` takes them, or JSON files; `("all",)` for every one that applies.
         retains: budgets that each method is measured at; none leaves the methods' own.
         batches, text_tokens, new_tokens, backends, threads: every combination is a cell. A backend of None is the
             model's own, 0 threads are torch's default.

@@ -11,7 +11,7 @@ from todre.cli import analyze_options as shared
 from todre.cli import analyze_tables as tables
 from todre.cli import options as opt
 from todre.cli.analyze_options import Asking, measuring, report, write
-from todre.cli.unused import check_taken
+from todre.cli.ignored_options import check_taken
 
 
 def migration(
@@ -235,8 +235,8 @@ def kept(
         chosen = [(name, opt.make_method(name, retain, seed)) for name in opt.every(methods)[0]]
     check_taken([name for name, _ in chosen], "--retain", retain, quiet)
     with measuring(asking, "kept tokens") as (loaded, tick):
-        from todre.analysis.kept import kept as measure
-        from todre.analysis.kept import rows_of
+        from todre.analysis.selections import kept as measure
+        from todre.analysis.selections import rows_of
         from todre.plots.kept_tokens import kept_tokens_figure
 
         parameters = {"methods": {name: made.to_dict() for name, made in chosen}, "max_new_tokens": max_new_tokens}

@@ -9,7 +9,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_output, counting, note, show_json, show_text, working
-from todre.cli.unused import check_taken
+from todre.cli.ignored_options import check_taken
 
 if TYPE_CHECKING:
     from todre.running import Media
@@ -62,7 +62,7 @@ def ask(
         check_output(overlay, FORMATS, (*files, model, *opt.files_among(method)), force)
     media = _open(files, frames, quiet)
     with working(quiet):
-        from todre.cli.drawing import boxes_of, write_media
+        from todre.cli.overlay import boxes_of, write_media
         from todre.running import Settings, answer
 
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)

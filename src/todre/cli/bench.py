@@ -19,16 +19,16 @@ from todre.bench.suites import SUITES
 from todre.cli import bench_options as ask
 from todre.cli import options as opt
 from todre.cli.console import check_output, note, show, show_json, show_text, working
-from todre.cli.unused import check_beside, check_taken
+from todre.cli.ignored_options import check_beside, check_taken
 from todre.errors import InvalidValueError
 from todre.files import check_folder, check_targets, new_folder
 from todre.methods import registry
 
 if TYPE_CHECKING:
     from todre.bench.document import Document
+    from todre.bench.method_specs import Wanted
     from todre.bench.published import Table
     from todre.bench.run import Source
-    from todre.bench.wanted import Wanted
 
 TOGETHER = 6
 """Methods that take turns where all are measured: so many that a run can be stopped without losing much."""
@@ -188,7 +188,7 @@ def _source(
 
 def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequence[Wanted]:
     """The methods that are measured."""
-    from todre.bench.wanted import wanted
+    from todre.bench.method_specs import wanted
 
     if printed is not None:
         return printed.subjects(certain=not checkpoint)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from todre.bench.method_specs import parse
 from todre.bench.presets import PRESETS, preset
 from todre.bench.published import NAMES
 from todre.bench.suites import SUITES
-from todre.bench.wanted import parse
 from todre.cli import options as opt
 from todre.cli.options import ALL, one_of, parse_each_once, parse_method, parse_names, parse_retain
 from todre.errors import InvalidValueError, UnknownMethodError

@@ -9,7 +9,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.console import check_output, note, progress, show, show_json, show_text, working
-from todre.cli.unused import check_taken
+from todre.cli.ignored_options import check_taken
 from todre.errors import TodreError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def compare(
 
     picture = open_image(image)
     with working(quiet):
-        from todre.cli.drawing import row_of_image, write_rows
+        from todre.cli.overlay import row_of_image, write_rows
         from todre.running import Settings
 
         loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)

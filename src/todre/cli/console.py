@@ -14,8 +14,8 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from todre.cli.fitting import print_fitting
 from todre.cli.streams import check_stdout, delivering, write_bytes
+from todre.cli.table_layout import print_fitting
 from todre.files import check_target, shown
 
 

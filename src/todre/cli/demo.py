@@ -50,7 +50,7 @@ def demo(
     new_folder(output, parents=True)
     check_targets((figure, output / "demo.json", *(output / f"{name}.png" for name in exhibits)), force=force)
     with working(quiet or json):
-        from todre.cli.drawing import row_of_image, write_rows
+        from todre.cli.overlay import row_of_image, write_rows
         from todre.running import Settings
 
         note("loading the model that ships with todre", quiet)

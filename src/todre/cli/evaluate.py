@@ -12,7 +12,7 @@ import typer
 from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
 from todre.cli.console import note, show, show_json, show_text, working
-from todre.cli.unused import check_taken
+from todre.cli.ignored_options import check_taken
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker

@@ -34,7 +34,7 @@ def retention(
     """Retention against the share of visual tokens kept, with bands of 95 % intervals."""
 
     def draw() -> Figure:
-        from todre.plots.reading import retention_figure
+        from todre.plots.across_budgets import retention_figure
 
         return retention_figure(ask.read_results(results, methods), highlight or (), measure)
 
@@ -54,7 +54,7 @@ def radar(
     """Retention of each task at one budget, one polygon for each method (as figure 3 of ToDRE)."""
 
     def draw() -> Figure:
-        from todre.plots.reading import radar_figure
+        from todre.plots.across_budgets import radar_figure
 
         return radar_figure(ask.read_results(results, methods), highlight or methods or (), retain)
 
@@ -137,7 +137,7 @@ def heatmap(
     """Every method by every task at one budget; a star marks where the difference's interval excludes 0."""
 
     def draw() -> Figure:
-        from todre.plots.reading import heatmap_figure
+        from todre.plots.across_budgets import heatmap_figure
 
         return heatmap_figure(ask.read_results(results, methods), highlight or (), retain, measure)
 

@@ -12,7 +12,7 @@ import typer
 from todre.cli import options as opt
 from todre.cli import reproduce_options as ask
 from todre.cli.console import show, show_json, show_text
-from todre.cli.unused import check_beside
+from todre.cli.ignored_options import check_beside
 from todre.files import check_folder, check_targets
 from todre.reproduce.recipes import Recipe, recipe, recipes
 

@@ -16,7 +16,7 @@ from todre.cli.evaluate import progress_bar
 from todre.errors import InvalidValueError
 from todre.files import new_folder
 from todre.published import Table, table
-from todre.reproduce import writing
+from todre.reproduce import pages as writing
 from todre.reproduce.benchmarks import Benchmark, chosen
 from todre.reproduce.document import Told, document, partial_average, restricted
 from todre.reproduce.outcome import notes

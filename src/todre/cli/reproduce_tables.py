@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from todre.reproduce.writing import headings, lines
+from todre.reproduce.pages import headings, lines
 
 
 def reproduced_table(result: dict[str, Any]) -> Table:
@@ -26,7 +26,7 @@ def reproduced_table(result: dict[str, Any]) -> Table:
 def draw_radar(result: dict[str, Any], path: Path) -> Path:
     """Write the table as radars; returns where."""
     from todre.plots.marks import save_figure
-    from todre.plots.reproduced import radars_figure
+    from todre.plots.reproduction import radars_figure
 
     save_figure(radars_figure(result), path)
     return path

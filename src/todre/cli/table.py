@@ -13,9 +13,9 @@ from todre.cli import reading_options as ask
 from todre.cli.console import note, show_text
 from todre.errors import InvalidValueError
 from todre.files import check_target, shown, write_atomic
+from todre.reading.formats import SUFFIXES, WRITERS
 from todre.reading.results import MEASURES
 from todre.reading.tables import COLUMNS
-from todre.reading.writing import SUFFIXES, WRITERS
 
 FORMAT = next(iter(WRITERS))
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from todre.clips.clip import Clip, ClipWarning, clip_of_frames, clip_sha256
-from todre.clips.opening import open_clip
-from todre.clips.recognise import is_clip
+from todre.clips.reader import open_clip
+from todre.clips.signatures import is_clip
 
 __all__ = ["Clip", "ClipWarning", "clip_of_frames", "clip_sha256", "is_clip", "open_clip"]

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from todre.clips.recognise import has_signature, missing_bytes
+from todre.clips.signatures import has_signature, missing_bytes
 from todre.errors import ClipError, MissingDependencyError
 from todre.files import check_input
 from todre.images import MAX_ASPECT

@@ -103,7 +103,7 @@ def attention(records: Records, uniform: float) -> dict[str, Any]:
 
 def visual_tokens(session: Session) -> list[dict[str, Any]]:
     """Visual tokens, and all prompt tokens of a short question, for pictures of several sizes."""
-    from todre.evaluate.answering import prepare
+    from todre.evaluate.batch_answers import prepare
 
     counts = []
     image_token = session.loaded.model.config.image_token_id

@@ -248,7 +248,7 @@ def answering(loaded: Loaded | None, single: bool, asked: Asked) -> Work:
     """The function that answers a unit, with a model in memory; `single` keeps this process on one thread."""
     import torch
 
-    from todre.evaluate.asking import Asker
+    from todre.evaluate.group_answers import Asker
 
     if single:
         torch.set_num_threads(1)

@@ -18,10 +18,10 @@ from typing import Any
 
 from PIL import Image
 
-from todre.evaluate.asking import Asker
 from todre.evaluate.conditions import NONE, label
 from todre.evaluate.engine import Asked, run
 from todre.evaluate.grid import grid
+from todre.evaluate.group_answers import Asker
 from todre.evaluate.metrics import mark
 from todre.evaluate.statistics import wilson
 from todre.evaluate.tasks import SEVERAL, Item

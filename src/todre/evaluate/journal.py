@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from todre.errors import InvalidValueError, OutputError
 from todre.files import Kind, append, numbered, parsed, shown
 from todre.files import opened as reading
-from todre.files.naming import reason
+from todre.files.names import reason
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
 
 FORMAT = "todre eval 1"

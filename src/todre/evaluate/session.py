@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from todre.evaluate.answering import Prepared, Reply, answer, can_share, encode, new_tokens, prepare
+from todre.evaluate.batch_answers import Prepared, Reply, answer, can_share, encode, new_tokens, prepare
 from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
 from todre.fields import Checked, OneOf

@@ -7,8 +7,8 @@ unions, classes, and `Annotated` with marks; `todre.fields.kinds` has those that
 
 from __future__ import annotations
 
-from todre.fields.checked import Checked, check_fields
-from todre.fields.fitting import fitted
+from todre.fields.base import Checked, check_fields
+from todre.fields.coercion import fitted
 from todre.fields.marks import Items, OneOf, Range, Said
 from todre.fields.words import shown
 

@@ -6,8 +6,8 @@ one way out.
 
 from __future__ import annotations
 
-from todre.files.naming import shown
-from todre.files.reading import (
+from todre.files.names import shown
+from todre.files.readers import (
     Kind,
     check_input,
     making_sense,
@@ -22,7 +22,7 @@ from todre.files.reading import (
     read_text,
     sha256,
 )
-from todre.files.writing import (
+from todre.files.writers import (
     append,
     atomic_path,
     check_folder,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from todre.files.naming import shown
+from todre.files.names import shown
 
 Shape = Any
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from todre.flops.config_shapes import from_config
 from todre.flops.conventions import CONVENTIONS, convention
 from todre.flops.count import FlopCount, PhaseFlops, count, selection_flops
 from todre.flops.prompt import count_prompt
-from todre.flops.reading import from_config
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from todre.errors import InvalidValueError
-from todre.flops.reading import shape_of
+from todre.flops.config_shapes import shape_of
 from todre.flops.shape import ModelShape
 
 

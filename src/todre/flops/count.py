@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from todre.errors import InvalidValueError
-from todre.flops.reading import shape_of
+from todre.flops.config_shapes import shape_of
 from todre.flops.shape import ModelShape
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from todre.errors import UnsupportedModelError
+from todre.flops.config_shapes import shape_of
 from todre.flops.count import FlopCount, count
-from todre.flops.reading import shape_of
 from todre.flops.shape import ModelShape
 
 _GRIDS = ("image_grid_thw", "video_grid_thw")

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from todre.errors import TodreError
-from todre.evaluate.answering import answer, encode, prepare
+from todre.evaluate.batch_answers import answer, encode, prepare
 from todre.evaluate.conditions import NONE, Condition
 from todre.evaluate.options import add_common, conditions_of_run, settings_from
 from todre.evaluate.probes import DropAfter

@@ -17,7 +17,7 @@ from todre.methods.glimpse.predictor import Shape, View
 from todre.scenes import Question, Scene
 from todre.tensors.attention import Seen
 from todre.tiny.data import Encoder, TextBatch, collate
-from todre.tiny.packing import packed_hidden, use_packed_attention
+from todre.tiny.packed_questions import packed_hidden, use_packed_attention
 
 
 class _Enough(Exception):
@@ -28,7 +28,7 @@ class Gatherer:
     """A frozen model that is run up to where the glimpse looks.
 
     Args:
-        model: of the shipped model's make; its decoder is switched to `todre.tiny.packing`'s attention.
+        model: of the shipped model's make; its decoder is switched to `todre.tiny.packed_questions`'s attention.
         processor: its processor.
         layer: count of layers run before the glimpse looks.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from todre.errors import InvalidValueError
-from todre.lmms.asking import Conversation, Pruned, pad_token, prepared, pruned
+from todre.lmms.requests import Conversation, Pruned, pad_token, prepared, pruned
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.pruning import prune

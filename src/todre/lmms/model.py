@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from todre.errors import InvalidValueError, TodreError, UnsupportedInputError
 from todre.lmms.arguments import Arguments, parse
-from todre.lmms.asking import Pruned, answer
 from todre.lmms.batches import Draws, Request, batches
-from todre.lmms.decoding import Decoding
+from todre.lmms.generation import Decoding
 from todre.lmms.likelihood import Judged, judge
 from todre.lmms.prompts import conversation, kind_of, media_of
+from todre.lmms.requests import Pruned, answer
 from todre.loading.model import Loaded, load
 from todre.methods.base import Method
 from todre.pruning import prune

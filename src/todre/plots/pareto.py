@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from todre.plots.across_budgets import about, axis_of, heading, styles_of
+from todre.plots.label_places import PALE, label_points
 from todre.plots.lines import panels
-from todre.plots.placing import PALE, label_points
-from todre.plots.reading import about, axis_of, heading, styles_of
 from todre.reading.choice import highlighted
 from todre.reading.costs import Cost, front
 from todre.reading.results import Entry, Results

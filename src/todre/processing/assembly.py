@@ -8,7 +8,7 @@ from typing import Any
 from todre.errors import LoadError, MissingDependencyError
 from todre.processing.families import FAMILIES
 from todre.processing.settings import complete, family_name, read_video_settings
-from todre.processing.stand_in import NoVideo, PilVideoProcessor, StandIn
+from todre.processing.video_stand_ins import NoVideo, PilVideoProcessor, StandIn
 
 _PARTS = {"image_processor", "tokenizer", "video_processor"}
 

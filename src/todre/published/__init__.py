@@ -30,7 +30,7 @@ class Row:
     Attributes:
         label: what it is called here; in one table several rows can have the same, at different budgets.
         model: a name in `todre.bench.presets.PRESETS`.
-        method: as `todre.bench.wanted.parse` takes it; None for no pruning, and where `reason` says why there is none.
+        method: as `todre.bench.method_specs.parse` takes it; None for no pruning, and where `reason` is given.
         retain: share of visual tokens kept; None where the row names none.
         tokens: the same as the printed count; None where none is printed.
         values: printed numbers by name.

@@ -8,9 +8,9 @@ from typing import Any
 
 from todre.evaluate.results_page import paragraph
 from todre.reading.choice import RANDOM, best_first
+from todre.reading.formats import interval_text, markdown_text, number, pipe_table, to_markdown
 from todre.reading.results import Entry, Results
 from todre.reading.tables import budget_text, table
-from todre.reading.writing import interval_text, markdown_text, number, pipe_table, to_markdown
 
 _SCORE_COLUMNS = ("method", "retention", "score", "difference", "sure", "visual tokens", "per layer")
 FIGURES = {

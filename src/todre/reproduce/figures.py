@@ -81,7 +81,7 @@ def _attention(job: Job, about: dict[str, str]) -> dict[str, Any]:
 
 
 def _kept(job: Job, about: dict[str, str]) -> dict[str, Any]:
-    from todre.analysis.kept import kept, rows_of
+    from todre.analysis.selections import kept, rows_of
     from todre.plots.kept_tokens import kept_tokens_figure
 
     document = {**about, **kept(job, tuple(_methods().items()), _NEW_TOKENS)}

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from todre.bench.method_specs import parse
 from todre.bench.presets import PRESETS, Preset
-from todre.bench.wanted import parse
 from todre.methods import registry
 from todre.methods.base import Method, NoPruning
 from todre.published import Row, Table

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError
-from todre.select.ahead import Ahead, lowest
 from todre.select.checks import as_count
+from todre.select.cosine_blocks import Ahead, lowest
 from todre.select.rows import UnitRows, unit_rows
 
 _EXHAUSTED = 1e-13

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from todre.select.checks import as_count, as_pivots, as_queued_pivots, as_samples
-from todre.select.nearest import nearest_order
-from todre.select.queued import Rule, queued_order, queued_rows
+from todre.select.device_loops import Rule, queued_order, queued_rows
+from todre.select.k_center import nearest_order
+from todre.select.max_sum import summed_order
 from todre.select.rows import unit_rows
-from todre.select.summed import summed_order
 
 # Where values live on the host: on the CPU, and for Apple's devices, which have no float64.
 HOSTED = ("cpu", "mps")
@@ -89,7 +89,7 @@ def _on_device(x: Tensor, samples: int, n: int, k: int, pivots: Tensor, rule: Ru
     numbers = torch.arange(samples, device=x.device, dtype=torch.int64)
     rows = queued_rows(x, numbers.repeat_interleave(n, output_size=samples * n))
     if x.device.type == "cuda" and x.dtype != torch.float64 and has_triton():
-        from todre.select.fused import fused_orders
+        from todre.select.triton_kernels import fused_orders
 
         return fused_orders(rows, [n] * samples, [k] * samples, pivots, rule)
     parts = [rows.sample(at * n, at * n + n) for at in range(samples)]

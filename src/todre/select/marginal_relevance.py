@@ -7,8 +7,8 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError
 from todre.select.checks import as_count
-from todre.select.nearest import nearest_order
-from todre.select.queued import queued_order, queued_rows
+from todre.select.device_loops import queued_order, queued_rows
+from todre.select.k_center import nearest_order
 from todre.select.rows import unit_rows
 
 

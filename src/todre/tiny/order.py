@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from todre.scenes.several import ORDINALS
 from todre.tiny.data import TextBatch
-from todre.tiny.packing import hidden_behind
+from todre.tiny.packed_questions import hidden_behind
 from todre.tiny.stages import Parts
 from todre.tiny.video_model import picture_label
 

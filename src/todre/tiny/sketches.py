@@ -14,7 +14,7 @@ from todre.tiny.data import step_scenes
 from todre.tiny.heads import with_newlines
 from todre.tiny.labels import NUM_FEATURES, Labels, object_table, one_hot
 from todre.tiny.model import GRID, build_image_processor
-from todre.tiny.packing import TinyModel
+from todre.tiny.packed_questions import TinyModel
 from todre.tiny.stages import picture_tensors
 
 _SCENES = 24

@@ -17,7 +17,7 @@ from todre.tiny.heads import Symbols, TowerHeads, symbolic_features, with_newlin
 from todre.tiny.initial import start_decoder, whiten_patches
 from todre.tiny.labels import NAMED_FEATURES, OTHER_FEATURES, one_hot, tile_labels, tile_presence
 from todre.tiny.model import HEADS, build_image_processor, build_model
-from todre.tiny.packing import TinyModel, answer_loss, packed_hidden, right_answers, use_packed_attention
+from todre.tiny.packed_questions import TinyModel, answer_loss, packed_hidden, right_answers, use_packed_attention
 from todre.tiny.tokenizer import build_tokenizer
 
 Metrics = dict[str, float]

@@ -17,7 +17,7 @@ from todre.hf.versions import window_order
 from todre.methods.views.vision_tower import Patches, TowerContext, TowerMethod
 from todre.tensors.attention import Seen
 from todre.tensors.autocast import as_written
-from todre.tower.remaining import Packed, Remaining, longest
+from todre.tower.survivors import Packed, Remaining, longest
 
 Lengths = list[list[int]]
 """By layer, how many tokens each sequence has, [CLS] counted: each tile, or of packed pictures each part that attends

@@ -22,7 +22,7 @@ from processing.kits import KITS, VIDEO_CLASSES
 
 from todre.processing.families import FAMILIES
 from todre.processing.settings import complete
-from todre.processing.stand_in import PilVideoProcessor
+from todre.processing.video_stand_ins import PilVideoProcessor
 
 _CROP = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
 _PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]

@@ -10,7 +10,7 @@ from processing.media import picture
 
 from todre.processing.families import BY_PROCESSOR, FAMILIES
 from todre.processing.settings import complete
-from todre.processing.stand_in import PilVideoProcessor
+from todre.processing.video_stand_ins import PilVideoProcessor
 
 LEVEL = 1 / (255 * 0.25)
 EDGE = st.integers(20, 90)

@@ -9,9 +9,10 @@ import sys
 import pytest
 import torch
 
-from todre.select import fused, k_center_order, max_sum_order
-from todre.select.fused import fused_orders
-from todre.select.queued import queued_order, queued_rows
+from todre.select import k_center_order, max_sum_order
+from todre.select import triton_kernels as fused
+from todre.select.device_loops import queued_order, queued_rows
+from todre.select.triton_kernels import fused_orders
 
 ORDERS = {"k_center": k_center_order, "max_sum": max_sum_order}
 both = pytest.mark.parametrize("rule", ["k_center", "max_sum"])
@@ -20,7 +21,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from todre.select import fused
+from todre.select import triton_kernels as fused
 
 def check(kernel, pointers, numbers, constants):
     types = {name: "*" + kind for name, kind in pointers.items()} | {name: "i32" for name in numbers}

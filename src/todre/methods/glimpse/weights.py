@@ -15,7 +15,7 @@ from torch import Tensor
 
 from todre.errors import TodreError, UnsupportedModelError
 from todre.files import Kind, atomic_path, opened, parsed_text, shown
-from todre.files.naming import reason
+from todre.files.names import reason
 from todre.files.shapes import POSITIVE, TEXT
 from todre.methods.glimpse.predictor import Glimpse, Shape
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from todre.select.ahead import Ahead, Array, lowest
+from todre.select.cosine_blocks import Ahead, Array, lowest
 from todre.select.rows import UnitRows
 
 _CHOSEN = np.inf

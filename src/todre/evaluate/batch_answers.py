@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.evaluate import packed
+from todre.evaluate import packed_questions as packed
 from todre.evaluate.probes import DropAfter
 from todre.hf.calls import cache_argument
 from todre.hf.versions import DynamicCache

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from todre.bench.calling import Called, Subject, attach_ms
+from todre.bench.workloads import Called, Subject, attach_ms
 from todre.timing import Stopwatch, stopwatch
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from todre.errors import InvalidValueError
+from todre.plots.label_places import PALE, label_ends, style
 from todre.plots.lines import GREY, panels
-from todre.plots.placing import PALE, label_ends, style
 from todre.reading.choice import RANDOM, best_first, highlighted
 from todre.reading.results import ALL, Budget, Entry, Results, share_of
 from todre.reading.tables import budget_text

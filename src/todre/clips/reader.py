@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from todre.clips.clip import Clip, ClipWarning
-from todre.clips.decoding import Decoded, Progress, decode_by_seeking, decode_whole, seeking_pays
+from todre.clips.frames import Decoded, Progress, decode_by_seeking, decode_whole, seeking_pays
 from todre.clips.source import Source, check_file, check_size, damaged, no_frames, opened, require_av
 from todre.clips.survey import Survey, chosen, survey
 from todre.errors import ClipError, InvalidValueError

@@ -11,7 +11,7 @@ import types
 from typing import Any, get_type_hints
 
 from todre.errors import InvalidValueError
-from todre.fields.fitting import fitted
+from todre.fields.coercion import fitted
 
 
 class Checked:

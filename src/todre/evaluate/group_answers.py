@@ -14,11 +14,20 @@ from torch import Tensor
 
 from todre.clips import clip_of_frames
 from todre.errors import UnsupportedInputError
-from todre.evaluate.answering import LAYERS_APART, Reply, answer, answer_packed, can_share, encode, reply_of, tensors
-from todre.evaluate.beginnings import Beginnings, Store, untouched
+from todre.evaluate.batch_answers import (
+    LAYERS_APART,
+    Reply,
+    answer,
+    answer_packed,
+    can_share,
+    encode,
+    reply_of,
+    tensors,
+)
 from todre.evaluate.conditions import Condition
-from todre.evaluate.packed import takes_masks
-from todre.evaluate.remembered import remembering
+from todre.evaluate.packed_questions import takes_masks
+from todre.evaluate.selection_cache import remembering
+from todre.evaluate.shared_prefill import Beginnings, Store, untouched
 from todre.evaluate.tasks import Item
 from todre.loading.model import Loaded
 from todre.methods.base import Method

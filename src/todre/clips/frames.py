@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image
 
 from todre.clips.clip import ClipWarning
+from todre.clips.orientation import has_odd_angle, upright
 from todre.clips.source import Source, check_size, damaged
 from todre.clips.survey import Survey, decoding_cost, key_before
-from todre.clips.turning import has_odd_angle, upright
 from todre.errors import ClipError
 
 Progress = Callable[[int, int], None]

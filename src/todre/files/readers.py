@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from todre.errors import InvalidValueError, TodreError
-from todre.files.naming import reason, shown
+from todre.files.names import reason, shown
 from todre.files.shapes import OBJECT, Shape, misfit
 
 MOST_BYTES = 8 * 2**20

@@ -27,7 +27,7 @@ import triton.language as tl
 from torch import Tensor
 
 from todre.select.checks import queued_numbers
-from todre.select.queued import QueuedRows, Rule
+from todre.select.device_loops import QueuedRows, Rule
 
 TABLE = 8192
 _TABLE_BYTES = 4 << 30

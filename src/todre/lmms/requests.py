@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.lmms.decoding import Decoding, StopStrings
+from todre.lmms.generation import Decoding, StopStrings
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply_batch, check_columns

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from todre.errors import OutputError
-from todre.files.naming import reason, shown
+from todre.files.names import reason, shown
 
 _LONGEST_SUFFIX = 16
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from todre.select.ahead import Array, lowest
+from todre.select.cosine_blocks import Array, lowest
 from todre.select.rows import UnitRows
 
 _CHOSEN = np.inf
