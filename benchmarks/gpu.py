@@ -99,11 +99,11 @@ def main() -> int:
         parts(SMALL if given.preset == "tiny" else FULL),
         scripts(given.preset, given.device, given.output_dir),
     )
-    wanted = given.part or [*measured, *beside]
-    unknown = sorted(set(wanted) - {*measured, *beside})
+    specs_of = given.part or [*measured, *beside]
+    unknown = sorted(set(specs_of) - {*measured, *beside})
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; the parts are {', '.join([*measured, *beside])}")
-    for name in wanted:
+    for name in specs_of:
         sys.stderr.write(f"== {name}\n")
         if name in measured:
             output = given.output_dir / f"bench-gpu-{name}.json"

@@ -52,10 +52,10 @@ def copied(tmp_path):
 
 
 def refuse(work, *words, error=LoadError, within=5.0):
-    begun = time.perf_counter()
+    prefix = time.perf_counter()
     with pytest.raises(error) as caught:
         work()
-    assert time.perf_counter() - begun < within
+    assert time.perf_counter() - prefix < within
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith(".")

@@ -26,7 +26,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
 
 def refuse(work, *words):
-    begun = time.perf_counter()
+    prefix = time.perf_counter()
     with pytest.raises(LoadError) as caught:
         work()
     message = str(caught.value)
@@ -34,7 +34,7 @@ def refuse(work, *words):
     assert message.endswith(".")
     for word in words:
         assert word in message
-    assert time.perf_counter() - begun < 5
+    assert time.perf_counter() - prefix < 5
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from todre.hf.families import family_of
 from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.views.vision_tower import Merging, TowerContext
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 from todre.tower.hooks import TowerReduction
 
 CLS_MODELS = ("llava_next-mistral", "internvl-qwen2")
@@ -195,7 +195,7 @@ def tower_context(
     query, key = (torch.randn(tiles, heads, tokens, channels, generator=generator) for _ in range(2))
     size = torch.randint(1, 5, (tiles, tokens), generator=generator).float() if size is None else size
     hidden = torch.randn(tiles, tokens, width, generator=generator)
-    return TowerContext(layer, n_layers, patches, first, hidden, Seen(query, key, 0.5), size, place)
+    return TowerContext(layer, n_layers, patches, first, hidden, AttentionInputs(query, key, 0.5), size, place)
 
 
 def consistent(merging, context):

@@ -5,7 +5,7 @@ import torch
 
 from todre.bench.cell import Cell, Rounds, measure
 from todre.bench.kv import measured_bytes
-from todre.bench.method_specs import wanted
+from todre.bench.method_specs import specs_of
 from todre.bench.oracle import NoOracleError, oracle_of, shorten
 from todre.bench.replay import replaying
 from todre.bench.workloads import Pruned, exact_length, generate
@@ -85,7 +85,7 @@ def test_where_there_is_no_oracle_it_says_why(tiny, prompt, method, reason):
 
 
 def test_rows_are_complete_and_consistent(tiny, prompt):
-    methods = wanted(["todre:stages=1", "vtw:layer=3"], [0.1, 1.0])
+    methods = specs_of(["todre:stages=1", "vtw:layer=3"], [0.1, 1.0])
     rows = measure(tiny, prompt, methods, Cell(2, 20, 3, None, 1), Rounds(warm_up=0, rounds=2))
     assert [row["subject"] for row in rows] == [
         "none", "todre:stages=1@0.1", "todre:stages=1@0.1 oracle", "todre:stages=1@1", "vtw:layer=3",

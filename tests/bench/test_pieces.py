@@ -13,7 +13,7 @@ from todre.bench import run as running
 from todre.bench.cell import measure
 from todre.bench.kv import measured_bytes
 from todre.bench.memory import peak_of, running_peak
-from todre.bench.method_specs import parse, wanted
+from todre.bench.method_specs import parse, specs_of
 from todre.bench.presets import PRESETS
 from todre.bench.run import Source, run
 from todre.bench.settings import Cell, Rounds, Settings
@@ -68,14 +68,14 @@ def test_names_of_methods_carry_settings():
     assert parse("todre:stages=1:threshold=0.5:pivot=random") == (
         "todre", {"stages": (1,), "threshold": 0.5, "pivot": "random"}
     )  # fmt: skip
-    found = wanted(["none", "todre:stages=1", "vtw", "todre:retain=9"], [0.1, 288], seed=3)
+    found = specs_of(["none", "todre:stages=1", "vtw", "todre:retain=9"], [0.1, 288], seed=3)
     assert [each.name for each in found] == ["todre:stages=1@0.1", "todre:stages=1@288", "vtw", "todre:retain=9"]
     assert found[1].method.retain == 288
     assert found[1].method.seed == 3
     with pytest.raises(InvalidValueError, match="'depth=3' is no setting of vtw"):
         parse("vtw:depth=3")
     with pytest.raises(InvalidValueError, match="measured twice"):
-        wanted(["vtw", "vtw"], [])
+        specs_of(["vtw", "vtw"], [])
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,17 @@ def cells():
 def go(tiny, cells, output, resume=True, rounds=1):
     source = Source(tiny, preset=PRESETS["tiny"])
     how = Rounds(warm_up=0, rounds=rounds, oracle=False, memory=False)
-    return run(source, wanted(["random"], [0.1]), cells, how, output=output, resume=resume)
+    return run(source, specs_of(["random"], [0.1]), cells, how, output=output, resume=resume)
 
 
 def test_killed_run_goes_on(tiny, cells, tmp_path, monkeypatch):
     file = tmp_path / "bench.json"
     monkeypatch.setattr("todre.bench.conditions.commit", lambda: "abc")
-    begun = []
+    prefix = []
 
     def killed_in_the_third(model, prompt, chosen, cell, *rest):
-        begun.append(cell)
-        if len(begun) == 3:
+        prefix.append(cell)
+        if len(prefix) == 3:
             raise KeyboardInterrupt
         return measure(model, prompt, chosen, cell, *rest)
 
@@ -122,7 +122,7 @@ def test_killed_run_goes_on(tiny, cells, tmp_path, monkeypatch):
     kept = doc.read(file)
     assert kept["finished"] == [asdict(cell) for cell in cells[:2]]
     document = go(tiny, cells, file)
-    assert begun[3:] == cells[2:]
+    assert prefix[3:] == cells[2:]
     assert document == json.loads(file.read_text())
     assert document["rows"][: len(kept["rows"])] == kept["rows"]
     assert [row["asked"] for row in document["rows"][::2]] == [asdict(cell) for cell in cells]
@@ -132,7 +132,7 @@ def test_killed_run_goes_on(tiny, cells, tmp_path, monkeypatch):
 
 
 def test_many_methods_are_measured_in_groups(tiny):
-    chosen = wanted(["random", "evs", "uniform"], [0.1])
+    chosen = specs_of(["random", "evs", "uniform"], [0.1])
     how = Rounds(warm_up=0, rounds=1, oracle=False, memory=False)
     document = run(Source(tiny, preset=PRESETS["tiny"]), chosen, [Cell(new_tokens=1)], how, leave_out=True, together=2)
     names = [(row["asked"]["group"], row["subject"]) for row in document["rows"]]

@@ -15,7 +15,7 @@ from played import ASKED, GRID, TASKS, playing
 import todre
 from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import Condition
-from todre.evaluate.engine import Asked, grouped, run
+from todre.evaluate.engine import EvalConfig, grouped, run
 from todre.evaluate.grid import grid
 from todre.evaluate.group_answers import Asker
 from todre.evaluate.workers import Queue
@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
 def real(checkpoint, loaded, tmp_path_factory):
     """What was asked of a model, and the folder of the run."""
     folder = tmp_path_factory.mktemp("real") / "run"
-    asked = Asked(TASKS, str(checkpoint), limit=2, size=96, batch_size=4, device="cpu", dtype="float32")
+    asked = EvalConfig(TASKS, str(checkpoint), limit=2, size=96, batch_size=4, device="cpu", dtype="float32")
     run(asked, grid(["todre"], [0.2]), folder, loaded=loaded)
     return asked, folder
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from todre.errors import TodreError
-from todre.evaluate.engine import Asked, run
+from todre.evaluate.engine import EvalConfig, run
 from todre.evaluate.further import blind
 from todre.evaluate.grid import grid
 from todre.evaluate.tasks import GROUPS, SEVERAL, tasks_of
@@ -20,7 +20,7 @@ CLIP = GROUPS["scenes-video"][0]
 def folder(tmp_path_factory):
     output = tmp_path_factory.mktemp("further") / "run"
     run(
-        Asked((MANY, CLIP), SHIPPED_VIDEO, limit=3, device="cpu", batch_size=2),
+        EvalConfig((MANY, CLIP), SHIPPED_VIDEO, limit=3, device="cpu", batch_size=2),
         grid(["todre", "random"], [0.25], 1),
         output,
     )
@@ -58,11 +58,11 @@ def test_answers_are_those_of_the_model_asked_directly(folder):
 
 def test_a_model_without_clips_says_so_in_one_sentence(checkpoint, tmp_path):
     with pytest.raises(TodreError, match="takes pictures and no clips"):
-        run(Asked((CLIP,), str(checkpoint), limit=1, device="cpu"), grid([], []), tmp_path / "run")
+        run(EvalConfig((CLIP,), str(checkpoint), limit=1, device="cpu"), grid([], []), tmp_path / "run")
 
 
 def test_grey_pictures_are_as_many_and_as_large():
-    asked = Asked((MANY, CLIP), SHIPPED_VIDEO, limit=2, device="cpu", batch_size=2)
+    asked = EvalConfig((MANY, CLIP), SHIPPED_VIDEO, limit=2, device="cpu", batch_size=2)
     marks = blind(asked, asked.items())
     assert len(marks) == 4
     assert set(marks) <= {0.0, 1.0}

@@ -39,7 +39,7 @@ def named(*names: str) -> list[Specimen]:
     return [one for one in known() if one.name in names]
 
 
-class Given:
+class PackedCase:
     """What a decoder was called with."""
 
     def __init__(self, model: Any) -> None:
@@ -60,7 +60,7 @@ def singles(specimen: Specimen, model: Any) -> list[dict[str, Any]]:
 
 def with_positions(model: Any, alone: list[dict[str, Any]]) -> list[Tensor]:
     """The positions that the untouched model gives each sample; M-RoPE's with the count of tokens before them."""
-    given = Given(model)
+    given = PackedCase(model)
     for one in alone:
         model(**one, use_cache=False)
     given.handle.remove()

@@ -131,9 +131,9 @@ def test_five_hundred_hostile_files(name, tmp_path):
 
 def _outcome(reader, path, heavy):
     """How a reader ends with a file: "read", "refused", or what is wrong with how it ended."""
-    begun = time.process_time()
+    prefix = time.process_time()
     outcome = _ended(reader, path)
-    seconds, peak = time.process_time() - begun, 0
+    seconds, peak = time.process_time() - prefix, 0
     if heavy and seconds < SECONDS:  # once more, as counting memory takes a multiple of the time
         tracemalloc.start()
         _ended(reader, path)

@@ -21,7 +21,7 @@ from todre.analysis.questions import Source
 from todre.bench.settings import Cell, Rounds
 from todre.bench.settings import Settings as BenchSettings
 from todre.evaluate.conditions import Condition
-from todre.evaluate.engine import Asked
+from todre.evaluate.engine import EvalConfig
 from todre.evaluate.session import Settings as SessionSettings
 from todre.evaluate.tasks.mme import ScenesMme
 from todre.evaluate.tasks.pope import ScenesPope
@@ -43,7 +43,7 @@ from todre.tiny.train import Options as TinyOptions
 METHODS = sorted(set(registry.classes().values()), key=lambda cls: cls.__name__)
 SETTINGS = [
     *(Arguments, Condition, Goal, Run),
-    *(Asked, BenchSettings, Cell, ClipTask, GlimpseOptions, Probe, Rounds, RunSettings, SceneTask, ScenesMme),
+    *(EvalConfig, BenchSettings, Cell, ClipTask, GlimpseOptions, Probe, Rounds, RunSettings, SceneTask, ScenesMme),
     *(ScenesPope, SessionSettings, SetTask, Signal, Source, SvitOptions, Tiny, TinyOptions),
 ]
 ALL = [*METHODS, *SETTINGS]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from methods.making import context_of
 
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 LETTERS = {".": PAD, "s": SYSTEM, "v": VISUAL, "t": TEXT, "d": DRAFT}
@@ -47,7 +47,7 @@ def seen_of(kinds, queries, seed=0, scale=1.0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(len(kinds), 6, queries, 4, generator=generator) * scale
     key = torch.randn(len(kinds), 2, kinds.shape[1], 4, generator=generator) * scale
-    return Seen(query.to(dtype), key.to(dtype), 0.5)
+    return AttentionInputs(query.to(dtype), key.to(dtype), 0.5)
 
 
 def attention(seen, kinds, row, place):
@@ -108,7 +108,7 @@ def alone(context, row):
     """The same layer for one row by itself."""
 
     def part(seen):
-        return Seen(seen.query[row : row + 1], seen.key[row : row + 1], seen.scaling)
+        return AttentionInputs(seen.query[row : row + 1], seen.key[row : row + 1], seen.scaling)
 
     following = part(context.peek()) if context.peek is not None else None
     pick = slice(row, row + 1)

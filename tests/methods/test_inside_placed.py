@@ -22,9 +22,9 @@ from todre.methods.random_deep import RandomDeep
 from todre.methods.sparsevlm import SparseVLM
 from todre.methods.swiftvlm import SwiftVLM
 from todre.methods.vflowopt import VFlowOpt
-from todre.methods.views.decoder_layer import Parked
+from todre.methods.views.decoder_layer import ParkedView
 from todre.methods.vtw import VTW
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 
 METHODS = [
     DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), GSearch(kept=(0.5,) * 8), MustDrop(), NuwaText(),
@@ -33,7 +33,7 @@ METHODS = [
 
 
 def moved(seen, device):
-    return Seen(put(seen.query.clone(), device), put(seen.key.clone(), device), seen.scaling)
+    return AttentionInputs(put(seen.query.clone(), device), put(seen.key.clone(), device), seen.scaling)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -50,7 +50,7 @@ def test_the_next_layer_is_on_another_device(method):
         assert got.hidden is None or place(got.hidden) == torch.device("cuda:0")
         if got.parks:
             now, there = put(context.hidden.clone(), "cuda:1"), put(want.keep.clone(), "cuda:1")
-            back = method.rejoin(Parked(3, split.hidden, now, there, got.memo))
+            back = method.rejoin(ParkedView(3, split.hidden, now, there, got.memo))
             assert place(back) == torch.device("cuda:1")
     assert torch.equal(got.keep, want.keep)
     assert (got.hidden is None) == (want.hidden is None)

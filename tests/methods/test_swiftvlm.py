@@ -9,7 +9,7 @@ from methods import inside
 
 from todre.errors import InvalidValueError
 from todre.methods.swiftvlm import SwiftVLM
-from todre.methods.views.decoder_layer import Parked
+from todre.methods.views.decoder_layer import ParkedView
 
 LAYERS = (2, 5, 7)
 
@@ -47,7 +47,7 @@ def test_who_goes_on_and_how_members_come_back(queries, scale, retain, share):
     start = context.kinds.shape[1] - context.hidden.shape[1]
     present = reduction.keep[:, start:] & (context.kinds[:, start:] != 0)
     now = torch.randn(context.hidden.shape, generator=torch.Generator().manual_seed(1)) * present[..., None]
-    back = method.rejoin(Parked(2, context.hidden, now, present, reduction.memo))
+    back = method.rejoin(ParkedView(2, context.hidden, now, present, reduction.memo))
     for row in range(len(inside.ROWS)):
         fresh = inside.fresh_of(context, row)
         count = min(retain, len(fresh)) if isinstance(retain, int) else len(fresh)

@@ -9,7 +9,7 @@ import torch
 from methods.making import context_of
 
 import todre
-from todre.tensors.attention import Seen, attention_mass, cls_attention, received_attention
+from todre.tensors.attention import AttentionInputs, attention_mass, cls_attention, received_attention
 from todre.tensors.columns import TEXT, VISUAL
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -57,7 +57,7 @@ def seen(dtype, size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     query, key = (torch.randn(2, heads, 40, 16, generator=generator) for heads in (6, 2))
     factor = (size / 4) ** 0.5
-    return Seen((query * factor).to(dtype), (key * factor).to(dtype), scaling=4 / size)
+    return AttentionInputs((query * factor).to(dtype), (key * factor).to(dtype), scaling=4 / size)
 
 
 def exact_mass(seen, rows, group, allowed):
@@ -86,7 +86,7 @@ def test_attention_mass_does_not_round_or_overflow(dtype, size):
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_saliency_does_not_round_or_overflow(dtype):
     example = seen(dtype, 1e5)
-    example = Seen(example.query[:, :2], example.key, example.scaling)
+    example = AttentionInputs(example.query[:, :2], example.key, example.scaling)
     weights = (example.query.double() @ example.key.double().mT * example.scaling).softmax(-1).mean(1)
     torch.testing.assert_close(cls_attention(example).double(), weights[:, 0, 1:], atol=1e-5, rtol=0)
     torch.testing.assert_close(received_attention(example).double(), weights.mean(1), atol=1e-5, rtol=0)

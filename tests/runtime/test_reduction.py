@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from methods.making import context_of
 
 import todre
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 from todre.tensors.columns import PAD, SYSTEM, TEXT, VISUAL
 
 
@@ -61,7 +61,7 @@ def test_ratios_equal_brute_force(layout, admissible):
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(kinds.shape[0], 6, queries, 4, generator=generator) * 2
     key = torch.randn(kinds.shape[0], 2, kinds.shape[1], 4, generator=generator) * 2
-    context = context_of(Seen(query, key, 0.5), kinds, 1, 8)
+    context = context_of(AttentionInputs(query, key, 0.5), kinds, 1, 8)
     for method, asking, asked in (
         (context.text_to_visual, TEXT, VISUAL),
         (context.visual_to_text, VISUAL, TEXT),
@@ -193,7 +193,7 @@ def test_no_attention_map_is_made():
     kinds = torch.full((1, slots), VISUAL, dtype=torch.int8)
     kinds[:, :5], kinds[:, -text:] = SYSTEM, TEXT
     query, key = torch.randn(1, 4, slots, 8), torch.randn(1, 2, slots, 8)
-    context = context_of(Seen(query, key, 0.3), kinds, 1, 8)
+    context = context_of(AttentionInputs(query, key, 0.3), kinds, 1, 8)
     with Largest():
         context.text_to_visual(), context.visual_to_text()
     assert Largest.size <= 4 * slots * text

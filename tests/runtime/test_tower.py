@@ -26,7 +26,7 @@ from todre.hf.families import family_of
 from todre.methods.evit import EViT
 from todre.methods.ficoco_v import FiCoCoV
 from todre.methods.tome import ToMe
-from todre.tensors.attention import Seen, cls_attention, received_attention
+from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
 from todre.tensors.token_facts import ALIVE, Signal
 from todre.tower.hooks import TowerReduction
 
@@ -240,7 +240,7 @@ def test_attention_of_merged_tokens_counts_them_as_often_as_they_are_large():
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(2, 3, 7, 4, generator=generator) for _ in range(2))
     size = torch.randint(1, 6, (2, 7), generator=generator).float()
-    seen = Seen(query, key, 0.5, mask=size.log()[:, None, None])
+    seen = AttentionInputs(query, key, 0.5, mask=size.log()[:, None, None])
     logits = query.double() @ key.double().transpose(2, 3) * 0.5
     expected = (logits.exp() * size.double()[:, None, None]).div(logits.exp() @ size.double()[:, None, :, None])
     torch.testing.assert_close(cls_attention(seen).double(), expected.mean(dim=1)[:, 0, 1:], atol=1e-6, rtol=0)

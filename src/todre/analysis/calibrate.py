@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from todre.analysis.prompts import GREEDY, prompts_of
-from todre.analysis.questions import Asked
+from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Record, measure_all
 from todre.analysis.summary import Table
 from todre.errors import InvalidValueError
@@ -106,7 +106,7 @@ class Choice:
     saved: float
 
 
-def answers_of(loaded: Loaded, asked: Sequence[Asked], goal: Goal) -> list[Record]:
+def answers_of(loaded: Loaded, asked: Sequence[PictureQuestion], goal: Goal) -> list[Record]:
     """Each question's score without pruning, with stage 1 alone, and dropped after each layer, ready for JSON."""
     prompts = prompts_of(loaded, asked)
     records: list[Record] = [{"drop": {}} for _ in asked]

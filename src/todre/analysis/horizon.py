@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from todre.analysis.prompts import first_answer_token, prompts_of
-from todre.analysis.questions import Asked
+from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.retention_probe import Prober
 from todre.analysis.summary import Table
@@ -61,7 +61,7 @@ class Probe(Checked):
         return cls(layers=chosen, **values)
 
 
-def information_of(loaded: Loaded, asked: Asked, probe: Probe) -> Record:
+def information_of(loaded: Loaded, asked: PictureQuestion, probe: Probe) -> Record:
     """Information of every window after every layer of `probe`, ready for JSON."""
     prompts = prompts_of(loaded, [asked])
     boxes = visual_token_boxes(loaded.processor, loaded.model.config, [asked.open().size])

@@ -10,9 +10,9 @@ from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.decoder import decoder_of
 from todre.hf.wrappers import Removable
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 
-Listener = Callable[[int, Seen], None]
+Listener = Callable[[int, AttentionInputs], None]
 """Called with (layer, what its attention was called with); layers count from 1."""
 
 
@@ -52,5 +52,5 @@ class _Named:
     def __init__(self, layer: int, listener: Listener) -> None:
         self.layer, self.listener = layer, listener
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, seen: AttentionInputs) -> None:
         self.listener(self.layer, seen)

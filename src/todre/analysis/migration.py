@@ -16,11 +16,11 @@ from torch import Tensor
 
 from todre.analysis.layer_attention import attending_layers, watching
 from todre.analysis.prompts import GREEDY, prompts_of
-from todre.analysis.questions import Asked
+from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
 from todre.loading.model import Loaded
-from todre.tensors.attention import Seen, attention_mass
+from todre.tensors.attention import AttentionInputs, attention_mass
 from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 GROUPS = {"system": SYSTEM, "visual": VISUAL, "text": TEXT}
@@ -45,7 +45,7 @@ class AttentionLog:
         self.uniform: Tensor | None = None
         self.decode: dict[int, list[Tensor]] = {}
 
-    def __call__(self, layer: int, seen: Seen) -> None:
+    def __call__(self, layer: int, seen: AttentionInputs) -> None:
         """Take in one forward of one layer."""
         if layer not in self.prefill:
             self.prefill[layer] = self._between(seen)
@@ -58,7 +58,7 @@ class AttentionLog:
         groups = [kinds == kind for kind in (*GROUPS.values(), GENERATED)]
         steps.append(torch.stack(attention_mass(seen, rows, groups, kinds != PAD), dim=-1)[:, -1])
 
-    def _between(self, seen: Seen) -> Tensor:
+    def _between(self, seen: AttentionInputs) -> Tensor:
         kinds = self._kinds_of_keys(0, seen.key.shape[2])
         asking = self.kinds[:, -seen.query.shape[2] :]
         rows = asking != PAD
@@ -77,7 +77,7 @@ class AttentionLog:
 
 
 @torch.inference_mode()
-def attention_of(loaded: Loaded, asked: Sequence[Asked], max_new_tokens: int) -> list[Record]:
+def attention_of(loaded: Loaded, asked: Sequence[PictureQuestion], max_new_tokens: int) -> list[Record]:
     """Attention masses of each question, ready for JSON; `None` where no query of a class exists."""
     prompts = prompts_of(loaded, asked)
     log = AttentionLog(prompts.kinds)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.analysis.questions import Asked
+from todre.analysis.questions import PictureQuestion
 from todre.errors import UnsupportedInputError
 from todre.hf.families import family_of
 from todre.loading.model import Loaded
@@ -36,7 +36,7 @@ class Prompts:
     valid: Tensor
 
 
-def prompts_of(loaded: Loaded, asked: Sequence[Asked]) -> Prompts:
+def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
     """The questions in the processor's chat template, each after its picture.
 
     Raises:
@@ -61,7 +61,7 @@ def prompts_of(loaded: Loaded, asked: Sequence[Asked]) -> Prompts:
     return Prompts(inputs, token_kinds(visual, valid, seen, drafts=0), valid)
 
 
-def conversation(asked: Asked, answer: str | None = None) -> list[dict[str, Any]]:
+def conversation(asked: PictureQuestion, answer: str | None = None) -> list[dict[str, Any]]:
     """The question after its picture, and the assistant's answer where one is given."""
     content = [{"type": "image", "image": asked.open()}, {"type": "text", "text": asked.question.text}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
@@ -70,7 +70,7 @@ def conversation(asked: Asked, answer: str | None = None) -> list[dict[str, Any]
     return messages
 
 
-def first_answer_token(loaded: Loaded, asked: Asked) -> int:
+def first_answer_token(loaded: Loaded, asked: PictureQuestion) -> int:
     """Id of the first token of the true answer, where the chat template puts it.
 
     Raises:

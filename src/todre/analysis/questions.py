@@ -28,7 +28,7 @@ QUESTIONS = Kind(
 
 
 @dataclass(frozen=True)
-class Asked:
+class PictureQuestion:
     """A question and its picture.
 
     Attributes:
@@ -66,7 +66,7 @@ class Source(Checked):
     size: Count = 192
     tasks: Annotated[tuple[Annotated[str, OneOf(TASKS)], ...], Items(least=1)] = TASKS
 
-    def questions(self) -> list[Asked]:
+    def questions(self) -> list[PictureQuestion]:
         """The questions, in order.
 
         Raises:
@@ -82,16 +82,16 @@ class Source(Checked):
             for _, values in itertools.islice(read_lines(self.file, QUESTIONS), self.limit):
                 yield self.file.parent / values.get("image", "")
 
-    def facts(self, asked: Sequence[Asked]) -> dict[str, Any]:
+    def facts(self, asked: Sequence[PictureQuestion]) -> dict[str, Any]:
         """What a result says about where its questions came from, ready for JSON."""
         counts = {"questions": len(asked), "pictures": len({one.picture for one in asked})}
         if self.file is not None:
             return {"file": self.file.name, "sha256": sha256(self.file, QUESTIONS), **counts}
         return {"split": self.split, "picture_size": self.size, "tasks": list(self.tasks), **counts}
 
-    def _from_scenes(self) -> list[Asked]:
+    def _from_scenes(self) -> list[PictureQuestion]:
         """One question about each scene, so that no two share a picture; scenes without an answer are passed over."""
-        asked: list[Asked] = []
+        asked: list[PictureQuestion] = []
         for seed in itertools.count():
             task = self.tasks[len(asked) % len(self.tasks)]
             fitting = [
@@ -99,7 +99,7 @@ class Source(Checked):
             ]
             for question in fitting[:1]:
                 picture = functools.partial(_scene_image, seed, self.split, self.size)
-                asked.append(Asked(str(seed), question, picture))
+                asked.append(PictureQuestion(str(seed), question, picture))
             if len(asked) == self.limit:
                 return asked
         raise AssertionError("there is always another scene")
@@ -110,7 +110,7 @@ def _scene_image(seed: int, split: str, size: int) -> Image.Image:
     return make_scene(seed, split, size).image
 
 
-def _from_file(file: Path, limit: int) -> list[Asked]:
+def _from_file(file: Path, limit: int) -> list[PictureQuestion]:
     lines = itertools.islice(read_lines(file, QUESTIONS), limit)
     asked = [_from_line(file, number, values) for number, values in lines]
     if not asked:
@@ -118,11 +118,11 @@ def _from_file(file: Path, limit: int) -> list[Asked]:
     return asked
 
 
-def _from_line(file: Path, number: int, values: dict[str, Any]) -> Asked:
+def _from_line(file: Path, number: int, values: dict[str, Any]) -> PictureQuestion:
     missing = [name for name in ("image", "question") if not values.get(name, "").strip()]
     if missing:
         raise QUESTIONS.wrong(f"Line {number} of {shown(file)}", f"has no {missing[0]}")
     path = file.parent / values["image"]
     open_image(path)
     question = Question(values.get("task") or "question", values["question"], values.get("answer", ""))
-    return Asked(values["image"], question, functools.partial(open_image, path))
+    return PictureQuestion(values["image"], question, functools.partial(open_image, path))

@@ -21,14 +21,14 @@ from torch import Tensor
 
 from todre.analysis.layer_attention import attending_layers, watching
 from todre.analysis.prompts import GREEDY, prompts_of
-from todre.analysis.questions import Asked
+from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table, pearson, ranks
 from todre.errors import UnsupportedModelError
 from todre.geometry import visual_token_boxes
 from todre.hf.decoder import decoder_of
 from todre.loading.model import Loaded
-from todre.tensors.attention import Seen, attention_scores
+from todre.tensors.attention import AttentionInputs, attention_scores
 from todre.tensors.columns import PAD, TEXT, VISUAL
 
 _ROWS_AT_ONCE = 512
@@ -73,7 +73,7 @@ class TextToTokens:
         self.kinds = kinds
         self.layers: dict[int, Tensor] = {}
 
-    def __call__(self, layer: int, seen: Seen) -> None:
+    def __call__(self, layer: int, seen: AttentionInputs) -> None:
         """Take in one layer."""
         if layer not in self.layers:
             rows = self.kinds[:, -seen.query.shape[2] :] == TEXT
@@ -96,7 +96,7 @@ def entering(model: Any, found: list[Tensor]) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def redundancies_of(loaded: Loaded, asked: Sequence[Asked]) -> list[Record]:
+def redundancies_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> list[Record]:
     """D, R, and the tokens' correlations of each question, ready for JSON.
 
     Newline and class tokens, which show nothing of the picture, are left out where their places are known.
@@ -130,7 +130,7 @@ def redundancies_of(loaded: Loaded, asked: Sequence[Asked]) -> list[Record]:
     return records
 
 
-def _looking(loaded: Loaded, asked: Asked, n: int) -> list[int]:
+def _looking(loaded: Loaded, asked: PictureQuestion, n: int) -> list[int]:
     """Places of the visual tokens that were made from pixels."""
     try:
         boxes = visual_token_boxes(loaded.processor, loaded.model.config, [asked.open().size])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from todre.analysis.questions import Asked, Source
+from todre.analysis.questions import PictureQuestion, Source
 from todre.environment import versions
 from todre.errors import InvalidValueError
 from todre.evaluate.runner import model_sha256
@@ -25,7 +25,7 @@ WORKING = Kind("remove it to start anew, or write elsewhere", most=2**30)
 _LINE = {"place": COUNT, "seconds": NUMBER, "record": OBJECT}
 Record = dict[str, Any]
 """What was measured for one question, ready for JSON."""
-Measure = Callable[[Sequence[Asked]], list[Record]]
+Measure = Callable[[Sequence[PictureQuestion]], list[Record]]
 Tick = Callable[[int, int], None]
 """Called with (questions done, questions in all)."""
 
@@ -124,7 +124,7 @@ def as_text(document: dict[str, Any]) -> str:
     return whole + ',\n "records": [\n  ' + ",\n  ".join(records) + "\n ]\n}\n"
 
 
-def _head(job: Job, asked: Sequence[Asked]) -> dict[str, Any]:
+def _head(job: Job, asked: Sequence[PictureQuestion]) -> dict[str, Any]:
     """What must be the same for a working file to be gone on with."""
     facts = {**job.loaded.facts(), "sha256": model_sha256(str(job.loaded.path))}
     head = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from todre.analysis.questions import Asked
+from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Record, measure_all
 from todre.errors import TodreError, UnsupportedInputError, UnsupportedModelError
 from todre.geometry import visual_token_boxes
@@ -19,7 +19,7 @@ Methods = Sequence[tuple[str, Method]]
 """(name, method), in the order of the panels."""
 
 
-def kept_of(loaded: Loaded, asked: Asked, methods: Methods, max_new_tokens: int) -> Record:
+def kept_of(loaded: Loaded, asked: PictureQuestion, methods: Methods, max_new_tokens: int) -> Record:
     """What each method keeps of the question's picture, and what the model then says, ready for JSON.
 
     A method that cannot be used with this model has its reason in place of tokens.
@@ -73,7 +73,7 @@ def overlaps(records: Sequence[Record]) -> dict[str, float]:
     return {pair: round(sum(values) / len(values), 6) for pair, values in sums.items()}
 
 
-def rows_of(document: dict[str, Any], asked: Sequence[Asked], loaded: Loaded) -> list[Row]:
+def rows_of(document: dict[str, Any], asked: Sequence[PictureQuestion], loaded: Loaded) -> list[Row]:
     """The document as rows of `todre.plots.kept_tokens`: one picture each, one panel for each method.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 
 from todre.bench.kv import measured_bytes, predicted_bytes
 from todre.bench.memory import Peak, peak_before_decoder, peak_of
-from todre.bench.method_specs import Wanted
+from todre.bench.method_specs import MethodSpec
 from todre.bench.oracle import NoOracleError, Oracle, oracle_of
 from todre.bench.prompts import Prompt
 from todre.bench.rounds import Sample, sample
@@ -32,14 +32,14 @@ Tick = Callable[[str], None]
 
 
 def measure(
-    model: Any, prompt: Prompt, wanted: Sequence[Wanted], cell: Cell, how: Rounds, tick: Tick = lambda what: None
+    model: Any, prompt: Prompt, specs: Sequence[MethodSpec], cell: Cell, how: Rounds, tick: Tick = lambda what: None
 ) -> list[Row]:
     """Measure every subject under `cell`, interleaved, in an order that is rotated by one each round.
 
     Args:
         model: already with the cell's backend.
         prompt: with the cell's batch and text.
-        wanted: methods; the untouched model comes first by itself.
+        specs: methods; the untouched model comes first by itself.
         cell: the conditions.
         how: how often.
         tick: told what is measured next.
@@ -48,7 +48,7 @@ def measure(
         One row for each subject: no pruning, and each method followed by its oracle.
     """
     with exact_length(model), threads(cell.threads):
-        subjects, reasons = _subjects(model, prompt, wanted, how.oracle, tick)
+        subjects, reasons = _subjects(model, prompt, specs, how.oracle, tick)
         floor = peak_before_decoder(model, prompt.inputs) if how.memory else None
         facts = {each.name: _facts(model, prompt, each, cell.new_tokens, floor, tick) for each in subjects}
         samples: dict[str, list[Sample]] = {each.name: [] for each in subjects}
@@ -76,10 +76,12 @@ def measure(
     ]
 
 
-def applicable(model: Any, prompt: Prompt, wanted: Sequence[Wanted], tick: Tick) -> tuple[list[Wanted], dict[str, str]]:
+def applicable(
+    model: Any, prompt: Prompt, specs: Sequence[MethodSpec], tick: Tick
+) -> tuple[list[MethodSpec], dict[str, str]]:
     """The methods that can prune this model's prompt, and by name why the others cannot."""
     apply, reasons = [], {}
-    for one in wanted:
+    for one in specs:
         tick(f"trying {one.name}")
         try:
             with exact_length(model), Pruned(model, prompt, one.name, one.method).ready() as call:
@@ -104,12 +106,12 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def _subjects(
-    model: Any, prompt: Prompt, wanted: Sequence[Wanted], oracles: bool, tick: Tick
+    model: Any, prompt: Prompt, specs: Sequence[MethodSpec], oracles: bool, tick: Tick
 ) -> tuple[list[Subject], dict[str, str]]:
     """All subjects, and by name why a method has no oracle."""
     subjects: list[Subject] = [Untouched(model, prompt)]
     reasons: dict[str, str] = {}
-    for one in wanted:
+    for one in specs:
         pruned = Pruned(model, prompt, one.name, one.method)
         subjects.append(pruned)
         if oracles:

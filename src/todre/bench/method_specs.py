@@ -14,7 +14,7 @@ from todre.methods.base import Method
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MethodSpec:
     """A method to measure, and what results call it."""
 
     name: str
@@ -41,7 +41,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
-def wanted(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> list[Wanted]:
+def specs_of(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> list[MethodSpec]:
     """Each method at each of the budgets; one that has no budget, or names its own, once.
 
     Args:
@@ -52,21 +52,21 @@ def wanted(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> lis
     Raises:
         InvalidValueError: a setting cannot be used, or two would have one name.
     """
-    found: list[Wanted] = []
+    found: list[MethodSpec] = []
     for spec in specs:
         if spec == "none":
             continue
         if spec.endswith(".json"):
-            found.append(Wanted(Path(spec).stem, registry.load(spec)))
+            found.append(MethodSpec(Path(spec).stem, registry.load(spec)))
             continue
         name, settings = parse(spec)
         known = registry.entry(name).settings
         shared = {"seed": seed} if "seed" in known and "seed" not in settings else {}
         if "retain" not in known or "retain" in settings or not retains:
-            found.append(Wanted(spec, registry.create(name, **shared, **settings)))
+            found.append(MethodSpec(spec, registry.create(name, **shared, **settings)))
             continue
         for retain in retains:
-            found.append(Wanted(f"{spec}@{retain:g}", registry.create(name, retain=retain, **shared, **settings)))
+            found.append(MethodSpec(f"{spec}@{retain:g}", registry.create(name, retain=retain, **shared, **settings)))
     names = [each.name for each in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from todre.bench.method_specs import Wanted, wanted
+from todre.bench.method_specs import MethodSpec, specs_of
 from todre.published import Row
 from todre.published import table as printed
 
@@ -30,7 +30,7 @@ class Published:
     retain: float | None
     values: Mapping[str, float]
 
-    def subject(self, certain: bool) -> Wanted | None:
+    def subject(self, certain: bool) -> MethodSpec | None:
         """What to measure for the row; None for no pruning.
 
         Args:
@@ -42,7 +42,7 @@ class Published:
         spec = self.method
         if certain and spec.split(":")[0] in _TWO_STAGES and "stages=1" not in spec:
             spec += ":threshold=1"
-        return wanted([spec], [] if self.retain is None else [self.retain])[0]
+        return specs_of([spec], [] if self.retain is None else [self.retain])[0]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Table:
     new_tokens: int
     rows: tuple[Published, ...]
 
-    def subjects(self, certain: bool) -> list[Wanted]:
+    def subjects(self, certain: bool) -> list[MethodSpec]:
         """What to measure, beside no pruning."""
         return [found for row in self.rows if (found := row.subject(certain)) is not None]
 

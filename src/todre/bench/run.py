@@ -13,7 +13,7 @@ import torch
 from todre.bench import document as doc
 from todre.bench.cell import Tick, applicable, measure
 from todre.bench.conditions import machine
-from todre.bench.method_specs import Wanted
+from todre.bench.method_specs import MethodSpec
 from todre.bench.presets import Preset
 from todre.bench.prompts import Prompt, asked_prompt, random_prompt
 from todre.bench.random_models import build
@@ -75,7 +75,7 @@ def preset_source(preset: Preset, device: str, dtype: str, seed: int = 0) -> Sou
 
 def run(
     source: Source,
-    wanted: Sequence[Wanted],
+    specs: Sequence[MethodSpec],
     cells: Sequence[Cell],
     how: Rounds,
     *,
@@ -91,7 +91,7 @@ def run(
 
     Args:
         source: the model.
-        wanted: methods, beside no pruning.
+        specs: methods, beside no pruning.
         cells: conditions, in order.
         how: rounds.
         output: where the document goes; None keeps it.
@@ -110,12 +110,12 @@ def run(
         "model": source.facts(),
         "machine": machine(source.model.device),
         "rounds": asdict(how),
-        "subjects": [{"name": each.name, **each.method.to_dict()} for each in wanted],
+        "subjects": [{"name": each.name, **each.method.to_dict()} for each in specs],
         **(extra or {}),
     }
     going_on = resume and output is not None and output.exists()
     document = doc.resumed(output, conditions) if going_on and output else doc.new(conditions, command)
-    grouped = [(replace(cell, group=place), group) for cell in cells for place, group in _groups(wanted, together)]
+    grouped = [(replace(cell, group=place), group) for cell in cells for place, group in _groups(specs, together)]
     for number, (cell, chosen) in enumerate(grouped):
         if doc.is_finished(document, cell):
             continue
@@ -129,9 +129,9 @@ def run(
     return document
 
 
-def _groups(wanted: Sequence[Wanted], together: int) -> list[tuple[int, Sequence[Wanted]]]:
-    size = together or max(len(wanted), 1)
-    return [(start // size, wanted[start : start + size]) for start in range(0, max(len(wanted), 1), size)]
+def _groups(specs: Sequence[MethodSpec], together: int) -> list[tuple[int, Sequence[MethodSpec]]]:
+    size = together or max(len(specs), 1)
+    return [(start // size, specs[start : start + size]) for start in range(0, max(len(specs), 1), size)]
 
 
 def _say(tick: Tick, where: str, what: str) -> None:

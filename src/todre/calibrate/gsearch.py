@@ -7,7 +7,7 @@ from typing import Any
 from todre.calibrate.answers import Batches, Progress, Reference, check_tolerance
 from todre.errors import InvalidValueError
 from todre.hf.decoder import decoder_of
-from todre.methods.gsearch import Asking, GSearch
+from todre.methods.gsearch import GSearch, QueryRows
 
 
 def fit_gsearch(
@@ -15,7 +15,7 @@ def fit_gsearch(
     batches: Batches,
     tolerance: float = 0.003,
     steps: int = 6,
-    asking: Asking = "last",
+    asking: QueryRows = "last",
     progress: Progress | None = None,
 ) -> GSearch:
     """Fix for each layer in turn the lowest share with which the next token stays within `tolerance`.

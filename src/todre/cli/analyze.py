@@ -10,7 +10,7 @@ import typer
 from todre.cli import analyze_options as shared
 from todre.cli import analyze_tables as tables
 from todre.cli import options as opt
-from todre.cli.analyze_options import Asking, measuring, report, write
+from todre.cli.analyze_options import AnalyzeConfig, measuring, report, write
 from todre.cli.ignored_options import check_taken
 
 
@@ -38,7 +38,7 @@ def migration(
 
     Between system prompt, picture and text (ToDRE, figure 2), and from generated tokens (figure 5). Nothing is pruned.
     """
-    asking = Asking(
+    asking = AnalyzeConfig(
         model, questions, limit, split, size, tasks, output, figure, force, batch_size, device, dtype,
         attn_implementation, trust_remote_code, json, quiet,
     )  # fmt: skip
@@ -94,7 +94,7 @@ def horizon(
     Of all visual tokens one window is left after a layer, and the true answer's probability compared with none left.
     Questions need true answers.
     """
-    asking = Asking(
+    asking = AnalyzeConfig(
         model, questions, limit, split, size, tasks, output, figure, force, 1, device, dtype, attn_implementation,
         trust_remote_code, json, quiet, words=True,
     )  # fmt: skip
@@ -130,7 +130,7 @@ def redundancy(
     verbose: opt.Verbose = False,
 ) -> None:
     """Redundancy within vision and across modalities (ToDRE, eq. 8 and 9), and how far they are independent."""
-    asking = Asking(
+    asking = AnalyzeConfig(
         model, questions, limit, split, size, tasks, output, figure, force, batch_size, device, dtype,
         attn_implementation, trust_remote_code, json, quiet,
     )  # fmt: skip
@@ -184,7 +184,7 @@ def calibrate(
     Chosen on half of the pictures, checked on the other half. Also writes the method, ready for `from_dict`, into a
     file that ends in .method.json. Questions need true answers.
     """
-    asking = Asking(
+    asking = AnalyzeConfig(
         model, questions, limit, split, size, tasks, output, figure, force, batch_size, device, dtype,
         attn_implementation, trust_remote_code, json, quiet, words=True, beside=(".method.json",), methods=method,
     )  # fmt: skip
@@ -227,7 +227,7 @@ def kept(
     verbose: opt.Verbose = False,
 ) -> None:
     """Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
-    asking = Asking(
+    asking = AnalyzeConfig(
         model, questions, limit, split, size, tasks, output, figure, force, 1, device, dtype, attn_implementation,
         trust_remote_code, json, quiet, methods=methods,
     )  # fmt: skip

@@ -105,7 +105,7 @@ def calibrated(method: Method) -> Method:
 
 
 @dataclass(frozen=True)
-class Asking:
+class AnalyzeConfig:
     """The options that every instrument has, as they were given.
 
     Scenes are asked all tasks unless `tasks` says otherwise; `words` leaves the one with long answers out. `beside`
@@ -175,7 +175,7 @@ def command_line() -> str:
 
 
 @contextmanager
-def measuring(asking: Asking, instrument: str) -> Iterator[tuple[Loaded, Tick]]:
+def measuring(asking: AnalyzeConfig, instrument: str) -> Iterator[tuple[Loaded, Tick]]:
     """Inside, stdout is kept for the result; yields the model and the progress bar's tick."""
     asking.check()
     with working(asking.quiet or asking.json):
@@ -192,7 +192,7 @@ def write(job: Job, document: Document, draw: Callable[[Document], Drawing]) -> 
     finish(job, document, lambda found, path: save_figure(draw(found), path))
 
 
-def report(asking: Asking, job: Job, document: Document, show: Callable[[Document], None]) -> None:
+def report(asking: AnalyzeConfig, job: Job, document: Document, show: Callable[[Document], None]) -> None:
     """Say what was found: one JSON document with --json, else a few lines."""
     if asking.json:
         show_json(document)

@@ -26,7 +26,7 @@ from todre.methods import registry
 
 if TYPE_CHECKING:
     from todre.bench.document import Document
-    from todre.bench.method_specs import Wanted
+    from todre.bench.method_specs import MethodSpec
     from todre.bench.published import Table
     from todre.bench.run import Source
 
@@ -186,20 +186,20 @@ def _source(
     return preset_source(preset(settings.preset), device, dtype, settings.seed)
 
 
-def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequence[Wanted]:
+def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequence[MethodSpec]:
     """The methods that are measured."""
-    from todre.bench.method_specs import wanted
+    from todre.bench.method_specs import specs_of
 
     if printed is not None:
         return printed.subjects(certain=not checkpoint)
     names = tuple(registry.names()) if settings.methods == (opt.ALL,) else settings.methods
-    return wanted(names, settings.retains, settings.seed)
+    return specs_of(names, settings.retains, settings.seed)
 
 
 def _measure(
     source: Source,
     settings: Settings,
-    chosen: Sequence[Wanted],
+    chosen: Sequence[MethodSpec],
     printed: Table | None,
     output: Path | None,
     resume: bool,

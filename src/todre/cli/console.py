@@ -74,12 +74,12 @@ def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("", total=steps)
-        begun = False
+        prefix = False
 
         def begin(what: str) -> None:
-            nonlocal begun
-            bar.update(task, description=what, advance=1 if begun else 0)
-            begun = True
+            nonlocal prefix
+            bar.update(task, description=what, advance=1 if prefix else 0)
+            prefix = True
 
         yield begin
 

@@ -43,7 +43,7 @@ def evaluate(
     verbose: opt.Verbose = False,
 ) -> None:
     """Answer tasks under methods and budgets, and compare each with no pruning on the same questions."""
-    from todre.evaluate.engine import Asked, check_run, run
+    from todre.evaluate.engine import EvalConfig, check_run, run
     from todre.evaluate.grid import grid
 
     check_run(output, opt.files_among(methods))
@@ -55,7 +55,7 @@ def evaluate(
     _check_against(against or (), planned)
     started = time.monotonic()
     with working(quiet or json):
-        asked = Asked(
+        asked = EvalConfig(
             tuple(tasks), model, limit, seed, size, group_size, batch_size, device, dtype, attn_implementation,
             trust_remote_code,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from todre.cli import options as opt
 from todre.cli.console import check_output, counting, note, show_json, show_text, working
 
 if TYPE_CHECKING:
-    from todre.analysis.questions import Asked
+    from todre.analysis.questions import PictureQuestion
     from todre.loading.model import Loaded
     from todre.methods.base import Method
 
@@ -106,7 +106,7 @@ def fit(
 def fit_method(
     name: str,
     loaded: Loaded,
-    asked: Sequence[Asked],
+    asked: Sequence[PictureQuestion],
     batch_size: int,
     share: float,
     tolerance: float,

@@ -40,7 +40,7 @@ def route_of(kind: str, tiny: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Given:
+class ReproduceConfig:
     """The options as they were given, for the routes that a recipe can take."""
 
     recipe: Recipe
@@ -120,7 +120,7 @@ def reproduce(
     folder = output or Path(f"todre-{found.name}")
     if not dry_run:
         _check_folder(found, folder, (model, questions, include_path), force)
-    given = Given(
+    given = ReproduceConfig(
         found, model, on is not None, folder, yes, dry_run, limit, benchmarks or (), dict(task_map or ()), include_path,
         budget, seconds_per_question, python or sys.executable, ranks, processes, draws, seed, batch_size, rounds,
         questions, device, dtype, attn_implementation, trust_remote_code, json, quiet,

@@ -23,13 +23,13 @@ from todre.reproduce.outcome import notes
 from todre.reproduce.subjects import is_published, repository, rows_about, subjects
 
 if TYPE_CHECKING:
-    from todre.cli.reproduce import Given
+    from todre.cli.reproduce import ReproduceConfig
 
 FIGURE_ROWS = 0.1
 """The share that figure 3 shows."""
 
 
-def follow(given: Given) -> None:
+def follow(given: ReproduceConfig) -> None:
     """Take the route of the recipe."""
     from todre.cli.reproduce import route_of
 
@@ -37,7 +37,7 @@ def follow(given: Given) -> None:
     routes[route_of(given.recipe.kind, given.tiny)](given)
 
 
-def published(given: Given) -> Table:
+def published(given: ReproduceConfig) -> Table:
     """The table behind the recipe: some of its benchmarks, or for the radar some of its rows."""
     assert given.recipe.table is not None
     with opt.usage():
@@ -48,7 +48,7 @@ def published(given: Given) -> Table:
     return replace(found, id=given.recipe.name, title=given.recipe.title, rows=rows)
 
 
-def agreed(given: Given, plan: Sequence[str], ask: bool = True) -> bool:
+def agreed(given: ReproduceConfig, plan: Sequence[str], ask: bool = True) -> bool:
     """Say what would be done; whether to do it.
 
     Raises:
@@ -72,7 +72,7 @@ def agreed(given: Given, plan: Sequence[str], ask: bool = True) -> bool:
     return typer.confirm("Begin?", err=True)
 
 
-def tell(given: Given, result: dict[str, Any]) -> None:
+def tell(given: ReproduceConfig, result: dict[str, Any]) -> None:
     """Write the result, and show it."""
     from todre.cli.reproduce_tables import reproduced_table
 
@@ -96,7 +96,7 @@ def tell(given: Given, result: dict[str, Any]) -> None:
     note(f"wrote {names} in {given.output}", given.quiet)
 
 
-def _tiny(given: Given) -> None:
+def _tiny(given: ReproduceConfig) -> None:
     from todre.reproduce import tiny
 
     found = published(given)
@@ -130,7 +130,7 @@ def _tiny(given: Given) -> None:
     tell(given, result)
 
 
-def _real(given: Given) -> None:
+def _real(given: ReproduceConfig) -> None:
     from todre.reproduce import plan as planning
     from todre.reproduce import real
     from todre.reproduce.cells import Run, cells, require_lmms_eval
@@ -173,7 +173,7 @@ def _config(found: Table, model: str) -> Any:
     return load_config(model)
 
 
-def _cautions(given: Given, benchmarks: Sequence[Benchmark]) -> list[str]:
+def _cautions(given: ReproduceConfig, benchmarks: Sequence[Benchmark]) -> list[str]:
     """What speaks against taking differences at their word."""
     assert given.recipe.table is not None
     found = partial_average(table(given.recipe.table), given.benchmarks)
@@ -195,7 +195,7 @@ def _stood(benchmark: Benchmark, limit: int | None) -> str:
     return f"{', '.join(benchmark.tasks)} of lmms-eval, {asked}"
 
 
-def _costs(given: Given) -> None:
+def _costs(given: ReproduceConfig) -> None:
     from todre.reproduce import costs
 
     found = published(given)
@@ -228,7 +228,7 @@ def _costs(given: Given) -> None:
     tell(given, document(found, found.rows, values, reasons, told))
 
 
-def _figure(given: Given) -> None:
+def _figure(given: ReproduceConfig) -> None:
     from todre.plots import require_matplotlib
     from todre.reproduce.figures import QUESTIONS, Drawing, draw
 
@@ -256,7 +256,7 @@ def _figure(given: Given) -> None:
     note(f"wrote result.json and {given.recipe.name}.png in {given.output}", given.quiet)
 
 
-def _load(given: Given, model: str | None) -> Any:
+def _load(given: ReproduceConfig, model: str | None) -> Any:
     return opt.load_model(
         model, given.device, given.dtype, given.attn_implementation, given.trust_remote_code, given.quiet
     )

@@ -159,14 +159,14 @@ def answer_packed(
     pictures, rows = _distinct(features)
     cuts = _cuts(model, prompts)
     cache, _, mask = _prefixes(model, prompts, pictures, rows, cuts)
-    begun = packed.Begun.of(cache, mask)
-    if begun is None or not (begun.uniform or model.get_decoder().config.model_type in LAYERS_APART):
+    prefix = packed.PrefixCache.of(cache, mask)
+    if prefix is None or not (prefix.uniform or model.get_decoder().config.model_type in LAYERS_APART):
         return None
     texts: dict[int, str] = {}
     for limit in sorted(set(limits)):
         asked = [place for place, each in enumerate(limits) if each == limit]
         ends = [prompts[place][cuts[place] :] for place in asked]
-        tokens = packed.decode(model, begun, ends, [rows[place] for place in asked], limit)
+        tokens = packed.decode(model, prefix, ends, [rows[place] for place in asked], limit)
         said = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         texts.update(zip(asked, said, strict=True))
     return [reply_of(report, row, texts[place]) for place, row in enumerate(rows)]

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 ANSWERS = "answers.jsonl"
 WRITTEN = ("items.jsonl", "samples.jsonl", "result.json", "timings.json")
 """What is made from the answers."""
-Start = Callable[["Asked"], Work]
+Start = Callable[["EvalConfig"], Work]
 Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
 """Passes finished units on and shows progress; is told how many units are left, and how many there are."""
 
 
 @dataclass(frozen=True)
-class Asked(Checked):
+class EvalConfig(Checked):
     """What is asked of which model: all that an answer depends on but the method.
 
     Args:
@@ -120,7 +120,7 @@ class Ran:
 
 
 def run(
-    asked: Asked,
+    asked: EvalConfig,
     grid: Grid,
     output: Path,
     *,
@@ -244,7 +244,7 @@ def _answer(
             journal.add(done)
 
 
-def answering(loaded: Loaded | None, single: bool, asked: Asked) -> Work:
+def answering(loaded: Loaded | None, single: bool, asked: EvalConfig) -> Work:
     """The function that answers a unit, with a model in memory; `single` keeps this process on one thread."""
     import torch
 
@@ -272,7 +272,7 @@ def _collect(
     grid: Grid,
     items: Sequence[Item],
     groups: Sequence[Sequence[int]],
-    asked: Asked,
+    asked: EvalConfig,
     against: Sequence[str],
 ) -> tuple[dict[str, Any], list[str]]:
     """The result, and a line for each answer, in the order of the grid and the items."""

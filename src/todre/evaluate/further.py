@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from todre.evaluate.conditions import NONE, label
-from todre.evaluate.engine import Asked, run
+from todre.evaluate.engine import EvalConfig, run
 from todre.evaluate.grid import grid
 from todre.evaluate.group_answers import Asker
 from todre.evaluate.metrics import mark
@@ -43,9 +43,9 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
         work: folder.
     """
     work.mkdir(parents=True, exist_ok=True)
-    asked = Asked(SEVERAL, model, limit, device="cpu", dtype="float32", group_size=8, batch_size=16)
+    asked = EvalConfig(SEVERAL, model, limit, device="cpu", dtype="float32", group_size=8, batch_size=16)
     ran = run(asked, grid(METHODS, RETAINS, draws), work / "new").result
-    kept = {name: Asked(("scenes",), path, single, device="cpu", dtype="float32", batch_size=16)
+    kept = {name: EvalConfig(("scenes",), path, single, device="cpu", dtype="float32", batch_size=16)
             for name, path in ((SHIPPED, None), (SHIPPED_VIDEO, model))}  # fmt: skip
     singles = {name: run(each, grid((), ()), work / name).result for name, each in kept.items()}
     items = asked.items()
@@ -74,7 +74,7 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
     }
 
 
-def blind(asked: Asked, items: Sequence[Item]) -> list[float]:
+def blind(asked: EvalConfig, items: Sequence[Item]) -> list[float]:
     """The marks of all items when each picture is plain grey."""
     grey = [replace(item, media=tuple(functools.partial(_grey, opened) for opened in item.media)) for item in items]
     said, _ = Asker(asked.load(), [grey], asked.batch_size).answer(0, NONE)

@@ -27,7 +27,7 @@ _HARMLESS = {
 
 
 @dataclass(frozen=True)
-class Begun:
+class PrefixCache:
     """What the decoder's layers hold of the pictures' beginnings.
 
     Attributes:
@@ -47,7 +47,7 @@ class Begun:
         return all(each is self.valid[0] for each in self.valid)
 
     @classmethod
-    def of(cls, cache: Any, mask: Tensor) -> Begun | None:
+    def of(cls, cache: Any, mask: Tensor) -> PrefixCache | None:
         """Of a cache that `model` filled; None where it is not made of growing layers, or positions were moved.
 
         Args:
@@ -86,28 +86,30 @@ def takes_masks(model: Any) -> bool:
 
 
 @torch.inference_mode()
-def decode(model: Any, begun: Begun, ends: Sequence[Tensor], pictures: Sequence[int], limit: int) -> list[Tensor]:
+def decode(
+    model: Any, prefix: PrefixCache, ends: Sequence[Tensor], pictures: Sequence[int], limit: int
+) -> list[Tensor]:
     """New tokens of each question, greedily, up to and with the closing one, at most `limit`.
 
     Args:
         model: a LLaVA-like model: a decoder, embeddings, and a head.
-        begun: what it holds of the pictures.
+        prefix: what it holds of the pictures.
         ends: (t_i,) token ids of each question behind its picture.
         pictures: of each question, which picture.
         limit: most new tokens.
     """
-    device, rows = begun.lengths.device, len(begun.lengths)
+    device, rows = prefix.lengths.device, len(prefix.lengths)
     pictures_at = torch.tensor(pictures, device=device, dtype=torch.int64)
     slots = _slots(pictures)
     stop = torch.tensor(_stops(model), device=device, dtype=torch.int64)
-    cache, owners = begun.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
-    columns = _Columns.of(ends, pictures, begun.lengths)
+    cache, owners = prefix.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
+    columns = _Columns.of(ends, pictures, prefix.lengths)
     said: list[list[Tensor]] = [[] for _ in ends]
     open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
-    lengths = begun.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
+    lengths = prefix.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
     for step in range(limit):
         owners = torch.cat([owners, columns.owner], dim=1)
-        hidden = _run(model, columns, begun, owners, cache)
+        hidden = _run(model, columns, prefix, owners, cache)
         last = hidden[pictures_at, columns.last]
         new = model.get_output_embeddings()(last).argmax(dim=-1)
         for question in open_.nonzero().flatten().tolist():
@@ -119,18 +121,18 @@ def decode(model: Any, begun: Begun, ends: Sequence[Tensor], pictures: Sequence[
     return [torch.stack(each) for each in said]
 
 
-def _run(model: Any, columns: _Columns, begun: Begun, owners: Tensor, cache: Any) -> Tensor:
+def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
     """(pictures, c, d) states of the columns after the last layer; `owners` ends in theirs."""
     decoder, seen = model.get_decoder(), owners.shape[1] - columns.owner.shape[1]
-    masks = {id(valid): _visible(valid, owners, seen) for valid in begun.valid}
+    masks = {id(valid): _visible(valid, owners, seen) for valid in prefix.valid}
     hidden = model.get_input_embeddings()(columns.ids)
-    if begun.uniform:
-        mask = masks[id(begun.valid[0])]
+    if prefix.uniform:
+        mask = masks[id(prefix.valid[0])]
         given = {"attention_mask": mask, "position_ids": columns.positions}
         states: Tensor = decoder(inputs_embeds=hidden, **given, **cache_argument(decoder, cache)).last_hidden_state
         return states
     rotary = decoder.rotary_emb(hidden, position_ids=columns.positions)
-    for layer, valid in zip(decoder.layers, begun.valid, strict=True):
+    for layer, valid in zip(decoder.layers, prefix.valid, strict=True):
         hidden = layer(
             hidden,
             attention_mask=masks[id(valid)],

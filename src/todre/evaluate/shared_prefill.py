@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from todre.hf.layer_calls import layer_cache, with_cache
-from todre.hf.wrappers import StandIn
+from todre.hf.wrappers import ForwardPatch
 from todre.methods.base import Method
 
 
@@ -51,11 +51,11 @@ class _Joined:
 
     Args:
         cache: the forward's.
-        begun: of each row.
+        prefix: of each row.
     """
 
-    def __init__(self, cache: Any, begun: Sequence[_Ran]) -> None:
-        self._cache, self._begun = cache, begun
+    def __init__(self, cache: Any, prefix: Sequence[_Ran]) -> None:
+        self._cache, self._begun = cache, prefix
 
     def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Hand the whole columns to the cache."""
@@ -81,9 +81,9 @@ class Beginnings:
         self._image_token = model.config.image_token_id
         self._pictures: Sequence[Hashable] = ()
         self._tail = 0
-        self._stand_ins = [StandIn(layer, _At(self, index)) for index, layer in enumerate(layers[:count])]
+        self._stand_ins = [ForwardPatch(layer, _At(self, index)) for index, layer in enumerate(layers[:count])]
         if watched:
-            self._stand_ins.append(StandIn(layers[count].mlp, functools.partial(self.mlp, count)))
+            self._stand_ins.append(ForwardPatch(layers[count].mlp, functools.partial(self.mlp, count)))
 
     @contextmanager
     def of(self, pictures: Sequence[Hashable], prompts: Sequence[Tensor]) -> Iterator[None]:
@@ -117,13 +117,13 @@ class Beginnings:
                 self._store.layers[index, picture] = _Ran(
                     forward(hidden[row : row + 1, :begins], **given)[0], recorder.key[0], recorder.value[0]
                 )
-        begun = [self._store.layers[index, picture] for picture in self._pictures]
+        prefix = [self._store.layers[index, picture] for picture in self._pictures]
         given = _columns(kwargs, slice(begins, None)) | {"attention_mask": _behind(begins, self._tail, hidden.device)}
         cache = layer_cache(kwargs)
         if cache is not None:
-            given = with_cache(given, _Joined(cache, begun))
+            given = with_cache(given, _Joined(cache, prefix))
         ends = forward(hidden[:, begins:], **given)
-        return torch.cat([torch.stack([each.hidden for each in begun]), ends], dim=1)
+        return torch.cat([torch.stack([each.hidden for each in prefix]), ends], dim=1)
 
     def mlp(self, index: int, forward: Any, hidden: Tensor) -> Tensor:
         """The MLP of the layer after the shared ones on (b, p + tail, d); it takes each column by itself."""
@@ -139,7 +139,7 @@ class Beginnings:
 
 
 class _At:
-    """A layer's call, for `StandIn`."""
+    """A layer's call, for `ForwardPatch`."""
 
     def __init__(self, beginnings: Beginnings, index: int) -> None:
         self.beginnings, self.index = beginnings, index

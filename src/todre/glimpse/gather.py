@@ -15,7 +15,7 @@ from todre.glimpse.labels import token_mask
 from todre.hf.attention_tap import watch
 from todre.methods.glimpse.predictor import Shape, View
 from todre.scenes import Question, Scene
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 from todre.tiny.data import Encoder, TextBatch, collate
 from todre.tiny.packed_questions import packed_hidden, use_packed_attention
 
@@ -86,7 +86,7 @@ class Gatherer:
         features: Tensor = encoded.pooler_output[0]
         return features
 
-    def _run(self, visual: Tensor, text: TextBatch) -> tuple[Seen, Tensor]:
+    def _run(self, visual: Tensor, text: TextBatch) -> tuple[AttentionInputs, Tensor]:
         """Queries and keys of the layer after `layer`, and the hidden states that enter it."""
         layer = self.model.get_decoder().layers[self.layer]
         found: list[Any] = []
@@ -94,7 +94,7 @@ class Gatherer:
         def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
             found.append(args[0])
 
-        def listen(seen: Seen) -> None:
+        def listen(seen: AttentionInputs) -> None:
             found.append(seen)
             raise _Enough
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from todre.errors import UnsupportedModelError
 from todre.hf.versions import ALL_ATTENTION_FUNCTIONS, attention_function, eager_function
-from todre.hf.wrappers import Mark, Removable, untraced, untraced_here
-from todre.tensors.attention import Seen
-from todre.tensors.autocast import as_written
+from todre.hf.wrappers import CompileGuard, Removable, no_compile, no_compile_shallow
+from todre.tensors.attention import AttentionInputs
+from todre.tensors.autocast import no_autocast
 
-Listener = Callable[[Seen], None]
+Listener = Callable[[AttentionInputs], None]
 
 
 _LOCK = threading.Lock()
@@ -34,11 +34,11 @@ class _Dispatcher:
         self.function = function
         self.listeners: dict[tuple[int, nn.Module], tuple[Listener, ...]] = {}
 
-    @untraced_here
+    @no_compile_shallow
     def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
         listeners = self.listeners.get((threading.get_ident(), module))
         if listeners:
-            with torch.no_grad(), as_written(query.device):
+            with torch.no_grad(), no_autocast(query.device):
                 seen = _seen(query, key, args, kwargs)
                 for listener in listeners:
                     listener(seen)
@@ -46,7 +46,7 @@ class _Dispatcher:
         return function(module, query, key, value, *args, **kwargs)
 
 
-def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
+def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionInputs:
     if kwargs.get("s_aux") is not None:
         raise UnsupportedModelError(
             "This model's attention has sinks that take a share of every row, which are not read; "
@@ -54,7 +54,7 @@ def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, A
         )
     scaling = kwargs.get("scaling")
     mask = kwargs.get("attention_mask", args[0] if args else None)
-    return Seen(
+    return AttentionInputs(
         query,
         key,
         float(scaling) if scaling is not None else query.shape[-1] ** -0.5,
@@ -113,13 +113,13 @@ def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> li
     """
     started = threading.local()
 
-    @untraced
+    @no_compile
     def before(module: nn.Module, args: Any) -> None:
         if when():
             started.backend = module.config._attn_implementation  # type: ignore[union-attr]
             _start(started.backend, module, listener)
 
-    @untraced
+    @no_compile
     def after(module: nn.Module, args: Any, output: Any) -> None:
         backend = getattr(started, "backend", None)
         if backend is not None:
@@ -129,7 +129,7 @@ def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> li
     return [
         module.register_forward_pre_hook(before),
         module.register_forward_hook(after, always_call=True),
-        Mark(module, eager=True),
+        CompileGuard(module, eager=True),
     ]
 
 

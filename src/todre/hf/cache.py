@@ -22,7 +22,7 @@ from todre.hf.versions import (
     StaticLayer,
 )
 from todre.tensors.columns import Compaction
-from todre.tensors.slots import Lease, SlotTable
+from todre.tensors.slots import AttachmentState, SlotTable
 
 
 def _missing(table: SlotTable, slots: int) -> int:
@@ -311,11 +311,11 @@ def first_table(cache: Cache | None) -> SlotTable | None:
     return None
 
 
-def sign(cache: Cache | None, lease: Lease) -> None:
-    """Let the layers go on under `lease`, and tell each table whether it is the only one."""
+def set_owner(cache: Cache | None, owner: AttachmentState) -> None:
+    """Let the layers go on under `owner`, and tell each table whether it is the only one."""
     tables = distinct_tables(cache)
     for table in tables:
-        table.lease, table.alone = lease, len(tables) == 1
+        table.owner, table.alone = owner, len(tables) == 1
 
 
 def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from todre.hf.wrappers import untraced
+from todre.hf.wrappers import no_compile
 
 
 class Flights:
@@ -19,7 +19,7 @@ class Flights:
         self._changed = threading.Condition()
         self._depths: dict[int, int] = {}
 
-    @untraced
+    @no_compile
     def join(self) -> bool:
         """A forward of this thread, or a part of one, begins; whether it joins, and then has to `leave`."""
         thread = threading.get_ident()
@@ -29,7 +29,7 @@ class Flights:
             self._depths[thread] = self._depths.get(thread, 0) + 1
         return True
 
-    @untraced
+    @no_compile
     def leave(self) -> None:
         """It has ended."""
         thread = threading.get_ident()

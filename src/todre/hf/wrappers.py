@@ -93,7 +93,7 @@ class Removable(Protocol):
         """Undo it."""
 
 
-class StandIn:
+class ForwardPatch:
     """Lets `call` stand in for the forward of `module`, from `put` to `remove`.
 
     Unlike a hook it keeps the short path of `nn.Module.__call__`, costs next to nothing to put in and take out, and
@@ -110,7 +110,7 @@ class StandIn:
         self.before: Any = None
         self.forward: Any = None
 
-    def put(self) -> StandIn:
+    def put(self) -> ForwardPatch:
         """Stand in, by the same object as before if nobody else has stepped between: graphs know it again."""
         attributes = vars(self.module)
         before = attributes.get("forward")
@@ -154,7 +154,7 @@ class InstancePatch:
             self.attributes[self.name] = self.before
 
 
-class Mark:
+class CompileGuard:
     """Makes torch.compile notice that `module` got hooks, until `remove`.
 
     A graph that was compiled before hooks were added does not look for them, and would go on without. It does look
@@ -190,7 +190,7 @@ def _put_back(module: nn.Module, forward: Any, before: Any) -> None:
 
 def _passing(forward: Callable[..., Any], eager: bool) -> Callable[..., Any]:
     """A `forward` that is another object; not a function, which would be compiled once for all modules together."""
-    return _known(functools.partial(untraced(forward) if eager else forward), forward)
+    return _known(functools.partial(no_compile(forward) if eager else forward), forward)
 
 
 def _known(mark: functools.partial[Any], forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -214,11 +214,11 @@ def in_forward(module: nn.Module) -> bool:
     return False
 
 
-def untraced(function: CallableT) -> CallableT:
+def no_compile(function: CallableT) -> CallableT:
     """`function`, which torch.compile runs as it is, between two graphs."""
     return torch.compiler.disable(function)  # type: ignore[no-any-return]
 
 
-def untraced_here(function: CallableT) -> CallableT:
+def no_compile_shallow(function: CallableT) -> CallableT:
     """`function`, which torch.compile runs as it is, but not what it calls."""
     return torch.compiler.disable(function, recursive=False)  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import Parked, ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ParkedView, ReduceContext, Reduction
     from todre.methods.views.vision_tower import Merging, Patches, Tiles, TowerContext
     from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
@@ -124,7 +124,7 @@ class Method(Checked):
         """Layers (1-based, ascending) before which the tokens that a reduction parked come back."""
         return ()
 
-    def rejoin(self, parked: Parked) -> Tensor:
+    def rejoin(self, parked: ParkedView) -> Tensor:
         """Hidden states of all columns that were in flight when tokens were parked, (b, q0, d)."""
         raise NotImplementedError(f"{type(self).__name__} parks no tokens")
 

@@ -13,7 +13,7 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import Parked
+    from todre.methods.views.decoder_layer import ParkedView
     from todre.tensors.token_facts import Signal
 
 
@@ -101,7 +101,7 @@ class Compose(Method):
         """Where the tokens of the one that lets them come back do."""
         return next((layers for method in self.methods if (layers := method.rejoin_before(n_layers))), ())
 
-    def rejoin(self, parked: Parked) -> Tensor:
+    def rejoin(self, parked: ParkedView) -> Tensor:
         """Asked of the method that parked them instead."""
         raise NotImplementedError("ask the method that parked the tokens")
 

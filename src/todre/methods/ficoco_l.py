@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
-    from todre.tensors.attention import Seen
+    from todre.tensors.attention import AttentionInputs
 
 _ROWS_AT_ONCE = 128
 
@@ -119,7 +119,7 @@ class FiCoCoL(Method):
         return total / weight[:, None]
 
 
-def _joined(seen: Seen, row: int, queries: int) -> tuple[Tensor, Tensor]:
+def _joined(seen: AttentionInputs, row: int, queries: int) -> tuple[Tensor, Tensor]:
     """Vectors (q, c) for queries and keys in flight whose product is the mean logit over heads."""
     query, key = seen.query[row].float(), seen.key[row, :, -queries:].float()
     heads, groups = query.shape[0], key.shape[0]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from todre.methods.glimpse.predictor import View
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
-    from todre.tensors.attention import Seen
+    from todre.tensors.attention import AttentionInputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class GlimpsePrune(Method):
         return Reduction(keep)
 
 
-def _view(context: ReduceContext, following: Seen, row: int, columns: Tensor) -> View:
+def _view(context: ReduceContext, following: AttentionInputs, row: int, columns: Tensor) -> View:
     """What the glimpse sees in one row, of the visual tokens in some of the columns in flight."""
     import torch
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
-Asking = Literal["last", "text"]
+QueryRows = Literal["last", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class GSearch(Method):
     """
 
     kept: Table = ()
-    asking: Asking = "last"
+    asking: QueryRows = "last"
 
     name: ClassVar[str] = "g-search"
     summary: ClassVar[str] = "each layer's own fitted share of the tokens"
@@ -65,7 +65,7 @@ class GSearch(Method):
         return context.best(scores_of(context, self.asking), counts)
 
 
-def scores_of(context: ReduceContext, asking: Asking) -> Tensor:
+def scores_of(context: ReduceContext, asking: QueryRows) -> Tensor:
     """(b, s) attention from the last token, or from all text; from the last token where there is no text."""
     import torch
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from todre.fields.kinds import Positive, Retain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
-from todre.methods.gsearch import Asking, scores_of
+from todre.methods.gsearch import QueryRows, scores_of
 from todre.methods.shared.budgets import left_over
 from todre.methods.shared.query_rows import row_counts
 
@@ -34,7 +34,7 @@ class PSigmoid(Method):
 
     retain: Retain = 0.25
     slope: Positive = 12.8
-    asking: Asking = "last"
+    asking: QueryRows = "last"
 
     name: ClassVar[str] = "p-sigmoid"
     summary: ClassVar[str] = "shares of the tokens that fall along a sigmoid"

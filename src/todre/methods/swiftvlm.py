@@ -18,7 +18,7 @@ from todre.methods.shared.query_rows import columns_of, counted, fresh_slots, ro
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import Parked, ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ParkedView, ReduceContext, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class SwiftVLM(Method):
                 proxy[row, columns] = columns[anchors][member]
         return Reduction(keep, hidden=hidden, parks=True, memo=(proxy, hidden), left=still_there(context, counts))
 
-    def rejoin(self, parked: Parked) -> Tensor:
+    def rejoin(self, parked: ParkedView) -> Tensor:
         """Members as they were, plus the change of their proxy; tokens without one as they were."""
         import torch
 

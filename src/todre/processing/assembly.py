@@ -8,7 +8,7 @@ from typing import Any
 from todre.errors import LoadError, MissingDependencyError
 from todre.processing.families import FAMILIES
 from todre.processing.settings import complete, family_name, read_video_settings
-from todre.processing.video_stand_ins import NoVideo, PilVideoProcessor, StandIn
+from todre.processing.video_stand_ins import NoVideo, PilVideoProcessor, VideoProcessorStandIn
 
 _PARTS = {"image_processor", "tokenizer", "video_processor"}
 
@@ -39,7 +39,7 @@ def assemble(path: Path, stock: Any, trust_remote_code: bool) -> Any:
     return host.from_args_and_dict([parts[name] for name in stock.get_attributes()], settings)
 
 
-def video_stand_in(path: Path, processor: str) -> StandIn:
+def video_stand_in(path: Path, processor: str) -> VideoProcessorStandIn:
     """The stand-in for the video processor of a folder.
 
     Args:
@@ -66,8 +66,8 @@ def _accepting_stand_ins(stock: Any) -> Any:
     """`stock` itself, except that its check of types lets a stand-in pass for a video processor."""
 
     def check(self: Any, argument_name: str, argument: Any) -> Any:
-        if isinstance(argument, StandIn):
-            return StandIn
+        if isinstance(argument, VideoProcessorStandIn):
+            return VideoProcessorStandIn
         return stock.check_argument_for_proper_class(self, argument_name, argument)
 
     return type(stock.__name__, (stock,), {"__module__": stock.__module__, "check_argument_for_proper_class": check})

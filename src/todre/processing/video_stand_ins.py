@@ -16,7 +16,7 @@ from todre.processing.families import VideoFamily
 from todre.processing.frames import pixels
 
 
-class StandIn(PushToHubMixin):
+class VideoProcessorStandIn(PushToHubMixin):
     """What a stock processor expects of its video processor: settings as attributes, `to_dict`, input names."""
 
     _auto_class = None
@@ -39,7 +39,7 @@ class StandIn(PushToHubMixin):
         return dict(self.settings)
 
 
-class NoVideo(StandIn):
+class NoVideo(VideoProcessorStandIn):
     """Stands where clips cannot be prepared; asking for one raises the error that says why."""
 
     def __init__(self, settings: Mapping[str, Any], reason: TodreError) -> None:
@@ -51,7 +51,7 @@ class NoVideo(StandIn):
         raise self.reason
 
 
-class PilVideoProcessor(StandIn):
+class PilVideoProcessor(VideoProcessorStandIn):
     """A family's video processor by PIL: frames that were already sampled, to the family's own inputs.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError, TodreError
-from todre.evaluate.engine import Asked, Ran, Ticker, run
+from todre.evaluate.engine import EvalConfig, Ran, Ticker, run
 from todre.evaluate.grid import Grid, row_of
 from todre.evaluate.tasks import names
 from todre.evaluate.tasks.several import VIDEO
@@ -78,7 +78,7 @@ def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: 
     runs = []
     for model in dict.fromkeys(_model(task) for task in tasks.values()):
         mine = tuple(dict.fromkeys(task for task in tasks.values() if _model(task) == model))
-        asked = Asked(mine, model, limit=tiny.limit, seed=tiny.seed)
+        asked = EvalConfig(mine, model, limit=tiny.limit, seed=tiny.seed)
         folder = tiny.folder / ("eval" if model is None else "eval-video")
         ran = run(asked, Grid(made, {}), folder, processes=tiny.processes, forgiving=True, ticker=ticker)
         if "none" in ran.result["left_out"]:

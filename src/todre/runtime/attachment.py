@@ -22,18 +22,18 @@ from todre.hf.layer_calls import packed_bounds, runs_again_bare
 from todre.hf.running_forwards import Flights
 from todre.hf.versions import DynamicCache, PreTrainedModel, create_masks_for_generate
 from todre.hf.wrappers import (
+    ForwardPatch,
     InstancePatch,
     Removable,
-    StandIn,
     bare,
     check_whole,
     in_forward,
-    untraced,
-    untraced_here,
+    no_compile,
+    no_compile_shallow,
 )
 from todre.methods.base import Method
 from todre.report import PruningReport
-from todre.runtime.fast_path import carried_on, mask_for_generate
+from todre.runtime.fast_path import fast_path_call, mask_for_generate
 from todre.runtime.layer_patches import Inside
 from todre.runtime.prompt import Prompt, media_tokens
 from todre.runtime.reporting import fill, fill_text
@@ -41,7 +41,7 @@ from todre.runtime.samples import media_of, standing
 from todre.runtime.schedule import Plan
 from todre.runtime.segments import Segments, segments_of
 from todre.runtime.step import Pictures, Step
-from todre.tensors.slots import Lease
+from todre.tensors.slots import AttachmentState
 from todre.tower.capture import SaliencyCapture
 
 ATTRIBUTE = "todre_attachment"
@@ -71,13 +71,13 @@ class Attachment:
         self.plan = Plan.of(method, self.decoder)
         self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
         self.local = threading.local()
-        self.lease = Lease()
+        self.owner = AttachmentState()
         self.flights, self.leaving = Flights(), False
         self.embed = model.get_input_embeddings()
         self.tokens = media_tokens(self.family, self.config)
         self.model_door, self.base_door, self.decoder_door = map(Door.of, (model, self.base, self.decoder.module))
         self.inside = Inside(self.decoder, self.plan.watched)
-        self.around_base: Callable[[], StandIn | None] = lambda: None
+        self.around_base: Callable[[], ForwardPatch | None] = lambda: None
         self.put: list[Removable] = []
         try:
             self._put()
@@ -96,7 +96,7 @@ class Attachment:
             (self.base, self._run_base),
             (self.model, self._run_model),
         )
-        around = [StandIn(module, run).put() for module, run in outside]
+        around = [ForwardPatch(module, run).put() for module, run in outside]
         self.put += around
         self.around_base = weakref.ref(around[1])
         original = getattr(self.model, _MASKS, create_masks_for_generate)
@@ -107,7 +107,7 @@ class Attachment:
 
     def remove(self) -> None:
         """Leave the model as it was."""
-        self.lease.open = False
+        self.owner.open = False
         while self.put:  # what was put points back here, and would keep the model until garbage is collected
             self.put.pop().remove()
         self.inside.close()
@@ -139,7 +139,7 @@ class Attachment:
             return forward(*args, **kwargs)
         return self._model_with_media(forward, args, kwargs, call)
 
-    @untraced_here
+    @no_compile_shallow
     def _model_with_media(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
@@ -158,11 +158,11 @@ class Attachment:
 
     def _run_base(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = self.base_door.read(args, kwargs)
-        if torch.compiler.is_compiling() and not call.brings_media and self._carried_on(call) is not None:
+        if torch.compiler.is_compiling() and not call.brings_media and self._fast_path_call(call) is not None:
             return forward(*args, **kwargs)
         return self._base_around(forward, args, kwargs, call)
 
-    @untraced_here
+    @no_compile_shallow
     def _base_around(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
@@ -183,7 +183,7 @@ class Attachment:
             self.capture.within = False
             self.flights.leave()
 
-    @untraced
+    @no_compile
     def _before_base(self, call: DecoderCall) -> None:
         self.local.outer_mask = call.attention_mask
         if not call.brings_media and call.embeds is not None and call.ids is None and _begins(call):
@@ -203,7 +203,7 @@ class Attachment:
             )
         warnings.warn(f"Embeddings came without pictures or ids, {said}", UnprunedWarning, stacklevel=2)
 
-    @untraced
+    @no_compile
     def _after_base(self, call: DecoderCall, output: Any) -> None:
         """A request of text alone is what the report is about now; a step of decoding changes nothing in it."""
         if self.capture.current():
@@ -220,17 +220,17 @@ class Attachment:
     def _run_decoder(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = self.decoder_door.read(args, kwargs)
         if torch.compiler.is_compiling() or not (self.capture.current() or self.inside.step is not None):
-            carried = self._carried_on(call)
+            carried = self._fast_path_call(call)
             if carried is call:
                 return forward(*args, **kwargs)
             if carried is not None:
                 return forward(**self.decoder_door.write(carried))
         return self._decoder_step(forward, call)
 
-    def _carried_on(self, call: DecoderCall) -> DecoderCall | None:
-        return carried_on(self.sees_all, self.text_config._attn_implementation, call)
+    def _fast_path_call(self, call: DecoderCall) -> DecoderCall | None:
+        return fast_path_call(self.sees_all, self.text_config._attn_implementation, call)
 
-    @untraced_here
+    @no_compile_shallow
     def _decoder_step(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
         """A forward of the decoder, with pictures or on a cache that needs help."""
         if not self.flights.join():
@@ -240,7 +240,7 @@ class Attachment:
         finally:
             self.flights.leave()
 
-    @untraced_here
+    @no_compile_shallow
     def _stepped(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
         try:
             call, step = self._before_decoder(call)
@@ -250,13 +250,13 @@ class Attachment:
             self._end(call)
         return output if step is None else self._after_decoder(step, output)
 
-    @untraced
+    @no_compile
     def _before_decoder(self, call: DecoderCall) -> tuple[DecoderCall, Step | None]:
         """What the decoder is called with, and the step if there is one."""
         facts = self.capture.current()
         if hasattr(call.cache, "layers"):
-            kv.sign(call.cache, self.lease)
-        carried = None if facts else self._carried_on(call)
+            kv.set_owner(call.cache, self.owner)
+        carried = None if facts else self._fast_path_call(call)
         if carried is not None:
             return carried, None
         if call.embeds is None:
@@ -333,15 +333,15 @@ class Attachment:
                 "use stages=(1,), or a dynamic cache."
             )
 
-    @untraced
+    @no_compile
     def _end(self, call: DecoderCall) -> None:
         """The decoder has run, or failed: nothing is announced to the tables any more."""
         if hasattr(call.cache, "layers"):
             for table in kv.distinct_tables(call.cache):
                 table.end()
-            kv.sign(call.cache, self.lease)
+            kv.set_owner(call.cache, self.owner)
 
-    @untraced
+    @no_compile
     def _after_decoder(self, step: Step, output: Any) -> Any:
         if step.method is not None and step.cache is not None:
             check_filled(step.cache, output)

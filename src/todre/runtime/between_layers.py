@@ -11,11 +11,11 @@ from torch import Tensor
 
 from todre.methods.views.answers import reduced
 from todre.methods.views.decoder_layer import ReduceContext, Reduction
-from todre.runtime.dropping import Kept, drop_slots
+from todre.runtime.dropping import ParkedState, drop_slots
 from todre.runtime.layer_masks import plan_masks
 from todre.runtime.peek import next_attention
-from todre.tensors.attention import Seen
-from todre.tensors.autocast import as_found, as_written
+from todre.tensors.attention import AttentionInputs
+from todre.tensors.autocast import current_autocast, no_autocast
 from todre.tensors.columns import PAD, VISUAL
 from todre.tensors.transfer import fetch
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Ask the methods after `index` layers, and drop what they drop; hidden states of what is left."""
     hidden: Tensor = args[0]
-    ambient = as_found(hidden.device)
+    ambient = current_autocast(hidden.device)
 
-    def peek() -> Seen:
+    def peek() -> AttentionInputs:
         with ambient:
             return next_attention(step, index, step.given(index, (hidden, *args[1:]), kwargs))
 
     reduction = ask(step, index, hidden, peek)
     if reduction.parks:
-        step.parked = Kept.of(step, index, hidden, reduction.memo)
+        step.parked = ParkedState.of(step, index, hidden, reduction.memo)
     kinds = step.key_kinds(index)
     keep = reduction.keep.to(kinds.device)
     fresh, earlier = _left(step, index, reduction, kinds, keep)
@@ -63,7 +63,7 @@ def _left(step: Step, index: int, reduction: Reduction, kinds: Tensor, keep: Ten
     return left.tolist(), held.tolist()
 
 
-def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Reduction:
+def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> Reduction:
     """The answer of all methods that are asked after `layer` layers; each sees what those before it left."""
     kinds = step.key_kinds(layer).to(hidden.device)
     assert step.selected is not None
@@ -94,7 +94,7 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Seen]) -> Red
             earlier,
             step.said is None,
         )
-        with as_written(hidden.device):
+        with no_autocast(hidden.device):
             one = reduced(method, method.reduce(context), context)
         answer = one.after(answer)
         kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)

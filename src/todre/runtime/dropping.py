@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
-from todre.methods.views.decoder_layer import Parked
-from todre.tensors.autocast import as_written
+from todre.methods.views.decoder_layer import ParkedView
+from todre.tensors.autocast import no_autocast
 from todre.tensors.columns import PAD, VISUAL, Compaction, compact, put_back, take_columns
 from todre.tensors.row_counts import Flight
 from todre.tensors.slots import SlotTable
@@ -37,7 +37,7 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kept:
+class ParkedState:
     """What was in flight when tokens were parked.
 
     Attributes:
@@ -57,7 +57,7 @@ class Kept:
     memo: Any
 
     @classmethod
-    def of(cls, step: Step, layer: int, hidden: Tensor, memo: Any) -> Kept:
+    def of(cls, step: Step, layer: int, hidden: Tensor, memo: Any) -> ParkedState:
         """What is in flight now."""
         return cls(layer, hidden, step.columns, step.kinds, step.flight, step.inner, step.padded, memo)
 
@@ -74,8 +74,8 @@ def rejoin_slots(step: Step, index: int, hidden: Tensor) -> Tensor:
     present = there.gather(1, wanted) & (kept.columns >= 0)
     now = take_columns(put_back(hidden, place, length), wanted, 1).masked_fill(~present.to(hidden.device)[..., None], 0)
     (method,) = (each for each in step.plan.reducers[kept.layer] if each.rejoin_before(step.n_layers))
-    with as_written(hidden.device):
-        back = method.rejoin(Parked(kept.layer, kept.hidden, now, present.to(hidden.device), kept.memo))
+    with no_autocast(hidden.device):
+        back = method.rejoin(ParkedView(kept.layer, kept.hidden, now, present.to(hidden.device), kept.memo))
     step.columns, step.kinds, step.inner, step.padded = kept.columns, kept.kinds, kept.inner, kept.padded
     step.parked, step.flight = None, kept.flight
     step.trace.append(Stage(index, step.columns, step.kinds, step.flight.visual))

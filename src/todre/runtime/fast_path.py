@@ -16,7 +16,7 @@ from todre.runtime.masks import check_static, logical_mask
 from todre.tensors.slots import SlotTable
 
 
-def carried_on(full: bool, backend: str, call: DecoderCall) -> DecoderCall | None:
+def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall | None:
     """What a decoder is called with for text alone; None if a step must see to its layers one by one.
 
     In a graph this is for one column alone: one that brings a picture has nothing to lose.

@@ -17,10 +17,10 @@ from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules, watching
 from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import rotary_positions, with_rotary_positions
-from todre.hf.wrappers import StandIn, untraced, untraced_here
+from todre.hf.wrappers import ForwardPatch, no_compile, no_compile_shallow
 from todre.runtime.positions import matched
 from todre.runtime.step import Step
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 
 
 class Inside:
@@ -36,8 +36,8 @@ class Inside:
         self.watched = {layer: _attention_of(layers[layer - 1]) for layer in watched}
         self.local = threading.local()
         self.users, self.lock, self.closed = 0, threading.Lock(), False
-        self.stand_ins = [StandIn(rotary, self._rotary) for rotary in decoder.rotary]
-        self.stand_ins += [StandIn(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
+        self.stand_ins = [ForwardPatch(rotary, self._rotary) for rotary in decoder.rotary]
+        self.stand_ins += [ForwardPatch(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
 
     @property
     def step(self) -> Step | None:
@@ -80,15 +80,15 @@ class Inside:
                 if self.closed:
                     self.stand_ins = []
 
-    @untraced_here
+    @no_compile_shallow
     def _layer(self, index: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         args, kwargs, watched = self._given(index, args, kwargs)
         if watched is None:
             return forward(*args, **kwargs)
         with watching(watched, _Listener(self, index + 1)):
-            return untraced(forward)(*args, **kwargs)
+            return no_compile(forward)(*args, **kwargs)
 
-    @untraced
+    @no_compile
     def _given(
         self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], nn.Module | None]:
@@ -100,7 +100,7 @@ class Inside:
         watched = self.watched.get(index + 1)
         return args, kwargs, watched if watched is not None and step.wants(index + 1) else None
 
-    @untraced_here
+    @no_compile_shallow
     def _rotary(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         step = self.step
         if step is not None and step.rotary_positions is not None:
@@ -115,7 +115,7 @@ class _Listener:
     def __init__(self, inside: Inside, layer: int) -> None:
         self.inside, self.layer = inside, layer
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, seen: AttentionInputs) -> None:
         step = self.inside.step
         if step is not None:
             step.note(self.layer, seen)

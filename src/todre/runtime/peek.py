@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.layer_calls import without_cache
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 
 if TYPE_CHECKING:
     from todre.runtime.step import Step
@@ -17,7 +17,7 @@ class _Enough(Exception):
     """The attention function was reached."""
 
 
-def next_attention(step: Step, index: int, given: tuple[tuple[Any, ...], dict[str, Any]]) -> Seen:
+def next_attention(step: Step, index: int, given: tuple[tuple[Any, ...], dict[str, Any]]) -> AttentionInputs:
     """Queries and keys that layer `index` (0-based) makes of its input, (b, heads, q, d) and (b, kv_heads, q, d).
 
     The layer runs up to its attention function, without the cache, which stays as it is.
@@ -29,9 +29,9 @@ def next_attention(step: Step, index: int, given: tuple[tuple[Any, ...], dict[st
     modules = attention_modules(layers[index]) if index < len(layers) else []
     if len(modules) != 1:
         raise UnsupportedModelError(f"The attention of layer {index + 1} of {len(layers)} cannot be read beforehand.")
-    found: list[Seen] = []
+    found: list[AttentionInputs] = []
 
-    def listen(seen: Seen) -> None:
+    def listen(seen: AttentionInputs) -> None:
         found.append(seen)
         raise _Enough
 

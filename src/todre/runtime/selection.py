@@ -11,7 +11,7 @@ from todre.methods.base import Method
 from todre.methods.views import answers
 from todre.methods.views.visual_tokens import Selection, VisualTokens
 from todre.runtime.samples import Samples
-from todre.tensors.autocast import as_written
+from todre.tensors.autocast import no_autocast
 from todre.tensors.token_facts import ALIVE
 from todre.tensors.transfer import upload
 
@@ -122,7 +122,7 @@ def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor
     found, embeddings = [], None
     for part in parts(sample, method.per):
         shown = sample if part is None else sample.take(part)
-        with as_written(sample.device):
+        with no_autocast(sample.device):
             answer = method.select(shown)
         where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):

@@ -22,7 +22,7 @@ from todre.hf.versions import Cache
 from todre.methods.base import Method
 from todre.methods.views.decoder_layer import Reduction
 from todre.runtime.between_layers import ask, reduce_at
-from todre.runtime.dropping import Kept, Stage, rejoin_slots
+from todre.runtime.dropping import ParkedState, Stage, rejoin_slots
 from todre.runtime.layer_masks import plan_masks, set_masks
 from todre.runtime.masks import logical_mask, looks_ahead
 from todre.runtime.peek import next_attention
@@ -32,7 +32,7 @@ from todre.runtime.samples import Media, visual_tokens
 from todre.runtime.schedule import Plan
 from todre.runtime.segments import Segments
 from todre.runtime.selection import Selected, select_batch
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 from todre.tensors.columns import PAD, TEXT, Compaction, compact, put_back, token_kinds
 from todre.tensors.row_counts import Flight
 from todre.tensors.slots import SlotTable
@@ -117,12 +117,12 @@ class Step:
     trace: list[Stage] = field(default_factory=list)
     masks: dict[int, Any] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
-    seen: dict[int, Seen] = field(default_factory=dict)
+    seen: dict[int, AttentionInputs] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
     ratio_rows: dict[int, list[bool]] = field(default_factory=dict)
     told: dict[Signal, Tensor] = field(default_factory=dict)
     entry: Tensor | None = None
-    parked: Kept | None = None
+    parked: ParkedState | None = None
     probing: bool = False
     segments: Segments | None = None
 
@@ -318,7 +318,7 @@ class Step:
         table = kv.table_of(held) if held is not None else None
         return table.kinds if table is not None else self.kinds
 
-    def note(self, layer: int, seen: Seen) -> None:
+    def note(self, layer: int, seen: AttentionInputs) -> None:
         """Queries and keys of the `layer`-th layer to run, for the methods that are asked after it."""
         self.seen[layer] = seen
 

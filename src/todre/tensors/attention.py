@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Seen:
+class AttentionInputs:
     """What one attention module was called with.
 
     Attributes:
@@ -45,7 +45,7 @@ _ROWS_AT_ONCE = 128
 
 
 def attention_mass(
-    seen: Seen, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
+    seen: AttentionInputs, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
 ) -> list[Tensor]:
     """Probability mass that query rows put on groups of keys, averaged over heads after the softmax.
 
@@ -74,7 +74,7 @@ def attention_mass(
 
 
 def attention_scores(
-    seen: Seen, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
+    seen: AttentionInputs, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
 ) -> Tensor:
     """Attention probability that each key gets from query rows, summed over the rows, (b, s) float32.
 
@@ -96,7 +96,7 @@ def attention_scores(
     return total
 
 
-def _probabilities(seen: Seen, block: Tensor, allowed: Tensor) -> Tensor:
+def _probabilities(seen: AttentionInputs, block: Tensor, allowed: Tensor) -> Tensor:
     """(b, kv heads, repeats, len(block), s) float32 attention of some query rows; 0 in rows that see nothing."""
     query, key = seen.query, seen.key.float()  # products of half-precision vectors can overflow, and are coarse
     q = query[:, :, block].float().unflatten(1, (key.shape[1], query.shape[1] // key.shape[1]))
@@ -105,7 +105,7 @@ def _probabilities(seen: Seen, block: Tensor, allowed: Tensor) -> Tensor:
     return logits.masked_fill(~visible[:, None, None], float("-inf")).softmax(dim=-1).nan_to_num(0.0)
 
 
-def visible_keys(seen: Seen, block: Tensor) -> Tensor:
+def visible_keys(seen: AttentionInputs, block: Tensor) -> Tensor:
     """(b or 1, len(block), s) bool: the keys that the query rows `block` see, padding left aside."""
     queries, slots = seen.query.shape[2], seen.key.shape[2]
     if seen.mask is not None and seen.mask.ndim == 4:
@@ -116,7 +116,7 @@ def visible_keys(seen: Seen, block: Tensor) -> Tensor:
     return (slot[None, :] <= (slots - queries + block)[:, None])[None]
 
 
-def cls_attention(seen: Seen, leading: int = 1) -> Tensor:
+def cls_attention(seen: AttentionInputs, leading: int = 1) -> Tensor:
     """Attention of a vision tower's [CLS] (token 0) to the patches, averaged over heads, (tiles, patches) float32.
 
     ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the keys of the `leading`
@@ -127,7 +127,7 @@ def cls_attention(seen: Seen, leading: int = 1) -> Tensor:
     return logits.softmax(dim=-1).mean(dim=1)[:, leading:]
 
 
-def received_attention(seen: Seen) -> Tensor:
+def received_attention(seen: AttentionInputs) -> Tensor:
     """Mean attention that each token of a vision tower receives, averaged over heads and queries, (tiles, tokens).
 
     Queries are taken in blocks, so no whole map is made. The mean is over the queries that see a token, so padding and
@@ -140,7 +140,7 @@ def received_attention(seen: Seen) -> Tensor:
     return _received(seen, 0, seen.query.shape[2])
 
 
-def _received(seen: Seen, start: int, end: int) -> Tensor:
+def _received(seen: AttentionInputs, start: int, end: int) -> Tensor:
     key = seen.key[:, :, start:end].float().repeat_interleave(seen.query.shape[1] // seen.key.shape[1], dim=1)
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device, dtype=torch.float32)
     asking = torch.zeros_like(total)
@@ -161,14 +161,14 @@ def _by_heads(mask: Tensor) -> bool:
     return mask.ndim == 4 and mask.shape[1] > 1 and mask.shape[2] > 1 and mask.dtype != torch.bool
 
 
-def _between(seen: Seen, rows: Tensor | slice) -> Tensor:
+def _between(seen: AttentionInputs, rows: Tensor | slice) -> Tensor:
     """(b or 1, heads or 1, rows or 1, s) float32: what a tower adds for pairs of tokens; 0 where it adds nothing."""
     if seen.mask is None or not _by_heads(seen.mask):
         return torch.zeros(1, 1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
     return seen.mask[:, :, rows, : seen.key.shape[2]].float()
 
 
-def _weight(seen: Seen) -> Tensor:
+def _weight(seen: AttentionInputs) -> Tensor:
     """(b or 1, 1, s) float32: how much is added for each key, whatever the query; what hides keys is left aside."""
     mask = seen.mask
     if mask is None or mask.ndim != 4 or mask.shape[2] != 1 or mask.dtype == torch.bool:

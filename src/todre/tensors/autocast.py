@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 
-def as_written(device: torch.device) -> AbstractContextManager[Any]:
+def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Inside, no autocast turns float32 into something coarser."""
     known = torch.amp.autocast_mode.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
-def as_found(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast as it is now, to be entered later: for layers that run while `as_written` is in force."""
+def current_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast as it is now, to be entered later: for layers that run while `no_autocast` is in force."""
     kind = device.type
     if not torch.amp.autocast_mode.is_autocast_available(kind):
         return nullcontext()

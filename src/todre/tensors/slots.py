@@ -11,13 +11,13 @@ from torch import Tensor
 from todre.tensors.columns import PAD, SYSTEM, TEXT, VISUAL, Compaction, compact, take_columns
 
 
-class Lease:
+class AttachmentState:
     """Whether the model that tables were made for is being pruned, so that somebody answers for what they mean."""
 
     def __init__(self) -> None:
         self.open = True
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
+    def __deepcopy__(self, memo: dict[int, Any]) -> AttachmentState:
         return self
 
 
@@ -36,7 +36,7 @@ class SlotTable:
         earlier: during a prefill, visual slots of each row from forwards before it, on the host.
         incoming: logical columns that the step under way adds to each layer; None between steps, and in steps that add
             as many slots as columns, in which nobody needs to say so.
-        lease: whether such steps may be run.
+        owner: whether such steps may be run.
         alone: whether all layers that hold slots have this table.
     """
 
@@ -61,7 +61,7 @@ class SlotTable:
         self.rewinds = False
         self.earlier: list[int] = []
         self.incoming: int | None = None
-        self.lease: Lease | None = None
+        self.owner: AttachmentState | None = None
         self.alone = True
         self.leader: Any = None
         self._last: list[int] | None = None
@@ -123,7 +123,7 @@ class SlotTable:
     @property
     def open(self) -> bool:
         """Whether layers may take slots without being told for how many columns."""
-        return self.lease is not None and self.lease.open
+        return self.owner is not None and self.owner.open
 
     def aligned(self, length: int, attention_mask: Tensor | None) -> Tensor:
         """What to hand a model as its mask: (b, length) bool, with the slots at its right, where layers say they are.

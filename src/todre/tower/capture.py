@@ -25,10 +25,10 @@ from todre.hf.leading_tokens import dropped_by, leading_of
 from todre.hf.running_forwards import Flights
 from todre.hf.versions import PreTrainedModel
 from todre.hf.visual_layouts import Encoding, anyres, rasters
-from todre.hf.wrappers import InstancePatch, Mark, Removable, bare, untraced, untraced_here
+from todre.hf.wrappers import CompileGuard, InstancePatch, Removable, bare, no_compile, no_compile_shallow
 from todre.methods.base import Method
 from todre.methods.views.vision_tower import Cut
-from todre.tensors.attention import Seen, cls_attention, received_attention
+from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
 from todre.tensors.token_facts import KINDS, Signal, TokenFacts
 from todre.tensors.transfer import fetch
 from todre.tower.hooks import TowerReduction
@@ -79,7 +79,7 @@ class SaliencyCapture:
             raise
 
     def _put(self, watched: Sequence[tuple[nn.Module, Signal]]) -> None:
-        self.handles.append(Mark(self.base))
+        self.handles.append(CompileGuard(self.base))
         for module, request in watched:
             self.handles += watch(module, _Listener(self, request), when=self._encoding)
         for kind in KINDS:
@@ -170,19 +170,19 @@ class SaliencyCapture:
     def _encoding(self) -> bool:
         return getattr(self.local, "seen", None) is not None
 
-    def listen(self, request: Signal, seen: Seen) -> None:
+    def listen(self, request: Signal, seen: AttentionInputs) -> None:
         """Take down a signal of a tower's layer: (tiles, patches, c)."""
         self.local.seen[request].append(_signal(self.kinds[request], seen, self.before()))
 
     def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        @untraced_here
+        @no_compile_shallow
         @functools.wraps(original)
         def encode(*args: Any, **kwargs: Any) -> Any:
             return self._encode(kind, original, args, kwargs)
 
         return encode
 
-    @untraced_here
+    @no_compile_shallow
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._encoding():  # clips may be encoded as pictures by the model itself
             return original(*args, **kwargs)
@@ -217,7 +217,7 @@ class SaliencyCapture:
         wanted = self.reduction is not None and self.reduction.crops and self.family.layout(kind) is anyres
         return cuts_of(self.config, arguments) if wanted else None
 
-    @untraced
+    @no_compile
     def _tie(self, kind: str, output: Any, seen: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
         """Put facts about its tokens on `output`, which was made of `arguments`."""
         features = getattr(output, self.family.features)
@@ -294,11 +294,11 @@ class _Listener:
     def __init__(self, capture: SaliencyCapture, request: Signal) -> None:
         self.capture, self.request = capture, request
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, seen: AttentionInputs) -> None:
         self.capture.listen(self.request, seen)
 
 
-def _signal(kind: str, seen: Seen, leading: int) -> Tensor:
+def _signal(kind: str, seen: AttentionInputs, leading: int) -> Tensor:
     """(tiles, patches, c) float32."""
     if kind == "cls":
         return cls_attention(seen, leading)[..., None]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.methods.views.vision_tower import Cut, Tiles
-from todre.tensors.autocast import as_written
+from todre.tensors.autocast import no_autocast
 from todre.tower.runs import Lengths, Plan, Run, check_mask, unmasked
 from todre.tower.tiles import check_tiles, in_thumbnail
 
@@ -26,7 +26,7 @@ class CropRun(Run):
         super().__init__(plan)
         self.cuts = list(cuts)
         pixels = check_tiles(given.get("pixel_values"), self.cuts)
-        with as_written(pixels.device):
+        with no_autocast(pixels.device):
             keep = plan.method.choose_tiles(Tiles(pixels, self.cuts))
         self.first = [sum(cut.tiles for cut in self.cuts[:place]) for place in range(len(self.cuts))]
         if keep.shape != (len(pixels),) or not bool(keep[self.first].all()):

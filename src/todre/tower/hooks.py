@@ -23,9 +23,9 @@ from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import Family
 from todre.hf.leading_tokens import dropped_by, leading_of
 from todre.hf.versions import PreTrainedModel
-from todre.hf.wrappers import Mark, Removable, bare, untraced
+from todre.hf.wrappers import CompileGuard, Removable, bare, no_compile
 from todre.methods.views.vision_tower import Cut, TowerMethod
-from todre.tensors.attention import Seen
+from todre.tensors.attention import AttentionInputs
 from todre.tensors.token_facts import ALIVE, Signal
 from todre.tower.crop_run import CropRun
 from todre.tower.runs import Lengths, PackedRun, Plan, Run, TileRun
@@ -126,14 +126,14 @@ class TowerReduction:
             self.handles.append(layer.register_forward_pre_hook(step.before, with_kwargs=True))
             # before hooks that were there already, such as those by which transformers records hidden states
             self.handles.append(layer.register_forward_hook(step.after, prepend=True))
-            self.handles.append(Mark(layer))
+            self.handles.append(CompileGuard(layer))
             attention = plan.attention[index]
             if index + 1 in plan.after:
                 self.handles += watch(attention, step.listen, when=lambda: self.run is not None)
             if not plan.packed:
                 self.handles.append(attention.register_forward_pre_hook(step.weigh, with_kwargs=True))
-                self.handles.append(Mark(attention, eager=True))
-        self.handles.append(Mark(tower))
+                self.handles.append(CompileGuard(attention, eager=True))
+        self.handles.append(CompileGuard(tower))
 
 
 class _TowerHooks:
@@ -142,7 +142,7 @@ class _TowerHooks:
     def __init__(self, reduction: TowerReduction, plan: Plan) -> None:
         self.reduction, self.plan = reduction, plan
 
-    @untraced
+    @no_compile
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         local = self.reduction.local
         if getattr(local, "calls", None) is None:
@@ -161,7 +161,7 @@ class _TowerHooks:
             return PackedRun(self.plan, given)
         return CropRun(self.plan, given, cuts) if self.plan.crops and cuts is not None else TileRun(self.plan)
 
-    @untraced
+    @no_compile
     def after(self, module: nn.Module, args: Any, output: Any) -> Any:
         local = self.reduction.local
         run: Run | None = getattr(local, "run", None)
@@ -181,7 +181,7 @@ class _LayerHooks:
     def __init__(self, reduction: TowerReduction, index: int) -> None:
         self.reduction, self.index = reduction, index
 
-    @untraced
+    @no_compile
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         run = self.reduction.run
         if run is None:
@@ -194,19 +194,19 @@ class _LayerHooks:
         given = run.arguments(given)
         return ((short,), given) if args else ((), given | {"hidden_states": short})
 
-    @untraced
+    @no_compile
     def weigh(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         run = self.reduction.run
         bias = run.bias(module) if run is not None else None
         return None if bias is None else ((), _named(module, args, kwargs) | {"attention_mask": bias})
 
-    @untraced
-    def listen(self, seen: Seen) -> None:
+    @no_compile
+    def listen(self, seen: AttentionInputs) -> None:
         run = self.reduction.run
         if run is not None:
             run.seen = seen
 
-    @untraced
+    @no_compile
     def after(self, module: nn.Module, args: Any, output: Any) -> Any:
         run = self.reduction.run
         if run is None or output is None:

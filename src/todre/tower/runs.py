@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.hf.versions import window_order
 from todre.methods.views.vision_tower import Patches, TowerContext, TowerMethod
-from todre.tensors.attention import Seen
-from todre.tensors.autocast import as_written
+from todre.tensors.attention import AttentionInputs
+from todre.tensors.autocast import no_autocast
 from todre.tower.survivors import Packed, Remaining, longest
 
 Lengths = list[list[int]]
@@ -64,7 +64,7 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.seen: Seen | None = None
+        self.seen: AttentionInputs | None = None
 
     def ran(self) -> Lengths:
         """What the layers ran on."""
@@ -163,7 +163,7 @@ class TileRun(Run):
         patches = full - first
         context = TowerContext(layer, plan.depth, patches, first, hidden, self.seen, left.size, left.seats - first)
         self.seen = None
-        with as_written(hidden.device):
+        with no_autocast(hidden.device):
             merging = plan.method.merge(context)
         if bool(merging.keep.all()) and merging.hidden is None and self.left is None:
             return hidden
@@ -204,7 +204,7 @@ class PackedRun(Run):
             for t, h, w in torch.as_tensor(grids, dtype=torch.int64, device="cpu").tolist()
         ]
         units = pixels.reshape(pixels.shape[0] // merge**2, -1)
-        with as_written(units.device):
+        with no_autocast(units.device):
             source = plan.method.leave_out(Patches(units, sizes, merge))
         self.full = pixels.shape[0]
         order = _unit_order(plan.config, grids, given.get("window_index"), len(units)).to(source.device)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from lmms.with_lmms_eval import local_tasks
 
-from todre.evaluate.engine import Asked, run
+from todre.evaluate.engine import EvalConfig, run
 from todre.evaluate.grid import grid
 from todre.evaluate.tasks import tasks_of
 
@@ -67,7 +67,7 @@ def named(task):
 
 def evaluated(names, limit, methods, output):
     """What `todre eval` says: (task, method) to a list of (answer, visual tokens, mean over layers, dropped after)."""
-    run(Asked(names, limit=limit, device="cpu"), grid(methods, [RETAIN], draws=1), output)
+    run(EvalConfig(names, limit=limit, device="cpu"), grid(methods, [RETAIN], draws=1), output)
     found = {}
     for line in (output / "samples.jsonl").read_text(encoding="utf-8").splitlines():
         sample = json.loads(line)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.tensors.attention import Seen, attention_mass, attention_scores, visible_keys
+from todre.tensors.attention import AttentionInputs, attention_mass, attention_scores, visible_keys
 from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL, take_columns
 from todre.tensors.row_counts import Flight
 from todre.tensors.token_facts import Signal
@@ -59,7 +59,7 @@ class Reduction:
 
 
 @dataclass(frozen=True)
-class Parked:
+class ParkedView:
     """What `rejoin` is shown when parked tokens come back.
 
     Attributes:
@@ -102,7 +102,7 @@ class ReduceContext:
 
     layer: int
     n_layers: int
-    seen: Seen | None
+    seen: AttentionInputs | None
     kinds: Tensor
     hidden: Tensor
     entered: Tensor
@@ -110,7 +110,7 @@ class ReduceContext:
     columns: Tensor
     told: Mapping[Signal, Tensor]
     entry: Tensor | None
-    peek: Callable[[], Seen]
+    peek: Callable[[], AttentionInputs]
     flight: Flight | None = None
     present: Sequence[int] | None = None
     earlier: Sequence[int] | None = None
@@ -171,7 +171,7 @@ class ReduceContext:
         place = torch.arange(self.queries, device=real.device, dtype=torch.int64)
         return (place == (place * real).amax(dim=1, keepdim=True)) & (place >= 0)
 
-    def attention(self) -> Seen:
+    def attention(self) -> AttentionInputs:
         """Queries and keys of the layer that ran.
 
         Raises:

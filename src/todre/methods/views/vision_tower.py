@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from todre.errors import UnsupportedModelError
 from todre.methods.card import Card
-from todre.tensors.attention import Seen, cls_attention
+from todre.tensors.attention import AttentionInputs, cls_attention
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class TowerContext:
     patches: int
     first: int
     hidden: Tensor
-    seen: Seen
+    seen: AttentionInputs
     size: Tensor
     place: Tensor
 
