@@ -103,7 +103,7 @@ def bench(name: str, path: Path) -> Any:
 
 
 def heldout(path: Path) -> str:
-    from todre.evaluate.results_page import page
+    from todre.reading.result_pages import page
 
     return page(document(path), path.name, "heldout-answers.jsonl")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from todre import hub
 from todre.errors import InvalidValueError, LoadError, MissingDependencyError
-from todre.loading import hub
 from todre.loading import model as loading
 from todre.loading.model import load, load_config
 from todre.tiny import checkpoint_path

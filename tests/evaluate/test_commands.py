@@ -5,9 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from todre.evaluate import card, card_page, heldout, results_page
+from todre.evaluate import card, card_page, heldout
 from todre.evaluate.card import majority
 from todre.evaluate.runner import model_sha256
+from todre.reading import result_pages as results_page
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from todre.errors import InvalidValueError
 from todre.evaluate.conditions import comparison
 from todre.evaluate.heldout import answers_file, rows_of, summarise
-from todre.evaluate.results_page import findings, page
 from todre.evaluate.statistics import wilson
 from todre.evaluate.table import Table, balanced
+from todre.reading.result_pages import findings, page
 
 RETAINS, SEEDS = [0.25, 0.05], [0, 1]
 CONDITIONS = comparison(RETAINS, SEEDS, stage_one=True)

@@ -8,7 +8,7 @@ import torch
 
 from todre.bench.presets import Preset
 from todre.errors import InvalidValueError
-from todre.loading.hub import first_line
+from todre.hub import first_line
 from todre.loading.memory_needs import check_fits, configured_weights
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from todre.evaluate.results_page import markdown_table, paragraph, percent, points, spread
+from todre.reading.result_pages import markdown_table, paragraph, percent, points, spread
 
 _FAR = 0.2
 

@@ -20,11 +20,11 @@ from rich.console import Console
 from todre.errors import TodreError
 from todre.evaluate.conditions import Condition, comparison, label
 from todre.evaluate.options import add_common, conditions_of_run, settings_from
-from todre.evaluate.results_page import page
 from todre.evaluate.runner import run
 from todre.evaluate.session import Settings
 from todre.evaluate.table import Table
 from todre.files import write_atomic
+from todre.reading.result_pages import page
 
 RETAINS = (0.25, 0.10, 0.05)
 METHODS = ("todre", "todre-v1", "random", "cls-top-k")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from todre.errors import UnsupportedInputError
@@ -247,3 +248,8 @@ def cache_of(output: Any) -> Any:
 def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
     """The keyword argument that hands `cache` to `model`, or to its `generate`."""
     return {Door.of(model).cache: cache}
+
+
+def contiguous(start: int, length: int, device: torch.device) -> Tensor:
+    """(1, length) positions from `start` on."""
+    return torch.arange(start, start + length, device=device, dtype=torch.int64)[None]

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from todre.hf.calls import CACHE_NAMES, MASK, POSITIONS, DecoderCall
+from todre.hf.calls import CACHE_NAMES, MASK, POSITIONS, DecoderCall, contiguous
 from todre.hf.wrappers import bare
-from todre.runtime.positions import contiguous
 from todre.tensors.columns import Compaction
 
 _ANGLES = "position_embeddings"

@@ -14,8 +14,8 @@ import torch
 from todre.errors import LoadError
 from todre.files import Kind, opened, read_json
 from todre.files.shapes import ANY, TEXT, Each
+from todre.hub import decimal_bytes, first_line
 from todre.loading.device_memory import available
-from todre.loading.hub import decimal_bytes, first_line
 
 MAX_PARTS = 1024
 """Most layers, blocks or stages that a config may give a model: even counting weights takes a module for each."""

@@ -13,7 +13,7 @@ import torch
 from todre.errors import InvalidValueError, LoadError
 from todre.files import Kind, read_json
 from todre.files.shapes import ANY
-from todre.loading.hub import HUB_ID, fetch, fetch_config, first_line
+from todre.hub import HUB_ID, fetch, fetch_config, first_line
 from todre.loading.memory_needs import (
     Weights,
     check_complete,

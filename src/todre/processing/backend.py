@@ -8,7 +8,7 @@ import importlib.util
 import torch
 
 from todre.errors import MissingDependencyError
-from todre.loading.hub import first_line
+from todre.hub import first_line
 
 
 def check_torchvision() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from todre.errors import LoadError, MissingDependencyError, TodreError
 from todre.files import Kind, read_json
 from todre.files.shapes import ANY
-from todre.loading.hub import first_line
+from todre.hub import first_line
 from todre.processing.backend import check_torchvision, has_torchvision
 from todre.processing.limits import check_settings
 

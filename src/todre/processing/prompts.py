@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from todre.errors import InvalidValueError, LoadError, TodreError, UnsupportedInputError
-from todre.loading.hub import first_line
+from todre.hub import first_line
 
 Conversation = Sequence[dict[str, Any]]
 """Messages {"role", "content"}; content items are {"type": "text", "text"}, {"type": "image", "image"} with a PIL

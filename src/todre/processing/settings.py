@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import LoadError
-from todre.loading.hub import first_line
+from todre.hub import first_line
 from todre.processing.families import BY_PROCESSOR, VideoFamily
 
 

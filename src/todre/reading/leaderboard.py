@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from todre.evaluate.results_page import paragraph
 from todre.reading.choice import RANDOM, best_first
 from todre.reading.formats import interval_text, markdown_text, number, pipe_table, to_markdown
+from todre.reading.result_pages import paragraph
 from todre.reading.results import Entry, Results
 from todre.reading.tables import budget_text, table
 

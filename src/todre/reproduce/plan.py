@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from todre.loading.hub import decimal_bytes
+from todre.hub import decimal_bytes
 from todre.reproduce.benchmarks import Benchmark
 from todre.reproduce.cells import Cell, Run, finished
 from todre.reproduce.subjects import Rows, Subject

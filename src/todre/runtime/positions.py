@@ -6,7 +6,6 @@ the rotary embedding gets the real ones.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
@@ -59,8 +58,3 @@ def matched(real: Tensor, given: Tensor) -> Tensor:
     if real.ndim == 3 and given.ndim == 2:
         return real[0]  # text positions, or those in time
     return real
-
-
-def contiguous(start: int, length: int, device: torch.device) -> Tensor:
-    """(1, length) positions from `start` on."""
-    return torch.arange(start, start + length, device=device, dtype=torch.int64)[None]

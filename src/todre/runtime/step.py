@@ -15,7 +15,7 @@ from torch import Tensor
 
 from todre.errors import UnsupportedInputError
 from todre.hf import cache as kv
-from todre.hf.calls import DecoderCall
+from todre.hf.calls import DecoderCall, contiguous
 from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import follow, layer_positions, repack, with_mask, with_positions
 from todre.hf.versions import Cache
@@ -26,7 +26,7 @@ from todre.runtime.dropping import ParkedState, Stage, rejoin_slots
 from todre.runtime.layer_masks import plan_masks, set_masks
 from todre.runtime.masks import logical_mask, looks_ahead
 from todre.runtime.peek import next_attention
-from todre.runtime.positions import contiguous, matched, shifted
+from todre.runtime.positions import matched, shifted
 from todre.runtime.prompt import Prompt
 from todre.runtime.samples import Media, visual_tokens
 from todre.runtime.schedule import Plan
