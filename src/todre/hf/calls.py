@@ -1,7 +1,7 @@
 """How forwards of transformers are called: read by their own signature, written back by the same names.
 
-Keywords are spelled here and nowhere else. transformers 5.24 renamed the cache's from `past_key_values` to `cache` in
-all of its modelling files at once, and takes the old name for some releases more.
+transformers 5.24 renamed the cache's keyword from `past_key_values` to `cache` in all of its modelling files at once, and
+takes the old name for some releases more.
 """
 
 from __future__ import annotations
@@ -15,11 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from todre.errors import UnsupportedInputError
-
-CACHE_NAMES = ("cache", "past_key_values")
-"""What forwards call their KV cache: since 5.24, and before."""
-
-IDS, EMBEDS, MASK, POSITIONS = "input_ids", "inputs_embeds", "attention_mask", "position_ids"
+from todre.hf.keywords import CACHE_NAMES, EMBEDS, IDS, MASK, POSITIONS
 
 _TEXT = frozenset(
     {

@@ -16,17 +16,8 @@ from torch import nn
 
 from todre.errors import ContractError
 from todre.hf import cache as kv
-from todre.hf.calls import (
-    CACHE_NAMES,
-    EMBEDS,
-    IDS,
-    MASK,
-    POSITIONS,
-    accepts_any,
-    cache_of,
-    named_parameters,
-    naming_forward,
-)
+from todre.hf.calls import accepts_any, cache_of, named_parameters, naming_forward
+from todre.hf.keywords import CACHE_NAMES, EMBEDS, IDS, MASK, POSITIONS
 from todre.hf.versions import REQUIRED, DynamicLayer, StaticLayer, create_causal_mask, create_masks_for_generate
 from todre.hf.wrappers import bare
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from todre.hf.calls import CACHE_NAMES, MASK, POSITIONS, DecoderCall, contiguous
+from todre.hf.calls import DecoderCall, contiguous
+from todre.hf.keywords import CACHE_NAMES, MASK, POSITIONS
 from todre.hf.wrappers import bare
 from todre.tensors.columns import Compaction
 
