@@ -1,7 +1,7 @@
 """How forwards of transformers are called: read by their own signature, written back by the same names.
 
-transformers 5.24 renamed the cache's keyword from `past_key_values` to `cache` in all of its modelling files at once, and
-takes the old name for some releases more.
+transformers 5.24 renamed the cache's keyword from `past_key_values` to `cache` in all of its modelling files at once,
+and takes the old name for some releases more.
 """
 
 from __future__ import annotations
