@@ -11,7 +11,7 @@ from todre.methods import registry
 from todre.published import table
 from todre.reproduce.benchmarks import chosen
 from todre.reproduce.cells import Run, cells, finished, measure, require_lmms_eval
-from todre.reproduce.document import Told, document
+from todre.reproduce.document import Description, document
 from todre.reproduce.pages import markdown
 from todre.reproduce.plan import PACE, duration, lines, plan
 from todre.reproduce.real import measured, run_cells
@@ -92,8 +92,8 @@ def test_rows_have_published_measured_and_difference_and_a_refusal_its_reason(ha
     todo = cells(subjects(about.rows[:4], "count"), benchmarks)
     known, failed = run_cells(todo, run, lambda line: None)
     values, reasons = measured(found, about.rows[:4], benchmarks, known, failed, "count")
-    told = Told(NEXT_7B, "A statement.", True, {"POPE": "my_pope"}, ["A warning."], {}, "todre reproduce")
-    result = document(found, about.rows[:4], values, reasons, told)
+    description = Description(NEXT_7B, "A statement.", True, {"POPE": "my_pope"}, ["A warning."], {}, "todre reproduce")
+    result = document(found, about.rows[:4], values, reasons, description)
     none, fastv, sparsevlm, fastervlm = result["rows"]
     assert none["cells"]["POPE"] == {"published": 87.7, "measured": 100.0, "difference": 12.3, "note": None}
     assert fastv["cells"]["POPE"]["measured"] == fastervlm["cells"]["GQA"]["measured"] == 50.0
