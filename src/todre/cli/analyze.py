@@ -17,6 +17,35 @@ from todre.cli.method_choice import make_method, named_methods, parse_method
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import MOST, number, usage
 
+Window = Annotated[
+    int,
+    typer.Option(
+        "--window", min=1, max=MOST, help="Side of a window in tokens: 1 as the paper words it, 2 as its code."
+    ),
+]
+Tolerance = Annotated[
+    Any,
+    typer.Option(
+        "--tolerance",
+        parser=number(0.0, 1.0, inside=True),
+        metavar="NUMBER",
+        help="An information of at most this, either way, counts as none.",
+    ),
+]
+Rows = Annotated[int, typer.Option("--rows", min=1, max=MOST, help="Windows of one forward; changes no number.")]
+
+
+Calibrated = Annotated[str, typer.Option("--method", parser=parse_method, metavar="NAME", help="todre or todre-v1.")]
+Loss = Annotated[
+    Any,
+    typer.Option(
+        "--loss",
+        parser=number(0.0, 1.0),
+        metavar="NUMBER",
+        help="Accuracy that may be lost, 0.02 for two points.",
+    ),
+]
+
 
 def migration(
     model: ModelOptions = ModelOptions(),
@@ -45,25 +74,10 @@ def horizon(
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=36),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-horizon.json")),
-    window: Annotated[
-        int,
-        typer.Option(
-            "--window", min=1, max=MOST, help="Side of a window in tokens: 1 as the paper words it, 2 as its code."
-        ),
-    ] = 2,
+    window: Window = 2,
     layers: ask.Layers = None,
-    tolerance: Annotated[
-        Any,
-        typer.Option(
-            "--tolerance",
-            parser=number(0.0, 1.0, inside=True),
-            metavar="NUMBER",
-            help="An information of at most this, either way, counts as none.",
-        ),
-    ] = 0.01,
-    rows: Annotated[
-        int, typer.Option("--rows", min=1, max=MOST, help="Windows of one forward; changes no number.")
-    ] = 32,
+    tolerance: Tolerance = 0.01,
+    rows: Rows = 32,
     reporting: Reporting = Reporting(),
 ) -> None:
     """After which layer no visual token changes the answer any more, for each task (arXiv 2512.07580).
@@ -107,19 +121,9 @@ def calibrate(
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=180, split="val"),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-calibrate.json")),
-    method: Annotated[
-        str, typer.Option("--method", parser=parse_method, metavar="NAME", help="todre or todre-v1.")
-    ] = "todre",
+    method: Calibrated = "todre",
     retain: opt.Retain = None,
-    loss: Annotated[
-        Any,
-        typer.Option(
-            "--loss",
-            parser=number(0.0, 1.0),
-            metavar="NUMBER",
-            help="Accuracy that may be lost, 0.02 for two points.",
-        ),
-    ] = 0.02,
+    loss: Loss = 0.02,
     layers: ask.Layers = None,
     max_new_tokens: opt.NewTokens = 16,
     batch_size: ask.Batch = 9,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from todre.cli import options as opt
-from todre.cli.console import check_output, counting, note, show_json, show_text, working
+from todre.cli.console import check_figure, counting, note, show_json, show_text, working
 from todre.cli.ignored_options import check_taken
 from todre.cli.method_choice import files_among, make_method
 from todre.cli.options import ModelOptions, Reporting
@@ -18,24 +18,30 @@ if TYPE_CHECKING:
     from todre.running import Media
 
 FRAMES = 8
+"""Frames that are taken of a video where --frames says nothing."""
+
+
+Arguments = Annotated[
+    list[str], typer.Argument(metavar="FILE… QUESTION", help="One or more images or videos, then the question.")
+]
+Frames = Annotated[
+    int | None,
+    typer.Option("--frames", min=1, max=MOST, help=f"Frames to take of each video. Without it, {FRAMES}."),
+]
+Overlay = Annotated[
+    Path | None,
+    typer.Option("--overlay", help="Also draw the kept tokens over the picture or the frames, into this file."),
+]
 
 
 def ask(
-    arguments: Annotated[
-        list[str], typer.Argument(metavar="FILE… QUESTION", help="One or more images or videos, then the question.")
-    ],
+    arguments: Arguments,
     model: ModelOptions = ModelOptions(),
     method: opt.MethodName = "todre",
     retain: opt.Retain = None,
     per: opt.BudgetPer = None,
-    frames: Annotated[
-        int | None,
-        typer.Option("--frames", min=1, max=MOST, help=f"Frames to take of each video. Without it, {FRAMES}."),
-    ] = None,
-    overlay: Annotated[
-        Path | None,
-        typer.Option("--overlay", help="Also draw the kept tokens over the picture or the frames, into this file."),
-    ] = None,
+    frames: Frames = None,
+    overlay: Overlay = None,
     force: opt.Force = False,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
@@ -52,11 +58,7 @@ def ask(
     check_taken((method,), "--per", per)
     with usage():
         pruning = make_method(method, retain, seed, per)
-    if overlay is not None:
-        from todre.plots import FORMATS, require_matplotlib
-
-        require_matplotlib()
-        check_output(overlay, FORMATS, (*files, model.model, *files_among(method)), force)
+    check_figure(overlay, (*files, model.model, *files_among(method)), force)
     media = _open(files, frames, reporting.quiet)
     with working(reporting.quiet):
         from todre.cli.overlay import boxes_of, write_media
@@ -64,7 +66,6 @@ def ask(
         from todre.running import Settings, answer
 
         loaded = model.load(reporting.quiet)
-        say_if_toy(loaded, reporting.silent)
         if overlay is not None:
             boxes_of(loaded, media)  # tokens whose places are not known are better refused before the answer
         answered = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed))
@@ -76,6 +77,7 @@ def ask(
         return
     show_text(answered.text)
     note(f"{answered.report}, {answered.timings.total:.0f} ms", reporting.quiet)
+    say_if_toy(loaded, reporting.quiet)
     if overlay is not None:
         note(f"wrote {overlay}", reporting.quiet)
 

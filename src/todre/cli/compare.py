@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from todre.cli import options as opt
-from todre.cli.console import check_output, note, progress, show, show_json, show_text, working
+from todre.cli.console import check_figure, note, progress, show, show_json, show_text, working
 from todre.cli.ignored_options import check_taken
 from todre.cli.method_choice import files_among, make_method, named_methods
 from todre.cli.options import ModelOptions, Reporting
@@ -16,7 +16,7 @@ from todre.cli.parsers import MOST, check_question, usage
 from todre.errors import TodreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from PIL import Image
 
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 METHODS = "none,todre,todre-v1,random"
 
 
+Output = Annotated[Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")]
+WarmUp = Annotated[int, typer.Option("--warm-up", min=0, max=MOST, help="Runs of each method before it is timed.")]
+Repeats = Annotated[int, typer.Option("--repeats", min=1, max=MOST, help="Timed runs; the median is shown.")]
+
+
 def compare(
     image: Annotated[str, typer.Argument(help="An image file.")],
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
     methods: opt.MethodNames = METHODS,
     model: ModelOptions = ModelOptions(),
     retain: opt.Retain = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")
-    ] = None,
+    output: Output = None,
     force: opt.Force = False,
-    warm_up: Annotated[
-        int, typer.Option("--warm-up", min=0, max=MOST, help="Runs of each method before it is timed.")
-    ] = 1,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, max=MOST, help="Timed runs; the median is shown.")] = 3,
+    warm_up: WarmUp = 1,
+    repeats: Repeats = 3,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
     reporting: Reporting = Reporting(),
@@ -52,11 +53,7 @@ def compare(
             for name in names:
                 make_method(name, retain, seed)
     check_taken(names, "--retain", retain, reporting.quiet)
-    if output is not None:
-        from todre.plots import FORMATS, require_matplotlib
-
-        require_matplotlib()
-        check_output(output, FORMATS, (image, model.model, *files_among(methods)), force)
+    check_figure(output, (image, model.model, *files_among(methods)), force)
     from todre.images import open_image
 
     picture = open_image(image)
@@ -66,7 +63,6 @@ def compare(
         from todre.running import Settings
 
         loaded = model.load(reporting.quiet)
-        say_if_toy(loaded, reporting.silent)
         settings = Settings(max_new_tokens, seed, warm_up, repeats)
         left_out: dict[str, str] | None = {} if everything else None
         answers = answer_all(loaded, picture, question, names, retain, settings, reporting.quiet, left_out)
@@ -78,14 +74,20 @@ def compare(
         documents = [each.to_dict() for _, each in answers]
         show_json({"question": question, "file": image, **drawn, **reasons, "answers": documents})
         return
-    from todre.cli.tables import comparison_table
-
     show_text(question)
-    show(comparison_table(answers))
-    for name, reason in (left_out or {}).items():
-        show_text(f"{name} does not apply here: {reason}")
+    _show_answers(answers, left_out or {})
+    say_if_toy(loaded, reporting.quiet)
     if output is not None:
         note(f"wrote {output}", reporting.quiet)
+
+
+def _show_answers(answers: Sequence[tuple[str, Answer]], left_out: Mapping[str, str]) -> None:
+    """Show a table of (method's name, answer), and why methods were left out."""
+    from todre.cli.tables import comparison_table
+
+    show(comparison_table(answers))
+    for name, reason in left_out.items():
+        show_text(f"{name} does not apply here: {reason}")
 
 
 def answer_all(

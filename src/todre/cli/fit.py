@@ -45,29 +45,34 @@ def parse_share(text: str) -> float:
     return share
 
 
+Fitted = Annotated[str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="The method.")]
+Output = Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")]
+Share = Annotated[
+    float | None,
+    typer.Option(
+        "--share",
+        parser=parse_share,
+        metavar="FRACTION",
+        help=f"Visual tokens kept, the mean over all layers (fitprune, p-sigmoid, vflowopt). Without it, {SHARE:g}.",
+    ),
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        parser=number(0.0),
+        metavar="NUMBER",
+        help=f"How far the next token may diverge, in nats (g-search, vtw). Without it, {TOLERANCE:g}.",
+    ),
+]
+
+
 def fit(
-    method: Annotated[str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="The method.")],
-    output: Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")],
+    method: Fitted,
+    output: Output,
     force: opt.Force = False,
-    share: Annotated[
-        float | None,
-        typer.Option(
-            "--share",
-            parser=parse_share,
-            metavar="FRACTION",
-            help="Visual tokens kept, the mean over all layers (fitprune, p-sigmoid, vflowopt). "
-            f"Without it, {SHARE:g}.",
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            parser=number(0.0),
-            metavar="NUMBER",
-            help=f"How far the next token may diverge, in nats (g-search, vtw). Without it, {TOLERANCE:g}.",
-        ),
-    ] = None,
+    share: Share = None,
+    tolerance: Tolerance = None,
     model: ModelOptions = ModelOptions(),
     questions: QuestionOptions = QuestionOptions(limit=20, split="val"),
     batch_size: ask.Batch = 4,

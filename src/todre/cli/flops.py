@@ -62,15 +62,19 @@ class PromptOptions(OptionRecord):
     new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=MOST, help="Length of the answer.")] = 20
 
 
+CountedModel = Annotated[
+    str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
+]
+DropAfter = Annotated[
+    int | None,
+    typer.Option("--drop-after", min=1, max=MOST, help="Layers that run before all visual tokens go (stage 2)."),
+]
+
+
 def flops(
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
-    ] = None,
+    model: CountedModel = None,
     retain: opt.Retain = None,
-    drop_after: Annotated[
-        int | None,
-        typer.Option("--drop-after", min=1, max=MOST, help="Layers that run before all visual tokens go (stage 2)."),
-    ] = None,
+    drop_after: DropAfter = None,
     prompt: PromptOptions = PromptOptions(),
     reporting: Reporting = Reporting(),
 ) -> None:

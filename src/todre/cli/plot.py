@@ -10,7 +10,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli import reading_options as ask
-from todre.cli.console import check_output, note
+from todre.cli.console import check_figure, note
 from todre.cli.options import Verbosity
 from todre.cli.parsers import one_of
 from todre.files import making_sense
@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Output = Annotated[Path, typer.Option("--output", help="The picture: .png, .svg, .pdf, .jpg or .webp.")]
+
+
+Across = Annotated[
+    str,
+    typer.Option(
+        "--across",
+        parser=one_of(*ACROSS),
+        metavar="COST",
+        help="tokens (visual tokens per decoder layer), or what --bench measured: first-token, total, flops, kv.",
+    ),
+]
+Bench = Annotated[
+    Path | None,
+    typer.Option("--bench", help="A JSON document of `todre bench`, for costs other than tokens."),
+]
 
 
 def retention(
@@ -63,19 +78,8 @@ def radar(
 
 def pareto(
     results: ask.Files,
-    across: Annotated[
-        str,
-        typer.Option(
-            "--across",
-            parser=one_of(*ACROSS),
-            metavar="COST",
-            help="tokens (visual tokens per decoder layer), or what --bench measured: first-token, total, flops, kv.",
-        ),
-    ] = TOKENS,
-    bench: Annotated[
-        Path | None,
-        typer.Option("--bench", help="A JSON document of `todre bench`, for costs other than tokens."),
-    ] = None,
+    across: Across = TOKENS,
+    bench: Bench = None,
     methods: ask.Methods = None,
     highlight: ask.Highlight = None,
     measure: ask.Measure = MEASURES[0],
@@ -143,10 +147,7 @@ def heatmap(
 
 
 def _write(draw: Callable[[], Figure], output: Path, inputs: Sequence[Path | None], force: bool, quiet: bool) -> None:
-    from todre.plots import FORMATS, require_matplotlib
-
-    require_matplotlib()
-    check_output(output, FORMATS, inputs, force)
+    check_figure(output, inputs, force)
     figure = draw()
     from todre.plots.marks import save_figure
 
