@@ -67,13 +67,13 @@ def test_a_package_that_keeps_the_rules_is_let_be(tmp_path):
         ({"report.py": "import x\ny = x.get_decoder()\n"}, "report.py:2 spells transformers' get_decoder"),
         (
             {"report.py": f'"""{"a" * 80}.\n\nMore.\n"""\n'},
-            "report.py:1 has a docstring with 81 characters in its first line, at most 80",
+            "report.py:1 has a docstring with 81 of at most 80 characters in its first line",
         ),
         (
             {"report.py": "def f():\n    '''A first line that goes on\n    here.'''\n"},
             "report.py:2 .* not end with a period",
         ),
-        ({"report.py": f'A = 3\n"""{"a" * 80}."""\n'}, "report.py:2 has a docstring with 81 characters"),
+        ({"report.py": f'A = 3\n"""{"a" * 80}."""\n'}, "report.py:2 has a docstring with 81 of at most 80"),
     ],
 )
 def test_what_breaks_a_rule_is_named(tmp_path, files, sentence):
