@@ -196,7 +196,8 @@ def first_lines(modules: list[Module], exceptions: Exceptions) -> Iterator[str]:
             first, _, _ = node.value.value.partition("\n")
             place = f"{module.path.as_posix()}:{node.lineno}"
             if len(first) > MOST_IN_FIRST_LINE:
-                yield f"{place} has a docstring with {len(first)} of at most {MOST_IN_FIRST_LINE} characters in its first line"
+                of = f"{len(first)} of at most {MOST_IN_FIRST_LINE}"
+                yield f"{place} has a docstring with {of} characters in its first line"
             elif not first.rstrip().endswith("."):
                 yield f"{place} has a docstring whose first line does not end with a period"
 
