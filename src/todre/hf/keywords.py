@@ -26,6 +26,9 @@ LONGEST = "max_seqlen"
 GRIDS = "grid_thw"
 WINDOWS = "window_index"
 
+FLASH_BOUNDS = "cu_seq_lens_q"
+"""Where packed samples begin and end, for flash attention (transformers' FlashAttentionKwargs)."""
+
 # What processors return for pictures and clips.
 PIXELS = "pixel_values"
 VIDEO_PIXELS = "pixel_values_videos"

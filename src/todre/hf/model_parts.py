@@ -53,3 +53,17 @@ def all_states(output: Any) -> tuple[Tensor, ...] | None:
 def media_features(output: Any) -> Any:
     """What `get_image_features` or `get_video_features` returns of each picture or clip, in the LLM's space."""
     return output.pooler_output
+
+
+def replace_states(output: Any, last: Tensor, every: tuple[Tensor, ...] | None) -> Any:
+    """The same output with other hidden states.
+
+    Args:
+        output: what a decoder returned, changed in place.
+        last: (b, q, d), in place of those after the last layer.
+        every: in place of `all_states`; None leaves them.
+    """
+    output.last_hidden_state = last
+    if every is not None:
+        output.hidden_states = every
+    return output

@@ -122,7 +122,7 @@ def causal_mask(
     """
     rest = {"config": config, "layer_idx": 0, "allow_is_causal_skip": capacity is None}
     lengths = PhysicalLengths(slots, capacity)
-    call = DecoderCall(embeds=inputs_embeds, cache=lengths, attention_mask=valid, rest=rest)
+    call = DecoderCall(embeds=inputs_embeds, cache=lengths, mask=valid, rest=rest)
     mask = create_causal_mask(**_MASK_DOOR.write(call))
     if isinstance(mask, Tensor) and mask.ndim == 4:
         expected = (inputs_embeds.shape[1], capacity if capacity is not None else int(slots) + inputs_embeds.shape[1])

@@ -22,7 +22,7 @@ from todre.fields import fitted
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import Family
 from todre.hf.leading_tokens import dropped_by, leading_of
-from todre.hf.running_forwards import Flights
+from todre.hf.running_forwards import RunningForwards
 from todre.hf.versions import PreTrainedModel
 from todre.hf.visual_layouts import Encoding, anyres, rasters
 from todre.hf.wrappers import CompileGuard, InstancePatch, Removable, bare, no_compile, no_compile_shallow
@@ -47,7 +47,7 @@ class SaliencyCapture:
         family: its facts.
         requests: the signals that are asked for.
         tower: a method that acts in or before the vision tower, if one does.
-        flights: the forwards under way; a tower that is encoding is one of them.
+        forwards: the forwards under way; a tower that is encoding is one of them.
         earlier: whether this thread's forward began before anybody attached; its media are nobody's business.
     """
 
@@ -57,10 +57,10 @@ class SaliencyCapture:
         family: Family,
         requests: Sequence[Signal],
         tower: Method | None = None,
-        flights: Flights | None = None,
+        forwards: RunningForwards | None = None,
         earlier: Callable[[], bool] | None = None,
     ) -> None:
-        self.flights, self.earlier = Flights() if flights is None else flights, earlier
+        self.forwards, self.earlier = RunningForwards() if forwards is None else forwards, earlier
         self.base = bare(model.base_model)
         self.config = model.config
         self.family = family
@@ -189,12 +189,12 @@ class SaliencyCapture:
         earlier = self.earlier
         if earlier is not None and earlier():
             return original(*args, **kwargs)
-        if not self.flights.join():
+        if not self.forwards.join():
             return original(*args, **kwargs)
         try:
             return self._watched(kind, original, args, kwargs)
         finally:
-            self.flights.leave()
+            self.forwards.leave()
 
     def _watched(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         arguments = _by_name(original, args, kwargs)
