@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from todre.methods.views.answers import reduced
+from todre.methods.views.answers import check_reduction
 from todre.methods.views.decoder_layer import ReduceContext, Reduction
 from todre.runtime.dropping import ParkedState, drop_slots
 from todre.runtime.layer_masks import plan_masks
@@ -71,31 +71,30 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInpu
     earlier: Sequence[int] | None = step.earlier(layer)
     rows = zip(step.flight.visual, step.earlier(layer), strict=True)
     step.ratio_rows[layer] = [fresh + held > 0 for fresh, held in rows]
-    counts = (
-        torch.tensor(step.selected.counts, dtype=torch.int64, device="cpu"),
-        torch.tensor(step.selected.offered, dtype=torch.int64, device="cpu"),
-    )
+    entered = torch.tensor(step.selected.counts, dtype=torch.int64, device="cpu")
+    offered = torch.tensor(step.selected.offered, dtype=torch.int64, device="cpu")
     seen, answer = step.seen.pop(layer, None), None
     columns = torch.where(step.columns >= 0, step.columns - step.past, -1)
     for method in step.plan.reducers[layer]:
         context = ReduceContext(
-            layer,
-            step.n_layers,
-            seen,
-            kinds,
-            hidden,
-            *counts,
-            columns,
-            step.told,
-            step.entry,
-            peek,
-            step.flight,
-            present,
-            earlier,
-            step.said is None,
+            layer=layer,
+            n_layers=step.n_layers,
+            attention_inputs=seen,
+            kinds=kinds,
+            hidden=hidden,
+            entered=entered,
+            offered=offered,
+            columns=columns,
+            signal_maps=step.told,
+            entry=step.entry,
+            peek=peek,
+            row_counts=step.flight,
+            present=present,
+            earlier=earlier,
+            causal=step.said is None,
         )
         with no_autocast(hidden.device):
-            one = reduced(method, method.reduce(context), context)
+            one = check_reduction(method, method.reduce(context), context)
         answer = one.after(answer)
         kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)
         hidden = hidden if answer.hidden is None else answer.hidden

@@ -13,7 +13,7 @@ from todre.hf import cache as kv
 from todre.methods.views.decoder_layer import ParkedView
 from todre.tensors.autocast import no_autocast
 from todre.tensors.columns import PAD, VISUAL, Compaction, compact, put_back, take_columns
-from todre.tensors.row_counts import Flight
+from todre.tensors.row_counts import RowCounts
 from todre.tensors.slots import SlotTable
 from todre.tensors.transfer import fetch
 
@@ -51,7 +51,7 @@ class ParkedState:
     hidden: Tensor
     columns: Tensor
     kinds: Tensor
-    flight: Flight
+    flight: RowCounts
     inner: Compaction | None
     padded: bool
     memo: Any
@@ -99,7 +99,7 @@ def drop_slots(
     """
     gone = _gone_columns(step, index, drop)
     width = hidden.shape[1]
-    step.flight = step.flight.left(left)
+    step.flight = step.flight.with_visual(left)
     staying = (step.columns >= 0) & (step.kinds != PAD) & ~gone.gather(1, step.columns.clamp(min=0))
     packed = compact(staying, step.flight.total)
     step.pack(packed)

@@ -34,7 +34,7 @@ from todre.runtime.segments import Segments
 from todre.runtime.selection import Selected, select_batch
 from todre.tensors.attention import AttentionInputs
 from todre.tensors.columns import PAD, TEXT, Compaction, compact, put_back, token_kinds
-from todre.tensors.row_counts import Flight
+from todre.tensors.row_counts import RowCounts
 from todre.tensors.slots import SlotTable
 from todre.tensors.token_facts import Signal
 from todre.tensors.transfer import fetch, upload
@@ -107,7 +107,7 @@ class Step:
     method: Method | None = None
     selected: Selected | None = None
     visual: Tensor | None = None
-    flight: Flight = field(default_factory=lambda: Flight((), (), (), (), (), (), None))
+    flight: RowCounts = field(default_factory=lambda: RowCounts((), (), (), (), (), (), None))
     text: list[int] = field(default_factory=list)
     rotary_positions: Tensor | None = None
     select_seconds: float = 0.0
@@ -170,9 +170,9 @@ class Step:
         ahead = None if said.causal(given) else looks_ahead(given, length, valid)
         step = cls(decoder, cache, past, length, whole, columns, here[0], ahead, method, selected, here[1] > 0)
         step.select_seconds, step.padded, step.plan = seconds, whole is not None, plan
-        step.flight, step.text = Flight.of(kinds, seen.tolist()), (valid & ~visual).sum(dim=1).tolist()
+        step.flight, step.text = RowCounts.of(kinds, seen.tolist()), (valid & ~visual).sum(dim=1).tolist()
         if plan.reducers:
-            step.told = samples.told(length)
+            step.told = samples.signal_maps(length)
         if any(each.reads_inputs for asked in plan.reducers.values() for each in asked):
             step.entry = call.embeds
         step._enter(step._drop_unselected(valid), call, said.visual)
@@ -187,7 +187,7 @@ class Step:
         staying = self.selected.keep | ~self.visual
         if self.attention_mask is not None:
             staying = staying & self.attention_mask[:, self.past :]
-        self.flight = self.flight.left(self._standing(valid))
+        self.flight = self.flight.with_visual(self._standing(valid))
         return compact(staying, self.flight.total)
 
     def _standing(self, valid: Tensor) -> list[int]:
