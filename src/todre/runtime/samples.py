@@ -82,7 +82,7 @@ class Samples:
     columns: list[Tensor]
     device: torch.device
 
-    def told(self, length: int) -> dict[Signal, Tensor]:
+    def signal_maps(self, length: int) -> dict[Signal, Tensor]:
         """By request, (b, length) float32: known signals of one number per token at their columns, NaN elsewhere."""
         found: dict[Signal, Tensor] = {}
         for row, (sample, columns) in enumerate(zip(self.tokens, self.columns, strict=True)):

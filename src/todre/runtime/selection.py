@@ -126,14 +126,14 @@ def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor
             answer = method.select(shown)
         where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):
-            new = answers.merged(method, answer.embeddings, shown)
+            new = answers.selection_embeddings(method, answer.embeddings, shown)
             if where is None:
                 embeddings = new
             else:
                 embeddings = sample.embeddings.clone() if embeddings is None else embeddings
                 embeddings[where] = new.to(embeddings.dtype)
             answer = answer.keep
-        index = sample.here(answers.kept(method, answer, len(shown)))
+        index = sample.here(answers.kept_index(method, answer, len(shown)))
         found.append(index if where is None else where[index])
     if len(found) == 1:
         return (None if len(found[0]) == len(sample) else found[0]), embeddings
