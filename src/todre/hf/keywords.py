@@ -18,6 +18,9 @@ LOGITS_TO_KEEP = "logits_to_keep"
 ENCODED = "mm_encoder_outputs"
 DEEPSTACK = "deepstack_visual_embeds"
 
+MASKS_FOR_GENERATE = "create_masks_for_generate"
+"""The method by which `generate` lays out masks for static caches."""
+
 # Arguments of layers and towers.
 STATES = "hidden_states"
 ROTARY = "position_embeddings"

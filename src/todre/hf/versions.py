@@ -34,6 +34,9 @@ except ImportError as error:  # pragma: no cover - needs another transformers
 
 _MASK_DOOR = Door(create_causal_mask)
 
+masks_for_generate = create_masks_for_generate
+"""Lays out masks before `generate` calls a model with a static cache."""
+
 __all__ = [
     "REQUIRED",
     "ALL_ATTENTION_FUNCTIONS",
@@ -50,6 +53,7 @@ __all__ = [
     "create_causal_mask",
     "create_masks_for_generate",
     "eager_function",
+    "masks_for_generate",
     "window_order",
 ]
 

@@ -16,11 +16,13 @@ from todre.errors import UnprunedWarning, UnsupportedInputError
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall, Door, cache_of
 from todre.hf.contract import check_filled, check_release
-from todre.hf.decoder import CHUNKED, SLIDING, decoder_of
+from todre.hf.decoder import decoder_of
 from todre.hf.families import family_of
-from todre.hf.layer_calls import packed_bounds, runs_again_bare
+from todre.hf.keywords import MASKS_FOR_GENERATE
+from todre.hf.layer_calls import runs_again_bare
+from todre.hf.model_parts import attention_backend, base_module
 from todre.hf.running_forwards import RunningForwards
-from todre.hf.versions import MASKS_FOR_GENERATE, PreTrainedModel, create_masks_for_generate
+from todre.hf.versions import PreTrainedModel, masks_for_generate
 from todre.hf.wrappers import (
     ForwardPatch,
     InstancePatch,
@@ -33,19 +35,17 @@ from todre.hf.wrappers import (
 )
 from todre.methods.base import Method
 from todre.report import PruningReport
+from todre.runtime.continuation import continuation
 from todre.runtime.fast_path import fast_path_call, mask_for_generate
+from todre.runtime.finish import finish
 from todre.runtime.layer_patches import LayerPatches
+from todre.runtime.packing import packed_samples, prepare_cache
+from todre.runtime.prefill import PromptMedia, prefill
 from todre.runtime.prompt import Prompt, media_tokens
 from todre.runtime.reporting import fill, fill_text
 from todre.runtime.samples import media_of, standing
 from todre.runtime.schedule import Schedule
-from todre.runtime.segments import Segments, segments_of
-from todre.runtime.continuation import continuation
-from todre.runtime.finish import finish
-from todre.runtime.packing import packed_samples, prepare_cache
-from todre.runtime.prefill import PromptMedia, prefill
 from todre.runtime.step import Step
-from todre.hf.model_parts import attention_backend, base_module
 from todre.tensors.slots import AttachmentState
 from todre.tower.capture import SaliencyCapture
 
@@ -103,7 +103,7 @@ class Attachment:
         around = [ForwardPatch(module, run).put() for module, run in outside]
         self.put += around
         self.around_base = weakref.ref(around[1])
-        original = getattr(self.model, MASKS_FOR_GENERATE, create_masks_for_generate)
+        original = getattr(self.model, MASKS_FOR_GENERATE, masks_for_generate)
         self.put.append(InstancePatch(self.model, MASKS_FOR_GENERATE, functools.partial(_masks_for_generate, original)))
         for module in {id(module): module for module, _ in outside}.values():
             self.put += [InstancePatch(module, name, _refuse_to_copy) for name in _COPYING]

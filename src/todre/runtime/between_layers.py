@@ -11,7 +11,7 @@ from torch import Tensor
 
 from todre.hf.layer_calls import follow, layer_positions, with_mask, with_positions
 from todre.methods.base import Method
-from todre.methods.views.answers import reduced
+from todre.methods.views.answers import check_reduction
 from todre.methods.views.decoder_layer import ReduceContext, Reduction
 from todre.runtime.dropping import drop_slots, rejoin_slots
 from todre.runtime.layer_masks import plan_masks
@@ -143,7 +143,7 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInpu
 def _asked(method: Method, context: ReduceContext) -> Reduction:
     """The checked answer of one method."""
     with no_autocast(context.hidden.device):
-        return reduced(method, method.reduce(context), context)
+        return check_reduction(method, method.reduce(context), context)
 
 
 def _context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:

@@ -53,7 +53,7 @@ def drop_slots(
         cached: whether visual slots of earlier forwards leave, too.
     """
     gone, now = _gone_columns(step, index, drop), step.in_flight
-    counts = now.counts.left(left)
+    counts = now.counts.with_visual(left)
     staying = (now.columns >= 0) & (now.kinds != PAD) & ~gone.gather(1, now.columns.clamp(min=0))
     packed = compact(staying, counts.total)
     inner = packed if now.inner is None else now.inner.then(packed)

@@ -13,10 +13,9 @@ from todre.hf.calls import DecoderCall
 from todre.hf.decoder import FULL
 from todre.hf.versions import causal_mask
 from todre.runtime.masks import KeySlots, layer_mask
-from todre.tensors.columns import PAD
 from todre.runtime.step import Step
+from todre.tensors.columns import PAD
 from todre.tensors.slots import SlotTable
-
 
 
 def set_masks(step: Step, call: DecoderCall, embeds: Tensor) -> None:
@@ -68,11 +67,15 @@ def _mask_of(step: Step, kind: str, layer: Any, table: SlotTable | None, embeds:
     blocks = step.inputs.block_masks
     block_mask = None if blocks is None else blocks.get(kind, blocks.get(""))
     if kind == FULL and block_mask is None:
-        return causal_mask(step.inputs.decoder.config, embeds, valid.to(embeds.device) if padded else None, slots, capacity)
+        return causal_mask(
+            step.inputs.decoder.config, embeds, valid.to(embeds.device) if padded else None, slots, capacity
+        )
     pads = torch.zeros(rows, dtype=torch.long, device=columns.device)
     if step.inputs.mask is not None:
         pads = (~step.inputs.mask).long().cumprod(dim=1).sum(dim=1)
-    return layer_mask(step.inputs.decoder, kind, KeySlots(columns, valid, queries, step.inputs.past, pads, block_mask), embeds.dtype)
+    return layer_mask(
+        step.inputs.decoder, kind, KeySlots(columns, valid, queries, step.inputs.past, pads, block_mask), embeds.dtype
+    )
 
 
 def _recurrent_mask(step: Step, queries: int) -> Tensor | None:

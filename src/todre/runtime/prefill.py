@@ -163,7 +163,7 @@ def _unselected(step: Step, selected: Selected, valid: Tensor) -> Compaction | N
     if inputs.mask is not None:
         staying = staying & inputs.mask[:, inputs.past :]
     counts = step.in_flight.counts
-    left = counts.left(_standing(counts, selected, valid))
+    left = counts.with_visual(_standing(counts, selected, valid))
     step.in_flight = replace(step.in_flight, counts=left)
     return compact(staying, left.total)
 

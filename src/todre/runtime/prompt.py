@@ -126,9 +126,7 @@ def media_tokens(family: Any, config: Any) -> dict[str, int]:
     return {kind: token for kind, token in found.items() if token is not None}
 
 
-def _marked(
-    tokens: Mapping[str, int], embed: Any, ids: Tensor | None, embeds: Tensor | None
-) -> dict[str, Tensor]:
+def _marked(tokens: Mapping[str, int], embed: Any, ids: Tensor | None, embeds: Tensor | None) -> dict[str, Tensor]:
     """By kind of medium, (b, q) bool, the columns that carry its token."""
     if ids is not None:
         return {kind: ids == token for kind, token in tokens.items()}

@@ -41,9 +41,7 @@ def set_positions(step: Step, call: DecoderCall, packed: Compaction | None) -> T
     return shift
 
 
-def extend_tables(
-    step: Step, packed: Compaction | None, shift: Tensor | None, cached: Mapping[int, list[int]]
-) -> None:
+def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, cached: Mapping[int, list[int]]) -> None:
     """Write this forward's columns into the slot table of every layer.
 
     Args:
@@ -66,10 +64,10 @@ def extend_tables(
             rows = step.in_flight.columns.shape[0]
             new[key].earlier = [0] * rows if old is None else cached.get(id(old)) or _counted(old)
             new[key].begin(step.inputs.length)
-        kv.install(cache, index, new[key], window)
+        kv.install(cache, index, new[key])
 
 
-def _before_pictures(step: Step, held: int) -> SlotTable:
+def _before_pictures(step: Step, held: int | None) -> SlotTable:
     """The table of a cache that no picture has reached, of which a layer holds `held` columns."""
     now, inputs = step.in_flight, step.inputs
     return SlotTable.before_pictures(
@@ -77,9 +75,7 @@ def _before_pictures(step: Step, held: int) -> SlotTable:
     )
 
 
-def _extended(
-    step: Step, base: SlotTable, packed: Compaction | None, shift: Tensor | None, window: int
-) -> SlotTable:
+def _extended(step: Step, base: SlotTable, packed: Compaction | None, shift: Tensor | None, window: int) -> SlotTable:
     """The table `base` with the columns in flight behind it."""
     columns, kinds = base.at_length(step.inputs.past)
     return SlotTable(

@@ -28,8 +28,7 @@ from todre.tensors.row_counts import RowCounts
 from todre.tensors.slots import SlotTable
 from todre.tensors.token_facts import Signal
 
-
-_NO_ROWS = RowCounts(head=(), visual=(), between=(), tail=(), drafts=(), seen=(), kinds=None)
+_NO_ROWS = RowCounts(head=(), visual=(), between=(), tail=(), drafts=(), had_picture=(), kinds=None)
 
 
 @dataclass(frozen=True, kw_only=True)
