@@ -74,7 +74,7 @@ class DecoderCall:
         return given
 
     @property
-    def use_cache(self) -> bool | None:
+    def caches(self) -> bool | None:
         """Whether the caller asks for a cache; None if it does not say."""
         return self.rest.get(USE_CACHE)
 

@@ -33,6 +33,11 @@ def attention_backend(config: Any) -> str:
     return str(config._attn_implementation)
 
 
+def config_caches(config: Any) -> bool:
+    """True if a model of this configuration makes a cache when nobody says."""
+    return bool(config.use_cache)
+
+
 def text_config(model: Any) -> Any:
     """The configuration of a model's text decoder."""
     return model.config.get_text_config(decoder=True)
@@ -67,3 +72,8 @@ def replace_states(output: Any, last: Tensor, every: tuple[Tensor, ...] | None) 
     if every is not None:
         output.hidden_states = every
     return output
+
+
+def entries_of(encoded: Any) -> Any:
+    """The features of each encoded picture or clip, or None if `encoded` is no output of an encoding method."""
+    return getattr(encoded, "pooler_output", None)

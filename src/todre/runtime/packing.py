@@ -8,7 +8,7 @@ from todre.hf.calls import DecoderCall
 from todre.hf.decoder import CHUNKED, SLIDING, Decoder
 from todre.hf.keywords import FLASH_BOUNDS, USE_CACHE
 from todre.hf.layer_calls import packed_bounds
-from todre.hf.model_parts import attention_backend
+from todre.hf.model_parts import attention_backend, config_caches
 from todre.hf.versions import DynamicCache
 from todre.runtime.prompt import Prompt
 from todre.runtime.segments import Segments, segments_of
@@ -45,8 +45,8 @@ def packed_samples(call: DecoderCall, prompt: Prompt, decoder: Decoder) -> Segme
 
 def makes_cache(call: DecoderCall, decoder: Decoder) -> bool:
     """True if the decoder makes a cache for a `call` that brings none."""
-    use_cache = decoder.config.use_cache if call.use_cache is None else call.use_cache
-    return bool(use_cache) and not decoder.recomputes
+    asked = config_caches(decoder.config) if call.caches is None else call.caches
+    return asked and not decoder.recomputes
 
 
 def prepare_cache(call: DecoderCall, decoder: Decoder, reduces: bool) -> None:

@@ -2,7 +2,7 @@
 
 Packed samples must not see each other. transformers reads where they begin out of their positions, which start anew,
 if there is neither a mask nor a cache (`create_causal_mask`; flash attention also with a cache), or is told by
-`cu_seq_lens_q`. Positions say nothing any more once tokens have left, so each sample gets a row of its own, padded at
+bounds of its own. Positions say nothing any more once tokens have left, so each sample gets a row of its own, padded at
 the left: every method then sees samples as in a batch, and every attention backend takes them.
 """
 
