@@ -106,8 +106,8 @@ class TowerReduction:
         """Signals of all tokens, from those of the tokens left, and which are alive.
 
         Args:
-            watched: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, [CLS] left
-                out; of packed sequences that a layer attends to one by one, (1, tokens, c) for each.
+            watched: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, without
+                [CLS]; of packed sequences that a layer attends to one by one, (1, tokens, c) for each.
 
         Returns:
             By request, and for `ALIVE`, (tiles, tokens, c) for each call of a tower. A token that is gone has the
