@@ -60,7 +60,7 @@ class EViT(Method):
         """Keep the most attended tokens, and one for the rest."""
         import torch
 
-        from todre.methods.views.vision_tower import Merging, fused
+        from todre.methods.views.vision_tower import Merging, fuse
 
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         left = left_after(context.layer, layers, geometric(n, budget(self.retain, n), len(layers)))
@@ -77,7 +77,7 @@ class EViT(Method):
         seat = gone[:, :1]
         into = own.scatter(1, gone, seat.expand_as(gone))
         weight = torch.cat([attention.new_zeros(tiles, first), attention], dim=1)
-        hidden = fused(context.hidden, into, weight)
+        hidden = fuse(context.hidden, into, weight)
         if self.fused == "sum":
             total = weight.gather(1, gone).sum(dim=1)[:, None, None]
             wide = seat[..., None].expand(-1, -1, hidden.shape[-1])

@@ -119,9 +119,9 @@ class FiCoCoL(Method):
         return total / weight[:, None]
 
 
-def _joined(seen: AttentionInputs, row: int, queries: int) -> tuple[Tensor, Tensor]:
+def _joined(inputs: AttentionInputs, row: int, queries: int) -> tuple[Tensor, Tensor]:
     """Vectors (q, c) for queries and keys in flight whose product is the mean logit over heads."""
-    query, key = seen.query[row].float(), seen.key[row, :, -queries:].float()
+    query, key = inputs.query[row].float(), inputs.key[row, :, -queries:].float()
     heads, groups = query.shape[0], key.shape[0]
-    summed = query.unflatten(0, (groups, heads // groups)).sum(dim=1) * (seen.scaling / heads)
+    summed = query.unflatten(0, (groups, heads // groups)).sum(dim=1) * (inputs.scaling / heads)
     return summed.transpose(0, 1).flatten(1), key.transpose(0, 1).flatten(1)

@@ -59,7 +59,7 @@ class FitPrune(Method):
         counts = row_counts(context, lambda entered: max(0, entered - _total(gone, entered)))
         text = context.text_rows
         cross = context.scores(
-            torch.where(text.any(dim=1, keepdim=True), text, context.last_row), "max", context.asking_places
+            torch.where(text.any(dim=1, keepdim=True), text, context.last_row), "max", context.query_places
         )
         own = context.scores(context.fresh[:, -context.queries :], "max", context.places(VISUAL))
         return context.best(cross * own, counts)

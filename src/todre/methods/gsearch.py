@@ -73,4 +73,4 @@ def scores_of(context: ReduceContext, asking: QueryRows) -> Tensor:
         return context.last_scores()
     text = context.text_rows
     asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
-    return context.scores(asked, places=context.asking_places)
+    return context.scores(asked, places=context.query_places)

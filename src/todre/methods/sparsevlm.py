@@ -90,7 +90,7 @@ class SparseVLM(Method):
         from todre.methods.views.decoder_layer import Reduction
 
         counts = row_counts(context, lambda entered: self._left(context, entered))
-        scores = context.scores(raters(context), places=context.asking_places)
+        scores = context.scores(raters(context), places=context.query_places)
         if not self.recycle:
             return context.best(scores, counts)
         keep, hidden = ~context.fresh, context.hidden.clone()

@@ -53,14 +53,14 @@ class ToMe(Method):
 
     def merge(self, context: TowerContext) -> Merging:
         """Merge the r closest pairs."""
-        from todre.methods.views.vision_tower import Merging, fused
+        from todre.methods.views.vision_tower import Merging, fuse
 
         layers, n = self.tower_after(context.n_layers), context.patches
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count // 2)
         r = max(context.count - left_after(context.layer, layers, counts), 0)
         into = matched(context.keys(), context.first, min(r, context.count // 2))
         keep = into == into.new_tensor(range(into.shape[1]))
-        hidden = fused(context.hidden, into, context.size) if r else None
+        hidden = fuse(context.hidden, into, context.size) if r else None
         return Merging(keep, into, hidden, self.proportional)
 
 

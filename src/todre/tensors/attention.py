@@ -45,7 +45,7 @@ _ROWS_AT_ONCE = 128
 
 
 def attention_mass(
-    seen: AttentionInputs, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
+    inputs: AttentionInputs, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
 ) -> list[Tensor]:
     """Probability mass that query rows put on groups of keys, averaged over heads after the softmax.
 
@@ -53,7 +53,7 @@ def attention_mass(
     attention is causal.
 
     Args:
-        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
+        inputs: queries and keys of a decoder layer; the last q keys belong to the queries.
         rows: (b, q) bool, the query rows asked for.
         groups: (b, s) bool masks of keys.
         allowed: (b, s) bool, keys that are not padding.
@@ -62,11 +62,11 @@ def attention_mass(
     Returns:
         For each group, (b, q) float32: the mass of each asked row, 0 in the others.
     """
-    rows_at, queries = seen.query.shape[0], seen.query.shape[2]
+    rows_at, queries = inputs.query.shape[0], inputs.query.shape[2]
     asked = rows.any(dim=0).nonzero().flatten() if places is None else places
-    results = [torch.zeros(rows_at, queries, device=seen.query.device, dtype=torch.float32) for _ in groups]
+    results = [torch.zeros(rows_at, queries, device=inputs.query.device, dtype=torch.float32) for _ in groups]
     for block in asked.split(_ROWS_AT_ONCE):
-        probabilities = _probabilities(seen, block, allowed).mean(dim=(1, 2))
+        probabilities = _probabilities(inputs, block, allowed).mean(dim=(1, 2))
         for result, group in zip(results, groups, strict=True):
             mass = torch.einsum("bqs,bs->bq", probabilities, group.to(probabilities.dtype))
             result[:, block] = mass.masked_fill(~rows[:, block], 0.0)
@@ -74,82 +74,82 @@ def attention_mass(
 
 
 def attention_scores(
-    seen: AttentionInputs, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
+    inputs: AttentionInputs, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
 ) -> Tensor:
     """Attention probability that each key gets from query rows, summed over the rows, (b, s) float32.
 
     Heads are pooled after the softmax. Rows are taken in blocks, so no (q, s) map is made.
 
     Args:
-        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
+        inputs: queries and keys of a decoder layer; the last q keys belong to the queries.
         rows: (b, q) bool, the query rows asked for.
         allowed: (b, s) bool, keys that are not padding.
         heads: `mean` or `max`.
         places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
     """
-    total = torch.zeros(seen.key.shape[0], seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
+    total = torch.zeros(inputs.key.shape[0], inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
     asked = rows.any(dim=0).nonzero().flatten() if places is None else places
     for block in asked.split(_ROWS_AT_ONCE):
-        probabilities = _probabilities(seen, block, allowed)
+        probabilities = _probabilities(inputs, block, allowed)
         pooled = probabilities.mean(dim=(1, 2)) if heads == "mean" else probabilities.amax(dim=(1, 2))
         total += torch.einsum("bqs,bq->bs", pooled, rows[:, block].to(pooled.dtype))
     return total
 
 
-def _probabilities(seen: AttentionInputs, block: Tensor, allowed: Tensor) -> Tensor:
+def _probabilities(inputs: AttentionInputs, block: Tensor, allowed: Tensor) -> Tensor:
     """(b, kv heads, repeats, len(block), s) float32 attention of some query rows; 0 in rows that see nothing."""
-    query, key = seen.query, seen.key.float()  # products of half-precision vectors can overflow, and are coarse
+    query, key = inputs.query, inputs.key.float()  # products of half-precision vectors can overflow, and are coarse
     q = query[:, :, block].float().unflatten(1, (key.shape[1], query.shape[1] // key.shape[1]))
-    logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * seen.scaling)
-    visible = allowed[:, None, :] & visible_keys(seen, block)
+    logits = inputs.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * inputs.scaling)
+    visible = allowed[:, None, :] & visible_keys(inputs, block)
     return logits.masked_fill(~visible[:, None, None], float("-inf")).softmax(dim=-1).nan_to_num(0.0)
 
 
-def visible_keys(seen: AttentionInputs, block: Tensor) -> Tensor:
+def visible_keys(inputs: AttentionInputs, block: Tensor) -> Tensor:
     """(b or 1, len(block), s) bool: the keys that the query rows `block` see, padding left aside."""
-    queries, slots = seen.query.shape[2], seen.key.shape[2]
-    if seen.mask is not None and seen.mask.ndim == 4:
-        mask = seen.mask[:, 0, :, :slots]
+    queries, slots = inputs.query.shape[2], inputs.key.shape[2]
+    if inputs.mask is not None and inputs.mask.ndim == 4:
+        mask = inputs.mask[:, 0, :, :slots]
         mask = mask.expand(-1, len(block), -1) if mask.shape[1] == 1 else mask[:, block]
         return mask if mask.dtype == torch.bool else mask >= 0
     slot = torch.arange(slots, device=block.device, dtype=torch.int64)
     return (slot[None, :] <= (slots - queries + block)[:, None])[None]
 
 
-def cls_attention(seen: AttentionInputs, leading: int = 1) -> Tensor:
+def cls_attention(inputs: AttentionInputs, leading: int = 1) -> Tensor:
     """Attention of a vision tower's [CLS] (token 0) to the patches, averaged over heads, (tiles, patches) float32.
 
     ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the keys of the `leading`
     tokens that stand before the patches ([CLS], registers) dropped.
     """
-    logits = torch.einsum("bhd,bhsd->bhs", seen.query[:, :, 0].float(), seen.key.float()) * seen.scaling
-    logits = logits + _weight(seen) + _between(seen, slice(0, 1)).squeeze(2)
+    logits = torch.einsum("bhd,bhsd->bhs", inputs.query[:, :, 0].float(), inputs.key.float()) * inputs.scaling
+    logits = logits + _weight(inputs) + _between(inputs, slice(0, 1)).squeeze(2)
     return logits.softmax(dim=-1).mean(dim=1)[:, leading:]
 
 
-def received_attention(seen: AttentionInputs) -> Tensor:
+def received_attention(inputs: AttentionInputs) -> Tensor:
     """Mean attention that each token of a vision tower receives, averaged over heads and queries, (tiles, tokens).
 
     Queries are taken in blocks, so no whole map is made. The mean is over the queries that see a token, so padding and
     pictures packed together do not count. For towers without a [CLS] (ToDRE v2, section 4.1).
     """
-    if seen.segments is not None and len(seen.segments) > 2:
-        bounds = [int(bound) for bound in seen.segments.tolist()]
-        parts = [_received(seen, start, end) for start, end in pairwise(bounds)]
+    if inputs.segments is not None and len(inputs.segments) > 2:
+        bounds = [int(bound) for bound in inputs.segments.tolist()]
+        parts = [_received(inputs, start, end) for start, end in pairwise(bounds)]
         return torch.cat(parts, dim=1)
-    return _received(seen, 0, seen.query.shape[2])
+    return _received(inputs, 0, inputs.query.shape[2])
 
 
-def _received(seen: AttentionInputs, start: int, end: int) -> Tensor:
-    key = seen.key[:, :, start:end].float().repeat_interleave(seen.query.shape[1] // seen.key.shape[1], dim=1)
+def _received(inputs: AttentionInputs, start: int, end: int) -> Tensor:
+    key = inputs.key[:, :, start:end].float().repeat_interleave(inputs.query.shape[1] // inputs.key.shape[1], dim=1)
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device, dtype=torch.float32)
     asking = torch.zeros_like(total)
     for block in torch.arange(start, end, device=key.device, dtype=torch.int64).split(_ROWS_AT_ONCE):
-        logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
-        logits = logits + _weight(seen)[..., None, start:end] + _between(seen, block)[..., start:end]
+        logits = torch.einsum("bhqd,bhsd->bhqs", inputs.query[:, :, block].float(), key) * inputs.scaling
+        logits = logits + _weight(inputs)[..., None, start:end] + _between(inputs, block)[..., start:end]
         visible = torch.ones(key.shape[0], len(block), key.shape[2], dtype=torch.bool, device=key.device)
-        if seen.mask is not None and seen.mask.ndim == 4 and not _by_heads(seen.mask):
-            visible = visible_keys(seen, block)[:, :, start:end].expand(key.shape[0], -1, -1)
+        if inputs.mask is not None and inputs.mask.ndim == 4 and not _by_heads(inputs.mask):
+            visible = visible_keys(inputs, block)[:, :, start:end].expand(key.shape[0], -1, -1)
             logits = logits.masked_fill(~visible[:, None], float("-inf"))
         total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
         asking += visible.sum(dim=1)
@@ -161,16 +161,16 @@ def _by_heads(mask: Tensor) -> bool:
     return mask.ndim == 4 and mask.shape[1] > 1 and mask.shape[2] > 1 and mask.dtype != torch.bool
 
 
-def _between(seen: AttentionInputs, rows: Tensor | slice) -> Tensor:
+def _between(inputs: AttentionInputs, rows: Tensor | slice) -> Tensor:
     """(b or 1, heads or 1, rows or 1, s) float32: what a tower adds for pairs of tokens; 0 where it adds nothing."""
-    if seen.mask is None or not _by_heads(seen.mask):
-        return torch.zeros(1, 1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
-    return seen.mask[:, :, rows, : seen.key.shape[2]].float()
+    if inputs.mask is None or not _by_heads(inputs.mask):
+        return torch.zeros(1, 1, 1, inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
+    return inputs.mask[:, :, rows, : inputs.key.shape[2]].float()
 
 
-def _weight(seen: AttentionInputs) -> Tensor:
+def _weight(inputs: AttentionInputs) -> Tensor:
     """(b or 1, 1, s) float32: how much is added for each key, whatever the query; what hides keys is left aside."""
-    mask = seen.mask
+    mask = inputs.mask
     if mask is None or mask.ndim != 4 or mask.shape[2] != 1 or mask.dtype == torch.bool:
-        return torch.zeros(1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
-    return mask[:, :, 0, : seen.key.shape[2]].float().clamp(min=0)
+        return torch.zeros(1, 1, inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
+    return mask[:, :, 0, : inputs.key.shape[2]].float().clamp(min=0)

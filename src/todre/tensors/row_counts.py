@@ -17,7 +17,7 @@ from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL
 
 
 @dataclass(frozen=True)
-class Flight:
+class RowCounts:
     """The columns in flight, padding left aside; in a packed row they end at its right.
 
     Attributes:
@@ -26,7 +26,7 @@ class Flight:
         between: other columns between its first and its last visual token.
         tail: columns after its last visual token, drafts included.
         drafts: proposed by assisted decoding.
-        seen: whether text stands before the first visual token, as in a row whose cache holds a picture.
+        had_picture: whether text stands before the first visual token, as in a row whose cache holds a picture.
         kinds: (b, q) int8 on the host, the class of each column, as long as none has left.
     """
 
@@ -35,14 +35,19 @@ class Flight:
     between: tuple[int, ...]
     tail: tuple[int, ...]
     drafts: tuple[int, ...]
-    seen: tuple[bool, ...]
+    had_picture: tuple[bool, ...]
     kinds: Tensor | None
 
     @classmethod
-    def of(cls, kinds: Tensor, seen: Sequence[bool]) -> Flight:
-        """Count `kinds` (b, q), on the host; `seen` says of each row whether its cache holds or held a picture."""
+    def of(cls, kinds: Tensor, had_picture: Sequence[bool]) -> RowCounts:
+        """Counts of a forward's columns.
+
+        Args:
+            kinds: (b, q) int8 class of each column, on the host.
+            had_picture: of each row, whether its cache holds or held a picture.
+        """
         rows = []
-        for row, known in zip(kinds, seen, strict=True):
+        for row, known in zip(kinds, had_picture, strict=True):
             there = row[row != PAD]
             visual = (there == VISUAL).nonzero().flatten()
             first, last = (int(visual[0]), int(visual[-1]) + 1) if len(visual) else (len(there),) * 2
@@ -51,7 +56,7 @@ class Flight:
             parts = (first, len(visual), last - first - len(visual), len(there) - last, int((row == DRAFT).sum()))
             rows.append(parts)
         head, count, between, tail, drafts = zip(*rows, strict=True)
-        return cls(head, count, between, tail, drafts, tuple(bool(one) for one in seen), kinds)
+        return cls(head, count, between, tail, drafts, tuple(bool(one) for one in had_picture), kinds)
 
     @property
     def total(self) -> list[int]:
@@ -62,10 +67,10 @@ class Flight:
     @property
     def text(self) -> list[int]:
         """Text after a picture, in each row."""
-        rows = zip(self.head, self.between, self.tail, self.drafts, self.seen, strict=True)
-        return [between + tail - drafts + (head if seen else 0) for head, between, tail, drafts, seen in rows]
+        rows = zip(self.head, self.between, self.tail, self.drafts, self.had_picture, strict=True)
+        return [between + tail - drafts + (head if known else 0) for head, between, tail, drafts, known in rows]
 
-    def left(self, visual: Sequence[int]) -> Flight:
+    def with_visual(self, visual: Sequence[int]) -> RowCounts:
         """What is in flight once each row is packed with so many visual tokens."""
         return dataclasses.replace(self, visual=tuple(visual), kinds=None)
 
@@ -84,11 +89,11 @@ class Flight:
                 found[start:end] = True
             if kind == TEXT:
                 found[end : width - self.drafts[row]] = True
-                if self.seen[row]:
+                if self.had_picture[row]:
                     found[start - self.head[row] : start] = True
         return found.nonzero().flatten()
 
-    def asking(self, width: int) -> Tensor:
+    def query_places(self, width: int) -> Tensor:
         """(m,) int64 on the host: columns that may be text in some row, or the last that is no draft."""
         found = torch.zeros(width, dtype=torch.bool, device="cpu")
         found[self.places(TEXT, width)] = True
@@ -103,4 +108,4 @@ class Flight:
     @property
     def text_first(self) -> bool:
         """Whether in some row a visual token may come after text that is asked about pictures."""
-        return any(self.seen) or any(self.between)
+        return any(self.had_picture) or any(self.between)

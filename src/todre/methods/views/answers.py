@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from todre.methods.views.visual_tokens import VisualTokens
 
 
-def kept(method: Method, answer: Any, n: int) -> Tensor:
+def kept_index(method: Method, answer: Any, n: int) -> Tensor:
     """(k,) int64, what an answer about n tokens keeps; where the method said how many before, nothing is read back.
 
     Raises:
@@ -52,7 +52,7 @@ def kept(method: Method, answer: Any, n: int) -> Tensor:
     return index
 
 
-def merged(method: Method, answer: Any, sample: VisualTokens) -> Tensor:
+def selection_embeddings(method: Method, answer: Any, sample: VisualTokens) -> Tensor:
     """The embeddings that a `Selection` brings.
 
     Raises:
@@ -61,7 +61,7 @@ def merged(method: Method, answer: Any, sample: VisualTokens) -> Tensor:
     return _like(method, "select", "embeddings", answer, sample.embeddings)
 
 
-def reduced(method: Method, answer: Any, context: ReduceContext) -> Reduction:
+def check_reduction(method: Method, answer: Any, context: ReduceContext) -> Reduction:
     """The answer of `reduce`.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import Tensor
 from todre.errors import UnsupportedInputError
 from todre.tensors.attention import AttentionInputs, attention_mass, attention_scores, visible_keys
 from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL, take_columns
-from todre.tensors.row_counts import Flight
+from todre.tensors.row_counts import RowCounts
 from todre.tensors.token_facts import Signal
 from todre.tensors.transfer import fetch, known_places, upload
 
@@ -47,14 +47,14 @@ class Reduction:
         if earlier is None:
             return self
         return Reduction(
-            self.keep & earlier.keep.to(self.keep.device),
-            self.text_to_visual if self.text_to_visual is not None else earlier.text_to_visual,
-            self.visual_to_text if self.visual_to_text is not None else earlier.visual_to_text,
-            self.hidden if self.hidden is not None else earlier.hidden,
-            self.parks or earlier.parks,
-            self.memo if self.parks else earlier.memo,
-            self.left,
-            self.earlier if self.earlier is not None else earlier.earlier,
+            keep=self.keep & earlier.keep.to(self.keep.device),
+            text_to_visual=self.text_to_visual if self.text_to_visual is not None else earlier.text_to_visual,
+            visual_to_text=self.visual_to_text if self.visual_to_text is not None else earlier.visual_to_text,
+            hidden=self.hidden if self.hidden is not None else earlier.hidden,
+            parks=self.parks or earlier.parks,
+            memo=self.memo if self.parks else earlier.memo,
+            left=self.left,
+            earlier=self.earlier if self.earlier is not None else earlier.earlier,
         )
 
 
@@ -84,17 +84,18 @@ class ReduceContext:
     Attributes:
         layer: count of layers run, 1-based.
         n_layers: decoder layers in all.
-        seen: queries and keys of that layer; the last q keys are the queries' own. None if no method asked for them.
+        attention_inputs: queries and keys of that layer; the last q keys are the queries' own. None if no method
+            reads them.
         kinds: (b, s) int8 class of each key slot (layout.py).
         hidden: (b, q, d) hidden states that enter the next layer.
         entered: (b,) int64 on the host, visual tokens of this forward that entered the decoder.
         offered: (b,) int64 on the host, visual tokens of this forward before any were selected.
         columns: (b, q) int64, which of the forward's own columns each column in flight is; -1 at padding.
-        told: by request, (b, l) float32 over the forward's own columns, signals of the vision tower.
+        signal_maps: by request, (b, l) float32 over the forward's own columns, signals of the vision tower.
         entry: (b, l, d) embeddings that came to the decoder; None unless a method reads them.
         peek: computes the queries and keys that the next layer will make of `hidden`, of the q columns alone.
-        flight: how many of the columns in flight are what, on the host; None where only the device knows. Methods that
-            were asked before this one at the same layer have taken from it already.
+        row_counts: columns in flight by kind, on the host; None where only the device knows. Drops by methods that ran
+            before this one at the same layer are counted already.
         present: visual tokens of this forward in each row, on the host; None where only the device knows.
         earlier: visual slots of earlier turns in each row, likewise.
         causal: whether the layer's attention is known to be causal.
@@ -102,16 +103,16 @@ class ReduceContext:
 
     layer: int
     n_layers: int
-    seen: AttentionInputs | None
+    attention_inputs: AttentionInputs | None
     kinds: Tensor
     hidden: Tensor
     entered: Tensor
     offered: Tensor
     columns: Tensor
-    told: Mapping[Signal, Tensor]
+    signal_maps: Mapping[Signal, Tensor]
     entry: Tensor | None
     peek: Callable[[], AttentionInputs]
-    flight: Flight | None = None
+    row_counts: RowCounts | None = None
     present: Sequence[int] | None = None
     earlier: Sequence[int] | None = None
     causal: bool = False
@@ -151,11 +152,13 @@ class ReduceContext:
     @property
     def text_counts(self) -> list[int]:
         """Text after a picture in each row, among the columns in flight; read likewise."""
-        return self.flight.text if self.flight is not None else fetch([self.text_rows.sum(dim=1)])[0].tolist()
+        return self.row_counts.text if self.row_counts is not None else fetch([self.text_rows.sum(dim=1)])[0].tolist()
 
     def places(self, kind: int) -> Tensor | None:
         """(m,) int64: columns in flight that may be of a kind (`TEXT` or `VISUAL`) in some row; None if not known."""
-        return None if self.flight is None else upload(self.flight.places(kind, self.queries), self.hidden.device)
+        return (
+            None if self.row_counts is None else upload(self.row_counts.places(kind, self.queries), self.hidden.device)
+        )
 
     @property
     def text_rows(self) -> Tensor:
@@ -177,9 +180,9 @@ class ReduceContext:
         Raises:
             UnsupportedInputError: the method did not ask for them.
         """
-        if self.seen is None:
+        if self.attention_inputs is None:
             raise UnsupportedInputError("This method says that it does not read attention; set reads_attention = True.")
-        return self.seen
+        return self.attention_inputs
 
     def signal(self, request: Signal) -> Tensor:
         """(b, s) float32, a signal of the vision tower at fresh visual slots, NaN where it is not known.
@@ -187,7 +190,7 @@ class ReduceContext:
         Raises:
             UnsupportedInputError: the method did not ask for it, or nothing is known.
         """
-        values = self.told.get(request)
+        values = self.signal_maps.get(request)
         if values is None:
             raise UnsupportedInputError(
                 f"No {request.kind} signal is known for these pictures; encode pictures inside todre.prune(...), or "
@@ -221,9 +224,11 @@ class ReduceContext:
         return self.scores(self.last_row, heads, self.last_places)
 
     @property
-    def asking_places(self) -> Tensor | None:
+    def query_places(self) -> Tensor | None:
         """(m,) int64, columns that may be text after a picture in some row, or its `last_row`; None if not known."""
-        return None if self.flight is None else upload(self.flight.asking(self.queries), self.hidden.device)
+        return (
+            None if self.row_counts is None else upload(self.row_counts.query_places(self.queries), self.hidden.device)
+        )
 
     @property
     def last_places(self) -> Tensor:
@@ -260,7 +265,13 @@ class ReduceContext:
         """
         queries = self.queries
         places = self.places(asking)
-        if asking == VISUAL and admissible and self.causal and self.flight is not None and not self.flight.text_first:
+        if (
+            asking == VISUAL
+            and admissible
+            and self.causal
+            and self.row_counts is not None
+            and not self.row_counts.text_first
+        ):
             # all text comes after
             return self.hidden.new_full(self.kinds.shape[:1], torch.nan, dtype=torch.float32)
         target = self.kinds == asked
@@ -272,8 +283,8 @@ class ReduceContext:
 
     def _reach(self, target: Tensor, queries: int) -> Tensor:
         """(b, q) bool: queries that can see some key of `target`."""
-        seen = self.attention()
-        if seen.mask is None or seen.mask.ndim != 4:
+        inputs = self.attention()
+        if inputs.mask is None or inputs.mask.ndim != 4:
             return target.cumsum(dim=1)[:, -queries:] > 0
         block = torch.arange(queries, device=target.device, dtype=torch.int64)
-        return (visible_keys(seen, block) & target[:, None, :]).any(dim=-1)
+        return (visible_keys(inputs, block) & target[:, None, :]).any(dim=-1)

@@ -102,7 +102,7 @@ class TowerContext:
         patches: n, the tokens of each tile at the start, those before the patches not counted.
         first: tokens before the patches ([CLS], registers), which always stay.
         hidden: (t, s, d) states that enter the next layer.
-        seen: queries and keys (t, heads, s, c) of the layer that has just run.
+        attention_inputs: queries and keys (t, heads, s, c) of the layer that has just run.
         size: (t, s) float32, how many of the tokens at the start each stands for.
         place: (t, s) int64, which of the n places of the tile's raster each stands in, ascending; below 0 for tokens
             before the patches.
@@ -113,7 +113,7 @@ class TowerContext:
     patches: int
     first: int
     hidden: Tensor
-    seen: AttentionInputs
+    attention_inputs: AttentionInputs
     size: Tensor
     place: Tensor
 
@@ -139,16 +139,18 @@ class TowerContext:
 
     def cls_attention(self) -> Tensor:
         """(t, s - first) float32 attention of [CLS] to the patches, averaged over heads after the softmax."""
-        return cls_attention(self.seen, self.first)
+        return cls_attention(self.attention_inputs, self.first)
 
     def keys(self) -> Tensor:
         """(t, s, c) float32 keys, averaged over heads."""
-        return self.seen.key.float().mean(dim=1)
+        return self.attention_inputs.key.float().mean(dim=1)
 
     def logits(self) -> Tensor:
         """(t, s, s) float32 attention logits, averaged over heads; [CLS] is among queries and keys."""
-        query, key = (each.float().transpose(1, 2).flatten(2) for each in (self.seen.query, self.seen.key))
-        return query @ key.transpose(1, 2) * (self.seen.scaling / self.seen.query.shape[1])
+        query, key = (
+            each.float().transpose(1, 2).flatten(2) for each in (self.attention_inputs.query, self.attention_inputs.key)
+        )
+        return query @ key.transpose(1, 2) * (self.attention_inputs.scaling / self.attention_inputs.query.shape[1])
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ class TowerMethod(Protocol):
         """(t,) bool: the tiles that the tower runs on, all thumbnails among them."""
 
 
-def fused(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
+def fuse(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
     """States in which each token that others go into is the weighted mean of them and itself; the rest are as before.
 
     Args:

@@ -137,16 +137,16 @@ class VisualTokens:
         else:
             places = None
         return VisualTokens(
-            self.embeddings[index],
-            {request: values[index] for request, values in self.signals.items()},
-            self.newline[index],
-            self.tile[index],
-            self.picture[index],
-            self.frame[index],
-            self.row[index],
-            self.column[index],
-            self.text,
-            places,
+            embeddings=self.embeddings[index],
+            signals={request: values[index] for request, values in self.signals.items()},
+            newline=self.newline[index],
+            tile=self.tile[index],
+            picture=self.picture[index],
+            frame=self.frame[index],
+            row=self.row[index],
+            column=self.column[index],
+            text=self.text,
+            places=places,
         )
 
     def with_embeddings(self, embeddings: Tensor) -> VisualTokens:
