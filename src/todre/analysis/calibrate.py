@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Record, measure_all
 from todre.analysis.summary import Table
@@ -28,6 +28,7 @@ from todre.fields import Checked, Range
 from todre.fields.kinds import Count
 from todre.files import write_atomic
 from todre.hf.decoder import decoder_of
+from todre.hf.greedy import greedy_settings
 from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
 from todre.methods.todre import ToDRE
@@ -114,7 +115,7 @@ def answers_of(loaded: Loaded, asked: Sequence[PictureQuestion], goal: Goal) -> 
     plans += [(str(layer), goal.dropping(layer)) for layer in goal.layers]
     for name, method in plans:
         with torch.inference_mode(), prune(loaded.model, method) as report:
-            tokens = loaded.model.generate(**prompts.inputs, max_new_tokens=goal.max_new_tokens, **GREEDY)
+            tokens = loaded.model.generate(**prompts.inputs, **greedy_settings(goal.max_new_tokens))
         new = tokens[:, prompts.kinds.shape[1] :]
         texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         for row, (record, one) in enumerate(zip(records, asked, strict=True)):

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from todre.analysis.layer_attention import attending_layers, watching
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
+from todre.hf.greedy import greedy_settings
 from todre.loading.model import Loaded
 from todre.tensors.attention import AttentionInputs, attention_mass
 from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
@@ -82,7 +83,7 @@ def attention_of(loaded: Loaded, asked: Sequence[PictureQuestion], max_new_token
     prompts = prompts_of(loaded, asked)
     log = AttentionLog(prompts.kinds)
     with watching(loaded.model, log):
-        tokens = loaded.model.generate(**prompts.inputs, max_new_tokens=max_new_tokens, **GREEDY)
+        tokens = loaded.model.generate(**prompts.inputs, **greedy_settings(max_new_tokens))
     new = tokens[:, prompts.kinds.shape[1] :]
     texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
     assert log.uniform is not None

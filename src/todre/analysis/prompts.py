@@ -12,13 +12,11 @@ from torch import Tensor
 from todre.analysis.questions import PictureQuestion
 from todre.errors import UnsupportedInputError
 from todre.hf.families import family_of
+from todre.hf.keywords import IDS, MASK
 from todre.loading.model import Loaded
 from todre.processing import apply_batch, check_columns
 from todre.tensors.columns import token_kinds
 from todre.tensors.token_facts import KINDS
-
-GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-"""Arguments of `generate` for greedy decoding, whatever the checkpoint's own settings."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
     inputs, _ = apply_batch(loaded.processor, [conversation(one) for one in asked])
     check_columns(loaded.model.config, inputs)
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
-    ids = inputs["input_ids"]
+    ids = inputs[IDS]
     visual = torch.zeros_like(ids, dtype=torch.bool)
     for kind in KINDS:
         token = family.token_id(loaded.model.config, kind) if kind == "image" or family.clips else None
@@ -55,7 +53,7 @@ def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
             visual |= ids == token
     if not bool(visual.any(dim=1).all()):
         raise UnsupportedInputError(f"A prompt of {loaded.name} holds no visual token, so there is nothing to measure.")
-    mask = inputs.get("attention_mask")
+    mask = inputs.get(MASK)
     valid = mask.bool() if mask is not None else torch.ones_like(visual)
     seen = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     return Prompts(inputs, token_kinds(visual, valid, seen, drafts=0), valid)
@@ -84,7 +82,7 @@ def first_answer_token(loaded: Loaded, asked: PictureQuestion) -> int:
     processor = loaded.processor
     prompt = processor.apply_chat_template(conversation(asked), add_generation_prompt=True, tokenize=False)
     whole = processor.apply_chat_template(conversation(asked, answer), tokenize=False)
-    before, after = (processor.tokenizer(text)["input_ids"] for text in (prompt, whole))
+    before, after = (processor.tokenizer(text)[IDS] for text in (prompt, whole))
     if after[: len(before)] == before and len(after) > len(before):
         return int(after[len(before)])
-    return int(processor.tokenizer(answer, add_special_tokens=False)["input_ids"][0])
+    return int(processor.tokenizer(answer, add_special_tokens=False)[IDS][0])

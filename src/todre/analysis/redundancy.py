@@ -20,13 +20,15 @@ import torch
 from torch import Tensor
 
 from todre.analysis.layer_attention import attending_layers, watching
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table, pearson, ranks
 from todre.errors import UnsupportedModelError
 from todre.geometry import visual_token_boxes
 from todre.hf.decoder import decoder_of
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import EMBEDS
 from todre.loading.model import Loaded
 from todre.tensors.attention import AttentionInputs, attention_scores
 from todre.tensors.columns import PAD, TEXT, VISUAL
@@ -86,7 +88,7 @@ def entering(model: Any, found: list[Tensor]) -> Iterator[None]:
     """Put into `found` the embeddings that enter the decoder, (b, q, d), at each forward inside the block."""
 
     def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        found.append(kwargs["inputs_embeds"])
+        found.append(kwargs[EMBEDS])
 
     handle = decoder_of(model).module.register_forward_pre_hook(look, with_kwargs=True)
     try:
@@ -105,7 +107,7 @@ def redundancies_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> list[Re
     embeddings: list[Tensor] = []
     log = TextToTokens(prompts.kinds)
     with entering(loaded.model, embeddings), watching(loaded.model, log):
-        loaded.model.generate(**prompts.inputs, max_new_tokens=1, **GREEDY)
+        loaded.model.generate(**prompts.inputs, **greedy_settings(1))
     records = []
     for row, one in enumerate(asked):
         places = (prompts.kinds[row] == VISUAL).nonzero().flatten()

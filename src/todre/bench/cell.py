@@ -19,6 +19,8 @@ from todre.bench.spread import ratios, spread
 from todre.bench.workloads import Called, Pruned, Subject, Untouched, exact_length
 from todre.errors import TodreError
 from todre.flops import convention, count_prompt
+from todre.hf.keywords import IMAGE_GRIDS
+from todre.hf.model_parts import attention_backend, text_config
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
 from todre.timing import stopwatch
@@ -61,7 +63,7 @@ def measure(
                     samples[each.name].append(taken)
         used = torch.get_num_threads()
     bound = _bounds(subjects, facts)
-    backend = model.config.get_text_config(decoder=True)._attn_implementation
+    backend = attention_backend(text_config(model))
     conditions = {**cell.to_dict(), "threads": used, "backend": backend}
     return [
         {
@@ -203,7 +205,7 @@ def _visual_per_layer(model: Any, prompt: Prompt, subject: Subject, called: Call
     """Of each row, how many visual tokens each decoder layer ran on."""
     if called.report is not None:
         return called.report.visual_tokens_per_layer
-    layers = model.config.get_text_config(decoder=True).num_hidden_layers
+    layers = text_config(model).num_hidden_layers
     if not isinstance(subject, Oracle):
         return [[prompt.visual_tokens] * layers for _ in range(prompt.rows)]
     entered = [int(row.sum()) - prompt.text_tokens for row in subject.short.mask]
@@ -261,7 +263,7 @@ def _flops(
         return {"flops": None, "profiler_flops": None}
     known = [one for one in counted if one is not None]
     tally = None
-    if "image_grid_thw" not in prompt.inputs:
+    if IMAGE_GRIDS not in prompt.inputs:
         tally = convention("profiler", model.config, per_layer[0], text_tokens=prompt.text_tokens, tiles=tiles)
     sums = {key: sum(getattr(one, key) for one in known) for key in ("encoder", "selection", "first_token", "total")}
     return {"flops": sums, "profiler_flops": tally}

@@ -15,6 +15,8 @@ from todre.bench.random_models import build
 from todre.bench.run import set_backend
 from todre.bench.workloads import Pruned
 from todre.errors import TodreError
+from todre.hf.decoder_runs import numbers_axes
+from todre.hf.keywords import EMBEDS, LOGITS_TO_KEEP, MASK
 from todre.methods.base import Method, NoPruning
 from todre.methods.random import RandomTokens
 from todre.methods.todre import ToDRE
@@ -70,7 +72,7 @@ def _differences(model: Any, prompt: Prompt, reference: Tensor | None) -> tuple[
     drawn = _logits(model, prompt, RandomTokens(retain=0.1)).float()
     method = ToDRE(retain=0.1, stages=(1,), positions=_positions(model))
     short = shorten(Pruned(model, prompt, "todre", method))
-    by_hand = model(inputs_embeds=short.embeds, attention_mask=short.mask, logits_to_keep=1).logits
+    by_hand = model(**{EMBEDS: short.embeds, MASK: short.mask, LOGITS_TO_KEEP: 1}).logits
     scale = float(plain.abs().max())
     against = drawn if reference is None else reference
     found = {
@@ -83,13 +85,13 @@ def _differences(model: Any, prompt: Prompt, reference: Tensor | None) -> tuple[
 
 def _positions(model: Any) -> Any:
     """Renumbered positions, where the model takes them; with M-RoPE a shortened prompt has other ones."""
-    return "original" if hasattr(model.base_model, "get_rope_index") else "compact"
+    return "original" if numbers_axes(model) else "compact"
 
 
 def _logits(model: Any, prompt: Prompt, method: Method | None) -> Tensor:
     """(b, 1, vocabulary) of the last column."""
     if method is None:
-        logits: Tensor = model(**prompt.inputs, logits_to_keep=1).logits
+        logits: Tensor = model(**prompt.inputs, **{LOGITS_TO_KEEP: 1}).logits
         return logits
     with prune(model, method):
         return _logits(model, prompt, None)

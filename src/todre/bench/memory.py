@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from todre.hf.model_parts import decoder_module
+
 CUDA = "torch.cuda.max_memory_allocated over the call, less what was allocated before it"
 CPU = "running sum of torch.profiler's [memory] events over the call (torch's CPU allocator; not kernels' own scratch)"
 
@@ -55,7 +57,7 @@ def peak_before_decoder(model: Any, inputs: Mapping[str, Any]) -> int:
         model: nothing is attached to it.
         inputs: of the whole prompt.
     """
-    handle = model.get_decoder().register_forward_pre_hook(_stop)
+    handle = decoder_module(model).register_forward_pre_hook(_stop)
     try:
         return peak_of(model.device, functools.partial(_until_stopped, model, inputs), 0).above
     finally:

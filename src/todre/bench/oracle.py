@@ -18,6 +18,7 @@ from torch import Tensor
 from todre.bench.prompts import Prompt
 from todre.bench.replay import Drops, NoReplayError, drops_of, replaying
 from todre.bench.workloads import Call, Called, Clock, Pruned, exact_length, generate
+from todre.hf.keywords import EMBEDS, IDS, MASK
 from todre.methods.base import Method
 from todre.methods.views.visual_tokens import VisualTokens
 from todre.pruning import prune
@@ -79,7 +80,7 @@ class Oracle:
                 for sample in self.short.samples:
                     choose(self.method, sample)
             select = clock() - started
-            inputs = {"inputs_embeds": self.short.embeds, "attention_mask": self.short.mask}
+            inputs = {EMBEDS: self.short.embeds, MASK: self.short.mask}
             return Called(generate(self.model, new_tokens, **inputs), select)
 
         with replaying(self.model, self.short.drops):
@@ -111,7 +112,7 @@ def shorten(subject: Pruned) -> Short:
     rows = []
     for row, answer in enumerate(chosen):
         visual = prompt.visual[row]
-        embeds = model.get_input_embeddings()(prompt.inputs["input_ids"][row])
+        embeds = model.get_input_embeddings()(prompt.inputs[IDS][row])
         embeds[visual] = answer.embeddings.to(embeds.dtype)
         stay = ~visual
         stay[visual] = answer.mask.to(stay.device)

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from todre.hf.decoder import decoder_of
+from todre.hf.decoder_runs import layer_angles, with_angles
+from todre.hf.layer_calls import layer_positions, with_mask, with_positions
+from todre.hf.model_parts import attention_backend
 from todre.report import PruningReport
 
 
@@ -44,7 +47,7 @@ def drops_of(model: Any, report: PruningReport, visual: Sequence[Tensor]) -> Dro
     if not changes:
         return Drops()
     decoder = decoder_of(model)
-    if not decoder.uniform or decoder.config._attn_implementation != "sdpa":
+    if not decoder.uniform or attention_backend(decoder.config) != "sdpa":
         raise NoReplayError("drops between layers are replayed for SDPA and layers of full attention alone")
     if len({len(columns) for columns in visual}) > 1:
         raise NoReplayError(_UNEQUAL)
@@ -103,19 +106,19 @@ class _Dropper:
         self.held = drops.places[earlier[-1]] if earlier else None
 
     def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-        if self.now is None or kwargs["position_embeddings"][0].shape[-2] == 1:
+        if self.now is None or layer_angles(kwargs)[0].shape[-2] == 1:
             return None
         hidden = args[0]
         if self.held is None:
             hidden = _columns(hidden, self.now)
         elif self.held is not self.now:
             hidden = _columns(hidden, torch.searchsorted(self.held, self.now))
-        angles = tuple(_columns(angle, self.now) for angle in kwargs["position_embeddings"])
-        positions = kwargs.get("position_ids")
-        changed: dict[str, Any] = {"position_embeddings": angles, "attention_mask": None}
-        if isinstance(positions, Tensor):
-            changed["position_ids"] = positions[..., : self.now.shape[1]]
-        return (hidden, *args[1:]), kwargs | changed
+        angles = tuple(_columns(angle, self.now) for angle in layer_angles(kwargs))
+        positions = layer_positions(kwargs)
+        changed = with_mask(with_angles(kwargs, angles), None)
+        if positions is not None:
+            changed = with_positions(changed, positions[..., : self.now.shape[1]])
+        return (hidden, *args[1:]), changed
 
 
 def _columns(values: Tensor, places: Tensor) -> Tensor:

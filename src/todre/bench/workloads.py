@@ -12,6 +12,7 @@ import torch
 
 from todre.bench.prompts import Prompt
 from todre.hf.calls import cache_of
+from todre.hf.greedy import greedy_settings
 from todre.methods.base import Method
 from todre.pruning import attach, detach
 from todre.report import PruningReport
@@ -125,7 +126,7 @@ def attach_ms(model: Any, method: Method) -> float:
 @torch.inference_mode()
 def generate(model: Any, new_tokens: int, **inputs: Any) -> Any:
     """The KV cache of a greedy answer of `new_tokens` tokens; inside `exact_length` no token ends it early."""
-    return cache_of(model.generate(**inputs, max_new_tokens=new_tokens, return_dict_in_generate=True))
+    return cache_of(model.generate(**inputs, **greedy_settings(new_tokens), return_dict_in_generate=True))
 
 
 @contextmanager

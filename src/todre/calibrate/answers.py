@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError
+from todre.hf.keywords import MASK
 from todre.methods.base import Method, NoPruning
 from todre.pruning import prune
 
@@ -71,7 +72,7 @@ def next_token(model: Any, batch: Mapping[str, Any]) -> Tensor:
     """(b, vocabulary) float32 log-probabilities of the token after each row's last real one."""
     with torch.inference_mode():
         logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
-    mask = batch.get("attention_mask")
+    mask = batch.get(MASK)
     last = torch.full((logits.shape[0],), logits.shape[1] - 1, device=logits.device, dtype=torch.int64)
     if mask is not None:
         place = torch.arange(mask.shape[1], device=mask.device, dtype=torch.int64)

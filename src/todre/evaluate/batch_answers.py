@@ -14,6 +14,10 @@ from todre.errors import UnsupportedInputError
 from todre.evaluate import packed_questions as packed
 from todre.evaluate.probes import DropAfter
 from todre.hf.calls import cache_argument
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import IDS, LOGITS_TO_KEEP, MASK, POSITIONS
+from todre.hf.model_parts import decoder_module, text_config
+from todre.hf.picture_features import encoded_argument, picture_features
 from todre.hf.versions import DynamicCache
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -80,15 +84,14 @@ def tensors(loaded: Loaded, image: Image.Image, texts: Sequence[str]) -> tuple[d
         rendered.append(loaded.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
     inputs = loaded.processor(images=[image] * len(texts), text=rendered, padding=True, return_tensors="pt")
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
-    ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
+    ids, mask = inputs.pop(IDS), inputs.pop(MASK).bool()
     prompts = tuple(row[real] for row, real in zip(ids, mask, strict=True))
     return {name: value[:1] for name, value in inputs.items()}, prompts
 
 
 def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
     """(n, d) visual tokens of one picture; call it inside `todre.prune`, which ties what it needs to the tensor."""
-    encoded = model.get_image_features(**pixels, return_dict=True).pooler_output
-    features: Tensor = encoded[0]
+    features: Tensor = picture_features(model, pixels)[0]
     return features
 
 
@@ -124,7 +127,7 @@ def answer(
     else:
         rows = list(range(len(prompts)))
         ids, mask = _pad(model, prompts)
-        tokens = _generate(model, ids, mask, limit, mm_encoder_outputs={"image": _output(features)})
+        tokens = _generate(model, ids, mask, limit, **encoded_argument(features))
     texts = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [reply_of(report, row, text) for text, row in zip(texts, rows, strict=True)]
 
@@ -160,7 +163,7 @@ def answer_packed(
     cuts = _cuts(model, prompts)
     cache, _, mask = _prefixes(model, prompts, pictures, rows, cuts)
     prefix = packed.PrefixCache.of(cache, mask)
-    if prefix is None or not (prefix.uniform or model.get_decoder().config.model_type in LAYERS_APART):
+    if prefix is None or not (prefix.uniform or decoder_module(model).config.model_type in LAYERS_APART):
         return None
     texts: dict[int, str] = {}
     for limit in sorted(set(limits)):
@@ -196,15 +199,10 @@ def _prefixes(
                 f"Two prompts about one picture differ within {cut} tokens, before its end; do not share them."
             )
     ids, mask = _pad(model, starts)
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-    model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-        mm_encoder_outputs={"image": _output(pictures)},
-        logits_to_keep=1,
-        **cache_argument(model, cache),
-    )
+    cache = DynamicCache(config=text_config(model))
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    inputs = {IDS: ids, MASK: mask, POSITIONS: positions, LOGITS_TO_KEEP: 1}
+    model(**inputs, **encoded_argument(pictures), **cache_argument(model, cache))
     return cache, ids, mask
 
 
@@ -235,14 +233,7 @@ def _pad(model: Any, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _output(features: Sequence[Tensor]) -> Any:
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-    return BaseModelOutputWithPooling(pooler_output=list(features))
-
-
-def _generate(model: Any, ids: Tensor, mask: Tensor, limit: int, **given: Any) -> Tensor:
+def _generate(model: Any, ids: Tensor, mask: Tensor, limit: int, **more: Any) -> Tensor:
     """(b, new) token ids by greedy decoding."""
-    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-    tokens: Tensor = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=limit, **greedy, **given)
+    tokens: Tensor = model.generate(**{IDS: ids, MASK: mask}, **greedy_settings(limit), **more)
     return tokens[:, ids.shape[1] :]

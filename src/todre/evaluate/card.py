@@ -27,6 +27,7 @@ from todre.evaluate.runner import Answers, run
 from todre.evaluate.session import Session, Settings
 from todre.evaluate.table import Records, Table
 from todre.files import write_atomic
+from todre.hf.model_parts import decoder_depth
 from todre.methods.base import NoPruning
 from todre.scenes import Question, make_scene, score
 from todre.scenes.scoring import mentioned_pairs
@@ -131,7 +132,7 @@ def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict
     """Answer everything the card needs; returns its document."""
     started = time.monotonic()
     session = Session(settings)
-    depth = session.loaded.model.get_decoder().config.num_hidden_layers
+    depth = decoder_depth(session.loaded.model)
     pruned = {retain: random_conditions(retain, range(given.random_seeds)) for retain in RETAINS}
     main = [NONE, BLIND, *(condition for conditions in pruned.values() for condition in conditions)]
     layered = [NONE, *(make(layer) for make in (drop_after, delete_after) for layer in range(1, depth))]

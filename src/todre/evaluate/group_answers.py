@@ -29,6 +29,9 @@ from todre.evaluate.packed_questions import takes_masks
 from todre.evaluate.selection_cache import remembering
 from todre.evaluate.shared_prefill import Beginnings, Store, untouched
 from todre.evaluate.tasks import Item
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import IDS
+from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply_batch, check_columns
@@ -39,7 +42,6 @@ _ENCODED_APART = ("llava_next",)
 """Types of model whose pictures are encoded once and handed over; others get whole prompts."""
 FPS = 2.0
 """Frames a second of a clip that an item shows; written into prompts by the families that write times."""
-GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
 Said = tuple[str, int, float, int | None]
 """Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
 
@@ -100,8 +102,7 @@ class Asker:
     def _encoded_apart(self, number: int, items: Sequence[Item], method: Method, report: Any) -> list[Reply]:
         group = self._prepared(number, items)
         features = self._encoded(group, (method.signals(), method.tower()))
-        depth = self.loaded.model.get_decoder().config.num_hidden_layers
-        share = can_share(method, depth)
+        share = can_share(method, decoder_depth(self.loaded.model))
         if share and (found := self._packed(group, features, report)) is not None:
             return found
         beginnings = None if share else self._beginnings(method)
@@ -120,13 +121,13 @@ class Asker:
 
     def _beginnings(self, method: Method) -> Beginnings | None:
         """What the first layers make of this group's pictures: kept for all methods that change nothing before them."""
-        decoder = self.loaded.model.get_decoder()
-        count, watched = untouched(method, decoder.config.num_hidden_layers)
-        known = decoder.config.model_type in LAYERS_APART and takes_masks(self.loaded.model)
+        model = self.loaded.model
+        count, watched = untouched(method, decoder_depth(model))
+        known = decoder_module(model).config.model_type in LAYERS_APART and takes_masks(model)
         if not known or not (count or watched):
             return None
         own = method.selects or method.tower() is not None
-        return Beginnings(self.loaded.model, count, watched, Store() if own else self._store)
+        return Beginnings(model, count, watched, Store() if own else self._store)
 
     def _prepared(self, number: int, items: Sequence[Item]) -> _Group:
         if self._group is None or self._group.number != number:
@@ -186,8 +187,8 @@ class Asker:
                 inputs, _ = apply_batch(processor, [_conversation(items[place]) for place in batch])
                 check_columns(model.config, inputs)
                 inputs = inputs.to(self.loaded.device, dtype=model.dtype)
-                tokens = model.generate(**inputs, max_new_tokens=limit, **GREEDY)
-                new = tokens[:, inputs["input_ids"].shape[1] :]
+                tokens = model.generate(**inputs, **greedy_settings(limit))
+                new = tokens[:, inputs[IDS].shape[1] :]
                 texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
                 replies.update({place: reply_of(report, row, texts[row]) for row, place in enumerate(batch)})
         return [replies[place] for place in range(len(items))]

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
-from todre.hf.calls import cache_argument
+from todre.hf.decoder_runs import run_decoder, run_layers
+from todre.hf.keywords import USE_CACHE
+from todre.hf.model_parts import attention_backend, decoder_module, text_config
 from todre.hf.versions import DynamicCache, DynamicLayer
 from todre.tensors.columns import PAD
 
 _HARMLESS = {
-    "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache",
+    "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", USE_CACHE,
     "output_attentions", "output_hidden_states", "do_sample", "temperature", "top_p", "top_k", "num_beams",
     "max_length", "max_new_tokens",
 }  # fmt: skip
@@ -69,7 +71,7 @@ class PrefixCache:
 
     def cache(self, model: Any) -> Any:
         """A cache of transformers' own that holds it."""
-        made = DynamicCache(config=model.config.get_text_config(decoder=True))
+        made = DynamicCache(config=text_config(model))
         for layer, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
             made.update(key, value, layer)
         return made
@@ -82,7 +84,7 @@ def plain(model: Any) -> bool:
 
 def takes_masks(model: Any) -> bool:
     """Whether the decoder's attention takes a boolean mask that says which column sees which."""
-    return bool(model.get_decoder().config._attn_implementation == "sdpa")
+    return attention_backend(decoder_module(model).config) == "sdpa"
 
 
 @torch.inference_mode()
@@ -123,25 +125,13 @@ def decode(
 
 def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
     """(pictures, c, d) states of the columns after the last layer; `owners` ends in theirs."""
-    decoder, seen = model.get_decoder(), owners.shape[1] - columns.owner.shape[1]
-    masks = {id(valid): _visible(valid, owners, seen) for valid in prefix.valid}
-    hidden = model.get_input_embeddings()(columns.ids)
+    decoder, before = decoder_module(model), owners.shape[1] - columns.owner.shape[1]
+    distinct = {id(valid): _visible(valid, owners, before) for valid in prefix.valid}
+    masks = [distinct[id(valid)] for valid in prefix.valid]
+    embeds = model.get_input_embeddings()(columns.ids)
     if prefix.uniform:
-        mask = masks[id(prefix.valid[0])]
-        given = {"attention_mask": mask, "position_ids": columns.positions}
-        states: Tensor = decoder(inputs_embeds=hidden, **given, **cache_argument(decoder, cache)).last_hidden_state
-        return states
-    rotary = decoder.rotary_emb(hidden, position_ids=columns.positions)
-    for layer, valid in zip(decoder.layers, prefix.valid, strict=True):
-        hidden = layer(
-            hidden,
-            attention_mask=masks[id(valid)],
-            position_ids=columns.positions,
-            position_embeddings=rotary,
-            **cache_argument(layer, cache),
-        )
-    normed: Tensor = decoder.norm(hidden)
-    return normed
+        return run_decoder(decoder, embeds, masks[0], columns.positions, cache)
+    return run_layers(decoder, embeds, masks, columns.positions, cache)
 
 
 @dataclass(frozen=True)

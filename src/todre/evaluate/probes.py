@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from todre.errors import InvalidValueError
+from todre.hf.model_parts import decoder_module
 from todre.methods.base import Method
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def first_layers(model: Any, count: int | None) -> Iterator[None]:
     Raises:
         InvalidValueError: the decoder does not have that many layers.
     """
-    config = model.get_decoder().config
+    config = decoder_module(model).config
     depth = config.num_hidden_layers
     if count is None:
         yield

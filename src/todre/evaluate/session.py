@@ -16,6 +16,7 @@ from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
 from todre.fields import Checked, OneOf
 from todre.fields.kinds import Count
+from todre.hf.model_parts import decoder_depth
 from todre.loading.model import Loaded, load
 from todre.pruning import prune
 from todre.scenes import SPLITS, make_scene, score
@@ -90,8 +91,7 @@ class Session:
         method = condition.method_for(group)
         replies: dict[tuple[int, int], Reply] = {}
         with torch.inference_mode(), first_layers(self.loaded.model, condition.first_layers):
-            depth = self.loaded.model.get_decoder().config.num_hidden_layers
-            share = can_share(method, depth)
+            share = can_share(method, decoder_depth(self.loaded.model))
             with prune(self.loaded.model, method) as report:
                 features = self._encoded((method.signals(), method.tower()))
                 for places in self._batches():

@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.hf.layer_calls import layer_cache, with_cache
+from todre.hf.decoder_runs import layer_angles, split_states, with_angles
+from todre.hf.keywords import MASK
+from todre.hf.layer_calls import layer_cache, layer_positions, with_cache, with_mask, with_positions
+from todre.hf.model_parts import decoder_module
 from todre.hf.wrappers import ForwardPatch
 from todre.methods.base import Method
 
@@ -76,7 +79,7 @@ class Beginnings:
     """
 
     def __init__(self, model: Any, count: int, watched: bool, store: Store) -> None:
-        layers = model.get_decoder().layers
+        layers = decoder_module(model).layers
         self._store = store
         self._image_token = model.config.image_token_id
         self._pictures: Sequence[Hashable] = ()
@@ -107,7 +110,7 @@ class Beginnings:
     def layer(self, index: int, forward: Any, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """Layer `index` on (b, p + tail, d)."""
         begins = hidden.shape[1] - self._tail
-        if begins < 1 or kwargs.get("attention_mask") is not None or len(self._pictures) != len(hidden):
+        if begins < 1 or kwargs.get(MASK) is not None or len(self._pictures) != len(hidden):
             whole: Tensor = forward(hidden, **kwargs)
             return whole
         for row, picture in enumerate(self._pictures):
@@ -118,7 +121,8 @@ class Beginnings:
                     forward(hidden[row : row + 1, :begins], **given)[0], recorder.key[0], recorder.value[0]
                 )
         prefix = [self._store.layers[index, picture] for picture in self._pictures]
-        given = _columns(kwargs, slice(begins, None)) | {"attention_mask": _behind(begins, self._tail, hidden.device)}
+        mask = _behind(begins, self._tail, hidden.device)
+        given = with_mask(_columns(kwargs, slice(begins, None)), mask)
         cache = layer_cache(kwargs)
         if cache is not None:
             given = with_cache(given, _Joined(cache, prefix))
@@ -144,8 +148,9 @@ class _At:
     def __init__(self, beginnings: Beginnings, index: int) -> None:
         self.beginnings, self.index = beginnings, index
 
-    def __call__(self, forward: Any, hidden_states: Tensor, **kwargs: Any) -> Tensor:
-        return self.beginnings.layer(self.index, forward, hidden_states, kwargs)
+    def __call__(self, forward: Any, *args: Any, **kwargs: Any) -> Tensor:
+        hidden, rest = split_states(args, kwargs)
+        return self.beginnings.layer(self.index, forward, hidden, rest)
 
 
 def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
@@ -165,11 +170,9 @@ def _columns(kwargs: dict[str, Any], where: slice, row: int | None = None) -> di
         some = values[:, where]
         return some if row is None or len(some) == 1 else some[row : row + 1]
 
-    found = dict(kwargs)
-    if isinstance(kwargs.get("position_ids"), Tensor):
-        found["position_ids"] = taken(kwargs["position_ids"])
-    cos, sin = kwargs["position_embeddings"]
-    return found | {"position_embeddings": (taken(cos), taken(sin))}
+    found = with_angles(kwargs, tuple(taken(each) for each in layer_angles(kwargs)))
+    positions = layer_positions(kwargs)
+    return found if positions is None else with_positions(found, taken(positions))
 
 
 def _behind(begins: int, tail: int, device: torch.device) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from todre.evaluate.runner import model_sha256
 from todre.files import write_atomic
 from todre.glimpse.gather import Gatherer
+from todre.hf.model_parts import decoder_depth
 from todre.scenes import make_scene
 from todre.tiny import load
 
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console(stderr=True)
     model, processor = load()
-    layers = range(1, model.config.get_text_config(decoder=True).num_hidden_layers)
+    layers = range(1, decoder_depth(model))
     gatherers = (Gatherer(model, processor, layer) for layer in layers)
     rows = [areas(one, given.pictures) for one in track(gatherers, "layers", total=len(layers), console=console)]
     document = {"what": "areas under the ROC curve of untrained attention", "pictures": given.pictures}

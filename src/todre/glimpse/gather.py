@@ -13,6 +13,8 @@ from torch import Tensor
 from todre.errors import InvalidValueError
 from todre.glimpse.labels import token_mask
 from todre.hf.attention_tap import watch
+from todre.hf.model_parts import decoder_depth, decoder_module, text_config
+from todre.hf.picture_features import any_resolution_features
 from todre.methods.glimpse.predictor import Shape, View
 from todre.scenes import Question, Scene
 from todre.tensors.attention import AttentionInputs
@@ -37,7 +39,7 @@ class Gatherer:
     """
 
     def __init__(self, model: Any, processor: Any, layer: int) -> None:
-        layers = model.config.get_text_config(decoder=True).num_hidden_layers
+        layers = decoder_depth(model)
         if not 1 <= layer < layers:
             raise InvalidValueError(
                 f"A glimpse after layer {layer} of {layers} cannot look with the next one; give 1 to {layers - 1}."
@@ -48,7 +50,7 @@ class Gatherer:
 
     def shape(self) -> Shape:
         """Sizes of a glimpse for this model."""
-        config = self.model.config.get_text_config(decoder=True)
+        config = text_config(self.model)
         heads = config.num_attention_heads
         return Shape(self.layer, config.num_hidden_layers, config.hidden_size, heads, config.hidden_size // heads)
 
@@ -82,13 +84,11 @@ class Gatherer:
 
     def _encoded(self, scene: Scene) -> Tensor:
         inputs = self.processor.image_processor(scene.image, return_tensors="pt")
-        encoded = self.model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
-        features: Tensor = encoded.pooler_output[0]
-        return features
+        return any_resolution_features(self.model, inputs)
 
     def _run(self, visual: Tensor, text: TextBatch) -> tuple[AttentionInputs, Tensor]:
         """Queries and keys of the layer after `layer`, and the hidden states that enter it."""
-        layer = self.model.get_decoder().layers[self.layer]
+        layer = decoder_module(self.model).layers[self.layer]
         found: list[Any] = []
 
         def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:

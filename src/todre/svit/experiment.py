@@ -29,6 +29,7 @@ from todre.evaluate.table import Table
 from todre.fields import Checked, Items, Range
 from todre.fields.kinds import Count, Positive, Seed
 from todre.files import write_atomic
+from todre.hf.picture_features import any_resolution_features, feature_layer
 from todre.scenes import make_scene
 from todre.svit.gate import RATIO_WEIGHT, Choose, Chooser, FixedRate, Gate, came_back, gated, ratio_loss
 
@@ -66,7 +67,7 @@ def gated_blocks(model: Any, count: int) -> list[nn.Module]:
         InvalidValueError: the tower has not so many.
     """
     layers = [one for one in model.model.vision_tower.modules() if type(one).__name__ == "CLIPEncoderLayer"]
-    used = layers[: len(layers) + 1 + model.config.vision_feature_layer]
+    used = layers[: len(layers) + 1 + feature_layer(model.config)]
     if not 1 <= count <= len(used):
         raise InvalidValueError(
             f"{count} gates do not fit a tower of {len(used)} blocks; give 1 to {len(used)} targets."
@@ -106,16 +107,10 @@ def losses(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Error of the projected features relative to their variance, ratio loss, and who went through each block."""
     with torch.no_grad():
-        truth = _features(model, inputs)
+        truth = any_resolution_features(model, inputs)
     with gated(blocks, choose) as gating:
-        error = (_features(model, inputs) - truth).square().mean() / truth.var()
+        error = (any_resolution_features(model, inputs) - truth).square().mean() / truth.var()
     return error, ratio_loss(gating.passed, targets), gating.passed
-
-
-def _features(model: Any, inputs: Any) -> Tensor:
-    encoded = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
-    features: Tensor = encoded.pooler_output[0]
-    return features
 
 
 def answers(settings: Settings, pictures: int, choose: Choose | None, count: int) -> dict[str, Any]:

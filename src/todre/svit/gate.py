@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from todre.hf.decoder_runs import split_states
+from todre.hf.keywords import MASK, STATES
+
 RATIO_WEIGHT = 4.0
 Choose = Callable[[int, Tensor], Tensor]
 """Number of a gated block, from 0, and the patches before it (t, s, width) to (t, s): 1 for those that go through."""
@@ -135,14 +138,13 @@ def gated(blocks: Sequence[nn.Module], choose: Choose) -> Iterator[Gating]:
 
     def before(place: int) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            given = dict(zip(("hidden_states", "attention_mask"), args, strict=False)) | kwargs
-            hidden: Tensor = given["hidden_states"]
+            hidden, rest = split_states(args, kwargs)
             passes = choose(place, hidden[:, 1:])
             gating.passed.append(passes)
             mask = torch.cat([torch.ones_like(passes[:, :1]), passes], dim=1)
             masks[place] = mask, hidden
             bias = torch.zeros_like(mask).masked_fill(mask.detach() < 0.5, torch.finfo(mask.dtype).min)
-            return (), given | {"attention_mask": bias[:, None, None].expand(-1, 1, hidden.shape[1], -1)}
+            return (), rest | {STATES: hidden, MASK: bias[:, None, None].expand(-1, 1, hidden.shape[1], -1)}
 
         return hook
 
