@@ -107,10 +107,10 @@ class Choice:
     saved: float
 
 
-def answers_of(loaded: Loaded, asked: Sequence[PictureQuestion], goal: Goal) -> list[Record]:
+def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Goal) -> list[Record]:
     """Each question's score without pruning, with stage 1 alone, and dropped after each layer, ready for JSON."""
-    prompts = prompts_of(loaded, asked)
-    records: list[Record] = [{"drop": {}} for _ in asked]
+    prompts = prompts_of(loaded, questions)
+    records: list[Record] = [{"drop": {}} for _ in questions]
     plans: list[tuple[str, Method]] = [("none", NoPruning()), ("kept", goal.without)]
     plans += [(str(layer), goal.dropping(layer)) for layer in goal.layers]
     for name, method in plans:
@@ -118,7 +118,7 @@ def answers_of(loaded: Loaded, asked: Sequence[PictureQuestion], goal: Goal) -> 
             tokens = loaded.model.generate(**prompts.inputs, **greedy_settings(goal.max_new_tokens))
         new = tokens[:, prompts.kinds.shape[1] :]
         texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-        for row, (record, one) in enumerate(zip(records, asked, strict=True)):
+        for row, (record, one) in enumerate(zip(records, questions, strict=True)):
             mark = round(score(one.question, texts[row].strip()), 6)
             if name in ("none", "kept"):
                 record[name] = mark
@@ -197,9 +197,9 @@ def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 
 def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
     """Measure all questions of `job`; returns the document, whose `method` is what was found."""
-    halves([asked.facts() for asked in job.source.questions()])
+    halves([question.facts() for question in job.source.questions()])
     depth = decoder_of(job.loaded.model).n_layers
-    measured = measure_all(job, lambda asked: answers_of(job.loaded, asked, goal))
+    measured = measure_all(job, lambda questions: answers_of(job.loaded, questions, goal))
     return document(measured.records, goal, depth) | {"command": job.command, "conditions": measured.conditions}
 
 

@@ -61,12 +61,12 @@ class Probe(Checked):
         return cls(layers=chosen, **values)
 
 
-def information_of(loaded: Loaded, asked: PictureQuestion, probe: Probe) -> Record:
+def information_of(loaded: Loaded, question: PictureQuestion, probe: Probe) -> Record:
     """Information of every window after every layer of `probe`, ready for JSON."""
-    prompts = prompts_of(loaded, [asked])
-    boxes = visual_token_boxes(loaded.processor, loaded.model.config, [asked.open().size])
+    prompts = prompts_of(loaded, [question])
+    boxes = visual_token_boxes(loaded.processor, loaded.model.config, [question.open().size])
     windows = [tuple(window) for window in windows_of(boxes, probe.window)]
-    token = first_answer_token(loaded, asked)
+    token = first_answer_token(loaded, question)
     prober = Prober(loaded, prompts, token, probe.rows)
     layers = {}
     for layer in probe.layers:
@@ -82,7 +82,7 @@ def _short(value: float) -> float:
 
 def horizon(job: Job, probe: Probe) -> dict[str, Any]:
     """Measure all questions of `job`; returns the document."""
-    measured = measure_all(job, lambda asked: [information_of(job.loaded, one, probe) for one in asked])
+    measured = measure_all(job, lambda questions: [information_of(job.loaded, one, probe) for one in questions])
     records = [without_windows(record) for record in measured.records]
     return document(Measured(records, measured.conditions), probe, job.command)
 

@@ -52,5 +52,5 @@ class _Named:
     def __init__(self, layer: int, listener: Listener) -> None:
         self.layer, self.listener = layer, listener
 
-    def __call__(self, seen: AttentionInputs) -> None:
-        self.listener(self.layer, seen)
+    def __call__(self, inputs: AttentionInputs) -> None:
+        self.listener(self.layer, inputs)

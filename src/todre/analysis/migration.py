@@ -46,25 +46,25 @@ class AttentionLog:
         self.uniform: Tensor | None = None
         self.decode: dict[int, list[Tensor]] = {}
 
-    def __call__(self, layer: int, seen: AttentionInputs) -> None:
+    def __call__(self, layer: int, inputs: AttentionInputs) -> None:
         """Take in one forward of one layer."""
         if layer not in self.prefill:
-            self.prefill[layer] = self._between(seen)
+            self.prefill[layer] = self._between(inputs)
             if self.uniform is None:
-                self.uniform = self._between(replace(seen, query=torch.zeros_like(seen.query)))
+                self.uniform = self._between(replace(inputs, query=torch.zeros_like(inputs.query)))
             return
         steps = self.decode.setdefault(layer, [])
-        kinds = self._kinds_of_keys(len(steps) + 1, seen.key.shape[2])
-        rows = torch.ones(len(kinds), seen.query.shape[2], dtype=torch.bool, device=kinds.device)
+        kinds = self._kinds_of_keys(len(steps) + 1, inputs.key.shape[2])
+        rows = torch.ones(len(kinds), inputs.query.shape[2], dtype=torch.bool, device=kinds.device)
         groups = [kinds == kind for kind in (*GROUPS.values(), GENERATED)]
-        steps.append(torch.stack(attention_mass(seen, rows, groups, kinds != PAD), dim=-1)[:, -1])
+        steps.append(torch.stack(attention_mass(inputs, rows, groups, kinds != PAD), dim=-1)[:, -1])
 
-    def _between(self, seen: AttentionInputs) -> Tensor:
-        kinds = self._kinds_of_keys(0, seen.key.shape[2])
-        asking = self.kinds[:, -seen.query.shape[2] :]
+    def _between(self, inputs: AttentionInputs) -> Tensor:
+        kinds = self._kinds_of_keys(0, inputs.key.shape[2])
+        asking = self.kinds[:, -inputs.query.shape[2] :]
         rows = asking != PAD
         masses = torch.stack(
-            attention_mass(seen, rows, [kinds == kind for kind in GROUPS.values()], kinds != PAD), dim=-1
+            attention_mass(inputs, rows, [kinds == kind for kind in GROUPS.values()], kinds != PAD), dim=-1
         )
         chosen = torch.stack([asking == kind for kind in GROUPS.values()], dim=1).to(masses.dtype)
         return torch.einsum("bgq,bqk->bgk", chosen, masses) / chosen.sum(dim=-1, keepdim=True)
@@ -78,9 +78,9 @@ class AttentionLog:
 
 
 @torch.inference_mode()
-def attention_of(loaded: Loaded, asked: Sequence[PictureQuestion], max_new_tokens: int) -> list[Record]:
+def attention_of(loaded: Loaded, questions: Sequence[PictureQuestion], max_new_tokens: int) -> list[Record]:
     """Attention masses of each question, ready for JSON; `None` where no query of a class exists."""
-    prompts = prompts_of(loaded, asked)
+    prompts = prompts_of(loaded, questions)
     log = AttentionLog(prompts.kinds)
     with watching(loaded.model, log):
         tokens = loaded.model.generate(**prompts.inputs, **greedy_settings(max_new_tokens))
@@ -128,7 +128,7 @@ def migration(job: Job, max_new_tokens: int) -> dict[str, Any]:
         max_new_tokens: longest answer; decode is averaged over an answer's tokens.
     """
     layers = attending_layers(job.loaded.model)
-    measured = measure_all(job, lambda asked: attention_of(job.loaded, asked, max_new_tokens))
+    measured = measure_all(job, lambda questions: attention_of(job.loaded, questions, max_new_tokens))
     return document(measured, layers, job.command)
 
 
@@ -141,9 +141,9 @@ def document(measured: Measured, layers: Sequence[int], command: str) -> dict[st
         none = [None] * (len(GROUPS) + 1)
         decode = np.array([_floats(record["decode"].get(str(layer), none)) for record in measured.records])
         directions = {
-            f"{asking}_to_{asked}": table.mean(prefill[:, i, j])
+            f"{asking}_to_{target}": table.mean(prefill[:, i, j])
             for i, asking in enumerate(GROUPS)
-            for j, asked in enumerate(GROUPS)
+            for j, target in enumerate(GROUPS)
         }
         targets = {name: table.mean(decode[:, j]) for j, name in enumerate((*GROUPS, "generated"))}
         by_task = {
@@ -160,9 +160,9 @@ def document(measured: Measured, layers: Sequence[int], command: str) -> dict[st
             for name in measured.records[0]["tokens"]
         },
         "uniform": {
-            f"{asking}_to_{asked}": table.mean(uniform[:, i, j])["mean"]
+            f"{asking}_to_{target}": table.mean(uniform[:, i, j])["mean"]
             for i, asking in enumerate(GROUPS)
-            for j, asked in enumerate(GROUPS)
+            for j, target in enumerate(GROUPS)
         },
         "layers": rows,
         "records": measured.records,

@@ -34,7 +34,7 @@ class Prompts:
     valid: Tensor
 
 
-def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
+def prompts_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> Prompts:
     """The questions in the processor's chat template, each after its picture.
 
     Raises:
@@ -42,7 +42,7 @@ def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
         UnsupportedInputError: a prompt holds no visual token.
     """
     family = family_of(loaded.model)
-    inputs, _ = apply_batch(loaded.processor, [conversation(one) for one in asked])
+    inputs, _ = apply_batch(loaded.processor, [conversation(one) for one in questions])
     check_columns(loaded.model.config, inputs)
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
     ids = inputs[IDS]
@@ -55,33 +55,33 @@ def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
         raise UnsupportedInputError(f"A prompt of {loaded.name} holds no visual token, so there is nothing to measure.")
     mask = inputs.get(MASK)
     valid = mask.bool() if mask is not None else torch.ones_like(visual)
-    seen = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    return Prompts(inputs, token_kinds(visual, valid, seen, drafts=0), valid)
+    earlier = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    return Prompts(inputs, token_kinds(visual, valid, earlier, drafts=0), valid)
 
 
-def conversation(asked: PictureQuestion, answer: str | None = None) -> list[dict[str, Any]]:
+def conversation(question: PictureQuestion, answer: str | None = None) -> list[dict[str, Any]]:
     """The question after its picture, and the assistant's answer where one is given."""
-    content = [{"type": "image", "image": asked.open()}, {"type": "text", "text": asked.question.text}]
+    content = [{"type": "image", "image": question.open()}, {"type": "text", "text": question.question.text}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if answer is not None:
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return messages
 
 
-def first_answer_token(loaded: Loaded, asked: PictureQuestion) -> int:
+def first_answer_token(loaded: Loaded, question: PictureQuestion) -> int:
     """Id of the first token of the true answer, where the chat template puts it.
 
     Raises:
         UnsupportedInputError: the question has no true answer.
     """
-    answer = asked.question.answer
+    answer = question.question.answer
     if not answer.strip():
         raise UnsupportedInputError(
-            f"The question {asked.question.text!r} has no true answer, which this needs; give it an answer."
+            f"The question {question.question.text!r} has no true answer, which this needs; give it an answer."
         )
     processor = loaded.processor
-    prompt = processor.apply_chat_template(conversation(asked), add_generation_prompt=True, tokenize=False)
-    whole = processor.apply_chat_template(conversation(asked, answer), tokenize=False)
+    prompt = processor.apply_chat_template(conversation(question), add_generation_prompt=True, tokenize=False)
+    whole = processor.apply_chat_template(conversation(question, answer), tokenize=False)
     before, after = (processor.tokenizer(text)[IDS] for text in (prompt, whole))
     if after[: len(before)] == before and len(after) > len(before):
         return int(after[len(before)])

@@ -75,20 +75,20 @@ class TextToTokens:
         self.kinds = kinds
         self.layers: dict[int, Tensor] = {}
 
-    def __call__(self, layer: int, seen: AttentionInputs) -> None:
+    def __call__(self, layer: int, inputs: AttentionInputs) -> None:
         """Take in one layer."""
         if layer not in self.layers:
-            rows = self.kinds[:, -seen.query.shape[2] :] == TEXT
-            scores = attention_scores(seen, rows, self.kinds != PAD)
+            rows = self.kinds[:, -inputs.query.shape[2] :] == TEXT
+            scores = attention_scores(inputs, rows, self.kinds != PAD)
             self.layers[layer] = scores / rows.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 @contextmanager
-def entering(model: Any, found: list[Tensor]) -> Iterator[None]:
+def entering(model: Any, embeddings: list[Tensor]) -> Iterator[None]:
     """Put into `found` the embeddings that enter the decoder, (b, q, d), at each forward inside the block."""
 
     def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        found.append(kwargs[EMBEDS])
+        embeddings.append(kwargs[EMBEDS])
 
     handle = decoder_of(model).module.register_forward_pre_hook(look, with_kwargs=True)
     try:
@@ -98,18 +98,18 @@ def entering(model: Any, found: list[Tensor]) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def redundancies_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> list[Record]:
+def redundancies_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> list[Record]:
     """D, R, and the tokens' correlations of each question, ready for JSON.
 
     Newline and class tokens, which show nothing of the picture, are left out where their places are known.
     """
-    prompts = prompts_of(loaded, asked)
+    prompts = prompts_of(loaded, questions)
     embeddings: list[Tensor] = []
     log = TextToTokens(prompts.kinds)
     with entering(loaded.model, embeddings), watching(loaded.model, log):
         loaded.model.generate(**prompts.inputs, **greedy_settings(1))
     records = []
-    for row, one in enumerate(asked):
+    for row, one in enumerate(questions):
         places = (prompts.kinds[row] == VISUAL).nonzero().flatten()
         places = places[_looking(loaded, one, len(places))]
         text = embeddings[0][row, prompts.kinds[row] == TEXT]
@@ -132,10 +132,10 @@ def redundancies_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> list[Re
     return records
 
 
-def _looking(loaded: Loaded, asked: PictureQuestion, n: int) -> list[int]:
+def _looking(loaded: Loaded, question: PictureQuestion, n: int) -> list[int]:
     """Places of the visual tokens that were made from pixels."""
     try:
-        boxes = visual_token_boxes(loaded.processor, loaded.model.config, [asked.open().size])
+        boxes = visual_token_boxes(loaded.processor, loaded.model.config, [question.open().size])
     except UnsupportedModelError:
         return list(range(n))
     if len(boxes) != n:
@@ -151,7 +151,7 @@ def _correlations(first: Tensor, second: Tensor) -> dict[str, float | None]:
 def redundancy(job: Job) -> dict[str, Any]:
     """Measure all questions of `job`; returns the document."""
     attending_layers(job.loaded.model)
-    measured = measure_all(job, lambda asked: redundancies_of(job.loaded, asked))
+    measured = measure_all(job, lambda questions: redundancies_of(job.loaded, questions))
     return document(measured, job.command)
 
 

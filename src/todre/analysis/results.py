@@ -87,25 +87,25 @@ def measure_all(job: Job, measure: Measure) -> Measured:
     Raises:
         InvalidValueError: the working file belongs to another run.
     """
-    asked = job.source.questions()
-    head = _head(job, asked)
+    questions = job.source.questions()
+    head = _head(job, questions)
     done = _read(job.working, head)
     lines = [head, *({"place": place, **line} for place, line in sorted(done.items()))]
     write_atomic(job.working, "".join(_line(line) + "\n" for line in lines))
-    pending = [place for place in range(len(asked)) if place not in done]
-    job.tick(len(done), len(asked))
+    pending = [place for place in range(len(questions)) if place not in done]
+    job.tick(len(done), len(questions))
     with job.working.open("ab") as stream:
         for start in range(0, len(pending), job.batch_size):
             places = pending[start : start + job.batch_size]
             started = time.process_time()
-            records = measure([asked[place] for place in places])
+            records = measure([questions[place] for place in places])
             seconds = round((time.process_time() - started) / len(places), 4)
             for place, record in zip(places, records, strict=True):
-                done[place] = {"seconds": seconds, "record": {**asked[place].facts(), **record}}
+                done[place] = {"seconds": seconds, "record": {**questions[place].facts(), **record}}
                 append(stream, _line({"place": place, **done[place]}), job.working)
-            job.tick(len(done), len(asked))
+            job.tick(len(done), len(questions))
     seconds = sum(line["seconds"] for line in done.values())
-    records = [json.loads(json.dumps(done[place]["record"])) for place in range(len(asked))]
+    records = [json.loads(json.dumps(done[place]["record"])) for place in range(len(questions))]
     return Measured(records, _conditions(job, head, seconds))
 
 
@@ -124,14 +124,14 @@ def as_text(document: dict[str, Any]) -> str:
     return whole + ',\n "records": [\n  ' + ",\n  ".join(records) + "\n ]\n}\n"
 
 
-def _head(job: Job, asked: Sequence[PictureQuestion]) -> dict[str, Any]:
+def _head(job: Job, questions: Sequence[PictureQuestion]) -> dict[str, Any]:
     """What must be the same for a working file to be gone on with."""
     facts = {**job.loaded.facts(), "sha256": model_sha256(str(job.loaded.path))}
     head = {
         "instrument": job.instrument,
         "parameters": job.parameters,
         "model": facts,
-        "source": job.source.facts(asked),
+        "source": job.source.facts(questions),
     }
     same: dict[str, Any] = json.loads(json.dumps(head))
     return same
@@ -155,9 +155,9 @@ def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return done
 
 
-def _difference(found: Any, head: dict[str, Any]) -> str:
+def _difference(other: Any, head: dict[str, Any]) -> str:
     """In which part two heads differ."""
-    parts = [name for name in head if not isinstance(found, dict) or found.get(name) != head[name]]
+    parts = [name for name in head if not isinstance(other, dict) or other.get(name) != head[name]]
     return f"with another {parts[0]}" if parts else "of another kind"
 
 

@@ -127,7 +127,7 @@ class Prober:
     def _probabilities(self, rows: int) -> list[float]:
         device = self.loaded.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            said = self.loaded.model.generate(
+            output = self.loaded.model.generate(
                 **self.prompts.inputs,
                 do_sample=True,
                 num_beams=1,
@@ -136,5 +136,5 @@ class Prober:
                 output_logits=True,
                 return_dict_in_generate=True,
             )
-        found: list[float] = said.logits[0].float().softmax(dim=-1)[:, self.token].tolist()
+        found: list[float] = output.logits[0].float().softmax(dim=-1)[:, self.token].tolist()
         return found

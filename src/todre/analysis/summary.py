@@ -40,14 +40,14 @@ class Table:
 
     def mean(self, values: ArrayLike) -> dict[str, Any]:
         """Mean of (n,) values with its interval; NaN marks questions to leave out. None where nothing is left."""
-        given = np.asarray(values, dtype=np.float64)
-        known = ~np.isnan(given)
+        array = np.asarray(values, dtype=np.float64)
+        known = ~np.isnan(array)
         if not known.any():
             return {"n": 0, "mean": None, "low": None, "high": None}
         low = high = None
         if self.bootstrap is not None and len(set(self.pictures[known].tolist())) > 1:
-            low, high = (round(edge, 6) for edge in self.bootstrap.interval(given))
-        return {"n": int(known.sum()), "mean": round(float(given[known].mean()), 6), "low": low, "high": high}
+            low, high = (round(edge, 6) for edge in self.bootstrap.interval(array))
+        return {"n": int(known.sum()), "mean": round(float(array[known].mean()), 6), "low": low, "high": high}
 
     def correlation(self, first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
         """Pearson's correlation of two (n,) values over the questions, resampled by picture.

@@ -104,7 +104,7 @@ def shorten(subject: Pruned) -> Short:
     model, prompt, method = subject.model, subject.prompt, subject.method
     if method.in_tower:
         raise NoOracleError(f"{method.name} encodes pictures otherwise, which no shortened prompt does")
-    samples = seen_by(model, prompt, method)
+    samples = visual_tokens_of(model, prompt, method)
     report = _report(model, prompt, method)
     if all(set(layers) == {prompt.visual_tokens} for layers in report.visual_tokens_per_layer):
         raise NoOracleError("nothing is dropped, so that the untouched model is the bound")
@@ -140,7 +140,7 @@ class _Onlooker(Method):
     """Keeps every token, and notes what `shown` would have been shown."""
 
     shown: Method
-    seen: list[VisualTokens]
+    log: list[VisualTokens]
 
     name: ClassVar[str] = "onlooker"
 
@@ -152,16 +152,16 @@ class _Onlooker(Method):
         return self.shown.signals()
 
     def select(self, visual: VisualTokens) -> Tensor:
-        self.seen.append(visual)
+        self.log.append(visual)
         return torch.ones(len(visual), dtype=torch.bool, device=visual.embeddings.device)
 
     def to_dict(self) -> dict[str, Any]:
         return {"method": self.name}
 
 
-def seen_by(model: Any, prompt: Prompt, method: Method) -> list[VisualTokens]:
+def visual_tokens_of(model: Any, prompt: Prompt, method: Method) -> list[VisualTokens]:
     """Of each row, the visual tokens that the method's `select` is shown."""
-    seen: list[VisualTokens] = []
-    with exact_length(model), prune(model, _Onlooker(shown=method, seen=seen)):
+    log: list[VisualTokens] = []
+    with exact_length(model), prune(model, _Onlooker(shown=method, log=log)):
         generate(model, 1, **prompt.inputs)
-    return seen
+    return log

@@ -99,7 +99,7 @@ def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed:
     return _prompt(model, ids.to(model.device), inputs)
 
 
-def asked_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_tokens: int, seed: int = 0) -> Prompt:
+def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_tokens: int, seed: int = 0) -> Prompt:
     """A prompt for a real checkpoint, by its processor and chat template, about a picture of noise.
 
     Args:
@@ -115,8 +115,8 @@ def asked_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_token
     from todre.running import build_inputs
 
     noise = np.random.default_rng(seed).integers(0, 256, (*picture, 3), dtype=np.uint8)
-    given, _ = build_inputs(loaded, [Image.fromarray(noise)], QUESTION)
-    one = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    processed, _ = build_inputs(loaded, [Image.fromarray(noise)], QUESTION)
+    one = {name: value for name, value in processed.items() if isinstance(value, Tensor)}
     visual = one[IDS][0] == _image_token(loaded.model)
     missing = text_tokens - int((~visual).sum())
     if missing > 0:

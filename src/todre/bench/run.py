@@ -15,7 +15,7 @@ from todre.bench.cell import Tick, applicable, measure
 from todre.bench.conditions import machine
 from todre.bench.method_specs import MethodSpec
 from todre.bench.presets import Preset
-from todre.bench.prompts import Prompt, asked_prompt, random_prompt
+from todre.bench.prompts import Prompt, checkpoint_prompt, random_prompt
 from todre.bench.random_models import build
 from todre.bench.settings import Cell, Rounds
 from todre.errors import InvalidValueError
@@ -41,7 +41,7 @@ class Source:
         if self.preset is not None:
             return random_prompt(self.model, self.preset, cell.batch, cell.text_tokens, self.seed)
         assert self.loaded is not None
-        return asked_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
+        return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
 
     def facts(self) -> dict[str, Any]:
         """What a result has to say of it."""
@@ -68,8 +68,8 @@ def preset_source(preset: Preset, device: str, dtype: str, seed: int = 0) -> Sou
     from todre.loading.model import as_device, as_dtype
 
     target = as_device(device)
-    given = as_dtype(dtype, target)
-    precision = given if isinstance(given, torch.dtype) else torch.bfloat16
+    resolved = as_dtype(dtype, target)
+    precision = resolved if isinstance(resolved, torch.dtype) else torch.bfloat16
     return Source(build(preset, target, precision, seed=seed), preset=preset, seed=seed)
 
 

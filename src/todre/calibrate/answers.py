@@ -34,7 +34,7 @@ class Reference:
 
     model: Any
     batches: Batches
-    said: list[Tensor]
+    log_probabilities: list[Tensor]
     pictured: list[Tensor]
 
     @classmethod
@@ -44,26 +44,26 @@ class Reference:
         Raises:
             InvalidValueError: no batch holds a picture.
         """
-        said, pictured = [], []
+        log_probabilities, pictured = [], []
         for batch in batches:
             with prune(model, NoPruning()) as report:
-                said.append(next_token(model, batch))
+                log_probabilities.append(next_token(model, batch))
             pictured.append(
                 torch.tensor([count > 0 for count in report.visual_tokens_before], dtype=torch.bool, device="cpu")
             )
         if not any(bool(rows.any()) for rows in pictured):
             raise InvalidValueError("A fit needs prompts with pictures, and none of the batches has one; add some.")
-        return cls(model, batches, said, pictured)
+        return cls(model, batches, log_probabilities, pictured)
 
     def divergence(self, method: Method) -> float:
         """KL(p_method ‖ p_unpruned) of the next token, in nats, averaged over the prompts with pictures."""
         total, count = 0.0, 0
-        for batch, said, rows in zip(self.batches, self.said, self.pictured, strict=True):
+        for batch, log_probabilities, rows in zip(self.batches, self.log_probabilities, self.pictured, strict=True):
             if not bool(rows.any()):
                 continue
             with prune(self.model, method):
                 now = next_token(self.model, batch)
-            each = (now.exp() * (now - said)).sum(dim=-1)[rows.to(now.device)].double()
+            each = (now.exp() * (now - log_probabilities)).sum(dim=-1)[rows.to(now.device)].double()
             total, count = total + float(each.sum()), count + len(each)
         return total / count
 

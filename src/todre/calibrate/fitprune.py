@@ -46,9 +46,9 @@ class _Probe(Method):
     def reduce(self, context: ReduceContext) -> Reduction:
         """Delete the tokens that are among the least attended by the text and among the least by the picture."""
         text, fresh = context.text_rows, context.fresh
-        asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
+        queries = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
         own = fresh[:, -context.queries :]
-        cross = context.scores(asked, heads="max") / asked.sum(dim=1, keepdim=True).clamp(min=1)
+        cross = context.scores(queries, heads="max") / queries.sum(dim=1, keepdim=True).clamp(min=1)
         itself = context.scores(own, heads="max") / own.sum(dim=1, keepdim=True).clamp(min=1)
         if not self.full:
             self.noted[context.layer] = torch.stack([(each * fresh).sum(dim=1) for each in (cross, itself)])
@@ -134,11 +134,11 @@ def _deletions(
 
 def _mean(deletions: list[float]) -> float:
     """Mean over layers of the share that each sees."""
-    held, seen = 1.0, []
+    held, shares = 1.0, []
     for gone in deletions:
-        seen.append(held)
+        shares.append(held)
         held -= gone
-    return sum(seen) / len(seen)
+    return sum(shares) / len(shares)
 
 
 def _trimmed(deletions: list[float], share: float) -> tuple[float, ...]:

@@ -97,7 +97,7 @@ def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
 
 def can_share(method: Method, n_layers: int) -> bool:
     """Whether what `method` does to a picture is the same for every question, so that it can be done once."""
-    inside = [each for asked in method.reducers(n_layers).values() for each in asked]
+    inside = [each for reducers in method.reducers(n_layers).values() for each in reducers]
     return all(isinstance(each, DropAfter | RandomDeep) for each in inside)
 
 
@@ -167,11 +167,11 @@ def answer_packed(
         return None
     texts: dict[int, str] = {}
     for limit in sorted(set(limits)):
-        asked = [place for place, each in enumerate(limits) if each == limit]
-        ends = [prompts[place][cuts[place] :] for place in asked]
-        tokens = packed.decode(model, prefix, ends, [rows[place] for place in asked], limit)
-        said = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        texts.update(zip(asked, said, strict=True))
+        places = [place for place, each in enumerate(limits) if each == limit]
+        ends = [prompts[place][cuts[place] :] for place in places]
+        tokens = packed.decode(model, prefix, ends, [rows[place] for place in places], limit)
+        answers = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts.update(zip(places, answers, strict=True))
     return [reply_of(report, row, texts[place]) for place, row in enumerate(rows)]
 
 

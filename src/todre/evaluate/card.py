@@ -63,9 +63,9 @@ def majority(records: Records) -> dict[str, Any]:
 
 def tasks_of(table: Table) -> dict[str, dict[str, Any]]:
     """Per task: accuracy and interval, the blind control's, and the best constant answer."""
-    seen, blind = table.by_task(table.scores(NONE.name)), table.by_task(table.scores(BLIND.name))
+    pictured, blind = table.by_task(table.scores(NONE.name)), table.by_task(table.scores(BLIND.name))
     results = {}
-    for task, values in seen.items():
+    for task, values in pictured.items():
         mine = [record for record in table.questions if record["task"] == task]
         results[task] = {**values, "blind": blind[task], "majority": majority(mine)}
     return results
@@ -128,27 +128,27 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict[str, Any]:
+def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
     """Answer everything the card needs; returns its document."""
     started = time.monotonic()
     session = Session(settings)
     depth = decoder_depth(session.loaded.model)
-    pruned = {retain: random_conditions(retain, range(given.random_seeds)) for retain in RETAINS}
+    pruned = {retain: random_conditions(retain, range(flags.random_seeds)) for retain in RETAINS}
     main = [NONE, BLIND, *(condition for conditions in pruned.values() for condition in conditions)]
     layered = [NONE, *(make(layer) for make in (drop_after, delete_after) for layer in range(1, depth))]
     runs = []
     for conditions, pictures in (
-        (main, given.pictures),
-        (layered, given.curve_pictures),
-        ([OBSERVE], given.attention_pictures),
+        (main, flags.pictures),
+        (layered, flags.curve_pictures),
+        ([OBSERVE], flags.attention_pictures),
     ):
-        alone = session if given.processes == 1 else None
-        runs.append(run(settings, conditions, pictures, given.work, processes=given.processes, session=alone))
-    table = Table.of(runs[0].by_condition, seed=given.seed)
+        alone = session if flags.processes == 1 else None
+        runs.append(run(settings, conditions, pictures, flags.work, processes=flags.processes, session=alone))
+    table = Table.of(runs[0].by_condition, seed=flags.seed)
     sizes = visual_tokens(session)
     random = []
     for retain in RETAINS:
-        names = [label("random", retain, seed) for seed in range(given.random_seeds)]
+        names = [label("random", retain, seed) for seed in range(flags.random_seeds)]
         tokens = table.records[names[0]][0]["visual_tokens"]
         against = table.difference(names, [NONE.name])
         random.append(
@@ -158,8 +158,8 @@ def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict
         "what": "card of the shipped model",
         "command": command,
         "conditions": {
-            **conditions_of_run(settings, given, table),
-            "random_seeds": list(range(given.random_seeds)),
+            **conditions_of_run(settings, flags, table),
+            "random_seeds": list(range(flags.random_seeds)),
             "core_seconds": round(sum(each.core_seconds for each in runs), 1),
             "wall_seconds": round(time.monotonic() - started, 1),
         },
@@ -171,29 +171,29 @@ def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict
         "visual_tokens": sizes,
         "random": random,
         "attention": attention(runs[2].by_condition[OBSERVE.name], sizes[0]["tokens"] / sizes[0]["prompt"]),
-        "depth": curves(runs[1], depth, given.seed),
+        "depth": curves(runs[1], depth, flags.seed),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
+    flags = parse(arguments)
     console = Console(stderr=True)
     command = " ".join(["python -m todre.evaluate.card", *(arguments if arguments is not None else sys.argv[1:])])
     try:
         from todre.evaluate.card_figure import figure
         from todre.plots.marks import save_figure
 
-        document = measure(settings_from(given), given, command)
-        for path in (given.output, given.page, given.figure):
+        document = measure(settings_from(flags), flags, command)
+        for path in (flags.output, flags.page, flags.figure):
             path.parent.mkdir(parents=True, exist_ok=True)
-        save_figure(figure(document), given.figure)
-        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
-        write_atomic(given.page, page(document, given.output.name, given.figure.name))
+        save_figure(figure(document), flags.figure)
+        write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
+        write_atomic(flags.page, page(document, flags.output.name, flags.figure.name))
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output}, {given.page} and {given.figure}", markup=False)
+    console.print(f"wrote {flags.output}, {flags.page} and {flags.figure}", markup=False)
     return 0
 
 

@@ -97,8 +97,8 @@ def _tasks(document: dict[str, Any]) -> str:
     rows = []
     for task, values in document["tasks"].items():
         constant = values["majority"]
-        said = constant["answer"] if task != "caption" else "the commonest pairs"
-        best = f"{points(constant['score'])} ({said})"
+        answer = constant["answer"] if task != "caption" else "the commonest pairs"
+        best = f"{points(constant['score'])} ({answer})"
         rows.append([task, str(values["n"]), spread(values), best, spread(values["blind"])])
     total = sum(values["n"] for values in document["tasks"].values())
     rows.append(["all", str(total), spread(document["all"]), "", spread(document["blind"])])

@@ -59,8 +59,8 @@ def reseeded(method: Method, change: Callable[[int], int]) -> Method:
     if isinstance(method, Compose):
         changed = tuple(reseeded(part, change) for part in method.methods)
         return method if changed == method.methods else Compose(*changed, positions=method.positions)
-    given = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.name == "seed"}
-    changes: dict[str, Any] = {name: change(value) for name, value in given.items()}
+    seeds = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.name == "seed"}
+    changes: dict[str, Any] = {name: change(value) for name, value in seeds.items()}
     return dataclasses.replace(method, **changes) if changes else method
 
 

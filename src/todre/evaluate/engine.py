@@ -97,11 +97,11 @@ class EvalConfig(Checked):
         from todre.loading.model import as_device, as_dtype
 
         digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
-        given = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
+        fields = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
         device = as_device(self.device)
         precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
-        given |= {"device": str(device), "dtype": precision}
-        return {**given, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
+        fields |= {"device": str(device), "dtype": precision}
+        return {**fields, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Ran:
 
 
 def run(
-    asked: EvalConfig,
+    config: EvalConfig,
     grid: Grid,
     output: Path,
     *,
@@ -153,11 +153,11 @@ def run(
     strange = [name for name in against if name not in {row.name for row in grid.rows}]
     if strange:
         raise InvalidValueError(f"No method {strange[0]!r} is evaluated to compare others with; name it among them.")
-    check_run(output, asked.files())
-    items = asked.items()
-    groups = grouped(items, asked.group_size)
+    check_run(output, config.files())
+    items = config.items()
+    groups = grouped(items, config.group_size)
     new_folder(output)
-    with opened(output / ANSWERS, asked.conditions(items)) as journal:
+    with opened(output / ANSWERS, config.conditions(items)) as journal:
         units = {
             Unit(group, condition.name, _digest(condition)): condition
             for group in range(len(groups))
@@ -166,16 +166,16 @@ def run(
         _check_lengths(journal, groups, output / ANSWERS)
         before = len(journal.done)
         alone = processes == 1
-        begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), asked)
+        begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), config)
         _answer(journal, units, begin, processes, forgiving, ticker)
         new = list(journal.done.values())[before:]
-        result, lines = _collect(journal, grid, items, groups, asked, against)
+        result, lines = _collect(journal, grid, items, groups, config, against)
     write_atomic(output / "items.jsonl", "".join(_line(item.facts()) for item in items))
     write_atomic(output / "samples.jsonl", "".join(lines))
     write_atomic(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     seconds = {c.name: sum(journal.done[u].seconds for u in units if u.condition == c.name and u in journal.done)
                for c in grid.conditions}  # fmt: skip
-    return Ran(result, seconds, sum(len(done.said) for done in new))
+    return Ran(result, seconds, sum(len(done.replies) for done in new))
 
 
 def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
@@ -195,11 +195,11 @@ def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
 def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path) -> None:
     """Raise where a finished unit has not as many answers as its group has questions."""
     for unit, done in journal.done.items():
-        asked = len(groups[unit.group]) if unit.group < len(groups) else 0
-        if not done.refused and len(done.said) != asked:
+        count = len(groups[unit.group]) if unit.group < len(groups) else 0
+        if not done.refused and len(done.replies) != count:
             raise WORKING.wrong(
                 file,
-                f"has {len(done.said)} answers of {shown(unit.condition)} to group {unit.group}, which has {asked}",
+                f"has {len(done.replies)} answers of {shown(unit.condition)} to group {unit.group}, which has {count}",
             )
 
 
@@ -244,7 +244,7 @@ def _answer(
             journal.add(done)
 
 
-def answering(loaded: Loaded | None, single: bool, asked: EvalConfig) -> Work:
+def answering(loaded: Loaded | None, single: bool, config: EvalConfig) -> Work:
     """The function that answers a unit, with a model in memory; `single` keeps this process on one thread."""
     import torch
 
@@ -252,17 +252,17 @@ def answering(loaded: Loaded | None, single: bool, asked: EvalConfig) -> Work:
 
     if single:
         torch.set_num_threads(1)
-    items = asked.items()
-    groups = [[items[place] for place in places] for places in grouped(items, asked.group_size)]
-    asker = Asker(loaded or asked.load(), groups, asked.batch_size)
+    items = config.items()
+    groups = [[items[place] for place in places] for places in grouped(items, config.group_size)]
+    asker = Asker(loaded or config.load(), groups, config.batch_size)
 
     def work(task: tuple[Unit, Condition]) -> Done:
         unit, condition = task
         try:
-            said, seconds = asker.answer(unit.group, condition)
+            replies, seconds = asker.answer(unit.group, condition)
         except TodreError as error:
             return Done(unit, 0.0, [], str(error))
-        return Done(unit, round(seconds, 3), [list(each) for each in said])
+        return Done(unit, round(seconds, 3), [list(each) for each in replies])
 
     return work
 
@@ -272,11 +272,11 @@ def _collect(
     grid: Grid,
     items: Sequence[Item],
     groups: Sequence[Sequence[int]],
-    asked: EvalConfig,
+    config: EvalConfig,
     against: Sequence[str],
 ) -> tuple[dict[str, Any], list[str]]:
     """The result, and a line for each answer, in the order of the grid and the items."""
-    summary = Summary(items, asked.seed)
+    summary = Summary(items, config.seed)
     left_out, answered, lines = dict(grid.left_out), [], []
     for row in grid.rows:
         done = [
@@ -300,11 +300,11 @@ def _collect(
              for task, places in zip(summary.tasks, summary.places, strict=True)}  # fmt: skip
     result = {
         "what": "answers of a model under pruning methods",
-        "conditions": asked.conditions(items) | {"mode": "drop", "decoding": "greedy"},
+        "conditions": config.conditions(items) | {"mode": "drop", "decoding": "greedy"},
         "tasks": tasks,
         "questions": len(items),
         "pictures": len({item.picture for item in items}),
-        "bootstrap": {"resamples": summary.resamples, "seed": asked.seed, "clusters": "pictures"},
+        "bootstrap": {"resamples": summary.resamples, "seed": config.seed, "clusters": "pictures"},
         "rows": rows,
         "left_out": left_out,
     }
@@ -313,13 +313,13 @@ def _collect(
 
 def _samples(draw: Sequence[Done | None], items: Sequence[Item], groups: Sequence[Sequence[int]]) -> list[Sample]:
     """What was said to each item under one condition."""
-    said = {
-        place: each.said[number]
+    replies = {
+        place: each.replies[number]
         for each, places in zip(draw, groups, strict=True)
         if each is not None
         for number, place in enumerate(places)
     }
-    return [sample_of(item, said[place]) for place, item in enumerate(items)]
+    return [sample_of(item, replies[place]) for place, item in enumerate(items)]
 
 
 def _digest(condition: Condition) -> str:

@@ -70,15 +70,15 @@ def grid(
         raise InvalidValueError(f"A budget is named twice among {', '.join(map(str, retains))}; name each once.")
     rows: list[Row] = [Row("none", None, (NONE,))]
     left_out: dict[str, str] = {}
-    for given in methods:
-        if given == "none":
+    for spec in methods:
+        if spec == "none":
             continue
         try:
-            rows += _rows(given, retains, draws, seed)
+            rows += _rows(spec, retains, draws, seed)
         except TodreError as error:
             if not forgiving:
                 raise
-            left_out[given] = str(error)
+            left_out[spec] = str(error)
     labels = [row.label for row in rows]
     twice = [label for place, label in enumerate(labels) if label in labels[:place]]
     if twice:
@@ -86,12 +86,12 @@ def grid(
     return Grid(tuple(rows), left_out)
 
 
-def _rows(given: str, retains: Sequence[Retain], draws: int, seed: int) -> list[Row]:
-    if given.endswith(".json"):
-        return [row_of(Path(given).stem, None, registry.load(given), draws, seed)]
-    if "retain" not in registry.entry(given).settings:
-        return [row_of(given, None, registry.create(given), draws, seed)]
-    return [row_of(given, retain, registry.create(given, retain=retain), draws, seed) for retain in retains]
+def _rows(spec: str, retains: Sequence[Retain], draws: int, seed: int) -> list[Row]:
+    if spec.endswith(".json"):
+        return [row_of(Path(spec).stem, None, registry.load(spec), draws, seed)]
+    if "retain" not in registry.entry(spec).settings:
+        return [row_of(spec, None, registry.create(spec), draws, seed)]
+    return [row_of(spec, retain, registry.create(spec, retain=retain), draws, seed) for retain in retains]
 
 
 def row_of(name: str, retain: Retain | None, method: Method, draws: int, seed: int) -> Row:
@@ -100,7 +100,7 @@ def row_of(name: str, retain: Retain | None, method: Method, draws: int, seed: i
     if not draws_at_random(method):
         return Row(name, retain, (Condition(base.label, method),))
     conditions = [
-        Condition(f"{base.label}#{draw}", reseeded(method, lambda given, draw=draw: given + draw))  # type: ignore[misc]
+        Condition(f"{base.label}#{draw}", reseeded(method, lambda own, draw=draw: own + draw))  # type: ignore[misc]
         for draw in range(seed, seed + draws)
     ]
     return Row(name, retain, tuple(conditions))

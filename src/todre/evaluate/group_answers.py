@@ -42,7 +42,7 @@ _ENCODED_APART = ("llava_next",)
 """Types of model whose pictures are encoded once and handed over; others get whole prompts."""
 FPS = 2.0
 """Frames a second of a clip that an item shows; written into prompts by the families that write times."""
-Said = tuple[str, int, float, int | None]
+AnswerTuple = tuple[str, int, float, int | None]
 """Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
 
 
@@ -81,7 +81,7 @@ class Asker:
         self._store = Store()
 
     @torch.inference_mode()
-    def answer(self, number: int, condition: Condition) -> tuple[list[Said], float]:
+    def answer(self, number: int, condition: Condition) -> tuple[list[AnswerTuple], float]:
         """What is said to each item of the group, in order, and the seconds of processor time that took."""
         started = time.process_time()
         distinct = list({_key(item): item for item in self.groups[number]}.values())
@@ -91,9 +91,8 @@ class Asker:
                 replies = self._encoded_apart(number, distinct, method, report)
             else:
                 replies = self._whole_prompts(distinct, report)
-        said = {_key(item): reply for item, reply in zip(distinct, replies, strict=True)}
-        found = [_said(said[_key(item)]) for item in self.groups[number]]
-        return found, time.process_time() - started
+        by_key = {_key(item): _as_tuple(reply) for item, reply in zip(distinct, replies, strict=True)}
+        return [by_key[_key(item)] for item in self.groups[number]], time.process_time() - started
 
     def _apart(self, items: Sequence[Item]) -> bool:
         known = self.loaded.model.config.model_type in _ENCODED_APART
@@ -111,8 +110,8 @@ class Asker:
             prompts = [group.prompts[place] for place in places]
             shown = [features[group.pictures[place]] for place in places]
             with nullcontext() if beginnings is None else beginnings.of([group.pictures[p] for p in places], prompts):
-                said = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
-            replies.update(zip(places, said, strict=True))
+                answers = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
+            replies.update(zip(places, answers, strict=True))
         return [replies[place] for place in range(len(items))]
 
     def _packed(self, group: _Group, features: Sequence[Tensor], report: Any) -> list[Reply] | None:
@@ -205,5 +204,5 @@ def _conversation(item: Item) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": item.question}]}]
 
 
-def _said(reply: Reply) -> Said:
+def _as_tuple(reply: Reply) -> AnswerTuple:
     return reply.text, reply.visual_tokens, round(reply.layer_mean, 4), reply.dropped_after

@@ -63,7 +63,7 @@ class Done:
 
     unit: Unit
     seconds: float
-    said: list[list[Any]]
+    replies: list[list[Any]]
     refused: str = ""
 
 
@@ -76,7 +76,7 @@ class Journal:
 
     def add(self, done: Done) -> None:
         """Append a unit, on the disk when this returns."""
-        self._append({**asdict(done.unit), "seconds": done.seconds, "said": done.said, "refused": done.refused})
+        self._append({**asdict(done.unit), "seconds": done.seconds, "said": done.replies, "refused": done.refused})
         self.done[done.unit] = done
 
     def start(self, conditions: dict[str, Any]) -> None:
@@ -158,12 +158,12 @@ def _done(values: dict[str, Any]) -> Done:
 def _compare(header: dict[str, Any], conditions: dict[str, Any], file: Path) -> None:
     """Raise unless the header is of these conditions; says the first that differs."""
     before = header.get("conditions", {})
-    asked = json.loads(json.dumps(conditions))
-    for name in [*asked, *sorted(set(before) - set(asked))]:
-        if before.get(name) != asked.get(name):
+    current = json.loads(json.dumps(conditions))
+    for name in [*current, *sorted(set(before) - set(current))]:
+        if before.get(name) != current.get(name):
             raise InvalidValueError(
                 f"{shown(file)} belongs to a run with {name} {_short(before.get(name))}, not "
-                f"{_short(asked.get(name))}; "
+                f"{_short(current.get(name))}; "
                 "use the same options to go on, or give another --output."
             )
 

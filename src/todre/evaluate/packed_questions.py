@@ -106,7 +106,7 @@ def decode(
     stop = torch.tensor(_stops(model), device=device, dtype=torch.int64)
     cache, owners = prefix.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
     columns = _Columns.of(ends, pictures, prefix.lengths)
-    said: list[list[Tensor]] = [[] for _ in ends]
+    tokens: list[list[Tensor]] = [[] for _ in ends]
     open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
     lengths = prefix.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
     for step in range(limit):
@@ -115,12 +115,12 @@ def decode(
         last = hidden[pictures_at, columns.last]
         new = model.get_output_embeddings()(last).argmax(dim=-1)
         for question in open_.nonzero().flatten().tolist():
-            said[question].append(new[question])
+            tokens[question].append(new[question])
         open_ &= ~torch.isin(new, stop)
         if not bool(open_.any()):
             break
         columns = _Columns.single(new, lengths + step, pictures_at, slots, rows)
-    return [torch.stack(each) for each in said]
+    return [torch.stack(each) for each in tokens]
 
 
 def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
@@ -186,7 +186,7 @@ def _slots(pictures: Sequence[int]) -> Tensor:
     return torch.tensor(earlier, dtype=torch.int64, device="cpu")
 
 
-def _visible(valid: Tensor, owners: Tensor, seen: int) -> Tensor:
+def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
     """(pictures, 1, q, s + k) bool: each column sees the picture, and what came up to it of its own question.
 
     Args:
@@ -195,10 +195,10 @@ def _visible(valid: Tensor, owners: Tensor, seen: int) -> Tensor:
         seen: how many of them came before.
     """
     rows, behind = owners.shape
-    queries = owners[:, seen:]
+    queries = owners[:, earlier:]
     own = queries[:, :, None] == owners[:, None, :]
     order = torch.arange(behind, device=owners.device, dtype=torch.int64)
-    own &= order[None, None, :] <= order[None, seen:, None]
+    own &= order[None, None, :] <= order[None, earlier:, None]
     before = valid[:, None, :].expand(rows, queries.shape[1], valid.shape[1])
     return torch.cat([before, own], dim=2)[:, None]
 

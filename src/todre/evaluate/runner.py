@@ -120,11 +120,11 @@ def run(
         for line in (ticker or progress_bar)(lines, len(pending)):
             append(stream, _as_json(line), file)
             done[line.condition, line.group] = line
-    wanted = [done[task.key] for task in tasks]
+    results = [done[task.key] for task in tasks]
     by_condition: dict[str, list[dict[str, Any]]] = {condition.name: [] for condition in conditions}
-    for task, line in zip(tasks, wanted, strict=True):
+    for task, line in zip(tasks, results, strict=True):
         by_condition[task.condition.name] += line.records
-    return Answers(by_condition, sum(line.seconds for line in wanted))
+    return Answers(by_condition, sum(line.seconds for line in results))
 
 
 def fingerprint(settings: Settings) -> str:

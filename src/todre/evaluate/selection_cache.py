@@ -28,10 +28,10 @@ class RememberedToDRE(ToDRE):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Stage 1's answer, from memory where the same tokens were shown before."""
-        seen = hashlib.blake2b(digest_size=16)
+        hasher = hashlib.blake2b(digest_size=16)
         for values in (visual.embeddings, *visual.signals.values()):
-            seen.update(values.detach().float().cpu().numpy().tobytes())
-        key = seen.digest()
+            hasher.update(values.detach().float().cpu().numpy().tobytes())
+        key = hasher.digest()
         if key not in self.answers:
             self.answers[key] = super().select(visual)
         return self.answers[key].clone()
@@ -41,5 +41,5 @@ def remembering(method: Method) -> Method:
     """The same method with a memory, if it is ToDRE and chooses before the LLM; else itself."""
     if type(method) is not ToDRE or not method.selects:
         return method
-    given: dict[str, Any] = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}
-    return RememberedToDRE(**given)
+    fields: dict[str, Any] = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}
+    return RememberedToDRE(**fields)

@@ -98,8 +98,8 @@ class Session:
                     prompts = [pictures[i].prompts[j] for i, j in places]
                     shown = [features[i] for i, _ in places]
                     limit = max(new_tokens(pictures[i].questions[j]) for i, j in places)
-                    said = answer(self.loaded, report, prompts, shown, limit, share)
-                    replies.update(zip(places, said, strict=True))
+                    answers = answer(self.loaded, report, prompts, shown, limit, share)
+                    replies.update(zip(places, answers, strict=True))
         return self._records(group, replies), time.process_time() - started
 
     def _prepared(self, group: int, kind: str) -> list[Prepared]:
@@ -142,15 +142,15 @@ class Session:
             ratios = {str(layer): (pair.text_to_visual, pair.visual_to_text) for layer, pair in reply.ratios.items()}
             records.append(
                 Record(
-                    self._seeds(group)[i],
-                    question.task,
-                    question.text,
-                    question.answer,
-                    reply.text,
-                    round(score(question, reply.text), 6),
-                    reply.visual_tokens,
-                    reply.dropped_after,
-                    ratios,
+                    picture=self._seeds(group)[i],
+                    task=question.task,
+                    question=question.text,
+                    answer=question.answer,
+                    prediction=reply.text,
+                    score=round(score(question, reply.text), 6),
+                    visual_tokens=reply.visual_tokens,
+                    dropped_after=reply.dropped_after,
+                    ratios=ratios,
                 )
             )
         return records

@@ -116,17 +116,17 @@ class Beginnings:
         for row, picture in enumerate(self._pictures):
             if (index, picture) not in self._store.layers:
                 recorder = _Recorder()
-                given = with_cache(_columns(kwargs, slice(0, begins), row), recorder)
+                arguments = with_cache(_columns(kwargs, slice(0, begins), row), recorder)
                 self._store.layers[index, picture] = _Ran(
-                    forward(hidden[row : row + 1, :begins], **given)[0], recorder.key[0], recorder.value[0]
+                    forward(hidden[row : row + 1, :begins], **arguments)[0], recorder.key[0], recorder.value[0]
                 )
         prefix = [self._store.layers[index, picture] for picture in self._pictures]
         mask = _behind(begins, self._tail, hidden.device)
-        given = with_mask(_columns(kwargs, slice(begins, None)), mask)
+        arguments = with_mask(_columns(kwargs, slice(begins, None)), mask)
         cache = layer_cache(kwargs)
         if cache is not None:
-            given = with_cache(given, _Joined(cache, prefix))
-        ends = forward(hidden[:, begins:], **given)
+            arguments = with_cache(arguments, _Joined(cache, prefix))
+        ends = forward(hidden[:, begins:], **arguments)
         return torch.cat([torch.stack([each.hidden for each in prefix]), ends], dim=1)
 
     def mlp(self, index: int, forward: Any, hidden: Tensor) -> Tensor:

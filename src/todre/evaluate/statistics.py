@@ -32,17 +32,17 @@ class McNemar(NamedTuple):
     p: float
 
 
-def wilson(right: int, asked: int) -> Interval:
+def wilson(right: int, total: int) -> Interval:
     """Wilson's score interval for a share of right answers (Wilson 1927, eq. 4, without continuity correction).
 
     Raises:
         InvalidValueError: nothing was asked, or more was right than was asked.
     """
-    if asked < 1 or not 0 <= right <= asked:
-        raise InvalidValueError(f"{right} right of {asked} asked is no share; ask at least one question.")
-    share, square = right / asked, _Z * _Z
-    centre = (share + square / (2 * asked)) / (1 + square / asked)
-    half = _Z / (1 + square / asked) * math.sqrt(share * (1 - share) / asked + square / (4 * asked * asked))
+    if total < 1 or not 0 <= right <= total:
+        raise InvalidValueError(f"{right} right of {total} asked is no share; ask at least one question.")
+    share, square = right / total, _Z * _Z
+    centre = (share + square / (2 * total)) / (1 + square / total)
+    half = _Z / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
@@ -108,9 +108,9 @@ class Bootstrap:
         NaN marks questions to leave out. Pictures that hold none of the others cannot make a mean, and resamples
         without any are left out as well.
         """
-        given = np.asarray(values, dtype=np.float64)
-        used = ~np.isnan(given)
-        sums = np.bincount(self.owner, np.where(used, given, 0.0), minlength=self.draws.shape[1])
+        array = np.asarray(values, dtype=np.float64)
+        used = ~np.isnan(array)
+        sums = np.bincount(self.owner, np.where(used, array, 0.0), minlength=self.draws.shape[1])
         counts = np.bincount(self.owner, used, minlength=self.draws.shape[1])
         drawn = self.draws @ counts
         means = (self.draws @ sums)[drawn > 0] / drawn[drawn > 0]
@@ -119,17 +119,17 @@ class Bootstrap:
 
     def sums(self, parts: ArrayLike) -> NDArray[np.float64]:
         """(resamples, c) sums of `parts` (n, c) over each resample, for scores that are functions of sums."""
-        given = np.asarray(parts, dtype=np.float64)
-        clusters = np.zeros((self.draws.shape[1], given.shape[1]))
-        np.add.at(clusters, self.owner, given)
+        array = np.asarray(parts, dtype=np.float64)
+        clusters = np.zeros((self.draws.shape[1], array.shape[1]))
+        np.add.at(clusters, self.owner, array)
         drawn: NDArray[np.float64] = self.draws @ clusters
         return drawn
 
 
 def percentiles(values: ArrayLike) -> Interval | None:
     """95 % percentile interval of resampled values, NaN left out; None if none is left."""
-    given = np.asarray(values, dtype=np.float64)
-    kept = given[~np.isnan(given)]
+    array = np.asarray(values, dtype=np.float64)
+    kept = array[~np.isnan(array)]
     if not len(kept):
         return None
     low, high = np.quantile(kept, [0.025, 0.975])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from todre.evaluate.grid import Row, facts
-from todre.evaluate.metrics import Marked, Total, mark, said_of, total_of
+from todre.evaluate.metrics import Marked, Total, classes_of, mark, total_of
 from todre.evaluate.metrics.totals import finite
 from todre.evaluate.statistics import Bootstrap, items_needed, mcnemar, percentiles
 from todre.evaluate.tasks import Item
@@ -204,15 +204,15 @@ class Summary:
         return {"value": finite(value), "low": low, "high": high}
 
 
-def sample_of(item: Item, said: Sequence[Any]) -> Sample:
+def sample_of(item: Item, reply: Sequence[Any]) -> Sample:
     """The sample of what was said to an item."""
-    text, tokens, layer_mean, dropped = said
+    text, tokens, layer_mean, dropped = reply
     return Sample(text, mark(item.metric, text, item.references), tokens, layer_mean, dropped)
 
 
 def _marked(item: Item, sample: Sample) -> Marked:
-    said, truth = said_of(item.metric, sample.prediction, item.references)
-    return Marked(sample.score, said, truth, item.kind, item.pair)
+    answer_class, truth = classes_of(item.metric, sample.prediction, item.references)
+    return Marked(sample.score, answer_class, truth, item.kind, item.pair)
 
 
 def _ratio(part: Numbers, whole: Numbers) -> Numbers:

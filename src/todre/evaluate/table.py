@@ -102,11 +102,11 @@ class Table:
 def balanced(tasks: Sequence[str]) -> list[int]:
     """Places of the questions to use: of each task the first n, where n is what the rarest has."""
     least = min(Counter(tasks).values())
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     places = []
     for place, task in enumerate(tasks):
-        seen[task] += 1
-        if seen[task] <= least:
+        counts[task] += 1
+        if counts[task] <= least:
             places.append(place)
     return places
 

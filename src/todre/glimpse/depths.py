@@ -62,16 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m todre.glimpse.depths", description=__doc__)
     parser.add_argument("--pictures", type=int, default=12)
     parser.add_argument("--output", type=Path, default=Path("results/glimpse-depths.json"))
-    given = parser.parse_args(arguments)
+    flags = parser.parse_args(arguments)
     console = Console(stderr=True)
     model, processor = load()
     layers = range(1, decoder_depth(model))
     gatherers = (Gatherer(model, processor, layer) for layer in layers)
-    rows = [areas(one, given.pictures) for one in track(gatherers, "layers", total=len(layers), console=console)]
-    document = {"what": "areas under the ROC curve of untrained attention", "pictures": given.pictures}
+    rows = [areas(one, flags.pictures) for one in track(gatherers, "layers", total=len(layers), console=console)]
+    document = {"what": "areas under the ROC curve of untrained attention", "pictures": flags.pictures}
     document |= {"model_sha256": model_sha256(None), "rows": rows}
-    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
-    console.print(f"wrote {given.output}", markup=False)
+    write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
+    console.print(f"wrote {flags.output}", markup=False)
     return 0
 
 

@@ -70,29 +70,29 @@ def kept_shares(session: Session, pictures: int) -> dict[tuple[int, str], float]
     return shares
 
 
-def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict[str, Any]:
+def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
     """Answer everything; returns the document."""
     session = Session(settings)
     trained = load_trained()
     shape = trained.glimpse.shape
     digest = hashlib.sha256(shipped_weights().read_bytes()).hexdigest()
-    work = given.work / f"glimpse-{digest[:16]}"  # answers of other weights are not these
-    shares = kept_shares(session, given.pictures)
+    work = flags.work / f"glimpse-{digest[:16]}"  # answers of other weights are not these
+    shares = kept_shares(session, flags.pictures)
     first = [NONE, Condition(GLIMPSE, GlimpsePrune())]
-    answers = run(settings, first, given.pictures, work, session=session)
-    asked = Table.of(answers.by_condition, seed=given.seed)
-    kept = np.array([shares[one["picture"], one["question"]] for one in asked.questions])
-    rest = controls(shape.layer, shape.n_layers, round(float(kept.mean()), 4), range(given.random_seeds))
-    answers = run(settings, first + rest, given.pictures, work, session=session)
-    table = Table.of(answers.by_condition, seed=given.seed)
+    answers = run(settings, first, flags.pictures, work, session=session)
+    first_table = Table.of(answers.by_condition, seed=flags.seed)
+    kept = np.array([shares[one["picture"], one["question"]] for one in first_table.questions])
+    rest = controls(shape.layer, shape.n_layers, round(float(kept.mean()), 4), range(flags.random_seeds))
+    answers = run(settings, first + rest, flags.pictures, work, session=session)
+    table = Table.of(answers.by_condition, seed=flags.seed)
     return {
         "what": "accuracy of the trained glimpse on held-out scenes, and of controls with as many tokens",
         "command": command,
-        "conditions": conditions_of_run(settings, given, table),
+        "conditions": conditions_of_run(settings, flags, table),
         "weights": {"sha256": digest, "model_sha256": trained.model, **asdict(shape)},
-        "training": read_log(given.log),
+        "training": read_log(flags.log),
         "kept": kept_document(table, kept),
-        "rows": rows_of(table, first + rest, given.random_seeds),
+        "rows": rows_of(table, first + rest, flags.random_seeds),
     }
 
 
@@ -134,17 +134,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
+    flags = parse(arguments)
     console = Console(stderr=True)
     command = " ".join(["python -m todre.glimpse.evaluate", *(arguments if arguments is not None else sys.argv[1:])])
-    given.processes = 1
+    flags.processes = 1
     try:
-        document = measure(settings_from(given), given, command.strip())
-        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+        document = measure(settings_from(flags), flags, command.strip())
+        write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output}", markup=False)
+    console.print(f"wrote {flags.output}", markup=False)
     return 0
 
 

@@ -60,22 +60,22 @@ class Gatherer:
         visual = self._encoded(scene)
         bare = [dataclasses.replace(question, answer="") for question in questions]
         text = collate([self.encoder.pack(bare)])
-        seen, hidden = self._run(visual[None], text)
+        attention, hidden = self._run(visual[None], text)
         start = len(self.encoder.prefix)
         cut = start + len(visual)
-        asked = [(text.segments[0] == number).nonzero()[:, 0] for number in range(len(bare))]
-        longest = max(len(places) for places in asked)
-        index = torch.stack([torch.nn.functional.pad(places, (0, longest - len(places))) for places in asked])
-        lengths = torch.tensor([[len(places)] for places in asked], dtype=torch.int64, device="cpu")
+        words = [(text.segments[0] == number).nonzero()[:, 0] for number in range(len(bare))]
+        longest = max(len(places) for places in words)
+        index = torch.stack([torch.nn.functional.pad(places, (0, longest - len(places))) for places in words])
+        lengths = torch.tensor([[len(places)] for places in words], dtype=torch.int64, device="cpu")
         known = torch.arange(longest, dtype=torch.int64, device="cpu") < lengths
         return View(
-            query=seen.query[0][:, cut + index].transpose(0, 1),
+            query=attention.query[0][:, cut + index].transpose(0, 1),
             states=hidden[0, cut + index],
             text=known,
-            key=seen.key[:, :, start:cut],
+            key=attention.key[:, :, start:cut],
             inputs=visual[None],
             visual=torch.ones(1, len(visual), dtype=torch.bool, device="cpu"),
-            scaling=seen.scaling,
+            scaling=attention.scaling,
         )
 
     def masks(self, scene: Scene, questions: Sequence[Question]) -> Tensor:
@@ -94,8 +94,8 @@ class Gatherer:
         def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
             found.append(args[0])
 
-        def listen(seen: AttentionInputs) -> None:
-            found.append(seen)
+        def listen(attention: AttentionInputs) -> None:
+            found.append(attention)
             raise _Enough
 
         handles = [layer.register_forward_pre_hook(enter), *watch(layer.self_attn, listen, when=lambda: True)]

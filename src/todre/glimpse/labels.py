@@ -20,7 +20,7 @@ _REFERENCE = re.compile(
 )
 
 
-def asked_about(question: Question, objects: Sequence[SceneObject]) -> list[int]:
+def subject_places(question: Question, objects: Sequence[SceneObject]) -> list[int]:
     """Places in `objects` of what a question is about.
 
     The plate of a digit or a word; for a caption every shape; else every shape that has the size, colour and shape of
@@ -57,5 +57,5 @@ def token_owners(scene: Scene) -> NDArray[np.int64]:
 
 def token_mask(scene: Scene, question: Question) -> NDArray[np.bool_]:
     """(n,) True at the visual tokens of what the question is about."""
-    asked = np.array(asked_about(question, scene.objects), dtype=np.int64) + 1
-    return np.isin(token_owners(scene), asked)
+    labels = np.array(subject_places(question, scene.objects), dtype=np.int64) + 1
+    return np.isin(token_owners(scene), labels)

@@ -107,9 +107,9 @@ def update(
     totals: dict[str, float] = {}
     for seed in range(start, start + options.pictures):
         scene = make_scene(seed, "train", training_size(step))
-        asked = training_questions(scene, step, _ASKED)
-        target = gatherer.masks(scene, asked)
-        logits = glimpse(gatherer.view(scene, asked))
+        questions = training_questions(scene, step, _ASKED)
+        target = gatherer.masks(scene, questions)
+        logits = glimpse(gatherer.view(scene, questions))
         loss = mask_loss(logits, target) / options.pictures
         loss.backward()
         for name, value in {"loss": float(loss.detach()) * options.pictures, **measures(logits, target)}.items():
@@ -185,10 +185,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
+    flags = parse(arguments)
     console = Console(stderr=True)
     try:
-        options = _checked(given)
+        options = _checked(flags)
         model, processor = load()
         gatherer = Gatherer(model, processor, options.layer)
 
@@ -197,17 +197,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         glimpse = train(options, gatherer, show)
         words = sketch_of(model.get_input_embeddings().weight)
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        save_trained(given.output, Trained(detached(glimpse), model_sha256(None), words))
+        flags.output.parent.mkdir(parents=True, exist_ok=True)
+        save_trained(flags.output, Trained(detached(glimpse), model_sha256(None), words))
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output} and {_log(options)}", markup=False)
+    console.print(f"wrote {flags.output} and {_log(options)}", markup=False)
     return 0
 
 
-def _checked(given: argparse.Namespace) -> Options:
-    return Options(given.run, given.steps, given.pictures, given.layer, given.lr, given.seed)
+def _checked(flags: argparse.Namespace) -> Options:
+    return Options(flags.run, flags.steps, flags.pictures, flags.layer, flags.lr, flags.seed)
 
 
 if __name__ == "__main__":

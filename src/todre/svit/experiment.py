@@ -127,23 +127,23 @@ def answers(settings: Settings, pictures: int, choose: Choose | None, count: int
     return {"records": records, "kept": kept, "came_back": [round(share, 4) for share in came_back(passed)]}
 
 
-def measure(settings: Settings, given: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
+def measure(settings: Settings, flags: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
     """Train, answer, compare; returns the document."""
-    options = Options(given.steps, tuple(given.targets), seed=given.seed)
+    options = Options(flags.steps, tuple(flags.targets), seed=flags.seed)
     loaded = Session(settings).loaded
     gates, log = train(loaded.model, loaded.processor, options, show)
     count = len(options.targets)
 
     def answered(choose: Choose | None) -> dict[str, Any]:
-        return answers(settings, given.pictures, choose, count)
+        return answers(settings, flags.pictures, choose, count)
 
     found = {"none": answered(None), "gates": answered(Chooser(gates))}
     shares = found["gates"]["kept"]
     found["fixed rate"] = answered(FixedRate(gates, shares, back=True))
     if sorted(shares, reverse=True) == shares:
         found["fixed rate, no way back"] = answered(FixedRate(gates, shares, back=False))
-    found["random"] = answered(Chooser(None, torch.Generator().manual_seed(given.seed), shares))
-    table = Table.of({name: one["records"] for name, one in found.items()}, seed=given.seed)
+    found["random"] = answered(Chooser(None, torch.Generator().manual_seed(flags.seed), shares))
+    table = Table.of({name: one["records"] for name, one in found.items()}, seed=flags.seed)
     rows = []
     for name, one in found.items():
         row = {
@@ -161,7 +161,7 @@ def measure(settings: Settings, given: argparse.Namespace, command: str, show: A
     return {
         "what": "accuracy with gates in the vision tower (SViT), on held-out scenes",
         "command": command,
-        "conditions": conditions_of_run(settings, given, table),
+        "conditions": conditions_of_run(settings, flags, table),
         "targets": options.targets,
         "training": log,
         "rows": rows,
@@ -180,19 +180,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
-    given.processes = 1
+    flags = parse(arguments)
+    flags.processes = 1
     console = Console(stderr=True)
     command = " ".join(["python -m todre.svit.experiment", *(arguments if arguments is not None else sys.argv[1:])])
     try:
         document = measure(
-            settings_from(given), given, command.strip(), lambda steps: track(steps, "training", console=console)
+            settings_from(flags), flags, command.strip(), lambda steps: track(steps, "training", console=console)
         )
-        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+        write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output}", markup=False)
+    console.print(f"wrote {flags.output}", markup=False)
     return 0
 
 

@@ -20,7 +20,7 @@ MARKS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "relaxed": relaxed_accuracy,
     "pope": pope_mark,
     "mme": mme_mark,
-    "pairs-f1": lambda said, references: max(pairs_f1(reference, said) for reference in references),
+    "pairs-f1": lambda answer, references: max(pairs_f1(reference, answer) for reference in references),
 }
 """Name of a metric to the mark from 0 to 1 of (answer, references)."""
 _READ = {"pope": pope_says, "mme": mme_says}
@@ -33,12 +33,12 @@ def check_metric(name: str) -> str:
     return name
 
 
-def mark(metric: str, said: str, references: Sequence[str]) -> float:
+def mark(metric: str, answer: str, references: Sequence[str]) -> float:
     """The mark of one answer, from 0 to 1, rounded to six places."""
-    return round(MARKS[metric](said, references), 6)
+    return round(MARKS[metric](answer, references), 6)
 
 
-def said_of(metric: str, said: str, references: Sequence[str]) -> tuple[str, str]:
+def classes_of(metric: str, answer: str, references: Sequence[str]) -> tuple[str, str]:
     """(what the answer is read as, the truth) where the metric knows yes and no; two empty texts elsewhere."""
     read = _READ.get(metric)
-    return ("", "") if read is None else (read(said), plain(references[0]))
+    return ("", "") if read is None else (read(answer), plain(references[0]))

@@ -30,7 +30,7 @@ class Marked:
     """
 
     score: float
-    said: str = ""
+    answer_class: str = ""
     truth: str = ""
     kind: str = ""
     pair: str = ""
@@ -83,7 +83,7 @@ class Pope(Total):
         """For each strategy: true positives, false positives, true negatives, false negatives."""
         parts = np.zeros((len(marked), 4 * len(self.kinds)))
         for row, each in enumerate(marked):
-            yes, true = each.said == "yes", each.truth == "yes"
+            yes, true = each.answer_class == "yes", each.truth == "yes"
             place = (0 if true else 1) if yes else (3 if true else 2)
             parts[row, 4 * self.kinds.index(each.kind) + place] = 1.0
         return parts
@@ -138,16 +138,16 @@ class Mme(Total):
 
     def value(self, sums: Numbers) -> Numbers:
         """(accuracy + accuracy+) / 2, the mean over categories."""
-        right, asked, both, pairs = (sums[..., place::4] for place in range(4))
-        scores: Numbers = ((ratio(right, asked) + ratio(both, pairs)) / 2).mean(axis=-1)
+        right, questions, both, pairs = (sums[..., place::4] for place in range(4))
+        scores: Numbers = ((ratio(right, questions) + ratio(both, pairs)) / 2).mean(axis=-1)
         return scores
 
     def details(self, sums: Numbers) -> dict[str, Any]:
         """For each category accuracy, accuracy+ and MME's points out of 200."""
         found = {}
         for place, kind in enumerate(self.kinds):
-            right, asked, both, pairs = sums[4 * place : 4 * place + 4]
-            accuracy, plus = finite(ratio(right, asked)), finite(ratio(both, pairs))
+            right, questions, both, pairs = sums[4 * place : 4 * place + 4]
+            accuracy, plus = finite(ratio(right, questions)), finite(ratio(both, pairs))
             points = None if accuracy is None or plus is None else round(100 * (accuracy + plus), 4)
             found[kind] = {"accuracy": accuracy, "accuracy_plus": plus, "points": points}
         return found

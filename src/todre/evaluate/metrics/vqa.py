@@ -25,7 +25,7 @@ _COMMA_IN_NUMBER = re.compile(r"(\d),(\d)")
 _PERIOD = re.compile(r"(?<!\d)\.|\.(?!\d)")
 
 
-def vqa_accuracy(said: str, references: Sequence[str]) -> float:
+def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     """The mean over leave-one-out sets of annotators of min(1, those who agree / 3), from 0 to 1.
 
     Based on "VQA: Visual Question Answering" (Antol et al., ICCV 2015, arXiv 1505.00468), section 5, in the form of the
@@ -37,8 +37,8 @@ def vqa_accuracy(said: str, references: Sequence[str]) -> float:
         said: the answer.
         references: one answer for each annotator, ten in the benchmark.
     """
-    answer = normalise(said)
-    agree = [normalise(reference) == answer for reference in references]
+    normalised = normalise(answer)
+    agree = [normalise(reference) == normalised for reference in references]
     if len(agree) < 2:
         return float(any(agree))
     marks = [min(1.0, (sum(agree) - one) / 3.0) for one in agree]

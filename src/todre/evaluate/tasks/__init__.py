@@ -35,7 +35,7 @@ def names() -> tuple[str, ...]:
     return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL)
 
 
-def tasks_of(given: Sequence[str], size: int = 192) -> tuple[Task, ...]:
+def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     """The tasks of names, groups and files, in order.
 
     Args:
@@ -45,7 +45,7 @@ def tasks_of(given: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     Raises:
         InvalidValueError: a name is unknown, or two tasks have the same one.
     """
-    found = [_task(name, size) for each in given for name in GROUPS.get(each, (each,))]
+    found = [_task(name, size) for each in specs for name in GROUPS.get(each, (each,))]
     if not found:
         raise InvalidValueError(f"No task is named; use some of {_all()}.")
     twice = [task.name for place, task in enumerate(found) if task.name in {other.name for other in found[:place]}]

@@ -37,8 +37,8 @@ class ScenesMme(Checked):
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The first questions, pair by pair; of a pair both or none, so an odd limit gives one less."""
-        wanted = LIMIT if limit is None else max(2, limit)
-        return first_items(scenes(seed, self.size), wanted - wanted % 2, self._about)
+        count = LIMIT if limit is None else max(2, limit)
+        return first_items(scenes(seed, self.size), count - count % 2, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
         return self._existence(scene) + self._position(scene)

@@ -97,9 +97,9 @@ def negatives(present: Sequence[Pair], strategy: str, count: int, rng: np.random
     absent = [pair for pair in every_pair() if pair not in present]
     if strategy == "random":
         return [absent[place] for place in rng.permutation(len(absent))[:count]]
-    seen, together = census()
+    single, together = census()
     if strategy == "popular":
-        return sorted(absent, key=lambda pair: -seen[pair])[:count]
+        return sorted(absent, key=lambda pair: -single[pair])[:count]
     return sorted(absent, key=lambda pair: -sum(together[each, pair] for each in present))[:count]
 
 
@@ -111,10 +111,10 @@ def every_pair() -> list[Pair]:
 @functools.cache
 def census() -> tuple[Counter[Pair], Counter[tuple[Pair, Pair]]]:
     """In how many training scenes each pair occurs, and each two pairs together."""
-    seen: Counter[Pair] = Counter()
+    single: Counter[Pair] = Counter()
     together: Counter[tuple[Pair, Pair]] = Counter()
     for seed in range(_COUNTED):
         pairs = {(thing.colour, thing.shape) for thing in shapes_of(scene_objects(seed, "train"))}
-        seen.update(pairs)
+        single.update(pairs)
         together.update((a, b) for a in pairs for b in pairs if a != b)
-    return seen, together
+    return single, together

@@ -54,8 +54,8 @@ class SceneTask(Checked):
         return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
-        asked = [question for question in scene.questions if question.task == self.kind]
-        return [self._item(scene, question.text, question.answer) for question in asked]
+        questions = [question for question in scene.questions if question.task == self.kind]
+        return [self._item(scene, question.text, question.answer) for question in questions]
 
     def _item(self, scene: Scene, text: str, answer: str) -> Item:
         return Item(
@@ -86,10 +86,10 @@ def numbers(seed: int) -> Iterator[int]:
     return iter(range(seed * SEEDS, (seed + 1) * SEEDS))
 
 
-def first_items(worlds: Iterable[WorldT], wanted: int, about: Callable[[WorldT], Sequence[Item]]) -> tuple[Item, ...]:
+def first_items(worlds: Iterable[WorldT], count: int, about: Callable[[WorldT], Sequence[Item]]) -> tuple[Item, ...]:
     """The first `wanted` questions about scenes, sets or clips, in order; `about` asks all questions of one."""
-    asked = itertools.chain.from_iterable(map(about, worlds))
-    return tuple(itertools.islice(asked, wanted))
+    questions = itertools.chain.from_iterable(map(about, worlds))
+    return tuple(itertools.islice(questions, count))
 
 
 def picture_name(number: int, size: int) -> str:
