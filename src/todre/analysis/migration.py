@@ -1,4 +1,4 @@
-"""Information migration: where attention goes, by layer and direction, in prefill and in decode.
+"""Information migration: attention by layer and direction, in prefill and decode.
 
 ToDRE, figure 2 (prefill) and figure 5 (decode). Nothing is pruned. Masses come from the model's own queries and keys,
 in blocks of rows, so no map of queries by keys exists and any attention backend will do.
@@ -26,11 +26,11 @@ from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 GROUPS = {"system": SYSTEM, "visual": VISUAL, "text": TEXT}
 GENERATED = DRAFT
-"""Generated tokens are neither S, V nor T; they have the class of tokens that are proposed and not asked."""
+"""Class of generated tokens, which are neither S, V nor T: that of unused drafts."""
 
 
 class AttentionLog:
-    """Attention mass between the classes of tokens, for a batch, through one `generate`.
+    """Attention mass between classes of tokens, for a batch and one `generate`.
 
     Attributes:
         prefill: layer to (b, 3, 3) float32: mean mass that queries of a class put on keys of a class, in the order of
@@ -47,7 +47,7 @@ class AttentionLog:
         self.decode: dict[int, list[Tensor]] = {}
 
     def __call__(self, layer: int, inputs: AttentionInputs) -> None:
-        """Take in one forward of one layer."""
+        """Read one forward of one layer (1-based)."""
         if layer not in self.prefill:
             self.prefill[layer] = self._between(inputs)
             if self.uniform is None:
@@ -70,7 +70,10 @@ class AttentionLog:
         return torch.einsum("bgq,bqk->bgk", chosen, masses) / chosen.sum(dim=-1, keepdim=True)
 
     def _kinds_of_keys(self, generated: int, slots: int) -> Tensor:
-        """(b, slots) class of each key; windowed caches hold the last columns, preallocated ones have room after."""
+        """(b, slots) class of each key of the cache.
+
+        Windowed caches hold the last columns; preallocated ones have room after them.
+        """
         new = self.kinds.new_full((len(self.kinds), generated), GENERATED)
         kinds = torch.cat([self.kinds, new], dim=1)
         room = slots - kinds.shape[1]
@@ -79,7 +82,7 @@ class AttentionLog:
 
 @torch.inference_mode()
 def attention_of(loaded: Loaded, questions: Sequence[PictureQuestion], max_new_tokens: int) -> list[Record]:
-    """Attention masses of each question, ready for JSON; `None` where no query of a class exists."""
+    """Attention masses of each question, ready for JSON; None without a query."""
     prompts = prompts_of(loaded, questions)
     log = AttentionLog(prompts.kinds)
     with watching(loaded.model, log):
@@ -104,7 +107,10 @@ def attention_of(loaded: Loaded, questions: Sequence[PictureQuestion], max_new_t
 
 
 def tokens_read(model: Any, new: Tensor) -> list[int]:
-    """How many generated tokens of each row were read as queries before the row ended: all but its last."""
+    """Number of generated tokens of each row that were read as queries.
+
+    These are all tokens up to the row's end but the last.
+    """
     ends = model.generation_config.eos_token_id
     closing = new.new_tensor(ends if isinstance(ends, list) else [-1 if ends is None else ends])
     ended = torch.isin(new, closing)
@@ -113,7 +119,7 @@ def tokens_read(model: Any, new: Tensor) -> list[int]:
 
 
 def _listed(values: Tensor) -> Any:
-    """Nested lists, rounded; NaN as None."""
+    """Nested lists of rounded numbers, with None for NaN."""
     if values.ndim:
         return [_listed(value) for value in values]
     number = float(values)
@@ -121,7 +127,7 @@ def _listed(values: Tensor) -> Any:
 
 
 def migration(job: Job, max_new_tokens: int) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document.
+    """The document of a run; measures all questions of `job`.
 
     Args:
         job: the run; its parameters hold `max_new_tokens`.
@@ -133,7 +139,7 @@ def migration(job: Job, max_new_tokens: int) -> dict[str, Any]:
 
 
 def document(measured: Measured, layers: Sequence[int], command: str) -> dict[str, Any]:
-    """Means over the questions with intervals, by layer and direction."""
+    """Document of means over the questions with intervals, by layer and direction."""
     table = Table.of(measured.records)
     rows = []
     for layer in layers:
@@ -170,5 +176,5 @@ def document(measured: Measured, layers: Sequence[int], command: str) -> dict[st
 
 
 def _floats(values: Any) -> Any:
-    """The inverse of `_listed`."""
+    """Nested lists with NaN for None, the inverse of `_listed`."""
     return [_floats(value) for value in values] if isinstance(values, list) else np.nan if values is None else values

@@ -1,4 +1,4 @@
-"""From questions to a model's inputs, with the class of every token of the prompt."""
+"""Prompts: a model's inputs for questions, with the class of every token."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Prompts:
 
 
 def prompts_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> Prompts:
-    """The questions in the processor's chat template, each after its picture.
+    """Prompts of the questions in the processor's chat template, after their pictures.
 
     Raises:
         UnsupportedModelError: the model's family is not supported.
@@ -60,7 +60,7 @@ def prompts_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> Prompts:
 
 
 def conversation(question: PictureQuestion, answer: str | None = None) -> list[dict[str, Any]]:
-    """The question after its picture, and the assistant's answer where one is given."""
+    """Messages of the question after its picture, and of the answer if there is one."""
     content = [{"type": "image", "image": question.open()}, {"type": "text", "text": question.question.text}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if answer is not None:
@@ -69,7 +69,7 @@ def conversation(question: PictureQuestion, answer: str | None = None) -> list[d
 
 
 def first_answer_token(loaded: Loaded, question: PictureQuestion) -> int:
-    """Id of the first token of the true answer, where the chat template puts it.
+    """Id of the true answer's first token, where the chat template puts it.
 
     Raises:
         UnsupportedInputError: the question has no true answer.

@@ -1,4 +1,6 @@
-"""The paper's two redundancies, and whether they are as independent as its appendix B assumes.
+"""The paper's two redundancies, and whether they are independent.
+
+Appendix B assumes that they are.
 
 Eq. 8, within vision: D = 1/N² Σ_{i≠j} κ(v_i, v_j). Eq. 9, across modalities: R = 1/N Σ_i ρ(v_i, T). The paper leaves
 κ and ρ open and applies its own projections W_V and W_T, which no model has; here v and t are the embeddings that enter
@@ -37,7 +39,9 @@ _ROWS_AT_ONCE = 512
 
 
 def intra_modal(visual: Tensor) -> Tensor:
-    """d_i = 1/N Σ_{j≠i} max(0, cos(v_i, v_j)) of (n, d) tokens, (n,) float64; their mean is D of eq. 8.
+    """(n,) float64 redundancy of each of (n, d) tokens with the others.
+
+    d_i = 1/N Σ_{j≠i} max(0, cos(v_i, v_j)); the mean is D of eq. 8.
 
     Rows are taken in blocks, so no n × n matrix is made.
     """
@@ -51,13 +55,16 @@ def intra_modal(visual: Tensor) -> Tensor:
 
 
 def cross_modal(visual: Tensor, text: Tensor) -> Tensor:
-    """ρ_i = 1 - max_j max(0, cos(v_i, t_j)) of (n, d) visual and (t, d) text tokens, (n,) float64: eq. 9's summand."""
+    """(n,) float64 redundancy of (n, d) visual with (t, d) text tokens.
+
+    ρ_i = 1 - max_j max(0, cos(v_i, t_j)), the summand of eq. 9.
+    """
     v, t = (torch.nn.functional.normalize(tokens.double(), dim=-1) for tokens in (visual, text))
     return 1.0 - (v @ t.T).clamp(min=0).amax(dim=1)
 
 
 def overlap(visual: Tensor, text: Tensor) -> tuple[float, float]:
-    """How much of the visual tokens lies in the span of the text tokens, as a share of their squared length.
+    """Share of the visual tokens' squared length in the span of the text tokens.
 
     Appendix B assumes 0. Returned with the share of a direction drawn at random: rank of the text over d.
     """
@@ -69,14 +76,14 @@ def overlap(visual: Tensor, text: Tensor) -> tuple[float, float]:
 
 
 class TextToTokens:
-    """Mean attention that each key gets from the text of its row, in every layer of one prefill."""
+    """Mean attention of each key from its row's text, in every layer of a prefill."""
 
     def __init__(self, kinds: Tensor) -> None:
         self.kinds = kinds
         self.layers: dict[int, Tensor] = {}
 
     def __call__(self, layer: int, inputs: AttentionInputs) -> None:
-        """Take in one layer."""
+        """Read one layer (1-based)."""
         if layer not in self.layers:
             rows = self.kinds[:, -inputs.query.shape[2] :] == TEXT
             scores = attention_scores(inputs, rows, self.kinds != PAD)
@@ -85,7 +92,7 @@ class TextToTokens:
 
 @contextmanager
 def entering(model: Any, embeddings: list[Tensor]) -> Iterator[None]:
-    """Put into `found` the embeddings that enter the decoder, (b, q, d), at each forward inside the block."""
+    """Append the decoder's input embeddings (b, q, d) of each forward in the block."""
 
     def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         embeddings.append(kwargs[EMBEDS])
@@ -99,7 +106,7 @@ def entering(model: Any, embeddings: list[Tensor]) -> Iterator[None]:
 
 @torch.inference_mode()
 def redundancies_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> list[Record]:
-    """D, R, and the tokens' correlations of each question, ready for JSON.
+    """Redundancies and token correlations of each question, ready for JSON.
 
     Newline and class tokens, which show nothing of the picture, are left out where their places are known.
     """
@@ -133,7 +140,7 @@ def redundancies_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> lis
 
 
 def _looking(loaded: Loaded, question: PictureQuestion, n: int) -> list[int]:
-    """Places of the visual tokens that were made from pixels."""
+    """0-based indices of the visual tokens that were made from pixels."""
     try:
         boxes = visual_token_boxes(loaded.processor, loaded.model.config, [question.open().size])
     except UnsupportedModelError:
@@ -149,14 +156,14 @@ def _correlations(first: Tensor, second: Tensor) -> dict[str, float | None]:
 
 
 def redundancy(job: Job) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document."""
+    """The document of a run; measures all questions of `job`."""
     attending_layers(job.loaded.model)
     measured = measure_all(job, lambda questions: redundancies_of(job.loaded, questions))
     return document(measured, job.command)
 
 
 def document(measured: Measured, command: str) -> dict[str, Any]:
-    """Correlations over questions, and over the tokens of each question, with intervals."""
+    """Document of correlations over questions and over each question's tokens."""
     records = measured.records
     table = Table.of(records)
     intra = np.array([record["D"] for record in records])

@@ -1,4 +1,4 @@
-"""Measure batch by batch, go on where a run was stopped, and end in one JSON document and one figure."""
+"""Runs of an instrument: batch by batch, resumable, to one document and figure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from todre.files.shapes import COUNT, NUMBER, OBJECT, misfit
 from todre.loading.model import Loaded
 
 WORKING = Kind("remove it to start anew, or write elsewhere", most=2**30)
-"""A working file."""
+"""Kind of file: the working file of an instrument."""
 _LINE = {"place": COUNT, "seconds": NUMBER, "record": OBJECT}
 Record = dict[str, Any]
-"""What was measured for one question, ready for JSON."""
+"""Measurement of one question, ready for JSON."""
 Measure = Callable[[Sequence[PictureQuestion]], list[Record]]
 Tick = Callable[[int, int], None]
 """Called with (questions done, questions in all)."""
@@ -62,25 +62,25 @@ class Job(Checked):
 
     @property
     def working(self) -> Path:
-        """Where finished questions wait for the others."""
+        """Path of the working file, which holds the finished questions."""
         return self.output.with_suffix(".partial.jsonl")
 
     @property
     def drawn(self) -> Path:
-        """Where the figure goes."""
+        """Path of the figure."""
         return self.figure or self.output.with_suffix(".png")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """All records of a job, in the order of the questions, and the conditions they were measured under."""
+    """All records of a job, in the order of the questions, and its conditions."""
 
     records: list[Record]
     conditions: dict[str, Any]
 
 
 def measure_all(job: Job, measure: Measure) -> Measured:
-    """Measure every question of `job`, those aside that an interrupted run has done.
+    """Records of every question of `job`; those of an interrupted run are kept.
 
     Each batch is written to the working file as soon as it is done; `finish` removes the file.
 
@@ -110,14 +110,14 @@ def measure_all(job: Job, measure: Measure) -> Measured:
 
 
 def finish(job: Job, document: dict[str, Any], draw: Callable[[dict[str, Any], Path], None]) -> None:
-    """Write the figure, then the document, each whole or not at all, and drop the working file."""
+    """Write the figure and the document, each whole, and remove the working file."""
     draw(document, job.drawn)
     write_atomic(job.output, as_text(document))
     job.working.unlink(missing_ok=True)
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """The document as JSON with one line for each of its records, which come last."""
+    """JSON text of the document, with one line for each record; records come last."""
     head = {name: value for name, value in document.items() if name != "records"}
     records = [json.dumps(record, allow_nan=False) for record in document["records"]]
     whole = json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}")
@@ -125,7 +125,7 @@ def as_text(document: dict[str, Any]) -> str:
 
 
 def _head(job: Job, questions: Sequence[PictureQuestion]) -> dict[str, Any]:
-    """What must be the same for a working file to be gone on with."""
+    """Settings that must be equal for a working file to be continued."""
     facts = {**job.loaded.facts(), "sha256": model_sha256(str(job.loaded.path))}
     head = {
         "instrument": job.instrument,
@@ -138,7 +138,10 @@ def _head(job: Job, questions: Sequence[PictureQuestion]) -> dict[str, Any]:
 
 
 def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Finished places of a working file; an unfinished last line is left out."""
+    """Finished questions of a working file, by 0-based index.
+
+    An unfinished last line is left out.
+    """
     done: dict[int, dict[str, Any]] = {}
     for number, line in read_finished(file, WORKING):
         if number == 1:
@@ -156,7 +159,7 @@ def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
 
 
 def _difference(other: Any, head: dict[str, Any]) -> str:
-    """In which part two heads differ."""
+    """Words for the first part in which two headers differ."""
     parts = [name for name in head if not isinstance(other, dict) or other.get(name) != head[name]]
     return f"with another {parts[0]}" if parts else "of another kind"
 

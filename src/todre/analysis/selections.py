@@ -1,4 +1,7 @@
-"""Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
+"""Visual tokens that several methods keep of the same pictures, side by side.
+
+ToDRE, figures 1, 6 and 7.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from todre.plots.marks import Panel
 from todre.running import Settings, answer
 
 Methods = Sequence[tuple[str, Method]]
-"""(name, method), in the order of the panels."""
+"""Pairs of (name, method), in the order of the panels."""
 
 
 def kept_of(loaded: Loaded, question: PictureQuestion, methods: Methods, max_new_tokens: int) -> Record:
-    """What each method keeps of the question's picture, and what the model then says, ready for JSON.
+    """Kept tokens and answer of each method for one question, ready for JSON.
 
     A method that cannot be used with this model has its reason in place of tokens.
     """
@@ -43,7 +46,7 @@ def kept_of(loaded: Loaded, question: PictureQuestion, methods: Methods, max_new
 
 
 def kept(job: Job, methods: Methods, max_new_tokens: int) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document."""
+    """The document of a run; measures all questions of `job`."""
     measured = measure_all(
         job, lambda questions: [kept_of(job.loaded, one, methods, max_new_tokens) for one in questions]
     )
@@ -58,7 +61,10 @@ def kept(job: Job, methods: Methods, max_new_tokens: int) -> dict[str, Any]:
 
 
 def overlaps(records: Sequence[Record]) -> dict[str, float]:
-    """For each pair of methods that leave something out, the mean Jaccard index of what they keep, as `a & b`."""
+    """Mean Jaccard index of what each pair of methods keeps, by `a & b`.
+
+    Methods that keep everything are left out.
+    """
     sums: dict[str, list[float]] = {}
     for record in records:
         chosen = {
@@ -76,7 +82,7 @@ def overlaps(records: Sequence[Record]) -> dict[str, float]:
 
 
 def rows_of(document: dict[str, Any], questions: Sequence[PictureQuestion], loaded: Loaded) -> list[Row]:
-    """The document as rows of `todre.plots.kept_tokens`: one picture each, one panel for each method.
+    """Rows of `todre.plots.kept_tokens`: a picture each, with a panel per method.
 
     Raises:
         UnsupportedModelError: where a token lies in the picture is not known for this model.

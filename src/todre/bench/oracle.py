@@ -1,4 +1,4 @@
-"""The oracle of a method: encode, select, and the untouched model on a prompt that never had what was dropped.
+"""Oracles: the untouched model on a prompt that never had the dropped tokens.
 
 Its parts are the model's own `get_image_features`, the method's `select` on the very tokens that the pruned run showed
 it, and `generate` on embeddings that were shortened by hand beforehand. What a method drops between two decoder layers
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 
 class NoOracleError(Exception):
-    """There is no hand-shortened prompt for what the method does; the message says why."""
+    """Raised if no hand-shortened prompt does what the method does.
+
+    The message says why.
+    """
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Short:
 
 @dataclass(frozen=True)
 class Oracle:
-    """The bound of `of`; see the module."""
+    """The oracle of the subject named `of`."""
 
     model: Any
     prompt: Prompt
@@ -63,14 +66,14 @@ class Oracle:
 
     @property
     def how(self) -> str:
-        """What is done."""
+        """Description of the call."""
         replayed = ", drops between layers replayed" if self.short.drops.places else ""
         selected = "select, " if self.method.selects else ""
         return f"encode, {selected}and the untouched model on the hand-shortened prompt{replayed}"
 
     @contextmanager
     def ready(self) -> Iterator[Call]:
-        """With the hooks of the replay, if something leaves between layers."""
+        """The call, with the replay's hooks if tokens leave between layers."""
 
         @torch.inference_mode()
         def call(new_tokens: int, clock: Clock) -> Called:
@@ -88,7 +91,7 @@ class Oracle:
 
 
 def oracle_of(subject: Pruned) -> Oracle:
-    """The oracle of a pruned model.
+    """The oracle of a pruned subject.
 
     Raises:
         NoOracleError: the method encodes pictures otherwise, or lets tokens leave in a way that cannot be replayed.
@@ -100,7 +103,7 @@ def oracle_of(subject: Pruned) -> Oracle:
 
 @torch.inference_mode()
 def shorten(subject: Pruned) -> Short:
-    """Shorten the prompt by hand, by what the method says of the tokens that it is shown."""
+    """The prompt shortened by hand, by the method's own selection."""
     model, prompt, method = subject.model, subject.prompt, subject.method
     if method.in_tower:
         raise NoOracleError(f"{method.name} encodes pictures otherwise, which no shortened prompt does")
@@ -137,7 +140,7 @@ def _report(model: Any, prompt: Prompt, method: Method) -> PruningReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Onlooker(Method):
-    """Keeps every token, and notes what `shown` would have been shown."""
+    """Method that keeps every token, and logs what `shown` would be shown."""
 
     shown: Method
     log: list[VisualTokens]
@@ -160,7 +163,7 @@ class _Onlooker(Method):
 
 
 def visual_tokens_of(model: Any, prompt: Prompt, method: Method) -> list[VisualTokens]:
-    """Of each row, the visual tokens that the method's `select` is shown."""
+    """Visual tokens of each row, as the method's `select` is shown them."""
     log: list[VisualTokens] = []
     with exact_length(model), prune(model, _Onlooker(shown=method, log=log)):
         generate(model, 1, **prompt.inputs)

@@ -1,4 +1,4 @@
-"""Prompts to measure with: text, one picture, text; every row of a batch has a picture of its own."""
+"""Prompts to measure with: text, a picture of the row's own, and text."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ COLUMNS = (IDS, MASK, "mm_token_type_ids", "token_type_ids")
 """Inputs with one entry for each column; all others are about pictures."""
 QUESTION = "What is in the picture?"
 _WORDS = 10
-"""The first id that stands for plain text in presets."""
+"""First token id that stands for plain text in presets."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What `generate` is given.
+    """A prompt: what `generate` is called with.
 
     Attributes:
         inputs: keyword arguments, on the model's device.
@@ -61,14 +61,14 @@ class Prompt:
         return int(self.visual.shape[1]) - self.visual_tokens
 
     def first(self) -> dict[str, Tensor]:
-        """The inputs of the first row alone, of those that say how large its picture is."""
+        """Inputs of the first row that say how large its picture is."""
         rows = self.rows
         sized = (IMAGE_GRIDS, SIZES)
         return {name: value[: len(value) // rows] for name, value in self.inputs.items() if name in sized}
 
 
 def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed: int = 0) -> Prompt:
-    """A prompt for the preset's model: random pixels in the shape of its picture, half of the text before it.
+    """A prompt for a preset's model: random pixels, with half of the text before them.
 
     Args:
         model: made from `preset`.
@@ -100,7 +100,7 @@ def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed:
 
 
 def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_tokens: int, seed: int = 0) -> Prompt:
-    """A prompt for a real checkpoint, by its processor and chat template, about a picture of noise.
+    """A prompt for a checkpoint, by its processor, about a picture of noise.
 
     Args:
         loaded: model and processor.
@@ -153,7 +153,7 @@ def _image_token(model: Any) -> int:
 
 
 def _last_word(model: Any) -> int:
-    """The first id, from `_WORDS` on, that is no plain text in a preset."""
+    """First token id, from `_WORDS` on, that is no plain text in a preset."""
     ends = [text_config(model).vocab_size, model.config.image_token_id]
     return min(int(end) for end in ends if end > _WORDS)
 
@@ -167,7 +167,7 @@ def _count(model: Any, pictures: Mapping[str, Tensor], rows: int) -> int:
 
 
 Pixels = tuple[dict[str, Tensor], tuple[list[int], list[int]]]
-"""Inputs about the pictures, and the marker tokens before and after each picture."""
+"""Inputs for the pictures, and marker tokens before and after each picture."""
 
 
 def _side(config: Any) -> int:

@@ -1,4 +1,4 @@
-"""Named runs of `todre bench`: `--suite NAME` measures the numbers of a result again."""
+"""Named runs of `todre bench`: `--suite NAME` repeats a result's measurement."""
 
 from __future__ import annotations
 

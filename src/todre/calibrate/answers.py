@@ -1,4 +1,4 @@
-"""What a model says next under a method, and how far that is from what it says unpruned."""
+"""Next-token probabilities under a method, and their distance from unpruned ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from todre.pruning import prune
 
 Batches = Sequence[Mapping[str, Any]]
 Progress = Callable[[int, int], None]
-"""Told how many steps are done, and of how many."""
+"""Called with (steps done, steps in all)."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A model's unpruned answers.
+    """Unpruned next-token probabilities of a model on some prompts.
 
     Attributes:
         model: the model.
@@ -39,7 +39,7 @@ class Reference:
 
     @classmethod
     def of(cls, model: Any, batches: Batches) -> Reference:
-        """Ask the model unpruned.
+        """Reference of a model and its batches; runs the model unpruned.
 
         Raises:
             InvalidValueError: no batch holds a picture.
@@ -56,7 +56,10 @@ class Reference:
         return cls(model, batches, log_probabilities, pictured)
 
     def divergence(self, method: Method) -> float:
-        """KL(p_method ‖ p_unpruned) of the next token, in nats, averaged over the prompts with pictures."""
+        """Mean divergence KL(p_method ‖ p_unpruned) of the next token, in nats.
+
+        The mean is over the prompts with pictures.
+        """
         total, count = 0.0, 0
         for batch, log_probabilities, rows in zip(self.batches, self.log_probabilities, self.pictured, strict=True):
             if not bool(rows.any()):
@@ -69,7 +72,10 @@ class Reference:
 
 
 def next_token(model: Any, batch: Mapping[str, Any]) -> Tensor:
-    """(b, vocabulary) float32 log-probabilities of the token after each row's last real one."""
+    """(b, vocabulary) float32 log-probabilities of the token that follows each row.
+
+    Padding, at either end, is passed over.
+    """
     with torch.inference_mode():
         logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
     mask = batch.get(MASK)

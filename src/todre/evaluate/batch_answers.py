@@ -1,4 +1,7 @@
-"""Answer a batch of questions by greedy decoding, sharing what rows have in common where that is exact."""
+"""Greedy answers to a batch of questions; rows of one picture share its prefix.
+
+The prefix, everything up to the picture's end, is run once only where that gives exactly the same answers.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ from todre.scenes import Question
 _NEW_TOKENS = {"caption": 48}
 _FEW_TOKENS = 4
 LAYERS_APART = ("llama",)
-"""Types of decoder whose layers are known to take and return hidden states alone, and see all that is before them."""
+"""Decoders whose layers take and return hidden states alone, and see everything.
+
+Everything means all columns before theirs: no layer has a window.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said, and what pruning did to the row.
+    """The model's answer, and what pruning did to its row.
 
     Attributes:
         text: the answer without special tokens.
@@ -66,18 +72,22 @@ class Reply:
 
 
 def new_tokens(question: Question) -> int:
-    """How many tokens an answer may take, the closing one included."""
+    """Most tokens of an answer, the closing one included."""
     return _NEW_TOKENS.get(question.task, _FEW_TOKENS)
 
 
 def prepare(loaded: Loaded, image: Image.Image, questions: Sequence[Question]) -> Prepared:
-    """Put each question into the chat template with the picture in front, and tokenise."""
+    """Tokenised prompts: each question in the chat template, after the picture."""
     pixels, prompts = tensors(loaded, image, [question.text for question in questions])
     return Prepared(pixels, tuple(questions), prompts)
 
 
 def tensors(loaded: Loaded, image: Image.Image, texts: Sequence[str]) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """A picture's tensors, each with a batch of one, and (n_i,) token ids of each text behind the picture."""
+    """A picture's tensors, and the token ids of each text behind the picture.
+
+    Returns:
+        The image processor's tensors, each with a batch of one, and (n_i,) int64 token ids for each text.
+    """
     rendered = []
     for text in texts:
         conversation = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
@@ -90,13 +100,16 @@ def tensors(loaded: Loaded, image: Image.Image, texts: Sequence[str]) -> tuple[d
 
 
 def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
-    """(n, d) visual tokens of one picture; call it inside `todre.prune`, which ties what it needs to the tensor."""
+    """(n, d) visual tokens of one picture; call it inside `todre.prune`.
+
+    Inside the block, the signals that the method needs are kept with the returned tensor.
+    """
     features: Tensor = picture_features(model, pixels)[0]
     return features
 
 
 def can_share(method: Method, n_layers: int) -> bool:
-    """Whether what `method` does to a picture is the same for every question, so that it can be done once."""
+    """True if `method` treats a picture alike for every question, so once is enough."""
     inside = [each for reducers in method.reducers(n_layers).values() for each in reducers]
     return all(isinstance(each, DropAfter | RandomDeep) for each in inside)
 
@@ -110,7 +123,7 @@ def answer(
     limit: int,
     share: bool,
 ) -> list[Reply]:
-    """Answers to a batch of prompts with one picture each, at most `limit` tokens long; call it inside `todre.prune`.
+    """Answers to prompts with one picture each; call it inside `todre.prune`.
 
     Args:
         loaded: model and processor.
@@ -133,7 +146,7 @@ def answer(
 
 
 def reply_of(report: PruningReport, row: int, text: str) -> Reply:
-    """A reply and what the report says of its row."""
+    """The reply to one row, with what the report says of that row."""
     return Reply(
         text.strip(),
         report.visual_tokens_after[row],
@@ -146,7 +159,7 @@ def reply_of(report: PruningReport, row: int, text: str) -> Reply:
 def answer_packed(
     loaded: Loaded, report: PruningReport, prompts: Sequence[Tensor], features: Sequence[Tensor], limits: Sequence[int]
 ) -> list[Reply] | None:
-    """Answers as `answer` gives them where beginnings can be shared, each picture's questions in one row.
+    """Answers like those of `answer`, with all questions of a picture in one row.
 
     Args:
         loaded, report, prompts, features: as for `answer`.
@@ -176,14 +189,14 @@ def answer_packed(
 
 
 def _distinct(features: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
-    """Each picture once, and which of them each row is about."""
+    """The distinct pictures, and the 0-based index of each row's picture among them."""
     pictures = {id(picture): picture for picture in features}
     places = {key: place for place, key in enumerate(pictures)}
     return list(pictures.values()), [places[id(picture)] for picture in features]
 
 
 def _cuts(model: Any, prompts: Sequence[Tensor]) -> list[int]:
-    """How many tokens of each prompt stand before its picture's end."""
+    """Number of tokens of each prompt up to and with its picture's last one."""
     image_token = model.config.image_token_id
     return [int((prompt == image_token).nonzero().max()) + 1 for prompt in prompts]
 
@@ -191,7 +204,7 @@ def _cuts(model: Any, prompts: Sequence[Tensor]) -> list[int]:
 def _prefixes(
     model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], cuts: Sequence[int]
 ) -> tuple[Any, Tensor, Tensor]:
-    """The cache after each picture's prompt up to the picture's end; its ids and their mask, padded at the left."""
+    """KV cache, token ids and mask of each picture's prefix, padded at the left."""
     starts = [prompts[rows.index(picture)][: cuts[rows.index(picture)]] for picture in range(len(pictures))]
     for prompt, cut, row in zip(prompts, cuts, rows, strict=True):
         if not torch.equal(prompt[:cut], starts[row]):
@@ -209,12 +222,7 @@ def _prefixes(
 def _from_shared_prefixes(
     model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], limit: int
 ) -> Tensor:
-    """Run each picture's prompt up to the picture's end, repeat the cache for its questions, and go on with those.
-
-    Args:
-        pictures: visual tokens of the distinct pictures.
-        rows: which of the pictures each prompt is about.
-    """
+    """Answers that run each picture's prefix once and copy its cache."""
     cuts = _cuts(model, prompts)
     cache, ids, mask = _prefixes(model, prompts, pictures, rows, cuts)
     repeats = torch.tensor(rows, device=ids.device, dtype=torch.int64)
@@ -225,7 +233,7 @@ def _from_shared_prefixes(
 
 
 def _pad(model: Any, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Token ids (b, longest), padded at the left, and their mask."""
+    """(b, longest) token ids, padded at the left, and their mask."""
     longest = max(len(row) for row in rows)
     padding = model.generation_config.pad_token_id or 0
     ids = torch.stack([torch.nn.functional.pad(row, (longest - len(row), 0), value=padding) for row in rows])

@@ -38,17 +38,17 @@ OBSERVE = Condition("observe", ObserveAttention())
 
 
 def drop_after(layer: int) -> Condition:
-    """The picture is dropped after `layer` layers."""
+    """Condition that drops the picture after `layer` layers."""
     return Condition(f"drop-after-{layer}", DropAfter(layer=layer))
 
 
 def delete_after(layer: int) -> Condition:
-    """All layers after the `layer`-th are deleted."""
+    """Condition that deletes all decoder layers after layer `layer` (1-based)."""
     return Condition(f"delete-after-{layer}", NoPruning(), first_layers=layer)
 
 
 def majority(records: Records) -> dict[str, Any]:
-    """The best constant answer to one task's questions, chosen in hindsight, and what it scores."""
+    """Best constant answer to a task's questions, chosen in hindsight, and its score."""
     truths = [Question(record["task"], record["question"], record["answer"]) for record in records]
     if truths[0].task == "caption":
         common = Counter(pair for truth in truths for pair in mentioned_pairs(truth.answer)).most_common()
@@ -62,7 +62,7 @@ def majority(records: Records) -> dict[str, Any]:
 
 
 def tasks_of(table: Table) -> dict[str, dict[str, Any]]:
-    """Per task: accuracy and interval, the blind control's, and the best constant answer."""
+    """Accuracy, blind control and best constant answer of each task."""
     pictured, blind = table.by_task(table.scores(NONE.name)), table.by_task(table.scores(BLIND.name))
     results = {}
     for task, values in pictured.items():
@@ -72,7 +72,7 @@ def tasks_of(table: Table) -> dict[str, dict[str, Any]]:
 
 
 def curves(answers: Answers, depth: int, seed: int) -> dict[str, Any]:
-    """Accuracy with the picture dropped after each layer, and with the layers after it deleted."""
+    """Accuracy by layer: picture dropped after it, and all later layers deleted."""
     names = [NONE.name, *(make(layer).name for make in (drop_after, delete_after) for layer in range(1, depth))]
     table = Table.of({name: answers.by_condition[name] for name in names}, seed=seed)
     points = []
@@ -103,7 +103,10 @@ def attention(records: Records, uniform: float) -> dict[str, Any]:
 
 
 def visual_tokens(session: Session) -> list[dict[str, Any]]:
-    """Visual tokens, and all prompt tokens of a short question, for pictures of several sizes."""
+    """Counts of visual and of all prompt tokens for pictures of several sizes.
+
+    The prompt is a short question.
+    """
     from todre.evaluate.batch_answers import prepare
 
     counts = []
@@ -129,7 +132,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Answer everything the card needs; returns its document."""
+    """The card's document; answers everything that it needs."""
     started = time.monotonic()
     session = Session(settings)
     depth = decoder_depth(session.loaded.model)

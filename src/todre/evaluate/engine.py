@@ -1,4 +1,4 @@
-"""`todre eval`: tasks × methods × budgets, resumable after a kill at any point, with one result however often it stops.
+"""Runs of `todre eval`: tasks × methods × budgets, resumable after a kill.
 
 A run has a folder: `answers.jsonl`, the working file; `items.jsonl`, the questions; `samples.jsonl`, a line for each
 answer; `result.json`; and `timings.json`. All but the first and the last are made from the first, in one order, and
@@ -36,15 +36,18 @@ if TYPE_CHECKING:
 
 ANSWERS = "answers.jsonl"
 WRITTEN = ("items.jsonl", "samples.jsonl", "result.json", "timings.json")
-"""What is made from the answers."""
+"""Files that are made from the answers."""
 Start = Callable[["EvalConfig"], Work]
 Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
-"""Passes finished units on and shows progress; is told how many units are left, and how many there are."""
+"""Shows progress on finished units and passes them on.
+
+Called with (units, how many are left, how many there are in all).
+"""
 
 
 @dataclass(frozen=True)
 class EvalConfig(Checked):
-    """What is asked of which model: all that an answer depends on but the method.
+    """Questions and model of a run: all that an answer depends on but the method.
 
     Args:
         tasks: names, groups, and files of JSON lines.
@@ -74,14 +77,14 @@ class EvalConfig(Checked):
         return [item for task in tasks_of(self.tasks, self.size) for item in task.items(self.limit, self.seed)]
 
     def files(self) -> Iterator[str | Path | None]:
-        """What is read: the model's folder, files of questions, and the pictures that they name."""
+        """Files that the run reads: the model's folder, question files and pictures."""
         yield self.model
         for task in tasks_of(self.tasks, self.size):
             if isinstance(task, LocalTask):
                 yield from task.files(self.limit)
 
     def load(self) -> Loaded:
-        """The model."""
+        """Load the model and its processor."""
         from todre.loading.model import load
 
         return load(
@@ -93,7 +96,7 @@ class EvalConfig(Checked):
         )
 
     def conditions(self, items: Sequence[Item]) -> dict[str, Any]:
-        """The header of the working file, ready for JSON; devices and dtypes as what `auto` comes to."""
+        """Header of the working file, ready for JSON, with devices and dtypes resolved."""
         from todre.loading.model import as_device, as_dtype
 
         digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
@@ -179,7 +182,7 @@ def run(
 
 
 def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
-    """Raise unless a run can be written, or gone on with, in `folder`.
+    """Raise unless a run can be written, or continued, in `folder`.
 
     Raises:
         OutputError: it holds files that are not of a run, or an input.
@@ -193,7 +196,7 @@ def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
 
 
 def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path) -> None:
-    """Raise where a finished unit has not as many answers as its group has questions."""
+    """Raise if a finished unit has fewer or more answers than its group has questions."""
     for unit, done in journal.done.items():
         count = len(groups[unit.group]) if unit.group < len(groups) else 0
         if not done.refused and len(done.replies) != count:
@@ -204,7 +207,10 @@ def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path
 
 
 def grouped(items: Sequence[Item], group_size: int) -> list[list[int]]:
-    """Places of the items of each group: so many pictures, in the order in which they first come."""
+    """0-based indices of the items of each group of `group_size` pictures.
+
+    Pictures come in the order of their first question.
+    """
     by_picture: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         by_picture.setdefault(item.picture, []).append(place)
@@ -226,8 +232,10 @@ def _answer(
     refused = {d.unit.digest: d.unit.group for d in journal.done.values() if d.refused}
 
     def unwanted(task: tuple[Unit, Condition]) -> bool:
-        """Whether the method has refused a group before this one; those before that are asked all the same, so that
-        the reason given is always that of the first."""
+        """True if the method refused an earlier group, which makes this task pointless.
+
+        Groups before that one are still answered, so that the reported reason is always the first refusal's.
+        """
         return refused.get(task[0].digest, task[0].group) < task[0].group
 
     waiting = [task for task in units.items() if task[0] not in journal.done and not unwanted(task)]
@@ -245,7 +253,13 @@ def _answer(
 
 
 def answering(loaded: Loaded | None, single: bool, config: EvalConfig) -> Work:
-    """The function that answers a unit, with a model in memory; `single` keeps this process on one thread."""
+    """A worker that answers one unit, with the model in memory.
+
+    Args:
+        loaded: the model; None loads it.
+        single: keep this process on one thread.
+        config: questions and model.
+    """
     import torch
 
     from todre.evaluate.group_answers import Asker
@@ -275,7 +289,10 @@ def _collect(
     config: EvalConfig,
     against: Sequence[str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The result, and a line for each answer, in the order of the grid and the items."""
+    """The result, and a line of `samples.jsonl` for each answer.
+
+    Both follow the order of the grid and the items.
+    """
     summary = Summary(items, config.seed)
     left_out, answered, lines = dict(grid.left_out), [], []
     for row in grid.rows:
@@ -312,7 +329,7 @@ def _collect(
 
 
 def _samples(draw: Sequence[Done | None], items: Sequence[Item], groups: Sequence[Sequence[int]]) -> list[Sample]:
-    """What was said to each item under one condition."""
+    """The samples of all items under one condition."""
     replies = {
         place: each.replies[number]
         for each, places in zip(draw, groups, strict=True)

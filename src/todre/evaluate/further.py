@@ -1,4 +1,4 @@
-"""Measure the model that was trained further: `python -m todre.evaluate.further --output results/tiny-video.json`.
+"""Measure the model trained on clips: `python -m todre.evaluate.further`.
 
 Several pictures and clips under methods and budgets, the same questions with grey pictures, the best constant answer,
 and single pictures before and after. It stands on runs of `todre eval`, and goes on where it was stopped.
@@ -78,7 +78,7 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
 
 
 def blind(config: EvalConfig, items: Sequence[Item]) -> list[float]:
-    """The marks of all items when each picture is plain grey."""
+    """Marks of all items when each picture is plain grey."""
     grey = [replace(item, media=tuple(functools.partial(_grey, opened) for opened in item.media)) for item in items]
     replies, _ = Asker(config.load(), [grey], config.batch_size).answer(0, NONE)
     return [mark(item.metric, each[0], item.references) for item, each in zip(items, replies, strict=True)]

@@ -1,4 +1,4 @@
-"""Answer the questions about a group of pictures under one condition, sharing what they have in common."""
+"""Answers to a group of pictures under one condition, sharing the common work."""
 
 from __future__ import annotations
 
@@ -39,16 +39,20 @@ from todre.pruning import prune
 from todre.tiny import SHIPPED_VIDEO
 
 _ENCODED_APART = ("llava_next",)
-"""Types of model whose pictures are encoded once and handed over; others get whole prompts."""
+"""Model types whose pictures are encoded once; all others get whole prompts."""
 FPS = 2.0
-"""Frames a second of a clip that an item shows; written into prompts by the families that write times."""
+"""Frames per second of an item's clip; some families write times into the prompt."""
 AnswerTuple = tuple[str, int, float, int | None]
-"""Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
+"""One reply: text, visual tokens, their mean over layers, and the drop's layer.
+
+Visual tokens are those that entered the decoder; the layer is a count of layers run, None where nothing was dropped
+whole.
+"""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The pictures of a group and what is asked about each; a question that several items ask stands once.
+    """Pictures of a group and its distinct questions, each once.
 
     Attributes:
         number: of the group.
@@ -82,7 +86,7 @@ class Asker:
 
     @torch.inference_mode()
     def answer(self, number: int, condition: Condition) -> tuple[list[AnswerTuple], float]:
-        """What is said to each item of the group, in order, and the seconds of processor time that took."""
+        """Replies to each item of a group, in order, and the processor seconds they took."""
         started = time.process_time()
         distinct = list({_key(item): item for item in self.groups[number]}.values())
         method = remembering(condition.method_for(number))
@@ -119,7 +123,10 @@ class Asker:
         return answer_packed(self.loaded, report, group.prompts, shown, group.limits)
 
     def _beginnings(self, method: Method) -> Beginnings | None:
-        """What the first layers make of this group's pictures: kept for all methods that change nothing before them."""
+        """Shared prefix states of a group, for methods that leave the first layers alone.
+
+        They are kept for all such methods that come next.
+        """
         model = self.loaded.model
         count, watched = untouched(method, decoder_depth(model))
         known = decoder_module(model).config.model_type in LAYERS_APART and takes_masks(model)
@@ -146,13 +153,18 @@ class Asker:
         return self._group
 
     def _encoded(self, group: _Group, key: Hashable) -> list[Tensor]:
-        """The pictures' visual tokens, with what `key` says of them; call it inside `prune`."""
+        """Visual tokens of each picture, encoded once per `key`; call it inside `prune`.
+
+        Args:
+            group: the pictures.
+            key: the method's signals and its work in the tower, which change what encoding has to give.
+        """
         if key not in self._features:
             self._features[key] = [encode(self.loaded.model, pixels) for pixels in group.pixels]
         return self._features[key]
 
     def _batches(self, group: _Group, share: bool) -> Iterator[list[int]]:
-        """Places of questions, short answers apart from long ones.
+        """Batches of 0-based question indices, short answers apart from long ones.
 
         Where beginnings are shared, picture by picture; elsewhere prompts of one length together, because a batch
         without padding needs no mask, which makes attention a third faster.
@@ -170,7 +182,7 @@ class Asker:
                 yield places[start : start + self.batch_size]
 
     def _whole_prompts(self, items: Sequence[Item], report: Any) -> list[Reply]:
-        """Through the processor and `generate` as anyone would, for every family and any number of pictures."""
+        """Answers by the processor and `generate`, for every family and any pictures."""
         model, processor = self.loaded.model, self.loaded.processor
         if any(item.video for item in items) and getattr(processor, "video_processor", None) is None:
             raise UnsupportedInputError(

@@ -40,7 +40,7 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A method at a budget: one condition, or one for each seed."""
+    """A method at one budget, with one condition, or one for each seed."""
 
     method: str
     retain: float | None
@@ -49,7 +49,7 @@ class Row:
 
 
 def rows_of(retains: Sequence[float], seeds: Sequence[int], stage_one: bool = False) -> list[Row]:
-    """The rows of the result, in order."""
+    """Rows of the result, in order."""
     rows = [Row("none", None, "", ("none",))]
     for retain in retains:
         for method in METHODS:
@@ -87,7 +87,7 @@ def summarise(table: Table, conditions: Sequence[Condition], retains: Sequence[f
 
 
 def answers_file(table: Table) -> str:
-    """All answers, one JSON line for each question, after a line that names the conditions."""
+    """Text of the answers file: a line of condition names, then a line per question."""
     names = list(table.records)
     lines = [json.dumps({"conditions": names})]
     for place, question in enumerate(table.questions):
@@ -112,7 +112,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def compare(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Answer, summarise, and write the three files; returns the document."""
+    """The document of a comparison; also writes the three files."""
     started = time.monotonic()
     seeds = list(range(flags.random_seeds))
     conditions = comparison(flags.retain, seeds, flags.stage_one)

@@ -1,4 +1,4 @@
-"""Command-line options that the evaluation's commands share, and the conditions that their results record."""
+"""Options that the evaluation's commands share, and their results' conditions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:
 
 
 def settings_from(flags: argparse.Namespace) -> Settings:
-    """The session's settings."""
+    """Settings of the session, from the command line."""
     return Settings(
         model=flags.model,
         split=flags.split,
@@ -45,7 +45,7 @@ def settings_from(flags: argparse.Namespace) -> Settings:
 
 
 def conditions_of_run(settings: Settings, flags: argparse.Namespace, table: Table) -> dict[str, Any]:
-    """What a result was measured under, ready for JSON."""
+    """Conditions of a result, ready for JSON."""
     digest = model_sha256(settings.model)
     return {
         "model": {**load(settings.model, device=settings.device, dtype=settings.dtype).facts(), "sha256": digest},

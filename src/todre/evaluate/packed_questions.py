@@ -1,4 +1,4 @@
-"""Answer all questions about each picture in one row, where the picture's part of the prompt is the same for all.
+"""Greedy answers with all questions about a picture in one row.
 
 The beginning of the prompt, up to the picture's end, runs once. What is left of it in the KV cache is never copied for
 the questions: they stand behind it side by side, and a mask lets each see the picture and itself alone.
@@ -25,12 +25,12 @@ _HARMLESS = {
     "output_attentions", "output_hidden_states", "do_sample", "temperature", "top_p", "top_k", "num_beams",
     "max_length", "max_new_tokens",
 }  # fmt: skip
-"""Settings of a checkpoint's generation that change no token of a greedy answer whose length is given."""
+"""Generation settings that change no token of a greedy answer of a fixed length."""
 
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """What the decoder's layers hold of the pictures' beginnings.
+    """Keys and values of the pictures' prefixes in each decoder layer.
 
     Attributes:
         keys, values: of each layer, (pictures, heads, s, c).
@@ -45,12 +45,14 @@ class PrefixCache:
 
     @property
     def uniform(self) -> bool:
-        """Whether all layers hold the same columns."""
+        """True if all layers hold the same columns."""
         return all(each is self.valid[0] for each in self.valid)
 
     @classmethod
     def of(cls, cache: Any, mask: Tensor) -> PrefixCache | None:
-        """Of a cache that `model` filled; None where it is not made of growing layers, or positions were moved.
+        """The prefix cache in `cache`; None where it cannot be shared.
+
+        It cannot where a layer of the cache does not simply grow, or positions were moved.
 
         Args:
             cache: after the beginnings ran.
@@ -70,7 +72,7 @@ class PrefixCache:
         return cls(keys, tuple(layer.values for layer in cache.layers), valid, mask.sum(dim=1))
 
     def cache(self, model: Any) -> Any:
-        """A cache of transformers' own that holds it."""
+        """A cache of transformers with these keys and values."""
         made = DynamicCache(config=text_config(model))
         for layer, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
             made.update(key, value, layer)
@@ -78,12 +80,12 @@ class PrefixCache:
 
 
 def plain(model: Any) -> bool:
-    """Whether greedy decoding of `model` is taking the likeliest token, with nothing set that changes scores."""
+    """True if greedy decoding of `model` takes the likeliest token by no other rule."""
     return set(model.generation_config.to_diff_dict()) <= _HARMLESS
 
 
 def takes_masks(model: Any) -> bool:
-    """Whether the decoder's attention takes a boolean mask that says which column sees which."""
+    """True if the decoder's attention takes a boolean mask of queries by keys."""
     return attention_backend(decoder_module(model).config) == "sdpa"
 
 
@@ -91,7 +93,7 @@ def takes_masks(model: Any) -> bool:
 def decode(
     model: Any, prefix: PrefixCache, ends: Sequence[Tensor], pictures: Sequence[int], limit: int
 ) -> list[Tensor]:
-    """New tokens of each question, greedily, up to and with the closing one, at most `limit`.
+    """New tokens of each question, greedily, up to and with the closing one.
 
     Args:
         model: a LLaVA-like model: a decoder, embeddings, and a head.
@@ -124,7 +126,15 @@ def decode(
 
 
 def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
-    """(pictures, c, d) states of the columns after the last layer; `owners` ends in theirs."""
+    """(pictures, c, d) states of the columns after the last layer.
+
+    Args:
+        model: the model.
+        columns: what goes in.
+        prefix: what the layers hold of the pictures.
+        owners: (pictures, k) int64, the question of each column since the prefix, those of `columns` last.
+        cache: the KV cache.
+    """
     decoder, before = decoder_module(model), owners.shape[1] - columns.owner.shape[1]
     distinct = {id(valid): _visible(valid, owners, before) for valid in prefix.valid}
     masks = [distinct[id(valid)] for valid in prefix.valid]
@@ -136,7 +146,14 @@ def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cac
 
 @dataclass(frozen=True)
 class _Columns:
-    """What goes in at once: (pictures, c) ids, positions and owners (the question, -1 at padding); each one's last."""
+    """Columns of one forward, (pictures, c) each.
+
+    Attributes:
+        ids: int64 token ids.
+        positions: int64.
+        owner: int64 question of each column, -1 at padding.
+        last: (questions,) int64 index of each question's last column.
+    """
 
     ids: Tensor
     positions: Tensor
@@ -145,13 +162,13 @@ class _Columns:
 
     @classmethod
     def empty(cls, shape: tuple[int, int], last: Tensor) -> _Columns:
-        """Padding alone."""
+        """Columns that are all padding."""
         ids, positions, owner = (torch.full(shape, fill, device=last.device, dtype=torch.int64) for fill in (0, 0, -1))
         return cls(ids, positions, owner, last)
 
     @classmethod
     def of(cls, ends: Sequence[Tensor], pictures: Sequence[int], lengths: Tensor) -> _Columns:
-        """The questions about each picture one after the other."""
+        """Columns of the questions about each picture, one after the other."""
         filled = [0] * len(lengths)
         starts = []
         for end, picture in zip(ends, pictures, strict=True):
@@ -171,7 +188,7 @@ class _Columns:
 
     @classmethod
     def single(cls, new: Tensor, positions: Tensor, pictures: Tensor, slots: Tensor, rows: int) -> _Columns:
-        """The next token of each question."""
+        """Columns of the next token of each question."""
         shape = (rows, int(slots.max()) + 1)
         made = cls.empty(shape, slots.to(new.device))
         made.ids[pictures, made.last] = new
@@ -181,13 +198,15 @@ class _Columns:
 
 
 def _slots(pictures: Sequence[int]) -> Tensor:
-    """(questions,) int64, the how manieth about its picture each is."""
+    """(questions,) int64, 0-based index of each question among those of its picture."""
     earlier = [list(pictures[:place]).count(picture) for place, picture in enumerate(pictures)]
     return torch.tensor(earlier, dtype=torch.int64, device="cpu")
 
 
 def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
-    """(pictures, 1, q, s + k) bool: each column sees the picture, and what came up to it of its own question.
+    """(pictures, 1, q, s + k) bool mask: a column sees the picture and its question.
+
+    Of its own question it sees what came before, and itself.
 
     Args:
         valid: (pictures, s) bool, of the beginnings.

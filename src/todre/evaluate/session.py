@@ -26,7 +26,7 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """What is asked, and of which model; the same for every condition of a run.
+    """Questions and model of a run, the same for all its conditions.
 
     Args:
         model: folder or hub id; None for the model that ships.
@@ -75,7 +75,10 @@ class Record:
 
 
 class Session:
-    """A model in memory. Pictures are rendered and encoded once for all conditions that follow on one group."""
+    """A model in memory that answers groups of scenes.
+
+    Pictures are rendered and encoded once for all conditions that follow on one group.
+    """
 
     def __init__(self, settings: Settings, loaded: Loaded | None = None) -> None:
         self.settings = settings
@@ -85,7 +88,7 @@ class Session:
         self._features: dict[Hashable, list[Tensor]] = {}
 
     def answer_group(self, group: int, condition: Condition) -> tuple[list[Record], float]:
-        """Every question about the pictures of `group`, in order, and the seconds of processor time it took."""
+        """Records of every question about a group's pictures, and the processor seconds."""
         started = time.process_time()
         pictures = self._prepared(group, condition.picture)
         method = condition.method_for(group)
@@ -119,7 +122,7 @@ class Session:
         return range(group * self.settings.group_size, (group + 1) * self.settings.group_size)
 
     def _encoded(self, key: Hashable) -> list[Tensor]:
-        """The pictures' visual tokens, with what `key` says of them; call it inside `prune`."""
+        """Visual tokens of each picture, encoded once per `key`; call it inside `prune`."""
         if key not in self._features:
             distinct = {id(picture.pixels): picture.pixels for picture in self._pictures}
             encoded = {key: encode(self.loaded.model, pixels) for key, pixels in distinct.items()}
@@ -127,7 +130,7 @@ class Session:
         return self._features[key]
 
     def _batches(self) -> Iterator[Sequence[tuple[int, int]]]:
-        """(picture, question) places, picture by picture; short answers apart from long ones."""
+        """Batches of (picture, question) indices, short answers apart from long ones."""
         places = [(i, j) for i, picture in enumerate(self._pictures) for j in range(len(picture.questions))]
         limits = {place: new_tokens(self._pictures[place[0]].questions[place[1]]) for place in places}
         for limit in sorted(set(limits.values())):

@@ -1,4 +1,4 @@
-"""Run the beginning of prompts about one picture once, in the decoder layers before the first one where a method looks.
+"""Prefixes of prompts about one picture, run once in layers where they are equal.
 
 Until then what stands before a question does not depend on it. So each of these layers runs on the beginning once for
 each picture, and on the questions alone for each prompt, with the picture's keys and values before theirs.
@@ -25,7 +25,12 @@ from todre.methods.base import Method
 
 @dataclass(frozen=True)
 class _Ran:
-    """What a layer made of a picture's beginning of p columns: (p, d) output, (heads, p, c) keys and values."""
+    """Result of one layer on a picture's prefix of p columns.
+
+    Attributes:
+        hidden: (p, d) output.
+        key, value: (heads, p, c).
+    """
 
     hidden: Tensor
     key: Tensor
@@ -34,23 +39,23 @@ class _Ran:
 
 @dataclass
 class Store:
-    """What layers and MLPs made of pictures' beginnings, by layer and picture."""
+    """Results of layers and MLPs on pictures' prefixes, by layer and picture."""
 
     layers: dict[tuple[int, Hashable], _Ran] = field(default_factory=dict)
     mlps: dict[tuple[int, Hashable], Tensor] = field(default_factory=dict)
 
 
 class _Recorder:
-    """Stands in for the cache while a beginning runs."""
+    """Cache that records the keys and values of a prefix."""
 
     def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Take down what would be cached."""
+        """Record what would be cached."""
         self.key, self.value = key, value
         return key, value
 
 
 class _Joined:
-    """Stands in for the cache while ends run: their keys and values go in behind those of their beginnings.
+    """Cache that puts the prefixes' keys and values before those of the questions.
 
     Args:
         cache: the forward's.
@@ -61,7 +66,7 @@ class _Joined:
         self._cache, self._begun = cache, prefix
 
     def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Hand the whole columns to the cache."""
+        """Pass prefix and question to the forward's cache."""
         keys = torch.cat([torch.stack([each.key for each in self._begun]), key], dim=2)
         values = torch.cat([torch.stack([each.value for each in self._begun]), value], dim=2)
         updated: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer, *args, **kwargs)
@@ -69,7 +74,9 @@ class _Joined:
 
 
 class Beginnings:
-    """What decoder layers made of pictures' beginnings, under methods that leave these layers the same columns.
+    """Shares the first layers' work on prefixes among the questions about a picture.
+
+    Only for methods that leave these layers the same columns for every question.
 
     Args:
         model: a model whose decoder layers take hidden states of shape (b, q, d) and return them, such as Llama's.
@@ -90,7 +97,7 @@ class Beginnings:
 
     @contextmanager
     def of(self, pictures: Sequence[Hashable], prompts: Sequence[Tensor]) -> Iterator[None]:
-        """Inside, `prompts`, (n_i,) token ids each, are about `pictures`.
+        """Share the prefixes of `prompts`, (n_i,) token ids each, inside the block.
 
         Prompts with ends of several lengths, and forwards that are padded or hold no beginnings, run as they are.
         """
@@ -108,7 +115,7 @@ class Beginnings:
                 each.remove()
 
     def layer(self, index: int, forward: Any, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
-        """Layer `index` on (b, p + tail, d)."""
+        """Run layer `index` (0-based) on hidden states (b, p + tail, d)."""
         begins = hidden.shape[1] - self._tail
         if begins < 1 or kwargs.get(MASK) is not None or len(self._pictures) != len(hidden):
             whole: Tensor = forward(hidden, **kwargs)
@@ -130,7 +137,7 @@ class Beginnings:
         return torch.cat([torch.stack([each.hidden for each in prefix]), ends], dim=1)
 
     def mlp(self, index: int, forward: Any, hidden: Tensor) -> Tensor:
-        """The MLP of the layer after the shared ones on (b, p + tail, d); it takes each column by itself."""
+        """The MLP after the shared layers on (b, p + tail, d), column by column."""
         begins = hidden.shape[1] - self._tail
         if begins < 1 or len(self._pictures) != len(hidden):
             whole: Tensor = forward(hidden)
@@ -143,7 +150,7 @@ class Beginnings:
 
 
 class _At:
-    """A layer's call, for `ForwardPatch`."""
+    """The forward of layer `index` (0-based), for `ForwardPatch`."""
 
     def __init__(self, beginnings: Beginnings, index: int) -> None:
         self.beginnings, self.index = beginnings, index
@@ -154,7 +161,7 @@ class _At:
 
 
 def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
-    """How many layers run before `method` looks at any, and whether it looks at the attention of the next one."""
+    """Number of layers before `method` acts, and if it reads the next one's attention."""
     reducers = method.reducers(n_layers)
     if not reducers:
         return n_layers, False
@@ -164,7 +171,7 @@ def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
 
 
 def _columns(kwargs: dict[str, Any], where: slice, row: int | None = None) -> dict[str, Any]:
-    """A layer's arguments for some of the columns, of one row if it is named."""
+    """A layer's arguments for some columns, and for one row if given."""
 
     def taken(values: Tensor) -> Tensor:
         some = values[:, where]
@@ -176,5 +183,5 @@ def _columns(kwargs: dict[str, Any], where: slice, row: int | None = None) -> di
 
 
 def _behind(begins: int, tail: int, device: torch.device) -> Tensor:
-    """(1, 1, tail, begins + tail) bool, what the last columns of a causal prompt see."""
+    """(1, 1, tail, begins + tail) bool, causal mask of the last columns of a prompt."""
     return torch.ones(tail, begins + tail, dtype=torch.bool, device=device).tril(begins)[None, None]

@@ -1,4 +1,6 @@
-"""Held-out result of the trained glimpse: `python -m todre.glimpse.evaluate` writes `results/glimpse.json`.
+"""Held-out result of the trained glimpse: `python -m todre.glimpse.evaluate`.
+
+It writes `results/glimpse.json`.
 
 First the glimpse answers; then controls answer the same questions with as many tokens as it kept on the mean: random
 ones and the most attended ones after the same layer, none at all after it, and ToDRE before the decoder, once with as
@@ -43,7 +45,7 @@ GLIMPSE = "glimpseprune"
 
 
 def controls(layer: int, n_layers: int, kept: float, seeds: Sequence[int]) -> list[Condition]:
-    """What the glimpse is compared with, where it leaves a share `kept` of the tokens after `layer` on the mean."""
+    """Controls for a glimpse that keeps a mean share `kept` of tokens after `layer`."""
     average = (layer + (n_layers - layer) * kept) / n_layers
     methods: dict[str, Method] = {
         "fastv": FastV(retain=kept, layer=layer),
@@ -56,7 +58,10 @@ def controls(layer: int, n_layers: int, kept: float, seeds: Sequence[int]) -> li
 
 
 def kept_shares(session: Session, pictures: int) -> dict[tuple[int, str], float]:
-    """By picture and question, the share of visual tokens that the glimpse leaves, as the prefill's report has it."""
+    """Share of visual tokens that the glimpse keeps, by picture and question.
+
+    Read from the prefill's report.
+    """
     shares = {}
     for seed in range(pictures):
         scene = make_scene(seed, session.settings.split, session.settings.size)
@@ -71,7 +76,7 @@ def kept_shares(session: Session, pictures: int) -> dict[tuple[int, str], float]
 
 
 def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Answer everything; returns the document."""
+    """The document; answers everything that it needs."""
     session = Session(settings)
     trained = load_trained()
     shape = trained.glimpse.shape
@@ -97,14 +102,14 @@ def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict
 
 
 def kept_document(table: Table, kept: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Share of tokens that the glimpse leaves: mean with interval, by task, and where least and most."""
+    """Share of tokens that the glimpse keeps: mean with interval, by task, quantiles."""
     tasks = {task: round(float(kept[table.tasks == task].mean()), 4) for task in ordered(table.tasks.tolist())}
     least, most = np.quantile(kept, [0.05, 0.95])
     return {**table.mean(kept), "tasks": tasks, "5 %": round(float(least), 4), "95 %": round(float(most), 4)}
 
 
 def rows_of(table: Table, conditions: Sequence[Condition], seeds: int) -> list[dict[str, Any]]:
-    """One row for each method; the random draws together."""
+    """Rows of the result, one for each method; random draws share one."""
     drawn = [f"random#{seed}" for seed in range(seeds)]
     rows = []
     for condition in conditions:

@@ -1,4 +1,7 @@
-"""What the frozen model shows a glimpse: one pass over a picture and all its questions, cut off where it looks."""
+"""Inputs of a glimpse from the frozen model, in one pass for all questions.
+
+The pass covers a picture and all its questions, and ends at the layer where the glimpse looks.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class Gatherer:
 
     @torch.no_grad()
     def view(self, scene: Scene, questions: Sequence[Question]) -> View:
-        """What a glimpse sees for each of `questions` about one picture."""
+        """Inputs of a glimpse for each of `questions` about one picture."""
         visual = self._encoded(scene)
         bare = [dataclasses.replace(question, answer="") for question in questions]
         text = collate([self.encoder.pack(bare)])
@@ -87,7 +90,7 @@ class Gatherer:
         return any_resolution_features(self.model, inputs)
 
     def _run(self, visual: Tensor, text: TextBatch) -> tuple[AttentionInputs, Tensor]:
-        """Queries and keys of the layer after `layer`, and the hidden states that enter it."""
+        """Attention inputs of the layer after `layer`, and the states that enter it."""
         layer = decoder_module(self.model).layers[self.layer]
         found: list[Any] = []
 

@@ -1,4 +1,6 @@
-"""Train SViT's gates on the shipped tower and measure what they cost: `python -m todre.svit.experiment`.
+"""Train SViT's gates on the shipped tower and measure what they cost.
+
+    python -m todre.svit.experiment
 
 The model stays as it is; the gates of the tower's last blocks learn to leave the projector's output as it was (mean
 squared error relative to its variance) at a set share of tokens that go through. Then the whole model answers held-out
@@ -38,7 +40,7 @@ _FIRST_SEED = 2 * 10**10
 
 @dataclass(frozen=True)
 class Options(Checked):
-    """What the command line sets for training.
+    """Options of the training, as the command line sets them.
 
     Args:
         steps: length, one picture each.
@@ -61,7 +63,7 @@ class Options(Checked):
 
 
 def gated_blocks(model: Any, count: int) -> list[nn.Module]:
-    """The last `count` blocks of the tower that features pass.
+    """The last `count` blocks of the tower that features pass through.
 
     Raises:
         InvalidValueError: the tower has not so many.
@@ -76,7 +78,7 @@ def gated_blocks(model: Any, count: int) -> list[nn.Module]:
 
 
 def train(model: Any, processor: Any, options: Options, show: Any = lambda steps: steps) -> tuple[nn.ModuleList, Any]:
-    """Gates after `options.steps` steps, and a line for every `options.log_every` of them."""
+    """Trained gates, and a log line for every `options.log_every` steps."""
     model.requires_grad_(False)
     blocks = gated_blocks(model, len(options.targets))
     with torch.random.fork_rng(devices=[]):
@@ -105,7 +107,11 @@ def train(model: Any, processor: Any, options: Options, show: Any = lambda steps
 def losses(
     model: Any, inputs: Any, blocks: Sequence[nn.Module], choose: Choose, targets: Sequence[float]
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Error of the projected features relative to their variance, ratio loss, and who went through each block."""
+    """Losses of the gates, and the masks of tokens that went through.
+
+    Returns:
+        Mean squared error of the projected features over their variance, the ratio loss, and each block's mask.
+    """
     with torch.no_grad():
         truth = any_resolution_features(model, inputs)
     with gated(blocks, choose) as gating:
@@ -114,7 +120,12 @@ def losses(
 
 
 def answers(settings: Settings, pictures: int, choose: Choose | None, count: int) -> dict[str, Any]:
-    """Records of all questions, the share of tokens that went through each block, and of these the share come back."""
+    """Answers of one kind of gating.
+
+    Returns:
+        Records of all questions, the share of tokens that went through each block, and of these the share that had gone
+        around an earlier one.
+    """
     session = Session(settings)
     groups = range(pictures // settings.group_size)
     if choose is None:
@@ -128,7 +139,7 @@ def answers(settings: Settings, pictures: int, choose: Choose | None, count: int
 
 
 def measure(settings: Settings, flags: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
-    """Train, answer, compare; returns the document."""
+    """The document; trains, answers and compares."""
     options = Options(flags.steps, tuple(flags.targets), seed=flags.seed)
     loaded = Session(settings).loaded
     gates, log = train(loaded.model, loaded.processor, options, show)

@@ -1,4 +1,8 @@
-"""Marks of single answers as the benchmarks give them, and the scores that are made of many."""
+"""Metrics: marks of single answers, as benchmarks define them, and task scores.
+
+A module belongs here if it turns an answer and its references into a mark (`words`, `vqa`, `yes_no`), or marks into a
+task's score (`totals`).
+"""
 
 from __future__ import annotations
 
@@ -27,18 +31,26 @@ _READ = {"pope": pope_says, "mme": mme_says}
 
 
 def check_metric(name: str) -> str:
-    """The name, or `InvalidValueError`."""
+    """`name` itself, if it is the name of a metric.
+
+    Raises:
+        InvalidValueError: there is no such metric.
+    """
     if name not in MARKS:
         raise InvalidValueError(f"There is no metric {name!r}; the metrics are {', '.join(MARKS)}.")
     return name
 
 
 def mark(metric: str, answer: str, references: Sequence[str]) -> float:
-    """The mark of one answer, from 0 to 1, rounded to six places."""
+    """Mark of one answer, from 0 to 1, rounded to six places."""
     return round(MARKS[metric](answer, references), 6)
 
 
 def classes_of(metric: str, answer: str, references: Sequence[str]) -> tuple[str, str]:
-    """(what the answer is read as, the truth) where the metric knows yes and no; two empty texts elsewhere."""
+    """How a yes-or-no metric reads the answer, and the true class.
+
+    Returns:
+        Two texts, `yes`, `no` or `other`; two empty texts for other metrics.
+    """
     read = _READ.get(metric)
     return ("", "") if read is None else (read(answer), plain(references[0]))

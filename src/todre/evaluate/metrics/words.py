@@ -1,4 +1,4 @@
-"""Marks for one answer that compare words: exact match, ANLS, relaxed accuracy."""
+"""Metrics that compare words: exact match, ANLS, relaxed accuracy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ RELAXED_TOLERANCE = 0.05
 
 
 def plain(text: str) -> str:
-    """Lower case, single spaces, no full stop at the end."""
+    """`text` in lower case, with single spaces and no full stop at the end."""
     return " ".join(text.lower().strip().rstrip(".").split())
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
-    """1.0 if the answer is one of the references, letter case, spaces and a final full stop aside; else 0.0."""
+    """1.0 if the answer equals a reference, else 0.0.
+
+    Letter case, spaces and a final full stop do not count.
+    """
     return float(plain(answer) in {plain(reference) for reference in references})
 
 
@@ -39,7 +42,7 @@ def relaxed_accuracy(answer: str, references: Sequence[str]) -> float:
 
 
 def edit_distance(first: str, second: str) -> int:
-    """Levenshtein's distance: the fewest insertions, deletions and replacements that make one the other."""
+    """Levenshtein distance: the fewest insertions, deletions and replacements."""
     row = list(range(len(second) + 1))
     for i, a in enumerate(first, start=1):
         previous, row[0] = row[0], i

@@ -1,4 +1,7 @@
-"""Tasks by name: those on scenes, and files of one's own."""
+"""Tasks by name: those on rendered scenes, and JSON Lines files of questions.
+
+A module belongs here if it makes `Item`s (`base`): questions with pictures, references and a metric.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ __all__ = ["GROUPS", "SEVERAL", "Item", "Task", "names", "tasks_of"]
 SUFFIX = ".jsonl"
 _SCENES = tuple(PREFIX + task for task in TASKS)
 SEVERAL = (*(MULTI + task for task in SET_TASKS), *(VIDEO + task for task in CLIP_TASKS))
-"""All tasks on several pictures and on clips, those that the shipped model answers near chance as well."""
+"""All tasks on several pictures and on clips, also those that are near chance.
+
+Near chance are those that the shipped model hardly answers.
+"""
 _AT_CHANCE = ("colour", "shape", "digit", "moving")
 _MULTI = tuple(MULTI + task for task in SET_TASKS if task not in _AT_CHANCE)
 _VIDEO = tuple(VIDEO + task for task in CLIP_TASKS if task not in _AT_CHANCE)
@@ -31,7 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES, "scenes-multi": _MULTI,
 
 
 def names() -> tuple[str, ...]:
-    """Every task that has a name; a file of one's own ends in `.jsonl`."""
+    """Every named task; a file of questions ends in `.jsonl`."""
     return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL)
 
 
