@@ -13,6 +13,7 @@ from torch import Tensor
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import fitted, shown
 from todre.fields.kinds import Count
+from todre.hf.keywords import MASK, POSITIONS
 from todre.methods.base import Method, check_method
 from todre.runtime.samples import Media, visual_tokens
 from todre.runtime.selection import select_batch
@@ -78,13 +79,9 @@ def prune_embeddings(
     _check(method, embeddings, visual, attention_mask, position_ids, saliency)
     if grids is not None:
         grids = fitted("grids", grids, tuple[tuple[Count, Count], ...])
-    seen = [visual, *(x for x in (attention_mask, saliency) if x is not None)]
-    found = iter(fetch(seen))
-    here = next(found)
-    valid = torch.ones_like(here) if attention_mask is None else next(found).bool()
-    scores = None if saliency is None else next(found).float()
+    here, valid, scores = _on_host(visual, attention_mask, saliency)
     if bool((here & ~valid).any()):
-        raise InvalidValueError("Some columns are visual and padding at once; make attention_mask 1 at visual tokens.")
+        raise InvalidValueError(f"Some columns are visual and padding at once; make {MASK} 1 at visual tokens.")
     if scores is not None and bool(scores[here].isnan().any()):
         raise InvalidValueError("saliency is NaN at some visual columns; give a number for each visual token.")
     spans = _pictures(here, grids)
@@ -112,16 +109,24 @@ def prune_embeddings(
     )
 
 
+def _on_host(visual: Tensor, mask: Tensor | None, saliency: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Visual columns (b, q) bool, columns that are no padding (b, q) bool, and saliency in float32, on the CPU."""
+    fetched = iter(fetch([visual, *(x for x in (mask, saliency) if x is not None)]))
+    here = next(fetched)
+    valid = torch.ones_like(here) if mask is None else next(fetched).bool()
+    return here, valid, None if saliency is None else next(fetched).float()
+
+
 def _check_types(method: Any, embeddings: Any, visual: Any, mask: Any, positions: Any, saliency: Any) -> None:
     check_method(method)
-    given = {
+    arguments = {
         "embeddings": embeddings,
         "visual": visual,
-        "attention_mask": mask,
-        "position_ids": positions,
+        MASK: mask,
+        POSITIONS: positions,
         "saliency": saliency,
     }
-    for name, value in given.items():
+    for name, value in arguments.items():
         if isinstance(value, Tensor):
             if value.device.type == "meta":
                 raise InvalidValueError(f"{name} is on the meta device, where it holds no values; give real ones.")
@@ -145,16 +150,16 @@ def _check(
     shape = tuple(embeddings.shape[:2])
     if visual.dtype != torch.bool or tuple(visual.shape) != shape:
         raise InvalidValueError(f"visual must be {shape} bool, not {tuple(visual.shape)} {visual.dtype}.")
-    for name, given in (("attention_mask", mask), ("saliency", saliency)):
-        if given is not None and tuple(given.shape) != shape:
-            raise InvalidValueError(f"{name} must be {shape}, one entry for each column, not {tuple(given.shape)}.")
+    for name, values in ((MASK, mask), ("saliency", saliency)):
+        if values is not None and tuple(values.shape) != shape:
+            raise InvalidValueError(f"{name} must be {shape}, one entry for each column, not {tuple(values.shape)}.")
     if positions is not None:
         if positions.dtype not in (torch.int64, torch.int32):
-            raise InvalidValueError(f"position_ids must be int64, not {positions.dtype}.")
+            raise InvalidValueError(f"{POSITIONS} must be int64, not {positions.dtype}.")
         fits = positions.ndim in (2, 3) and positions.shape[-1] == shape[1] and positions.shape[-2] in (1, shape[0])
         if not fits:
             raise InvalidValueError(
-                f"position_ids must be (b or 1, q) or (axes, b or 1, q) for embeddings of {shape}, not "
+                f"{POSITIONS} must be (b or 1, q) or (axes, b or 1, q) for embeddings of {shape}, not "
                 f"{tuple(positions.shape)}."
             )
     if not method.selects and not method.selectors():
@@ -204,18 +209,26 @@ def _facts(method: Method, places: Tensor, scores: Tensor | None, grid: Grid | N
     return TokenFacts(signals, zero, zero, place, known=scores is not None or grid is not None)
 
 
-def _positions(method: Method, given: Tensor | None, valid: Tensor, gone: Tensor, packed: Compaction) -> Tensor:
-    """Positions of what is left; renumbered where the method wants that, as if the others had never been there."""
+def _positions(method: Method, positions: Tensor | None, valid: Tensor, gone: Tensor, packed: Compaction) -> Tensor:
+    """Positions of the tokens that stay, 0 at padding; renumbered without gaps for `positions='compact'`.
+
+    Args:
+        method: says whether positions stay or are renumbered.
+        positions: (b or 1, q) or (axes, b or 1, q) before pruning; None counts the columns that are no padding.
+        valid: (b, q) bool, False at padding; on the CPU.
+        gone: (b, q) bool, visual tokens that the method left out.
+        packed: which columns stay, and where they go.
+    """
     device = packed.index.device
-    if given is None:
+    if positions is None:
         counted = (valid.long().cumsum(dim=1) - 1).clamp(min=0)
-        given = upload(counted, device)
+        positions = upload(counted, device)
     if method.positions == "compact":
-        if given.ndim == 3:
+        if positions.ndim == 3:
             raise UnsupportedInputError(
                 "positions='compact' would move the parts of pictures that these positions place in time, height and "
                 "width; use positions='original'."
             )
-        given = given - gone.long().cumsum(dim=1)
-    taken = packed.take_positions(given.to(device, torch.int64))
+        positions = positions - gone.long().cumsum(dim=1)
+    taken = packed.take_positions(positions.to(device, torch.int64))
     return taken.masked_fill(~packed.valid, 0)

@@ -18,6 +18,7 @@ from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
+from todre.hf.keywords import IDS
 from todre.images import image_sha256
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -130,7 +131,7 @@ def answer(
                 tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))
-    new = tokens[0, inputs["input_ids"].shape[1] :]
+    new = tokens[0, inputs[IDS].shape[1] :]
     return Answer(
         text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
         question=question,
@@ -198,7 +199,7 @@ def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple
     content = [*map(_item, media), {"type": "text", "text": question}]
     inputs, prompt = apply(processor, [{"role": "user", "content": content}])
     check_columns(loaded.model.config, inputs)
-    _warn_unknown(processor.tokenizer, question, inputs["input_ids"])
+    _warn_unknown(processor.tokenizer, question, inputs[IDS])
     return inputs.to(loaded.device, dtype=loaded.model.dtype), prompt
 
 
@@ -221,10 +222,10 @@ def _check_question(question: str, media: Sequence[Media], placeholders: Sequenc
             )
 
 
-def _warn_unknown(tokenizer: Any, question: str, input_ids: torch.Tensor) -> None:
+def _warn_unknown(tokenizer: Any, question: str, ids: torch.Tensor) -> None:
     """Warn about words outside the vocabulary of a small word-level tokenizer."""
     unknown = tokenizer.unk_token_id
-    if unknown is None or not bool((input_ids == unknown).any()):
+    if unknown is None or not bool((ids == unknown).any()):
         return
     words = [word for word in question.split() if unknown in tokenizer.encode(word, add_special_tokens=False)]
     if words:

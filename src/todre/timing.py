@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from todre.hf.keywords import PIXELS
+from todre.hf.model_parts import base_module, decoder_module
+
 
 @dataclass(frozen=True)
 class Timings:
@@ -88,9 +91,9 @@ class Stopwatch:
 
     def begin_encoder(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Forward pre-hook of the same modules; counts the tiles, which arrive as (tiles, channels, height, width)."""
-        given = kwargs.get("pixel_values", args[0] if args else None)
-        if isinstance(given, torch.Tensor) and given.dim() == 4:
-            self.tiles += given.shape[0]
+        pixels = kwargs.get(PIXELS, args[0] if args else None)
+        if isinstance(pixels, torch.Tensor) and pixels.dim() == 4:
+            self.tiles += pixels.shape[0]
         self.begin(module, args)
 
     def end_encoder(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -122,8 +125,10 @@ def stopwatch(model: Any, clock: Callable[[], float] = time.perf_counter) -> Ite
         A `Stopwatch`, complete once the block has ended.
     """
     watch = Stopwatch(model.device, clock)
-    decoder = model.get_decoder()
-    encoders = [child for child in model.base_model.children() if all(part is not decoder for part in child.modules())]
+    decoder = decoder_module(model)
+    encoders = [
+        child for child in base_module(model).children() if all(part is not decoder for part in child.modules())
+    ]
     handles = [model.register_forward_pre_hook(watch.begin), model.register_forward_hook(watch.end_forward)]
     for module in encoders:
         handles += [

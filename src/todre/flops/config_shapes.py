@@ -8,6 +8,7 @@ from typing import Any
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
+from todre.hf.checkpoint_facts import feature_layer, layer_kinds
 from todre.hf.leading_tokens import Leading, leading_of
 
 # A gated FFN shows in its activation (SiLU), except in these model types, which gate another one.
@@ -57,7 +58,7 @@ def from_config(config: Any) -> ModelShape:
 
 
 def _refuse_what_is_not_counted(name: str, text: Any) -> None:
-    kinds = set(getattr(text, "layer_types", None) or ())
+    kinds = layer_kinds(text)
     reason = None
     if getattr(text, "is_heterogeneous", False):  # such a config raises where one number for all layers is asked for
         reason = "has layers of different shapes"
@@ -108,7 +109,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _llava(config: Any, tower: VisionTower, width: int) -> Projector:
-    layers = getattr(config, "vision_feature_layers", None) or config.vision_feature_layer
+    layers = feature_layer(config)
     read = 1 if isinstance(layers, int) else len(layers)
     dropped = int(getattr(config, "vision_feature_select_strategy", "default") != "full")
     matrices = ((tower.stack.width * read, width), (width, width))

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
-from transformers.image_utils import ChannelDimension
-from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.grid import class_tokens, frame_grids, patch
 from todre.geometry.source import Layout, Settings, Source
 from todre.geometry.steps import blank, centre_cropped, padded_to_square, prepared, resized_once, square
+from todre.hf.picture_rules import ChannelDimension, best_canvas, size_within_canvas, without_padding
 
 
 class AnyRes(Layout):
@@ -121,7 +119,7 @@ class _Canvas:
         """The canvas for this picture; transformers' own helpers choose it and say what unpadding leaves."""
         view, side = source.view, _side(source)
         height, width = _best(source)
-        new_height, new_width = get_patch_output_size(blank(view), (height, width), ChannelDimension.FIRST)
+        new_height, new_width = size_within_canvas(blank(view), (height, width), ChannelDimension.FIRST)
         placed = view.resized(new_width, new_height)
         placed = placed.shifted(width, height, (width - new_width) // 2, (height - new_height) // 2)
         total = height // tile * side, width // tile * side
@@ -158,14 +156,14 @@ class _Canvas:
 def _best(source: Source) -> tuple[int, int]:
     """(height, width) of the canvas for this picture."""
     size = source.view.height, source.view.width
-    height, width = select_best_resolution(size, source.config.image_grid_pinpoints)
+    height, width = best_canvas(size, source.config.image_grid_pinpoints)
     return height, width
 
 
 def _unpadded(source: Source, rows: int, columns: int) -> tuple[int, int]:
     """(rows, columns) that are left of a grid over all crops, by the model's own rule; as many go on either side."""
     united = torch.empty(1, rows, columns, device="meta", dtype=torch.float32)
-    left = unpad_image(united, (source.view.height, source.view.width))
+    left = without_padding(united, (source.view.height, source.view.width))
     return left.shape[1], left.shape[2]
 
 

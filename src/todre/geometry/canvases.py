@@ -12,12 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers.models.idefics3.image_processing_pil_idefics3 import get_resize_output_image_size
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import View
 from todre.geometry.source import Settings
 from todre.geometry.steps import blank, pair, square
+from todre.hf.picture_rules import (
+    is_larger_than_one_look,
+    size_by_longest_edge,
+    tiles_by_largest_picture,
+    tiles_by_tokens,
+)
 
 Canvas = Callable[[View, Settings], View | None]
 Frame = Callable[[View, Settings], View]
@@ -65,8 +70,7 @@ def by_tile_count(view: View, settings: Settings) -> View | None:
         return None
     tile, columns, rows = int(settings.tile_size), 1, 1
     if settings.max_num_tiles > 1:
-        size = {"img_width": view.width, "img_height": view.height, "tile_size": tile}
-        columns, rows = settings._fit_image_to_canvas(**size) or settings._find_closest_aspect_ratio(**size)
+        columns, rows = tiles_by_largest_picture(settings, view.width, view.height, tile)
     return _squeezed(view, columns, rows, (tile, tile))
 
 
@@ -76,7 +80,7 @@ def by_longest_edge(view: View, settings: Settings) -> View | None:
         return None
     height, width = view.height, view.width
     if settings.get("do_resize", True):
-        height, width = get_resize_output_image_size(blank(view), dict(settings.size)["longest_edge"])
+        height, width = size_by_longest_edge(blank(view), dict(settings.size)["longest_edge"])
     tile = _longest(settings)
     aspect = width / height
     if width >= height:
@@ -90,19 +94,12 @@ def by_longest_edge(view: View, settings: Settings) -> View | None:
 
 def by_tokens(view: View, settings: Settings) -> View | None:
     """LFM2-VL: tiles for pictures that are much larger than one look allows."""
-    fewest, most = int(settings.min_tiles), int(settings.max_tiles)
-    large = settings._is_image_too_large(
-        height=view.height,
-        width=view.width,
-        max_image_tokens=settings.max_image_tokens,
-        encoder_patch_size=settings.encoder_patch_size,
-        downsample_factor=settings.downsample_factor,
-        max_pixels_tolerance=settings.max_pixels_tolerance,
-    )
-    if not settings.do_image_splitting or fewest == most == 1 or not large:
+    one_look = int(settings.min_tiles) == int(settings.max_tiles) == 1
+    large = is_larger_than_one_look(settings, view.width, view.height)
+    if not settings.do_image_splitting or one_look or not large:
         return None
     tile = int(settings.tile_size)
-    columns, rows = settings._get_grid_layout(view.height, view.width, fewest, most, tile)[:2]
+    columns, rows = tiles_by_tokens(settings, view.width, view.height, tile)
     return _squeezed(view, columns, rows, (tile, tile))
 
 

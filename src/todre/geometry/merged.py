@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transformers.models.glm4v.image_processing_pil_glm4v import smart_resize as smart_resize_in_time
-from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import smart_resize as smart_resize_strips
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.grid import Fact
 from todre.geometry.source import Layout, Settings, Source
+from todre.hf.picture_rules import size_of_strip, size_within_area, size_within_volume
 
 Rule = Callable[[Settings, View, int], tuple[int, int]]
 """From settings, the original picture and the number of frames to (height, width) of what the tower sees."""
@@ -44,7 +41,7 @@ def by_volume(settings: Settings, view: View, frames: int) -> tuple[int, int]:
     if settings.get("cap_pixels_per_frame", False):
         tokens = settings.max_video_tokens * _factor(settings) ** 2
         most = frames * max(min(tokens, most // frames), int(least * 1.05))
-    height, width = smart_resize_in_time(
+    height, width = size_within_volume(
         frames,
         view.height,
         view.width,
@@ -59,7 +56,7 @@ def by_volume(settings: Settings, view: View, frames: int) -> tuple[int, int]:
 def by_area_of_strips(settings: Settings, view: View, frames: int) -> tuple[int, int]:
     """PaddleOCR-VL: a picture thinner than one cell is made as wide as one first."""
     least, most = _bounds(settings)
-    height, width = smart_resize_strips(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
+    height, width = size_of_strip(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
     return height, width
 
 
@@ -124,7 +121,7 @@ def _cells(view: View, settings: Settings, rule: Rule, frames: int) -> list[Toke
 
 
 def _area(settings: Settings, view: View, least: int, most: int) -> tuple[int, int]:
-    height, width = smart_resize(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
+    height, width = size_within_area(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
     return height, width
 
 

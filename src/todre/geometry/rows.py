@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transformers.image_utils import ChannelDimension
-from transformers.models.pixtral.image_processing_pil_pixtral import get_resize_output_image_size
-
 from todre.errors import UnsupportedInputError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.canvases import rule_of
 from todre.geometry.grid import Fact, patch
 from todre.geometry.source import Layout, Settings, Source
 from todre.geometry.steps import blank, square
+from todre.hf.picture_rules import ChannelDimension, size_in_patches
 
 Scaling = Callable[[View, Settings, int], View]
 """From the original picture, settings and the cell to what the tower sees."""
@@ -28,7 +26,7 @@ def rounded_up(view: View, settings: Settings, cell: int) -> View:
     """Pixtral: shrunk into `size` where it is larger, then each side up to whole cells."""
     size = dict(settings.size)
     limit = size.get("longest_edge") or (size["height"], size["width"])
-    height, width = get_resize_output_image_size(blank(view), limit, cell, ChannelDimension.FIRST)
+    height, width = size_in_patches(blank(view), limit, cell, ChannelDimension.FIRST)
     return view.resized(width, height)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Media, Picture, TokenBox, View
+from todre.hf.picture_rules import default_arguments
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class Source:
         return self._settings("video_processor", "videos_kwargs")
 
     def _settings(self, part: str, kind: str) -> Settings:
-        defaults = getattr(getattr(self.processor, "valid_processor_kwargs", None), "_defaults", {})
-        overrides = {**(getattr(self.processor, kind, None) or {}), **defaults.get(kind, {})}
+        overrides = {**(getattr(self.processor, kind, None) or {}), **default_arguments(self.processor, kind)}
         return Settings(getattr(self.processor, part), overrides)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from transformers.image_transforms import get_resize_output_image_size
-from transformers.image_utils import ChannelDimension
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import View
 from todre.geometry.source import Settings
+from todre.hf.picture_rules import ChannelDimension, size_by_shortest_edge
 
 
 def prepared(view: View, settings: Settings) -> View:
@@ -69,7 +68,7 @@ def resized_once(view: View, size: Any) -> View:
     settings = dict(size)
     if settings.get("height") and settings.get("width"):
         return view.resized(settings["width"], settings["height"])
-    height, width = get_resize_output_image_size(
+    height, width = size_by_shortest_edge(
         blank(view), settings["shortest_edge"], default_to_square=False, input_data_format=ChannelDimension.FIRST
     )
     return view.resized(width, height)

@@ -120,8 +120,8 @@ class StopStrings(StoppingCriteria):
     def __init__(self, tokenizer: Any, stops: Sequence[str], prompt: int) -> None:
         self.tokenizer, self.stops, self.prompt = tokenizer, tuple(stops), prompt
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         """(b,) bool, True where a row is done."""
-        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt :], skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode(ids[:, self.prompt :], skip_special_tokens=True)
         done = [any(stop in text for stop in self.stops) for text in texts]
-        return torch.tensor(done, device=input_ids.device, dtype=torch.bool)
+        return torch.tensor(done, device=ids.device, dtype=torch.bool)

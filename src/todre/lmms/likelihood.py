@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from todre.errors import InvalidValueError
+from todre.hf.keywords import IDS, MASK
 from todre.lmms.requests import Conversation, Pruned, pad_token, prepared, pruned
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -50,8 +51,8 @@ class _Forced(LogitsProcessor):
     def __init__(self, targets: Tensor, prompt: int) -> None:
         self.targets, self.prompt = targets, prompt
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        step = input_ids.shape[1] - self.prompt
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        step = ids.shape[1] - self.prompt
         forced = torch.full_like(scores, float("-inf"))
         return forced.scatter(1, self.targets[:, step : step + 1], 0.0)
 
@@ -115,7 +116,7 @@ def _forced_logits(
 ) -> list[tuple[Tensor, Pruned]]:
     """(steps, vocabulary) log-probabilities of each row, of the first token and after each that is given; its cost."""
     inputs, _ = prepared(loaded, [conversation for conversation, _ in rows])
-    padding, start = pad_token(loaded), inputs["input_ids"].shape[1]
+    padding, start = pad_token(loaded), inputs[IDS].shape[1]
     steps = 1 + max(len(begin) for _, begin in rows)
     filled = [[*begin, *[padding] * (steps - len(begin))] for _, begin in rows]
     forced = _Forced(torch.tensor(filled, device=loaded.device, dtype=torch.int64), start)
@@ -132,7 +133,7 @@ def _forced_logits(
         )
     logits = torch.stack(output.logits, dim=1).float().log_softmax(dim=-1)
     lengths = [len(begin) + 1 for _, begin in rows]
-    costs = pruned(inputs["attention_mask"], lengths, report, watch.timings(report.select_seconds))
+    costs = pruned(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
     return [(row[:length], cost) for row, length, cost in zip(logits, lengths, costs, strict=True)]
 
 

@@ -56,7 +56,7 @@ class LossAndGreedy(tuple[float, bool]):
         Raises:
             UnsupportedInputError: always.
         """
-        raise UnsupportedInputError("lmms-eval's cache holds no likelihoods; leave out --use_cache for these tasks.")
+        raise UnsupportedInputError("lmms-eval's response cache holds no likelihoods; run these tasks without it.")
 
 
 class Todre(lmms):

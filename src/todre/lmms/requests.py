@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
+from todre.hf.keywords import IDS, MASK
 from todre.lmms.generation import Decoding, StopStrings
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -80,7 +81,7 @@ def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation]
         TodreError: the method refuses the model or these inputs.
     """
     inputs, _ = prepared(loaded, conversations)
-    tokenizer, start = loaded.processor.tokenizer, inputs["input_ids"].shape[1]
+    tokenizer, start = loaded.processor.tokenizer, inputs[IDS].shape[1]
     criteria = [StopStrings(tokenizer, decoding.until, start)] if decoding.until else []
     padding = pad_token(loaded)
     with stopwatch(loaded.model) as watch, prune(loaded.model, method) as report:
@@ -91,7 +92,7 @@ def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation]
     texts = tokenizer.batch_decode(new, skip_special_tokens=True)
     ends = loaded.model.generation_config.eos_token_id
     lengths = [decoding.length(tokenizer, row[: _length(row, padding, ends)]) for row in new]
-    costs = pruned(inputs["attention_mask"], lengths, report, watch.timings(report.select_seconds))
+    costs = pruned(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
     return [Said(decoding.cut(text), cost) for text, cost in zip(texts, costs, strict=True)]
 
 

@@ -13,6 +13,7 @@ import torch
 from todre.errors import InvalidValueError, LoadError
 from todre.files import Kind, read_json
 from todre.files.shapes import ANY
+from todre.hf.model_parts import attention_backend, text_config
 from todre.hub import HUB_ID, fetch, fetch_config, first_line
 from todre.loading.memory_needs import (
     Weights,
@@ -69,7 +70,7 @@ class Loaded:
             "model_type": self.model.config.model_type,
             "device": str(self.device),
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "attn_implementation": self.model.config.get_text_config(decoder=True)._attn_implementation,
+            "attn_implementation": attention_backend(text_config(self.model)),
             "image_processor_backend": getattr(self.processor.image_processor, "backend", "unknown"),
         }
 

@@ -14,7 +14,9 @@ from transformers.image_utils import (
     OPENAI_CLIP_STD,
 )
 
+from todre.hf.keywords import PIXELS, VIDEO_GRIDS, VIDEO_PIXELS
 from todre.processing import frames, sizes
+from todre.processing.frames import PIXEL_MASK
 
 _BICUBIC, _LANCZOS = 3, 1
 
@@ -36,7 +38,7 @@ class VideoFamily:
     defaults: Mapping[str, Any]
     fit: Callable[[Mapping[str, Any], int, int, int], list[sizes.Size]]
     arrange: Callable[[Sequence[Tensor], Mapping[str, Any]], dict[str, Tensor]]
-    input_names: tuple[str, ...] = ("pixel_values_videos",)
+    input_names: tuple[str, ...] = (VIDEO_PIXELS,)
     equal_lengths: bool = False
     pictures_too: bool = True
 
@@ -62,7 +64,7 @@ _CROPPED = {
 }
 _SQUARE = {**_CLIP, "size": {"height": 384, "width": 384}}
 _GRID = {"temporal_patch_size": 2, "merge_size": 2, "min_frames": 4, "max_frames": 768, "cap_pixels_per_frame": None}
-_GRID_NAMES = ("pixel_values_videos", "video_grid_thw")
+_GRID_NAMES = (VIDEO_PIXELS, VIDEO_GRIDS)
 
 FAMILIES: dict[str, VideoFamily] = {
     row.name: row
@@ -109,7 +111,7 @@ FAMILIES: dict[str, VideoFamily] = {
             },
             sizes.smolvlm,
             frames.padded,
-            ("pixel_values", "pixel_attention_mask"),
+            (PIXELS, PIXEL_MASK),
             pictures_too=False,
         ),
     )

@@ -11,7 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
+from todre.hf.keywords import PIXELS, VIDEO_GRIDS, VIDEO_PIXELS
 from todre.processing.sizes import Size
+
+PIXEL_MASK = "pixel_attention_mask"
+"""SmolVLM's name for the mask of pixels that are no padding."""
 
 
 def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any]) -> Tensor:
@@ -60,9 +64,9 @@ def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def stacked(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`pixel_values_videos` (clips, f, 3, h, w): for models that read clips of one length."""
+    """Pixels of clips that all have one number of frames, (clips, f, 3, h, w) float32."""
     check_equal_lengths([len(clip) for clip in clips])
-    return {"pixel_values_videos": torch.stack(list(clips))}
+    return {VIDEO_PIXELS: torch.stack(list(clips))}
 
 
 def check_equal_lengths(lengths: Sequence[int]) -> None:
@@ -75,14 +79,14 @@ def check_equal_lengths(lengths: Sequence[int]) -> None:
 
 
 def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`pixel_values` (clips, f, 3, h, w) and `pixel_attention_mask` (clips, f, h, w), int64.
+    """Pixels of clips (clips, f, 3, h, w) float32, and their mask (clips, f, h, w) int64.
 
     Shorter clips get frames of zeros at their ends. The model finds those by their values and throws them away, so the
     mask, as in the family's own processor, speaks of pixels alone.
     """
     if not settings.get("do_pad"):
         check_equal_lengths([len(clip) for clip in clips])
-        return {"pixel_values": torch.stack(list(clips))}
+        return {PIXELS: torch.stack(list(clips))}
     frames, height, width = (max(clip.shape[axis] for clip in clips) for axis in (0, 2, 3))
     values = torch.zeros(len(clips), frames, 3, height, width, dtype=torch.float32, device="cpu")
     mask = torch.zeros(len(clips), frames, height, width, dtype=torch.int64, device="cpu")
@@ -90,11 +94,11 @@ def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Te
         n, _, h, w = clip.shape
         values[row, :n, :, :h, :w] = clip
         mask[row, :, :h, :w] = 1
-    return {"pixel_values": values, "pixel_attention_mask": mask}
+    return {PIXELS: values, PIXEL_MASK: mask}
 
 
 def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`pixel_values_videos` (patches of all clips, 3 · step · side · side) and `video_grid_thw` (clips, 3), int64.
+    """Patches of all clips (n, 3 · step · side²) float32, and each clip's grid (clips, 3) int64.
 
     `step` frames make one patch in time; the last frame is repeated until they do. Patches that the model merges into
     one token (`merge_size` squared) are neighbours in the row.
@@ -110,6 +114,6 @@ def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, T
         rows.append(cells.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(time * height * width, -1))
         grids.append([time, height, width])
     return {
-        "pixel_values_videos": torch.cat(rows),
-        "video_grid_thw": torch.tensor(grids, dtype=torch.int64, device="cpu"),
+        VIDEO_PIXELS: torch.cat(rows),
+        VIDEO_GRIDS: torch.tensor(grids, dtype=torch.int64, device="cpu"),
     }

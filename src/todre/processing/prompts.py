@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from todre.errors import InvalidValueError, LoadError, TodreError, UnsupportedInputError
+from todre.hf.keywords import IDS, PIXELS
 from todre.hub import first_line
 
 Conversation = Sequence[dict[str, Any]]
@@ -92,11 +93,11 @@ def check_columns(config: Any, inputs: Any) -> None:
     from todre.hf.families import FAMILIES  # takes seconds to import, and is not needed where a load is refused
 
     family = FAMILIES.get(config.model_type)
-    if family is None or not any(name.startswith("pixel_values") and "video" not in name for name in inputs):
+    if family is None or not any(name.startswith(PIXELS) and "video" not in name for name in inputs):
         return
     mark = getattr(config, family.image_token, None)
     valid = isinstance(mark, int) and not isinstance(mark, bool) and mark >= 0
-    if not valid or not bool((inputs["input_ids"] == mark).any()):
+    if not valid or not bool((inputs[IDS] == mark).any()):
         raise LoadError(
             f"The config says {family.image_token} = {repr(mark)[:40]}, and the processor wrote no such token for the "
             "picture; get config.json, tokenizer.json and chat template of one and the same model."

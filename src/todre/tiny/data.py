@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from todre.hf.keywords import IDS
 from todre.scenes import Question, Scene, ask, make_scene
 from todre.tiny.tokenizer import SYSTEM_PROMPT
 
@@ -63,7 +64,7 @@ class Encoder:
     def encode(self, text: str) -> list[int]:
         """Ids of `text` without the start token."""
         if text not in self._known:
-            self._known[text] = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            self._known[text] = list(self._tokenizer(text, add_special_tokens=False)[IDS])
         return self._known[text]
 
     def pack(self, questions: list[Question]) -> Packed:

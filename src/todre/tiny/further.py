@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from todre.hf.keywords import PIXELS, SIZES
+from todre.hf.model_parts import media_features
 from todre.scenes import Question, ask
 from todre.scenes.clip import EVENTS, clip_objects, make_clip
 from todre.scenes.motion import ask_motion
@@ -128,7 +130,7 @@ class FurtherStage:
         pixels, _, _ = picture_tensors(scenes, self.processor)
         sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes], dtype=torch.int64, device="cpu")
         features = parts.model.model.get_image_features(torch.stack(pixels).to(parts.device), sizes, return_dict=True)
-        visual = torch.stack(list(features.pooler_output))
+        visual = torch.stack(list(media_features(features)))
         asked = [parts.encoder.pack(training_questions(scene, which.step)) for scene in scenes]
         return answer_picture(parts, visual, collate(asked).to(parts.device))
 
@@ -149,9 +151,9 @@ class FurtherStage:
                 objects = rendered.objects
                 pixels = self.processor(list(rendered.images), return_tensors="pt")
                 encoded = parts.model.model.get_image_features(
-                    pixels["pixel_values"].to(parts.device), pixels["image_sizes"], return_dict=True
+                    pixels[PIXELS].to(parts.device), pixels[SIZES], return_dict=True
                 )
-                visual = torch.stack(list(encoded.pooler_output))
+                visual = torch.stack(list(media_features(encoded)))
             tasks = [task for task, times in SET_MIX.items() for _ in range(times)]
             asked = ask_set(np.random.default_rng([seed, which.step, 78]), objects, tasks)
             found.setdefault(len(objects), []).append((set_start(parts, visual), _distinct(asked, "set")))
@@ -169,9 +171,8 @@ class FurtherStage:
             else:
                 clip = make_clip(seed, frames, SIDE, which.split)
                 event, objects = clip.event, clip.objects
-                visual = parts.model.model.get_video_features(
-                    self.frame_pixels(list(clip.frames)).to(parts.device), return_dict=True
-                ).pooler_output
+                pixels = self.frame_pixels(list(clip.frames)).to(parts.device)
+                visual = media_features(parts.model.model.get_video_features(pixels, return_dict=True))
             asked = clip_training_questions(np.random.default_rng([seed, which.step, 79]), objects, event)
             group.append((clip_start(parts, visual), asked))
         return _behind(parts, group, _layer(which), "clips")

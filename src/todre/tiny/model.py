@@ -13,6 +13,7 @@ from transformers import (
 )
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
+from todre.hf.checkpoint_facts import FEATURE_LAYER
 from todre.scenes.vocabulary import SHAPES, plural
 from todre.tiny.initial import ROPE_THETA, start_tower
 from todre.tiny.tokenizer import CHAT_TEMPLATE
@@ -58,10 +59,10 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
         text_config=text,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         image_grid_pinpoints=PINPOINTS,
-        vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=GRID * GRID,
         tie_word_embeddings=True,
+        **{FEATURE_LAYER: -2},
     )
 
 

@@ -12,6 +12,8 @@ from transformers import (
     LlavaNextVideoForConditionalGeneration,
 )
 
+from todre.hf.keywords import EMBEDS, MASK, POSITIONS, USE_CACHE
+from todre.hf.model_parts import last_states
 from todre.tiny.data import TextBatch
 
 ATTENTION = "todre-packed"
@@ -23,20 +25,20 @@ def packed_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    mask: torch.Tensor | None,
     scaling: float | None = None,
     prefix_length: int = 0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within the first `prefix_length` tokens; the rest sees what `attention_mask` allows.
+    """Causal attention within the first `prefix_length` tokens; the rest sees what `mask` allows.
 
-    Shapes: query, key, value (b, heads, n, d); attention_mask (b, 1, n − prefix_length, n), True where allowed.
+    Shapes: query, key, value (b, heads, n, d); mask (b, 1, n − prefix_length, n), True where allowed.
     """
     cut = prefix_length
     shared = F.scaled_dot_product_attention(
         query[:, :, :cut], key[:, :, :cut], value[:, :, :cut], is_causal=True, scale=scaling
     )
-    own = F.scaled_dot_product_attention(query[:, :, cut:], key, value, attn_mask=attention_mask, scale=scaling)
+    own = F.scaled_dot_product_attention(query[:, :, cut:], key, value, attn_mask=mask, scale=scaling)
     return torch.cat([shared, own], dim=2).transpose(1, 2).contiguous(), None
 
 
@@ -69,11 +71,9 @@ def hidden_behind(model: TinyModel, start: torch.Tensor, text: TextBatch) -> tor
     positions = torch.cat(
         [torch.arange(cut, device=mask.device, dtype=torch.int64).expand(batch, -1), cut + text.offsets], dim=1
     )
-    output = model.model.language_model(
-        inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False, prefix_length=cut
-    )
-    hidden: torch.Tensor = output.last_hidden_state[:, cut:]
-    return hidden
+    arguments = {EMBEDS: embeds, MASK: mask, POSITIONS: positions, USE_CACHE: False}
+    output = model.model.language_model(**arguments, prefix_length=cut)
+    return last_states(output)[:, cut:]
 
 
 def answer_loss(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> torch.Tensor:

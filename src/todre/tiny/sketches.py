@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from todre.hf.tower_features import layer_output, run_tower
 from todre.scenes import SceneObject
 from todre.tiny.data import step_scenes
 from todre.tiny.heads import with_newlines
@@ -89,6 +90,6 @@ class FittedSymbols(nn.Module):
 def _tokens(model: TinyModel) -> tuple[torch.Tensor, torch.Tensor]:
     """(t, width) projected tokens of thumbnails and crops, (t, NUM_FEATURES) their labels."""
     pixels, labels, _ = picture_tensors(step_scenes(0, 1, _SCENES), build_image_processor())
-    hidden = model.model.vision_tower(pixel_values=torch.cat(pixels), output_hidden_states=True).hidden_states[-2]
+    hidden = layer_output(run_tower(model.model.vision_tower, torch.cat(pixels)), -2)
     tokens = model.model.multi_modal_projector(hidden[:, 1:]).flatten(0, 1)
     return tokens, torch.from_numpy(one_hot(torch.cat(labels).numpy())).flatten(0, 1)

@@ -10,6 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from todre.hf.keywords import PIXELS
+from todre.hf.model_parts import last_states, media_features
+from todre.hf.tower_features import layer_output, pooled_token, run_tower
 from todre.scenes import Scene
 from todre.tiny.data import Encoder, TextBatch, collate, step_scenes, training_questions
 from todre.tiny.grids import EASY_MIX, HARD_MIX, make_grid
@@ -119,8 +122,8 @@ class TowerStage:
             torch.cat([array[index] for array, index in zip(arrays, chosen, strict=True)]).to(parts.device)
             for arrays in (pixels, labels, present)
         )
-        output = parts.model.model.vision_tower(pixel_values=tiles, output_hidden_states=True)
-        return parts.heads.loss(output.hidden_states[-2], output.pooler_output, truths, names)
+        output = run_tower(parts.model.model.vision_tower, tiles)
+        return parts.heads.loss(layer_output(output, -2), pooled_token(output), truths, names)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ class ProjectorStage:
         tiles = torch.cat(pixels).to(parts.device)
         features = torch.from_numpy(one_hot(torch.cat(labels).numpy())).to(parts.device)
         with torch.no_grad():
-            hidden = parts.model.model.vision_tower(pixel_values=tiles, output_hidden_states=True).hidden_states[-2]
+            hidden = layer_output(run_tower(parts.model.model.vision_tower, tiles), -2)
             target = features @ parts.symbols.symbols
         error = (parts.model.model.multi_modal_projector(hidden[:, 1:]) - target).square().mean()
         return error / target.var(), {}
@@ -211,11 +214,11 @@ class WholeStage:
         output = parts.model.model.get_image_features(
             torch.stack(pixels).to(parts.device), sizes, return_dict=True, output_hidden_states=True
         )
-        visual = torch.stack(list(output.pooler_output))
+        visual = torch.stack(list(media_features(output)))
         loss, metrics = answer_picture(parts, visual, _questions(parts, scenes, which))
-        cls = parts.model.model.vision_tower.post_layernorm(output.last_hidden_state[:, 0])
+        cls = parts.model.model.vision_tower.post_layernorm(last_states(output)[:, 0])
         dense, seen = parts.heads.loss(
-            output.hidden_states[-2], cls, torch.cat(labels).to(parts.device), torch.cat(present).to(parts.device)
+            layer_output(output, -2), cls, torch.cat(labels).to(parts.device), torch.cat(present).to(parts.device)
         )
         return loss + self.tower_weight * dense, {**metrics, **{f"tower/{key}": value for key, value in seen.items()}}
 
@@ -235,7 +238,7 @@ def picture_tensors(
     scenes: list[Scene], processor: Any
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
     """Per scene: pixels (tiles, 3, 96, 96) from the image processor, labels (tiles, 144, 8), presence (tiles, c)."""
-    pixels = [processor(scene.image, return_tensors="pt")["pixel_values"][0] for scene in scenes]
+    pixels = [processor(scene.image, return_tensors="pt")[PIXELS][0] for scene in scenes]
     labels = [torch.from_numpy(tile_labels(scene)) for scene in scenes]
     present = [torch.from_numpy(tile_presence(scene)) for scene in scenes]
     return pixels, labels, present

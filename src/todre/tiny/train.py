@@ -126,7 +126,7 @@ def _loop(
 ) -> None:
     first_seed = (options.seed * len(STAGES) + list(ALL_STAGES).index(stage.name)) * _SEEDS_PER_STAGE
     saved, totals, counted = time.monotonic(), Counter[str](), 0
-    while (share := _agree(progress.budget.progress(progress.step))) < 1.0:
+    while (share := _agree(progress.budget.progress(progress.step), options.processes)) < 1.0:
         rate = progress.budget.rate(progress.step, share)
         which = Slice(first_seed, progress.step, options.batch, rank, options.processes, progress=share)
         loss, metrics = stage.loss(parts, which)
@@ -142,9 +142,9 @@ def _loop(
             saved = time.monotonic()
 
 
-def _agree(share: float) -> float:
+def _agree(share: float, processes: int) -> float:
     """The first process's share of the budget, so that all stop at the same step."""
-    if not dist.is_initialized():
+    if processes == 1:
         return share
     value = torch.tensor([share], dtype=torch.float64, device="cpu")
     dist.broadcast(value, 0)
@@ -223,33 +223,33 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line entry."""
-    given = parse(arguments)
+    options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(given.threads)
-    given.run.mkdir(parents=True, exist_ok=True)
-    if given.stage == "export":
-        parts = builder(given.source)(given.seed, torch.device("cpu"))
-        parts.model.load_state_dict(load_state(given.run / f"{given.source}.pt", torch.device("cpu"))["model"])
-        write = export_video if given.source == FURTHER.name else export
-        write(parts.model, parts.tokenizer, given.output)
+    torch.set_num_threads(options.threads)
+    options.run.mkdir(parents=True, exist_ok=True)
+    if options.stage == "export":
+        parts = builder(options.source)(options.seed, torch.device("cpu"))
+        parts.model.load_state_dict(load_state(options.run / f"{options.source}.pt", torch.device("cpu"))["model"])
+        write = export_video if options.source == FURTHER.name else export
+        write(parts.model, parts.tokenizer, options.output)
         return
-    options = Options(
-        given.stage,
-        given.run,
-        given.steps,
-        given.minutes,
-        given.batch,
-        given.lr,
-        given.seed,
-        given.processes,
-        given.device,
-        cooldown=given.cooldown,
+    settings = Options(
+        stage=options.stage,
+        run=options.run,
+        steps=options.steps,
+        minutes=options.minutes,
+        batch=options.batch,
+        lr=options.lr,
+        seed=options.seed,
+        processes=options.processes,
+        device=options.device,
+        cooldown=options.cooldown,
     )
-    if given.processes == 1:
-        train_stage(options)
+    if options.processes == 1:
+        train_stage(settings)
         return
-    given.run.joinpath(".rendezvous").unlink(missing_ok=True)
-    spawn(_worker, args=(options,), nprocs=given.processes)
+    options.run.joinpath(".rendezvous").unlink(missing_ok=True)
+    spawn(_worker, args=(settings,), nprocs=options.processes)
 
 
 if __name__ == "__main__":

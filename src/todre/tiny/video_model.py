@@ -17,6 +17,7 @@ from transformers import (
 
 from todre import tiny
 from todre.files import write_atomic
+from todre.hf.checkpoint_facts import FEATURE_LAYER, feature_layer
 from todre.scenes.several import ORDINALS
 from todre.tiny.export import replace_files
 from todre.tiny.model import GRID, MEAN, PATCH, STD, TILE, build_image_processor
@@ -88,21 +89,21 @@ def build_video_model() -> tuple[LlavaNextVideoForConditionalGeneration, PreTrai
     first, processor = tiny.load()
     known = dict(processor.tokenizer.get_vocab())
     tokenizer = extend_tokenizer(processor.tokenizer)
-    given = first.config.to_dict()
-    text = {**given["text_config"], "vocab_size": len(tokenizer)}
+    settings = first.config.to_dict()
+    text = {**settings["text_config"], "vocab_size": len(tokenizer)}
     config = LlavaNextVideoConfig(
-        vision_config=given["vision_config"],
+        vision_config=settings["vision_config"],
         text_config=text,
         image_token_index=first.config.image_token_id,
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-        image_grid_pinpoints=given["image_grid_pinpoints"],
-        vision_feature_layer=given["vision_feature_layer"],
-        vision_feature_select_strategy=given["vision_feature_select_strategy"],
+        image_grid_pinpoints=settings["image_grid_pinpoints"],
+        vision_feature_select_strategy=settings["vision_feature_select_strategy"],
         spatial_pool_mode="average",
         spatial_pool_stride=2,
         image_seq_length=GRID * GRID,
         video_seq_length=(GRID // 2) ** 2,
         tie_word_embeddings=True,
+        **{FEATURE_LAYER: feature_layer(first.config)},
     )
     model = LlavaNextVideoForConditionalGeneration(config).eval()
     state = first.state_dict()
