@@ -1,4 +1,7 @@
-"""Prune embeddings that were merged by hand: for those who call a decoder, or an engine, themselves."""
+"""Prune embeddings that the caller has merged, outside `todre.prune`.
+
+For callers that run a decoder or an engine themselves.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,15 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class PrunedEmbeddings:
-    """A batch without the visual tokens that a method left out; rows end together, padded at the left.
+    """A batch of embeddings without the visual tokens that a method left out.
+
+    Rows are padded at the left, so that they end together.
 
     Attributes:
-        embeddings: (b, m, d), in the dtype and on the device that came in; padding holds what it happens to hold.
+        embeddings: (b, m, d), in the dtype and on the device of the input; the values at padding are arbitrary.
         attention_mask: (b, m) int64, 0 at padding.
-        position_ids: (b, m) or (axes, b, m) int64, of what is left; 0 at padding.
-        columns: (b, m) int64, the column that each came from, -1 at padding.
+        position_ids: (b, m) or (axes, b, m) int64, of the tokens that stay; 0 at padding.
+        columns: (b, m) int64, the column (from 0) that each came from, -1 at padding.
         kept: of each row, which of its visual tokens (0..n-1) stay, ascending.
     """
 
@@ -53,27 +58,29 @@ def prune_embeddings(
     saliency: Tensor | None = None,
     grids: Sequence[Grid] | None = None,
 ) -> PrunedEmbeddings:
-    """Leave visual tokens out of embeddings into which pictures have been merged, as `prune` does before the decoder.
+    """Leave visual tokens out of merged embeddings, as `prune` does before a decoder.
 
-    What comes out can be given to a decoder, to `generate(inputs_embeds=...)` or to an engine, outside `todre.prune`.
-    Gradients flow through what is kept.
+    The result can go into a decoder, into `generate` or into an engine, outside `todre.prune`. Gradients flow through
+    the
+    tokens that stay.
 
     Args:
         method: one that chooses before the decoder, such as `todre.ToDRE(retain=0.1, stages=(1,))`.
-        embeddings: (b, q, d), the input embeddings of a batch.
+        embeddings: (b, q, d), the input embeddings of a batch, with those of pictures in their places.
         visual: (b, q) bool, the columns of visual tokens. Columns that follow each other are one picture, unless
             `grids` says where pictures end.
-        attention_mask: (b, q), 0 at padding, which goes; None where there is none.
+        attention_mask: (b, q), 0 at padding, which is left out; None where there is none.
         position_ids: (b or 1, q) or (axes, b or 1, q) int64; None counts the columns that are no padding.
         saliency: (b, q), one number for each visual token, such as [CLS] attention; read at visual columns alone. For
             methods that ask for a signal of the vision tower.
         grids: (rows, columns) of each picture's raster, in the order of the batch, for methods that ask where tokens
-            stand.
+            lie.
 
     Raises:
         InvalidValueError: shapes or dtypes that do not fit each other.
-        UnsupportedInputError: the method acts inside the decoder or the vision tower, needs what was not given, or
-            renumbers positions that say more than order.
+        UnsupportedInputError: the method acts inside the decoder or the vision tower, needs an argument that is
+            missing,
+            or renumbers positions that say more than order.
     """
     _check_types(method, embeddings, visual, attention_mask, position_ids, saliency)
     _check(method, embeddings, visual, attention_mask, position_ids, saliency)
@@ -110,7 +117,10 @@ def prune_embeddings(
 
 
 def _on_host(visual: Tensor, mask: Tensor | None, saliency: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Visual columns (b, q) bool, columns that are no padding (b, q) bool, and saliency in float32, on the CPU."""
+    """Visual columns, columns that are no padding, and saliency, on the CPU.
+
+    They are (b, q), in bool, bool and float32.
+    """
     fetched = iter(fetch([visual, *(x for x in (mask, saliency) if x is not None)]))
     here = next(fetched)
     valid = torch.ones_like(here) if mask is None else next(fetched).bool()
@@ -175,7 +185,10 @@ def _check(
 
 
 def _pictures(visual: Tensor, grids: Sequence[Grid] | None) -> list[tuple[Tensor, Grid | None]]:
-    """Of each picture, in the order of the batch, its places (n,) in the flat batch, and its grid if that is known."""
+    """Places and grid of each picture, in the order of the batch.
+
+    Places (n,) count in the flat batch; the grid is None where it is not known.
+    """
     places = visual.flatten().nonzero().flatten()
     if grids is None:
         length = visual.shape[1]
@@ -210,7 +223,9 @@ def _facts(method: Method, places: Tensor, scores: Tensor | None, grid: Grid | N
 
 
 def _positions(method: Method, positions: Tensor | None, valid: Tensor, gone: Tensor, packed: Compaction) -> Tensor:
-    """Positions of the tokens that stay, 0 at padding; renumbered without gaps for `positions='compact'`.
+    """Positions of the tokens that stay, 0 at padding.
+
+    `positions='compact'` renumbers them without gaps.
 
     Args:
         method: says whether positions stay or are renumbered.

@@ -1,4 +1,7 @@
-"""What a video stream holds, read from its packets alone: how many frames, shown when, after which keyframes."""
+"""What the packets of a video stream say: frames, their times and keyframes.
+
+Nothing is decoded.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Survey:
 
 
 def survey(source: Source) -> Survey:
-    """Read all packets of the file once, and note those of its video stream.
+    """Read all packets of the file once, and record those of its video stream.
 
     Raises:
         av.FFmpegError: the container is damaged.
@@ -61,31 +64,40 @@ def survey(source: Source) -> Survey:
     return Survey(tuple(sorted(places)), end, tuple(sorted(keys)), places, len(times), reached, damaged)
 
 
-def chosen(total: int, wanted: int) -> tuple[int, ...]:
-    """The frames to look at: frame ⌊i · total / wanted⌋ for each i, or all of them where there are no more.
+def frame_numbers(total: int, count: int) -> tuple[int, ...]:
+    """Numbers (from 0) of the frames to take: ⌊i · total / count⌋ for each i.
 
-    Each begins an equal share of the clip. It is what the video processors of transformers do with `num_frames`.
+    All frames are taken where there are no more than `count`. Each begins an equal share of the clip. The video
+    processors
+    of transformers do the same with `num_frames`.
+
+    Args:
+        total: frames of the whole clip.
+        count: frames to take.
     """
-    if wanted >= total:
+    if count >= total:
         return tuple(range(total))
-    return tuple(number * total // wanted for number in range(wanted))
+    return tuple(number * total // count for number in range(count))
 
 
-def decoding_cost(found: Survey, wanted: Collection[int]) -> int:
-    """Packets that must be decoded to reach the frames numbered `wanted`, each from the keyframe before it."""
+def decoding_cost(packets: Survey, numbers: Collection[int]) -> int:
+    """How many packets must be decoded to reach the frames in `numbers` (from 0).
+
+    Decoding starts at the keyframe before each.
+    """
     cost, reached, key_reached = 0, -1, None
-    for time in (found.times[number] for number in sorted(wanted)):
-        key = key_before(found, time)
+    for time in (packets.times[number] for number in sorted(numbers)):
+        key = key_before(packets, time)
         if key is None:
-            return found.count
-        start, place = found.places[key], found.places[time]
+            return packets.count
+        start, place = packets.places[key], packets.places[time]
         if key != key_reached:
             reached, key_reached = start - 1, key
         cost, reached = cost + max(place - reached, 0), max(place, reached)
     return cost
 
 
-def key_before(found: Survey, time: int) -> int | None:
+def key_before(packets: Survey, time: int) -> int | None:
     """The latest keyframe that is shown no later than `time`."""
-    place = bisect_right(found.keys, time)
-    return found.keys[place - 1] if place else None
+    place = bisect_right(packets.keys, time)
+    return packets.keys[place - 1] if place else None

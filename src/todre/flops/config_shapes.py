@@ -1,4 +1,4 @@
-"""Reads a `ModelShape` out of a Hugging Face config: no weights, no download, no model."""
+"""Read a `ModelShape` from a Hugging Face config, without weights or a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 def shape_of(model: ModelShape | str | Any) -> ModelShape:
-    """The shape itself, a preset by name, or the shape read from a config."""
+    """The shape itself, a preset by name, or the shape read from a config.
+
+    Raises:
+        InvalidValueError: no preset has that name.
+    """
     if isinstance(model, ModelShape):
         return model
     if not isinstance(model, str):
@@ -33,7 +37,7 @@ def shape_of(model: ModelShape | str | Any) -> ModelShape:
 
 
 def from_config(config: Any) -> ModelShape:
-    """Read the shape of a vision-language or language model from its transformers config.
+    """Read the shape of a vision-language or language model from its config.
 
     Raises:
         UnsupportedModelError: the decoder has experts, latent or linear attention, or the projector is not known.

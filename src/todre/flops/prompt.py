@@ -1,4 +1,4 @@
-"""What one prompt with its pictures and clips costs, as far as the shapes of its inputs tell."""
+"""FLOPs of one prompt with its pictures and clips, from the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def count_prompt(
     candidates: int | None = None,
     tower_tokens: Sequence[Sequence[tuple[int, int]]] = (),
 ) -> FlopCount | None:
-    """Count one sample's FLOPs from what its model was given.
+    """Count one sample's FLOPs from its model's inputs.
 
     Args:
         config: the model's config.
@@ -57,9 +57,11 @@ def count_prompt(
 
 
 def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: int) -> int | list[int] | None:
-    """Tiles, or for towers of any size the patches of each picture and of each of a clip's steps in time.
+    """Tiles that the tower encodes, or patches of each picture.
 
-    Qwen's towers let patches attend within their own step alone.
+    Towers of any size have patches of each picture and of each of a clip's steps in time: Qwen's towers let patches
+    attend
+    within their own step alone. None where the inputs do not say.
     """
     if shape.vision is None or shape.vision.patches is not None:
         return tiles
@@ -75,7 +77,11 @@ def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: i
 
 
 def _pooled(shape: ModelShape, config: Any, inputs: Mapping[str, Any]) -> ModelShape | None:
-    """LLaVA-NeXT-Video pools a clip's frames before its projector, and its pictures not at all."""
+    """The shape with the projector that LLaVA-NeXT-Video uses for clips.
+
+    It pools a clip's frames before its projector, and its pictures not at all. None where both come together, or where
+    pooling does not divide evenly.
+    """
     if config.model_type != "llava_next_video" or inputs.get(VIDEO_PIXELS) is None:
         return shape
     if inputs.get(PIXELS) is not None or config.spatial_pool_mode == "conv":

@@ -1,7 +1,7 @@
-"""How families that cut pictures into tiles lay them out; the image processor's own code chooses the arrangement.
+"""Rules by which families lay pictures out in tiles.
 
-Each rule answers with the picture on its canvas, a whole number of tiles wide and high, or with None where the picture
-is looked at once.
+The image processor's own code chooses the arrangement. Each rule returns the picture on its canvas, a whole number of
+tiles wide and high, or None where the family looks at the picture once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Frame = Callable[[View, Settings], View]
 
 
 def by_aspect_ratio(view: View, settings: Settings) -> View | None:
-    """InternVL, Aya Vision, Cohere2 Vision: the arrangement that distorts the picture least."""
+    """InternVL, Aya Vision, Cohere2 Vision: the canvas with the least distortion."""
     if not settings.get("crop_to_patches", False):
         return None
     choose = rule_of(settings, "get_optimal_tiled_canvas")
@@ -38,7 +38,10 @@ def by_aspect_ratio(view: View, settings: Settings) -> View | None:
 
 
 def by_covered_area(view: View, settings: Settings) -> View | None:
-    """Ovis2: the smallest arrangement whose tiles keep most of the picture's area at its own resolution."""
+    """Ovis2: the smallest canvas whose tiles keep most of the picture's area.
+
+    The area counts at the picture's own resolution.
+    """
     if not settings.get("use_covering_area_grid", True):
         return by_aspect_ratio(view, settings)
     if not settings.get("crop_to_patches", False) or settings.max_patches <= 1:
@@ -50,7 +53,10 @@ def by_covered_area(view: View, settings: Settings) -> View | None:
 
 
 def by_fit(view: View, settings: Settings) -> View | None:
-    """Llama 4: the canvas that shrinks the picture least; it lies undistorted in the upper left corner."""
+    """Llama 4: the canvas that shrinks the picture least.
+
+    The picture lies undistorted in the upper left corner.
+    """
     tile = square(settings.size)
     sizes = rule_of(settings, "find_supported_resolutions")(settings.max_patches, settings.size)
     possible = torch.tensor(sizes, dtype=torch.int64, device="cpu")
@@ -65,7 +71,10 @@ def by_fit(view: View, settings: Settings) -> View | None:
 
 
 def by_tile_count(view: View, settings: Settings) -> View | None:
-    """Perception LM: the canvas on which the picture stays largest, or the one nearest to its shape."""
+    """Perception LM: the canvas on which the picture stays largest.
+
+    Where no canvas holds the picture, it is the one nearest to its shape.
+    """
     if settings.vision_input_type != "thumb+tile":
         return None
     tile, columns, rows = int(settings.tile_size), 1, 1
@@ -75,7 +84,10 @@ def by_tile_count(view: View, settings: Settings) -> View | None:
 
 
 def by_longest_edge(view: View, settings: Settings) -> View | None:
-    """Idefics3, SmolVLM: the longest edge scaled to `size`, then both sides up to whole tiles."""
+    """Idefics3, SmolVLM: the longest edge scaled to `size`, then whole tiles.
+
+    Both sides are rounded up to whole tiles.
+    """
     if not settings.get("do_image_splitting", False):
         return None
     height, width = view.height, view.width
@@ -104,7 +116,7 @@ def by_tokens(view: View, settings: Settings) -> View | None:
 
 
 def whole_by_tokens(view: View, settings: Settings) -> View:
-    """LFM2-VL's look at the whole picture: its own aspect ratio, the number of tokens within bounds."""
+    """LFM2-VL: the whole picture at its own aspect ratio, within bounds on its tokens."""
     names = ("downsample_factor", "min_image_tokens", "max_image_tokens", "encoder_patch_size")
     width, height = settings.smart_resize(view.height, view.width, **{name: getattr(settings, name) for name in names})
     return view.resized(width, height)
@@ -127,7 +139,9 @@ def whole_longest(view: View, settings: Settings) -> View:
 
 
 def rule_of(settings: Settings, name: str) -> Any:
-    """A function that the image processor's own module has, such as the one that chooses a canvas.
+    """A function by name from the module of the image processor.
+
+    Such functions choose a canvas or a size.
 
     Raises:
         UnsupportedModelError: this version of transformers has no such function there.

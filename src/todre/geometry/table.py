@@ -1,4 +1,4 @@
-"""Which layout each family has: one row for each `config.model_type`, with its facts."""
+"""The layout of each family: one row for each `config.model_type`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from todre.geometry.tiles import Tiles
 
 
 def pooled_processor_patch(source: Source) -> int:
-    """A cell of `config.projector_pooling_ratio` patches, of the size that the processor says."""
+    """Pixels along one side of a cell of `config.projector_pooling_ratio` patches.
+
+    The processor says how large a patch is.
+    """
     return processor_patch(source) * int(source.config.projector_pooling_ratio)
 
 

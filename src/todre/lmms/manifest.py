@@ -1,4 +1,4 @@
-"""What lmms-eval's entry point `lmms_eval.models` names: where the model is."""
+"""The target of lmms-eval's entry point `lmms_eval.models`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of each family's video processor: its defaults, its sizes, its layout. One row each."""
+"""Facts about each family's video processor: one row each."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ _BICUBIC, _LANCZOS = 3, 1
 
 @dataclass(frozen=True)
 class VideoFamily:
-    """One video processor of transformers, as far as it can be followed without torchvision.
+    """A video processor of transformers, as far as PIL can do its work.
 
     Attributes:
         name: the class in transformers, as in a checkpoint's `video_processor_type`.
-        defaults: settings that hold where a checkpoint is silent.
-        fit: (settings, frames, height, width) to the sizes a frame is brought to.
-        arrange: (prepared clips, settings) to the model's inputs.
-        equal_lengths: all clips of a batch need one number of frames.
-        pictures_too: a prompt may hold pictures and clips; otherwise both go by one name, and one would be lost.
+        defaults: settings for those that a checkpoint leaves out.
+        fit: (settings, frames, height, width) → sizes that a frame is brought to, one after the other.
+        arrange: (prepared clips, settings) → the model's inputs.
+        input_names: names of those inputs.
+        equal_lengths: whether all clips of a batch need one number of frames.
+        pictures_too: whether a prompt may hold pictures and clips; otherwise both go by one name, and one would be
+            lost.
     """
 
     name: str

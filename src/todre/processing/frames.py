@@ -1,4 +1,4 @@
-"""From the frames of a clip to normalised pixels, by PIL; and the layouts in which models read them."""
+"""Prepare the frames of a clip with PIL, in the layouts that models read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIXEL_MASK = "pixel_attention_mask"
 
 
 def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any]) -> Tensor:
-    """Resize, crop, rescale and normalise one clip.
+    """Resize, crop, rescale and normalise the frames of one clip.
 
     Args:
         frames: (f, h, w, 3) uint8.
@@ -44,7 +44,10 @@ def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any
 
 
 def normalise(values: Tensor, settings: Mapping[str, Any]) -> Tensor:
-    """(f, 3, h, w) uint8 to float32; rescaling is folded into mean and deviation, as torchvision's processors do."""
+    """Rescale and normalise (f, 3, h, w) uint8 pixels to float32.
+
+    Rescaling is folded into mean and deviation, as torchvision's processors do it.
+    """
     values = values.to(torch.float32)
     scale = settings["rescale_factor"] if settings["do_rescale"] else 1.0
     if not settings["do_normalize"]:
@@ -57,7 +60,7 @@ def normalise(values: Tensor, settings: Mapping[str, Any]) -> Tensor:
 
 
 def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The middle of the picture; where the picture is smaller, black around it."""
+    """The middle of the picture, with black around it where it is smaller."""
     # int() rounds towards zero: of an odd margin the smaller half comes first, when cutting off and when filling up.
     left, top = int((image.width - width) / 2), int((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
@@ -70,7 +73,11 @@ def stacked(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, T
 
 
 def check_equal_lengths(lengths: Sequence[int]) -> None:
-    """Raise `UnsupportedInputError` unless all clips have one number of frames."""
+    """Raise unless all clips have one number of frames.
+
+    Raises:
+        UnsupportedInputError: they differ.
+    """
     if len(set(lengths)) > 1:
         raise UnsupportedInputError(
             f"Clips of {', '.join(map(str, lengths))} frames cannot go into one batch of this model; "
@@ -79,10 +86,17 @@ def check_equal_lengths(lengths: Sequence[int]) -> None:
 
 
 def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Pixels of clips (clips, f, 3, h, w) float32, and their mask (clips, f, h, w) int64.
+    """Pixels of clips, and a mask of the pixels that are no padding.
 
     Shorter clips get frames of zeros at their ends. The model finds those by their values and throws them away, so the
-    mask, as in the family's own processor, speaks of pixels alone.
+    mask, as in the family's own processor, concerns pixels alone.
+
+    Args:
+        clips: (f, 3, h, w) float32 each.
+        settings: `do_pad` off gives no mask, and needs clips of one length.
+
+    Returns:
+        Pixels (clips, f, 3, h, w) float32, and mask (clips, f, h, w) int64.
     """
     if not settings.get("do_pad"):
         check_equal_lengths([len(clip) for clip in clips])
@@ -98,10 +112,18 @@ def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Te
 
 
 def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Patches of all clips (n, 3 · step · side²) float32, and each clip's grid (clips, 3) int64.
+    """Patches of all clips, and each clip's grid.
 
     `step` frames make one patch in time; the last frame is repeated until they do. Patches that the model merges into
-    one token (`merge_size` squared) are neighbours in the row.
+    one
+    token (`merge_size` squared) are neighbours in the row.
+
+    Args:
+        clips: (f, 3, h, w) float32 each.
+        settings: `temporal_patch_size` (step), `patch_size` (side) and `merge_size`.
+
+    Returns:
+        Patches (n, 3 · step · side · side) float32, and grids (clips, 3) int64: time, height and width in patches.
     """
     step, side, merge = (settings[name] for name in ("temporal_patch_size", "patch_size", "merge_size"))
     rows, grids = [], []

@@ -1,4 +1,7 @@
-"""Stand-ins for transformers' video processors, which all need torchvision; these need PIL alone."""
+"""Stand-ins for transformers' video processors, with PIL alone.
+
+Transformers' own all need torchvision.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from todre.processing.frames import pixels
 
 
 class VideoProcessorStandIn(PushToHubMixin):
-    """What a stock processor expects of its video processor: settings as attributes, `to_dict`, input names."""
+    """What a stock processor needs of its video processor.
+
+    That is settings as attributes, `to_dict` and the names of inputs.
+    """
 
     _auto_class = None
     model_input_names: tuple[str, ...] = ()
@@ -40,7 +46,7 @@ class VideoProcessorStandIn(PushToHubMixin):
 
 
 class NoVideo(VideoProcessorStandIn):
-    """Stands where clips cannot be prepared; asking for one raises the error that says why."""
+    """Stand-in where clips cannot be prepared; a call raises the reason."""
 
     def __init__(self, settings: Mapping[str, Any], reason: TodreError) -> None:
         super().__init__({"num_frames": None, "fps": None, **settings})  # stock chat templates look these two up
@@ -52,7 +58,7 @@ class NoVideo(VideoProcessorStandIn):
 
 
 class PilVideoProcessor(VideoProcessorStandIn):
-    """A family's video processor by PIL: frames that were already sampled, to the family's own inputs.
+    """A family's video processor by PIL, for frames that were already sampled.
 
     Args:
         settings: complete settings of the family (`todre.processing.settings.complete`).

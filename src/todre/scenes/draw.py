@@ -1,4 +1,4 @@
-"""Rasterise objects with anti-aliasing, and keep which pixel belongs to which object."""
+"""Draw objects with anti-aliasing, and record which object each pixel belongs to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAPER = (246, 244, 238)
 
 
 def draw_objects(rng: np.random.Generator, image: Image.Image, objects: tuple[SceneObject, ...]) -> NDArray[np.uint8]:
-    """Paste `objects` onto `image` in place and return the owner map.
+    """Draw objects onto an image in place, and return the owner map.
 
     Returns:
         (height, width) array: 0 where the background shows, i + 1 where `objects[i]` does.

@@ -1,4 +1,4 @@
-"""The closed world that scenes are made of: colours, shapes, sizes, digits and words."""
+"""The names that scenes are made of: colours, shapes, sizes, digits and words."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ POPULAR_PAIRS: tuple[tuple[str, str], ...] = tuple(
 
 
 def plural(shape: str) -> str:
-    """The plural that questions use: "crosses", "stars"."""
+    """The plural of a shape as questions use it: "crosses", "stars"."""
     return shape + ("es" if shape.endswith("s") else "s")
 
 
 def article(word: str) -> str:
-    """ "a" or "an"."""
+    """The article before a word: "a" or "an"."""
     return "an" if word[0] in "aeiou" else "a"

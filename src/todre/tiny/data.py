@@ -1,4 +1,4 @@
-"""Training examples as arrays: a scene's tiles, its patch labels, and many questions packed behind one picture."""
+"""Training examples as arrays: many questions packed behind one picture."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Packed:
 
 
 class Encoder:
-    """Turns prompt pieces into ids with the model's own tokenizer, each distinct piece once."""
+    """Encodes pieces of prompts with the model's tokenizer, each distinct piece once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
@@ -75,13 +75,13 @@ class Encoder:
         targets: list[int] = []
         weights: list[float] = []
         for index, question in enumerate(questions):
-            asked = [*self.encode(question.text), *self.encode("ASSISTANT:")]
+            question_ids = [*self.encode(question.text), *self.encode("ASSISTANT:")]
             answer = [*self.encode(question.answer), self.eos]
-            piece = asked + answer[:-1]
+            piece = question_ids + answer[:-1]
             tokens += piece
             segments += [index] * len(piece)
             offsets += range(len(piece))
-            targets += [-100] * (len(asked) - 1) + answer
+            targets += [-100] * (len(question_ids) - 1) + answer
             weight = _TOKEN_WEIGHT.get(question.task, 1.0)
             weights += [weight] * (len(piece) - 1) + [0.25 * weight]
         return Packed(
@@ -95,7 +95,10 @@ class Encoder:
 
 
 def training_size(step: int) -> tuple[int, int]:
-    """The one picture size (width, height) of a step: the full one in two steps of three, the others in turn."""
+    """The picture size (width, height) of a step, in pixels.
+
+    Two steps of three use the full size; the third takes the next one of `SIZES`.
+    """
     return SIZES[0] if step % 3 else SIZES[(step // 3) % len(SIZES)]
 
 
@@ -108,17 +111,34 @@ def step_scenes(
     split: str = "train",
     size: tuple[int, int] | None = None,
 ) -> list[Scene]:
-    """The `batch` pictures that process `rank` of `world` sees in a step; no two steps or processes share a seed."""
+    """The pictures that one process trains on in one step.
+
+    No two steps or processes share a seed.
+
+    Args:
+        first_seed: seed from which the run counts.
+        step: number of the step, from 0.
+        batch: pictures for each process.
+        rank, world: number of this process (from 0), and how many there are.
+        split: "train", "val" or "test".
+        size: (width, height) in pixels; None takes the step's own size.
+    """
     start = first_seed + (step * world + rank) * batch
     return [make_scene(seed, split, size or training_size(step)) for seed in range(start, start + batch)]
 
 
 def training_questions(scene: Scene, step: int, mix: dict[str, int] | None = None) -> list[Question]:
-    """Fresh questions about a scene in a fixed order of tasks, different for each step."""
+    """New questions about a scene for each step, with the tasks in a fixed order.
+
+    Args:
+        scene: the picture to ask about.
+        step: seeds the choice of questions, together with the scene's own seed.
+        mix: task → number of questions; None takes `TASK_MIX`. Questions with equal text are asked once.
+    """
     rng = np.random.default_rng([scene.seed, step, 77])
     tasks = [task for task, times in (mix or TASK_MIX).items() for _ in range(times)]
-    asked = ask(rng, scene.objects, tasks, *scene.size)
-    return list({question.text: question for question in asked}.values())
+    questions = ask(rng, scene.objects, tasks, *scene.size)
+    return list({question.text: question for question in questions}.values())
 
 
 @dataclass(frozen=True)
@@ -151,7 +171,10 @@ class TextBatch:
 
 
 def collate(packs: list[Packed]) -> TextBatch:
-    """Pad to the longest and build the block mask: a token sees its own question up to itself."""
+    """Pad packed questions to the longest pack and build their block mask.
+
+    A token sees its own question up to and including itself.
+    """
     longest = max(len(pack.tokens) for pack in packs)
 
     def padded(name: str, fill: float) -> torch.Tensor:

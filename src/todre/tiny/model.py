@@ -1,4 +1,7 @@
-"""The shape of the shipped model: a LLaVA-NeXT of a few million parameters, from the stock classes of transformers."""
+"""The shipped model: its config, its random start, and its processor.
+
+It is a LLaVA-NeXT of a few million parameters, made of transformers' own classes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ STD = (0.27, 0.27, 0.27)
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
-    """CLIP tower (5 layers, features from the fourth), Llama decoder (8 layers, 6 heads), tied embeddings."""
+    """The model's config: CLIP tower, Llama decoder, tied embeddings.
+
+    The tower has 5 layers and its features come from the fourth; the decoder has 8 layers of 6 heads.
+    """
     vision = CLIPVisionConfig(
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
@@ -67,7 +73,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaNextForConditionalGeneration:
-    """A model with random weights; the tower starts as `todre.tiny.initial` says."""
+    """A model with random weights; the tower starts as `start_tower` sets it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlavaNextForConditionalGeneration(build_config(tokenizer))

@@ -1,4 +1,7 @@
-"""The four stages of training: tower on labels, decoder on symbols, the projector between them, and all of it."""
+"""The four stages that train the shipped model from nothing.
+
+They train the tower on labels, the decoder on symbols, the projector between them, and then the whole model.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,16 @@ def build_parts(seed: int, device: torch.device) -> Parts:
 
 @dataclass(frozen=True)
 class Slice:
-    """Which pictures a step looks at: `batch` of them from process `rank` of `world`."""
+    """The pictures of one step for one process.
+
+    Attributes:
+        first_seed: seed from which the run counts.
+        step: number of the step, from 0.
+        batch: pictures for each process.
+        rank, world: number of this process (from 0), and how many there are.
+        split: "train", "val" or "test".
+        progress: share of the stage's budget used before this step.
+    """
 
     first_seed: int
     step: int
@@ -83,7 +95,7 @@ class Slice:
 
 
 class Stage(Protocol):
-    """One stage: what it trains, its loss, and what it starts from."""
+    """A stage of training: what it trains, its loss, and what it starts from."""
 
     @property
     def name(self) -> str:
@@ -102,7 +114,10 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class TowerStage:
-    """CLIP tower alone: dense patch labels where the projector reads, presence on [CLS]."""
+    """Trains the CLIP tower alone, on patch labels and on presence.
+
+    Labels are read where the projector reads; presence is read from [CLS].
+    """
 
     name: str = "tower"
     needs: tuple[str, ...] = ()
@@ -114,7 +129,7 @@ class TowerStage:
         return {"tower": parts.model.model.vision_tower, "heads": parts.heads}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Over the thumbnail and up to four crops of each picture."""
+        """Loss over the thumbnail and up to four crops of each picture."""
         scenes, rng = which.scenes(), which.rng()
         pixels, labels, present = picture_tensors(scenes, self.processor)
         chosen = [np.r_[0, 1 + rng.permutation(p.shape[0] - 1)[: self.crops]] for p in pixels]
@@ -128,7 +143,10 @@ class TowerStage:
 
 @dataclass(frozen=True)
 class DecoderStage:
-    """Llama decoder alone, on visual tokens made from true labels: small grids, then thumbnails, then all."""
+    """Trains the Llama decoder alone, on symbolic tokens made from true labels.
+
+    The pictures grow from small grids to thumbnails and then to thumbnails with crops.
+    """
 
     name: str = "decoder"
     needs: tuple[str, ...] = ()
@@ -145,7 +163,7 @@ class DecoderStage:
         }
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Answers' cross-entropy."""
+        """Cross-entropy of the answers."""
         if which.progress < self.grids_until:
             features, text = self._grids(parts, which)
         else:
@@ -171,7 +189,7 @@ class DecoderStage:
 
 @dataclass(frozen=True)
 class ProjectorStage:
-    """Projector alone: regress the symbolic tokens from the tower's features."""
+    """Trains the projector alone, to make the symbolic tokens from tower features."""
 
     name: str = "projector"
     needs: tuple[str, ...] = ("tower", "decoder")
@@ -195,7 +213,10 @@ class ProjectorStage:
 
 @dataclass(frozen=True)
 class WholeStage:
-    """The whole model on whole pictures, from pixels to answers; the tower's own losses stay on at a low weight."""
+    """Trains the whole model, from pixels to answers.
+
+    The tower's own losses stay on at a low weight.
+    """
 
     name: str = "whole"
     needs: tuple[str, ...] = ("tower", "decoder", "projector")
@@ -207,7 +228,7 @@ class WholeStage:
         return {"model": parts.model, "heads": parts.heads}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Answers' cross-entropy plus the tower's losses."""
+        """Cross-entropy of the answers, plus the tower's losses."""
         scenes = which.scenes()
         pixels, labels, present = picture_tensors(scenes, self.processor)
         sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes], dtype=torch.int64, device="cpu")
@@ -217,10 +238,11 @@ class WholeStage:
         visual = torch.stack(list(media_features(output)))
         loss, metrics = answer_picture(parts, visual, _questions(parts, scenes, which))
         cls = parts.model.model.vision_tower.post_layernorm(last_states(output)[:, 0])
-        dense, seen = parts.heads.loss(
+        dense, accuracy = parts.heads.loss(
             layer_output(output, -2), cls, torch.cat(labels).to(parts.device), torch.cat(present).to(parts.device)
         )
-        return loss + self.tower_weight * dense, {**metrics, **{f"tower/{key}": value for key, value in seen.items()}}
+        metrics |= {f"tower/{key}": value for key, value in accuracy.items()}
+        return loss + self.tower_weight * dense, metrics
 
 
 STAGES: dict[str, Stage] = {s.name: s for s in (TowerStage(), DecoderStage(), ProjectorStage(), WholeStage())}
@@ -237,7 +259,12 @@ class _Newline(nn.Module):
 def picture_tensors(
     scenes: list[Scene], processor: Any
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-    """Per scene: pixels (tiles, 3, 96, 96) from the image processor, labels (tiles, 144, 8), presence (tiles, c)."""
+    """Pixels, labels and presence of each scene, for the tower's losses.
+
+    Returns:
+        For each scene, pixels (tiles, 3, 96, 96) float32 from the image processor, labels (tiles, 144, 8) int64 and
+        presence (tiles, classes) float32.
+    """
     pixels = [processor(scene.image, return_tensors="pt")[PIXELS][0] for scene in scenes]
     labels = [torch.from_numpy(tile_labels(scene)) for scene in scenes]
     present = [torch.from_numpy(tile_presence(scene)) for scene in scenes]
@@ -250,16 +277,28 @@ def _questions(parts: Parts, scenes: list[Scene], which: Slice) -> TextBatch:
 
 
 def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
-    """`answered` for questions behind one picture: (b, v, width) projected visual tokens."""
+    """Loss and metrics of questions behind one picture, as `answered` gives them.
+
+    Args:
+        parts: the model in training.
+        visual: (b, v, width) projected visual tokens.
+        text: the questions.
+    """
     prefix = torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
     return answered(parts, packed_hidden(parts.model, prefix, visual, text), text)
 
 
 def answered(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
-    """Loss of the answers, and how many of each task are right, from (b, n, width) hidden states at their tokens."""
+    """Loss of the answers, and how many of each task are right.
+
+    Args:
+        parts: the model in training.
+        hidden: (b, n, width) hidden states at the questions' tokens.
+        text: the questions.
+    """
     with torch.no_grad():
         tally = right_answers(parts.model, hidden, text)
     metrics = {}
-    for task, (right, asked) in tally.items():
-        metrics[f"right/{task}"], metrics[f"asked/{task}"] = float(right), float(asked)
+    for task, (right, questions) in tally.items():
+        metrics[f"right/{task}"], metrics[f"asked/{task}"] = float(right), float(questions)
     return answer_loss(parts.model, hidden, text), metrics

@@ -1,4 +1,6 @@
-"""Train the shipped model from nothing: `python -m todre.tiny.train STAGE --run DIR (--steps N | --minutes M)`.
+"""Train the shipped model: `python -m todre.tiny.train STAGE --run DIR`.
+
+The stage's length is `--steps N` or `--minutes M`.
 
 Stages: `tower` and `decoder` (independent: run them side by side), then `projector`, then `whole`; `further` starts
 from the shipped weights and adds several pictures and clips; `export` writes the model. Each stage resumes from its
@@ -53,14 +55,21 @@ class Options(Checked):
 
 @dataclass
 class Progress:
-    """Where a stage stands."""
+    """How far a stage has come."""
 
     step: int
     budget: Budget
 
 
 def train_stage(options: Options, rank: int = 0) -> Parts:
-    """Run one stage to the end of its budget, from its checkpoint if there is one; returns the trained parts."""
+    """Train one stage to the end of its budget, and return the trained parts.
+
+    It resumes from the stage's checkpoint if there is one.
+
+    Args:
+        options: what the command line sets.
+        rank: number of this process, from 0; process 0 writes logs and checkpoints.
+    """
     device = torch.device(options.device)
     stage = ALL_STAGES[options.stage]
     parts = builder(stage.name)(options.seed, device)
@@ -86,7 +95,7 @@ def _optimizers(stage: Stage, parts: Parts, options: Options) -> list[torch.opti
 def _restore(
     stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], options: Options, device: torch.device
 ) -> Progress:
-    """Load the stage's own checkpoint, or else put together the stages that it builds on."""
+    """Load the stage's own checkpoint, or else those of the stages it builds on."""
     budget = Budget(options.steps, options.minutes, cooldown=options.cooldown)
     own = options.run / f"{stage.name}.pt"
     if own.exists():

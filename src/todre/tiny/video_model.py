@@ -1,4 +1,7 @@
-"""The shipped model's second form: the same shape, and clips beside pictures (LLaVA-NeXT-Video of transformers)."""
+"""The shipped model's second form, for clips and several pictures.
+
+It has the shape of the first and is a LLaVA-NeXT-Video of transformers.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +62,12 @@ _VIDEO_SETTINGS: dict[str, Any] = {
 
 
 def picture_label(place: int) -> str:
-    """What the template writes before picture `place` (from 0) of several."""
+    """The words that the template writes before picture `place` (from 0) of several."""
     return f"{ORDINALS[place]} picture :"
 
 
 def extend_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """A tokenizer of the first model with `NEW_WORDS` and `<video>` behind the words it knows."""
+    """The first model's tokenizer with `NEW_WORDS` and `<video>` added at the end."""
     inner = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = inner["model"]["vocab"]
     for word in NEW_WORDS:
@@ -85,7 +88,10 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerF
 
 
 def build_video_model() -> tuple[LlavaNextVideoForConditionalGeneration, PreTrainedTokenizerFast]:
-    """The shipped model's weights in float32 in the class that takes clips too, with vectors for the new words."""
+    """The first model's weights in the class that takes clips, and the tokenizer.
+
+    The weights are float32; the new words get vectors of their own.
+    """
     first, processor = tiny.load()
     known = dict(processor.tokenizer.get_vocab())
     tokenizer = extend_tokenizer(processor.tokenizer)
@@ -121,7 +127,10 @@ def _start_words(
     tokenizer: PreTrainedTokenizerFast,
     known: dict[str, int],
 ) -> None:
-    """The known words' vectors; a new word's is random at their scale, or begins at a word that is near it."""
+    """Set the word vectors: known words keep theirs, new words get a start.
+
+    A new word starts at a known word that is near it, or at random at the same scale.
+    """
     table = model.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(0)
     table.normal_(0.0, float(old.std()), generator=generator)
@@ -133,7 +142,10 @@ def _start_words(
 def export_video(
     model: LlavaNextVideoForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, target: Path
 ) -> None:
-    """Write model, tokenizer and processor settings: float16 safetensors, for plain `from_pretrained`."""
+    """Write model, tokenizer and processor settings for `from_pretrained`.
+
+    The weights are written as float16 safetensors; files are replaced one by one.
+    """
 
     def fill(stage: Path) -> None:
         copy.deepcopy(model).to(torch.float16).save_pretrained(stage)
