@@ -14,7 +14,7 @@ class TodreError(Exception):
 
 
 class InvalidValueError(TodreError, ValueError):
-    """A hyper-parameter or argument has a value that cannot be used."""
+    """An argument or a setting has a value that cannot be used."""
 
 
 class UnknownMethodError(TodreError, LookupError):
@@ -40,7 +40,7 @@ class ContractError(TodreError):
 
 
 class UnprunedWarning(UserWarning):
-    """Something ran while a model was being pruned that todre could not prune."""
+    """Something ran unpruned while a model was being pruned."""
 
 
 class ImageError(TodreError):
@@ -59,7 +59,7 @@ class OutputError(TodreError):
 
 
 class LoadError(TodreError):
-    """A model or processor cannot be loaded from the given path or hub id."""
+    """A model or processor cannot be loaded from a path or hub id."""
 
 
 class MissingDependencyError(TodreError, ImportError):

@@ -19,7 +19,7 @@ _SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken")
 _ELSEWHERE = ("consolidated", "pytorch_model", "training_args")
 _LONGEST = 300
 PATIENCE = 3.0
-"""Seconds in which the hub must say what it has, unless `HF_HUB_ETAG_TIMEOUT` says otherwise."""
+"""Seconds that the hub may take to describe a repository; `HF_HUB_ETAG_TIMEOUT` replaces them."""
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from todre.errors import ImageError
 from todre.files import check_input, shown
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are tried; those that start an external program (PostScript) or are not pictures stay out."""
+"""Formats that are tried; not those that are no pictures or start an external program (PostScript)."""
 
 MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded, in pixels (8,000 × 8,000, 192 MB as RGB): a file of kilobytes can claim any size."""
+"""Largest picture that is decoded, in pixels (8,000 × 8,000, 192 MB as RGB): a small file can claim any size."""
 
 
 MAX_ASPECT = 200
-"""Longest side over shortest: a processor that scales the short side up would make a thin strip enormous."""
+"""Largest ratio of the sides: a processor that scales the short side up would make a thin strip enormous."""
 
 
 class ImageWarning(UserWarning):
@@ -35,7 +35,7 @@ def open_image(path: str | Path) -> Image.Image:
 
     Transparency is composited on white, the EXIF orientation is applied, 16-bit and float samples are scaled to 8 bits,
     CMYK is converted, and of an animation the first frame is taken (with an `ImageWarning`). Sizes from 1 × 1 up to
-    `MAX_PIXELS` pixels are read, 20,000 px wide included, with sides up to `MAX_ASPECT` to 1.
+    `MAX_PIXELS` pixels are read, with sides up to `MAX_ASPECT` to 1.
 
     Args:
         path: file name; an address (`https://…`) is not opened.
@@ -96,7 +96,7 @@ def _decode(opened: Image.Image, path: Path) -> Image.Image:
         opened.seek(0)
         opened.load()
         picture = _to_rgb(_upright(opened, path))
-    except Exception as error:  # so does a damaged body
+    except Exception as error:  # a damaged body makes Pillow raise almost any type
         raise ImageError(
             f"{shown(path)} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
         ) from error

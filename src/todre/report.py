@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 ON_DEVICE = ("kept", "kept_from_layer", "attention_ratios")
-"""What a report says of single tokens: read from the device when somebody looks."""
+"""Fields about single tokens, which are read from the device on first access."""
 
 
 class AttentionRatios(NamedTuple):
@@ -83,7 +83,7 @@ class PruningReport:
         read = self.__dict__.get("_read") if name in ON_DEVICE else None
         if read is not None:
             values = read()
-            if self.__dict__.get("_read") is read:  # else another thread's prefill has come in between
+            if self.__dict__.get("_read") is read:  # not if another thread's prefill came in between
                 self.__dict__.update(values)
                 self.__dict__.pop("_read", None)
             return values[name]

@@ -33,7 +33,7 @@ Media = Image.Image | Clip
 
 
 class QuestionWarning(UserWarning):
-    """The question can be asked, but the model cannot read all of it."""
+    """The model does not know some words of the question."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Clip:
         return self.frames[0].size
 
     def facts(self) -> dict[str, Any]:
-        """What a result has to say about the clip, ready for JSON."""
+        """What a result records about the clip, ready for JSON."""
         return {
             "sha256": clip_sha256(self),
             "size": list(self.size),

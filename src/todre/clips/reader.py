@@ -76,7 +76,7 @@ def _check_packets(source: Source, packets: Survey, frames: int) -> None:
 
 
 def _decode(path: Path, packets: Survey, frames: int, progress: Progress) -> Decoded:
-    """The chosen frames."""
+    """The chosen frames, by seeking where that pays, else from a whole decode."""
     numbers = frame_numbers(packets.count, frames)
     with opened(path) as source:
         if seeking_pays(source, packets, numbers):
@@ -91,7 +91,7 @@ def _decode(path: Path, packets: Survey, frames: int, progress: Progress) -> Dec
             raise damaged(path, f"none of its {packets.count} frames can be shown")
         if decoded.total == expected:
             return decoded
-        expected = decoded.total  # some packets are not frames: now that is known, choose anew
+        expected = decoded.total  # some packets are not frames: choose anew by the true count
     raise damaged(path, "it gives another number of frames each time")
 
 
@@ -103,7 +103,7 @@ def _clip(source: Source, packets: Survey, decoded: Decoded) -> Clip:
     if trusted and decoded.last is not None:
         duration, fps = _pace(source, packets, decoded, times[0], decoded.last)
         stamps = tuple(float((time - times[0]) * source.time_base) for time in times)
-    else:  # packets without times of their own, or parts that were joined: the frames' numbers are left to go by
+    else:  # packets without times of their own, or joined parts: only the frames' numbers say when
         if source.rate is None:
             raise ClipError(f"{source.path} states neither times nor a frame rate; encode it anew as MP4.")
         duration, fps = float(decoded.total / source.rate), float(source.rate)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp",
 )  # fmt: skip
-"""Suffixes that make a file a video where its first bytes do not tell (an empty, absent or damaged file)."""
+"""Suffixes of videos, for files whose first bytes say nothing (empty, absent or damaged ones)."""
 
 _PICTURE_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim")
 _BOXES = {
@@ -83,7 +83,7 @@ def _boxes_end(file: BinaryIO, actual: int) -> int:
         file.seek(position)
         head = file.read(16)
         size = int.from_bytes(head[:4], "big")
-        if head[4:8] not in _BOXES or size == 0:  # something appended, or a last box that lasts to the end
+        if head[4:8] not in _BOXES or size == 0:  # appended data, or a last box without a length
             return position
         if size == 1:
             size = int.from_bytes(head[8:16], "big")
@@ -121,7 +121,10 @@ def _matroska_end(file: BinaryIO) -> int | None:
 
 
 def _vint(file: BinaryIO) -> int | None:
-    """A Matroska length; None for "unknown" (all ones) and at the end of the file."""
+    """A length in Matroska's variable-length coding.
+
+    None for "unknown" (all ones) and at the end of the file.
+    """
     first = file.read(1)
     if not first or first[0] == 0:
         return None

@@ -16,7 +16,7 @@ from todre.files import check_input
 from todre.images import MAX_ASPECT
 
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-"""FFmpeg's demuxers that are tried. Playlists, which open other files and addresses, and still pictures stay out."""
+"""FFmpeg's demuxers that are tried; not those for still pictures and playlists, which open other addresses."""
 
 MAX_FRAME_PIXELS = 36_000_000
 """Largest frame that is decoded, in pixels (8K; 108 MB as RGB): a small file can claim any size."""
@@ -46,7 +46,11 @@ class Source:
 
 
 def require_av() -> None:
-    """Raise `MissingDependencyError` unless PyAV is installed; imports nothing."""
+    """Raise unless PyAV is installed; nothing is imported.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     if importlib.util.find_spec("av") is None:
         raise MissingDependencyError(
             "Reading and writing video needs PyAV, which is not installed; run `pip install 'todre[video]'`."

@@ -17,14 +17,15 @@ class Survey:
     """The packets of a video stream that are meant to be shown.
 
     Attributes:
-        times: presentation time of each packet in the stream's time base, in the order of presentation; empty
-            unless every packet has one of its own.
+        times: presentation time of each packet in the stream's time base, in the order of presentation; empty unless
+            every
+            packet has one of its own.
         end: when the last frame ends, in the same unit, as far as that is stated.
         keys: the keyframes' times, in the order of presentation.
-        places: time → place in the order of decoding.
-        count: number of packets: of the frames too, in almost every file; decoding tells.
+        places: time → place (from 0) in the order of decoding.
+        count: number of packets, which is the number of frames in almost every file; only decoding shows.
         reached: seconds at which the last packet of any stream ends.
-        damaged: the demuxer found a packet that is incomplete.
+        damaged: whether the demuxer found a packet that is incomplete.
     """
 
     times: tuple[int, ...]
@@ -45,7 +46,8 @@ def survey(source: Source) -> Survey:
     times: list[int | None] = []
     keys: list[int] = []
     end, reached, damaged = 0, 0.0, False
-    joined = source.container.format.name == "mpegts"  # parts of recordings, joined, look incomplete and may be whole
+    # Joined parts of recordings look incomplete even where nothing is missing.
+    joined = source.container.format.name == "mpegts"
     for packet in source.container.demux():
         if packet.pts is not None:
             last = packet.pts + (packet.duration or 0)
@@ -98,6 +100,6 @@ def decoding_cost(packets: Survey, numbers: Collection[int]) -> int:
 
 
 def key_before(packets: Survey, time: int) -> int | None:
-    """The latest keyframe that is shown no later than `time`."""
+    """Time of the latest keyframe shown no later than `time`; None without one."""
     place = bisect_right(packets.keys, time)
     return packets.keys[place - 1] if place else None

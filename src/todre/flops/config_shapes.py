@@ -11,7 +11,7 @@ from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
 from todre.hf.checkpoint_facts import feature_layer, layer_kinds
 from todre.hf.leading_tokens import Leading, leading_of
 
-# A gated FFN shows in its activation (SiLU), except in these model types, which gate another one.
+# A SiLU activation means a gated FFN; these model types gate an FFN with another activation.
 _GATED_TYPES = ("gemma", "pixtral")
 _GATED_ACTIVATIONS = ("silu", "swish")
 _DENSE_LAYERS = ("full_attention", "sliding_attention", "chunked_attention")
@@ -64,7 +64,7 @@ def from_config(config: Any) -> ModelShape:
 def _refuse_what_is_not_counted(name: str, text: Any) -> None:
     kinds = layer_kinds(text)
     reason = None
-    if getattr(text, "is_heterogeneous", False):  # such a config raises where one number for all layers is asked for
+    if getattr(text, "is_heterogeneous", False):  # reading one number for all layers raises in such a config
         reason = "has layers of different shapes"
     elif any((getattr(text, field, None) or 0) > 1 for field in _EXPERTS):
         reason = "mixes experts"

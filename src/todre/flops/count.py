@@ -16,7 +16,13 @@ from todre.flops.shape import ModelShape
 
 @dataclass(frozen=True)
 class PhaseFlops:
-    """The language model's FLOPs in prefill or in decode."""
+    """The language model's FLOPs in prefill or in decode.
+
+    Attributes:
+        linear: projections of attention and of the feed-forward blocks.
+        attention: the two products of attention.
+        lm_head: logits.
+    """
 
     linear: int
     attention: int
@@ -28,7 +34,7 @@ class PhaseFlops:
         return self.linear + self.attention + self.lm_head
 
     def to_dict(self) -> dict[str, int]:
-        """The parts and their total, for JSON."""
+        """The parts and their total, ready for JSON."""
         return {"linear": self.linear, "attention": self.attention, "lm_head": self.lm_head, "total": self.total}
 
 
@@ -37,6 +43,12 @@ class FlopCount:
     """FLOPs of one sample by part, two per multiply-add.
 
     `todre.flops.shape` says what counts.
+
+    Attributes:
+        encoder: the vision tower.
+        projector: between tower and language model.
+        selection: choosing visual tokens before the decoder.
+        prefill, decode: the language model.
     """
 
     encoder: int
@@ -71,7 +83,7 @@ class FlopCount:
         return self.first_token + self.decode.total
 
     def to_dict(self) -> dict[str, Any]:
-        """Every part and sum, for JSON."""
+        """Every part and sum, ready for JSON."""
         return {
             "encoder": self.encoder,
             "projector": self.projector,

@@ -42,13 +42,20 @@ class Stack:
         return 3 if self.gated else 2
 
     def linear(self, tokens: int) -> int:
-        """FLOPs of one layer's projections (q, k, v, o and the FFN) over `tokens` tokens."""
+        """FLOPs of one layer's projections over `tokens` tokens.
+
+        They are those of queries, keys, values and outputs, and of the feed-forward block.
+        """
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         weights = 2 * self.width * queries + 2 * self.width * keys + self.ffn_matrices * self.width * self.ffn
         return 2 * weights * tokens
 
     def attention(self, queries: int, keys: int) -> int:
-        """FLOPs of one layer's two attention products for `queries` × `keys` pairs."""
+        """FLOPs of one layer's two attention products.
+
+        Args:
+            queries, keys: their numbers; all pairs are counted.
+        """
         return 4 * self.heads * self.head_dim * queries * keys
 
 

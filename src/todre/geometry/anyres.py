@@ -71,7 +71,7 @@ class AnyResVideo(AnyRes):
     """
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """One pooled grid for each frame."""
+        """Boxes of one pooled grid for each frame."""
         return frame_grids(source, clip, patch(source) * int(source.config.spatial_pool_stride))
 
 

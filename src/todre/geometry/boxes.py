@@ -66,7 +66,7 @@ class TokenBox:
 
     @property
     def area(self) -> float:
-        """Area in original pixels."""
+        """Area of the rectangle in original pixels."""
         return max(self.right - self.left, 0.0) * max(self.bottom - self.top, 0.0)
 
 
@@ -109,7 +109,7 @@ class View:
 
     @staticmethod
     def plain(image: int, media: Media) -> View:
-        """The picture as it is."""
+        """A view of the picture as it is, without any processing."""
         return View(image, media, media.width, media.height)
 
     def at(self, frame: int, frames: int = 1) -> View:
@@ -131,7 +131,7 @@ class View:
         return View(self.image, self.media, width, height, self.x.then(x), self.y.then(y), self.frame, self.frames)
 
     def box(self, kind: Kind, left: float, top: float, right: float, bottom: float) -> TokenBox:
-        """A rectangle of the raster, as a box of original pixels."""
+        """The box of original pixels behind a rectangle of the raster."""
         x = [min(max(self.x.source(edge), 0.0), float(self.media.width)) for edge in (left, right)]
         y = [min(max(self.y.source(edge), 0.0), float(self.media.height)) for edge in (top, bottom)]
         return TokenBox(self.image, kind, x[0], y[0], x[1], y[1], self.frame, self.frames)

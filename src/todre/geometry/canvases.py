@@ -152,7 +152,7 @@ def rule_of(settings: Settings, name: str) -> Any:
             return rule
     raise UnsupportedModelError(
         f"The image processor {type(settings.part).__name__} has no {name}, which says how pictures are cut into "
-        "tiles; use a transformers release from 5.18 to 5.23."
+        "tiles; use a transformers release from 5.18 to 5.24."
     )
 
 

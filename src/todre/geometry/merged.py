@@ -18,7 +18,7 @@ from todre.geometry.source import Layout, Settings, Source
 from todre.hf.picture_rules import size_of_strip, size_within_area, size_within_volume
 
 Rule = Callable[[Settings, View, int], tuple[int, int]]
-"""From settings, the original picture and the number of frames to (height, width) of what the tower sees."""
+"""(settings, original picture, number of frames) → (height, width) of the raster that the tower sees."""
 
 
 def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
 
 
 def by_shared_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
-    """VideoLLaMA 3: the largest area is shared by all frames."""
+    """VideoLLaMA 3: the area of all frames together within the upper bound."""
     least, most = _bounds(settings)
     return _area(settings, view, least, most // frames)
 

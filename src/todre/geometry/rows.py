@@ -19,7 +19,7 @@ from todre.geometry.steps import blank, square
 from todre.hf.picture_rules import ChannelDimension, size_in_patches
 
 Scaling = Callable[[View, Settings, int], View]
-"""From the original picture, settings and the cell to what the tower sees."""
+"""(original picture, settings, side of a cell) → the raster that the tower sees."""
 
 
 def rounded_up(view: View, settings: Settings, cell: int) -> View:

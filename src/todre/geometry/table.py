@@ -97,11 +97,11 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}
-"""Layouts of families that take towers of several kinds, for those that differ: (model type, tower's model type)."""
+"""(model type, tower's model type) → layout, for towers with a layout other than the family's usual one."""
 
 
 RESAMPLED = frozenset({"aria", "blip-2", "idefics2", "instructblip", "instructblipvideo", "kosmos-2"})
-"""Families whose visual tokens are learned queries that each read the whole picture: they have no rectangle."""
+"""Families whose visual tokens each read the whole picture, through learned queries; they have no rectangle."""
 
 
 def layout_of(config: Any) -> Layout:

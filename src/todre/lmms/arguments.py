@@ -27,7 +27,7 @@ OPTIONS = (
     "frames",
     "group_size",
 )
-"""What is not a field of the method."""
+"""Names of arguments that are no settings of the method."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _method(method: Any, fields: dict[str, Any]) -> Method:
 
 
 def _value(name: str, value: Any) -> Any:
-    """Lists become tuples, which is what fields of methods hold."""
+    """A value from JSON or as it is, with lists as tuples, which methods hold."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)

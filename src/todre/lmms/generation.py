@@ -15,7 +15,7 @@ from transformers import StoppingCriteria
 from todre.errors import InvalidValueError
 
 MAX_NEW_TOKENS = 1024
-"""Where a task names no length."""
+"""Longest answer of tasks that name no length, in tokens."""
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 _OTHERS = (
     "num_beams",

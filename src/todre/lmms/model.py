@@ -31,7 +31,7 @@ from todre.pruning import prune
 from todre.running import Media
 
 Work = Callable[[Method, Sequence[Request], Sequence[Any]], list[list[GenerationResult]]]
-"""Does the work of a batch, given its conversations; the results of each request."""
+"""(method, requests of a batch, their conversations) → the results of each request."""
 
 
 @dataclass
@@ -219,7 +219,7 @@ class Todre(lmms):
 
     def _ready(self) -> Loaded:
         if self.loaded is None:
-            raise UnsupportedInputError("The model has been let go after the evaluation; make another.")
+            raise UnsupportedInputError("The model was released after the evaluation; make a new one.")
         return self.loaded
 
 
@@ -244,7 +244,7 @@ def device_of(device: str, ranks: int, own: torch.device) -> str:
 
 
 def _parsed(arguments: str) -> dict[str, Any]:
-    """`a=1,b=x` as a mapping."""
+    """The mapping that `a=1,b=x` writes."""
     try:
         values: dict[str, Any] = simple_parse_args_string(arguments)
     except ValueError:

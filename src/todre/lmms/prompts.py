@@ -14,7 +14,7 @@ from todre.images import open_image
 from todre.running import Media
 
 MARK = "<image>"
-"""Where tasks of lmms-eval put pictures into their text."""
+"""The mark of a picture in the texts of lmms-eval's tasks."""
 
 Content = list[dict[str, Any]]
 

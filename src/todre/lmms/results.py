@@ -14,7 +14,7 @@ _DOCUMENT: Shape = {"results": Each(OBJECT), "config?": (OBJECT, None)}
 RESULTS = Kind("lmms-eval did not write it; remove it, or run it again", _DOCUMENT, lenient=True)
 """A file of results."""
 SAMPLES = Kind("run lmms-eval again with --log_samples", {"doc_id": ANY}, most=2**31, lenient=True)
-"""A file of what was said to each question."""
+"""A file with the answer to each question."""
 _RESULTS, _SAMPLES = "_results.json", "_samples_"
 
 
@@ -24,7 +24,7 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
     A later run of a task in the same folder replaces an earlier one.
 
     Args:
-        folder: what was given to lmms-eval as `--output_path`.
+        folder: lmms-eval's `--output_path`.
 
     Returns:
         {task: {metric: value}}. A metric is named as the task names it, standard errors with `_stderr` behind; where a

@@ -16,7 +16,7 @@ import torch
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FREED_AT_ONCE = "inactive_file", "total_inactive_file"
-"""Pages of files that a container's limit counts, and that the kernel gives up as soon as memory is asked for."""
+"""Cached pages of files: a container's limit counts them, and the kernel frees them when memory is needed."""
 
 
 def available(device: torch.device) -> int | None:

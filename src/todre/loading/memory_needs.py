@@ -21,24 +21,24 @@ from todre.hub import decimal_bytes, first_line
 from todre.loading.device_memory import available
 
 MAX_PARTS = 1024
-"""Most layers, blocks or stages that a config may give a model: even counting weights takes a module for each."""
+"""Most layers, blocks or stages that a config may have: even counting weights takes a module for each."""
 
 MAX_EXPERTS = 16384
-"""Most experts that a config may give each layer."""
+"""Most experts of a layer that a config may have."""
 
 _PARTS = re.compile(r"(^|_)(layers?|depths?|blocks|stages)$")
 _EXPERTS = re.compile(r"(^|_)experts$")
 _NUMBERED = re.compile(r"^(num|n)_\w*(layers|heads|blocks|stages|experts)$|^depths?$")
 INDEX = Kind("get a complete copy", {"weight_map": Each(TEXT)}, LoadError, lenient=True)
-"""The file that names the files of weights that are split."""
+"""The index of weights that are split over several files."""
 WEIGHTS = Kind("get a complete copy", ANY, LoadError, most=2**50)
-"""A file of weights, of which the header is read here."""
+"""A file of weights; its header alone is read here."""
 
 _MAX_HEADER = 100_000_000
 """Longest header that safetensors itself reads, in bytes."""
 
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Stored types that become the dtype that is asked for, and their bytes; others stay as they are."""
+"""Stored type → its bytes, for types that are converted to the model's dtype; others stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def check_counts(name: str, config: Any) -> None:
             raise LoadError(f"The config.json of {name} says {key} = {below[0]}; get the model's own config.json.")
         if wrong or (most is not None and len(values) > most):
             raise LoadError(
-                f"The config.json of {name} says {key} = {str(wrong[0] if wrong else len(values))[:20]}, and more than "
-                f"{most:,} are not built; get the model's own config.json."
+                f"The config.json of {name} says {key} = {str(wrong[0] if wrong else len(values))[:20]}, and at most "
+                f"{most:,} are built; get the model's own config.json."
             )
 
 

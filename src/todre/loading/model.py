@@ -259,7 +259,7 @@ def _read_config(name: str, path: Path) -> dict[str, Any]:
     except LoadError as error:
         raise LoadError(f"{name} has a config.json that cannot be read: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str) or not config["model_type"]:
-        raise LoadError(f"{name} has a config.json without model_type; it is not a model of transformers, use one.")
+        raise LoadError(f"{name} has a config.json without model_type; give a model that transformers can load.")
     check_counts(name, config)
     return dict(config)
 
@@ -283,7 +283,7 @@ def _load_model(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name rather than in a table
+            ignore_mismatched_sizes=True,  # refused below with one sentence; transformers would print a table
         )
     except Exception as error:
         if attn_implementation is not None and isinstance(error, (ValueError, ImportError)):

@@ -118,7 +118,7 @@ FAMILIES: dict[str, VideoFamily] = {
         ),
     )
 }
-"""By `VideoFamily.name`."""
+"""`VideoFamily.name` → facts about that video processor."""
 
 BY_PROCESSOR: dict[str, str] = {
     "LlavaNextVideoProcessor": "LlavaNextVideoVideoProcessor",
@@ -130,4 +130,4 @@ BY_PROCESSOR: dict[str, str] = {
     "Qwen3VLProcessor": "Qwen3VLVideoProcessor",
     "SmolVLMProcessor": "SmolVLMVideoProcessor",
 }
-"""The video processor of a processor class, for checkpoints that do not name it."""
+"""Processor class → its video processor, for checkpoints that do not name one."""

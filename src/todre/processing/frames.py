@@ -35,7 +35,8 @@ def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any
     for frame in frames:
         image = Image.fromarray(frame)
         for height, width in sizes:
-            # Columns first, as torchvision does; PIL alone takes the order of less work, and both round in between.
+            # Columns first, as torchvision does it. PIL alone would choose the cheaper order of the two passes, and
+            # the rounding between them would differ.
             image = image.resize((width, image.height), resample).resize((width, height), resample)
         if crop is not None:
             image = _center_crop(image, crop["height"], crop["width"])
@@ -61,7 +62,7 @@ def normalise(values: Tensor, settings: Mapping[str, Any]) -> Tensor:
 
 def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
     """The middle of the picture, with black around it where it is smaller."""
-    # int() rounds towards zero: of an odd margin the smaller half comes first, when cutting off and when filling up.
+    # int() rounds towards zero: the smaller half of an odd margin is before the picture, in cropping and in padding.
     left, top = int((image.width - width) / 2), int((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 

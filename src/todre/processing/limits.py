@@ -25,7 +25,7 @@ _COUNTS = {
     "image_seq_len": (0, 65536),
     "num_frames": (1, 1_000_000),
 }
-"""Least and most of what processors count; each is turned into pixels, tiles or tokens of every picture."""
+"""Setting → (least, most); each setting multiplies the pixels, tiles or tokens of a picture."""
 
 _MAX_PINPOINTS = 4096
 _STRATEGIES = ("default", "full")

@@ -15,7 +15,7 @@ from todre.processing.limits import check_settings
 
 
 class _DamagedError(LoadError):
-    """A settings file cannot be read."""
+    """A settings file of a processor cannot be read."""
 
 
 SETTINGS = Kind("restore it from the checkpoint", ANY, _DamagedError, lenient=True)

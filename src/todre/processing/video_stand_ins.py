@@ -53,7 +53,7 @@ class NoVideo(VideoProcessorStandIn):
         self.reason = reason
 
     def __call__(self, videos: Any, **kwargs: Any) -> Any:
-        """Raise the reason."""
+        """Raise the reason why clips cannot be prepared."""
         raise self.reason
 
 
@@ -81,15 +81,15 @@ class PilVideoProcessor(VideoProcessorStandIn):
         return_metadata: bool | None = None,
         **overrides: Any,
     ) -> Any:
-        """Prepare clips.
+        """Prepare clips whose frames are already sampled.
 
         Args:
             videos: one clip or a (nested) list of them; a clip is a list of PIL pictures of one size, or a uint8 array
                 (frames, h, w, 3).
             video_metadata: transformers' metadata of each clip (fps, indices, duration); made up if left out.
             do_sample_frames: must not be true; frames come sampled.
-            return_metadata: put the metadata beside the tensors, as processors that write timestamps ask for.
-            overrides: other values for this call of settings that the family has.
+            return_metadata: put the metadata beside the tensors, which processors that write timestamps need.
+            overrides: values for this call of settings that the family has.
 
         Returns:
             A `BatchFeature` of torch tensors under the family's names, float32 and int64.

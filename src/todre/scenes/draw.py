@@ -36,7 +36,7 @@ def draw_objects(rng: np.random.Generator, image: Image.Image, objects: tuple[Sc
 
 
 def _sprite(rng: np.random.Generator, thing: SceneObject) -> tuple[Image.Image, int, int]:
-    """The object as an RGBA picture with the pixel at which its top left corner lies."""
+    """The object as an RGBA picture, and the pixel of its top left corner."""
     left, top = math.floor(thing.x - thing.half_width) - 1, math.floor(thing.y - thing.half_height) - 1
     width = math.ceil(thing.x + thing.half_width) + 2 - left
     height = math.ceil(thing.y + thing.half_height) + 2 - top

@@ -92,7 +92,7 @@ def _distractor(rng: np.random.Generator) -> SceneObject:
 
 
 def _place(rng: np.random.Generator, placed: list[SceneObject], width: int, height: int, thing: SceneObject) -> None:
-    """Append `thing` at a free spot; a scene that is full goes without it."""
+    """Append `thing` at a free spot; leave it out where the scene is full."""
     for _ in range(_TRIES):
         x = float(rng.uniform(thing.half_width + 2, width - thing.half_width - 2))
         y = float(rng.uniform(thing.half_height + 2, height - thing.half_height - 2))

@@ -30,7 +30,7 @@ YES_NO: tuple[str, ...] = ("yes", "no")
 POPULAR_PAIRS: tuple[tuple[str, str], ...] = tuple(
     (list(COLOURS)[i % len(COLOURS)], SHAPES[i % len(SHAPES)]) for i in range(0, 42, 5)
 )
-"""Colour-shape pairs that are drawn three times as often: POPE's "popular" negatives are the absent ones of these."""
+"""Pairs of colour and shape that are drawn three times as often; absent ones are POPE's "popular" negatives."""
 
 
 def plural(shape: str) -> str:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["SHIPPED", "SHIPPED_VIDEO", "checkpoint_path", "load", "names"]
 
 SHIPPED = "todre-tiny"
-"""Name of the model that stands where none is named: single pictures, LLaVA-NeXT."""
+"""Name of the default model, a LLaVA-NeXT for single pictures."""
 SHIPPED_VIDEO = "todre-tiny-video"
-"""Name of the same model trained further on several pictures and clips, LLaVA-NeXT-Video."""
+"""Name of the model for several pictures and clips, a LLaVA-NeXT-Video."""
 _FOLDERS = {SHIPPED: "checkpoint", SHIPPED_VIDEO: "checkpoint-video"}
 
 

@@ -62,13 +62,16 @@ class Encoder:
         self.prefix = [int(tokenizer.bos_token_id), *self.encode(f"{SYSTEM_PROMPT} USER:")]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text` without the start token."""
+        """Token ids of `text`, without the start token."""
         if text not in self._known:
             self._known[text] = list(self._tokenizer(text, add_special_tokens=False)[IDS])
         return self._known[text]
 
     def pack(self, questions: list[Question]) -> Packed:
-        """All `questions` as segments; the loss falls on answers and their end tokens."""
+        """Pack questions behind each other, one segment each.
+
+        The loss falls on the answers and their end tokens.
+        """
         tokens: list[int] = []
         segments: list[int] = []
         offsets: list[int] = []
@@ -145,8 +148,14 @@ def training_questions(scene: Scene, step: int, mix: dict[str, int] | None = Non
 class TextBatch:
     """Packed questions of several pictures, padded at the right.
 
-    Shapes: `tokens`, `offsets`, `targets`, `weights` (b, n); `allowed` (b, 1, n, n), which token sees which;
-    `tasks[i][j]` is the task of question j about picture i, and `segments` (b, n) says where it stands (−1: padding).
+    Attributes:
+        tokens: (b, n) token ids.
+        segments: (b, n) question (from 0) that a token belongs to, −1 at padding.
+        offsets: (b, n) place (from 0) of the token within its question.
+        targets: (b, n) id that the token must predict, −100 where none.
+        weights: (b, n) weight of each target.
+        allowed: (b, 1, n, n) bool, which token sees which.
+        tasks: `tasks[i][j]` is the task of question j about picture i.
     """
 
     tokens: torch.Tensor

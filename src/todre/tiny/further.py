@@ -28,19 +28,19 @@ from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answered, p
 from todre.tiny.video_model import build_video_model
 
 SIDE = 96
-"""Side of several pictures and of frames in pixels: 300 visual tokens a picture, 36 a frame."""
+"""Side in pixels of the pictures of sets (300 visual tokens each) and of frames (36 each)."""
 FRAMES = 6
 """Frames of a clip."""
 SET_MIX: dict[str, int] = {"which": 2, "both": 6, "colour": 6, "shape": 6, "digit": 3}
 CLIP_MIX: dict[str, int] = {"moves": 1, "mover": 1, "moving": 3, "appears": 1, "changes": 1}
 STILL_MIX: dict[str, int] = {"presence": 1, "colour": 1}
-"""Asked about clips in which something moves, all of whose things are in every frame."""
+"""Questions about the things themselves, for clips in which something moves: all things are in every frame."""
 
 
 _ORDER_WEIGHT = 1.0
 _ORDER_LAYERS = (1, 2, 3, 4, 5)
 _NOISE = 0.7
-"""Share of a real token's distance from the average that symbolic tokens get."""
+"""Factor on the residuals that are added to symbolic tokens; 1 would spread them as widely as real tokens."""
 
 
 def build_further(seed: int, device: torch.device) -> Parts:
@@ -68,7 +68,7 @@ def build_further(seed: int, device: torch.device) -> Parts:
 
 @dataclass
 class FurtherParts(Parts):
-    """The parts of this stage.
+    """The parts of the fifth stage.
 
     Args:
         fitted: average visual tokens by label.
@@ -107,7 +107,7 @@ class FurtherStage:
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Decoder with its tied embeddings, and projector."""
+        """Modules that are trained: the decoder with its embeddings, and the projector."""
         return {
             "language_model": parts.model.model.language_model,
             "projector": parts.model.model.multi_modal_projector,
@@ -128,7 +128,7 @@ class FurtherStage:
         for kind, groups in kinds.items():
             losses.append(torch.stack([loss for loss, _ in groups]).mean())
             weights.append(self.single_weight if kind == "single" else 1.0)
-            often = self.single_every if kind == "single" else 1  # so that the log's mean over steps is the mean loss
+            often = self.single_every if kind == "single" else 1  # the log takes means over all steps
             metrics[f"loss/{kind}"] = often * float(losses[-1].detach())
             for key, value in (pair for _, counts in groups for pair in counts.items()):
                 metrics[key] = metrics.get(key, 0.0) + value
@@ -148,7 +148,7 @@ class FurtherStage:
     def _sets(
         self, parts: FurtherParts, which: Slice, number: int, sketched: bool
     ) -> list[tuple[torch.Tensor, Metrics]]:
-        """Sets of two and of three pictures, each kind in one forward."""
+        """Loss and metrics on sets, with one forward for each number of pictures."""
         rng = which.rng()
         by_size: dict[int, list[tuple[Start, list[Question]]]] = {}
         side = 4 + int(rng.integers(5))
@@ -171,7 +171,7 @@ class FurtherStage:
         return [_behind(parts, group, _layer(which), "sets") for group in by_size.values()]
 
     def _clips(self, parts: FurtherParts, which: Slice, number: int, sketched: bool) -> tuple[torch.Tensor, Metrics]:
-        """Clips of one length."""
+        """Loss and metrics on clips of one length."""
         rng = which.rng()
         frames, side = FRAMES, GRID // 2
         group = []
@@ -246,7 +246,7 @@ def _layer(which: Slice) -> int:
 
 
 def _distinct(questions: list[Question], world: str) -> list[Question]:
-    """Each text once; the task says in which world it was asked, for the log."""
+    """Questions with distinct texts, their tasks prefixed by `world` for the log."""
     return list({q.text: replace(q, task=f"{world}-{q.task}") for q in questions}.values())
 
 

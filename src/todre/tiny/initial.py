@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 ROPE_THETA = 1e6
-"""High, so that half of each head hardly turns over a picture's length and can match by content."""
+"""The decoder's rotary base: so high that half of each head hardly turns over a picture and can match by content."""
 POSITION_SCALE = 0.6
 _CONTENT_SCALE = 0.4
 _BUSY, _NOISE = 0.4, 0.01
@@ -32,7 +32,7 @@ _OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
 
 
 def rates(bands: int) -> torch.Tensor:
-    """Angular rates per patch of the sine position code, slow to fast."""
+    """Angles per patch of the sine position code in radians, slow to fast."""
     return math.pi * torch.logspace(-1.5, 0, bands, base=10.0, dtype=torch.float32, device="cpu")
 
 
@@ -48,7 +48,16 @@ def sine_positions(side: int, width: int) -> torch.Tensor:
 
 @torch.no_grad()
 def start_tower(tower: Any, side: int, width: int, heads: int) -> None:
-    """Set position embeddings and the neighbour heads of a CLIP vision tower in place."""
+    """Give a CLIP vision tower its first weights, in place.
+
+    They are the position embeddings, and the heads that look at neighbouring patches.
+
+    Args:
+        tower: the tower.
+        side: patches along one side of a tile.
+        width: of its hidden states.
+        heads: attention heads of a layer.
+    """
     tower.embeddings.position_embedding.weight.zero_()
     tower.embeddings.position_embedding.weight[1:] = POSITION_SCALE * sine_positions(side, width)
     size = width // heads

@@ -171,7 +171,14 @@ def tile_presence(scene: Scene) -> NDArray[np.float32]:
 
 
 def one_hot(labels: Labels) -> NDArray[np.float32]:
-    """(…, 8) classes → (…, NUM_FEATURES) zeros and ones; a group with −1 is all zeros."""
+    """Labels as zeros and ones; a group with −1 is all zeros.
+
+    Args:
+        labels: (…, 8) classes in the order of `GROUPS`.
+
+    Returns:
+        (…, NUM_FEATURES) float32.
+    """
     parts = []
     for index, classes in enumerate(GROUPS.values()):
         parts.append((labels[..., index, None] == np.arange(classes)).astype(np.float32))

@@ -107,7 +107,7 @@ def split_parameters(named: Iterable[tuple[str, torch.nn.Parameter]]) -> tuple[l
 
 @dataclass
 class Budget:
-    """How far a stage has come, by steps or by minutes, across restarts.
+    """The share of a stage that is done, by steps or by minutes, across restarts.
 
     Args:
         steps: number of steps, or None to go by time.

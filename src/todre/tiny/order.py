@@ -35,7 +35,12 @@ class Start:
 
 
 def set_start(parts: Parts, visual: torch.Tensor) -> Start:
-    """Prefix, then each picture's label and visual tokens (k, v, width)."""
+    """The start for a set: the prefix, then each picture's label and visual tokens.
+
+    Args:
+        parts: the model in training.
+        visual: (pictures, v, width) projected visual tokens.
+    """
     embed = parts.model.get_input_embeddings()
     pieces = [embed(torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64))]
     places = [_unplaced(pieces[0])]
@@ -47,7 +52,12 @@ def set_start(parts: Parts, visual: torch.Tensor) -> Start:
 
 
 def clip_start(parts: Parts, visual: torch.Tensor) -> Start:
-    """Prefix and the visual tokens (1, v, width) of a clip."""
+    """The start for a clip: the prefix, then the clip's visual tokens.
+
+    Args:
+        parts: the model in training.
+        visual: (1, v, width) projected visual tokens.
+    """
     prefix = parts.model.get_input_embeddings()(
         torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
     )

@@ -32,7 +32,7 @@ _WHITENING_SCENES = 32
 
 @dataclass
 class Parts:
-    """Everything that is trained, and what feeds it."""
+    """The modules that training changes, and what encodes their inputs."""
 
     model: TinyModel
     heads: TowerHeads
@@ -42,12 +42,12 @@ class Parts:
     device: torch.device
 
     def modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint of a run holds."""
+        """The modules that a run's checkpoint holds, by name."""
         return {"model": self.model, "heads": self.heads, "symbols": self.symbols}
 
 
 def build_parts(seed: int, device: torch.device) -> Parts:
-    """Fresh parts, the same for equal seeds."""
+    """New parts with their starting weights, the same for equal seeds."""
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed).to(device)
     pixels, _, _ = picture_tensors(step_scenes(0, 1, _WHITENING_SCENES), build_image_processor())
@@ -86,11 +86,11 @@ class Slice:
     progress: float = 0.0
 
     def scenes(self) -> list[Scene]:
-        """Render them."""
+        """The pictures, rendered."""
         return step_scenes(self.first_seed, self.step, self.batch, self.rank, self.world, self.split)
 
     def rng(self) -> np.random.Generator:
-        """Randomness that belongs to this step alone."""
+        """Random numbers of this step and process alone."""
         return np.random.default_rng([self.first_seed, self.step, self.rank, 5])
 
 
@@ -99,11 +99,11 @@ class Stage(Protocol):
 
     @property
     def name(self) -> str:
-        """Name on the command line and of its checkpoint."""
+        """Name of the stage, on the command line and of its checkpoint."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Stages whose results it starts from."""
+        """Names of the stages whose results it starts from."""
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Modules whose parameters this stage updates."""
@@ -125,7 +125,7 @@ class TowerStage:
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Tower and its read-outs."""
+        """Modules that are trained: the tower and its read-outs."""
         return {"tower": parts.model.model.vision_tower, "heads": parts.heads}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
@@ -155,7 +155,7 @@ class DecoderStage:
     grids_per_picture: int = 3
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Decoder with its tied embeddings, newline, symbols."""
+        """Modules that are trained: the decoder with its embeddings, newline and symbols."""
         return {
             "language_model": parts.model.model.language_model,
             "symbols": parts.symbols,
@@ -175,7 +175,10 @@ class DecoderStage:
         return loss, {**metrics, "tokens": float(features.shape[1])}
 
     def _grids(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, TextBatch]:
-        """Grids that grow from 4 × 4 cells and two objects to 9 × 9 and ten."""
+        """Features and questions of grids, which grow with the stage.
+
+        They go from 4 × 4 cells and two objects to 9 × 9 cells and ten.
+        """
         share, rng = which.progress / self.grids_until, which.rng()
         side = 4 + int(rng.integers(1 + int(5.9 * share)))
         mix = EASY_MIX if share < 0.25 else HARD_MIX
@@ -196,7 +199,7 @@ class ProjectorStage:
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """The projector."""
+        """Modules that are trained: the projector."""
         return {"projector": parts.model.model.multi_modal_projector}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
@@ -224,7 +227,7 @@ class WholeStage:
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Everything in the model, and the tower's read-outs."""
+        """Modules that are trained: the whole model and the tower's read-outs."""
         return {"model": parts.model, "heads": parts.heads}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:

@@ -37,7 +37,21 @@ _SEEDS_PER_STAGE = 10**8
 
 @dataclass(frozen=True)
 class Options(Checked):
-    """What the command line sets for one stage."""
+    """What the command line sets for one stage.
+
+    Attributes:
+        stage: name of the stage.
+        run: directory of checkpoints and logs.
+        steps, minutes: length of the stage; one of them is None.
+        batch: pictures per step and process.
+        lr: Muon's peak learning rate.
+        seed: of weights and pictures.
+        processes: data-parallel processes.
+        device: torch's name of the device.
+        save_seconds: time between checkpoints.
+        log_every: steps between records of the log.
+        cooldown: share of the stage over which the rate falls.
+    """
 
     stage: str
     run: Path
@@ -161,7 +175,7 @@ def _agree(share: float, processes: int) -> float:
 
 
 def _update(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer], rate: float, processes: int) -> None:
-    """Backward, mean over processes, clip, step."""
+    """Step the optimisers once, with gradients averaged over processes and clipped."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -182,7 +196,10 @@ def _update(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer], rate: f
 def _record(
     stage: Stage, progress: Progress, options: Options, totals: Counter[str], counted: int, share: float, rate: float
 ) -> None:
-    """One line of the log: means since the last one; right / asked become accuracies."""
+    """Log the means since the last record.
+
+    Counts of right and asked questions become accuracies.
+    """
     accuracies = {
         key.replace("right/", "accuracy/"): totals[key] / totals[key.replace("right/", "asked/")]
         for key in totals
@@ -211,7 +228,7 @@ def _worker(rank: int, options: Options) -> None:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.tiny.train", description=__doc__)
     parser.add_argument("stage", choices=[*ALL_STAGES, "export"])
     parser.add_argument("--run", type=Path, required=True, help="directory of the run: checkpoints and logs")
@@ -231,7 +248,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line entry."""
+    """Run the command line."""
     options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)

@@ -37,7 +37,7 @@ def accuracies(parts: Parts, stage: str, steps: int, batch: int) -> dict[str, fl
 
 
 def main() -> None:
-    """Command line entry."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.tiny.validate", description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--stage", default="whole", choices=["decoder", "whole"])

@@ -32,7 +32,7 @@ NEW_WORDS: tuple[str, ...] = (
 )
 """Words of questions and answers about several pictures and clips that the first model does not know."""
 _LIKE = {"pictures": "picture", "up": "above", "down": "below", "which": "what"}
-"""What a new word's vector starts from, where a known word is near it."""
+"""New word → known word whose vector it starts from."""
 _ONE_PICTURE = (
     "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image> ' }}{% endfor %}"
 )
@@ -45,7 +45,7 @@ _MANY_PICTURES = (
     "{% for part in message['content'] | selectattr('type', 'equalto', 'video') %}{{ '<video> ' }}{% endfor %}"
 )
 VIDEO_TEMPLATE = CHAT_TEMPLATE.replace(_ONE_PICTURE, _MANY_PICTURES)
-"""The first model's template; before each of several pictures stands which one it is."""
+"""The first model's template, with a label before each of several pictures."""
 _VIDEO_SETTINGS: dict[str, Any] = {
     "video_processor_type": "LlavaNextVideoVideoProcessor",
     "size": {"height": TILE, "width": TILE},
