@@ -7,7 +7,7 @@ from todre.select.gram import gram
 from todre.select.greedy import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.marginal_relevance import mmr_order
 from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
-from todre.select.propagation import propagated
+from todre.select.propagation import propagation_scores
 from todre.select.thinning import thin
 
 __all__ = [
@@ -22,6 +22,6 @@ __all__ = [
     "pivot_farthest",
     "pivot_isolated",
     "pivot_random",
-    "propagated",
+    "propagation_scores",
     "thin",
 ]

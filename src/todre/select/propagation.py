@@ -10,7 +10,7 @@ from todre.select.rows import unit_rows
 
 
 @torch.no_grad()
-def propagated(x: Tensor, threshold: float = 0.5, temperature: float = 0.03, steps: int = 5) -> Tensor:
+def propagation_scores(x: Tensor, threshold: float = 0.5, temperature: float = 0.03, steps: int = 5) -> Tensor:
     """The norm that reaches each token along edges to similar tokens, divided by the number of its edges.
 
     Edges join tokens whose cosine is at least `threshold`; every token has one to itself. With A the softmax of
