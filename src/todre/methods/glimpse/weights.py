@@ -32,7 +32,7 @@ _NEAR = 1e-2
 
 
 def shipped_weights() -> Path:
-    """Path of the weights that ship with the package, for the model that ships with it.
+    """Path of the weights that ship with the package, for its own model.
 
     `python -m todre.glimpse.train` made them.
     """

@@ -1,4 +1,4 @@
-"""What a method is shown before and inside the vision tower, and its answers there."""
+"""What a method is shown before and inside the vision tower, and its answers."""
 
 from __future__ import annotations
 
@@ -100,10 +100,12 @@ def _beyond(thumbnail: Tensor, crops: Tensor, cut: Cut) -> Tensor:
 
 @dataclass(frozen=True)
 class TowerContext:
-    """What a method is shown after a layer of a vision tower: t tiles of s tokens each.
+    """What a method is shown after a layer of a vision tower.
+
+    Sizes: t tiles of s tokens each, c channels of a head.
 
     Attributes:
-        layer: count of layers run.
+        layer: count of layers run, 1-based.
         n_layers: number of layers up to the one that features are taken from.
         patches: n, patch tokens of each tile before any were merged.
         first: tokens before the patches ([CLS], registers), which always stay.
@@ -211,7 +213,7 @@ class TowerMethod(Protocol):
         """Facts about the method; the tower reads `needs`."""
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Counts of layers run after which `merge` is called; (0,) to act before the first."""
+        """Counts of layers run after which the method acts; (0,) for before the first."""
 
     def merge(self, context: TowerContext) -> Merging:
         """Choose the tokens that go on."""

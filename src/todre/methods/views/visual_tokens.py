@@ -1,4 +1,4 @@
-"""What a method is shown before the LLM: one sample's visual tokens and their places."""
+"""What a method is shown before the LLM: one sample's visual tokens."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Places:
 
 @dataclass(frozen=True)
 class VisualTokens:
-    """The visual tokens of one sample, over all its pictures and clips, in sequence order.
+    """The visual tokens of one sample, over all its media, in sequence order.
 
     All tensors are on the device of the embeddings; `host` holds the places as tensors that can be read without
     waiting.
