@@ -342,7 +342,7 @@ def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
 def seen_picture(cache: Cache | None, rows: int, device: torch.device) -> Tensor:
     """(b,) bool: whether a row's cache holds or held visual tokens."""
     for table in distinct_tables(cache):
-        return table.seen_picture
+        return table.had_picture
     return torch.zeros(rows, dtype=torch.bool, device=device)
 
 

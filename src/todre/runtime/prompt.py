@@ -53,7 +53,7 @@ class Prompt:
         given = call.positions if isinstance(call.positions, Tensor) and call.positions.ndim > 1 else None
         whole = [x for x in (padding, stays, given) if x is not None]
         counts = [table.visual_count for table in tables]
-        seen = [table.seen_picture for table in tables[:1]]
+        seen = [table.had_picture for table in tables[:1]]
         found = iter(fetch([*marked.values(), *whole, *counts, *seen]))
         self.marked = {kind: next(found) for kind in marked}
         self.padding = None if padding is None else next(found)
