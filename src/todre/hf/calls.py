@@ -59,19 +59,19 @@ class DecoderCall:
     @property
     def columns(self) -> int:
         """Columns that the call brings."""
-        return int(self._given.shape[1])
+        return int(self._columns_tensor.shape[1])
 
     @property
     def rows(self) -> int:
         """Rows of the batch."""
-        return int(self._given.shape[0])
+        return int(self._columns_tensor.shape[0])
 
     @property
-    def _given(self) -> Tensor:
-        given = self.embeds if self.embeds is not None else self.ids
-        if given is None:
+    def _columns_tensor(self) -> Tensor:
+        tensor = self.embeds if self.embeds is not None else self.ids
+        if tensor is None:
             raise UnsupportedInputError(f"A forward needs {IDS} or {EMBEDS}; it was given neither.")
-        return given
+        return tensor
 
     @property
     def caches(self) -> bool | None:
@@ -94,7 +94,7 @@ class DecoderCall:
         return kept - 1 if isinstance(kept, int) and kept > 1 else 0
 
     @property
-    def encoded(self) -> Mapping[str, Any]:
+    def encodings(self) -> Mapping[str, Any]:
         """By kind, media that were encoded before this forward."""
         return self.rest.get(ENCODED) or {}
 
@@ -108,7 +108,7 @@ class DecoderCall:
                 return True
         return False
 
-    def changed(self, **fields: Any) -> DecoderCall:
+    def with_fields(self, **fields: Any) -> DecoderCall:
         """The same call with other fields."""
         values = {
             "ids": self.ids,
@@ -148,26 +148,26 @@ class Door:
         Raises:
             UnsupportedInputError: more positional arguments than the forward has, or a cache under two names.
         """
-        given = dict(kwargs)
+        named = dict(kwargs)
         if args:
             if len(args) > len(self.order):
                 raise UnsupportedInputError(
                     f"This forward takes at most {len(self.order)} positional arguments, and got {len(args)}; "
                     "pass them by name."
                 )
-            given = dict(zip(self.order, args, strict=False)) | given
+            named = dict(zip(self.order, args, strict=False)) | named
         cache = None
         for name in CACHE_NAMES:
-            value = given.pop(name, None)
+            value = named.pop(name, None)
             if value is not None:
                 if cache is not None and cache is not value:
                     raise UnsupportedInputError(
                         f"Two caches were given, as {' and '.join(CACHE_NAMES)}; pass one, as {self.cache}."
                     )
                 cache = value
-        ids, embeds = given.pop(IDS, None), given.pop(EMBEDS, None)
-        mask, positions = given.pop(MASK, None), given.pop(POSITIONS, None)
-        return DecoderCall(ids, embeds, cache, mask, positions, given)
+        ids, embeds = named.pop(IDS, None), named.pop(EMBEDS, None)
+        mask, positions = named.pop(MASK, None), named.pop(POSITIONS, None)
+        return DecoderCall(ids, embeds, cache, mask, positions, named)
 
     def write(self, call: DecoderCall) -> dict[str, Any]:
         """`call` as keywords of this forward; what it does not hold is left to the forward's defaults."""

@@ -82,7 +82,7 @@ class Decoder:
         """Whether layer `layer` (0-based) has keys and values."""
         return self.layer_kinds[layer] not in RECURRENT
 
-    def measured(self, layer: int) -> int:
+    def readable_layer(self, layer: int) -> int:
         """The count of layers run, at most `layer` where possible, after which attention to everything can be read.
 
         Only a layer with full attention can say that vision has faded: others do not see the whole prompt.

@@ -31,7 +31,7 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
         call.embeds = packed.take(call.embeds)
     for name, value in call.rest.items():
         if per_column(value, rows, length):
-            call.rest[name] = _taken(packed, value)
+            call.rest[name] = _take(packed, value)
     features = call.deepstack
     if features is not None and stay is not None:
         if isinstance(features, dict):
@@ -47,8 +47,8 @@ _PACKING = frozenset({*_BOUNDS, "max_length_q", "max_length_k", "seq_idx"})
 
 def packed_bounds(rest: dict[str, Any]) -> Tensor | None:
     """(m + 1,) int, where packed samples start and end among all columns, if the caller says so."""
-    given = rest.get(_BOUNDS[0])
-    return given if isinstance(given, Tensor) else None
+    bounds = rest.get(_BOUNDS[0])
+    return bounds if isinstance(bounds, Tensor) else None
 
 
 def without_packing(rest: dict[str, Any]) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def without_packing(rest: dict[str, Any]) -> dict[str, Any]:
 
 def layer_positions(kwargs: dict[str, Any]) -> Tensor | None:
     """The positions that a layer is given, or None."""
-    given = kwargs.get(POSITIONS)
-    return given if isinstance(given, Tensor) else None
+    positions = kwargs.get(POSITIONS)
+    return positions if isinstance(positions, Tensor) else None
 
 
 def with_positions(kwargs: dict[str, Any], positions: Tensor) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def runs_again_bare(layer: nn.Module) -> bool:
 
 def rotary_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The positions that a rotary embedding is called with, by name or second."""
-    given: Tensor = kwargs[POSITIONS] if POSITIONS in kwargs else args[1]
-    return given
+    positions: Tensor = kwargs[POSITIONS] if POSITIONS in kwargs else args[1]
+    return positions
 
 
 def with_rotary_positions(
@@ -112,7 +112,7 @@ def with_rotary_positions(
     return (args[0], positions, *args[2:]), kwargs
 
 
-def _taken(packed: Compaction, value: Tensor) -> Tensor:
+def _take(packed: Compaction, value: Tensor) -> Tensor:
     taken = packed.take(value)
     if taken.dtype == torch.bool:  # padding is not a visual column, whatever stood in the column it points to
         shape = packed.valid.shape + (1,) * (taken.ndim - 2)

@@ -48,7 +48,7 @@ def attention_mask_of(arguments: Arguments) -> Any:
     return arguments.get(MASK)
 
 
-def unmasked(arguments: Arguments) -> Arguments:
+def without_mask(arguments: Arguments) -> Arguments:
     """A layer's arguments without a mask, for masks that hide nothing."""
     return arguments | {MASK: None} if MASK in arguments else arguments
 
@@ -89,7 +89,7 @@ def packed_bounds_of(arguments: Arguments) -> Tensor:
     return bounds
 
 
-def shortened(arguments: Arguments, seats: Tensor, bounds: Tensor, longest: int) -> Arguments:
+def arguments_for_tokens(arguments: Arguments, seats: Tensor, bounds: Tensor, longest: int) -> Arguments:
     """A packing tower's layer arguments for the tokens that are left.
 
     Args:
@@ -108,14 +108,14 @@ def shortened(arguments: Arguments, seats: Tensor, bounds: Tensor, longest: int)
     return arguments | changed
 
 
-def first_recorded(output: Any) -> Tensor | None:
+def entry_states(output: Any) -> Tensor | None:
     """The states that entered a tower's first layer, where they were recorded in its output."""
     recorded = getattr(output, "hidden_states", None)
     return recorded[0] if recorded else None
 
 
-def replace_first_recorded(output: Any, states: Tensor) -> None:
-    """Put other states in the place of `first_recorded`."""
+def replace_entry_states(output: Any, states: Tensor) -> None:
+    """Put other states in the place of `entry_states`."""
     output.hidden_states = (states, *output.hidden_states[1:])
 
 

@@ -16,7 +16,7 @@ from todre.methods.views.decoder_layer import ReduceContext, Reduction
 from todre.runtime.dropping import drop_slots, rejoin_slots
 from todre.runtime.layer_masks import plan_masks
 from todre.runtime.peek import next_attention
-from todre.runtime.positions import matched
+from todre.runtime.positions import match_axes
 from todre.runtime.step import ParkedState, Step
 from todre.tensors.attention import AttentionInputs
 from todre.tensors.autocast import current_autocast, no_autocast
@@ -47,23 +47,23 @@ def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[
     """What layer `index` (0-based) gets in place of what the decoder's loop hands every layer."""
     inner = step.in_flight.inner
     if inner is not None:
-        args, kwargs = _followed(step, inner, args, kwargs)
+        args, kwargs = _follow_columns(step, inner, args, kwargs)
     else:
         real, loop_positions = step.layer_positions, layer_positions(kwargs)
         if real is not None and loop_positions is not None:
-            kwargs = with_positions(kwargs, matched(real, loop_positions))
+            kwargs = with_positions(kwargs, match_axes(real, loop_positions))
     if index in step.masks:
         kwargs = with_mask(kwargs, step.masks[index])
     return args, kwargs
 
 
-def _followed(step: Step, inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+def _follow_columns(step: Step, inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """What belongs to the columns in flight, of what the loop hands every layer for those that it holds."""
     loop_positions = layer_positions(kwargs)
     args, kwargs = follow(inner, args, kwargs, step.inputs.past)
     if step.inputs.decoder.shows_positions and loop_positions is not None:
         shown = step.layer_positions
-        real = loop_positions if shown is None else matched(shown, loop_positions)
+        real = loop_positions if shown is None else match_axes(shown, loop_positions)
         kwargs = with_positions(kwargs, inner.take_positions(real))
     return args, kwargs
 
@@ -88,7 +88,7 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
         )
     kinds = step.key_kinds(index)
     keep = reduction.keep.to(kinds.device)
-    fresh, earlier = _left(step, index, reduction, kinds, keep)
+    fresh, earlier = _count_left(step, index, reduction, kinds, keep)
     if reduction.hidden is not None:
         hidden = reduction.hidden.to(hidden.dtype)
     cached = earlier != step.cached_visual(index)
@@ -98,7 +98,9 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
     return hidden
 
 
-def _left(step: Step, index: int, reduction: Reduction, kinds: Tensor, keep: Tensor) -> tuple[list[int], list[int]]:
+def _count_left(
+    step: Step, index: int, reduction: Reduction, kinds: Tensor, keep: Tensor
+) -> tuple[list[int], list[int]]:
     """Visual slots left in each row, of this forward and of earlier ones.
 
     Where the method does not say how many, they are read from the device, once, together with its ratios.
@@ -131,16 +133,16 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInpu
     step.answers.held_visual[layer] = [fresh + held > 0 for fresh, held in zip(present, cached, strict=True)]
     first, *others = step.inputs.schedule.reducers[layer]
     context = _context(step, layer, hidden, peek)
-    answer = one = _asked(first, context)
+    answer = one = _answer_of(first, context)
     for method in others:
         context = _after(context, answer, one)
-        one = _asked(method, context)
+        one = _answer_of(method, context)
         answer = one.after(answer)
     step.answers.reductions[layer] = answer
     return answer
 
 
-def _asked(method: Method, context: ReduceContext) -> Reduction:
+def _answer_of(method: Method, context: ReduceContext) -> Reduction:
     """The checked answer of one method."""
     with no_autocast(context.hidden.device):
         return check_reduction(method, method.reduce(context), context)
@@ -148,8 +150,8 @@ def _asked(method: Method, context: ReduceContext) -> Reduction:
 
 def _context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:
     """What the first of the methods after `layer` layers is shown."""
-    selected, answers = step.selected, step.answers
-    counts, offered = ([], []) if selected is None else (selected.counts, selected.offered)
+    selection, answers = step.selection, step.answers
+    counts, offered = ([], []) if selection is None else (selection.counts, selection.offered)
     return ReduceContext(
         layer=layer,
         n_layers=step.n_layers,

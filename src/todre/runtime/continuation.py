@@ -9,8 +9,8 @@ import torch
 from todre.hf.calls import DecoderCall, embeddings_of
 from todre.hf.decoder import Decoder
 from todre.runtime.layer_masks import set_masks
-from todre.runtime.masks import logical_mask, looks_ahead
-from todre.runtime.prefill import arriving
+from todre.runtime.masks import block_masks_of, logical_mask
+from todre.runtime.prefill import incoming_columns
 from todre.runtime.slot_tables import set_positions
 from todre.runtime.step import DecoderInputs, InFlight, Step
 from todre.tensors.slots import SlotTable
@@ -38,10 +38,10 @@ def continuation(decoder: Decoder, tables: list[SlotTable], outer: Any, call: De
             past=past,
             length=call.columns,
             mask=mask,
-            block_masks=looks_ahead(call.mask, call.columns) if call.columns > 1 else None,
+            block_masks=block_masks_of(call.mask, call.columns) if call.columns > 1 else None,
         ),
         in_flight=InFlight(
-            columns=arriving(past, call),
+            columns=incoming_columns(past, call),
             kinds=torch.empty(0, dtype=torch.int8, device="cpu"),
             padded=mask is not None,
         ),

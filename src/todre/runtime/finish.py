@@ -33,26 +33,26 @@ def restore(step: Step, output: Any) -> Any:
     if not step.in_flight.packed and step.segments is None:
         return output
     states = all_states(output)
-    restored = _restored(step, last_states(output), step.in_flight.columns)
-    every = None if states is None else tuple(_restored_at(step, depth, state) for depth, state in enumerate(states))
+    restored = _restore_rows(step, last_states(output), step.in_flight.columns)
+    every = None if states is None else tuple(_restore_depth(step, depth, state) for depth, state in enumerate(states))
     return replace_states(output, restored, every)
 
 
-def _restored_at(step: Step, depth: int, state: Tensor) -> Tensor:
+def _restore_depth(step: Step, depth: int, state: Tensor) -> Tensor:
     """Hidden states after `depth` layers, at the length and in the rows that came in."""
     for stage in reversed([stage for stage in step.trace if stage.layers <= depth]):
         if stage.columns.shape[1] == state.shape[1]:
-            return _restored(step, state, stage.columns)
+            return _restore_rows(step, state, stage.columns)
     return state if step.segments is None else step.segments.back(state)
 
 
-def _restored(step: Step, state: Tensor, columns: Tensor) -> Tensor:
+def _restore_rows(step: Step, state: Tensor, columns: Tensor) -> Tensor:
     """(b, l, d) of the states (b, q, d) of some `columns` (b, q), in the rows that came in."""
-    whole = _lengthened(step, state, columns)
+    whole = _lengthen(step, state, columns)
     return whole if step.segments is None else step.segments.back(whole)
 
 
-def _lengthened(step: Step, state: Tensor, columns: Tensor) -> Tensor:
+def _lengthen(step: Step, state: Tensor, columns: Tensor) -> Tensor:
     """(b, l, d): where a column is gone stands what the last one before it has."""
     inputs = step.inputs
     if state.shape[1] == inputs.length and columns.shape[1] != inputs.length:

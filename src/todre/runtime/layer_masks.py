@@ -41,12 +41,12 @@ def plan_masks(step: Step, start: int, embeds: Tensor) -> None:
         step.masks[index] = made[key]
 
 
-def _for_decoder(step: Step, given: Any, first: Any) -> Any:
-    """What the decoder gets in place of `given`; where layers differ, each has its own mask anyway."""
-    if not isinstance(given, Mapping):
+def _for_decoder(step: Step, mask: Any, first: Any) -> Any:
+    """What the decoder gets in place of `mask`; where layers differ, each has its own mask anyway."""
+    if not isinstance(mask, Mapping):
         return first
-    by_kind = {step.inputs.decoder.layer_kinds[index]: mask for index, mask in step.masks.items()}
-    return {kind: by_kind.get(kind, first) for kind in given}
+    by_kind = {step.inputs.decoder.layer_kinds[index]: each for index, each in step.masks.items()}
+    return {kind: by_kind.get(kind, first) for kind in mask}
 
 
 def _mask_of(step: Step, kind: str, layer: Any, table: SlotTable | None, embeds: Tensor) -> Any:

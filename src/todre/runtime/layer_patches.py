@@ -19,7 +19,7 @@ from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import rotary_positions, with_rotary_positions
 from todre.hf.wrappers import ForwardPatch, no_compile, no_compile_shallow
 from todre.runtime.between_layers import before_layer
-from todre.runtime.positions import matched
+from todre.runtime.positions import match_axes
 from todre.runtime.step import Step
 from todre.tensors.attention import AttentionInputs
 
@@ -34,11 +34,11 @@ class LayerPatches:
 
     def __init__(self, decoder: Decoder, watched: Sequence[int]) -> None:
         layers = list(decoder.layers)
-        self.watched = {layer: _attention_of(layers[layer - 1]) for layer in watched}
+        self.attention_of = {layer: _attention_of(layers[layer - 1]) for layer in watched}
         self.local = threading.local()
         self.users, self.lock, self.closed = 0, threading.Lock(), False
-        self.stand_ins = [ForwardPatch(rotary, self._rotary) for rotary in decoder.rotary]
-        self.stand_ins += [ForwardPatch(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
+        self.patches = [ForwardPatch(rotary, self._rotary) for rotary in decoder.rotary]
+        self.patches += [ForwardPatch(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
 
     @property
     def step(self) -> Step | None:
@@ -66,20 +66,20 @@ class LayerPatches:
         with self.lock:
             self.closed = True
             if not self.users:
-                self.stand_ins = []
+                self.patches = []
 
     def _count(self, more: int) -> None:
         """The first to come puts the stand-ins in, the last to go takes them out."""
         with self.lock:
             before, self.users = self.users, self.users + more
             if not before:
-                for each in self.stand_ins:
+                for each in self.patches:
                     each.put()
             elif not self.users:
-                for each in reversed(self.stand_ins):
+                for each in reversed(self.patches):
                     each.remove()
                 if self.closed:
-                    self.stand_ins = []
+                    self.patches = []
 
     @no_compile_shallow
     def _layer(self, index: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -98,14 +98,14 @@ class LayerPatches:
         if step is None:
             return args, kwargs, None
         args, kwargs = before_layer(step, index, args, kwargs) or (args, kwargs)
-        watched = self.watched.get(index + 1)
+        watched = self.attention_of.get(index + 1)
         return args, kwargs, watched if watched is not None and step.wants(index + 1) else None
 
     @no_compile_shallow
     def _rotary(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         step = self.step
         if step is not None and step.rotary_positions is not None:
-            real = matched(step.rotary_positions, rotary_positions(args, kwargs))
+            real = match_axes(step.rotary_positions, rotary_positions(args, kwargs))
             args, kwargs = with_rotary_positions(args, kwargs, real)
         return forward(*args, **kwargs)
 

@@ -45,8 +45,8 @@ def packed_samples(call: DecoderCall, prompt: Prompt, decoder: Decoder) -> Segme
 
 def makes_cache(call: DecoderCall, decoder: Decoder) -> bool:
     """True if the decoder makes a cache for a `call` that brings none."""
-    asked = config_caches(decoder.config) if call.caches is None else call.caches
-    return asked and not decoder.recomputes
+    wants_cache = config_caches(decoder.config) if call.caches is None else call.caches
+    return wants_cache and not decoder.recomputes
 
 
 def prepare_cache(call: DecoderCall, decoder: Decoder, reduces: bool) -> None:

@@ -29,8 +29,8 @@ def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dic
         raise UnsupportedModelError(f"The attention of layer {index + 1} of {len(layers)} cannot be read beforehand.")
     found: list[AttentionInputs] = []
 
-    def listen(seen: AttentionInputs) -> None:
-        found.append(seen)
+    def listen(attention_inputs: AttentionInputs) -> None:
+        found.append(attention_inputs)
         raise _Enough
 
     args, kwargs = arguments

@@ -15,11 +15,11 @@ from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import repack
 from todre.methods.base import Method
 from todre.runtime.layer_masks import set_masks
-from todre.runtime.masks import looks_ahead
+from todre.runtime.masks import block_masks_of
 from todre.runtime.prompt import Prompt
 from todre.runtime.samples import Media, Samples, visual_tokens
 from todre.runtime.schedule import Schedule
-from todre.runtime.selection import Selected, select_batch
+from todre.runtime.selection import BatchSelection, select_batch
 from todre.runtime.slot_tables import extend_tables, set_positions
 from todre.runtime.step import DecoderInputs, InFlight, LayerAnswers, Step
 from todre.tensors.columns import TEXT, Compaction, compact, token_kinds
@@ -51,7 +51,7 @@ class PromptMedia:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Layout:
+class _ColumnClasses:
     """Classes of a prompt's columns, on the host.
 
     Attributes:
@@ -71,8 +71,8 @@ class _Layout:
     kinds: Tensor
 
     @classmethod
-    def of(cls, pictures: PromptMedia, call: DecoderCall) -> _Layout:
-        """The layout of the prompt that the decoder's `call` is about."""
+    def of(cls, pictures: PromptMedia, call: DecoderCall) -> _ColumnClasses:
+        """The classes of the prompt that the decoder's `call` is about."""
         prompt, visual = pictures.prompt, pictures.visual
         past = prompt.past_of(call.cache)
         mask = prompt.mask_of(call.mask, call.cache, past, call.columns)
@@ -98,22 +98,22 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: Prom
         UnsupportedInputError: the prompt or its mask cannot be shortened exactly.
     """
     schedule.check(call.deepstack)
-    embeds, layout = embeddings_of(call), _Layout.of(pictures, call)
+    embeds, classes = embeddings_of(call), _ColumnClasses.of(pictures, call)
     started = time.perf_counter()
-    samples = visual_tokens(embeds, pictures.media, layout.kinds == TEXT)
-    kinds, visual = upload(torch.stack([layout.kinds, layout.visual.to(layout.kinds.dtype)]), embeds.device)
-    selected = select_batch(method, samples, visual > 0, embeds)
+    samples = visual_tokens(embeds, pictures.media, classes.kinds == TEXT)
+    kinds, visual = upload(torch.stack([classes.kinds, classes.visual.to(classes.kinds.dtype)]), embeds.device)
+    selection = select_batch(method, samples, visual > 0, embeds)
     seconds = time.perf_counter() - started
-    if selected.embeddings is not None:
-        call.embeds = selected.embeddings
-    mask = layout.mask
+    if selection.embeddings is not None:
+        call.embeds = selection.embeddings
+    mask = classes.mask
     whole = None if mask is None or bool(mask.all()) else upload(mask, embeds.device)
-    ahead = None if pictures.prompt.causal(call.mask) else looks_ahead(call.mask, call.columns, layout.valid)
+    ahead = None if pictures.prompt.causal(call.mask) else block_masks_of(call.mask, call.columns, classes.valid)
     step = Step(
         inputs=DecoderInputs(
             decoder=decoder,
             cache=call.cache,
-            past=layout.past,
+            past=classes.past,
             length=call.columns,
             mask=whole,
             block_masks=ahead,
@@ -122,27 +122,27 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: Prom
             visual=visual > 0,
         ),
         in_flight=InFlight(
-            columns=arriving(layout.past, call),
+            columns=incoming_columns(classes.past, call),
             kinds=kinds,
-            counts=RowCounts.of(layout.kinds, layout.seen_picture.tolist()),
+            counts=RowCounts.of(classes.kinds, classes.seen_picture.tolist()),
             padded=whole is not None,
         ),
-        answers=_shown_between_layers(schedule, samples, call),
-        selected=selected,
+        answers=_layer_answers(schedule, samples, call),
+        selection=selection,
         select_seconds=seconds,
-        text=(layout.valid & ~layout.visual).sum(dim=1).tolist(),
+        text=(classes.valid & ~classes.visual).sum(dim=1).tolist(),
     )
-    _enter(step, selected, _unselected(step, selected, layout.valid), call, pictures.prompt.visual)
+    _enter(step, selection, _pack_selected(step, selection, classes.valid), call, pictures.prompt.visual)
     return step
 
 
-def arriving(past: int, call: DecoderCall) -> Tensor:
+def incoming_columns(past: int, call: DecoderCall) -> Tensor:
     """(b, q) int64, the logical columns that the decoder's `call` brings after `past` others."""
     device = embeddings_of(call).device
     return torch.arange(past, past + call.columns, device=device, dtype=torch.int64).expand(call.rows, call.columns)
 
 
-def _shown_between_layers(schedule: Schedule, samples: Samples, call: DecoderCall) -> LayerAnswers:
+def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> LayerAnswers:
     """What methods between layers are shown beside what is in flight there."""
     reads_inputs = any(each.reads_inputs for methods in schedule.reducers.values() for each in methods)
     return LayerAnswers(
@@ -151,46 +151,46 @@ def _shown_between_layers(schedule: Schedule, samples: Samples, call: DecoderCal
     )
 
 
-def _unselected(step: Step, selected: Selected, valid: Tensor) -> Compaction | None:
+def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Compaction | None:
     """How columns are packed once those not selected have left; None if all stay.
 
     Takes what leaves out of the counts of `step`. `valid` (b, q) is on the host.
     """
     inputs = step.inputs
-    if selected.counts == selected.offered or inputs.visual is None:
+    if selection.counts == selection.offered or inputs.visual is None:
         return None
-    staying = selected.keep | ~inputs.visual
+    staying = selection.keep | ~inputs.visual
     if inputs.mask is not None:
         staying = staying & inputs.mask[:, inputs.past :]
     counts = step.in_flight.counts
-    left = counts.with_visual(_standing(counts, selected, valid))
+    left = counts.with_visual(_count_selected(counts, selection, valid))
     step.in_flight = replace(step.in_flight, counts=left)
     return compact(staying, left.total)
 
 
-def _standing(counts: RowCounts, selected: Selected, valid: Tensor) -> list[int]:
-    """Selected tokens of each row that are not padding; counted only if a mask hides visual tokens."""
-    if counts.visual == tuple(selected.offered):
-        return selected.counts
-    shown = selected.keep & upload(valid, selected.keep.device)
+def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor) -> list[int]:
+    """BatchSelection tokens of each row that are not padding; counted only if a mask hides visual tokens."""
+    if counts.visual == tuple(selection.offered):
+        return selection.counts
+    shown = selection.keep & upload(valid, selection.keep.device)
     return list(fetch([shown.sum(dim=1)])[0].tolist())
 
 
 def _enter(
-    step: Step, selected: Selected, packed: Compaction | None, call: DecoderCall, cached: Mapping[int, list[int]]
+    step: Step, selection: BatchSelection, packed: Compaction | None, call: DecoderCall, cached: Mapping[int, list[int]]
 ) -> None:
     """Give the decoder the packed prompt, and the cache its tables.
 
     Args:
         step: the forward.
-        selected: what stage 1 left.
+        selection: what stage 1 left.
         packed: from the columns that came in to those that are left; None if all are.
         call: what the decoder is called with, changed in place.
         cached: see `Prompt.visual`.
     """
     shift = set_positions(step, call, packed)
     if packed is not None:
-        repack(call, packed, selected.stays)
+        repack(call, packed, selection.stays)
         step.in_flight = step.in_flight.compacted(packed, step.in_flight.counts)
     step.mark_stage(0)
     extend_tables(step, packed, shift, cached)

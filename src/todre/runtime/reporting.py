@@ -11,7 +11,7 @@ from torch import Tensor
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
 from todre.report import AttentionRatios, PruningReport
-from todre.runtime.selection import Selected
+from todre.runtime.selection import BatchSelection
 from todre.runtime.step import Stage, Step
 from todre.tensors.columns import VISUAL
 from todre.tensors.transfer import fetch
@@ -20,14 +20,14 @@ from todre.tower.runs import Lengths, tally
 
 def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
     """Describe `step`, a prefill, in `report`; `tower` says what the layers of each call of a vision tower ran on."""
-    selected = step.selected
-    if selected is None:
+    selection = step.selection
+    if selection is None:
         return
-    rows = range(len(selected.counts))
+    rows = range(len(selection.counts))
     report.prefills += 1
     report.select_seconds = step.select_seconds
     report.tower_tokens = tally(tower)
-    report.visual_tokens_before, report.visual_tokens_after = list(selected.offered), list(selected.counts)
+    report.visual_tokens_before, report.visual_tokens_after = list(selection.offered), list(selection.counts)
     report.text_tokens = list(step.text)
     counts, changes = [], {stage.layers: stage.visual for stage in step.trace}
     visual = step.trace[0].visual
@@ -45,7 +45,7 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
         if one.text_to_visual is not None and one.visual_to_text is not None
     }
     trace, past = list(step.trace), step.inputs.past
-    report.read_later(lambda: _read(selected, trace, past, ratios))
+    report.read_later(lambda: _read(selection, trace, past, ratios))
 
 
 def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
@@ -79,23 +79,23 @@ def _goes_on(cache: Any, columns: int) -> bool:
 
 
 def _read(
-    selected: Selected, trace: list[Stage], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
+    selection: BatchSelection, trace: list[Stage], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
 ) -> dict[str, Any]:
     """What only the device knows, in one piece."""
-    chosen = [kept for kept in selected.rows if kept is not None]
+    chosen = [kept for kept in selection.rows if kept is not None]
     moving = [x for stage in trace for x in (stage.columns, stage.kinds)]
     measured = [x for pair in ratios.values() for x in pair[:2]]
     found = iter(fetch([*chosen, *moving, *measured]))
     kept = [
-        list(range(count)) if given is None else next(found).tolist()
-        for given, count in zip(selected.rows, selected.offered, strict=True)
+        list(range(count)) if kept is None else next(found).tolist()
+        for kept, count in zip(selection.rows, selection.offered, strict=True)
     ]
     stages = [stage._replace(columns=next(found), kinds=next(found)) for stage in trace]
     read = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
     rows = range(len(kept))
     return {
         "kept": kept,
-        "kept_from_layer": [_kept_from(stages, selected.columns[row] + past, row) for row in rows],
+        "kept_from_layer": [_kept_from(stages, selection.columns[row] + past, row) for row in rows],
         "attention_ratios": [_ratios(read, row) for row in rows],
     }
 
@@ -135,7 +135,7 @@ def _unpruned_bytes(step: Step) -> int:
     """Bytes per row of a cache that holds every logical column."""
     total = 0
     for layer in step.inputs.cache.layers if step.inputs.cache is not None else ():
-        if kv.filled(layer):
+        if kv.has_keys(layer):
             slots = layer.keys.shape[-2]
             columns = slots if kv.is_static(layer) else step.inputs.past + step.inputs.length
             if kv.window_of(layer):

@@ -17,13 +17,13 @@ class Schedule:
 
     Attributes:
         reducers: by count of layers run, the methods asked there, in order.
-        watched: counts of layers run whose attention some of them reads.
+        attention_layers: counts of layers run whose attention some of them reads.
         rejoins: layers (1-based) before which parked tokens come back.
         n_layers: decoder layers in all.
     """
 
     reducers: Mapping[int, tuple[Method, ...]] = field(default_factory=dict)
-    watched: tuple[int, ...] = ()
+    attention_layers: tuple[int, ...] = ()
     rejoins: tuple[int, ...] = ()
     n_layers: int = 0
 
@@ -38,9 +38,9 @@ class Schedule:
         """
         reducers: dict[int, tuple[Method, ...]] = {}
         watched: set[int] = set()
-        for layer, asked in sorted(method.reducers(decoder.n_layers).items()):
-            for each in asked:
-                place = decoder.measured(layer) if each.reads_attention else layer
+        for layer, methods in sorted(method.reducers(decoder.n_layers).items()):
+            for each in methods:
+                place = decoder.readable_layer(layer) if each.reads_attention else layer
                 reducers[place] = tuple(dict.fromkeys((*reducers.get(place, ()), each)))
                 if each.reads_attention:
                     watched.add(place)

@@ -19,7 +19,7 @@ from todre.errors import UnsupportedInputError
 from todre.hf.calls import DecoderCall
 from todre.hf.decoder import FULL, SLIDING
 from todre.hf.layer_calls import packed_bounds, per_column, without_packing
-from todre.runtime.masks import allowed, check_blocks
+from todre.runtime.masks import check_blocks, visible
 from todre.tensors.transfer import fetch, upload
 
 
@@ -131,7 +131,7 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
         return
     place = torch.arange(whole.shape[-1], device=whole.device, dtype=torch.int64)
     within = (place[:, None] - place[None, :]).abs() < window
-    if bool(((allowed(whole) != allowed(near)) & within).any()):
+    if bool(((visible(whole) != visible(near)) & within).any()):
         raise UnsupportedInputError(
             "Samples packed in one row get masks from this model that take pictures for those of other samples, in "
             "layers with a window; pass a batch with a mask of padding."

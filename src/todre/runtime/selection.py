@@ -36,7 +36,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Selected:
+class BatchSelection:
     """What is left of a batch before the LLM.
 
     Attributes:
@@ -66,7 +66,7 @@ class Selected:
         return torch.cat(found)
 
 
-def select_batch(method: Method, samples: Samples, visual: Tensor, embeds: Tensor) -> Selected:
+def select_batch(method: Method, samples: Samples, visual: Tensor, embeds: Tensor) -> BatchSelection:
     """Ask `method` sample by sample.
 
     Args:
@@ -92,7 +92,7 @@ def select_batch(method: Method, samples: Samples, visual: Tensor, embeds: Tenso
             merged[row].index_copy_(0, where, answer.embeddings.to(merged.dtype))
     offered = [len(sample) for sample in samples.tokens]
     counts = [count if kept is None else len(kept) for kept, count in zip(rows, offered, strict=True)]
-    return Selected(offered, counts, rows, samples.columns, keep, merged)
+    return BatchSelection(offered, counts, rows, samples.columns, keep, merged)
 
 
 def choose(method: Method, sample: VisualTokens) -> Choice:

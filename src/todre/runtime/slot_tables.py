@@ -9,7 +9,7 @@ from torch import Tensor
 
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall, contiguous
-from todre.runtime.positions import shifted
+from todre.runtime.positions import shift_positions
 from todre.runtime.step import Step
 from todre.tensors.columns import PAD, VISUAL, Compaction, compact
 from todre.tensors.slots import SlotTable
@@ -34,9 +34,9 @@ def set_positions(step: Step, call: DecoderCall, packed: Compaction | None) -> T
         positions = contiguous(inputs.past, inputs.length, step.in_flight.columns.device)
     gone = None
     compacts = inputs.method is not None and inputs.method.positions == "compact"
-    if packed is not None and compacts and inputs.visual is not None and step.selected is not None:
-        gone = (inputs.visual & ~step.selected.keep).cumsum(dim=1)
-    positions, shift = shifted(positions, shift, gone, inputs.decoder)
+    if packed is not None and compacts and inputs.visual is not None and step.selection is not None:
+        gone = (inputs.visual & ~step.selection.keep).cumsum(dim=1)
+    positions, shift = shift_positions(positions, shift, gone, inputs.decoder)
     step.rotary_positions = packed.take_positions(positions) if packed is not None else positions
     return shift
 
@@ -59,7 +59,7 @@ def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, c
         old, window = kv.table_of(layer), kv.window_of(layer)
         key = id(old), window
         if key not in new:
-            base = old or _before_pictures(step, kv.held(layer))
+            base = old or _before_pictures(step, kv.window_columns(layer))
             new[key] = _extended(step, base, packed, shift, window)
             rows = step.in_flight.columns.shape[0]
             new[key].earlier = [0] * rows if old is None else cached.get(id(old)) or _counted(old)

@@ -21,7 +21,7 @@ from todre.methods.base import Method
 from todre.methods.views.decoder_layer import Reduction
 from todre.runtime.schedule import Schedule
 from todre.runtime.segments import Segments
-from todre.runtime.selection import Selected
+from todre.runtime.selection import BatchSelection
 from todre.tensors.attention import AttentionInputs
 from todre.tensors.columns import PAD, Compaction
 from todre.tensors.row_counts import RowCounts
@@ -156,7 +156,7 @@ class Step:
         inputs: what it started from.
         in_flight: the columns that the next layer runs on.
         answers: what happens between layers.
-        selected: what stage 1 left; None in a forward without pictures.
+        selection: what stage 1 left; None in a forward without pictures.
         select_seconds: time that stage 1 took, in seconds.
         text: columns of each row that are neither visual nor padding.
         rotary_positions: positions for the rotary embedding, where the decoder must not see them; None otherwise.
@@ -168,7 +168,7 @@ class Step:
     inputs: DecoderInputs
     in_flight: InFlight
     answers: LayerAnswers = field(default_factory=LayerAnswers)
-    selected: Selected | None = None
+    selection: BatchSelection | None = None
     select_seconds: float = 0.0
     text: list[int] = field(default_factory=list)
     rotary_positions: Tensor | None = None

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.fields import fitted
+from todre.hf.anyres import anyres
 from todre.hf.attention_tap import attention_modules, watch
+from todre.hf.encoding import Encoding
 from todre.hf.families import Family
-from todre.hf.leading_tokens import dropped_by, leading_of
+from todre.hf.leading_tokens import discarded_count, leading_of
 from todre.hf.model_parts import base_module, entries_of
 from todre.hf.running_forwards import RunningForwards
 from todre.hf.versions import PreTrainedModel
-from todre.hf.visual_layouts import Encoding, anyres, rasters
+from todre.hf.visual_layouts import rasters
 from todre.hf.wrappers import CompileGuard, InstancePatch, Removable, bare, no_compile, no_compile_shallow
 from todre.methods.base import Method
 from todre.methods.views.vision_tower import Cut
@@ -82,7 +84,7 @@ class SaliencyCapture:
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
             if original is not None and self.family.layout(kind) is not None:
-                self.handles.append(InstancePatch(self.base, _method(kind), self._wrapped(kind, original)))
+                self.handles.append(InstancePatch(self.base, _method(kind), self._wrapper(kind, original)))
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -104,12 +106,12 @@ class SaliencyCapture:
     def announce(self, encoded: Mapping[str, Any]) -> None:
         """The enclosing forward starts; on the way to `begin`, moving media between devices may make them anew."""
         self.local.announced = {kind: facts_of(media) for kind, media in encoded.items()}
-        self.local.ran_before = {kind: getattr(media, _TOWER, []) for kind, media in encoded.items()}
+        self.local.earlier_lengths = {kind: getattr(media, _TOWER, []) for kind, media in encoded.items()}
 
     def begin(self, encoded: Mapping[str, Any]) -> None:
         """A forward starts; `encoded` holds, by kind, media encoded before it."""
-        self.local.facts, self.local.ran = {}, []
-        announced, before = getattr(self.local, "announced", {}), getattr(self.local, "ran_before", {})
+        self.local.facts, self.local.lengths = {}, []
+        announced, before = getattr(self.local, "announced", {}), getattr(self.local, "earlier_lengths", {})
         for kind in KINDS:
             if encoded.get(kind) is not None:
                 facts = facts_of(encoded[kind]) or announced.get(kind)
@@ -119,20 +121,20 @@ class SaliencyCapture:
                         "call get_image_features inside todre.prune(...) and leave prefill_chunk_size unset."
                     )
                 self.local.facts[kind] = facts
-                self.local.ran += getattr(encoded[kind], _TOWER, None) or before.get(kind, [])
+                self.local.lengths += getattr(encoded[kind], _TOWER, None) or before.get(kind, [])
 
     def current(self) -> dict[str, list[TokenFacts]]:
         """By kind, the facts of the media of this thread's forward, one entry as the model encodes them."""
         return getattr(self.local, "facts", None) or {}
 
-    def ran(self) -> list[Lengths]:
+    def layer_lengths(self) -> list[Lengths]:
         """What the towers' layers ran on for the media of this thread's forward, if a method acts in them."""
-        return getattr(self.local, "ran", None) or []
+        return getattr(self.local, "lengths", None) or []
 
     def end(self) -> None:
         """The forward is over."""
         self.local.facts, self.local.announced = {}, {}
-        self.local.ran, self.local.ran_before = [], {}
+        self.local.lengths, self.local.earlier_lengths = [], {}
 
     def _kind(self, request: Signal) -> str | None:
         """What is watched for a request: `cls`, `received`, `keys`, `grid`, or nothing."""
@@ -165,13 +167,13 @@ class SaliencyCapture:
         return 0 if self.leading is None else self.leading.count
 
     def _encoding(self) -> bool:
-        return getattr(self.local, "seen", None) is not None
+        return getattr(self.local, "signals", None) is not None
 
-    def listen(self, request: Signal, seen: AttentionInputs) -> None:
+    def listen(self, request: Signal, attention_inputs: AttentionInputs) -> None:
         """Take down a signal of a tower's layer: (tiles, patches, c)."""
-        self.local.seen[request].append(read_signal(self.kinds[request], seen, self.before()))
+        self.local.signals[request].append(read_signal(self.kinds[request], attention_inputs, self.before()))
 
-    def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrapper(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @no_compile_shallow
         @functools.wraps(original)
         def encode(*args: Any, **kwargs: Any) -> Any:
@@ -189,24 +191,26 @@ class SaliencyCapture:
         if not self.forwards.join():
             return original(*args, **kwargs)
         try:
-            return self._watched(kind, original, args, kwargs)
+            return self._encode_watched(kind, original, args, kwargs)
         finally:
             self.forwards.leave()
 
-    def _watched(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _encode_watched(
+        self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         arguments = host_arguments(original, args, kwargs)
-        self.local.seen = {request: [] for request in self.kinds}
+        self.local.signals = {request: [] for request in self.kinds}
         try:
             with nullcontext() if self.reduction is None else self.reduction.encoding(self._cuts(kind, arguments)):
                 output = original(*args, **kwargs)
-                seen = self.local.seen if self.reduction is None else self.reduction.complete(self.local.seen)
-                ran = [] if self.reduction is None else self.reduction.ran()
+                signals = self.local.signals if self.reduction is None else self.reduction.complete(self.local.signals)
+                lengths = [] if self.reduction is None else self.reduction.layer_lengths()
         finally:
-            self.local.seen = None
+            self.local.signals = None
         if getattr(output, self.family.features, None) is not None:
-            self._tie(kind, output, seen, arguments)
-            setattr(output, _TOWER, ran)
-            self.local.ran = self.ran() + ran
+            self._tie(kind, output, signals, arguments)
+            setattr(output, _TOWER, lengths)
+            self.local.lengths = self.layer_lengths() + lengths
         return output
 
     def _cuts(self, kind: str, arguments: dict[str, Any]) -> list[Cut] | None:
@@ -215,23 +219,23 @@ class SaliencyCapture:
         return cuts_of(self.config, arguments) if wanted else None
 
     @no_compile
-    def _tie(self, kind: str, output: Any, seen: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
+    def _tie(self, kind: str, output: Any, signals: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
         """Put facts about its tokens on `output`, which was made of `arguments`."""
         features = getattr(output, self.family.features)
-        widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in seen.items()}
+        widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in signals.items()}
         widths |= {request: 1 for request in self.requests if request not in widths and request.kind != "grid"}
         encoding = Encoding(
             self.base,
             self.config,
             arguments,
             entry_lengths(features),
-            side_by_side(list(seen.values())),
+            side_by_side(list(signals.values())),
             widths,
             self.before(),
-            dropped_by(self.config, arguments),
+            discarded_count(self.config, arguments),
             features[0].device,
         )
-        facts = self._laid_out(kind, encoding)
+        facts = self._lay_out(kind, encoding)
         setattr(output, _ATTRIBUTE, facts)
         if isinstance(features, list | tuple) and len(features) == len(facts):
             for entry, fact in zip(features, facts, strict=True):
@@ -239,7 +243,7 @@ class SaliencyCapture:
         current = self.current()
         self.local.facts = current | {kind: current.get(kind, []) + facts}
 
-    def _laid_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
+    def _lay_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
         layout = self.family.layout(kind)
         assert layout is not None
         if getattr(getattr(self.config, "vision_config", None), "model_type", None) == "pixtral":
@@ -273,8 +277,8 @@ class _Listener:
     def __init__(self, capture: SaliencyCapture, request: Signal) -> None:
         self.capture, self.request = capture, request
 
-    def __call__(self, seen: AttentionInputs) -> None:
-        self.capture.listen(self.request, seen)
+    def __call__(self, attention_inputs: AttentionInputs) -> None:
+        self.capture.listen(self.request, attention_inputs)
 
 
 def _method(kind: str) -> str:

@@ -21,9 +21,9 @@ from todre.hf.families import Family
 from todre.hf.model_parts import base_module
 from todre.hf.tower_calls import (
     Arguments,
-    first_recorded,
+    entry_states,
     named_arguments,
-    replace_first_recorded,
+    replace_entry_states,
     take_states,
     with_attention_mask,
     with_states,
@@ -98,9 +98,9 @@ class TowerReduction:
         """
         return [run.alive() for run in self.local.calls]
 
-    def ran(self) -> list[Lengths]:
+    def layer_lengths(self) -> list[Lengths]:
         """Of each call of a tower since `encoding` began, what its layers ran on."""
-        return [run.ran() for run in self.local.calls]
+        return [run.layer_lengths() for run in self.local.calls]
 
     def complete(self, watched: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
         """Signals of all tokens, from those of the tokens left, and which are alive.
@@ -114,7 +114,7 @@ class TowerReduction:
             values of the one it went into, or 0.
         """
         calls: list[Run] = self.local.calls
-        complete = {request: _completed(calls, request.layer, parts) for request, parts in watched.items()}
+        complete = {request: _complete(calls, request.layer, parts) for request, parts in watched.items()}
         return complete | {ALIVE: [run.alive()[..., None] for run in calls]}
 
     @property
@@ -174,9 +174,9 @@ class _TowerHooks:
         if run is None or output is None:
             return output
         local.calls.append(run)
-        entered = first_recorded(output)
+        entered = entry_states(output)
         if entered is not None:
-            replace_first_recorded(output, run.whole(entered))
+            replace_entry_states(output, run.whole(entered))
         return output
 
 
@@ -221,9 +221,9 @@ class _LayerHooks:
         return run.leave(self.index, output)
 
 
-def _completed(calls: list[Run], layer: float, parts: list[Tensor]) -> list[Tensor]:
+def _complete(calls: list[Run], layer: float, parts: list[Tensor]) -> list[Tensor]:
     """What was seen of all calls, with each call's tokens at full length."""
     if calls and calls[0].plan.packed and parts:
-        ends = torch.cat(parts, dim=1).split([run.seen_length() for run in calls], dim=1)
+        ends = torch.cat(parts, dim=1).split([run.kept_length() for run in calls], dim=1)
         parts = list(ends)
-    return [run.completed(layer, part) for run, part in zip(calls, parts, strict=True)] if parts else []
+    return [run.complete_signal(layer, part) for run, part in zip(calls, parts, strict=True)] if parts else []

@@ -10,17 +10,17 @@ from torch import Tensor
 from todre.errors import UnsupportedModelError
 from todre.hf.tower_calls import (
     Arguments,
+    arguments_for_tokens,
     packed_bounds_of,
     packed_grids,
     packed_pixels,
     packed_windows,
-    shortened,
 )
 from todre.hf.versions import window_order
 from todre.methods.views.vision_tower import Patches
 from todre.tensors.autocast import no_autocast
 from todre.tower.runs import Lengths, Run
-from todre.tower.survivors import Packed, longest
+from todre.tower.survivors import PackedRemaining, longest
 from todre.tower.tower_plan import TowerPlan
 
 
@@ -46,8 +46,8 @@ class PackedRun(Run):
             source = plan.method.leave_out(Patches(units, sizes, merge))
         self.full = pixels.shape[0]
         order = _unit_order(plan.config, grids, packed_windows(arguments), len(units)).to(source.device)
-        self.left = Packed.of(source, order, merge**2)
-        self.everyone = len(self.left.seats) == self.full
+        self.remaining = PackedRemaining.of(source, order, merge**2)
+        self.all_stay = len(self.remaining.seats) == self.full
         self.bounds: list[Tensor] = []
 
     def enter(self, index: int, hidden: Tensor, arguments: Arguments) -> Tensor:
@@ -57,41 +57,41 @@ class PackedRun(Run):
                 f"This vision tower makes {hidden.shape[0]} tokens of {self.full} patches, so those of a patch that is "
                 "left out are not known; use a method that selects before the LLM."
             )
-        if self.everyone:
+        if self.all_stay:
             self.bounds.append(packed_bounds_of(arguments))
             return hidden
-        self.left = self.left.to(hidden.device)
-        self.bounds.append(self.left.bounds(packed_bounds_of(arguments)))
-        return hidden[self.left.seats]
+        self.remaining = self.remaining.to(hidden.device)
+        self.bounds.append(self.remaining.bounds(packed_bounds_of(arguments)))
+        return hidden[self.remaining.seats]
 
-    def ran(self) -> Lengths:
+    def layer_lengths(self) -> Lengths:
         """Those of each picture, or of each window in layers that have windows."""
         return [bounds.diff().tolist() for bounds in self.bounds]
 
     def arguments(self, arguments: Arguments) -> dict[str, Any]:
         """Positions of the tokens that are left, and where their pictures or windows start and end."""
         bounds = self.bounds[-1]
-        return shortened(arguments, self.left.seats, bounds, longest(bounds))
+        return arguments_for_tokens(arguments, self.remaining.seats, bounds, longest(bounds))
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
         """Put the tokens back."""
-        return hidden if self.everyone else hidden[self.left.to(hidden.device).source]
+        return hidden if self.all_stay else hidden[self.remaining.to(hidden.device).source]
 
     def whole(self, hidden: Tensor) -> Tensor:
         """Recorded after the patches were left out."""
-        return hidden if hidden.shape[0] == self.full else hidden[self.left.to(hidden.device).source]
+        return hidden if hidden.shape[0] == self.full else hidden[self.remaining.to(hidden.device).source]
 
     def alive(self) -> Tensor:
         """One row for all pictures."""
-        return self.left.alive()[None]
+        return self.remaining.alive()[None]
 
-    def seen_length(self) -> int:
+    def kept_length(self) -> int:
         """Those that are left."""
-        return len(self.left.seats)
+        return len(self.remaining.seats)
 
-    def completed(self, layer: float, values: Tensor) -> Tensor:
+    def complete_signal(self, layer: float, values: Tensor) -> Tensor:
         """Each token that was left out has the values of the one it was predicted from."""
-        return values[:, self.left.to(values.device).source]
+        return values[:, self.remaining.to(values.device).source]
 
 
 def _unit_order(config: Any, grids: Any, windows: Tensor | None, units: int) -> Tensor:

@@ -15,7 +15,7 @@ from todre.hf.tower_calls import (
     Arguments,
     attention_mask_of,
     takes_mask,
-    unmasked,
+    without_mask,
 )
 from todre.methods.views.vision_tower import TowerContext
 from todre.tensors.attention import AttentionInputs
@@ -35,7 +35,7 @@ class Run:
         self.plan = plan
         self.attention_inputs: AttentionInputs | None = None
 
-    def ran(self) -> Lengths:
+    def layer_lengths(self) -> Lengths:
         """What the layers ran on."""
         raise NotImplementedError
 
@@ -63,11 +63,11 @@ class Run:
         """(tiles, tokens) float32: 1 where a token is still there; [CLS] left out."""
         raise NotImplementedError
 
-    def seen_length(self) -> int:
+    def kept_length(self) -> int:
         """Tokens that the layers of a packed tower ran on."""
         raise NotImplementedError
 
-    def completed(self, layer: float, values: Tensor) -> Tensor:
+    def complete_signal(self, layer: float, values: Tensor) -> Tensor:
         """(tiles, tokens, c) of all tokens, from what a layer saw of those that were left; [CLS] left out."""
         raise NotImplementedError
 
@@ -77,8 +77,8 @@ class TileRun(Run):
 
     def __init__(self, plan: TowerPlan) -> None:
         super().__init__(plan)
-        self.left: Remaining | None = None
-        self.was: dict[int, Remaining | None] = {}
+        self.remaining: Remaining | None = None
+        self.remaining_at: dict[int, Remaining | None] = {}
         self.widths: list[int] = []
         self.shape = (0, 0)
         self.device, self.dtype = torch.device("cpu"), torch.float32
@@ -88,25 +88,25 @@ class TileRun(Run):
         if index == 0:
             self.shape, self.device = (hidden.shape[0], hidden.shape[1]), hidden.device
         check_mask(attention_mask_of(arguments))
-        self.was[index], self.dtype = self.left, hidden.dtype
+        self.remaining_at[index], self.dtype = self.remaining, hidden.dtype
         self.attention_inputs = None
-        self.widths.append(self.shape[1] if self.left is None else self.left.seats.shape[1])
-        if self.left is None:
+        self.widths.append(self.shape[1] if self.remaining is None else self.remaining.seats.shape[1])
+        if self.remaining is None:
             return hidden
-        self.left = self.left.to(hidden.device)
-        return self.left.shorten(hidden)
+        self.remaining = self.remaining.to(hidden.device)
+        return self.remaining.shorten(hidden)
 
-    def ran(self) -> Lengths:
+    def layer_lengths(self) -> Lengths:
         """As many in each tile."""
         return [[width] * self.shape[0] for width in self.widths]
 
     def arguments(self, arguments: Arguments) -> dict[str, Any]:
         """A mask that hides nothing is dropped with the tokens."""
-        return unmasked(arguments)
+        return without_mask(arguments)
 
     def bias(self, attention: nn.Module) -> Tensor | None:
         """(tiles, 1, 1, s) the logarithm of each token's size."""
-        if self.left is None or not self.left.proportional:
+        if self.remaining is None or not self.remaining.proportional:
             return None
         backend = attention_backend(attention.config)
         if backend not in ("sdpa", "eager") or not takes_mask(attention):
@@ -114,13 +114,13 @@ class TileRun(Run):
                 f"Attention by '{backend}' in this vision tower cannot count a token as often as it is large; use "
                 "proportional=False, or load the model with attn_implementation='sdpa'."
             )
-        return self.left.size.log()[:, None, None].to(self.dtype)
+        return self.remaining.size.log()[:, None, None].to(self.dtype)
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
         """Merge, and put the tokens back."""
         if index + 1 in self.plan.after:
             hidden = self._merge(index + 1, hidden)
-        return hidden if self.left is None else self.left.to(hidden.device).spread(hidden)
+        return hidden if self.remaining is None else self.remaining.to(hidden.device).spread(hidden)
 
     def _merge(self, layer: int, hidden: Tensor) -> Tensor:
         if self.attention_inputs is None:
@@ -128,7 +128,7 @@ class TileRun(Run):
                 "The vision tower's attention was not seen; load the model with attn_implementation='sdpa'."
             )
         plan, first, (tiles, full) = self.plan, self.plan.first, self.shape
-        left = (self.left or Remaining.everyone(tiles, full, hidden.device)).to(hidden.device)
+        left = (self.remaining or Remaining.all_tokens(tiles, full, hidden.device)).to(hidden.device)
         patches = full - first
         context = TowerContext(
             layer=layer,
@@ -143,21 +143,21 @@ class TileRun(Run):
         self.attention_inputs = None
         with no_autocast(hidden.device):
             merging = plan.method.merge(context)
-        if bool(merging.keep.all()) and merging.hidden is None and self.left is None:
+        if bool(merging.keep.all()) and merging.hidden is None and self.remaining is None:
             return hidden
-        self.left = left.after(merging)
+        self.remaining = left.after(merging)
         changed = hidden if merging.hidden is None else merging.hidden
         return changed[merging.keep].view(tiles, -1, hidden.shape[-1])
 
     def alive(self) -> Tensor:
         """From the places that are still taken."""
-        if self.left is None:
+        if self.remaining is None:
             return torch.ones(self.shape[0], self.shape[1] - self.plan.first, device=self.device, dtype=torch.float32)
-        return self.left.alive()[:, self.plan.first :]
+        return self.remaining.alive()[:, self.plan.first :]
 
-    def completed(self, layer: float, values: Tensor) -> Tensor:
+    def complete_signal(self, layer: float, values: Tensor) -> Tensor:
         """Spread over the places of the tokens that went into each."""
-        left, first = self.was[self.plan.layer(layer)], self.plan.first
+        left, first = self.remaining_at[self.plan.layer(layer)], self.plan.first
         if left is None:
             return values
         head = values.new_zeros(values.shape[0], first, values.shape[2])

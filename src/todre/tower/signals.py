@@ -36,11 +36,15 @@ def side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
     return [torch.cat(parts, dim=-1) for parts in zip(*signals, strict=True)]
 
 
-def read_signal(kind: str, seen: AttentionInputs, leading: int) -> Tensor:
+def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> Tensor:
     """(tiles, patches, c) float32."""
     if kind == "cls":
-        return cls_attention(seen, leading)[..., None]
-    values = received_attention(seen)[..., None] if kind == "received" else seen.key.float().mean(dim=1)
+        return cls_attention(attention_inputs, leading)[..., None]
+    values = (
+        received_attention(attention_inputs)[..., None]
+        if kind == "received"
+        else attention_inputs.key.float().mean(dim=1)
+    )
     if kind == "grid":
         values = values[..., :0]
     return values[:, leading:]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.hf.anyres import crop_grid, picture_sizes
-from todre.hf.visual_layouts import tiles_per_picture
+from todre.hf.anyres import crop_grid, picture_sizes, tiles_per_picture
 from todre.methods.views.vision_tower import Cut
 
 

@@ -10,10 +10,11 @@ from torch import nn
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.fields import fitted
-from todre.hf import visual_layouts as layouts
+from todre.hf import visual_layouts
+from todre.hf.anyres import anyres
 from todre.hf.attention_tap import attention_modules
 from todre.hf.families import Family
-from todre.hf.leading_tokens import Leading, dropped_by, leading_of
+from todre.hf.leading_tokens import Leading, discarded_count, leading_of
 from todre.hf.tower_calls import feature_depth, packs_pictures
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import bare
@@ -34,7 +35,7 @@ class TowerPlan:
         packed: whether pictures are packed into one sequence.
         crops: whether the method leaves out whole tiles.
         config: the tower's configuration.
-        watched: by place among all attention modules of the tower, the layer (0-based) it belongs to.
+        layer_of_attention: by place among all attention modules of the tower, the layer (0-based) it belongs to.
     """
 
     method: TowerMethod
@@ -46,13 +47,13 @@ class TowerPlan:
     packed: bool
     crops: bool
     config: Any
-    watched: dict[int, int]
+    layer_of_attention: dict[int, int]
 
     def layer(self, layer: float) -> int:
         """The index (0-based) of a layer, given as Python counts attention modules, or as a share of the depth."""
-        count = max(self.watched) + 1
+        count = max(self.layer_of_attention) + 1
         place = math.floor(layer * count + 1e-9) if isinstance(layer, float) else layer
-        return self.watched[place % count]
+        return self.layer_of_attention[place % count]
 
 
 def tower_plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: TowerMethod) -> TowerPlan:
@@ -81,7 +82,9 @@ def tower_plan(model: PreTrainedModel, family: Family, tower: nn.Module, method:
         packed=packs,
         crops=crops,
         config=model.config.vision_config,
-        watched={place: attention.index(module) for place, module in enumerate(watched) if module in attention},
+        layer_of_attention={
+            place: attention.index(module) for place, module in enumerate(watched) if module in attention
+        },
     )
 
 
@@ -100,7 +103,9 @@ def _followed(
 ) -> tuple[bool, Leading]:
     """Whether the tower packs its pictures, and what stands before its patches, if tokens can be followed in it."""
     packs, leading = packs_pictures(layers), leading_of(model.config.vision_config)
-    known = family.saliency and family.image in ((layouts.merged,) if packs else (layouts.grid, layouts.anyres))
+    known = family.saliency and family.image in (
+        (visual_layouts.packed_sequence,) if packs else (visual_layouts.grid, anyres)
+    )
     if not layers or not known or leading is None or packs is None:
         raise UnsupportedModelError(
             f"Tokens of the vision tower {type(tower).__name__} cannot be followed to visual tokens, so none can be "
@@ -132,7 +137,7 @@ def _check_kind(name: str, family: Family, *, packs: bool, first: bool, crops: b
         first: whether the method acts before the first layer.
         crops: whether it leaves out whole crops.
     """
-    if crops and family.image is not layouts.anyres:
+    if crops and family.image is not anyres:
         raise UnsupportedModelError(
             f"Pictures of a model of type '{family.model_type}' are not known to be cut into a thumbnail and crops, so "
             "no crop can be left out; use another method, such as todre."
@@ -153,7 +158,7 @@ def _check_leading(name: str, config: Any, leading: Leading, method: TowerMethod
         raise UnsupportedModelError(
             f"The vision tower {name} has no [CLS] token, whose attention this method reads; use tome instead."
         )
-    if not leading.count and not packs and dropped_by(config, {}):
+    if not leading.count and not packs and discarded_count(config, {}):
         raise UnsupportedModelError(
             f"The first token of the vision tower {name} is thrown away, but it is a patch and no [CLS]; "
             "set vision_feature_select_strategy='full', or use a method that selects before the LLM."
