@@ -45,9 +45,9 @@ def demo(
     from todre.plots import require_matplotlib
 
     require_matplotlib()
-    figure, exhibits = output / "demo.png", _exhibits()
+    figure, shown = output / "demo.png", exhibits()
     new_folder(output, parents=True)
-    check_targets((figure, output / "demo.json", *(output / f"{name}.png" for name in exhibits)), force=force)
+    check_targets((figure, output / "demo.json", *(output / f"{name}.png" for name in shown)), force=force)
     with working(reporting.silent):
         from todre.cli.overlay import row_of_image, write_rows
         from todre.running import Settings
@@ -55,12 +55,12 @@ def demo(
         note("loading the model that ships with todre", reporting.quiet)
         loaded = ModelOptions().load(reporting.quiet)
         rows, answers = [], {}
-        for name, (picture, question, _) in exhibits.items():
+        for name, (picture, question, truth) in shown.items():
             answers[name] = answer_all(
                 loaded, picture, question, METHODS.split(","), retain, Settings(**SETTINGS), reporting.quiet
             )
-            rows.append(row_of_image(loaded, [picture], answers[name], 0, question))
-        for name, exhibit in exhibits.items():
+            rows.append(row_of_image(loaded, [picture], answers[name], 0, f"{question} (true: {truth})"))
+        for name, exhibit in shown.items():
             with atomic_path(output / f"{name}.png") as temporary:
                 exhibit.picture.save(temporary)
         write_rows(rows, figure)
@@ -72,13 +72,14 @@ def demo(
         return
     from todre.cli.tables import comparison_table
 
-    for name, exhibit in exhibits.items():
+    for name, exhibit in shown.items():
         show_text(f"{name.capitalize()}: {exhibit.question} (the truth: {exhibit.truth})")
         show(comparison_table(answers[name]))
     show_text(f"Wrote {figure}: the kept tokens of each method over both pictures.")
 
 
-def _exhibits() -> dict[str, Exhibit]:
+def exhibits() -> dict[str, Exhibit]:
+    """The pictures of the demo, by the name of their files."""
     from todre.scenes import make_scene, photograph
 
     return {
