@@ -13,7 +13,7 @@ from PIL import Image
 
 from todre.fields import Checked, Items, OneOf
 from todre.fields.kinds import Count
-from todre.files import Kind, read_lines, sha256, shown
+from todre.files import Kind, printable, read_lines, sha256
 from todre.files.shapes import TEXT
 from todre.images import open_image
 from todre.scenes import SPLITS, TASKS, Question, make_scene
@@ -121,7 +121,7 @@ def _from_file(file: Path, limit: int) -> list[PictureQuestion]:
 def _from_line(file: Path, number: int, values: dict[str, Any]) -> PictureQuestion:
     missing = [name for name in ("image", "question") if not values.get(name, "").strip()]
     if missing:
-        raise QUESTIONS.wrong(f"Line {number} of {shown(file)}", f"has no {missing[0]}")
+        raise QUESTIONS.wrong(f"Line {number} of {printable(file)}", f"has no {missing[0]}")
     path = file.parent / values["image"]
     open_image(path)
     question = Question(values.get("task") or "question", values["question"], values.get("answer", ""))

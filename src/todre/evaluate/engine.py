@@ -29,7 +29,7 @@ from todre.evaluate.tasks.local import LocalTask
 from todre.evaluate.workers import Queue, Work, inline, parallel
 from todre.fields import Checked
 from todre.fields.kinds import Count, Seed
-from todre.files import check_folder, check_targets, new_folder, shown, write_atomic
+from todre.files import check_folder, check_targets, new_folder, printable, write_atomic
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -202,7 +202,8 @@ def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path
         if not done.refused and len(done.replies) != count:
             raise WORKING.wrong(
                 file,
-                f"has {len(done.replies)} answers of {shown(unit.condition)} to group {unit.group}, which has {count}",
+                f"has {len(done.replies)} answers of {printable(unit.condition)} to group {unit.group}, "
+                f"which has {count}",
             )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from todre.errors import InvalidValueError
 from todre.evaluate.metrics import check_metric
 from todre.evaluate.tasks.base import Item
-from todre.files import Kind, read_lines, shown
+from todre.files import Kind, printable, read_lines
 from todre.files.shapes import POSITIVE, TEXT, Shape
 from todre.images import open_image
 
@@ -70,12 +70,13 @@ class LocalTask:
             item = self._item(number, values)
             if item.id in seen:
                 raise self._wrong(
-                    number, f"has the id {shown(repr(item.id))} of line {seen[item.id]}; give each its own"
+                    number, f"has the id {printable(repr(item.id))} of line {seen[item.id]}; give each its own"
                 )
             if found and item.metric != found[0].metric:
                 raise self._wrong(
                     number,
-                    f"has the metric {shown(repr(item.metric))} after {found[0].metric!r}; put each into its own file",
+                    f"has the metric {printable(repr(item.metric))} after {found[0].metric!r}; "
+                    "put each into its own file",
                 )
             seen[item.id] = number
             found.append(item)
@@ -98,9 +99,9 @@ class LocalTask:
         try:
             check_metric(metric)
         except InvalidValueError as error:
-            raise self._wrong(number, f"cannot be scored: {shown(str(error).rstrip('.'), 300)}") from error
+            raise self._wrong(number, f"cannot be scored: {printable(str(error).rstrip('.'), 300)}") from error
         if metric in ("pope", "mme") and answers[0].strip().lower() not in ("yes", "no"):
-            raise self._wrong(number, f"has the answer {shown(repr(answers[0]))}, and {metric} takes yes or no")
+            raise self._wrong(number, f"has the answer {printable(repr(answers[0]))}, and {metric} takes yes or no")
         if metric == "mme" and not values.get("pair"):
             raise self._wrong(number, 'has no "pair", which mme needs: the same text on the two questions of a pair')
         new_tokens = values.get("new_tokens", 16)
@@ -129,4 +130,4 @@ class LocalTask:
         return texts
 
     def _wrong(self, number: int, what: str) -> InvalidValueError:
-        return InvalidValueError(f"Line {number} of {shown(self.file)} {what}.")
+        return InvalidValueError(f"Line {number} of {printable(self.file)} {what}.")
