@@ -1,4 +1,4 @@
-"""ToMe: each step equals loops in float64, and the budget is met by the same r in each layer."""
+"""ToMe: each step equals float64 loops; every layer removes the same number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from todre.methods.tome import ToMe, matched
 
 
 def brute(context, r):
-    """(keep, into, hidden) of each tile, by loops."""
+    """Kept tokens, targets and states of each tile, by loops."""
     results = []
     for tile in range(len(context.hidden)):
         keys = context.attention_inputs.key[tile].double().mean(dim=0).numpy()

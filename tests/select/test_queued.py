@@ -1,4 +1,4 @@
-"""The path of accelerators, run on the CPU: the same picks as the CPU's own path, and never a look at a value."""
+"""The accelerators' path, run on the CPU: the same picks, and no value is read."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def test_any_scale(rule, scale):
 @both
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_tokens_that_are_not_finite_are_not_hidden(rule, bad):
-    """No error can be raised without a look: they are kept first, and the others are chosen as without them."""
+    """Tokens that are not finite are kept first, as no error can be raised unread.
+
+    The others are chosen as without them.
+    """
     x = tokens(30, 8)
     x[[21, 4]] = 0
     clean = [i for i in ORDERS[rule](x, 30, 9).tolist() if i not in (4, 21)]

@@ -1,8 +1,8 @@
 """Choice of k of n tokens: pure tensor functions, exact, ties to the lowest index.
 
-Most choose by diversity. They know tokens as vectors only; pictures, tiles, budgets and newline tokens are the methods'
-business. On the CPU exact algorithms save work (`k_center`, `max_sum`, `dpp`); on an accelerator nothing is read back
-(`device_loops`, `triton_kernels`).
+Most choose by diversity. They know tokens as vectors only; pictures, tiles, budgets and newline tokens are known to the
+methods alone. On the CPU exact algorithms save work (`k_center_bounds`, `max_sum_blocks`, `cosine_blocks`); on an
+accelerator nothing is read back (`device_loops`, `triton_kernels`).
 """
 
 from __future__ import annotations
