@@ -14,7 +14,7 @@ from towers import consistent, tower_context
 
 from todre.errors import InvalidValueError
 from todre.methods.shared.rates import constant, geometric
-from todre.methods.tome import ToMe, matched
+from todre.methods.tome import ToMe, match_tokens
 
 
 def brute(context, r):
@@ -114,7 +114,7 @@ def test_half_precision_is_averaged_in_full():
 
 def test_matching_nothing():
     keys = torch.randn(2, 5, 3)
-    assert torch.equal(matched(keys, 1, 0), torch.arange(5).expand(2, 5))
+    assert torch.equal(match_tokens(keys, 1, 0), torch.arange(5).expand(2, 5))
 
 
 @settings(max_examples=60, deadline=None)

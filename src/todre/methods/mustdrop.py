@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from todre.tensors.token_facts import Signal
 
 THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
-"""Both thresholds for LLaVA-1.5, by the mean number of tokens that the release reports for them."""
+"""Both thresholds for LLaVA-1.5, by the mean number of tokens in the release."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from todre.methods.compose import Compose
 
 GROUP = "todre.methods"
 FILE = Kind("give a file that `todre fit` or `registry.save` wrote", {"method": TEXT}, most=2**20)
-"""A file that describes a method; a fitted one has a few kilobytes."""
+"""The kind of file that describes a method; a fitted one has a few kilobytes."""
 _FIRST = ("none", "todre", "todre-v1", "random")
 
 

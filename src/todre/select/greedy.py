@@ -21,7 +21,7 @@ from todre.select.k_center_bounds import nearest_order
 from todre.select.max_sum_blocks import summed_order
 from todre.select.rows import unit_rows
 
-# Where values live on the host: on the CPU, and for Apple's devices, which have no float64.
+# Devices whose tokens are selected on the host: the CPU, and Apple's devices, which have no float64.
 HOSTED = ("cpu", "mps")
 
 

@@ -17,7 +17,7 @@ from todre.methods.base import budget
 
 Counting = Literal["input", "layer-average"]
 
-_SLACK = 1e-9  # products of fractions and counts miss whole numbers by rounding
+_SLACK = 1e-9  # rounding: products of fractions and counts miss whole numbers a little
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:
