@@ -39,7 +39,7 @@ class Compose(Method):
     ] = ()
 
     name: ClassVar[str] = "compose"
-    summary: ClassVar[str] = "several methods, each on what is left by those before it"
+    summary: ClassVar[str] = "several methods, each on what the ones before it kept"
     card: ClassVar[Card] = Card(acts=("tower", "select", "reduce"), budget="That of its methods.")
 
     def __init__(self, *methods: Method, positions: str = "original") -> None:

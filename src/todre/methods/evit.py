@@ -49,7 +49,7 @@ class EViT(Method):
         "part of it does) may keep more before the LLM.",
         follows="Untrained; fuses to a mean where the paper's code sums. Acts after a block, not between its attention "
         "and its MLP; tokens keep their order, and the fused token takes the place of the most attended token in it, "
-        "so that it has one and goes to the LLM.",
+        "because it needs a place to go on to the LLM.",
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:

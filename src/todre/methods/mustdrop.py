@@ -55,7 +55,7 @@ class MustDrop(Method):
     card: ClassVar[Card] = Card(
         acts=("reduce",),
         needs=("text", "attention"),
-        budget="Depends on the data: thresholds decide, and from nothing to all but the key set may leave.",
+        budget="Depends on the data: thresholds decide, and anything from no token to all but the key set is dropped.",
         follows=(
             "The code's filter and key set, after the layers with index 2, 6, 10 and 14 have run; a sample's pictures "
             "share one key set. Its merging in the tower and the trimming of earlier caches are left out."

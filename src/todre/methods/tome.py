@@ -44,7 +44,7 @@ class ToMe(Method):
         needs=("keys",),
         budget="Exact in the tower, for each tile; unpadding, newlines and pixel shuffle (a visual token stays if any "
         "part of it does) may keep more before the LLM.",
-        follows="Merges after a block, not between its attention and its MLP, because blocks are not taken apart; the "
+        follows="Merges after a block, not between its attention and its MLP, because blocks are not split here; the "
         "order of tokens is kept, and a merged token stands where its token of B stood.",
     )
 
