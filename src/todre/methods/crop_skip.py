@@ -40,8 +40,8 @@ class CropSkip(Method):
     card: ClassVar[Card] = Card(
         acts=("tower",),
         needs=("crops",),
-        budget="Counts crops, exactly for each picture where tau is 0. The number of tokens follows from the crops that "
-        "stay and their padding; the thumbnail and all newlines stay.",
+        budget="Counts crops, exactly for each picture where tau is 0. The number of tokens follows from the crops "
+        "that stay and their padding; the thumbnail and all newlines stay.",
         follows="Ours, without a paper.",
     )
 

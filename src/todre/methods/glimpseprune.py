@@ -54,7 +54,8 @@ class GlimpsePrune(Method):
             "The idea, not the network. The paper appends a learned token to the prompt that runs through the layers; "
             "here learned looks attend to the text's hidden states after a layer and mix its queries of the next one. "
             "The predictor reads these attentions and the embeddings that entered, token by token; the paper's has "
-            "layers of attention, conditioned on four depths of the tower. Losses are the paper's, without that on answers."
+            "layers of attention, conditioned on four depths of the tower. Losses are the paper's, without the "
+            "one on answers."
         ),
     )
     reads_attention: ClassVar[bool] = False
