@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CropSkip(Method):
-    """Run the vision tower on the thumbnail and on the crops that show most beyond it.
+    """Run the vision tower on the thumbnail and on the crops that add most to it.
 
     Ours, without a paper: a crop that equals the enlarged thumbnail adds nothing but tokens. What it adds is measured
     as the root mean square difference of their pixels; padding counts as equal. Tiles do not see each other in the
@@ -50,7 +50,7 @@ class CropSkip(Method):
         return (0,)
 
     def choose_tiles(self, tiles: Tiles) -> Tensor:
-        """Keep each thumbnail and the crops that show most beyond it."""
+        """Keep each thumbnail and the crops that add most to it."""
         import torch
 
         keep = torch.ones(len(tiles.pixels), dtype=torch.bool, device=tiles.pixels.device)

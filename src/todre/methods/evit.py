@@ -27,8 +27,8 @@ class EViT(Method):
     Args:
         retain: tokens kept of each tile, a fraction or a count, the fused token included. Each layer keeps the same
             share; 0.7 at each of three layers, as in the paper, is 0.343.
-        layers: where tokens leave, as fractions of the layers that count (rounded down, at least 1) or counts of layers
-            run; the default is after blocks 4, 7 and 10 of 12.
+        layers: where tokens leave: counts of layers run, or fractions (rounded down, at least 1) of the layers up to
+            the one that features are taken from. The default is after blocks 4, 7 and 10 of 12.
         fused: what the leaving tokens become: their `mean` weighted by attention; the `sum` of the paper's code, whose
             weights do not add up to 1 (its model was trained for that); or `none`.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.

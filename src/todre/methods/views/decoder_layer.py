@@ -278,14 +278,14 @@ class ReduceContext:
         return Reduction(self.keep_top(scores, counts), left=left, **answer)
 
     def keep_top(self, scores: Tensor, counts: Tensor) -> Tensor:
-        """The best visual tokens of this forward, and everything else.
+        """Mask of the best visual tokens of this forward, and of everything else.
 
         Args:
             scores: (b, s); ties go to the first.
             counts: (b,) on the host, visual tokens of this forward to keep.
 
         Returns:
-            (b, s) bool.
+            (b, s) bool, False at the other visual tokens of this forward.
         """
         fresh = self.fresh
         order = scores.float().masked_fill(~fresh, float("-inf")).argsort(dim=1, descending=True, stable=True)

@@ -35,7 +35,7 @@ class Places:
     def pivots(self) -> Tensor:
         """Tokens that may be the pivot, (n,) bool.
 
-        The thumbnails' tokens; all tokens where the picture has no thumbnail.
+        They are those of thumbnails and of pictures with a single tile; all tokens if there are only newline tokens.
         """
         return (self.tile == 0) if bool((self.tile >= 0).any()) else torch.ones_like(self.newline)
 
@@ -102,7 +102,7 @@ class VisualTokens:
     def pivots(self) -> Tensor:
         """Tokens that may be the pivot, (n,) bool.
 
-        The thumbnails' tokens; all tokens where the picture has no thumbnail.
+        They are those of thumbnails and of pictures with a single tile; all tokens if there are only newline tokens.
         """
         return self.here(self.host.pivots)
 
