@@ -63,6 +63,7 @@ class Method(Checked):
     reads_attention: ClassVar[bool] = True
     reads_inputs: ClassVar[bool] = False
     exact: ClassVar[bool] = False
+    needs_methods: ClassVar[bool] = False
 
     @property
     def selects(self) -> bool:

@@ -9,6 +9,7 @@ from todre.errors import InvalidValueError
 from todre.fields import Items, Said, fitted
 from todre.methods.base import Method, check_names
 from todre.methods.card import Card
+from todre.methods.registry import from_dict as make_method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,7 @@ class Compose(Method):
     name: ClassVar[str] = "compose"
     summary: ClassVar[str] = "several methods, each on what the ones before it kept"
     card: ClassVar[Card] = Card(acts=("tower", "select", "reduce"), budget="That of its methods.")
+    needs_methods: ClassVar[bool] = True
 
     def __init__(self, *methods: Method, positions: str = "original") -> None:
         object.__setattr__(self, "positions", positions)
@@ -118,13 +120,11 @@ class Compose(Method):
         Raises:
             InvalidValueError: a field is unknown, or a method cannot be made.
         """
-        from todre.methods.registry import from_dict
-
         check_names("Compose", "field", [name for name in values if name != "method"], ["methods", "positions"])
         inner = fitted("Compose.methods", values.get("methods", []), tuple[dict[str, Any], ...])
         if any(each.get("method") == cls.name for each in inner):
             raise InvalidValueError("Compose takes methods one after the other, not one that is composed itself.")
-        return cls(*map(from_dict, inner), positions=values.get("positions", "original"))
+        return cls(*map(make_method, inner), positions=values.get("positions", "original"))
 
     def describe(self) -> str:
         """Each method and its fields, in one line."""

@@ -18,13 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard
 
-import todre.methods
 from todre.errors import InvalidValueError, UnknownMethodError
 from todre.files import Kind, read_json, shown, write_atomic
 from todre.files.shapes import TEXT
 from todre.methods.base import Method, check_names, suggestion
 from todre.methods.card import ACTS, Card
-from todre.methods.compose import Compose
 
 GROUP = "todre.methods"
 FILE = Kind("give a file that `todre fit` or `registry.save` wrote", {"method": TEXT}, most=2**20)
@@ -54,8 +52,8 @@ class Entry:
 
 
 def names() -> list[str]:
-    """Names of all methods that can be created by name, in listing order."""
-    return [each.name for each in _entries().values() if each.cls is not Compose or each.create is not Compose]
+    """Names of all methods that can be made by name alone, in the order to list them."""
+    return [each.name for each in _entries().values() if not (each.cls.needs_methods and each.create is each.cls)]
 
 
 def classes() -> dict[str, type[Method]]:
@@ -143,9 +141,10 @@ def _entries() -> dict[str, Entry]:
 
 
 def _modules() -> Iterator[ModuleType]:
-    for info in pkgutil.iter_modules(todre.methods.__path__):
+    """Modules beside this one, found by being there: no import of a method, so that a method may import this module."""
+    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if info.name != "registry":
-            yield importlib.import_module(f"{todre.methods.__name__}.{info.name}")
+            yield importlib.import_module(f"{__package__}.{info.name}")
 
 
 def _of(module: ModuleType) -> Iterator[Entry]:
