@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from methods.making import context_of
 
 import todre
+from todre.methods.shared.cross_modal import text_to_visual, visual_to_text
 from todre.tensors.attention import AttentionInputs
 from todre.tensors.columns import PAD, SYSTEM, TEXT, VISUAL
 
@@ -195,5 +196,5 @@ def test_no_attention_map_is_made():
     query, key = torch.randn(1, 4, slots, 8), torch.randn(1, 2, slots, 8)
     context = context_of(AttentionInputs(query, key, 0.3), kinds, 1, 8)
     with Largest():
-        context.text_to_visual(), context.visual_to_text()
+        text_to_visual(context), visual_to_text(context)
     assert Largest.size <= 4 * slots * text

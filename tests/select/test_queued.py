@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from todre.errors import InvalidValueError
-from todre.select import greedy, k_center_order, max_sum_order, mmr_order
+from todre.select import diversity, k_center_order, max_sum_order, mmr_order
 from todre.select.checks import as_queued_pivots
 from todre.select.device_loops import queued_order, queued_rows
 from todre.select.marginal_relevance import _queued
@@ -34,7 +34,7 @@ def queued(x, k, pivot, rule):
     samples, n = (1, len(x)) if x.ndim == 2 else x.shape[:2]
     pivots = as_queued_pivots(pivot, samples, n, x.ndim == 3, CPU)
     with NeverRead():
-        return greedy._on_device(x.reshape(-1, x.shape[-1]), samples, n, k, pivots, rule).reshape(*x.shape[:-2], k)
+        return diversity._on_device(x.reshape(-1, x.shape[-1]), samples, n, k, pivots, rule).reshape(*x.shape[:-2], k)
 
 
 def tokens(n, d, seed=0):

@@ -141,7 +141,10 @@ def _entries() -> dict[str, Entry]:
 
 
 def _modules() -> Iterator[ModuleType]:
-    """Modules beside this one, found by being there: no import of a method, so that a method may import this module."""
+    """Modules beside this one.
+
+    They are found as files, so that no method is imported here and a method may import this module.
+    """
     for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if info.name != "registry":
             yield importlib.import_module(f"{__package__}.{info.name}")

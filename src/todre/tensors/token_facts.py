@@ -35,7 +35,7 @@ class Signal(Checked):
 
 
 ALIVE = Signal("alive")
-"""Request for tokens that survived a reduction inside the tower: above 0 if any part of one did."""
+"""Request for survival in the tower: above 0 where any part of the token is left."""
 
 
 @dataclass(frozen=True)

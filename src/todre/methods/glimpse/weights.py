@@ -21,7 +21,7 @@ from todre.methods.glimpse.predictor import Glimpse, Shape
 
 _SKETCH = "sketch"
 _FACTS = "facts"
-"""Key of the only metadata entry; with several, their order would differ from file to file."""
+"""Key of the only metadata entry; the order of several would not be fixed."""
 _FIELDS = {field.name: POSITIVE for field in fields(Shape)}
 WEIGHTS = Kind(
     "give a file that `python -m todre.glimpse.train` wrote", {"model": TEXT, "shape": _FIELDS}, most=64 * 2**20
