@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
+from todre.hf.cache_layers import PrunedLayer
 from todre.hf.decoder_runs import run_decoder, run_layers
 from todre.hf.keywords import USE_CACHE
 from todre.hf.model_parts import attention_backend, decoder_module, text_config
@@ -61,7 +62,7 @@ class PrefixCache:
         tables = kv.distinct_tables(cache)
         if any(table.shift is not None for table in tables):
             return None
-        if any(type(layer) not in (kv.PrunedLayer, DynamicLayer) for layer in cache.layers):
+        if any(type(layer) not in (PrunedLayer, DynamicLayer) for layer in cache.layers):
             return None
         whole = mask.bool()
         shown = {id(table): table.kinds != PAD for table in tables}

@@ -30,7 +30,7 @@ from todre.fields.kinds import Count, Positive, Seed
 from todre.glimpse.gather import Gatherer
 from todre.glimpse.loss import mask_loss
 from todre.methods.glimpse.predictor import Glimpse, new_glimpse
-from todre.methods.glimpse.weights import Trained, detached, save_trained, sketch_of
+from todre.methods.glimpse.weights import Trained, frozen_copy, save_trained, sketch_of
 from todre.scenes import TASKS, make_scene
 from todre.tiny import load
 from todre.tiny.data import training_questions, training_size
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         glimpse = train(options, gatherer, show)
         words = sketch_of(model.get_input_embeddings().weight)
         flags.output.parent.mkdir(parents=True, exist_ok=True)
-        save_trained(flags.output, Trained(detached(glimpse), model_sha256(None), words))
+        save_trained(flags.output, Trained(frozen_copy(glimpse), model_sha256(None), words))
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
