@@ -28,7 +28,7 @@ from todre.fields import Checked, Range
 from todre.fields.kinds import Count
 from todre.files import write_atomic
 from todre.hf.decoder import decoder_of
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
 from todre.methods.todre import ToDRE

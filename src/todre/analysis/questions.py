@@ -1,4 +1,4 @@
-"""Questions of the instruments: about rendered scenes, or from a file of questions."""
+"""Questions of the instruments: on rendered scenes, or from a file of questions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class PictureQuestion:
         }
 
     def mark(self, text: str) -> float:
-        """Mark of an answer, from 0 to 1: by the line's metric, else as the scenes' questions are scored.
+        """Mark of an answer, from 0 to 1.
+
+        The line's metric gives it, or else the rule by which scenes are scored.
 
         A line with several answers and no metric is marked by exact match with any of them.
         """

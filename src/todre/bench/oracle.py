@@ -2,7 +2,7 @@
 
 Its parts are the model's own `get_image_features`, the method's `select` on the very tokens that the pruned run showed
 it, and `generate` on embeddings that were shortened by hand beforehand. What a method drops between two decoder layers
-is replayed: a hook takes the columns that stay, known in advance, and nothing is asked. No runtime of pruning runs.
+is replayed: a hook takes the columns that stay, which are known in advance. The runtime of pruning does not run.
 """
 
 from __future__ import annotations

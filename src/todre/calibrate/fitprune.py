@@ -63,7 +63,7 @@ class _Probe(Method):
 def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
     """(b, s) bool, the lowest fresh scores that can go.
 
-    What is left sums to at least `least`.
+    The other fresh scores still sum to at least `least`.
 
     Args:
         scores: (b, s) attention that each token gets.
@@ -90,7 +90,7 @@ def fit_fitprune(model: Any, batches: Batches, share: float, progress: Progress 
         model: a model that `todre.prune` takes.
         batches: prompts.
         share: mean over layers of the visual tokens, a fraction of those that enter.
-        progress: told after each α.
+        progress: called after each α.
 
     Raises:
         InvalidValueError: a share that cannot be met, even by deleting everything after the first layer.

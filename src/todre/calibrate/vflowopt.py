@@ -35,7 +35,7 @@ def fit_vflowopt(
         trials: how many settings to try.
         seed: of the draws.
         method: where to start from: its layers and attention are kept.
-        progress: told after each trial.
+        progress: called after each trial.
 
     Raises:
         InvalidValueError: a value that cannot be used.

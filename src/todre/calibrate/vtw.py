@@ -25,7 +25,7 @@ def fit_vtw(
         batches: prompts.
         tolerance: η, in nats.
         first: the first layer to try, a count of layers run.
-        progress: told after each layer.
+        progress: called after each layer.
 
     Raises:
         InvalidValueError: no layer does, or `first` is not a layer before the last.

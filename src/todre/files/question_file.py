@@ -1,4 +1,4 @@
-"""Files of questions: JSON Lines beside their pictures, read alike by `todre eval`, `analyze` and `fit`.
+"""Files of questions, JSON Lines beside pictures, for `eval`, `analyze` and `fit`.
 
 `docs/evaluation.md` describes the format. Each command refuses a line that lacks what it needs. Fields that only other
 commands use are checked for their type and otherwise left alone.
@@ -75,11 +75,15 @@ class QuestionLine:
         return tuple(self.file.parent / image for image in self.images)
 
     def wrong(self, what: str) -> TodreError:
-        """The error that this line cannot be used; `what` ends a sentence that begins with the line."""
+        """Error that this line cannot be used.
+
+        Args:
+            what: end of the sentence that begins with the line.
+        """
         return QUESTIONS.error(f"Line {self.number} of {shown(self.file)} {what}.")
 
     def lacking(self, what: str) -> TodreError:
-        """The error that this line lacks something; names the form of a line."""
+        """Error that this line lacks something, with the form of a line."""
         return _lacking(self.file, self.number, what)
 
 
@@ -98,7 +102,10 @@ def read_questions(file: Path, limit: int | None = None) -> Iterator[QuestionLin
 
 
 def named_files(file: Path, limit: int | None = None) -> Iterator[Path]:
-    """The file, and the pictures that its first lines name; raises as `read_questions` does."""
+    """The file, and the pictures that its first lines name.
+
+    Raises as `read_questions` does.
+    """
     yield file
     for line in read_questions(file, limit):
         yield from line.paths
@@ -136,5 +143,5 @@ def _texts(value: str | list[str] | None) -> tuple[str, ...]:
 
 
 def _most_frequent(answers: tuple[str, ...]) -> str:
-    """The answer that stands there most often, the first of equals; empty without one."""
+    """The most frequent answer, the first of equals; empty without one."""
     return Counter(answers).most_common(1)[0][0] if answers else ""

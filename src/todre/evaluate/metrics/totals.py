@@ -23,7 +23,7 @@ class Marked:
 
     Attributes:
         score: from 0 to 1.
-        said: `yes`, `no`, `other`, or empty where answers are not read so.
+        answer_class: `yes`, `no`, `other`, or empty where answers are not read so.
         truth: `yes` or `no`, or empty.
         kind: POPE's strategy, MME's category.
         pair: names the two questions of MME that belong together.
@@ -76,7 +76,7 @@ class Pope(Total):
     Li et al., 2023, arXiv 2305.10355.
 
     Args:
-        kinds: the strategies that were asked, in order.
+        kinds: the strategies of the questions, in order.
     """
 
     kinds: tuple[str, ...] = STRATEGIES

@@ -36,7 +36,7 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     compared as it is.
 
     Args:
-        said: the answer.
+        answer: the model's answer.
         references: one answer for each annotator, ten in the benchmark.
     """
     normalised = normalise(answer)
