@@ -81,10 +81,10 @@ def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
 def fit_fitprune(model: Any, batches: Batches, share: float, progress: Progress | None = None) -> FitPrune:
     """Fit how many tokens to delete after each layer, for a mean `share` over layers.
 
-    Based on FitPrune (arXiv 2409.10197): for a tolerance α, each layer deletes the tokens that are both in the set of
-    the lowest cross attention and in that of the lowest self attention, each set losing at most α of the mass that the
-    layer has with all tokens. α is halved in on until the mean is met; the numbers are the mean over the prompts, as
-    shares of what entered. The release counts FLOPs where this counts tokens.
+    Based on FitPrune (arXiv 2409.10197). For a tolerance α, each layer has a set of tokens with the lowest cross
+    attention and one with the lowest self attention; each set holds at most α of the layer's mass with all tokens, and
+    the tokens in both sets are deleted. α is found by halving, so that the mean is met. The numbers are means over the
+    prompts, as shares of the tokens that entered. The release counts FLOPs where this counts tokens.
 
     Args:
         model: a model that `todre.prune` takes.

@@ -1,7 +1,7 @@
 """Greedy answers with all questions about a picture in one row.
 
-The prefix of the prompt, up to the picture's end, runs once, and its KV cache is not copied for the questions. They
-follow it side by side, and a mask lets each see the picture and itself alone.
+The prefix of the prompt, up to the picture's end, runs once, and its KV cache is not copied for the questions. All
+questions follow it in one row, and a mask lets each one see the prefix and itself alone.
 """
 
 from __future__ import annotations

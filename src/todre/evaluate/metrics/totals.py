@@ -1,7 +1,7 @@
 """Task scores as functions of sums, so that resampling is one matrix product.
 
-Every benchmark's score here is a function of sums over its questions: a mean, an F1, a share of pairs. A `Total` says
-which numbers each question brings (`parts`) and what is made of their sums (`value`).
+Every benchmark's score here is a function of sums over its questions: a mean, an F1, a share of pairs. A `Total` has
+each question's numbers (`parts`), and the score of their sums (`value`).
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Mme(Total):
 
     Fu et al., 2023, arXiv 2306.13394.
 
-    Accuracy counts questions, accuracy+ counts pairs about one picture of which both answers are right. MME itself adds
-    the two in per cent, and adds the categories: that is `details`' `points`.
+    Accuracy is the share of right questions; accuracy+ is the share of pairs about one picture with both right. MME
+    itself adds the two in per cent, which `details` gives for each category as `points`.
 
     Args:
         kinds: the categories, in order.
