@@ -24,7 +24,7 @@ from todre.analysis.questions import Source
 from todre.bench.settings import Cell, Rounds
 from todre.bench.settings import Settings as BenchSettings
 from todre.evaluate.conditions import Condition
-from todre.evaluate.engine import EvalConfig
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.session import Settings as SessionSettings
 from todre.evaluate.tasks.mme import ScenesMme
 from todre.evaluate.tasks.pope import ScenesPope

@@ -82,7 +82,7 @@ class Prober:
     Args:
         loaded: model and processor.
         prompts: a single prompt.
-        token: id of the token that is asked about, the first one generated.
+        token: id of the token whose probability is measured, as the first one generated.
         rows: most rows of one forward. The model's own expansion for several return sequences makes them, so that the
             picture is encoded once for all.
     """
@@ -114,7 +114,7 @@ class Prober:
         found: list[float] = []
         for start in range(0, len(kept), self.rows):
             part = tuple(kept[start : start + self.rows])
-            shortcut = early < layer and any(part)  # a method is asked no more where no row holds a visual token
+            shortcut = early < layer and any(part)  # a method is not called where no row holds a visual token
             method = KeepOnly(
                 layer=layer,
                 kept=part,

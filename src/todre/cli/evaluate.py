@@ -41,7 +41,8 @@ def evaluate(
     reporting: Reporting = Reporting(),
 ) -> None:
     """Answer tasks under methods and budgets, and compare each with no pruning on the same questions."""
-    from todre.evaluate.engine import EvalConfig, check_run, run
+    from todre.evaluate.engine import check_run, run
+    from todre.evaluate.eval_config import EvalConfig
     from todre.evaluate.grid import grid
 
     check_run(output, files_among(methods))

@@ -1,4 +1,4 @@
-"""Running a decoder, or its layers one by one, on embeddings with positions, masks and a KV cache of one's own."""
+"""Running a decoder on embeddings, and reading and changing its layers' arguments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_decoder(decoder: Any, embeds: Tensor, mask: Tensor, positions: Tensor, c
 
 
 def run_layers(decoder: Any, embeds: Tensor, masks: Sequence[Tensor], positions: Tensor, cache: Any) -> Tensor:
-    """(b, q, d) hidden states after the last layer and the final norm, with a mask for each layer.
+    """(b, q, d) hidden states after the final norm, with a mask for each layer.
 
     The layers must take hidden states first and return them alone, as Llama's do.
 
@@ -47,20 +47,23 @@ def run_layers(decoder: Any, embeds: Tensor, masks: Sequence[Tensor], positions:
 
 
 def rotary_angles(decoder: Any, embeds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines for positions (b, q), (b, q, c) each, in the dtype and on the device of `embeds`."""
+    """Cosines and sines for positions (b, q): two tensors (b, q, c).
+
+    They have the dtype and the device of `embeds`.
+    """
     cosines, sines = decoder.rotary_emb(embeds, **{POSITIONS: positions})
     return cosines, sines
 
 
 def split_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    """A layer's hidden states, given by position or by name, and its other arguments by name."""
+    """A layer's hidden states, by position or by name, and its other arguments."""
     given = dict(zip((STATES, MASK), args, strict=False)) | kwargs
     hidden: Tensor = given.pop(STATES)
     return hidden, given
 
 
 def layer_angles(kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
-    """The rotary angles that a layer is called with, cosines and sines of (…, b or 1, q, c)."""
+    """Rotary angles of a layer's call: cosines and sines (…, b or 1, q, c)."""
     return tuple(kwargs[ROTARY])
 
 
@@ -70,5 +73,5 @@ def with_angles(kwargs: dict[str, Any], angles: tuple[Tensor, ...]) -> dict[str,
 
 
 def numbers_axes(model: Any) -> bool:
-    """True for models that number time, height and width of pictures by positions of several axes (M-RoPE)."""
+    """True for models that number the places of pictures by several axes (M-RoPE)."""
     return hasattr(base_module(model), "get_rope_index")

@@ -1,4 +1,4 @@
-"""Pictures through a model: their features, handing features in, and the tower's layer that they come from."""
+"""Features of pictures: from a model, into a model, and their layer in the tower."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Any:
 
 
 def any_resolution_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    """(n, d) visual tokens of the first picture of a LLaVA-NeXT, from its image processor's output."""
+    """(n, d) visual tokens of the first picture of a LLaVA-NeXT.
+
+    Args:
+        model: a LLaVA-NeXT.
+        inputs: what its image processor returns.
+    """
     found: Tensor = picture_features(model, {name: inputs[name] for name in (PIXELS, SIZES)})[0]
     return found
 
 
 def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
-    """The keyword argument that hands encoded pictures to a model, (n_i, d) visual tokens each.
+    """Keyword argument that hands encoded pictures to a model, (n_i, d) each.
 
     The model then places these features and does not run its vision tower.
     """
@@ -38,5 +43,5 @@ def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def feature_layer(config: Any) -> int:
-    """Index of the tower's hidden states that features are taken from; negative ones count from the last."""
+    """Index of the tower's hidden states that become features; -1 is the last."""
     return int(config.vision_feature_layer)

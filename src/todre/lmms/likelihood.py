@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from todre.errors import InvalidValueError
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS, MASK
 from todre.lmms.requests import Conversation, Pruned, pad_token, prepared, pruned
 from todre.loading.model import Loaded
