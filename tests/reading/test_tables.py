@@ -64,6 +64,8 @@ def test_the_best_is_the_best_of_those_within_the_budget(of_two_costs, columns):
         fair = {name: cell.interval.value for name, cell in column.items() if name not in over}
         best = {name for name, cell in column.items() if cell.best}
         assert best == {name for name, value in fair.items() if value == max(fair.values())}
+    pair = table(of_two_costs.only(["fastv", "todre"]))
+    assert not any(cell.best for _, cells in pair.rows for cell in cells), "one within, with nothing to compare it with"
     (alone,) = table(of_two_costs.only(["fastv"])).rows
     assert all(cell.best for cell in alone[1]), "where none is within its budget, the highest of all"
 

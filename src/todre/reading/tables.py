@@ -174,7 +174,8 @@ def _place(made: Table, key: str) -> int:
 def _with_best(made: Table) -> Table:
     """The table with the best cells marked: in each column the highest within the budget.
 
-    Where no method is within it, the highest of all. Equal ones are all marked; no pruning does not count.
+    Where no method is within it, the highest of all; where only one of several is, none, as nothing compares with it.
+    Equal ones are all marked; no pruning does not count.
     """
     marked = {id(cell) for place in range(len(made.columns)) for cell in _best_of(made, place)}
     rows = tuple((name, tuple(replace(cell, best=id(cell) in marked) for cell in cells)) for name, cells in made.rows)
@@ -186,5 +187,7 @@ def _best_of(made: Table, place: int) -> list[Cell]:
     cells = [row[1][place] for row in made.rows if not _is_none(row)]
     known = [(cell.interval.value, cell) for cell in cells if cell.interval.value is not None]
     fair = [(value, cell) for value, cell in known if not cell.over] or known
+    if len(fair) == 1 < len(known):
+        return []
     top = max((value for value, _ in fair), default=None)
     return [cell for value, cell in fair if value == top]
