@@ -41,17 +41,20 @@ class Made:
         source: what it is made from.
         make: from the source's path to a matplotlib figure, or the text of a page.
         levels: of each colour that a picture is kept with.
+        beside: further committed files that it is made from, which `make` opens itself.
     """
 
     path: str
     source: str
     make: Callable[[Path], Any]
     levels: int = 64
+    beside: tuple[str, ...] = ()
 
     @property
     def stamp(self) -> str:
-        """What a picture says of its source."""
-        return f"made from {self.source}, SHA-256 {hashlib.sha256((ROOT / self.source).read_bytes()).hexdigest()}"
+        """What a picture says of its sources."""
+        hashes = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in (self.source, *self.beside)}
+        return "made from " + "; ".join(f"{path}, SHA-256 {digest}" for path, digest in hashes.items())
 
     def up_to_date(self) -> bool:
         """Whether the page is what is made now, or the picture was drawn from what the source now holds."""
@@ -138,6 +141,13 @@ def bench(name: str, path: Path) -> Any:
     return drawn
 
 
+def headline(path: Path) -> Any:
+    """The README's figure, of the held-out scores and the committed benchmark."""
+    from todre.plots.headline import headline_figure
+
+    return headline_figure(document(ROOT / BENCH_SOURCE), document(path))
+
+
 def heldout(path: Path) -> str:
     from todre.reading.result_pages import page
 
@@ -184,8 +194,10 @@ KEPT = (
     Made("docs/images/demo.png", "docs/images/demo.json", demo, levels=24),
     Made("docs/figures/analysis-kept.png", "results/analysis-kept.json", kept, levels=24),
 )
+BENCH_SOURCE = "results/bench-cpu.json"
+HEADLINE = (Made("docs/figures/headline.png", "results/heldout.json", headline, beside=(BENCH_SOURCE,)),)
 BENCH = tuple(
-    Made(f"docs/figures/bench-{name}.png", "results/bench-cpu.json", functools.partial(bench, name))
+    Made(f"docs/figures/bench-{name}.png", BENCH_SOURCE, functools.partial(bench, name))
     for name in ("breakdown", "length", "memory")
 )
 PAGES_OF_RESULTS = (
@@ -207,7 +219,7 @@ LEADERBOARD = (
     ),
 )
 
-MADE = (*PAGES_OF_RESULTS, *ANALYSIS, *KEPT, *BENCH, *LEADERBOARD)
+MADE = (*PAGES_OF_RESULTS, *HEADLINE, *ANALYSIS, *KEPT, *BENCH, *LEADERBOARD)
 """Everything that is committed and made from a committed file."""
 
 DEMO = "todre demo --output docs/images --force"

@@ -60,7 +60,8 @@ def table(
     """Show retention, scores or differences of every method, by budget or by task.
 
     Beside each method stand the visual tokens that a decoder layer ran on, for each budget. Bold: the best of each
-    column among the methods within the budget (up to 5 % more). Numbers are points of 100 with 95 % intervals; CSV has fractions with all digits, one line for each number.
+    column among the methods within the budget (up to 5 % more). Numbers are points of 100 with 95 % intervals; CSV has
+    fractions with all digits, one line for each number.
     """
     writer = WRITERS[_format(form, output)]
     if output is not None:
