@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_NEAR_ZERO = 0.01
+"""Probability below which the axis of the horizon is linear."""
 _TARGETS = {"system": BLUE, "visual": ORANGE, "text": GREEN, "generated": GREY}
 
 
@@ -32,7 +34,7 @@ def migration_figure(document: dict[str, Any]) -> Figure:
     for name, colour in _TARGETS.items():
         points = [row["decode"][name] for row in document["layers"]]
         line(generated, layers, points, colour, f"generated → {name}", scale=100)
-    titles = ("Prefill, across modalities", "Prefill, text tokens", "Decode, generated tokens")
+    titles = ("Prefill, across modalities (figure 2)", "Prefill, text tokens", "Decode, generated tokens (figure 5)")
     for panel, title in zip((across, text, generated), titles, strict=True):
         _finish(panel, title, "decoder layer", "attention, %", legend=False)
         panel.set_ylim(-2, 102)
@@ -62,6 +64,11 @@ def horizon_figure(document: dict[str, Any]) -> Figure:
     for panel, title in zip((largest, spread, together), titles, strict=True):
         _finish(panel, title, "layers that see the picture", "probability", legend=False)
         panel.set_xticks([point["layer"] for point in tasks["all"]["largest"]])
+        panel.set_yscale("symlog", linthresh=_NEAR_ZERO)
+        ticks = [0, _NEAR_ZERO, 0.03, 0.1, 0.3, 1]
+        panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+        panel.minorticks_off()
+        panel.set_ylim(0, 1.1)
     handles, labels = largest.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9, frameon=False)
     return figure
@@ -82,7 +89,7 @@ def redundancy_figure(document: dict[str, Any]) -> Figure:
     )  # fmt: skip
     line(over, places, [kinds[name]["over_questions"] for name in layers], RED, "questions (D against R)", key="r")
     over.axhline(0, color=GREY, linestyle=":", label="0, as appendix B assumes")
-    _finish(over, "ρ by attention", "decoder layer", "correlation, bands: 95 % intervals", legend=False)
+    _finish(over, "ρ by attention", "decoder layer", "correlation", legend=False)
     legend_below(over, 2)
     over.set_ylim(-1.02, 1.02)
     records = document["records"]
@@ -124,7 +131,7 @@ def calibration_figure(document: dict[str, Any]) -> Figure:
             [100 * point["saved"] for point in points], [100 * point["mean"] for point in points],
             markersize=4, label=f"layer {row['layer']}", **style(number),
         )  # fmt: skip
-    for name, marker in (("chosen_on", "*"), ("checked_on", "D")):
+    for name, marker, half_of in (("chosen_on", "*", "its own half"), ("checked_on", "D", "the other half")):
         half = document[name]
         if half["difference"] is not None:
             edges = half["difference"]
@@ -133,7 +140,7 @@ def calibration_figure(document: dict[str, Any]) -> Figure:
                 around = [[100 * (edges["mean"] - edges["low"])], [100 * (edges["high"] - edges["mean"])]]
             trade.errorbar(
                 [100 * half["saved"]], [100 * edges["mean"]], yerr=around, fmt=marker, color="black", capsize=3,
-                label=f"the choice, {name.replace('_', ' ')} this half",
+                label=f"the choice, on {half_of}",
             )  # fmt: skip
     across = "layer passes of visual tokens saved, %"
     _finish(trade, "Dropped by threshold τ, every τ and layer", across, "change in accuracy, points", legend=False)
@@ -145,7 +152,9 @@ def _title(what: str, document: dict[str, Any]) -> str:
     conditions = document["conditions"]
     questions = conditions["questions"]
     about = "one picture" if questions["pictures"] == 1 else f"{questions['pictures']} pictures"
-    return f"{what}: {conditions['model']['id']}, {questions['questions']} questions about {about}"
+    return (
+        f"{what}: {conditions['model']['id']}, {questions['questions']} questions about {about}; bands: 95 % intervals"
+    )
 
 
 def _interval(values: dict[str, Any]) -> str:
