@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LOOKS = {
+_LOOKS: dict[str, dict[str, Any]] = {
     "todre": {"color": BLUE, "marker": "o"},
     "todre-v1": {"color": RED, "marker": "s"},
     "cls-top-k": {"color": GREEN, "marker": "D"},
     "random": {"color": "#333333", "marker": "v", "linestyle": ":"},
 }
+_MINE: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 7}
+_BOUND: dict[str, Any] = {
+    "color": ORANGE, "marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2,
+}  # fmt: skip
 _DARK_ORANGE = "#9A6A00"
 """Of text about the bound, which is drawn in orange."""
 
@@ -92,10 +96,7 @@ def _draw_times(panel: Axes, rows: Sequence[Mapping[str, Any]]) -> list[Placed]:
     mine, bound = _times(rows, "method"), _times(rows, "oracle")
     panel.axhline(level, color="black", linewidth=1, zorder=2)
     panel.axhspan(0, tower, color=GREY, alpha=0.16, linewidth=0, zorder=1)
-    for times, look in (
-        (mine, {"color": BLUE, "marker": "o", "markersize": 7}),
-        (bound, {"color": ORANGE, "marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2}),
-    ):
+    for times, look in ((mine, _MINE), (bound, _BOUND)):
         if not times:
             continue
         joined = "-" if len(times) > 2 else "none"
