@@ -139,7 +139,7 @@ def heatmap(
     """Every method by every task at one budget; a star marks where the difference's interval excludes 0."""
 
     def draw() -> Figure:
-        from todre.plots.across_budgets import heatmap_figure
+        from todre.plots.heat_map import heatmap_figure
 
         return heatmap_figure(ask.read_results(results, methods), highlight or (), retain, measure)
 
