@@ -18,13 +18,13 @@ from todre.scenes import Question, ask
 from todre.scenes.clip import EVENTS, clip_objects, make_clip
 from todre.scenes.motion import ask_motion
 from todre.scenes.several import ask_set, make_set, set_objects
-from todre.tiny.data import Encoder, TextBatch, collate, training_questions
+from todre.tiny.data import Encoder, TextBatch, collate, picture_tensors, training_questions
 from todre.tiny.heads import Symbols, TowerHeads
 from todre.tiny.model import GRID, build_image_processor
 from todre.tiny.order import Start, clip_start, hidden_and_order, set_start
 from todre.tiny.packed_questions import use_packed_attention
 from todre.tiny.sketches import FittedSymbols, clip_sketch, picture_sketch
-from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answered, picture_tensors
+from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answered
 from todre.tiny.video_model import build_video_model
 
 SIDE = 96
