@@ -15,7 +15,7 @@ from PIL import Image
 
 from todre.clips.clip import ClipWarning
 from todre.clips.orientation import has_odd_angle, upright
-from todre.clips.source import Source, check_size, damaged
+from todre.clips.source import Source, check_size, damage_error
 from todre.clips.survey import Survey, decoding_cost, key_before
 from todre.errors import ClipError
 
@@ -131,7 +131,7 @@ def _decode_from(source: Source, key: int | None) -> Any:
 def _checked(source: Source, frame: Any, number: int, size: tuple[int, int] | None) -> tuple[int, int]:
     """The frame's (width, height), which must be that of the frames before it."""
     if frame.is_corrupt:
-        raise damaged(source.path, f"frame {number}")
+        raise damage_error(source.path, f"frame {number}")
     here = (frame.width, frame.height)
     if size is None:
         check_size(source.path, *here)

@@ -63,7 +63,7 @@ class Weights:
         """
         return self.others + (self.floats * dtype.itemsize if isinstance(dtype, torch.dtype) else self.stored)
 
-    def grown(self, floats: int) -> Weights:
+    def with_at_least(self, floats: int) -> Weights:
         """These weights with at least `floats` numbers, each as large as the stored ones.
 
         A checkpoint may hold fewer numbers than its model has.

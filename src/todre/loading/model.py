@@ -27,7 +27,7 @@ from todre.loading.memory_needs import (
     stored_weights,
 )
 from todre.loading.network import build_network
-from todre.loading.quiet import hushed
+from todre.loading.quiet import mute_loggers
 from todre.processing import check_agreement, check_torchvision, load_processor
 from todre.tiny import SHIPPED as SHIPPED
 from todre.tiny import checkpoint_path
@@ -112,7 +112,7 @@ def load(
     precision = as_dtype(dtype, target)
     check_torchvision()
     name, path, resolved = _locate(model, revision, trust_remote_code, announce)
-    with hushed("transformers"):
+    with mute_loggers("transformers"):
         config = _check_config(name, path, trust_remote_code)
         check_fits(name, _weights(name, path, config), precision, target)
         processor = load_processor(path, trust_remote_code, name=name)
@@ -141,7 +141,7 @@ def load_config(model: str | Path | None = None) -> Any:
             )
         folder = fetch_config(name)
     _read_config(name, folder)
-    with hushed("transformers"):
+    with mute_loggers("transformers"):
         return _config(name, folder)
 
 
@@ -167,7 +167,7 @@ def _weights(name: str, path: Path, config: Any) -> Weights:
         return stored
     built = configured_weights(name, config)
     check_complete(name, stored, built)
-    return stored.grown(built.floats)
+    return stored.with_at_least(built.floats)
 
 
 def as_device(device: str) -> torch.device:

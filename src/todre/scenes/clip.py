@@ -21,7 +21,7 @@ from todre.scenes.draw import draw_objects
 from todre.scenes.layout import sample_objects
 from todre.scenes.objects import Question, SceneObject
 from todre.scenes.questions import unique_pairs
-from todre.scenes.scene import absolute_seed, checked_size
+from todre.scenes.scene import absolute_seed, scene_size
 from todre.scenes.vocabulary import COLOURS, SHAPES
 
 EVENTS: tuple[str, ...] = ("moves", "appears", "changes")
@@ -78,7 +78,7 @@ def make_clip(
         InvalidValueError: for a seed, split, size, event or number of frames outside these.
     """
     rng, event, objects, turn = _plot(seed, frames, size, split, event)
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     background = paint_background(rng, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], width, height)
     shades = int(rng.integers(2**32))
     pictures = tuple(_render(background, things, shades) for things in objects)
@@ -106,7 +106,7 @@ def _plot(
         differs
         from frame 0.
     """
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
         raise InvalidValueError(f"a clip has at least 2 frames, not {frames!r}")
     if event is not None and event not in EVENTS:

@@ -14,7 +14,7 @@ from todre.scenes.draw import draw_objects
 from todre.scenes.layout import sample_few
 from todre.scenes.objects import Question, SceneObject
 from todre.scenes.questions import shapes_of
-from todre.scenes.scene import absolute_seed, checked_size
+from todre.scenes.scene import absolute_seed, scene_size
 from todre.scenes.vocabulary import COLOURS, DIGITS, SHAPES, YES_NO, article
 
 ORDINALS: tuple[str, ...] = ("first", "second", "third")
@@ -60,7 +60,7 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
     Raises:
         InvalidValueError: for a seed, split or size outside these.
     """
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     rng = np.random.default_rng([absolute_seed(seed, split), width, height, _TAG])
     objects = _sample(rng, width, height)
     images = []
@@ -75,7 +75,7 @@ def set_objects(
     seed: int, split: str = "train", size: int | tuple[int, int] = 96
 ) -> tuple[tuple[SceneObject, ...], ...]:
     """The objects that `make_set` would draw in each picture; nothing is drawn."""
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     return _sample(np.random.default_rng([absolute_seed(seed, split), width, height, _TAG]), width, height)
 
 

@@ -24,7 +24,7 @@ from todre.tiny.model import GRID, build_image_processor
 from todre.tiny.order import Start, clip_start, hidden_and_order, set_start
 from todre.tiny.packed_questions import use_packed_attention
 from todre.tiny.sketches import FittedSymbols, clip_sketch, picture_sketch
-from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answered
+from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answers_loss
 from todre.tiny.video_model import build_video_model
 
 SIDE = 96
@@ -233,7 +233,7 @@ def _behind(
     starts, questions = zip(*[(start, those) for start, those in group if those], strict=True)
     text: TextBatch = collate([parts.encoder.pack(those) for those in questions]).to(parts.device)
     hidden, order = hidden_and_order(parts, starts, text, layer)
-    loss, metrics = answered(parts, hidden, text)
+    loss, metrics = answers_loss(parts, hidden, text)
     return loss + _ORDER_WEIGHT * order, {**metrics, f"order/{world}": float(order.detach())}
 
 

@@ -264,7 +264,7 @@ def _questions(parts: Parts, scenes: list[Scene], which: Slice) -> TextBatch:
 
 
 def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
-    """Loss and metrics of questions behind one picture, as `answered` gives them.
+    """Loss and metrics of questions behind one picture, as `answers_loss` gives them.
 
     Args:
         parts: the model in training.
@@ -272,10 +272,10 @@ def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple
         text: the questions.
     """
     prefix = torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
-    return answered(parts, packed_hidden(parts.model, prefix, visual, text), text)
+    return answers_loss(parts, packed_hidden(parts.model, prefix, visual, text), text)
 
 
-def answered(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
+def answers_loss(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
     """Loss of the answers, and how many of each task are right.
 
     Args:
