@@ -57,8 +57,8 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
     """(bytes that are there, bytes that the file states) if some are missing.
 
     None if none are missing, or if the file does not say. ISO media, Matroska and RIFF state the length of what
-    follows, so
-    they show when a file was cut short; other containers, and live recordings that left their length open, say nothing.
+    follows, so they show when a file was cut short; other containers, and live recordings that left their length open,
+    say nothing.
     """
     actual = path.stat().st_size
     with open(path, "rb") as file:

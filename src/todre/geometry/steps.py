@@ -96,8 +96,7 @@ def centre_crop(view: View, settings: Settings) -> View:
     """The raster after a centre crop to `crop_size`.
 
     A smaller one is padded on all sides. Where an odd number of pixels is to be padded, torchvision puts the larger
-    half
-    after the picture, PIL before it.
+    half after the picture, PIL before it.
     """
     height, width = pair(settings.crop_size)
     before = 0 if settings.get("backend") == "torchvision" else 1

@@ -103,8 +103,7 @@ class Todre(lmms):
         """The model of a command line.
 
         A user's error is printed as one line and ends the process. `batch_size` and `device` of `--model_args` count
-        before
-        `--batch_size` and `--device`.
+        before `--batch_size` and `--device`.
         """
         try:
             settings = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
@@ -150,8 +149,7 @@ class Todre(lmms):
         """`LossAndGreedy` of each continuation, in the order of the requests.
 
         The log-likelihood is among the token counts. lmms-eval 0.7.3 takes the choice with the smallest value, and
-        turns bare
-        tuples into text.
+        turns bare tuples into text.
         """
         together: dict[Any, list[tuple[int, Instance]]] = {}
         for place, request in _counted(requests):

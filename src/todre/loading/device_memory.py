@@ -23,8 +23,7 @@ def available(device: torch.device) -> int | None:
     """Bytes that are still free on `device`.
 
     On the CPU it is the least of three: memory that the machine has free, memory that its control groups still allow,
-    and
-    memory that the process may still map (`ulimit -v`).
+    and memory that the process may still map (`ulimit -v`).
 
     Returns:
         The bytes; None where they are not known, and for `meta`, which holds nothing.

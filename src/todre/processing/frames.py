@@ -116,8 +116,7 @@ def cut_patches(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[st
     """Patches of all clips, and each clip's grid.
 
     `step` frames make one patch in time; the last frame is repeated until they do. Patches that the model merges into
-    one
-    token (`merge_size` squared) are neighbours in the row.
+    one token (`merge_size` squared) are neighbours in the row.
 
     Args:
         clips: (f, 3, h, w) float32 each.

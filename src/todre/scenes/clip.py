@@ -103,8 +103,7 @@ def _plot(
 
     Returns:
         The random numbers that are left for drawing, the event, the things of each frame, and the first frame that
-        differs
-        from frame 0.
+        differs from frame 0.
     """
     width, height = scene_size(size)
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:

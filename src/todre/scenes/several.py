@@ -47,10 +47,8 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
     """Render the set of pictures that belongs to a seed.
 
     Equal arguments give equal pixels and questions. Each picture has three to five shapes and a digit. Pictures after
-    the
-    first often repeat one of its shapes, and one of its forms in another colour, so that the other pictures show what
-    would
-    be wrong answers.
+    the first often repeat one of its shapes, and one of its forms in another colour, so that the other pictures show
+    what would be wrong answers.
 
     Args:
         seed: 0 ≤ seed < 2**40, as for `make_scene`.
@@ -187,8 +185,7 @@ def _rivalled(rng: np.random.Generator, pictures: Pictures, known: str, answer: 
     """A picture (from 0) and a thing in it that a wrong look would confuse.
 
     The thing is alone in its picture in the attribute `known`. Some other picture has things of equal `known`, none of
-    them
-    with the same `answer`.
+    them with the same `answer`.
     """
     place = int(rng.integers(len(pictures)))
     here = shapes_of(pictures[place])

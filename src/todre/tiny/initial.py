@@ -121,9 +121,8 @@ def start_decoder(
 
     Every layer starts alike, so that training alone decides what each depth does. Query and key of heads 1 and 2 read
     which of the labels `named` a token holds, in the rotary dimensions that turn slowest, and ignore words; head 1
-    copies
-    the labels in `others` (size, centre, row, column), head 2 the names. Heads 3 to 5 look one or three words back and
-    copy the same. A vector that is added to every word's embedding here tells words from visual tokens.
+    copies the labels in `others` (size, centre, row, column), head 2 the names. Heads 3 to 5 look one or three words
+    back and copy the same. A vector that is added to every word's embedding here tells words from visual tokens.
 
     Args:
         decoder: a Llama model whose embedding of a word equals the symbol of the label of that name.

@@ -114,8 +114,7 @@ def fine_labels(scene: Scene) -> Labels:
     """(rows, columns, 8) labels of all crops' patches together, without padding.
 
     Row and column labels count within a crop. The picture's sides must be multiples of 16 and at most 192 pixels, so
-    that
-    patches and pixels line up.
+    that patches and pixels line up.
     """
     width, height = scene.size
     fine = grid_labels(scene, height // PATCH, width // PATCH)
