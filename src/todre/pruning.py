@@ -71,6 +71,6 @@ def detach(model: PreTrainedModel) -> None:
         if attachment is None or attachment.leaving:
             raise InvalidValueError("This model is not being pruned; call todre.attach(model, method) first.")
         attachment.leaving = True
-    attachment.flights.close()
+    attachment.forwards.close()
     with _ATTACHING:
         attachment.remove()

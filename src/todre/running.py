@@ -18,6 +18,7 @@ from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
+from todre.hf.greedy import greedy_settings
 from todre.hf.keywords import IDS
 from todre.images import image_sha256
 from todre.loading.model import Loaded
@@ -256,9 +257,8 @@ def _warn_unknown(tokenizer: Any, question: str, ids: torch.Tensor) -> None:
 
 @torch.inference_mode()
 def _generate(model: Any, inputs: Any, max_new_tokens: int) -> torch.Tensor:
-    """(1, prompt + new) token ids, by greedy decoding."""
-    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-    tokens: torch.Tensor = model.generate(**inputs, max_new_tokens=max_new_tokens, **greedy)
+    """(1, prompt + new) token ids by greedy decoding."""
+    tokens: torch.Tensor = model.generate(**inputs, **greedy_settings(max_new_tokens))
     return tokens
 
 

@@ -65,21 +65,21 @@ def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[li
     places = [place for place, box in enumerate(boxes) if box.image == index]
     within = {place: number for number, place in enumerate(places)}
     panels = []
-    for name, given in answers:
-        seen = given.report.visual_tokens_before[0]
-        if seen != len(boxes):
+    for name, answer in answers:
+        count = answer.report.visual_tokens_before[0]
+        if count != len(boxes):
             raise UnsupportedModelError(
-                f"The model saw {seen} visual tokens, and the places of {len(boxes)} are known, "
+                f"The model saw {count} visual tokens, and the places of {len(boxes)} are known, "
                 "so they cannot be drawn; ask for no picture."
             )
-        inside = [within[place] for place in given.report.survivors(0) if place in within]
-        panels.append(Panel(name, _lines(given, len(inside), len(places)), inside))
+        inside = [within[place] for place in answer.report.survivors(0) if place in within]
+        panels.append(Panel(name, _lines(answer, len(inside), len(places)), inside))
     return [boxes[place] for place in places], panels
 
 
-def _lines(given: Answer, kept: int, total: int) -> tuple[str, ...]:
+def _lines(answer: Answer, kept: int, total: int) -> tuple[str, ...]:
     counts = f"{kept} of {total} visual tokens"
-    layer = given.report.dropped_after_layer[0]
+    layer = answer.report.dropped_after_layer[0]
     if layer is not None:
-        counts += f", none after layer {layer} of {given.report.n_layers}"
-    return counts, f"“{given.text}”"
+        counts += f", none after layer {layer} of {answer.report.n_layers}"
+    return counts, f"“{answer.text}”"

@@ -342,14 +342,19 @@ def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
 def seen_picture(cache: Cache | None, rows: int, device: torch.device) -> Tensor:
     """(b,) bool: whether a row's cache holds or held visual tokens."""
     for table in distinct_tables(cache):
-        return table.seen_picture
+        return table.had_picture
     return torch.zeros(rows, dtype=torch.bool, device=device)
+
+
+def filled(layer: Any) -> bool:
+    """True if a cache layer holds keys and values of some column."""
+    return holds_slots(layer) and bool(layer.is_initialized) and bool(layer.keys.numel())
 
 
 def kv_bytes(cache: Cache | None) -> int:
     """Bytes per row that the cache's tensors hold now, padding and unused static slots included."""
     total = 0
     for layer in cache.layers if cache is not None else ():
-        if holds_slots(layer) and layer.is_initialized and layer.keys.numel():
+        if filled(layer):
             total += (layer.keys.nbytes + layer.values.nbytes) // layer.keys.shape[0]
     return total

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from todre.hf.calls import DecoderCall, contiguous
-from todre.hf.keywords import CACHE_NAMES, MASK, POSITIONS
+from todre.hf.keywords import CACHE_NAMES, FLASH_BOUNDS, MASK, POSITIONS, ROTARY, USE_CACHE
 from todre.hf.wrappers import bare
 from todre.tensors.columns import Compaction
 
-_ANGLES = "position_embeddings"
-_OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, _ANGLES})
+_OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, ROTARY})
 
 
 def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
@@ -41,7 +40,7 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
             call.deepstack = [one[stay.to(one.device)] for one in features]
 
 
-_BOUNDS = ("cu_seq_lens_q", "cu_seq_lens_k")
+_BOUNDS = (FLASH_BOUNDS, "cu_seq_lens_k")
 _PACKING = frozenset({*_BOUNDS, "max_length_q", "max_length_k", "seq_idx"})
 """How collators for training without padding say where packed samples begin (transformers' FlashAttentionKwargs)."""
 
@@ -87,7 +86,7 @@ def with_cache(kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
 def without_cache(kwargs: dict[str, Any]) -> dict[str, Any]:
     """A layer's arguments without a cache, so that running it leaves no trace there."""
     left = {name: value for name, value in kwargs.items() if name not in CACHE_NAMES}
-    return left | {"use_cache": False} if "use_cache" in left else left
+    return left | {USE_CACHE: False} if USE_CACHE in left else left
 
 
 def runs_again_bare(layer: nn.Module) -> bool:
@@ -135,7 +134,7 @@ def follow(
     rows, width = inner.index.shape[0], inner.width
     taken = dict(kwargs)
     for name, value in kwargs.items():
-        if name == _ANGLES:
+        if name == ROTARY:
             taken[name] = _angles(inner, value)
         elif name == POSITIONS:
             if isinstance(value, Tensor):

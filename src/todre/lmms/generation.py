@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import StoppingCriteria
 
 from todre.errors import InvalidValueError
+from todre.hf.greedy import SAMPLING, greedy_settings
 
 MAX_NEW_TOKENS = 1024
 """Longest answer of tasks that name no length, in tokens."""
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
+_SAMPLING = (*SAMPLING, "min_p", "typical_p")
 _OTHERS = (
     "num_beams",
     "length_penalty",
@@ -69,11 +70,12 @@ class Decoding:
     def arguments(self) -> dict[str, Any]:
         """Arguments for `generate`.
 
-        Sampling settings that a checkpoint brings are set to None where nothing is sampled.
+        Sampling settings that a checkpoint brings are set aside where nothing is sampled.
         """
-        settings = dict(self.settings)
-        unset = {} if settings["do_sample"] else dict.fromkeys(_SAMPLING[:3])
-        return {"num_beams": 1, **unset, **settings, "max_new_tokens": self.max_new_tokens}
+        settings, greedy = dict(self.settings), greedy_settings(self.max_new_tokens)
+        if settings["do_sample"]:
+            greedy = {name: value for name, value in greedy.items() if name not in SAMPLING}
+        return greedy | settings
 
     def cut(self, text: str) -> str:
         """The text up to the first stop string, without spaces around it."""

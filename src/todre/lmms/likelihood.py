@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from todre.errors import InvalidValueError
+from todre.hf.greedy import greedy_settings
 from todre.hf.keywords import IDS, MASK
 from todre.lmms.requests import Conversation, RowCost, pad_token, prepare_batch, row_costs
 from todre.loading.model import Loaded
@@ -127,12 +128,10 @@ def _forced_logits(
     steps = 1 + max(len(begin) for _, begin in rows)
     filled = [[*begin, *[padding] * (steps - len(begin))] for _, begin in rows]
     forced = _Forced(torch.tensor(filled, device=loaded.device, dtype=torch.int64), start)
-    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
     with stopwatch(loaded.model) as watch, prune(loaded.model, method) as report:
         output = loaded.model.generate(
             **inputs,
-            **greedy,
-            max_new_tokens=steps,
+            **greedy_settings(steps),
             pad_token_id=padding,
             logits_processor=[forced],
             return_dict_in_generate=True,

@@ -12,6 +12,7 @@ from torch import Tensor
 from todre.errors import UnsupportedInputError
 from todre.hf.cache import first_table, is_static, table_of
 from todre.hf.decoder import CHUNKED, FULL, SLIDING, Decoder
+from todre.hf.model_parts import attention_backend
 from todre.hf.versions import Cache
 from todre.tensors.slots import SlotTable
 
@@ -141,18 +142,18 @@ def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[st
     """
     masks = given if isinstance(given, Mapping) else {"": given}
     check_blocks(given, length)
-    said = {
+    local_masks = {
         kind: allowed(mask)[:, -length:, -length:]
         for kind, mask in masks.items()
         if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
     }
-    for kind, local in said.items():
+    for kind, local in local_masks.items():
         if kind in ("", FULL) and _hides_more(local, valid):
             raise UnsupportedInputError(
                 f"The model's own mask, {tuple(local.shape)}, hides columns from later ones for another reason than "
                 "padding, which todre does not know how to keep; pass samples in rows of their own."
             )
-    return said if any(bool(local.triu(1).any()) for local in said.values()) else None
+    return local_masks if any(bool(local.triu(1).any()) for local in local_masks.values()) else None
 
 
 def check_blocks(given: Any, length: int) -> None:
@@ -197,7 +198,7 @@ def _takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
 
 
 @dataclass(frozen=True)
-class Slots:
+class KeySlots:
     """The key slots of a layer during one forward; the last q belong to the queries.
 
     Attributes:
@@ -206,8 +207,8 @@ class Slots:
         queries: q.
         past: logical columns before this forward.
         pads: (b,) int64, logical columns of padding at the left of each row.
-        said: (b or 1, l, l) bool, what the model's own mask says of the l logical columns of this forward, or None
-            where attention is causal.
+        block_mask: (b or 1, l, l) bool, what the model's own mask allows among the l logical columns of this forward;
+            None where attention is causal.
     """
 
     columns: Tensor
@@ -215,10 +216,10 @@ class Slots:
     queries: int
     past: int
     pads: Tensor
-    said: Tensor | None
+    block_mask: Tensor | None
 
 
-def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) -> Tensor:
+def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype) -> Tensor:
     """The mask of a layer that does not have plain causal attention, (b, 1, q, s) in the backend's form.
 
     Windows and chunks are those of the logical columns: a token that left does not bring others nearer.
@@ -226,7 +227,7 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     Raises:
         UnsupportedInputError: the attention backend takes no mask of this kind.
     """
-    backend = decoder.config._attn_implementation
+    backend = attention_backend(decoder.config)
     if backend not in _MATERIAL:
         raise _takes_no_mask(backend, "a window" if kind in (SLIDING, CHUNKED) else "attention within pictures")
     columns, queries = slots.columns, slots.queries
@@ -238,8 +239,8 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     if kind == CHUNKED:
         chunk = (columns - slots.pads[:, None]).div(decoder.chunk, rounding_mode="floor")
         allowed = allowed & (chunk[:, None, :] == chunk[:, -queries:, None])
-    if slots.said is not None:
-        allowed = _as_said(slots, slots.said, asking, allowed)
+    if slots.block_mask is not None:
+        allowed = _with_block_mask(slots, slots.block_mask, asking, allowed)
     allowed = allowed & slots.valid[:, None, :]
     itself = slot[None, :] == slot[-queries:, None]
     allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
@@ -248,12 +249,12 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def _as_said(slots: Slots, said: Tensor, asking: Tensor, allowed: Tensor) -> Tensor:
-    """(b, q, s) bool: what `said` allows among this forward's columns, `allowed` for those before."""
-    rows, length = slots.columns.shape[0], said.shape[-1]
-    said = said.expand(rows, length, length)
+def _with_block_mask(slots: KeySlots, block_mask: Tensor, asking: Tensor, allowed: Tensor) -> Tensor:
+    """(b, q, s) bool: what `block_mask` allows among this forward's columns, `allowed` for those before."""
+    rows, length = slots.columns.shape[0], block_mask.shape[-1]
+    local = block_mask.expand(rows, length, length)
     query = (asking - slots.past).clamp(min=0)
     key = slots.columns - slots.past
-    picked = said.gather(1, query[:, :, None].expand(-1, -1, length))
+    picked = local.gather(1, query[:, :, None].expand(-1, -1, length))
     picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, asking.shape[1], -1))
     return torch.where((key >= 0)[:, None, :], picked, allowed)

@@ -1,6 +1,6 @@
 """Positions: what the rotary embedding is given when the decoder itself must not see gaps.
 
-Gaps in `position_ids` would be read as packed sequences, so the decoder and its layers see contiguous ones, and only
+Gaps in the positions would be read as packed sequences, so the decoder and its layers see contiguous ones, and only
 the rotary embedding gets the real ones.
 """
 

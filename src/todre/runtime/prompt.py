@@ -33,7 +33,7 @@ class Prompt:
         past: logical columns of the cache.
         positions: those that the caller gave, or None.
         visual: of each slot table, by its id, how many visual slots each row holds.
-        seen: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
+        seen_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class Prompt:
         call: DecoderCall,
         stays: Tensor | None,
     ) -> None:
-        self.mask, self.cache = call.attention_mask, call.cache if hasattr(call.cache, "layers") else None
+        self.mask, self.cache = call.mask, call.cache if hasattr(call.cache, "layers") else None
         marked = _marked(tokens, embed, call.ids, call.embeds)
         tables, self.past = kv.distinct_tables(self.cache), 0
         if self.cache is not None:
             self.past = int(self.cache.get_seq_length())
         length = next(iter(marked.values())).shape[1] if marked else 0
         padding = logical_mask(self.mask, self.mask, self.cache, self.past, length) if marked else None
-        given = call.position_ids if isinstance(call.position_ids, Tensor) and call.position_ids.ndim > 1 else None
+        given = call.positions if isinstance(call.positions, Tensor) and call.positions.ndim > 1 else None
         whole = [x for x in (padding, stays, given) if x is not None]
         counts = [table.visual_count for table in tables]
-        seen = [table.seen_picture for table in tables[:1]]
+        seen = [table.had_picture for table in tables[:1]]
         found = iter(fetch([*marked.values(), *whole, *counts, *seen]))
         self.marked = {kind: next(found) for kind in marked}
         self.padding = None if padding is None else next(found)
@@ -62,7 +62,7 @@ class Prompt:
         self.stays = None if stays is None else next(found)
         self.positions = None if given is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
-        self.seen = next(found) if tables else None
+        self.seen_picture = next(found) if tables else None
 
     def split(self, segments: Segments, mask: Any) -> Prompt:
         """The same prompt with a row for each packed sample; `mask` is what the decoder is given then."""
@@ -109,7 +109,7 @@ class Prompt:
 
 def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
     """Raise unless mask and positions have as many rows as the prompt; one row serves all where it hides nothing."""
-    positions, rows = call.position_ids, call.rows
+    positions, rows = call.positions, call.rows
     if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[-2] not in (1, rows):
         raise UnsupportedInputError(
             f"Positions of {positions.shape[-2]} rows do not fit a prompt of {rows}; pass one row for each."
@@ -126,12 +126,10 @@ def media_tokens(family: Any, config: Any) -> dict[str, int]:
     return {kind: token for kind, token in found.items() if token is not None}
 
 
-def _marked(
-    tokens: Mapping[str, int], embed: Any, input_ids: Tensor | None, embeds: Tensor | None
-) -> dict[str, Tensor]:
+def _marked(tokens: Mapping[str, int], embed: Any, ids: Tensor | None, embeds: Tensor | None) -> dict[str, Tensor]:
     """By kind of medium, (b, q) bool, the columns that carry its token."""
-    if input_ids is not None:
-        return {kind: input_ids == token for kind, token in tokens.items()}
+    if ids is not None:
+        return {kind: ids == token for kind, token in tokens.items()}
     if embeds is None:
         return {}
     vectors = {

@@ -11,9 +11,8 @@ from torch import Tensor
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
 from todre.report import AttentionRatios, PruningReport
-from todre.runtime.dropping import Stage
 from todre.runtime.selection import Selected
-from todre.runtime.step import Step
+from todre.runtime.step import Stage, Step
 from todre.tensors.columns import VISUAL
 from todre.tensors.transfer import fetch
 from todre.tower.runs import Lengths, tally
@@ -37,15 +36,15 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
         counts.append(visual)
     report.visual_tokens_per_layer = [[layer[row] for layer in counts] for row in rows]
     report.dropped_after_layer = [_dropped_after(report.visual_tokens_per_layer[row]) for row in rows]
-    held = kv.kv_bytes(step.cache)
+    held = kv.kv_bytes(step.inputs.cache)
     report.kv_bytes = [held for _ in rows]
     report.kv_bytes_unpruned = [_unpruned_bytes(step) for _ in rows]
     ratios = {
-        layer: (one.text_to_visual, one.visual_to_text, step.ratio_rows[layer])
-        for layer, one in step.reductions.items()
+        layer: (one.text_to_visual, one.visual_to_text, step.answers.held_visual[layer])
+        for layer, one in step.answers.reductions.items()
         if one.text_to_visual is not None and one.visual_to_text is not None
     }
-    trace, past = list(step.trace), step.past
+    trace, past = list(step.trace), step.inputs.past
     report.read_later(lambda: _read(selected, trace, past, ratios))
 
 
@@ -55,10 +54,10 @@ def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
     Later steps of that conversation leave the report as it is.
     """
     rows = call.rows
-    told = len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before)
-    if told and _goes_on(cache, call.columns):
+    reported = len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before)
+    if reported and _goes_on(cache, call.columns):
         return
-    mask = call.attention_mask
+    mask = call.mask
     text = [call.columns] * rows
     if isinstance(mask, Tensor) and mask.ndim == 2:
         text = fetch([mask[:, -call.columns :].bool().sum(dim=1)])[0].tolist()
@@ -92,12 +91,12 @@ def _read(
         for given, count in zip(selected.rows, selected.offered, strict=True)
     ]
     stages = [stage._replace(columns=next(found), kinds=next(found)) for stage in trace]
-    told = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
+    read = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
     rows = range(len(kept))
     return {
         "kept": kept,
         "kept_from_layer": [_kept_from(stages, selected.columns[row] + past, row) for row in rows],
-        "attention_ratios": [_ratios(told, row) for row in rows],
+        "attention_ratios": [_ratios(read, row) for row in rows],
     }
 
 
@@ -116,9 +115,9 @@ def _kept_from(stages: list[Stage], places: Tensor, row: int) -> dict[int, list[
     return found
 
 
-def _ratios(told: dict[int, tuple[list[float], list[float], list[bool]]], row: int) -> dict[int, AttentionRatios]:
+def _ratios(read: dict[int, tuple[list[float], list[float], list[bool]]], row: int) -> dict[int, AttentionRatios]:
     found = {}
-    for layer, (to_visual, to_text, had) in told.items():
+    for layer, (to_visual, to_text, had) in read.items():
         if had[row]:
             pair = (to_visual[row], to_text[row])
             found[layer] = AttentionRatios(*(None if value != value else value for value in pair))
@@ -135,10 +134,10 @@ def _dropped_after(counts: list[int]) -> int | None:
 def _unpruned_bytes(step: Step) -> int:
     """Bytes per row of a cache that holds every logical column."""
     total = 0
-    for layer in step.cache.layers if step.cache is not None else ():
-        if kv.holds_slots(layer) and layer.is_initialized and layer.keys.numel():
+    for layer in step.inputs.cache.layers if step.inputs.cache is not None else ():
+        if kv.filled(layer):
             slots = layer.keys.shape[-2]
-            columns = slots if kv.is_static(layer) else step.past + step.length
+            columns = slots if kv.is_static(layer) else step.inputs.past + step.inputs.length
             if kv.window_of(layer):
                 columns = min(columns, kv.window_of(layer) - 1)
             total += (layer.keys.nbytes + layer.values.nbytes) // (layer.keys.shape[0] * slots) * columns

@@ -82,7 +82,7 @@ class Samples:
     columns: list[Tensor]
     device: torch.device
 
-    def told(self, length: int) -> dict[Signal, Tensor]:
+    def signal_maps(self, length: int) -> dict[Signal, Tensor]:
         """By request, (b, length) float32: known signals of one number per token at their columns, NaN elsewhere."""
         found: dict[Signal, Tensor] = {}
         for row, (sample, columns) in enumerate(zip(self.tokens, self.columns, strict=True)):
@@ -97,17 +97,17 @@ class Samples:
         return found
 
 
-def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media], text: Tensor) -> Samples:
+def visual_tokens(embeds: Tensor, media: Sequence[Media], text: Tensor) -> Samples:
     """Split a batch into its samples' visual tokens.
 
     `generate` repeats a sample for beams; such rows follow each other and share one object.
 
     Args:
-        inputs_embeds: (b, q, d) embeddings with the pictures in place.
+        embeds: (b, q, d) embeddings with the pictures in place.
         media: the pictures and the clips.
         text: (b, q) bool on the host, text after a picture.
     """
-    rows = inputs_embeds.shape[0]
+    rows = embeds.shape[0]
     repeats = _repeats(media)
     entries = [_per_sample(one, repeats) for one in media]
     samples: list[VisualTokens] = []
@@ -120,8 +120,8 @@ def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media], text: Tensor) -
         if row % repeats:
             samples.append(samples[-1])
             continue
-        samples.append(_sample(inputs_embeds[row], where, [fact for _, facts in taken for fact in facts], text[row]))
-    return Samples(samples, columns, inputs_embeds.device)
+        samples.append(_sample(embeds[row], where, [fact for _, facts in taken for fact in facts], text[row]))
+    return Samples(samples, columns, embeds.device)
 
 
 def _repeats(media: Sequence[Media]) -> int:

@@ -2,7 +2,7 @@
 
 Packed samples must not see each other. transformers reads where they begin out of their positions, which start anew,
 if there is neither a mask nor a cache (`create_causal_mask`; flash attention also with a cache), or is told by
-`cu_seq_lens_q`. Positions say nothing any more once tokens have left, so each sample gets a row of its own, padded at
+bounds of its own. Positions say nothing any more once tokens have left, so each sample gets a row of its own, padded at
 the left: every method then sees samples as in a batch, and every attention backend takes them.
 """
 
@@ -98,23 +98,23 @@ class Segments:
         Raises:
             UnsupportedInputError: masks that cannot be taken apart, or that mix samples.
         """
-        check_blocks(call.attention_mask, self.length)
+        check_blocks(call.mask, self.length)
         rest = {
             name: self.take(value) if per_column(value, self.rows, self.length) else value
             for name, value in without_packing(call.rest).items()
         }
         padding = None if bool(self.valid.all()) else self.valid
-        mask = call.attention_mask
+        mask = call.mask
         if isinstance(mask, Mapping):
-            call.attention_mask = {kind: self._split_mask(one, padding) for kind, one in mask.items()}
-            _check_windows(call.attention_mask, window)
+            call.mask = {kind: self._split_mask(one, padding) for kind, one in mask.items()}
+            _check_windows(call.mask, window)
         else:
-            call.attention_mask = self._split_mask(mask, padding)
-        if padding is not None and call.attention_mask is padding and call.embeds is not None:
-            call.attention_mask = upload(padding, call.embeds.device).long()
+            call.mask = self._split_mask(mask, padding)
+        if padding is not None and call.mask is padding and call.embeds is not None:
+            call.mask = upload(padding, call.embeds.device).long()
         call.embeds, call.rest = None if call.embeds is None else self.take(call.embeds), rest
-        if call.position_ids is not None:
-            call.position_ids = self.take_positions(call.position_ids)
+        if call.positions is not None:
+            call.positions = self.take_positions(call.positions)
 
     def _split_mask(self, mask: Any, padding: Tensor | None) -> Any:
         """A mask that the model laid out, sample by sample; else the padding."""

@@ -7,14 +7,11 @@ repeat their result for beams. The facts travel on the result itself; who repeat
 from __future__ import annotations
 
 import functools
-import inspect
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from todre.errors import UnsupportedInputError, UnsupportedModelError
@@ -22,21 +19,21 @@ from todre.fields import fitted
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import Family
 from todre.hf.leading_tokens import dropped_by, leading_of
-from todre.hf.running_forwards import Flights
+from todre.hf.model_parts import base_module, entries_of
+from todre.hf.running_forwards import RunningForwards
 from todre.hf.versions import PreTrainedModel
 from todre.hf.visual_layouts import Encoding, anyres, rasters
 from todre.hf.wrappers import CompileGuard, InstancePatch, Removable, bare, no_compile, no_compile_shallow
 from todre.methods.base import Method
 from todre.methods.views.vision_tower import Cut
-from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
+from todre.tensors.attention import AttentionInputs
 from todre.tensors.token_facts import KINDS, Signal, TokenFacts
-from todre.tensors.transfer import fetch
 from todre.tower.hooks import TowerReduction
 from todre.tower.runs import Lengths
+from todre.tower.signals import host_arguments, read_signal, side_by_side, watched_layer
 from todre.tower.tiles import cuts_of
 
 _ATTRIBUTE, _TOWER = "todre_facts", "todre_tower"
-_WHOLE = (torch.int32, torch.int64)
 
 
 class SaliencyCapture:
@@ -47,7 +44,7 @@ class SaliencyCapture:
         family: its facts.
         requests: the signals that are asked for.
         tower: a method that acts in or before the vision tower, if one does.
-        flights: the forwards under way; a tower that is encoding is one of them.
+        forwards: the forwards under way; a tower that is encoding is one of them.
         earlier: whether this thread's forward began before anybody attached; its media are nobody's business.
     """
 
@@ -57,11 +54,11 @@ class SaliencyCapture:
         family: Family,
         requests: Sequence[Signal],
         tower: Method | None = None,
-        flights: Flights | None = None,
+        forwards: RunningForwards | None = None,
         earlier: Callable[[], bool] | None = None,
     ) -> None:
-        self.flights, self.earlier = Flights() if flights is None else flights, earlier
-        self.base = bare(model.base_model)
+        self.forwards, self.earlier = RunningForwards() if forwards is None else forwards, earlier
+        self.base = bare(base_module(model))
         self.config = model.config
         self.family = family
         self.leading = leading_of(getattr(model.config, "vision_config", None))
@@ -69,7 +66,7 @@ class SaliencyCapture:
         self.kinds = {request: kind for request in self.requests if (kind := self._kind(request)) is not None}
         self.local = threading.local()
         # Everything that may be refused comes before the first change to the model.
-        watched = [(_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
+        watched = [(watched_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
         self.reduction = None if tower is None else TowerReduction(model, family, tower)
         self.handles: list[Removable] = []
         try:
@@ -172,7 +169,7 @@ class SaliencyCapture:
 
     def listen(self, request: Signal, seen: AttentionInputs) -> None:
         """Take down a signal of a tower's layer: (tiles, patches, c)."""
-        self.local.seen[request].append(_signal(self.kinds[request], seen, self.before()))
+        self.local.seen[request].append(read_signal(self.kinds[request], seen, self.before()))
 
     def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @no_compile_shallow
@@ -189,15 +186,15 @@ class SaliencyCapture:
         earlier = self.earlier
         if earlier is not None and earlier():
             return original(*args, **kwargs)
-        if not self.flights.join():
+        if not self.forwards.join():
             return original(*args, **kwargs)
         try:
             return self._watched(kind, original, args, kwargs)
         finally:
-            self.flights.leave()
+            self.forwards.leave()
 
     def _watched(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        arguments = _by_name(original, args, kwargs)
+        arguments = host_arguments(original, args, kwargs)
         self.local.seen = {request: [] for request in self.kinds}
         try:
             with nullcontext() if self.reduction is None else self.reduction.encoding(self._cuts(kind, arguments)):
@@ -228,7 +225,7 @@ class SaliencyCapture:
             self.config,
             arguments,
             entry_lengths(features),
-            _side_by_side(list(seen.values())),
+            side_by_side(list(seen.values())),
             widths,
             self.before(),
             dropped_by(self.config, arguments),
@@ -263,29 +260,11 @@ def facts_of(encoded: Any) -> list[TokenFacts] | None:
     So pictures may be encoded once, inside the block, and asked about in any order and company.
     """
     whole: list[TokenFacts] | None = getattr(encoded, _ATTRIBUTE, None)
-    entries = getattr(encoded, "pooler_output", None)
+    entries = entries_of(encoded)
     if whole is not None or not isinstance(entries, list | tuple):
         return whole
     single = [getattr(entry, _ATTRIBUTE, None) for entry in entries]
     return [fact for fact in single if fact is not None] if None not in single else None
-
-
-def _by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call by name; sizes and grids on the host, read before the tower has any work."""
-    arguments: dict[str, Any] = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
-    arguments |= arguments.pop("kwargs", {})
-    counts = {name: x for name, x in arguments.items() if isinstance(x, Tensor) and x.dtype in _WHOLE and x.ndim <= 2}
-    return arguments | dict(zip(counts, fetch(list(counts.values())), strict=True))
-
-
-def _side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
-    """(tiles, tokens, c) of each call of the tower, all signals together.
-
-    Layers that attend to the parts of a packed sequence one by one were called once for each.
-    """
-    if len({len(calls) for calls in signals}) > 1:
-        signals = [[torch.cat(calls, dim=1)] for calls in signals]
-    return [torch.cat(parts, dim=-1) for parts in zip(*signals, strict=True)]
 
 
 class _Listener:
@@ -298,29 +277,8 @@ class _Listener:
         self.capture.listen(self.request, seen)
 
 
-def _signal(kind: str, seen: AttentionInputs, leading: int) -> Tensor:
-    """(tiles, patches, c) float32."""
-    if kind == "cls":
-        return cls_attention(seen, leading)[..., None]
-    values = received_attention(seen)[..., None] if kind == "received" else seen.key.float().mean(dim=1)
-    if kind == "grid":
-        values = values[..., :0]
-    return values[:, leading:]
-
-
 def _method(kind: str) -> str:
     return f"get_{kind}_features"
-
-
-def _layer(tower: nn.Module, layer: float) -> nn.Module:
-    modules = attention_modules(tower)
-    if isinstance(layer, float):
-        layer = math.floor(layer * len(modules) + 1e-9)
-    if not -len(modules) <= layer < len(modules):
-        raise UnsupportedModelError(
-            f"The vision tower {type(tower).__name__} has {len(modules)} layers, and layer {layer} is asked for."
-        )
-    return modules[int(layer)]
 
 
 def entry_lengths(features: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""One call of a vision tower that runs on some of its tiles alone: on thumbnails, and on crops that were chosen."""
+"""Crop runs: a vision tower that runs on thumbnails, and on the crops that were chosen."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError, UnsupportedModelError
+from todre.hf.tower_calls import Arguments, attention_mask_of, tile_pixels, unmasked
 from todre.methods.views.vision_tower import Cut, Tiles
 from todre.tensors.autocast import no_autocast
-from todre.tower.runs import Lengths, Plan, Run, check_mask, unmasked
+from todre.tower.runs import Lengths, Run, check_mask
 from todre.tower.tiles import check_tiles, in_thumbnail
+from todre.tower.tower_plan import TowerPlan
 
 
 class CropRun(Run):
@@ -22,10 +24,10 @@ class CropRun(Run):
     The place of a token that was left out holds the value of the thumbnail's token that shows the same.
     """
 
-    def __init__(self, plan: Plan, given: dict[str, Any], cuts: Sequence[Cut]) -> None:
+    def __init__(self, plan: TowerPlan, arguments: Arguments, cuts: Sequence[Cut]) -> None:
         super().__init__(plan)
         self.cuts = list(cuts)
-        pixels = check_tiles(given.get("pixel_values"), self.cuts)
+        pixels = check_tiles(tile_pixels(arguments), self.cuts)
         with no_autocast(pixels.device):
             keep = plan.method.choose_tiles(Tiles(pixels, self.cuts))
         self.first = [sum(cut.tiles for cut in self.cuts[:place]) for place in range(len(self.cuts))]
@@ -40,9 +42,9 @@ class CropRun(Run):
         self.source: Tensor | None = None
         self.full, self.layers = 0, 0
 
-    def enter(self, index: int, hidden: Tensor, given: dict[str, Any]) -> Tensor:
+    def enter(self, index: int, hidden: Tensor, arguments: Arguments) -> Tensor:
         """Take the tiles that are kept."""
-        check_mask(given.get("attention_mask"))
+        check_mask(attention_mask_of(arguments))
         self.full, self.layers = hidden.shape[1], index + 1
         return hidden if self.everyone else hidden[self.kept.to(hidden.device)]
 
@@ -50,9 +52,9 @@ class CropRun(Run):
         """The kept tiles, as long as ever."""
         return [[self.full] * len(self.kept)] * self.layers
 
-    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+    def arguments(self, arguments: Arguments) -> dict[str, Any]:
         """A mask that hides nothing is dropped with the tiles."""
-        return unmasked(given)
+        return unmasked(arguments)
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
         """Put all tiles back."""
