@@ -22,7 +22,10 @@ from todre.errors import ClipError
 Progress = Callable[[int, int], None]
 
 WORTH_SEEKING = 600
-"""Clips of fewer frames are decoded whole, which also finds damage between the chosen frames."""
+"""Fewest frames of a clip that is decoded by seeking.
+
+A whole decode also finds damage between the chosen frames.
+"""
 
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "vp9", "av1", "mjpeg", "prores", "ffv1"}
 

@@ -13,7 +13,10 @@ from typing import BinaryIO
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp",
 )  # fmt: skip
-"""Suffixes of videos, for files whose first bytes say nothing (empty, absent or damaged ones)."""
+"""Suffixes of videos, for files whose first bytes say nothing.
+
+Such files are empty, absent or damaged.
+"""
 
 _PICTURE_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim")
 _BOXES = {

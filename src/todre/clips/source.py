@@ -16,10 +16,16 @@ from todre.files import check_input
 from todre.images import MAX_ASPECT
 
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-"""FFmpeg's demuxers that are tried; not those for still pictures and playlists, which open other addresses."""
+"""FFmpeg's demuxers that are tried.
+
+Those for still pictures and for playlists, which open other addresses, are left out.
+"""
 
 MAX_FRAME_PIXELS = 36_000_000
-"""Largest frame that is decoded, in pixels (8K; 108 MB as RGB): a small file can claim any size."""
+"""Largest frame that is decoded, in pixels (8K; 108 MB as RGB).
+
+A small file can claim any size.
+"""
 
 
 @dataclass(frozen=True)

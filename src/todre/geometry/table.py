@@ -97,11 +97,14 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}
-"""(model type, tower's model type) → layout, for towers with a layout other than the family's usual one."""
+"""(model type, tower's model type) → layout, where a tower has one of its own."""
 
 
 RESAMPLED = frozenset({"aria", "blip-2", "idefics2", "instructblip", "instructblipvideo", "kosmos-2"})
-"""Families whose visual tokens each read the whole picture, through learned queries; they have no rectangle."""
+"""Families whose visual tokens have no rectangle.
+
+They are learned queries that each read the whole picture.
+"""
 
 
 def layout_of(config: Any) -> Layout:

@@ -31,7 +31,7 @@ from todre.pruning import prune
 from todre.running import Media
 
 Work = Callable[[Method, Sequence[Request], Sequence[Any]], list[list[GenerationResult]]]
-"""(method, requests of a batch, their conversations) → the results of each request."""
+"""(method, requests of a batch, conversations) → the results of each request."""
 
 
 @dataclass

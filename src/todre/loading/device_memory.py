@@ -16,7 +16,10 @@ import torch
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FREED_AT_ONCE = "inactive_file", "total_inactive_file"
-"""Cached pages of files: a container's limit counts them, and the kernel frees them when memory is needed."""
+"""Cached pages of files, by their names in a control group's statistics.
+
+A container's limit counts them, and the kernel frees them when memory is needed.
+"""
 
 
 def available(device: torch.device) -> int | None:

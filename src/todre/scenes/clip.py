@@ -29,7 +29,7 @@ WAYS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, 
 """Way → steps in x and y; y points down."""
 
 _TAG = 0xC11B
-"""Keeps a clip's random numbers apart from those of the still scene with the same seed."""
+"""Seed that parts a clip's random numbers from those of the scene of its seed."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ Pictures = Sequence[Sequence[SceneObject]]
 Asker = Callable[[np.random.Generator, Pictures], Question | None]
 
 _TAG = 0x5E7
-"""Keeps a set's random numbers apart from those of the still scene and of the clip with the same seed."""
+"""Seed that parts a set's random numbers from those of its seed's scene and clip."""
 
 
 @dataclass(frozen=True)

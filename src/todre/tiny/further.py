@@ -28,19 +28,28 @@ from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answers_los
 from todre.tiny.video_model import build_video_model
 
 SIDE = 96
-"""Side in pixels of the pictures of sets (300 visual tokens each) and of frames (36 each)."""
+"""Side in pixels of a set's pictures and of frames.
+
+A picture has 300 visual tokens, a frame 36.
+"""
 FRAMES = 6
 """Frames of a clip."""
 SET_MIX: dict[str, int] = {"which": 2, "both": 6, "colour": 6, "shape": 6, "digit": 3}
 CLIP_MIX: dict[str, int] = {"moves": 1, "mover": 1, "moving": 3, "appears": 1, "changes": 1}
 STILL_MIX: dict[str, int] = {"presence": 1, "colour": 1}
-"""Questions about the things themselves, for clips in which something moves: all things are in every frame."""
+"""Questions about the things of a clip in which something moves.
+
+All of them are in every frame.
+"""
 
 
 _ORDER_WEIGHT = 1.0
 _ORDER_LAYERS = (1, 2, 3, 4, 5)
 _NOISE = 0.7
-"""Factor on the residuals that are added to symbolic tokens; 1 would spread them as widely as real tokens."""
+"""Factor on the residuals that are added to symbolic tokens.
+
+1 would spread them as widely as real tokens.
+"""
 
 
 def build_further(seed: int, device: torch.device) -> Parts:

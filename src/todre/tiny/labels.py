@@ -27,7 +27,10 @@ GROUPS: dict[str, int] = {
     "row": GRID,
     "column": GRID,
 }
-"""Label group → number of classes; −1 marks a patch to which a group does not apply."""
+"""Label group → number of classes.
+
+−1 marks a patch to which a group does not apply.
+"""
 NUM_FEATURES = sum(GROUPS.values())
 FEATURE_NAMES: tuple[str, ...] = (
     *KINDS,
