@@ -1,4 +1,4 @@
-"""Prefill: select visual tokens, and give the decoder what is left of a prompt."""
+"""Prefill: select visual tokens, and give the decoder the columns that are kept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from todre.tensors.transfer import fetch, upload
 
 @dataclass(frozen=True)
 class PromptMedia:
-    """A prompt and the pictures and clips in it.
+    """A prompt, and the pictures and clips in it.
 
     Attributes:
         media: the pictures, the clips, or both.
         drafts: trailing columns that assisted decoding proposed.
-        prompt: what the prompt says, on the host.
+        prompt: the prompt, on the host.
     """
 
     media: list[Media]
@@ -43,7 +43,7 @@ class PromptMedia:
 
     @property
     def visual(self) -> Tensor:
-        """(b, q) bool on the host, all visual columns."""
+        """All visual columns, (b, q) bool on the host."""
         visual = self.media[0].visual
         for more in self.media[1:]:
             visual = visual | more.visual
@@ -57,7 +57,7 @@ class _ColumnClasses:
     Attributes:
         past: logical columns before this forward.
         mask: (b, past + q) bool, False at padding; None without a mask.
-        valid: (b, q) bool, the same of this forward's columns.
+        valid: (b, q) bool, the same for this forward's columns.
         visual: (b, q) bool, visual columns.
         seen_picture: (b,) bool, rows whose cache holds or held visual tokens.
         kinds: (b, q) int8, classes of `tensors.columns`.
@@ -72,7 +72,7 @@ class _ColumnClasses:
 
     @classmethod
     def of(cls, pictures: PromptMedia, call: DecoderCall) -> _ColumnClasses:
-        """The classes of the prompt that the decoder's `call` is about."""
+        """The column classes of the prompt in the decoder's `call`."""
         prompt, visual = pictures.prompt, pictures.visual
         past = prompt.past_of(call.cache)
         mask = prompt.mask_of(call.mask, call.cache, past, call.columns)
@@ -85,14 +85,16 @@ class _ColumnClasses:
 
 
 def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: PromptMedia, call: DecoderCall) -> Step:
-    """Select visual tokens, and rewrite `call` in place for what is left of the prompt.
+    """The step of a prompt whose visual tokens were selected.
+
+    `call` is rewritten in place for the columns that are kept.
 
     Args:
         decoder: the decoder's facts.
-        method: which visual tokens stay.
-        schedule: where inside the decoder which methods are asked.
+        method: decides which visual tokens stay.
+        schedule: after which layers which methods are asked.
         pictures: the prompt and its media.
-        call: what the decoder is called with.
+        call: the decoder's call.
 
     Raises:
         UnsupportedInputError: the prompt or its mask cannot be shortened exactly.
@@ -137,13 +139,13 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: Prom
 
 
 def incoming_columns(past: int, call: DecoderCall) -> Tensor:
-    """(b, q) int64, the logical columns that the decoder's `call` brings after `past` others."""
+    """Logical columns that the decoder's `call` adds after `past` others, (b, q)."""
     device = embeddings_of(call).device
     return torch.arange(past, past + call.columns, device=device, dtype=torch.int64).expand(call.rows, call.columns)
 
 
 def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> LayerAnswers:
-    """What methods between layers are shown beside what is in flight there."""
+    """What methods between layers are shown besides the columns in flight."""
     reads_inputs = any(each.reads_inputs for methods in schedule.reducers.values() for each in methods)
     return LayerAnswers(
         signal_maps=samples.signal_maps(call.columns) if schedule.reducers else {},
@@ -154,7 +156,12 @@ def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> L
 def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Compaction | None:
     """How columns are packed once those not selected have left; None if all stay.
 
-    Takes what leaves out of the counts of `step`. `valid` (b, q) is on the host.
+    The columns that leave are taken off the counts of `step`.
+
+    Args:
+        step: the forward.
+        selection: the visual tokens that are kept.
+        valid: (b, q) bool on the host, False at padding.
     """
     inputs = step.inputs
     if selection.counts == selection.offered or inputs.visual is None:
@@ -169,7 +176,10 @@ def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Comp
 
 
 def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor) -> list[int]:
-    """BatchSelection tokens of each row that are not padding; counted only if a mask hides visual tokens."""
+    """Selected tokens of each row that are not padding.
+
+    They are counted on the device only if a mask hides visual tokens.
+    """
     if counts.visual == tuple(selection.offered):
         return selection.counts
     shown = selection.keep & upload(valid, selection.keep.device)
@@ -179,14 +189,14 @@ def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor)
 def _enter(
     step: Step, selection: BatchSelection, packed: Compaction | None, call: DecoderCall, cached: Mapping[int, list[int]]
 ) -> None:
-    """Give the decoder the packed prompt, and the cache its tables.
+    """Give the decoder the packed prompt, and the cache its slot tables.
 
     Args:
         step: the forward.
-        selection: what stage 1 left.
-        packed: from the columns that came in to those that are left; None if all are.
-        call: what the decoder is called with, changed in place.
-        cached: see `Prompt.visual`.
+        selection: the visual tokens that are kept.
+        packed: from the columns that came in to those that are kept; None if all are.
+        call: the decoder's call, changed in place.
+        cached: by id of slot table, visual slots that each row holds (`Prompt.visual`).
     """
     shift = set_positions(step, call, packed)
     if packed is not None:

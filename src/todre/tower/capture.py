@@ -1,7 +1,8 @@
-"""Ties facts about visual tokens to what a model encodes, by wrapping the given instance's encoding methods.
+"""Facts about visual tokens, tied to what a model's encoding methods return.
 
-`get_image_features` and `get_video_features` are called by `forward` or, before prefill, by `generate`, which may then
-repeat their result for beams. The facts travel on the result itself; who repeats samples is told later, by counting.
+`get_image_features` and `get_video_features` of the one instance are wrapped. `forward` calls them, or, before prefill,
+`generate` does, which may then repeat their output for beams. The facts are attributes of the output itself; how often
+samples were repeated is counted later from the prompt's visual columns (`runtime/samples.py`).
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ class SaliencyCapture:
 
     Args:
         model: the model that encodes.
-        family: its facts.
-        requests: the signals that are asked for.
-        tower: a method that acts in or before the vision tower, if one does.
-        forwards: the forwards under way; a tower that is encoding is one of them.
-        earlier: whether this thread's forward began before anybody attached; its media are nobody's business.
+        family: the facts about its family.
+        requests: the signals that the method reads.
+        tower: a method that acts in or before the vision tower, or None.
+        forwards: the running forwards; an encoding tower counts as one.
+        earlier: True in a thread whose forward began before the attach; the media of that forward are left alone.
+
+    Raises:
+        UnsupportedModelError: the tower has no such signal, or its tokens cannot be followed.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class SaliencyCapture:
             raise
 
     def _put(self, watched: Sequence[tuple[nn.Module, Signal]]) -> None:
+        """Put listeners on the watched layers, and wrappers on the encoding methods."""
         self.handles.append(CompileGuard(self.base))
         for module, request in watched:
             self.handles += watch(module, _Listener(self, request), when=self._encoding)
@@ -87,7 +92,7 @@ class SaliencyCapture:
                 self.handles.append(InstancePatch(self.base, _method(kind), self._wrapper(kind, original)))
 
     def remove(self) -> None:
-        """Leave the model as it was."""
+        """Take everything off the model."""
         self.earlier = None
         while self.handles:
             self.handles.pop().remove()
@@ -96,7 +101,7 @@ class SaliencyCapture:
 
     @property
     def within(self) -> bool:
-        """Whether this thread is in a forward of the base that was attached to when it began."""
+        """True if this thread is in a forward of the base that began after the attach."""
         return getattr(self.local, "within", False)
 
     @within.setter
@@ -104,12 +109,23 @@ class SaliencyCapture:
         self.local.within = now
 
     def announce(self, encoded: Mapping[str, Any]) -> None:
-        """The enclosing forward starts; on the way to `begin`, moving media between devices may make them anew."""
+        """Remember the facts of media that the enclosing model's forward was given.
+
+        Args:
+            encoded: by kind, media encoded before this forward.
+        """
         self.local.announced = {kind: facts_of(media) for kind, media in encoded.items()}
         self.local.earlier_lengths = {kind: getattr(media, _TOWER, []) for kind, media in encoded.items()}
 
     def begin(self, encoded: Mapping[str, Any]) -> None:
-        """A forward starts; `encoded` holds, by kind, media encoded before it."""
+        """Start a forward of the base with the facts of media encoded before it.
+
+        Args:
+            encoded: by kind, media encoded before this forward.
+
+        Raises:
+            UnsupportedInputError: they have no facts: they were encoded outside the block, or cut in pieces.
+        """
         self.local.facts, self.local.lengths = {}, []
         announced, before = getattr(self.local, "announced", {}), getattr(self.local, "earlier_lengths", {})
         for kind in KINDS:
@@ -124,20 +140,27 @@ class SaliencyCapture:
                 self.local.lengths += getattr(encoded[kind], _TOWER, None) or before.get(kind, [])
 
     def current(self) -> dict[str, list[TokenFacts]]:
-        """By kind, the facts of the media of this thread's forward, one entry as the model encodes them."""
+        """Facts of the media of this thread's forward, by kind, one entry as encoded."""
         return getattr(self.local, "facts", None) or {}
 
     def layer_lengths(self) -> list[Lengths]:
-        """What the towers' layers ran on for the media of this thread's forward, if a method acts in them."""
+        """Lengths that the towers' layers ran on for the media of this thread's forward.
+
+        The list is empty unless a method acts in the tower.
+        """
         return getattr(self.local, "lengths", None) or []
 
     def end(self) -> None:
-        """The forward is over."""
+        """Forget the facts of the forward that has ended."""
         self.local.facts, self.local.announced = {}, {}
         self.local.lengths, self.local.earlier_lengths = [], {}
 
     def _kind(self, request: Signal) -> str | None:
-        """What is watched for a request: `cls`, `received`, `keys`, `grid`, or nothing."""
+        """The signal read for a request: `cls`, `received`, `keys`, `grid` or None.
+
+        Raises:
+            UnsupportedModelError: the tower has no [CLS], or its attention cannot be followed.
+        """
         tower = self._towers()[0].__class__.__name__ if self._towers() else "of this model"
         leading = self.leading
         if request.kind == "cls" and leading is not None and not leading.cls:
@@ -159,21 +182,25 @@ class SaliencyCapture:
         return request.kind if readable else None
 
     def _towers(self) -> list[nn.Module]:
+        """The vision towers of the base model."""
         found = [getattr(self.base, name, None) for name in self.family.towers]
         return [tower for tower in found if isinstance(tower, nn.Module)]
 
     def before(self) -> int:
-        """How many tokens of the tower stand before its patches."""
+        """Number of tower tokens that stand before the patches."""
         return 0 if self.leading is None else self.leading.count
 
     def _encoding(self) -> bool:
+        """True while this thread encodes."""
         return getattr(self.local, "signals", None) is not None
 
     def listen(self, request: Signal, attention_inputs: AttentionInputs) -> None:
-        """Take down a signal of a tower's layer: (tiles, patches, c)."""
+        """Record the signal of one call of a watched layer, (tiles, patches, c)."""
         self.local.signals[request].append(read_signal(self.kinds[request], attention_inputs, self.before()))
 
     def _wrapper(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        """An encoding method that ties facts to its output."""
+
         @no_compile_shallow
         @functools.wraps(original)
         def encode(*args: Any, **kwargs: Any) -> Any:
@@ -183,6 +210,7 @@ class SaliencyCapture:
 
     @no_compile_shallow
     def _encode(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output of an encoding method, with facts if this forward is pruned."""
         if self._encoding():  # clips may be encoded as pictures by the model itself
             return original(*args, **kwargs)
         earlier = self.earlier
@@ -195,7 +223,10 @@ class SaliencyCapture:
         finally:
             self.forwards.leave()
 
-    def _encode_watched(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _encode_watched(
+        self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The output of an encoding method, with facts tied to it."""
         arguments = host_arguments(original, args, kwargs)
         self.local.signals = {request: [] for request in self.kinds}
         try:
@@ -212,13 +243,20 @@ class SaliencyCapture:
         return output
 
     def _cuts(self, kind: str, arguments: dict[str, Any]) -> list[Cut] | None:
-        """How pictures are cut, if the method asks; clips have no thumbnails."""
+        """The cuts of pictures into tiles, if the method reads them; None for clips."""
         wanted = self.reduction is not None and self.reduction.crops and self.family.layout(kind) is anyres
         return cuts_of(self.config, arguments) if wanted else None
 
     @no_compile
     def _tie(self, kind: str, output: Any, signals: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
-        """Put facts about its tokens on `output`, which was made of `arguments`."""
+        """Put facts about its visual tokens on the `output` of an encoding method.
+
+        Args:
+            kind: kind of medium.
+            output: what the method returned.
+            signals: by request, (tiles, patches, c) of each call of the tower.
+            arguments: the method's arguments, by name.
+        """
         features = getattr(output, self.family.features)
         widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in signals.items()}
         widths |= {request: 1 for request in self.requests if request not in widths and request.kind != "grid"}
@@ -242,6 +280,11 @@ class SaliencyCapture:
         self.local.facts = current | {kind: current.get(kind, []) + facts}
 
     def _lay_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
+        """Facts of each entry, by the family's layout.
+
+        Raises:
+            UnsupportedInputError: the layout gives another number of tokens than the model made.
+        """
         layout = self.family.layout(kind)
         assert layout is not None
         if getattr(getattr(self.config, "vision_config", None), "model_type", None) == "pixtral":
@@ -257,9 +300,10 @@ class SaliencyCapture:
 
 
 def facts_of(encoded: Any) -> list[TokenFacts] | None:
-    """The facts of encoded media: those of the result as a whole, or of entries that were taken out of such results.
+    """The facts of encoded media; None if they were not encoded inside the block.
 
-    So pictures may be encoded once, inside the block, and asked about in any order and company.
+    They are on the output as a whole, or on its entries. So pictures may be encoded once, inside the block, and asked
+    about in any order and combination.
     """
     whole: list[TokenFacts] | None = getattr(encoded, _ATTRIBUTE, None)
     entries = entries_of(encoded)
@@ -270,7 +314,7 @@ def facts_of(encoded: Any) -> list[TokenFacts] | None:
 
 
 class _Listener:
-    """Hands what the layer of a request was called with to the capture."""
+    """Passes the inputs of a watched layer's attention to the capture."""
 
     def __init__(self, capture: SaliencyCapture, request: Signal) -> None:
         self.capture, self.request = capture, request
@@ -280,11 +324,16 @@ class _Listener:
 
 
 def _method(kind: str) -> str:
+    """The name of the encoding method of a kind of medium."""
     return f"get_{kind}_features"
 
 
 def entry_lengths(features: Any) -> list[int]:
-    """Visual tokens of each entry: of a list of (n, d) or a tensor (entries, n, d); one (n, d) is a single entry."""
+    """Visual tokens of each encoded entry.
+
+    Args:
+        features: a list of (n, d), a tensor (entries, n, d), or (n, d) for a single entry.
+    """
     if isinstance(features, Tensor) and features.ndim == 2:
         return [int(features.shape[0])]
     return [int(entry.reshape(-1, entry.shape[-1]).shape[0]) for entry in features]

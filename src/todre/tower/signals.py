@@ -1,4 +1,4 @@
-"""Signals of a vision tower: which layer is watched for one, and what is read of its attention."""
+"""Signals of a vision tower: which layer to watch, what to read of its attention."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from todre.tensors.attention import AttentionInputs, cls_attention, received_att
 from todre.tensors.transfer import fetch
 
 _WHOLE = (torch.int32, torch.int64)
+"""Integer dtypes of sizes and grids."""
 
 
 def host_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call by name; sizes and grids on the host, read before the tower has any work."""
+    """All arguments of a call by name, with sizes and grids on the host.
+
+    They are read before the tower has been given any work, so that nothing is waited for.
+    """
     arguments: dict[str, Any] = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     arguments |= arguments.pop("kwargs", {})
     counts = {name: x for name, x in arguments.items() if isinstance(x, Tensor) and x.dtype in _WHOLE and x.ndim <= 2}
@@ -27,9 +31,9 @@ def host_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: 
 
 
 def side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
-    """(tiles, tokens, c) of each call of the tower, all signals together.
+    """All signals of each call of the tower side by side, (tiles, tokens, c).
 
-    Layers that attend to the parts of a packed sequence one by one were called once for each.
+    Layers that attend to the parts of a packed sequence one by one were called once for each part.
     """
     if len({len(calls) for calls in signals}) > 1:
         signals = [[torch.cat(calls, dim=1)] for calls in signals]
@@ -37,17 +41,31 @@ def side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
 
 
 def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> Tensor:
-    """(tiles, patches, c) float32."""
+    """One signal of a layer's attention, (tiles, patches, c) float32.
+
+    Args:
+        kind: `cls`, `received`, `keys` or `grid`.
+        attention_inputs: queries and keys of the layer.
+        leading: tokens before the patches.
+    """
     if kind == "cls":
         return cls_attention(attention_inputs, leading)[..., None]
-    values = received_attention(attention_inputs)[..., None] if kind == "received" else attention_inputs.key.float().mean(dim=1)
+    values = (
+        received_attention(attention_inputs)[..., None]
+        if kind == "received"
+        else attention_inputs.key.float().mean(dim=1)
+    )
     if kind == "grid":
         values = values[..., :0]
     return values[:, leading:]
 
 
 def watched_layer(tower: nn.Module, layer: float) -> nn.Module:
-    """The attention module of a tower's layer, counted as Python does or given as a share of the depth.
+    """The attention module of the layer `layer` of a tower.
+
+    Args:
+        tower: the vision tower.
+        layer: an index as Python counts (from 0, or negative from the end), or a share of the depth.
 
     Raises:
         UnsupportedModelError: the tower has no such layer.
