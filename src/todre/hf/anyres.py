@@ -73,10 +73,10 @@ def anyres(encoding: Encoding) -> list[TokenFacts]:
     marks = _pack(encoding, counts, number[:, None, None].expand(-1, per_tile + extra, 1), -1.0)
     signals: list[Tensor | None] = [None] * len(marks)
     if len(tiles) == sum(counts) and encoding.channels:
-        seen = torch.stack(tiles).to(encoding.device)
+        values = torch.stack(tiles).to(encoding.device)
         if extra:
-            seen = torch.cat([seen.new_full((len(seen), extra, seen.shape[2]), torch.nan), seen], dim=1)
-        signals = list(_pack(encoding, counts, seen, torch.nan))
+            values = torch.cat([values.new_full((len(values), extra, values.shape[2]), torch.nan), values], dim=1)
+        signals = list(_pack(encoding, counts, values, torch.nan))
     return [_anyres_facts(encoding, mark[:, 0], part) for mark, part in zip(marks, signals, strict=True)]
 
 

@@ -107,15 +107,15 @@ class PrunedLayer(DynamicLayer):
             self.keep_slots(kept)
         self.dropped = length - self.slots
 
-    def keep_slots(self, kept: Compaction) -> None:
+    def keep_slots(self, compaction: Compaction) -> None:
         """Keep only some slots of each row; the logical length stays the same.
 
         Args:
-            kept: from all slots to those that stay.
+            compaction: from all slots to those that stay.
         """
         logical = self.logical
-        self.keys = kept.take(self.keys, dim=2)
-        self.values = kept.take(self.values, dim=2)
+        self.keys = compaction.take(self.keys, dim=2)
+        self.values = compaction.take(self.values, dim=2)
         self.dropped = logical - self.slots
 
     def reset(self) -> None:

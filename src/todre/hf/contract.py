@@ -77,8 +77,8 @@ def _check_cache_classes(growing: type, static: type) -> None:
     Raises:
         ContractError: a method or an attribute is missing.
     """
-    for kind, wanted in ((growing, _GROWING_METHODS), (static, _LAYER_METHODS)):
-        missing = [name for name in wanted if not callable(getattr(kind, name, None))]
+    for kind, needed in ((growing, _GROWING_METHODS), (static, _LAYER_METHODS)):
+        missing = [name for name in needed if not callable(getattr(kind, name, None))]
         if missing:
             raise _contract_error(f"the cache layer {kind.__name__} has no method {missing[0]!r}")
     layer = static(max_cache_len=1)

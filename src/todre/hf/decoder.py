@@ -47,7 +47,7 @@ class Decoder:
     def layers(self) -> nn.ModuleList:
         """The layers, in the order in which they run."""
         layers = self.module.layers
-        assert isinstance(layers, nn.ModuleList)
+        assert isinstance(layers, nn.ModuleList)  # for mypy: checked by `decoder_of`
         return layers
 
     @property
@@ -69,7 +69,7 @@ class Decoder:
 
         Other backends than these two read packed sequences out of gaps.
         """
-        # Flash attention's integration takes positions that do not go on by one for packed samples (seen in 5.24).
+        # Flash attention's integration takes gaps in positions for packed samples (`_is_packed_sequence`, 5.24).
         return attention_backend(self.config) in ("sdpa", "eager")
 
     @property

@@ -76,8 +76,8 @@ class Encoding:
         """
         n = len(place.row)
         zero = torch.zeros(n, dtype=torch.long, device="cpu")
-        told = self.unknown(n) if values is None else values.float()
-        parts = told.split(list(self.widths.values()), dim=1) if self.widths else ()
+        channels = self.unknown(n) if values is None else values.float()
+        parts = channels.split(list(self.widths.values()), dim=1) if self.widths else ()
         signals = {
             request: part if request.kind == "keys" else part[:, 0]
             for request, part in zip(self.widths, parts, strict=True)

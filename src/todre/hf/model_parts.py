@@ -80,6 +80,6 @@ def replace_states(output: Any, last: Tensor, every: tuple[Tensor, ...] | None) 
     return output
 
 
-def entries_of(encoded: Any) -> Any:
+def entries_of(output: Any) -> Any:
     """Features of each encoded picture or clip; None for any other object."""
-    return getattr(encoded, "pooler_output", None)
+    return getattr(output, "pooler_output", None)

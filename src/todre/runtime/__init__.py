@@ -1,4 +1,6 @@
-"""One forward of the decoder while a method is attached. Where to look:
+"""One forward of the decoder while a method is attached.
+
+Where to look:
 
 * `attachment`: what is put on a model and taken off again; `decoder_forward`: which way each decoder call goes.
 * `prompt`, `samples`, `segments`, `packing`: what a prompt holds, read once on the host; packed samples, the cache.

@@ -114,11 +114,14 @@ class Attachment:
         )
         around = [ForwardPatch(module, run).put() for module, run in outside]
         self.changes += around
-        self.around_base = weakref.ref(around[1])
+        self.around_base = weakref.ref(around[1])  # weak: the patch points back here
+        # `generate` takes this method from the instance, or else the function of the same name, and builds masks by
+        # it before it calls the model on a static cache (seen in 5.24).
         original = getattr(self.model, MASKS_FOR_GENERATE, masks_for_generate)
         self.changes.append(
             InstancePatch(self.model, MASKS_FOR_GENERATE, functools.partial(_masks_for_generate, original))
         )
+        # A copy or a pickle would carry the patches, which point to this model.
         for module in {id(module): module for module, _ in outside}.values():
             self.changes += [InstancePatch(module, name, _refuse_to_copy) for name in _COPYING]
         self.changes.append(InstancePatch(self.model, ATTRIBUTE, self))
@@ -126,7 +129,8 @@ class Attachment:
     def remove(self) -> None:
         """Take all patches off the model."""
         self.owner.open = False
-        while self.changes:  # what was put points back here, and would keep the model until garbage is collected
+        # Patches point back here. Popped one by one, they leave no cycle that would keep the model alive.
+        while self.changes:
             self.changes.pop().remove()
         self.layer_patches.close()
 

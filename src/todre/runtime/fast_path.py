@@ -87,6 +87,7 @@ def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, trace
     """
     if mask is None and not table.padded:
         return None
+    # `generate` has built it from `mask_for_generate` already.
     if mask is not None and mask.ndim == 4:
         if not traced:
             check_static(mask, cache, table, int(cache.get_seq_length()))
@@ -97,7 +98,7 @@ def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, trace
         return table.aligned(layer.max_cache_len + layer.dropped if static else layer.logical + columns, None)
     if not traced:
         mask = logical_mask(mask, None, cache, int(cache.get_seq_length()), columns)
-        assert mask is not None
+        assert mask is not None  # for mypy: a 2-D mask gives a mask
         if not table.padded and bool(mask.all()):
             return None
     return table.aligned(mask.shape[1], mask)
@@ -105,6 +106,7 @@ def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, trace
 
 def _same_for_all(cache: Any, backend: str) -> bool:
     """True if one new column needs no mask in layers that hold different columns."""
+    # Without a mask, SDPA and flash attention let one query see every key (transformers' integrations, 5.24).
     if backend != "sdpa" and "flash" not in backend:
         return False
     for layer in cache.layers:

@@ -21,6 +21,7 @@ from todre.tensors.slots import SlotTable
 def set_masks(step: Step, call: DecoderCall, embeds: Tensor) -> None:
     """Plan each layer's mask, and give the decoder one that it can start from."""
     plan_masks(step, 0, embeds)
+    # The decoder builds one mask for all its layers, or a mapping by layer type, from the mask it is called with.
     attending = [index for index in range(step.n_layers) if step.inputs.decoder.attends(index)]
     if all(index in step.masks for index in attending):
         call.mask = _for_decoder(step, call.mask, step.masks[attending[0]])

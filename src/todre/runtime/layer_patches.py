@@ -29,12 +29,12 @@ class LayerPatches:
 
     Args:
         decoder: the decoder whose layers are patched.
-        watched: layers (1-based) whose attention is read.
+        attention_layers: layers (1-based) whose attention is read.
     """
 
-    def __init__(self, decoder: Decoder, watched: Sequence[int]) -> None:
+    def __init__(self, decoder: Decoder, attention_layers: Sequence[int]) -> None:
         layers = list(decoder.layers)
-        self.attention_of = {layer: _attention_of(layers[layer - 1]) for layer in watched}
+        self.attention_of = {layer: _attention_of(layers[layer - 1]) for layer in attention_layers}
         self.local = threading.local()
         self.users, self.lock, self.closed = 0, threading.Lock(), False
         self.patches = [ForwardPatch(rotary, self._rotary) for rotary in decoder.rotary]

@@ -44,6 +44,7 @@ def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: 
         return None
     if isinstance(outer, Tensor) and outer.ndim == 2:
         return _padding(outer, past, length)
+    # Without an outer mask, the model built this one itself, and nothing in it is padding.
     if outer is None and isinstance(mask, Tensor | Mapping):
         return None
     if isinstance(outer, Mapping):
@@ -270,6 +271,7 @@ def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype)
     if slots.block_mask is not None:
         allowed = _with_block_mask(slots, slots.block_mask, query_columns, allowed)
     allowed = allowed & slots.valid[:, None, :]
+    # A query that sees nothing, as at padding, would make its softmax NaN; it sees itself instead.
     itself = slot[None, :] == slot[-queries:, None]
     allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
     if backend == "sdpa":

@@ -30,6 +30,8 @@ def packed_samples(call: DecoderCall, prompt: Prompt, decoder: Decoder) -> Segme
                 "which say otherwise; pass the bounds alone, or a batch with a mask of padding."
             )
         return None
+    # `create_causal_mask` looks for packed samples in positions only without a mask and a cache. Flash attention's
+    # integration does so too where the mask hides nothing, and also with a cache (seen in 5.24).
     if prompt.mask is not None and bounds is None and not flash:
         return None
     cached = call.cache is not None or makes_cache(call, decoder)
@@ -60,6 +62,7 @@ def prepare_cache(call: DecoderCall, decoder: Decoder, reduces: bool) -> None:
         UnsupportedInputError: the cache is static and tokens may leave inside the decoder, or is of another kind that
             cannot be shortened.
     """
+    # Decoders make a DynamicCache of their config themselves (seen in 5.24); made here, it can get slot tables first.
     if call.cache is None and makes_cache(call, decoder):
         call.cache = DynamicCache(config=decoder.config)
     cache = call.cache

@@ -45,6 +45,7 @@ def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dic
     handles = watch(modules[0], listen, when=lambda: True)
     step.answers.peeking = True
     try:
+        # `forward`, not `__call__`: hooks of others, such as those that record hidden states, must not see this run.
         layers[index].forward(*args, **without_cache(kwargs))
     except _Enough:
         pass

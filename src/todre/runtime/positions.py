@@ -53,6 +53,8 @@ def match_axes(real: Tensor, loop_positions: Tensor) -> Tensor:
         real: (b, q) or (axes, b, q) positions of the columns in flight.
         loop_positions: the contiguous positions that the decoder passes on, in its own form.
     """
+    # Decoders with M-RoPE may take a leading axis of text positions and strip it before the rotary embedding
+    # (Qwen-VL, seen in 5.24).
     if real.ndim == loop_positions.ndim == 3 and real.shape[0] == loop_positions.shape[0] + 1:
         return real[1:]
     if real.ndim == 2 and loop_positions.ndim == 3:

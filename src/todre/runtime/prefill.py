@@ -77,11 +77,11 @@ class _ColumnClasses:
         past = prompt.past_of(call.cache)
         mask = prompt.mask_of(call.mask, call.cache, past, call.columns)
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
-        seen = prompt.seen_picture
-        if seen is None:
-            seen = torch.zeros(call.rows, dtype=torch.bool, device="cpu")
-        kinds = token_kinds(visual, valid, seen, pictures.drafts)
-        return cls(past=past, mask=mask, valid=valid, visual=visual, seen_picture=seen, kinds=kinds)
+        earlier = prompt.seen_picture
+        if earlier is None:
+            earlier = torch.zeros(call.rows, dtype=torch.bool, device="cpu")
+        kinds = token_kinds(visual, valid, earlier, pictures.drafts)
+        return cls(past=past, mask=mask, valid=valid, visual=visual, seen_picture=earlier, kinds=kinds)
 
 
 def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: PromptMedia, call: DecoderCall) -> Step:
@@ -111,24 +111,20 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: Prom
     mask = classes.mask
     whole = None if mask is None or bool(mask.all()) else upload(mask, embeds.device)
     ahead = None if pictures.prompt.causal(call.mask) else block_masks_of(call.mask, call.columns, classes.valid)
+    inputs = DecoderInputs(
+        decoder=decoder,
+        cache=call.cache,
+        past=classes.past,
+        length=call.columns,
+        mask=whole,
+        block_masks=ahead,
+        method=method,
+        schedule=schedule,
+        visual=visual > 0,
+    )
     step = Step(
-        inputs=DecoderInputs(
-            decoder=decoder,
-            cache=call.cache,
-            past=classes.past,
-            length=call.columns,
-            mask=whole,
-            block_masks=ahead,
-            method=method,
-            schedule=schedule,
-            visual=visual > 0,
-        ),
-        in_flight=InFlight(
-            columns=incoming_columns(classes.past, call),
-            kinds=kinds,
-            counts=RowCounts.of(classes.kinds, classes.seen_picture.tolist()),
-            padded=whole is not None,
-        ),
+        inputs=inputs,
+        in_flight=_in_flight(classes, kinds, call, padded=whole is not None),
         answers=_layer_answers(schedule, samples, call),
         selection=selection,
         select_seconds=seconds,
@@ -142,6 +138,23 @@ def incoming_columns(past: int, call: DecoderCall) -> Tensor:
     """Logical columns that the decoder's `call` adds after `past` others, (b, q)."""
     device = embeddings_of(call).device
     return torch.arange(past, past + call.columns, device=device, dtype=torch.int64).expand(call.rows, call.columns)
+
+
+def _in_flight(classes: _ColumnClasses, kinds: Tensor, call: DecoderCall, padded: bool) -> InFlight:
+    """The columns in flight before any has left.
+
+    Args:
+        classes: classes of the prompt's columns, on the host.
+        kinds: (b, q) int8, the same on the device.
+        call: the decoder's call.
+        padded: True if some columns are padding.
+    """
+    return InFlight(
+        columns=incoming_columns(classes.past, call),
+        kinds=kinds,
+        counts=RowCounts.of(classes.kinds, classes.seen_picture.tolist()),
+        padded=padded,
+    )
 
 
 def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> LayerAnswers:

@@ -144,6 +144,7 @@ def _repeats(media: Sequence[Media]) -> int:
                     f"The prompts hold {columns} visual tokens, but their pictures have {tokens}; pass pictures and "
                     "text from one call of the processor, and do not cut a picture in two (chunked prefill)."
                 )
+            # `generate` repeats ids for beams, but facts stay those of the encoded media: counting says how often.
             return columns // tokens
     return 1
 
@@ -191,16 +192,16 @@ def _sample(embeddings: Tensor, where: Tensor, entries: list[TokenFacts], text: 
     facts = (places.tile, places.frame, places.row, places.column, places.picture)
     tile, frame, row, column, picture = upload(torch.stack(facts), device)
     return VisualTokens(
-        _rows(embeddings, where[order]),
-        _signals(entries, order, device),
-        tile < 0,
-        tile,
-        picture,
-        frame,
-        row,
-        column,
-        _rows(embeddings, text.nonzero().flatten()),
-        places,
+        embeddings=_rows(embeddings, where[order]),
+        signals=_signals(entries, order, device),
+        newline=tile < 0,
+        tile=tile,
+        picture=picture,
+        frame=frame,
+        row=row,
+        column=column,
+        text=_rows(embeddings, text.nonzero().flatten()),
+        places=places,
     )
 
 

@@ -132,6 +132,7 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
     Raises:
         UnsupportedInputError: they do not.
     """
+    # Up to 5.24 at least, the windowed masks of Gemma 3 and 4 look for pictures in the wrong packed sample.
     whole, near = masks.get(FULL), masks.get(SLIDING)
     if not window or not isinstance(whole, Tensor) or not isinstance(near, Tensor):
         return
@@ -178,6 +179,7 @@ def _restarts(positions: Tensor, text_first: bool) -> list[list[int]]:
     and goes back only where a sample begins.
     """
     counts = positions if positions.ndim == 2 else positions[0]
+    # As transformers' `find_packed_sequence_indices` does (5.24).
     step = counts.diff(dim=1)
     plain = positions.ndim == 2 or (text_first and positions.shape[0] == 4)
     new = step != 1 if plain else step < 0

@@ -67,16 +67,16 @@ def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, c
         kv.install(cache, index, new[key])
 
 
-def _before_pictures(step: Step, held: int | None) -> SlotTable:
+def _before_pictures(step: Step, columns: int | None) -> SlotTable:
     """The table of a cache layer that no picture has reached.
 
     Args:
         step: the forward.
-        held: last columns that the layer still holds; None if it holds all.
+        columns: last columns that the layer still holds; None if it holds all.
     """
     now, inputs = step.in_flight, step.inputs
     return SlotTable.before_pictures(
-        now.columns.shape[0], inputs.past, inputs.mask is not None, now.columns.device, held
+        now.columns.shape[0], inputs.past, inputs.mask is not None, now.columns.device, columns
     )
 
 

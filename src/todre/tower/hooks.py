@@ -103,11 +103,11 @@ class TowerReduction:
         """Lengths that the layers ran on, for each call of a tower since `encoding` began."""
         return [run.layer_lengths() for run in self.local.calls]
 
-    def complete(self, watched: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
+    def complete(self, signals: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
         """Signals of all tokens, from those of the tokens left, and which are alive.
 
         Args:
-            watched: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, without
+            signals: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, without
                 [CLS]; of packed sequences that a layer attends to one by one, (1, tokens, c) for each.
 
         Returns:
@@ -115,7 +115,7 @@ class TowerReduction:
                 values of the one it was merged into, or 0.
         """
         calls: list[Run] = self.local.calls
-        complete = {request: _complete(calls, request.layer, parts) for request, parts in watched.items()}
+        complete = {request: _complete(calls, request.layer, parts) for request, parts in signals.items()}
         return complete | {ALIVE: [run.alive()[..., None] for run in calls]}
 
     @property
@@ -131,7 +131,8 @@ class TowerReduction:
         for index, layer in enumerate(plan.layers):
             step = _LayerHooks(self, index)
             self.handles.append(layer.register_forward_pre_hook(step.before, with_kwargs=True))
-            # before hooks that were there already, such as those by which transformers records hidden states
+            # Before hooks that are there already: transformers records hidden states by forward hooks that stay on the
+            # layers (`output_capturing`, seen in 5.24), and these must see all tokens.
             self.handles.append(layer.register_forward_hook(step.after, prepend=True))
             self.handles.append(CompileGuard(layer))
             attention = plan.attention[index]
@@ -183,6 +184,8 @@ class _TowerHooks:
         if run is None or output is None:
             return output
         local.calls.append(run)
+        # transformers records the states that enter the first layer after that layer's own pre-hooks (5.24), so with
+        # tokens already left out; they are put back here.
         entered = entry_states(output)
         if entered is not None:
             replace_entry_states(output, run.whole(entered))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules
+from todre.hf.families import Family
+from todre.hf.leading_tokens import Leading
 from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
+from todre.tensors.token_facts import Signal
 from todre.tensors.transfer import fetch
 
 _WHOLE = (torch.int32, torch.int64)
@@ -78,3 +81,33 @@ def watched_layer(tower: nn.Module, layer: float) -> nn.Module:
             f"The vision tower {type(tower).__name__} has {len(modules)} layers, and layer {layer} is asked for."
         )
     return modules[int(layer)]
+
+
+def signal_kind(request: Signal, family: Family, leading: Leading | None, towers: Sequence[nn.Module]) -> str | None:
+    """The signal read for a request: `cls`, `received`, `keys`, `grid` or None.
+
+    Args:
+        request: the signal that a method reads.
+        family: the facts about the model's family.
+        leading: tokens before the tower's patches; None if they are not known.
+        towers: the model's vision towers.
+
+    Raises:
+        UnsupportedModelError: the tower has no [CLS], or its attention cannot be followed.
+    """
+    tower = type(towers[0]).__name__ if towers else "of this model"
+    if request.kind == "cls" and leading is not None and not leading.cls:
+        several = f"has {leading.others} tokens before its patches, none of which is the one [CLS]"
+        raise UnsupportedModelError(
+            f"The vision tower {tower} {several if leading.others else 'has no [CLS] token'}; "
+            "use pivot='received', pivot='random' or pivot='auto'."
+        )
+    readable = family.saliency and leading is not None and all(attention_modules(each) for each in towers)
+    if not readable and request.kind not in ("auto", "grid"):
+        raise UnsupportedModelError(
+            f"Attention in the vision tower {tower} cannot be followed to visual tokens; "
+            "use a method without saliency, such as todre with pivot='random'."
+        )
+    if request.kind == "auto":
+        return ("cls" if leading is not None and leading.cls else "received") if readable else None
+    return request.kind if readable else None
