@@ -88,8 +88,8 @@ def slots_of(layer: CacheLayerMixin) -> int | Tensor:
 def first_mismatch(cache: Cache) -> str | None:
     """A sentence on the first layer whose slots do not fit its table, or None.
 
-    Only the host is asked: of a static layer, whose filled slots are counted on a device, the dropped columns are
-    compared.
+    Only values on the host are compared. A static layer's filled slots are counted on its device, so its dropped
+    columns are compared instead.
     """
     last, held, dropped = None, 0, 0
     for index, layer in enumerate(cache.layers):

@@ -67,7 +67,7 @@ class Decoder:
     def shows_positions(self) -> bool:
         """True if layers may be given positions with gaps.
 
-        Other backends than these two read packed sequences out of gaps.
+        That is with SDPA and eager attention. Other backends may take gaps for packed samples.
         """
         # Flash attention's integration takes gaps in positions for packed samples (`_is_packed_sequence`, 5.24).
         return attention_backend(self.config) in ("sdpa", "eager")

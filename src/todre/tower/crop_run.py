@@ -70,7 +70,7 @@ class CropRun(Run):
         return hidden if self.all_stay else self._spread(hidden)
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """Recorded states of all tiles; they were recorded after crops were left out."""
+        """Recorded states of all tiles, from those recorded after crops were left out."""
         return hidden if hidden.shape[0] == len(self.keep) else self._spread(hidden)
 
     def alive(self) -> Tensor:
@@ -92,7 +92,7 @@ class CropRun(Run):
         return kept.flatten(0, 1)[self.source]
 
     def _sources(self) -> Tensor:
-        """For each token, the index of the kept tiles' token whose value it gets.
+        """Where each token's value comes from, as an index into the kept tiles' tokens.
 
         Returns:
             (tiles, full) int64 on the host, into the flattened (kept tiles * full) tokens.

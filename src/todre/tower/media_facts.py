@@ -54,12 +54,12 @@ def facts_of(output: Any) -> list[TokenFacts] | None:
 
 
 def set_layer_lengths(output: Any, lengths: list[Lengths]) -> None:
-    """Put the lengths that each call of a tower ran on on an encoding method's output."""
+    """Record the lengths that the tower ran on, on the output of an encoding method."""
     setattr(output, _LENGTHS_ATTRIBUTE, lengths)
 
 
 def layer_lengths_of(output: Any) -> list[Lengths]:
-    """The lengths that each call of a tower ran on; empty if none are known."""
+    """The recorded lengths of each call of a tower; empty if none are known."""
     return getattr(output, _LENGTHS_ATTRIBUTE, None) or []
 
 

@@ -88,7 +88,7 @@ class PackedRun(Run):
         return hidden if self.all_stay else hidden[self.remaining.to(hidden.device).source]
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """Recorded states of all tokens; they were recorded after patches were left out."""
+        """Recorded states of all tokens, from those recorded after patches were left out."""
         return hidden if hidden.shape[0] == self.full else hidden[self.remaining.to(hidden.device).source]
 
     def alive(self) -> Tensor:
