@@ -20,12 +20,14 @@ LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime tests/methods/test_matrix.py
 NEWEST := .venv-newest
 NEWEST_TESTS ?= tests/contract tests/runtime tests/families tests/methods/test_matrix.py
+DOCS := .venv-docs
+DOCS_READY := $(DOCS)/.ready-stamp
 PINS := .venv-pins
 # Every environment installs with these: the versions of what is installed, and of what builds this package.
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-newest test-kill lint type format bench bench-gpu figures pins
+.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -59,12 +61,17 @@ test-lowest: $(LOWEST_READY)  ## run contract, runtime, families and matrix on t
 test-newest: $(READY)  ## run contract, runtime, families and matrix on the newest transformers that the registry has
 	bash tests/releases/newest.sh $(VENV) $(NEWEST) $(NEWEST_TESTS)
 
+test-wheel:  ## build the wheel, install it in an empty environment with the pinned versions, and run its demo
+	bash tests/releases/wheel.sh $(PYTHON) .venv-wheel
+
 test-kill: $(READY)  ## kill an evaluation twenty times at random and compare its result with an unbroken one's
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 20
 
-lint: $(READY)  ## check style and formatting
+lint: $(READY)  ## check style, formatting, directions of imports and the structure of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tests/structure/rules.py
 
 type: $(READY)  ## check types
 	$(BIN)/mypy
@@ -72,6 +79,16 @@ type: $(READY)  ## check types
 format: $(READY)  ## fix style and formatting in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) $(DOCS_READY)  ## build the documentation into site/, and check that every public name is in it
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --clean
+	$(BIN)/python -m pytest tests/docs/with_site
+
+# Runs in .venv, with Jupyter from the documentation's environment. What a tutorial prints must not depend on the day.
+notebook: $(READY) $(DOCS_READY)  ## run docs/tutorial.ipynb from top to bottom and store what it prints and shows
+	packages=$$($(DOCS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONWARNINGS=ignore PYTHONPATH=$$packages $(BIN)/python -m nbconvert \
+		--to notebook --execute --inplace --log-level ERROR --ExecutePreprocessor.record_timing=False docs/tutorial.ipynb
 
 bench: $(READY)  ## what pruning saves, beside its bound, on one CPU thread; writes results/bench-cpu.json and figures
 	OMP_NUM_THREADS=1 $(BIN)/todre bench --suite cpu --device cpu --output results/bench-cpu.json --force
@@ -84,9 +101,13 @@ figures: $(READY)  ## make figures, pages and tables of the README and docs anew
 	$(BIN)/python benchmarks/figures.py
 
 # Lists for all Pythons and systems, with markers; pip, hatchling and editables install and build the package itself.
-pins: $(PINS)/bin/uv  ## write constraints.txt and constraints-lowest.txt anew: the newest of what pyproject.toml allows
+pins: $(PINS)/bin/uv  ## write the files of constraints anew: the newest of what pyproject.toml allows
 	$(call write_pins,constraints.txt,dev,--constraint constraints.in)
 	$(call write_pins,constraints-lowest.txt,test,--constraint constraints-lowest.in)
+	{ echo "# Every package of the documentation's environment, in the versions that built it. Written by 'make pins'; do not edit."; \
+	  echo pip | $(PINS)/bin/uv pip compile - --group docs --constraint constraints.txt --universal \
+	    --python-version 3.11 --no-header --no-annotate --quiet; } > constraints.tmp
+	mv constraints.tmp constraints-docs.txt
 
 # 1: file to write, 2: dependency group, 3: what it starts from.
 define write_pins
@@ -143,4 +164,12 @@ $(LOWEST_READY): pyproject.toml constraints-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --upgrade pip
 	$(LOWEST)/bin/python -m pip install --quiet --no-compile --constraint constraints-lowest.txt \
 		--build-constraint constraints-lowest.txt --group test --editable .
+	touch $@
+
+# An environment of its own: the site is built from docstrings, not from imports, so it needs no torch, and the tests need
+# none of this.
+$(DOCS_READY): pyproject.toml constraints-docs.txt
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --constraint constraints-docs.txt --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet --constraint constraints-docs.txt --group docs
 	touch $@

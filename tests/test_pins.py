@@ -55,6 +55,18 @@ def test_what_is_pinned_is_installed_but_for_the_build_and_cuda() -> None:
     assert not missing
 
 
+def test_the_documentation_is_built_with_the_versions_of_the_tests_where_they_share_a_package() -> None:
+    docs, tests = _pins("constraints-docs.txt"), _pins("constraints.txt")
+    assert {name for name in docs.keys() & tests.keys() if docs[name] != tests[name]} == set()
+
+
+def test_everything_that_builds_the_documentation_is_pinned() -> None:
+    groups = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    for line in groups["docs"]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(_pins("constraints-docs.txt")[canonicalize_name(wanted.name)]), line
+
+
 def _dependencies() -> list[str]:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return list(project["dependencies"])

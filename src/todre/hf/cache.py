@@ -174,7 +174,7 @@ def seen_picture(cache: Cache | None, rows: int, device: torch.device) -> Tensor
         device: used where nothing was pruned.
     """
     for table in distinct_tables(cache):
-        return table.seen_picture
+        return table.had_picture
     return torch.zeros(rows, dtype=torch.bool, device=device)
 
 
