@@ -165,19 +165,6 @@ def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
     cache.layers[layer_idx] = layer
 
 
-def seen_picture(cache: Cache | None, rows: int, device: torch.device) -> Tensor:
-    """Rows whose cache holds or held visual tokens, (b,) bool.
-
-    Args:
-        cache: the cache, or None.
-        rows: b, used where nothing was pruned.
-        device: used where nothing was pruned.
-    """
-    for table in distinct_tables(cache):
-        return table.had_picture
-    return torch.zeros(rows, dtype=torch.bool, device=device)
-
-
 def has_keys(layer: Any) -> bool:
     """True if a cache layer holds keys and values of some column."""
     return holds_slots(layer) and bool(layer.is_initialized) and bool(layer.keys.numel())

@@ -1,4 +1,7 @@
-"""What configurations say of a checkpoint, by functions; nothing here imports torch or transformers."""
+"""Facts about a checkpoint that stand in its config.
+
+Nothing here imports torch or transformers.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ FEATURE_LAYER = "vision_feature_layer"
 
 
 def layer_kinds(text_config: Any) -> frozenset[str]:
-    """Kinds of attention among the decoder's layers; empty where the configuration names none."""
+    """Kinds of attention among the decoder's layers; empty if the config names none."""
     return frozenset(getattr(text_config, "layer_types", None) or ())
 
 
 def feature_layer(config: Any) -> int | list[int]:
-    """Tower layer, or layers, whose output the projector reads; negative ones count from the last layer.
+    """The tower layer, or layers, that the projector reads; negative: from the last.
 
     VipLlava reads several layers and calls them `vision_feature_layers` (transformers 5.18 to 5.24).
     """

@@ -1,15 +1,17 @@
-"""The settings of exact greedy decoding, for every `generate` whose answers are compared."""
+"""Settings of greedy decoding, for each `generate` whose answers are compared."""
 
 from __future__ import annotations
 
 from typing import Any
 
 SAMPLING = ("temperature", "top_p", "top_k")
-"""Sampling settings that checkpoints bring; transformers warns of them beside greedy decoding unless they are None."""
+"""Sampling settings of checkpoints; without None, transformers warns of them."""
 
 
 def greedy_settings(max_new_tokens: int) -> dict[str, Any]:
-    """Keyword arguments of `generate` for greedy decoding, whatever the checkpoint's own settings are.
+    """Keyword arguments of `generate` for greedy decoding.
+
+    They override the checkpoint's own settings.
 
     Args:
         max_new_tokens: longest answer, the closing token included.

@@ -59,7 +59,7 @@ class _ColumnClasses:
         mask: (b, past + q) bool, False at padding; None without a mask.
         valid: (b, q) bool, the same for this forward's columns.
         visual: (b, q) bool, visual columns.
-        seen_picture: (b,) bool, rows whose cache holds or held visual tokens.
+        had_picture: (b,) bool, rows whose cache holds or held visual tokens.
         kinds: (b, q) int8, classes of `tensors.columns`.
     """
 
@@ -67,7 +67,7 @@ class _ColumnClasses:
     mask: Tensor | None
     valid: Tensor
     visual: Tensor
-    seen_picture: Tensor
+    had_picture: Tensor
     kinds: Tensor
 
     @classmethod
@@ -77,11 +77,11 @@ class _ColumnClasses:
         past = prompt.past_of(call.cache)
         mask = prompt.mask_of(call.mask, call.cache, past, call.columns)
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
-        earlier = prompt.seen_picture
+        earlier = prompt.had_picture
         if earlier is None:
             earlier = torch.zeros(call.rows, dtype=torch.bool, device="cpu")
         kinds = token_kinds(visual, valid, earlier, pictures.drafts)
-        return cls(past=past, mask=mask, valid=valid, visual=visual, seen_picture=earlier, kinds=kinds)
+        return cls(past=past, mask=mask, valid=valid, visual=visual, had_picture=earlier, kinds=kinds)
 
 
 def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: PromptMedia, call: DecoderCall) -> Step:
@@ -152,7 +152,7 @@ def _in_flight(classes: _ColumnClasses, kinds: Tensor, call: DecoderCall, padded
     return InFlight(
         columns=incoming_columns(classes.past, call),
         kinds=kinds,
-        counts=RowCounts.of(classes.kinds, classes.seen_picture.tolist()),
+        counts=RowCounts.of(classes.kinds, classes.had_picture.tolist()),
         padded=padded,
     )
 

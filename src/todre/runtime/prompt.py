@@ -36,7 +36,7 @@ class Prompt:
         positions: the caller's positions, or None.
         stays: the argument, on the host.
         visual: by id of slot table, visual slots that each row holds.
-        seen_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
+        had_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Prompt:
         positions = call.positions if isinstance(call.positions, Tensor) and call.positions.ndim > 1 else None
         whole = [x for x in (padding, stays, positions) if x is not None]
         counts = [table.visual_count for table in tables]
-        pictures = [table.seen_picture for table in tables[:1]]
+        pictures = [table.had_picture for table in tables[:1]]
         found = iter(fetch([*columns.values(), *whole, *counts, *pictures]))
         self.media_columns = {kind: next(found) for kind in columns}
         self.padding = None if padding is None else next(found)
@@ -65,7 +65,7 @@ class Prompt:
         self.stays = None if stays is None else next(found)
         self.positions = None if positions is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
-        self.seen_picture = next(found) if tables else None
+        self.had_picture = next(found) if tables else None
 
     def split(self, segments: Segments, mask: Any) -> Prompt:
         """The same prompt with a row for each packed sample.
