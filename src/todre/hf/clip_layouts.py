@@ -24,9 +24,9 @@ def frames_with_newline(encoding: Encoding) -> list[TokenFacts]:
 
 
 def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
-    """The layout of frames as one entry each, with all tokens of the tower.
+    """The layout of clips whose frames are separate entries, with all tower tokens.
 
-    The frames of one clip are numbered from 0.
+    The facts of a clip's frames are joined; its frames are numbered from 0.
     """
     pixels = encoding.arguments.get(VIDEO_PIXELS)
     count = int(pixels.shape[1]) if isinstance(pixels, Tensor) and pixels.ndim == 5 else 1

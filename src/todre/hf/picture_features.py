@@ -1,4 +1,4 @@
-"""Features of pictures: compute them, pass them to a model, find their tower layer."""
+"""Features of pictures: compute them, pass them on, find the layer they come from."""
 
 from __future__ import annotations
 

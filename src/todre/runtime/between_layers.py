@@ -30,7 +30,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
     """Arguments of the layer with index `index` (from 0); None leaves the loop's.
 
-    Parked tokens come back, and methods are asked, before they are worked out.
+    Parked tokens come back and methods are asked first.
     """
     answers, schedule = step.answers, step.inputs.schedule
     if answers.peeking:
