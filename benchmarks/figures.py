@@ -26,7 +26,7 @@ from PIL import Image
 from todre.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/*.md")
+PAGES = ("README.md", "docs/**/*.md")
 _COMMANDS = r"(?:todre table|python benchmarks/\w+\.py) [^\n]+?"
 _TABLE = re.compile(rf"^(<!-- made by: ({_COMMANDS}) -->\n)(.*?)(^<!-- end -->)$", re.DOTALL | re.MULTILINE)
 
