@@ -67,9 +67,11 @@ test-wheel:  ## build the wheel, install it in an empty environment with the pin
 test-kill: $(READY)  ## kill an evaluation twenty times at random and compare its result with an unbroken one's
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 20
 
-lint: $(READY)  ## check style and formatting
+lint: $(READY)  ## check style, formatting, directions of imports and the structure of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tests/structure/rules.py
 
 type: $(READY)  ## check types
 	$(BIN)/mypy

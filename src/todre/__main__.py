@@ -1,4 +1,4 @@
-"""`python -m todre` is the command line."""
+"""Run the command line with `python -m todre`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Which architectures are verified and which are refused: one row for each that transformers' auto class knows.
+"""Which architectures are verified and which are refused.
 
-Importing torch and transformers takes seconds, and a list should not, so what `todre.hf.families` says of the verified
-ones is kept in catalog.json: `python -m todre.catalog > src/todre/catalog.json`; a test compares the two.
+There is one row for each architecture that transformers' auto class knows. Importing torch and transformers takes
+seconds, and a list should not, so what `todre.hf.families` says of the verified ones is kept in catalog.json:
+`python -m todre.catalog > src/todre/catalog.json` writes it, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CHECKS = (
     "several pictures in a prompt, and none",
     "a second turn on the same cache equals the reference",
 )
-"""What every verified row passes, on tiny random models in float32, with SDPA against eager attention."""
+"""Checks that every verified row passes, on tiny random models in float32, with SDPA against eager attention."""
 
 _MAPPING = "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES"
 _SHIPPED = {"llava_next": SHIPPED, "llava_next_video": SHIPPED_VIDEO}
@@ -35,7 +36,7 @@ _SHIPPED = {"llava_next": SHIPPED, "llava_next_video": SHIPPED_VIDEO}
 
 @dataclass(frozen=True)
 class Row:
-    """One architecture.
+    """One architecture, and whether todre prunes it.
 
     Attributes:
         model_type: as in `config.model_type`.
@@ -44,7 +45,7 @@ class Row:
         media: what was checked: "images", or "images, clips".
         saliency: `cls`, `received` or `none`: what the vision tower offers to methods that rank by attention.
         note: limits of a verified row, or the reason of a refusal.
-        ships: name of a model of this architecture that comes with todre, or nothing.
+        ships: name of a model of this architecture that comes with todre; empty if there is none.
     """
 
     model_type: str
@@ -56,7 +57,7 @@ class Row:
     ships: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON, with the checks of a verified row."""
+        """The row ready for JSON, with the checks of a verified row."""
         return asdict(self) | {"checks": list(CHECKS) if self.status == "verified" else []}
 
 
@@ -67,7 +68,7 @@ def rows() -> list[Row]:
 
 
 def facts() -> dict[str, dict[str, str]]:
-    """What the families say of each verified architecture: the content of catalog.json."""
+    """Facts about each verified architecture, as catalog.json holds them."""
     from todre.hf.families import FAMILIES
 
     return {
@@ -85,12 +86,18 @@ def _row(model_type: str, architecture: str, verified: dict[str, dict[str, str]]
 
 
 def _known() -> dict[str, str]:
-    """The auto class's model types and architectures, read in transformers' source, or imported where that is new."""
+    """Model types of the auto class, with the architecture of each.
+
+    They are read from transformers' source, or imported where the source is not as expected.
+    """
     return _known_of_source() or _known_of_import()
 
 
 def _known_of_source() -> dict[str, str]:
-    """The mapping as it stands in the file, without running it; empty where it is not written out there."""
+    """The mapping as transformers' source writes it, without running the source.
+
+    Empty where it is not written out there.
+    """
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
         return {}

@@ -1,4 +1,7 @@
-"""Prune embeddings that were merged by hand: for those who call a decoder, or an engine, themselves."""
+"""Prune embeddings that the caller has merged, outside `todre.prune`.
+
+For callers that run a decoder or an engine themselves.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from torch import Tensor
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import fitted, shown
 from todre.fields.kinds import Count
+from todre.hf.keywords import MASK, POSITIONS
 from todre.methods.base import Method, check_method
 from todre.runtime.samples import Media, visual_tokens
 from todre.runtime.selection import select_batch
@@ -25,13 +29,15 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class PrunedEmbeddings:
-    """A batch without the visual tokens that a method left out; rows end together, padded at the left.
+    """A batch of embeddings without the visual tokens that a method left out.
+
+    Rows are padded at the left, so that they end together.
 
     Attributes:
-        embeddings: (b, m, d), in the dtype and on the device that came in; padding holds what it happens to hold.
+        embeddings: (b, m, d), in the dtype and on the device of the input; the values at padding are arbitrary.
         attention_mask: (b, m) int64, 0 at padding.
-        position_ids: (b, m) or (axes, b, m) int64, of what is left; 0 at padding.
-        columns: (b, m) int64, the column that each came from, -1 at padding.
+        position_ids: (b, m) or (axes, b, m) int64, of the tokens that stay; 0 at padding.
+        columns: (b, m) int64, the column (from 0) that each came from, -1 at padding.
         kept: of each row, which of its visual tokens (0..n-1) stay, ascending.
     """
 
@@ -52,39 +58,37 @@ def prune_embeddings(
     saliency: Tensor | None = None,
     grids: Sequence[Grid] | None = None,
 ) -> PrunedEmbeddings:
-    """Leave visual tokens out of embeddings into which pictures have been merged, as `prune` does before the decoder.
+    """Leave visual tokens out of merged embeddings, as `prune` does before a decoder.
 
-    What comes out can be given to a decoder, to `generate(inputs_embeds=...)` or to an engine, outside `todre.prune`.
-    Gradients flow through what is kept.
+    The result can go into a decoder, into `generate` or into an engine, outside `todre.prune`. Gradients flow through
+    the
+    tokens that stay.
 
     Args:
         method: one that chooses before the decoder, such as `todre.ToDRE(retain=0.1, stages=(1,))`.
-        embeddings: (b, q, d), the input embeddings of a batch.
+        embeddings: (b, q, d), the input embeddings of a batch, with those of pictures in their places.
         visual: (b, q) bool, the columns of visual tokens. Columns that follow each other are one picture, unless
             `grids` says where pictures end.
-        attention_mask: (b, q), 0 at padding, which goes; None where there is none.
+        attention_mask: (b, q), 0 at padding, which is left out; None where there is none.
         position_ids: (b or 1, q) or (axes, b or 1, q) int64; None counts the columns that are no padding.
         saliency: (b, q), one number for each visual token, such as [CLS] attention; read at visual columns alone. For
             methods that ask for a signal of the vision tower.
         grids: (rows, columns) of each picture's raster, in the order of the batch, for methods that ask where tokens
-            stand.
+            lie.
 
     Raises:
         InvalidValueError: shapes or dtypes that do not fit each other.
-        UnsupportedInputError: the method acts inside the decoder or the vision tower, needs what was not given, or
-            renumbers positions that say more than order.
+        UnsupportedInputError: the method acts inside the decoder or the vision tower, needs an argument that is
+            missing,
+            or renumbers positions that say more than order.
     """
     _check_types(method, embeddings, visual, attention_mask, position_ids, saliency)
     _check(method, embeddings, visual, attention_mask, position_ids, saliency)
     if grids is not None:
         grids = fitted("grids", grids, tuple[tuple[Count, Count], ...])
-    seen = [visual, *(x for x in (attention_mask, saliency) if x is not None)]
-    found = iter(fetch(seen))
-    here = next(found)
-    valid = torch.ones_like(here) if attention_mask is None else next(found).bool()
-    scores = None if saliency is None else next(found).float()
+    here, valid, scores = _on_host(visual, attention_mask, saliency)
     if bool((here & ~valid).any()):
-        raise InvalidValueError("Some columns are visual and padding at once; make attention_mask 1 at visual tokens.")
+        raise InvalidValueError(f"Some columns are visual and padding at once; make {MASK} 1 at visual tokens.")
     if scores is not None and bool(scores[here].isnan().any()):
         raise InvalidValueError("saliency is NaN at some visual columns; give a number for each visual token.")
     spans = _pictures(here, grids)
@@ -112,16 +116,27 @@ def prune_embeddings(
     )
 
 
+def _on_host(visual: Tensor, mask: Tensor | None, saliency: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Visual columns, columns that are no padding, and saliency, on the CPU.
+
+    They are (b, q), in bool, bool and float32.
+    """
+    fetched = iter(fetch([visual, *(x for x in (mask, saliency) if x is not None)]))
+    here = next(fetched)
+    valid = torch.ones_like(here) if mask is None else next(fetched).bool()
+    return here, valid, None if saliency is None else next(fetched).float()
+
+
 def _check_types(method: Any, embeddings: Any, visual: Any, mask: Any, positions: Any, saliency: Any) -> None:
     check_method(method)
-    given = {
+    arguments = {
         "embeddings": embeddings,
         "visual": visual,
-        "attention_mask": mask,
-        "position_ids": positions,
+        MASK: mask,
+        POSITIONS: positions,
         "saliency": saliency,
     }
-    for name, value in given.items():
+    for name, value in arguments.items():
         if isinstance(value, Tensor):
             if value.device.type == "meta":
                 raise InvalidValueError(f"{name} is on the meta device, where it holds no values; give real ones.")
@@ -145,16 +160,16 @@ def _check(
     shape = tuple(embeddings.shape[:2])
     if visual.dtype != torch.bool or tuple(visual.shape) != shape:
         raise InvalidValueError(f"visual must be {shape} bool, not {tuple(visual.shape)} {visual.dtype}.")
-    for name, given in (("attention_mask", mask), ("saliency", saliency)):
-        if given is not None and tuple(given.shape) != shape:
-            raise InvalidValueError(f"{name} must be {shape}, one entry for each column, not {tuple(given.shape)}.")
+    for name, values in ((MASK, mask), ("saliency", saliency)):
+        if values is not None and tuple(values.shape) != shape:
+            raise InvalidValueError(f"{name} must be {shape}, one entry for each column, not {tuple(values.shape)}.")
     if positions is not None:
         if positions.dtype not in (torch.int64, torch.int32):
-            raise InvalidValueError(f"position_ids must be int64, not {positions.dtype}.")
+            raise InvalidValueError(f"{POSITIONS} must be int64, not {positions.dtype}.")
         fits = positions.ndim in (2, 3) and positions.shape[-1] == shape[1] and positions.shape[-2] in (1, shape[0])
         if not fits:
             raise InvalidValueError(
-                f"position_ids must be (b or 1, q) or (axes, b or 1, q) for embeddings of {shape}, not "
+                f"{POSITIONS} must be (b or 1, q) or (axes, b or 1, q) for embeddings of {shape}, not "
                 f"{tuple(positions.shape)}."
             )
     if not method.selects and not method.selectors():
@@ -170,7 +185,10 @@ def _check(
 
 
 def _pictures(visual: Tensor, grids: Sequence[Grid] | None) -> list[tuple[Tensor, Grid | None]]:
-    """Of each picture, in the order of the batch, its places (n,) in the flat batch, and its grid if that is known."""
+    """Places and grid of each picture, in the order of the batch.
+
+    Places (n,) count in the flat batch; the grid is None where it is not known.
+    """
     places = visual.flatten().nonzero().flatten()
     if grids is None:
         length = visual.shape[1]
@@ -204,18 +222,28 @@ def _facts(method: Method, places: Tensor, scores: Tensor | None, grid: Grid | N
     return TokenFacts(signals, zero, zero, place, known=scores is not None or grid is not None)
 
 
-def _positions(method: Method, given: Tensor | None, valid: Tensor, gone: Tensor, packed: Compaction) -> Tensor:
-    """Positions of what is left; renumbered where the method wants that, as if the others had never been there."""
+def _positions(method: Method, positions: Tensor | None, valid: Tensor, gone: Tensor, packed: Compaction) -> Tensor:
+    """Positions of the tokens that stay, 0 at padding.
+
+    `positions='compact'` renumbers them without gaps.
+
+    Args:
+        method: says whether positions stay or are renumbered.
+        positions: (b or 1, q) or (axes, b or 1, q) before pruning; None counts the columns that are no padding.
+        valid: (b, q) bool, False at padding; on the CPU.
+        gone: (b, q) bool, visual tokens that the method left out.
+        packed: which columns stay, and where they go.
+    """
     device = packed.index.device
-    if given is None:
+    if positions is None:
         counted = (valid.long().cumsum(dim=1) - 1).clamp(min=0)
-        given = upload(counted, device)
+        positions = upload(counted, device)
     if method.positions == "compact":
-        if given.ndim == 3:
+        if positions.ndim == 3:
             raise UnsupportedInputError(
                 "positions='compact' would move the parts of pictures that these positions place in time, height and "
                 "width; use positions='original'."
             )
-        given = given - gone.long().cumsum(dim=1)
-    taken = packed.take_positions(given.to(device, torch.int64))
+        positions = positions - gone.long().cumsum(dim=1)
+    taken = packed.take_positions(positions.to(device, torch.int64))
     return taken.masked_fill(~packed.valid, 0)

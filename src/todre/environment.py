@@ -1,4 +1,7 @@
-"""Versions and machine, for results and for reports of a problem; reads metadata, imports nothing large."""
+"""Versions and machine, for results and for reports of a problem.
+
+Importing it reads metadata and imports nothing large.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,14 @@ OPTIONAL = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what a result depends on."""
+    """Versions of Python and of the packages that a result depends on."""
     return {"python": platform.python_version()} | {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def describe() -> dict[str, Any]:
-    """Everything to paste into a report of a problem; imports torch to ask for devices.
+    """Versions, platform and devices, to paste into a report of a problem.
+
+    It imports torch to ask for devices.
 
     Returns:
         `versions` (required and optional packages, None where absent), `platform`, `cpu_count`, and `torch` with its

@@ -1,14 +1,20 @@
-"""Typed errors: each message is one sentence with what was wrong, the value, and what to do."""
+"""Typed errors and warnings.
+
+Each message is one sentence with what was wrong, the value, and what to do.
+"""
 
 from __future__ import annotations
 
 
 class TodreError(Exception):
-    """Base of every error that todre raises on purpose; the command line prints its message and exits with 1."""
+    """Base of every error that todre raises on purpose.
+
+    The command line prints its message and exits with 1.
+    """
 
 
 class InvalidValueError(TodreError, ValueError):
-    """A hyper-parameter or argument has a value that cannot be used."""
+    """An argument or a setting has a value that cannot be used."""
 
 
 class UnknownMethodError(TodreError, LookupError):
@@ -16,19 +22,25 @@ class UnknownMethodError(TodreError, LookupError):
 
 
 class UnsupportedModelError(TodreError):
-    """The model has no visual tokens in its sequence, or its architecture is one that todre cannot prune exactly."""
+    """The model cannot be pruned exactly.
+
+    It has no visual tokens in its sequence, or todre does not support its architecture.
+    """
 
 
 class UnsupportedInputError(TodreError):
-    """The model is supported, but not together with this cache, mask or way of calling it."""
+    """The model is supported, but not with this cache, mask or way of calling it."""
 
 
 class ContractError(TodreError):
-    """transformers is not as todre knows it: a release that renamed or changed what pruning relies on."""
+    """This release of transformers differs from what todre relies on.
+
+    Something that pruning needs was renamed or changed.
+    """
 
 
 class UnprunedWarning(UserWarning):
-    """Something ran while a model was being pruned that todre could not prune."""
+    """Something ran unpruned while a model was being pruned."""
 
 
 class ImageError(TodreError):
@@ -40,12 +52,15 @@ class ClipError(TodreError):
 
 
 class OutputError(TodreError):
-    """A result cannot be written where it should go, or would replace what has to stay."""
+    """A result cannot be written where it should go.
+
+    Or it would replace something that has to stay.
+    """
 
 
 class LoadError(TodreError):
-    """A model or processor cannot be loaded from the given path or hub id."""
+    """A model or processor cannot be loaded from a path or hub id."""
 
 
 class MissingDependencyError(TodreError, ImportError):
-    """An optional package is needed for what was asked and is absent or broken."""
+    """An optional package that is needed is absent or broken."""

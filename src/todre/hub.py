@@ -1,4 +1,7 @@
-"""Fetch a checkpoint from the hub: its size is said before, only safetensors are taken, one revision is resolved."""
+"""Fetch checkpoints from the Hugging Face hub.
+
+Its size is announced before a download, only safetensors are taken, and one revision is resolved for all files.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from typing import Any
 from todre.errors import LoadError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_WANTED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken")
+_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken")
 _ELSEWHERE = ("consolidated", "pytorch_model", "training_args")
 _LONGEST = 300
 PATIENCE = 3.0
-"""Seconds in which the hub must say what it has, unless `HF_HUB_ETAG_TIMEOUT` says otherwise."""
+"""Seconds that the hub may take to describe a repository; `HF_HUB_ETAG_TIMEOUT` replaces them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Snapshot:
 
 
 def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable[[str], None]) -> Snapshot:
-    """Download what is not cached yet of a hub repository, after `announce` was told how much that is.
+    """Download the files of a hub repository that are not in the cache yet.
 
     Without a network, a snapshot that is already in the cache is used.
 
@@ -41,7 +44,7 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
         model_id: "organisation/name".
         revision: branch, tag or commit; None is the default branch.
         code: also fetch Python files, for `trust_remote_code`.
-        announce: called once with a sentence before a download starts.
+        announce: called once with a sentence, with the number and size of files, before a download starts.
 
     Raises:
         LoadError: no such repository, no access, no network and no cached copy, or no safetensors in it.
@@ -55,18 +58,18 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
     except Exception as error:  # offline mode, and every transport has a type of its own for "no network"
         return _cached(model_id, revision, error)
 
-    wanted = {file.rfilename: int(file.size or 0) for file in info.siblings or [] if _is_wanted(file.rfilename, code)}
-    if not any(name.endswith(".safetensors") for name in wanted):
+    sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or [] if _is_needed(file.rfilename, code)}
+    if not any(name.endswith(".safetensors") for name in sizes):
         raise LoadError(
             f"{model_id} holds no weights in the safetensors format, the only one that todre reads; "
             "convert them, or use another repository of the same model."
         )
-    missing = [name for name in wanted if not _is_cached(model_id, name, info.sha)]
+    missing = [name for name in sizes if not _is_cached(model_id, name, info.sha)]
     if missing:
-        total = sum(wanted[name] for name in missing)
+        total = sum(sizes[name] for name in missing)
         announce(f"downloading {len(missing)} files of {model_id}, {decimal_bytes(total)}")
     try:
-        path = snapshot_download(model_id, revision=info.sha, allow_patterns=sorted(wanted))
+        path = snapshot_download(model_id, revision=info.sha, allow_patterns=sorted(sizes))
     except OSError as error:
         raise LoadError(
             f"{model_id} could not be downloaded ({first_line(error)}); run it again to resume the download."
@@ -75,9 +78,9 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
 
 
 def fetch_config(model_id: str) -> Path:
-    """The folder where config.json of a hub repository is; nothing else is fetched.
+    """Fetch config.json alone of a hub repository, and return its folder.
 
-    Without a network, the one that is in the cache is used.
+    Without a network, the copy in the cache is used.
 
     Raises:
         LoadError: no such repository, no access, no config in it, or no network and no cached copy.
@@ -100,7 +103,10 @@ def fetch_config(model_id: str) -> Path:
 
 
 def _described(model_id: str, revision: str | None) -> Any:
-    """What the hub says of a repository; whatever is raised but `LoadError` means that it cannot be reached."""
+    """The hub's description of a repository.
+
+    Any exception except `LoadError` means that the hub cannot be reached.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -127,18 +133,21 @@ def _described(model_id: str, revision: str | None) -> Any:
 
 
 def _patience() -> float:
-    """Seconds to wait; huggingface_hub reads its variable when it is imported, and 10 is what it takes without."""
+    """Seconds to wait for the hub: the user's setting, or else `PATIENCE`.
+
+    huggingface_hub reads `HF_HUB_ETAG_TIMEOUT` when it is imported, and takes 10 without it.
+    """
     from huggingface_hub import constants
 
-    told = constants.HF_HUB_ETAG_TIMEOUT
-    return PATIENCE if told == constants.DEFAULT_ETAG_TIMEOUT else float(told)
+    configured = constants.HF_HUB_ETAG_TIMEOUT
+    return PATIENCE if configured == constants.DEFAULT_ETAG_TIMEOUT else float(configured)
 
 
 def _within(limit: float, ask: Callable[[], Any]) -> Any:
-    """What `ask` returns or raises; TimeoutError if it takes longer than `limit` seconds.
+    """The result of `ask`, or its exception; TimeoutError after `limit` seconds.
 
-    A timeout of the transport holds for each address and each part of an answer, and for no look-up of a name. So a
-    thread asks, which ends with the process if it never hears anything.
+    A timeout of the transport holds for each address and each part of an answer, and not for the look-up of a name. So
+    `ask` runs in a thread, which ends with the process if it never gets an answer.
     """
     answers: list[Any] = []
     failures: list[Exception] = []
@@ -149,9 +158,9 @@ def _within(limit: float, ask: Callable[[], Any]) -> Any:
         except Exception as error:
             failures.append(error)
 
-    asking = threading.Thread(target=work, name="todre-hub", daemon=True)
-    asking.start()
-    asking.join(limit)
+    thread = threading.Thread(target=work, name="todre-hub", daemon=True)
+    thread.start()
+    thread.join(limit)
     if failures:
         raise failures[0]
     if not answers:
@@ -160,7 +169,7 @@ def _within(limit: float, ask: Callable[[], Any]) -> Any:
 
 
 def decimal_bytes(count: int) -> str:
-    """Bytes as the hub shows them, in powers of ten."""
+    """A number of bytes as the hub shows it, in powers of ten."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
@@ -170,7 +179,10 @@ def decimal_bytes(count: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's text (two if the first leads on) without its full stop, for inside a sentence."""
+    """First line of an exception's text without its full stop, to quote in a sentence.
+
+    Two lines are taken if the first ends with a colon.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
@@ -178,12 +190,15 @@ def first_line(error: BaseException) -> str:
     return first.rstrip(".:") if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"
 
 
-def _is_wanted(name: str, code: bool) -> bool:
-    """Files at the root that `from_pretrained` reads; not other formats of the same weights."""
+def _is_needed(name: str, code: bool) -> bool:
+    """True for files at the root that `from_pretrained` reads.
+
+    Other formats of the same weights are left out.
+    """
     folder, _, base = name.rpartition("/")
     if folder not in ("", "additional_chat_templates") or base.startswith(_ELSEWHERE):
         return False
-    return base.endswith(_WANTED) or (code and base.endswith(".py"))
+    return base.endswith(_SUFFIXES) or (code and base.endswith(".py"))
 
 
 def _is_cached(model_id: str, name: str, revision: str | None) -> bool:

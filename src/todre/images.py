@@ -1,4 +1,4 @@
-"""Open an image file as an upright RGB picture, or say in one sentence why it cannot be."""
+"""Open image files as upright RGB pictures, with one clear error where that fails."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from todre.errors import ImageError
 from todre.files import check_input, shown
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are tried; those that start an external program (PostScript) or are not pictures stay out."""
+"""Formats that are tried; not those that are no pictures or start an external program (PostScript)."""
 
 MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded, in pixels (8,000 × 8,000, 192 MB as RGB): a file of kilobytes can claim any size."""
+"""Largest picture that is decoded, in pixels (8,000 × 8,000, 192 MB as RGB): a small file can claim any size."""
 
 
 MAX_ASPECT = 200
-"""Longest side over shortest: a processor that scales the short side up would make a thin strip enormous."""
+"""Largest ratio of the sides: a processor that scales the short side up would make a thin strip enormous."""
 
 
 class ImageWarning(UserWarning):
-    """The picture was read, but not all of the file is in it (an animation's later frames, an unreadable tag)."""
+    """The picture was read, but something of its file was left out.
+
+    That is an animation's later frames, or an unreadable tag.
+    """
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -32,7 +35,7 @@ def open_image(path: str | Path) -> Image.Image:
 
     Transparency is composited on white, the EXIF orientation is applied, 16-bit and float samples are scaled to 8 bits,
     CMYK is converted, and of an animation the first frame is taken (with an `ImageWarning`). Sizes from 1 × 1 up to
-    `MAX_PIXELS` pixels are read, 20,000 px wide included, with sides up to `MAX_ASPECT` to 1.
+    `MAX_PIXELS` pixels are read, with sides up to `MAX_ASPECT` to 1.
 
     Args:
         path: file name; an address (`https://…`) is not opened.
@@ -72,7 +75,10 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def image_sha256(image: Image.Image) -> str:
-    """SHA-256 of the picture's size and its RGB bytes: equal for equal pixels, whatever file they came from."""
+    """SHA-256 of the picture's size and its RGB bytes, in hexadecimal digits.
+
+    Equal pixels give equal digests, whatever file they came from.
+    """
     picture = image.convert("RGB")
     digest = hashlib.sha256(f"{picture.width}x{picture.height}:".encode())
     digest.update(picture.tobytes())
@@ -90,7 +96,7 @@ def _decode(opened: Image.Image, path: Path) -> Image.Image:
         opened.seek(0)
         opened.load()
         picture = _to_rgb(_upright(opened, path))
-    except Exception as error:  # so does a damaged body
+    except Exception as error:  # a damaged body makes Pillow raise almost any type
         raise ImageError(
             f"{shown(path)} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
         ) from error
@@ -108,7 +114,7 @@ def _upright(opened: Image.Image, path: Path) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any PIL mode to a fresh RGB image; alpha is composited on white."""
+    """A fresh RGB image from any PIL mode, with alpha composited on white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _eight_bit(image)
     if image.has_transparency_data:
@@ -119,7 +125,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit (0…65535), 32-bit and float (0…1) grey samples to 8 bits, by the smallest range that holds them."""
+    """Grey samples of 16 bits, 32 bits or floats, scaled to 8 bits.
+
+    The scale is the smallest of the usual ranges (0…65535, 0…1, …) that holds them.
+    """
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
     tops: tuple[float, ...] = (65535.0,)
     if image.mode == "F":

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.hf.versions import PreTrainedModel
-from todre.hf.wrappers import unwrapped
+from todre.hf.wrappers import inner_model
 from todre.methods.base import Method, check_method
 from todre.report import PruningReport
 from todre.runtime.attachment import ATTRIBUTE, Attachment
@@ -47,7 +47,7 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
     way in another thread may finish as if nobody had attached.
     """
     check_method(method)
-    model = unwrapped(model)
+    model = inner_model(model)
     with _ATTACHING:
         current = getattr(model, ATTRIBUTE, None)
         if current is not None:
@@ -65,12 +65,12 @@ def detach(model: PreTrainedModel) -> None:
     Raises:
         InvalidValueError: the model is not being pruned.
     """
-    model = unwrapped(model)
+    model = inner_model(model)
     with _ATTACHING:
         attachment = getattr(model, ATTRIBUTE, None)
         if attachment is None or attachment.leaving:
             raise InvalidValueError("This model is not being pruned; call todre.attach(model, method) first.")
         attachment.leaving = True
-    attachment.flights.close()
+    attachment.forwards.close()
     with _ATTACHING:
         attachment.remove()

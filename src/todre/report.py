@@ -1,4 +1,4 @@
-"""What happened in the most recent request's prefill, per row of the batch."""
+"""What happened in the latest request's prefill, for each row of the batch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 ON_DEVICE = ("kept", "kept_from_layer", "attention_ratios")
-"""What a report says of single tokens: read from the device when somebody looks."""
+"""Fields about single tokens, which are read from the device on first access."""
 
 
 class AttentionRatios(NamedTuple):
-    """ToDRE eq. 7 after one layer; None where no query could have one."""
+    """ToDRE's attention ratios (eq. 7) after one layer.
+
+    None where no query could have one.
+    """
 
     text_to_visual: float | None
     visual_to_text: float | None
@@ -19,11 +22,13 @@ class AttentionRatios(NamedTuple):
 
 @dataclass
 class PruningReport:
-    """The most recent prefill, of pictures or of text alone; each list has one entry per row that the decoder saw.
+    """Report of the latest prefill, of pictures or of text alone.
 
-    Steps of decoding leave it as it is. It can be pickled and copied, and then no longer changes.
-
-    With beams or several return sequences, `generate` repeats each sample, and so do these lists.
+    Each list has one entry per row that the decoder ran on. With beams or several return sequences, `generate` repeats
+    each
+    sample, and so do these lists. Decoding steps do not change the report. It can be pickled and copied; a copy no
+    longer
+    changes.
 
     Attributes:
         method: name and fields of the method.
@@ -32,18 +37,20 @@ class PruningReport:
         visual_tokens_before: visual tokens of the sample.
         visual_tokens_after: visual tokens that entered the decoder.
         visual_tokens_per_layer: visual tokens that each decoder layer ran on.
-        kept_from_layer: count of layers run to the indices of the visual tokens that the next layers ran on, wherever
+        kept_from_layer: count of layers run → indices (0..n-1) of the visual tokens that the next layers ran on,
+            wherever
             that changed; the first is at 0.
         dropped_after_layer: count of layers run (1-based) when all visual tokens were dropped, or None.
-        attention_ratios: layer (1-based) to the ratios measured there.
+        attention_ratios: layer (1-based) → the ratios measured there.
         text_tokens: other tokens of the sample, without padding.
         kv_bytes: bytes of KV cache per row after prefill, padding included; 0 without a cache.
         kv_bytes_unpruned: the same, had nothing been dropped.
         tower_tokens: for each layer of the vision tower, (tokens, how many sequences of so many) that it ran on for all
-            rows together, [CLS] counted; empty if no method acts in the tower. A sequence is a tile, or of pictures
-            that are packed into one, each part that attends within itself.
+            rows together, [CLS] counted; empty if no method acts in the tower. A sequence is a tile; of pictures that
+            are
+            packed into one sequence, it is each part that attends within itself.
         select_seconds: time spent choosing tokens before the decoder, on the host's clock.
-        prefills: prefills with pictures seen so far.
+        prefills: number of prefills with pictures so far.
     """
 
     method: dict[str, Any]
@@ -63,7 +70,11 @@ class PruningReport:
     prefills: int = 0
 
     def read_later(self, read: Callable[[], dict[str, Any]]) -> None:
-        """Leave what only the device knows where it is until somebody asks: `read` gives all of `ON_DEVICE`."""
+        """Leave the values of single tokens on the device until somebody reads them.
+
+        Args:
+            read: returns all of `ON_DEVICE` by name.
+        """
         for name in ON_DEVICE:
             self.__dict__.pop(name, None)
         self.__dict__["_read"] = read
@@ -72,7 +83,7 @@ class PruningReport:
         read = self.__dict__.get("_read") if name in ON_DEVICE else None
         if read is not None:
             values = read()
-            if self.__dict__.get("_read") is read:  # else another thread's prefill has come in between
+            if self.__dict__.get("_read") is read:  # not if another thread's prefill came in between
                 self.__dict__.update(values)
                 self.__dict__.pop("_read", None)
             return values[name]
@@ -81,7 +92,12 @@ class PruningReport:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def text_alone(self, text_tokens: list[int], kv_bytes: int) -> None:
-        """Say that the latest request had no pictures: `text_tokens` of each row, `kv_bytes` per row."""
+        """Record that the latest request had no pictures.
+
+        Args:
+            text_tokens: tokens of each row.
+            kv_bytes: bytes of KV cache per row.
+        """
         rows = len(text_tokens)
         self.__dict__.pop("_read", None)
         self.kept, self.kept_from_layer = [[] for _ in range(rows)], [{0: []} for _ in range(rows)]
@@ -94,16 +110,19 @@ class PruningReport:
         self.tower_tokens, self.select_seconds = [], 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        """All values, read from the device if need be, so that a report travels between processes."""
+        """All values, read from the device if need be, for pickling and copying."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def survivors(self, row: int) -> list[int]:
-        """The visual tokens (0..n-1) that went deepest: the last that some layers ran on before all were dropped."""
+        """The visual tokens (0..n-1) of a row that reached the deepest layers.
+
+        They are the last ones that some layers ran on before all were dropped.
+        """
         left = [kept for _, kept in sorted(self.kept_from_layer[row].items()) if kept]
         return left[-1] if left else []
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; layers are strings there."""
+        """All values ready for JSON, where layers are strings."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["tower_tokens"] = [[list(pair) for pair in layer] for layer in self.tower_tokens]
         values["attention_ratios"] = [
@@ -134,7 +153,7 @@ class PruningReport:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes for people, in binary units."""
+    """A number of bytes as text, in binary units."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024 or unit == "GiB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

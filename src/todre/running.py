@@ -1,4 +1,4 @@
-"""Answer a question about pictures and clips with a method, and record everything that a result has to say."""
+"""Answer a question about pictures and clips with a method, and record the run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import IDS
 from todre.images import image_sha256
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -32,22 +34,23 @@ Media = Image.Image | Clip
 
 
 class QuestionWarning(UserWarning):
-    """The question can be asked, but the model cannot read all of it."""
+    """The model does not know some words of the question."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer and the conditions it was given under.
+    """One answer and the conditions of its run.
 
     Attributes:
-        text: what the model said, without special tokens.
+        text: the model's answer, without special tokens.
+        question: as it was asked.
         prompt: the rendered chat template, one placeholder for each picture or clip.
         report: the prefill's report; its lists have one row.
-        timings: the median of `repeats` runs, after `warm_up` runs that are not counted.
+        timings: the median of `repeats` runs, after `warm_up` runs that are not counted, in milliseconds.
         flops: the true count of this answer, by part; None where the model cannot be counted.
         new_tokens: generated tokens, the closing one included.
         peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
-        sizes: (width, height) of each picture or clip.
+        sizes: (width, height) of each picture or clip in pixels.
         facts: model, method, pictures, clips and settings, ready for JSON.
     """
 
@@ -93,7 +96,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """How an answer is generated and measured: greedy decoding, `repeats` timed runs after `warm_up` others."""
+    """How an answer is generated and measured; decoding is greedy.
+
+    Attributes:
+        max_new_tokens: longest answer, in tokens.
+        seed: of torch's random numbers, for methods that choose at random.
+        warm_up: runs before the timed ones.
+        repeats: timed runs.
+    """
 
     max_new_tokens: Count = 64
     seed: Seed = 0
@@ -104,14 +114,16 @@ class Settings(Checked):
 def answer(
     loaded: Loaded, media: Sequence[Media], question: str, method: Method, settings: Settings | None = None
 ) -> Answer:
-    """Ask `question` about `media` while `method` prunes the visual tokens; the model is left as it was.
+    """Ask `question` about `media` while `method` prunes the visual tokens.
+
+    The model is left as it was.
 
     Args:
         loaded: model and processor.
         media: RGB pictures and clips, at least one, in the order of the prompt.
         question: plain text; the processor's chat template puts it into a prompt.
-        method: what to keep; `todre.NoPruning()` for the model as it is.
-        settings: decoding and measuring.
+        method: the method that prunes; `todre.NoPruning()` for the model as it is.
+        settings: of decoding and measuring.
 
     Raises:
         InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
@@ -130,7 +142,7 @@ def answer(
                 tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))
-    new = tokens[0, inputs["input_ids"].shape[1] :]
+    new = tokens[0, inputs[IDS].shape[1] :]
     return Answer(
         text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
         question=question,
@@ -156,7 +168,10 @@ def answer(
 
 
 def media_facts(media: Sequence[Media]) -> dict[str, Any]:
-    """What a result has to say about its pictures and clips, ready for JSON; `media` gives their order."""
+    """What a result records about its pictures and clips, ready for JSON.
+
+    `media` gives their order.
+    """
     pictures = [medium for medium in media if not isinstance(medium, Clip)]
     return {
         "media": ["clip" if isinstance(medium, Clip) else "image" for medium in media],
@@ -182,7 +197,16 @@ def _flops(
 
 
 def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple[Any, str]:
-    """Model inputs (a batch of one, on the model's device) and the rendered prompt, by the chat template."""
+    """Model inputs and the rendered prompt of a question about pictures and clips.
+
+    Returns:
+        A batch of one on the model's device, and the prompt as the chat template renders it.
+
+    Raises:
+        InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
+        LoadError: the processor has no chat template, or its files do not fit the model's.
+        UnsupportedInputError: a clip, and a model that takes none.
+    """
     processor = loaded.processor
     _check_question(question, media, [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")])
     if not getattr(processor, "chat_template", None):
@@ -198,7 +222,7 @@ def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple
     content = [*map(_item, media), {"type": "text", "text": question}]
     inputs, prompt = apply(processor, [{"role": "user", "content": content}])
     check_columns(loaded.model.config, inputs)
-    _warn_unknown(processor.tokenizer, question, inputs["input_ids"])
+    _warn_unknown(processor.tokenizer, question, inputs[IDS])
     return inputs.to(loaded.device, dtype=loaded.model.dtype), prompt
 
 
@@ -221,10 +245,10 @@ def _check_question(question: str, media: Sequence[Media], placeholders: Sequenc
             )
 
 
-def _warn_unknown(tokenizer: Any, question: str, input_ids: torch.Tensor) -> None:
-    """Warn about words outside the vocabulary of a small word-level tokenizer."""
+def _warn_unknown(tokenizer: Any, question: str, ids: torch.Tensor) -> None:
+    """Warn about words that a small word-level tokenizer does not know."""
     unknown = tokenizer.unk_token_id
-    if unknown is None or not bool((input_ids == unknown).any()):
+    if unknown is None or not bool((ids == unknown).any()):
         return
     words = [word for word in question.split() if unknown in tokenizer.encode(word, add_special_tokens=False)]
     if words:
@@ -234,8 +258,7 @@ def _warn_unknown(tokenizer: Any, question: str, input_ids: torch.Tensor) -> Non
 @torch.inference_mode()
 def _generate(model: Any, inputs: Any, max_new_tokens: int) -> torch.Tensor:
     """(1, prompt + new) token ids by greedy decoding."""
-    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-    tokens: torch.Tensor = model.generate(**inputs, max_new_tokens=max_new_tokens, **greedy)
+    tokens: torch.Tensor = model.generate(**inputs, **greedy_settings(max_new_tokens))
     return tokens
 
 

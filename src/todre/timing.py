@@ -1,4 +1,4 @@
-"""Time one `generate` by stage, with hooks that are gone afterwards."""
+"""Time one `generate` call by stage, with hooks that are removed afterwards."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from todre.hf.keywords import PIXELS
+from todre.hf.model_parts import base_module, decoder_module
+
 
 @dataclass(frozen=True)
 class Timings:
-    """Wall-clock milliseconds of one answer, by stage. The first five add up to `total`.
+    """Wall-clock milliseconds of one answer, by stage.
+
+    The first five fields add up to `total`.
 
     Attributes:
         encode: vision tower and projector.
@@ -37,18 +42,24 @@ class Timings:
     total: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """Milliseconds by stage, to a microsecond."""
+        """Milliseconds by stage, rounded to a microsecond."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: None if value is None else round(value, 3) for name, value in values.items()}
 
 
 def median_of(runs: Sequence[Timings]) -> Timings:
-    """The run whose total is the median (the lower one of an even number), so that its stages still add up."""
+    """The run whose total is the median, so that its stages add up.
+
+    It is the lower one of an even number of runs.
+    """
     return sorted(runs, key=lambda run: run.total)[(len(runs) - 1) // 2]
 
 
 class Stopwatch:
-    """Collects what the hooks of `stopwatch` see; read it after the block. `tiles` counts what the tower encoded."""
+    """Collects times and tiles through the hooks of `stopwatch`.
+
+    Read it after the block. `tiles` counts the tiles that the tower encoded; times are in milliseconds.
+    """
 
     def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
         self.device, self.clock = device, clock
@@ -60,13 +71,17 @@ class Stopwatch:
         self._open: dict[nn.Module, float] = {}
 
     def now(self) -> float:
-        """Milliseconds, after the device has finished what it was given."""
+        """Milliseconds of the clock, once the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return self.clock() * 1000
 
     def timings(self, select_seconds: float) -> Timings:
-        """Stages of the call that ended, given how long the selection before the decoder took."""
+        """Times of each stage of the call that has ended.
+
+        Args:
+            select_seconds: time that the selection before the decoder took.
+        """
         select = select_seconds * 1000
         first, later = (self.forwards[0], self.forwards[1:]) if self.forwards else (0.0, [])
         prefill = max(first - self.encode_in_first - select, 0.0)
@@ -83,14 +98,17 @@ class Stopwatch:
         )
 
     def begin(self, module: nn.Module, args: Any) -> None:
-        """Forward pre-hook."""
+        """Forward pre-hook that notes the start of a module."""
         self._open[module] = self.now()
 
     def begin_encoder(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """Forward pre-hook of the same modules; counts the tiles, which arrive as (tiles, channels, height, width)."""
-        given = kwargs.get("pixel_values", args[0] if args else None)
-        if isinstance(given, torch.Tensor) and given.dim() == 4:
-            self.tiles += given.shape[0]
+        """Forward pre-hook of the modules that encode pixels.
+
+        It counts the tiles, which arrive as (tiles, channels, height, width).
+        """
+        pixels = kwargs.get(PIXELS, args[0] if args else None)
+        if isinstance(pixels, torch.Tensor) and pixels.dim() == 4:
+            self.tiles += pixels.shape[0]
         self.begin(module, args)
 
     def end_encoder(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -110,9 +128,11 @@ class Stopwatch:
 
 @contextmanager
 def stopwatch(model: Any, clock: Callable[[], float] = time.perf_counter) -> Iterator[Stopwatch]:
-    """Time what `model` does inside the block; its hooks are removed at the end, after an exception too.
+    """Time the forwards of `model` inside the block.
 
-    Enter it before `todre.prune`, so that its clock starts before the pruning's own hooks.
+    The hooks are removed at the end, after an exception too. Enter it before `todre.prune`, so that its clock starts
+    before
+    the pruning's own hooks.
 
     Args:
         model: a vision-language model of transformers.
@@ -122,8 +142,10 @@ def stopwatch(model: Any, clock: Callable[[], float] = time.perf_counter) -> Ite
         A `Stopwatch`, complete once the block has ended.
     """
     watch = Stopwatch(model.device, clock)
-    decoder = model.get_decoder()
-    encoders = [child for child in model.base_model.children() if all(part is not decoder for part in child.modules())]
+    decoder = decoder_module(model)
+    encoders = [
+        child for child in base_module(model).children() if all(part is not decoder for part in child.modules())
+    ]
     handles = [model.register_forward_pre_hook(watch.begin), model.register_forward_hook(watch.end_forward)]
     for module in encoders:
         handles += [

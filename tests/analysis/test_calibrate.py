@@ -11,11 +11,12 @@ import torch
 import todre
 from todre.analysis import calibrate
 from todre.analysis.calibrate import Goal, answers_of, best, choice, halves, highest_ratio, thresholds
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import Source
 from todre.analysis.results import Job
 from todre.analysis.summary import Table
 from todre.errors import InvalidValueError
+from todre.hf.greedy import greedy_settings
 from todre.methods import registry
 
 STEPS = 3
@@ -41,7 +42,7 @@ def said(loaded, asked, method):
     """What the model says under `method`, and which rows dropped, straight from the runtime."""
     prompts = prompts_of(loaded, asked)
     with todre.prune(loaded.model, method) as report, torch.no_grad():
-        tokens = loaded.model.generate(**prompts.inputs, max_new_tokens=STEPS, **GREEDY)
+        tokens = loaded.model.generate(**prompts.inputs, **greedy_settings(STEPS))
     new = tokens[:, prompts.kinds.shape[1] :]
     return loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True), report
 

@@ -12,9 +12,10 @@ from families.specimens import all_specimens
 
 from todre.analysis.layer_attention import attending_layers, watching
 from todre.analysis.migration import AttentionLog
-from todre.analysis.prompts import GREEDY, Prompts
+from todre.analysis.prompts import Prompts
 from todre.analysis.retention_probe import Prober
 from todre.hf.decoder import decoder_of
+from todre.hf.greedy import greedy_settings
 from todre.loading.model import Loaded
 from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds
 
@@ -55,7 +56,7 @@ def test_what_is_left_after_a_layer(name):
             gone[0, layer:, lost] = True
             with mask_oracle(eager, gone):
                 said = eager.generate(
-                    **prompts.inputs, **GREEDY, max_new_tokens=1, output_logits=True, return_dict_in_generate=True
+                    **prompts.inputs, **greedy_settings(1), output_logits=True, return_dict_in_generate=True
                 )
             expected = float(said.logits[0][0].float().softmax(dim=-1)[11])
             assert probability == pytest.approx(expected, abs=1e-6, rel=1e-4)
@@ -67,10 +68,8 @@ def test_attention_by_direction(name):
     model, eager, prompts = prompts_of(name, 2)
     log = AttentionLog(prompts.kinds)
     with watching(model, log):
-        model.generate(**prompts.inputs, **GREEDY, max_new_tokens=3)
-    out = eager.generate(
-        **prompts.inputs, **GREEDY, max_new_tokens=3, output_attentions=True, return_dict_in_generate=True
-    )
+        model.generate(**prompts.inputs, **greedy_settings(3))
+    out = eager.generate(**prompts.inputs, **greedy_settings(3), output_attentions=True, return_dict_in_generate=True)
     assert sorted(log.prefill) == attending_layers(model)
     for layer, found in log.prefill.items():
         for row, kinds in enumerate(prompts.kinds):

@@ -7,8 +7,9 @@ import torch
 
 from todre.analysis import migration
 from todre.analysis.layer_attention import watching
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.results import Job
+from todre.hf.greedy import greedy_settings
 from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds
 
 STEPS = 3
@@ -46,7 +47,7 @@ def test_a_batch_equals_the_maps_of_its_single_prompts(loaded, eager, asked):
     for one, record in zip(asked, records, strict=True):
         prompts = prompts_of(eager, [one])
         out = eager.model.generate(
-            **prompts.inputs, **GREEDY, max_new_tokens=STEPS, output_attentions=True, return_dict_in_generate=True
+            **prompts.inputs, **greedy_settings(STEPS), output_attentions=True, return_dict_in_generate=True
         )
         kinds = prompts.kinds[0].tolist()
         expected = masses([attention[0] for attention in out.attentions[0]], kinds)
@@ -100,12 +101,10 @@ def test_a_second_picture_sees_the_text_between():
 def test_the_model_is_left_as_it_was(loaded, asked):
     hooks = lambda: [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded.model.modules()]  # noqa: E731
     inputs = prompts_of(loaded, asked[:1]).inputs
-    loaded.model.generate(
-        **inputs, max_new_tokens=1, **GREEDY
-    )  # transformers leaves something behind in its first call
+    loaded.model.generate(**inputs, **greedy_settings(1))  # transformers leaves something behind in its first call
     before = hooks()
     with pytest.raises(ZeroDivisionError), watching(loaded.model, lambda layer, seen: 1 / 0):
-        loaded.model.generate(**inputs, max_new_tokens=1, **GREEDY)
+        loaded.model.generate(**inputs, **greedy_settings(1))
     assert hooks() == before
 
 

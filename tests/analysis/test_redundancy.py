@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.analysis import redundancy, summary
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import Source
 from todre.analysis.redundancy import cross_modal, intra_modal, overlap, redundancies_of
 from todre.analysis.results import Job
 from todre.geometry import visual_token_boxes
+from todre.hf.greedy import greedy_settings
 from todre.tensors.columns import TEXT, VISUAL
 
 
@@ -81,7 +82,7 @@ def test_a_batch_equals_the_eager_maps_of_its_single_prompts(loaded, eager, sour
     for one, record in zip(asked, records, strict=True):
         prompts = prompts_of(eager, [one])
         out = eager.model.generate(
-            **prompts.inputs, **GREEDY, max_new_tokens=1, output_attentions=True, output_hidden_states=True,
+            **prompts.inputs, **greedy_settings(1), output_attentions=True, output_hidden_states=True,
             return_dict_in_generate=True,
         )  # fmt: skip
         boxes = visual_token_boxes(eager.processor, eager.model.config, [one.open().size])

@@ -64,6 +64,6 @@ def commands() -> dict[str, Any]:
 def arguments(name: str, picture: object, run: object, new: object) -> list[str]:
     """The words of a command that is done in a moment."""
     places = {"PICTURE": str(picture), "RUN": str(run), "NEW": str(new)}
-    given = [places.get(word, word.replace("NEW.", f"{new}.") if word.startswith("NEW.") else word)
+    words = [places.get(word, word.replace("NEW.", f"{new}.") if word.startswith("NEW.") else word)
              for word in RUNS[name]]  # fmt: skip
-    return [*name.split(), *given]
+    return [*name.split(), *words]

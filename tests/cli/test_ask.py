@@ -49,6 +49,21 @@ def test_answer_on_stdout_and_savings_on_stderr(run, picture):
     assert "→" in result.err
 
 
+def test_shipped_model_is_called_a_toy_once(run, picture):
+    for model in ((), ("-m", "todre-tiny-video")):
+        result = run("ask", picture, QUESTION, *model, *SHORT)
+        assert result.err.count("is a toy") == 1
+        assert "about a hundred words" in result.err
+        assert "-m." in result.err
+    assert "toy" not in run("ask", picture, QUESTION, "--json", *SHORT).err
+
+
+def test_another_model_is_not_called_a_toy(run, picture, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(checkpoint_path(), folder)
+    assert "toy" not in run("ask", picture, QUESTION, "-m", folder, *SHORT).err
+
+
 def test_quiet_leaves_stderr_empty(run, picture):
     result = run("ask", picture, QUESTION, "-q", *SHORT)
     assert (result.code, result.err) == (0, "")
@@ -231,8 +246,8 @@ def test_nothing_half_written_when_drawing_fails(run, picture, tmp_path, monkeyp
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     before = sorted(tmp_path.iterdir())
-    said = run("ask", picture, QUESTION, "--overlay", tmp_path / "a.png", *SHORT)
-    one_line(said, 1, "a.png cannot be written (disk full)")
+    result = run("ask", picture, QUESTION, "--overlay", tmp_path / "a.png", *SHORT)
+    one_line(result, 1, "a.png cannot be written (disk full)")
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -38,10 +38,10 @@ def test_document_says_under_which_conditions(measured):
 
 def test_document_is_shown_and_drawn_without_measuring(run, measured, tmp_path):
     figures = tmp_path / "figures"
-    said = run("bench", "--from", measured, "--plots", figures)
-    assert said.code == 0
-    assert "todre:stages=1@0.1" in said.out
-    assert "its oracle" in said.out
+    result = run("bench", "--from", measured, "--plots", figures)
+    assert result.code == 0
+    assert "todre:stages=1@0.1" in result.out
+    assert "its oracle" in result.out
     drawn = sorted(figures.iterdir())
     assert [file.name for file in drawn] == [f"bench-{name}.png" for name in ("breakdown", "length", "memory",
                                                                              "speed-up")]  # fmt: skip
@@ -55,18 +55,18 @@ def test_finished_document_is_not_measured_again(run, measured, monkeypatch):
     commit = json.loads(before)["conditions"]["machine"]["commit"]
     monkeypatch.setattr("todre.bench.conditions.commit", lambda: commit)
     monkeypatch.setattr("todre.bench.run.measure", lambda *rest: pytest.fail("measured again"))
-    asked = ("--methods", "todre:stages=1", "--retain", "0.1,0.5", "--new-tokens", "2")
-    assert run(*TINY, *asked, "--output", measured, "--resume").code == 0
+    choices = ("--methods", "todre:stages=1", "--retain", "0.1,0.5", "--new-tokens", "2")
+    assert run(*TINY, *choices, "--output", measured, "--resume").code == 0
     assert measured.read_text() == before
 
 
 def test_table_puts_published_beside_measured(run):
-    said = run(*TINY, "--table", "v1-table4", "--no-oracle", "--no-memory", "--new-tokens", "1", "-q")
-    assert said.code == 0
-    assert "published" in said.out
-    assert "1.77e+03 (0.38×)" in said.out
+    result = run(*TINY, "--table", "v1-table4", "--no-oracle", "--no-memory", "--new-tokens", "1", "-q")
+    assert result.code == 0
+    assert "published" in result.out
+    assert "1.77e+03 (0.38×)" in result.out
     for row in table("v1-table4").rows:
-        assert row.label in said.out
+        assert row.label in result.out
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,17 +80,17 @@ def test_tables_rows_are_methods_with_the_printed_budgets(name):
 
 
 def test_shipped_model_is_measured_by_its_processor(run):
-    said = run("bench", "--device", "cpu", "--rounds", "1", "--warm-up", "0", "--new-tokens", "1", "--no-oracle",
+    result = run("bench", "--device", "cpu", "--rounds", "1", "--warm-up", "0", "--new-tokens", "1", "--no-oracle",
                "--no-memory", "--methods", "random", "--retain", "9", "--json", "-q")  # fmt: skip
-    document = json.loads(said.out)
+    document = json.loads(result.out)
     assert document["conditions"]["model"]["weights"] == "checkpoint"
     assert document["rows"][1]["visual_tokens"]["entered"] == 9
 
 
 def test_check_passes_on_the_cpu(run, tmp_path):
-    said = run("bench", "--check", "--random-weights", "tiny", "--device", "cpu", "--backends",
+    result = run("bench", "--check", "--random-weights", "tiny", "--device", "cpu", "--backends",
                "sdpa,eager,flash_attention_2", "--output", tmp_path / "c.json", "-q")  # fmt: skip
-    assert said.code == 0
+    assert result.code == 0
     checks = {row["name"]: row for row in json.loads((tmp_path / "c.json").read_text())["checks"]}
     assert checks["sdpa/float32"]["ok"]
     assert checks["eager/bfloat16"]["ok"]

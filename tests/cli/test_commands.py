@@ -82,6 +82,7 @@ def test_compare_shows_every_method_and_draws(run, picture, tmp_path):
     for heading in ("FLOPs", "KV", "prefill"):
         assert heading in result.out
     assert f"wrote {drawn}" in result.err
+    assert result.err.count("todre-tiny, which ships with todre, is a toy") == 1
     with Image.open(drawn) as image:
         assert image.width > image.height
 
@@ -89,6 +90,7 @@ def test_compare_shows_every_method_and_draws(run, picture, tmp_path):
 def test_compare_document(run, picture):
     result = run("compare", picture, QUESTION, "--methods", "none,cls-top-k", "--retain", "30", "--json", *FAST)
     facts = json.loads(result.out)
+    assert "toy" not in result.err
     assert facts["question"] == QUESTION
     none, pruned = facts["answers"]
     assert none["method"]["method"] == "none"

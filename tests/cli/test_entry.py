@@ -47,8 +47,8 @@ def test_module_is_the_command(tmp_path):
     [("todre me", {"methods"}), ("todre analyze k", {"kept"}), ("todre ask --ret", {"--retain"})],
 )
 def test_words_are_completed(words, found):
-    asked = {"_TODRE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = process(*MODULE, **asked)
+    variables = {"_TODRE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = process(*MODULE, **variables)
     assert (done.returncode, set(done.stdout.split()), done.stderr) == (0, found, "")
 
 

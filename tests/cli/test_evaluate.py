@@ -87,9 +87,9 @@ def test_questions_of_ones_own_about_one_picture_have_no_intervals(run, checkpoi
 )
 def test_bad_input_is_one_sentence(run, tmp_path, monkeypatch, arguments, code, words):
     monkeypatch.chdir(tmp_path)
-    given = run("--limit", "1", "--size", "96", *arguments)
-    assert given[0] == code
-    assert words in given[2]
-    assert given[2].count("\n") == 1
-    assert given[1] == ""
+    result = run("--limit", "1", "--size", "96", *arguments)
+    assert result[0] == code
+    assert words in result[2]
+    assert result[2].count("\n") == 1
+    assert result[1] == ""
     assert not list(tmp_path.glob("*/result.json"))

@@ -12,9 +12,9 @@ FAST = ("--limit", "2", "--size", "96", "--batch-size", "2", "--device", "cpu", 
 
 def test_fitted_method_can_be_used(run, picture, tmp_path):
     file = tmp_path / "vtw.json"
-    said = run("fit", "vtw", "--tolerance", "9", "--output", file, *FAST)
-    assert said.code == 0
-    assert "layer=1" in said.out
+    result = run("fit", "vtw", "--tolerance", "9", "--output", file, *FAST)
+    assert result.code == 0
+    assert "layer=1" in result.out
     assert registry.load(file).layer == 1
     answer = run("ask", picture, "Is there a circle?", "--method", file, "--max-new-tokens", "2", "--json", "-q")
     assert json.loads(answer.out)["method"]["layer"] == 1
@@ -22,8 +22,8 @@ def test_fitted_method_can_be_used(run, picture, tmp_path):
 
 def test_share_is_met(run, tmp_path):
     file = tmp_path / "p.json"
-    said = run("fit", "p-sigmoid", "--share", "0.5", "--output", file, "--json", *FAST)
-    assert json.loads(said.out) == registry.load(file).to_dict()
+    result = run("fit", "p-sigmoid", "--share", "0.5", "--output", file, "--json", *FAST)
+    assert json.loads(result.out) == registry.load(file).to_dict()
     assert registry.load(file).retain == 0.5
 
 

@@ -54,10 +54,10 @@ def test_every_command_stops_as_it_begins(name, capsys, monkeypatch, tmp_path):
 AT_IMPORT = """
 import os, sys
 class Trap:
-    wanted = sys.argv.pop(1)
+    target = sys.argv.pop(1)
     def find_spec(self, name, path=None, target=None):
-        if name == Trap.wanted:
-            Trap.wanted = None
+        if name == Trap.target:
+            Trap.target = None
             os.kill(os.getpid(), 2)
 sys.meta_path.insert(0, Trap())
 from todre.cli import main
@@ -180,8 +180,8 @@ def group_lives(number):
 
 def test_several_processes_end_together_and_leave_nothing_behind(tmp_path):
     """The terminal tells all processes at once; the one that started the others ends them."""
-    asked = ["--tasks", "scenes-colour", "--limit", "200", "--group-size", "2", "--methods", "all", "--processes", "2"]
-    command = [sys.executable, "-m", "todre", "eval", *asked, "--output", tmp_path / "run"]
+    words = ["--tasks", "scenes-colour", "--limit", "200", "--group-size", "2", "--methods", "all", "--processes", "2"]
+    command = [sys.executable, "-m", "todre", "eval", *words, "--output", tmp_path / "run"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     answers, deadline = tmp_path / "run" / "answers.jsonl", time.monotonic() + 90
     while running.poll() is None and time.monotonic() < deadline:

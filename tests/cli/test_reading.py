@@ -93,9 +93,9 @@ def test_tables_go_to_stdout_or_a_file(run, folder, tmp_path):
 )
 def test_bad_input_is_one_sentence(run, folder, tmp_path, monkeypatch, arguments, code, words):
     monkeypatch.chdir(tmp_path)
-    given = run(*(str(folder) if argument == "RUN" else argument for argument in arguments))
-    assert given.code == code
-    assert words in given.err
-    assert given.err.count("\n") == 1
-    assert given.out == ""
+    result = run(*(str(folder) if argument == "RUN" else argument for argument in arguments))
+    assert result.code == code
+    assert words in result.err
+    assert result.err.count("\n") == 1
+    assert result.out == ""
     assert not list(tmp_path.iterdir())

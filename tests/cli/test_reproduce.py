@@ -6,17 +6,17 @@ import pytest
 
 from todre.plots.reproduction import radars_figure
 from todre.published import table
-from todre.reproduce.document import Told, document
+from todre.reproduce.document import Description, document
 
 QUICK = ("--on", "tiny", "--limit", "1", "-q")
 
 
 def test_recipes_are_listed(run):
-    said = run("reproduce")
-    assert said.code == 0
+    result = run("reproduce")
+    assert result.code == 0
     for name in ("v1-table1", "v1-figure7", "v2-supplement3", "horizon-qwen"):
-        assert name in said.out
-    assert run("reproduce", "v1-table1", "--list").out == said.out
+        assert name in result.out
+    assert run("reproduce", "v1-table1", "--list").out == result.out
     known = json.loads(run("reproduce", "--list", "--json").out)
     assert {"name": "v1-figure3", "kind": "radar"}.items() <= known[7].items()
 
@@ -39,25 +39,25 @@ def test_recipes_are_listed(run):
 )
 def test_what_cannot_be_done_is_said_in_one_line(run, tmp_path, monkeypatch, arguments, code, words):
     monkeypatch.chdir(tmp_path)
-    said = run("reproduce", *arguments, "-q")
-    assert said.code == code
-    assert words in said.err
-    assert said.err.count("\n") == 1
+    result = run("reproduce", *arguments, "-q")
+    assert result.code == code
+    assert words in result.err
+    assert result.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_dry_run_says_what_would_be_run_and_writes_nothing(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = run("reproduce", "v1-table4", "--dry-run", "--seconds-per-question", "1", "--benchmarks", "MME,POPE")
-    assert (said.code, said.err) == (0, "")
-    lines = said.out.splitlines()
+    result = run("reproduce", "v1-table4", "--dry-run", "--seconds-per-question", "1", "--benchmarks", "MME,POPE")
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
     assert lines[0] == "model: llava-hf/llava-v1.6-vicuna-7b-hf"
     assert lines[1].startswith("methods: none, todre-v1:stages=2, todre-v1:stages=1@720, todre-v1@720, ")
     assert "  MME: mme (mme_perception_score), 2,374 questions" in lines
     assert "24 cells (a method on a task), 24 of them not finished" in lines
-    assert "about 19 h for 67,704 answers at 1 s a question (as --seconds-per-question says)" in said.out
-    asked = ("--dry-run", "--budget", "share", "--limit", "5", "--task-map", "GQA=mine")
-    (plan,) = [json.loads(run("reproduce", "v1-table4", *asked, "--json").out)["plan"]]
+    assert "about 19 h for 67,704 answers at 1 s a question (as --seconds-per-question says)" in result.out
+    choices = ("--dry-run", "--budget", "share", "--limit", "5", "--task-map", "GQA=mine")
+    (plan,) = [json.loads(run("reproduce", "v1-table4", *choices, "--json").out)["plan"]]
     assert "todre-v1@0.25" in plan[1]
     assert "  GQA: mine (its only metric), the first 5 questions of each task; measured on the task mine" in plan
     assert list(tmp_path.iterdir()) == []
@@ -66,11 +66,11 @@ def test_dry_run_says_what_would_be_run_and_writes_nothing(run, tmp_path, monkey
 def test_a_table_on_the_shipped_model_has_the_papers_rows_beside_ours(run, tmp_path):
     output = tmp_path / "run"
     arguments = ("v2-supplement2", *QUICK, "--benchmarks", "GQA", "--output", output)
-    said = run("reproduce", *arguments)
-    assert (said.code, said.err) == (0, "")
-    assert "They cannot be compared as numbers" in said.out
-    assert "τ = 0.10 (default)" in said.out
-    assert "MME" not in said.out
+    result = run("reproduce", *arguments)
+    assert (result.code, result.err) == (0, "")
+    assert "They cannot be compared as numbers" in result.out
+    assert "τ = 0.10 (default)" in result.out
+    assert "MME" not in result.out
     result = json.loads((output / "result.json").read_text())
     assert [row["label"] for row in result["rows"]] == [
         "no pruning", "τ = 0.03", "τ = 0.05", "τ = 0.10 (default)", "τ = 0.15",
@@ -84,8 +84,8 @@ def test_a_table_on_the_shipped_model_has_the_papers_rows_beside_ours(run, tmp_p
 
 
 def test_a_figure_is_drawn(run, tmp_path):
-    said = run("reproduce", "v1-figure7", *QUICK, "--output", tmp_path / "run")
-    assert (said.code, said.err) == (0, "")
+    result = run("reproduce", "v1-figure7", *QUICK, "--output", tmp_path / "run")
+    assert (result.code, result.err) == (0, "")
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"result.json", "v1-figure7.png"}
     assert json.loads((tmp_path / "run" / "result.json").read_text())["recipe"] == "v1-figure7"
 
@@ -94,8 +94,9 @@ def test_the_radar_has_a_line_for_each_method_of_either_side():
     found = table("v1-table1")
     rows = [row for row in found.rows[:11] if row.retain in (None, 0.1)]
     ours = [dict.fromkeys(("MME", "POPE"), value) for value in (90.0, 80.0, 45.0, 80.0, 80.0, 81.0)]
-    told = Told("mine", "A statement.", False, {"MME": "scenes-mme, 1", "POPE": "scenes-pope, 1"}, (), {}, "todre")
-    left, right = radars_figure(document(found, rows, ours, [""] * 6, told)).axes
+    stand_ins = {"MME": "scenes-mme, 1", "POPE": "scenes-pope, 1"}
+    description = Description("mine", "A statement.", False, stand_ins, (), {}, "todre")
+    left, right = radars_figure(document(found, rows, ours, [""] * 6, description)).axes
     for panel in (left, right):
         names = [line.get_label() for line in panel.lines]
         assert names == [*(row.title for row in rows[1:]), "no pruning"]
@@ -110,10 +111,10 @@ def test_costs_are_measured_as_the_bench_does(run, tmp_path, monkeypatch):
         return [values] * (len(table.rows) - 1) + [None], [""] * (len(table.rows) - 1) + ["it refused."], {}
 
     monkeypatch.setattr("todre.reproduce.costs.measured", measured)
-    said = run("reproduce", "v1-table3", "--on", "tiny", "--output", tmp_path / "run", "-q")
-    assert (said.code, said.err) == (0, "")
-    assert "ToDRE, 10 % was not measured: it refused." in said.out
-    assert "FastV, 10 %, flops_reduction: printed 78.0; 8.2 of 31.4 is 73.9 % less" in said.out
+    result = run("reproduce", "v1-table3", "--on", "tiny", "--output", tmp_path / "run", "-q")
+    assert (result.code, result.err) == (0, "")
+    assert "ToDRE, 10 % was not measured: it refused." in result.out
+    assert "FastV, 10 %, flops_reduction: printed 78.0; 8.2 of 31.4 is 73.9 % less" in result.out
 
 
 def test_a_wide_table_keeps_every_digit_where_it_goes_to_no_terminal(capsys):

@@ -128,7 +128,7 @@ def shell(line, **environment):
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "said"),
+    ("line", "code", "message"),
     [
         ("$todre methods --json | true; exit $((${PIPESTATUS[0]} > 1))", 0, ""),  # 1 if it was told
         ("$todre methods >&-", 1, "stdout"),
@@ -140,12 +140,12 @@ def shell(line, **environment):
         ("cd $(mktemp -d); rmdir $PWD; $todre flops", 1, "The working directory is gone"),
     ],
 )
-def test_the_process_ends_with_its_code_and_nothing_else(line, code, said):
+def test_the_process_ends_with_its_code_and_nothing_else(line, code, message):
     done = shell(line)
     err = done.stderr.decode()
     assert done.returncode == code, err
-    assert err.count("\n") == (1 if said else 0)
-    assert said in err
+    assert err.count("\n") == (1 if message else 0)
+    assert message in err
     assert "Traceback" not in err
     assert "Exception ignored" not in err
 
@@ -167,6 +167,6 @@ def test_names_of_files_that_are_no_text_are_told_and_read_again(picture, tmp_pa
     with pytest.raises(SystemExit) as ended:
         main(["ask", name + "x", QUESTION])
     assert ended.value.code == 1
-    said = capsysbinary.readouterr().err.decode()
-    assert said.count("\n") == 1
-    assert "\\udcff\\udcfe.pngx" in said
+    message = capsysbinary.readouterr().err.decode()
+    assert message.count("\n") == 1
+    assert "\\udcff\\udcfe.pngx" in message

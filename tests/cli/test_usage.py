@@ -21,8 +21,8 @@ OPTIONS = [
 LONG = "x" * 200_000
 
 
-def ids(given):
-    return given if isinstance(given, str) else given.opts[0]
+def ids(parameter):
+    return parameter if isinstance(parameter, str) else parameter.opts[0]
 
 
 def required(name):
@@ -122,8 +122,8 @@ def test_what_contradicts_itself_is_wrong_usage(run, picture, tmp_path, monkeypa
     file = tmp_path / "mine.json"
     registry.save(registry.create("todre"), file)
     known = {"PICTURE": picture}
-    given = [str(known.get(word, word)).replace("FILE", str(file)) for word in arguments]
-    one_line(run(*given), 2, *words)
+    command = [str(known.get(word, word)).replace("FILE", str(file)) for word in arguments]
+    one_line(run(*command), 2, *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "picture.png"]
 
 
@@ -132,14 +132,14 @@ def test_budgets_that_some_methods_do_not_take_are_told_in_a_line(run, monkeypat
         raise SystemExit(0)
 
     monkeypatch.setattr("todre.evaluate.grid.grid", stop)
-    said = run("eval", "--methods", "none,vtw,random", "--retain", "0.3", "--output", "nowhere-at-all")
-    assert said.err.splitlines()[0] == "--retain changes nothing for vtw"
+    result = run("eval", "--methods", "none,vtw,random", "--retain", "0.3", "--output", "nowhere-at-all")
+    assert result.err.splitlines()[0] == "--retain changes nothing for vtw"
 
 
 def test_one_token_is_told_from_all(run):
-    said = run("flops", "--retain", "1", "--json")
-    assert said.code == 0
-    assert said.err == "note: --retain 1 is a count, and keeps one visual token; write 1.0 to keep all of them.\n"
+    result = run("flops", "--retain", "1", "--json")
+    assert result.code == 0
+    assert result.err == "note: --retain 1 is a count, and keeps one visual token; write 1.0 to keep all of them.\n"
     assert run("flops", "--retain", "1", "--json", "-q").err == ""
     assert run("flops", "--retain", "1.0", "--json").err == ""
     assert run("flops", "--retain", "2", "--json").err == ""
@@ -163,9 +163,9 @@ def test_names_that_no_file_can_have_are_one_sentence(run, picture, tmp_path, mo
         "compare": [picture, QUESTION],
         "reproduce": ["v1-table1", "--on", "tiny", "-q"],
     }
-    given = words.get(name, [word for word in required(name) if word not in ("--output", "a.json")])
+    others = words.get(name, [word for word in required(name) if word not in ("--output", "a.json")])
     for target in (LONG_NAME + suffix, f"{picture}/x{suffix}"):
-        result = run(*name.split(), *given, option, target)
+        result = run(*name.split(), *others, option, target)
         assert result.code in (1, 2)
         one_line(result, result.code)
         assert "unexpected" not in result.err

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from todre.clips import open_clip
 from todre.clips.frames import WORTH_SEEKING, decode_by_seeking, decode_whole, seeking_pays
 from todre.clips.source import opened
-from todre.clips.survey import Survey, chosen, decoding_cost, survey
+from todre.clips.survey import Survey, decoding_cost, frame_numbers, survey
 
 LONG = WORTH_SEEKING + 37
 FILES = {
@@ -35,7 +35,7 @@ def silent(done, total):
 
 
 def test_seeking_equals_decoding_everything(long_file):
-    wanted = chosen(LONG, 6)
+    wanted = frame_numbers(LONG, 6)
     with opened(long_file) as source:
         found = survey(source)
     with opened(long_file) as source:
@@ -57,7 +57,7 @@ def test_seeking_equals_decoding_everything(long_file):
 def test_long_files_open_right_either_way(long_file):
     steps = []
     clip = open_clip(long_file, 6, progress=lambda done, total: steps.append((done, total)))
-    assert clip.indices == chosen(LONG, 6)
+    assert clip.indices == frame_numbers(LONG, 6)
     assert [number_of(frame) for frame in clip.frames] == list(clip.indices)
     assert clip.timestamps == pytest.approx([number / 25 for number in clip.indices], abs=1e-3)
     assert steps[-1][0] == steps[-1][1]
@@ -76,17 +76,17 @@ def test_packets_without_times_of_their_own(tmp_path):
     with opened(path) as source:
         found = survey(source)
         assert found.times == ()
-        assert not seeking_pays(source, found, chosen(LONG, 6))
+        assert not seeking_pays(source, found, frame_numbers(LONG, 6))
     clip = open_clip(path, 6)
-    assert [number_of(frame) for frame in clip.frames] == list(clip.indices) == list(chosen(LONG, 6))
+    assert [number_of(frame) for frame in clip.frames] == list(clip.indices) == list(frame_numbers(LONG, 6))
     assert clip.timestamps == pytest.approx([number / 25 for number in clip.indices])
 
 
 def test_one_keyframe_makes_seeking_useless(tmp_path):
     path = write(tmp_path / "a.mp4", LONG, options={"g": "9999", "sc_threshold": "0"})
     with opened(path) as source:
-        assert not seeking_pays(source, survey(source), chosen(LONG, 8))
-    assert [number_of(frame) for frame in open_clip(path, 8).frames] == list(chosen(LONG, 8))
+        assert not seeking_pays(source, survey(source), frame_numbers(LONG, 8))
+    assert [number_of(frame) for frame in open_clip(path, 8).frames] == list(frame_numbers(LONG, 8))
 
 
 def test_a_keyframe_that_is_not_there_ends_the_attempt(tmp_path):
@@ -95,12 +95,12 @@ def test_a_keyframe_that_is_not_there_ends_the_attempt(tmp_path):
         found = survey(source)
     lying = replace(found, keys=tuple(sorted(found.times[::7])))
     with opened(path) as source:
-        assert decode_by_seeking(source, lying, chosen(LONG, 8), silent) is None
+        assert decode_by_seeking(source, lying, frame_numbers(LONG, 8), silent) is None
 
 
 @given(st.integers(1, 400), st.integers(1, 60))
 def test_chosen_frames_spread_evenly(total, wanted):
-    numbers = chosen(total, wanted)
+    numbers = frame_numbers(total, wanted)
     assert len(numbers) == min(total, wanted)
     assert numbers[0] == 0
     assert numbers[-1] < total

@@ -18,7 +18,8 @@ from upstream import CACHE
 
 from todre.errors import UnsupportedModelError
 from todre.flops.config_shapes import shape_of
-from todre.hf import visual_layouts as layouts
+from todre.hf import clip_layouts, visual_layouts
+from todre.hf.anyres import anyres
 from todre.hf.attention_tap import attention_modules
 
 Promise = Callable[[Recording], None]
@@ -28,14 +29,14 @@ FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attenti
 
 
 def encoded_once(seen: Recording) -> None:
-    """Media are encoded once, by the get_…_features that the base model's instance has [saliency.py]."""
+    """Media are encoded once, by the get_…_features that the base model's instance has [tower/capture.py]."""
     (call,) = seen.encoded
     given = arguments(call)
     assert any(name.startswith("pixel_values") for name in given)
 
 
 def handed_over(seen: Recording) -> None:
-    """What was encoded before the forward is handed over as the very object that came back [saliency.py]."""
+    """What was encoded before the forward is handed over as the very object that came back [tower/capture.py]."""
     (call,) = seen.encoded
     for calls in (seen.model_calls, seen.base_calls):
         handed = calls[0].kwargs.get("mm_encoder_outputs") or {}
@@ -57,20 +58,20 @@ def entries_known(seen: Recording) -> None:
 
 
 def sizes_named(seen: Recording) -> None:
-    """The encoder is told sizes by the names that the family's layout reads, a row for each entry [layouts.py]."""
+    """The encoder is told sizes by the names that the family's layout reads, a row for each entry [visual_layouts.py]."""
     (call,) = seen.encoded
     given, layout = arguments(call), seen.family.layout(seen.kind)
     entries = len(getattr(call.output, seen.family.features))
-    if layout is layouts.merged:
+    if layout is visual_layouts.packed_sequence:
         assert any(name in given and len(given[name]) == entries for name in GRIDS)
-    if layout in (layouts.anyres, layouts.rasters):
+    if layout in (anyres, visual_layouts.rasters):
         assert len(given["image_sizes"]) == entries
-    if layout in (layouts.frames, layouts.frames_with_newline, layouts.frames_with_cls):
+    if layout in (clip_layouts.frames, clip_layouts.frames_with_newline, clip_layouts.frames_with_cls):
         assert given["pixel_values_videos"].ndim == 5
 
 
 def attributes_stay(seen: Recording) -> None:
-    """An attribute that is set on encoded media stays there [saliency.py]."""
+    """An attribute that is set on encoded media stays there [tower/capture.py]."""
     (call,) = seen.encoded
     call.output.todre_probe = 7
     assert call.output.todre_probe == 7
@@ -122,14 +123,14 @@ def layers_given(seen: Recording) -> None:
 
 
 def angles_given(seen: Recording) -> None:
-    """Rotary angles go to layers as position_embeddings: the column is the last dimension but one [handed.py]."""
+    """Rotary angles go to layers as position_embeddings: the column is the last dimension but one [layer_calls.py]."""
     for call, length in layer_calls(seen):
         for leaf in leaves(call.kwargs.get("position_embeddings")):
             assert leaf.shape[-2] == length
 
 
 def columns_second(seen: Recording) -> None:
-    """What else has one entry for each column is a keyword with the column as dimension 1 [handed.py]."""
+    """What else has one entry for each column is a keyword with the column as dimension 1 [layer_calls.py]."""
     own_rule = {"attention_mask", "position_ids", "position_embeddings"}
     layers = len(seen.decoder.layers)
     for call in (seen.decoder_calls[0], *seen.layer_calls[:layers]):
@@ -141,7 +142,7 @@ def columns_second(seen: Recording) -> None:
 
 
 def tokens_first(seen: Recording) -> None:
-    """What has one entry for each visual token is called deepstack_visual_embeds, token first [handed.py]."""
+    """What has one entry for each visual token is called deepstack_visual_embeds, token first [layer_calls.py]."""
     count = int(marked(seen).sum())
     for name, value in seen.decoder_calls[0].kwargs.items():
         if name == "deepstack_visual_embeds":
@@ -176,7 +177,7 @@ def cache_typed(seen: Recording) -> None:
 
 
 def attention_called(seen: Recording) -> None:
-    """A layer's one attention module calls what stands under its backend's name, itself first [attention.py]."""
+    """A layer's one attention module calls what stands under its backend's name, itself first [attention_tap.py]."""
     backend = seen.text._attn_implementation
     own = [attention_modules(layer) for layer in seen.decoder.layers]
     assert all(len(modules) <= 1 for modules in own)
@@ -195,7 +196,7 @@ def attention_called(seen: Recording) -> None:
 
 
 def tower_seen(seen: Recording) -> None:
-    """Towers whose saliency is read have the names in the family's row, and call it likewise [saliency.py]."""
+    """Towers whose saliency is read have the names in the family's row, and call it likewise [tower/capture.py]."""
     if not seen.family.saliency:
         return
     towers = [getattr(seen.model.base_model, name) for name in seen.family.towers]

@@ -13,6 +13,7 @@ import torch
 from families.specimens import all_specimens, refused_variants
 
 import todre.tower.capture
+import todre.tower.signals
 from todre.hf.attention_tap import attention_modules
 from todre.hf.families import FAMILIES
 from todre.tensors.token_facts import Signal
@@ -50,8 +51,8 @@ def numbered(monkeypatch):
         count[0] += tiles * tokens
         return numbers
 
-    monkeypatch.setattr(todre.tower.capture, "received_attention", number)
-    monkeypatch.setattr(todre.tower.capture, "cls_attention", lambda seen, leading=1: number(seen)[:, leading:])
+    monkeypatch.setattr(todre.tower.signals, "received_attention", number)
+    monkeypatch.setattr(todre.tower.signals, "cls_attention", lambda inputs, leading=1: number(inputs)[:, leading:])
 
 
 def encode(specimen, model, kind):

@@ -14,7 +14,7 @@ import todre
 from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.families import FAMILIES
-from todre.hf.leading_tokens import NO_PATCHES, NOT_FOLLOWED, TOWERS, Leading, dropped_by, leading_of
+from todre.hf.leading_tokens import NO_PATCHES, NOT_FOLLOWED, TOWERS, Leading, discarded_count, leading_of
 from todre.methods.evit import EViT
 from todre.methods.ficoco_v import FiCoCoV
 from todre.methods.tome import ToMe
@@ -326,7 +326,7 @@ def test_merging_in_a_tower_leaves_what_stands_before_the_patches(name, method):
 
 
 def test_vipllava_always_drops_one():
-    assert dropped_by(CONFIG_MAPPING["vipllava"](), {}) == 1
-    assert dropped_by(CONFIG_MAPPING["llava"](vision_feature_select_strategy="full"), {}) == 0
-    assert dropped_by(CONFIG_MAPPING["llava"](), {"vision_feature_select_strategy": "full"}) == 0
-    assert dropped_by(CONFIG_MAPPING["paligemma"](), {}) == 0
+    assert discarded_count(CONFIG_MAPPING["vipllava"](), {}) == 1
+    assert discarded_count(CONFIG_MAPPING["llava"](vision_feature_select_strategy="full"), {}) == 0
+    assert discarded_count(CONFIG_MAPPING["llava"](), {"vision_feature_select_strategy": "full"}) == 0
+    assert discarded_count(CONFIG_MAPPING["paligemma"](), {}) == 0

@@ -227,6 +227,6 @@ def test_weights_that_say_other_sizes(tmp_path):
 def test_separators_of_unicode_end_no_line(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     file = tmp_path / "q.jsonl"
-    asked = "One\u2028two\u2029three\x85four?"
-    file.write_text(json.dumps({"image": "a.png", "question": asked, "answers": "x"}, ensure_ascii=False))
-    assert [item.question for item in LocalTask(file).items(None, 0)] == [asked]
+    question = "One\u2028two\u2029three\x85four?"
+    file.write_text(json.dumps({"image": "a.png", "question": question, "answers": "x"}, ensure_ascii=False))
+    assert [item.question for item in LocalTask(file).items(None, 0)] == [question]

@@ -220,35 +220,35 @@ def test_demo(here, todre, name):
 
 
 def test_a_run_goes_on_in_its_own_folder_alone(here, todre):
-    asked = ("eval", "--tasks", "t.jsonl", "--methods", "m.json", "--output")
+    command = ("eval", "--tasks", "t.jsonl", "--methods", "m.json", "--output")
     (here / "other").mkdir()
     (here / "other/result.json").write_bytes(EARLIER)
-    code, line = todre(*asked, "other")
+    code, line = todre(*command, "other")
     assert (code, "other/result.json is there already" in line) == (1, True)
     assert (here / "other/result.json").read_bytes() == EARLIER
-    code, line = todre(*asked, "a.png")
+    code, line = todre(*command, "a.png")
     assert (code, "a.png is a file where a directory is needed" in line) == (1, True)
     for place, read in (("items.jsonl", "t.jsonl"), ("samples.jsonl", "a.png"), ("timings.json", "m.json")):
         shutil.rmtree(here / "mine", ignore_errors=True)
         (here / "mine").mkdir()
         (here / "mine/answers.jsonl").touch()
         os.link(read, here / "mine" / place)
-        code, line = todre(*asked, "mine")
+        code, line = todre(*command, "mine")
         assert (code, f"mine/{place} is a file that this reads ({read})" in line.replace(f"{here}/", "")) == (1, True)
     code, line = todre("eval", "--tasks", "run/items.jsonl", "--output", "run")
     assert (code, "run/items.jsonl is a file that this reads" in line) == (1, True)
 
 
 def test_a_reproduction_is_replaced_with_force_alone(here, todre):
-    asked = ("reproduce", "v1-figure7", "--on", "tiny", "-q", "--questions", "q.jsonl", "--output", "out")
+    command = ("reproduce", "v1-figure7", "--on", "tiny", "-q", "--questions", "q.jsonl", "--output", "out")
     (here / "out").mkdir()
     (here / "out/result.json").write_bytes(EARLIER)
-    code, line = todre(*asked)
+    code, line = todre(*command)
     assert (code, "out/result.json is there already" in line) == (1, True)
-    code, line = todre(*asked, "--force")
+    code, line = todre(*command, "--force")
     assert (code, REACHED in line) == (1, True)
     (here / "out/v1-figure7.png").symlink_to(here / "q.jsonl")
-    code, line = todre(*asked, "--force")
+    code, line = todre(*command, "--force")
     assert (code, "is a file that this reads (q.jsonl)" in line) == (1, True)
 
 

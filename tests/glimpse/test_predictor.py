@@ -8,7 +8,7 @@ import pytest
 import torch
 from glimpse.making import SMALL, lively, view_of
 
-from todre.glimpse.labels import asked_about, token_mask, token_owners
+from todre.glimpse.labels import subject_places, token_mask, token_owners
 from todre.glimpse.loss import dice_loss, mask_loss
 from todre.scenes import Question, SceneObject, make_scene
 
@@ -109,7 +109,7 @@ THINGS = [
     ],
 )
 def test_what_a_question_is_about(task, text, places):
-    assert asked_about(Question(task, text, ""), THINGS) == places
+    assert subject_places(Question(task, text, ""), THINGS) == places
 
 
 @pytest.mark.parametrize("size", [(192, 192), (96, 192), (192, 144)])

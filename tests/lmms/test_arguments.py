@@ -33,7 +33,17 @@ def test_options():
         "method": "none", "revision": "main", "device": "cpu", "dtype": "float32", "attn_implementation": "eager",
         "trust_remote_code": True, "batch_size": "4", "frames": 16, "group_size": 2,
     }  # fmt: skip
-    expected = Arguments(todre.NoPruning(), None, "main", "cpu", "float32", "eager", True, 4, 16, 2)
+    expected = Arguments(
+        method=todre.NoPruning(),
+        revision="main",
+        device="cpu",
+        dtype="float32",
+        attn_implementation="eager",
+        trust_remote_code=True,
+        batch_size=4,
+        frames=16,
+        group_size=2,
+    )
     assert parse(given) == expected
 
 

@@ -113,14 +113,14 @@ def alone(context, row):
     following = part(context.peek()) if context.peek is not None else None
     pick = slice(row, row + 1)
     return context_of(
-        part(context.seen),
+        part(context.attention_inputs),
         context.kinds[pick],
         context.layer,
         context.n_layers,
         hidden=context.hidden[pick],
         entered=context.entered[pick],
         offered=context.offered[pick],
-        told={request: values[pick] for request, values in context.told.items()},
+        signal_maps={request: values[pick] for request, values in context.signal_maps.items()},
         entry=None if context.entry is None else context.entry[pick],
         peek=lambda: following,
     )

@@ -51,17 +51,39 @@ def rasters(picture, frame, tile, width):
 
 
 def context_of(
-    seen, kinds, layer=1, n_layers=8, *, hidden=None, entered=None, offered=None, told=None, entry=None, peek=None
+    inputs,
+    kinds,
+    layer=1,
+    n_layers=8,
+    *,
+    hidden=None,
+    entered=None,
+    offered=None,
+    signal_maps=None,
+    entry=None,
+    peek=None,
 ):
-    """What a method sees after a layer; without `hidden`, zeros for the queries of `seen`."""
+    """What a method sees after a layer; without `hidden`, zeros for the queries of `inputs`."""
     rows = kinds.shape[0]
     if hidden is None:
-        hidden = torch.zeros(rows, seen.query.shape[2] if seen is not None else kinds.shape[1], 4)
+        hidden = torch.zeros(rows, inputs.query.shape[2] if inputs is not None else kinds.shape[1], 4)
     fresh = (kinds == VISUAL)[:, kinds.shape[1] - hidden.shape[1] :].sum(dim=1)
     entered = fresh if entered is None else torch.as_tensor(entered)
     offered = entered if offered is None else torch.as_tensor(offered)
     columns = torch.arange(hidden.shape[1]).expand(rows, -1).masked_fill(kinds[:, -hidden.shape[1] :] == PAD, -1)
-    return ReduceContext(layer, n_layers, seen, kinds, hidden, entered, offered, columns, told or {}, entry, peek)
+    return ReduceContext(
+        layer=layer,
+        n_layers=n_layers,
+        attention_inputs=inputs,
+        kinds=kinds,
+        hidden=hidden,
+        entered=entered,
+        offered=offered,
+        columns=columns,
+        signal_maps=signal_maps or {},
+        entry=entry,
+        peek=peek,
+    )
 
 
 CLS = Signal("cls", -2)

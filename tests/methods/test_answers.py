@@ -117,18 +117,18 @@ def test_what_stands_on_an_accelerator_is_not_read(kind):
     """Tensors on the meta device have no values: to look at one raises. Shapes and counts are known all the same."""
     method = Says()
     there = torch.tensor([5, 2, 2], device=kind)
-    assert answers.kept(method, there, N) is there
+    assert answers.kept_index(method, there, N) is there
     with pytest.raises(InvalidValueError, match="answered select with"):
-        answers.kept(method, torch.ones(3, dtype=torch.bool, device=kind), N)
+        answers.kept_index(method, torch.ones(3, dtype=torch.bool, device=kind), N)
     exact = type("Exact", (Says,), {"exact": True, "retain": 3})()
-    assert answers.kept(exact, there, N) is there
-    assert answers.kept(exact, torch.ones(N, dtype=torch.bool, device=kind), N).shape == (3,)
+    assert answers.kept_index(exact, there, N) is there
+    assert answers.kept_index(exact, torch.ones(N, dtype=torch.bool, device=kind), N).shape == (3,)
     with pytest.raises(InvalidValueError, match="kept 2"):
-        answers.kept(exact, there[:2], N)
+        answers.kept_index(exact, there[:2], N)
     context = inside.made(queries=7, seed=1)
     away = dataclasses.replace(context, kinds=context.kinds.to(kind), hidden=context.hidden.to(kind))
     nothing = Reduction(torch.zeros(away.kinds.shape, dtype=torch.bool, device=kind))
-    assert answers.reduced(method, nothing, away) is nothing
+    assert answers.check_reduction(method, nothing, away) is nothing
 
 
 def all_kept(context):
@@ -199,4 +199,4 @@ def test_methods_that_say_how_many_are_left_say_the_truth(name):
     for queries, seed in ((7, 0), (11, 3)):
         context = inside.made(queries=queries, seed=seed)
         one = method.reduce(context)
-        assert answers.reduced(method, one, context) is one
+        assert answers.check_reduction(method, one, context) is one

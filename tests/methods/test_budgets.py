@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
 from todre.methods.shared.budgets import (
-    entering,
+    count_after,
+    count_before,
     layer_average,
-    leaving,
     left_after,
     pyramid,
     ramp,
@@ -38,10 +38,10 @@ def test_the_averages_that_papers_print(entered, layers, counts, mean):
 
 
 def test_the_counts_that_papers_print():
-    assert leaving(192, 284, 20, 32) == 38
-    assert leaving(64, 96, 20, 32) == 10
-    assert entering(192, 38, 20, 32) == 284
-    assert entering(64, 10, 20, 32) == 96
+    assert count_after(192, 284, 20, 32) == 38
+    assert count_after(64, 96, 20, 32) == 10
+    assert count_before(192, 38, 20, 32) == 284
+    assert count_before(64, 10, 20, 32) == 96
     assert stage_counts(192, 576, (2, 20), (252, 38), 32) == (252, 38)
 
 
@@ -89,19 +89,19 @@ def test_one_stage_meets_the_mean_and_one_more_would_not(plan, mean):
     layer, left = layers[0], left % (entered + 1)
     if entered * layer / n_layers > mean:
         with pytest.raises(InvalidValueError, match="cannot be met"):
-            leaving(mean, entered, layer, n_layers)
+            count_after(mean, entered, layer, n_layers)
     else:
-        count = leaving(mean, entered, layer, n_layers)
+        count = count_after(mean, entered, layer, n_layers)
         assert brute_average(entered, [layer], [count], n_layers) <= mean + 1e-6
         assert count == entered or brute_average(entered, [layer], [count + 1], n_layers) > mean
     if left <= mean:
-        first = entering(mean, left, layer, n_layers)
+        first = count_before(mean, left, layer, n_layers)
         assert first >= left
         assert brute_average(first, [layer], [left], n_layers) <= mean + 1e-6
         assert brute_average(first + 1, [layer], [left], n_layers) > mean
     else:
         with pytest.raises(InvalidValueError, match="cannot be met"):
-            entering(mean, left, layer, n_layers)
+            count_before(mean, left, layer, n_layers)
 
 
 def test_a_pyramid_halves_as_the_paper_prints():

@@ -17,7 +17,7 @@ def brute(context, row, count, image_pivots=4, text_pivots=4):
     """The rule in words: pivots by the keys' L1 norm; each takes its share of the least similar."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     fresh = inside.fresh_of(context, row)
-    key = context.seen.key[row].double().numpy()
+    key = context.attention_inputs.key[row].double().numpy()
     norm = {slot: sum(abs(value) for head in key for value in head[slot]) for slot in range(key.shape[1])}
     hidden = context.hidden[row].double().numpy()
 

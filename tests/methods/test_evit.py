@@ -19,7 +19,10 @@ def brute(context, left, fused):
     """(kept tokens, where the others go, states) of each tile, by loops."""
     results = []
     for tile in range(len(context.hidden)):
-        query, key = context.seen.query[tile].double().numpy(), context.seen.key[tile].double().numpy()
+        query, key = (
+            context.attention_inputs.query[tile].double().numpy(),
+            context.attention_inputs.key[tile].double().numpy(),
+        )
         rows = []
         for head in range(len(query)):
             logits = np.array([query[head, 0] @ key[head, token] for token in range(key.shape[1])]) * 0.5
@@ -64,8 +67,8 @@ def test_equals_the_brute_force(patches, fused, seed, data):
 
 def test_ties_go_to_the_first():
     context = tower_context(patches=6)
-    seen = dataclasses.replace(context.seen, key=torch.zeros_like(context.seen.key))
-    merging = EViT(retain=4, layers=(1,)).merge(dataclasses.replace(context, seen=seen))
+    seen = dataclasses.replace(context.attention_inputs, key=torch.zeros_like(context.attention_inputs.key))
+    merging = EViT(retain=4, layers=(1,)).merge(dataclasses.replace(context, attention_inputs=seen))
     assert merging.keep[0].tolist() == [True] * 5 + [False] * 2
     assert merging.into[0].tolist() == [0, 1, 2, 3, 4, 4, 4]
     torch.testing.assert_close(merging.hidden[0, 4], context.hidden[0, 4:].mean(dim=0))
@@ -85,12 +88,14 @@ def test_the_fused_token_competes_again_and_the_budget_is_met():
 
 def test_attention_that_vanishes_still_gives_a_mean():
     context = tower_context(patches=4)
-    query = context.seen.query.clone()
-    key = torch.zeros_like(context.seen.key)
+    query = context.attention_inputs.query.clone()
+    key = torch.zeros_like(context.attention_inputs.key)
     query[:, :, 0] = 100.0
     key[:, :, 1] = 100.0
     merging = EViT(retain=2, layers=(1,)).merge(
-        dataclasses.replace(context, seen=dataclasses.replace(context.seen, query=query, key=key))
+        dataclasses.replace(
+            context, attention_inputs=dataclasses.replace(context.attention_inputs, query=query, key=key)
+        )
     )
     assert bool(merging.hidden.isfinite().all())
     torch.testing.assert_close(merging.hidden[0, 2], context.hidden[0, 2:].mean(dim=0))

@@ -15,12 +15,15 @@ from todre.methods.ficoco_l import FiCoCoL
 
 def logits(context, row):
     """Z: logits before the mask, averaged over heads, between all columns in flight."""
-    query, key = context.seen.query[row].double().numpy(), context.seen.key[row].double().numpy()
+    query, key = (
+        context.attention_inputs.query[row].double().numpy(),
+        context.attention_inputs.key[row].double().numpy(),
+    )
     heads, queries = query.shape[:2]
     z = np.zeros((queries, queries))
     for head in range(heads):
         own = key[head * len(key) // heads][-queries:]
-        z += query[head] @ own.T * context.seen.scaling / heads
+        z += query[head] @ own.T * context.attention_inputs.scaling / heads
     return z
 
 

@@ -25,7 +25,10 @@ def brute(context, r, method):
     """(kept, where the others go, states) of each tile, by loops."""
     side, results = math.isqrt(context.patches), []
     for tile in range(len(context.hidden)):
-        query, key = context.seen.query[tile].double().numpy(), context.seen.key[tile].double().numpy()
+        query, key = (
+            context.attention_inputs.query[tile].double().numpy(),
+            context.attention_inputs.key[tile].double().numpy(),
+        )
         heads, tokens = query.shape[:2]
         logit = lambda i, j: sum(float(query[h, i] @ key[h, j]) for h in range(heads)) * 0.5 / heads  # noqa: B023, E731
         z = np.array([[logit(i, j) for j in range(tokens)] for i in range(tokens)])
@@ -85,8 +88,8 @@ def test_equals_the_brute_force(side, seed, penalty, data):
 
 def test_ties_go_to_the_first():
     context = tower_context(patches=16)
-    seen = dataclasses.replace(context.seen, key=torch.zeros_like(context.seen.key))
-    context = dataclasses.replace(context, seen=seen)
+    seen = dataclasses.replace(context.attention_inputs, key=torch.zeros_like(context.attention_inputs.key))
+    context = dataclasses.replace(context, attention_inputs=seen)
     merging = FiCoCoV(retain=12, start=0.0).merge(context)
     assert (~merging.keep[0]).nonzero().flatten().tolist() == [1, 2, 3, 4]
     assert merging.into[0, 1:5].tolist() == [5, 5, 5, 5]

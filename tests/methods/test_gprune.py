@@ -15,7 +15,7 @@ from methods.test_vispruner import shares
 
 from todre.errors import InvalidValueError
 from todre.methods.gprune import GPrune
-from todre.select import propagated
+from todre.select import propagation_scores
 
 
 def scores(x, threshold=0.5, temperature=0.03, steps=5):
@@ -53,7 +53,7 @@ def alike(n, seed):
 @pytest.mark.parametrize(("threshold", "temperature", "steps"), [(0.5, 0.03, 5), (-1.0, 0.2, 2), (0.9, 0.03, 0)])
 def test_scores_are_those_of_the_slow_loop(seed, threshold, temperature, steps):
     x = alike(40, seed)
-    got = propagated(x, threshold, temperature, steps)
+    got = propagation_scores(x, threshold, temperature, steps)
     np.testing.assert_allclose(got.numpy(), scores(x, threshold, temperature, steps), rtol=1e-9)
 
 
@@ -62,7 +62,7 @@ def test_scores_are_those_of_the_slow_loop(seed, threshold, temperature, steps):
 def test_repeated_and_zero_tokens(data, n):
     signs = st.lists(st.sampled_from([-1.0, 1.0]), min_size=4, max_size=4)
     x = torch.tensor(data.draw(st.lists(signs | st.just([0.0] * 4), min_size=n, max_size=n)))
-    got = propagated(x)
+    got = propagation_scores(x)
     np.testing.assert_allclose(got.numpy(), scores(x), rtol=1e-9)
     for i in range(n):
         for j in range(i):

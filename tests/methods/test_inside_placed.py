@@ -43,7 +43,9 @@ def test_the_next_layer_is_on_another_device(method):
     following = moved(context.peek(), "cuda:1")
     names = ("kinds", "hidden", "entered", "offered")
     here = {name: put(getattr(context, name).clone(), "cuda:0") for name in names}
-    split = dataclasses.replace(context, seen=moved(context.seen, "cuda:0"), peek=lambda: following, **here)
+    split = dataclasses.replace(
+        context, attention_inputs=moved(context.attention_inputs, "cuda:0"), peek=lambda: following, **here
+    )
     with Devices():
         got = method.reduce(split)
         assert place(got.keep) == torch.device("cuda:0")

@@ -24,7 +24,7 @@ def expected_count(retain, entered):
 
 
 def fastv_scores(context, row):
-    return inside.attention(context.seen, context.kinds, row, inside.last_of(context, row)).mean(0)
+    return inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
 
 
 def peeked_scores(context, row):

@@ -26,14 +26,17 @@ def told(queries, seed=0, levels=None, unknown=0.2):
 def key_set(context, row, share):
     """Slots that never leave: the share of what entered that the tower attends to most, among those it knows."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
-    paid = {slot: float(context.told[LAST][row, slot - start]) for slot in inside.fresh_of(context, row)}
+    paid = {slot: float(context.signal_maps[LAST][row, slot - start]) for slot in inside.fresh_of(context, row)}
     known = [slot for slot in paid if not math.isnan(paid[slot])]
     return inside.top(known, paid, math.ceil(round(share * int(context.entered[row]), 9)))
 
 
 def brute(context, row, total, single, share=0.0):
     """Slots kept: those that text as a whole, or one text token, attends to enough."""
-    rows = [inside.attention(context.seen, context.kinds, row, place).mean(0) for place in inside.text_of(context, row)]
+    rows = [
+        inside.attention(context.attention_inputs, context.kinds, row, place).mean(0)
+        for place in inside.text_of(context, row)
+    ]
     fresh = inside.fresh_of(context, row)
     if not rows:
         return fresh
@@ -63,7 +66,7 @@ def test_both_thresholds_decide(queries, scale, thresholds):
 @pytest.mark.parametrize("share", [0.0, 0.08, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("thresholds", [(0.15, 1.0), (1.0, 1.0)])
 def test_the_key_set_stays(queries, levels, unknown, share, thresholds):
-    context = inside.made(queries=queries, scale=2.0, seed=5, told={LAST: told(queries, 7, levels, unknown)})
+    context = inside.made(queries=queries, scale=2.0, seed=5, signal_maps={LAST: told(queries, 7, levels, unknown)})
     total, single = thresholds
     method = MustDrop(total_threshold=total, single_threshold=single, protected=share)
     reduction = method.reduce(context)
@@ -75,14 +78,14 @@ def test_the_key_set_stays(queries, levels, unknown, share, thresholds):
 def test_the_key_set_counts_what_entered_and_not_what_is_left():
     row = "s" + "v" * 10 + "tt"
     paid = torch.arange(13.0)[None]
-    context = inside.made([row], told={LAST: paid}, entered=[50])
+    context = inside.made([row], signal_maps={LAST: paid}, entered=[50])
     method = MustDrop(total_threshold=1.0, single_threshold=1.0)
     assert inside.kept(context, method.reduce(context), 0) == [7, 8, 9, 10]
 
 
 @pytest.mark.parametrize("known", [{}, {LAST: torch.full((7, 13), torch.nan)}])
 def test_without_a_signal_nothing_is_protected(known):
-    context = inside.made(scale=2.0, seed=5, told=known)
+    context = inside.made(scale=2.0, seed=5, signal_maps=known)
     reduction = MustDrop(total_threshold=0.15, single_threshold=1.0, protected=1.0).reduce(context)
     for row in range(len(inside.ROWS)):
         assert inside.kept(context, reduction, row) == brute(context, row, 0.15, 1.0)

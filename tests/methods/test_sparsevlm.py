@@ -50,7 +50,7 @@ def brute_scores(context, row):
             share += weights / weights.sum() / len(fresh)
         above = [text for text, value in zip(texts, share, strict=True) if value > share.mean() + 1e-9]
         asked = above or texts
-    rows = [inside.attention(context.seen, context.kinds, row, slot - start).mean(0) for slot in asked]
+    rows = [inside.attention(context.attention_inputs, context.kinds, row, slot - start).mean(0) for slot in asked]
     return sum(rows) / len(rows)
 
 
@@ -129,7 +129,7 @@ def test_raters_are_chosen_by_the_embeddings():
     for rater in range(3):
         context.entry[0, 5:] = torch.tensor([0.0, 1.0])
         context.entry[0, 5 + rater] = torch.tensor([5.0, 0.0])
-        line = inside.attention(context.seen, context.kinds, 0, 5 + rater).mean(0)
+        line = inside.attention(context.attention_inputs, context.kinds, 0, 5 + rater).mean(0)
         reduction = SparseVLM(retain=2, layers=3, shape=(1,), recycle=False).reduce(context)
         assert inside.kept(context, reduction, 0) == inside.top([1, 2, 3, 4], line, 2)
 

@@ -19,7 +19,7 @@ def brute(context, row, count, share=0.1):
     start = context.kinds.shape[1] - context.hidden.shape[1]
     state = {place + start: value for place, value in enumerate(context.hidden[row].double().numpy())}
     fresh = inside.fresh_of(context, row)
-    scores = inside.attention(context.seen, context.kinds, row, inside.last_of(context, row)).mean(0)
+    scores = inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
     if count >= len(fresh):
         return fresh, {}, {}
     groups = min(max(1, round(share * count)), count - 1)
@@ -71,7 +71,7 @@ def test_the_last_stage_drops_for_good():
     assert not reduction.parks
     assert reduction.hidden is None
     for row in range(len(inside.ROWS)):
-        scores = inside.attention(context.seen, context.kinds, row, inside.last_of(context, row)).mean(0)
+        scores = inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
         assert inside.kept(context, reduction, row) == inside.top(inside.fresh_of(context, row), scores, 4)
 
 

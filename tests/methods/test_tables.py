@@ -20,7 +20,7 @@ CASES = [(None, 1.0), (9, 1.0), (None, 3.0), (None, 0.0)]
 
 
 def summed(context, row, places, pool):
-    rows = [pool(inside.attention(context.seen, context.kinds, row, place), axis=0) for place in places]
+    rows = [pool(inside.attention(context.attention_inputs, context.kinds, row, place), axis=0) for place in places]
     return sum(rows, np.zeros(context.kinds.shape[1]))
 
 

@@ -21,7 +21,7 @@ def brute(context, r):
     """(keep, into, hidden) of each tile, by loops."""
     results = []
     for tile in range(len(context.hidden)):
-        keys = context.seen.key[tile].double().mean(dim=0).numpy()
+        keys = context.attention_inputs.key[tile].double().mean(dim=0).numpy()
         hidden, size = context.hidden[tile].double().numpy(), context.size[tile].double().numpy()
         a = [token for token in range(0, len(keys), 2) if token >= context.first]
         b = list(range(1, len(keys), 2))
@@ -76,14 +76,14 @@ def test_equals_the_brute_force(patches, first, seed, data):
 @pytest.mark.parametrize("case", ["equal", "zero", "pairs"])
 def test_ties_go_to_the_lowest(case):
     context = tower_context(patches=8)
-    key = context.seen.key.clone()
+    key = context.attention_inputs.key.clone()
     if case == "equal":
         key[:] = key[:, :, :1]
     elif case == "zero":
         key[:] = 0
     else:
         key[:, :, 5:] = key[:, :, 1:5]
-    check(dataclasses.replace(context, seen=dataclasses.replace(context.seen, key=key)), 5)
+    check(dataclasses.replace(context, attention_inputs=dataclasses.replace(context.attention_inputs, key=key)), 5)
 
 
 def test_cls_never_goes_and_sizes_add_up():

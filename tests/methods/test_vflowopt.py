@@ -55,7 +55,7 @@ def test_inside_the_llm(queries, scale, layer, share):
         fresh = inside.fresh_of(context, row)
         if not fresh:
             continue
-        scores = inside.attention(context.seen, context.kinds, row, inside.last_of(context, row)).mean(0)
+        scores = inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
         count, order = max(1, round(share * len(fresh))), inside.ranked(fresh, scores)
         assert inside.kept(context, reduction, row) == sorted(order[:count])
         states = {slot: context.hidden[row, slot - start].double().numpy() for slot in fresh}

@@ -74,9 +74,17 @@ def test_times_and_counts_stand_under_the_frames():
     (axes,) = contact_sheet_figure([sheet([0, 1, 2, 12])]).axes
     said = [text.get_text() for text in axes.texts]
     assert [text for text in said if text.endswith(" s")] == [f"{time:.2f} s" for time in TIMES]
-    assert [text for text in said if " of " in text] == ["2 of 2", "1 of 2", *["0 of 2"] * 3, "1 of 3"]
-    assert "Why?" in said
-    assert "m0" in said
+    counts = ["2 of 2", "1 of 2", *["0 of 2"] * 3, "1 of 3"]
+    assert [text for text in said if " of " in text and "\n" not in text] == counts
+    assert axes.get_title(loc="left") == "m0"
+
+
+def test_the_question_stands_over_every_panel():
+    figure = contact_sheet_figure([sheet([0, 1], [2], range(13)), sheet([0], frames=4, caption="Who? " * 100)])
+    over = [next(text.get_text() for text in axes.texts if "2 of 13" in text.get_text()) for axes in figure.axes]
+    assert over[:3] == ["Why?\n2 of 13\n“$yes$”"] * 3
+    assert over[3].startswith("Who? Who?")
+    assert over[3].count("\n") <= 4
 
 
 def test_everything_kept_shows_bare_frames():

@@ -46,7 +46,7 @@ def test_large_pictures_are_drawn_small():
 def test_panels_frames_and_legend():
     figure = kept_tokens_figure([row([0, 8, 40], range(42)), row([1])])
     drawn = [axes for axes in figure.axes if axes.images]
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 3
     assert len(drawn) == 3
     frames = [sum(len(c.get_paths()) for c in axes.collections) for axes in drawn]
     assert frames[0] >= 3
@@ -99,4 +99,28 @@ def test_without_matplotlib(monkeypatch):
 def test_very_long_answers_are_cut():
     long = Panel("m", ("word " * 200,), [0])
     figure = kept_tokens_figure([Row(BLACK, BOXES, [long])])
-    assert figure.axes[0].get_title(loc="left").count("\n") <= 1
+    (text,) = figure.axes[0].texts
+    assert text.get_text().count("\n") <= 1
+    assert text.get_text().endswith(" …")
+
+
+@pytest.mark.parametrize("panels", [1, 2, 4])
+def test_the_question_stands_in_every_panel_and_nothing_is_cut(panels):
+    """Names, questions, counts and answers lie within the figure, and each within its own panel's column."""
+    question = "Is there a blue triangle in the picture, or is there none at all? (true: yes)"
+    figure = kept_tokens_figure(
+        [row(*[range(41)] * panels, caption=question), row([0, 9], image=BLACK.resize((40, 80)))]
+    )
+    figure.draw_without_rendering()
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert len(drawn) == panels + 1
+    for axes in drawn:
+        (text,) = axes.texts
+        name = axes.title if axes.get_title() else axes._left_title
+        for shown in (text, name):
+            extent = shown.get_window_extent()
+            assert extent.y1 <= figure.bbox.y1
+            assert extent.x1 <= axes.bbox.x0 + figure.bbox.width / panels
+        assert text.get_window_extent().y1 <= name.get_window_extent().y0 + 3
+    for axes in drawn[:panels]:
+        assert " ".join(axes.texts[0].get_text().split("\n")) == f"{question} 2 of 42 “$yes$”"

@@ -11,7 +11,7 @@ from todre.methods import registry
 from todre.published import table
 from todre.reproduce.benchmarks import chosen
 from todre.reproduce.cells import Run, cells, finished, measure, require_lmms_eval
-from todre.reproduce.document import Told, document
+from todre.reproduce.document import Description, document
 from todre.reproduce.pages import markdown
 from todre.reproduce.plan import PACE, duration, lines, plan
 from todre.reproduce.real import measured, run_cells
@@ -21,22 +21,22 @@ TABLE = table("v1-table4")
 NEXT_7B = "llava-hf/llava-v1.6-vicuna-7b-hf"
 _SCRIPT = """#!{python} -IS
 import json, pathlib, sys
-given = dict(zip(sys.argv, sys.argv[1:]))
-arguments = dict(each.split("=", 1) for each in given["--model_args"].split(","))
+options = dict(zip(sys.argv, sys.argv[1:]))
+arguments = dict(each.split("=", 1) for each in options["--model_args"].split(","))
 method = json.loads(pathlib.Path(arguments["method"]).read_text())
 with open({log!r}, "a") as log:
-    log.write(method["method"] + " " + given["--tasks"] + "\\n")
+    log.write(method["method"] + " " + options["--tasks"] + "\\n")
 if method["method"] in {refused!r}:
     print("Traceback")
     sys.exit("error: TodreError: it does not apply here.")
-folder = pathlib.Path(given["--output_path"], "m")
+folder = pathlib.Path(options["--output_path"], "m")
 folder.mkdir(parents=True, exist_ok=True)
-task, stem = given["--tasks"], "20260101_000000"
+task, stem = options["--tasks"], "20260101_000000"
 score = 1.0 if method["method"] == "none" else 0.5
 results = {{"results": {{task: {{"alias": task, "right,none": score}}}}, "config": {{"model_args": "x"}}}}
 (folder / (stem + "_results.json")).write_text(json.dumps(results))
 (folder / (stem + "_samples_" + task + ".jsonl")).write_text("".join(
-    json.dumps({{"doc_id": number}}) + "\\n" for number in range(int(given.get("--limit", 7)))))
+    json.dumps({{"doc_id": number}}) + "\\n" for number in range(int(options.get("--limit", 7)))))
 """
 
 
@@ -45,7 +45,7 @@ def harness(tmp_path):
     """harness(*refused) → a Python that answers as lmms-eval, and the file with what it was asked."""
 
     def make(*refused):
-        log = tmp_path / "asked.txt"
+        log = tmp_path / "calls.txt"
         script = tmp_path / "python"
         script.write_text(_SCRIPT.format(python=sys.executable, log=str(log), refused=refused))
         script.chmod(0o755)
@@ -69,12 +69,12 @@ def test_a_finished_cell_is_not_run_again_and_another_limit_is_another_cell(harn
     assert plan(todo, benchmarks, run).missing == todo
     measure(todo[0], run)
     assert finished(todo[0], run)["metrics"] == {"right": 1.0}
-    said = []
-    known, failed = run_cells(todo, run, said.append)
+    notes = []
+    known, failed = run_cells(todo, run, notes.append)
     assert log.read_text() == "none my_pope\nnone my_gqa\ntodre my_pope\ntodre my_gqa\n"
-    assert (len(known), failed, len(said)) == (4, {}, 3)
-    assert "cell 3 of 4" in said[1]
-    assert "left" in said[1]
+    assert (len(known), failed, len(notes)) == (4, {}, 3)
+    assert "cell 3 of 4" in notes[1]
+    assert "left" in notes[1]
     again = plan(todo, benchmarks, run)
     assert (again.missing, again.questions) == ((), 0)
     run_cells(todo, run, pytest.fail)
@@ -92,8 +92,8 @@ def test_rows_have_published_measured_and_difference_and_a_refusal_its_reason(ha
     todo = cells(subjects(about.rows[:4], "count"), benchmarks)
     known, failed = run_cells(todo, run, lambda line: None)
     values, reasons = measured(found, about.rows[:4], benchmarks, known, failed, "count")
-    told = Told(NEXT_7B, "A statement.", True, {"POPE": "my_pope"}, ["A warning."], {}, "todre reproduce")
-    result = document(found, about.rows[:4], values, reasons, told)
+    description = Description(NEXT_7B, "A statement.", True, {"POPE": "my_pope"}, ["A warning."], {}, "todre reproduce")
+    result = document(found, about.rows[:4], values, reasons, description)
     none, fastv, sparsevlm, fastervlm = result["rows"]
     assert none["cells"]["POPE"] == {"published": 87.7, "measured": 100.0, "difference": 12.3, "note": None}
     assert fastv["cells"]["POPE"]["measured"] == fastervlm["cells"]["GQA"]["measured"] == 50.0
@@ -133,10 +133,10 @@ def test_the_plan_says_what_is_run_and_how_long_it_takes(tmp_path):
     planned = plan(cells(made, benchmarks), benchmarks, run)
     assert planned.questions == 2 * (8910 + 4377)
     assert planned.seconds == pytest.approx(planned.questions * PACE)
-    told = "\n".join(lines(planned, about, made, benchmarks, run))
-    assert "methods: none, fastv@720" in told
-    assert "POPE: pope_adv, pope_pop, pope_random (pope_f1_score), 8,910 questions" in told
-    assert "about 4.9 h for 26,574 answers at 0.67 s a question (what the paper reports" in told
+    text = "\n".join(lines(planned, about, made, benchmarks, run))
+    assert "methods: none, fastv@720" in text
+    assert "POPE: pope_adv, pope_pop, pope_random (pope_f1_score), 8,910 questions" in text
+    assert "about 4.9 h for 26,574 answers at 0.67 s a question (what the paper reports" in text
     slow = plan(cells(made, benchmarks), benchmarks, Run(NEXT_7B, tmp_path, limit=100), pace=60.0)
     assert slow.questions == 2 * (3 * 100 + 100)
     assert slow.seconds == 60.0 * slow.questions

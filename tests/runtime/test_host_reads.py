@@ -52,7 +52,7 @@ def reads(away, method):
 def test_static_budgets_wait_for_nothing(away, name):
     """One read of the prompt, one of the sizes of the pictures, both before the device has any work."""
     lines, _, kept = reads(away, registry.create(name, **STATIC[name]))
-    assert [(file, what) for file, _, what in lines] == [("host.py", "to")] * 2
+    assert [(file, what) for file, _, what in lines] == [("tensors/transfer.py", "to")] * 2
     assert any(kept)
 
 

@@ -8,7 +8,7 @@ import torch
 
 import todre
 from todre.errors import UnsupportedInputError
-from todre.runtime.masks import looks_ahead
+from todre.runtime.masks import block_masks_of
 
 METHODS = {
     "stage-1": todre.ToDRE(retain=0.4, stages=(1,)),
@@ -98,15 +98,15 @@ def test_a_mask_of_the_callers_own_is_refused(model, dtype, part):
 
 def test_a_mask_that_the_model_lays_out_may_hide_padding_alone():
     mask = torch.ones(2, 1, 6, 6, dtype=torch.bool).tril()
-    assert looks_ahead(mask, 6) is None
+    assert block_masks_of(mask, 6) is None
     valid = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()
-    assert looks_ahead(mask & valid[:, None, None], 6, valid) is None
-    assert looks_ahead({"sliding_attention": mask.triu(-2), "full_attention": mask}, 6) is None
+    assert block_masks_of(mask & valid[:, None, None], 6, valid) is None
+    assert block_masks_of({"sliding_attention": mask.triu(-2), "full_attention": mask}, 6) is None
     blocks = mask.clone()
     blocks[:, :, 3:, :3] = False
     for given in (blocks, {"full_attention": blocks}, mask & valid[:, None, None]):
         with pytest.raises(UnsupportedInputError, match="rows of their own"):
-            looks_ahead(given, 6)
+            block_masks_of(given, 6)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

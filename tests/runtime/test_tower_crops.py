@@ -60,7 +60,7 @@ def tower_states(model, given, method=None, cuts=None):
         reduction = TowerReduction(model, family_of(model), method)
         with torch.no_grad(), reduction.encoding(cuts):
             model.base_model.get_image_features(**given, output_hidden_states=True)
-            told = [torch.cat(reduction.alive()), reduction.ran()]
+            told = [torch.cat(reduction.alive()), reduction.layer_lengths()]
         reduction.remove()
     for handle in handles:
         handle.remove()

@@ -19,7 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
-from todre.hf.wrappers import unwrapped
+from todre.hf.wrappers import inner_model
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_wrappers_within_wrappers(group, inputs, plain):
     model = tm.build(layers=loaded.LAYERS)
     config = peft.LoraConfig(r=2, target_modules="all-linear")
     wrapper = torch.compile(DistributedDataParallel(peft.get_peft_model(model, config)), backend="eager")
-    assert unwrapped(wrapper) is model
+    assert inner_model(wrapper) is model
     report = todre.attach(wrapper, loaded.BOTH)
     with pytest.raises(UnsupportedInputError, match="already being pruned"):
         todre.attach(model, loaded.BOTH)

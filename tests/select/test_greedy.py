@@ -10,7 +10,7 @@ from todre.errors import InvalidValueError
 from todre.select import cosine_blocks as ahead
 from todre.select import k_center, k_center_order, max_sum, max_sum_order
 from todre.select import max_sum as summed
-from todre.select.cosine_blocks import Ahead
+from todre.select.cosine_blocks import CosineBlocks
 from todre.select.rows import UnitRows, unit_rows
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -157,8 +157,8 @@ def test_long_sums_keep_their_last_digits():
 
 
 def test_remembered_cosines_stay_smaller_than_the_tokens(monkeypatch):
-    held, row = [], Ahead.row
-    monkeypatch.setattr(Ahead, "row", lambda self, *args: (row(self, *args), held.append(len(self._known)))[0])
+    held, row = [], CosineBlocks.row
+    monkeypatch.setattr(CosineBlocks, "row", lambda self, *args: (row(self, *args), held.append(len(self._known)))[0])
     max_sum_order(clustered(800, 80, shared=0.0), 300, 0)
     assert 40 < max(held) <= 80
 

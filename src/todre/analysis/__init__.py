@@ -1,7 +1,7 @@
-"""Instruments: why pruning works on a model, or does not.
+"""Instruments of `todre analyze`: why pruning works on a model, or does not.
 
-`migration` (attention by layer and direction), `horizon` (from which layer on visual tokens say nothing), `redundancy`
-(are the paper's two redundancies independent), `kept` (what methods keep, side by side) and `calibrate` (where stage 2
-may drop). Each measures questions one batch at a time, resumes where it was stopped, and ends in one JSON document and
-one figure: `todre analyze`.
+A module belongs here if it measures a property of an unpruned or pruned model, question by question: `migration`
+(attention by layer and direction), `horizon` (the layer after which visual tokens carry no information), `redundancy`
+(whether the paper's two redundancies are independent), `selections` (what methods keep, side by side) and `calibrate`
+(where stage 2 may drop). `results` runs them batch by batch and resumes; `questions` says what is asked.
 """

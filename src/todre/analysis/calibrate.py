@@ -1,4 +1,4 @@
-"""Where ToDRE's stage 2 may drop: the layer and τ that save most of a model within a stated loss of accuracy.
+"""Calibration of ToDRE's stage 2: the layer and τ that save most at a stated loss.
 
 For every candidate layer each question is answered once with its picture dropped there whatever attention says, and
 once never; the ratios of eq. 7 are noted on the way. What any (layer, τ) would have answered follows from these: the
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Record, measure_all
 from todre.analysis.summary import Table
@@ -28,6 +28,7 @@ from todre.fields import Checked, Range
 from todre.fields.kinds import Count
 from todre.files import write_atomic
 from todre.hf.decoder import decoder_of
+from todre.hf.greedy import greedy_settings
 from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
 from todre.methods.todre import ToDRE
@@ -40,7 +41,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Goal(Checked):
-    """What is looked for.
+    """Goal of a calibration: how much accuracy may be lost, and among which layers.
 
     Args:
         method: ToDRE with the budget and all settings but `layers`, `threshold` and `stages`, which are found.
@@ -57,7 +58,9 @@ class Goal(Checked):
 
     @classmethod
     def checked(cls, model: Any, method: Method, loss: float, layers: Sequence[int] | None, **values: Any) -> Goal:
-        """A goal for `model`: by default all its layers but the last, after which nothing is left to save.
+        """A goal for `model`, by default over all its layers but the last.
+
+        After the last layer nothing is left to save.
 
         Raises:
             InvalidValueError: a method other than ToDRE, or a layer that is not below the model's depth.
@@ -80,17 +83,20 @@ class Goal(Checked):
 
     @property
     def without(self) -> ToDRE:
-        """The same budget without stage 2."""
+        """The method at the same budget without stage 2."""
         return dataclasses.replace(self.method, stages=(1,))
 
     def dropping(self, layer: int, threshold: float = 1.0) -> ToDRE:
-        """Stage 2 at one layer; with a threshold of 1 it always drops where text follows the picture."""
+        """The method with stage 2 at one layer, a count of layers run.
+
+        With a threshold of 1 it always drops where text follows the picture.
+        """
         return dataclasses.replace(self.method, stages=(1, 2), layers=(layer,), threshold=threshold)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A layer and a threshold, and what they do on some questions.
+    """A layer and a threshold, and their effect on some questions.
 
     Attributes:
         layer, threshold: of stage 2.
@@ -106,18 +112,21 @@ class Choice:
     saved: float
 
 
-def answers_of(loaded: Loaded, asked: Sequence[PictureQuestion], goal: Goal) -> list[Record]:
-    """Each question's score without pruning, with stage 1 alone, and dropped after each layer, ready for JSON."""
-    prompts = prompts_of(loaded, asked)
-    records: list[Record] = [{"drop": {}} for _ in asked]
+def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Goal) -> list[Record]:
+    """Scores of each question unpruned, with stage 1 alone, and dropped by layer.
+
+    Ready for JSON.
+    """
+    prompts = prompts_of(loaded, questions)
+    records: list[Record] = [{"drop": {}} for _ in questions]
     plans: list[tuple[str, Method]] = [("none", NoPruning()), ("kept", goal.without)]
     plans += [(str(layer), goal.dropping(layer)) for layer in goal.layers]
     for name, method in plans:
         with torch.inference_mode(), prune(loaded.model, method) as report:
-            tokens = loaded.model.generate(**prompts.inputs, max_new_tokens=goal.max_new_tokens, **GREEDY)
+            tokens = loaded.model.generate(**prompts.inputs, **greedy_settings(goal.max_new_tokens))
         new = tokens[:, prompts.kinds.shape[1] :]
         texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-        for row, (record, one) in enumerate(zip(records, asked, strict=True)):
+        for row, (record, one) in enumerate(zip(records, questions, strict=True)):
             mark = round(score(one.question, texts[row].strip()), 6)
             if name in ("none", "kept"):
                 record[name] = mark
@@ -133,14 +142,14 @@ def answers_of(loaded: Loaded, asked: Sequence[PictureQuestion], goal: Goal) -> 
 
 
 def highest_ratio(drop: dict[str, Any]) -> float:
-    """What τ must exceed for the picture to be dropped; infinite where it never is."""
+    """Ratio that τ must exceed for the picture to be dropped; infinite if it never is."""
     if not drop["dropped"] or drop["text_to_visual"] is None:
         return float("inf")
     return max(float(drop["text_to_visual"]), float(drop["visual_to_text"] or 0.0))
 
 
 def choice(records: Sequence[Record], layer: int, threshold: float, depth: int) -> Choice:
-    """What stage 2 at `layer` with `threshold` would have done to these questions."""
+    """Effect of stage 2 at `layer` with `threshold` on these questions."""
     ratios = np.array([highest_ratio(record["drop"][str(layer)]) for record in records])
     fired = ratios < threshold
     change = np.array([record["drop"][str(layer)]["score"] - record["kept"] for record in records])
@@ -148,7 +157,10 @@ def choice(records: Sequence[Record], layer: int, threshold: float, depth: int) 
 
 
 def thresholds(records: Sequence[Record], layer: int) -> list[float]:
-    """Candidates for τ: between neighbouring ratios and above the highest, at most `_MOST_THRESHOLDS` of them."""
+    """Candidates for τ: midpoints of neighbouring ratios, and one above the highest.
+
+    There are at most `_MOST_THRESHOLDS` of them.
+    """
     ratios = np.array([highest_ratio(record["drop"][str(layer)]) for record in records])
     known = np.unique(ratios[np.isfinite(ratios)])
     if not len(known):
@@ -159,7 +171,10 @@ def thresholds(records: Sequence[Record], layer: int) -> list[float]:
 
 
 def best(records: Sequence[Record], goal: Goal, depth: int) -> Choice | None:
-    """Of the choices within the loss, the one that saves most; of equals the deepest layer and the lowest threshold."""
+    """The choice within the loss that saves most, or None.
+
+    Of equals it is the one with the deepest layer and then the lowest threshold.
+    """
     table = Table.of(records)
     found: Choice | None = None
     for layer in reversed(goal.layers):
@@ -178,7 +193,11 @@ def _within(table: Table, made: Choice | None, loss: float) -> bool:
 
 
 def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Questions of every other picture, and those of the rest; pictures are counted task by task.
+    """Two halves of the questions, by every other picture.
+
+    Pictures are counted task by task, so that the halves hold about as many of each task.
+
+    Pictures are counted task by task, so that both halves hold every task.
 
     Raises:
         InvalidValueError: fewer than four pictures, two of them for each half's interval.
@@ -195,22 +214,25 @@ def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 
 
 def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document, whose `method` is what was found."""
-    halves([asked.facts() for asked in job.source.questions()])
+    """The document of a calibration; its `method` is the one that was found."""
+    halves([question.facts() for question in job.source.questions()])
     depth = decoder_of(job.loaded.model).n_layers
-    measured = measure_all(job, lambda asked: answers_of(job.loaded, asked, goal))
+    measured = measure_all(job, lambda questions: answers_of(job.loaded, questions, goal))
     return document(measured.records, goal, depth) | {"command": job.command, "conditions": measured.conditions}
 
 
 def save_method(document: dict[str, Any], output: Path) -> Path:
-    """Write the method that was found beside the document, for `ToDRE.from_dict(json.load(…))`; returns where."""
+    """Path of the found method's file, which this writes beside the document.
+
+    `ToDRE.from_dict(json.load(…))` reads it.
+    """
     path = output.with_suffix(".method.json")
     write_atomic(path, json.dumps(document["method"], indent=1) + "\n")
     return path
 
 
 def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
-    """The choice, its cost on the other half of the pictures, and every layer's curve.
+    """Document of the choice, its cost on the other pictures, and every layer's curve.
 
     A choice is `confirmed` if the other half's whole interval lies within the loss too. Many choices compete for the
     first half, so its interval flatters the one that won.
@@ -247,7 +269,10 @@ def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
 
 
 def _curve(records: Sequence[Record], layer: int, depth: int) -> dict[str, Any]:
-    """All questions: what dropping always would cost at a layer, its ratios, and cost and saving at each threshold."""
+    """Curve of one layer over all questions.
+
+    It holds the cost of always dropping, the ratios, and cost and saving at each threshold.
+    """
     table = Table.of(records)
     always = choice(records, layer, float("inf"), depth)
     ratios = [highest_ratio(record["drop"][str(layer)]) for record in records]

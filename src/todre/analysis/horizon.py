@@ -1,4 +1,4 @@
-"""The information horizon: the layer after which no visual token changes the answer's probability.
+"""The information horizon: the layer after which no visual token matters.
 
 arXiv 2512.07580. After layer i all visual tokens are dropped but those of one window V_k, and its information is
 I_i(V_k) = p_k - p_text, where p is the probability of the true answer's first token, p_k with V_k left and p_text with
@@ -30,7 +30,7 @@ from todre.loading.model import Loaded
 
 @dataclass(frozen=True)
 class Probe(Checked):
-    """What is asked of each question.
+    """Settings of the probe of each question.
 
     Args:
         layers: counts of layers run, ascending.
@@ -46,7 +46,9 @@ class Probe(Checked):
 
     @classmethod
     def checked(cls, model: Any, layers: Sequence[int] | None, **values: Any) -> Probe:
-        """A probe of the given layers, or of all but the last, after which nothing is left to drop.
+        """A probe of `layers`, or of all the model's layers but the last.
+
+        After the last layer nothing is left to drop.
 
         Raises:
             InvalidValueError: a layer is not below the model's depth.
@@ -61,12 +63,12 @@ class Probe(Checked):
         return cls(layers=chosen, **values)
 
 
-def information_of(loaded: Loaded, asked: PictureQuestion, probe: Probe) -> Record:
+def information_of(loaded: Loaded, question: PictureQuestion, probe: Probe) -> Record:
     """Information of every window after every layer of `probe`, ready for JSON."""
-    prompts = prompts_of(loaded, [asked])
-    boxes = visual_token_boxes(loaded.processor, loaded.model.config, [asked.open().size])
+    prompts = prompts_of(loaded, [question])
+    boxes = visual_token_boxes(loaded.processor, loaded.model.config, [question.open().size])
     windows = [tuple(window) for window in windows_of(boxes, probe.window)]
-    token = first_answer_token(loaded, asked)
+    token = first_answer_token(loaded, question)
     prober = Prober(loaded, prompts, token, probe.rows)
     layers = {}
     for layer in probe.layers:
@@ -81,14 +83,16 @@ def _short(value: float) -> float:
 
 
 def horizon(job: Job, probe: Probe) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document."""
-    measured = measure_all(job, lambda asked: [information_of(job.loaded, one, probe) for one in asked])
+    """The document of a run; measures all questions of `job`."""
+    measured = measure_all(job, lambda questions: [information_of(job.loaded, one, probe) for one in questions])
     records = [without_windows(record) for record in measured.records]
     return document(Measured(records, measured.conditions), probe, job.command)
 
 
 def document(measured: Measured, probe: Probe, command: str) -> dict[str, Any]:
-    """Information by layer and task, and each task's horizon, from records `without_windows`.
+    """Document of information by layer and task, with each task's horizon.
+
+    The records must be `without_windows`.
 
     The horizon of all tokens together takes the size of what they change in each question: gains and losses of
     probability would cancel.
@@ -139,7 +143,7 @@ def _per_layer(records: Sequence[Record], probe: Probe, value: Any) -> dict[int,
 
 
 def first_within(means: Sequence[float], probe: Probe) -> int | None:
-    """The first layer from which on, at every layer that was measured, the mean is at most the tolerance."""
+    """First measured layer from which on all means are within the tolerance, or None."""
     horizon = None
     for layer, mean in zip(reversed(probe.layers), reversed(means), strict=True):
         if abs(mean) > probe.tolerance:
@@ -149,7 +153,7 @@ def first_within(means: Sequence[float], probe: Probe) -> int | None:
 
 
 def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
-    """(n,) each question's own horizon: infinite where information is still there after the last layer measured."""
+    """(n,) horizon of each question; infinite where the last measured layer has some."""
     found = np.full(int(mine.sum()), np.inf)
     within = np.ones(len(found), dtype=bool)
     for layer in reversed(probe.layers):
@@ -159,7 +163,7 @@ def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
 
 
 def without_windows(record: Record) -> Record:
-    """A record with the largest, smallest and typical information in place of every window's."""
+    """The record with largest, smallest and typical information for all windows'."""
     layers = {}
     for layer, one in record["layers"].items():
         values = np.array(one["information"])

@@ -1,4 +1,4 @@
-"""See queries and keys of every decoder layer of an untouched model."""
+"""Queries and keys of every decoder layer of an unpruned model, for listeners."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from todre.hf.wrappers import Removable
 from todre.tensors.attention import AttentionInputs
 
 Listener = Callable[[int, AttentionInputs], None]
-"""Called with (layer, what its attention was called with); layers count from 1."""
+"""Called with a layer (1-based) and the inputs of its attention."""
 
 
 def attending_layers(model: Any) -> list[int]:
-    """Layers, from 1, that have attention to look at: others carry a state from token to token."""
+    """Layers (1-based) that have attention; others carry a state between tokens."""
     decoder = decoder_of(model)
     return [index + 1 for index in range(decoder.n_layers) if decoder.attends(index)]
 
 
 @contextmanager
 def watching(model: Any, listener: Listener) -> Iterator[None]:
-    """Show `listener` the attention of each layer, in every forward inside the block; the model is left as it was.
+    """Show `listener` each layer's attention in every forward inside the block.
+
+    The model is left as it was.
 
     Raises:
         UnsupportedModelError: a layer has no attention module that can be followed.
@@ -47,10 +49,10 @@ def watching(model: Any, listener: Listener) -> Iterator[None]:
 
 
 class _Named:
-    """A listener that says which layer it sees."""
+    """Listener of one layer's attention that passes the layer's number on."""
 
     def __init__(self, layer: int, listener: Listener) -> None:
         self.layer, self.listener = layer, listener
 
-    def __call__(self, seen: AttentionInputs) -> None:
-        self.listener(self.layer, seen)
+    def __call__(self, inputs: AttentionInputs) -> None:
+        self.listener(self.layer, inputs)

@@ -1,4 +1,4 @@
-"""Information migration: where attention goes, by layer and direction, in prefill and in decode.
+"""Information migration: attention by layer and direction, in prefill and decode.
 
 ToDRE, figure 2 (prefill) and figure 5 (decode). Nothing is pruned. Masses come from the model's own queries and keys,
 in blocks of rows, so no map of queries by keys exists and any attention backend will do.
@@ -15,21 +15,22 @@ import torch
 from torch import Tensor
 
 from todre.analysis.layer_attention import attending_layers, watching
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
+from todre.hf.greedy import greedy_settings
 from todre.loading.model import Loaded
 from todre.tensors.attention import AttentionInputs, attention_mass
 from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 GROUPS = {"system": SYSTEM, "visual": VISUAL, "text": TEXT}
 GENERATED = DRAFT
-"""Generated tokens are neither S, V nor T; they have the class of tokens that are proposed and not asked."""
+"""Class of generated tokens, which are neither S, V nor T: that of unused drafts."""
 
 
 class AttentionLog:
-    """Attention mass between the classes of tokens, for a batch, through one `generate`.
+    """Attention mass between classes of tokens, for a batch and one `generate`.
 
     Attributes:
         prefill: layer to (b, 3, 3) float32: mean mass that queries of a class put on keys of a class, in the order of
@@ -45,31 +46,34 @@ class AttentionLog:
         self.uniform: Tensor | None = None
         self.decode: dict[int, list[Tensor]] = {}
 
-    def __call__(self, layer: int, seen: AttentionInputs) -> None:
-        """Take in one forward of one layer."""
+    def __call__(self, layer: int, inputs: AttentionInputs) -> None:
+        """Read one forward of one layer (1-based)."""
         if layer not in self.prefill:
-            self.prefill[layer] = self._between(seen)
+            self.prefill[layer] = self._between(inputs)
             if self.uniform is None:
-                self.uniform = self._between(replace(seen, query=torch.zeros_like(seen.query)))
+                self.uniform = self._between(replace(inputs, query=torch.zeros_like(inputs.query)))
             return
         steps = self.decode.setdefault(layer, [])
-        kinds = self._kinds_of_keys(len(steps) + 1, seen.key.shape[2])
-        rows = torch.ones(len(kinds), seen.query.shape[2], dtype=torch.bool, device=kinds.device)
+        kinds = self._kinds_of_keys(len(steps) + 1, inputs.key.shape[2])
+        rows = torch.ones(len(kinds), inputs.query.shape[2], dtype=torch.bool, device=kinds.device)
         groups = [kinds == kind for kind in (*GROUPS.values(), GENERATED)]
-        steps.append(torch.stack(attention_mass(seen, rows, groups, kinds != PAD), dim=-1)[:, -1])
+        steps.append(torch.stack(attention_mass(inputs, rows, groups, kinds != PAD), dim=-1)[:, -1])
 
-    def _between(self, seen: AttentionInputs) -> Tensor:
-        kinds = self._kinds_of_keys(0, seen.key.shape[2])
-        asking = self.kinds[:, -seen.query.shape[2] :]
+    def _between(self, inputs: AttentionInputs) -> Tensor:
+        kinds = self._kinds_of_keys(0, inputs.key.shape[2])
+        asking = self.kinds[:, -inputs.query.shape[2] :]
         rows = asking != PAD
         masses = torch.stack(
-            attention_mass(seen, rows, [kinds == kind for kind in GROUPS.values()], kinds != PAD), dim=-1
+            attention_mass(inputs, rows, [kinds == kind for kind in GROUPS.values()], kinds != PAD), dim=-1
         )
         chosen = torch.stack([asking == kind for kind in GROUPS.values()], dim=1).to(masses.dtype)
         return torch.einsum("bgq,bqk->bgk", chosen, masses) / chosen.sum(dim=-1, keepdim=True)
 
     def _kinds_of_keys(self, generated: int, slots: int) -> Tensor:
-        """(b, slots) class of each key; windowed caches hold the last columns, preallocated ones have room after."""
+        """(b, slots) class of each key of the cache.
+
+        Windowed caches hold the last columns; preallocated ones have room after them.
+        """
         new = self.kinds.new_full((len(self.kinds), generated), GENERATED)
         kinds = torch.cat([self.kinds, new], dim=1)
         room = slots - kinds.shape[1]
@@ -77,12 +81,12 @@ class AttentionLog:
 
 
 @torch.inference_mode()
-def attention_of(loaded: Loaded, asked: Sequence[PictureQuestion], max_new_tokens: int) -> list[Record]:
-    """Attention masses of each question, ready for JSON; `None` where no query of a class exists."""
-    prompts = prompts_of(loaded, asked)
+def attention_of(loaded: Loaded, questions: Sequence[PictureQuestion], max_new_tokens: int) -> list[Record]:
+    """Attention masses of each question, ready for JSON; None without a query."""
+    prompts = prompts_of(loaded, questions)
     log = AttentionLog(prompts.kinds)
     with watching(loaded.model, log):
-        tokens = loaded.model.generate(**prompts.inputs, max_new_tokens=max_new_tokens, **GREEDY)
+        tokens = loaded.model.generate(**prompts.inputs, **greedy_settings(max_new_tokens))
     new = tokens[:, prompts.kinds.shape[1] :]
     texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
     assert log.uniform is not None
@@ -103,7 +107,10 @@ def attention_of(loaded: Loaded, asked: Sequence[PictureQuestion], max_new_token
 
 
 def tokens_read(model: Any, new: Tensor) -> list[int]:
-    """How many generated tokens of each row were read as queries before the row ended: all but its last."""
+    """Number of generated tokens of each row that were read as queries.
+
+    These are all tokens up to the row's end but the last.
+    """
     ends = model.generation_config.eos_token_id
     closing = new.new_tensor(ends if isinstance(ends, list) else [-1 if ends is None else ends])
     ended = torch.isin(new, closing)
@@ -112,7 +119,7 @@ def tokens_read(model: Any, new: Tensor) -> list[int]:
 
 
 def _listed(values: Tensor) -> Any:
-    """Nested lists, rounded; NaN as None."""
+    """Nested lists of rounded numbers, with None for NaN."""
     if values.ndim:
         return [_listed(value) for value in values]
     number = float(values)
@@ -120,19 +127,19 @@ def _listed(values: Tensor) -> Any:
 
 
 def migration(job: Job, max_new_tokens: int) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document.
+    """The document of a run; measures all questions of `job`.
 
     Args:
         job: the run; its parameters hold `max_new_tokens`.
         max_new_tokens: longest answer; decode is averaged over an answer's tokens.
     """
     layers = attending_layers(job.loaded.model)
-    measured = measure_all(job, lambda asked: attention_of(job.loaded, asked, max_new_tokens))
+    measured = measure_all(job, lambda questions: attention_of(job.loaded, questions, max_new_tokens))
     return document(measured, layers, job.command)
 
 
 def document(measured: Measured, layers: Sequence[int], command: str) -> dict[str, Any]:
-    """Means over the questions with intervals, by layer and direction."""
+    """Document of means over the questions with intervals, by layer and direction."""
     table = Table.of(measured.records)
     rows = []
     for layer in layers:
@@ -140,9 +147,9 @@ def document(measured: Measured, layers: Sequence[int], command: str) -> dict[st
         none = [None] * (len(GROUPS) + 1)
         decode = np.array([_floats(record["decode"].get(str(layer), none)) for record in measured.records])
         directions = {
-            f"{asking}_to_{asked}": table.mean(prefill[:, i, j])
+            f"{asking}_to_{target}": table.mean(prefill[:, i, j])
             for i, asking in enumerate(GROUPS)
-            for j, asked in enumerate(GROUPS)
+            for j, target in enumerate(GROUPS)
         }
         targets = {name: table.mean(decode[:, j]) for j, name in enumerate((*GROUPS, "generated"))}
         by_task = {
@@ -159,9 +166,9 @@ def document(measured: Measured, layers: Sequence[int], command: str) -> dict[st
             for name in measured.records[0]["tokens"]
         },
         "uniform": {
-            f"{asking}_to_{asked}": table.mean(uniform[:, i, j])["mean"]
+            f"{asking}_to_{target}": table.mean(uniform[:, i, j])["mean"]
             for i, asking in enumerate(GROUPS)
-            for j, asked in enumerate(GROUPS)
+            for j, target in enumerate(GROUPS)
         },
         "layers": rows,
         "records": measured.records,
@@ -169,5 +176,5 @@ def document(measured: Measured, layers: Sequence[int], command: str) -> dict[st
 
 
 def _floats(values: Any) -> Any:
-    """The inverse of `_listed`."""
+    """Nested lists with NaN for None, the inverse of `_listed`."""
     return [_floats(value) for value in values] if isinstance(values, list) else np.nan if values is None else values

@@ -1,4 +1,4 @@
-"""From questions to a model's inputs, with the class of every token of the prompt."""
+"""Prompts: a model's inputs for questions, with the class of every token."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from torch import Tensor
 from todre.analysis.questions import PictureQuestion
 from todre.errors import UnsupportedInputError
 from todre.hf.families import family_of
+from todre.hf.keywords import IDS, MASK
 from todre.loading.model import Loaded
 from todre.processing import apply_batch, check_columns
 from todre.tensors.columns import token_kinds
 from todre.tensors.token_facts import KINDS
-
-GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-"""Arguments of `generate` for greedy decoding, whatever the checkpoint's own settings."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +34,18 @@ class Prompts:
     valid: Tensor
 
 
-def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
-    """The questions in the processor's chat template, each after its picture.
+def prompts_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> Prompts:
+    """Prompts of the questions in the processor's chat template, after their pictures.
 
     Raises:
         UnsupportedModelError: the model's family is not supported.
         UnsupportedInputError: a prompt holds no visual token.
     """
     family = family_of(loaded.model)
-    inputs, _ = apply_batch(loaded.processor, [conversation(one) for one in asked])
+    inputs, _ = apply_batch(loaded.processor, [conversation(one) for one in questions])
     check_columns(loaded.model.config, inputs)
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
-    ids = inputs["input_ids"]
+    ids = inputs[IDS]
     visual = torch.zeros_like(ids, dtype=torch.bool)
     for kind in KINDS:
         token = family.token_id(loaded.model.config, kind) if kind == "image" or family.clips else None
@@ -55,36 +53,36 @@ def prompts_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> Prompts:
             visual |= ids == token
     if not bool(visual.any(dim=1).all()):
         raise UnsupportedInputError(f"A prompt of {loaded.name} holds no visual token, so there is nothing to measure.")
-    mask = inputs.get("attention_mask")
+    mask = inputs.get(MASK)
     valid = mask.bool() if mask is not None else torch.ones_like(visual)
-    seen = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    return Prompts(inputs, token_kinds(visual, valid, seen, drafts=0), valid)
+    earlier = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    return Prompts(inputs, token_kinds(visual, valid, earlier, drafts=0), valid)
 
 
-def conversation(asked: PictureQuestion, answer: str | None = None) -> list[dict[str, Any]]:
-    """The question after its picture, and the assistant's answer where one is given."""
-    content = [{"type": "image", "image": asked.open()}, {"type": "text", "text": asked.question.text}]
+def conversation(question: PictureQuestion, answer: str | None = None) -> list[dict[str, Any]]:
+    """Messages of the question after its picture, and of the answer if there is one."""
+    content = [{"type": "image", "image": question.open()}, {"type": "text", "text": question.question.text}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if answer is not None:
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return messages
 
 
-def first_answer_token(loaded: Loaded, asked: PictureQuestion) -> int:
-    """Id of the first token of the true answer, where the chat template puts it.
+def first_answer_token(loaded: Loaded, question: PictureQuestion) -> int:
+    """Id of the true answer's first token, where the chat template puts it.
 
     Raises:
         UnsupportedInputError: the question has no true answer.
     """
-    answer = asked.question.answer
+    answer = question.question.answer
     if not answer.strip():
         raise UnsupportedInputError(
-            f"The question {asked.question.text!r} has no true answer, which this needs; give it an answer."
+            f"The question {question.question.text!r} has no true answer, which this needs; give it an answer."
         )
     processor = loaded.processor
-    prompt = processor.apply_chat_template(conversation(asked), add_generation_prompt=True, tokenize=False)
-    whole = processor.apply_chat_template(conversation(asked, answer), tokenize=False)
-    before, after = (processor.tokenizer(text)["input_ids"] for text in (prompt, whole))
+    prompt = processor.apply_chat_template(conversation(question), add_generation_prompt=True, tokenize=False)
+    whole = processor.apply_chat_template(conversation(question, answer), tokenize=False)
+    before, after = (processor.tokenizer(text)[IDS] for text in (prompt, whole))
     if after[: len(before)] == before and len(after) > len(before):
         return int(after[len(before)])
-    return int(processor.tokenizer(answer, add_special_tokens=False)["input_ids"][0])
+    return int(processor.tokenizer(answer, add_special_tokens=False)[IDS][0])

@@ -91,17 +91,17 @@ class Source(Checked):
 
     def _from_scenes(self) -> list[PictureQuestion]:
         """One question about each scene, so that no two share a picture; scenes without an answer are passed over."""
-        asked: list[PictureQuestion] = []
+        questions: list[PictureQuestion] = []
         for seed in itertools.count():
-            task = self.tasks[len(asked) % len(self.tasks)]
+            task = self.tasks[len(questions) % len(self.tasks)]
             fitting = [
                 question for question in make_scene(seed, self.split, self.size).questions if question.task == task
             ]
             for question in fitting[:1]:
                 picture = functools.partial(_scene_image, seed, self.split, self.size)
-                asked.append(PictureQuestion(str(seed), question, picture))
-            if len(asked) == self.limit:
-                return asked
+                questions.append(PictureQuestion(str(seed), question, picture))
+            if len(questions) == self.limit:
+                return questions
         raise AssertionError("there is always another scene")
 
 
@@ -112,10 +112,10 @@ def _scene_image(seed: int, split: str, size: int) -> Image.Image:
 
 def _from_file(file: Path, limit: int) -> list[PictureQuestion]:
     lines = itertools.islice(read_lines(file, QUESTIONS), limit)
-    asked = [_from_line(file, number, values) for number, values in lines]
-    if not asked:
+    questions = [_from_line(file, number, values) for number, values in lines]
+    if not questions:
         raise QUESTIONS.wrong(file, "holds no question")
-    return asked
+    return questions
 
 
 def _from_line(file: Path, number: int, values: dict[str, Any]) -> PictureQuestion:

@@ -1,4 +1,6 @@
-"""The paper's two redundancies, and whether they are as independent as its appendix B assumes.
+"""The paper's two redundancies, and whether they are independent.
+
+Appendix B assumes that they are.
 
 Eq. 8, within vision: D = 1/N² Σ_{i≠j} κ(v_i, v_j). Eq. 9, across modalities: R = 1/N Σ_i ρ(v_i, T). The paper leaves
 κ and ρ open and applies its own projections W_V and W_T, which no model has; here v and t are the embeddings that enter
@@ -20,13 +22,15 @@ import torch
 from torch import Tensor
 
 from todre.analysis.layer_attention import attending_layers, watching
-from todre.analysis.prompts import GREEDY, prompts_of
+from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table, pearson, ranks
 from todre.errors import UnsupportedModelError
 from todre.geometry import visual_token_boxes
 from todre.hf.decoder import decoder_of
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import EMBEDS
 from todre.loading.model import Loaded
 from todre.tensors.attention import AttentionInputs, attention_scores
 from todre.tensors.columns import PAD, TEXT, VISUAL
@@ -35,7 +39,9 @@ _ROWS_AT_ONCE = 512
 
 
 def intra_modal(visual: Tensor) -> Tensor:
-    """d_i = 1/N Σ_{j≠i} max(0, cos(v_i, v_j)) of (n, d) tokens, (n,) float64; their mean is D of eq. 8.
+    """(n,) float64 redundancy of each of (n, d) tokens with the others.
+
+    d_i = 1/N Σ_{j≠i} max(0, cos(v_i, v_j)); the mean is D of eq. 8.
 
     Rows are taken in blocks, so no n × n matrix is made.
     """
@@ -49,13 +55,16 @@ def intra_modal(visual: Tensor) -> Tensor:
 
 
 def cross_modal(visual: Tensor, text: Tensor) -> Tensor:
-    """ρ_i = 1 - max_j max(0, cos(v_i, t_j)) of (n, d) visual and (t, d) text tokens, (n,) float64: eq. 9's summand."""
+    """(n,) float64 redundancy of (n, d) visual with (t, d) text tokens.
+
+    ρ_i = 1 - max_j max(0, cos(v_i, t_j)), the summand of eq. 9.
+    """
     v, t = (torch.nn.functional.normalize(tokens.double(), dim=-1) for tokens in (visual, text))
     return 1.0 - (v @ t.T).clamp(min=0).amax(dim=1)
 
 
 def overlap(visual: Tensor, text: Tensor) -> tuple[float, float]:
-    """How much of the visual tokens lies in the span of the text tokens, as a share of their squared length.
+    """Share of the visual tokens' squared length in the span of the text tokens.
 
     Appendix B assumes 0. Returned with the share of a direction drawn at random: rank of the text over d.
     """
@@ -67,26 +76,26 @@ def overlap(visual: Tensor, text: Tensor) -> tuple[float, float]:
 
 
 class TextToTokens:
-    """Mean attention that each key gets from the text of its row, in every layer of one prefill."""
+    """Mean attention of each key from its row's text, in every layer of a prefill."""
 
     def __init__(self, kinds: Tensor) -> None:
         self.kinds = kinds
         self.layers: dict[int, Tensor] = {}
 
-    def __call__(self, layer: int, seen: AttentionInputs) -> None:
-        """Take in one layer."""
+    def __call__(self, layer: int, inputs: AttentionInputs) -> None:
+        """Read one layer (1-based)."""
         if layer not in self.layers:
-            rows = self.kinds[:, -seen.query.shape[2] :] == TEXT
-            scores = attention_scores(seen, rows, self.kinds != PAD)
+            rows = self.kinds[:, -inputs.query.shape[2] :] == TEXT
+            scores = attention_scores(inputs, rows, self.kinds != PAD)
             self.layers[layer] = scores / rows.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 @contextmanager
-def entering(model: Any, found: list[Tensor]) -> Iterator[None]:
-    """Put into `found` the embeddings that enter the decoder, (b, q, d), at each forward inside the block."""
+def entering(model: Any, embeddings: list[Tensor]) -> Iterator[None]:
+    """Append the decoder's input embeddings (b, q, d) of each forward in the block."""
 
     def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        found.append(kwargs["inputs_embeds"])
+        embeddings.append(kwargs[EMBEDS])
 
     handle = decoder_of(model).module.register_forward_pre_hook(look, with_kwargs=True)
     try:
@@ -96,18 +105,18 @@ def entering(model: Any, found: list[Tensor]) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def redundancies_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> list[Record]:
-    """D, R, and the tokens' correlations of each question, ready for JSON.
+def redundancies_of(loaded: Loaded, questions: Sequence[PictureQuestion]) -> list[Record]:
+    """Redundancies and token correlations of each question, ready for JSON.
 
     Newline and class tokens, which show nothing of the picture, are left out where their places are known.
     """
-    prompts = prompts_of(loaded, asked)
+    prompts = prompts_of(loaded, questions)
     embeddings: list[Tensor] = []
     log = TextToTokens(prompts.kinds)
     with entering(loaded.model, embeddings), watching(loaded.model, log):
-        loaded.model.generate(**prompts.inputs, max_new_tokens=1, **GREEDY)
+        loaded.model.generate(**prompts.inputs, **greedy_settings(1))
     records = []
-    for row, one in enumerate(asked):
+    for row, one in enumerate(questions):
         places = (prompts.kinds[row] == VISUAL).nonzero().flatten()
         places = places[_looking(loaded, one, len(places))]
         text = embeddings[0][row, prompts.kinds[row] == TEXT]
@@ -130,10 +139,10 @@ def redundancies_of(loaded: Loaded, asked: Sequence[PictureQuestion]) -> list[Re
     return records
 
 
-def _looking(loaded: Loaded, asked: PictureQuestion, n: int) -> list[int]:
-    """Places of the visual tokens that were made from pixels."""
+def _looking(loaded: Loaded, question: PictureQuestion, n: int) -> list[int]:
+    """0-based indices of the visual tokens that were made from pixels."""
     try:
-        boxes = visual_token_boxes(loaded.processor, loaded.model.config, [asked.open().size])
+        boxes = visual_token_boxes(loaded.processor, loaded.model.config, [question.open().size])
     except UnsupportedModelError:
         return list(range(n))
     if len(boxes) != n:
@@ -147,14 +156,14 @@ def _correlations(first: Tensor, second: Tensor) -> dict[str, float | None]:
 
 
 def redundancy(job: Job) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document."""
+    """The document of a run; measures all questions of `job`."""
     attending_layers(job.loaded.model)
-    measured = measure_all(job, lambda asked: redundancies_of(job.loaded, asked))
+    measured = measure_all(job, lambda questions: redundancies_of(job.loaded, questions))
     return document(measured, job.command)
 
 
 def document(measured: Measured, command: str) -> dict[str, Any]:
-    """Correlations over questions, and over the tokens of each question, with intervals."""
+    """Document of correlations over questions and over each question's tokens."""
     records = measured.records
     table = Table.of(records)
     intra = np.array([record["D"] for record in records])

@@ -1,4 +1,4 @@
-"""Measure batch by batch, go on where a run was stopped, and end in one JSON document and one figure."""
+"""Runs of an instrument: batch by batch, resumable, to one document and figure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from todre.files.shapes import COUNT, NUMBER, OBJECT, misfit
 from todre.loading.model import Loaded
 
 WORKING = Kind("remove it to start anew, or write elsewhere", most=2**30)
-"""A working file."""
+"""Kind of file: the working file of an instrument."""
 _LINE = {"place": COUNT, "seconds": NUMBER, "record": OBJECT}
 Record = dict[str, Any]
-"""What was measured for one question, ready for JSON."""
+"""Measurement of one question, ready for JSON."""
 Measure = Callable[[Sequence[PictureQuestion]], list[Record]]
 Tick = Callable[[int, int], None]
 """Called with (questions done, questions in all)."""
@@ -62,83 +62,86 @@ class Job(Checked):
 
     @property
     def working(self) -> Path:
-        """Where finished questions wait for the others."""
+        """Path of the working file, which holds the finished questions."""
         return self.output.with_suffix(".partial.jsonl")
 
     @property
     def drawn(self) -> Path:
-        """Where the figure goes."""
+        """Path of the figure."""
         return self.figure or self.output.with_suffix(".png")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """All records of a job, in the order of the questions, and the conditions they were measured under."""
+    """All records of a job, in the order of the questions, and its conditions."""
 
     records: list[Record]
     conditions: dict[str, Any]
 
 
 def measure_all(job: Job, measure: Measure) -> Measured:
-    """Measure every question of `job`, those aside that an interrupted run has done.
+    """Records of every question of `job`; those of an interrupted run are kept.
 
     Each batch is written to the working file as soon as it is done; `finish` removes the file.
 
     Raises:
         InvalidValueError: the working file belongs to another run.
     """
-    asked = job.source.questions()
-    head = _head(job, asked)
+    questions = job.source.questions()
+    head = _head(job, questions)
     done = _read(job.working, head)
     lines = [head, *({"place": place, **line} for place, line in sorted(done.items()))]
     write_atomic(job.working, "".join(_line(line) + "\n" for line in lines))
-    pending = [place for place in range(len(asked)) if place not in done]
-    job.tick(len(done), len(asked))
+    pending = [place for place in range(len(questions)) if place not in done]
+    job.tick(len(done), len(questions))
     with job.working.open("ab") as stream:
         for start in range(0, len(pending), job.batch_size):
             places = pending[start : start + job.batch_size]
             started = time.process_time()
-            records = measure([asked[place] for place in places])
+            records = measure([questions[place] for place in places])
             seconds = round((time.process_time() - started) / len(places), 4)
             for place, record in zip(places, records, strict=True):
-                done[place] = {"seconds": seconds, "record": {**asked[place].facts(), **record}}
+                done[place] = {"seconds": seconds, "record": {**questions[place].facts(), **record}}
                 append(stream, _line({"place": place, **done[place]}), job.working)
-            job.tick(len(done), len(asked))
+            job.tick(len(done), len(questions))
     seconds = sum(line["seconds"] for line in done.values())
-    records = [json.loads(json.dumps(done[place]["record"])) for place in range(len(asked))]
+    records = [json.loads(json.dumps(done[place]["record"])) for place in range(len(questions))]
     return Measured(records, _conditions(job, head, seconds))
 
 
 def finish(job: Job, document: dict[str, Any], draw: Callable[[dict[str, Any], Path], None]) -> None:
-    """Write the figure, then the document, each whole or not at all, and drop the working file."""
+    """Write the figure and the document, each whole, and remove the working file."""
     draw(document, job.drawn)
     write_atomic(job.output, as_text(document))
     job.working.unlink(missing_ok=True)
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """The document as JSON with one line for each of its records, which come last."""
+    """JSON text of the document, with one line for each record; records come last."""
     head = {name: value for name, value in document.items() if name != "records"}
     records = [json.dumps(record, allow_nan=False) for record in document["records"]]
     whole = json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}")
     return whole + ',\n "records": [\n  ' + ",\n  ".join(records) + "\n ]\n}\n"
 
 
-def _head(job: Job, asked: Sequence[PictureQuestion]) -> dict[str, Any]:
-    """What must be the same for a working file to be gone on with."""
+def _head(job: Job, questions: Sequence[PictureQuestion]) -> dict[str, Any]:
+    """Settings that must be equal for a working file to be continued."""
     facts = {**job.loaded.facts(), "sha256": model_sha256(str(job.loaded.path))}
     head = {
         "instrument": job.instrument,
         "parameters": job.parameters,
         "model": facts,
-        "source": job.source.facts(asked),
+        "source": job.source.facts(questions),
     }
     same: dict[str, Any] = json.loads(json.dumps(head))
     return same
 
 
 def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Finished places of a working file; an unfinished last line is left out."""
+    """Finished questions of a working file, by 0-based index.
+
+    An unfinished last line is left out.
+    """
     done: dict[int, dict[str, Any]] = {}
     for number, line in read_finished(file, WORKING):
         if number == 1:
@@ -155,9 +158,9 @@ def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return done
 
 
-def _difference(found: Any, head: dict[str, Any]) -> str:
-    """In which part two heads differ."""
-    parts = [name for name in head if not isinstance(found, dict) or found.get(name) != head[name]]
+def _difference(other: Any, head: dict[str, Any]) -> str:
+    """Words for the first part in which two headers differ."""
+    parts = [name for name in head if not isinstance(other, dict) or other.get(name) != head[name]]
     return f"with another {parts[0]}" if parts else "of another kind"
 
 

@@ -1,4 +1,7 @@
-"""Keep given visual tokens after a given layer, and ask for a token's probability: really dropped, not masked."""
+"""Probability of a token when only some visual tokens are left after a layer.
+
+The others are really dropped, not masked.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KeepOnly(Method):
-    """In each row of a batch, keep only given visual tokens after a layer.
+    """Method that keeps, after a layer, only the visual tokens named for each row.
 
     Args:
         layer: count of layers run; the depth of the decoder keeps everything.
@@ -44,11 +47,11 @@ class KeepOnly(Method):
     reads_attention: ClassVar[bool] = False
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """Where tokens leave, and where the states come in."""
+        """Layers where tokens leave, and where the states are replaced."""
         return tuple(sorted({self.early, self.layer})) if self.layer < n_layers else ()
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Drop what each row does not keep; later, put the states in that the rows would have had."""
+        """Drop what each row does not keep; later, put in the states it would have had."""
         from todre.methods.views.decoder_layer import Reduction
 
         keep = torch.ones_like(context.visual)
@@ -74,7 +77,7 @@ class KeepOnly(Method):
 
 
 class Prober:
-    """Probabilities of one token after one prompt, for any visual tokens left after any layer.
+    """Probabilities of one token after one prompt, by visual tokens left after layers.
 
     Args:
         loaded: model and processor.
@@ -101,7 +104,7 @@ class Prober:
         self.states[layer] = args[0][0].detach()
 
     def after(self, layer: int, early: int, kept: Sequence[tuple[int, ...]]) -> list[float]:
-        """The probability where after `layer` only the tokens `kept` are left, for each of its entries.
+        """The token's probability for each entry of `kept`, the tokens left after `layer`.
 
         Args:
             layer: count of layers run.
@@ -127,7 +130,7 @@ class Prober:
     def _probabilities(self, rows: int) -> list[float]:
         device = self.loaded.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            said = self.loaded.model.generate(
+            output = self.loaded.model.generate(
                 **self.prompts.inputs,
                 do_sample=True,
                 num_beams=1,
@@ -136,5 +139,5 @@ class Prober:
                 output_logits=True,
                 return_dict_in_generate=True,
             )
-        found: list[float] = said.logits[0].float().softmax(dim=-1)[:, self.token].tolist()
+        found: list[float] = output.logits[0].float().softmax(dim=-1)[:, self.token].tolist()
         return found

@@ -1,4 +1,7 @@
-"""Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
+"""Visual tokens that several methods keep of the same pictures, side by side.
+
+ToDRE, figures 1, 6 and 7.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +19,37 @@ from todre.plots.marks import Panel
 from todre.running import Settings, answer
 
 Methods = Sequence[tuple[str, Method]]
-"""(name, method), in the order of the panels."""
+"""Pairs of (name, method), in the order of the panels."""
 
 
-def kept_of(loaded: Loaded, asked: PictureQuestion, methods: Methods, max_new_tokens: int) -> Record:
-    """What each method keeps of the question's picture, and what the model then says, ready for JSON.
+def kept_of(loaded: Loaded, question: PictureQuestion, methods: Methods, max_new_tokens: int) -> Record:
+    """Kept tokens and answer of each method for one question, ready for JSON.
 
     A method that cannot be used with this model has its reason in place of tokens.
     """
     panels: dict[str, Any] = {}
     for name, method in methods:
         try:
-            given = answer(loaded, [asked.open()], asked.question.text, method, Settings(max_new_tokens))
+            reply = answer(loaded, [question.open()], question.question.text, method, Settings(max_new_tokens))
         except (UnsupportedModelError, UnsupportedInputError) as error:
             panels[name] = {"refused": str(error)}
             continue
-        report = given.report
+        report = reply.report
         panels[name] = {
             "kept": list(report.kept[0]),
             "before": report.visual_tokens_before[0],
             "per_layer": list(report.visual_tokens_per_layer[0]),
             "dropped_after": report.dropped_after_layer[0],
-            "said": given.text,
+            "said": reply.text,
         }
     return {"panels": panels}
 
 
 def kept(job: Job, methods: Methods, max_new_tokens: int) -> dict[str, Any]:
-    """Measure all questions of `job`; returns the document."""
-    measured = measure_all(job, lambda asked: [kept_of(job.loaded, one, methods, max_new_tokens) for one in asked])
+    """The document of a run; measures all questions of `job`."""
+    measured = measure_all(
+        job, lambda questions: [kept_of(job.loaded, one, methods, max_new_tokens) for one in questions]
+    )
     return {
         "what": "visual tokens that methods keep of the same pictures",
         "command": job.command,
@@ -56,7 +61,10 @@ def kept(job: Job, methods: Methods, max_new_tokens: int) -> dict[str, Any]:
 
 
 def overlaps(records: Sequence[Record]) -> dict[str, float]:
-    """For each pair of methods that leave something out, the mean Jaccard index of what they keep, as `a & b`."""
+    """Mean Jaccard index of what each pair of methods keeps, by `a & b`.
+
+    Methods that keep everything are left out.
+    """
     sums: dict[str, list[float]] = {}
     for record in records:
         chosen = {
@@ -73,14 +81,14 @@ def overlaps(records: Sequence[Record]) -> dict[str, float]:
     return {pair: round(sum(values) / len(values), 6) for pair, values in sums.items()}
 
 
-def rows_of(document: dict[str, Any], asked: Sequence[PictureQuestion], loaded: Loaded) -> list[Row]:
-    """The document as rows of `todre.plots.kept_tokens`: one picture each, one panel for each method.
+def rows_of(document: dict[str, Any], questions: Sequence[PictureQuestion], loaded: Loaded) -> list[Row]:
+    """Rows of `todre.plots.kept_tokens`: a picture each, with a panel per method.
 
     Raises:
         UnsupportedModelError: where a token lies in the picture is not known for this model.
     """
     rows = []
-    for record, one in zip(document["records"], asked, strict=True):
+    for record, one in zip(document["records"], questions, strict=True):
         picture = one.open()
         boxes = visual_token_boxes(loaded.processor, loaded.model.config, [picture.size])
         panels = [
@@ -88,13 +96,13 @@ def rows_of(document: dict[str, Any], asked: Sequence[PictureQuestion], loaded: 
             for name, panel in record["panels"].items()
             if "kept" in panel
         ]
-        seen = {panel["before"] for panel in record["panels"].values() if "kept" in panel}
+        counts = {panel["before"] for panel in record["panels"].values() if "kept" in panel}
         if not panels:
             reasons = "; ".join(panel["refused"] for panel in record["panels"].values())
             raise TodreError(f"None of the methods can be used with {loaded.name}: {reasons}")
-        if seen != {len(boxes)}:
+        if counts != {len(boxes)}:
             raise UnsupportedModelError(
-                f"The model saw {sorted(seen)} visual tokens, and the places of {len(boxes)} are known, "
+                f"The model saw {sorted(counts)} visual tokens, and the places of {len(boxes)} are known, "
                 "so they cannot be drawn."
             )
         rows.append(Row(picture, boxes, panels, f"{record['question']} (true: {record['answer'] or '?'})"))

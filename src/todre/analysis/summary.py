@@ -17,7 +17,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Table:
-    """Which picture and task each question has; all intervals come from the same resampled pictures.
+    """Picture and task of each question, with shared resampled pictures.
+
+    All intervals come from the same resamples.
 
     Attributes:
         pictures: (n,) what names the picture of each question.
@@ -31,7 +33,7 @@ class Table:
 
     @classmethod
     def of(cls, records: Sequence[dict[str, Any]], resamples: int = 2000, seed: int = 0) -> Table:
-        """The table of records that say `picture` and `task`."""
+        """Table of records that have `picture` and `task`."""
         pictures = np.array([record["picture"] for record in records])
         names = np.array([record["task"] for record in records])
         several = len(set(pictures.tolist())) > 1
@@ -39,18 +41,21 @@ class Table:
         return cls(pictures, {task: names == task for task in ordered(names.tolist())}, bootstrap)
 
     def mean(self, values: ArrayLike) -> dict[str, Any]:
-        """Mean of (n,) values with its interval; NaN marks questions to leave out. None where nothing is left."""
-        given = np.asarray(values, dtype=np.float64)
-        known = ~np.isnan(given)
+        """Mean of (n,) values with its interval; None where no value is known.
+
+        NaN marks questions to leave out.
+        """
+        array = np.asarray(values, dtype=np.float64)
+        known = ~np.isnan(array)
         if not known.any():
             return {"n": 0, "mean": None, "low": None, "high": None}
         low = high = None
         if self.bootstrap is not None and len(set(self.pictures[known].tolist())) > 1:
-            low, high = (round(edge, 6) for edge in self.bootstrap.interval(given))
-        return {"n": int(known.sum()), "mean": round(float(given[known].mean()), 6), "low": low, "high": high}
+            low, high = (round(edge, 6) for edge in self.bootstrap.interval(array))
+        return {"n": int(known.sum()), "mean": round(float(array[known].mean()), 6), "low": low, "high": high}
 
     def correlation(self, first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
-        """Pearson's correlation of two (n,) values over the questions, resampled by picture.
+        """Pearson's correlation of two (n,) values over questions, resampled by picture.
 
         None where one of them does not vary. Resamples in which one does not vary are left out of the interval.
         """
@@ -67,13 +72,16 @@ class Table:
 
 
 def pearson(x: Floats, y: Floats) -> float | None:
-    """Pearson's correlation of (n,) values; None where one does not vary."""
+    """Pearson's correlation of (n,) values; None where one is constant."""
     value = float(weighted_pearson(x, y, np.ones((1, len(x))))[0])
     return None if np.isnan(value) else round(value, 6)
 
 
 def weighted_pearson(x: Floats, y: Floats, weights: Floats) -> Floats:
-    """(m,) Pearson's correlation of (n,) values under each row of `weights` (m, n); NaN where one does not vary."""
+    """(m,) Pearson's correlations of (n,) values, one for each row of weights (m, n).
+
+    NaN where one value is constant under the weights.
+    """
     total = weights.sum(axis=1)
     mean_x, mean_y = (weights @ x) / total, (weights @ y) / total
     a, b = x[None] - mean_x[:, None], y[None] - mean_y[:, None]
@@ -86,7 +94,10 @@ def weighted_pearson(x: Floats, y: Floats, weights: Floats) -> Floats:
 
 
 def ranks(values: Floats) -> Floats:
-    """(n,) ranks from 0, ties at their mean: Spearman's correlation is Pearson's of these."""
+    """(n,) ranks from 0, ties at their mean.
+
+    Spearman's correlation is Pearson's of these.
+    """
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum()
     means: Floats = (ends - (counts + 1) / 2).astype(np.float64)

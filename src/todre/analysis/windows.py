@@ -1,4 +1,4 @@
-"""Visual tokens of a picture in square windows of neighbours."""
+"""Square windows of neighbouring visual tokens of a picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from todre.geometry import TokenBox
 
 
 def windows_of(boxes: Sequence[TokenBox], side: int) -> list[list[int]]:
-    """Indices of the visual tokens in windows of `side` × `side` neighbours; every token is in exactly one.
+    """0-based indices of visual tokens in windows of `side` × `side` neighbours.
+
+    Every token is in exactly one window.
 
     A thumbnail, the crops of a picture put together, and each frame of a clip are cut apart; windows at a right or
     lower edge may hold fewer. Newline tokens of one picture make one window, and so does each class token.
@@ -37,7 +39,10 @@ def _sheet(box: TokenBox) -> tuple[int, str, int]:
 
 
 def _cut(boxes: Sequence[TokenBox], tokens: Sequence[int], side: int) -> list[list[int]]:
-    """The windows of one raster, in reading order; the raster's rows and columns follow from the rectangles."""
+    """Windows of one raster, in reading order.
+
+    The raster's rows and columns follow from the rectangles.
+    """
     rows = _numbered([boxes[index].top for index in tokens])
     columns = _numbered([boxes[index].left for index in tokens])
     found: dict[tuple[int, int], list[int]] = {}
@@ -47,6 +52,6 @@ def _cut(boxes: Sequence[TokenBox], tokens: Sequence[int], side: int) -> list[li
 
 
 def _numbered(edges: Sequence[float]) -> list[int]:
-    """The rank of each edge among the distinct ones; edges nearer than a thousandth of a pixel are the same."""
+    """0-based rank of each edge among the distinct ones, rounded to 0.001 pixel."""
     order = {edge: number for number, edge in enumerate(sorted({round(edge, 3) for edge in edges}))}
     return [order[round(edge, 3)] for edge in edges]

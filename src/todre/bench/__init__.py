@@ -1,5 +1,6 @@
-"""Measure what pruning saves, and how far that is from a prompt that never had the dropped tokens.
+"""Benchmarks: what pruning saves, and how near that is to the possible.
 
-A run measures subjects (no pruning, methods, and the oracle of each) under conditions (`Cell`: batch, lengths, backend,
-threads), interleaved, and ends in one JSON document. `todre bench` is its command.
+A module belongs here if it measures time, memory or FLOPs. A run of `todre bench` measures subjects (no pruning,
+methods, and the oracle of each: a prompt that never had the dropped tokens) under conditions (`Cell`: batch, lengths,
+backend, threads), interleaved, and ends in one JSON document.
 """

@@ -1,4 +1,4 @@
-"""One cell of a run: all subjects under the same conditions, round by round, and a row for each."""
+"""Measurement of one cell: all subjects under the same conditions, a row for each."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from todre.bench.spread import ratios, spread
 from todre.bench.workloads import Called, Pruned, Subject, Untouched, exact_length
 from todre.errors import TodreError
 from todre.flops import convention, count_prompt
+from todre.hf.keywords import IMAGE_GRIDS
+from todre.hf.model_parts import attention_backend, text_config
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
 from todre.timing import stopwatch
@@ -27,14 +29,16 @@ STAGES = ("encode", "select", "prefill", "first_token", "decode_per_token", "tot
 COMPARED = ("first_token", "decode_per_token", "total")
 
 Row = dict[str, Any]
-"""One measurement, ready for JSON."""
+"""Row of a result: one measurement, ready for JSON."""
 Tick = Callable[[str], None]
 
 
 def measure(
     model: Any, prompt: Prompt, specs: Sequence[MethodSpec], cell: Cell, how: Rounds, tick: Tick = lambda what: None
 ) -> list[Row]:
-    """Measure every subject under `cell`, interleaved, in an order that is rotated by one each round.
+    """Measure every subject under `cell`, interleaved round by round.
+
+    The order is rotated by one each round.
 
     Args:
         model: already with the cell's backend.
@@ -61,7 +65,7 @@ def measure(
                     samples[each.name].append(taken)
         used = torch.get_num_threads()
     bound = _bounds(subjects, facts)
-    backend = model.config.get_text_config(decoder=True)._attn_implementation
+    backend = attention_backend(text_config(model))
     conditions = {**cell.to_dict(), "threads": used, "backend": backend}
     return [
         {
@@ -79,7 +83,7 @@ def measure(
 def applicable(
     model: Any, prompt: Prompt, specs: Sequence[MethodSpec], tick: Tick
 ) -> tuple[list[MethodSpec], dict[str, str]]:
-    """The methods that can prune this model's prompt, and by name why the others cannot."""
+    """Methods that can prune this prompt, and by name why the others cannot."""
     apply, reasons = [], {}
     for one in specs:
         tick(f"trying {one.name}")
@@ -108,7 +112,7 @@ def threads(count: int | None) -> Iterator[None]:
 def _subjects(
     model: Any, prompt: Prompt, specs: Sequence[MethodSpec], oracles: bool, tick: Tick
 ) -> tuple[list[Subject], dict[str, str]]:
-    """All subjects, and by name why a method has no oracle."""
+    """All subjects, and by name the reason why a method has no oracle."""
     subjects: list[Subject] = [Untouched(model, prompt)]
     reasons: dict[str, str] = {}
     for one in specs:
@@ -133,7 +137,7 @@ def _described(subject: Subject, reasons: dict[str, str]) -> Row:
 
 
 def _bounds(subjects: Sequence[Subject], facts: dict[str, Row]) -> dict[str, str]:
-    """By method's subject, what it is to be compared with: its oracle, or no pruning where nothing was dropped."""
+    """Name of each method's bound: its oracle, or `none` if nothing was dropped."""
     bounds = {each.of: each.name for each in subjects if each.of is not None}
     for each in subjects:
         tokens = facts[each.name]["visual_tokens"]
@@ -165,14 +169,17 @@ def _timed(samples: dict[str, list[Sample]], name: str, bound: str | None, cell:
 
 
 def _after(samples: Sequence[Sample]) -> dict[str, dict[str, float] | None]:
-    """By number of tokens, powers of two and all, milliseconds from the start to the forward that gave the last."""
+    """Milliseconds until the forward of token n, by n: powers of two, and the last."""
     count = len(samples[0].forwards)
     places = sorted({2**power for power in range(count.bit_length()) if 2**power <= count} | {count})
     return {str(place): spread([each.forwards[place - 1] for each in samples]) for place in places}
 
 
 def _memory_ratios(facts: dict[str, Row], name: str, bound: str | None) -> Row:
-    """Peaks over the oracle's; `floor` is over what the untouched model takes before its decoder, if that is more."""
+    """Ratios of peak memory to the oracle's.
+
+    `floor` is the ratio to what the untouched model takes before its decoder, if that is more than the oracle's peak.
+    """
     mine, other = facts[name]["peak_bytes"], facts[bound]["peak_bytes"] if bound else None
     if mine is None or other is None:
         return {"memory_ratio_to_oracle": None}
@@ -181,7 +188,7 @@ def _memory_ratios(facts: dict[str, Row], name: str, bound: str | None) -> Row:
 
 
 def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, floor: int | None, tick: Tick) -> Row:
-    """What does not vary: tokens, KV bytes, FLOPs, peak memory."""
+    """Facts of a subject that do not vary: tokens, KV bytes, FLOPs, peak memory."""
     tick(f"looking at {subject.name}")
     with stopwatch(model) as watch, subject.ready() as call:
         called = call(new_tokens, lambda: 0.0)
@@ -200,10 +207,10 @@ def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, floor:
 
 
 def _visual_per_layer(model: Any, prompt: Prompt, subject: Subject, called: Called) -> list[list[int]]:
-    """Of each row, how many visual tokens each decoder layer ran on."""
+    """Visual tokens that each decoder layer ran on, for each row."""
     if called.report is not None:
         return called.report.visual_tokens_per_layer
-    layers = model.config.get_text_config(decoder=True).num_hidden_layers
+    layers = text_config(model).num_hidden_layers
     if not isinstance(subject, Oracle):
         return [[prompt.visual_tokens] * layers for _ in range(prompt.rows)]
     entered = [int(row.sum()) - prompt.text_tokens for row in subject.short.mask]
@@ -237,7 +244,7 @@ def _flops(
     tiles: int,
     tower: Sequence[Sequence[tuple[int, int]]],
 ) -> Row:
-    """The true count of the batch, and the tally that v1's tables print for one row; None where it cannot be counted.
+    """FLOPs of the batch, and v1's tally for one row; None where uncountable.
 
     A tower that ran on fewer tokens tells them for all rows together, so it is counted for batches of one alone.
     """
@@ -261,7 +268,7 @@ def _flops(
         return {"flops": None, "profiler_flops": None}
     known = [one for one in counted if one is not None]
     tally = None
-    if "image_grid_thw" not in prompt.inputs:
+    if IMAGE_GRIDS not in prompt.inputs:
         tally = convention("profiler", model.config, per_layer[0], text_tokens=prompt.text_tokens, tiles=tiles)
     sums = {key: sum(getattr(one, key) for one in known) for key in ("encoder", "selection", "first_token", "total")}
     return {"flops": sums, "profiler_flops": tally}

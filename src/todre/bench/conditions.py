@@ -1,4 +1,4 @@
-"""What a result must say of where and with what it was measured."""
+"""Conditions of a measurement: machine, versions and commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from todre.files import write_atomic
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """The device's name, the processor, its cores, the versions, and the commit of a checkout."""
+    """Facts on the device, processor, cores, versions, and the checkout's commit."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu": cpu_name(),
@@ -29,7 +29,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's name, as far as the system tells."""
+    """Name of the processor, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -39,7 +39,7 @@ def cpu_name() -> str:
 
 
 def commit() -> str | None:
-    """The commit that this package is checked out at, with a + if files of it differ; None outside of a checkout."""
+    """Commit of this package's checkout, with + if files differ; None outside of one."""
     folder = Path(todre.__file__).parent
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
@@ -57,7 +57,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def record_checks(rows: list[dict[str, Any]], output: Path | None) -> dict[str, Any]:
-    """The document of a check of correctness, written to `output` if there is one."""
+    """Document of a check of correctness, written to `output` if there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     document = {"format": "todre bench check 1", "machine": machine(device), "checks": rows}
     if output is not None:

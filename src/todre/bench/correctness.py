@@ -1,4 +1,7 @@
-"""Is pruning right on this device? Every backend and dtype against the untouched model and against float32."""
+"""Checks that pruning is right on a device, for every backend and dtype.
+
+Each is compared with the untouched model and with float32.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from todre.bench.random_models import build
 from todre.bench.run import set_backend
 from todre.bench.workloads import Pruned
 from todre.errors import TodreError
+from todre.hf.decoder_runs import numbers_axes
+from todre.hf.keywords import EMBEDS, LOGITS_TO_KEEP, MASK
 from todre.methods.base import Method, NoPruning
 from todre.methods.random import RandomTokens
 from todre.methods.todre import ToDRE
@@ -34,7 +39,7 @@ def check(
     backends: Sequence[str] = BACKENDS,
     tick: Callable[[str], None] = lambda what: None,
 ) -> list[Check]:
-    """One row for each backend and dtype, with the differences found and whether all are as they must be.
+    """Rows of the check, one for each backend and dtype, with the differences found.
 
     Two prompts of random pixels are run. `keep_all` is whether methods that keep everything change no bit; `oracle` the
     difference of stage 1 with renumbered positions from the untouched model on the hand-shortened prompt, and
@@ -64,13 +69,16 @@ def check(
 
 @torch.inference_mode()
 def _differences(model: Any, prompt: Prompt, reference: Tensor | None) -> tuple[Check, Tensor]:
-    """The differences, and logits of a pruned prompt whose kept tokens do not depend on any number."""
+    """Differences of one backend and dtype, and logits for comparison with others.
+
+    The logits are of a pruned prompt whose kept tokens do not depend on any number.
+    """
     plain = _logits(model, prompt, None)
     kept = [bool(torch.equal(plain, _logits(model, prompt, method))) for method in KEEP_ALL]
     drawn = _logits(model, prompt, RandomTokens(retain=0.1)).float()
     method = ToDRE(retain=0.1, stages=(1,), positions=_positions(model))
     short = shorten(Pruned(model, prompt, "todre", method))
-    by_hand = model(inputs_embeds=short.embeds, attention_mask=short.mask, logits_to_keep=1).logits
+    by_hand = model(**{EMBEDS: short.embeds, MASK: short.mask, LOGITS_TO_KEEP: 1}).logits
     scale = float(plain.abs().max())
     against = drawn if reference is None else reference
     found = {
@@ -82,14 +90,14 @@ def _differences(model: Any, prompt: Prompt, reference: Tensor | None) -> tuple[
 
 
 def _positions(model: Any) -> Any:
-    """Renumbered positions, where the model takes them; with M-RoPE a shortened prompt has other ones."""
-    return "original" if hasattr(model.base_model, "get_rope_index") else "compact"
+    """Renumbered positions, where a shortened prompt has those (not under M-RoPE)."""
+    return "original" if numbers_axes(model) else "compact"
 
 
 def _logits(model: Any, prompt: Prompt, method: Method | None) -> Tensor:
-    """(b, 1, vocabulary) of the last column."""
+    """(b, 1, vocabulary) logits of the last column."""
     if method is None:
-        logits: Tensor = model(**prompt.inputs, logits_to_keep=1).logits
+        logits: Tensor = model(**prompt.inputs, **{LOGITS_TO_KEEP: 1}).logits
         return logits
     with prune(model, method):
         return _logits(model, prompt, None)
@@ -97,7 +105,10 @@ def _logits(model: Any, prompt: Prompt, method: Method | None) -> Tensor:
 
 @torch.no_grad()
 def _converted(whole: Any, preset: Preset, device: torch.device, dtype: torch.dtype) -> Any:
-    """The same weights in another dtype; buffers, such as rotary frequencies, as that dtype's own model has them."""
+    """The model in another dtype, with the same weights.
+
+    Buffers, such as rotary frequencies, are those of a model built in that dtype.
+    """
     model = build(preset, device, dtype, "sdpa")
     for mine, its in zip(model.parameters(), whole.parameters(), strict=True):
         mine.copy_(its)

@@ -1,4 +1,4 @@
-"""The JSON document of a run: written whole after every cell, and gone on with where it was stopped."""
+"""The JSON document of a run, written whole after every cell, and resumable."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WHOLE: Shape = {
     "flops": ({"total": NUMBER}, None),
     "ratio_to_oracle": (Each((_SPREAD, None)), None),
 }
-"""A row that is shown."""
+"""Shape of a row that pages and tables show."""
 BENCH = Kind("give a file that `todre bench` wrote", _SHAPE)
 _ANY_DOCUMENT = replace(BENCH, shape=OBJECT)
 _WEIGHED: Shape = {**_CONDITIONS, "model": {**_CONDITIONS["model"], "weights": TEXT}}
@@ -52,7 +52,7 @@ _SHOWN = replace(BENCH, shape={**_SHAPE, "conditions": _WEIGHED, "rows": [_WHOLE
 
 
 def new(conditions: Mapping[str, Any], command: str) -> Document:
-    """A document without rows."""
+    """A new document without rows."""
     whole: Document = {
         "format": FORMAT, "command": command, "conditions": conditions, "left_out": {}, "finished": [], "rows": []
     }  # fmt: skip
@@ -61,7 +61,7 @@ def new(conditions: Mapping[str, Any], command: str) -> Document:
 
 
 def read(path: Path, whole: bool = False) -> Document:
-    """A document that a run has written.
+    """Read a document that a run has written.
 
     Args:
         path: the file.
@@ -80,7 +80,7 @@ def read(path: Path, whole: bool = False) -> Document:
 
 
 def resumed(path: Path, conditions: Mapping[str, Any]) -> Document:
-    """The document at `path`, to go on with.
+    """The document at `path`, to be continued.
 
     Raises:
         InvalidValueError: it was measured under other conditions.
@@ -98,7 +98,7 @@ def resumed(path: Path, conditions: Mapping[str, Any]) -> Document:
 
 
 def difference(one: Any, other: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    """(where, value, other value) of the first difference of two documents; None if they are equal."""
+    """First difference of two documents: (path, value, other value), or None."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *(key for key in other if key not in one)]:
             found = difference(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
@@ -109,7 +109,7 @@ def difference(one: Any, other: Any, path: str = "") -> tuple[str, Any, Any] | N
 
 
 def add(document: Document, cell: Cell, rows: list[Row], path: Path | None) -> None:
-    """Put in the rows of a finished cell, and write the document."""
+    """Add the rows of a finished cell, and write the document."""
     document["rows"] += _plain(rows)
     document["finished"].append(_plain(cell.to_dict()))
     if path is not None:
@@ -117,12 +117,12 @@ def add(document: Document, cell: Cell, rows: list[Row], path: Path | None) -> N
 
 
 def is_finished(document: Document, cell: Cell) -> bool:
-    """Whether the document holds the cell's rows."""
+    """True if the document has the cell's rows."""
     return cell.to_dict() in document["finished"]
 
 
 def as_text(document: Document) -> str:
-    """The document as JSON with one line for each row, which come last."""
+    """JSON text of the document, with one line for each row, which come last."""
     head = {name: value for name, value in document.items() if name != "rows"}
     rows = [json.dumps(row, allow_nan=False) for row in document["rows"]]
     body = "[]" if not rows else "[\n  " + ",\n  ".join(rows) + "\n ]"
@@ -130,7 +130,10 @@ def as_text(document: Document) -> str:
 
 
 def _plain(values: Any) -> Any:
-    """As it will be read back, numbers to six significant digits or, if they are larger, to a whole."""
+    """`values` as JSON reads them back, with rounded numbers.
+
+    Numbers keep six significant digits, or become whole if they are larger.
+    """
     return json.loads(json.dumps(_rounded(values), allow_nan=False))
 
 

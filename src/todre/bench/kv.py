@@ -1,4 +1,4 @@
-"""Bytes of a KV cache: what its tensors really hold, and what counting predicts."""
+"""Bytes of a KV cache: measured from its tensors, and predicted by counting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def measured_bytes(cache: Any) -> int:
-    """Bytes of memory that the cache's keys and values keep alive: of distinct storages, whole.
+    """Bytes of the distinct storages that the cache's keys and values keep alive.
 
     A view of a larger tensor counts as that tensor, since none of it can be freed.
     """
@@ -24,7 +24,9 @@ def measured_bytes(cache: Any) -> int:
 
 
 def predicted_bytes(config: Any, columns: Sequence[int], rows: int, itemsize: int) -> int:
-    """Bytes of a cache that holds `columns[l]` columns of each of `rows` rows in layer l, and nothing more.
+    """Bytes of a cache that holds exactly `columns[l]` columns of each row in layer l.
+
+    Layers count from 0.
 
     Args:
         config: the model's config.

@@ -1,4 +1,4 @@
-"""Peak memory of one call: on CUDA from the allocator's statistics, on the CPU from the profiler's record of it."""
+"""Peak memory of one call: CUDA's allocator statistics, or torch's CPU profiler."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from todre.hf.model_parts import decoder_module
 
 CUDA = "torch.cuda.max_memory_allocated over the call, less what was allocated before it"
 CPU = "running sum of torch.profiler's [memory] events over the call (torch's CPU allocator; not kernels' own scratch)"
@@ -30,7 +32,7 @@ class Peak:
 
 
 def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> Peak:
-    """Run `call` once and watch the memory of `device`; what `call` returns is dropped.
+    """Peak memory of running `call` once; what it returns is dropped.
 
     Args:
         device: of the model.
@@ -46,7 +48,7 @@ def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> P
 
 
 def peak_before_decoder(model: Any, inputs: Mapping[str, Any]) -> int:
-    """Bytes that the untouched model takes at its peak before its decoder begins, beyond what was there before.
+    """Peak bytes of the untouched model before its decoder begins.
 
     That is encoding, and placing what was encoded among the embeddings of the whole prompt: transformers' own work,
     which no pruning that comes after it can be below.
@@ -55,7 +57,7 @@ def peak_before_decoder(model: Any, inputs: Mapping[str, Any]) -> int:
         model: nothing is attached to it.
         inputs: of the whole prompt.
     """
-    handle = model.get_decoder().register_forward_pre_hook(_stop)
+    handle = decoder_module(model).register_forward_pre_hook(_stop)
     try:
         return peak_of(model.device, functools.partial(_until_stopped, model, inputs), 0).above
     finally:
@@ -63,7 +65,7 @@ def peak_before_decoder(model: Any, inputs: Mapping[str, Any]) -> int:
 
 
 class _Stopped(Exception):
-    """The decoder was about to begin."""
+    """Raised when the decoder is about to begin."""
 
 
 def _stop(module: Any, args: Any) -> None:
@@ -77,7 +79,10 @@ def _until_stopped(model: Any, inputs: Mapping[str, Any]) -> None:
 
 
 def running_peak(events: list[tuple[int, int]]) -> int:
-    """Largest running sum of (time, bytes taken or, if negative, given back), in the order of time; at least 0."""
+    """Largest running sum of (time, bytes) events in order of time; at least 0.
+
+    Bytes given back are negative.
+    """
     held = peak = 0
     for _, size in sorted(events, key=lambda event: event[0]):
         held += size

@@ -1,4 +1,7 @@
-"""Methods to measure, as the command line names them: `todre`, `todre:stages=1`, `vtw:layer=8`, `fitted.json`."""
+"""Method specifications of the command line, such as `todre:stages=1`.
+
+Others are `vtw:layer=8`, or a file, `fitted.json`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,16 @@ from todre.methods.base import Method
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method to measure, and what results call it."""
+    """A method to measure, and its name in results."""
 
     name: str
     method: Method
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """The method's name and its settings, from `NAME` or `NAME:FIELD=VALUE:FIELD=VALUE`; values are JSON or plain text.
+    """Name and settings of a method, from `NAME` or `NAME:FIELD=VALUE:FIELD=VALUE`.
+
+    Values are JSON or plain text.
 
     Raises:
         InvalidValueError: a part is no setting, or the method has none of that name.
@@ -42,7 +47,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def specs_of(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> list[MethodSpec]:
-    """Each method at each of the budgets; one that has no budget, or names its own, once.
+    """Every method at every budget; one without or with its own budget, once.
 
     Args:
         specs: as `parse` takes them, or JSON files.

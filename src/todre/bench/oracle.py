@@ -1,4 +1,4 @@
-"""The oracle of a method: encode, select, and the untouched model on a prompt that never had what was dropped.
+"""Oracles: the untouched model on a prompt that never had the dropped tokens.
 
 Its parts are the model's own `get_image_features`, the method's `select` on the very tokens that the pruned run showed
 it, and `generate` on embeddings that were shortened by hand beforehand. What a method drops between two decoder layers
@@ -18,6 +18,7 @@ from torch import Tensor
 from todre.bench.prompts import Prompt
 from todre.bench.replay import Drops, NoReplayError, drops_of, replaying
 from todre.bench.workloads import Call, Called, Clock, Pruned, exact_length, generate
+from todre.hf.keywords import EMBEDS, IDS, MASK
 from todre.methods.base import Method
 from todre.methods.views.visual_tokens import VisualTokens
 from todre.pruning import prune
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 
 class NoOracleError(Exception):
-    """There is no hand-shortened prompt for what the method does; the message says why."""
+    """Raised if no hand-shortened prompt does what the method does.
+
+    The message says why.
+    """
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Short:
 
 @dataclass(frozen=True)
 class Oracle:
-    """The bound of `of`; see the module."""
+    """The oracle of the subject named `of`."""
 
     model: Any
     prompt: Prompt
@@ -62,14 +66,14 @@ class Oracle:
 
     @property
     def how(self) -> str:
-        """What is done."""
+        """Description of the call."""
         replayed = ", drops between layers replayed" if self.short.drops.places else ""
         selected = "select, " if self.method.selects else ""
         return f"encode, {selected}and the untouched model on the hand-shortened prompt{replayed}"
 
     @contextmanager
     def ready(self) -> Iterator[Call]:
-        """With the hooks of the replay, if something leaves between layers."""
+        """The call, with the replay's hooks if tokens leave between layers."""
 
         @torch.inference_mode()
         def call(new_tokens: int, clock: Clock) -> Called:
@@ -79,7 +83,7 @@ class Oracle:
                 for sample in self.short.samples:
                     choose(self.method, sample)
             select = clock() - started
-            inputs = {"inputs_embeds": self.short.embeds, "attention_mask": self.short.mask}
+            inputs = {EMBEDS: self.short.embeds, MASK: self.short.mask}
             return Called(generate(self.model, new_tokens, **inputs), select)
 
         with replaying(self.model, self.short.drops):
@@ -87,7 +91,7 @@ class Oracle:
 
 
 def oracle_of(subject: Pruned) -> Oracle:
-    """The oracle of a pruned model.
+    """The oracle of a pruned subject.
 
     Raises:
         NoOracleError: the method encodes pictures otherwise, or lets tokens leave in a way that cannot be replayed.
@@ -99,11 +103,11 @@ def oracle_of(subject: Pruned) -> Oracle:
 
 @torch.inference_mode()
 def shorten(subject: Pruned) -> Short:
-    """Shorten the prompt by hand, by what the method says of the tokens that it is shown."""
+    """The prompt shortened by hand, by the method's own selection."""
     model, prompt, method = subject.model, subject.prompt, subject.method
     if method.in_tower:
         raise NoOracleError(f"{method.name} encodes pictures otherwise, which no shortened prompt does")
-    samples = seen_by(model, prompt, method)
+    samples = visual_tokens_of(model, prompt, method)
     report = _report(model, prompt, method)
     if all(set(layers) == {prompt.visual_tokens} for layers in report.visual_tokens_per_layer):
         raise NoOracleError("nothing is dropped, so that the untouched model is the bound")
@@ -111,7 +115,7 @@ def shorten(subject: Pruned) -> Short:
     rows = []
     for row, answer in enumerate(chosen):
         visual = prompt.visual[row]
-        embeds = model.get_input_embeddings()(prompt.inputs["input_ids"][row])
+        embeds = model.get_input_embeddings()(prompt.inputs[IDS][row])
         embeds[visual] = answer.embeddings.to(embeds.dtype)
         stay = ~visual
         stay[visual] = answer.mask.to(stay.device)
@@ -136,10 +140,10 @@ def _report(model: Any, prompt: Prompt, method: Method) -> PruningReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Onlooker(Method):
-    """Keeps every token, and notes what `shown` would have been shown."""
+    """Method that keeps every token, and logs what `shown` would be shown."""
 
     shown: Method
-    seen: list[VisualTokens]
+    log: list[VisualTokens]
 
     name: ClassVar[str] = "onlooker"
 
@@ -151,16 +155,16 @@ class _Onlooker(Method):
         return self.shown.signals()
 
     def select(self, visual: VisualTokens) -> Tensor:
-        self.seen.append(visual)
+        self.log.append(visual)
         return torch.ones(len(visual), dtype=torch.bool, device=visual.embeddings.device)
 
     def to_dict(self) -> dict[str, Any]:
         return {"method": self.name}
 
 
-def seen_by(model: Any, prompt: Prompt, method: Method) -> list[VisualTokens]:
-    """Of each row, the visual tokens that the method's `select` is shown."""
-    seen: list[VisualTokens] = []
-    with exact_length(model), prune(model, _Onlooker(shown=method, seen=seen)):
+def visual_tokens_of(model: Any, prompt: Prompt, method: Method) -> list[VisualTokens]:
+    """Visual tokens of each row, as the method's `select` is shown them."""
+    log: list[VisualTokens] = []
+    with exact_length(model), prune(model, _Onlooker(shown=method, log=log)):
         generate(model, 1, **prompt.inputs)
-    return seen
+    return log

@@ -1,4 +1,7 @@
-"""Models of published shapes, and small ones of the same make, for random weights: nothing is downloaded."""
+"""Presets: models of published shapes, and small ones, for random weights.
+
+Nothing is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Preset:
     aliases: tuple[str, ...] = ()
 
     def make_config(self) -> Any:
-        """The transformers config."""
+        """The configuration in transformers."""
         from transformers import AutoConfig
 
         values = {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.config.items()}
@@ -80,7 +83,7 @@ def _vicuna(large: bool) -> Any:
 
 
 def _pinpoints(side: int, most: int = 2) -> list[list[int]]:
-    """Canvases of up to `most` tiles a side, (height, width)."""
+    """Canvases of up to `most` tiles a side, (height, width) in pixels."""
     return [[rows * side, columns * side] for rows in range(1, most + 1) for columns in range(1, most + 1)]
 
 
@@ -196,7 +199,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name, or the one that has the shape of a checkpoint on the hub.
+    """Preset of a name, or of the shape of a checkpoint on the hub.
 
     Raises:
         InvalidValueError: there is none; says what was probably meant.

@@ -1,4 +1,4 @@
-"""Prompts to measure with: text, one picture, text; every row of a batch has a picture of its own."""
+"""Prompts to measure with: text, a picture of the row's own, and text."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from torch import Tensor
 
 from todre.bench.presets import Preset
 from todre.errors import InvalidValueError
+from todre.hf.decoder_runs import numbers_axes
 from todre.hf.families import family_of
+from todre.hf.keywords import IDS, IMAGE_GRIDS, MASK, PIXELS, SIZES
+from todre.hf.model_parts import text_config
+from todre.hf.picture_features import picture_features
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
 
-COLUMNS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
+COLUMNS = (IDS, MASK, "mm_token_type_ids", "token_type_ids")
 """Inputs with one entry for each column; all others are about pictures."""
 QUESTION = "What is in the picture?"
 _WORDS = 10
-"""The first id that stands for plain text in presets."""
+"""First token id that stands for plain text in presets."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What `generate` is given.
+    """A prompt: what `generate` is called with.
 
     Attributes:
         inputs: keyword arguments, on the model's device.
@@ -57,14 +61,14 @@ class Prompt:
         return int(self.visual.shape[1]) - self.visual_tokens
 
     def first(self) -> dict[str, Tensor]:
-        """The inputs of the first row alone, of those that say how large its picture is."""
+        """Inputs of the first row that say how large its picture is."""
         rows = self.rows
-        sized = ("image_grid_thw", "image_sizes")
+        sized = (IMAGE_GRIDS, SIZES)
         return {name: value[: len(value) // rows] for name, value in self.inputs.items() if name in sized}
 
 
 def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed: int = 0) -> Prompt:
-    """A prompt for the preset's model: random pixels in the shape of its picture, half of the text before it.
+    """A prompt for a preset's model: random pixels, with half of the text before them.
 
     Args:
         model: made from `preset`.
@@ -87,9 +91,7 @@ def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed:
             f"A prompt of {text_tokens} text tokens leaves no word beside the picture; "
             f"give at least {len(before) + len(after) + 2}."
         )
-    ids = torch.randint(
-        _WORDS, _last_word(model.config), (rows, words), generator=generator, dtype=torch.int64, device="cpu"
-    )
+    ids = torch.randint(_WORDS, _last_word(model), (rows, words), generator=generator, dtype=torch.int64, device="cpu")
     middle = [*before, *[_image_token(model)] * count, *after]
     half = words // 2
     marked = torch.tensor([middle], dtype=torch.int64, device="cpu").expand(rows, -1)
@@ -97,8 +99,8 @@ def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed:
     return _prompt(model, ids.to(model.device), inputs)
 
 
-def asked_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_tokens: int, seed: int = 0) -> Prompt:
-    """A prompt for a real checkpoint, by its processor and chat template, about a picture of noise.
+def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_tokens: int, seed: int = 0) -> Prompt:
+    """A prompt for a checkpoint, by its processor, about a picture of noise.
 
     Args:
         loaded: model and processor.
@@ -113,9 +115,9 @@ def asked_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_token
     from todre.running import build_inputs
 
     noise = np.random.default_rng(seed).integers(0, 256, (*picture, 3), dtype=np.uint8)
-    given, _ = build_inputs(loaded, [Image.fromarray(noise)], QUESTION)
-    one = {name: value for name, value in given.items() if isinstance(value, Tensor)}
-    visual = one["input_ids"][0] == _image_token(loaded.model)
+    processed, _ = build_inputs(loaded, [Image.fromarray(noise)], QUESTION)
+    one = {name: value for name, value in processed.items() if isinstance(value, Tensor)}
+    visual = one[IDS][0] == _image_token(loaded.model)
     missing = text_tokens - int((~visual).sum())
     if missing > 0:
         after = int(visual.nonzero().max()) + 1
@@ -123,7 +125,7 @@ def asked_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_token
         one |= {name: _longer(one[name], place, missing) for name in COLUMNS if name in one}
     repeated = {name: torch.cat([value] * rows) for name, value in one.items()}
     pictures = {name: value for name, value in repeated.items() if name not in COLUMNS}
-    return _prompt(loaded.model, repeated["input_ids"], pictures)
+    return _prompt(loaded.model, repeated[IDS], pictures)
 
 
 def _longer(values: Tensor, place: int, more: int) -> Tensor:
@@ -133,8 +135,8 @@ def _longer(values: Tensor, place: int, more: int) -> Tensor:
 
 def _prompt(model: Any, ids: Tensor, pictures: Mapping[str, Tensor]) -> Prompt:
     visual = ids == _image_token(model)
-    columns = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if hasattr(model.base_model, "get_rope_index"):
+    columns = {IDS: ids, MASK: torch.ones_like(ids)}
+    if numbers_axes(model):
         columns["mm_token_type_ids"] = visual.int()
     return Prompt({**columns, **pictures}, visual)
 
@@ -150,22 +152,22 @@ def _image_token(model: Any) -> int:
     return int(token)
 
 
-def _last_word(config: Any) -> int:
-    """The first id, from `_WORDS` on, that is no plain text in a preset."""
-    ends = [config.get_text_config(decoder=True).vocab_size, config.image_token_id]
+def _last_word(model: Any) -> int:
+    """First token id, from `_WORDS` on, that is no plain text in a preset."""
+    ends = [text_config(model).vocab_size, model.config.image_token_id]
     return min(int(end) for end in ends if end > _WORDS)
 
 
 @torch.inference_mode()
 def _count(model: Any, pictures: Mapping[str, Tensor], rows: int) -> int:
     """Visual tokens of each row, from the model itself."""
-    features = model.get_image_features(**pictures, return_dict=True).pooler_output
+    features = picture_features(model, pictures)
     entries = features if isinstance(features, list | tuple) else [features]
     return sum(int(one.shape[:-1].numel()) for one in entries) // rows
 
 
 Pixels = tuple[dict[str, Tensor], tuple[list[int], list[int]]]
-"""Inputs about the pictures, and the marker tokens before and after each picture."""
+"""Inputs for the pictures, and marker tokens before and after each picture."""
 
 
 def _side(config: Any) -> int:
@@ -179,7 +181,7 @@ def _pixels(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 def _one_tile(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
     side = _side(config)
-    return {"pixel_values": _pixels((rows, 3, side, side), generator)}, ([], [])
+    return {PIXELS: _pixels((rows, 3, side, side), generator)}, ([], [])
 
 
 def _any_res(
@@ -188,8 +190,8 @@ def _any_res(
     side = _side(config)
     tiles = 1 + (picture[0] // side) * (picture[1] // side)
     inputs = {
-        "pixel_values": _pixels((rows, tiles, 3, side, side), generator),
-        "image_sizes": torch.tensor([picture] * rows, dtype=torch.int64, device="cpu"),
+        PIXELS: _pixels((rows, tiles, 3, side, side), generator),
+        SIZES: torch.tensor([picture] * rows, dtype=torch.int64, device="cpu"),
     }
     if counted:
         inputs["batch_num_images"] = torch.ones(rows, dtype=torch.long, device="cpu")
@@ -199,7 +201,7 @@ def _any_res(
 def _tiles(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
     side = _side(config)
     tiles = 1 + (picture[0] // side) * (picture[1] // side)
-    return {"pixel_values": _pixels((rows * tiles, 3, side, side), generator)}, ([], [])
+    return {PIXELS: _pixels((rows * tiles, 3, side, side), generator)}, ([], [])
 
 
 def _patches(config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator) -> Pixels:
@@ -207,8 +209,8 @@ def _patches(config: Any, picture: tuple[int, int], rows: int, generator: torch.
     height, width = (side // vision.patch_size for side in picture)
     values = 3 * vision.temporal_patch_size * vision.patch_size**2
     inputs = {
-        "pixel_values": _pixels((rows * height * width, values), generator),
-        "image_grid_thw": torch.tensor([[1, height, width]] * rows, dtype=torch.int64, device="cpu"),
+        PIXELS: _pixels((rows * height * width, values), generator),
+        IMAGE_GRIDS: torch.tensor([[1, height, width]] * rows, dtype=torch.int64, device="cpu"),
     }
     return inputs, ([config.vision_start_token_id], [config.vision_end_token_id])
 

@@ -1,4 +1,4 @@
-"""Published tables of cost: which rows they have, how each is measured, and what was printed there."""
+"""Published tables of cost: their rows, how each is measured, the printed values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TWO_STAGES = ("todre", "todre-v1")
 
 @dataclass(frozen=True)
 class Published:
-    """One row of a table.
+    """A row of a published table.
 
     Attributes:
         label: as printed, with the budget where the table has several.
@@ -31,7 +31,7 @@ class Published:
     values: Mapping[str, float]
 
     def subject(self, certain: bool) -> MethodSpec | None:
-        """What to measure for the row; None for no pruning.
+        """Method to measure for the row; None for no pruning.
 
         Args:
             certain: let stage 2 drop at its first candidate layer, whatever attention says. Attention of random
@@ -47,7 +47,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table and how its rows are measured: `new_tokens` is the length of each answer."""
+    """A published table and how its rows are measured.
+
+    Attributes:
+        name: as in `NAMES`.
+        title: as printed.
+        new_tokens: length of each answer.
+        rows: in the printed order.
+    """
 
     name: str
     title: str
@@ -55,13 +62,19 @@ class Table:
     rows: tuple[Published, ...]
 
     def subjects(self, certain: bool) -> list[MethodSpec]:
-        """What to measure, beside no pruning."""
+        """Methods to measure, besides no pruning."""
         return [found for row in self.rows if (found := row.subject(certain)) is not None]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A cost that a table prints: its heading, the name of the printed value, and how a measured row tells it."""
+    """A cost that a table prints.
+
+    Attributes:
+        heading: of the column.
+        key: name of the printed value.
+        measure: the value of a measured row, or None.
+    """
 
     heading: str
     key: str
@@ -69,7 +82,7 @@ class Column:
 
 
 def table(name: str) -> Table:
-    """One of `NAMES`."""
+    """Published table of a name in `NAMES`."""
     found = printed(name)
     several = len({row.retain for row in found.rows if row.retain is not None}) > 1
     rows = tuple(Published(_label(row, several), row.method, row.retain, row.values) for row in found.rows)
@@ -77,7 +90,7 @@ def table(name: str) -> Table:
 
 
 def columns(name: str) -> tuple[Column, ...]:
-    """The costs that a table prints and `todre bench` measures."""
+    """Costs that a table prints and `todre bench` measures."""
     return _COSTS if printed(name).kind == "efficiency" else _TIMES
 
 

@@ -1,4 +1,4 @@
-"""Build a preset with random weights, right on its device and in its dtype."""
+"""Models with random weights, built right on their device and in their dtype."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from todre.loading.memory_needs import check_fits, configured_weights
 
 
 def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str | None = None, seed: int = 0) -> Any:
-    """A model in evaluation mode, the same for the same arguments on the same device.
+    """Build a preset's model in evaluation mode; equal arguments give equal weights.
 
     Weights are drawn where and as they stay, so that a model of 7B parameters takes 14 GB in bfloat16 and no more.
 
@@ -47,5 +47,5 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str
 
 
 def parameters(preset: Preset) -> int:
-    """How many weights the preset has, counted without making them."""
+    """Number of weights of the preset, counted without making them."""
     return configured_weights(preset.name, preset.make_config()).floats

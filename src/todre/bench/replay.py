@@ -1,4 +1,4 @@
-"""Replay what a method dropped between decoder layers, with hooks that ask nothing and know no method."""
+"""Replay of drops between decoder layers, by hooks that know no method."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ import torch
 from torch import Tensor
 
 from todre.hf.decoder import decoder_of
+from todre.hf.decoder_runs import layer_angles, with_angles
+from todre.hf.layer_calls import layer_positions, with_mask, with_positions
+from todre.hf.model_parts import attention_backend
 from todre.report import PruningReport
 
 
 class NoReplayError(Exception):
-    """What happened between layers is more than columns that left for good; the message says why."""
+    """Raised if more happened between layers than columns that left for good.
+
+    The message says why.
+    """
 
 
 @dataclass(frozen=True)
 class Drops:
-    """What leaves between layers.
+    """Columns that leave between decoder layers.
 
     Attributes:
         places: by layer (0-based), (b, q) int64, the columns of the prompt, as it was shortened, that it still sees.
@@ -30,7 +36,7 @@ class Drops:
 
 
 def drops_of(model: Any, report: PruningReport, visual: Sequence[Tensor]) -> Drops:
-    """Read from a report which columns of the shortened prompt each layer sees.
+    """Drops of a report, as the columns of the shortened prompt that each layer sees.
 
     Args:
         model: whose decoder it is.
@@ -44,7 +50,7 @@ def drops_of(model: Any, report: PruningReport, visual: Sequence[Tensor]) -> Dro
     if not changes:
         return Drops()
     decoder = decoder_of(model)
-    if not decoder.uniform or decoder.config._attn_implementation != "sdpa":
+    if not decoder.uniform or attention_backend(decoder.config) != "sdpa":
         raise NoReplayError("drops between layers are replayed for SDPA and layers of full attention alone")
     if len({len(columns) for columns in visual}) > 1:
         raise NoReplayError(_UNEQUAL)
@@ -61,7 +67,13 @@ _UNEQUAL = "rows of the batch kept different numbers of tokens, which padding wo
 
 
 def _left(kept: Mapping[int, list[int]], layer: int, visual: Tensor) -> Tensor:
-    """Columns of one row's shortened prompt that are left after `layer` layers; `visual` is (q',) bool."""
+    """Columns of one row's shortened prompt that are left after `layer` layers.
+
+    Args:
+        kept: by count of layers run, the original indices of visual tokens that go on.
+        layer: count of layers run.
+        visual: (q',) bool, visual columns of the shortened prompt.
+    """
     first, before = kept.get(0, []), kept.get(0, [])
     for at in sorted(kept):
         if at <= layer:
@@ -78,7 +90,7 @@ def _left(kept: Mapping[int, list[int]], layer: int, visual: Tensor) -> Tensor:
 
 @contextmanager
 def replaying(model: Any, drops: Drops) -> Iterator[None]:
-    """Inside the block the prompt's columns leave `model` as `drops` says; later forwards are left alone.
+    """Drop the prompt's columns by `drops` inside the block; later forwards are whole.
 
     Each layer caches the columns that it is given. Masks are left out: without padding, SDPA needs none.
     """
@@ -94,7 +106,7 @@ def replaying(model: Any, drops: Drops) -> Iterator[None]:
 
 
 class _Dropper:
-    """Gives one layer the columns that it sees, and what belongs to them."""
+    """Hook that gives one layer (0-based) the columns that it sees."""
 
     def __init__(self, drops: Drops, index: int) -> None:
         before = [layer for layer in sorted(drops.places) if layer <= index]
@@ -103,22 +115,22 @@ class _Dropper:
         self.held = drops.places[earlier[-1]] if earlier else None
 
     def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-        if self.now is None or kwargs["position_embeddings"][0].shape[-2] == 1:
+        if self.now is None or layer_angles(kwargs)[0].shape[-2] == 1:
             return None
         hidden = args[0]
         if self.held is None:
             hidden = _columns(hidden, self.now)
         elif self.held is not self.now:
             hidden = _columns(hidden, torch.searchsorted(self.held, self.now))
-        angles = tuple(_columns(angle, self.now) for angle in kwargs["position_embeddings"])
-        positions = kwargs.get("position_ids")
-        changed: dict[str, Any] = {"position_embeddings": angles, "attention_mask": None}
-        if isinstance(positions, Tensor):
-            changed["position_ids"] = positions[..., : self.now.shape[1]]
-        return (hidden, *args[1:]), kwargs | changed
+        angles = tuple(_columns(angle, self.now) for angle in layer_angles(kwargs))
+        positions = layer_positions(kwargs)
+        changed = with_mask(with_angles(kwargs, angles), None)
+        if positions is not None:
+            changed = with_positions(changed, positions[..., : self.now.shape[1]])
+        return (hidden, *args[1:]), changed
 
 
 def _columns(values: Tensor, places: Tensor) -> Tensor:
-    """(…, b or 1, q, d) at (b, q') places."""
+    """(…, b, q', d) values of (…, b or 1, q, d) at (b, q') columns."""
     rows = torch.arange(places.shape[0], device=places.device, dtype=torch.int64)[:, None]
     return values.expand(*values.shape[:-3], places.shape[0], *values.shape[-2:])[..., rows, places, :]

@@ -1,4 +1,4 @@
-"""Time one call: the whole without a wait inside it, and its stages with waits between them."""
+"""Timing of one call: the whole without waits inside, and its stages with waits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sample:
 
 
 def sample(model: Any, subject: Subject, new_tokens: int) -> Sample:
-    """Measure `subject` once.
+    """One sample of `subject`.
 
     On a GPU it is called twice: waiting for the device between stages would itself take time, so the stages come from
     a call of their own. On a CPU there is nothing to wait for, and one call tells both.
@@ -82,7 +82,7 @@ def _host_clock() -> float:
 
 
 class _Marks:
-    """Forward hook of the whole model: when each forward ended, without waiting for the device."""
+    """Hook that times the end of each forward without waiting for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

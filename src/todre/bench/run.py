@@ -1,4 +1,4 @@
-"""A run: which model, which methods, which cells; measured cell by cell into a document."""
+"""Runs of `todre bench`: one model, methods and cells, measured into a document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from todre.bench.cell import Tick, applicable, measure
 from todre.bench.conditions import machine
 from todre.bench.method_specs import MethodSpec
 from todre.bench.presets import Preset
-from todre.bench.prompts import Prompt, asked_prompt, random_prompt
+from todre.bench.prompts import Prompt, checkpoint_prompt, random_prompt
 from todre.bench.random_models import build
 from todre.bench.settings import Cell, Rounds
 from todre.errors import InvalidValueError
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from todre.loading.model import Loaded
 
 PICTURE = (672, 672)
-"""(height, width) of the picture that a real checkpoint is asked about."""
+"""(height, width) in pixels of the picture that a checkpoint is asked about."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The model: a preset with random weights, or a checkpoint with its processor."""
+    """Model of a run: a preset with random weights, or a checkpoint."""
 
     model: Any
     preset: Preset | None = None
@@ -37,14 +37,14 @@ class Source:
     seed: int = 0
 
     def prompt(self, cell: Cell) -> Prompt:
-        """The cell's prompt."""
+        """The prompt of a cell."""
         if self.preset is not None:
             return random_prompt(self.model, self.preset, cell.batch, cell.text_tokens, self.seed)
         assert self.loaded is not None
-        return asked_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
+        return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
 
     def facts(self) -> dict[str, Any]:
-        """What a result has to say of it."""
+        """Facts on the model for the result, ready for JSON."""
         name = self.preset.name if self.preset is not None else self.loaded.name if self.loaded is not None else ""
         weights = list(self.model.parameters())
         return {
@@ -68,8 +68,8 @@ def preset_source(preset: Preset, device: str, dtype: str, seed: int = 0) -> Sou
     from todre.loading.model import as_device, as_dtype
 
     target = as_device(device)
-    given = as_dtype(dtype, target)
-    precision = given if isinstance(given, torch.dtype) else torch.bfloat16
+    resolved = as_dtype(dtype, target)
+    precision = resolved if isinstance(resolved, torch.dtype) else torch.bfloat16
     return Source(build(preset, target, precision, seed=seed), preset=preset, seed=seed)
 
 
@@ -87,7 +87,7 @@ def run(
     extra: dict[str, Any] | None = None,
     tick: Tick = lambda what: None,
 ) -> doc.Document:
-    """Measure every cell, and write the document after each.
+    """Document of a run; measures every cell and writes after each.
 
     Args:
         source: the model.
@@ -139,7 +139,7 @@ def _say(tick: Tick, where: str, what: str) -> None:
 
 
 def set_backend(model: Any, backend: str | None) -> None:
-    """Give the model another attention implementation.
+    """Set the model's attention implementation; None leaves it.
 
     Raises:
         InvalidValueError: it cannot have that one.

@@ -1,4 +1,4 @@
-"""What a run is made of, before anything is loaded."""
+"""Settings of a run, known before anything is loaded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ class Cell(Checked):
 
 @dataclass(frozen=True)
 class Rounds(Checked):
-    """How often: `warm_up` rounds that are not counted, then `rounds` that are; `memory` takes one more call each."""
+    """Rounds of each cell.
+
+    Attributes:
+        warm_up: rounds that are not counted.
+        rounds: rounds that are.
+        oracle: measure oracles as well.
+        memory: one more call for peak memory.
+    """
 
     warm_up: Natural = 1
     rounds: Count = 5

@@ -1,4 +1,4 @@
-"""What is measured: one `generate` of an exact length, by the untouched model, a pruned one, or an oracle."""
+"""Subjects: one `generate` of exact length, untouched, pruned, or by an oracle."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import torch
 
 from todre.bench.prompts import Prompt
 from todre.hf.calls import cache_of
+from todre.hf.greedy import greedy_settings
 from todre.methods.base import Method
 from todre.pruning import attach, detach
 from todre.report import PruningReport
 
 Clock = Callable[[], float]
-"""Milliseconds now."""
+"""Clock in milliseconds."""
 
 
 @dataclass(frozen=True)
 class Called:
-    """What a call left behind.
+    """Leftovers of a call: the cache, and times of the selection.
 
     Attributes:
         cache: the KV cache at its end.
@@ -38,42 +39,35 @@ class Called:
 
 
 Call = Callable[[int, Clock], Called]
-"""Generates so many tokens, taking the time of its own stages with the clock."""
+"""Call of (new tokens, clock) that times its own stages with the clock."""
 
 
 class Subject(Protocol):
-    """Something to measure.
-
-    Attributes:
-        name: unique in a run.
-        method: what is pruned; None for the untouched model.
-        of: the name of the method's subject that this one is the oracle of; None for all others.
-        how: what is done, in one sentence, where the name does not say it.
-    """
+    """A subject of a run: something to measure."""
 
     @property
     def name(self) -> str:
-        """See above."""
+        """The subject's name, unique in a run."""
 
     @property
     def method(self) -> Method | None:
-        """See above."""
+        """The method that prunes; None for the untouched model."""
 
     @property
     def of(self) -> str | None:
-        """See above."""
+        """Name of the subject that this one is the oracle of; None for all others."""
 
     @property
     def how(self) -> str:
-        """See above."""
+        """What is done, in one sentence, where the name does not say it."""
 
     def ready(self) -> AbstractContextManager[Call]:
-        """Everything that is not measured is done on entering, and undone at the end."""
+        """Context of the call; what is not measured is done on entering and leaving."""
 
 
 @dataclass(frozen=True)
 class Untouched:
-    """The model as it is."""
+    """The untouched model."""
 
     model: Any
     prompt: Prompt
@@ -83,13 +77,13 @@ class Untouched:
     how: str = "the untouched model"
 
     def ready(self) -> AbstractContextManager[Call]:
-        """Nothing is to be done."""
+        """The call; there is nothing to prepare."""
         return nullcontext(lambda new_tokens, clock: Called(generate(self.model, new_tokens, **self.prompt.inputs)))
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """The model with a method attached, as one that serves: attaching is not part of the call."""
+    """The model with a method attached; attaching is not part of the call."""
 
     model: Any
     prompt: Prompt
@@ -100,7 +94,7 @@ class Pruned:
 
     @contextmanager
     def ready(self) -> Iterator[Call]:
-        """Attached inside the block."""
+        """The call, with the method attached inside the block."""
         report = attach(self.model, self.method)
 
         def call(new_tokens: int, clock: Clock) -> Called:
@@ -115,7 +109,7 @@ class Pruned:
 
 
 def attach_ms(model: Any, method: Method) -> float:
-    """Milliseconds that attaching and detaching take together."""
+    """Milliseconds of attaching and detaching together."""
     started = time.perf_counter()
     attach(model, method)
     detach(model)
@@ -124,13 +118,19 @@ def attach_ms(model: Any, method: Method) -> float:
 
 @torch.inference_mode()
 def generate(model: Any, new_tokens: int, **inputs: Any) -> Any:
-    """The KV cache of a greedy answer of `new_tokens` tokens; inside `exact_length` no token ends it early."""
-    return cache_of(model.generate(**inputs, max_new_tokens=new_tokens, return_dict_in_generate=True))
+    """KV cache after a greedy answer of `new_tokens` tokens.
+
+    Inside `exact_length` no token ends the answer early.
+    """
+    return cache_of(model.generate(**inputs, **greedy_settings(new_tokens), return_dict_in_generate=True))
 
 
 @contextmanager
 def exact_length(model: Any) -> Iterator[None]:
-    """Let `generate` be greedy and end at its number of tokens; the model has its own settings again afterwards."""
+    """Make `generate` greedy, with no end token, inside the block.
+
+    The model has its own settings again afterwards.
+    """
     from transformers import GenerationConfig
 
     own = model.generation_config

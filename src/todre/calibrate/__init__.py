@@ -1,7 +1,8 @@
-"""Fits: find a method's numbers for one model and a few prompts, and return the method that holds them.
+"""Fits: find a method's numbers for one model from a few prompts.
 
-Every fit takes the model and batches of what its forward takes, as a processor makes them (labels are not needed), and
-returns a method whose `to_dict` is its whole result. The same model and batches give the same numbers.
+A module belongs here if it returns a method that holds fitted numbers, whose `to_dict` is the whole result. Every fit
+takes the model and batches of its forward's arguments, as a processor makes them; labels are not needed. The same model
+and batches give the same numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model says next under a method, and how far that is from what it says unpruned."""
+"""Next-token probabilities under a method, and their distance from unpruned ones."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError
+from todre.hf.keywords import MASK
 from todre.methods.base import Method, NoPruning
 from todre.pruning import prune
 
 Batches = Sequence[Mapping[str, Any]]
 Progress = Callable[[int, int], None]
-"""Told how many steps are done, and of how many."""
+"""Called with (steps done, steps in all)."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A model's unpruned answers.
+    """Unpruned next-token probabilities of a model on some prompts.
 
     Attributes:
         model: the model.
@@ -33,45 +34,51 @@ class Reference:
 
     model: Any
     batches: Batches
-    said: list[Tensor]
+    log_probabilities: list[Tensor]
     pictured: list[Tensor]
 
     @classmethod
     def of(cls, model: Any, batches: Batches) -> Reference:
-        """Ask the model unpruned.
+        """Reference of a model and its batches; runs the model unpruned.
 
         Raises:
             InvalidValueError: no batch holds a picture.
         """
-        said, pictured = [], []
+        log_probabilities, pictured = [], []
         for batch in batches:
             with prune(model, NoPruning()) as report:
-                said.append(next_token(model, batch))
+                log_probabilities.append(next_token(model, batch))
             pictured.append(
                 torch.tensor([count > 0 for count in report.visual_tokens_before], dtype=torch.bool, device="cpu")
             )
         if not any(bool(rows.any()) for rows in pictured):
             raise InvalidValueError("A fit needs prompts with pictures, and none of the batches has one; add some.")
-        return cls(model, batches, said, pictured)
+        return cls(model, batches, log_probabilities, pictured)
 
     def divergence(self, method: Method) -> float:
-        """KL(p_method ‖ p_unpruned) of the next token, in nats, averaged over the prompts with pictures."""
+        """Mean divergence KL(p_method ‖ p_unpruned) of the next token, in nats.
+
+        The mean is over the prompts with pictures.
+        """
         total, count = 0.0, 0
-        for batch, said, rows in zip(self.batches, self.said, self.pictured, strict=True):
+        for batch, log_probabilities, rows in zip(self.batches, self.log_probabilities, self.pictured, strict=True):
             if not bool(rows.any()):
                 continue
             with prune(self.model, method):
                 now = next_token(self.model, batch)
-            each = (now.exp() * (now - said)).sum(dim=-1)[rows.to(now.device)].double()
+            each = (now.exp() * (now - log_probabilities)).sum(dim=-1)[rows.to(now.device)].double()
             total, count = total + float(each.sum()), count + len(each)
         return total / count
 
 
 def next_token(model: Any, batch: Mapping[str, Any]) -> Tensor:
-    """(b, vocabulary) float32 log-probabilities of the token after each row's last real one."""
+    """(b, vocabulary) float32 log-probabilities of the token that follows each row.
+
+    Padding, at either end, is passed over.
+    """
     with torch.inference_mode():
         logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
-    mask = batch.get("attention_mask")
+    mask = batch.get(MASK)
     last = torch.full((logits.shape[0],), logits.shape[1] - 1, device=logits.device, dtype=torch.int64)
     if mask is not None:
         place = torch.arange(mask.shape[1], device=mask.device, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""FitPrune's numbers: how many tokens each layer can lose without much attention being lost."""
+"""FitPrune's fit: how many tokens each layer can lose at little loss of attention."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STEPS = 12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Probe(Method):
-    """Notes each layer's cross and self attention; with a tolerance, deletes what both can spare.
+    """Method that notes each layer's attention, and deletes what a tolerance allows.
 
     Args:
         full: by count of layers run, (2, b) cross and self mass with all tokens; empty while that is being noted.
@@ -44,11 +44,11 @@ class _Probe(Method):
         return tuple(range(1, n_layers))
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Delete the tokens that are among the least attended by the text and among the least by the picture."""
+        """Delete tokens that are least attended both by the text and by the picture."""
         text, fresh = context.text_rows, context.fresh
-        asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
+        queries = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
         own = fresh[:, -context.queries :]
-        cross = context.scores(asked, heads="max") / asked.sum(dim=1, keepdim=True).clamp(min=1)
+        cross = context.scores(queries, heads="max") / queries.sum(dim=1, keepdim=True).clamp(min=1)
         itself = context.scores(own, heads="max") / own.sum(dim=1, keepdim=True).clamp(min=1)
         if not self.full:
             self.noted[context.layer] = torch.stack([(each * fresh).sum(dim=1) for each in (cross, itself)])
@@ -61,7 +61,15 @@ class _Probe(Method):
 
 
 def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
-    """(b, s) bool: the lowest of the fresh scores (b, s), as many as leave a sum of at least `least` (b,)."""
+    """(b, s) bool, the lowest fresh scores that can go.
+
+    What is left sums to at least `least`.
+
+    Args:
+        scores: (b, s) attention that each token gets.
+        fresh: (b, s) bool, the tokens to choose among.
+        least: (b,) smallest sum of scores to keep.
+    """
     ranked = scores.masked_fill(~fresh, float("inf"))
     order = ranked.argsort(dim=1, stable=True)
     ordered = (scores * fresh).gather(1, order).double()
@@ -71,7 +79,7 @@ def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
 
 
 def fit_fitprune(model: Any, batches: Batches, share: float, progress: Progress | None = None) -> FitPrune:
-    """Find how many tokens to delete after each layer, for a mean `share` of the visual tokens over the layers.
+    """Fit how many tokens to delete after each layer, for a mean `share` over layers.
 
     Based on FitPrune (arXiv 2409.10197): for a tolerance α, each layer deletes the tokens that are both in the set of
     the lowest cross attention and in that of the lowest self attention, each set losing at most α of the mass that the
@@ -116,7 +124,10 @@ def fit_fitprune(model: Any, batches: Batches, share: float, progress: Progress 
 def _deletions(
     model: Any, batches: Batches, full: list[Mapping[int, Tensor]], pictured: list[Tensor], tolerance: float
 ) -> list[float]:
-    """Share of what entered that leaves after each layer, averaged over the rows with pictures."""
+    """Share of the entered tokens that leaves after each layer.
+
+    The mean is over the rows with pictures.
+    """
     depth = decoder_of(model).n_layers
     total, rows = torch.zeros(depth, dtype=torch.float64, device="cpu"), 0
     for batch, masses, kept in zip(batches, full, pictured, strict=True):
@@ -133,16 +144,16 @@ def _deletions(
 
 
 def _mean(deletions: list[float]) -> float:
-    """Mean over layers of the share that each sees."""
-    held, seen = 1.0, []
+    """Mean over layers of the share of tokens that each sees."""
+    held, shares = 1.0, []
     for gone in deletions:
-        seen.append(held)
+        shares.append(held)
         held -= gone
-    return sum(seen) / len(seen)
+    return sum(shares) / len(shares)
 
 
 def _trimmed(deletions: list[float], share: float) -> tuple[float, ...]:
-    """The same in proportion, so that the mean is met."""
+    """The deletions scaled down so that the mean is met exactly."""
     saved = 1.0 - _mean(deletions)
     scale = min(1.0, (1.0 - share) / saved) if saved > 0 else 0.0
     return tuple(min(1.0, max(0.0, gone * scale)) for gone in deletions)

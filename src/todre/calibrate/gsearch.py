@@ -1,4 +1,4 @@
-"""G-Search: from the first layers on, the lowest share of tokens that each can do with."""
+"""G-Search's fit: layer by layer, the lowest share of tokens that is enough."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fit_gsearch(
     asking: QueryRows = "last",
     progress: Progress | None = None,
 ) -> GSearch:
-    """Fix for each layer in turn the lowest share with which the next token stays within `tolerance`.
+    """Fit each layer's lowest share that keeps the next token within `tolerance`.
 
     Based on G-Search (arXiv 2412.00556), which goes from shallow to deep. It finds each share by Bayesian optimisation;
     as tokens that left are gone from all later layers, shares do not rise, and halving the interval below the share of

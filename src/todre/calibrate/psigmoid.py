@@ -1,4 +1,4 @@
-"""P-Sigmoid's slope: the one that changes least of what is said at a given budget."""
+"""P-Sigmoid's fit: the slope that changes answers least at a given budget."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fit_psigmoid(
     slopes: Sequence[float] = SLOPES,
     progress: Progress | None = None,
 ) -> PSigmoid:
-    """Find the slope whose next token diverges least from the unpruned one; ties go to the first.
+    """Fit the slope whose next token diverges least; ties go to the first.
 
     The paper (arXiv 2412.00556) searches by Bayesian optimisation; one number needs no more than a list.
 

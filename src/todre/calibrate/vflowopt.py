@@ -1,4 +1,4 @@
-"""VFlowOpt's proportions: how to spread a mean number of tokens over the layers."""
+"""VFlowOpt's fit: how a mean number of tokens is spread over the layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fit_vflowopt(
     method: VFlowOpt | None = None,
     progress: Progress | None = None,
 ) -> VFlowOpt:
-    """Find what enters and what each stage leaves, for a mean `share` of the tokens over the layers.
+    """Fit what enters and what each stage leaves, for a mean `share` over layers.
 
     VFlowOpt (arXiv 2508.05211) searches by Bayesian optimisation, 300 trials on 30 samples, for the most similar last
     token. Here ratios are drawn at random, what enters follows from the share, and the trial whose next token diverges
@@ -62,7 +62,7 @@ def fit_vflowopt(
 
 
 def _mean_share(method: VFlowOpt, ratios: tuple[float, ...], depth: int) -> float:
-    """Mean over layers of the share of what entered."""
+    """Mean over layers of the share of the entered tokens."""
     total, run, held, number = 0.0, 0, 1.0, -1
     for layer, stage in resolve_stages(method.layers, depth):
         total, run = total + held * (layer - run), layer

@@ -1,4 +1,4 @@
-"""VTW's layer: the first after which the picture can go without changing what is said."""
+"""VTW's fit: the first layer after which the picture can go."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from todre.methods.vtw import VTW
 def fit_vtw(
     model: Any, batches: Batches, tolerance: float = 0.003, first: int = 5, progress: Progress | None = None
 ) -> VTW:
-    """Find the first layer after which dropping all visual tokens keeps the next token within `tolerance`.
+    """Fit the first layer after which dropping the picture keeps the next token.
+
+    Kept means within `tolerance`.
 
     Based on VTW (arXiv 2405.05803): 20 samples, layers from 5 on, mean KL divergence at the last token at most η, which
     is 0.003 for LLaVA-1.5-7B, 5e-4 for its 13B and 1e-4 for LLaVA-NeXT-7B.

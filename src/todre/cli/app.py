@@ -22,6 +22,7 @@ from todre.cli.flops import flops
 from todre.cli.guard import examples, guarded
 from todre.cli.methods import methods
 from todre.cli.models import models
+from todre.cli.option_records import expand
 from todre.cli.plot import COMMANDS as FIGURES
 from todre.cli.reproduce import reproduce
 from todre.cli.table import table
@@ -35,8 +36,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show: bool) -> None:
+    if show:
         guarded(version, anywhere=True)()
         raise typer.Exit
 
@@ -126,7 +127,7 @@ for _function, *_lines in _COMMANDS:
         short_help=_first(_function),
         epilog=examples(*_lines),
         no_args_is_help=_function in (ask, compare, fit, table),
-    )(guarded(_function, _function in _ANYWHERE))
+    )(guarded(expand(_function), _function in _ANYWHERE))
 
 analyze = typer.Typer(
     cls=Group,
@@ -136,7 +137,7 @@ analyze = typer.Typer(
     epilog=examples("todre analyze migration", "todre analyze calibrate --retain 0.1"),
 )
 for _function, *_lines in INSTRUMENTS:
-    analyze.command(cls=Command, short_help=_first(_function), epilog=examples(*_lines))(guarded(_function))
+    analyze.command(cls=Command, short_help=_first(_function), epilog=examples(*_lines))(guarded(expand(_function)))
 app.add_typer(analyze, name="analyze")
 
 plot = typer.Typer(
@@ -147,7 +148,9 @@ plot = typer.Typer(
     epilog=examples("todre plot retention run", "todre plot heatmap run --retain 0.05 --output tasks.svg"),
 )
 for _draw, *_lines in FIGURES:
-    plot.command(cls=Command, short_help=_first(_draw), epilog=examples(*_lines), no_args_is_help=True)(guarded(_draw))
+    plot.command(cls=Command, short_help=_first(_draw), epilog=examples(*_lines), no_args_is_help=True)(
+        guarded(expand(_draw))
+    )
 app.add_typer(plot, name="plot")
 
 

@@ -8,41 +8,44 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from todre.cli import options as opt
-from todre.cli.console import check_output, counting, note, show_json, show_text, working
+from todre.cli.console import check_figure, counting, note, show_json, show_text, working
 from todre.cli.ignored_options import check_taken
+from todre.cli.method_choice import files_among, make_method
+from todre.cli.options import ModelOptions, Reporting
+from todre.cli.parsers import MOST, check_question, usage
 
 if TYPE_CHECKING:
     from todre.running import Media
 
 FRAMES = 8
+"""Frames that are taken of a video where --frames says nothing."""
+
+
+Arguments = Annotated[
+    list[str], typer.Argument(metavar="FILE… QUESTION", help="One or more images or videos, then the question.")
+]
+Frames = Annotated[
+    int | None,
+    typer.Option("--frames", min=1, max=MOST, help=f"Frames to take of each video. Without it, {FRAMES}."),
+]
+Overlay = Annotated[
+    Path | None,
+    typer.Option("--overlay", help="Also draw the kept tokens over the picture or the frames, into this file."),
+]
 
 
 def ask(
-    arguments: Annotated[
-        list[str], typer.Argument(metavar="FILE… QUESTION", help="One or more images or videos, then the question.")
-    ],
-    model: opt.Model = None,
+    arguments: Arguments,
+    model: ModelOptions = ModelOptions(),
     method: opt.MethodName = "todre",
     retain: opt.Retain = None,
     per: opt.BudgetPer = None,
-    frames: Annotated[
-        int | None,
-        typer.Option("--frames", min=1, max=opt.MOST, help=f"Frames to take of each video. Without it, {FRAMES}."),
-    ] = None,
-    overlay: Annotated[
-        Path | None,
-        typer.Option("--overlay", help="Also draw the kept tokens over the picture or the frames, into this file."),
-    ] = None,
+    frames: Frames = None,
+    overlay: Overlay = None,
     force: opt.Force = False,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = "auto",
-    attn_implementation: opt.Attention = None,
-    trust_remote_code: opt.TrustCode = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    reporting: Reporting = Reporting(),
 ) -> None:
     """Answer a question about pictures and videos while pruning visual tokens.
 
@@ -53,32 +56,30 @@ def ask(
         raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
     check_taken((method,), "--retain", retain)
     check_taken((method,), "--per", per)
-    with opt.usage():
-        pruning = opt.make_method(method, retain, seed, per)
-    if overlay is not None:
-        from todre.plots import FORMATS, require_matplotlib
-
-        require_matplotlib()
-        check_output(overlay, FORMATS, (*files, model, *opt.files_among(method)), force)
-    media = _open(files, frames, quiet)
-    with working(quiet):
+    with usage():
+        pruning = make_method(method, retain, seed, per)
+    check_figure(overlay, (*files, model.model, *files_among(method)), force)
+    media = _open(files, frames, reporting.quiet)
+    with working(reporting.quiet):
         from todre.cli.overlay import boxes_of, write_media
+        from todre.cli.toy_models import say_if_toy
         from todre.running import Settings, answer
 
-        loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
+        loaded = model.load(reporting.quiet)
         if overlay is not None:
             boxes_of(loaded, media)  # tokens whose places are not known are better refused before the answer
-        given = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed))
+        answered = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed))
         if overlay is not None:
-            write_media(loaded, media, [(method, given)], overlay)
-    document = given.to_dict() | {"files": files} | ({"overlay": str(overlay)} if overlay else {})
-    if json:
+            write_media(loaded, media, [(method, answered)], overlay)
+    document = answered.to_dict() | {"files": files} | ({"overlay": str(overlay)} if overlay else {})
+    if reporting.json:
         show_json(document)
         return
-    show_text(given.text)
-    note(f"{given.report}, {given.timings.total:.0f} ms", quiet)
+    show_text(answered.text)
+    note(f"{answered.report}, {answered.timings.total:.0f} ms", reporting.quiet)
+    say_if_toy(loaded, reporting.quiet)
     if overlay is not None:
-        note(f"wrote {overlay}", quiet)
+        note(f"wrote {overlay}", reporting.quiet)
 
 
 def _open(files: list[str], frames: int | None, quiet: bool) -> list[Media]:
@@ -105,7 +106,7 @@ def _split(arguments: list[str]) -> tuple[list[str], str]:
         raise typer.BadParameter("an image or video and a question are needed; put the question last, in quotes.")
     if question.strip() and _is_file(question):
         raise typer.BadParameter(f"{question!r} is a file; put the question last, in quotes.")
-    return files, opt.check_question(question)
+    return files, check_question(question)
 
 
 def _is_file(text: str) -> bool:

@@ -18,8 +18,12 @@ from todre.bench.settings import Settings
 from todre.bench.suites import SUITES
 from todre.cli import bench_options as ask
 from todre.cli import options as opt
+from todre.cli.bench_options import BenchFiles, SweepOptions
 from todre.cli.console import check_output, note, show, show_json, show_text, working
 from todre.cli.ignored_options import check_beside, check_taken
+from todre.cli.method_choice import ALL, FILE
+from todre.cli.options import ModelOptions, Reporting
+from todre.cli.parsers import usage
 from todre.errors import InvalidValueError
 from todre.files import check_folder, check_targets, new_folder
 from todre.methods import registry
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 TOGETHER = 6
 """Methods that take turns where all are measured: so many that a run can be stopped without losing much."""
 
-_TELLING = frozenset({"json", "quiet", "verbose"})
+_SHOWING = frozenset({"json", "quiet", "verbose"})
 """Options that say how results are shown."""
 
 Tick = Callable[[str], None]
@@ -42,111 +46,96 @@ Tick = Callable[[str], None]
 def bench(
     context: typer.Context,
     random_weights: ask.Weights = None,
-    model: opt.Model = None,
+    model: ask.Checkpoint = ModelOptions(),
     suite: ask.Suite = None,
     table: ask.PaperTable = None,
-    methods: ask.Specs = None,
-    retain: ask.Retains = None,
-    batch: ask.Batches = None,
-    text_tokens: ask.TextTokens = None,
-    new_tokens: ask.AnswerTokens = None,
-    backends: ask.Backends = None,
-    threads: ask.Threads = None,
-    rounds: ask.RoundCount = None,
-    warm_up: ask.WarmUp = None,
-    no_oracle: ask.NoOracle = False,
-    no_memory: ask.NoMemory = False,
-    output: ask.Output = None,
-    resume: ask.Resume = False,
-    force: opt.Force = False,
-    earlier: ask.From = None,
-    plots: ask.Plots = None,
+    sweep: SweepOptions = SweepOptions(),
+    files: BenchFiles = BenchFiles(),
     check: ask.Check = False,
     seed: opt.Seed = 0,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = "auto",
-    trust_remote_code: opt.TrustCode = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    reporting: Reporting = Reporting(),
 ) -> None:
     """Measure encode, select, prefill, first token, decode, memory and KV bytes, each beside its bound.
 
     The bound (the oracle of a method) is the untouched model on a prompt shortened by hand, with the pictures encoded
     and the selection made beside it, measured in turn with everything else. See docs/benchmarks.md.
     """
-    if earlier is not None:
-        check_beside(context, "--from", _TELLING | {"earlier", "plots", "force"})
+    _check_alone(context, files.earlier is not None, check)
+    inputs = (model.model, files.earlier, *(spec for spec in sweep.methods or () if spec.endswith(FILE)))
+    _check_files(files, inputs)
+    if files.earlier is not None:
+        _show_earlier(files.earlier, files.plots, reporting)
+        return
+    printed = _published(table)
+    checkpoint = model.model is not None or (random_weights is None and suite is None and printed is None)
+    preset = {} if random_weights is None else {"preset": random_weights}
+    with usage():
+        settings = _settings(suite, printed, {**preset, **sweep.settings(), "seed": seed})
+        chosen = _chosen(settings, printed, checkpoint)
+    if printed is None and settings.methods != (ALL,):
+        check_taken(settings.methods, "--retain", sweep.retain, reporting.quiet)
+    if model.model is not None and random_weights is not None:
+        raise typer.BadParameter(
+            f"--model {model.model} and --random-weights {random_weights} are two models; give one."
+        )
+    with working(reporting.quiet), _status(reporting.quiet) as tick:
+        if check:
+            rows = _check(settings, model.device, tick)
+        else:
+            source = _source(model, checkpoint, settings, reporting.quiet, tick)
+            document = _measure(source, settings, chosen, printed, files, tick)
+    if check:
+        _show_checks(rows, files.output, reporting.json)
+        return
+    _show(document, files.plots, reporting)
+    if files.output is not None:
+        note(f"wrote {files.output}", reporting.quiet)
+
+
+def _check_alone(context: typer.Context, earlier: bool, check: bool) -> None:
+    """Raise if an option would change nothing beside --from or --check."""
+    if earlier:
+        check_beside(context, "--from", _SHOWING | {"earlier", "plots", "force"})
     if check:
         check_beside(
-            context, "--check", _TELLING | {"check", "suite", "random_weights", "backends", "output", "force", "device"}
+            context,
+            "--check",
+            _SHOWING | {"check", "suite", "random_weights", "backends", "output", "force", "device"},
         )
-    given_files = (model, earlier, *(spec for spec in methods or () if spec.endswith(".json")))
-    _check_files(output, resume, force, plots, earlier, given_files)
-    if earlier is not None:
-        _tell_earlier(earlier, plots, json, quiet)
-        return
-    given = {
-        "preset": random_weights, "methods": methods, "retains": retain, "batches": batch, "text_tokens": text_tokens,
-        "new_tokens": new_tokens, "backends": backends, "threads": threads, "rounds": rounds, "warm_up": warm_up,
-        "oracle": False if no_oracle else None, "memory": False if no_memory else None, "seed": seed,
-    }  # fmt: skip
-    printed = _published(table)
-    checkpoint = model is not None or (random_weights is None and suite is None and printed is None)
-    with opt.usage():
-        settings = _settings(suite, printed, given)
-        chosen = _chosen(settings, printed, checkpoint)
-    if printed is None and settings.methods != (opt.ALL,):
-        check_taken(settings.methods, "--retain", retain, quiet)
-    if model is not None and random_weights is not None:
-        raise typer.BadParameter(f"--model {model} and --random-weights {random_weights} are two models; give one.")
-    with working(quiet), _telling(quiet) as tick:
-        if check:
-            rows = _check(settings, device, tick)
-        else:
-            source = _source(model, checkpoint, settings, device, dtype, trust_remote_code, quiet, tick)
-            document = _measure(source, settings, chosen, printed, output, resume, tick)
-    if check:
-        _tell_checks(rows, output, json)
-        return
-    _tell(document, plots, json, quiet)
-    if output is not None:
-        note(f"wrote {output}", quiet)
 
 
-def _check_files(
-    output: Path | None,
-    resume: bool,
-    force: bool,
-    plots: Path | None,
-    earlier: Path | None,
-    inputs: Sequence[str | Path | None],
-) -> None:
-    """Raise, before any work, unless everything that is asked for can be written."""
-    if resume and force:
+def _check_files(files: BenchFiles, inputs: Sequence[str | Path | None]) -> None:
+    """Raise, before any work, unless every file and figure can be written."""
+    output = files.output
+    if files.resume and files.force:
         raise typer.BadParameter("--resume goes on with what is there, and --force replaces it; give one of the two.")
-    check_output(output, (".json",), inputs, force or resume)
-    if resume and output is None:
+    check_output(output, (".json",), inputs, files.force or files.resume)
+    if files.resume and output is None:
         raise typer.BadParameter(
             "--resume goes on with the document at --output, and there is none; give --output too."
         )
-    if resume and output is not None and os.path.lexists(output):
+    if files.resume and output is not None and os.path.lexists(output):
         from todre.bench.document import read
 
         read(output)
-    if earlier is not None and output is not None:
+    if files.earlier is not None and output is not None:
         raise typer.BadParameter("--from measures nothing that --output could hold; give one of the two.")
-    if plots is not None:
-        from todre.plots import require_matplotlib
+    if files.plots is not None:
+        _check_plots(files.plots, inputs, files.force)
 
-        require_matplotlib()
-        if not os.path.lexists(plots):
-            check_folder(plots.parent)
-            return
-        from todre.plots.bench import files_of
 
-        check_folder(plots)
-        check_targets(files_of(plots), inputs, force)
+def _check_plots(plots: Path, inputs: Sequence[str | Path | None], force: bool) -> None:
+    """Raise, before any work, unless the figures can be drawn in the folder."""
+    from todre.plots import require_matplotlib
+
+    require_matplotlib()
+    if not os.path.lexists(plots):
+        check_folder(plots.parent)
+        return
+    from todre.plots.bench import files_of
+
+    check_folder(plots)
+    check_targets(files_of(plots), inputs, force)
 
 
 def _published(name: str | None) -> Table | None:
@@ -155,35 +144,27 @@ def _published(name: str | None) -> Table | None:
     return None if name is None else table(name)
 
 
-def _settings(suite: str | None, printed: Table | None, given: dict[str, Any]) -> Settings:
-    """The suite's settings, or a table's, with what was given in their place."""
+def _settings(suite: str | None, printed: Table | None, changes: dict[str, Any]) -> Settings:
+    """The settings of the suite, or of a paper's table, with the user's changes."""
     base = SUITES[suite].settings if suite is not None else Settings()
     if printed is not None:
         base = dataclasses.replace(base, new_tokens=(printed.new_tokens,))
-    settings = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+    settings = dataclasses.replace(base, **changes)
     settings.cells()
     settings.how_often()
     return settings
 
 
-def _source(
-    model: str | None,
-    checkpoint: bool,
-    settings: Settings,
-    device: str,
-    dtype: str,
-    trust_remote_code: bool,
-    quiet: bool,
-    tick: Tick,
-) -> Source:
+def _source(model: ModelOptions, checkpoint: bool, settings: Settings, quiet: bool, tick: Tick) -> Source:
+    """The model that is measured: a checkpoint, or the random weights of a preset."""
     from todre.bench.presets import preset
     from todre.bench.run import Source, preset_source
 
     if checkpoint:
-        loaded = opt.load_model(model, device, dtype, None, trust_remote_code, quiet)
+        loaded = model.load(quiet)
         return Source(loaded.model, loaded=loaded, seed=settings.seed)
     tick(f"drawing the weights of {settings.preset}")
-    return preset_source(preset(settings.preset), device, dtype, settings.seed)
+    return preset_source(preset(settings.preset), model.device, model.dtype, settings.seed)
 
 
 def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequence[MethodSpec]:
@@ -192,7 +173,7 @@ def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequ
 
     if printed is not None:
         return printed.subjects(certain=not checkpoint)
-    names = tuple(registry.names()) if settings.methods == (opt.ALL,) else settings.methods
+    names = tuple(registry.names()) if settings.methods == (ALL,) else settings.methods
     return specs_of(names, settings.retains, settings.seed)
 
 
@@ -201,8 +182,7 @@ def _measure(
     settings: Settings,
     chosen: Sequence[MethodSpec],
     printed: Table | None,
-    output: Path | None,
-    resume: bool,
+    files: BenchFiles,
     tick: Tick,
 ) -> Document:
     from todre.bench.run import run
@@ -212,10 +192,10 @@ def _measure(
         chosen,
         settings.cells(),
         settings.how_often(),
-        output=output,
-        resume=resume,
-        leave_out=settings.methods == (opt.ALL,),
-        together=TOGETHER if settings.methods == (opt.ALL,) else 0,
+        output=files.output,
+        resume=files.resume,
+        leave_out=settings.methods == (ALL,),
+        together=TOGETHER if settings.methods == (ALL,) else 0,
         command=" ".join(["todre", *sys.argv[1:]]),
         extra={"table": None if printed is None else printed.name},
         tick=tick,
@@ -231,16 +211,18 @@ def _check(settings: Settings, device: str, tick: Tick) -> list[dict[str, Any]]:
     return check(preset(settings.preset), as_device(device), backends, tick)
 
 
-def _tell_earlier(earlier: Path, plots: Path | None, json: bool, quiet: bool) -> None:
+def _show_earlier(earlier: Path, plots: Path | None, reporting: Reporting) -> None:
+    """Show, and draw, a document that an earlier run wrote."""
     from todre.bench.document import BENCH, read
     from todre.files import making_sense
 
     document = read(earlier, whole=True)
     with making_sense(earlier, BENCH):
-        _tell(document, plots, json, quiet)
+        _show(document, plots, reporting)
 
 
-def _tell(document: Document, plots: Path | None, json: bool, quiet: bool) -> None:
+def _show(document: Document, plots: Path | None, reporting: Reporting) -> None:
+    """Draw the figures, and show the document: as it is with --json, else as tables."""
     from todre.cli.bench_tables import measured_table, published_table
 
     if plots is not None:
@@ -248,8 +230,8 @@ def _tell(document: Document, plots: Path | None, json: bool, quiet: bool) -> No
 
         new_folder(plots)
         for file in draw_all(document, plots):
-            note(f"wrote {file}", quiet)
-    if json:
+            note(f"wrote {file}", reporting.quiet)
+    if reporting.json:
         show_json(document)
         return
     model, machine = document["conditions"]["model"], document["conditions"]["machine"]
@@ -264,7 +246,8 @@ def _tell(document: Document, plots: Path | None, json: bool, quiet: bool) -> No
         show_text(f"{name} does not apply here: {reason}")
 
 
-def _tell_checks(rows: list[dict[str, Any]], output: Path | None, json: bool) -> None:
+def _show_checks(rows: list[dict[str, Any]], output: Path | None, json: bool) -> None:
+    """Show what --check found; raise if pruning is wrong somewhere."""
     from todre.bench.conditions import record_checks
     from todre.cli.bench_tables import check_table
 
@@ -279,7 +262,7 @@ def _tell_checks(rows: list[dict[str, Any]], output: Path | None, json: bool) ->
 
 
 @contextmanager
-def _telling(quiet: bool) -> Iterator[Tick]:
+def _status(quiet: bool) -> Iterator[Tick]:
     """One line on stderr that says what is being measured."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,19 +12,18 @@ from todre.bench.method_specs import parse
 from todre.bench.presets import PRESETS, preset
 from todre.bench.published import NAMES
 from todre.bench.suites import SUITES
-from todre.cli import options as opt
-from todre.cli.options import ALL, one_of, parse_each_once, parse_method, parse_names, parse_retain
-from todre.errors import InvalidValueError, UnknownMethodError
+from todre.cli.method_choice import ALL, FILE, parse_method
+from todre.cli.option_records import OptionRecord, Without
+from todre.cli.options import Force, ModelOptions
+from todre.cli.parsers import MOST, check_each_once, one_of, parse_names, parse_retains, usage
 
 MOST_THREADS = 4096
 
 
 def parse_preset(text: str) -> str:
     """A preset's name, from that or from a hub id."""
-    try:
+    with usage():
         return preset(text).name
-    except InvalidValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def parse_specs(text: str) -> tuple[str, ...]:
@@ -34,21 +34,12 @@ def parse_specs(text: str) -> tuple[str, ...]:
     if specs == (ALL,):
         return specs
     for spec in specs:
-        if spec.endswith(".json"):
+        if spec.endswith(FILE):
             parse_method(spec)
             continue
-        try:
+        with usage():
             parse(spec)
-        except (InvalidValueError, UnknownMethodError) as error:
-            raise typer.BadParameter(str(error)) from error
     return specs
-
-
-def parse_retains(text: str) -> tuple[float, ...]:
-    """Budgets, separated by commas."""
-    retains = tuple(parse_retain(part) for part in parse_names(text))
-    parse_each_once(retains, text)
-    return retains
 
 
 def parse_counts(text: str) -> tuple[int, ...]:
@@ -57,16 +48,16 @@ def parse_counts(text: str) -> tuple[int, ...]:
         counts = tuple(int(part) for part in text.split(","))
     except ValueError:
         counts = ()
-    if not counts or min(counts) < 1 or max(counts) > opt.MOST:
-        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1 to {opt.MOST:,}, such as 1,8.")
-    parse_each_once(counts, text)
+    if not counts or min(counts) < 1 or max(counts) > MOST:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1 to {MOST:,}, such as 1,8.")
+    check_each_once(counts, text)
     return counts
 
 
 def parse_threads(text: str) -> tuple[int, ...]:
     """Counts of threads; `all` is torch's default, 0."""
     threads = tuple(0 if part.strip() == ALL else parse_counts(part)[0] for part in text.split(","))
-    parse_each_once(threads, text)
+    check_each_once(threads, text)
     if max(threads) > MOST_THREADS:
         raise typer.BadParameter(f"{text!r} has more than {MOST_THREADS} threads; use at most those of the machine.")
     return threads
@@ -75,10 +66,12 @@ def parse_threads(text: str) -> tuple[int, ...]:
 def parse_backends(text: str) -> tuple[str, ...]:
     """Names, separated by commas."""
     names = parse_names(text)
-    parse_each_once(names, text)
+    check_each_once(names, text)
     return names
 
 
+Checkpoint = Annotated[ModelOptions, Without("attn_implementation")]
+"""The model, whose attention implementations are what --backends varies."""
 Weights = Annotated[
     Any,
     typer.Option(
@@ -135,9 +128,9 @@ Backends = Annotated[
 Threads = Annotated[
     Any, typer.Option("--threads", parser=parse_threads, metavar="A,B,…", help="CPU threads; all: torch's default.")
 ]
-RoundCount = Annotated[int | None, typer.Option("--rounds", min=1, max=opt.MOST, help="Measured rounds of each cell.")]
+RoundCount = Annotated[int | None, typer.Option("--rounds", min=1, max=MOST, help="Measured rounds of each cell.")]
 WarmUp = Annotated[
-    int | None, typer.Option("--warm-up", min=0, max=opt.MOST, help="Rounds of each cell before they count.")
+    int | None, typer.Option("--warm-up", min=0, max=MOST, help="Rounds of each cell before they count.")
 ]
 NoOracle = Annotated[bool, typer.Option("--no-oracle", help="Leave out the hand-shortened prompts.")]
 NoMemory = Annotated[bool, typer.Option("--no-memory", help="Leave out peak memory, which takes one more call each.")]
@@ -152,3 +145,48 @@ Plots = Annotated[Path | None, typer.Option("--plots", help="Folder for figures:
 Check = Annotated[
     bool, typer.Option("--check", help="Measure no time: is pruning right with every backend and dtype of the device?")
 ]
+
+
+@dataclass(frozen=True)
+class SweepOptions(OptionRecord):
+    """What is measured: every combination of methods, budgets and conditions, and how often."""
+
+    methods: Specs = None
+    retain: Retains = None
+    batch: Batches = None
+    text_tokens: TextTokens = None
+    new_tokens: AnswerTokens = None
+    backends: Backends = None
+    threads: Threads = None
+    rounds: RoundCount = None
+    warm_up: WarmUp = None
+    no_oracle: NoOracle = False
+    no_memory: NoMemory = False
+
+    def settings(self) -> dict[str, Any]:
+        """The fields of `todre.bench.settings.Settings` that the user set."""
+        values = {
+            "methods": self.methods,
+            "retains": self.retain,
+            "batches": self.batch,
+            "text_tokens": self.text_tokens,
+            "new_tokens": self.new_tokens,
+            "backends": self.backends,
+            "threads": self.threads,
+            "rounds": self.rounds,
+            "warm_up": self.warm_up,
+            "oracle": False if self.no_oracle else None,
+            "memory": False if self.no_memory else None,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class BenchFiles(OptionRecord):
+    """The documents and figures that are written, gone on with, or read."""
+
+    output: Output = None
+    resume: Resume = False
+    force: Force = False
+    earlier: From = None
+    plots: Plots = None

@@ -66,8 +66,8 @@ def _ratios(row: Row) -> list[str]:
     compared = row["ratio_to_oracle"] or {}
     times = [compared.get(key) for key in ("first_token", "decode_per_token")]
     memory = row["memory_ratio_to_oracle"]
-    told = ["" if one is None else f"{one['p50']:.3f}" for one in times]
-    return [*told, "" if memory is None else f"{memory['floor']:.3f}"]
+    ratios = ["" if one is None else f"{one['p50']:.3f}" for one in times]
+    return [*ratios, "" if memory is None else f"{memory['floor']:.3f}"]
 
 
 def _sizes(row: Row) -> list[str]:

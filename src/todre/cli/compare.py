@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from todre.cli import options as opt
-from todre.cli.console import check_output, note, progress, show, show_json, show_text, working
+from todre.cli.console import check_figure, note, progress, show, show_json, show_text, working
 from todre.cli.ignored_options import check_taken
+from todre.cli.method_choice import files_among, make_method, named_methods
+from todre.cli.options import ModelOptions, Reporting
+from todre.cli.parsers import MOST, check_question, usage
 from todre.errors import TodreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from PIL import Image
 
@@ -23,72 +26,68 @@ if TYPE_CHECKING:
 METHODS = "none,todre,todre-v1,random"
 
 
+Output = Annotated[Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")]
+WarmUp = Annotated[int, typer.Option("--warm-up", min=0, max=MOST, help="Runs of each method before it is timed.")]
+Repeats = Annotated[int, typer.Option("--repeats", min=1, max=MOST, help="Timed runs; the median is shown.")]
+
+
 def compare(
     image: Annotated[str, typer.Argument(help="An image file.")],
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
     methods: opt.MethodNames = METHODS,
-    model: opt.Model = None,
+    model: ModelOptions = ModelOptions(),
     retain: opt.Retain = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")
-    ] = None,
+    output: Output = None,
     force: opt.Force = False,
-    warm_up: Annotated[
-        int, typer.Option("--warm-up", min=0, max=opt.MOST, help="Runs of each method before it is timed.")
-    ] = 1,
-    repeats: Annotated[
-        int, typer.Option("--repeats", min=1, max=opt.MOST, help="Timed runs; the median is shown.")
-    ] = 3,
+    warm_up: WarmUp = 1,
+    repeats: Repeats = 3,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = "auto",
-    attn_implementation: opt.Attention = None,
-    trust_remote_code: opt.TrustCode = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    reporting: Reporting = Reporting(),
 ) -> None:
     """Answer one question under several methods: answers, tokens, FLOPs, KV cache and milliseconds by stage."""
-    opt.check_question(question)
-    names, everything = opt.every(methods)
+    check_question(question)
+    names, everything = named_methods(methods)
     if not everything:
-        with opt.usage():
+        with usage():
             for name in names:
-                opt.make_method(name, retain, seed)
-    check_taken(names, "--retain", retain, quiet)
-    if output is not None:
-        from todre.plots import FORMATS, require_matplotlib
-
-        require_matplotlib()
-        check_output(output, FORMATS, (image, model, *opt.files_among(methods)), force)
+                make_method(name, retain, seed)
+    check_taken(names, "--retain", retain, reporting.quiet)
+    check_figure(output, (image, model.model, *files_among(methods)), force)
     from todre.images import open_image
 
     picture = open_image(image)
-    with working(quiet):
+    with working(reporting.quiet):
         from todre.cli.overlay import row_of_image, write_rows
+        from todre.cli.toy_models import say_if_toy
         from todre.running import Settings
 
-        loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
+        loaded = model.load(reporting.quiet)
         settings = Settings(max_new_tokens, seed, warm_up, repeats)
         left_out: dict[str, str] | None = {} if everything else None
-        answers = answer_all(loaded, picture, question, names, retain, settings, quiet, left_out)
+        answers = answer_all(loaded, picture, question, names, retain, settings, reporting.quiet, left_out)
         if output is not None:
             write_rows([row_of_image(loaded, [picture], answers, 0, question)], output)
-    if json:
+    if reporting.json:
         drawn = {"output": str(output)} if output else {}
         reasons = {} if left_out is None else {"left_out": left_out}
-        given = [each.to_dict() for _, each in answers]
-        show_json({"question": question, "file": image, **drawn, **reasons, "answers": given})
+        documents = [each.to_dict() for _, each in answers]
+        show_json({"question": question, "file": image, **drawn, **reasons, "answers": documents})
         return
+    show_text(question)
+    _show_answers(answers, left_out or {})
+    say_if_toy(loaded, reporting.quiet)
+    if output is not None:
+        note(f"wrote {output}", reporting.quiet)
+
+
+def _show_answers(answers: Sequence[tuple[str, Answer]], left_out: Mapping[str, str]) -> None:
+    """Show a table of (method's name, answer), and why methods were left out."""
     from todre.cli.tables import comparison_table
 
-    show_text(question)
     show(comparison_table(answers))
-    for name, reason in (left_out or {}).items():
+    for name, reason in left_out.items():
         show_text(f"{name} does not apply here: {reason}")
-    if output is not None:
-        note(f"wrote {output}", quiet)
 
 
 def answer_all(
@@ -112,7 +111,7 @@ def answer_all(
         for name in names:
             begin(f"answering with {name}")
             try:
-                method = opt.make_method(name, retain, settings.seed)
+                method = make_method(name, retain, settings.seed)
                 answers.append((name, answer(loaded, [picture], question, method, settings)))
             except TodreError as error:
                 if left_out is None:

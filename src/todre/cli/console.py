@@ -112,3 +112,19 @@ def check_output(
             f"{shown(path)} has no suffix of a format that can be written; use {', '.join(suffixes)}."
         )
     check_target(path, inputs, force)
+
+
+def check_figure(path: Path | None, inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
+    """Raise, before any work, unless a figure can be drawn into `path`.
+
+    Args:
+        path: the file; None for none.
+        inputs: what the command reads, of which nothing is written over.
+        force: whether an earlier figure may be replaced.
+    """
+    if path is None:
+        return
+    from todre.plots import FORMATS, require_matplotlib
+
+    require_matplotlib()
+    check_output(path, FORMATS, inputs, force)

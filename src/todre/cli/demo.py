@@ -11,6 +11,7 @@ import typer
 from todre.cli import options as opt
 from todre.cli.compare import METHODS, answer_all
 from todre.cli.console import note, show, show_json, show_text, working
+from todre.cli.options import ModelOptions, Reporting
 from todre.files import atomic_path, check_targets, new_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def demo(
     ] = Path("demo-output"),
     retain: opt.Retain = None,
     force: opt.Force = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    reporting: Reporting = Reporting(),
 ) -> None:
     """Compare the methods on a scene and a photograph that ship with todre, and draw what each of them kept.
 
@@ -46,40 +45,41 @@ def demo(
     from todre.plots import require_matplotlib
 
     require_matplotlib()
-    figure, exhibits = output / "demo.png", _exhibits()
+    figure, shown = output / "demo.png", exhibits()
     new_folder(output, parents=True)
-    check_targets((figure, output / "demo.json", *(output / f"{name}.png" for name in exhibits)), force=force)
-    with working(quiet or json):
+    check_targets((figure, output / "demo.json", *(output / f"{name}.png" for name in shown)), force=force)
+    with working(reporting.silent):
         from todre.cli.overlay import row_of_image, write_rows
         from todre.running import Settings
 
-        note("loading the model that ships with todre", quiet)
-        loaded = opt.load_model(None, "auto", "auto", None, False, quiet)
+        note("loading the model that ships with todre", reporting.quiet)
+        loaded = ModelOptions().load(reporting.quiet)
         rows, answers = [], {}
-        for name, (picture, question, _) in exhibits.items():
+        for name, (picture, question, truth) in shown.items():
             answers[name] = answer_all(
-                loaded, picture, question, METHODS.split(","), retain, Settings(**SETTINGS), quiet
+                loaded, picture, question, METHODS.split(","), retain, Settings(**SETTINGS), reporting.quiet
             )
-            rows.append(row_of_image(loaded, [picture], answers[name], 0, question))
-        for name, exhibit in exhibits.items():
+            rows.append(row_of_image(loaded, [picture], answers[name], 0, f"{question} (true: {truth})"))
+        for name, exhibit in shown.items():
             with atomic_path(output / f"{name}.png") as temporary:
                 exhibit.picture.save(temporary)
         write_rows(rows, figure)
     documents: dict[str, object] = {"figure": str(figure)}
-    documents |= {name: [given.to_dict() for _, given in given_all] for name, given_all in answers.items()}
+    documents |= {name: [answer.to_dict() for _, answer in each] for name, each in answers.items()}
     write_atomic(output / "demo.json", dumps(documents, allow_nan=False) + "\n")
-    if json:
+    if reporting.json:
         show_json(documents)
         return
     from todre.cli.tables import comparison_table
 
-    for name, exhibit in exhibits.items():
+    for name, exhibit in shown.items():
         show_text(f"{name.capitalize()}: {exhibit.question} (the truth: {exhibit.truth})")
         show(comparison_table(answers[name]))
     show_text(f"Wrote {figure}: the kept tokens of each method over both pictures.")
 
 
-def _exhibits() -> dict[str, Exhibit]:
+def exhibits() -> dict[str, Exhibit]:
+    """The pictures of the demo, by the name of their files."""
     from todre.scenes import make_scene, photograph
 
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,12 @@ import typer
 from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
 from todre.cli.console import note, show, show_json, show_text, working
+from todre.cli.evaluate_options import AnsweringOptions
 from todre.cli.ignored_options import check_taken
+from todre.cli.method_choice import files_among, named_methods
+from todre.cli.options import ModelOptions, Reporting
+from todre.cli.parsers import parse_retains, usage
+from todre.cli.process import command_line
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
@@ -27,44 +33,40 @@ def evaluate(
     draws: ask.Draws = 3,
     against: ask.Against = None,
     output: ask.Output = ask.FOLDER,
-    model: opt.Model = None,
+    model: ModelOptions = ModelOptions(),
     limit: ask.Limit = None,
     seed: ask.Seed = 0,
     processes: ask.Processes = 1,
-    size: ask.Size = 192,
-    group_size: ask.GroupSize = 16,
-    batch_size: ask.BatchSize = 48,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = "auto",
-    attn_implementation: opt.Attention = None,
-    trust_remote_code: opt.TrustCode = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    answering: AnsweringOptions = AnsweringOptions(),
+    reporting: Reporting = Reporting(),
 ) -> None:
     """Answer tasks under methods and budgets, and compare each with no pruning on the same questions."""
     from todre.evaluate.engine import EvalConfig, check_run, run
     from todre.evaluate.grid import grid
 
-    check_run(output, opt.files_among(methods))
-    named, everything = opt.every(methods)
-    if retain != ask.parse_retains(ask.RETAINS):
-        check_taken(named, "--retain", retain, quiet)
-    with opt.usage():
+    check_run(output, files_among(methods))
+    named, everything = named_methods(methods)
+    if retain != parse_retains(ask.RETAINS):
+        check_taken(named, "--retain", retain, reporting.quiet)
+    with usage():
         planned = grid(named, retain, draws, seed, everything)
     _check_against(against or (), planned)
     started = time.monotonic()
-    with working(quiet or json):
-        asked = EvalConfig(
-            tuple(tasks), model, limit, seed, size, group_size, batch_size, device, dtype, attn_implementation,
-            trust_remote_code,
-        )  # fmt: skip
+    with working(reporting.silent):
+        config = EvalConfig(
+            tasks=tuple(tasks), limit=limit, seed=seed, **dataclasses.asdict(model), **dataclasses.asdict(answering)
+        )
         ran = run(
-            asked, planned, output, processes=processes, forgiving=everything, ticker=progress_bar(quiet),
-            against=against or (),
+            config, planned, output, processes=processes, forgiving=everything,
+            ticker=progress_bar(reporting.quiet), against=against or (),
         )  # fmt: skip
     _write_timings(output, ran, processes, time.monotonic() - started)
-    if json:
+    _show(ran, output, reporting)
+
+
+def _show(ran: Ran, output: Path, reporting: Reporting) -> None:
+    """Show the result of a run: the document with --json, else a table."""
+    if reporting.json:
         show_json(ran.result)
         return
     from todre.cli.evaluate_tables import evaluation_table
@@ -72,7 +74,7 @@ def evaluate(
     show(evaluation_table(ran.result))
     for name, reason in ran.result["left_out"].items():
         show_text(f"{name} is left out: {reason}")
-    note(f"wrote {output}/result.json, samples.jsonl, items.jsonl and timings.json", quiet)
+    note(f"wrote {output}/result.json, samples.jsonl, items.jsonl and timings.json", reporting.quiet)
 
 
 def _check_against(names: tuple[str, ...], planned: Grid) -> None:
@@ -117,7 +119,6 @@ def _write_timings(output: Path, ran: Ran, processes: int, wall: float) -> None:
     import os
     import platform
 
-    from todre.cli.analyze_options import command_line
     from todre.files import write_atomic
 
     questions = ran.result["questions"]

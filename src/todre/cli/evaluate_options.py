@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from todre.cli import options as opt
-from todre.cli.options import parse_each_once, parse_names, parse_retain
+from todre.cli.option_records import OptionRecord
+from todre.cli.parsers import (
+    LEAST_SIDE,
+    MOST,
+    MOST_PROCESSES,
+    MOST_SEED,
+    MOST_SIDE,
+    parse_names,
+    parse_retains,
+    usage,
+)
 
 TASKS = "scenes"
 RETAINS = "0.25,0.1,0.05"
@@ -16,19 +26,12 @@ METHODS = "todre,todre-v1,random"
 FOLDER = Path("todre-eval")
 
 
-def parse_retains(text: str) -> tuple[float, ...]:
-    """Budgets, separated by commas, each as `--retain` takes one."""
-    retains = tuple(parse_retain(part) for part in parse_names(text))
-    parse_each_once(retains, text)
-    return retains
-
-
 def parse_tasks(text: str) -> tuple[str, ...]:
     """Names of tasks and of files of JSON lines, separated by commas."""
     from todre.evaluate.tasks import tasks_of
 
     names = parse_names(text)
-    with opt.usage():
+    with usage():
         tasks_of(names)
     return names
 
@@ -51,7 +54,7 @@ Retains = Annotated[
         help="Budgets: shares such as 0.1, or counts such as 288.",
     ),
 ]
-Draws = Annotated[int, typer.Option("--draws", min=1, max=opt.MOST, help="Runs of each method that chooses at random.")]
+Draws = Annotated[int, typer.Option("--draws", min=1, max=MOST, help="Runs of each method that chooses at random.")]
 Against = Annotated[
     Any,
     typer.Option(
@@ -67,23 +70,30 @@ Output = Annotated[
 Limit = Annotated[
     int | None,
     typer.Option(
-        "--limit", min=1, max=opt.MOST, help="Questions of each task. Without it, 200 if it is generated, else all."
+        "--limit", min=1, max=MOST, help="Questions of each task. Without it, 200 if it is generated, else all."
     ),
 ]
 Seed = Annotated[
     int,
-    typer.Option(
-        "--seed", min=0, max=opt.MOST_SEED, help="Which generated questions, the first draw, and the resampling."
-    ),
+    typer.Option("--seed", min=0, max=MOST_SEED, help="Which generated questions, the first draw, and the resampling."),
 ]
 Processes = Annotated[
     int,
     typer.Option(
-        "--processes", min=1, max=opt.MOST_PROCESSES, help="Processes that answer, each with a model on one thread."
+        "--processes", min=1, max=MOST_PROCESSES, help="Processes that answer, each with a model on one thread."
     ),
 ]
 Size = Annotated[
-    int, typer.Option("--size", min=opt.LEAST_SIDE, max=opt.MOST_SIDE, help="Side of the scenes' pictures in pixels.")
+    int, typer.Option("--size", min=LEAST_SIDE, max=MOST_SIDE, help="Side of the scenes' pictures in pixels.")
 ]
-GroupSize = Annotated[int, typer.Option("--group-size", min=1, max=opt.MOST, help="Pictures answered together.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=opt.MOST, help="Most questions of one forward.")]
+GroupSize = Annotated[int, typer.Option("--group-size", min=1, max=MOST, help="Pictures answered together.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=MOST, help="Most questions of one forward.")]
+
+
+@dataclass(frozen=True)
+class AnsweringOptions(OptionRecord):
+    """How the questions are drawn and grouped; each of these can change an answer."""
+
+    size: Size = 192
+    group_size: GroupSize = 16
+    batch_size: BatchSize = 48

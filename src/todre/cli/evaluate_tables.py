@@ -44,15 +44,15 @@ def _kept(retain: float | None) -> str:
     return f"{100 * retain:g} %" if isinstance(retain, float) else str(retain)
 
 
-def _interval(given: dict[str, Any], signed: bool = False) -> str:
+def _interval(estimate: dict[str, Any], signed: bool = False) -> str:
     """`79.6 [78.1, 81.1]`."""
-    if given["value"] is None:
+    if estimate["value"] is None:
         return "–"
     form = "+.1f" if signed else ".1f"
-    value = format(100 * given["value"], form)
-    if given["low"] is None:
+    value = format(100 * estimate["value"], form)
+    if estimate["low"] is None:
         return value
-    return f"{value} [{format(100 * given['low'], form)}, {format(100 * given['high'], form)}]"
+    return f"{value} [{format(100 * estimate['low'], form)}, {format(100 * estimate['high'], form)}]"
 
 
 def _mcnemar(tests: list[dict[str, Any]]) -> str:

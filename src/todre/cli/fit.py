@@ -10,7 +10,10 @@ import typer
 
 from todre.cli import analyze_options as ask
 from todre.cli import options as opt
+from todre.cli.analyze_options import QuestionOptions
 from todre.cli.console import check_output, counting, note, show_json, show_text, working
+from todre.cli.options import ModelOptions, Reporting
+from todre.cli.parsers import number
 
 if TYPE_CHECKING:
     from todre.analysis.questions import PictureQuestion
@@ -42,45 +45,40 @@ def parse_share(text: str) -> float:
     return share
 
 
+Fitted = Annotated[str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="The method.")]
+Output = Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")]
+Share = Annotated[
+    float | None,
+    typer.Option(
+        "--share",
+        parser=parse_share,
+        metavar="FRACTION",
+        help=f"Visual tokens kept, the mean over all layers (fitprune, p-sigmoid, vflowopt). Without it, {SHARE:g}.",
+    ),
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        parser=number(0.0),
+        metavar="NUMBER",
+        help=f"How far the next token may diverge, in nats (g-search, vtw). Without it, {TOLERANCE:g}.",
+    ),
+]
+
+
 def fit(
-    method: Annotated[str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="The method.")],
-    output: Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")],
+    method: Fitted,
+    output: Output,
     force: opt.Force = False,
-    share: Annotated[
-        float | None,
-        typer.Option(
-            "--share",
-            parser=parse_share,
-            metavar="FRACTION",
-            help="Visual tokens kept, the mean over all layers (fitprune, p-sigmoid, vflowopt). "
-            f"Without it, {SHARE:g}.",
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            parser=opt.number(0.0),
-            metavar="NUMBER",
-            help=f"How far the next token may diverge, in nats (g-search, vtw). Without it, {TOLERANCE:g}.",
-        ),
-    ] = None,
-    model: opt.Model = None,
-    questions: ask.Questions = None,
-    limit: ask.Limit = 20,
-    split: ask.Split = "val",
-    size: ask.Size = 192,
+    share: Share = None,
+    tolerance: Tolerance = None,
+    model: ModelOptions = ModelOptions(),
+    questions: QuestionOptions = QuestionOptions(limit=20, split="val"),
     batch_size: ask.Batch = 4,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = "auto",
-    attn_implementation: opt.Attention = None,
-    trust_remote_code: opt.TrustCode = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    reporting: Reporting = Reporting(),
 ) -> None:
     """Fit a method's numbers to a model on a few questions, without training, and save it as a file for --method."""
-    from todre.analysis.questions import Source
     from todre.methods import registry
 
     if tolerance is not None and method in BY_SHARE:
@@ -88,25 +86,25 @@ def fit(
     if share is not None and method in BY_TOLERANCE:
         raise typer.BadParameter(f"{method} is fitted by --tolerance, and not to a --share; leave it out.")
     allowed = TOLERANCE if tolerance is None else tolerance
-    source = Source(questions, limit, split, size)
-    check_output(output, (".json",), (model, *source.files()), force)
-    with working(quiet or json):
-        asked = source.questions()
-        loaded = opt.load_model(model, device, dtype, attn_implementation, trust_remote_code, quiet)
-        with counting(f"fitting {method}", quiet) as tick:
-            fitted = fit_method(method, loaded, asked, batch_size, share or SHARE, allowed, tick)
+    source = questions.source()
+    check_output(output, (".json",), (model.model, *source.files()), force)
+    with working(reporting.silent):
+        chosen = source.questions()
+        loaded = model.load(reporting.quiet)
+        with counting(f"fitting {method}", reporting.quiet) as tick:
+            fitted = fit_method(method, loaded, chosen, batch_size, share or SHARE, allowed, tick)
         registry.save(fitted, output)
-    if json:
+    if reporting.json:
         show_json(fitted.to_dict())
         return
     show_text(fitted.describe())
-    note(f"wrote {output}; use it with --method {output}", quiet)
+    note(f"wrote {output}; use it with --method {output}", reporting.quiet)
 
 
 def fit_method(
     name: str,
     loaded: Loaded,
-    asked: Sequence[PictureQuestion],
+    questions: Sequence[PictureQuestion],
     batch_size: int,
     share: float,
     tolerance: float,
@@ -117,7 +115,8 @@ def fit_method(
     from todre.analysis.prompts import prompts_of
 
     batches = [
-        dict(prompts_of(loaded, asked[start : start + batch_size]).inputs) for start in range(0, len(asked), batch_size)
+        dict(prompts_of(loaded, questions[start : start + batch_size]).inputs)
+        for start in range(0, len(questions), batch_size)
     ]
     model = loaded.model
     if name == "vtw":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,9 @@ from rich.table import Table
 
 from todre.cli import options as opt
 from todre.cli.console import show, show_json, show_text, working
+from todre.cli.option_records import OptionRecord
+from todre.cli.options import Reporting
+from todre.cli.parsers import MOST
 from todre.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -38,17 +42,10 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def flops(
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
-    ] = None,
-    retain: opt.Retain = None,
-    drop_after: Annotated[
-        int | None,
-        typer.Option(
-            "--drop-after", min=1, max=opt.MOST, help="Layers that run before all visual tokens go (stage 2)."
-        ),
-    ] = None,
+@dataclass(frozen=True)
+class PromptOptions(OptionRecord):
+    """The prompt whose cost is counted, and its answer."""
+
     image_size: Annotated[
         Any,
         typer.Option(
@@ -57,65 +54,116 @@ def flops(
             metavar="WxH",
             help="Picture in pixels. Without it, the model's largest canvas.",
         ),
-    ] = None,
+    ] = None
     visual_tokens: Annotated[
-        int | None, typer.Option("--visual-tokens", min=1, max=opt.MOST, help="Instead of --image-size.")
-    ] = None,
-    text_tokens: Annotated[
-        int, typer.Option("--text-tokens", min=1, max=opt.MOST, help="Other tokens of the prompt.")
-    ] = 40,
-    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=opt.MOST, help="Length of the answer.")] = 20,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+        int | None, typer.Option("--visual-tokens", min=1, max=MOST, help="Instead of --image-size.")
+    ] = None
+    text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, max=MOST, help="Other tokens of the prompt.")] = 40
+    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=MOST, help="Length of the answer.")] = 20
+
+
+CountedModel = Annotated[
+    str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
+]
+DropAfter = Annotated[
+    int | None,
+    typer.Option("--drop-after", min=1, max=MOST, help="Layers that run before all visual tokens go (stage 2)."),
+]
+
+
+def flops(
+    model: CountedModel = None,
+    retain: opt.Retain = None,
+    drop_after: DropAfter = None,
+    prompt: PromptOptions = PromptOptions(),
+    reporting: Reporting = Reporting(),
 ) -> None:
     """Count floating-point operations with and without pruning, truly and by the papers' conventions.
 
     The true count takes two per multiply-add and all matrix products. Presets: llava-1.5-7b, llava-1.5-13b,
     llava-next-7b, llava-next-13b, qwen2.5-vl-7b.
     """
-    if visual_tokens is not None and image_size is not None:
+    if prompt.visual_tokens is not None and prompt.image_size is not None:
         raise typer.BadParameter("--visual-tokens is instead of --image-size; give one of the two.")
-    with working(quiet):
-        from todre.flops import CONVENTIONS, convention, count
-        from todre.methods.base import budget
-
-        shape, before, tiles = _sizes(model, image_size, visual_tokens)
-        after = budget(0.1 if retain is None else retain, before)
-        layers = _per_layer(shape, after, drop_after)
-        shared: dict[str, Any] = {"text_tokens": text_tokens, "tiles": tiles, "new_tokens": new_tokens}
-        whole = count(shape, visual_tokens=before, **shared)
-        pruned = count(shape, visual_tokens=layers, candidates=before, **shared)
-        papers = {
-            name: [
-                convention(
-                    name,
-                    shape,
-                    n,
-                    text_tokens=text_tokens if name == "profiler" else 0,
-                    new_tokens=new_tokens,
-                    tiles=tiles,
-                )
-                for n in (before, layers)
-            ]
-            for name in CONVENTIONS
-        }
-    if json:
-        show_json(
-            {
-                "model": shape.name,
-                "visual_tokens": {"before": before, "after": after, "per_layer": layers},
-                **shared,
-                "unpruned": whole.to_dict(),
-                "pruned": pruned.to_dict(),
-                "conventions": {name: {"unpruned": a, "pruned": b} for name, (a, b) in papers.items()},
-            }
-        )
+    with working(reporting.quiet):
+        counts = _counted(model, 0.1 if retain is None else retain, drop_after, prompt)
+    if reporting.json:
+        show_json(counts.to_dict())
         return
-    show_text(f"{shape.name}: FLOPs of one answer ({text_tokens} text tokens, {new_tokens} new tokens)")
-    show(_parts_table(before, after, whole, pruned))
+    show_text(f"{counts.model}: FLOPs of one answer ({prompt.text_tokens} text tokens, {prompt.new_tokens} new tokens)")
+    show(_parts_table(counts))
     show_text("By the papers' conventions (visual tokens alone; profiler: with text); never compare two of them")
-    show(_papers_table(papers))
+    show(_papers_table(counts.papers))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What a prompt costs with and without pruning.
+
+    Attributes:
+        model: the model's name.
+        before, after: visual tokens without and with pruning.
+        per_layer: visual tokens of each decoder layer, with pruning.
+        settings: of the prompt, ready for JSON.
+        whole, pruned: the true counts.
+        papers: by convention, the count without and with pruning.
+    """
+
+    model: str
+    before: int
+    after: int
+    per_layer: list[int]
+    settings: dict[str, Any]
+    whole: FlopCount
+    pruned: FlopCount
+    papers: dict[str, tuple[float, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "model": self.model,
+            "visual_tokens": {"before": self.before, "after": self.after, "per_layer": self.per_layer},
+            **self.settings,
+            "unpruned": self.whole.to_dict(),
+            "pruned": self.pruned.to_dict(),
+            "conventions": {name: {"unpruned": full, "pruned": less} for name, (full, less) in self.papers.items()},
+        }
+
+
+def _counted(model: str | None, retain: float, drop_after: int | None, prompt: PromptOptions) -> _Counts:
+    """The counts of a prompt, from the model's config alone."""
+    from todre.flops import count
+    from todre.methods.base import budget
+
+    shape, before, tiles = _sizes(model, prompt.image_size, prompt.visual_tokens)
+    after = budget(retain, before)
+    layers = _per_layer(shape, after, drop_after)
+    settings: dict[str, Any] = {
+        "text_tokens": prompt.text_tokens, "tiles": tiles, "new_tokens": prompt.new_tokens,
+    }  # fmt: skip
+    return _Counts(
+        model=shape.name,
+        before=before,
+        after=after,
+        per_layer=layers,
+        settings=settings,
+        whole=count(shape, visual_tokens=before, **settings),
+        pruned=count(shape, visual_tokens=layers, candidates=before, **settings),
+        papers=_by_conventions(shape, before, layers, settings),
+    )
+
+
+def _by_conventions(
+    shape: ModelShape, before: int, layers: list[int], settings: dict[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """By convention of the papers, the count without and with pruning."""
+    from todre.flops import CONVENTIONS, convention
+
+    counts = {}
+    for name in CONVENTIONS:
+        chosen = settings | {"text_tokens": settings["text_tokens"] if name == "profiler" else 0}
+        counts[name] = convention(name, shape, before, **chosen), convention(name, shape, layers, **chosen)
+    return counts
 
 
 def _sizes(
@@ -152,21 +200,21 @@ def _per_layer(shape: ModelShape, after: int, drop_after: int | None) -> list[in
     return [after if drop_after is None or layer < drop_after else 0 for layer in range(layers)]
 
 
-def _parts_table(before: int, after: int, whole: FlopCount, pruned: FlopCount) -> Table:
+def _parts_table(counts: _Counts) -> Table:
     from todre.cli.tables import format_flops
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part")
-    for heading in (f"all {before}\nvisual tokens", f"{after} kept\nof {before}", "saved"):
+    for heading in (f"all {counts.before}\nvisual tokens", f"{counts.after} kept\nof {counts.before}", "saved"):
         table.add_column(heading, justify="right")
-    full, less = whole.to_dict(), pruned.to_dict()
+    full, less = counts.whole.to_dict(), counts.pruned.to_dict()
     for key, label in PARTS.items():
         saved = "" if not full[key] else f"{100 * (1 - less[key] / full[key]):.1f} %"
         table.add_row(label, format_flops(full[key]), format_flops(less[key]), saved, end_section=key == "lm_head")
     return table
 
 
-def _papers_table(papers: dict[str, list[float]]) -> Table:
+def _papers_table(papers: dict[str, tuple[float, float]]) -> Table:
     from todre.cli.tables import format_flops
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -97,8 +97,8 @@ def _tell_usage(error: Any) -> int:
 
 def _say_what_one_is(retain: Any, quiet: bool) -> None:
     """Tell who wrote 1 that it is a count: of a share it would be all."""
-    given = retain if isinstance(retain, tuple) else (retain,)
-    if not quiet and any(type(each) is int and each == 1 for each in given):
+    budgets = retain if isinstance(retain, tuple) else (retain,)
+    if not quiet and any(type(each) is int and each == 1 for each in budgets):
         say("note: --retain 1 is a count, and keeps one visual token; write 1.0 to keep all of them.")
 
 

@@ -1,4 +1,4 @@
-"""Options that would change nothing: refused where nothing takes them, said in a line where something does not."""
+"""Options that would change nothing: refused, or noted where only some methods take them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from todre.methods import registry
 FILE = ".json"
 
 
-def check_taken(methods: Sequence[str], option: str, given: object, quiet: bool = False) -> None:
+def check_taken(methods: Sequence[str], option: str, value: object, quiet: bool = False) -> None:
     """Raise if no method takes what `option` gives; say on stderr which ones do not, where others do.
 
     Args:
         methods: names, with settings or without (`todre:stages=1`), and files of methods, which are used as they are.
         option: `--retain` or `--per`, which set the fields of those names.
-        given: what the user gave; None for nothing.
+        value: what the user set; None for nothing.
     """
-    if given is None:
+    if value is None:
         return
     field = option.removeprefix("--")
     deaf = [each for each in methods if not _takes(each, field)]
@@ -28,9 +28,9 @@ def check_taken(methods: Sequence[str], option: str, given: object, quiet: bool 
         of_a_file = any(each.endswith(FILE) for each in deaf)
         why = "is used as its file has it" if of_a_file else f"has no {field}"
         raise typer.BadParameter(f"{option} would change nothing, because {', '.join(deaf)} {why}; leave it out.")
-    told = [each for each in deaf if each != "none"]
-    if told:
-        note(f"{option} changes nothing for {', '.join(told)}", quiet)
+    without = [each for each in deaf if each != "none"]
+    if without:
+        note(f"{option} changes nothing for {', '.join(without)}", quiet)
 
 
 def check_beside(context: typer.Context, what: str, useful: Collection[str]) -> None:

@@ -25,11 +25,11 @@ class Interrupts:
 
     Attributes:
         came: whether it was pressed.
-        said: whether the user has been told.
+        reported: whether the user knows of it.
     """
 
     def __init__(self) -> None:
-        self.came = self.said = False
+        self.came = self.reported = False
         self._since = 0.0
         self._before: dict[signal.Signals, Any] = {}
         self._unraisable = sys.unraisablehook
@@ -56,8 +56,8 @@ class Interrupts:
     def say(self) -> None:
         """Tell the user, once."""
         self._tick(0.0)
-        if not self.said:
-            self.said = True
+        if not self.reported:
+            self.reported = True
             try:
                 os.write(2, b"interrupted\n") if sys.stderr is sys.__stderr__ else sys.stderr.write("interrupted\n")
             except OSError:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from todre.cli import options as opt
 from todre.cli.console import show, show_json, show_text
+from todre.cli.method_choice import parse_name
 from todre.methods import registry
 from todre.methods.card import NEEDS
 
@@ -18,7 +19,7 @@ WHERE = {"tower": "vision tower", "select": "before the LLM", "reduce": "inside 
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(parser=opt.parse_name, metavar="[NAME]", help="Only this one.")] = None,
+    name: Annotated[str | None, typer.Argument(parser=parse_name, metavar="[NAME]", help="Only this one.")] = None,
     json: opt.Json = False,
 ) -> None:
     """List the methods, or show one: where it acts, what it needs and follows, its settings and their defaults."""

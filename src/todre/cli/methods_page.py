@@ -33,10 +33,10 @@ def page() -> str:
 
 def _section(name: str) -> str:
     entry = registry.entry(name)
-    said = [f"* **{key}**: {value}" for key, value in lines(entry).items()]
+    facts = [f"* **{key}**: {value}" for key, value in lines(entry).items()]
     opening = f"{entry.summary[0].upper()}{entry.summary[1:]}."
     values = ", ".join(f"`{key}={value!r}`" for key, value in settings(name).items())
-    return "\n".join([f"## {name}", "", opening, "", *said, f"* **settings**: {values or 'none'}", ""])
+    return "\n".join([f"## {name}", "", opening, "", *facts, f"* **settings**: {values or 'none'}", ""])
 
 
 def _anchor(name: str) -> str:

@@ -29,16 +29,23 @@ def boxes_of(loaded: Loaded, media: Sequence[Media]) -> list[TokenBox]:
 
 
 def row_of_image(loaded: Loaded, media: Sequence[Media], answers: Answers, index: int, caption: str = "") -> Row:
-    """The row of the `index`-th medium, which must be a picture: one panel for each answer."""
+    """The row of medium `index` (0-based), a picture: one panel for each answer.
+
+    `caption` stands in every panel; without it the question does.
+    """
     picture = media[index]
     if isinstance(picture, Clip):
         raise TypeError("a row shows one picture; make a sheet of a clip")
     boxes, panels = _panels(boxes_of(loaded, media), answers, index)
-    return Row(picture, boxes, panels, caption)
+    return Row(picture, boxes, panels, caption or _question(answers))
 
 
 def sheet_of(loaded: Loaded, media: Sequence[Media], answers: Answers, index: int, caption: str = "") -> Sheet:
-    """The contact sheet of the `index`-th medium; a picture is a sheet of one frame without a time."""
+    """The contact sheet of medium `index` (0-based); a picture is a sheet of one frame.
+
+    `caption` stands over every panel; without it the question does.
+    """
+    caption = caption or _question(answers)
     boxes, panels = _panels(boxes_of(loaded, media), answers, index)
     medium = media[index]
     if isinstance(medium, Clip):
@@ -52,7 +59,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_media(loaded: Loaded, media: Sequence[Media], answers: Answers, path: Path) -> None:
-    """Draw what a prompt shows into a file: pictures as rows, or everything as contact sheets where a clip is there."""
+    """Draw a prompt's media into a file: pictures as rows, or all as sheets if one is a clip."""
     places = range(len(media))
     if any(isinstance(medium, Clip) for medium in media):
         save_figure(contact_sheet_figure([sheet_of(loaded, media, answers, index) for index in places]), path)
@@ -61,25 +68,30 @@ def write_media(loaded: Loaded, media: Sequence[Media], answers: Answers, path: 
 
 
 def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[list[TokenBox], list[Panel]]:
-    """The boxes of one medium, and for each answer a panel whose `kept` counts within them."""
+    """The boxes of medium `index`, and a panel for each answer; `kept` counts within them."""
     places = [place for place, box in enumerate(boxes) if box.image == index]
     within = {place: number for number, place in enumerate(places)}
     panels = []
-    for name, given in answers:
-        seen = given.report.visual_tokens_before[0]
-        if seen != len(boxes):
+    for name, answer in answers:
+        count = answer.report.visual_tokens_before[0]
+        if count != len(boxes):
             raise UnsupportedModelError(
-                f"The model saw {seen} visual tokens, and the places of {len(boxes)} are known, "
+                f"The model saw {count} visual tokens, and the places of {len(boxes)} are known, "
                 "so they cannot be drawn; ask for no picture."
             )
-        inside = [within[place] for place in given.report.survivors(0) if place in within]
-        panels.append(Panel(name, _lines(given, len(inside), len(places)), inside))
+        inside = [within[place] for place in answer.report.survivors(0) if place in within]
+        panels.append(Panel(name, _lines(answer, len(inside), len(places)), inside))
     return [boxes[place] for place in places], panels
 
 
-def _lines(given: Answer, kept: int, total: int) -> tuple[str, ...]:
+def _question(answers: Answers) -> str:
+    """The question that all answers are to."""
+    return answers[0][1].question if answers else ""
+
+
+def _lines(answer: Answer, kept: int, total: int) -> tuple[str, ...]:
     counts = f"{kept} of {total} visual tokens"
-    layer = given.report.dropped_after_layer[0]
+    layer = answer.report.dropped_after_layer[0]
     if layer is not None:
-        counts += f", none after layer {layer} of {given.report.n_layers}"
-    return counts, f"“{given.text}”"
+        counts += f", none after layer {layer} of {answer.report.n_layers}"
+    return counts, f"“{answer.text}”"

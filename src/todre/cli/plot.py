@@ -10,7 +10,9 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli import reading_options as ask
-from todre.cli.console import check_output, note
+from todre.cli.console import check_figure, note
+from todre.cli.options import Verbosity
+from todre.cli.parsers import one_of
 from todre.files import making_sense
 from todre.reading.costs import ACROSS, TOKENS
 from todre.reading.results import MEASURES
@@ -21,6 +23,21 @@ if TYPE_CHECKING:
 Output = Annotated[Path, typer.Option("--output", help="The picture: .png, .svg, .pdf, .jpg or .webp.")]
 
 
+Across = Annotated[
+    str,
+    typer.Option(
+        "--across",
+        parser=one_of(*ACROSS),
+        metavar="COST",
+        help="tokens (visual tokens per decoder layer), or what --bench measured: first-token, total, flops, kv.",
+    ),
+]
+Bench = Annotated[
+    Path | None,
+    typer.Option("--bench", help="A JSON document of `todre bench`, for costs other than tokens."),
+]
+
+
 def retention(
     results: ask.Files,
     methods: ask.Methods = None,
@@ -28,8 +45,7 @@ def retention(
     measure: ask.Measure = MEASURES[0],
     output: Output = Path("retention.png"),
     force: opt.Force = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    verbosity: Verbosity = Verbosity(),
 ) -> None:
     """Retention against the share of visual tokens kept, with bands of 95 % intervals."""
 
@@ -38,7 +54,7 @@ def retention(
 
         return retention_figure(ask.read_results(results, methods), highlight or (), measure)
 
-    _write(draw, output, results, force, quiet)
+    _write(draw, output, results, force, verbosity.quiet)
 
 
 def radar(
@@ -48,8 +64,7 @@ def radar(
     highlight: ask.Highlight = None,
     output: Output = Path("radar.png"),
     force: opt.Force = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    verbosity: Verbosity = Verbosity(),
 ) -> None:
     """Retention of each task at one budget, one polygon for each method (as figure 3 of ToDRE)."""
 
@@ -58,31 +73,19 @@ def radar(
 
         return radar_figure(ask.read_results(results, methods), highlight or methods or (), retain)
 
-    _write(draw, output, results, force, quiet)
+    _write(draw, output, results, force, verbosity.quiet)
 
 
 def pareto(
     results: ask.Files,
-    across: Annotated[
-        str,
-        typer.Option(
-            "--across",
-            parser=opt.one_of(*ACROSS),
-            metavar="COST",
-            help="tokens (visual tokens per decoder layer), or what --bench measured: first-token, total, flops, kv.",
-        ),
-    ] = TOKENS,
-    bench: Annotated[
-        Path | None,
-        typer.Option("--bench", help="A JSON document of `todre bench`, for costs other than tokens."),
-    ] = None,
+    across: Across = TOKENS,
+    bench: Bench = None,
     methods: ask.Methods = None,
     highlight: ask.Highlight = None,
     measure: ask.Measure = MEASURES[0],
     output: Output = Path("pareto.png"),
     force: opt.Force = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    verbosity: Verbosity = Verbosity(),
 ) -> None:
     """Accuracy against cost: every method at every budget, and the front of what no other beats."""
     if (across == TOKENS) != (bench is None):
@@ -109,10 +112,10 @@ def pareto(
             cost = bench_cost(found, document, across)
         missing = [entry.label for entry in found.entries if entry.label not in cost.of]
         if missing:
-            note(f"bench did not measure {', '.join(missing)}", quiet)
+            note(f"bench did not measure {', '.join(missing)}", verbosity.quiet)
         return pareto_figure(found, cost, highlight or (), measure)
 
-    _write(draw, output, [*results, bench], force, quiet)
+    _write(draw, output, [*results, bench], force, verbosity.quiet)
 
 
 def heatmap(
@@ -124,15 +127,14 @@ def heatmap(
         str,
         typer.Option(
             "--measure",
-            parser=opt.one_of("retention", "difference"),
+            parser=one_of("retention", "difference"),
             metavar="NAME",
             help="retention, or difference (from no pruning).",
         ),
     ] = MEASURES[0],
     output: Output = Path("heatmap.png"),
     force: opt.Force = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    verbosity: Verbosity = Verbosity(),
 ) -> None:
     """Every method by every task at one budget; a star marks where the difference's interval excludes 0."""
 
@@ -141,14 +143,11 @@ def heatmap(
 
         return heatmap_figure(ask.read_results(results, methods), highlight or (), retain, measure)
 
-    _write(draw, output, results, force, quiet)
+    _write(draw, output, results, force, verbosity.quiet)
 
 
 def _write(draw: Callable[[], Figure], output: Path, inputs: Sequence[Path | None], force: bool, quiet: bool) -> None:
-    from todre.plots import FORMATS, require_matplotlib
-
-    require_matplotlib()
-    check_output(output, FORMATS, inputs, force)
+    check_figure(output, inputs, force)
     figure = draw()
     from todre.plots.marks import save_figure
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from todre.cli import options as opt
-from todre.cli.options import parse_names
+from todre.cli.parsers import one_of, parse_names, parse_retain
 from todre.reading.results import MEASURES
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ Measure = Annotated[
     str,
     typer.Option(
         "--measure",
-        parser=opt.one_of(*MEASURES),
+        parser=one_of(*MEASURES),
         metavar="NAME",
         help="retention, score, or difference (from no pruning).",
     ),
@@ -58,7 +57,7 @@ AtBudget = Annotated[
     Any,
     typer.Option(
         "--retain",
-        parser=opt.parse_retain,
+        parser=parse_retain,
         metavar="NUMBER",
         help="The budget, one that was run. Without it, the one nearest to 10 %.",
         show_default=False,

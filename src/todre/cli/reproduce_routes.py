@@ -9,61 +9,66 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from todre.cli import options as opt
-from todre.cli.analyze_options import command_line
 from todre.cli.console import counting, note, show, show_json, show_text, working
 from todre.cli.evaluate import progress_bar
+from todre.cli.parsers import usage
+from todre.cli.process import command_line
+from todre.cli.reproduce_config import ReproduceConfig
 from todre.errors import InvalidValueError
 from todre.files import new_folder
 from todre.published import Table, table
 from todre.reproduce import pages as writing
 from todre.reproduce.benchmarks import Benchmark, chosen
-from todre.reproduce.document import Told, document, partial_average, restricted
+from todre.reproduce.document import Description, document, partial_average, restricted
 from todre.reproduce.outcome import notes
 from todre.reproduce.subjects import is_published, repository, rows_about, subjects
 
 if TYPE_CHECKING:
-    from todre.cli.reproduce import ReproduceConfig
+    from todre.reproduce.cells import Run
 
 FIGURE_ROWS = 0.1
 """The share that figure 3 shows."""
 
 
-def follow(given: ReproduceConfig) -> None:
+def follow(config: ReproduceConfig) -> None:
     """Take the route of the recipe."""
-    from todre.cli.reproduce import route_of
-
     routes = {"figure": _figure, "costs": _costs, "tiny": _tiny, "real": _real}
-    routes[route_of(given.recipe.kind, given.tiny)](given)
+    routes[config.route](config)
 
 
-def published(given: ReproduceConfig) -> Table:
+def published(config: ReproduceConfig) -> Table:
     """The table behind the recipe: some of its benchmarks, or for the radar some of its rows."""
-    assert given.recipe.table is not None
-    with opt.usage():
-        found = restricted(table(given.recipe.table), given.benchmarks)
-    if given.recipe.kind != "radar":
-        return found
-    rows = tuple(row for row in found.rows if row.retain in (None, FIGURE_ROWS) and row.model == found.models[0])
-    return replace(found, id=given.recipe.name, title=given.recipe.title, rows=rows)
+    assert config.recipe.table is not None
+    with usage():
+        whole = restricted(table(config.recipe.table), config.benchmarks)
+    if config.recipe.kind != "radar":
+        return whole
+    rows = tuple(row for row in whole.rows if row.retain in (None, FIGURE_ROWS) and row.model == whole.models[0])
+    return replace(whole, id=config.recipe.name, title=config.recipe.title, rows=rows)
 
 
-def agreed(given: ReproduceConfig, plan: Sequence[str], ask: bool = True) -> bool:
-    """Say what would be done; whether to do it.
+def agreed(config: ReproduceConfig, plan: Sequence[str], ask: bool = True) -> bool:
+    """Say what would be done; returns whether to do it.
+
+    Args:
+        config: the run.
+        plan: lines that say what would be done.
+        ask: whether the user is asked, unless --yes is there.
 
     Raises:
         InvalidValueError: nobody is there to be asked, and there is no --yes.
     """
+    dry_run, json = config.consent.dry_run, config.reporting.json
     for line in plan:
-        if given.dry_run and not given.json:
+        if dry_run and not json:
             show_text(line)
         else:
-            note(line, given.quiet)
-    if given.dry_run:
-        if given.json:
-            show_json({"recipe": given.recipe.name, "plan": list(plan)})
+            note(line, config.reporting.quiet)
+    if dry_run:
+        if json:
+            show_json({"recipe": config.recipe.name, "plan": list(plan)})
         return False
-    if not ask or given.yes:
+    if not ask or config.consent.yes:
         return True
     if not sys.stdin.isatty():
         raise InvalidValueError(
@@ -72,18 +77,17 @@ def agreed(given: ReproduceConfig, plan: Sequence[str], ask: bool = True) -> boo
     return typer.confirm("Begin?", err=True)
 
 
-def tell(given: ReproduceConfig, result: dict[str, Any]) -> None:
-    """Write the result, and show it."""
-    from todre.cli.reproduce_tables import reproduced_table
+def deliver(config: ReproduceConfig, result: dict[str, Any]) -> None:
+    """Write the result of a table, and show it."""
+    from todre.cli.reproduce_tables import draw_radar, reproduced_table
 
-    new_folder(given.output)
-    writing.write(result, given.output)
+    new_folder(config.folder)
+    writing.write(result, config.folder)
     names = "result.json and table.md"
-    if given.recipe.kind == "radar":
-        from todre.cli.reproduce_tables import draw_radar
-
-        names = f"result.json, table.md and {draw_radar(result, given.output / f'{given.recipe.name}.png').name}"
-    if given.json:
+    if config.recipe.kind == "radar":
+        radar = draw_radar(result, config.folder / f"{config.recipe.name}.png")
+        names = f"result.json, table.md and {radar.name}"
+    if config.reporting.json:
         show_json(result)
         return
     show_text(f"{result['title']} ({result['paper']}), beside {result['model']}")
@@ -93,94 +97,128 @@ def tell(given: ReproduceConfig, result: dict[str, Any]) -> None:
     show(reproduced_table(result), whole=True)
     for line in notes(result):
         show_text(f"* {line}")
-    note(f"wrote {names} in {given.output}", given.quiet)
+    note(f"wrote {names} in {config.folder}", config.reporting.quiet)
 
 
-def _tiny(given: ReproduceConfig) -> None:
+def _tiny(config: ReproduceConfig) -> None:
+    """Scores on the model that ships, on scenes in place of the benchmarks."""
     from todre.reproduce import tiny
 
-    found = published(given)
-    tasks = tiny.stands_in(chosen(found.benchmarks, {}))
-    how = tiny.Tiny(given.output, given.limit or 40, given.processes, given.draws, given.seed)
-    made = subjects(found.rows)
-    answers = len(made) * len(tasks) * how.limit
+    printed = published(config)
+    tasks = tiny.stands_in(chosen(printed.benchmarks, {}))
+    shipped = config.shipped
+    how = tiny.Tiny(config.folder, config.scope.limit or 40, shipped.processes, shipped.draws, shipped.seed)
+    methods = subjects(printed.rows)
+    answers = len(methods) * len(tasks) * how.limit
     plan = [
-        f"{found.id} on the model that ships: {len(made)} methods with budgets on {', '.join(tasks.values())}, "
+        f"{printed.id} on the model that ships: {len(methods)} methods with budgets on {', '.join(tasks.values())}, "
         f"{how.limit} questions of each, about {answers:,} answers; nothing is downloaded"
     ]
-    if not agreed(given, plan, ask=False):
+    if not agreed(config, plan, ask=False):
         return
-    new_folder(given.output)
-    with working(given.quiet or given.json):
-        runs = tiny.answered(found.rows, tasks, how, progress_bar(given.quiet))
-    values, reasons, intervals = tiny.measured(found.rows, tasks, runs)
-    stands = {name: f"{task}, {how.limit} questions" for name, task in tasks.items()}
-    missing = [name for name in found.benchmarks if name not in tasks]
-    warnings = partial_average(table(given.recipe.table or found.id), list(tasks))
+    new_folder(config.folder)
+    with working(config.reporting.silent):
+        runs = tiny.answered(printed.rows, tasks, how, progress_bar(config.reporting.quiet))
+    values, reasons, intervals = tiny.measured(printed.rows, tasks, runs)
+    conditions = [ran.result["conditions"] for ran in runs]
+    description = Description(
+        model=" and ".join(one["model"] for one in conditions),
+        statement=tiny.STATEMENT,
+        comparable=False,
+        benchmarks={name: f"{task}, {how.limit} questions" for name, task in tasks.items()},
+        warnings=_tiny_warnings(config, printed, list(tasks)),
+        conditions={"runs": conditions},
+        command=command_line(),
+    )
+    result = document(printed, printed.rows, values, reasons, description)
+    tiny.with_intervals(result["rows"], intervals)
+    deliver(config, result)
+
+
+def _tiny_warnings(config: ReproduceConfig, printed: Table, measured: Sequence[str]) -> list[str]:
+    """What the model that ships cannot measure of a table."""
+    missing = [name for name in printed.benchmarks if name not in measured]
+    warnings = partial_average(table(config.recipe.table or printed.id), measured)
     warnings += [f"Nothing that ships stands in for {', '.join(missing)}."] if missing else []
-    if "seconds" in found.columns:
+    if "seconds" in printed.columns:
         warnings.append(
             "Times are not measured here, because methods share the encoding of pictures; `todre bench` measures them."
         )
-    conditions = [ran.result["conditions"] for ran in runs]
-    model = " and ".join(one["model"] for one in conditions)
-    told = Told(model, tiny.STATEMENT, False, stands, warnings, {"runs": conditions}, command_line())
-    result = document(found, found.rows, values, reasons, told)
-    tiny.with_intervals(result["rows"], intervals)
-    tell(given, result)
+    return warnings
 
 
-def _real(given: ReproduceConfig) -> None:
+def _real(config: ReproduceConfig) -> None:
+    """Scores on a real model, through lmms-eval."""
     from todre.reproduce import plan as planning
     from todre.reproduce import real
-    from todre.reproduce.cells import Run, cells, require_lmms_eval
+    from todre.reproduce.cells import cells, require_lmms_eval
 
-    found = published(given)
-    model = given.model or repository(found.models[0])
-    about = rows_about(found, model, _config(found, model))
-    with opt.usage():
-        benchmarks = chosen(found.benchmarks, given.task_map)
-    made = subjects(about.rows, given.budget)
-    options: dict[str, Any] = {"device": given.device, "dtype": given.dtype}
-    options |= {} if given.attn_implementation is None else {"attn_implementation": given.attn_implementation}
-    options |= {"trust_remote_code": True} if given.trust_remote_code else {}
-    run = Run(
-        model, given.output, given.limit, given.batch_size, given.ranks, options, given.include_path, given.python
-    )
-    todo = cells(made, benchmarks)
-    planned = planning.plan(todo, benchmarks, run, given.seconds_per_question)
-    if not agreed(given, planning.lines(planned, about, made, benchmarks, run), ask=bool(planned.missing)):
+    printed, harness = published(config), config.harness
+    model = config.model.model or repository(printed.models[0])
+    about = rows_about(printed, model, _model_config(printed, model))
+    with usage():
+        benchmarks = chosen(printed.benchmarks, harness.tasks)
+    methods = subjects(about.rows, harness.budget)
+    run = _harness_run(config, model)
+    todo = cells(methods, benchmarks)
+    planned = planning.plan(todo, benchmarks, run, harness.seconds_per_question)
+    if not agreed(config, planning.lines(planned, about, methods, benchmarks, run), ask=bool(planned.missing)):
         return
     if planned.missing:
-        require_lmms_eval(given.python)
-    new_folder(given.output)
-    known, failed = real.run_cells(todo, run, lambda line: note(line, given.quiet))
-    values, reasons = real.measured(found, about.rows, benchmarks, known, failed, given.budget)
-    warnings = [*about.warnings, *_cautions(given, benchmarks)]
-    told = Told(
-        model, _statement(model), True, {each.name: _stood(each, given.limit) for each in benchmarks}, warnings,
-        {**run.conditions, "budget": given.budget, "ranks": given.ranks}, command_line(),
-    )  # fmt: skip
-    tell(given, document(found, about.rows, values, reasons, told))
+        require_lmms_eval(harness.interpreter)
+    new_folder(config.folder)
+    known, failed = real.run_cells(todo, run, lambda line: note(line, config.reporting.quiet))
+    values, reasons = real.measured(printed, about.rows, benchmarks, known, failed, harness.budget)
+    description = Description(
+        model=model,
+        statement=_statement(model),
+        comparable=True,
+        benchmarks={each.name: _questions_of(each, config.scope.limit) for each in benchmarks},
+        warnings=[*about.warnings, *_cautions(config, benchmarks)],
+        conditions={**run.conditions, "budget": harness.budget, "ranks": harness.ranks},
+        command=command_line(),
+    )
+    deliver(config, document(printed, about.rows, values, reasons, description))
 
 
-def _config(found: Table, model: str) -> Any:
+def _harness_run(config: ReproduceConfig, model: str) -> Run:
+    """How lmms-eval is run: the model's options are those that the user set."""
+    from todre.reproduce.cells import Run
+
+    chosen_options: dict[str, Any] = {"device": config.model.device, "dtype": config.model.dtype}
+    if config.model.attn_implementation is not None:
+        chosen_options["attn_implementation"] = config.model.attn_implementation
+    if config.model.trust_remote_code:
+        chosen_options["trust_remote_code"] = True
+    return Run(
+        model=model,
+        folder=config.folder,
+        limit=config.scope.limit,
+        batch_size=config.measure.batch_size,
+        ranks=config.harness.ranks,
+        options=chosen_options,
+        include_path=config.harness.include_path,
+        python=config.harness.interpreter,
+    )
+
+
+def _model_config(printed: Table, model: str) -> Any:
     """The model's config, where its name does not tell which one it is."""
-    if is_published(found, model):
+    if is_published(printed, model):
         return None
     from todre.loading.model import load_config
 
     return load_config(model)
 
 
-def _cautions(given: ReproduceConfig, benchmarks: Sequence[Benchmark]) -> list[str]:
+def _cautions(config: ReproduceConfig, benchmarks: Sequence[Benchmark]) -> list[str]:
     """What speaks against taking differences at their word."""
-    assert given.recipe.table is not None
-    found = partial_average(table(given.recipe.table), given.benchmarks)
-    if given.limit is not None:
-        found.append(f"Only the first {given.limit} questions of each task were asked.")
-    found += [f"{each.name} is measured on other questions: {each.note}." for each in benchmarks if each.note]
-    return found
+    assert config.recipe.table is not None
+    cautions = partial_average(table(config.recipe.table), config.benchmarks)
+    if config.scope.limit is not None:
+        cautions.append(f"Only the first {config.scope.limit} questions of each task were asked.")
+    cautions += [f"{each.name} is measured on other questions: {each.note}." for each in benchmarks if each.note]
+    return cautions
 
 
 def _statement(model: str) -> str:
@@ -190,73 +228,74 @@ def _statement(model: str) -> str:
     )
 
 
-def _stood(benchmark: Benchmark, limit: int | None) -> str:
-    asked = "all questions" if limit is None else f"the first {limit} questions of each"
-    return f"{', '.join(benchmark.tasks)} of lmms-eval, {asked}"
+def _questions_of(benchmark: Benchmark, limit: int | None) -> str:
+    """What a benchmark is measured on."""
+    questions = "all questions" if limit is None else f"the first {limit} questions of each"
+    return f"{', '.join(benchmark.tasks)} of lmms-eval, {questions}"
 
 
-def _costs(given: ReproduceConfig) -> None:
+def _costs(config: ReproduceConfig) -> None:
+    """FLOPs, memory and throughput, measured as `todre bench` does."""
     from todre.reproduce import costs
 
-    found = published(given)
-    model = None if given.tiny else given.model or repository(found.models[0])
-    about = found.rows if model is None else rows_about(found, model, _config(found, model)).rows
-    warnings = [] if model is None else list(rows_about(found, model, _config(found, model)).warnings)
+    printed, rounds = published(config), config.measure.rounds
+    model = config.model_name(repository(printed.models[0]))
+    about = None if model is None else rows_about(printed, model, _model_config(printed, model))
+    warnings = [] if about is None else list(about.warnings)
     plan = [
-        f"{found.id} on {model or 'the model that ships'}: {len(about)} rows, {given.rounds} rounds each, on one "
-        "prompt with a picture of 672 × 672 pixels",
+        f"{printed.id} on {model or 'the model that ships'}: {len(about.rows if about else printed.rows)} rows, "
+        f"{rounds} rounds each, on one prompt with a picture of 672 × 672 pixels",
         "downloads: nothing, unless the model is on the hub (its size is said before the download starts)",
         "time: seconds for a small model on a CPU or a large one on a GPU; not known otherwise",
         *(f"warning: {warning}" for warning in warnings),
     ]
-    if not agreed(given, plan, ask=model is not None):
+    if not agreed(config, plan, ask=model is not None):
         return
-    new_folder(given.output)
-    with working(given.quiet or given.json):
-        loaded = _load(given, model)
+    new_folder(config.folder)
+    with working(config.reporting.silent):
+        loaded = replace(config.model, model=model).load(config.reporting.quiet)
         values, reasons, conditions = costs.measured(
-            found, loaded, given.rounds, given.output, command_line(), lambda line: None
+            printed, loaded, rounds, config.folder, command_line(), lambda line: None
         )
     warnings.append("Costs are of one prompt of random pixels, not of POPE's; performance is what v1-table1 measures.")
-    statement = (
-        "Published: LLaVA-NeXT-7B on one RTX 3090. Measured: "
-        + loaded.name
-        + ", on the machine that result.json names. "
-        "FLOPs are tallied as the paper's are, which leaves attention's products out."
+    description = Description(
+        model=loaded.name,
+        statement=f"Published: LLaVA-NeXT-7B on one RTX 3090. Measured: {loaded.name}, on the machine that result.json "
+        "names. FLOPs are tallied as the paper's are, which leaves attention's products out.",
+        comparable=not config.tiny,
+        benchmarks={},
+        warnings=warnings,
+        conditions=conditions,
+        command=command_line(),
     )
-    told = Told(loaded.name, statement, not given.tiny, {}, warnings, conditions, command_line())
-    tell(given, document(found, found.rows, values, reasons, told))
+    deliver(config, document(printed, printed.rows, values, reasons, description))
 
 
-def _figure(given: ReproduceConfig) -> None:
+def _figure(config: ReproduceConfig) -> None:
+    """A figure of attention or of kept tokens, drawn as `todre analyze` does."""
     from todre.plots import require_matplotlib
     from todre.reproduce.figures import QUESTIONS, Drawing, draw
 
     require_matplotlib()
-    model = None if given.tiny else given.model or repository("llava-next-7b")
-    count = given.limit or QUESTIONS[given.recipe.kind]
-    asked = f"{count} scenes" if given.questions is None else f"at most {count} questions of {given.questions}"
+    name, limit, questions = config.recipe.name, config.scope.limit, config.measure.questions
+    model = config.model_name(repository("llava-next-7b"))
+    count = limit or QUESTIONS[config.recipe.kind]
+    pictures = f"{count} scenes" if questions is None else f"at most {count} questions of {questions}"
     plan = [
-        f"{given.recipe.name} on {model or 'the model that ships'}: {asked}, nothing is pruned by the model itself",
+        f"{name} on {model or 'the model that ships'}: {pictures}, nothing is pruned by the model itself",
         "downloads: nothing, unless the model is on the hub (its size is said before the download starts)",
     ]
-    if not agreed(given, plan, ask=model is not None):
+    if not agreed(config, plan, ask=model is not None):
         return
-    new_folder(given.output)
-    with working(given.quiet or given.json):
-        loaded = _load(given, model)
-        with counting(given.recipe.name, given.quiet) as tick:
-            drawing = Drawing(given.output, given.questions, given.limit, given.batch_size, command_line(), tick)
-            result = draw(given.recipe, loaded, drawing)
-    if given.json:
+    new_folder(config.folder)
+    with working(config.reporting.silent):
+        loaded = replace(config.model, model=model).load(config.reporting.quiet)
+        with counting(name, config.reporting.quiet) as tick:
+            drawing = Drawing(config.folder, questions, limit, config.measure.batch_size, command_line(), tick)
+            result = draw(config.recipe, loaded, drawing)
+    if config.reporting.json:
         show_json(result)
         return
-    show_text(f"{given.recipe.title} ({given.recipe.paper}), of {loaded.name}")
-    show_text(f"{given.output / given.recipe.name}.png")
-    note(f"wrote result.json and {given.recipe.name}.png in {given.output}", given.quiet)
-
-
-def _load(given: ReproduceConfig, model: str | None) -> Any:
-    return opt.load_model(
-        model, given.device, given.dtype, given.attn_implementation, given.trust_remote_code, given.quiet
-    )
+    show_text(f"{config.recipe.title} ({config.recipe.paper}), of {loaded.name}")
+    show_text(f"{config.folder / name}.png")
+    note(f"wrote result.json and {name}.png in {config.folder}", config.reporting.quiet)

@@ -11,6 +11,8 @@ import typer
 from todre.cli import options as opt
 from todre.cli import reading_options as ask
 from todre.cli.console import note, show_text
+from todre.cli.options import Verbosity
+from todre.cli.parsers import one_of
 from todre.errors import InvalidValueError
 from todre.files import check_target, shown, write_atomic
 from todre.reading.formats import SUFFIXES, WRITERS
@@ -20,42 +22,47 @@ from todre.reading.tables import COLUMNS
 FORMAT = next(iter(WRITERS))
 
 
+Columns = Annotated[
+    str,
+    typer.Option("--columns", parser=one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
+]
+Against = Annotated[
+    str | None,
+    typer.Option("--against", help="Differences from this method, which the run has to have been compared with."),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort",
+        help="name, given, or a column: 0.05, a task. Without it, the budget nearest to 10 %, or the mean.",
+    ),
+]
+NoIntervals = Annotated[bool, typer.Option("--no-intervals", help="Leave the intervals out (CSV always has them).")]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        parser=one_of(*WRITERS),
+        metavar="NAME",
+        help="markdown, csv or latex. Without it, by the suffix of --output (.md, .csv, .tex), else markdown.",
+    ),
+]
+Output = Annotated[Path | None, typer.Option("--output", help="A file to write, in place of stdout.")]
+
+
 def table(
     results: ask.Files,
-    columns: Annotated[
-        str,
-        typer.Option("--columns", parser=opt.one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
-    ] = COLUMNS[0],
+    columns: Columns = COLUMNS[0],
     measure: ask.Measure = MEASURES[0],
-    against: Annotated[
-        str | None,
-        typer.Option("--against", help="Differences from this method, which the run has to have been compared with."),
-    ] = None,
+    against: Against = None,
     retain: ask.AtBudget = None,
     methods: ask.Methods = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            "--sort",
-            help="name, given, or a column: 0.05, a task. Without it, the budget nearest to 10 %, or the mean.",
-        ),
-    ] = None,
-    no_intervals: Annotated[
-        bool, typer.Option("--no-intervals", help="Leave the intervals out (CSV always has them).")
-    ] = False,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            parser=opt.one_of(*WRITERS),
-            metavar="NAME",
-            help="markdown, csv or latex. Without it, by the suffix of --output (.md, .csv, .tex), else markdown.",
-        ),
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="A file to write, in place of stdout.")] = None,
+    sort: Sort = None,
+    no_intervals: NoIntervals = False,
+    form: Form = None,
+    output: Output = None,
     force: opt.Force = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    verbosity: Verbosity = Verbosity(),
 ) -> None:
     """Show retention, scores or differences of every method by budget or by task, the best of each column bold.
 
@@ -74,7 +81,7 @@ def table(
         show_text(text.rstrip("\n"))
         return
     write_atomic(output, text)
-    note(f"wrote {output}", quiet)
+    note(f"wrote {output}", verbosity.quiet)
 
 
 def _format(form: str | None, output: Path | None) -> str:

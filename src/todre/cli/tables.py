@@ -21,8 +21,8 @@ def comparison_table(answers: Sequence[tuple[str, Answer]]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("encode\nms", "select\nms", "prefill\nms", "ms per\ntoken", "total\nms"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, given in answers:
-        table.add_row(name, Text(given.text or "(nothing)"), *_savings(given), *_milliseconds(given))
+    for name, answer in answers:
+        table.add_row(name, Text(answer.text or "(nothing)"), *_savings(answer), *_milliseconds(answer))
     return table
 
 
@@ -35,8 +35,8 @@ def format_flops(count: float) -> str:
     raise AssertionError  # pragma: no cover
 
 
-def _savings(given: Answer) -> tuple[str, str, str, str, str]:
-    report = given.report
+def _savings(answer: Answer) -> tuple[str, str, str, str, str]:
+    report = answer.report
     before, after = report.visual_tokens_before[0], report.visual_tokens_after[0]
     layer = report.dropped_after_layer[0]
     layers = report.visual_tokens_per_layer[0]
@@ -46,12 +46,12 @@ def _savings(given: Answer) -> tuple[str, str, str, str, str]:
         tokens,
         f"{sum(layers) / len(layers):.0f}",
         dropped,
-        "–" if given.flops is None else format_flops(given.flops.total),
+        "–" if answer.flops is None else format_flops(answer.flops.total),
         format_bytes(report.kv_bytes[0]),
     )
 
 
-def _milliseconds(given: Answer) -> tuple[str, ...]:
-    t = given.timings
+def _milliseconds(answer: Answer) -> tuple[str, ...]:
+    t = answer.timings
     stages = (t.encode, t.select, t.prefill, t.decode_per_token, t.total)
     return tuple("–" if stage is None else f"{stage:.1f}" if stage < 100 else f"{stage:.0f}" for stage in stages)

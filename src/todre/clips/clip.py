@@ -1,4 +1,4 @@
-"""A clip: the frames that a model sees, and where they stand in the video they come from."""
+"""Clips: the frames that a model sees, and their places in the whole video."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from todre.errors import InvalidValueError
 
 
 class ClipWarning(UserWarning):
-    """The clip was read, but not quite as asked (fewer frames than wanted, a turn by an odd angle)."""
+    """The clip was read, but not quite as requested.
+
+    It has fewer frames than requested, or is turned by an odd angle.
+    """
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Clip:
         return self.frames[0].size
 
     def facts(self) -> dict[str, Any]:
-        """What a result has to say about the clip, ready for JSON."""
+        """What a result records about the clip, ready for JSON."""
         return {
             "sha256": clip_sha256(self),
             "size": list(self.size),
@@ -81,7 +84,7 @@ class Clip:
 
 
 def clip_of_frames(frames: Sequence[Image.Image], fps: float = 8.0) -> Clip:
-    """A clip of pictures that are at hand: all of them, `fps` per second.
+    """A clip of all of these pictures, shown at `fps` frames per second.
 
     Raises:
         InvalidValueError: no frames, frames of several sizes, or a frame rate that is not positive.
@@ -95,7 +98,10 @@ def clip_of_frames(frames: Sequence[Image.Image], fps: float = 8.0) -> Clip:
 
 
 def clip_sha256(clip: Clip) -> str:
-    """SHA-256 of the frames' number, size and RGB bytes: equal for equal pixels, whatever file they came from."""
+    """SHA-256 of the frames' number, size and RGB bytes, in hexadecimal digits.
+
+    Equal pixels give equal digests, whatever file they came from.
+    """
     width, height = clip.size
     digest = hashlib.sha256(f"{len(clip)}x{width}x{height}:".encode())
     for frame in clip.frames:

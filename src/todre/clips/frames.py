@@ -1,4 +1,7 @@
-"""Decode the frames that were chosen: all of the clip once, keeping few, or from the keyframes before them."""
+"""Decode the chosen frames of a video file.
+
+Either the whole clip is decoded once and the chosen frames are kept, or decoding starts at the keyframe before each.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,12 @@ _ONE_FRAME_A_PACKET = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "vp9
 
 @dataclass(frozen=True)
 class Shown:
-    """One decoded frame: when it is shown, in the stream's time base (None where the file does not say), and itself."""
+    """A decoded frame and its time.
+
+    Attributes:
+        time: when it is shown, in the stream's time base; None where the file does not say.
+        picture: upright RGB.
+    """
 
     time: int | None
     picture: Image.Image
@@ -34,15 +42,27 @@ class Shown:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The frames that were kept, by number; the number of all frames, and when the last of all is shown."""
+    """The frames that were kept, and facts about all frames.
+
+    Attributes:
+        kept: number of a frame (from 0) → the frame.
+        total: number of all frames.
+        last: when the last of all frames is shown, in the stream's time base; None where the file does not say.
+    """
 
     kept: dict[int, Shown]
     total: int
     last: int | None
 
 
-def decode_whole(source: Source, wanted: Collection[int], expected: int, progress: Progress) -> Decoded:
-    """Decode every frame in the order of presentation and keep those numbered `wanted`.
+def decode_whole(source: Source, numbers: Collection[int], expected: int, progress: Progress) -> Decoded:
+    """Decode every frame in the order of presentation, and keep those in `numbers`.
+
+    Args:
+        source: the open file.
+        numbers: frames to keep, from 0.
+        expected: how many frames there should be, for `progress`.
+        progress: called after each frame with (frames decoded, frames expected).
 
     Raises:
         ClipError: a frame is damaged, or of another size than the first.
@@ -52,44 +72,51 @@ def decode_whole(source: Source, wanted: Collection[int], expected: int, progres
     count, size, last = 0, None, None
     for frame in source.container.decode(source.stream):
         size = _checked(source, frame, count, size)
-        if count in wanted:
+        if count in numbers:
             kept[count] = Shown(frame.pts, upright(frame))
         count, last = count + 1, frame.pts
         progress(min(count, expected), expected)
     return Decoded(kept, count, last)
 
 
-def seeking_pays(source: Source, found: Survey, wanted: Collection[int]) -> bool:
-    """Whether frames can be reached exactly by seeking, and for less than a quarter of the work.
+def seeking_pays(source: Source, packets: Survey, numbers: Collection[int]) -> bool:
+    """True if seeking reaches the frames exactly, for less than a quarter of the work.
 
-    A packet must be a frame, and each have its own time: then a frame's number is the rank of its time.
+    Every packet must be a frame and have a time of its own; then a frame's number is the rank of its time.
     """
-    exact = bool(found.times) and source.codec in _ONE_FRAME_A_PACKET
-    return exact and found.count >= WORTH_SEEKING and decoding_cost(found, wanted) < found.count / 4
+    exact = bool(packets.times) and source.codec in _ONE_FRAME_A_PACKET
+    return exact and packets.count >= WORTH_SEEKING and decoding_cost(packets, numbers) < packets.count / 4
 
 
-def decode_by_seeking(source: Source, found: Survey, wanted: Collection[int], progress: Progress) -> Decoded | None:
-    """Decode from the keyframe before each wanted frame; None as soon as anything is not where it was expected."""
-    numbers = {found.times[number]: number for number in wanted}
+def decode_by_seeking(source: Source, packets: Survey, numbers: Collection[int], progress: Progress) -> Decoded | None:
+    """Decode each frame of `numbers` from the keyframe before it.
+
+    Returns:
+        The frames; None as soon as anything is not where it was expected.
+    """
+    by_time = {packets.times[number]: number for number in numbers}
     kept: dict[int, Shown] = {}
     size = None
-    for key, group in groupby(sorted(numbers), lambda time: key_before(found, time)):
+    for key, group in groupby(sorted(by_time), lambda time: key_before(packets, time)):
         left = set(group)
         for frame in _decode_from(source, key):
             if frame.pts in left:
-                size = _checked(source, frame, numbers[frame.pts], size)
-                kept[numbers[frame.pts]] = Shown(frame.pts, upright(frame))
+                size = _checked(source, frame, by_time[frame.pts], size)
+                kept[by_time[frame.pts]] = Shown(frame.pts, upright(frame))
                 left.remove(frame.pts)
-                progress(len(kept), len(numbers))
+                progress(len(kept), len(by_time))
             if not left or (frame.pts is not None and frame.pts >= max(left)):
                 break
         if left:
             return None
-    return Decoded(kept, found.count, found.times[-1])
+    return Decoded(kept, packets.count, packets.times[-1])
 
 
 def _decode_from(source: Source, key: int | None) -> Any:
-    """Frames from the keyframe shown at `key` on; none where seeking does not arrive exactly there."""
+    """Frames from the keyframe shown at `key` on.
+
+    There are none where seeking does not arrive exactly there.
+    """
     if key is None:
         return
     source.container.seek(key, stream=source.stream, backward=True)

@@ -1,4 +1,7 @@
-"""From a decoded frame to an upright RGB picture, by the display matrix that cameras write."""
+"""Upright RGB pictures of decoded frames.
+
+The display matrix that cameras write says how a frame is turned and mirrored.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,17 @@ PIL names turns counter-clockwise; y points down (ISO/IEC 14496-12, section 8.3.
 
 
 def upright(frame: Any) -> Image.Image:
-    """The frame as a fresh 8-bit RGB picture, turned and mirrored as its display matrix says."""
+    """A fresh 8-bit RGB picture of the frame, turned as its display matrix says."""
     picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
     turn = _TURNS.get(_signs(frame))
     return picture if turn is None else picture.transpose(turn)
 
 
 def has_odd_angle(frame: Any) -> bool:
-    """Whether the display matrix is more than quarter turns and mirrors; then `upright` does nothing."""
+    """True if the display matrix is more than quarter turns and mirrors.
+
+    `upright` then leaves the frame as it is.
+    """
     return _signs(frame) not in _TURNS
 
 

@@ -1,4 +1,4 @@
-"""Sample the frames of a video file."""
+"""Open a video file and sample its frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from todre.clips.clip import Clip, ClipWarning
 from todre.clips.frames import Decoded, Progress, decode_by_seeking, decode_whole, seeking_pays
 from todre.clips.source import Source, check_file, check_size, damaged, no_frames, opened, require_av
-from todre.clips.survey import Survey, chosen, survey
+from todre.clips.survey import Survey, frame_numbers, survey
 from todre.errors import ClipError, InvalidValueError
 
 MAX_PIXELS = 500_000_000
@@ -20,11 +20,17 @@ MAX_PIXELS = 500_000_000
 def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = None) -> Clip:
     """Read `frames` frames of a video file, spread evenly over the whole of it.
 
-    Of N frames in the order of presentation, number ⌊i · N / frames⌋ is taken for i = 0, 1, …; a file with fewer
-    frames gives all of them, with a `ClipWarning`. N counts what is really shown, whatever the header says: variable
-    frame rates, B-frames and edit lists change nothing. One pass reads the packets, a second one decodes and keeps
-    only what is wanted; a long file is decoded from the keyframes before the chosen frames alone, where these can be
-    reached exactly. Frames are turned as the file says; sample aspect ratios other than 1 are not applied.
+    Of N frames in the order of presentation, number ⌊i · N / frames⌋ (from 0) is taken for i = 0, 1, …; a file with
+    fewer
+    frames gives all of them, with a `ClipWarning`. N counts the frames that are really shown, whatever the header says,
+    so
+    variable frame rates, B-frames and edit lists change nothing. Frames are turned as the file says; sample aspect
+    ratios
+    other than 1 are not applied.
+
+    One pass reads the packets and a second one decodes. A long file is decoded only from the keyframes before the
+    chosen
+    frames, where these can be reached exactly.
 
     Args:
         path: file name; an address (`https://…`) is not opened.
@@ -43,61 +49,61 @@ def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = Non
     path, report = Path(path), progress or (lambda done, total: None)
     check_file(path)
     with opened(path) as source:
-        found = survey(source)
-        _check_found(source, found, frames)
-    decoded = _decode(path, found, frames, report)
+        packets = survey(source)
+        _check_packets(source, packets, frames)
+    decoded = _decode(path, packets, frames, report)
     if decoded.total < frames:
         some = f"{decoded.total} frames" if decoded.total > 1 else "1 frame"
         warnings.warn(f"{path} has {some}, and {frames} were asked for; all are used.", ClipWarning, stacklevel=2)
-    return _clip(source, found, decoded)
+    return _clip(source, packets, decoded)
 
 
-def _check_found(source: Source, found: Survey, frames: int) -> None:
+def _check_packets(source: Source, packets: Survey, frames: int) -> None:
     path, (width, height) = source.path, source.size
-    if found.damaged:
+    if packets.damaged:
         raise damaged(path, "a packet of it is incomplete")
-    if found.count == 0:
+    if packets.count == 0:
         raise no_frames(path, "its video track is empty")
-    if source.stated is not None and found.reached < 0.95 * source.stated - 0.5:
-        raise damaged(path, f"{found.reached:.1f} of {source.stated:.1f} seconds can be read")
+    if source.stated is not None and packets.reached < 0.95 * source.stated - 0.5:
+        raise damaged(path, f"{packets.reached:.1f} of {source.stated:.1f} seconds can be read")
     check_size(path, width, height)
-    together = min(frames, found.count) * width * height
+    together = min(frames, packets.count) * width * height
     if together > MAX_PIXELS:
         raise ClipError(
-            f"{path} would give {together:,} pixels in {min(frames, found.count)} frames, and the limit is "
+            f"{path} would give {together:,} pixels in {min(frames, packets.count)} frames, and the limit is "
             f"{MAX_PIXELS:,}; ask for fewer frames, or scale it down."
         )
 
 
-def _decode(path: Path, found: Survey, frames: int, progress: Progress) -> Decoded:
-    """The chosen frames."""
-    wanted = chosen(found.count, frames)
+def _decode(path: Path, packets: Survey, frames: int, progress: Progress) -> Decoded:
+    """The chosen frames, by seeking where that pays, else from a whole decode."""
+    numbers = frame_numbers(packets.count, frames)
     with opened(path) as source:
-        if seeking_pays(source, found, wanted):
-            reached = decode_by_seeking(source, found, wanted, progress)
+        if seeking_pays(source, packets, numbers):
+            reached = decode_by_seeking(source, packets, numbers, progress)
             if reached is not None:
                 return reached
-    expected = found.count
+    expected = packets.count
     for _ in range(2):
         with opened(path) as source:
-            decoded = decode_whole(source, set(chosen(expected, frames)), expected, progress)
+            decoded = decode_whole(source, set(frame_numbers(expected, frames)), expected, progress)
         if decoded.total == 0:
-            raise damaged(path, f"none of its {found.count} frames can be shown")
+            raise damaged(path, f"none of its {packets.count} frames can be shown")
         if decoded.total == expected:
             return decoded
-        expected = decoded.total  # some packets are not frames: now that is known, choose anew
+        expected = decoded.total  # some packets are not frames: choose anew by the true count
     raise damaged(path, "it gives another number of frames each time")
 
 
-def _clip(source: Source, found: Survey, decoded: Decoded) -> Clip:
+def _clip(source: Source, packets: Survey, decoded: Decoded) -> Clip:
     numbers = sorted(decoded.kept)
     shown = [decoded.kept[number] for number in numbers]
     times = [one.time for one in shown if one.time is not None]
-    trusted = bool(found.times) and len(times) == len(shown) and all(here < there for here, there in pairwise(times))
+    trusted = bool(packets.times) and len(times) == len(shown) and all(here < there for here, there in pairwise(times))
     if trusted and decoded.last is not None:
-        duration, fps = _pace(source, found, decoded, times[0], decoded.last)
+        duration, fps = _pace(source, packets, decoded, times[0], decoded.last)
         stamps = tuple(float((time - times[0]) * source.time_base) for time in times)
-    else:  # packets without times of their own, or parts that were joined: the frames' numbers are left to go by
+    else:  # packets without times of their own, or joined parts: only the frames' numbers say when
         if source.rate is None:
             raise ClipError(f"{source.path} states neither times nor a frame rate; encode it anew as MP4.")
         duration, fps = float(decoded.total / source.rate), float(source.rate)
@@ -105,11 +111,14 @@ def _clip(source: Source, found: Survey, decoded: Decoded) -> Clip:
     return Clip(tuple(one.picture for one in shown), tuple(numbers), stamps, fps, duration, decoded.total)
 
 
-def _pace(source: Source, found: Survey, decoded: Decoded, first: int, last: int) -> tuple[float, float]:
-    """(seconds, frames per second): the stated rate where it agrees with the times to within a frame, else the mean."""
+def _pace(source: Source, packets: Survey, decoded: Decoded, first: int, last: int) -> tuple[float, float]:
+    """(seconds, frames per second) of the whole video.
+
+    The rate is the stated one where it agrees with the times to within a frame, else the mean.
+    """
     rate, total = source.rate, decoded.total
-    if found.count == total and found.end > last:  # the last frame's own length is stated
-        duration = (found.end - first) * source.time_base
+    if packets.count == total and packets.end > last:  # the last frame's own length is stated
+        duration = (packets.end - first) * source.time_base
     elif total > 1:
         duration = Fraction(last - first, total - 1) * total * source.time_base
     else:

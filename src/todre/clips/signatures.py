@@ -1,4 +1,7 @@
-"""Tell a video file from a picture, and a whole one from a truncated one, by its outermost boxes alone."""
+"""What a file's bytes say: whether it is a video, and whether it is complete.
+
+Only the first bytes and the outermost boxes are read.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import BinaryIO
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp",
 )  # fmt: skip
-"""Suffixes that make a file a video where its first bytes do not tell (an empty, absent or damaged file)."""
+"""Suffixes of videos, for files whose first bytes say nothing (empty, absent or damaged ones)."""
 
 _PICTURE_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim")
 _BOXES = {
@@ -23,7 +26,10 @@ _TS_PACKET = 188
 
 
 def is_clip(path: str | Path) -> bool:
-    """Whether a file is a video: by its first bytes, or by its suffix where they say nothing."""
+    """True if a file is a video, by its first bytes.
+
+    Where they say nothing, its suffix decides.
+    """
     head = b""
     with suppress(OSError, ValueError):
         if Path(path).is_file():
@@ -33,7 +39,10 @@ def is_clip(path: str | Path) -> bool:
 
 
 def has_signature(head: bytes) -> bool:
-    """Whether these first bytes begin a container that holds video: ISO media, Matroska, AVI, MPEG, FLV, ASF or Ogg."""
+    """True if these first bytes begin a container that holds video.
+
+    Known are ISO media, Matroska, AVI, MPEG, FLV, ASF and Ogg.
+    """
     if head[4:8] in _BOXES:
         return head[8:12] not in _PICTURE_BRANDS
     if head[:4] == b"RIFF":
@@ -45,10 +54,11 @@ def has_signature(head: bytes) -> bool:
 
 
 def missing_bytes(path: Path) -> tuple[int, int] | None:
-    """(bytes that are there, bytes that the file's outermost boxes state) if some are missing; None if none are.
+    """(bytes that are there, bytes that the file states) if some are missing.
 
-    ISO media, Matroska and RIFF state the length of what follows, so a file that was cut short betrays itself; other
-    containers, and live recordings that left their length open, say nothing.
+    None if none are missing, or if the file does not say. ISO media, Matroska and RIFF state the length of what
+    follows, so
+    they show when a file was cut short; other containers, and live recordings that left their length open, say nothing.
     """
     actual = path.stat().st_size
     with open(path, "rb") as file:
@@ -64,13 +74,16 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
 
 
 def _boxes_end(file: BinaryIO, actual: int) -> int:
-    """Where the last top-level box of an ISO media file ends, as far as they are boxes that one knows."""
+    """Where the last top-level box of an ISO media file ends.
+
+    Reading stops at the first box of an unknown type.
+    """
     position = 0
     while position + 8 <= actual:
         file.seek(position)
         head = file.read(16)
         size = int.from_bytes(head[:4], "big")
-        if head[4:8] not in _BOXES or size == 0:  # something appended, or a last box that lasts to the end
+        if head[4:8] not in _BOXES or size == 0:  # appended data, or a last box without a length
             return position
         if size == 1:
             size = int.from_bytes(head[8:16], "big")
@@ -79,7 +92,10 @@ def _boxes_end(file: BinaryIO, actual: int) -> int:
 
 
 def _riff_end(file: BinaryIO, actual: int) -> int:
-    """Where the last of an AVI's chunks named RIFF ends; an odd padding byte at the end may be missing."""
+    """Where the last RIFF chunk of an AVI file ends.
+
+    A padding byte after a chunk of odd length may be missing.
+    """
     position = 0
     while position + 12 <= actual:
         file.seek(position)
@@ -105,7 +121,10 @@ def _matroska_end(file: BinaryIO) -> int | None:
 
 
 def _vint(file: BinaryIO) -> int | None:
-    """A Matroska length; None for "unknown" (all ones) and at the end of the file."""
+    """A length in Matroska's variable-length coding.
+
+    None for "unknown" (all ones) and at the end of the file.
+    """
     first = file.read(1)
     if not first or first[0] == 0:
         return None
@@ -122,7 +141,10 @@ def _is_picture(head: bytes) -> bool:
 
 
 def _has_sync(head: bytes, stride: int) -> bool:
-    """Whether MPEG transport packets of `stride` bytes stand in a row (M2TS puts four bytes before each)."""
+    """True if MPEG transport packets of `stride` bytes follow each other.
+
+    M2TS puts four bytes before each packet.
+    """
     offset = stride - _TS_PACKET
     places = range(offset, min(len(head), 4 * stride), stride)
     return len(places) >= 3 and all(head[place] == 0x47 for place in places)

@@ -1,4 +1,4 @@
-"""Open a video file through PyAV, and say in one sentence why it cannot be."""
+"""Open a video file through PyAV, with one clear error where that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from todre.files import check_input
 from todre.images import MAX_ASPECT
 
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-"""FFmpeg's demuxers that are tried. Playlists, which open other files and addresses, and still pictures stay out."""
+"""FFmpeg's demuxers that are tried; not those for still pictures and playlists, which open other addresses."""
 
 MAX_FRAME_PIXELS = 36_000_000
 """Largest frame that is decoded, in pixels (8K; 108 MB as RGB): a small file can claim any size."""
@@ -24,7 +24,7 @@ MAX_FRAME_PIXELS = 36_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """A video file that is open, and its one video stream that is used.
+    """An open video file, and the one of its video streams that is used.
 
     Attributes:
         container, stream: PyAV's; neither may be touched once the file is closed again.
@@ -46,7 +46,11 @@ class Source:
 
 
 def require_av() -> None:
-    """Raise `MissingDependencyError` unless PyAV is installed; imports nothing."""
+    """Raise unless PyAV is installed; nothing is imported.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     if importlib.util.find_spec("av") is None:
         raise MissingDependencyError(
             "Reading and writing video needs PyAV, which is not installed; run `pip install 'todre[video]'`."
@@ -54,7 +58,11 @@ def require_av() -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise `ClipError` unless `path` is a file that is all there, as far as its outermost boxes tell."""
+    """Raise unless `path` is a complete file, as far as its outermost boxes tell.
+
+    Raises:
+        ClipError: it is missing, no file, empty, unreadable or truncated.
+    """
     check_input(path, "clip", ClipError)
     try:
         missing = missing_bytes(path)
@@ -69,7 +77,9 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """Open the file and its video stream; FFmpeg's errors become a `ClipError` here and in the block.
+    """Open the file and its video stream.
+
+    FFmpeg's errors become a `ClipError`, here and in the block.
 
     Raises:
         ClipError: not a video, audio alone, a codec that is not there, an absurd size, or damage met in the block.
@@ -95,12 +105,16 @@ def damaged(path: Path, what: str) -> ClipError:
 
 
 def no_frames(path: Path, what: str) -> ClipError:
-    """The error for a file in which nothing is to be seen."""
+    """The error for a file without any frame to see."""
     return ClipError(f"{path} has no frames ({what}); get a complete copy, or record it again.")
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raise `ClipError` unless frames of `width` × `height` pixels are sensible."""
+    """Raise unless frames of `width` × `height` pixels can be used.
+
+    Raises:
+        ClipError: they are empty, too large or too thin.
+    """
     if width < 1 or height < 1:
         raise damaged(path, f"its frames have {width} × {height} pixels")
     if width * height > MAX_FRAME_PIXELS:

@@ -1,4 +1,7 @@
-"""What a video stream holds, read from its packets alone: how many frames, shown when, after which keyframes."""
+"""What the packets of a video stream say: frames, their times and keyframes.
+
+Nothing is decoded.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,15 @@ class Survey:
     """The packets of a video stream that are meant to be shown.
 
     Attributes:
-        times: presentation time of each packet in the stream's time base, in the order of presentation; empty
-            unless every packet has one of its own.
+        times: presentation time of each packet in the stream's time base, in the order of presentation; empty unless
+            every
+            packet has one of its own.
         end: when the last frame ends, in the same unit, as far as that is stated.
         keys: the keyframes' times, in the order of presentation.
-        places: time → place in the order of decoding.
-        count: number of packets: of the frames too, in almost every file; decoding tells.
+        places: time → place (from 0) in the order of decoding.
+        count: number of packets, which is the number of frames in almost every file; only decoding shows.
         reached: seconds at which the last packet of any stream ends.
-        damaged: the demuxer found a packet that is incomplete.
+        damaged: whether the demuxer found a packet that is incomplete.
     """
 
     times: tuple[int, ...]
@@ -34,7 +38,7 @@ class Survey:
 
 
 def survey(source: Source) -> Survey:
-    """Read all packets of the file once, and note those of its video stream.
+    """Read all packets of the file once, and record those of its video stream.
 
     Raises:
         av.FFmpegError: the container is damaged.
@@ -42,7 +46,8 @@ def survey(source: Source) -> Survey:
     times: list[int | None] = []
     keys: list[int] = []
     end, reached, damaged = 0, 0.0, False
-    joined = source.container.format.name == "mpegts"  # parts of recordings, joined, look incomplete and may be whole
+    # Joined parts of recordings look incomplete even where nothing is missing.
+    joined = source.container.format.name == "mpegts"
     for packet in source.container.demux():
         if packet.pts is not None:
             last = packet.pts + (packet.duration or 0)
@@ -61,31 +66,40 @@ def survey(source: Source) -> Survey:
     return Survey(tuple(sorted(places)), end, tuple(sorted(keys)), places, len(times), reached, damaged)
 
 
-def chosen(total: int, wanted: int) -> tuple[int, ...]:
-    """The frames to look at: frame ⌊i · total / wanted⌋ for each i, or all of them where there are no more.
+def frame_numbers(total: int, count: int) -> tuple[int, ...]:
+    """Numbers (from 0) of the frames to take: ⌊i · total / count⌋ for each i.
 
-    Each begins an equal share of the clip. It is what the video processors of transformers do with `num_frames`.
+    All frames are taken where there are no more than `count`. Each begins an equal share of the clip. The video
+    processors
+    of transformers do the same with `num_frames`.
+
+    Args:
+        total: frames of the whole clip.
+        count: frames to take.
     """
-    if wanted >= total:
+    if count >= total:
         return tuple(range(total))
-    return tuple(number * total // wanted for number in range(wanted))
+    return tuple(number * total // count for number in range(count))
 
 
-def decoding_cost(found: Survey, wanted: Collection[int]) -> int:
-    """Packets that must be decoded to reach the frames numbered `wanted`, each from the keyframe before it."""
+def decoding_cost(packets: Survey, numbers: Collection[int]) -> int:
+    """How many packets must be decoded to reach the frames in `numbers` (from 0).
+
+    Decoding starts at the keyframe before each.
+    """
     cost, reached, key_reached = 0, -1, None
-    for time in (found.times[number] for number in sorted(wanted)):
-        key = key_before(found, time)
+    for time in (packets.times[number] for number in sorted(numbers)):
+        key = key_before(packets, time)
         if key is None:
-            return found.count
-        start, place = found.places[key], found.places[time]
+            return packets.count
+        start, place = packets.places[key], packets.places[time]
         if key != key_reached:
             reached, key_reached = start - 1, key
         cost, reached = cost + max(place - reached, 0), max(place, reached)
     return cost
 
 
-def key_before(found: Survey, time: int) -> int | None:
-    """The latest keyframe that is shown no later than `time`."""
-    place = bisect_right(found.keys, time)
-    return found.keys[place - 1] if place else None
+def key_before(packets: Survey, time: int) -> int | None:
+    """Time of the latest keyframe shown no later than `time`; None without one."""
+    place = bisect_right(packets.keys, time)
+    return packets.keys[place - 1] if place else None

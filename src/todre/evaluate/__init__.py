@@ -1,6 +1,7 @@
-"""Answer many questions under many methods, compare them with intervals, and describe the model that ships.
+"""Evaluation: many questions under many methods, scored and compared.
 
-`python -m todre.evaluate.heldout` compares methods on held-out scenes; `python -m todre.evaluate.card` makes the card
-of the shipped model; both answer through `runner`, which resumes where it was stopped. `todre eval` answers any tasks
-(`tasks/`, marked by `metrics/`) through `engine`, with a working file (`journal`) that survives being killed.
+A module belongs here if it makes tasks, answers them, marks answers, or computes intervals and comparisons.
+`engine` runs `todre eval` on any tasks (`tasks/`, marked by `metrics/`) with a working file (`journal`) that survives a
+kill. `python -m todre.evaluate.heldout` compares methods on held-out scenes, and `python -m todre.evaluate.card` makes
+the shipped model's card; both answer through `runner`. Commands and printed tables are in `todre.cli`.
 """

@@ -1,4 +1,7 @@
-"""Answer a batch of questions by greedy decoding, sharing what rows have in common where that is exact."""
+"""Greedy answers to a batch of questions; rows of one picture share its prefix.
+
+The prefix, everything up to the picture's end, is run once only where that gives exactly the same answers.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ from todre.errors import UnsupportedInputError
 from todre.evaluate import packed_questions as packed
 from todre.evaluate.probes import DropAfter
 from todre.hf.calls import cache_argument
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import IDS, LOGITS_TO_KEEP, MASK, POSITIONS
+from todre.hf.model_parts import decoder_module, text_config
+from todre.hf.picture_features import encoded_argument, picture_features
 from todre.hf.versions import DynamicCache
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -24,7 +31,10 @@ from todre.scenes import Question
 _NEW_TOKENS = {"caption": 48}
 _FEW_TOKENS = 4
 LAYERS_APART = ("llama",)
-"""Types of decoder whose layers are known to take and return hidden states alone, and see all that is before them."""
+"""Decoders whose layers take and return hidden states alone, and see everything.
+
+Everything means all columns before theirs: no layer has a window.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said, and what pruning did to the row.
+    """The model's answer, and what pruning did to its row.
 
     Attributes:
         text: the answer without special tokens.
@@ -62,39 +72,45 @@ class Reply:
 
 
 def new_tokens(question: Question) -> int:
-    """How many tokens an answer may take, the closing one included."""
+    """Most tokens of an answer, the closing one included."""
     return _NEW_TOKENS.get(question.task, _FEW_TOKENS)
 
 
 def prepare(loaded: Loaded, image: Image.Image, questions: Sequence[Question]) -> Prepared:
-    """Put each question into the chat template with the picture in front, and tokenise."""
+    """Tokenised prompts: each question in the chat template, after the picture."""
     pixels, prompts = tensors(loaded, image, [question.text for question in questions])
     return Prepared(pixels, tuple(questions), prompts)
 
 
 def tensors(loaded: Loaded, image: Image.Image, texts: Sequence[str]) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """A picture's tensors, each with a batch of one, and (n_i,) token ids of each text behind the picture."""
+    """A picture's tensors, and the token ids of each text behind the picture.
+
+    Returns:
+        The image processor's tensors, each with a batch of one, and (n_i,) int64 token ids for each text.
+    """
     rendered = []
     for text in texts:
         conversation = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
         rendered.append(loaded.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
     inputs = loaded.processor(images=[image] * len(texts), text=rendered, padding=True, return_tensors="pt")
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
-    ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
+    ids, mask = inputs.pop(IDS), inputs.pop(MASK).bool()
     prompts = tuple(row[real] for row, real in zip(ids, mask, strict=True))
     return {name: value[:1] for name, value in inputs.items()}, prompts
 
 
 def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
-    """(n, d) visual tokens of one picture; call it inside `todre.prune`, which ties what it needs to the tensor."""
-    encoded = model.get_image_features(**pixels, return_dict=True).pooler_output
-    features: Tensor = encoded[0]
+    """(n, d) visual tokens of one picture; call it inside `todre.prune`.
+
+    Inside the block, the signals that the method needs are kept with the returned tensor.
+    """
+    features: Tensor = picture_features(model, pixels)[0]
     return features
 
 
 def can_share(method: Method, n_layers: int) -> bool:
-    """Whether what `method` does to a picture is the same for every question, so that it can be done once."""
-    inside = [each for asked in method.reducers(n_layers).values() for each in asked]
+    """True if `method` treats a picture alike for every question, so once is enough."""
+    inside = [each for reducers in method.reducers(n_layers).values() for each in reducers]
     return all(isinstance(each, DropAfter | RandomDeep) for each in inside)
 
 
@@ -107,7 +123,7 @@ def answer(
     limit: int,
     share: bool,
 ) -> list[Reply]:
-    """Answers to a batch of prompts with one picture each, at most `limit` tokens long; call it inside `todre.prune`.
+    """Answers to prompts with one picture each; call it inside `todre.prune`.
 
     Args:
         loaded: model and processor.
@@ -124,13 +140,13 @@ def answer(
     else:
         rows = list(range(len(prompts)))
         ids, mask = _pad(model, prompts)
-        tokens = _generate(model, ids, mask, limit, mm_encoder_outputs={"image": _output(features)})
+        tokens = _generate(model, ids, mask, limit, **encoded_argument(features))
     texts = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [reply_of(report, row, text) for text, row in zip(texts, rows, strict=True)]
 
 
 def reply_of(report: PruningReport, row: int, text: str) -> Reply:
-    """A reply and what the report says of its row."""
+    """The reply to one row, with what the report says of that row."""
     return Reply(
         text.strip(),
         report.visual_tokens_after[row],
@@ -143,7 +159,7 @@ def reply_of(report: PruningReport, row: int, text: str) -> Reply:
 def answer_packed(
     loaded: Loaded, report: PruningReport, prompts: Sequence[Tensor], features: Sequence[Tensor], limits: Sequence[int]
 ) -> list[Reply] | None:
-    """Answers as `answer` gives them where beginnings can be shared, each picture's questions in one row.
+    """Answers like those of `answer`, with all questions of a picture in one row.
 
     Args:
         loaded, report, prompts, features: as for `answer`.
@@ -160,27 +176,27 @@ def answer_packed(
     cuts = _cuts(model, prompts)
     cache, _, mask = _prefixes(model, prompts, pictures, rows, cuts)
     prefix = packed.PrefixCache.of(cache, mask)
-    if prefix is None or not (prefix.uniform or model.get_decoder().config.model_type in LAYERS_APART):
+    if prefix is None or not (prefix.uniform or decoder_module(model).config.model_type in LAYERS_APART):
         return None
     texts: dict[int, str] = {}
     for limit in sorted(set(limits)):
-        asked = [place for place, each in enumerate(limits) if each == limit]
-        ends = [prompts[place][cuts[place] :] for place in asked]
-        tokens = packed.decode(model, prefix, ends, [rows[place] for place in asked], limit)
-        said = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        texts.update(zip(asked, said, strict=True))
+        places = [place for place, each in enumerate(limits) if each == limit]
+        ends = [prompts[place][cuts[place] :] for place in places]
+        tokens = packed.decode(model, prefix, ends, [rows[place] for place in places], limit)
+        answers = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts.update(zip(places, answers, strict=True))
     return [reply_of(report, row, texts[place]) for place, row in enumerate(rows)]
 
 
 def _distinct(features: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
-    """Each picture once, and which of them each row is about."""
+    """The distinct pictures, and the 0-based index of each row's picture among them."""
     pictures = {id(picture): picture for picture in features}
     places = {key: place for place, key in enumerate(pictures)}
     return list(pictures.values()), [places[id(picture)] for picture in features]
 
 
 def _cuts(model: Any, prompts: Sequence[Tensor]) -> list[int]:
-    """How many tokens of each prompt stand before its picture's end."""
+    """Number of tokens of each prompt up to and with its picture's last one."""
     image_token = model.config.image_token_id
     return [int((prompt == image_token).nonzero().max()) + 1 for prompt in prompts]
 
@@ -188,7 +204,7 @@ def _cuts(model: Any, prompts: Sequence[Tensor]) -> list[int]:
 def _prefixes(
     model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], cuts: Sequence[int]
 ) -> tuple[Any, Tensor, Tensor]:
-    """The cache after each picture's prompt up to the picture's end; its ids and their mask, padded at the left."""
+    """KV cache, token ids and mask of each picture's prefix, padded at the left."""
     starts = [prompts[rows.index(picture)][: cuts[rows.index(picture)]] for picture in range(len(pictures))]
     for prompt, cut, row in zip(prompts, cuts, rows, strict=True):
         if not torch.equal(prompt[:cut], starts[row]):
@@ -196,27 +212,17 @@ def _prefixes(
                 f"Two prompts about one picture differ within {cut} tokens, before its end; do not share them."
             )
     ids, mask = _pad(model, starts)
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-    model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-        mm_encoder_outputs={"image": _output(pictures)},
-        logits_to_keep=1,
-        **cache_argument(model, cache),
-    )
+    cache = DynamicCache(config=text_config(model))
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    inputs = {IDS: ids, MASK: mask, POSITIONS: positions, LOGITS_TO_KEEP: 1}
+    model(**inputs, **encoded_argument(pictures), **cache_argument(model, cache))
     return cache, ids, mask
 
 
 def _from_shared_prefixes(
     model: Any, prompts: Sequence[Tensor], pictures: Sequence[Tensor], rows: Sequence[int], limit: int
 ) -> Tensor:
-    """Run each picture's prompt up to the picture's end, repeat the cache for its questions, and go on with those.
-
-    Args:
-        pictures: visual tokens of the distinct pictures.
-        rows: which of the pictures each prompt is about.
-    """
+    """Answers that run each picture's prefix once and copy its cache."""
     cuts = _cuts(model, prompts)
     cache, ids, mask = _prefixes(model, prompts, pictures, rows, cuts)
     repeats = torch.tensor(rows, device=ids.device, dtype=torch.int64)
@@ -227,7 +233,7 @@ def _from_shared_prefixes(
 
 
 def _pad(model: Any, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Token ids (b, longest), padded at the left, and their mask."""
+    """(b, longest) token ids, padded at the left, and their mask."""
     longest = max(len(row) for row in rows)
     padding = model.generation_config.pad_token_id or 0
     ids = torch.stack([torch.nn.functional.pad(row, (longest - len(row), 0), value=padding) for row in rows])
@@ -235,14 +241,7 @@ def _pad(model: Any, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _output(features: Sequence[Tensor]) -> Any:
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-    return BaseModelOutputWithPooling(pooler_output=list(features))
-
-
-def _generate(model: Any, ids: Tensor, mask: Tensor, limit: int, **given: Any) -> Tensor:
+def _generate(model: Any, ids: Tensor, mask: Tensor, limit: int, **more: Any) -> Tensor:
     """(b, new) token ids by greedy decoding."""
-    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-    tokens: Tensor = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=limit, **greedy, **given)
+    tokens: Tensor = model.generate(**{IDS: ids, MASK: mask}, **greedy_settings(limit), **more)
     return tokens[:, ids.shape[1] :]

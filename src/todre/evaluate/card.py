@@ -27,6 +27,7 @@ from todre.evaluate.runner import Answers, run
 from todre.evaluate.session import Session, Settings
 from todre.evaluate.table import Records, Table
 from todre.files import write_atomic
+from todre.hf.model_parts import decoder_depth
 from todre.methods.base import NoPruning
 from todre.scenes import Question, make_scene, score
 from todre.scenes.scoring import mentioned_pairs
@@ -37,17 +38,17 @@ OBSERVE = Condition("observe", ObserveAttention())
 
 
 def drop_after(layer: int) -> Condition:
-    """The picture is dropped after `layer` layers."""
+    """Condition that drops the picture after `layer` layers."""
     return Condition(f"drop-after-{layer}", DropAfter(layer=layer))
 
 
 def delete_after(layer: int) -> Condition:
-    """All layers after the `layer`-th are deleted."""
+    """Condition that deletes all decoder layers after layer `layer` (1-based)."""
     return Condition(f"delete-after-{layer}", NoPruning(), first_layers=layer)
 
 
 def majority(records: Records) -> dict[str, Any]:
-    """The best constant answer to one task's questions, chosen in hindsight, and what it scores."""
+    """Best constant answer to a task's questions, chosen in hindsight, and its score."""
     truths = [Question(record["task"], record["question"], record["answer"]) for record in records]
     if truths[0].task == "caption":
         common = Counter(pair for truth in truths for pair in mentioned_pairs(truth.answer)).most_common()
@@ -61,17 +62,17 @@ def majority(records: Records) -> dict[str, Any]:
 
 
 def tasks_of(table: Table) -> dict[str, dict[str, Any]]:
-    """Per task: accuracy and interval, the blind control's, and the best constant answer."""
-    seen, blind = table.by_task(table.scores(NONE.name)), table.by_task(table.scores(BLIND.name))
+    """Accuracy, blind control and best constant answer of each task."""
+    pictured, blind = table.by_task(table.scores(NONE.name)), table.by_task(table.scores(BLIND.name))
     results = {}
-    for task, values in seen.items():
+    for task, values in pictured.items():
         mine = [record for record in table.questions if record["task"] == task]
         results[task] = {**values, "blind": blind[task], "majority": majority(mine)}
     return results
 
 
 def curves(answers: Answers, depth: int, seed: int) -> dict[str, Any]:
-    """Accuracy with the picture dropped after each layer, and with the layers after it deleted."""
+    """Accuracy by layer: picture dropped after it, and all later layers deleted."""
     names = [NONE.name, *(make(layer).name for make in (drop_after, delete_after) for layer in range(1, depth))]
     table = Table.of({name: answers.by_condition[name] for name in names}, seed=seed)
     points = []
@@ -102,7 +103,10 @@ def attention(records: Records, uniform: float) -> dict[str, Any]:
 
 
 def visual_tokens(session: Session) -> list[dict[str, Any]]:
-    """Visual tokens, and all prompt tokens of a short question, for pictures of several sizes."""
+    """Counts of visual and of all prompt tokens for pictures of several sizes.
+
+    The prompt is a short question.
+    """
     from todre.evaluate.batch_answers import prepare
 
     counts = []
@@ -127,27 +131,27 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Answer everything the card needs; returns its document."""
+def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
+    """The card's document; answers everything that it needs."""
     started = time.monotonic()
     session = Session(settings)
-    depth = session.loaded.model.get_decoder().config.num_hidden_layers
-    pruned = {retain: random_conditions(retain, range(given.random_seeds)) for retain in RETAINS}
+    depth = decoder_depth(session.loaded.model)
+    pruned = {retain: random_conditions(retain, range(flags.random_seeds)) for retain in RETAINS}
     main = [NONE, BLIND, *(condition for conditions in pruned.values() for condition in conditions)]
     layered = [NONE, *(make(layer) for make in (drop_after, delete_after) for layer in range(1, depth))]
     runs = []
     for conditions, pictures in (
-        (main, given.pictures),
-        (layered, given.curve_pictures),
-        ([OBSERVE], given.attention_pictures),
+        (main, flags.pictures),
+        (layered, flags.curve_pictures),
+        ([OBSERVE], flags.attention_pictures),
     ):
-        alone = session if given.processes == 1 else None
-        runs.append(run(settings, conditions, pictures, given.work, processes=given.processes, session=alone))
-    table = Table.of(runs[0].by_condition, seed=given.seed)
+        alone = session if flags.processes == 1 else None
+        runs.append(run(settings, conditions, pictures, flags.work, processes=flags.processes, session=alone))
+    table = Table.of(runs[0].by_condition, seed=flags.seed)
     sizes = visual_tokens(session)
     random = []
     for retain in RETAINS:
-        names = [label("random", retain, seed) for seed in range(given.random_seeds)]
+        names = [label("random", retain, seed) for seed in range(flags.random_seeds)]
         tokens = table.records[names[0]][0]["visual_tokens"]
         against = table.difference(names, [NONE.name])
         random.append(
@@ -157,8 +161,8 @@ def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict
         "what": "card of the shipped model",
         "command": command,
         "conditions": {
-            **conditions_of_run(settings, given, table),
-            "random_seeds": list(range(given.random_seeds)),
+            **conditions_of_run(settings, flags, table),
+            "random_seeds": list(range(flags.random_seeds)),
             "core_seconds": round(sum(each.core_seconds for each in runs), 1),
             "wall_seconds": round(time.monotonic() - started, 1),
         },
@@ -170,29 +174,29 @@ def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict
         "visual_tokens": sizes,
         "random": random,
         "attention": attention(runs[2].by_condition[OBSERVE.name], sizes[0]["tokens"] / sizes[0]["prompt"]),
-        "depth": curves(runs[1], depth, given.seed),
+        "depth": curves(runs[1], depth, flags.seed),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
+    flags = parse(arguments)
     console = Console(stderr=True)
     command = " ".join(["python -m todre.evaluate.card", *(arguments if arguments is not None else sys.argv[1:])])
     try:
         from todre.evaluate.card_figure import figure
         from todre.plots.marks import save_figure
 
-        document = measure(settings_from(given), given, command)
-        for path in (given.output, given.page, given.figure):
+        document = measure(settings_from(flags), flags, command)
+        for path in (flags.output, flags.page, flags.figure):
             path.parent.mkdir(parents=True, exist_ok=True)
-        save_figure(figure(document), given.figure)
-        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
-        write_atomic(given.page, page(document, given.output.name, given.figure.name))
+        save_figure(figure(document), flags.figure)
+        write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
+        write_atomic(flags.page, page(document, flags.output.name, flags.figure.name))
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output}, {given.page} and {given.figure}", markup=False)
+    console.print(f"wrote {flags.output}, {flags.page} and {flags.figure}", markup=False)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The model card's figure: accuracy by task, random pruning, attention by layer, and what depth is used for."""
+"""The model card's figure: tasks, random pruning, attention and depth by layer."""
 
 from __future__ import annotations
 

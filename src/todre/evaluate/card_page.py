@@ -10,7 +10,7 @@ _FAR = 0.2
 
 
 def page(document: dict[str, Any], source: str, image: str) -> str:
-    """Markdown: what the model is, what it knows and does not, and every number with its conditions."""
+    """The card as Markdown: what the model is and knows, and each number's conditions."""
     return (
         "\n\n".join(
             [
@@ -38,12 +38,12 @@ def page(document: dict[str, Any], source: str, image: str) -> str:
 
 
 def chance(values: dict[str, Any]) -> float:
-    """The better of the two ways to answer a task without looking."""
+    """Best score without looking: the constant answer's, or that on grey pictures."""
     return float(max(values["majority"]["score"], values["blind"]["score"]))
 
 
 def knowledge(document: dict[str, Any]) -> list[str]:
-    """Tasks by how far the lower end of their interval lies above chance."""
+    """Sentences that sort tasks by how far their interval lies above chance."""
     far: list[str] = []
     above: list[str] = []
     near: list[str] = []
@@ -97,8 +97,8 @@ def _tasks(document: dict[str, Any]) -> str:
     rows = []
     for task, values in document["tasks"].items():
         constant = values["majority"]
-        said = constant["answer"] if task != "caption" else "the commonest pairs"
-        best = f"{points(constant['score'])} ({said})"
+        answer = constant["answer"] if task != "caption" else "the commonest pairs"
+        best = f"{points(constant['score'])} ({answer})"
         rows.append([task, str(values["n"]), spread(values), best, spread(values["blind"])])
     total = sum(values["n"] for values in document["tasks"].values())
     rows.append(["all", str(total), spread(document["all"]), "", spread(document["blind"])])
@@ -156,7 +156,7 @@ def _depth(document: dict[str, Any]) -> str:
 
 
 def depth_findings(document: dict[str, Any]) -> list[str]:
-    """From which layer on dropping the picture, and deleting layers, is no longer shown to cost accuracy."""
+    """Sentences on the last layer after which dropping or deleting costs accuracy."""
     sentences = []
     for kind, words in (("drop", "Dropping the picture"), ("delete", "Deleting all later layers")):
         costly = [p["layer"] for p in document["depth"]["layers"] if p[kind]["against_none"]["high"] < 0]

@@ -1,4 +1,4 @@
-"""Ways of answering that are compared: a method, and for controls what is done to the picture or the model."""
+"""Conditions to compare: a method, or a control on the picture or the model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Condition(Checked):
     first_layers: Count | None = None
 
     def method_for(self, group: int) -> Method:
-        """The method for one group of pictures: random draws are made anew for each, so that no one draw decides."""
+        """The method for one group of pictures, with random draws of the group's own.
+
+        So no single draw decides a comparison.
+        """
         return reseeded(self.method, lambda seed: seed * _SEEDS_PER_CONDITION + group)
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,27 +48,36 @@ class Condition(Checked):
 
 
 def parts(method: Method) -> tuple[Method, ...]:
-    """The methods that it is composed of, or itself."""
+    """The methods that `method` is composed of, or itself."""
     return method.methods if isinstance(method, Compose) else (method,)
 
 
 def draws_at_random(method: Method) -> bool:
-    """Whether its answer hangs on a seed; a method whose pivot is found otherwise has one that it does not use."""
+    """True if the method's answers depend on its seed.
+
+    Methods that find their pivot without a draw also have a seed, which they do not use.
+    """
     return any(hasattr(part, "seed") and getattr(part, "pivot", "random") == "random" for part in parts(method))
 
 
 def reseeded(method: Method, change: Callable[[int], int]) -> Method:
-    """`method` with every seed changed, in the methods that it is composed of too; itself if it has none."""
+    """`method` with every seed changed, also in the methods that it is composed of.
+
+    A method without a seed is returned as it is.
+    """
     if isinstance(method, Compose):
         changed = tuple(reseeded(part, change) for part in method.methods)
         return method if changed == method.methods else Compose(*changed, positions=method.positions)
-    given = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.name == "seed"}
-    changes: dict[str, Any] = {name: change(value) for name, value in given.items()}
+    seeds = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.name == "seed"}
+    changes: dict[str, Any] = {name: change(value) for name, value in seeds.items()}
     return dataclasses.replace(method, **changes) if changes else method
 
 
 def label(name: str, retain: float, seed: int | None = None, stage_one: bool = False) -> str:
-    """The name of a condition: `todre@0.1`, `random@0.1#2`, `todre/1@0.1` for stage 1 alone."""
+    """Name of a condition, such as `todre@0.1`, `random@0.1#2` or `todre/1@0.1`.
+
+    `#2` names the draw, and `/1` stage 1 alone.
+    """
     return f"{name}{'/1' if stage_one else ''}@{retain:g}{'' if seed is None else f'#{seed}'}"
 
 
@@ -74,12 +86,15 @@ BLIND = Condition("blind", NoPruning(), picture="grey")
 
 
 def random_conditions(retain: float, seeds: Sequence[int]) -> list[Condition]:
-    """Random pruning, once for each seed."""
+    """Conditions of random pruning, one for each seed."""
     return [Condition(label("random", retain, seed), RandomTokens(retain=retain, seed=seed)) for seed in seeds]
 
 
 def comparison(retains: Sequence[float], seeds: Sequence[int], stage_one: bool = False) -> list[Condition]:
-    """No pruning, and at each budget ToDRE v2 and v1, [CLS] top-k, random; with `stage_one` ToDRE's stage 1 alone."""
+    """Conditions of the held-out comparison: none, then every method at each budget.
+
+    The methods are ToDRE v2 and v1, [CLS] top-k and random; `stage_one` adds ToDRE's stage 1 alone.
+    """
     conditions = [NONE]
     for retain in retains:
         conditions += [

@@ -1,4 +1,4 @@
-"""`todre eval`: tasks × methods × budgets, resumable after a kill at any point, with one result however often it stops.
+"""Runs of `todre eval`: tasks × methods × budgets, resumable after a kill.
 
 A run has a folder: `answers.jsonl`, the working file; `items.jsonl`, the questions; `samples.jsonl`, a line for each
 answer; `result.json`; and `timings.json`. All but the first and the last are made from the first, in one order, and
@@ -36,15 +36,18 @@ if TYPE_CHECKING:
 
 ANSWERS = "answers.jsonl"
 WRITTEN = ("items.jsonl", "samples.jsonl", "result.json", "timings.json")
-"""What is made from the answers."""
+"""Files that are made from the answers."""
 Start = Callable[["EvalConfig"], Work]
 Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
-"""Passes finished units on and shows progress; is told how many units are left, and how many there are."""
+"""Shows progress on finished units and passes them on.
+
+Called with (units, how many are left, how many there are in all).
+"""
 
 
 @dataclass(frozen=True)
 class EvalConfig(Checked):
-    """What is asked of which model: all that an answer depends on but the method.
+    """Questions and model of a run: all that an answer depends on but the method.
 
     Args:
         tasks: names, groups, and files of JSON lines.
@@ -74,14 +77,14 @@ class EvalConfig(Checked):
         return [item for task in tasks_of(self.tasks, self.size) for item in task.items(self.limit, self.seed)]
 
     def files(self) -> Iterator[str | Path | None]:
-        """What is read: the model's folder, files of questions, and the pictures that they name."""
+        """Files that the run reads: the model's folder, question files and pictures."""
         yield self.model
         for task in tasks_of(self.tasks, self.size):
             if isinstance(task, LocalTask):
                 yield from task.files(self.limit)
 
     def load(self) -> Loaded:
-        """The model."""
+        """Load the model and its processor."""
         from todre.loading.model import load
 
         return load(
@@ -93,15 +96,15 @@ class EvalConfig(Checked):
         )
 
     def conditions(self, items: Sequence[Item]) -> dict[str, Any]:
-        """The header of the working file, ready for JSON; devices and dtypes as what `auto` comes to."""
+        """Header of the working file, ready for JSON, with devices and dtypes resolved."""
         from todre.loading.model import as_device, as_dtype
 
         digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
-        given = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
+        fields = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
         device = as_device(self.device)
         precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
-        given |= {"device": str(device), "dtype": precision}
-        return {**given, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
+        fields |= {"device": str(device), "dtype": precision}
+        return {**fields, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Ran:
 
 
 def run(
-    asked: EvalConfig,
+    config: EvalConfig,
     grid: Grid,
     output: Path,
     *,
@@ -153,11 +156,11 @@ def run(
     strange = [name for name in against if name not in {row.name for row in grid.rows}]
     if strange:
         raise InvalidValueError(f"No method {strange[0]!r} is evaluated to compare others with; name it among them.")
-    check_run(output, asked.files())
-    items = asked.items()
-    groups = grouped(items, asked.group_size)
+    check_run(output, config.files())
+    items = config.items()
+    groups = grouped(items, config.group_size)
     new_folder(output)
-    with opened(output / ANSWERS, asked.conditions(items)) as journal:
+    with opened(output / ANSWERS, config.conditions(items)) as journal:
         units = {
             Unit(group, condition.name, _digest(condition)): condition
             for group in range(len(groups))
@@ -166,20 +169,20 @@ def run(
         _check_lengths(journal, groups, output / ANSWERS)
         before = len(journal.done)
         alone = processes == 1
-        begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), asked)
+        begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), config)
         _answer(journal, units, begin, processes, forgiving, ticker)
         new = list(journal.done.values())[before:]
-        result, lines = _collect(journal, grid, items, groups, asked, against)
+        result, lines = _collect(journal, grid, items, groups, config, against)
     write_atomic(output / "items.jsonl", "".join(_line(item.facts()) for item in items))
     write_atomic(output / "samples.jsonl", "".join(lines))
     write_atomic(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     seconds = {c.name: sum(journal.done[u].seconds for u in units if u.condition == c.name and u in journal.done)
                for c in grid.conditions}  # fmt: skip
-    return Ran(result, seconds, sum(len(done.said) for done in new))
+    return Ran(result, seconds, sum(len(done.replies) for done in new))
 
 
 def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
-    """Raise unless a run can be written, or gone on with, in `folder`.
+    """Raise unless a run can be written, or continued, in `folder`.
 
     Raises:
         OutputError: it holds files that are not of a run, or an input.
@@ -193,18 +196,21 @@ def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
 
 
 def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path) -> None:
-    """Raise where a finished unit has not as many answers as its group has questions."""
+    """Raise if a finished unit has fewer or more answers than its group has questions."""
     for unit, done in journal.done.items():
-        asked = len(groups[unit.group]) if unit.group < len(groups) else 0
-        if not done.refused and len(done.said) != asked:
+        count = len(groups[unit.group]) if unit.group < len(groups) else 0
+        if not done.refused and len(done.replies) != count:
             raise WORKING.wrong(
                 file,
-                f"has {len(done.said)} answers of {shown(unit.condition)} to group {unit.group}, which has {asked}",
+                f"has {len(done.replies)} answers of {shown(unit.condition)} to group {unit.group}, which has {count}",
             )
 
 
 def grouped(items: Sequence[Item], group_size: int) -> list[list[int]]:
-    """Places of the items of each group: so many pictures, in the order in which they first come."""
+    """0-based indices of the items of each group of `group_size` pictures.
+
+    Pictures come in the order of their first question.
+    """
     by_picture: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         by_picture.setdefault(item.picture, []).append(place)
@@ -226,8 +232,10 @@ def _answer(
     refused = {d.unit.digest: d.unit.group for d in journal.done.values() if d.refused}
 
     def unwanted(task: tuple[Unit, Condition]) -> bool:
-        """Whether the method has refused a group before this one; those before that are asked all the same, so that
-        the reason given is always that of the first."""
+        """True if the method refused an earlier group, which makes this task pointless.
+
+        Groups before that one are still answered, so that the reported reason is always the first refusal's.
+        """
         return refused.get(task[0].digest, task[0].group) < task[0].group
 
     waiting = [task for task in units.items() if task[0] not in journal.done and not unwanted(task)]
@@ -244,25 +252,31 @@ def _answer(
             journal.add(done)
 
 
-def answering(loaded: Loaded | None, single: bool, asked: EvalConfig) -> Work:
-    """The function that answers a unit, with a model in memory; `single` keeps this process on one thread."""
+def answering(loaded: Loaded | None, single: bool, config: EvalConfig) -> Work:
+    """A worker that answers one unit, with the model in memory.
+
+    Args:
+        loaded: the model; None loads it.
+        single: keep this process on one thread.
+        config: questions and model.
+    """
     import torch
 
     from todre.evaluate.group_answers import Asker
 
     if single:
         torch.set_num_threads(1)
-    items = asked.items()
-    groups = [[items[place] for place in places] for places in grouped(items, asked.group_size)]
-    asker = Asker(loaded or asked.load(), groups, asked.batch_size)
+    items = config.items()
+    groups = [[items[place] for place in places] for places in grouped(items, config.group_size)]
+    asker = Asker(loaded or config.load(), groups, config.batch_size)
 
     def work(task: tuple[Unit, Condition]) -> Done:
         unit, condition = task
         try:
-            said, seconds = asker.answer(unit.group, condition)
+            replies, seconds = asker.answer(unit.group, condition)
         except TodreError as error:
             return Done(unit, 0.0, [], str(error))
-        return Done(unit, round(seconds, 3), [list(each) for each in said])
+        return Done(unit, round(seconds, 3), [list(each) for each in replies])
 
     return work
 
@@ -272,11 +286,14 @@ def _collect(
     grid: Grid,
     items: Sequence[Item],
     groups: Sequence[Sequence[int]],
-    asked: EvalConfig,
+    config: EvalConfig,
     against: Sequence[str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The result, and a line for each answer, in the order of the grid and the items."""
-    summary = Summary(items, asked.seed)
+    """The result, and a line of `samples.jsonl` for each answer.
+
+    Both follow the order of the grid and the items.
+    """
+    summary = Summary(items, config.seed)
     left_out, answered, lines = dict(grid.left_out), [], []
     for row in grid.rows:
         done = [
@@ -300,11 +317,11 @@ def _collect(
              for task, places in zip(summary.tasks, summary.places, strict=True)}  # fmt: skip
     result = {
         "what": "answers of a model under pruning methods",
-        "conditions": asked.conditions(items) | {"mode": "drop", "decoding": "greedy"},
+        "conditions": config.conditions(items) | {"mode": "drop", "decoding": "greedy"},
         "tasks": tasks,
         "questions": len(items),
         "pictures": len({item.picture for item in items}),
-        "bootstrap": {"resamples": summary.resamples, "seed": asked.seed, "clusters": "pictures"},
+        "bootstrap": {"resamples": summary.resamples, "seed": config.seed, "clusters": "pictures"},
         "rows": rows,
         "left_out": left_out,
     }
@@ -312,14 +329,14 @@ def _collect(
 
 
 def _samples(draw: Sequence[Done | None], items: Sequence[Item], groups: Sequence[Sequence[int]]) -> list[Sample]:
-    """What was said to each item under one condition."""
-    said = {
-        place: each.said[number]
+    """The samples of all items under one condition."""
+    replies = {
+        place: each.replies[number]
         for each, places in zip(draw, groups, strict=True)
         if each is not None
         for number, place in enumerate(places)
     }
-    return [sample_of(item, said[place]) for place, item in enumerate(items)]
+    return [sample_of(item, replies[place]) for place, item in enumerate(items)]
 
 
 def _digest(condition: Condition) -> str:

@@ -1,4 +1,4 @@
-"""Measure the model that was trained further: `python -m todre.evaluate.further --output results/tiny-video.json`.
+"""Measure the model trained on clips: `python -m todre.evaluate.further`.
 
 Several pictures and clips under methods and budgets, the same questions with grey pictures, the best constant answer,
 and single pictures before and after. It stands on runs of `todre eval`, and goes on where it was stopped.
@@ -43,13 +43,16 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
         work: folder.
     """
     work.mkdir(parents=True, exist_ok=True)
-    asked = EvalConfig(SEVERAL, model, limit, device="cpu", dtype="float32", group_size=8, batch_size=16)
-    ran = run(asked, grid(METHODS, RETAINS, draws), work / "new").result
-    kept = {name: EvalConfig(("scenes",), path, single, device="cpu", dtype="float32", batch_size=16)
-            for name, path in ((SHIPPED, None), (SHIPPED_VIDEO, model))}  # fmt: skip
-    singles = {name: run(each, grid((), ()), work / name).result for name, each in kept.items()}
-    items = asked.items()
-    grey = blind(asked, items)
+    config = EvalConfig(
+        tasks=SEVERAL, model=model, limit=limit, device="cpu", dtype="float32", group_size=8, batch_size=16
+    )
+    ran = run(config, grid(METHODS, RETAINS, draws), work / "new").result
+    singles = {}
+    for name, path in ((SHIPPED, None), (SHIPPED_VIDEO, model)):
+        scenes = EvalConfig(tasks=("scenes",), model=path, limit=single, device="cpu", dtype="float32", batch_size=16)
+        singles[name] = run(scenes, grid((), ()), work / name).result
+    items = config.items()
+    grey = blind(config, items)
     tasks = {}
     for name in SEVERAL:
         mine = [place for place, item in enumerate(items) if item.task == name]
@@ -74,11 +77,11 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
     }
 
 
-def blind(asked: EvalConfig, items: Sequence[Item]) -> list[float]:
-    """The marks of all items when each picture is plain grey."""
+def blind(config: EvalConfig, items: Sequence[Item]) -> list[float]:
+    """Marks of all items when each picture is plain grey."""
     grey = [replace(item, media=tuple(functools.partial(_grey, opened) for opened in item.media)) for item in items]
-    said, _ = Asker(asked.load(), [grey], asked.batch_size).answer(0, NONE)
-    return [mark(item.metric, each[0], item.references) for item, each in zip(items, said, strict=True)]
+    replies, _ = Asker(config.load(), [grey], config.batch_size).answer(0, NONE)
+    return [mark(item.metric, each[0], item.references) for item, each in zip(items, replies, strict=True)]
 
 
 def _label(row: dict[str, Any]) -> str:
@@ -104,9 +107,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3, help="draws of the random method")
     parser.add_argument("--work", type=Path, default=Path("runs/further-results"), help="folder of the runs")
     parser.add_argument("--output", type=Path, default=Path("results/tiny-video.json"))
-    given = parser.parse_args()
-    document = measure(given.model, given.limit, given.single, given.draws, given.work)
-    write_atomic(given.output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    flags = parser.parse_args()
+    document = measure(flags.model, flags.limit, flags.single, flags.draws, flags.work)
+    write_atomic(flags.output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

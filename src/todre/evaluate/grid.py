@@ -1,4 +1,4 @@
-"""Methods × budgets × draws: the conditions of a run, and the rows of its result."""
+"""Grids of methods × budgets × draws: a run's conditions and its result's rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Retain = float | int
 
 @dataclass(frozen=True)
 class Row:
-    """A method at a budget: one condition, or one for each draw.
+    """A method at one budget, with one condition, or one for each random draw.
 
     Attributes:
         name: the method's name, or its file's without the suffix.
@@ -37,21 +37,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """The rows, no pruning first, and the methods that could not be made, with the reason."""
+    """Rows of a run, no pruning first, and the methods left out, with the reason."""
 
     rows: tuple[Row, ...]
     left_out: dict[str, str]
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Of all rows, in order."""
+        """Conditions of all rows, in order."""
         return tuple(condition for row in self.rows for condition in row.conditions)
 
 
 def grid(
     methods: Sequence[str], retains: Sequence[Retain], draws: int = 3, seed: int = 0, forgiving: bool = False
 ) -> Grid:
-    """Every method at every budget; methods without a budget once, random ones `draws` times.
+    """The grid of every method at every budget.
+
+    Methods without a budget get one row; methods that choose at random get `draws` conditions a row.
 
     Args:
         methods: registered names, and JSON files of methods, which stay as they are.
@@ -70,15 +72,15 @@ def grid(
         raise InvalidValueError(f"A budget is named twice among {', '.join(map(str, retains))}; name each once.")
     rows: list[Row] = [Row("none", None, (NONE,))]
     left_out: dict[str, str] = {}
-    for given in methods:
-        if given == "none":
+    for spec in methods:
+        if spec == "none":
             continue
         try:
-            rows += _rows(given, retains, draws, seed)
+            rows += _rows(spec, retains, draws, seed)
         except TodreError as error:
             if not forgiving:
                 raise
-            left_out[given] = str(error)
+            left_out[spec] = str(error)
     labels = [row.label for row in rows]
     twice = [label for place, label in enumerate(labels) if label in labels[:place]]
     if twice:
@@ -86,27 +88,27 @@ def grid(
     return Grid(tuple(rows), left_out)
 
 
-def _rows(given: str, retains: Sequence[Retain], draws: int, seed: int) -> list[Row]:
-    if given.endswith(".json"):
-        return [row_of(Path(given).stem, None, registry.load(given), draws, seed)]
-    if "retain" not in registry.entry(given).settings:
-        return [row_of(given, None, registry.create(given), draws, seed)]
-    return [row_of(given, retain, registry.create(given, retain=retain), draws, seed) for retain in retains]
+def _rows(spec: str, retains: Sequence[Retain], draws: int, seed: int) -> list[Row]:
+    if spec.endswith(".json"):
+        return [row_of(Path(spec).stem, None, registry.load(spec), draws, seed)]
+    if "retain" not in registry.entry(spec).settings:
+        return [row_of(spec, None, registry.create(spec), draws, seed)]
+    return [row_of(spec, retain, registry.create(spec, retain=retain), draws, seed) for retain in retains]
 
 
 def row_of(name: str, retain: Retain | None, method: Method, draws: int, seed: int) -> Row:
-    """A method's row under a name, with one condition, or one for each draw of a method that chooses at random."""
+    """Row of a method under a name, with a condition for each draw if it draws."""
     base = Row(name, retain, ())
     if not draws_at_random(method):
         return Row(name, retain, (Condition(base.label, method),))
     conditions = [
-        Condition(f"{base.label}#{draw}", reseeded(method, lambda given, draw=draw: given + draw))  # type: ignore[misc]
+        Condition(f"{base.label}#{draw}", reseeded(method, lambda own, draw=draw: own + draw))  # type: ignore[misc]
         for draw in range(seed, seed + draws)
     ]
     return Row(name, retain, tuple(conditions))
 
 
 def facts(row: Row) -> dict[str, Any]:
-    """What a result says of a row's method, ready for JSON; seeds are listed, not repeated with every field."""
+    """Facts about a row's method, ready for JSON; seeds appear as a number of draws."""
     values = row.conditions[0].method.to_dict()
     return {"name": row.name, "retain": row.retain, "draws": len(row.conditions), "fields": values}

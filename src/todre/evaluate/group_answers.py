@@ -1,4 +1,4 @@
-"""Answer the questions about a group of pictures under one condition, sharing what they have in common."""
+"""Answers to a group of pictures under one condition, sharing the common work."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ from todre.evaluate.packed_questions import takes_masks
 from todre.evaluate.selection_cache import remembering
 from todre.evaluate.shared_prefill import Beginnings, Store, untouched
 from todre.evaluate.tasks import Item
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import IDS
+from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply_batch, check_columns
@@ -36,17 +39,20 @@ from todre.pruning import prune
 from todre.tiny import SHIPPED_VIDEO
 
 _ENCODED_APART = ("llava_next",)
-"""Types of model whose pictures are encoded once and handed over; others get whole prompts."""
+"""Model types whose pictures are encoded once; all others get whole prompts."""
 FPS = 2.0
-"""Frames a second of a clip that an item shows; written into prompts by the families that write times."""
-GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-Said = tuple[str, int, float, int | None]
-"""Text, visual tokens that entered the decoder, their mean over layers, layers run when all were dropped or None."""
+"""Frames per second of an item's clip; some families write times into the prompt."""
+AnswerTuple = tuple[str, int, float, int | None]
+"""One reply: text, visual tokens, their mean over layers, and the drop's layer.
+
+Visual tokens are those that entered the decoder; the layer is a count of layers run, None where nothing was dropped
+whole.
+"""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The pictures of a group and what is asked about each; a question that several items ask stands once.
+    """Pictures of a group and its distinct questions, each once.
 
     Attributes:
         number: of the group.
@@ -79,8 +85,8 @@ class Asker:
         self._store = Store()
 
     @torch.inference_mode()
-    def answer(self, number: int, condition: Condition) -> tuple[list[Said], float]:
-        """What is said to each item of the group, in order, and the seconds of processor time that took."""
+    def answer(self, number: int, condition: Condition) -> tuple[list[AnswerTuple], float]:
+        """Replies to each item of a group, in order, and the processor seconds they took."""
         started = time.process_time()
         distinct = list({_key(item): item for item in self.groups[number]}.values())
         method = remembering(condition.method_for(number))
@@ -89,9 +95,8 @@ class Asker:
                 replies = self._encoded_apart(number, distinct, method, report)
             else:
                 replies = self._whole_prompts(distinct, report)
-        said = {_key(item): reply for item, reply in zip(distinct, replies, strict=True)}
-        found = [_said(said[_key(item)]) for item in self.groups[number]]
-        return found, time.process_time() - started
+        by_key = {_key(item): _as_tuple(reply) for item, reply in zip(distinct, replies, strict=True)}
+        return [by_key[_key(item)] for item in self.groups[number]], time.process_time() - started
 
     def _apart(self, items: Sequence[Item]) -> bool:
         known = self.loaded.model.config.model_type in _ENCODED_APART
@@ -100,8 +105,7 @@ class Asker:
     def _encoded_apart(self, number: int, items: Sequence[Item], method: Method, report: Any) -> list[Reply]:
         group = self._prepared(number, items)
         features = self._encoded(group, (method.signals(), method.tower()))
-        depth = self.loaded.model.get_decoder().config.num_hidden_layers
-        share = can_share(method, depth)
+        share = can_share(method, decoder_depth(self.loaded.model))
         if share and (found := self._packed(group, features, report)) is not None:
             return found
         beginnings = None if share else self._beginnings(method)
@@ -110,8 +114,8 @@ class Asker:
             prompts = [group.prompts[place] for place in places]
             shown = [features[group.pictures[place]] for place in places]
             with nullcontext() if beginnings is None else beginnings.of([group.pictures[p] for p in places], prompts):
-                said = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
-            replies.update(zip(places, said, strict=True))
+                answers = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
+            replies.update(zip(places, answers, strict=True))
         return [replies[place] for place in range(len(items))]
 
     def _packed(self, group: _Group, features: Sequence[Tensor], report: Any) -> list[Reply] | None:
@@ -119,14 +123,17 @@ class Asker:
         return answer_packed(self.loaded, report, group.prompts, shown, group.limits)
 
     def _beginnings(self, method: Method) -> Beginnings | None:
-        """What the first layers make of this group's pictures: kept for all methods that change nothing before them."""
-        decoder = self.loaded.model.get_decoder()
-        count, watched = untouched(method, decoder.config.num_hidden_layers)
-        known = decoder.config.model_type in LAYERS_APART and takes_masks(self.loaded.model)
+        """Shared prefix states of a group, for methods that leave the first layers alone.
+
+        They are kept for all such methods that come next.
+        """
+        model = self.loaded.model
+        count, watched = untouched(method, decoder_depth(model))
+        known = decoder_module(model).config.model_type in LAYERS_APART and takes_masks(model)
         if not known or not (count or watched):
             return None
         own = method.selects or method.tower() is not None
-        return Beginnings(self.loaded.model, count, watched, Store() if own else self._store)
+        return Beginnings(model, count, watched, Store() if own else self._store)
 
     def _prepared(self, number: int, items: Sequence[Item]) -> _Group:
         if self._group is None or self._group.number != number:
@@ -146,13 +153,18 @@ class Asker:
         return self._group
 
     def _encoded(self, group: _Group, key: Hashable) -> list[Tensor]:
-        """The pictures' visual tokens, with what `key` says of them; call it inside `prune`."""
+        """Visual tokens of each picture, encoded once per `key`; call it inside `prune`.
+
+        Args:
+            group: the pictures.
+            key: the method's signals and its work in the tower, which change what encoding has to give.
+        """
         if key not in self._features:
             self._features[key] = [encode(self.loaded.model, pixels) for pixels in group.pixels]
         return self._features[key]
 
     def _batches(self, group: _Group, share: bool) -> Iterator[list[int]]:
-        """Places of questions, short answers apart from long ones.
+        """Batches of 0-based question indices, short answers apart from long ones.
 
         Where beginnings are shared, picture by picture; elsewhere prompts of one length together, because a batch
         without padding needs no mask, which makes attention a third faster.
@@ -170,7 +182,7 @@ class Asker:
                 yield places[start : start + self.batch_size]
 
     def _whole_prompts(self, items: Sequence[Item], report: Any) -> list[Reply]:
-        """Through the processor and `generate` as anyone would, for every family and any number of pictures."""
+        """Answers by the processor and `generate`, for every family and any pictures."""
         model, processor = self.loaded.model, self.loaded.processor
         if any(item.video for item in items) and getattr(processor, "video_processor", None) is None:
             raise UnsupportedInputError(
@@ -186,8 +198,8 @@ class Asker:
                 inputs, _ = apply_batch(processor, [_conversation(items[place]) for place in batch])
                 check_columns(model.config, inputs)
                 inputs = inputs.to(self.loaded.device, dtype=model.dtype)
-                tokens = model.generate(**inputs, max_new_tokens=limit, **GREEDY)
-                new = tokens[:, inputs["input_ids"].shape[1] :]
+                tokens = model.generate(**inputs, **greedy_settings(limit))
+                new = tokens[:, inputs[IDS].shape[1] :]
                 texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
                 replies.update({place: reply_of(report, row, texts[row]) for row, place in enumerate(batch)})
         return [replies[place] for place in range(len(items))]
@@ -204,5 +216,5 @@ def _conversation(item: Item) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": item.question}]}]
 
 
-def _said(reply: Reply) -> Said:
+def _as_tuple(reply: Reply) -> AnswerTuple:
     return reply.text, reply.visual_tokens, round(reply.layer_mean, 4), reply.dropped_after

@@ -40,7 +40,7 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A method at a budget: one condition, or one for each seed."""
+    """A method at one budget, with one condition, or one for each seed."""
 
     method: str
     retain: float | None
@@ -49,7 +49,7 @@ class Row:
 
 
 def rows_of(retains: Sequence[float], seeds: Sequence[int], stage_one: bool = False) -> list[Row]:
-    """The rows of the result, in order."""
+    """Rows of the result, in order."""
     rows = [Row("none", None, "", ("none",))]
     for retain in retains:
         for method in METHODS:
@@ -87,7 +87,7 @@ def summarise(table: Table, conditions: Sequence[Condition], retains: Sequence[f
 
 
 def answers_file(table: Table) -> str:
-    """All answers, one JSON line for each question, after a line that names the conditions."""
+    """Text of the answers file: a line of condition names, then a line per question."""
     names = list(table.records)
     lines = [json.dumps({"conditions": names})]
     for place, question in enumerate(table.questions):
@@ -111,43 +111,43 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def compare(settings: Settings, given: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Answer, summarise, and write the three files; returns the document."""
+def compare(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
+    """The document of a comparison; also writes the three files."""
     started = time.monotonic()
-    seeds = list(range(given.random_seeds))
-    conditions = comparison(given.retain, seeds, given.stage_one)
-    answers = run(settings, conditions, given.pictures, given.work, processes=given.processes)
-    table = Table.of(answers.by_condition, seed=given.seed)
+    seeds = list(range(flags.random_seeds))
+    conditions = comparison(flags.retain, seeds, flags.stage_one)
+    answers = run(settings, conditions, flags.pictures, flags.work, processes=flags.processes)
+    table = Table.of(answers.by_condition, seed=flags.seed)
     document = {
         "what": "accuracy of pruning methods on held-out scenes",
         "command": command,
         "conditions": {
-            **conditions_of_run(settings, given, table),
+            **conditions_of_run(settings, flags, table),
             "random_seeds": seeds,
             "core_seconds": round(answers.core_seconds, 1),
             "wall_seconds": round(time.monotonic() - started, 1),
         },
-        **summarise(table, conditions, given.retain, seeds),
+        **summarise(table, conditions, flags.retain, seeds),
     }
-    for path in (given.output, given.answers, given.page):
+    for path in (flags.output, flags.answers, flags.page):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(given.answers, answers_file(table))
-    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
-    write_atomic(given.page, page(document, given.output.name, given.answers.name))
+    write_atomic(flags.answers, answers_file(table))
+    write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
+    write_atomic(flags.page, page(document, flags.output.name, flags.answers.name))
     return document
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
+    flags = parse(arguments)
     console = Console(stderr=True)
     command = " ".join(["python -m todre.evaluate.heldout", *(arguments if arguments is not None else sys.argv[1:])])
     try:
-        compare(settings_from(given), given, command)
+        compare(settings_from(flags), flags, command)
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output}, {given.answers} and {given.page}", markup=False)
+    console.print(f"wrote {flags.output}, {flags.answers} and {flags.page}", markup=False)
     return 0
 
 

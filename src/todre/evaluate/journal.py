@@ -1,4 +1,4 @@
-"""A run's working file, appended line by line, so that a kill at any point loses and repeats nothing.
+"""The working file of a run, one line per unit; a kill loses and repeats nothing.
 
 The first line is a header with all that an answer depends on. Each further line holds one finished unit and is on the
 disk before the next is begun. A line that a kill left unfinished is cut off when the file is opened again.
@@ -30,7 +30,7 @@ _LINE = {
     "refused": TEXT,
 }
 WORKING = Kind("delete the file to start anew", _LINE, most=2**31, lenient=True)
-"""A working file."""
+"""Kind of file: the working file of `todre eval`."""
 _HEADER = replace(WORKING, shape={"conditions": OBJECT})
 _START = json.dumps({"format": FORMAT}).encode()[:-1]
 
@@ -52,7 +52,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished unit.
+    """A finished unit: one group answered under one condition.
 
     Attributes:
         unit: which.
@@ -63,20 +63,20 @@ class Done:
 
     unit: Unit
     seconds: float
-    said: list[list[Any]]
+    replies: list[list[Any]]
     refused: str = ""
 
 
 class Journal:
-    """An open working file; `done` holds its units."""
+    """An open working file; `done` holds its finished units."""
 
     def __init__(self, stream: BinaryIO, file: Path, done: dict[Unit, Done]) -> None:
         self._stream, self._file = stream, file
         self.done = done
 
     def add(self, done: Done) -> None:
-        """Append a unit, on the disk when this returns."""
-        self._append({**asdict(done.unit), "seconds": done.seconds, "said": done.said, "refused": done.refused})
+        """Append a unit; it is on the disk when this returns."""
+        self._append({**asdict(done.unit), "seconds": done.seconds, "said": done.replies, "refused": done.refused})
         self.done[done.unit] = done
 
     def start(self, conditions: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ class Journal:
 
 @contextmanager
 def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
-    """The working file of a run under `conditions`, alone; a new one if there is none yet.
+    """The locked working file of a run under `conditions`; a new one if there is none.
 
     Raises:
         InvalidValueError: it belongs to a run under other conditions, another run has it open, or it was damaged.
@@ -137,7 +137,10 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
 
 
 def _lock(stream: BinaryIO, file: Path) -> None:
-    """Keep others out until the file is closed or the process ends; where the system has no such lock, do nothing."""
+    """Lock the file against other runs until it is closed or the process ends.
+
+    Systems without `fcntl` have no such lock, and nothing is done there.
+    """
     try:
         import fcntl
     except ImportError:  # pragma: no cover
@@ -156,14 +159,14 @@ def _done(values: dict[str, Any]) -> Done:
 
 
 def _compare(header: dict[str, Any], conditions: dict[str, Any], file: Path) -> None:
-    """Raise unless the header is of these conditions; says the first that differs."""
+    """Raise unless the header has these conditions, naming the first difference."""
     before = header.get("conditions", {})
-    asked = json.loads(json.dumps(conditions))
-    for name in [*asked, *sorted(set(before) - set(asked))]:
-        if before.get(name) != asked.get(name):
+    current = json.loads(json.dumps(conditions))
+    for name in [*current, *sorted(set(before) - set(current))]:
+        if before.get(name) != current.get(name):
             raise InvalidValueError(
                 f"{shown(file)} belongs to a run with {name} {_short(before.get(name))}, not "
-                f"{_short(asked.get(name))}; "
+                f"{_short(current.get(name))}; "
                 "use the same options to go on, or give another --output."
             )
 

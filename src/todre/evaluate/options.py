@@ -1,4 +1,4 @@
-"""Command-line options that the evaluation's commands share, and the conditions that their results record."""
+"""Options that the evaluation's commands share, and their results' conditions."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/evaluate"), help="folder of unfinished work")
 
 
-def settings_from(given: argparse.Namespace) -> Settings:
-    """The session's settings."""
+def settings_from(flags: argparse.Namespace) -> Settings:
+    """Settings of the session, from the command line."""
     return Settings(
-        model=given.model,
-        split=given.split,
-        size=given.size,
-        group_size=given.group_size,
-        batch_size=given.batch_size,
-        device=given.device,
-        dtype=given.dtype,
+        model=flags.model,
+        split=flags.split,
+        size=flags.size,
+        group_size=flags.group_size,
+        batch_size=flags.batch_size,
+        device=flags.device,
+        dtype=flags.dtype,
     )
 
 
-def conditions_of_run(settings: Settings, given: argparse.Namespace, table: Table) -> dict[str, Any]:
-    """What a result was measured under, ready for JSON."""
+def conditions_of_run(settings: Settings, flags: argparse.Namespace, table: Table) -> dict[str, Any]:
+    """Conditions of a result, ready for JSON."""
     digest = model_sha256(settings.model)
     return {
         "model": {**load(settings.model, device=settings.device, dtype=settings.dtype).facts(), "sha256": digest},
         "versions": versions(),
         "machine": platform.machine(),
-        "processes": given.processes,
-        "threads_per_process": 1 if given.processes > 1 else None,
+        "processes": flags.processes,
+        "threads_per_process": 1 if flags.processes > 1 else None,
         "batch_size": settings.batch_size,
         "mode": "drop",
         "decoding": "greedy",
         "split": settings.split,
         "picture_size": settings.size,
         "first_picture": 0,
-        "pictures": given.pictures,
+        "pictures": flags.pictures,
         "questions": len(table.questions),
         "questions_per_task": min(Counter(table.tasks.tolist()).values()),
-        "bootstrap": {"resamples": table.bootstrap.draws.shape[0], "seed": given.seed, "clusters": "pictures"},
+        "bootstrap": {"resamples": table.bootstrap.draws.shape[0], "seed": flags.seed, "clusters": "pictures"},
     }

@@ -1,4 +1,4 @@
-"""Answer all questions about each picture in one row, where the picture's part of the prompt is the same for all.
+"""Greedy answers with all questions about a picture in one row.
 
 The beginning of the prompt, up to the picture's end, runs once. What is left of it in the KV cache is never copied for
 the questions: they stand behind it side by side, and a mask lets each see the picture and itself alone.
@@ -14,21 +14,24 @@ import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
-from todre.hf.calls import cache_argument
+from todre.hf.cache_layers import PrunedLayer
+from todre.hf.decoder_runs import run_decoder, run_layers
+from todre.hf.keywords import USE_CACHE
+from todre.hf.model_parts import attention_backend, decoder_module, text_config
 from todre.hf.versions import DynamicCache, DynamicLayer
 from todre.tensors.columns import PAD
 
 _HARMLESS = {
-    "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache",
+    "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", USE_CACHE,
     "output_attentions", "output_hidden_states", "do_sample", "temperature", "top_p", "top_k", "num_beams",
     "max_length", "max_new_tokens",
 }  # fmt: skip
-"""Settings of a checkpoint's generation that change no token of a greedy answer whose length is given."""
+"""Generation settings that change no token of a greedy answer of a fixed length."""
 
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """What the decoder's layers hold of the pictures' beginnings.
+    """Keys and values of the pictures' prefixes in each decoder layer.
 
     Attributes:
         keys, values: of each layer, (pictures, heads, s, c).
@@ -43,12 +46,14 @@ class PrefixCache:
 
     @property
     def uniform(self) -> bool:
-        """Whether all layers hold the same columns."""
+        """True if all layers hold the same columns."""
         return all(each is self.valid[0] for each in self.valid)
 
     @classmethod
     def of(cls, cache: Any, mask: Tensor) -> PrefixCache | None:
-        """Of a cache that `model` filled; None where it is not made of growing layers, or positions were moved.
+        """The prefix cache in `cache`; None where it cannot be shared.
+
+        It cannot where a layer of the cache does not simply grow, or positions were moved.
 
         Args:
             cache: after the beginnings ran.
@@ -57,7 +62,7 @@ class PrefixCache:
         tables = kv.distinct_tables(cache)
         if any(table.shift is not None for table in tables):
             return None
-        if any(type(layer) not in (kv.PrunedLayer, DynamicLayer) for layer in cache.layers):
+        if any(type(layer) not in (PrunedLayer, DynamicLayer) for layer in cache.layers):
             return None
         whole = mask.bool()
         shown = {id(table): table.kinds != PAD for table in tables}
@@ -68,28 +73,28 @@ class PrefixCache:
         return cls(keys, tuple(layer.values for layer in cache.layers), valid, mask.sum(dim=1))
 
     def cache(self, model: Any) -> Any:
-        """A cache of transformers' own that holds it."""
-        made = DynamicCache(config=model.config.get_text_config(decoder=True))
+        """A cache of transformers with these keys and values."""
+        made = DynamicCache(config=text_config(model))
         for layer, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
             made.update(key, value, layer)
         return made
 
 
 def plain(model: Any) -> bool:
-    """Whether greedy decoding of `model` is taking the likeliest token, with nothing set that changes scores."""
+    """True if greedy decoding of `model` takes the likeliest token by no other rule."""
     return set(model.generation_config.to_diff_dict()) <= _HARMLESS
 
 
 def takes_masks(model: Any) -> bool:
-    """Whether the decoder's attention takes a boolean mask that says which column sees which."""
-    return bool(model.get_decoder().config._attn_implementation == "sdpa")
+    """True if the decoder's attention takes a boolean mask of queries by keys."""
+    return attention_backend(decoder_module(model).config) == "sdpa"
 
 
 @torch.inference_mode()
 def decode(
     model: Any, prefix: PrefixCache, ends: Sequence[Tensor], pictures: Sequence[int], limit: int
 ) -> list[Tensor]:
-    """New tokens of each question, greedily, up to and with the closing one, at most `limit`.
+    """New tokens of each question, greedily, up to and with the closing one.
 
     Args:
         model: a LLaVA-like model: a decoder, embeddings, and a head.
@@ -104,7 +109,7 @@ def decode(
     stop = torch.tensor(_stops(model), device=device, dtype=torch.int64)
     cache, owners = prefix.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
     columns = _Columns.of(ends, pictures, prefix.lengths)
-    said: list[list[Tensor]] = [[] for _ in ends]
+    tokens: list[list[Tensor]] = [[] for _ in ends]
     open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
     lengths = prefix.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
     for step in range(limit):
@@ -113,40 +118,43 @@ def decode(
         last = hidden[pictures_at, columns.last]
         new = model.get_output_embeddings()(last).argmax(dim=-1)
         for question in open_.nonzero().flatten().tolist():
-            said[question].append(new[question])
+            tokens[question].append(new[question])
         open_ &= ~torch.isin(new, stop)
         if not bool(open_.any()):
             break
         columns = _Columns.single(new, lengths + step, pictures_at, slots, rows)
-    return [torch.stack(each) for each in said]
+    return [torch.stack(each) for each in tokens]
 
 
 def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
-    """(pictures, c, d) states of the columns after the last layer; `owners` ends in theirs."""
-    decoder, seen = model.get_decoder(), owners.shape[1] - columns.owner.shape[1]
-    masks = {id(valid): _visible(valid, owners, seen) for valid in prefix.valid}
-    hidden = model.get_input_embeddings()(columns.ids)
+    """(pictures, c, d) states of the columns after the last layer.
+
+    Args:
+        model: the model.
+        columns: what goes in.
+        prefix: what the layers hold of the pictures.
+        owners: (pictures, k) int64, the question of each column since the prefix, those of `columns` last.
+        cache: the KV cache.
+    """
+    decoder, before = decoder_module(model), owners.shape[1] - columns.owner.shape[1]
+    distinct = {id(valid): _visible(valid, owners, before) for valid in prefix.valid}
+    masks = [distinct[id(valid)] for valid in prefix.valid]
+    embeds = model.get_input_embeddings()(columns.ids)
     if prefix.uniform:
-        mask = masks[id(prefix.valid[0])]
-        given = {"attention_mask": mask, "position_ids": columns.positions}
-        states: Tensor = decoder(inputs_embeds=hidden, **given, **cache_argument(decoder, cache)).last_hidden_state
-        return states
-    rotary = decoder.rotary_emb(hidden, position_ids=columns.positions)
-    for layer, valid in zip(decoder.layers, prefix.valid, strict=True):
-        hidden = layer(
-            hidden,
-            attention_mask=masks[id(valid)],
-            position_ids=columns.positions,
-            position_embeddings=rotary,
-            **cache_argument(layer, cache),
-        )
-    normed: Tensor = decoder.norm(hidden)
-    return normed
+        return run_decoder(decoder, embeds, masks[0], columns.positions, cache)
+    return run_layers(decoder, embeds, masks, columns.positions, cache)
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """What goes in at once: (pictures, c) ids, positions and owners (the question, -1 at padding); each one's last."""
+    """Columns of one forward, (pictures, c) each.
+
+    Attributes:
+        ids: int64 token ids.
+        positions: int64.
+        owner: int64 question of each column, -1 at padding.
+        last: (questions,) int64 index of each question's last column.
+    """
 
     ids: Tensor
     positions: Tensor
@@ -155,13 +163,13 @@ class _Columns:
 
     @classmethod
     def empty(cls, shape: tuple[int, int], last: Tensor) -> _Columns:
-        """Padding alone."""
+        """Columns that are all padding."""
         ids, positions, owner = (torch.full(shape, fill, device=last.device, dtype=torch.int64) for fill in (0, 0, -1))
         return cls(ids, positions, owner, last)
 
     @classmethod
     def of(cls, ends: Sequence[Tensor], pictures: Sequence[int], lengths: Tensor) -> _Columns:
-        """The questions about each picture one after the other."""
+        """Columns of the questions about each picture, one after the other."""
         filled = [0] * len(lengths)
         starts = []
         for end, picture in zip(ends, pictures, strict=True):
@@ -181,7 +189,7 @@ class _Columns:
 
     @classmethod
     def single(cls, new: Tensor, positions: Tensor, pictures: Tensor, slots: Tensor, rows: int) -> _Columns:
-        """The next token of each question."""
+        """Columns of the next token of each question."""
         shape = (rows, int(slots.max()) + 1)
         made = cls.empty(shape, slots.to(new.device))
         made.ids[pictures, made.last] = new
@@ -191,13 +199,15 @@ class _Columns:
 
 
 def _slots(pictures: Sequence[int]) -> Tensor:
-    """(questions,) int64, the how manieth about its picture each is."""
+    """(questions,) int64, 0-based index of each question among those of its picture."""
     earlier = [list(pictures[:place]).count(picture) for place, picture in enumerate(pictures)]
     return torch.tensor(earlier, dtype=torch.int64, device="cpu")
 
 
-def _visible(valid: Tensor, owners: Tensor, seen: int) -> Tensor:
-    """(pictures, 1, q, s + k) bool: each column sees the picture, and what came up to it of its own question.
+def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
+    """(pictures, 1, q, s + k) bool mask: a column sees the picture and its question.
+
+    Of its own question it sees what came before, and itself.
 
     Args:
         valid: (pictures, s) bool, of the beginnings.
@@ -205,10 +215,10 @@ def _visible(valid: Tensor, owners: Tensor, seen: int) -> Tensor:
         seen: how many of them came before.
     """
     rows, behind = owners.shape
-    queries = owners[:, seen:]
+    queries = owners[:, earlier:]
     own = queries[:, :, None] == owners[:, None, :]
     order = torch.arange(behind, device=owners.device, dtype=torch.int64)
-    own &= order[None, None, :] <= order[None, seen:, None]
+    own &= order[None, None, :] <= order[None, earlier:, None]
     before = valid[:, None, :].expand(rows, queries.shape[1], valid.shape[1])
     return torch.cat([before, own], dim=2)[:, None]
 

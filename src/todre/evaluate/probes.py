@@ -1,4 +1,4 @@
-"""Looking into a model: methods that only observe or drop by a fixed rule, and a control that deletes layers."""
+"""Probes: methods that observe or drop by a fixed rule, and deleting layers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from todre.errors import InvalidValueError
+from todre.hf.model_parts import decoder_module
 from todre.methods.base import Method
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ObserveAttention(Method):
-    """Keep everything and measure ToDRE's two ratios (eq. 7) after every decoder layer."""
+    """Keep everything, and measure ToDRE's two ratios (eq. 7) after every layer."""
 
     name: ClassVar[str] = "observe-attention"
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """Every layer."""
+        """Every layer, so that all ratios are measured."""
         return tuple(range(1, n_layers + 1))
 
     def reduce(self, context: ReduceContext) -> Reduction:
@@ -50,7 +51,7 @@ class DropAfter(Method):
     name: ClassVar[str] = "drop-after"
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """The one layer."""
+        """The one layer after which it drops."""
         return (self.layer,)
 
     def reduce(self, context: ReduceContext) -> Reduction:
@@ -62,12 +63,14 @@ class DropAfter(Method):
 
 @contextmanager
 def first_layers(model: Any, count: int | None) -> Iterator[None]:
-    """Run only the first `count` decoder layers of `model` inside the block; None leaves it as it is.
+    """Run only the first `count` decoder layers of `model` inside the block.
+
+    None leaves the model as it is.
 
     Raises:
         InvalidValueError: the decoder does not have that many layers.
     """
-    config = model.get_decoder().config
+    config = decoder_module(model).config
     depth = config.num_hidden_layers
     if count is None:
         yield

@@ -1,4 +1,4 @@
-"""Answer groups of pictures under many conditions: in several processes, resumable, with a progress bar."""
+"""Runs over groups of scenes under many conditions, in parallel and resumable."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ WORKING = Kind(
     most=2**31,
     lenient=True,
 )
-"""A working file."""
+"""Kind of file: the working file of a run."""
 CHECKPOINT = Kind("get a complete copy of the model", most=2**50)
-"""A file of a model's folder."""
+"""Kind of file: any file of a model's folder."""
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483648"}
-"""Keep freed memory: glibc otherwise returns each large tensor to the system, which costs up to half the time."""
+"""Settings that make glibc keep freed memory.
+
+Otherwise glibc returns each large tensor to the system, which costs up to half the time.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Task:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the working file finds it by; a condition of the same name with other fields is another one."""
+        """Key of the task in the working file; the same name with other fields differs."""
         return json.dumps(self.condition.to_dict(), sort_keys=True), self.group
 
 
@@ -120,15 +123,15 @@ def run(
         for line in (ticker or progress_bar)(lines, len(pending)):
             append(stream, _as_json(line), file)
             done[line.condition, line.group] = line
-    wanted = [done[task.key] for task in tasks]
+    results = [done[task.key] for task in tasks]
     by_condition: dict[str, list[dict[str, Any]]] = {condition.name: [] for condition in conditions}
-    for task, line in zip(tasks, wanted, strict=True):
+    for task, line in zip(tasks, results, strict=True):
         by_condition[task.condition.name] += line.records
-    return Answers(by_condition, sum(line.seconds for line in wanted))
+    return Answers(by_condition, sum(line.seconds for line in results))
 
 
 def fingerprint(settings: Settings) -> str:
-    """A short hash of the model's files and of every setting that can change an answer."""
+    """Short hash of the model's files and of every setting that can change an answer."""
     values = {name: value for name, value in asdict(settings).items() if name not in ("batch_size", "model")}
     return hashlib.sha256(json.dumps([model_sha256(settings.model), values]).encode()).hexdigest()[:16]
 
@@ -163,7 +166,7 @@ def read_lines(file: Path) -> dict[tuple[str, int], Line]:
 
 
 def progress_bar(lines: Iterable[Line], total: int) -> Iterator[Line]:
-    """Pass `lines` on and show on stderr how many of `total` are done, and the time left."""
+    """Pass `lines` on, and show progress and the time left on stderr."""
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("answering", total=total)

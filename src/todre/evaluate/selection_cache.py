@@ -1,4 +1,4 @@
-"""Methods that choose once for each picture, where many questions about it are asked one by one."""
+"""Methods that select once for each picture, however many questions are asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RememberedToDRE(ToDRE):
-    """ToDRE that answers anew only for visual tokens it has not seen; stage 1 does not read the question.
+    """ToDRE that selects once for equal visual tokens; stage 1 ignores the question.
 
     Args:
         answers: by a digest of the embeddings and signals.
@@ -27,19 +27,19 @@ class RememberedToDRE(ToDRE):
     answers: dict[bytes, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Stage 1's answer, from memory where the same tokens were shown before."""
-        seen = hashlib.blake2b(digest_size=16)
+        """Stage 1's selection, from memory where the same tokens came before."""
+        hasher = hashlib.blake2b(digest_size=16)
         for values in (visual.embeddings, *visual.signals.values()):
-            seen.update(values.detach().float().cpu().numpy().tobytes())
-        key = seen.digest()
+            hasher.update(values.detach().float().cpu().numpy().tobytes())
+        key = hasher.digest()
         if key not in self.answers:
             self.answers[key] = super().select(visual)
         return self.answers[key].clone()
 
 
 def remembering(method: Method) -> Method:
-    """The same method with a memory, if it is ToDRE and chooses before the LLM; else itself."""
+    """`method` with a memory if it is ToDRE and selects before the LLM; else itself."""
     if type(method) is not ToDRE or not method.selects:
         return method
-    given: dict[str, Any] = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}
-    return RememberedToDRE(**given)
+    fields: dict[str, Any] = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}
+    return RememberedToDRE(**fields)

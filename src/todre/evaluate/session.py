@@ -16,6 +16,7 @@ from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
 from todre.fields import Checked, OneOf
 from todre.fields.kinds import Count
+from todre.hf.model_parts import decoder_depth
 from todre.loading.model import Loaded, load
 from todre.pruning import prune
 from todre.scenes import SPLITS, make_scene, score
@@ -25,7 +26,7 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """What is asked, and of which model; the same for every condition of a run.
+    """Questions and model of a run, the same for all its conditions.
 
     Args:
         model: folder or hub id; None for the model that ships.
@@ -74,7 +75,10 @@ class Record:
 
 
 class Session:
-    """A model in memory. Pictures are rendered and encoded once for all conditions that follow on one group."""
+    """A model in memory that answers groups of scenes.
+
+    Pictures are rendered and encoded once for all conditions that follow on one group.
+    """
 
     def __init__(self, settings: Settings, loaded: Loaded | None = None) -> None:
         self.settings = settings
@@ -84,22 +88,21 @@ class Session:
         self._features: dict[Hashable, list[Tensor]] = {}
 
     def answer_group(self, group: int, condition: Condition) -> tuple[list[Record], float]:
-        """Every question about the pictures of `group`, in order, and the seconds of processor time it took."""
+        """Records of every question about a group's pictures, and the processor seconds."""
         started = time.process_time()
         pictures = self._prepared(group, condition.picture)
         method = condition.method_for(group)
         replies: dict[tuple[int, int], Reply] = {}
         with torch.inference_mode(), first_layers(self.loaded.model, condition.first_layers):
-            depth = self.loaded.model.get_decoder().config.num_hidden_layers
-            share = can_share(method, depth)
+            share = can_share(method, decoder_depth(self.loaded.model))
             with prune(self.loaded.model, method) as report:
                 features = self._encoded((method.signals(), method.tower()))
                 for places in self._batches():
                     prompts = [pictures[i].prompts[j] for i, j in places]
                     shown = [features[i] for i, _ in places]
                     limit = max(new_tokens(pictures[i].questions[j]) for i, j in places)
-                    said = answer(self.loaded, report, prompts, shown, limit, share)
-                    replies.update(zip(places, said, strict=True))
+                    answers = answer(self.loaded, report, prompts, shown, limit, share)
+                    replies.update(zip(places, answers, strict=True))
         return self._records(group, replies), time.process_time() - started
 
     def _prepared(self, group: int, kind: str) -> list[Prepared]:
@@ -119,7 +122,7 @@ class Session:
         return range(group * self.settings.group_size, (group + 1) * self.settings.group_size)
 
     def _encoded(self, key: Hashable) -> list[Tensor]:
-        """The pictures' visual tokens, with what `key` says of them; call it inside `prune`."""
+        """Visual tokens of each picture, encoded once per `key`; call it inside `prune`."""
         if key not in self._features:
             distinct = {id(picture.pixels): picture.pixels for picture in self._pictures}
             encoded = {key: encode(self.loaded.model, pixels) for key, pixels in distinct.items()}
@@ -127,7 +130,7 @@ class Session:
         return self._features[key]
 
     def _batches(self) -> Iterator[Sequence[tuple[int, int]]]:
-        """(picture, question) places, picture by picture; short answers apart from long ones."""
+        """Batches of (picture, question) indices, short answers apart from long ones."""
         places = [(i, j) for i, picture in enumerate(self._pictures) for j in range(len(picture.questions))]
         limits = {place: new_tokens(self._pictures[place[0]].questions[place[1]]) for place in places}
         for limit in sorted(set(limits.values())):
@@ -142,15 +145,15 @@ class Session:
             ratios = {str(layer): (pair.text_to_visual, pair.visual_to_text) for layer, pair in reply.ratios.items()}
             records.append(
                 Record(
-                    self._seeds(group)[i],
-                    question.task,
-                    question.text,
-                    question.answer,
-                    reply.text,
-                    round(score(question, reply.text), 6),
-                    reply.visual_tokens,
-                    reply.dropped_after,
-                    ratios,
+                    picture=self._seeds(group)[i],
+                    task=question.task,
+                    question=question.text,
+                    answer=question.answer,
+                    prediction=reply.text,
+                    score=round(score(question, reply.text), 6),
+                    visual_tokens=reply.visual_tokens,
+                    dropped_after=reply.dropped_after,
+                    ratios=ratios,
                 )
             )
         return records

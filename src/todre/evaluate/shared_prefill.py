@@ -1,4 +1,4 @@
-"""Run the beginning of prompts about one picture once, in the decoder layers before the first one where a method looks.
+"""Prefixes of prompts about one picture, run once in layers where they are equal.
 
 Until then what stands before a question does not depend on it. So each of these layers runs on the beginning once for
 each picture, and on the questions alone for each prompt, with the picture's keys and values before theirs.
@@ -15,14 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.hf.layer_calls import layer_cache, with_cache
+from todre.hf.decoder_runs import layer_angles, split_states, with_angles
+from todre.hf.keywords import MASK
+from todre.hf.layer_calls import layer_cache, layer_positions, with_cache, with_mask, with_positions
+from todre.hf.model_parts import decoder_module
 from todre.hf.wrappers import ForwardPatch
 from todre.methods.base import Method
 
 
 @dataclass(frozen=True)
 class _Ran:
-    """What a layer made of a picture's beginning of p columns: (p, d) output, (heads, p, c) keys and values."""
+    """Result of one layer on a picture's prefix of p columns.
+
+    Attributes:
+        hidden: (p, d) output.
+        key, value: (heads, p, c).
+    """
 
     hidden: Tensor
     key: Tensor
@@ -31,23 +39,23 @@ class _Ran:
 
 @dataclass
 class Store:
-    """What layers and MLPs made of pictures' beginnings, by layer and picture."""
+    """Results of layers and MLPs on pictures' prefixes, by layer and picture."""
 
     layers: dict[tuple[int, Hashable], _Ran] = field(default_factory=dict)
     mlps: dict[tuple[int, Hashable], Tensor] = field(default_factory=dict)
 
 
 class _Recorder:
-    """Stands in for the cache while a beginning runs."""
+    """Cache that records the keys and values of a prefix."""
 
     def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Take down what would be cached."""
+        """Record what would be cached."""
         self.key, self.value = key, value
         return key, value
 
 
 class _Joined:
-    """Stands in for the cache while ends run: their keys and values go in behind those of their beginnings.
+    """Cache that puts the prefixes' keys and values before those of the questions.
 
     Args:
         cache: the forward's.
@@ -58,7 +66,7 @@ class _Joined:
         self._cache, self._begun = cache, prefix
 
     def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Hand the whole columns to the cache."""
+        """Pass prefix and question to the forward's cache."""
         keys = torch.cat([torch.stack([each.key for each in self._begun]), key], dim=2)
         values = torch.cat([torch.stack([each.value for each in self._begun]), value], dim=2)
         updated: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer, *args, **kwargs)
@@ -66,7 +74,9 @@ class _Joined:
 
 
 class Beginnings:
-    """What decoder layers made of pictures' beginnings, under methods that leave these layers the same columns.
+    """Shares the first layers' work on prefixes among the questions about a picture.
+
+    Only for methods that leave these layers the same columns for every question.
 
     Args:
         model: a model whose decoder layers take hidden states of shape (b, q, d) and return them, such as Llama's.
@@ -76,7 +86,7 @@ class Beginnings:
     """
 
     def __init__(self, model: Any, count: int, watched: bool, store: Store) -> None:
-        layers = model.get_decoder().layers
+        layers = decoder_module(model).layers
         self._store = store
         self._image_token = model.config.image_token_id
         self._pictures: Sequence[Hashable] = ()
@@ -87,7 +97,7 @@ class Beginnings:
 
     @contextmanager
     def of(self, pictures: Sequence[Hashable], prompts: Sequence[Tensor]) -> Iterator[None]:
-        """Inside, `prompts`, (n_i,) token ids each, are about `pictures`.
+        """Share the prefixes of `prompts`, (n_i,) token ids each, inside the block.
 
         Prompts with ends of several lengths, and forwards that are padded or hold no beginnings, run as they are.
         """
@@ -105,28 +115,29 @@ class Beginnings:
                 each.remove()
 
     def layer(self, index: int, forward: Any, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
-        """Layer `index` on (b, p + tail, d)."""
+        """Run layer `index` (0-based) on hidden states (b, p + tail, d)."""
         begins = hidden.shape[1] - self._tail
-        if begins < 1 or kwargs.get("attention_mask") is not None or len(self._pictures) != len(hidden):
+        if begins < 1 or kwargs.get(MASK) is not None or len(self._pictures) != len(hidden):
             whole: Tensor = forward(hidden, **kwargs)
             return whole
         for row, picture in enumerate(self._pictures):
             if (index, picture) not in self._store.layers:
                 recorder = _Recorder()
-                given = with_cache(_columns(kwargs, slice(0, begins), row), recorder)
+                arguments = with_cache(_columns(kwargs, slice(0, begins), row), recorder)
                 self._store.layers[index, picture] = _Ran(
-                    forward(hidden[row : row + 1, :begins], **given)[0], recorder.key[0], recorder.value[0]
+                    forward(hidden[row : row + 1, :begins], **arguments)[0], recorder.key[0], recorder.value[0]
                 )
         prefix = [self._store.layers[index, picture] for picture in self._pictures]
-        given = _columns(kwargs, slice(begins, None)) | {"attention_mask": _behind(begins, self._tail, hidden.device)}
+        mask = _behind(begins, self._tail, hidden.device)
+        arguments = with_mask(_columns(kwargs, slice(begins, None)), mask)
         cache = layer_cache(kwargs)
         if cache is not None:
-            given = with_cache(given, _Joined(cache, prefix))
-        ends = forward(hidden[:, begins:], **given)
+            arguments = with_cache(arguments, _Joined(cache, prefix))
+        ends = forward(hidden[:, begins:], **arguments)
         return torch.cat([torch.stack([each.hidden for each in prefix]), ends], dim=1)
 
     def mlp(self, index: int, forward: Any, hidden: Tensor) -> Tensor:
-        """The MLP of the layer after the shared ones on (b, p + tail, d); it takes each column by itself."""
+        """The MLP after the shared layers on (b, p + tail, d), column by column."""
         begins = hidden.shape[1] - self._tail
         if begins < 1 or len(self._pictures) != len(hidden):
             whole: Tensor = forward(hidden)
@@ -139,17 +150,18 @@ class Beginnings:
 
 
 class _At:
-    """A layer's call, for `ForwardPatch`."""
+    """The forward of layer `index` (0-based), for `ForwardPatch`."""
 
     def __init__(self, beginnings: Beginnings, index: int) -> None:
         self.beginnings, self.index = beginnings, index
 
-    def __call__(self, forward: Any, hidden_states: Tensor, **kwargs: Any) -> Tensor:
-        return self.beginnings.layer(self.index, forward, hidden_states, kwargs)
+    def __call__(self, forward: Any, *args: Any, **kwargs: Any) -> Tensor:
+        hidden, rest = split_states(args, kwargs)
+        return self.beginnings.layer(self.index, forward, hidden, rest)
 
 
 def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
-    """How many layers run before `method` looks at any, and whether it looks at the attention of the next one."""
+    """Number of layers before `method` acts, and if it reads the next one's attention."""
     reducers = method.reducers(n_layers)
     if not reducers:
         return n_layers, False
@@ -159,19 +171,17 @@ def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
 
 
 def _columns(kwargs: dict[str, Any], where: slice, row: int | None = None) -> dict[str, Any]:
-    """A layer's arguments for some of the columns, of one row if it is named."""
+    """A layer's arguments for some columns, and for one row if given."""
 
     def taken(values: Tensor) -> Tensor:
         some = values[:, where]
         return some if row is None or len(some) == 1 else some[row : row + 1]
 
-    found = dict(kwargs)
-    if isinstance(kwargs.get("position_ids"), Tensor):
-        found["position_ids"] = taken(kwargs["position_ids"])
-    cos, sin = kwargs["position_embeddings"]
-    return found | {"position_embeddings": (taken(cos), taken(sin))}
+    found = with_angles(kwargs, tuple(taken(each) for each in layer_angles(kwargs)))
+    positions = layer_positions(kwargs)
+    return found if positions is None else with_positions(found, taken(positions))
 
 
 def _behind(begins: int, tail: int, device: torch.device) -> Tensor:
-    """(1, 1, tail, begins + tail) bool, what the last columns of a causal prompt see."""
+    """(1, 1, tail, begins + tail) bool, causal mask of the last columns of a prompt."""
     return torch.ones(tail, begins + tail, dtype=torch.bool, device=device).tril(begins)[None, None]

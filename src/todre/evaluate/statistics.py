@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from todre.errors import InvalidValueError
 
 _Z = 1.959963984540054
-"""The 97.5 % point of the normal distribution: all intervals are of 95 %."""
+"""97.5 % point of the normal distribution: all intervals are of 95 %."""
 _Z_POWER = 0.8416212335729143
-"""The 80 % point, for the power of a test."""
+"""80 % point of the normal distribution, for the power of a test."""
 
 
 class Interval(NamedTuple):
@@ -25,29 +25,38 @@ class Interval(NamedTuple):
 
 
 class McNemar(NamedTuple):
-    """Questions that only the first or only the second got right, and the exact two-sided p."""
+    """Result of McNemar's test: discordant questions and the exact two-sided p.
+
+    Attributes:
+        only_first, only_second: questions that only the first, or only the second, got right.
+        p: two-sided.
+    """
 
     only_first: int
     only_second: int
     p: float
 
 
-def wilson(right: int, asked: int) -> Interval:
-    """Wilson's score interval for a share of right answers (Wilson 1927, eq. 4, without continuity correction).
+def wilson(right: int, total: int) -> Interval:
+    """Wilson's score interval for a share of right answers.
+
+    Wilson 1927, eq. 4, without continuity correction.
 
     Raises:
         InvalidValueError: nothing was asked, or more was right than was asked.
     """
-    if asked < 1 or not 0 <= right <= asked:
-        raise InvalidValueError(f"{right} right of {asked} asked is no share; ask at least one question.")
-    share, square = right / asked, _Z * _Z
-    centre = (share + square / (2 * asked)) / (1 + square / asked)
-    half = _Z / (1 + square / asked) * math.sqrt(share * (1 - share) / asked + square / (4 * asked * asked))
+    if total < 1 or not 0 <= right <= total:
+        raise InvalidValueError(f"{right} right of {total} asked is no share; ask at least one question.")
+    share, square = right / total, _Z * _Z
+    centre = (share + square / (2 * total)) / (1 + square / total)
+    half = _Z / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
-    """McNemar's exact test on paired right / wrong answers: a two-sided binomial test of the discordant pairs.
+    """McNemar's exact test on paired right or wrong answers.
+
+    It is a two-sided binomial test of the discordant pairs.
 
     Args:
         first, second: (n,) bool, whether each got the question right.
@@ -60,7 +69,9 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
 
 
 def items_needed(discordant: float, difference: float) -> int | None:
-    """How many questions show a difference with McNemar's test, at 5 % and with a power of 80 %.
+    """Number of questions at which McNemar's test shows a difference.
+
+    The level is 5 % and the power 80 %.
 
     Connor (1987), "Sample Size for Testing Differences in Proportions for the Paired-Sample Design", Biometrics 43(1),
     207–211, eq. 1: n = (z₁·√ψ + z₂·√(ψ − δ²))² / δ². It takes questions as independent; questions about one picture are
@@ -94,7 +105,10 @@ class Bootstrap:
 
     @classmethod
     def over(cls, clusters: ArrayLike, resamples: int = 10_000, seed: int = 0) -> Bootstrap:
-        """Draw whole clusters (pictures) with replacement: questions about one picture are not independent."""
+        """Draw whole clusters (pictures) with replacement.
+
+        Questions about one picture are not independent.
+        """
         names, owner = np.unique(np.asarray(clusters), return_inverse=True)
         if len(names) < 2:
             raise InvalidValueError(f"{len(names)} picture is too few to resample; use at least two.")
@@ -103,14 +117,16 @@ class Bootstrap:
         return cls(owner.reshape(-1).astype(np.int64), draws.astype(np.float64))
 
     def interval(self, values: ArrayLike) -> Interval:
-        """95 % percentile interval of the mean of `values` (n,); give differences for a paired comparison.
+        """95 % percentile interval of the mean of `values` (n,).
+
+        For a paired comparison, give differences.
 
         NaN marks questions to leave out. Pictures that hold none of the others cannot make a mean, and resamples
         without any are left out as well.
         """
-        given = np.asarray(values, dtype=np.float64)
-        used = ~np.isnan(given)
-        sums = np.bincount(self.owner, np.where(used, given, 0.0), minlength=self.draws.shape[1])
+        array = np.asarray(values, dtype=np.float64)
+        used = ~np.isnan(array)
+        sums = np.bincount(self.owner, np.where(used, array, 0.0), minlength=self.draws.shape[1])
         counts = np.bincount(self.owner, used, minlength=self.draws.shape[1])
         drawn = self.draws @ counts
         means = (self.draws @ sums)[drawn > 0] / drawn[drawn > 0]
@@ -118,18 +134,21 @@ class Bootstrap:
         return Interval(float(low), float(high))
 
     def sums(self, parts: ArrayLike) -> NDArray[np.float64]:
-        """(resamples, c) sums of `parts` (n, c) over each resample, for scores that are functions of sums."""
-        given = np.asarray(parts, dtype=np.float64)
-        clusters = np.zeros((self.draws.shape[1], given.shape[1]))
-        np.add.at(clusters, self.owner, given)
+        """(resamples, c) sums of `parts` (n, c) over each resample.
+
+        They serve scores that are functions of sums.
+        """
+        array = np.asarray(parts, dtype=np.float64)
+        clusters = np.zeros((self.draws.shape[1], array.shape[1]))
+        np.add.at(clusters, self.owner, array)
         drawn: NDArray[np.float64] = self.draws @ clusters
         return drawn
 
 
 def percentiles(values: ArrayLike) -> Interval | None:
-    """95 % percentile interval of resampled values, NaN left out; None if none is left."""
-    given = np.asarray(values, dtype=np.float64)
-    kept = given[~np.isnan(given)]
+    """95 % percentile interval of resampled values without NaN; None if none is left."""
+    array = np.asarray(values, dtype=np.float64)
+    kept = array[~np.isnan(array)]
     if not len(kept):
         return None
     low, high = np.quantile(kept, [0.025, 0.975])

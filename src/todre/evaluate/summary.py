@@ -1,4 +1,4 @@
-"""From all that was said to scores, retention against no pruning, and intervals."""
+"""Summaries of answers: scores, retention against no pruning, and intervals."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from todre.evaluate.grid import Row, facts
-from todre.evaluate.metrics import Marked, Total, mark, said_of, total_of
+from todre.evaluate.metrics import Marked, Total, classes_of, mark, total_of
 from todre.evaluate.metrics.totals import finite
 from todre.evaluate.statistics import Bootstrap, items_needed, mcnemar, percentiles
 from todre.evaluate.tasks import Item
 
 Numbers = NDArray[np.float64]
 DIFFERENCES = (0.01, 0.02, 0.05)
-"""Differences of accuracy for which a result says how many questions would show them."""
+"""Differences of accuracy for which a result says how many questions show them."""
 _MOST_DRAWS = 4 * 10**7
 
 
@@ -41,9 +41,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A row's scores of each task: of the questions (tasks,), and of every resample (resamples, tasks).
+    """Scores of a row by task, from the questions and from every resample.
 
-    `of_draws` is the mean over tasks of each draw of the method, (draws,).
+    Attributes:
+        value: (tasks,) from the questions.
+        drawn: (resamples, tasks).
+        of_draws: (draws,) mean over tasks of each draw of the method.
+        details: other numbers of each task.
     """
 
     value: Numbers
@@ -73,7 +77,9 @@ class Summary:
         self._none: tuple[_Scores, Numbers] | None = None
 
     def row(self, row: Row, samples: Sequence[Sequence[Sample]]) -> dict[str, Any]:
-        """What a result says of a row, ready for JSON; that of no pruning comes first, as others are compared with it.
+        """Entry of a row in the result, ready for JSON.
+
+        Give the row of no pruning first: the others are compared with it.
 
         Args:
             row: method and budget.
@@ -107,7 +113,7 @@ class Summary:
         return result | ({"against": others} if others else {})
 
     def keep(self, row: Row, samples: Sequence[Sequence[Sample]]) -> None:
-        """Compare other methods with this one as well, where they have its budget."""
+        """Also compare other methods with this one, where they have its budget."""
         self._kept[row.name, row.retain] = self._scored(samples)
 
     def _scored(self, samples: Sequence[Sequence[Sample]]) -> tuple[_Scores, Numbers]:
@@ -119,7 +125,7 @@ class Summary:
         return total_of(mine[0].metric, [item.kind for item in mine])
 
     def _scores(self, draws: Sequence[Sequence[Sample]]) -> _Scores:
-        """The mean over draws of each task's score; details are of the first draw."""
+        """Mean over draws of each task's score; details are of the first draw."""
         value = np.zeros(len(self.tasks))
         drawn = np.zeros((self.resamples if self.bootstrap else 1, len(self.tasks)))
         details: list[dict[str, Any]] = []
@@ -138,7 +144,7 @@ class Summary:
         return _Scores(value / len(draws), drawn / len(draws), np.array(of_draws), tuple(details))
 
     def _resampled(self, parts: Sequence[Numbers]) -> Numbers:
-        """(resamples, tasks) scores; one row of NaN where there is one picture, which cannot be resampled."""
+        """(resamples, tasks) scores; one row of NaN where there is only one picture."""
         if self.bootstrap is None:
             return np.full((1, len(parts)), np.nan)
         whole = np.zeros((len(self.items), sum(part.shape[1] for part in parts)))
@@ -150,7 +156,10 @@ class Summary:
         return np.stack(scores, axis=1)
 
     def _against(self, scores: _Scores, marks: Numbers) -> dict[str, Any]:
-        """Difference and retention on the same items and resamples; McNemar's test of every draw's marks."""
+        """Difference and retention against no pruning, and McNemar's test of every draw.
+
+        Both use the same items and resamples.
+        """
         assert self._none is not None
         none, before = self._none
         ratio, ratios = _ratio(scores.value, none.value), _ratio(scores.drawn, none.drawn)
@@ -181,7 +190,10 @@ class Summary:
         }
 
     def _beside(self, scores: _Scores, marks: Numbers, other: tuple[_Scores, Numbers]) -> dict[str, Any]:
-        """Difference from another method on the same items and resamples; McNemar's test where neither draws."""
+        """Difference from another method, and McNemar's test where neither draws.
+
+        Both use the same items and resamples.
+        """
         than, before = other
         found: dict[str, Any] = {
             "difference": self._interval((scores.value - than.value).mean(), (scores.drawn - than.drawn).mean(axis=1)),
@@ -204,15 +216,15 @@ class Summary:
         return {"value": finite(value), "low": low, "high": high}
 
 
-def sample_of(item: Item, said: Sequence[Any]) -> Sample:
-    """The sample of what was said to an item."""
-    text, tokens, layer_mean, dropped = said
+def sample_of(item: Item, reply: Sequence[Any]) -> Sample:
+    """The sample of one reply to an item."""
+    text, tokens, layer_mean, dropped = reply
     return Sample(text, mark(item.metric, text, item.references), tokens, layer_mean, dropped)
 
 
 def _marked(item: Item, sample: Sample) -> Marked:
-    said, truth = said_of(item.metric, sample.prediction, item.references)
-    return Marked(sample.score, said, truth, item.kind, item.pair)
+    answer_class, truth = classes_of(item.metric, sample.prediction, item.references)
+    return Marked(sample.score, answer_class, truth, item.kind, item.pair)
 
 
 def _ratio(part: Numbers, whole: Numbers) -> Numbers:
@@ -221,7 +233,7 @@ def _ratio(part: Numbers, whole: Numbers) -> Numbers:
 
 
 def _mean(ratios: Numbers) -> Numbers:
-    """The mean over tasks, of those that no pruning scores above 0 on; NaN where there are none."""
+    """Mean over tasks that no pruning scores above 0 on; NaN where there are none."""
     known = ~np.isnan(ratios)
     count = known.sum(axis=-1)
     total = np.where(known, ratios, 0.0).sum(axis=-1)

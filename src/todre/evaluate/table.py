@@ -1,4 +1,4 @@
-"""Scores of every condition on the same questions, and what can be said about them."""
+"""Table of scores of every condition on the same questions, and comparisons."""
 
 from __future__ import annotations
 
@@ -54,18 +54,21 @@ class Table:
         return cls(questions, tasks, chosen, Bootstrap.over(clusters, resamples, seed))
 
     def scores(self, *names: str) -> Scores:
-        """(n,) score of each question, averaged over the named conditions (the seeds of one method)."""
+        """(n,) score of each question, averaged over the named conditions.
+
+        The conditions are the seeds of one method.
+        """
         scores = [[record["score"] for record in self.records[name]] for name in names]
         mean: Scores = np.array(scores, dtype=np.float64).mean(axis=0)
         return mean
 
     def mean(self, scores: Scores) -> dict[str, Any]:
-        """Mean over all questions with its bootstrap interval; every task weighs the same."""
+        """Mean over all questions with its bootstrap interval; tasks weigh the same."""
         low, high = self.bootstrap.interval(scores)
         return _rounded({"score": float(scores.mean()), "low": low, "high": high})
 
     def by_task(self, scores: Scores) -> dict[str, dict[str, Any]]:
-        """Each task's mean: Wilson's interval where answers are right or wrong, the bootstrap's elsewhere."""
+        """Mean of each task, with Wilson's interval, or the bootstrap's for partial marks."""
         results: dict[str, dict[str, Any]] = {}
         for task in ordered(self.tasks.tolist()):
             mine = scores[self.tasks == task]
@@ -79,7 +82,9 @@ class Table:
         return results
 
     def difference(self, first: Sequence[str], second: Sequence[str]) -> dict[str, Any]:
-        """First minus second, paired by question: bootstrap interval, and McNemar's test where each is one condition.
+        """First minus second, paired by question, with a bootstrap interval.
+
+        McNemar's test is added where each is one condition.
 
         McNemar's test leaves captions out, which are not right or wrong.
         """
@@ -93,20 +98,20 @@ class Table:
         return result
 
     def stage_two(self, name: str) -> dict[str, Any]:
-        """How many questions had all visual tokens dropped inside the decoder, and after how many layers."""
+        """Number of questions whose visual tokens all left the decoder, by layer."""
         layers = Counter(record["dropped_after"] for record in self.records[name])
         dropped = {str(layer): count for layer, count in sorted((k, v) for k, v in layers.items() if k is not None)}
         return {"asked": len(self.questions), "dropped": sum(dropped.values()), "by_layer": dropped}
 
 
 def balanced(tasks: Sequence[str]) -> list[int]:
-    """Places of the questions to use: of each task the first n, where n is what the rarest has."""
+    """0-based indices of balanced questions: of each task as many as the rarest has."""
     least = min(Counter(tasks).values())
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     places = []
     for place, task in enumerate(tasks):
-        seen[task] += 1
-        if seen[task] <= least:
+        counts[task] += 1
+        if counts[task] <= least:
             places.append(place)
     return places
 

@@ -1,4 +1,4 @@
-"""Answer units in this process or in several; processes end when the one that started them does, however it ends."""
+"""Work on tasks in this process or in several, which end when their parent does."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ _SINGLE = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "2147483648",
 }
-"""One thread each, no bars over those of the process that started them, and keep freed memory: glibc otherwise returns
-each large tensor to the system at a high price."""
+"""Environment of workers: one thread, no progress bars, and freed memory kept.
+
+glibc otherwise returns each large tensor to the system, at a high price.
+"""
 
 
 class Queue(Generic[TaskT]):
-    """Tasks in an order that keeps each process on the group that it has in memory.
+    """Queue that keeps each process on the group that it has in memory.
 
     Args:
         tasks: what there is to do, each of some group.
@@ -42,7 +44,10 @@ class Queue(Generic[TaskT]):
         self._group_of, self._skip = group_of, skip
 
     def take(self, last: TaskT | None) -> TaskT | None:
-        """The next task for a process whose last was `last`: of the same group, of one not begun, or of the fullest."""
+        """The next task for a process, of the group of its last one if any is left.
+
+        Else of a group that no process has begun, or of the fullest.
+        """
         while self._waiting:
             group = self._choose(None if last is None else self._group_of(last))
             self._begun.add(group)
@@ -61,7 +66,7 @@ class Queue(Generic[TaskT]):
 
 
 def inline(start: Callable[[], Work], queue: Queue[TaskT]) -> Generator[Any, None, None]:
-    """Results of the queue's tasks, in this process."""
+    """Results of the queue's tasks, computed in this process."""
     work = None
     while (task := queue.take(None)) is not None:
         work = work or start()
@@ -69,7 +74,7 @@ def inline(start: Callable[[], Work], queue: Queue[TaskT]) -> Generator[Any, Non
 
 
 def parallel(start: Callable[[], Work], queue: Queue[TaskT], processes: int) -> Generator[Any, None, None]:
-    """Results of the queue's tasks, from `processes` processes with one thread each, as they come.
+    """Results of the queue's tasks from several processes, in the order they come.
 
     Args:
         start: makes the function that does a task, once in each process; it is pickled.
@@ -119,7 +124,10 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Have what is started inside not hear Ctrl-C, which goes to every process of a terminal: this one ends them."""
+    """Keep Ctrl-C from processes started inside the block.
+
+    The terminal sends it to every process; this one ends them.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -135,7 +143,7 @@ def _end(number: int, frame: Any) -> None:
 
 
 def _serve(line: Connection, start: Callable[[], Work]) -> None:
-    """A process: do what comes until the other end is gone.
+    """Serve tasks from `line` until its other end is gone.
 
     It is ended by a signal in the middle of its work, and leaves by the door then too: what libraries have made, such
     as the semaphore behind their progress bars, is given back, and nobody has to warn of it.
@@ -155,7 +163,7 @@ def _serve(line: Connection, start: Callable[[], Work]) -> None:
 
 
 def _give(line: Connection, queue: Queue[Any], last: dict[Connection, Any]) -> bool:
-    """Hand out the next task; False if there is none."""
+    """Send the next task; False if there is none."""
     task = queue.take(last[line])
     if task is None:
         return False

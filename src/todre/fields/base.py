@@ -26,9 +26,9 @@ class Checked:
         if own is not None:
 
             @functools.wraps(own)
-            def after_checks(self: Any, *given: Any) -> None:
+            def after_checks(self: Any, *arguments: Any) -> None:
                 check_fields(self)
-                own(self, *given)
+                own(self, *arguments)
 
             cls.__post_init__ = after_checks  # type: ignore[method-assign]
 

@@ -8,9 +8,9 @@ MOST = 120
 """Longest name or value that a message holds, in characters."""
 
 
-def shown(given: object, most: int = MOST) -> str:
+def shown(value: object, most: int = MOST) -> str:
     """A path or a text as it is, else its `repr`; on one line, its middle left out where it is long."""
-    text = str(given) if isinstance(given, str | Path) else repr(given)
+    text = str(value) if isinstance(value, str | Path) else repr(value)
     text = text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 3) :]}"
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 

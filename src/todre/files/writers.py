@@ -20,9 +20,9 @@ _LONGEST_SUFFIX = 16
 def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
     """`check_target` for files that are written together, which must not be one another either."""
     known: dict[tuple[int, int], Path] = {}
-    given = list(inputs)
+    sources = list(inputs)
     for target in targets:
-        check_target(target, given, force)
+        check_target(target, sources, force)
         found = _status(target)
         if found is not None:
             other = known.setdefault((found.st_dev, found.st_ino), target)
@@ -48,10 +48,10 @@ def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: 
             raise OutputError(f"{shown(target)} is a directory; give the name of a file to write.")
         if not stat.S_ISREG(found.st_mode):
             raise OutputError(f"{shown(target)} is not a regular file; give the name of a file to write.")
-        for given in _files_of(inputs):
-            other = _status(given)
+        for source in _files_of(inputs):
+            other = _status(source)
             if other is not None and os.path.samestat(found, other):
-                same = "" if str(given) == str(target) else f" ({shown(given)})"
+                same = "" if str(source) == str(target) else f" ({shown(source)})"
                 raise OutputError(f"{shown(target)} is a file that this reads{same}; write elsewhere.")
         if not force:
             raise OutputError(f"{shown(target)} is there already; replace it with --force, or write elsewhere.")
@@ -172,10 +172,10 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _files_of(inputs: Iterable[str | Path | None]) -> Iterator[Path]:
     """The inputs that are files, and the files of those that are folders."""
-    for given in inputs:
-        if given is None or not str(given):
+    for source in inputs:
+        if source is None or not str(source):
             continue
-        path = Path(given).expanduser()
+        path = Path(source).expanduser()
         try:
             yield from (child for child in path.iterdir() if child.is_file()) if path.is_dir() else (path,)
         except (OSError, ValueError):

@@ -1,4 +1,8 @@
-"""Floating-point operations: what a pruned or unpruned run costs, truly counted and by the papers' conventions."""
+"""Floating-point operations of a run, pruned or not.
+
+`count` gives the true count, `convention` that of a paper. Nothing here imports torch; measured times belong to
+`todre.timing` and `todre.bench`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a `ModelShape` out of a Hugging Face config: no weights, no download, no model."""
+"""Read a `ModelShape` from a Hugging Face config, without weights or a model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
+from todre.hf.checkpoint_facts import feature_layer, layer_kinds
 from todre.hf.leading_tokens import Leading, leading_of
 
-# A gated FFN shows in its activation (SiLU), except in these model types, which gate another one.
+# A SiLU activation means a gated FFN; these model types gate an FFN with another activation.
 _GATED_TYPES = ("gemma", "pixtral")
 _GATED_ACTIVATIONS = ("silu", "swish")
 _DENSE_LAYERS = ("full_attention", "sliding_attention", "chunked_attention")
@@ -19,7 +20,11 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 def shape_of(model: ModelShape | str | Any) -> ModelShape:
-    """The shape itself, a preset by name, or the shape read from a config."""
+    """The shape itself, a preset by name, or the shape read from a config.
+
+    Raises:
+        InvalidValueError: no preset has that name.
+    """
     if isinstance(model, ModelShape):
         return model
     if not isinstance(model, str):
@@ -32,7 +37,7 @@ def shape_of(model: ModelShape | str | Any) -> ModelShape:
 
 
 def from_config(config: Any) -> ModelShape:
-    """Read the shape of a vision-language or language model from its transformers config.
+    """Read the shape of a vision-language or language model from its config.
 
     Raises:
         UnsupportedModelError: the decoder has experts, latent or linear attention, or the projector is not known.
@@ -57,9 +62,9 @@ def from_config(config: Any) -> ModelShape:
 
 
 def _refuse_what_is_not_counted(name: str, text: Any) -> None:
-    kinds = set(getattr(text, "layer_types", None) or ())
+    kinds = layer_kinds(text)
     reason = None
-    if getattr(text, "is_heterogeneous", False):  # such a config raises where one number for all layers is asked for
+    if getattr(text, "is_heterogeneous", False):  # reading one number for all layers raises in such a config
         reason = "has layers of different shapes"
     elif any((getattr(text, field, None) or 0) > 1 for field in _EXPERTS):
         reason = "mixes experts"
@@ -108,7 +113,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _llava(config: Any, tower: VisionTower, width: int) -> Projector:
-    layers = getattr(config, "vision_feature_layers", None) or config.vision_feature_layer
+    layers = feature_layer(config)
     read = 1 if isinstance(layers, int) else len(layers)
     dropped = int(getattr(config, "vision_feature_select_strategy", "default") != "full")
     matrices = ((tower.stack.width * read, width), (width, width))

@@ -1,7 +1,7 @@
-"""The papers' FLOP conventions by name, to reproduce their columns; none of them is the true count of `count`.
+"""The papers' FLOP conventions by name, to reproduce their columns.
 
-n: tokens per layer, d: width, m: FFN width, T: layers, L: tokens generated. Columns of different papers follow
-different conventions and cannot be compared.
+None of them is the true count of `todre.flops.count`. n: tokens per layer, d: width, m: FFN width, T: layers, L: tokens
+generated. Columns of different papers follow different conventions and cannot be compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def convention(
     new_tokens: int | None = None,
     tiles: int | Sequence[int] = 5,
 ) -> float:
-    """FLOPs by a paper's convention.
+    """FLOPs of a model by a paper's convention.
 
     Args:
         name: `todre-eq1` Σ(4nd² + 2n²d + 2ndm), ToDRE v1 eq. 1, also FastV's and DivPrune's: a multiply-add is one FLOP

@@ -1,4 +1,7 @@
-"""The true count: what one prompt and its answer cost, part by part, with visual tokens that may shrink by layer."""
+"""The true count of FLOPs of one prompt and its answer, part by part.
+
+The number of visual tokens may change by layer.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,13 @@ from todre.flops.shape import ModelShape
 
 @dataclass(frozen=True)
 class PhaseFlops:
-    """The language model's FLOPs in prefill or in decode."""
+    """The language model's FLOPs in prefill or in decode.
+
+    Attributes:
+        linear: projections of attention and of the feed-forward blocks.
+        attention: the two products of attention.
+        lm_head: logits.
+    """
 
     linear: int
     attention: int
@@ -21,17 +30,26 @@ class PhaseFlops:
 
     @property
     def total(self) -> int:
-        """All of the phase."""
+        """FLOPs of the whole phase."""
         return self.linear + self.attention + self.lm_head
 
     def to_dict(self) -> dict[str, int]:
-        """The parts and their total, for JSON."""
+        """The parts and their total, ready for JSON."""
         return {"linear": self.linear, "attention": self.attention, "lm_head": self.lm_head, "total": self.total}
 
 
 @dataclass(frozen=True)
 class FlopCount:
-    """FLOPs of one sample by part, two per multiply-add (see `todre.flops.shape` for what counts)."""
+    """FLOPs of one sample by part, two per multiply-add.
+
+    `todre.flops.shape` says what counts.
+
+    Attributes:
+        encoder: the vision tower.
+        projector: between tower and language model.
+        selection: choosing visual tokens before the decoder.
+        prefill, decode: the language model.
+    """
 
     encoder: int
     projector: int
@@ -41,31 +59,31 @@ class FlopCount:
 
     @property
     def decoder_linear(self) -> int:
-        """Projections of the language model, prefill and decode."""
+        """FLOPs of the language model's projections, in prefill and decode."""
         return self.prefill.linear + self.decode.linear
 
     @property
     def decoder_attention(self) -> int:
-        """Attention products of the language model, prefill and decode."""
+        """FLOPs of the language model's attention products, in prefill and decode."""
         return self.prefill.attention + self.decode.attention
 
     @property
     def lm_head(self) -> int:
-        """Logits, prefill and decode."""
+        """FLOPs of the logits, in prefill and decode."""
         return self.prefill.lm_head + self.decode.lm_head
 
     @property
     def first_token(self) -> int:
-        """Everything up to the first token: encoder, projector, selection and prefill."""
+        """FLOPs up to the first token: encoder, projector, selection and prefill."""
         return self.encoder + self.projector + self.selection + self.prefill.total
 
     @property
     def total(self) -> int:
-        """Everything."""
+        """FLOPs of the whole sample."""
         return self.first_token + self.decode.total
 
     def to_dict(self) -> dict[str, Any]:
-        """Every part and sum, for JSON."""
+        """Every part and sum, ready for JSON."""
         return {
             "encoder": self.encoder,
             "projector": self.projector,
@@ -104,9 +122,10 @@ def count(
             in each layer to what that layer's cache holds, and to itself.
         candidates: visual tokens that a diversity selection chose from; None if nothing was selected.
         head_positions: prompt positions whose logits prefill computes: 1 in generation, all of them with a loss.
-        tower_tokens: what the layers of the vision tower ran on where a method acts in it, as
-            `PruningReport.tower_tokens` has it; empty if all layers ran on all tokens. Projectors run on the whole
-            grid all the same.
+        tower_tokens: tokens that each layer of the vision tower ran on where a method acts in it, as
+            `PruningReport.tower_tokens` has it; empty if all layers ran on all tokens. Projectors run on the whole grid
+            in
+            any case.
 
     Raises:
         InvalidValueError: a number out of range.
@@ -129,9 +148,11 @@ def count(
 
 
 def selection_flops(n: int, k: int, d: int) -> int:
-    """FLOPs of choosing k of n tokens of width d by k-center or max-sum: normalising, and one product per pick but one.
+    """FLOPs of choosing k of n tokens of width d by k-center or max-sum.
 
-    3nd + 2(k-1)nd; 0 where k ≥ n, since then all stay. Blocks computed in advance and not used are not counted.
+    That is normalising, and one product for each pick except the first: 3nd + 2(k-1)nd; 0 where k ≥ n, since then all
+    stay.
+    Blocks that are computed in advance and not used are not counted.
     """
     for name, value in (("n", n), ("k", k), ("d", d)):
         _check_range(name, value, 0)

@@ -1,4 +1,4 @@
-"""What one prompt with its pictures and clips costs, as far as the shapes of its inputs tell."""
+"""FLOPs of one prompt with its pictures and clips, from the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from todre.errors import UnsupportedModelError
 from todre.flops.config_shapes import shape_of
 from todre.flops.count import FlopCount, count
 from todre.flops.shape import ModelShape
-
-_GRIDS = ("image_grid_thw", "video_grid_thw")
+from todre.hf.keywords import IMAGE_GRIDS, PIXELS, SIZES, VIDEO_GRIDS, VIDEO_PIXELS
 
 
 def count_prompt(
@@ -25,12 +24,12 @@ def count_prompt(
     candidates: int | None = None,
     tower_tokens: Sequence[Sequence[tuple[int, int]]] = (),
 ) -> FlopCount | None:
-    """Count one sample's FLOPs from what its model was given.
+    """Count one sample's FLOPs from its model's inputs.
 
     Args:
         config: the model's config.
-        inputs: what the processor made; `image_grid_thw` and `video_grid_thw` (n, 3) or `image_sizes` (n, 2) are read
-            for towers that take pictures of any size.
+        inputs: what the processor made. For towers that take pictures of any size, the grids of pictures and clips
+            (n, 3), in patches, or the sizes of pictures (n, 2), in pixels, are read.
         tiles: how many squares went through a tower of fixed size, the frames of clips among them.
         text_tokens, visual_tokens, new_tokens, candidates, tower_tokens: as for `count`.
 
@@ -58,26 +57,34 @@ def count_prompt(
 
 
 def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: int) -> int | list[int] | None:
-    """Tiles, or for towers of any size the patches of each picture and of each of a clip's steps in time.
+    """Tiles that the tower encodes, or patches of each picture.
 
-    Qwen's towers let patches attend within their own step alone.
+    Towers of any size have patches of each picture and of each of a clip's steps in time: Qwen's towers let patches
+    attend
+    within their own step alone. None where the inputs do not say.
     """
     if shape.vision is None or shape.vision.patches is not None:
         return tiles
-    grids = [row for name in _GRIDS if inputs.get(name) is not None for row in inputs[name].tolist()]
+    grids = [
+        row for name in (IMAGE_GRIDS, VIDEO_GRIDS) if inputs.get(name) is not None for row in inputs[name].tolist()
+    ]
     if grids:
         return [height * width for steps, height, width in grids for _ in range(steps)]
-    if inputs.get("image_sizes") is None:
+    if inputs.get(SIZES) is None:
         return None
     side = config.vision_config.patch_size
-    return [(height // side) * (width // side) for height, width in inputs["image_sizes"].tolist()]
+    return [(height // side) * (width // side) for height, width in inputs[SIZES].tolist()]
 
 
 def _pooled(shape: ModelShape, config: Any, inputs: Mapping[str, Any]) -> ModelShape | None:
-    """LLaVA-NeXT-Video pools a clip's frames before its projector, and its pictures not at all."""
-    if config.model_type != "llava_next_video" or inputs.get("pixel_values_videos") is None:
+    """The shape with the projector that LLaVA-NeXT-Video uses for clips.
+
+    It pools a clip's frames before its projector, and its pictures not at all. None where both come together, or where
+    pooling does not divide evenly.
+    """
+    if config.model_type != "llava_next_video" or inputs.get(VIDEO_PIXELS) is None:
         return shape
-    if inputs.get("pixel_values") is not None or config.spatial_pool_mode == "conv":
+    if inputs.get(PIXELS) is not None or config.spatial_pool_mode == "conv":
         return None
     side = config.vision_config.image_size // config.vision_config.patch_size
     left = (side // config.spatial_pool_stride) ** 2

@@ -1,4 +1,4 @@
-"""The sizes that decide a model's FLOPs, free of any framework, and how many each part takes.
+"""The sizes of a model that decide its FLOPs, and the FLOPs of each part.
 
 Two FLOPs per multiply-add. Only matrix products are counted (projections, attention's two products, convolutions as
 products, heads), as `torch.utils.flop_counter` does; norms, activations, softmax, rotary embeddings and residual sums
@@ -16,7 +16,17 @@ from todre.errors import InvalidValueError
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack of equal transformer layers: `width` d, `heads` of `head_dim`, grouped `kv_heads`, FFN width `ffn`."""
+    """A stack of equal transformer layers.
+
+    Attributes:
+        layers: how many there are.
+        width: of the hidden states (d).
+        heads: query heads.
+        kv_heads: heads of keys and values; fewer than `heads` where these are grouped.
+        head_dim: width of one head.
+        ffn: width of the feed-forward block (m).
+        gated: whether the feed-forward block has a gate.
+    """
 
     layers: int
     width: int
@@ -32,24 +42,35 @@ class Stack:
         return 3 if self.gated else 2
 
     def linear(self, tokens: int) -> int:
-        """FLOPs of one layer's projections (q, k, v, o and the FFN) over `tokens` tokens."""
+        """FLOPs of one layer's projections over `tokens` tokens.
+
+        They are those of queries, keys, values and outputs, and of the feed-forward block.
+        """
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         weights = 2 * self.width * queries + 2 * self.width * keys + self.ffn_matrices * self.width * self.ffn
         return 2 * weights * tokens
 
     def attention(self, queries: int, keys: int) -> int:
-        """FLOPs of one layer's two attention products for `queries` × `keys` pairs."""
+        """FLOPs of one layer's two attention products.
+
+        Args:
+            queries, keys: their numbers; all pairs are counted.
+        """
         return 4 * self.heads * self.head_dim * queries * keys
 
 
 @dataclass(frozen=True)
 class VisionTower:
-    """A vision encoder. Every layer is counted, also one whose output the language model does not read.
+    """A vision encoder. Every layer counts, even if the language model ignores it.
 
-    `patch_values`: numbers in one patch (channels × height × width × frames). `patches`: patches per tile, or None
-    where the tower takes pictures of any size. `extra_tokens`: [CLS] and registers. `window`: patches per attention
-    window outside the `full_layers` layers of full attention (windows cut by the picture's edge count as whole ones),
-    or None.
+    Attributes:
+        stack: its layers.
+        patch_values: numbers in one patch (channels × height × width × frames).
+        patches: patches per tile; None where the tower takes pictures of any size.
+        extra_tokens: [CLS] and registers.
+        window: patches per attention window outside the layers of full attention, or None; windows cut by the picture's
+            edge count as whole ones.
+        full_layers: layers of full attention where the others attend within windows.
     """
 
     stack: Stack
@@ -70,11 +91,16 @@ class VisionTower:
         return embedding + self.stack.layers * self.stack.linear(tokens) + attention
 
     def shortened(self, patches: int, layers: Sequence[Sequence[tuple[int, int]]]) -> int:
-        """FLOPs where layers ran on fewer tokens than `patches` patches, all of which were embedded, make.
+        """FLOPs of a tower whose layers ran on fewer tokens.
+
+        All patches are embedded.
 
         Args:
             patches: of all tiles or pictures together.
             layers: by layer, (tokens, how many sequences of so many), class tokens counted.
+
+        Raises:
+            InvalidValueError: `layers` does not hold one entry for each layer, or a number is out of range.
         """
         if len(layers) != self.stack.layers:
             raise InvalidValueError(
@@ -91,9 +117,12 @@ class VisionTower:
 
 @dataclass(frozen=True)
 class Projector:
-    """The matrices (in, out) between tower and language model; each runs once per `merge` patches of a tile.
+    """The matrices between tower and language model.
 
-    `extra_tokens`: of the tower's extra tokens, those of each tile that are projected as well.
+    Attributes:
+        matrices: (in, out) of each, in order.
+        merge: patches of a tile that go into one run of the matrices.
+        extra_tokens: of the tower's extra tokens, those of each tile that are projected as well.
     """
 
     matrices: tuple[tuple[int, int], ...]
@@ -107,7 +136,14 @@ class Projector:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A vision-language model, or a language model alone (`vision` and `projector` None)."""
+    """A vision-language model, or a language model alone.
+
+    Attributes:
+        name: of the model, for messages.
+        decoder: the language model's layers.
+        vocabulary: entries of the vocabulary.
+        vision, projector: None for a language model.
+    """
 
     name: str
     decoder: Stack
@@ -116,7 +152,14 @@ class ModelShape:
     projector: Projector | None = None
 
     def tile_patches(self, tiles: int | Sequence[int]) -> list[int]:
-        """Patches of each tile, from a number of tiles or, for towers of any size, from the patches themselves."""
+        """Patches of each tile.
+
+        Args:
+            tiles: number of tiles, or for towers of any size the patches of each picture.
+
+        Raises:
+            InvalidValueError: a number is out of range, or does not fit the tower.
+        """
         if not isinstance(tiles, int):
             return [_size("tiles", patches) for patches in tiles]
         if _size("tiles", tiles) == 0:
@@ -131,7 +174,15 @@ class ModelShape:
         return [self.vision.patches] * tiles
 
     def per_layer(self, tokens: int | Sequence[int], name: str) -> list[int]:
-        """Tokens in each decoder layer, from one number for all or one for each."""
+        """Tokens in each decoder layer.
+
+        Args:
+            tokens: one number for all layers, or one for each.
+            name: what messages call it.
+
+        Raises:
+            InvalidValueError: a number is out of range, or there are too few or too many.
+        """
         if isinstance(tokens, int):
             return [_size(name, tokens)] * self.decoder.layers
         counts = [_size(name, value) for value in tokens]
@@ -150,7 +201,10 @@ def _size(name: str, value: object) -> int:
 
 
 def _clip_l(width: int) -> tuple[VisionTower, Projector]:
-    """CLIP ViT-L/14 at 336 pixels (576 patches and a class token) with LLaVA's two-layer projector to `width`."""
+    """CLIP ViT-L/14 at 336 pixels, with LLaVA's two-layer projector to `width`.
+
+    It has 576 patches and a class token.
+    """
     tower = VisionTower(Stack(24, 1024, 16, 16, 64, 4096, gated=False), 3 * 14 * 14, 576, extra_tokens=1)
     return tower, Projector(((1024, width), (width, width)))
 

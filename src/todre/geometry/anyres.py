@@ -1,11 +1,12 @@
-"""A thumbnail and crops: LLaVA-NeXT's AnyRes, LLaVA-NeXT-Video, and LLaVA-OneVision.
+"""Thumbnail and crops: LLaVA-NeXT, LLaVA-NeXT-Video and LLaVA-OneVision.
 
 The model looks twice: at a thumbnail (the whole picture squeezed into one square), and at crops (the picture scaled
-into the best of several canvases, padded, cut into squares), whose padding is taken out again and whose rows each end
-in a newline token. The sequence is the thumbnail's grid, then the rows of crops with their newlines (Liu et al. 2024).
+into the best of several canvases, padded, cut into squares). The padding is taken out of the crops' tokens again, and
+each of their rows ends in a newline token. The sequence is the thumbnail's grid, then the rows of crops with their
+newlines (Liu et al. 2024).
 
-LLaVA-OneVision (Li et al., 2024) scales the grid over all crops down where it is larger than `anyres_max_9` allows,
-looks at pictures once where a prompt has several, and at frames once, at half the resolution.
+LLaVA-OneVision (Li et al., 2024) scales the grid over all crops down where it is larger than `anyres_max_9` allows. It
+looks once at each of several pictures, and once at each frame, at half the resolution.
 """
 
 from __future__ import annotations
@@ -15,22 +16,23 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
-from transformers.image_utils import ChannelDimension
-from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.grid import class_tokens, frame_grids, patch
 from todre.geometry.source import Layout, Settings, Source
 from todre.geometry.steps import blank, centre_cropped, padded_to_square, prepared, resized_once, square
+from todre.hf.picture_rules import ChannelDimension, best_canvas, size_within_canvas, without_padding
 
 
 class AnyRes(Layout):
-    """LLaVA-NeXT: the thumbnail's grid, then the unpadded grid over all crops, each row closed by a newline."""
+    """Layout of LLaVA-NeXT: a thumbnail's grid, then a grid over all crops.
+
+    The crops' grid has no padding, and each of its rows ends in a newline token.
+    """
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """Thumbnail, then rows of crops."""
+        """Boxes of the thumbnail, then of the rows of crops."""
         if class_tokens(source) != 0:
             raise UnsupportedModelError(
                 "LLaVA-NeXT with class tokens among its visual tokens has no known geometry; "
@@ -42,7 +44,7 @@ class AnyRes(Layout):
         return thumbnail.cells("thumbnail", patch(source)) + self._crops(source, tile)
 
     def count(self, source: Source) -> tuple[int, int]:
-        """Thumbnail and crops, newlines included."""
+        """(visual tokens, tiles): thumbnail and crops, newlines included."""
         tile, side = square(source.config.vision_config.image_size), _side(source)
         height, width = _best(source)
         unpadded = _unpadded(source, height // tile * side, width // tile * side)
@@ -58,30 +60,36 @@ class AnyRes(Layout):
         return boxes
 
     def grid(self, source: Source, rows: int, columns: int) -> tuple[int, int]:
-        """Rows and columns that are left of the unpadded grid of crops: all of them."""
+        """(rows, columns) of the crops' grid, out of those without padding: all of them."""
         return rows, columns
 
 
 class AnyResVideo(AnyRes):
-    """LLaVA-NeXT-Video: pictures as LLaVA-NeXT; frames pooled `spatial_pool_stride` squared, with no newlines."""
+    """Layout of LLaVA-NeXT-Video: pictures as in LLaVA-NeXT, frames pooled.
+
+    A frame's token covers `spatial_pool_stride` squared patches; there are no newlines.
+    """
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """One pooled grid for each frame."""
+        """Boxes of one pooled grid for each frame."""
         return frame_grids(source, clip, patch(source) * int(source.config.spatial_pool_stride))
 
 
 class OneVision(AnyRes):
-    """LLaVA-OneVision."""
+    """Layout of LLaVA-OneVision."""
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """As LLaVA-NeXT for the only picture of a prompt; one grid and one newline for each of several."""
+        """Boxes as in LLaVA-NeXT if the prompt has one picture.
+
+        Each of several pictures has one grid and one newline.
+        """
         if source.pictures == 1:
             return super().picture(source, picture)
         view = prepared(padded_to_square(source.view), source.images)
         return [*view.cells("grid", patch(source)), view.newline()]
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """Grids of half the resolution, interpolated, and one newline after the last frame."""
+        """Boxes of each frame's grid at half the resolution, and one newline at the end."""
         side = _side(source)
         half = math.ceil(side / 2)
         edges = [index * side / half * patch(source) for index in range(half + 1)]
@@ -91,7 +99,7 @@ class OneVision(AnyRes):
         return [*boxes, source.view.at(clip.frames - 1).newline()]
 
     def grid(self, source: Source, rows: int, columns: int) -> tuple[int, int]:
-        """Rows and columns after the grid was scaled down to at most about `anyres_max_N` tiles."""
+        """(rows, columns) of the crops' grid, scaled down to about `anyres_max_N` tiles."""
         most = int(source.config.vision_aspect_ratio.removeprefix("anyres_max_"))
         ratio = math.sqrt(rows * columns / (most * _side(source) ** 2))
         return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
@@ -99,11 +107,16 @@ class OneVision(AnyRes):
 
 @dataclass(frozen=True)
 class _Canvas:
-    """The picture on the best canvas, cut into tiles; a grid of `side` × `side` cells over each, without its padding.
+    """A picture on its best canvas, with the grid of cells that tokens cover.
 
     Attributes:
-        rows, columns: cells that are left after unpadding.
-        top, left: how many rows and columns were taken out before them.
+        view: the picture on the canvas.
+        settings: of the image processor.
+        tile: pixels along one side of a tile.
+        side: cells along one side of a tile.
+        patch: pixels along one side of a cell, in the tower's view.
+        rows, columns: cells that are left without padding.
+        top, left: rows and columns of padding that were taken out before them.
     """
 
     view: View
@@ -118,25 +131,40 @@ class _Canvas:
 
     @staticmethod
     def of(source: Source, tile: int) -> _Canvas:
-        """The canvas for this picture; transformers' own helpers choose it and say what unpadding leaves."""
+        """The canvas for this picture; transformers' own rules choose and unpad it."""
         view, side = source.view, _side(source)
         height, width = _best(source)
-        new_height, new_width = get_patch_output_size(blank(view), (height, width), ChannelDimension.FIRST)
+        new_height, new_width = size_within_canvas(blank(view), (height, width), ChannelDimension.FIRST)
         placed = view.resized(new_width, new_height)
         placed = placed.shifted(width, height, (width - new_width) // 2, (height - new_height) // 2)
         total = height // tile * side, width // tile * side
         rows, columns = _unpadded(source, *total)
         top, left = (total[0] - rows) // 2, (total[1] - columns) // 2
-        return _Canvas(placed, source.images, tile, side, patch(source), rows, columns, top, left)
+        return _Canvas(
+            view=placed,
+            settings=source.images,
+            tile=tile,
+            side=side,
+            patch=patch(source),
+            rows=rows,
+            columns=columns,
+            top=top,
+            left=left,
+        )
 
     @cached_property
     def _within(self) -> View:
-        """What the tower sees of a tile, as a view of the tile."""
+        """The tower's view of a tile, in the tile's own pixels."""
         tile = Picture(self.tile, self.tile)
         return _tower_view(View.plain(0, tile), self.settings)
 
     def line(self, row: int, rows: int, columns: int) -> list[TokenBox]:
-        """Boxes of one row of cells and its newline, where the unpadded grid was scaled to `rows` × `columns`."""
+        """Boxes of one row of cells, and of its newline.
+
+        Args:
+            row: number of the row, from 0.
+            rows, columns: the size that the grid was scaled to.
+        """
         top, bottom = self._span(self.top, row * self.rows / rows, (row + 1) * self.rows / rows)
         boxes = []
         for column in range(columns):
@@ -146,7 +174,10 @@ class _Canvas:
         return [*boxes, self.view.newline(end.top, end.bottom)]
 
     def _span(self, first: int, start: float, stop: float) -> tuple[float, float]:
-        """Canvas pixels from cell `start` to cell `stop`, counted after the `first` that were taken out."""
+        """Canvas pixels from cell `start` to cell `stop`.
+
+        Cells are counted after the `first` cells of padding.
+        """
         tiles = math.floor(start + first) // self.side, math.ceil(stop + first - 1) // self.side
         edges = [
             tile * self.tile + self._within.x.source((cell + first - tile * self.side) * self.patch)
@@ -158,14 +189,17 @@ class _Canvas:
 def _best(source: Source) -> tuple[int, int]:
     """(height, width) of the canvas for this picture."""
     size = source.view.height, source.view.width
-    height, width = select_best_resolution(size, source.config.image_grid_pinpoints)
+    height, width = best_canvas(size, source.config.image_grid_pinpoints)
     return height, width
 
 
 def _unpadded(source: Source, rows: int, columns: int) -> tuple[int, int]:
-    """(rows, columns) that are left of a grid over all crops, by the model's own rule; as many go on either side."""
+    """(rows, columns) that are left of a grid over all crops without padding.
+
+    The model's own rule decides; as much is taken out at either side.
+    """
     united = torch.empty(1, rows, columns, device="meta", dtype=torch.float32)
-    left = unpad_image(united, (source.view.height, source.view.width))
+    left = without_padding(united, (source.view.height, source.view.width))
     return left.shape[1], left.shape[2]
 
 
@@ -176,7 +210,7 @@ def _tile(settings: Settings) -> int:
 
 
 def _tower_view(view: View, settings: Settings) -> View:
-    """What the tower sees of a tile: each is resized and cropped once more."""
+    """The tower's view of a tile, which is resized and cropped once more."""
     view = resized_once(view, settings.size)
     return centre_cropped(view, settings) if settings.get("do_center_crop", False) else view
 

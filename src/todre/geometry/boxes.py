@@ -1,4 +1,4 @@
-"""Rectangles of original pixels, and the views through which a vision tower sees them."""
+"""Rectangles of original pixels, and the tower's views of a picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClipShape:
-    """A clip of the prompt: width and height in pixels, and the number of frames that were sampled from it.
+    """A clip of the prompt: its size in pixels, and its number of sampled frames.
 
     Raises:
         InvalidValueError: no frame was sampled.
@@ -41,16 +41,18 @@ Media = Picture | ClipShape
 
 @dataclass(frozen=True)
 class TokenBox:
-    """The rectangle of original pixels behind one visual token, clipped to the picture.
+    """The rectangle of original pixels behind a visual token, within the picture.
 
     Attributes:
-        image: index of the picture or clip among those of the prompt.
-        kind: "grid" (the one look at a picture or frame), "thumbnail" and "crop" (a look at the whole beside looks at
-            parts), "newline" (zero width, at the row's right end) or "class" (a [CLS] token, the whole picture).
+        image: index (from 0) of the picture or clip among those of the prompt.
+        kind: "grid" (the one look at a picture or frame), "thumbnail" (a look at the whole, beside looks at parts),
+            "crop"
+            (a look at a part), "newline" (zero width, at the row's right end) or "class" (a [CLS] token, the whole
+            picture).
         left, top, right, bottom: pixels of the original picture, right and bottom exclusive; an empty rectangle where
             the token saw nothing but padding.
-        frame: index of the sampled frame, or of the first one of several; None for a picture.
-        frames: how many frames in a row the token was made from.
+        frame: index (from 0) of the sampled frame, or of the first of several; None for a picture.
+        frames: how many consecutive frames the token was made from.
     """
 
     image: int
@@ -64,35 +66,35 @@ class TokenBox:
 
     @property
     def area(self) -> float:
-        """Area in original pixels."""
+        """Area of the rectangle in original pixels."""
         return max(self.right - self.left, 0.0) * max(self.bottom - self.top, 0.0)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of an affine map: target = source · scale + shift."""
+    """An affine map along one axis: target = source · scale + shift."""
 
     scale: float = 1.0
     shift: float = 0.0
 
     def then(self, other: Axis) -> Axis:
-        """This map, and `other` after it."""
+        """The map that applies this one and then `other`."""
         return Axis(self.scale * other.scale, self.shift * other.scale + other.shift)
 
     def source(self, target: float) -> float:
-        """The place that is mapped to `target`."""
+        """The source coordinate that is mapped to `target`."""
         return (target - self.shift) / self.scale
 
 
 @dataclass(frozen=True)
 class View:
-    """A raster of `width` × `height` pixels that the tower sees, and how it lies over picture or clip `image`.
+    """A raster that the tower sees, and how it lies over a picture or clip.
 
     Attributes:
-        image: index of the picture or clip among those of the prompt.
+        image: index (from 0) of the picture or clip among those of the prompt.
         media: its size.
-        width, height: size of the raster.
-        x, y: from original pixels to the raster's.
+        width, height: size of the raster in pixels.
+        x, y: maps from original pixels to the raster's.
         frame, frames: as in `TokenBox`.
     """
 
@@ -107,7 +109,7 @@ class View:
 
     @staticmethod
     def plain(image: int, media: Media) -> View:
-        """The picture as it is."""
+        """A view of the picture as it is, without any processing."""
         return View(image, media, media.width, media.height)
 
     def at(self, frame: int, frames: int = 1) -> View:
@@ -119,25 +121,31 @@ class View:
         return self._moved(width, height, Axis(width / self.width), Axis(height / self.height))
 
     def shifted(self, width: int, height: int, right: float, down: float) -> View:
-        """A raster of another size with the old one's origin at (right, down): padding, or cropping where negative."""
+        """A raster of another size, with the old one's origin at (right, down).
+
+        Positive offsets pad, negative ones crop.
+        """
         return self._moved(width, height, Axis(1.0, right), Axis(1.0, down))
 
     def _moved(self, width: int, height: int, x: Axis, y: Axis) -> View:
         return View(self.image, self.media, width, height, self.x.then(x), self.y.then(y), self.frame, self.frames)
 
     def box(self, kind: Kind, left: float, top: float, right: float, bottom: float) -> TokenBox:
-        """A rectangle of the raster, as a box of original pixels."""
+        """The box of original pixels behind a rectangle of the raster."""
         x = [min(max(self.x.source(edge), 0.0), float(self.media.width)) for edge in (left, right)]
         y = [min(max(self.y.source(edge), 0.0), float(self.media.height)) for edge in (top, bottom)]
         return TokenBox(self.image, kind, x[0], y[0], x[1], y[1], self.frame, self.frames)
 
     def cells(self, kind: Kind, cell: float) -> list[TokenBox]:
-        """The raster's square cells in reading order; a rest at the right and lower edge makes no token."""
+        """Boxes of the raster's square cells, in reading order.
+
+        A rest at the right or lower edge makes no token.
+        """
         edges = [[index * cell for index in range(int(side // cell) + 1)] for side in (self.width, self.height)]
         return self.cut(kind, *edges)
 
     def cut(self, kind: Kind, columns: Sequence[float], rows: Sequence[float]) -> list[TokenBox]:
-        """Cells between consecutive column edges and consecutive row edges of the raster, in reading order."""
+        """Boxes between consecutive column and row edges, in reading order."""
         return [
             self.box(kind, columns[across], rows[down], columns[across + 1], rows[down + 1])
             for down in range(len(rows) - 1)
@@ -145,7 +153,15 @@ class View:
         ]
 
     def tiles(self, kind: Kind, tile: tuple[int, int], cell: float) -> list[TokenBox]:
-        """Cells of one tile (width, height) after the other, tiles in reading order, cells in reading order within."""
+        """Boxes of the cells of each tile in turn.
+
+        Tiles are in reading order, and so are the cells within a tile.
+
+        Args:
+            kind: of the boxes.
+            tile: (width, height) of a tile in pixels of the raster.
+            cell: side of a cell in pixels of the raster.
+        """
         boxes = []
         for top in range(0, self.height, tile[1]):
             for left in range(0, self.width, tile[0]):
@@ -155,12 +171,16 @@ class View:
         return boxes
 
     def whole(self, kind: Kind) -> TokenBox:
-        """All of the picture or frame, such as a [CLS] token saw."""
+        """The box of the whole picture or frame, such as a [CLS] token's."""
         return TokenBox(
             self.image, kind, 0.0, 0.0, float(self.media.width), float(self.media.height), self.frame, self.frames
         )
 
     def newline(self, top: float = 0.0, bottom: float | None = None) -> TokenBox:
-        """A token that closes a row between `top` and `bottom`, in original pixels: nothing at the right edge."""
+        """The box of a token that closes a row, empty at the picture's right edge.
+
+        Args:
+            top, bottom: edges of the row in original pixels; None is the lower edge of the picture.
+        """
         right, lower = float(self.media.width), float(self.media.height) if bottom is None else bottom
         return TokenBox(self.image, "newline", right, top, right, lower, self.frame, self.frames)

@@ -1,7 +1,7 @@
-"""How families that cut pictures into tiles lay them out; the image processor's own code chooses the arrangement.
+"""Rules by which families lay pictures out in tiles.
 
-Each rule answers with the picture on its canvas, a whole number of tiles wide and high, or with None where the picture
-is looked at once.
+The image processor's own code chooses the arrangement. Each rule returns the picture on its canvas, a whole number of
+tiles wide and high, or None where the family looks at the picture once.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers.models.idefics3.image_processing_pil_idefics3 import get_resize_output_image_size
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import View
 from todre.geometry.source import Settings
 from todre.geometry.steps import blank, pair, square
+from todre.hf.picture_rules import (
+    is_larger_than_one_look,
+    size_by_longest_edge,
+    tiles_by_largest_picture,
+    tiles_by_tokens,
+)
 
 Canvas = Callable[[View, Settings], View | None]
 Frame = Callable[[View, Settings], View]
 
 
 def by_aspect_ratio(view: View, settings: Settings) -> View | None:
-    """InternVL, Aya Vision, Cohere2 Vision: the arrangement that distorts the picture least."""
+    """InternVL, Aya Vision, Cohere2 Vision: the canvas with the least distortion."""
     if not settings.get("crop_to_patches", False):
         return None
     choose = rule_of(settings, "get_optimal_tiled_canvas")
@@ -33,7 +38,10 @@ def by_aspect_ratio(view: View, settings: Settings) -> View | None:
 
 
 def by_covered_area(view: View, settings: Settings) -> View | None:
-    """Ovis2: the smallest arrangement whose tiles keep most of the picture's area at its own resolution."""
+    """Ovis2: the smallest canvas whose tiles keep most of the picture's area.
+
+    The area counts at the picture's own resolution.
+    """
     if not settings.get("use_covering_area_grid", True):
         return by_aspect_ratio(view, settings)
     if not settings.get("crop_to_patches", False) or settings.max_patches <= 1:
@@ -45,7 +53,10 @@ def by_covered_area(view: View, settings: Settings) -> View | None:
 
 
 def by_fit(view: View, settings: Settings) -> View | None:
-    """Llama 4: the canvas that shrinks the picture least; it lies undistorted in the upper left corner."""
+    """Llama 4: the canvas that shrinks the picture least.
+
+    The picture lies undistorted in the upper left corner.
+    """
     tile = square(settings.size)
     sizes = rule_of(settings, "find_supported_resolutions")(settings.max_patches, settings.size)
     possible = torch.tensor(sizes, dtype=torch.int64, device="cpu")
@@ -60,23 +71,28 @@ def by_fit(view: View, settings: Settings) -> View | None:
 
 
 def by_tile_count(view: View, settings: Settings) -> View | None:
-    """Perception LM: the canvas on which the picture stays largest, or the one nearest to its shape."""
+    """Perception LM: the canvas on which the picture stays largest.
+
+    Where no canvas holds the picture, it is the one nearest to its shape.
+    """
     if settings.vision_input_type != "thumb+tile":
         return None
     tile, columns, rows = int(settings.tile_size), 1, 1
     if settings.max_num_tiles > 1:
-        size = {"img_width": view.width, "img_height": view.height, "tile_size": tile}
-        columns, rows = settings._fit_image_to_canvas(**size) or settings._find_closest_aspect_ratio(**size)
+        columns, rows = tiles_by_largest_picture(settings, view.width, view.height, tile)
     return _squeezed(view, columns, rows, (tile, tile))
 
 
 def by_longest_edge(view: View, settings: Settings) -> View | None:
-    """Idefics3, SmolVLM: the longest edge scaled to `size`, then both sides up to whole tiles."""
+    """Idefics3, SmolVLM: the longest edge scaled to `size`, then whole tiles.
+
+    Both sides are rounded up to whole tiles.
+    """
     if not settings.get("do_image_splitting", False):
         return None
     height, width = view.height, view.width
     if settings.get("do_resize", True):
-        height, width = get_resize_output_image_size(blank(view), dict(settings.size)["longest_edge"])
+        height, width = size_by_longest_edge(blank(view), dict(settings.size)["longest_edge"])
     tile = _longest(settings)
     aspect = width / height
     if width >= height:
@@ -90,24 +106,17 @@ def by_longest_edge(view: View, settings: Settings) -> View | None:
 
 def by_tokens(view: View, settings: Settings) -> View | None:
     """LFM2-VL: tiles for pictures that are much larger than one look allows."""
-    fewest, most = int(settings.min_tiles), int(settings.max_tiles)
-    large = settings._is_image_too_large(
-        height=view.height,
-        width=view.width,
-        max_image_tokens=settings.max_image_tokens,
-        encoder_patch_size=settings.encoder_patch_size,
-        downsample_factor=settings.downsample_factor,
-        max_pixels_tolerance=settings.max_pixels_tolerance,
-    )
-    if not settings.do_image_splitting or fewest == most == 1 or not large:
+    one_look = int(settings.min_tiles) == int(settings.max_tiles) == 1
+    large = is_larger_than_one_look(settings, view.width, view.height)
+    if not settings.do_image_splitting or one_look or not large:
         return None
     tile = int(settings.tile_size)
-    columns, rows = settings._get_grid_layout(view.height, view.width, fewest, most, tile)[:2]
+    columns, rows = tiles_by_tokens(settings, view.width, view.height, tile)
     return _squeezed(view, columns, rows, (tile, tile))
 
 
 def whole_by_tokens(view: View, settings: Settings) -> View:
-    """LFM2-VL's look at the whole picture: its own aspect ratio, the number of tokens within bounds."""
+    """LFM2-VL: the whole picture at its own aspect ratio, within bounds on its tokens."""
     names = ("downsample_factor", "min_image_tokens", "max_image_tokens", "encoder_patch_size")
     width, height = settings.smart_resize(view.height, view.width, **{name: getattr(settings, name) for name in names})
     return view.resized(width, height)
@@ -130,7 +139,9 @@ def whole_longest(view: View, settings: Settings) -> View:
 
 
 def rule_of(settings: Settings, name: str) -> Any:
-    """A function that the image processor's own module has, such as the one that chooses a canvas.
+    """A function by name from the module of the image processor.
+
+    Such functions choose a canvas or a size.
 
     Raises:
         UnsupportedModelError: this version of transformers has no such function there.
@@ -141,7 +152,7 @@ def rule_of(settings: Settings, name: str) -> Any:
             return rule
     raise UnsupportedModelError(
         f"The image processor {type(settings.part).__name__} has no {name}, which says how pictures are cut into "
-        "tiles; use a transformers release from 5.18 to 5.23."
+        "tiles; use a transformers release from 5.18 to 5.24."
     )
 
 

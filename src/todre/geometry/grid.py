@@ -1,4 +1,4 @@
-"""One look at a picture or at each frame, cut into one grid: LLaVA-1.5 and all that follow it.
+"""One grid over a picture, and one over each frame: LLaVA-1.5 and its successors.
 
 The processor scales (and pads or crops) the picture to one size; the tower makes a token of each patch. Where the
 projector pools k × k patches, a token's cell is k patches wide: Gemma 3 averages them, InternVL and its kin stack them
@@ -25,31 +25,37 @@ def patch(source: Source) -> int:
 
 
 def processor_patch(source: Source) -> int:
-    """Pixels along one side of a cell, for towers whose config does not say it (those that come from timm)."""
+    """Pixels along one side of a cell, from the processor.
+
+    For towers whose config does not say it (those that come from timm).
+    """
     if source.processor is None:
         Layout().count(source)
     return int(source.processor.patch_size)
 
 
 def none(source: Source) -> int:
-    """No class tokens among the visual tokens."""
+    """The number of class tokens where there are none: 0."""
     return 0
 
 
 def class_tokens(source: Source) -> int:
-    """Class tokens that stay among a picture's visual tokens, of those that the processor counts."""
+    """How many class tokens stay among a picture's visual tokens.
+
+    The processor says how many there are, and whether one is dropped.
+    """
     dropped = 1 if source.processor.vision_feature_select_strategy == "default" else 0
     return max(additional_tokens(source) - dropped, 0)
 
 
 def additional_tokens(source: Source) -> int:
-    """All class tokens that the processor counts."""
+    """How many class tokens the processor counts."""
     return int(getattr(source.processor, "num_additional_image_tokens", 0))
 
 
 @dataclass(frozen=True)
 class FlatGrid(Layout):
-    """One grid per picture, and one per frame where the family reads clips.
+    """Layout of one grid per picture, and per frame where the family reads clips.
 
     Attributes:
         cell: pixels of the processed picture along one side of a token.
@@ -64,23 +70,23 @@ class FlatGrid(Layout):
     frame_classes: Fact | None = None
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """Class tokens, then the cells in reading order."""
+        """Boxes of the class tokens, then of the cells in reading order."""
         view = self.look(source.view, source.images)
         return [view.whole("class")] * self.classes(source) + view.cells("grid", self.cell(source))
 
     def count(self, source: Source) -> tuple[int, int]:
-        """One grid; class tokens are not counted."""
+        """(visual tokens, tiles): one grid; class tokens are not counted."""
         return (square(source.config.vision_config.image_size) // self.cell(source)) ** 2, 1
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """The same for each frame in turn."""
+        """Boxes of each frame in turn, as for a picture."""
         if self.frame_classes is None:
             return super().clip(source, clip)
         return frame_grids(source, clip, self.cell(source), self.frame_classes(source))
 
 
 def frame_grids(source: Source, clip: ClipShape, cell: int, classes: int = 0) -> list[TokenBox]:
-    """One grid for each frame, as the video processor scales it."""
+    """Boxes of one grid for each frame, as the video processor scales it."""
     boxes = []
     for frame in range(clip.frames):
         view = prepared(source.view.at(frame), source.videos)
@@ -89,7 +95,7 @@ def frame_grids(source: Source, clip: ClipShape, cell: int, classes: int = 0) ->
 
 
 def pooled(ratio: str, *, of: str = "") -> Fact:
-    """A cell of `config.<of>.<ratio>` patches."""
+    """A rule for cells of `config.<of>.<ratio>` patches along one side."""
 
     def cell(source: Source) -> int:
         owner: Any = getattr(source.config, of) if of else source.config
@@ -99,7 +105,10 @@ def pooled(ratio: str, *, of: str = "") -> Fact:
 
 
 def shuffled(ratio: str, *, of: str = "") -> Fact:
-    """A cell of 1 / `config.<of>.<ratio>` patches, for configs that give a share below one."""
+    """A rule for cells of 1 / `config.<of>.<ratio>` patches along one side.
+
+    For configs that give a share below one.
+    """
 
     def cell(source: Source) -> int:
         owner: Any = getattr(source.config, of) if of else source.config

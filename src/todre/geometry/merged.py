@@ -1,8 +1,9 @@
-"""Patches at the picture's own aspect ratio, merged 2 × 2: Qwen2-VL (Wang et al., 2024) and all that follow it.
+"""Patches at the picture's own aspect ratio, merged 2 × 2: the Qwen2-VL family.
 
-The processor scales the picture so that both sides are multiples of patch × merge and the area stays within bounds;
-a visual token is one merged cell, in reading order, whatever order the tower works in. In a clip, frames go in groups
-(`temporal_patch_size`), the last frame repeated where one is missing, and a token covers one cell of one group.
+The processor scales the picture so that both sides are multiples of patch × merge and the area stays within bounds
+(Wang et al., 2024). A visual token is one merged cell, in reading order, whatever order the tower works in. In a clip,
+frames go in groups (`temporal_patch_size`), the last frame repeated where one is missing, and a token covers one cell
+of one group.
 """
 
 from __future__ import annotations
@@ -10,21 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transformers.models.glm4v.image_processing_pil_glm4v import smart_resize as smart_resize_in_time
-from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import smart_resize as smart_resize_strips
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.grid import Fact
 from todre.geometry.source import Layout, Settings, Source
+from todre.hf.picture_rules import size_of_strip, size_within_area, size_within_volume
 
 Rule = Callable[[Settings, View, int], tuple[int, int]]
-"""From settings, the original picture and the number of frames to (height, width) of what the tower sees."""
+"""(settings, original picture, number of frames) → (height, width) of the raster that the tower sees."""
 
 
 def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
-    """Qwen2-VL: the area of one frame within bounds, whatever the number of frames."""
+    """Qwen2-VL: the area of one frame within bounds, for any number of frames."""
     least, most = _bounds(settings)
     if frames > 1 and settings.get("cap_pixels_per_frame", False):
         total = int(settings.max_video_tokens * _factor(settings) ** 2 * 0.9)
@@ -33,18 +31,21 @@ def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
 
 
 def by_shared_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
-    """VideoLLaMA 3: the largest area is shared by all frames."""
+    """VideoLLaMA 3: the area of all frames together within the upper bound."""
     least, most = _bounds(settings)
     return _area(settings, view, least, most // frames)
 
 
 def by_volume(settings: Settings, view: View, frames: int) -> tuple[int, int]:
-    """GLM-4V, and clips of Qwen3-VL: area times frames within bounds; a picture counts as one group of frames."""
+    """GLM-4V, and clips of Qwen3-VL: area times frames within bounds.
+
+    A picture counts as one group of frames.
+    """
     least, most = _bounds(settings)
     if settings.get("cap_pixels_per_frame", False):
         tokens = settings.max_video_tokens * _factor(settings) ** 2
         most = frames * max(min(tokens, most // frames), int(least * 1.05))
-    height, width = smart_resize_in_time(
+    height, width = size_within_volume(
         frames,
         view.height,
         view.width,
@@ -57,25 +58,28 @@ def by_volume(settings: Settings, view: View, frames: int) -> tuple[int, int]:
 
 
 def by_area_of_strips(settings: Settings, view: View, frames: int) -> tuple[int, int]:
-    """PaddleOCR-VL: a picture thinner than one cell is made as wide as one first."""
+    """PaddleOCR-VL: the area within bounds, for thin pictures as well.
+
+    A picture thinner than one cell is first made as wide as one.
+    """
     least, most = _bounds(settings)
-    height, width = smart_resize_strips(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
+    height, width = size_of_strip(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
     return height, width
 
 
 def group(source: Source) -> int:
-    """Frames behind one token: the tower's temporal patch."""
+    """How many frames are behind one token: the tower's temporal patch."""
     return int(source.videos.temporal_patch_size)
 
 
 def merged_frames(source: Source) -> int:
-    """Frames behind one token: those that the projector merges."""
+    """How many frames are behind one token: those that the projector merges."""
     return int(source.config.vision_config.temporal_merge_size)
 
 
 @dataclass(frozen=True)
 class Merged(Layout):
-    """Cells of `merge_size` × `merge_size` patches.
+    """Layout of cells of `merge_size` × `merge_size` patches.
 
     Attributes:
         rule: how a picture is scaled.
@@ -88,12 +92,12 @@ class Merged(Layout):
     group: Fact = group
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """Merged cells in reading order."""
+        """Boxes of the merged cells, in reading order."""
         settings = source.images
         return _cells(source.view, settings, self.rule, int(settings.temporal_patch_size))
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """Merged cells of one group of frames after the other."""
+        """Boxes of the merged cells of each group of frames in turn."""
         if self.clip_rule is None:
             return super().clip(source, clip)
         settings, together = source.videos, self.group(source)
@@ -124,7 +128,7 @@ def _cells(view: View, settings: Settings, rule: Rule, frames: int) -> list[Toke
 
 
 def _area(settings: Settings, view: View, least: int, most: int) -> tuple[int, int]:
-    height, width = smart_resize(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
+    height, width = size_within_area(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
     return height, width
 
 

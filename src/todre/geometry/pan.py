@@ -1,7 +1,7 @@
-"""Gemma 3: one grid of pooled patches per picture, and with "pan and scan" one more for each of a few crops.
+"""Gemma 3: one grid of pooled patches per picture, and one for each crop.
 
-The crops are cut out of the original picture side by side, along its longer edge, and each is squeezed into the
-tower's square; the whole picture comes first (Gemma Team, 2025).
+Crops exist with "pan and scan" alone. They are cut out of the original picture side by side, along its longer edge, and
+each is squeezed into the tower's square; the whole picture comes first (Gemma Team, 2025).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from todre.geometry.steps import prepared, square
 
 
 def averaged(source: Source) -> int:
-    """Pixels along one side of a token: as many patches as make `mm_tokens_per_image` of all."""
+    """Pixels along one side of a token, from `mm_tokens_per_image`."""
     side = square(source.config.vision_config.image_size) // patch(source)
     return patch(source) * (side // int(source.config.mm_tokens_per_image**0.5))
 
 
 @dataclass(frozen=True)
 class PanAndScan(FlatGrid):
-    """The whole picture, then its crops."""
+    """Layout of Gemma 3: the whole picture, then its crops."""
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """One grid for each look."""
+        """Boxes of one grid for each look."""
         settings, cell = source.images, self.cell(source)
         crops = _crops(source.view, settings) if settings.get("do_pan_and_scan", False) else []
         boxes = prepared(source.view, settings).cells("thumbnail" if crops else "grid", cell)
@@ -36,7 +36,10 @@ class PanAndScan(FlatGrid):
 
 
 def _crops(view: View, settings: Settings) -> list[View]:
-    """As many crops as the longer edge is times the shorter one, but not too many and not too small."""
+    """The crops of a picture, as many as its longer edge is times the shorter one.
+
+    Settings bound their number and their size; there may be none.
+    """
     longer, shorter = max(view.width, view.height), min(view.width, view.height)
     if longer / shorter < settings.pan_and_scan_min_ratio_to_activate:
         return []

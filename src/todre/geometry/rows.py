@@ -1,7 +1,7 @@
-"""One look at the picture's own aspect ratio, rows of merged patches: Pixtral, Mistral 3, Gemma 4, Kimi.
+"""Rows of merged patches at the picture's own aspect ratio.
 
 Pixtral (Agrawal et al., 2024) rounds each side up to whole tokens, of one patch in Pixtral and of 2 × 2 merged patches
-in Mistral 3; the tokens that end a row and the picture are text, the model does not replace them. Gemma 4 rounds down
+in Mistral 3; the tokens that end a row and the picture are text, which the model does not replace. Gemma 4 rounds down
 so that the tokens fit a budget. Kimi pads the right and lower edge up to whole tokens.
 """
 
@@ -10,25 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transformers.image_utils import ChannelDimension
-from transformers.models.pixtral.image_processing_pil_pixtral import get_resize_output_image_size
-
 from todre.errors import UnsupportedInputError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.canvases import rule_of
 from todre.geometry.grid import Fact, patch
 from todre.geometry.source import Layout, Settings, Source
 from todre.geometry.steps import blank, square
+from todre.hf.picture_rules import ChannelDimension, size_in_patches
 
 Scaling = Callable[[View, Settings, int], View]
-"""From the original picture, settings and the cell to what the tower sees."""
+"""(original picture, settings, side of a cell) → the raster that the tower sees."""
 
 
 def rounded_up(view: View, settings: Settings, cell: int) -> View:
-    """Pixtral: shrunk into `size` where it is larger, then each side up to whole cells."""
+    """Pixtral: shrunk into `size` where it is larger, then up to whole cells."""
     size = dict(settings.size)
     limit = size.get("longest_edge") or (size["height"], size["width"])
-    height, width = get_resize_output_image_size(blank(view), limit, cell, ChannelDimension.FIRST)
+    height, width = size_in_patches(blank(view), limit, cell, ChannelDimension.FIRST)
     return view.resized(width, height)
 
 
@@ -47,7 +45,10 @@ def within_tokens(view: View, settings: Settings, cell: int) -> View:
 
 
 def padded(view: View, settings: Settings, cell: int) -> View:
-    """Kimi: shrunk where it has too many patches, then padded on the right and below up to whole cells."""
+    """Kimi: shrunk where it has too many patches, then padded up to whole cells.
+
+    Padding is on the right and below.
+    """
     resize = rule_of(settings, "navit_resize")
     limits = int(settings.max_patches), int(dict(settings.size)["max_height"])
     inner, outer = resize(view.height, view.width, int(settings.patch_size), int(settings.merge_size), *limits)
@@ -55,7 +56,10 @@ def padded(view: View, settings: Settings, cell: int) -> View:
 
 
 def merged_patch(source: Source) -> int:
-    """Pixels along one side of `spatial_merge_size` patches; of one, where there is no such setting."""
+    """Pixels along one side of `spatial_merge_size` patches.
+
+    Of one patch, where the config has no such setting.
+    """
     return patch(source) * int(getattr(source.config, "spatial_merge_size", 1))
 
 
@@ -66,7 +70,7 @@ def kernel_patch(source: Source) -> int:
 
 @dataclass(frozen=True)
 class Rows(Layout):
-    """Cells in reading order.
+    """Layout of cells in reading order, at the picture's own aspect ratio.
 
     Attributes:
         cell: pixels of the processed picture along one side of a token.
@@ -79,11 +83,11 @@ class Rows(Layout):
     clips: bool = False
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """The picture's rows."""
+        """Boxes of the picture's rows."""
         return self._cells(source, source.view, source.images)
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """The rows of one frame after the other."""
+        """Boxes of each frame's rows in turn."""
         if not self.clips:
             return super().clip(source, clip)
         boxes = []

@@ -1,4 +1,7 @@
-"""What a layout may look at: settings of the processor, the config, and the sizes in the prompt; never a pixel."""
+"""What a layout is shown: the processor's settings, the config and the sizes.
+
+No layout is shown a pixel.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from typing import Any
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Media, Picture, TokenBox, View
+from todre.hf.picture_rules import default_arguments
 
 
 @dataclass(frozen=True)
 class Settings:
-    """An image or video processor's settings, under those that the processor around it always hands to it."""
+    """An image or video processor's settings.
+
+    Settings that the processor around it always gives to it take precedence.
+    """
 
     part: Any
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -21,20 +28,20 @@ class Settings:
         return self.overrides[name] if name in self.overrides else getattr(self.part, name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A setting that not every processor has, or that is None where it has its default."""
+        """A setting that some processors lack, or that is None for its default."""
         value = getattr(self, name, None)
         return default if value is None else value
 
 
 @dataclass(frozen=True)
 class Source:
-    """One picture or clip of a prompt, with everything its visual tokens' places follow from.
+    """One picture or clip of a prompt, with all that its tokens' places depend on.
 
     Attributes:
         processor: the model's processor.
         config: the model's config.
         prompt: sizes of all pictures and clips of the prompt, in order.
-        index: which of them is meant.
+        index: index (from 0) of this picture or clip among them.
     """
 
     processor: Any
@@ -68,13 +75,15 @@ class Source:
         return self._settings("video_processor", "videos_kwargs")
 
     def _settings(self, part: str, kind: str) -> Settings:
-        defaults = getattr(getattr(self.processor, "valid_processor_kwargs", None), "_defaults", {})
-        overrides = {**(getattr(self.processor, kind, None) or {}), **defaults.get(kind, {})}
+        overrides = {**(getattr(self.processor, kind, None) or {}), **default_arguments(self.processor, kind)}
         return Settings(getattr(self.processor, part), overrides)
 
 
 class Layout:
-    """How a family's visual tokens lie over a picture or a clip; rows of `todre.geometry.table` are instances."""
+    """How a family's visual tokens lie over a picture or a clip.
+
+    The rows of `todre.geometry.table` are instances.
+    """
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
         """Boxes of the picture's visual tokens, in sequence order."""
@@ -89,7 +98,10 @@ class Layout:
         )
 
     def count(self, source: Source) -> tuple[int, int]:
-        """(visual tokens, tiles) of one picture, for families whose config alone says so; `processor` may be None."""
+        """(visual tokens, tiles) of one picture, for families whose config says so.
+
+        `source.processor` may be None.
+        """
         raise UnsupportedModelError(
             f"How many visual tokens a picture becomes depends on the settings of the processor of "
             f"{source.config.model_type!r}, not on its config alone; give the number of visual tokens."

@@ -1,20 +1,25 @@
-"""Steps that many image processors share: resize, pad, crop, as changes of a view."""
+"""Steps that many image processors share, as changes of a view.
+
+They resize, pad and crop.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from transformers.image_transforms import get_resize_output_image_size
-from transformers.image_utils import ChannelDimension
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import View
 from todre.geometry.source import Settings
+from todre.hf.picture_rules import ChannelDimension, size_by_shortest_edge
 
 
 def prepared(view: View, settings: Settings) -> View:
-    """The raster after the steps of a plain image or video processor that are switched on: resize, centre crop."""
+    """The raster after a plain processor's steps: resize and centre crop.
+
+    Each is done where it is switched on.
+    """
     if settings.get("do_resize", False):
         view = resized_once(view, settings.size)
     if settings.get("do_center_crop", False):
@@ -23,14 +28,17 @@ def prepared(view: View, settings: Settings) -> View:
 
 
 def look(view: View, settings: Settings) -> View:
-    """The raster after a plain image processor's steps, in LLaVA's after padding to a square where that is on."""
+    """The raster after a plain image processor's steps.
+
+    LLaVA's processor pads to a square first, where that is switched on.
+    """
     if settings.get("do_pad", False) and hasattr(settings.part, "pad_to_square"):
         view = padded_to_square(view)
     return prepared(view, settings)
 
 
 def fitted(view: View, settings: Settings) -> View:
-    """DeepSeek-VL, Janus: the longer edge scaled to `size`, then padding to a square."""
+    """DeepSeek-VL, Janus: the longer edge scaled to `size`, then padded to a square."""
     if settings.get("do_resize", False):
         scale = dict(settings.size)["height"] / max(view.width, view.height)
         width, height = (max(round(side * scale), settings.min_size) for side in (view.width, view.height))
@@ -45,7 +53,10 @@ def padded_to_square(view: View) -> View:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """(height, width) of a setting that is a number, a pair, or has the keys height and width."""
+    """(height, width) of a setting.
+
+    The setting is a number, a pair, or has the keys height and width.
+    """
     if isinstance(value, int):
         return value, value
     if isinstance(value, list | tuple):
@@ -54,7 +65,13 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def square(value: Any) -> int:
-    """A setting for squares (patch size, tile size) that configs store as a number or as a pair of equal ones."""
+    """The side of a square (patch, tile) in pixels.
+
+    Configs store it as a number or as a pair of equal ones.
+
+    Raises:
+        UnsupportedModelError: the two differ.
+    """
     height, width = pair(value)
     if height != width:
         raise UnsupportedModelError(
@@ -65,20 +82,22 @@ def square(value: Any) -> int:
 
 
 def resized_once(view: View, size: Any) -> View:
-    """The raster after the image processor's plain resize, by its own rule for `size`."""
+    """The raster after the image processor's plain resize to `size`."""
     settings = dict(size)
     if settings.get("height") and settings.get("width"):
         return view.resized(settings["width"], settings["height"])
-    height, width = get_resize_output_image_size(
+    height, width = size_by_shortest_edge(
         blank(view), settings["shortest_edge"], default_to_square=False, input_data_format=ChannelDimension.FIRST
     )
     return view.resized(width, height)
 
 
 def centre_cropped(view: View, settings: Settings) -> View:
-    """The raster after a centre crop to `crop_size`; a smaller one is padded on all sides.
+    """The raster after a centre crop to `crop_size`.
 
-    Where an odd number of pixels is to be padded, torchvision puts the larger half after the picture, PIL before it.
+    A smaller one is padded on all sides. Where an odd number of pixels is to be padded, torchvision puts the larger
+    half
+    after the picture, PIL before it.
     """
     height, width = pair(settings.crop_size)
     before = 0 if settings.get("backend") == "torchvision" else 1
@@ -90,5 +109,8 @@ def centre_cropped(view: View, settings: Settings) -> View:
 
 
 def blank(view: View) -> np.ndarray[Any, Any]:
-    """An array of the raster's shape, (3, height, width), without memory: transformers' rules read sizes off arrays."""
+    """A (3, height, width) array of the raster's shape that takes no memory.
+
+    Transformers' rules read sizes off arrays.
+    """
     return np.broadcast_to(np.zeros(1, dtype=np.uint8), (3, view.height, view.width))

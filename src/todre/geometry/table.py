@@ -1,4 +1,4 @@
-"""Which layout each family has: one row for each `config.model_type`, with its facts."""
+"""The layout of each family: one row for each `config.model_type`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from todre.geometry.tiles import Tiles
 
 
 def pooled_processor_patch(source: Source) -> int:
-    """A cell of `config.projector_pooling_ratio` patches, of the size that the processor says."""
+    """Pixels along one side of a cell of `config.projector_pooling_ratio` patches.
+
+    The processor says how large a patch is.
+    """
     return processor_patch(source) * int(source.config.projector_pooling_ratio)
 
 
@@ -94,11 +97,11 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}
-"""Layouts of families that take towers of several kinds, for those that differ: (model type, tower's model type)."""
+"""(model type, tower's model type) → layout, for towers with a layout other than the family's usual one."""
 
 
 RESAMPLED = frozenset({"aria", "blip-2", "idefics2", "instructblip", "instructblipvideo", "kosmos-2"})
-"""Families whose visual tokens are learned queries that each read the whole picture: they have no rectangle."""
+"""Families whose visual tokens each read the whole picture, through learned queries; they have no rectangle."""
 
 
 def layout_of(config: Any) -> Layout:

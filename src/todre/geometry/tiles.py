@@ -1,8 +1,8 @@
-"""Square tiles and one look at the whole picture: InternVL, Aya Vision, Llama 4, SmolVLM and others.
+"""Square tiles and one look at the whole picture: InternVL, Llama 4, SmolVLM, ….
 
 The picture is scaled onto a canvas of tiles; the tower sees each tile by itself, and the whole picture in one more,
-before or after them. The projector stacks k × k patches ("pixel shuffle") or averages them, so a token is a cell of k
-patches. Tokens of a tile follow each other, tiles go in reading order; text between tiles is not visual.
+before or after them. The projector stacks k × k patches ("pixel shuffle") or averages them, so a token is a cell of
+k × k patches. Tokens of a tile follow each other, tiles go in reading order; text between tiles is not visual.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from todre.geometry.source import Layout, Source
 
 @dataclass(frozen=True)
 class Tiles(Layout):
-    """Tiles of a canvas and the whole picture.
+    """Layout of the tiles of a canvas and the whole picture.
 
     Attributes:
         cell: pixels of a tile along one side of a token.
@@ -38,7 +38,10 @@ class Tiles(Layout):
     frame: Frame | None = None
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """Tiles in reading order, the whole picture before or after them; or one look."""
+        """Boxes of the tiles in reading order, with the whole picture before or after.
+
+        There is one look alone where the family's rule says so.
+        """
         settings, cell = source.images, self.cell(source)
         whole, canvas = self.whole(source.view, settings), self.canvas(source.view, settings)
         if canvas is None:
@@ -58,7 +61,7 @@ class Tiles(Layout):
         return tile
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """One look at each frame."""
+        """Boxes of one look at each frame."""
         if self.frame is None:
             return super().clip(source, clip)
         boxes = []

@@ -1,4 +1,6 @@
-"""After how many layers untrained attention finds what a question is about: `python -m todre.glimpse.depths`.
+"""Depths at which untrained attention finds what a question is about.
+
+`python -m todre.glimpse.depths` measures them.
 
 For each count of layers, the area under the ROC curve by which the next layer's attention from the question (mean over
 heads; all its words, or the last token alone) tells tokens that the question is about from others. Pictures are of the
@@ -22,19 +24,28 @@ from torch import Tensor
 from todre.evaluate.runner import model_sha256
 from todre.files import write_atomic
 from todre.glimpse.gather import Gatherer
+from todre.hf.model_parts import decoder_depth
 from todre.scenes import make_scene
 from todre.tiny import load
 
 
 def area(scores: Tensor, target: Tensor) -> float:
-    """Probability that a token of `target` (n,) bool scores above one that is not; equal scores count half."""
+    """Area under the ROC curve: how often a target token scores above another.
+
+    Args:
+        scores: (n,) score of each token.
+        target: (n,) bool, the target tokens. Equal scores count half.
+    """
     mine, others = scores[target], scores[~target].sort().values.contiguous()
     below = torch.searchsorted(others, mine) + torch.searchsorted(others, mine, right=True)
     return float(below.double().mean()) / (2 * len(others))
 
 
 def attention(view: Any, row: int) -> tuple[Tensor, Tensor]:
-    """(n,) softmax over the visual tokens, head-mean: mean over a question's words, and of its last token."""
+    """(n,) attention to visual tokens: mean over the question, and of its last token.
+
+    It is a softmax over the visual tokens, averaged over heads.
+    """
     query = view.query[row][:, view.text[row]]
     key = view.key[0].repeat_interleave(len(query) // view.key.shape[1], dim=0)
     maps = (torch.einsum("htd,hnd->htn", query, key) * view.scaling).softmax(dim=-1).mean(dim=0)
@@ -42,7 +53,7 @@ def attention(view: Any, row: int) -> tuple[Tensor, Tensor]:
 
 
 def areas(gatherer: Gatherer, pictures: int) -> dict[str, Any]:
-    """Mean areas over all questions about something that is there."""
+    """Mean areas over all questions about something that is in the picture."""
     every, last = [], []
     for seed in range(pictures):
         scene = make_scene(seed, "val")
@@ -61,16 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m todre.glimpse.depths", description=__doc__)
     parser.add_argument("--pictures", type=int, default=12)
     parser.add_argument("--output", type=Path, default=Path("results/glimpse-depths.json"))
-    given = parser.parse_args(arguments)
+    flags = parser.parse_args(arguments)
     console = Console(stderr=True)
     model, processor = load()
-    layers = range(1, model.config.get_text_config(decoder=True).num_hidden_layers)
+    layers = range(1, decoder_depth(model))
     gatherers = (Gatherer(model, processor, layer) for layer in layers)
-    rows = [areas(one, given.pictures) for one in track(gatherers, "layers", total=len(layers), console=console)]
-    document = {"what": "areas under the ROC curve of untrained attention", "pictures": given.pictures}
+    rows = [areas(one, flags.pictures) for one in track(gatherers, "layers", total=len(layers), console=console)]
+    document = {"what": "areas under the ROC curve of untrained attention", "pictures": flags.pictures}
     document |= {"model_sha256": model_sha256(None), "rows": rows}
-    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
-    console.print(f"wrote {given.output}", markup=False)
+    write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
+    console.print(f"wrote {flags.output}", markup=False)
     return 0
 
 

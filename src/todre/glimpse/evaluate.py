@@ -1,4 +1,6 @@
-"""Held-out result of the trained glimpse: `python -m todre.glimpse.evaluate` writes `results/glimpse.json`.
+"""Held-out result of the trained glimpse: `python -m todre.glimpse.evaluate`.
+
+It writes `results/glimpse.json`.
 
 First the glimpse answers; then controls answer the same questions with as many tokens as it kept on the mean: random
 ones and the most attended ones after the same layer, none at all after it, and ToDRE before the decoder, once with as
@@ -43,7 +45,7 @@ GLIMPSE = "glimpseprune"
 
 
 def controls(layer: int, n_layers: int, kept: float, seeds: Sequence[int]) -> list[Condition]:
-    """What the glimpse is compared with, where it leaves a share `kept` of the tokens after `layer` on the mean."""
+    """Controls for a glimpse that keeps a mean share `kept` of tokens after `layer`."""
     average = (layer + (n_layers - layer) * kept) / n_layers
     methods: dict[str, Method] = {
         "fastv": FastV(retain=kept, layer=layer),
@@ -56,7 +58,10 @@ def controls(layer: int, n_layers: int, kept: float, seeds: Sequence[int]) -> li
 
 
 def kept_shares(session: Session, pictures: int) -> dict[tuple[int, str], float]:
-    """By picture and question, the share of visual tokens that the glimpse leaves, as the prefill's report has it."""
+    """Share of visual tokens that the glimpse keeps, by picture and question.
+
+    Read from the prefill's report.
+    """
     shares = {}
     for seed in range(pictures):
         scene = make_scene(seed, session.settings.split, session.settings.size)
@@ -70,41 +75,41 @@ def kept_shares(session: Session, pictures: int) -> dict[tuple[int, str], float]
     return shares
 
 
-def measure(settings: Settings, given: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Answer everything; returns the document."""
+def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
+    """The document; answers everything that it needs."""
     session = Session(settings)
     trained = load_trained()
     shape = trained.glimpse.shape
     digest = hashlib.sha256(shipped_weights().read_bytes()).hexdigest()
-    work = given.work / f"glimpse-{digest[:16]}"  # answers of other weights are not these
-    shares = kept_shares(session, given.pictures)
+    work = flags.work / f"glimpse-{digest[:16]}"  # answers of other weights are not these
+    shares = kept_shares(session, flags.pictures)
     first = [NONE, Condition(GLIMPSE, GlimpsePrune())]
-    answers = run(settings, first, given.pictures, work, session=session)
-    asked = Table.of(answers.by_condition, seed=given.seed)
-    kept = np.array([shares[one["picture"], one["question"]] for one in asked.questions])
-    rest = controls(shape.layer, shape.n_layers, round(float(kept.mean()), 4), range(given.random_seeds))
-    answers = run(settings, first + rest, given.pictures, work, session=session)
-    table = Table.of(answers.by_condition, seed=given.seed)
+    answers = run(settings, first, flags.pictures, work, session=session)
+    first_table = Table.of(answers.by_condition, seed=flags.seed)
+    kept = np.array([shares[one["picture"], one["question"]] for one in first_table.questions])
+    rest = controls(shape.layer, shape.n_layers, round(float(kept.mean()), 4), range(flags.random_seeds))
+    answers = run(settings, first + rest, flags.pictures, work, session=session)
+    table = Table.of(answers.by_condition, seed=flags.seed)
     return {
         "what": "accuracy of the trained glimpse on held-out scenes, and of controls with as many tokens",
         "command": command,
-        "conditions": conditions_of_run(settings, given, table),
+        "conditions": conditions_of_run(settings, flags, table),
         "weights": {"sha256": digest, "model_sha256": trained.model, **asdict(shape)},
-        "training": read_log(given.log),
+        "training": read_log(flags.log),
         "kept": kept_document(table, kept),
-        "rows": rows_of(table, first + rest, given.random_seeds),
+        "rows": rows_of(table, first + rest, flags.random_seeds),
     }
 
 
 def kept_document(table: Table, kept: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Share of tokens that the glimpse leaves: mean with interval, by task, and where least and most."""
+    """Share of tokens that the glimpse keeps: mean with interval, by task, quantiles."""
     tasks = {task: round(float(kept[table.tasks == task].mean()), 4) for task in ordered(table.tasks.tolist())}
     least, most = np.quantile(kept, [0.05, 0.95])
     return {**table.mean(kept), "tasks": tasks, "5 %": round(float(least), 4), "95 %": round(float(most), 4)}
 
 
 def rows_of(table: Table, conditions: Sequence[Condition], seeds: int) -> list[dict[str, Any]]:
-    """One row for each method; the random draws together."""
+    """Rows of the result, one for each method; random draws share one."""
     drawn = [f"random#{seed}" for seed in range(seeds)]
     rows = []
     for condition in conditions:
@@ -134,17 +139,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
+    flags = parse(arguments)
     console = Console(stderr=True)
     command = " ".join(["python -m todre.glimpse.evaluate", *(arguments if arguments is not None else sys.argv[1:])])
-    given.processes = 1
+    flags.processes = 1
     try:
-        document = measure(settings_from(given), given, command.strip())
-        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+        document = measure(settings_from(flags), flags, command.strip())
+        write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output}", markup=False)
+    console.print(f"wrote {flags.output}", markup=False)
     return 0
 
 

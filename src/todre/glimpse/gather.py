@@ -1,4 +1,7 @@
-"""What the frozen model shows a glimpse: one pass over a picture and all its questions, cut off where it looks."""
+"""Inputs of a glimpse from the frozen model, in one pass for all questions.
+
+The pass covers a picture and all its questions, and ends at the layer where the glimpse looks.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from torch import Tensor
 from todre.errors import InvalidValueError
 from todre.glimpse.labels import token_mask
 from todre.hf.attention_tap import watch
+from todre.hf.model_parts import decoder_depth, decoder_module, text_config
+from todre.hf.picture_features import any_resolution_features
 from todre.methods.glimpse.predictor import Shape, View
 from todre.scenes import Question, Scene
 from todre.tensors.attention import AttentionInputs
@@ -37,7 +42,7 @@ class Gatherer:
     """
 
     def __init__(self, model: Any, processor: Any, layer: int) -> None:
-        layers = model.config.get_text_config(decoder=True).num_hidden_layers
+        layers = decoder_depth(model)
         if not 1 <= layer < layers:
             raise InvalidValueError(
                 f"A glimpse after layer {layer} of {layers} cannot look with the next one; give 1 to {layers - 1}."
@@ -48,32 +53,32 @@ class Gatherer:
 
     def shape(self) -> Shape:
         """Sizes of a glimpse for this model."""
-        config = self.model.config.get_text_config(decoder=True)
+        config = text_config(self.model)
         heads = config.num_attention_heads
         return Shape(self.layer, config.num_hidden_layers, config.hidden_size, heads, config.hidden_size // heads)
 
     @torch.no_grad()
     def view(self, scene: Scene, questions: Sequence[Question]) -> View:
-        """What a glimpse sees for each of `questions` about one picture."""
+        """Inputs of a glimpse for each of `questions` about one picture."""
         visual = self._encoded(scene)
         bare = [dataclasses.replace(question, answer="") for question in questions]
         text = collate([self.encoder.pack(bare)])
-        seen, hidden = self._run(visual[None], text)
+        attention, hidden = self._run(visual[None], text)
         start = len(self.encoder.prefix)
         cut = start + len(visual)
-        asked = [(text.segments[0] == number).nonzero()[:, 0] for number in range(len(bare))]
-        longest = max(len(places) for places in asked)
-        index = torch.stack([torch.nn.functional.pad(places, (0, longest - len(places))) for places in asked])
-        lengths = torch.tensor([[len(places)] for places in asked], dtype=torch.int64, device="cpu")
+        words = [(text.segments[0] == number).nonzero()[:, 0] for number in range(len(bare))]
+        longest = max(len(places) for places in words)
+        index = torch.stack([torch.nn.functional.pad(places, (0, longest - len(places))) for places in words])
+        lengths = torch.tensor([[len(places)] for places in words], dtype=torch.int64, device="cpu")
         known = torch.arange(longest, dtype=torch.int64, device="cpu") < lengths
         return View(
-            query=seen.query[0][:, cut + index].transpose(0, 1),
+            query=attention.query[0][:, cut + index].transpose(0, 1),
             states=hidden[0, cut + index],
             text=known,
-            key=seen.key[:, :, start:cut],
+            key=attention.key[:, :, start:cut],
             inputs=visual[None],
             visual=torch.ones(1, len(visual), dtype=torch.bool, device="cpu"),
-            scaling=seen.scaling,
+            scaling=attention.scaling,
         )
 
     def masks(self, scene: Scene, questions: Sequence[Question]) -> Tensor:
@@ -82,20 +87,18 @@ class Gatherer:
 
     def _encoded(self, scene: Scene) -> Tensor:
         inputs = self.processor.image_processor(scene.image, return_tensors="pt")
-        encoded = self.model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
-        features: Tensor = encoded.pooler_output[0]
-        return features
+        return any_resolution_features(self.model, inputs)
 
     def _run(self, visual: Tensor, text: TextBatch) -> tuple[AttentionInputs, Tensor]:
-        """Queries and keys of the layer after `layer`, and the hidden states that enter it."""
-        layer = self.model.get_decoder().layers[self.layer]
+        """Attention inputs of the layer after `layer`, and the states that enter it."""
+        layer = decoder_module(self.model).layers[self.layer]
         found: list[Any] = []
 
         def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
             found.append(args[0])
 
-        def listen(seen: AttentionInputs) -> None:
-            found.append(seen)
+        def listen(attention: AttentionInputs) -> None:
+            found.append(attention)
             raise _Enough
 
         handles = [layer.register_forward_pre_hook(enter), *watch(layer.self_attn, listen, when=lambda: True)]

@@ -1,4 +1,4 @@
-"""The mask that the predictor should find: visual tokens of the things that a question is about."""
+"""Target masks of the predictor: visual tokens of what a question is about."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _REFERENCE = re.compile(
 )
 
 
-def asked_about(question: Question, objects: Sequence[SceneObject]) -> list[int]:
-    """Places in `objects` of what a question is about.
+def subject_places(question: Question, objects: Sequence[SceneObject]) -> list[int]:
+    """0-based indices in `objects` of what a question is about.
 
     The plate of a digit or a word; for a caption every shape; else every shape that has the size, colour and shape of
     some reference in the question's text, so none if it asks about something that is not there.
@@ -45,7 +45,9 @@ def _fits(thing: SceneObject, reference: dict[str, str | None]) -> bool:
 
 
 def token_owners(scene: Scene) -> NDArray[np.int64]:
-    """(n,) for each visual token of the shipped model, in its order, the object it shows + 1; 0 for none and newlines.
+    """(n,) object that each visual token shows, 1-based; 0 for none and newlines.
+
+    Tokens are in the shipped model's order.
 
     The thumbnail comes first, then the united crops row by row, each with a newline token. The picture's sides must be
     multiples of 16 and at most 192 pixels.
@@ -56,6 +58,6 @@ def token_owners(scene: Scene) -> NDArray[np.int64]:
 
 
 def token_mask(scene: Scene, question: Question) -> NDArray[np.bool_]:
-    """(n,) True at the visual tokens of what the question is about."""
-    asked = np.array(asked_about(question, scene.objects), dtype=np.int64) + 1
-    return np.isin(token_owners(scene), asked)
+    """(n,) bool, True at the visual tokens of what the question is about."""
+    labels = np.array(subject_places(question, scene.objects), dtype=np.int64) + 1
+    return np.isin(token_owners(scene), labels)

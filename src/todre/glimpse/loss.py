@@ -1,4 +1,4 @@
-"""What the predictor learns by: overlap with the mask of what the question is about, and cross-entropy."""
+"""Loss of the predictor: overlap with the target mask, and cross-entropy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ BCE_WEIGHT = 0.1
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """(b,) 1 - (2 Σ p·y + 1) / (Σ p + Σ y + 1) with p = sigmoid(logits); `logits` and `target` are (b, n) float32."""
+    """(b,) dice loss of `logits` and `target`, (b, n) float32 each.
+
+    1 - (2 Σ p·y + 1) / (Σ p + Σ y + 1) with p = sigmoid(logits).
+    """
     p = logits.sigmoid()
     return 1 - (2 * (p * target).sum(dim=1) + 1) / (p.sum(dim=1) + target.sum(dim=1) + 1)
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over questions of dice + 0.1 · binary cross-entropy (GlimpsePrune's weights)."""
+    """Mean over questions of dice + 0.1 · cross-entropy, with GlimpsePrune's weights."""
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
     return (DICE_WEIGHT * dice_loss(logits, target) + BCE_WEIGHT * entropy).mean()

@@ -1,4 +1,6 @@
-"""Train GlimpsePrune's glimpse on the shipped model: `python -m todre.glimpse.train --run DIR --output FILE`.
+"""Train GlimpsePrune's glimpse on the shipped model.
+
+    python -m todre.glimpse.train --run DIR --output FILE
 
 The model stays as it is. Each step sees pictures of the training split that no other step sees, with about sixteen
 questions each; the mask of what a question is about comes from the renderer. Started again with the same arguments, a
@@ -28,14 +30,14 @@ from todre.fields.kinds import Count, Positive, Seed
 from todre.glimpse.gather import Gatherer
 from todre.glimpse.loss import mask_loss
 from todre.methods.glimpse.predictor import Glimpse, new_glimpse
-from todre.methods.glimpse.weights import Trained, detached, save_trained, sketch_of
+from todre.methods.glimpse.weights import Trained, frozen_copy, save_trained, sketch_of
 from todre.scenes import TASKS, make_scene
 from todre.tiny import load
 from todre.tiny.data import training_questions, training_size
 from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
 
 _FIRST_SEED = 10**10
-"""Scenes from here on were not seen in the model's own training."""
+"""First scene; those from here on were not seen in the model's own training."""
 _SEEDS_PER_RUN = 10**8
 _ASKED = dict.fromkeys(TASKS, 2)
 _WARM_UP = 0.05
@@ -43,7 +45,7 @@ _WARM_UP = 0.05
 
 @dataclass(frozen=True)
 class Options(Checked):
-    """What the command line sets.
+    """Options of the training, as the command line sets them.
 
     Args:
         run: folder of checkpoint and log.
@@ -67,7 +69,7 @@ class Options(Checked):
 
 
 def train(options: Options, gatherer: Gatherer, show: Callable[[range], Any] = lambda steps: steps) -> Glimpse:
-    """Train to the last step, from the checkpoint if there is one; returns the glimpse.
+    """The glimpse, trained to the last step, from the checkpoint if there is one.
 
     Args:
         options: how.
@@ -101,15 +103,15 @@ def train(options: Options, gatherer: Gatherer, show: Callable[[range], Any] = l
 def update(
     options: Options, gatherer: Gatherer, glimpse: Glimpse, optimizer: torch.optim.Optimizer, step: int
 ) -> dict[str, float]:
-    """One step on its own pictures; returns numbers for the log."""
+    """One training step on pictures of its own; returns numbers for the log."""
     start = _FIRST_SEED + options.seed * _SEEDS_PER_RUN + step * options.pictures
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
     for seed in range(start, start + options.pictures):
         scene = make_scene(seed, "train", training_size(step))
-        asked = training_questions(scene, step, _ASKED)
-        target = gatherer.masks(scene, asked)
-        logits = glimpse(gatherer.view(scene, asked))
+        questions = training_questions(scene, step, _ASKED)
+        target = gatherer.masks(scene, questions)
+        logits = glimpse(gatherer.view(scene, questions))
         loss = mask_loss(logits, target) / options.pictures
         loss.backward()
         for name, value in {"loss": float(loss.detach()) * options.pictures, **measures(logits, target)}.items():
@@ -120,7 +122,7 @@ def update(
 
 
 def measures(logits: Tensor, target: Tensor) -> dict[str, float]:
-    """Share of tokens that are marked, and how much of the masks is found and how much of what is marked is theirs."""
+    """Share of marked tokens, and the recall and precision of the marks."""
     marked = (logits.detach() > 0).float()
     hit = float((marked * target).sum())
     return {
@@ -131,7 +133,7 @@ def measures(logits: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def rate_at(share: float) -> float:
-    """The rate relative to its peak after `share` of the steps."""
+    """Learning rate relative to its peak, after `share` of the steps."""
     return min(share / _WARM_UP, 0.5 * (1 + math.cos(math.pi * share)))
 
 
@@ -149,12 +151,12 @@ def _save(options: Options, glimpse: Glimpse, optimizer: Any, step: int, seconds
 
 
 def _settings(options: Options) -> dict[str, Any]:
-    """What two parts of one run have in common."""
+    """Settings that two parts of one run must have in common."""
     return {name: getattr(options, name) for name in ("steps", "pictures", "layer", "lr", "seed", "log_every")}
 
 
 def _restore(options: Options, glimpse: Glimpse, optimizer: Any) -> tuple[int, float]:
-    """First step, and seconds spent before it."""
+    """First step to do, and seconds spent before it."""
     options.run.mkdir(parents=True, exist_ok=True)
     if not _checkpoint(options).exists():
         _log(options).unlink(missing_ok=True)
@@ -185,10 +187,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
+    flags = parse(arguments)
     console = Console(stderr=True)
     try:
-        options = _checked(given)
+        options = _checked(flags)
         model, processor = load()
         gatherer = Gatherer(model, processor, options.layer)
 
@@ -197,17 +199,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         glimpse = train(options, gatherer, show)
         words = sketch_of(model.get_input_embeddings().weight)
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        save_trained(given.output, Trained(detached(glimpse), model_sha256(None), words))
+        flags.output.parent.mkdir(parents=True, exist_ok=True)
+        save_trained(flags.output, Trained(frozen_copy(glimpse), model_sha256(None), words))
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output} and {_log(options)}", markup=False)
+    console.print(f"wrote {flags.output} and {_log(options)}", markup=False)
     return 0
 
 
-def _checked(given: argparse.Namespace) -> Options:
-    return Options(given.run, given.steps, given.pictures, given.layer, given.lr, given.seed)
+def _checked(flags: argparse.Namespace) -> Options:
+    return Options(flags.run, flags.steps, flags.pictures, flags.layer, flags.lr, flags.seed)
 
 
 if __name__ == "__main__":

@@ -39,14 +39,14 @@ class _Dispatcher:
         listeners = self.listeners.get((threading.get_ident(), module))
         if listeners:
             with torch.no_grad(), no_autocast(query.device):
-                seen = _seen(query, key, args, kwargs)
+                inputs = _attention_inputs(query, key, args, kwargs)
                 for listener in listeners:
-                    listener(seen)
+                    listener(inputs)
         function = self.function if self.function is not None else eager_function(module)
         return function(module, query, key, value, *args, **kwargs)
 
 
-def _seen(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionInputs:
+def _attention_inputs(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionInputs:
     if kwargs.get("s_aux") is not None:
         raise UnsupportedModelError(
             "This model's attention has sinks that take a share of every row, which are not read; "

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from todre.errors import UnsupportedInputError
-from todre.hf.keywords import CACHE_NAMES, EMBEDS, IDS, MASK, POSITIONS
+from todre.hf.keywords import CACHE_NAMES, DEEPSTACK, EMBEDS, ENCODED, IDS, LOGITS_TO_KEEP, MASK, POSITIONS, USE_CACHE
 
 _TEXT = frozenset(
     {
@@ -29,7 +29,7 @@ _TEXT = frozenset(
         "mm_token_type_ids",
         "moe_mm_token_type_ids",
         "labels",
-        "logits_to_keep",
+        LOGITS_TO_KEEP,
         "return_dict",
     }
 )
@@ -44,59 +44,59 @@ class DecoderCall:
         ids: (b, q) int64 token ids, or None.
         embeds: (b, q, d) embeddings, or None.
         cache: the KV cache, or None.
-        attention_mask: a mask of any kind, or None.
-        position_ids: (b or 1, q) or (axes, b or 1, q) int64, or None.
+        mask: an attention mask of any kind, or None.
+        positions: (b or 1, q) or (axes, b or 1, q) int64, or None.
         rest: every other argument, by name.
     """
 
     ids: Tensor | None = None
     embeds: Tensor | None = None
     cache: Any = None
-    attention_mask: Any = None
-    position_ids: Tensor | None = None
+    mask: Any = None
+    positions: Tensor | None = None
     rest: dict[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> int:
         """Columns that the call brings."""
-        return int(self._given.shape[1])
+        return int(self._columns_tensor.shape[1])
 
     @property
     def rows(self) -> int:
         """Rows of the batch."""
-        return int(self._given.shape[0])
+        return int(self._columns_tensor.shape[0])
 
     @property
-    def _given(self) -> Tensor:
-        given = self.embeds if self.embeds is not None else self.ids
-        if given is None:
+    def _columns_tensor(self) -> Tensor:
+        tensor = self.embeds if self.embeds is not None else self.ids
+        if tensor is None:
             raise UnsupportedInputError(f"A forward needs {IDS} or {EMBEDS}; it was given neither.")
-        return given
+        return tensor
 
     @property
-    def use_cache(self) -> bool | None:
+    def caches(self) -> bool | None:
         """Whether the caller asks for a cache; None if it does not say."""
-        return self.rest.get("use_cache")
+        return self.rest.get(USE_CACHE)
 
     @property
     def deepstack(self) -> Any:
         """Features of pictures that the first layers add to their hidden states, or None."""
-        return self.rest.get("deepstack_visual_embeds")
+        return self.rest.get(DEEPSTACK)
 
     @deepstack.setter
     def deepstack(self, features: Any) -> None:
-        self.rest["deepstack_visual_embeds"] = features
+        self.rest[DEEPSTACK] = features
 
     @property
     def drafts(self) -> int:
         """Trailing columns that assisted decoding proposes: it asks for the logits of those and one more."""
-        kept = self.rest.get("logits_to_keep", 0)
+        kept = self.rest.get(LOGITS_TO_KEEP, 0)
         return kept - 1 if isinstance(kept, int) and kept > 1 else 0
 
     @property
-    def encoded(self) -> Mapping[str, Any]:
+    def encodings(self) -> Mapping[str, Any]:
         """By kind, media that were encoded before this forward."""
-        return self.rest.get("mm_encoder_outputs") or {}
+        return self.rest.get(ENCODED) or {}
 
     @property
     def brings_media(self) -> bool:
@@ -108,14 +108,14 @@ class DecoderCall:
                 return True
         return False
 
-    def changed(self, **fields: Any) -> DecoderCall:
+    def with_fields(self, **fields: Any) -> DecoderCall:
         """The same call with other fields."""
         values = {
             "ids": self.ids,
             "embeds": self.embeds,
             "cache": self.cache,
-            "attention_mask": self.attention_mask,
-            "position_ids": self.position_ids,
+            "mask": self.mask,
+            "positions": self.positions,
             "rest": self.rest,
         }
         return DecoderCall(**(values | fields))
@@ -148,26 +148,26 @@ class Door:
         Raises:
             UnsupportedInputError: more positional arguments than the forward has, or a cache under two names.
         """
-        given = dict(kwargs)
+        named = dict(kwargs)
         if args:
             if len(args) > len(self.order):
                 raise UnsupportedInputError(
                     f"This forward takes at most {len(self.order)} positional arguments, and got {len(args)}; "
                     "pass them by name."
                 )
-            given = dict(zip(self.order, args, strict=False)) | given
+            named = dict(zip(self.order, args, strict=False)) | named
         cache = None
         for name in CACHE_NAMES:
-            value = given.pop(name, None)
+            value = named.pop(name, None)
             if value is not None:
                 if cache is not None and cache is not value:
                     raise UnsupportedInputError(
                         f"Two caches were given, as {' and '.join(CACHE_NAMES)}; pass one, as {self.cache}."
                     )
                 cache = value
-        ids, embeds = given.pop(IDS, None), given.pop(EMBEDS, None)
-        mask, positions = given.pop(MASK, None), given.pop(POSITIONS, None)
-        return DecoderCall(ids, embeds, cache, mask, positions, given)
+        ids, embeds = named.pop(IDS, None), named.pop(EMBEDS, None)
+        mask, positions = named.pop(MASK, None), named.pop(POSITIONS, None)
+        return DecoderCall(ids, embeds, cache, mask, positions, named)
 
     def write(self, call: DecoderCall) -> dict[str, Any]:
         """`call` as keywords of this forward; what it does not hold is left to the forward's defaults."""
@@ -176,8 +176,8 @@ class Door:
             (IDS, call.ids),
             (EMBEDS, call.embeds),
             (self.cache, call.cache),
-            (MASK, call.attention_mask),
-            (POSITIONS, call.position_ids),
+            (MASK, call.mask),
+            (POSITIONS, call.positions),
         )
         for name, value in fields:
             if value is not None or name in self.required:
@@ -249,3 +249,10 @@ def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
 def contiguous(start: int, length: int, device: torch.device) -> Tensor:
     """(1, length) positions from `start` on."""
     return torch.arange(start, start + length, device=device, dtype=torch.int64)[None]
+
+
+def embeddings_of(call: DecoderCall) -> Tensor:
+    """(b, q, d) embeddings that a decoder is called with; ids are looked up before a step is made."""
+    if call.embeds is None:
+        raise UnsupportedInputError("The decoder was called without embeddings; pass ids or embeddings.")
+    return call.embeds

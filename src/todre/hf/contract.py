@@ -53,12 +53,12 @@ def _check_forward(function: Callable[..., Any], owner: str, needed: tuple[str, 
     names = named_parameters(function)
     caches = [name for name in CACHE_NAMES if name in names]
     if len(caches) != 1:
-        raise _changed(f"{owner} names its KV cache by {caches or 'none'} of {list(CACHE_NAMES)}, not by one")
+        raise _contract_error(f"{owner} names its KV cache by {caches or 'none'} of {list(CACHE_NAMES)}, not by one")
     missing = [name for name in needed if name not in names]
     if missing:
-        raise _changed(f"{owner} has no parameter {missing[0]!r}")
+        raise _contract_error(f"{owner} has no parameter {missing[0]!r}")
     if POSITIONS not in names and not accepts_any(function):
-        raise _changed(f"{owner} takes no {POSITIONS!r}")
+        raise _contract_error(f"{owner} takes no {POSITIONS!r}")
 
 
 @functools.lru_cache(maxsize=8)
@@ -66,14 +66,14 @@ def _check_cache_classes(growing: type, static: type) -> None:
     for kind, wanted in ((growing, _GROWING_METHODS), (static, _LAYER_METHODS)):
         missing = [name for name in wanted if not callable(getattr(kind, name, None))]
         if missing:
-            raise _changed(f"the cache layer {kind.__name__} has no method {missing[0]!r}")
+            raise _contract_error(f"the cache layer {kind.__name__} has no method {missing[0]!r}")
     layer = static(max_cache_len=1)
     for name in ("is_initialized", "max_cache_len", "cumulative_length"):
         if not hasattr(layer, name):
-            raise _changed(f"the cache layer {static.__name__} has no attribute {name!r}")
+            raise _contract_error(f"the cache layer {static.__name__} has no attribute {name!r}")
 
 
-def check_filled(cache: Any, output: Any) -> None:
+def check_cache_filled(cache: Any, output: Any) -> None:
     """Raise `ContractError` unless the decoder filled the layers that it was given; shapes on the host are compared.
 
     Args:
@@ -82,13 +82,13 @@ def check_filled(cache: Any, output: Any) -> None:
     """
     came_back = cache_of(output)
     if came_back is not None and came_back is not cache:
-        raise _changed(f"the decoder was given a {type(cache).__name__} and returned another cache")
-    found = kv.first_unlike(cache)
+        raise _contract_error(f"the decoder was given a {type(cache).__name__} and returned another cache")
+    found = kv.first_mismatch(cache)
     if found is not None:
-        raise _changed(f"after a prefill, the cache of {found}")
+        raise _contract_error(f"after a prefill, the cache of {found}")
 
 
-def _changed(what: str) -> ContractError:
+def _contract_error(what: str) -> ContractError:
     return ContractError(
         f"todre does not understand transformers {transformers.__version__}: {what}; "
         f"nothing was pruned. Install a release that is tested: pip install '{REQUIRED}'."

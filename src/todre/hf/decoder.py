@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from todre.errors import UnsupportedModelError
+from todre.hf.model_parts import attention_backend
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import bare
 
@@ -25,7 +26,7 @@ class Decoder:
     Attributes:
         module: its layers run in the order of `module.layers`.
         config: the text config.
-        layer_types: one of `_KNOWN` for each layer.
+        layer_kinds: one of `_KNOWN` for each layer.
         window: columns that a sliding layer sees, its own included; 0 if there is none.
         chunk: columns of a chunk of chunked layers; 0 if there is none.
         rotary: the modules that turn positions into angles.
@@ -33,7 +34,7 @@ class Decoder:
 
     module: nn.Module
     config: Any
-    layer_types: tuple[str, ...]
+    layer_kinds: tuple[str, ...]
     window: int
     chunk: int
     rotary: tuple[nn.Module, ...]
@@ -53,22 +54,22 @@ class Decoder:
     @property
     def n_layers(self) -> int:
         """Layers in all."""
-        return len(self.layer_types)
+        return len(self.layer_kinds)
 
     @property
     def shows_positions(self) -> bool:
         """Whether layers may be given positions with gaps: other backends read packed sequences out of them."""
-        return self.config._attn_implementation in ("sdpa", "eager")
+        return attention_backend(self.config) in ("sdpa", "eager")
 
     @property
     def uniform(self) -> bool:
         """Whether every layer has full causal attention."""
-        return all(kind == FULL for kind in self.layer_types)
+        return all(kind == FULL for kind in self.layer_kinds)
 
     @property
     def sees_all(self) -> bool:
         """Whether no layer has a window: all have full causal attention, or a state."""
-        return all(kind == FULL or kind in RECURRENT for kind in self.layer_types)
+        return all(kind == FULL or kind in RECURRENT for kind in self.layer_kinds)
 
     @property
     def text_first(self) -> bool:
@@ -79,9 +80,9 @@ class Decoder:
 
     def attends(self, layer: int) -> bool:
         """Whether layer `layer` (0-based) has keys and values."""
-        return self.layer_types[layer] not in RECURRENT
+        return self.layer_kinds[layer] not in RECURRENT
 
-    def measured(self, layer: int) -> int:
+    def readable_layer(self, layer: int) -> int:
         """The count of layers run, at most `layer` where possible, after which attention to everything can be read.
 
         Only a layer with full attention can say that vision has faded: others do not see the whole prompt.
@@ -89,7 +90,7 @@ class Decoder:
         Raises:
             UnsupportedModelError: no layer has full attention.
         """
-        full = [index + 1 for index, kind in enumerate(self.layer_types) if kind == FULL]
+        full = [index + 1 for index, kind in enumerate(self.layer_kinds) if kind == FULL]
         if not full:
             raise UnsupportedModelError(
                 f"No layer of {type(self.module).__name__} has full attention, so stage 2 cannot tell whether vision "
@@ -137,7 +138,7 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
     return Decoder(
         module=module,
         config=config,
-        layer_types=types,
+        layer_kinds=types,
         window=int(getattr(config, "sliding_window", None) or 0) if SLIDING in types else 0,
         chunk=int(getattr(config, "attention_chunk_size", None) or 0) if CHUNKED in types else 0,
         rotary=rotary,

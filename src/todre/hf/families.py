@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from todre.errors import UnsupportedModelError
-from todre.hf import visual_layouts as layouts
+from todre.hf import clip_layouts, visual_layouts
+from todre.hf.anyres import anyres
+from todre.hf.encoding import Layout
 from todre.hf.refused import REFUSED
 from todre.hf.versions import PreTrainedModel
-from todre.hf.visual_layouts import Layout
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Family:
     """
 
     model_type: str
-    image: Layout | None = layouts.grid
+    image: Layout | None = visual_layouts.grid
     video: Layout | None = None
     towers: tuple[str, ...] = ("vision_tower",)
     saliency: bool = True
@@ -62,8 +63,8 @@ def _stream(
     """Pictures and clips packed into one sequence, as Qwen-VL and its kin do."""
     return Family(
         model_type,
-        image=layouts.merged,
-        video=layouts.merged,
+        image=visual_layouts.packed_sequence,
+        video=visual_layouts.packed_sequence,
         towers=(tower,),
         saliency=saliency,
         video_token=video_token,
@@ -73,7 +74,9 @@ def _stream(
 
 def _opaque(model_type: str, clips: bool = False, **facts: Any) -> Family:
     """Visual tokens whose place in the tower is not known, as after a resampler: no saliency."""
-    return Family(model_type, image=layouts.opaque, video=layouts.opaque if clips else None, saliency=False, **facts)
+    return Family(
+        model_type, image=visual_layouts.opaque, video=visual_layouts.opaque if clips else None, saliency=False, **facts
+    )
 
 
 _ONE_MARK = "pictures and clips in one batch cannot be told apart by transformers"
@@ -92,7 +95,9 @@ _ROWS = (
         "dots3_note", tower="vision_tower", note="not with indexed_attention layers, which public checkpoints have"
     ),
     _opaque("emu3"),
-    Family("ernie4_5_vl_moe", image=layouts.merged, video=layouts.merged, saliency=False),
+    Family(
+        "ernie4_5_vl_moe", image=visual_layouts.packed_sequence, video=visual_layouts.packed_sequence, saliency=False
+    ),
     _stream("exaone4_5"),
     _opaque("fast_vlm", note="checked with a ResNet in place of the tower from timm"),
     Family("gemma3"),
@@ -147,23 +152,23 @@ _ROWS = (
     ),
     _opaque("lfm2_vl"),
     _opaque("lfm3_vl", clips=True),
-    Family("lighton_ocr", image=layouts.rasters, towers=("vision_encoder",)),
+    Family("lighton_ocr", image=visual_layouts.rasters, towers=("vision_encoder",)),
     _opaque(
         "llama4",
         features="last_hidden_state",
         note="exact up to 8,192 columns, beyond which queries are scaled by their column",
     ),
     Family("llava"),
-    Family("llava_next", image=layouts.anyres),
-    Family("llava_next_video", image=layouts.anyres, video=layouts.frames),
-    Family("llava_onevision", image=layouts.anyres, video=layouts.frames_with_newline),
+    Family("llava_next", image=anyres),
+    Family("llava_next_video", image=anyres, video=clip_layouts.frames),
+    Family("llava_onevision", image=anyres, video=clip_layouts.frames_with_newline),
     _opaque("minicpm_ocr", clips=True),
     _opaque("minicpmv4_6", clips=True),
     _opaque("minicpmv4_7", clips=True),
     _stream(
         "minimax_m3_vl", tower="vision_tower", note="not with minimax_m3_sparse layers, which public checkpoints have"
     ),
-    Family("mistral3", image=layouts.rasters),
+    Family("mistral3", image=visual_layouts.rasters),
     _opaque("molmo2", clips=True),
     _opaque("muse_glimmer", clips=True),
     _opaque("muse_spark", clips=True),
@@ -185,7 +190,7 @@ _ROWS = (
     Family("smolvlm", towers=("vision_model",), clips_as_pictures=True),
     _opaque("step3p7"),
     _opaque("video_llama_3", clips=True, stays="video_compression_mask"),
-    Family("video_llava", video=layouts.frames_with_cls, towers=("image_tower", "video_tower")),
+    Family("video_llava", video=clip_layouts.frames_with_cls, towers=("image_tower", "video_tower")),
     Family("vipllava"),
 )
 

@@ -18,6 +18,9 @@ LOGITS_TO_KEEP = "logits_to_keep"
 ENCODED = "mm_encoder_outputs"
 DEEPSTACK = "deepstack_visual_embeds"
 
+MASKS_FOR_GENERATE = "create_masks_for_generate"
+"""The method by which `generate` lays out masks for static caches."""
+
 # Arguments of layers and towers.
 STATES = "hidden_states"
 ROTARY = "position_embeddings"
@@ -25,6 +28,9 @@ BOUNDS = "cu_seqlens"
 LONGEST = "max_seqlen"
 GRIDS = "grid_thw"
 WINDOWS = "window_index"
+
+FLASH_BOUNDS = "cu_seq_lens_q"
+"""Where packed samples begin and end, for flash attention (transformers' FlashAttentionKwargs)."""
 
 # What processors return for pictures and clips.
 PIXELS = "pixel_values"

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from todre.hf.calls import DecoderCall, contiguous
-from todre.hf.keywords import CACHE_NAMES, MASK, POSITIONS
+from todre.hf.keywords import CACHE_NAMES, FLASH_BOUNDS, MASK, POSITIONS, ROTARY, USE_CACHE
 from todre.hf.wrappers import bare
 from todre.tensors.columns import Compaction
 
-_ANGLES = "position_embeddings"
-_OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, _ANGLES})
+_OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, ROTARY})
 
 
 def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
@@ -32,7 +31,7 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
         call.embeds = packed.take(call.embeds)
     for name, value in call.rest.items():
         if per_column(value, rows, length):
-            call.rest[name] = _taken(packed, value)
+            call.rest[name] = _take(packed, value)
     features = call.deepstack
     if features is not None and stay is not None:
         if isinstance(features, dict):
@@ -41,15 +40,15 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
             call.deepstack = [one[stay.to(one.device)] for one in features]
 
 
-_BOUNDS = ("cu_seq_lens_q", "cu_seq_lens_k")
+_BOUNDS = (FLASH_BOUNDS, "cu_seq_lens_k")
 _PACKING = frozenset({*_BOUNDS, "max_length_q", "max_length_k", "seq_idx"})
 """How collators for training without padding say where packed samples begin (transformers' FlashAttentionKwargs)."""
 
 
 def packed_bounds(rest: dict[str, Any]) -> Tensor | None:
     """(m + 1,) int, where packed samples start and end among all columns, if the caller says so."""
-    given = rest.get(_BOUNDS[0])
-    return given if isinstance(given, Tensor) else None
+    bounds = rest.get(_BOUNDS[0])
+    return bounds if isinstance(bounds, Tensor) else None
 
 
 def without_packing(rest: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +58,8 @@ def without_packing(rest: dict[str, Any]) -> dict[str, Any]:
 
 def layer_positions(kwargs: dict[str, Any]) -> Tensor | None:
     """The positions that a layer is given, or None."""
-    given = kwargs.get(POSITIONS)
-    return given if isinstance(given, Tensor) else None
+    positions = kwargs.get(POSITIONS)
+    return positions if isinstance(positions, Tensor) else None
 
 
 def with_positions(kwargs: dict[str, Any], positions: Tensor) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def with_cache(kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
 def without_cache(kwargs: dict[str, Any]) -> dict[str, Any]:
     """A layer's arguments without a cache, so that running it leaves no trace there."""
     left = {name: value for name, value in kwargs.items() if name not in CACHE_NAMES}
-    return left | {"use_cache": False} if "use_cache" in left else left
+    return left | {USE_CACHE: False} if USE_CACHE in left else left
 
 
 def runs_again_bare(layer: nn.Module) -> bool:
@@ -100,8 +99,8 @@ def runs_again_bare(layer: nn.Module) -> bool:
 
 def rotary_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The positions that a rotary embedding is called with, by name or second."""
-    given: Tensor = kwargs[POSITIONS] if POSITIONS in kwargs else args[1]
-    return given
+    positions: Tensor = kwargs[POSITIONS] if POSITIONS in kwargs else args[1]
+    return positions
 
 
 def with_rotary_positions(
@@ -113,7 +112,7 @@ def with_rotary_positions(
     return (args[0], positions, *args[2:]), kwargs
 
 
-def _taken(packed: Compaction, value: Tensor) -> Tensor:
+def _take(packed: Compaction, value: Tensor) -> Tensor:
     taken = packed.take(value)
     if taken.dtype == torch.bool:  # padding is not a visual column, whatever stood in the column it points to
         shape = packed.valid.shape + (1,) * (taken.ndim - 2)
@@ -135,7 +134,7 @@ def follow(
     rows, width = inner.index.shape[0], inner.width
     taken = dict(kwargs)
     for name, value in kwargs.items():
-        if name == _ANGLES:
+        if name == ROTARY:
             taken[name] = _angles(inner, value)
         elif name == POSITIONS:
             if isinstance(value, Tensor):

@@ -44,7 +44,7 @@ def leading_of(vision_config: Any) -> Leading | None:
     return None if rule is None else rule(vision_config)
 
 
-def dropped_by(config: Any, arguments: dict[str, Any]) -> int:
+def discarded_count(config: Any, arguments: dict[str, Any]) -> int:
     """How many of the tower's first tokens a model leaves out of its visual tokens, whatever these are.
 
     Args:

@@ -33,6 +33,11 @@ def attention_backend(config: Any) -> str:
     return str(config._attn_implementation)
 
 
+def config_caches(config: Any) -> bool:
+    """True if a model of this configuration makes a cache when nobody says."""
+    return bool(config.use_cache)
+
+
 def text_config(model: Any) -> Any:
     """The configuration of a model's text decoder."""
     return model.config.get_text_config(decoder=True)
@@ -53,3 +58,22 @@ def all_states(output: Any) -> tuple[Tensor, ...] | None:
 def media_features(output: Any) -> Any:
     """What `get_image_features` or `get_video_features` returns of each picture or clip, in the LLM's space."""
     return output.pooler_output
+
+
+def replace_states(output: Any, last: Tensor, every: tuple[Tensor, ...] | None) -> Any:
+    """The same output with other hidden states.
+
+    Args:
+        output: what a decoder returned, changed in place.
+        last: (b, q, d), in place of those after the last layer.
+        every: in place of `all_states`; None leaves them.
+    """
+    output.last_hidden_state = last
+    if every is not None:
+        output.hidden_states = every
+    return output
+
+
+def entries_of(encoded: Any) -> Any:
+    """The features of each encoded picture or clip, or None if `encoded` is no output of an encoding method."""
+    return getattr(encoded, "pooler_output", None)

@@ -7,7 +7,7 @@ import threading
 from todre.hf.wrappers import no_compile
 
 
-class Flights:
+class RunningForwards:
     """Counts the forwards under way in each thread, until `close` lets no more in.
 
     Attributes:

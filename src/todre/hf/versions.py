@@ -34,6 +34,9 @@ except ImportError as error:  # pragma: no cover - needs another transformers
 
 _MASK_DOOR = Door(create_causal_mask)
 
+masks_for_generate = create_masks_for_generate
+"""Lays out masks before `generate` calls a model with a static cache."""
+
 __all__ = [
     "REQUIRED",
     "ALL_ATTENTION_FUNCTIONS",
@@ -50,6 +53,7 @@ __all__ = [
     "create_causal_mask",
     "create_masks_for_generate",
     "eager_function",
+    "masks_for_generate",
     "window_order",
 ]
 
@@ -122,7 +126,7 @@ def causal_mask(
     """
     rest = {"config": config, "layer_idx": 0, "allow_is_causal_skip": capacity is None}
     lengths = PhysicalLengths(slots, capacity)
-    call = DecoderCall(embeds=inputs_embeds, cache=lengths, attention_mask=valid, rest=rest)
+    call = DecoderCall(embeds=inputs_embeds, cache=lengths, mask=valid, rest=rest)
     mask = create_causal_mask(**_MASK_DOOR.write(call))
     if isinstance(mask, Tensor) and mask.ndim == 4:
         expected = (inputs_embeds.shape[1], capacity if capacity is not None else int(slots) + inputs_embeds.shape[1])

@@ -29,7 +29,7 @@ _ABSENT = object()
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
-def unwrapped(model: Any) -> Any:
+def inner_model(model: Any) -> Any:
     """The transformers model inside `model`, however often it was wrapped; `model` itself if there is none.
 
     Raises:
@@ -116,7 +116,7 @@ class ForwardPatch:
         before = attributes.get("forward")
         if self.forward is None or before is not self.before:
             self.before = before
-            self.forward = _known(functools.partial(self.call, self.module.forward), self.module.forward)
+            self.forward = _with_signature(functools.partial(self.call, self.module.forward), self.module.forward)
         attributes["forward"] = self.forward
         return self
 
@@ -168,7 +168,7 @@ class CompileGuard:
     def __init__(self, module: nn.Module, eager: bool = False) -> None:
         self.module = module
         self.before = vars(module).get("forward")
-        self.forward = None if getattr(self.before, "todre_mark", False) else _passing(module.forward, eager)
+        self.forward = None if getattr(self.before, "todre_mark", False) else _pass_through(module.forward, eager)
         if self.forward is not None:
             vars(module)["forward"] = self.forward
 
@@ -188,12 +188,12 @@ def _put_back(module: nn.Module, forward: Any, before: Any) -> None:
         attributes["forward"] = before
 
 
-def _passing(forward: Callable[..., Any], eager: bool) -> Callable[..., Any]:
+def _pass_through(forward: Callable[..., Any], eager: bool) -> Callable[..., Any]:
     """A `forward` that is another object; not a function, which would be compiled once for all modules together."""
-    return _known(functools.partial(no_compile(forward) if eager else forward), forward)
+    return _with_signature(functools.partial(no_compile(forward) if eager else forward), forward)
 
 
-def _known(mark: functools.partial[Any], forward: Callable[..., Any]) -> Callable[..., Any]:
+def _with_signature(mark: functools.partial[Any], forward: Callable[..., Any]) -> Callable[..., Any]:
     """`mark`, with the signature of the `forward` that it calls."""
     functools.update_wrapper(mark, forward)
     mark.todre_mark = True  # type: ignore[attr-defined]

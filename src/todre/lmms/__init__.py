@@ -1,7 +1,8 @@
-"""lmms-eval, a harness of public benchmarks, on models that todre prunes: `lmms-eval --model todre …`.
+"""lmms-eval, a harness of public benchmarks, on models that todre prunes.
 
-`command` builds its command line and `read_results` reads what it wrote; neither needs lmms-eval. The model itself is
-`todre.lmms.model`, which lmms-eval finds by an entry point; nothing else here or in todre imports lmms-eval.
+`lmms-eval --model todre …` runs it: lmms-eval finds `todre.lmms.model` by an entry point, and nothing else in todre
+imports lmms-eval. `command` builds its command line and `read_results` reads what it wrote; neither needs lmms-eval.
+todre's own tasks and their scores belong to `todre.evaluate`.
 """
 
 from __future__ import annotations

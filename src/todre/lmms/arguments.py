@@ -1,4 +1,4 @@
-"""The arguments of the model, as lmms-eval's `--model_args` gives them, and the method that they name."""
+"""The arguments of the model, as lmms-eval's `--model_args` states them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ OPTIONS = (
     "frames",
     "group_size",
 )
-"""What is not a field of the method."""
+"""Names of arguments that are no settings of the method."""
 
 
 @dataclass(frozen=True)
 class Arguments(Checked):
-    """What to load, and how to prune it.
+    """The model to load, and the method that prunes it.
 
     Args:
-        method: what is pruned.
-        pretrained: folder or hub id; None for the model that ships.
+        method: the method.
+        pretrained: folder or hub id; None for the shipped model.
         revision: branch, tag or commit on the hub.
         device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
         batch_size: most questions of one forward.
@@ -56,19 +56,21 @@ class Arguments(Checked):
     group_size: Count = 16
 
 
-def parse(given: Mapping[str, Any]) -> Arguments:
-    """The arguments by name; all that are not among `OPTIONS` are fields of the method.
+def parse(values: Mapping[str, Any]) -> Arguments:
+    """Arguments from their values by name.
+
+    Names that are not among `OPTIONS` are settings of the method.
 
     Args:
-        given: texts, numbers, truth values; texts that begin with a bracket are JSON. None stands for the default. From
-            Python, `method` may be a method.
+        values: texts, numbers or truth values; texts that begin with a bracket are JSON. None stands for the default.
+            From Python, `method` may be a method.
 
     Raises:
         InvalidValueError: there is no argument of that name, or its value cannot be used.
         UnknownMethodError: there is no such method.
     """
-    known = {name: given[name] for name in OPTIONS if given.get(name) is not None}
-    fields = {name: _value(name, value) for name, value in given.items() if name not in OPTIONS and value is not None}
+    known = {name: values[name] for name in OPTIONS if values.get(name) is not None}
+    fields = {name: _value(name, value) for name, value in values.items() if name not in OPTIONS and value is not None}
     method = _method(known.pop("method", "todre"), fields)
     for name in ("batch_size", "frames", "group_size"):
         if name in known:
@@ -80,19 +82,19 @@ def parse(given: Mapping[str, Any]) -> Arguments:
             known[name] = str(known[name])
     if known.get("pretrained") == SHIPPED:
         del known["pretrained"]
-    return Arguments(method, **known)
+    return Arguments(method=method, **known)
 
 
-def _method(given: Any, fields: dict[str, Any]) -> Method:
-    """The method, given as one, by name, or as a file."""
-    name = str(given)
-    if isinstance(given, Method) or name.endswith(".json"):
+def _method(method: Any, fields: dict[str, Any]) -> Method:
+    """The method, from a method, a name or a file."""
+    name = str(method)
+    if isinstance(method, Method) or name.endswith(".json"):
         if fields:
             raise InvalidValueError(
                 f"The method {name} has all its settings, and {_list(fields)} would change it; "
                 "leave that out, or give the method by name."
             )
-        return given if isinstance(given, Method) else registry.load(name)
+        return method if isinstance(method, Method) else registry.load(name)
     settings = registry.entry(name).settings
     unknown = sorted(set(fields) - set(settings))
     if unknown:
@@ -106,7 +108,7 @@ def _method(given: Any, fields: dict[str, Any]) -> Method:
 
 
 def _value(name: str, value: Any) -> Any:
-    """Lists become tuples, which is what fields of methods hold."""
+    """A value from JSON or as it is, with lists as tuples, which methods hold."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)

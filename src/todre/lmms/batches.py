@@ -1,4 +1,4 @@
-"""Which requests are answered together: those that ask for the same, in batches that no answer depends on."""
+"""Batches of requests of one kind, so that no answer depends on its batch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from todre.running import Media
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked about a document.
+    """A question about a document, or continuations of it to judge.
 
     Args:
-        places: of the results among all of them; one for each of `wanted`, if there is more than one thing to tell.
-        document: its number within the task; None for a request without one.
-        key: only requests with the same can be done together.
+        places: of the results among all of them: one for a question, else one for each continuation.
+        document: its number (from 0) within the task; None for a request without one.
+        key: requests with equal keys can be answered together.
         text: the question.
         media: opens what the document shows.
-        wanted: continuations to judge.
+        continuations: texts to judge; empty for a question.
     """
 
     places: tuple[int, ...]
@@ -28,18 +28,20 @@ class Request:
     key: Hashable
     text: str
     media: Callable[[], list[Media]]
-    wanted: tuple[str, ...] = ()
+    continuations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The method for each document; one that chooses at random draws anew for each group of documents.
+    """The method for each document, with its random draws.
 
-    Groups go by the documents' numbers alone, so neither batches nor ranks change a draw, and they are `todre eval`'s
-    where each document has a picture of its own.
+    A method that chooses at random draws anew for each group of documents. Groups go by the documents' numbers alone,
+    so
+    neither batches nor ranks change a draw, and they are those of `todre eval` where each document has a picture of its
+    own.
 
     Args:
-        method: what is pruned.
+        method: the method that prunes.
         group_size: documents of a group, in their order.
     """
 
@@ -47,7 +49,7 @@ class Draws:
     group_size: int
 
     def group(self, document: int | None) -> int:
-        """The number of a document's group; 0 where nothing is drawn."""
+        """The number (from 0) of a document's group; 0 for methods without random draws."""
         return (document or 0) // self.group_size if draws_at_random(self.method) else 0
 
     def method_for(self, group: int) -> Method:
@@ -56,11 +58,13 @@ class Draws:
 
 
 def batches(requests: Sequence[Request], draws: Draws, size: int) -> Iterator[tuple[int, list[Request]]]:
-    """(group, requests) of each batch: of one key and one group of draws, long questions first.
+    """Yield (group, requests) for each batch.
+
+    The requests of a batch have one key and one group of draws; those with long texts come first.
 
     Args:
         requests: in any order.
-        draws: tell the groups.
+        draws: says which group a document is in.
         size: most requests of a batch.
     """
     alike: dict[tuple[Hashable, int], list[Request]] = {}

@@ -1,4 +1,4 @@
-"""How a task wants its answers generated: the length, stop strings, and sampling."""
+"""How a task wants its answers generated: length, stop strings and sampling."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import StoppingCriteria
 
 from todre.errors import InvalidValueError
+from todre.hf.greedy import SAMPLING, greedy_settings
 
 MAX_NEW_TOKENS = 1024
-"""Where a task names no length."""
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
+"""Longest answer of tasks that name no length, in tokens."""
+_SAMPLING = (*SAMPLING, "min_p", "typical_p")
 _OTHERS = (
     "num_beams",
     "length_penalty",
@@ -30,12 +31,12 @@ _READ = {*_SAMPLING, *_OTHERS, *_LENGTH, "do_sample", "until"}
 
 
 class IgnoredSettingWarning(UserWarning):
-    """A task asks for something that `generate` does not know."""
+    """A task sets something that `generate` does not know."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """Settings of `generate`; prompts with the same ones can be put into one batch.
+    """Settings of `generate`; prompts with equal ones can be put into one batch.
 
     Args:
         max_new_tokens: longest answer, the closing token included.
@@ -48,29 +49,33 @@ class Decoding:
     settings: tuple[tuple[str, Any], ...] = (("do_sample", False),)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Decoding:
-        """What a task's `generation_kwargs` ask for.
+    def of(cls, settings: Mapping[str, Any]) -> Decoding:
+        """The settings in a task's `generation_kwargs`.
 
         Without `do_sample`, a temperature above 0 samples. What `generate` does not know is left out with a warning.
 
         Raises:
             InvalidValueError: a length that is no whole number of at least 1, or a stop string that is no text.
         """
-        unknown = sorted(set(given) - _READ)
+        unknown = sorted(set(settings) - _READ)
         if unknown:
             warnings.warn(
                 f"settings of generation are left out: {', '.join(unknown)}", IgnoredSettingWarning, stacklevel=2
             )
-        length = next((given[name] for name in _LENGTH if given.get(name) is not None), MAX_NEW_TOKENS)
+        length = next((settings[name] for name in _LENGTH if settings.get(name) is not None), MAX_NEW_TOKENS)
         if isinstance(length, bool) or length != int(length) or length < 1:
             raise InvalidValueError(f"max_new_tokens must be a whole number of at least 1, not {length!r}.")
-        return cls(int(length), _stops(given.get("until")), tuple(sorted(_settings(given).items())))
+        return cls(int(length), _stops(settings.get("until")), tuple(sorted(_settings(settings).items())))
 
     def arguments(self) -> dict[str, Any]:
-        """For `generate`: what a checkpoint brings of sampling settings is set aside where nothing is sampled."""
-        settings = dict(self.settings)
-        unset = {} if settings["do_sample"] else dict.fromkeys(_SAMPLING[:3])
-        return {"num_beams": 1, **unset, **settings, "max_new_tokens": self.max_new_tokens}
+        """Arguments for `generate`.
+
+        Sampling settings that a checkpoint brings are set aside where nothing is sampled.
+        """
+        settings, greedy = dict(self.settings), greedy_settings(self.max_new_tokens)
+        if settings["do_sample"]:
+            greedy = {name: value for name, value in greedy.items() if name not in SAMPLING}
+        return greedy | settings
 
     def cut(self, text: str) -> str:
         """The text up to the first stop string, without spaces around it."""
@@ -78,7 +83,7 @@ class Decoding:
         return text[: min(ends, default=len(text))].strip()
 
     def length(self, tokenizer: Any, tokens: Sequence[int]) -> int:
-        """How many of `tokens` there are up to the one that completes a stop string."""
+        """How many of `tokens` there are, up to the one that completes a stop string."""
 
         def stopped(count: int) -> bool:
             text = tokenizer.decode(tokens[:count], skip_special_tokens=True)
@@ -89,27 +94,29 @@ class Decoding:
         return bisect_left(range(len(tokens)), True, key=stopped)
 
 
-def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    temperature = given.get("temperature") or 0
-    asked = given.get("do_sample")
-    samples = (temperature > 0 if asked is None else bool(asked)) and given.get("temperature") != 0
-    wanted = {name: given[name] for name in _OTHERS if given.get(name) is not None}
+def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    temperature = settings.get("temperature") or 0
+    sampling = settings.get("do_sample")
+    samples = (temperature > 0 if sampling is None else bool(sampling)) and settings.get("temperature") != 0
+    chosen = {name: settings[name] for name in _OTHERS if settings.get(name) is not None}
     if samples:
-        wanted |= {name: given[name] for name in _SAMPLING if given.get(name) is not None}
-        if wanted.get("top_p") == 0:
-            del wanted["top_p"]
-    return {"do_sample": samples, **wanted}
+        chosen |= {name: settings[name] for name in _SAMPLING if settings.get(name) is not None}
+        if chosen.get("top_p") == 0:
+            del chosen["top_p"]
+    return {"do_sample": samples, **chosen}
 
 
-def _stops(given: Any) -> tuple[str, ...]:
-    stops = (given,) if isinstance(given, str) else tuple(given or ())
+def _stops(until: Any) -> tuple[str, ...]:
+    stops = (until,) if isinstance(until, str) else tuple(until or ())
     if not all(isinstance(stop, str) for stop in stops):
-        raise InvalidValueError(f"until must be a text or a list of texts, not {given!r}.")
+        raise InvalidValueError(f"until must be a text or a list of texts, not {until!r}.")
     return tuple(stop for stop in stops if stop)
 
 
 class StopStrings(StoppingCriteria):
-    """A row is done once a stop string stands among its new tokens; the prompt does not count.
+    """Ends a row once a stop string is among its new tokens.
+
+    The prompt does not count.
 
     Args:
         tokenizer: of the model.
@@ -120,8 +127,8 @@ class StopStrings(StoppingCriteria):
     def __init__(self, tokenizer: Any, stops: Sequence[str], prompt: int) -> None:
         self.tokenizer, self.stops, self.prompt = tokenizer, tuple(stops), prompt
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         """(b,) bool, True where a row is done."""
-        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt :], skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode(ids[:, self.prompt :], skip_special_tokens=True)
         done = [any(stop in text for stop in self.stops) for text in texts]
-        return torch.tensor(done, device=input_ids.device, dtype=torch.bool)
+        return torch.tensor(done, device=ids.device, dtype=torch.bool)

@@ -29,23 +29,23 @@ def command(
     gen_kwargs: Mapping[str, Any] | None = None,
     python: str | Path = sys.executable,
 ) -> list[str]:
-    """The arguments, program first, that evaluate one method at one budget; results go below `output`.
+    """The command line that evaluates one method at one budget, program first.
 
-    lmms-eval ends with 0 where the evaluation itself failed; `read_results` is what tells.
+    lmms-eval ends with 0 even where the evaluation itself failed; `read_results` raises then.
 
     Args:
         tasks: lmms-eval's names, or files of a task of one's own.
         output: folder of the results, one for each run; `read_results` reads it.
-        model: folder or hub id; None for the model that ships.
+        model: folder or hub id; None for the shipped model.
         method: a registered name, or a JSON file of a method.
         retain: the budget, a fraction or a count; None for the method's own.
-        fields: other fields of the method.
+        fields: other settings of the method.
         options: `device`, `dtype`, `attn_implementation`, `revision`, `trust_remote_code`, `frames`, `group_size`.
         batch_size: questions answered together by each rank.
-        limit: questions of each task, in all.
+        limit: questions of each task, over all ranks.
         ranks: processes that share the questions, each with a model.
         include_path: folder of further tasks.
-        gen_kwargs: what overrides the tasks' own settings of generation.
+        gen_kwargs: replaces the tasks' own settings of generation.
         python: of the environment that has lmms-eval and todre.
 
     Raises:
@@ -56,11 +56,11 @@ def command(
     for name, value in (("batch_size", batch_size), ("ranks", ranks), ("limit", 1 if limit is None else limit)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    given: dict[str, Any] = {"pretrained": "todre-tiny" if model is None else model, "method": method}
-    given |= {} if retain is None else {"retain": retain}
+    model_args: dict[str, Any] = {"pretrained": "todre-tiny" if model is None else model, "method": method}
+    model_args |= {} if retain is None else {"retain": retain}
     started = [str(python), *(_LAUNCHER if ranks > 1 else ()), *([str(ranks)] if ranks > 1 else ())]
     arguments = [*started, "-m", "lmms_eval", "--model", "todre"]
-    arguments += ["--model_args", joined({**given, **(fields or {}), **(options or {})})]
+    arguments += ["--model_args", joined({**model_args, **(fields or {}), **(options or {})})]
     arguments += ["--tasks", ",".join(tasks), "--batch_size", str(batch_size)]
     arguments += [] if limit is None else ["--limit", str(limit)]
     arguments += [] if include_path is None else ["--include_path", str(include_path)]
@@ -69,7 +69,7 @@ def command(
 
 
 def joined(values: Mapping[str, Any]) -> str:
-    """`a=1,b=[0.5,0.75]`, as lmms-eval takes arguments apart.
+    """Arguments as `a=1,b=[0.5,0.75]`, which lmms-eval takes apart.
 
     Raises:
         InvalidValueError: a text holds what lmms-eval would split or read as something else.

@@ -1,7 +1,8 @@
-"""How likely a model finds given continuations, token by token as it would generate them.
+"""How likely a model finds continuations of a prompt.
 
-The first token is judged from the prefill of the prompt alone, the others from decoding steps, so methods that look at
-the prompt's last token or at all text decide as they do for an answer, and not by the continuation.
+Each is judged token by token, as the model would generate it. The first token is judged from the prefill of the prompt
+alone and the others from decoding steps, so methods that look at the prompt's last token or at all text decide as they
+do for an answer, and not by the continuation.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from todre.errors import InvalidValueError
+from todre.hf.greedy import greedy_settings
+from todre.hf.keywords import IDS, MASK
 from todre.lmms.requests import Conversation, Pruned, pad_token, prepared, pruned
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -24,12 +27,12 @@ from todre.timing import stopwatch
 
 @dataclass(frozen=True)
 class Judged:
-    """One continuation.
+    """How likely one continuation is, and what that cost.
 
     Attributes:
         log_likelihood: sum of the natural logarithms of its tokens' probabilities.
         tokens: how many it has.
-        greedy: whether greedy decoding says it.
+        greedy: whether greedy decoding generates it.
         pruned: what it cost.
     """
 
@@ -40,18 +43,18 @@ class Judged:
 
     @property
     def loss(self) -> float:
-        """The mean of the negative logarithms, in nats per token."""
+        """Mean of the negative log-probabilities, in nats per token."""
         return -self.log_likelihood / self.tokens
 
 
 class _Forced(LogitsProcessor):
-    """Lets nothing but the given tokens (b, steps) be chosen."""
+    """Allows only the next token of `targets` (b, steps) in each row."""
 
     def __init__(self, targets: Tensor, prompt: int) -> None:
         self.targets, self.prompt = targets, prompt
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        step = input_ids.shape[1] - self.prompt
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        step = ids.shape[1] - self.prompt
         forced = torch.full_like(scores, float("-inf"))
         return forced.scatter(1, self.targets[:, step : step + 1], 0.0)
 
@@ -64,14 +67,14 @@ def judge(
     continuations: Sequence[Sequence[str]],
     batch_size: int,
 ) -> list[list[Judged]]:
-    """Judge the continuations of each conversation; they all show something, or all nothing.
+    """Judge the continuations of each conversation.
 
     Continuations of a prompt that differ in their last token alone, such as letters of choices, are read from one row.
 
     Args:
         loaded: model and processor.
-        method: what is pruned.
-        conversations: see `todre.processing.prompts`.
+        method: the method that prunes.
+        conversations: see `todre.processing.prompts`; all of them show something, or none does.
         continuations: at least one for each conversation.
         batch_size: most rows of one forward.
 
@@ -80,51 +83,55 @@ def judge(
         TodreError: the method refuses the model or these inputs.
     """
     prompts = loaded.processor.apply_chat_template(list(conversations), add_generation_prompt=True, tokenize=False)
-    wanted = [
+    tokens = [
         [continuation_tokens(loaded.processor.tokenizer, prompt, text) for text in texts]
         for prompt, texts in zip(prompts, continuations, strict=True)
     ]
-    rows = list(dict.fromkeys((place, ids[:-1]) for place, found in enumerate(wanted) for ids in found))
+    rows = list(dict.fromkeys((place, ids[:-1]) for place, choices in enumerate(tokens) for ids in choices))
     rows.sort(key=lambda row: len(row[1]))
     known: dict[tuple[int, tuple[int, ...]], tuple[Tensor, Pruned]] = {}
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
-        found = _forced_logits(loaded, method, [(conversations[place], begin) for place, begin in batch])
-        known.update(zip(batch, found, strict=True))
-    return [[_judged(*known[place, ids[:-1]], ids) for ids in found] for place, found in enumerate(wanted)]
+        judged = _forced_logits(loaded, method, [(conversations[place], begin) for place, begin in batch])
+        known.update(zip(batch, judged, strict=True))
+    return [[_judged(*known[place, ids[:-1]], ids) for ids in choices] for place, choices in enumerate(tokens)]
 
 
 def continuation_tokens(tokenizer: Any, prompt: str, text: str) -> tuple[int, ...]:
-    """Tokens of `text` behind the rendered `prompt`.
+    """Token ids of `text` behind the rendered `prompt`.
 
-    A prompt that ends with white space already has the space that tasks put before a continuation. Where tokens would
+    A prompt that ends with white space already has the space that tasks put before a continuation. Where a token would
     reach over the border, the continuation is tokenised by itself.
+
+    Raises:
+        InvalidValueError: the text has no token.
     """
     behind = text.lstrip() if prompt[-1:].isspace() and text.strip() else text
     before = tokenizer.encode(prompt, add_special_tokens=False)
     whole = tokenizer.encode(prompt + behind, add_special_tokens=False)
     fits = whole[: len(before)] == before and len(whole) > len(before)
-    found = whole[len(before) :] if fits else tokenizer.encode(behind, add_special_tokens=False)
-    if not found:
+    ids = whole[len(before) :] if fits else tokenizer.encode(behind, add_special_tokens=False)
+    if not ids:
         raise InvalidValueError(f"The continuation {text!r} has no token, so nothing can be said of it; leave it out.")
-    return tuple(found)
+    return tuple(ids)
 
 
 def _forced_logits(
     loaded: Loaded, method: Method, rows: Sequence[tuple[Conversation, tuple[int, ...]]]
 ) -> list[tuple[Tensor, Pruned]]:
-    """(steps, vocabulary) log-probabilities of each row, of the first token and after each that is given; its cost."""
+    """(steps, vocabulary) log-probabilities of each row, and the row's cost.
+
+    There is one step for the first token, and one after each token that the row begins with.
+    """
     inputs, _ = prepared(loaded, [conversation for conversation, _ in rows])
-    padding, start = pad_token(loaded), inputs["input_ids"].shape[1]
+    padding, start = pad_token(loaded), inputs[IDS].shape[1]
     steps = 1 + max(len(begin) for _, begin in rows)
     filled = [[*begin, *[padding] * (steps - len(begin))] for _, begin in rows]
     forced = _Forced(torch.tensor(filled, device=loaded.device, dtype=torch.int64), start)
-    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
     with stopwatch(loaded.model) as watch, prune(loaded.model, method) as report:
         output = loaded.model.generate(
             **inputs,
-            **greedy,
-            max_new_tokens=steps,
+            **greedy_settings(steps),
             pad_token_id=padding,
             logits_processor=[forced],
             return_dict_in_generate=True,
@@ -132,7 +139,7 @@ def _forced_logits(
         )
     logits = torch.stack(output.logits, dim=1).float().log_softmax(dim=-1)
     lengths = [len(begin) + 1 for _, begin in rows]
-    costs = pruned(inputs["attention_mask"], lengths, report, watch.timings(report.select_seconds))
+    costs = pruned(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
     return [(row[:length], cost) for row, length, cost in zip(logits, lengths, costs, strict=True)]
 
 

@@ -1,4 +1,7 @@
-"""The model that lmms-eval runs: any that todre loads, pruned by a method. The only module that imports lmms-eval."""
+"""The model that lmms-eval runs: one that todre loads and a method prunes.
+
+This is the only module that imports lmms-eval.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from todre.pruning import prune
 from todre.running import Media
 
 Work = Callable[[Method, Sequence[Request], Sequence[Any]], list[list[GenerationResult]]]
-"""Does the work of a batch, given its conversations; the results of each request."""
+"""(method, requests of a batch, their conversations) → the results of each request."""
 
 
 @dataclass
@@ -48,22 +51,27 @@ class Counts(TokenCounts):
 
 
 class LossAndGreedy(tuple[float, bool]):
-    """(mean loss in nats per token, whether greedy decoding says it), which is what lmms-eval's metrics read."""
+    """(mean loss in nats per token, whether greedy decoding generates it).
+
+    lmms-eval's metrics read this pair.
+    """
 
     def strip(self) -> None:
-        """lmms-eval's response cache calls this, which holds texts alone.
+        """Refuse lmms-eval's response cache, which calls this and holds texts alone.
 
         Raises:
             UnsupportedInputError: always.
         """
-        raise UnsupportedInputError("lmms-eval's cache holds no likelihoods; leave out --use_cache for these tasks.")
+        raise UnsupportedInputError("lmms-eval's response cache holds no likelihoods; run these tasks without it.")
 
 
 class Todre(lmms):
-    """`lmms-eval --model todre`: the model of `--model_args pretrained=…`, pruned by `method=…,retain=…`.
+    """The model of `lmms-eval --model todre`.
+
+    `--model_args` names the checkpoint (`pretrained=…`) and the method (`method=…,retain=…`).
 
     Args:
-        given: see `todre.lmms.arguments.Arguments`; all other names are fields of the method.
+        settings: see `todre.lmms.arguments.Arguments`; all other names are settings of the method.
 
     Raises:
         TodreError: an argument that cannot be used, a model that cannot be loaded or pruned by the method.
@@ -71,9 +79,9 @@ class Todre(lmms):
 
     is_simple = True
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
-        self.arguments: Arguments = parse(given)
+        self.arguments: Arguments = parse(settings)
         self.accelerator = Accelerator()
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         device = device_of(self.arguments.device, self._world_size, self.accelerator.device)
@@ -92,24 +100,26 @@ class Todre(lmms):
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Todre:
-        """The model of a command line; an error of its user's is one line, and ends the process.
+        """The model of a command line.
 
-        `batch_size` and `device` of `--model_args` count before `--batch_size` and `--device`.
+        A user's error is printed as one line and ends the process. `batch_size` and `device` of `--model_args` count
+        before
+        `--batch_size` and `--device`.
         """
         try:
-            given = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
-            return cls(**(given | _parsed(arg_string)))
+            settings = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
+            return cls(**(settings | _parsed(arg_string)))
         except TodreError as error:
             raise SystemExit(f"error: {' '.join(str(error).split())}") from None
 
     @property
     def device(self) -> torch.device:
-        """Where the ranks exchange what they count."""
+        """The device on which ranks exchange what they count."""
         return self.accelerator.device if self._world_size > 1 else self._ready().device
 
     @property
     def chat_template(self) -> str:
-        """Asked for with `--apply_chat_template`.
+        """Refuse `--apply_chat_template`, which asks for this.
 
         Raises:
             UnsupportedInputError: always.
@@ -117,68 +127,73 @@ class Todre(lmms):
         raise UnsupportedInputError("Prompts always go through the model's chat template; leave out the option.")
 
     def clean(self) -> None:
-        """Let go of the model."""
+        """Release the model."""
         self.loaded = None
         super().clean()
 
     def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
-        """Answers, in order, with token counts."""
-        asked = []
+        """Answers with token counts, in the order of the requests."""
+        todo: list[Request] = []
         for place, request in _counted(requests):
             text, settings, *where = request.args
-            asked.append(Request((place,), where[1], Decoding.of(settings), text, self._media(*where)))
+            todo.append(Request((place,), where[1], Decoding.of(settings), text, self._media(*where)))
 
         def work(method: Method, batch: Sequence[Request], talks: Sequence[Any]) -> list[list[GenerationResult]]:
             decoding = batch[0].key
             assert isinstance(decoding, Decoding)
-            said = answer(self._ready(), method, talks, decoding)
-            return [[GenerationResult(each.text, Counts.of(each.pruned))] for each in said]
+            answers = answer(self._ready(), method, talks, decoding)
+            return [[GenerationResult(each.text, Counts.of(each.pruned))] for each in answers]
 
-        return self._all(asked, work, len(requests))
+        return self._all(todo, work, len(requests))
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
-        """`LossAndGreedy` of each continuation, in order, with the log-likelihood among the token counts.
+        """`LossAndGreedy` of each continuation, in the order of the requests.
 
-        lmms-eval 0.7.3 takes the choice with the smallest value, and turns bare tuples into text.
+        The log-likelihood is among the token counts. lmms-eval 0.7.3 takes the choice with the smallest value, and
+        turns bare
+        tuples into text.
         """
         together: dict[Any, list[tuple[int, Instance]]] = {}
         for place, request in _counted(requests):
             together.setdefault((request.args[0], *request.args[3:]), []).append((place, request))
-        asked = [self._continuations(members) for members in together.values()]
+        todo = [self._continuations(members) for members in together.values()]
 
         def work(method: Method, batch: Sequence[Request], talks: Sequence[Any]) -> list[list[GenerationResult]]:
-            wanted = [request.wanted for request in batch]
-            found = judge(self._ready(), method, talks, wanted, self.arguments.batch_size)
-            return [[_scored(each) for each in row] for row in found]
+            continuations = [request.continuations for request in batch]
+            judged = judge(self._ready(), method, talks, continuations, self.arguments.batch_size)
+            return [[_scored(each) for each in row] for row in judged]
 
-        return self._all(asked, work, len(requests))
+        return self._all(todo, work, len(requests))
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
-        """Rounds that build on each other.
+        """Refuse tasks of several rounds that build on each other.
 
         Raises:
             UnsupportedInputError: always.
         """
         raise UnsupportedInputError("Tasks of several rounds cannot be run with todre; leave them out.")
 
-    def _all(self, asked: Sequence[Request], work: Work, results: int) -> list[GenerationResult]:
-        """Do the work of all requests in batches; what nothing is done for stays empty."""
-        found = [GenerationResult("")] * results
+    def _all(self, todo: Sequence[Request], work: Work, results: int) -> list[GenerationResult]:
+        """Do the work of all requests in batches.
+
+        A place that no request fills keeps an empty result.
+        """
+        results_by_place = [GenerationResult("")] * results
         started, tokens = time.perf_counter(), 0
-        with tqdm(total=len(asked), disable=self._rank != 0, desc="todre") as bar:
-            for group, batch in batches(asked, self.draws, self.arguments.batch_size):
+        with tqdm(total=len(todo), disable=self._rank != 0, desc="todre") as bar:
+            for group, batch in batches(todo, self.draws, self.arguments.batch_size):
                 for part, talks in self._parts(batch):
-                    for request, told in zip(part, work(self.draws.method_for(group), part, talks), strict=True):
-                        for place, each in zip(request.places, told, strict=True):
-                            found[place] = each
+                    for request, outcomes in zip(part, work(self.draws.method_for(group), part, talks), strict=True):
+                        for place, each in zip(request.places, outcomes, strict=True):
+                            results_by_place[place] = each
                             tokens += each.token_counts.output_tokens
                     bar.update(len(part))
         seconds = time.perf_counter() - started
-        log_metrics(seconds, tokens, tokens / seconds, {"total_requests": len(asked)})
-        return found
+        log_metrics(seconds, tokens, tokens / seconds, {"total_requests": len(todo)})
+        return results_by_place
 
     def _parts(self, batch: Sequence[Request]) -> Iterator[tuple[list[Request], list[Any]]]:
-        """The batch in parts that processors can put together, each with its conversations."""
+        """Parts of a batch that a processor can put together, with their conversations."""
         parts: dict[Any, tuple[list[Request], list[Any]]] = {}
         placeholder = getattr(self._ready().processor, "image_token", None)
         for request in batch:
@@ -190,31 +205,31 @@ class Todre(lmms):
 
     def _continuations(self, members: Sequence[tuple[int, Instance]]) -> Request:
         text, _, *where = members[0][1].args
-        given = [request.args[1] for _, request in members]
-        wanted = tuple(each(self._document(*where[1:])) if callable(each) else each for each in given)
+        texts = [request.args[1] for _, request in members]
+        continuations = tuple(each(self._document(*where[1:])) if callable(each) else each for each in texts)
         document = where[1] if where else None
-        return Request(tuple(place for place, _ in members), document, None, text, self._media(*where), wanted)
+        return Request(tuple(place for place, _ in members), document, None, text, self._media(*where), continuations)
 
     def _document(self, document: int, task: str, split: str) -> Any:
         return self.task_dict[task][split][document]
 
     def _media(self, shown: Callable[[Any], Any] | None = None, *where: Any) -> Callable[[], list[Media]]:
-        """Opens what a document shows; without a document there is nothing."""
+        """A function that opens what a document shows; nothing without a document."""
         return lambda: media_of(None if shown is None else shown(self._document(*where)), self.arguments.frames)
 
     def _ready(self) -> Loaded:
         if self.loaded is None:
-            raise UnsupportedInputError("The model has been let go after the evaluation; make another.")
+            raise UnsupportedInputError("The model was released after the evaluation; make a new one.")
         return self.loaded
 
 
 def device_of(device: str, ranks: int, own: torch.device) -> str:
-    """The device of this rank: what was asked for, and of several GPUs the rank's own.
+    """The device of this rank: the user's, or of several GPUs the rank's own.
 
     Args:
-        device: as asked for.
+        device: the user's.
         ranks: how many there are.
-        own: what accelerate gives this rank.
+        own: the device that accelerate gives this rank.
 
     Raises:
         InvalidValueError: one GPU is named for several ranks.
@@ -229,7 +244,7 @@ def device_of(device: str, ranks: int, own: torch.device) -> str:
 
 
 def _parsed(arguments: str) -> dict[str, Any]:
-    """`a=1,b=x` as a mapping."""
+    """The mapping that `a=1,b=x` writes."""
     try:
         values: dict[str, Any] = simple_parse_args_string(arguments)
     except ValueError:
@@ -238,7 +253,10 @@ def _parsed(arguments: str) -> dict[str, Any]:
 
 
 def _counted(requests: Sequence[Instance]) -> Iterator[tuple[int, Instance]]:
-    """The requests with their places, without those that only make ranks even, whose answers nobody reads."""
+    """Yield (place, request) for each request whose answer counts.
+
+    Requests that only make ranks even are left out, as nobody reads their answers.
+    """
     for place, request in enumerate(requests):
         if not request.metadata.get("__padding_only__"):
             yield place, request

@@ -1,4 +1,4 @@
-"""From a document of a task, its text and what it shows, to a conversation for the model's chat template."""
+"""From a task's document to a conversation for the model's chat template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from todre.images import open_image
 from todre.running import Media
 
 MARK = "<image>"
-"""Where tasks of lmms-eval put pictures into their text."""
+"""The mark of a picture in the texts of lmms-eval's tasks."""
 
 Content = list[dict[str, Any]]
 
@@ -23,8 +23,8 @@ def media_of(visuals: Iterable[Any] | None, frames: int) -> list[Media]:
     """The pictures and clips of a document, in order.
 
     Args:
-        visuals: what the task gives: pictures, and file names of pictures and videos; None for nothing.
-        frames: to take of each video.
+        visuals: pictures, and file names of pictures and videos, as the task has them; None for nothing.
+        frames: how many to take of each video.
 
     Raises:
         UnsupportedInputError: something else, such as sound.
@@ -47,12 +47,14 @@ def _opened(visual: Any, frames: int) -> Media:
 
 
 def conversation(text: str, media: Sequence[Media], placeholder: str | None = None) -> list[dict[str, Any]]:
-    """One message of the user: the media before the text, or where the text marks their places.
+    """One message of the user with text and media.
+
+    The media come before the text, or where the text marks their places.
 
     Args:
         text: the question.
         media: pictures and clips, in order.
-        placeholder: the model's own mark of a picture, which stands for the same as `MARK`.
+        placeholder: the model's own mark of a picture, which has the meaning of `MARK`.
 
     Raises:
         UnsupportedInputError: the text marks places, and not as many as there are media.
@@ -79,5 +81,8 @@ def _item(medium: Media) -> dict[str, Any]:
 
 
 def kind_of(media: Sequence[Media]) -> tuple[bool, tuple[int, ...]]:
-    """Prompts of one kind can be put into one batch: with or without media, and with clips as long."""
+    """What prompts must have in common to be put into one batch.
+
+    That is whether they have media, and how long their clips are.
+    """
     return bool(media), tuple(sorted({len(medium.frames) for medium in media if isinstance(medium, Clip)}))

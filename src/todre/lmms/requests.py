@@ -1,4 +1,4 @@
-"""Answer a batch of conversations with a method, and say what was pruned and how long it took."""
+"""Answer a batch of conversations, and record what was pruned and the times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
+from todre.hf.keywords import IDS, MASK
 from todre.lmms.generation import Decoding, StopStrings
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -29,8 +30,8 @@ class Pruned:
         prompt_tokens: tokens of the prompt before pruning, visual ones included.
         new_tokens: generated tokens, the closing one included.
         visual_before: visual tokens of the prompt.
-        visual_after: how many entered the decoder.
-        visual_mean: how many a decoder layer ran on, the mean over layers.
+        visual_after: visual tokens that entered the decoder.
+        visual_mean: visual tokens that a decoder layer ran on, the mean over layers.
         dropped_after: count of layers run when all were dropped, or None.
         rows: of the batch.
         timings: of the whole batch, in milliseconds.
@@ -46,7 +47,7 @@ class Pruned:
     timings: Timings
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the first two, ready for JSON."""
+        """Everything but the first two fields, ready for JSON."""
         return {
             "visual_tokens": {
                 "before": self.visual_before,
@@ -59,7 +60,7 @@ class Pruned:
 
 
 @dataclass(frozen=True)
-class Said:
+class PrunedAnswer:
     """An answer and what it cost."""
 
     text: str
@@ -67,12 +68,14 @@ class Said:
 
 
 @torch.inference_mode()
-def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation], decoding: Decoding) -> list[Said]:
-    """Answers to a batch of conversations that all show something, or all nothing.
+def answer(
+    loaded: Loaded, method: Method, conversations: Sequence[Conversation], decoding: Decoding
+) -> list[PrunedAnswer]:
+    """Answer a batch of conversations that all show something, or all nothing.
 
     Args:
         loaded: model and processor.
-        method: what is pruned.
+        method: the method that prunes.
         conversations: see `todre.processing.prompts`.
         decoding: how to generate.
 
@@ -80,7 +83,7 @@ def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation]
         TodreError: the method refuses the model or these inputs.
     """
     inputs, _ = prepared(loaded, conversations)
-    tokenizer, start = loaded.processor.tokenizer, inputs["input_ids"].shape[1]
+    tokenizer, start = loaded.processor.tokenizer, inputs[IDS].shape[1]
     criteria = [StopStrings(tokenizer, decoding.until, start)] if decoding.until else []
     padding = pad_token(loaded)
     with stopwatch(loaded.model) as watch, prune(loaded.model, method) as report:
@@ -91,8 +94,8 @@ def answer(loaded: Loaded, method: Method, conversations: Sequence[Conversation]
     texts = tokenizer.batch_decode(new, skip_special_tokens=True)
     ends = loaded.model.generation_config.eos_token_id
     lengths = [decoding.length(tokenizer, row[: _length(row, padding, ends)]) for row in new]
-    costs = pruned(inputs["attention_mask"], lengths, report, watch.timings(report.select_seconds))
-    return [Said(decoding.cut(text), cost) for text, cost in zip(texts, costs, strict=True)]
+    costs = pruned(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
+    return [PrunedAnswer(decoding.cut(text), cost) for text, cost in zip(texts, costs, strict=True)]
 
 
 def prepared(loaded: Loaded, conversations: Sequence[Conversation]) -> tuple[Any, list[str]]:
@@ -114,24 +117,26 @@ def prepared(loaded: Loaded, conversations: Sequence[Conversation]) -> tuple[Any
 
 
 def pad_token(loaded: Loaded) -> int:
-    """What fills rows that have ended."""
+    """The token id that fills rows which have ended."""
     ends = loaded.model.generation_config.eos_token_id
     known = (loaded.model.generation_config.pad_token_id, loaded.processor.tokenizer.pad_token_id)
     return next((token for token in (*known, ends[0] if isinstance(ends, list) else ends) if token is not None), 0)
 
 
 def pruned(mask: Tensor, lengths: Sequence[int], report: PruningReport, timings: Timings) -> list[Pruned]:
-    """The costs of each row; with beams, the report has several rows of each, which are alike.
+    """The cost of each row.
+
+    With beams, the report has several rows of each, which are alike.
 
     Args:
         mask: (b, n) attention mask of the prompts.
         lengths: new tokens of each row.
-        report: of the block around the call; it has seen no picture if there is none.
+        report: of the block around the call; it has no row if there is no picture.
         timings: of the call.
     """
     rows, prompts = len(lengths), mask.sum(dim=1).tolist()
     beams = len(report.visual_tokens_before) // rows
-    found = []
+    costs = []
     for row in range(rows):
         before = after = 0
         mean, dropped = 0.0, None
@@ -139,12 +144,12 @@ def pruned(mask: Tensor, lengths: Sequence[int], report: PruningReport, timings:
             before, after = report.visual_tokens_before[row * beams], report.visual_tokens_after[row * beams]
             mean = sum(report.visual_tokens_per_layer[row * beams]) / report.n_layers
             dropped = report.dropped_after_layer[row * beams]
-        found.append(Pruned(prompts[row], lengths[row], before, after, mean, dropped, rows, timings))
-    return found
+        costs.append(Pruned(prompts[row], lengths[row], before, after, mean, dropped, rows, timings))
+    return costs
 
 
 def _length(row: Sequence[int], padding: int, ends: int | list[int] | None) -> int:
-    """Tokens of a row without what fills it up behind its end."""
+    """How many tokens a row has, without padding after its end."""
     closing = set(ends) if isinstance(ends, list) else {ends}
     first = next((place for place, token in enumerate(row) if token in closing), None)
     if first is not None:

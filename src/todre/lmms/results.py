@@ -1,4 +1,4 @@
-"""What lmms-eval wrote: the scores of each task, and what was said to each question."""
+"""Read what lmms-eval wrote: scores of each task, and answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ _DOCUMENT: Shape = {"results": Each(OBJECT), "config?": (OBJECT, None)}
 RESULTS = Kind("lmms-eval did not write it; remove it, or run it again", _DOCUMENT, lenient=True)
 """A file of results."""
 SAMPLES = Kind("run lmms-eval again with --log_samples", {"doc_id": ANY}, most=2**31, lenient=True)
-"""A file of what was said to each question."""
+"""A file with the answer to each question."""
 _RESULTS, _SAMPLES = "_results.json", "_samples_"
 
 
 def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
-    """Metrics of each task and group; a later run of a task in the same folder replaces an earlier one.
+    """Metrics of each task and group.
+
+    A later run of a task in the same folder replaces an earlier one.
 
     Args:
-        folder: what was given to lmms-eval as `--output_path`.
+        folder: lmms-eval's `--output_path`.
 
     Returns:
         {task: {metric: value}}. A metric is named as the task names it, standard errors with `_stderr` behind; where a
@@ -31,7 +33,7 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
     Raises:
         InvalidValueError: there are no results, or results of runs with different arguments of the model.
     """
-    found: dict[str, dict[str, float]] = {}
+    by_task: dict[str, dict[str, float]] = {}
     first: tuple[Path, Any] | None = None
     for file in _files(Path(folder)):
         document = read_json(file, RESULTS)
@@ -43,27 +45,27 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
                 f"{shown(repr(arguments))}; "
                 "give each run a folder of its own."
             )
-        found |= {task: _metrics(values) for task, values in document["results"].items()}
-    return found
+        by_task |= {task: _metrics(values) for task, values in document["results"].items()}
+    return by_task
 
 
 def read_samples(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """The questions of each task in the documents' order, as lmms-eval logs them; of several runs the latest.
+    """The logged questions of each task, in the documents' order.
 
-    Each has `doc_id`, `target`, `filtered_resps` (the answer), the task's metrics, and `token_counts`, where the model
-    tells what it pruned (`todre.lmms.counts`).
+    A later run replaces an earlier one. Each question has `doc_id`, `target`, `filtered_resps` (the answer), the task's
+    metrics, and `token_counts`, where the model says what it pruned (`todre.lmms.model.Counts`).
 
     Raises:
         InvalidValueError: there are no results.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_task: dict[str, list[dict[str, Any]]] = {}
     for file in _files(Path(folder)):
         start = file.name.removesuffix(_RESULTS) + _SAMPLES
         for samples in sorted(file.parent.glob(f"{start}*.jsonl")):
             lines = [line for _, line in read_lines(samples, SAMPLES)]
             with making_sense(samples, SAMPLES):
-                found[samples.stem.removeprefix(start)] = sorted(lines, key=lambda line: int(line["doc_id"]))
-    return found
+                by_task[samples.stem.removeprefix(start)] = sorted(lines, key=lambda line: int(line["doc_id"]))
+    return by_task
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -77,7 +79,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _metrics(values: dict[str, Any]) -> dict[str, float]:
-    """Numbers alone, without the name of the filter that does nothing."""
+    """The numbers among a task's metrics, without the name of the filter "none"."""
     return {
         name.removesuffix(",none"): float(value)
         for name, value in values.items()

@@ -1,4 +1,7 @@
-"""How much memory a device has left for a model: the machine's, its container's, or a GPU's."""
+"""Memory that a device has left for a model.
+
+It is the machine's, its container's, or a GPU's.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,18 @@ import torch
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FREED_AT_ONCE = "inactive_file", "total_inactive_file"
-"""Pages of files that a container's limit counts, and that the kernel gives up as soon as memory is asked for."""
+"""Cached pages of files: a container's limit counts them, and the kernel frees them when memory is needed."""
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that can still be had on `device`; None where it cannot be told, and of `meta`, which holds nothing.
+    """Bytes that are still free on `device`.
 
-    On the CPU it is the least of what the machine has free, what its control groups still allow, and what the process
-    may still map (`ulimit -v`).
+    On the CPU it is the least of three: memory that the machine has free, memory that its control groups still allow,
+    and
+    memory that the process may still map (`ulimit -v`).
+
+    Returns:
+        The bytes; None where they are not known, and for `meta`, which holds nothing.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -32,7 +39,7 @@ def available(device: torch.device) -> int | None:
 
 
 def _free() -> int | None:
-    """What the machine has free, as Linux says, else macOS, else POSIX."""
+    """Bytes that the machine has free, from Linux, else macOS, else POSIX."""
     try:
         for line in (_PROC / "meminfo").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("MemAvailable:"):
@@ -43,10 +50,13 @@ def _free() -> int | None:
 
 
 def _of_macos() -> int | None:
-    """All memory of the machine: what is free of it changes with what macOS compresses."""
+    """Bytes of memory that the machine has in all.
+
+    What is free of it changes with what macOS compresses.
+    """
     try:
-        told = subprocess.run(["sysctl", "-n", "hw.memsize"], capture_output=True, text=True, timeout=2, check=True)
-        return int(told.stdout)
+        answer = subprocess.run(["sysctl", "-n", "hw.memsize"], capture_output=True, text=True, timeout=2, check=True)
+        return int(answer.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
@@ -59,7 +69,7 @@ def _of_posix() -> int | None:
 
 
 def _mappable() -> int | None:
-    """What the process may still map under its own limit."""
+    """Bytes that the process may still map under its own limit."""
     try:
         import resource
 
@@ -71,7 +81,10 @@ def _mappable() -> int | None:
 
 
 def _allowed() -> Iterator[int]:
-    """What each control group that the process is in still allows, of version 1 and 2, up to the root."""
+    """Bytes that each control group of the process still allows, up to the root.
+
+    Groups of version 1 and of version 2 are read.
+    """
     for folder in _groups():
         for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             most, now = _number(folder / limit), _number(folder / used)
@@ -80,7 +93,10 @@ def _allowed() -> Iterator[int]:
 
 
 def _groups() -> list[Path]:
-    """Folders of the process's control groups; inside a container, its own stands at the root."""
+    """Folders of the process's control groups.
+
+    Inside a container, its own group is at the root.
+    """
     folders = [_CGROUPS, _CGROUPS / "memory"]
     try:
         lines = (_PROC / "self" / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -96,7 +112,7 @@ def _groups() -> list[Path]:
 
 
 def _number(file: Path) -> int | None:
-    """The number that the file holds; None where there is none, as in `max`."""
+    """The number in a file; None where there is none, as in `max`."""
     try:
         return int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):

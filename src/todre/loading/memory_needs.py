@@ -1,4 +1,7 @@
-"""What loading a model will take, from its configuration and the headers of its weights, before anything is built."""
+"""Memory that a model's weights need, known before anything is built.
+
+It follows from the config and from the headers of the files of weights.
+"""
 
 from __future__ import annotations
 
@@ -18,34 +21,34 @@ from todre.hub import decimal_bytes, first_line
 from todre.loading.device_memory import available
 
 MAX_PARTS = 1024
-"""Most layers, blocks or stages that a config may give a model: even counting weights takes a module for each."""
+"""Most layers, blocks or stages that a config may have: even counting weights takes a module for each."""
 
 MAX_EXPERTS = 16384
-"""Most experts that a config may give each layer."""
+"""Most experts of a layer that a config may have."""
 
 _PARTS = re.compile(r"(^|_)(layers?|depths?|blocks|stages)$")
 _EXPERTS = re.compile(r"(^|_)experts$")
 _NUMBERED = re.compile(r"^(num|n)_\w*(layers|heads|blocks|stages|experts)$|^depths?$")
 INDEX = Kind("get a complete copy", {"weight_map": Each(TEXT)}, LoadError, lenient=True)
-"""The file that names the files of weights that are split."""
+"""The index of weights that are split over several files."""
 WEIGHTS = Kind("get a complete copy", ANY, LoadError, most=2**50)
-"""A file of weights, of which the header is read here."""
+"""A file of weights; its header alone is read here."""
 
 _MAX_HEADER = 100_000_000
 """Longest header that safetensors itself reads, in bytes."""
 
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Stored types that become the dtype that is asked for, and their bytes; others stay as they are."""
+"""Stored type → its bytes, for types that are converted to the model's dtype; others stay as they are."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much a model's weights take.
+    """The size of a model's weights.
 
     Attributes:
-        floats: how many numbers follow the model's dtype.
+        floats: how many numbers are converted to the model's dtype.
         stored: their bytes in the dtypes that they are stored in.
-        others: bytes of what keeps its own type whatever is asked for (quantised weights, counts).
+        others: bytes of tensors that keep their own type in any case (quantised weights, counts).
     """
 
     floats: int
@@ -53,20 +56,31 @@ class Weights:
     others: int = 0
 
     def needed(self, dtype: torch.dtype | str) -> int:
-        """Bytes in memory once loaded as `dtype`, or as stored ("auto")."""
+        """Bytes in memory once loaded.
+
+        Args:
+            dtype: of the loaded weights; "auto" is as stored.
+        """
         return self.others + (self.floats * dtype.itemsize if isinstance(dtype, torch.dtype) else self.stored)
 
     def grown(self, floats: int) -> Weights:
-        """As many numbers at least, each as large as those that are stored; those of a checkpoint may be too few."""
+        """These weights with at least `floats` numbers, each as large as the stored ones.
+
+        A checkpoint may hold fewer numbers than its model has.
+        """
         each = self.stored / self.floats if self.floats else 4
         return self if floats <= self.floats else replace(self, floats=floats, stored=int(floats * each))
 
 
 def check_counts(name: str, config: Any) -> None:
-    """Raise unless a config, as read from JSON, asks for as many layers and experts as a model can have.
+    """Raise if a config has more layers or experts than a model can have.
+
+    Args:
+        name: what messages call the checkpoint.
+        config: as read from JSON; dictionaries inside it are checked as well.
 
     Raises:
-        LoadError: it asks for more than `MAX_PARTS` layers, or `MAX_EXPERTS` experts, or for fewer than none.
+        LoadError: it has more than `MAX_PARTS` layers, more than `MAX_EXPERTS` experts, or a negative number of them.
     """
     for key, value in config.items() if isinstance(config, Mapping) else ():
         values = value if isinstance(value, list) else [value]
@@ -80,13 +94,13 @@ def check_counts(name: str, config: Any) -> None:
             raise LoadError(f"The config.json of {name} says {key} = {below[0]}; get the model's own config.json.")
         if wrong or (most is not None and len(values) > most):
             raise LoadError(
-                f"The config.json of {name} says {key} = {str(wrong[0] if wrong else len(values))[:20]}, and more than "
-                f"{most:,} are not built; get the model's own config.json."
+                f"The config.json of {name} says {key} = {str(wrong[0] if wrong else len(values))[:20]}, and at most "
+                f"{most:,} are built; get the model's own config.json."
             )
 
 
 def stored_weights(name: str, folder: Path) -> Weights:
-    """How much the checkpoint's safetensors files hold, from their headers alone.
+    """The size of a checkpoint's weights, from the headers of its safetensors files.
 
     Raises:
         LoadError: a file is missing, cut off, or has a header that cannot be read.
@@ -102,7 +116,9 @@ def stored_weights(name: str, folder: Path) -> Weights:
 
 
 def weight_files(name: str, folder: Path) -> list[Path]:
-    """The files that transformers reads of the folder: one, or those that the index names, or all that there are.
+    """The files of weights that transformers reads from a folder.
+
+    That is one file, or those that the index names, or all files of weights.
 
     Raises:
         LoadError: the index cannot be read, or names a file that is not there.
@@ -123,7 +139,10 @@ def weight_files(name: str, folder: Path) -> list[Path]:
 
 
 def _header(name: str, file: Path) -> list[tuple[str, int]]:
-    """Type and bytes of each tensor that a safetensors file says it holds, and does."""
+    """Type and bytes of each tensor in a safetensors file.
+
+    The file must be as long as its header says.
+    """
     try:
         with opened(file, WEIGHTS) as stream:
             length = int.from_bytes(stream.read(8), "little")
@@ -146,7 +165,9 @@ def _header(name: str, file: Path) -> list[tuple[str, int]]:
 
 
 def configured_weights(name: str, config: Any) -> Weights:
-    """How much a model of that config takes in float32, counted on the meta device, where nothing is allocated.
+    """The size in float32 of the model that a config describes.
+
+    It is counted on the meta device, where nothing is allocated.
 
     Raises:
         LoadError: transformers makes no model of the config.
@@ -165,7 +186,9 @@ def configured_weights(name: str, config: Any) -> Weights:
 
 
 def check_complete(name: str, stored: Weights, built: Weights) -> None:
-    """Raise if the model would need many more weights than there are: making those up takes its time and memory.
+    """Raise if a checkpoint holds far fewer weights than its model needs.
+
+    Initialising the missing ones would take time and memory.
 
     Raises:
         LoadError: fewer than half are there.
@@ -180,11 +203,11 @@ def check_complete(name: str, stored: Weights, built: Weights) -> None:
 def check_fits(
     name: str, weights: Weights, dtype: torch.dtype | str, device: torch.device, *, staged: bool = True
 ) -> None:
-    """Raise unless there is room for the weights.
+    """Raise unless there is memory for the weights.
 
     Args:
-        name: what the sentence calls the model.
-        weights: what they take.
+        name: what the message calls the model.
+        weights: their size.
         dtype: that they are loaded as; "auto" is as stored.
         device: where they go.
         staged: whether they pass through the host's memory on the way.

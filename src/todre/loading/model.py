@@ -1,4 +1,7 @@
-"""Load a vision-language model and its processor, from a folder, the hub, or the one that ships with todre."""
+"""Load a vision-language model and its processor.
+
+They come from a folder, from the hub, or from a shipped checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import torch
 from todre.errors import InvalidValueError, LoadError
 from todre.files import Kind, read_json
 from todre.files.shapes import ANY
+from todre.hf.model_parts import attention_backend, text_config
 from todre.hub import HUB_ID, fetch, fetch_config, first_line
 from todre.loading.memory_needs import (
     Weights,
@@ -39,12 +43,12 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to run, and where it came from.
+    """A model that is ready to run, and its origin.
 
     Attributes:
         model: in evaluation mode, on `device`.
         processor: image processor, tokenizer and chat template together.
-        name: what the user gave, or `SHIPPED`.
+        name: the folder or hub id that the user named, or `SHIPPED`.
         path: directory of the checkpoint.
         revision: commit hash on the hub; None for a folder.
     """
@@ -57,19 +61,19 @@ class Loaded:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's inputs go."""
+        """The device that the model's inputs go to."""
         device: torch.device = self.model.device
         return device
 
     def facts(self) -> dict[str, Any]:
-        """What a result has to say about the model, ready for JSON."""
+        """What a result records about the model, ready for JSON."""
         return {
             "id": self.name,
             "revision": self.revision,
             "model_type": self.model.config.model_type,
             "device": str(self.device),
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "attn_implementation": self.model.config.get_text_config(decoder=True)._attn_implementation,
+            "attn_implementation": attention_backend(text_config(self.model)),
             "image_processor_backend": getattr(self.processor.image_processor, "backend", "unknown"),
         }
 
@@ -87,13 +91,13 @@ def load(
     """Load a model and its processor.
 
     Args:
-        model: a folder, a hub id, a shipped model's name, or None for `todre-tiny`, which ships with todre; weights are
+        model: a folder, a hub id, a shipped model's name, or None for `todre-tiny`, which ships with todre. Weights are
             read from safetensors alone.
         revision: branch, tag or commit on the hub.
         device: "auto" (a GPU where there is one), or a torch device such as "cpu" or "cuda:1".
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "float16" or "bfloat16".
         attn_implementation: "sdpa", "eager", "flash_attention_2", …; None leaves the choice to transformers.
-        trust_remote_code: run Python code from the checkpoint. Off unless asked for.
+        trust_remote_code: run Python code from the checkpoint; off by default.
         announce: called with one sentence before a download starts, with its size, and with one about weights that the
             model has no place for.
 
@@ -117,7 +121,10 @@ def load(
 
 
 def load_config(model: str | Path | None = None) -> Any:
-    """The config of a folder, a hub id (only its config.json is fetched) or the shipped model (None).
+    """The config of a model, without its weights.
+
+    Args:
+        model: a folder, a hub id (only its config.json is fetched), a shipped model's name, or None for `todre-tiny`.
 
     Raises:
         LoadError: there is no readable config under that name.
@@ -150,9 +157,9 @@ def _config(name: str, folder: Path) -> Any:
 
 
 def _weights(name: str, path: Path, config: Any) -> Weights:
-    """What the weights will take: as stored, or as the config says, if that is more.
+    """The size of the weights: as stored, or as the config says, if that is more.
 
-    Quantised weights are built smaller than the config says, and what code of the checkpoint builds is not known.
+    Quantised weights take less than the config says, and what a checkpoint's own code builds is not known.
     """
     stored = stored_weights(name, path)
     if config is None or getattr(config, "quantization_config", None) is not None:
@@ -163,7 +170,7 @@ def _weights(name: str, path: Path, config: Any) -> Weights:
 
 
 def as_device(device: str) -> torch.device:
-    """The device of that name; `auto` is a GPU where there is one.
+    """The torch device of that name; `auto` is a GPU where there is one.
 
     Raises:
         InvalidValueError: it is unknown or not there.
@@ -184,7 +191,9 @@ def as_device(device: str) -> torch.device:
 
 
 def as_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
-    """The dtype of that name; `auto` is float32 on the CPU, and stays `auto` (the checkpoint's own) elsewhere.
+    """The dtype of that name.
+
+    `auto` is float32 on the CPU, and stays `auto` (the checkpoint's own) elsewhere.
 
     Raises:
         InvalidValueError: it is unknown.
@@ -199,7 +208,7 @@ def as_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
 def _locate(
     model: str | Path | None, revision: str | None, code: bool, announce: Callable[[str], None]
 ) -> tuple[str, Path, str | None]:
-    """(name, directory, revision) of the checkpoint; downloads it if it is on the hub."""
+    """(name, directory, revision) of the checkpoint, downloaded if it is on the hub."""
     if model is None:
         return SHIPPED, checkpoint_path(), None
     name, path = str(model), Path(model).expanduser()
@@ -216,7 +225,10 @@ def _locate(
 
 
 def _check_config(name: str, path: Path, trust_remote_code: bool) -> Any:
-    """The config, or None if the model is the checkpoint's own code; raises unless it is one in safetensors."""
+    """The config; None if the model is the checkpoint's own code.
+
+    Raises unless the folder holds a vision-language model in safetensors.
+    """
     config = _read_config(name, path)
     model_type = config["model_type"]
     if not list(path.glob("*.safetensors")):
@@ -238,7 +250,7 @@ def _check_config(name: str, path: Path, trust_remote_code: bool) -> Any:
 
 
 def _read_config(name: str, path: Path) -> dict[str, Any]:
-    """The folder's config.json, which must say what kind of model it is."""
+    """The folder's config.json, which must name its model type."""
     file = path / "config.json"
     if not os.path.lexists(file):
         raise LoadError(f"{name} is not a model: the folder has no config.json; give the folder of a checkpoint.")
@@ -247,7 +259,7 @@ def _read_config(name: str, path: Path) -> dict[str, Any]:
     except LoadError as error:
         raise LoadError(f"{name} has a config.json that cannot be read: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str) or not config["model_type"]:
-        raise LoadError(f"{name} has a config.json without model_type; it is not a model of transformers, use one.")
+        raise LoadError(f"{name} has a config.json without model_type; give a model that transformers can load.")
     check_counts(name, config)
     return dict(config)
 
@@ -271,7 +283,7 @@ def _load_model(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name rather than in a table
+            ignore_mismatched_sizes=True,  # refused below with one sentence; transformers would print a table
         )
     except Exception as error:
         if attn_implementation is not None and isinstance(error, (ValueError, ImportError)):
@@ -279,22 +291,25 @@ def _load_model(
                 f"attention implementation {attn_implementation!r} cannot be used with {name} ({first_line(error)}); "
                 "leave it out, or use sdpa or eager."
             ) from error
-        told = first_line(error)
-        reason = "transformers cannot convert its tensors" if "above report" in str(error) else told
+        sentence = first_line(error)
+        reason = "transformers cannot convert its tensors" if "above report" in str(error) else sentence
         raise LoadError(f"The weights of {name} cannot be loaded ({reason}); get a complete copy.") from error
     _check_complete(name, info, announce)
     return model
 
 
 def _check_complete(name: str, info: Any, announce: Callable[[str], None]) -> None:
-    """Raise unless every weight of the model came from the checkpoint; say where the checkpoint has more."""
+    """Raise unless every weight of the model came from the checkpoint.
+
+    Weights of the checkpoint that the model has no place for are announced.
+    """
     missing, unused = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     mismatched = sorted(info["mismatched_keys"], key=str)
     if mismatched:
-        tensor, found, wanted = mismatched[0]
+        tensor, stored, expected = mismatched[0]
         raise LoadError(
             f"The weights of {name} have {len(mismatched)} tensors of other shapes than its config says (the first is "
-            f"{tensor}, {list(found)} for {list(wanted)}); get the config.json that belongs to them."
+            f"{tensor}, {list(stored)} for {list(expected)}); get the config.json that belongs to them."
         )
     if missing:
         raise LoadError(

@@ -1,4 +1,7 @@
-"""Keep what libraries log about a call of ours from the user: it is said in one sentence, or is not theirs to read."""
+"""Keep libraries' log messages from the user while a call of ours runs.
+
+What matters of them reaches the user as an error or an announcement of ours.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,22 @@ from contextlib import contextmanager
 
 
 class _Mute(logging.Filter):
-    """Stops records of some loggers that come from one thread."""
+    """Drops records of some loggers that come from one thread."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
         self.names, self.thread = names, threading.get_ident()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record goes on to the handler."""
+        """False for a record that is to be dropped."""
         return record.thread != self.thread or record.name.partition(".")[0] not in self.names
 
 
 @contextmanager
 def hushed(*names: str) -> Iterator[None]:
-    """Inside the block, what this thread logs to these libraries' loggers reaches no handler.
+    """Keep this thread's records of some loggers from all handlers, inside the block.
 
-    No level is changed, so other threads, and records of other libraries, are heard as ever.
+    No level is changed, so other threads and other libraries log as before.
 
     Args:
         names: top-level loggers, such as "transformers".

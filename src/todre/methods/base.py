@@ -1,7 +1,7 @@
 """The contract between a method (one paper) and the runtime (everything else).
 
-A method is a frozen dataclass whose fields are its hyper-parameters. It may select visual tokens before the LLM,
-reduce them inside it, or both. The runtime does caches, masks, positions and batches.
+A method is a frozen dataclass whose fields are its hyper-parameters. It acts in the vision tower, before the LLM,
+inside the LLM, or at several of these places. The runtime handles caches, masks, positions and batches.
 """
 
 from __future__ import annotations
@@ -33,15 +33,24 @@ MethodT = TypeVar("MethodT", bound="Method")
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Checked):
-    """Base of all methods; on its own it keeps every visual token.
+    """Base class of all methods; by itself it keeps every visual token.
 
-    Every field is checked by its annotation, and made plain, before a class's own `__post_init__` runs.
+    Every field is checked and converted by its annotation before a subclass's own `__post_init__` runs.
 
     Args:
-        positions: `original` keeps the survivors' position ids (what grounding needs); `compact` renumbers them, as
-            for a prompt that never had the dropped tokens.
-        per: what a budget is for: all visual tokens of a sample together, each picture and each clip (`image` and
-            `clip` mean the same), or each frame of a clip and each picture.
+        positions: `original` keeps the survivors' position ids (needed for grounding); `compact` renumbers them, as for
+            a prompt that never had the dropped tokens.
+        per: what a budget is for: all visual tokens of a sample together (`sample`), each picture and each clip
+            (`image` and `clip` mean the same), or each frame of a clip and each picture (`frame`).
+
+    Attributes:
+        name: the name to create the method by.
+        summary: one line for lists of methods.
+        paper: where it was published, as an arXiv id.
+        card: further facts about the method.
+        reads_attention: whether `reduce` reads attention; False saves the runtime recording it.
+        reads_inputs: whether `reduce` reads the embeddings that entered the decoder.
+        exact: whether `select` keeps exactly `budget(retain, n)` tokens.
     """
 
     positions: Positions = "original"
@@ -54,60 +63,86 @@ class Method(Checked):
     reads_attention: ClassVar[bool] = True
     reads_inputs: ClassVar[bool] = False
     exact: ClassVar[bool] = False
+    needs_methods: ClassVar[bool] = False
 
     @property
     def selects(self) -> bool:
-        """Whether the method chooses tokens before the LLM."""
+        """True if the method selects tokens before the LLM."""
         return False
 
     def selectors(self) -> tuple[Method, ...]:
-        """The methods that choose before the LLM, in order: itself, or none; several where methods are composed."""
+        """Methods that select before the LLM, in order.
+
+        The method itself, or none; several for a composed method.
+        """
         return (self,) if self.selects else ()
 
     def signals(self) -> tuple[Signal, ...]:
-        """What `select` wants to see of the vision tower; the first of one number per token is `visual.saliency`."""
+        """Signals of the vision tower that the method reads.
+
+        The first one with a single number per token is `visual.saliency`.
+        """
         return ()
 
     def select(self, visual: VisualTokens) -> Tensor | Selection:
-        """Choose visual tokens of one sample before the LLM: (n,) bool, True to keep; a `Selection` to merge.
+        """Select the visual tokens of one sample that enter the LLM.
 
-        Or (k,) int64, the places of what is kept, distinct and ascending. How many are kept is then known without
-        waiting for the device, as it is where `kept_of` says so; otherwise they have to be counted.
+        Returns:
+            (n,) bool, True to keep; or (k,) int64, ascending indices of the kept tokens; or a `Selection`, to change
+            their embeddings. To count a bool answer the runtime must wait for the device, unless `kept_of` gives the
+            count.
         """
         raise NotImplementedError(f"{type(self).__name__} does not select")
 
     def kept_of(self, n: int) -> int | None:
-        """How many of any `n` visual tokens `select` keeps, if it is sure before it looks at them: `exact` is set."""
+        """Number of tokens that `select` keeps of any `n`, or None if it depends on them.
+
+        It is known for methods with `exact = True` and a `retain`.
+        """
         retain = getattr(self, "retain", None)
         return budget(retain, n) if self.exact and retain is not None else None
 
     @property
     def in_tower(self) -> bool:
-        """Whether the method acts in or before the vision tower, so that pictures are encoded otherwise."""
+        """True if the method acts in or before the vision tower."""
         return "tower" in self.card.acts
 
     def tower(self) -> Method | None:
-        """The method that acts in or before the vision tower: itself, or none; one of several that are composed."""
+        """The method that acts in or before the vision tower, or None.
+
+        The method itself, or one of several for a composed method.
+        """
         return self if self.in_tower else None
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Counts of vision tower layers run (1-based, ascending) after which `merge` is asked."""
+        """Counts of tower layers run (ascending) after which the method acts.
+
+        A count of 0 means before the first layer.
+        """
         return ()
 
     def merge(self, context: TowerContext) -> Merging:
-        """Which tokens of a tile go on to the later layers of the vision tower, and what goes into what."""
+        """Choose the tokens of each tile that go on, and what is merged into what."""
         raise NotImplementedError(f"{type(self).__name__} does not merge in the vision tower")
 
     def leave_out(self, patches: Patches) -> Tensor:
-        """(u,) int64, the unit whose value each unit takes, itself if kept; for methods that act before the tower."""
+        """Choose the image units that the vision tower does not run on.
+
+        Returns:
+            (u,) int64, the unit whose value each unit takes; itself if it is kept.
+        """
         raise NotImplementedError(f"{type(self).__name__} leaves nothing out before the vision tower")
 
     def choose_tiles(self, tiles: Tiles) -> Tensor:
-        """(t,) bool, the tiles that the vision tower runs on, all thumbnails among them; asked before the tower."""
+        """Choose the tiles that the vision tower runs on.
+
+        Returns:
+            (t,) bool, True for all thumbnails.
+        """
         raise NotImplementedError(f"{type(self).__name__} leaves out no tiles before the vision tower")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """Counts of decoder layers run (1-based, ascending) after which `reduce` is asked."""
+        """Counts of decoder layers run (1-based, ascending) after which `reduce` acts."""
         return ()
 
     def reduce(self, context: ReduceContext) -> Reduction:
@@ -115,30 +150,40 @@ class Method(Checked):
         raise NotImplementedError(f"{type(self).__name__} does not reduce")
 
     def reducers(self, n_layers: int) -> dict[int, tuple[Method, ...]]:
-        """By count of layers run, the methods that are asked there, in order; several where methods are composed."""
+        """Methods that reduce, in order, by the count of decoder layers run.
+
+        The method itself at each count of `reduce_after`; several for a composed method.
+
+        Raises:
+            InvalidValueError: `reduce_after` answers with something else than ascending counts from 1 to `n_layers`.
+        """
         places = tuple[Annotated[int, Range(least=1, most=n_layers)], ...]
         layers = fitted(f"{type(self).__name__}.reduce_after({n_layers})", self.reduce_after(n_layers), places)
         return dict.fromkeys(layers, (self,))
 
     def rejoin_before(self, n_layers: int) -> tuple[int, ...]:
-        """Layers (1-based, ascending) before which the tokens that a reduction parked come back."""
+        """Layers (1-based, ascending) before which parked tokens come back."""
         return ()
 
     def rejoin(self, parked: ParkedView) -> Tensor:
-        """Hidden states of all columns that were in flight when tokens were parked, (b, q0, d)."""
+        """States for all columns that were in flight when tokens were parked.
+
+        Returns:
+            (b, q0, d).
+        """
         raise NotImplementedError(f"{type(self).__name__} parks no tokens")
 
     def to_dict(self) -> dict[str, Any]:
-        """Name and every field, ready for JSON."""
+        """Name and fields of the method, ready for JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"method": self.name} | {name: _ready(value) for name, value in fields.items()}
 
     @classmethod
     def from_dict(cls: type[MethodT], values: dict[str, Any]) -> MethodT:
-        """The inverse of `to_dict`.
+        """The method that `to_dict` described.
 
         Raises:
-            InvalidValueError: a field is none of the class's, is missing, or cannot be used.
+            InvalidValueError: a field is unknown, missing, or has a value that cannot be used.
         """
         fitted(f"What {cls.__name__} is made from", values, dict)
         if values.get("method", cls.name) != cls.name:
@@ -152,14 +197,14 @@ class Method(Checked):
         return cls(**{name: value for name, value in values.items() if name in known})
 
     def describe(self) -> str:
-        """One line: the name and the fields."""
+        """Name and fields of the method, in one line."""
         fields = ", ".join(f"{k}={v!r}" for k, v in self.to_dict().items() if k != "method")
         return f"{self.name}({fields})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoPruning(Method):
-    """Keep every visual token: the baseline that all others are compared with."""
+    """Keep every visual token: the baseline of all comparisons."""
 
     name: ClassVar[str] = "none"
     summary: ClassVar[str] = "no pruning: the model as it is"
@@ -168,15 +213,17 @@ class NoPruning(Method):
 
 @dataclass(frozen=True)
 class Preset:
-    """A method with other defaults under a name of its own; a module's `PRESETS` are registered.
+    """A method under another name with other defaults.
+
+    The registry reads those in a module's `PRESETS`.
 
     Attributes:
         name: of the preset.
-        create: makes it.
-        cls: the class of what is made.
+        create: makes the method.
+        cls: class of the method that `create` makes.
         summary, paper: as a method has them.
-        card: what it says of itself; that of `cls` if None.
-        settings: what `create` takes by name; all fields of `cls` if None.
+        card: facts about the preset; those of `cls` if None.
+        settings: names of the arguments of `create`; all fields of `cls` if None.
     """
 
     name: str
@@ -189,7 +236,11 @@ class Preset:
 
 
 def check_method(method: Any) -> None:
-    """Raise `InvalidValueError` unless `method` is a method."""
+    """Check that `method` is a method.
+
+    Raises:
+        InvalidValueError: it is not.
+    """
     if not isinstance(method, Method):
         raise InvalidValueError(
             f"method must be a method such as todre.ToDRE(retain=0.1), not {shown(method)}; "
@@ -198,23 +249,39 @@ def check_method(method: Any) -> None:
 
 
 def budget(retain: float, n: int) -> int:
-    """How many of `n` visual tokens to keep: a count as it is, a fraction as max(1, round(retain * n)); at most n."""
+    """Number of tokens to keep of `n`, at most n.
+
+    Args:
+        retain: a count (int), or a fraction (float), which means max(1, round(retain * n)).
+        n: number of tokens.
+    """
     if isinstance(retain, numbers.Integral):
         return min(int(retain), n)
     return min(n, max(1, round(float(retain) * n)))
 
 
-def check_names(of: str, what: str, given: Sequence[Any], known: Sequence[str]) -> None:
-    """Raise if one of the names `given` is none of those `known`; says which is close."""
-    unknown = next((name for name in given if name not in known), None)
+def check_names(owner: str, what: str, names: Sequence[Any], known: Sequence[str]) -> None:
+    """Check that all `names` are among those `known`.
+
+    Args:
+        owner: the thing that has the names, for the message.
+        what: the kind of name, such as field.
+        names: the names to check.
+        known: the names that exist.
+
+    Raises:
+        InvalidValueError: one is not; the message suggests a similar name.
+    """
+    unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
+        hint = suggestion(unknown, known)
         raise InvalidValueError(
-            f"{of} has no {what} {shown(unknown)}; {meant(unknown, known)}its {what}s are {', '.join(sorted(known))}."
+            f"{owner} has no {what} {shown(unknown)}; {hint}its {what}s are {', '.join(sorted(known))}."
         )
 
 
-def meant(word: Any, known: Iterable[str]) -> str:
-    """The beginning of a hint: which of the `known` words was probably meant, if any."""
+def suggestion(word: Any, known: Iterable[str]) -> str:
+    """Beginning of a hint that names the `known` words similar to `word`, or ""."""
     spelt = {each.lower().replace("_", "-"): each for each in known}
     text = word[:100].lower().replace("_", "-") if isinstance(word, str) else ""
     close = [spelt[each] for each in difflib.get_close_matches(text, spelt, n=3)]
@@ -222,7 +289,7 @@ def meant(word: Any, known: Iterable[str]) -> str:
 
 
 def _ready(value: Any) -> Any:
-    """A field's value as JSON holds it."""
+    """A field's value in the form that JSON holds."""
     if isinstance(value, tuple):
         return [_ready(each) for each in value]
     return value.value if isinstance(value, Enum) else value

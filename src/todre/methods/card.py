@@ -1,4 +1,4 @@
-"""What a method says of itself: where it acts, what it needs, what it follows."""
+"""The card of a method: where it acts, what it needs, which source it follows."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Card:
 
     Attributes:
         venue: where it was published.
-        acts: where it acts, of `ACTS`: in or before the vision tower, before the LLM, inside the LLM.
-        needs: what it needs, of `NEEDS`.
-        budget: `exact`, or one sentence on how far the number of tokens may be from what is asked.
-        follows: what is followed where paper and code differ, and what is deliberately done otherwise.
+        acts: where it acts, of `ACTS`: `tower`, in or before the vision tower; `select`, before the LLM; `reduce`,
+            inside the LLM.
+        needs: keys of `NEEDS`.
+        budget: `exact`, or one sentence on how far the number of tokens may be from the requested one.
+        follows: which source is followed where paper and code differ, and what is deliberately different here.
     """
 
     venue: str = ""

@@ -1,4 +1,4 @@
-"""CDPruner: tokens that matter to the question and differ from each other, as a determinantal point process."""
+"""CDPruner: relevant tokens that differ from each other, by a DPP."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class CDPruner(Method):
-    """Keep tokens that are diverse and relevant: greedy MAP of a DPP whose kernel the question conditions.
+    """Keep diverse, relevant tokens: greedy MAP of a DPP conditioned on the question.
 
     Based on "Beyond Attention or Similarity: Maximizing Conditional Diversity for Token Pruning in MLLMs" (CDPruner,
-    arXiv 2506.10967): L = diag(r) K diag(r), with K the cosines of projected tokens and r their relevance, min-max
-    normalised over the sample. The paper takes relevance from CLIP's text tower, with the sign turned round (CLIP's
-    patches are known to be least like the text that they show). The models here have no text tower, so it is the mean
-    cosine of a visual token to the embeddings of the sample's text, in the LLM's space and with its natural sign.
+    arXiv 2506.10967). The kernel of the determinantal point process is L = diag(r) K diag(r), with K the cosines of
+    projected tokens and r their relevance, min-max normalised over the sample. The paper takes relevance from CLIP's
+    text tower, with inverted sign (CLIP's patches are known to be least like the text that describes them). The models
+    here have no text tower, so relevance is the mean cosine of a visual token to the embeddings of the sample's text,
+    in the LLM's space and with its natural sign.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Each tile is a process of its own and
             keeps an equal fraction by largest remainder, as in the authors' code; newline tokens are kept first, within
             the budget (unless they alone would use it up).
-        relevance: `text` (a token like the text is relevant), `text-inverted` (one unlike it, the authors' sign), or
-            `uniform`, which is also what a sample without text after its pictures gets.
-        theta: weight of relevance against diversity, in [0, 1): r becomes exp(r·θ / (2(1 - θ))); None, as released,
-            takes r itself.
+        relevance: `text` (tokens like the text are relevant), `text-inverted` (tokens unlike it, the authors' sign), or
+            `uniform` (all alike). A sample without text after its pictures gets `uniform`.
+        theta: weight of relevance against diversity, in [0, 1): r becomes exp(r·θ / (2(1 - θ))). None, as released,
+            uses r itself.
         positions, per: see `Method`.
     """
 
@@ -58,11 +59,11 @@ class CDPruner(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Tile by tile, the greedy set of largest determinant."""
+        """Keep in each tile the greedy set with the largest determinant."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import newlines_first, tiles
         from todre.select import dpp_order
@@ -76,7 +77,7 @@ class CDPruner(Method):
         return keep
 
     def _quality(self, visual: VisualTokens) -> Tensor:
-        """r of each token, (n,) float64."""
+        """Relevance r of each token, (n,) float64."""
         import torch
         from torch.nn.functional import normalize
 

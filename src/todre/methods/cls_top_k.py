@@ -1,4 +1,4 @@
-"""[CLS] top-k: the most salient tokens of each tile."""
+"""[CLS] top-k: the most attended tokens of each tile."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class CLSTopK(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """[CLS] attention of `layer`."""
+        """Request [CLS] attention of `layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal("cls", self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Take each tile's share of the budget from its most salient tokens; ties go to the first."""
+        """Keep the most attended tokens of each tile; ties go to the first."""
         import torch
 
         n = len(visual)

@@ -1,4 +1,4 @@
-"""Several methods as one: each takes from what those before it left."""
+"""Composition of methods: each acts on the tokens that the ones before it kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from todre.errors import InvalidValueError
 from todre.fields import Items, Said, fitted
 from todre.methods.base import Method, check_names
 from todre.methods.card import Card
+from todre.methods.registry import from_dict as make_method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,18 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Compose(Method):
-    """Methods one after the other: in the vision tower, before the LLM, and inside it.
+    """Apply several methods: in the vision tower, before the LLM, and inside it.
 
     `Compose(DivPrune(retain=284), RandomDeep(layer=20, retain=38))` keeps 284 tokens before the LLM and 38 of these
-    after layer 20. A fraction before the LLM is of what the methods before it left; inside the LLM, of what entered it.
+    after layer 20. A fraction is, before the LLM, of the tokens that the methods before it kept; inside the LLM, of the
+    tokens that entered it.
 
     Args:
-        methods: at most one that acts in the vision tower; one that lets tokens come back inside the LLM stands alone
-            there.
-        positions: see `Method`; it holds for all of them. Each has its own `per`.
+        methods: at most one that acts in the vision tower. A method that lets tokens come back inside the LLM must be
+            the only one that acts there.
+        positions: see `Method`; one setting for all methods. Each method has its own `per`.
 
     Raises:
-        InvalidValueError: none is given, one is no method, or they cannot go together.
+        InvalidValueError: no method, something that is no method, or methods that cannot be combined.
     """
 
     methods: Annotated[
@@ -40,6 +42,7 @@ class Compose(Method):
     name: ClassVar[str] = "compose"
     summary: ClassVar[str] = "several methods, each on what is left by those before it"
     card: ClassVar[Card] = Card(acts=("tower", "select", "reduce"), budget="That of its methods.")
+    needs_methods: ClassVar[bool] = True
 
     def __init__(self, *methods: Method, positions: str = "original") -> None:
         object.__setattr__(self, "positions", positions)
@@ -58,31 +61,31 @@ class Compose(Method):
 
     @property
     def selects(self) -> bool:
-        """Whether any of them chooses before the LLM."""
+        """True if any of the methods selects before the LLM."""
         return any(method.selects for method in self.methods)
 
     @property
     def in_tower(self) -> bool:
-        """Whether one of them acts in the vision tower."""
+        """True if one of the methods acts in the vision tower."""
         return self.tower() is not None
 
     def tower(self) -> Method | None:
-        """The one that acts in the vision tower."""
+        """The one method that acts in the vision tower, or None."""
         return next((method for method in self.methods if method.in_tower), None)
 
     def selectors(self) -> tuple[Method, ...]:
-        """Those that choose before the LLM, in order."""
+        """The methods that select before the LLM, in order."""
         return tuple(each for method in self.methods for each in method.selectors())
 
     def signals(self) -> tuple[Signal, ...]:
-        """What any of them wants to see."""
+        """Signals that any of the methods reads, each once."""
         return tuple(dict.fromkeys(signal for method in self.methods for signal in method.signals()))
 
     def reducers(self, n_layers: int) -> dict[int, tuple[Method, ...]]:
-        """Those that are asked inside the LLM.
+        """Methods that reduce, in order, by the count of decoder layers run.
 
         Raises:
-            InvalidValueError: one lets tokens come back, and another reduces too.
+            InvalidValueError: one of them lets tokens come back, and another one reduces too.
         """
         found: dict[int, tuple[Method, ...]] = {}
         for method in self.methods:
@@ -98,31 +101,33 @@ class Compose(Method):
         return dict(sorted(found.items()))
 
     def rejoin_before(self, n_layers: int) -> tuple[int, ...]:
-        """Where the tokens of the one that lets them come back do."""
+        """Layers (1-based) before which the parked tokens of any of the methods come back."""
         return next((layers for method in self.methods if (layers := method.rejoin_before(n_layers))), ())
 
     def rejoin(self, parked: ParkedView) -> Tensor:
-        """Asked of the method that parked them instead."""
+        """Not available: the runtime asks the method that parked the tokens."""
         raise NotImplementedError("ask the method that parked the tokens")
 
     def to_dict(self) -> dict[str, Any]:
-        """The methods' own, in order."""
+        """Dictionaries of the methods, in order."""
         methods = [method.to_dict() for method in self.methods]
         return {"method": self.name, "positions": self.positions, "methods": methods}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Compose:
-        """The inverse of `to_dict`."""
-        from todre.methods.registry import from_dict
+        """The composition that `to_dict` described.
 
+        Raises:
+            InvalidValueError: a field is unknown, or a method cannot be made.
+        """
         check_names("Compose", "field", [name for name in values if name != "method"], ["methods", "positions"])
         inner = fitted("Compose.methods", values.get("methods", []), tuple[dict[str, Any], ...])
         if any(each.get("method") == cls.name for each in inner):
             raise InvalidValueError("Compose takes methods one after the other, not one that is composed itself.")
-        return cls(*map(from_dict, inner), positions=values.get("positions", "original"))
+        return cls(*map(make_method, inner), positions=values.get("positions", "original"))
 
     def describe(self) -> str:
-        """One line: each method and its fields."""
+        """Each method and its fields, in one line."""
         return " + ".join(method.describe() for method in self.methods)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Crop skip: leave out crops that the thumbnail already shows, before the vision tower."""
+"""Crop skip: leave out crops that the thumbnail shows already, before the tower."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CropSkip(Method):
-    """Run the vision tower on the thumbnail and on those crops that show most beyond it.
+    """Run the vision tower on the thumbnail and on the crops that show most beyond it.
 
-    Ours, without a paper: a crop that equals the thumbnail, enlarged, adds nothing but tokens. How much it adds is the
-    root mean square difference of their pixels, padding counted as none. Tiles do not see each other in the tower, so
-    the tokens of those that stay are what they were.
+    Ours, without a paper: a crop that equals the enlarged thumbnail adds nothing but tokens. What it adds is measured
+    as the root mean square difference of their pixels; padding counts as equal. Tiles do not see each other in the
+    tower, so the tokens of the remaining tiles do not change.
 
     Args:
         retain: crops kept of each picture beside its thumbnail, a fraction or a count; ties go to the first crop.
         tau: crops that differ by less are left out whatever `retain` says, all of them if need be; 0 leaves out none.
-            It is on the scale of the pixels that the tower is given, where white is 3.7 (CLIP) or 2 (SigLIP) above
-            black.
+            It is on the scale of the normalised pixels that the tower gets, where white is 3.7 (CLIP) or 2 (SigLIP)
+            above black.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
@@ -46,11 +46,11 @@ class CropSkip(Method):
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Before the first layer."""
+        """Act before the first layer."""
         return (0,)
 
     def choose_tiles(self, tiles: Tiles) -> Tensor:
-        """The thumbnails, and of each picture the crops that show most beyond it."""
+        """Keep each thumbnail and the crops that show most beyond it."""
         import torch
 
         keep = torch.ones(len(tiles.pixels), dtype=torch.bool, device=tiles.pixels.device)

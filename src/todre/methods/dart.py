@@ -11,7 +11,7 @@ from todre.methods.card import Card
 from todre.methods.shared.budgets import Counting
 from todre.methods.shared.grouping import best
 from todre.methods.shared.layers import resolve_layers
-from todre.methods.shared.query_rows import columns_of, counts_left, fresh_slots, still_there, text_columns
+from todre.methods.shared.query_rows import columns_of, counts_left, fresh_slots, remaining_counts, text_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DART(Method):
-    """Keep a few pivots and, of the other visual tokens, those that resemble the pivots least.
+    """Keep a few pivots, and the other visual tokens that resemble the pivots least.
 
     Based on "Stop Looking for Important Tokens in Multimodal Language Models: Duplication Matters More" (DART, arXiv
-    2502.11494). Pivots are the tokens whose keys have the largest L1 norm, the visual ones first, then those of the
-    text. Each in turn takes its share of the budget: the tokens with the lowest cosine to it that are still free.
+    2502.11494). Pivots are the tokens whose keys have the largest L1 norm, first visual tokens, then text tokens. Each
+    pivot in turn takes its share of the budget: the free tokens with the lowest cosine to it.
 
     Args:
         retain: visual tokens left after `layer`, pivots included, a fraction of those that entered or a count.
         layer: layers run before, a count or a fraction of the depth.
-        image_pivots: how many pivots are visual tokens; fewer where the budget is smaller.
-        text_pivots: how many are text after the picture; fewer where there is less.
+        image_pivots: number of pivots among visual tokens; fewer if the budget is smaller.
+        text_pivots: number of pivots among the text after the picture; fewer if there is less text.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
             layers.
         positions, per: see `Method`.
@@ -58,11 +58,11 @@ class DART(Method):
     )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layer` alone."""
+        """Act once, after `layer`."""
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Choose in each row by itself."""
+        """Keep the tokens chosen in each row by itself."""
         from todre.methods.views.decoder_layer import Reduction
 
         counts = counts_left(context, self.retain, self.counting)
@@ -71,10 +71,10 @@ class DART(Method):
         for row, count in enumerate(counts.tolist()):
             slots = fresh_slots(context, row)
             keep[row, slots[self._choose(context, row, norms[row], min(count, len(slots)))]] = True
-        return Reduction(keep, left=still_there(context, counts))
+        return Reduction(keep, left=remaining_counts(context, counts))
 
     def _choose(self, context: ReduceContext, row: int, norms: Tensor, count: int) -> Tensor:
-        """Places among the row's fresh visual tokens, `count` of them."""
+        """The `count` chosen tokens, as places among the row's fresh visual tokens."""
         import torch
 
         from todre.tensors.transfer import known_places

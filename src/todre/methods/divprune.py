@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DivPrune(Method):
-    """Keep a set of visual tokens whose smallest distance is large: greedy max-min over cosine distance.
+    """Keep visual tokens that lie far apart: greedy max-min over cosine distance.
 
     Based on "DivPrune: Diversity-based Visual Token Pruning for Large Multimodal Models" (arXiv 2503.02175). The first
     token is the one whose nearest neighbour is farthest; each next one is farthest from its nearest chosen token. All
@@ -44,11 +44,11 @@ class DivPrune(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Grow the set from the most isolated token."""
+        """Grow the set greedily from the most isolated token."""
         import torch
 
         from todre.select import k_center, pivot_isolated

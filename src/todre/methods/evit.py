@@ -1,4 +1,4 @@
-"""EViT: keep what [CLS] attends to, and fuse the rest, at a few layers of the vision tower."""
+"""EViT: keep what [CLS] attends to and fuse the rest, inside the vision tower."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ Fused = Literal["mean", "sum", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class EViT(Method):
-    """Keep the tokens that [CLS] attends to, and fuse the others into one, at a few layers of the vision tower.
+    """Keep the tokens that [CLS] attends to, and fuse the others, inside the tower.
 
-    Based on "Not All Patches are What You Need" (arXiv 2202.07800), without the training that it describes.
+    Based on "Not All Patches are What You Need" (arXiv 2202.07800), without the training that it describes. At each of
+    a few layers of the vision tower, the tokens that leave are fused into one.
 
     Args:
-        retain: tokens kept of each tile, a fraction or a count, the fused token among them. Each layer keeps the same
+        retain: tokens kept of each tile, a fraction or a count, the fused token included. Each layer keeps the same
             share; 0.7 at each of three layers, as in the paper, is 0.343.
         layers: where tokens leave, as fractions of the layers that count (rounded down, at least 1) or counts of layers
             run; the default is after blocks 4, 7 and 10 of 12.
-        fused: what the tokens that leave become: their `mean` weighted by attention, the `sum` of the paper's code,
-            whose weights do not add up to 1 (a model trained with it knows that), or `none`.
+        fused: what the leaving tokens become: their `mean` weighted by attention; the `sum` of the paper's code, whose
+            weights do not add up to 1 (its model was trained for that); or `none`.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
@@ -52,15 +53,15 @@ class EViT(Method):
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """The layers, each once."""
+        """Act after each of `layers`, once."""
         floored = {max(1, int(each * n_layers + 1e-9)) if isinstance(each, float) else each for each in self.layers}
         return tuple(sorted(resolve_layer(layer, n_layers) for layer in floored))
 
     def merge(self, context: TowerContext) -> Merging:
-        """Keep the most attended tokens, and one for the rest."""
+        """Keep the most attended tokens, and one token for the rest."""
         import torch
 
-        from todre.methods.views.vision_tower import Merging, fused
+        from todre.methods.views.vision_tower import Merging, fuse
 
         layers, n, first = self.tower_after(context.n_layers), context.patches, context.first
         left = left_after(context.layer, layers, geometric(n, budget(self.retain, n), len(layers)))
@@ -77,7 +78,7 @@ class EViT(Method):
         seat = gone[:, :1]
         into = own.scatter(1, gone, seat.expand_as(gone))
         weight = torch.cat([attention.new_zeros(tiles, first), attention], dim=1)
-        hidden = fused(context.hidden, into, weight)
+        hidden = fuse(context.hidden, into, weight)
         if self.fused == "sum":
             total = weight.gather(1, gone).sum(dim=1)[:, None, None]
             wide = seat[..., None].expand(-1, -1, hidden.shape[-1])

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EVS(Method):
-    """Keep the first frame of a clip, and of later frames the tokens that differ most from the frame before.
+    """Keep a clip's first frame, and of later frames the tokens that change most.
 
     Based on "Efficient Video Sampling: Pruning Temporally Redundant Tokens for Faster VLM Inference" (EVS, arXiv
-    2510.14624). A token's change is 1 - the cosine to the token in the same place one frame earlier; the largest
-    changes of the whole clip are kept, after all tokens of its first frame.
+    2510.14624). A token's change is 1 - its cosine to the token in the same place one frame earlier. After all tokens
+    of the first frame, the tokens with the largest changes of the whole clip are kept.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Newline tokens are kept first, within
             the budget (unless they alone would use it up). Pictures beside a clip count as first frames; if all first
             frames together exceed the budget, they share it, evenly spaced.
-        positions, per: see `Method`; `frame` is refused.
+        positions, per: see `Method`.
     """
 
     retain: Retain = 0.25
@@ -52,17 +52,17 @@ class EVS(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Where tokens stand in their frame."""
+        """Request the place of each token in its frame."""
         from todre.tensors.token_facts import Signal
 
         return (Signal("grid"),)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """First frames, then the largest changes."""
+        """Keep first frames, then the largest changes."""
         from todre.methods.shared.grouping import best, newlines_first, spaced
 
         if not bool((visual.frame > 0).any()):
@@ -84,9 +84,12 @@ class EVS(Method):
 
 
 def _before(visual: VisualTokens) -> Tensor:
-    """(n,) int64, the token in the same place one frame earlier; -1 where there is none.
+    """Index of the token in the same place one frame earlier, -1 where there is none.
 
-    Where rows and columns are not known a token's place is its number within its frame.
+    Where rows and columns are unknown, a token's place is its number within its frame.
+
+    Returns:
+        (n,) int64.
     """
     import torch
 
@@ -105,7 +108,11 @@ def _before(visual: VisualTokens) -> Tensor:
 
 
 def _change(embeddings: Tensor, later: Tensor, earlier: Tensor) -> Tensor:
-    """1 - cosine of tokens and their predecessors, (m,) float64; exactly 0 where they are identical."""
+    """1 - cosine of tokens and their predecessors, exactly 0 where they are identical.
+
+    Returns:
+        (m,) float64.
+    """
     import torch
 
     now, then = embeddings[later].double(), embeddings[earlier].double()

@@ -1,4 +1,4 @@
-"""FastV: after an early layer, the tokens that the last token of the prompt attends to most."""
+"""FastV: after an early layer, the tokens that the prompt's last token attends to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FastV(Method):
-    """Keep, after an early layer, the visual tokens with the most attention from the prompt's last token.
+    """Keep the visual tokens that the prompt's last token attends to most.
 
     Based on "An Image is Worth 1/2 Tokens After Layer 2" (FastV, arXiv 2403.06764). The paper's R is 1 - retain.
 
@@ -50,7 +50,7 @@ class FastV(Method):
     )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layer` alone."""
+        """Act once, after `layer`."""
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:

@@ -1,4 +1,4 @@
-"""FiCoCo-L: in most layers of the LLM, redundant tokens are folded into those they correlate with."""
+"""FiCoCo-L: fold redundant tokens into correlated ones, in most layers of the LLM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from todre.methods.card import Card
 from todre.methods.shared.budgets import Counting, ramp
 from todre.methods.shared.grouping import best
 from todre.methods.shared.layers import resolve_layer
-from todre.methods.shared.query_rows import columns_of, fresh_slots, row_counts, still_there, text_columns
+from todre.methods.shared.query_rows import columns_of, fresh_slots, remaining_counts, row_counts, text_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,20 +25,21 @@ _ROWS_AT_ONCE = 128
 
 @dataclass(frozen=True, kw_only=True)
 class FiCoCoL(Method):
-    """Filter the most redundant visual tokens, correlate them with the others, and compress them into those.
+    """Fold the most redundant visual tokens into those that they correlate with.
 
     Based on "Filter, Correlate, Compress: Training-Free Token Reduction for MLLM Acceleration" (FiCoCo-L, arXiv
-    2411.17686v4). Z are logits before the causal mask, averaged over heads. A token's redundancy is the mean of its Z
-    with the visual tokens minus that with the text; its correlation with another is Z directly plus Z by way of the
-    text. Each discarded token goes to the few best correlated survivors, x_j ← (x_j + Σ w_ij x_i) / (1 + Σ w_ij).
+    2411.17686v4). Z are the attention logits before the causal mask, averaged over heads. A token's redundancy is its
+    mean Z with the visual tokens minus its mean Z with the text. Its correlation with another token is the direct Z
+    plus the Z by way of the text. Each discarded token goes to the few best correlated survivors, x_j ← (x_j + Σ w_ij
+    x_i) / (1 + Σ w_ij).
 
     Args:
         retain: visual tokens left after the last acting layer, a fraction of those that entered or a count; the
-            release's 14 per layer are 0.34 of 576. Each layer drops as many as any other.
+            release's 14 per layer are 0.34 of 576. Every acting layer drops the same number.
         start: layers run before the first that drops, a count or a fraction of the depth.
-        redundancy: weight of the visual part of the redundancy; the text has the rest.
-        direct: weight of the direct part of the correlation; the way by the text has the rest.
-        quantile: survivors above this quantile of a discarded token's correlations take it in.
+        redundancy: weight of the visual part of the redundancy; the text part has the rest.
+        direct: weight of the direct part of the correlation; the part by way of the text has the rest.
+        quantile: a discarded token goes to the survivors above this quantile of its correlations.
         counting: what `retain` counts: `input`, the tokens left in the end; `layer-average`, their mean over all
             layers.
         positions, per: see `Method`.
@@ -67,11 +68,11 @@ class FiCoCoL(Method):
     )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """Every layer from `start` on, but the last."""
+        """Act after every layer from `start` on, except the last."""
         return tuple(range(resolve_layer(self.start, n_layers), n_layers))
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Fold tokens row by row."""
+        """Fold the redundant tokens of each row."""
         from todre.methods.views.decoder_layer import Reduction
 
         layers = self.reduce_after(context.n_layers)
@@ -95,15 +96,18 @@ class FiCoCoL(Method):
             if len(targets):
                 states = self._compressed(context.hidden[row].float(), q, k, (columns[gone], targets, text))
                 hidden[row, targets] = states.to(hidden.dtype)
-        return Reduction(keep, hidden=hidden, left=still_there(context, counts))
+        return Reduction(keep, hidden=hidden, left=remaining_counts(context, counts))
 
     def _redundancies(self, q: Tensor, k: Tensor, visual: Tensor, text: Tensor) -> Tensor:
-        """(n,) how redundant each visual token is; means of Z are products with mean keys."""
+        """Redundancy of each visual token, (n,).
+
+        Means of Z are computed as products with mean keys.
+        """
         result = self.redundancy * (q[visual] @ k[visual].mean(dim=0))
         return result - (1 - self.redundancy) * (q[visual] @ k[text].mean(dim=0)) if len(text) else result
 
     def _compressed(self, states: Tensor, q: Tensor, k: Tensor, who: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """(m, d) the survivors' states with what was folded into them."""
+        """States of the survivors with the folded tokens added, (m, d)."""
         import torch
 
         gone, targets, text = who
@@ -119,9 +123,13 @@ class FiCoCoL(Method):
         return total / weight[:, None]
 
 
-def _joined(seen: AttentionInputs, row: int, queries: int) -> tuple[Tensor, Tensor]:
-    """Vectors (q, c) for queries and keys in flight whose product is the mean logit over heads."""
-    query, key = seen.query[row].float(), seen.key[row, :, -queries:].float()
+def _joined(inputs: AttentionInputs, row: int, queries: int) -> tuple[Tensor, Tensor]:
+    """Queries and keys in flight whose products are the logits averaged over heads.
+
+    Returns:
+        Two tensors (q, c).
+    """
+    query, key = inputs.query[row].float(), inputs.key[row, :, -queries:].float()
     heads, groups = query.shape[0], key.shape[0]
-    summed = query.unflatten(0, (groups, heads // groups)).sum(dim=1) * (seen.scaling / heads)
+    summed = query.unflatten(0, (groups, heads // groups)).sum(dim=1) * (inputs.scaling / heads)
     return summed.transpose(0, 1).flatten(1), key.transpose(0, 1).flatten(1)

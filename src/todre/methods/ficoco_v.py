@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FiCoCoV(Method):
-    """Drop redundant tokens layer by layer in the second half of the vision tower, each into those most like it.
+    """Fold redundant tokens into similar ones, late in the vision tower.
 
-    Based on "Filter, Correlate, Compress" (FiCoCo, arXiv 2411.17686v4) and its code. Signals are attention logits,
-    before the softmax, averaged over heads; those of one layer are held for all tiles at once, (t, s, s).
+    Based on "Filter, Correlate, Compress" (FiCoCo, arXiv 2411.17686v4) and its code. It acts layer by layer in the
+    second half of the tower. Signals are attention logits, before the softmax, averaged over heads; those of one layer
+    are held for all tiles at once, (t, s, s).
 
     Args:
-        retain: tokens kept of each tile, a fraction or a count; the same number goes in each layer. 114 of 576 is the
+        retain: tokens kept of each tile, a fraction or a count; each layer removes the same number. 114 of 576 is the
             code's default.
-        start: share of the layers (rounded up) after whose next one tokens begin to leave.
+        start: share of the layers (rounded up) that run before the first acting layer.
         balance: λ, the weight of vision-aware redundancy against attention of [CLS], from 0 to 1.
-        penalty: by how much the most redundant token of each 2 × 2 window is pushed further out; 1 turns it off.
-        quantile: ε, of a token's logits: those above it name the tokens that it goes to.
+        penalty: factor by which the redundancy of the most redundant token of each 2 × 2 window is increased; 1 for
+            none.
+        quantile: ε; a leaving token goes to the tokens above this quantile of its logits.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
@@ -56,11 +58,11 @@ class FiCoCoV(Method):
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Every layer after the first share of them, and at least the last."""
+        """Act after every layer beyond the first `start` of them, at least after the last."""
         return tuple(range(min(math.ceil(self.start * n_layers) + 1, n_layers), n_layers + 1))
 
     def merge(self, context: TowerContext) -> Merging:
-        """Spread the most redundant tokens over those they attend to most."""
+        """Spread the most redundant tokens over those that they attend to most."""
         import torch
 
         from todre.methods.views.vision_tower import Merging
@@ -75,7 +77,7 @@ class FiCoCoV(Method):
         whole = context.logits()
         logits = whole[:, first:, first:]
         score = redundancy(logits, whole[:, 0, first:], self.balance)
-        score = penalised(score, context.place[:, first:], context.side, self.penalty)
+        score = penalise(score, context.place[:, first:], context.side, self.penalty)
         gone = score.argsort(dim=1, descending=True, stable=True)[:, :r]
         kept = torch.ones_like(score, dtype=torch.bool).scatter(1, gone, False)
         most = min(max(math.ceil((1 - self.quantile) * (context.count - 1) - 1e-9), 1), context.count - r)
@@ -83,18 +85,23 @@ class FiCoCoV(Method):
         values, targets = rows.masked_fill(~kept[:, None], -math.inf).sort(dim=-1, descending=True, stable=True)
         weight, targets = values[..., :most].softmax(dim=-1), targets[..., :most]
         into = into.scatter(1, gone + first, targets[..., 0] + first)
-        hidden = compressed(context.hidden[:, first:], gone, targets, weight)
+        hidden = compress(context.hidden[:, first:], gone, targets, weight)
         hidden = torch.cat([context.hidden[:, :first], hidden], dim=1)
         return Merging(torch.cat([kept.new_ones(tiles, first), kept], dim=1), into, hidden)
 
 
 def redundancy(logits: Tensor, cls: Tensor, balance: float) -> Tensor:
-    """(t, s): how far each token is like all others, less how far [CLS] attends to it, each of unit length over tokens.
+    """How similar each token is to all others, minus its attention from [CLS].
+
+    Both parts are normalised to unit length over the tokens.
 
     Args:
         logits: (t, s, s) between patches.
-        cls: (t, s) of [CLS] to them.
-        balance: weight of the first.
+        cls: (t, s) from [CLS] to the patches.
+        balance: weight of the first part, from 0 to 1.
+
+    Returns:
+        (t, s).
     """
     from torch.nn import functional
 
@@ -102,14 +109,19 @@ def redundancy(logits: Tensor, cls: Tensor, balance: float) -> Tensor:
     return balance * alike - (1 - balance) * functional.normalize(cls, dim=-1)
 
 
-def penalised(score: Tensor, place: Tensor, side: int, penalty: float) -> Tensor:
-    """Redundancies in which that of the most redundant token of each 2 × 2 window is larger still; ties: the first.
+def penalise(score: Tensor, place: Tensor, side: int, penalty: float) -> Tensor:
+    """Increase the redundancy of the most redundant token of each 2 × 2 window.
+
+    Ties go to the first token.
 
     Args:
-        score: (t, s).
+        score: (t, s) redundancies.
         place: (t, s) places in a raster of `side` columns.
-        side: of the raster.
-        penalty: factor away from 0 where a redundancy is positive, towards it where it is negative.
+        side: columns and rows of the raster.
+        penalty: positive redundancies are multiplied by it, negative ones divided.
+
+    Returns:
+        (t, s).
     """
     import torch
 
@@ -123,13 +135,18 @@ def penalised(score: Tensor, place: Tensor, side: int, penalty: float) -> Tensor
     return torch.where(chosen, torch.where(score > 0, score * penalty, score / penalty), score)
 
 
-def compressed(hidden: Tensor, gone: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """x_j ← (x_j + Σ_i w_ij x_i) / (1 + Σ_i w_ij), over the tokens i that go; the others are as before.
+def compress(hidden: Tensor, gone: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Add the leaving tokens to their targets.
+
+    x_j ← (x_j + Σ w_ij x_i) / (1 + Σ w_ij), with sums over the leaving tokens i. All other tokens stay as they are.
 
     Args:
         hidden: (t, s, d).
-        gone: (t, r) the tokens that go.
-        targets, weight: (t, r, k) the tokens that each goes to, and with what weight.
+        gone: (t, r) indices of the leaving tokens.
+        targets, weight: (t, r, k) indices and weights of the targets of each.
+
+    Returns:
+        (t, s, d).
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""FitPrune: a fitted number of tokens leaves after each layer, those that change attention least."""
+"""FitPrune: after each layer, delete the tokens that change attention least."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FitPrune(Method):
-    """Delete, after each layer, a fitted number of the tokens with the smallest cross times self attention.
+    """Delete after each layer a fitted number of the least attended tokens.
 
     Based on "Fit and Prune: Fast and Training-free Visual Token Pruning for Multi-modal Large Language Models"
-    (FitPrune, arXiv 2409.10197). Cross attention is what a visual token gets from the text, self attention what it gets
-    from the visual tokens, each the maximum over heads, summed over queries. `todre.calibrate` fits the numbers.
+    (FitPrune, arXiv 2409.10197). Tokens with the smallest product of cross and self attention are deleted. Cross
+    attention is what a visual token gets from the text, self attention what it gets from the visual tokens, each the
+    maximum over heads, summed over queries. `todre.calibrate` fits the numbers.
 
     Args:
         deletions: visual tokens deleted after each decoder layer: counts, or shares of those that entered. Empty until
@@ -45,12 +46,15 @@ class FitPrune(Method):
     )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """The layers after which something is deleted."""
+        """Act after the layers with deletions."""
         check_depth(self.name, "deletions", self.deletions, n_layers)
         return tuple(layer for layer in range(1, n_layers) if self.deletions[layer - 1])
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Delete the lowest products; numbers are for all layers so far together, so that shares add up exactly."""
+        """Delete the tokens with the lowest products.
+
+        Counts are computed for all layers so far together, so that shares add up exactly.
+        """
         import torch
 
         from todre.tensors.columns import VISUAL
@@ -59,13 +63,13 @@ class FitPrune(Method):
         counts = row_counts(context, lambda entered: max(0, entered - _total(gone, entered)))
         text = context.text_rows
         cross = context.scores(
-            torch.where(text.any(dim=1, keepdim=True), text, context.last_row), "max", context.asking_places
+            torch.where(text.any(dim=1, keepdim=True), text, context.last_row), "max", context.query_places
         )
         own = context.scores(context.fresh[:, -context.queries :], "max", context.places(VISUAL))
         return context.best(cross * own, counts)
 
 
 def _total(values: tuple[float, ...], entered: int) -> int:
-    """Counts and shares together, shares summed before they are rounded."""
+    """Sum of counts and shares; shares are summed before they are rounded."""
     shares = sum(value for value in values if isinstance(value, float))
     return sum(value for value in values if isinstance(value, int)) + tokens_of(float(shares), entered)

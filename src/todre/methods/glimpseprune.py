@@ -1,4 +1,4 @@
-"""GlimpsePrune: what a learned glimpse finds that the question is about."""
+"""GlimpsePrune: tokens that a trained glimpse relates to the question."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GlimpsePrune(Method):
-    """Keep the visual tokens that a trained glimpse says the question is about, as many as there are.
+    """Keep the visual tokens that a trained glimpse relates to the question.
 
     Based on "A Glimpse to Compress: Dynamic Visual Token Pruning for Large Vision-Language Models" (GlimpsePrune, arXiv
-    2508.01548). The layer after which it acts is the one that the weights were trained at.
+    2508.01548). The number of kept tokens depends on the picture and the question. It acts after the layer that the
+    weights were trained at.
 
     Args:
-        threshold: probability, of (0, 1), above which a token is kept.
+        threshold: probability, in (0, 1), above which a token is kept.
         cap: most visual tokens left, a fraction of those that entered or a count; None for no cap. The paper has 0.111.
-        least: fewest visual tokens left, for questions about nothing that is there.
-        weights: a file that `python -m todre.glimpse.train` wrote; None for the one that ships with the package, which
-            is for the model that ships with it.
+        least: fewest visual tokens left, for questions about something that the picture does not show.
+        weights: a file that `python -m todre.glimpse.train` wrote; None for the file that ships with the package, which
+            fits the model that ships with it.
         positions, per: see `Method`.
     """
 
@@ -66,11 +67,11 @@ class GlimpsePrune(Method):
             )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """The layer that the weights were trained at.
+        """Act after the layer that the weights were trained at.
 
         Raises:
-            InvalidValueError: there are no such weights.
-            UnsupportedModelError: they are for a decoder of another depth.
+            InvalidValueError: the weights cannot be read.
+            UnsupportedModelError: the weights are for a decoder of another depth.
         """
         from todre.methods.glimpse.weights import load_trained
 
@@ -79,7 +80,7 @@ class GlimpsePrune(Method):
         return (trained.glimpse.shape.layer,)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Row by row; a row without text after its picture keeps everything."""
+        """Keep the marked tokens of each row; a row without a question keeps everything."""
         import torch
 
         from todre.methods.glimpse.weights import load_trained
@@ -105,7 +106,7 @@ class GlimpsePrune(Method):
 
 
 def _view(context: ReduceContext, following: AttentionInputs, row: int, columns: Tensor) -> View:
-    """What the glimpse sees in one row, of the visual tokens in some of the columns in flight."""
+    """Inputs of the glimpse: one row's text, and its visual tokens in `columns`."""
     import torch
 
     from todre.methods.glimpse.predictor import View

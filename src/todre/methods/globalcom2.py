@@ -1,4 +1,4 @@
-"""GlobalCom²: the thumbnail says how much of each crop to keep, and which tokens."""
+"""GlobalCom²: the thumbnail decides how much of each crop is kept."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class GlobalCom2(Method):
     """Compress a picture's crops under the guidance of its thumbnail.
 
     Based on "Global Compression Commander: Plug-and-Play Inference Acceleration for High-Resolution Large
-    Vision-Language Models" (arXiv 2501.05179). A thumbnail keeps its most attended tokens. Crop j gets a share in
-    proportion to 1 + σ_j - mean σ of its size, where σ is the softmax, at temperature 10, of the thumbnail's attention
-    in the regions of the crops. Within a crop tokens rank by the sum of two attentions, each divided by its norm over
-    the crop: its own, and the thumbnail's, brought to the raster of the united crops bilinearly.
+    Vision-Language Models" (arXiv 2501.05179). A thumbnail keeps its most attended tokens. Crop j keeps a share of its
+    tokens in proportion to 1 + σ_j - mean σ, where σ is the softmax, at temperature 10, of the thumbnail's attention in
+    the regions of the crops. Within a crop tokens rank by the sum of two attentions, each divided by its norm over the
+    crop: the crop's own, and the thumbnail's, enlarged bilinearly to the raster of the united crops.
 
     The shares are those of the paper, R(1 + σ_j - mean σ) capped at 1, with R such that all together meet the budget
-    exactly (largest remainder; what a crop cannot hold goes to the others). A thumbnail token lies in the region of the
-    crop under its centre, which for crops of equal size is the authors' division of the thumbnail.
+    exactly (largest remainder; what a crop cannot hold goes to the others). A thumbnail token belongs to the crop under
+    its centre, which for crops of equal size is the authors' division of the thumbnail.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.25 in the authors' code. Newline
@@ -61,17 +61,17 @@ class GlobalCom2(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention of `layer`."""
+        """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Divide the budget among the tiles of all pictures, then take the best tokens of each."""
+        """Divide the budget among all tiles, then keep the best tokens of each."""
         from todre.methods.shared.apportion import apportion
         from todre.methods.shared.grouping import best, newlines_first, tiles
 
@@ -98,13 +98,13 @@ class GlobalCom2(Method):
 
 
 def _guides(visual: VisualTokens, attention: Tensor, thumbnail: Tensor, crops: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """What the thumbnail says of the crops.
+    """The thumbnail's attention, by crop and by place.
 
     Returns:
-        its attention in the region of each crop, (crops,), and over the raster of the united crops, (rows, columns).
+        Its attention in the region of each crop, (crops,), and over the raster of the united crops, (rows, columns).
 
     Raises:
-        UnsupportedInputError: a place in a raster is not known.
+        UnsupportedInputError: a place in a raster is unknown.
     """
     import torch
 
@@ -135,7 +135,7 @@ def _extent(visual: VisualTokens, members: Tensor) -> tuple[int, int]:
 
 
 def _normal(values: Tensor) -> Tensor:
-    """Divided by their norm; zeros stay."""
+    """`values` divided by their norm; zeros stay zero."""
     import torch
 
     return torch.nn.functional.normalize(values, dim=0)

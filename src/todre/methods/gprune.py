@@ -1,4 +1,4 @@
-"""G-Prune: the tokens that most information flows to in a graph of similar tokens."""
+"""G-Prune: tokens at which information gathers in a graph of similar tokens."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GPrune(Method):
-    """Keep the visual tokens that represent their like: those where information gathers in a graph of similarity.
+    """Keep tokens at which information gathers in a graph of similar tokens.
 
     Based on "What Kind of Visual Tokens Do We Need? Training-free Visual Token Pruning for Multi-modal Large Language
     Models from the Perspective of Graph" (G-Prune, arXiv 2501.02268). Tokens whose cosine is at least `threshold` are
-    joined, each row of cosine / temperature goes through a softmax over its edges, the tokens' norms are passed on
-    `steps` times, and what arrives is divided by the number of edges. Thumbnail, united crops and frames are graphs of
-    their own; the edges of one are held at a time, (m, m) for m tokens.
+    joined by an edge. Each row of cosine / temperature goes through a softmax over its edges, the tokens' norms are
+    passed on `steps` times, and what arrives is divided by the number of edges. A thumbnail, the united crops of a
+    picture and each frame are graphs of their own; the edges of one graph are held at a time, (m, m) for m tokens.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.5 in the authors' code. Each graph
-            keeps an equal fraction by largest remainder, newline tokens are kept first, within the budget (unless they
+            keeps an equal fraction by largest remainder; newline tokens are kept first, within the budget (unless they
             alone would use it up).
         threshold: smallest cosine of an edge.
         temperature: of the softmax.
-        steps: how often information is passed on.
+        steps: number of times that information is passed on.
         positions, per: see `Method`.
     """
 
@@ -53,19 +53,19 @@ class GPrune(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Graph by graph, the tokens with the highest scores."""
+        """Keep the tokens with the highest scores of each graph."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, sheets
-        from todre.select import propagated
+        from todre.select import propagation_scores
 
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
         found = sheets(visual)
         for sheet, share in zip(found, shares(room, [len(sheet) for sheet in found]), strict=True):
             x = visual.embeddings[sheet]
-            scores = propagated(x, self.threshold, self.temperature, self.steps).to(sheet.device)
+            scores = propagation_scores(x, self.threshold, self.temperature, self.steps).to(sheet.device)
             keep[sheet[best(scores, share)]] = True
         return keep

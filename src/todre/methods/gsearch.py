@@ -1,4 +1,4 @@
-"""G-Search: the smallest share of tokens that each layer can do with, found layer by layer."""
+"""G-Search: the smallest share of tokens that each layer needs, layer by layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QueryRows = Literal["last", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class GSearch(Method):
-    """Keep in each layer its own fitted share of the visual tokens, ranked by the layer before.
+    """Keep in each layer a fitted share of the visual tokens, ranked one layer before.
 
     Based on "Accelerating Multimodal Large Language Models by Searching Optimal Vision Token Reduction" (G-Search,
     arXiv 2412.00556), which finds that layers agree on the ranks of tokens. `todre.calibrate` has the search.
@@ -53,24 +53,30 @@ class GSearch(Method):
         check_falling(self, "kept")
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """The layers whose successor sees fewer tokens."""
+        """Act after the layers whose successor sees fewer tokens."""
         check_depth(self.name, "kept", self.kept, n_layers)
         before: tuple[float, ...] = (1.0, *self.kept[1:])
         return tuple(layer for layer in range(1, n_layers) if self.kept[layer] != before[layer - 1])
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Keep what the next layer is to see."""
+        """Keep the number of tokens that the next layer is to see."""
         share = self.kept[min(context.layer, len(self.kept) - 1)]
         counts = row_counts(context, lambda entered: tokens_of(share, entered))
         return context.best(scores_of(context, self.asking), counts)
 
 
 def scores_of(context: ReduceContext, asking: QueryRows) -> Tensor:
-    """(b, s) attention from the last token, or from all text; from the last token where there is no text."""
+    """Attention from the last token, or from all text after the picture.
+
+    A row without such text is scored from its last token.
+
+    Returns:
+        (b, s) float32.
+    """
     import torch
 
     if asking == "last":
         return context.last_scores()
     text = context.text_rows
     asked = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
-    return context.scores(asked, places=context.asking_places)
+    return context.scores(asked, places=context.query_places)

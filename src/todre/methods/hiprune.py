@@ -1,4 +1,4 @@
-"""HiPrune: what middle layers of the tower look at, its surroundings, and what deep layers look at."""
+"""HiPrune: tokens attended in middle and deep tower layers, and their neighbours."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HiPrune(Method):
-    """Keep anchors, their neighbours, and registers, by the attention that tokens receive in the vision tower.
+    """Keep anchors, their neighbours, and registers, by attention in the tower.
 
-    Based on "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models"
-    (arXiv 2508.00553). Of a tile's share n the round(n·alpha/5) tokens that receive most attention in a middle layer,
-    where it lies on objects, are anchors. Their neighbours above, below, left and right are kept with them; all other
-    places go to the tokens that receive most attention in a deep layer, where it gathers the whole picture.
+    Based on "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models" (arXiv
+    2508.00553). Of a tile's share n the round(n·alpha/5) tokens that receive most attention in a middle layer, where it
+    lies on objects, are anchors. Their neighbours above, below, left and right are kept with them. The remaining places
+    go to registers, the tokens that receive most attention in a deep layer, where it gathers the whole picture.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions by largest
@@ -31,7 +31,7 @@ class HiPrune(Method):
         alpha: share of the budget for anchors and neighbours, 0 to 1; 0.1 in the paper.
         object_layer: tower layer for anchors: a fraction of the depth (rounded down) as a float, or an index as Python
             counts as an int. The paper has 9 of 24 in CLIP, and 16 of 32 in Qwen2.5-VL's tower.
-        register_layer: tower layer for the rest, likewise; -2 in CLIP, and -1 in Qwen2.5-VL.
+        register_layer: tower layer for registers, likewise; -2 in CLIP, and -1 in Qwen2.5-VL.
         positions, per: see `Method`.
     """
 
@@ -55,17 +55,17 @@ class HiPrune(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention received in both layers."""
+        """Request the attention received in both layers."""
         from todre.tensors.token_facts import Signal
 
         return (Signal("received", self.object_layer), Signal("received", self.register_layer))
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Tile by tile: anchors, neighbours, registers, until the share is met."""
+        """Keep in each tile anchors, then neighbours, then registers."""
         import torch
 
         from todre.methods.shared.budgets import shares
@@ -89,7 +89,11 @@ class HiPrune(Method):
 
 
 def _beside(row: Tensor, column: Tensor, anchors: Tensor) -> Tensor:
-    """(m,) bool, tokens directly above, below, left or right of an anchor, no anchors themselves."""
+    """Tokens directly above, below, left or right of an anchor, anchors excluded.
+
+    Returns:
+        (m,) bool.
+    """
     distance = (row[:, None] - row[anchors]).abs() + (column[:, None] - column[anchors]).abs()
     known = (row >= 0)[:, None] & (row[anchors] >= 0)
     beside: Tensor = ((distance == 1) & known).any(dim=1)

@@ -1,4 +1,4 @@
-"""HIVTP: the best tokens of each quarter of the picture, and the best left of each small window."""
+"""HIVTP: the best tokens of each quarter of the picture, and of each small window."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _WINDOW = 2
 
 @dataclass(frozen=True, kw_only=True)
 class HIVTP(Method):
-    """Keep the tokens that receive most attention in middle layers of the tower, everywhere in the picture.
+    """Keep the most attended tokens of middle tower layers, spread over the picture.
 
     Based on "HIVTP: A Training-Free Method to Improve VLMs Efficiency via Hierarchical Visual Token Pruning Using
-    Middle-Layer-Based Importance Score" (arXiv 2509.23663). A token's importance is the attention it receives,
-    averaged over the layers. First each of 2 × 2 regions of a sheet keeps its most important tokens; then each window
-    of 2 × 2 tokens offers its most important token that is left, and the best of these are kept.
+    Middle-Layer-Based Importance Score" (arXiv 2509.23663). A token's importance is the attention it receives, averaged
+    over the layers. First each of 2 × 2 regions of a sheet keeps its most important tokens; then each window of 2 × 2
+    tokens offers its most important token that is left, and the best of these are kept.
 
     The paper takes a quarter of each region and every offer, so that its total depends on the picture (at most half).
-    Here both passes share the budget: the regions get `share` of it, in proportion to their tokens, and the windows
-    the rest, offering again until it is met.
+    Here both passes share the budget: the regions get `share` of it, in proportion to their tokens, and the windows the
+    rest, offering again until it is met.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Sheets (a thumbnail, united crops, a
@@ -61,17 +61,17 @@ class HIVTP(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention received in each of the layers."""
+        """Request the attention received in each of `layers`."""
         from todre.tensors.token_facts import Signal
 
         return tuple(Signal("received", layer) for layer in self.layers)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Sheet by sheet: regions first, then windows."""
+        """Keep in each sheet the best of its regions, then of its windows."""
         import torch
 
         from todre.methods.shared.budgets import shares
@@ -103,12 +103,16 @@ class HIVTP(Method):
 
 
 def _block(row: Tensor, column: Tensor) -> Tensor:
-    """A number for each pair of coarse row and column, ascending row by row."""
+    """Number of each pair of coarse row and column, ascending row by row."""
     return row * (column.max() + 1) + column
 
 
 def _by_region(importance: Tensor, region: Tensor, count: int) -> Tensor:
-    """(m,) bool, the most important tokens of each region, `count` in all."""
+    """The most important tokens of each region, `count` in all.
+
+    Returns:
+        (m,) bool.
+    """
     import torch
 
     from todre.methods.shared.budgets import shares
@@ -122,7 +126,13 @@ def _by_region(importance: Tensor, region: Tensor, count: int) -> Tensor:
 
 
 def _offers(importance: Tensor, window: Tensor, taken: Tensor) -> Tensor:
-    """(m,) int64, the round in which each token's window offers it: 0 for the best that is not taken, then 1, …"""
+    """The 0-based round in which each token is offered by its window.
+
+    Round 0 offers the best token that is not taken, round 1 the next best, and so on.
+
+    Returns:
+        (m,) int64.
+    """
     import torch
 
     from todre.methods.shared.grouping import best

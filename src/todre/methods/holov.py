@@ -1,4 +1,4 @@
-"""HoloV: every part of the picture gets its share of the budget."""
+"""HoloV: every part of the picture gets a share of the budget."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class HoloV(Method):
-    """Divide the budget over stretches of the picture by their attention and variety, then keep the most attended.
+    """Divide the budget over stretches of the picture; keep the most attended of each.
 
     Based on "Don't Just Chase 'Highlighted Tokens' in MLLMs: Revisiting Visual Holistic Context Retention" (HoloV,
-    arXiv 2510.02912). The tokens of each tile are cut into `stretches` consecutive stretches of equal length. A token
-    scores its attention plus 0.09 times the variance of its cosines to the other tokens of its stretch, rescaled to the
-    mean of the attention; a stretch gets a share of the tile's budget in proportion to the mean score of its tokens,
-    and in it the most attended tokens stay.
+    arXiv 2510.02912). The tokens of each tile are cut into `stretches` consecutive stretches of equal length. A token's
+    score is its attention plus 0.09 times the variance of its cosines to the other tokens of its stretch, rescaled to
+    the mean of the attention. A stretch gets a share of the tile's budget in proportion to the mean score of its
+    tokens, and keeps its most attended tokens.
 
-    As released the variance is rescaled within each stretch, by which its mean there is always that of the attention:
-    it cancels, and the shares go by attention alone. `rescale="tile"` rescales over the tile, so that it counts.
+    As released, the variance is rescaled within each stretch, so its mean there always equals that of the attention: it
+    cancels, and the shares follow attention alone. `rescale="tile"` rescales over the tile, so that the variance
+    counts.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions by largest
             remainder, and stretches likewise; what a stretch cannot hold goes to the others. Newline tokens come last.
-        stretches: into how many a tile is cut; 16 for the 576 tokens of LLaVA-1.5.
-        rescale: where the variance is brought to the size of the attention: `stretch` (as released) or `tile`.
+        stretches: number of stretches in a tile; 16 for the 576 tokens of LLaVA-1.5.
+        rescale: where the variance is rescaled to the attention: `stretch` (as released) or `tile`.
         attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
         layer: tower layer whose attention is read; -2 in the authors' code.
         positions, per: see `Method`.
@@ -63,17 +64,17 @@ class HoloV(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention of `layer`."""
+        """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Tile by tile and stretch by stretch, the most attended tokens."""
+        """Keep the most attended tokens of each stretch of each tile."""
         from todre.methods.shared.apportion import apportion
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_last, tiles
@@ -104,7 +105,11 @@ class HoloV(Method):
 
 
 def _variance(x: Tensor) -> Tensor:
-    """For each token of x (m, d) the variance of its cosines with the others, (m,) float64 on the CPU; 0 for one."""
+    """Variance of each token's cosines with the other tokens of x (m, d).
+
+    Returns:
+        (m,) float64 on the CPU; 0 for a single token.
+    """
     import torch
 
     from todre.select import gram

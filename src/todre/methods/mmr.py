@@ -1,4 +1,4 @@
-"""MMR: IDPruner's trade of importance against likeness, with an importance that needs no training."""
+"""MMR: IDPruner's balance of importance and diversity, without a trained scorer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 class MMR(Method):
     """Keep important tokens that are unlike each other, by maximal marginal relevance.
 
-    Based on "IDPruner: Harmonizing Importance and Diversity in Visual Token Pruning for MLLMs" (arXiv 2602.13315):
-    next is always the token with the largest λ·importance - (1 - λ)·(highest cosine to a chosen token). IDPruner takes
-    importance from a scorer trained for it; here it comes from the vision tower's attention or from the norm of the
-    projected embedding, min-max normalised over the sample like theirs.
+    Based on "IDPruner: Harmonizing Importance and Diversity in Visual Token Pruning for MLLMs" (arXiv 2602.13315): the
+    next token is always the one with the largest λ·importance - (1 - λ)·(highest cosine to a chosen token). IDPruner
+    takes importance from a scorer trained for it; here it is the vision tower's attention or the norm of the projected
+    embedding, min-max normalised over the sample like theirs.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count.
         weight: λ, 0 to 1; 0.5 in the paper.
-        importance: `cls` ([CLS] attention), `received` (mean attention received), `norm` (of the embedding), or `auto`:
-            the first of these that the model offers. Newline tokens, and others of unknown attention, have least.
+        importance: `cls` ([CLS] attention), `received` (mean attention received), `norm` (of the embedding), or `auto`,
+            the first of these that the model offers. Newline tokens, and others of unknown attention, have the lowest
+            importance.
         layer: tower layer whose attention is read.
         positions, per: see `Method`.
     """
@@ -52,17 +53,17 @@ class MMR(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention of `layer`, where importance is attention."""
+        """Request attention of `layer` where importance is attention."""
         from todre.tensors.token_facts import Signal
 
         return () if self.importance == "norm" else (Signal(self.importance, self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Grow the set from the most important token."""
+        """Grow the set greedily from the most important token."""
         import torch
 
         from todre.select import mmr_order
@@ -73,7 +74,10 @@ class MMR(Method):
         return keep
 
     def _scaled(self, visual: VisualTokens) -> Tensor:
-        """Importance in [0, 1], (n,) float64; 0 where it is not known, and everywhere if all is alike."""
+        """Importance of each token in [0, 1], (n,) float64.
+
+        It is 0 where unknown, and 0 everywhere if all tokens are equally important.
+        """
         import torch
 
         if self.importance == "norm" or (self.importance == "auto" and bool(visual.saliency.isnan().all())):

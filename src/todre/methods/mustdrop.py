@@ -1,4 +1,4 @@
-"""MustDrop inside the LLM: tokens leave that no text token needs, neither all text together nor any one alone."""
+"""MustDrop inside the LLM: drop tokens that no text token attends to."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
 
 @dataclass(frozen=True, kw_only=True)
 class MustDrop(Method):
-    """Drop, after a few layers, the visual tokens with little attention from all text and from each text token.
+    """Drop the visual tokens that neither all text nor any text token attends to.
 
     Based on "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (MustDrop, arXiv
-    2411.10803), its stage in prefill. A token leaves if its attention, summed over the text, is below a share of that
-    of all visual tokens, and if no text token's attention to it reaches the second threshold. The tokens that the
-    vision tower's last layer attends to most, the paper's key set, stay whatever the text says.
+    2411.10803), its stage in prefill. After each of a few layers a token is dropped if two conditions hold: its
+    attention, summed over the text, is below a share of that of all visual tokens; and no text token's attention to it
+    reaches the second threshold. The tokens that the vision tower's last layer attends to most, the paper's key set,
+    are never dropped.
 
     Args:
         total_threshold: the paper's global θ, a share of the attention that the text pays to all visual tokens.
         single_threshold: the paper's individual θ, the attention of one text token, averaged over heads.
         protected: the key set's share of the visual tokens that entered, rounded up: those with the most attention from
-            [CLS] in the tower's last layer, or the most received attention where there is no [CLS]. 0.0 is none; so
-            it is where nothing is known of the pictures.
+            [CLS] in the tower's last layer, or the most received attention where there is no [CLS]. 0.0 for no key set;
+            there is none either where no attention of the tower is known.
         layers: layers run before each stage, counts or fractions of the depth.
         positions, per: see `Method`.
     """
@@ -63,23 +64,26 @@ class MustDrop(Method):
 
     @classmethod
     def published(cls, tokens: int) -> MustDrop:
-        """The thresholds that leave 192, 128 or 64 of LLaVA-1.5's 576 tokens on average over samples and layers."""
+        """Thresholds that leave 192, 128 or 64 of LLaVA-1.5's 576 tokens on average.
+
+        The average is over samples and layers.
+        """
         tokens = fitted("tokens", tokens, Annotated[int, OneOf(tuple(THRESHOLDS))])
         total, single = THRESHOLDS[tokens]
         return cls(total_threshold=total, single_threshold=single)
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention from [CLS], or received attention, of the last layer, unless nothing is protected."""
+        """Request the last layer's attention, unless nothing is protected."""
         from todre.tensors.token_facts import Signal
 
         return (Signal("auto", -1),) if self.protected else ()
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layers`."""
+        """Act after each of `layers`."""
         return resolve_layers(self.layers, n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Filter by both thresholds all but the key set; rows without text lose nothing."""
+        """Drop tokens below both thresholds; rows without text lose nothing."""
         import torch
 
         from todre.methods.views.decoder_layer import Reduction
@@ -97,7 +101,7 @@ class MustDrop(Method):
         return Reduction(~(fresh & idle & text.any(dim=1, keepdim=True)) | self._key_set(context))
 
     def _key_set(self, context: ReduceContext) -> Tensor:
-        """(b, s) bool: fresh slots that may not leave."""
+        """Fresh visual slots that must stay, (b, s) bool."""
         import torch
 
         none = torch.zeros_like(context.fresh)

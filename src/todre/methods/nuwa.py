@@ -1,4 +1,4 @@
-"""Nüwa's first stage: anchors from every region of the picture, which gather what lies around them."""
+"""Nüwa's first stage: anchors of every region, which gather their neighbours."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Nuwa(Method):
-    """Keep the most salient tokens of each small region, and let them gather their neighbours.
+    """Keep the most salient tokens of each region, and let them gather neighbours.
 
     Based on "Nüwa: Mending the Spatial Integrity Torn by VLM Token Pruning" (arXiv 2602.02951), stage 1; stage 2 is
     `nuwa-text`. A token's salience is attention times the norm of its key. Each region of `window` × `window` tokens
-    offers as many as the budget asks of it, rounded up, and the most salient of those offered are kept. Those whose
-    key's norm is in the top share `pillars` stay as they are; another, j, becomes x_j + Σ w_ji x_i, where w_ji, in
-    proportion to max(cos(x_j, x_i), 0)·max(1 - d_ji/d_th, 0), adds up to 1 over i and j, and x_j counts in full.
+    offers an equal part of the budget, rounded up, and the most salient of the offered tokens are kept. Kept tokens
+    whose key's norm is in the top share `pillars` stay as they are. Every other kept token j becomes x_j + Σ w_ji x_i.
+    The weights w_ji are in proportion to max(cos(x_j, x_i), 0)·max(1 - d_ji/d_th, 0) and add up to 1 over all i, j
+    included; x_j itself then counts in full.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Thumbnails, united crops and frames
@@ -62,17 +63,17 @@ class Nuwa(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention and keys of `layer`."""
+        """Request attention and keys of `layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer), Signal("keys", self.layer))
 
     def select(self, visual: VisualTokens) -> Selection:
-        """Raster by raster: choose the anchors, and gather."""
+        """Choose the anchors of each raster, and let them gather."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, sheets
         from todre.methods.views.visual_tokens import Selection
@@ -99,7 +100,7 @@ class Nuwa(Method):
         return Selection(keep, embeddings)
 
     def _anchors(self, visual: VisualTokens, salience: Tensor, sheet: Tensor, count: int) -> Tensor:
-        """Places in `sheet` of the tokens that are kept, `count` of them, in order."""
+        """The `count` kept tokens, as ascending places in `sheet`."""
         import torch
 
         from todre.methods.shared.grouping import best
@@ -117,12 +118,12 @@ class Nuwa(Method):
         return chosen
 
     def _offers(self, rank: Tensor, count: int) -> Tensor:
-        """Places of the tokens that regions offer: as few from each as make up `count` together."""
+        """Places of the tokens that regions offer, the fewest that make up `count`."""
         offered = next(most for most in range(1, len(rank) + 1) if int((rank < most).sum()) >= count)
         return (rank < offered).nonzero().flatten()
 
     def _gathered(self, visual: VisualTokens, sheet: Tensor, chosen: Tensor) -> Tensor:
-        """(chosen, d): each with what lies around it."""
+        """Embeddings of the chosen tokens with their surroundings added, (chosen, d)."""
         import torch
         from torch.nn import functional
 

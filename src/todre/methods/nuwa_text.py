@@ -1,4 +1,4 @@
-"""Nüwa's second stage: in the middle of the LLM, the tokens that resemble the text."""
+"""Nüwa's second stage: halfway through the LLM, the tokens that resemble the text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NuwaText(Method):
-    """Keep, in the middle of the LLM, the visual tokens nearest in direction to the mean text token.
+    """Keep halfway through the LLM the visual tokens most like the mean text token.
 
     Based on "Nüwa: Mending the Spatial Integrity Torn by VLM Token Pruning" (arXiv 2602.02951), stage 2.
 
@@ -49,11 +49,14 @@ class NuwaText(Method):
     reads_attention: ClassVar[bool] = False
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layer` alone."""
+        """Act once, after `layer`."""
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Rank by cosine with the mean text token; a row without text, by cosine with its last token."""
+        """Rank by cosine with the mean text token.
+
+        A row without text after its picture ranks by cosine with its last token.
+        """
         import torch
 
         from todre.tensors.transfer import known_places

@@ -1,4 +1,4 @@
-"""PixelPrune: leave out image blocks that their neighbours predict, before the vision tower's first layer."""
+"""PixelPrune: leave out image blocks that their neighbours predict."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ Metric = Literal["max", "mean", "rms"]
 
 @dataclass(frozen=True, kw_only=True)
 class PixelPrune(Method):
-    """Leave out the blocks of a picture that a causal predictor reproduces from their left and upper neighbours.
+    """Leave out the blocks of a picture that their left and upper neighbours predict.
 
-    Based on "PixelPrune" (arXiv 2604.00886) and its code: of the blocks A to the left, B above and C between them, B is
-    predicted where C is like A but not like B, otherwise A; in the first row A, in the first column B; the corner is
-    kept. A block is one visual token. Neighbours are taken as they would be restored, so errors do not add up.
+    Based on "PixelPrune" (arXiv 2604.00886) and its code. A block is one visual token. With A the block to the left, B
+    the one above and C the one between them, a block is predicted as B where C is like A but not like B, and as A
+    otherwise. The first row is predicted from A and the first column from B; the corner is kept. Neighbours are taken
+    as they would be restored, so errors do not add up. All this happens before the vision tower's first layer.
 
     Args:
-        tau: how far a block may be from its prediction, on pixels from 0 to 1; at 0 nothing of the picture is lost.
-        metric: of that distance: the largest (`max`), the `mean`, or the root mean square (`rms`) difference.
+        tau: largest distance of a block to its prediction, on pixels from 0 to 1; at 0 nothing of the picture is lost.
+        metric: the distance: the largest (`max`), the `mean`, or the root mean square (`rms`) difference.
         std: by which the processor divided the pixels' channels: 0.5 in Qwen3-VL, (0.26862954, 0.26130258, 0.27577711)
             in Qwen2-VL and Qwen2.5-VL. It has no effect where tau is 0.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
@@ -50,11 +51,11 @@ class PixelPrune(Method):
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Before the first layer."""
+        """Act before the first layer."""
         return (0,)
 
     def leave_out(self, patches: Patches) -> Tensor:
-        """The unit that each is predicted from in the end; itself if it is kept."""
+        """The unit that each unit is finally predicted from; itself if it is kept."""
         import torch
 
         std = patches.pixels.new_tensor(self.std, dtype=torch.float32)
@@ -66,20 +67,23 @@ class PixelPrune(Method):
             count = frames * rows * columns
             part = pixels[start : start + count].view(frames, rows, columns, -1)
             places = source[start : start + count].view(frames, rows, columns)
-            source[start : start + count] = predicted(part, places, self.tau, self.metric).flatten()
+            source[start : start + count] = predict_blocks(part, places, self.tau, self.metric).flatten()
             start += count
         return source
 
 
-def predicted(pixels: Tensor, places: Tensor, tau: float, metric: Metric) -> Tensor:
-    """(frames, rows, columns): the place from which each block is restored, its own if it is kept.
+def predict_blocks(pixels: Tensor, places: Tensor, tau: float, metric: Metric) -> Tensor:
+    """Place from which each block is restored; its own if it is kept.
 
-    Blocks of one anti-diagonal do not depend on each other, and are done at once.
+    Blocks of one anti-diagonal do not depend on each other, and are computed at once.
 
     Args:
         pixels: (frames, rows, columns, p) float32.
-        places: (frames, rows, columns) int64.
+        places: (frames, rows, columns) int64, a number for each block.
         tau, metric: see `PixelPrune`.
+
+    Returns:
+        (frames, rows, columns) int64.
     """
     import torch
 
@@ -91,18 +95,18 @@ def predicted(pixels: Tensor, places: Tensor, tau: float, metric: Metric) -> Ten
         column = diagonal - row
         up, back = (row - 1).clamp(min=0), (column - 1).clamp(min=0)
         left, above, corner = restored[:, row, back], restored[:, up, column], restored[:, up, back]
-        upwards = like(corner, left, tau, metric) & ~like(corner, above, tau, metric)
+        upwards = similar(corner, left, tau, metric) & ~similar(corner, above, tau, metric)
         upwards = (upwards | (column == 0)) & (row > 0)
         guess = torch.where(upwards[..., None], above, left)
-        hit = like(pixels[:, row, column], guess, tau, metric)
+        hit = similar(pixels[:, row, column], guess, tau, metric)
         origin = torch.where(upwards, source[:, up, column], source[:, row, back])
         restored[:, row, column] = torch.where(hit[..., None], guess, pixels[:, row, column])
         source[:, row, column] = torch.where(hit, origin, places[:, row, column])
     return source
 
 
-def like(one: Tensor, other: Tensor, tau: float, metric: Metric) -> Tensor:
-    """Whether blocks (…, p) are within `tau` of each other."""
+def similar(one: Tensor, other: Tensor, tau: float, metric: Metric) -> Tensor:
+    """Blocks (…, p) within `tau` of each other, (…) bool."""
     if not tau:
         return (one == other).all(dim=-1)
     difference = (one - other).abs()

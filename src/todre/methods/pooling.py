@@ -1,4 +1,4 @@
-"""Pooling: means over an even grid of cells, the strongest baseline that looks at nothing."""
+"""Pooling: means over an even grid of cells, a control that ignores the content."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling(Method):
-    """Replace visual tokens by the means of the cells of an even grid, one cell for each token that is kept.
+    """Replace visual tokens by the means of the cells of an even grid.
 
-    A common baseline without a paper. A thumbnail, the united crops of a picture, or a frame gets h′ × w′ cells of
-    adaptive average pooling, with h′·w′ the count it is to keep and cells as square as can be; where no factorisation
-    is closer than 2 to 1, rows of cells differ by one cell. The token nearest a cell's centre carries its mean.
+    A common baseline without a paper. Each kept token is one cell. A thumbnail, the united crops of a picture, or a
+    frame gets h′ × w′ cells of adaptive average pooling, with h′·w′ the number it keeps and cells as square as
+    possible. Where no factorisation is closer than 2 to 1, rows of cells differ by one cell. The token nearest a cell's
+    centre takes the cell's mean.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count; equal fractions for each raster, by
@@ -43,17 +44,17 @@ class Pooling(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Where tokens stand."""
+        """Request the place of each token."""
         from todre.tensors.token_facts import Signal
 
         return (Signal("grid"),)
 
     def select(self, visual: VisualTokens) -> Selection:
-        """Raster by raster: the cells, and their means."""
+        """Keep one token for each cell, with the cell's mean."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import newlines_last, sheets
         from todre.methods.views.visual_tokens import Selection
@@ -73,10 +74,13 @@ class Pooling(Method):
 
 
 def cells(rows: int, columns: int, count: int) -> list[tuple[tuple[int, int, int, int], tuple[int, int]]]:
-    """`count` cells that cover a raster: (top, bottom, left, right), ends excluded, and the place of their centre.
+    """`count` cells that cover a raster.
 
-    Lines of cells, and cells in a line, are those of adaptive average pooling; lines differ by one cell where `count`
-    does not divide.
+    Rows of cells, and cells in a row, are those of adaptive average pooling; rows differ by one cell where `count` does
+    not divide.
+
+    Returns:
+        For each cell its bounds (top, bottom, left, right), ends excluded, and the (row, column) of its centre.
     """
     from todre.methods.shared.grouping import spaced
 
@@ -94,7 +98,10 @@ def cells(rows: int, columns: int, count: int) -> list[tuple[tuple[int, int, int
 
 
 def _lines(rows: int, columns: int, count: int) -> int:
-    """How many lines of cells; a divisor of `count` if its cells are at most twice as long as wide."""
+    """Number of rows of cells.
+
+    It is a divisor of `count` if its cells are at most twice as long as wide.
+    """
     fitting = range(-(-count // columns), min(rows, count) + 1)
 
     def skew(lines: int) -> float:
@@ -106,12 +113,15 @@ def _lines(rows: int, columns: int, count: int) -> int:
 
 
 def _bounds(length: int, parts: int) -> list[tuple[int, int]]:
-    """Where the parts of adaptive average pooling start and end; neighbours may share a token."""
+    """Start and end of each part of adaptive average pooling; parts may overlap."""
     return [(part * length // parts, -(-(part + 1) * length // parts)) for part in range(parts)]
 
 
 def _raster(visual: VisualTokens, sheet: Tensor) -> Tensor:
-    """(rows, columns) tokens of a sheet by place; one row of all where they do not fill a raster."""
+    """The tokens of a sheet by place, (rows, columns).
+
+    Tokens that do not fill a raster form a single row.
+    """
     row, column = visual.row[sheet] - visual.row[sheet].min(), visual.column[sheet] - visual.column[sheet].min()
     rows, columns = int(row.max()) + 1, int(column.max()) + 1
     place = row * columns + column

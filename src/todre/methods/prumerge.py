@@ -1,4 +1,4 @@
-"""PruMerge and PruMerge+: tokens of outstanding attention, each with its likes merged in, and one for all the rest."""
+"""PruMerge and PruMerge+: tokens of outstanding attention, the rest merged."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PruMerge(Method):
-    """Keep the tokens with outstanding [CLS] attention, add to each its nearest, and sum up those that are left out.
+    """Keep the tokens of outstanding [CLS] attention, and merge the others into them.
 
     Based on "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (arXiv 2403.15388) and its
-    code: x_j + Σ a_i x_i over the `neighbours` tokens i whose keys are closest by cosine, a being attention; and one
-    token Σ a_i x_i over all that are left out, which takes the place of the most attended of them.
+    code. A kept token becomes x_j + Σ a_i x_i over the `neighbours` tokens i whose keys are closest by cosine, with a
+    the attention. One more token, Σ a_i x_i over all tokens that are left out, takes the place of the most attended of
+    them.
 
     Args:
-        retain: visual tokens kept, a fraction of each sample's tokens or a count, the one for the rest among them
+        retain: visual tokens kept, a fraction of each sample's tokens or a count, the token for the rest included
             (unless a tile keeps one in all). Tiles get equal fractions, rounded by largest remainder; newline tokens
-            are kept first, within the budget (unless they alone would use it up). None lets each tile decide, as in the
-            paper: as many as lie above the third quartile by more than 1.5 interquartile ranges, at least one, and
-            the one for the rest; all newline tokens stay.
-        spread: PruMerge+: evenly spaced tokens beside them. Given `retain`, three for each outstanding one; otherwise
-            every ⌊⌊1/ratio⌋/3⌋-th, where ratio is the share of outliers.
-        neighbours: tokens that are added to each that is kept.
+            are kept first, within the budget (unless they alone would use it up). With None each tile decides, as in
+            the paper: it keeps its outliers, the tokens more than 1.5 interquartile ranges above the third quartile, at
+            least one, and the token for the rest; all newline tokens stay.
+        spread: PruMerge+: also keep evenly spaced tokens. With `retain`, three for each outlier; otherwise every
+            ⌊⌊1/ratio⌋/3⌋-th, where ratio is the share of outliers.
+        neighbours: number of tokens added to each kept token.
         attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
         layer: tower layer whose attention and keys are read, the last of CLIP-L in the code.
         positions, per: see `Method`.
@@ -62,17 +63,17 @@ class PruMerge(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention and keys of `layer`."""
+        """Request attention and keys of `layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer), Signal("keys", self.layer))
 
     def select(self, visual: VisualTokens) -> Selection:
-        """Tile by tile: choose, and merge."""
+        """Choose the tokens of each tile, and merge the others into them."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import newlines_first, tiles
         from todre.methods.views.visual_tokens import Selection
@@ -101,7 +102,7 @@ class PruMerge(Method):
         return Selection(keep, embeddings)
 
     def _adaptive(self, attention: Tensor) -> Tensor:
-        """Indices of the outliers of one tile, and for PruMerge+ of evenly spaced tokens."""
+        """Indices of one tile's outliers, and for PruMerge+ of evenly spaced tokens."""
         import torch
 
         from todre.methods.shared.grouping import best
@@ -116,7 +117,7 @@ class PruMerge(Method):
         return chosen.nonzero().flatten()
 
     def _exact(self, attention: Tensor, quota: int) -> Tensor:
-        """Indices of the tokens of one tile that are kept for themselves, all of its quota but the one for the rest."""
+        """Indices of one tile's kept tokens, without the token for the rest."""
         import torch
 
         from todre.methods.shared.grouping import best, spaced
@@ -131,7 +132,10 @@ class PruMerge(Method):
         return chosen.nonzero().flatten()
 
     def _merged(self, embeddings: Tensor, attention: Tensor, keys: Tensor, chosen: Tensor) -> Tensor:
-        """(chosen, d): each with its nearest of the tile added, kept or not; ties: the first."""
+        """Embeddings of the chosen tokens with their nearest tokens added, (chosen, d).
+
+        The nearest may be kept or not; ties go to the first.
+        """
         from torch.nn import functional
 
         unit = functional.normalize(keys.float(), dim=-1)

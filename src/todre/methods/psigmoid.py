@@ -1,4 +1,4 @@
-"""P-Sigmoid: the share of tokens that layers see falls along a sigmoid."""
+"""P-Sigmoid: the share of tokens falls along a sigmoid over the layers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PSigmoid(Method):
-    """Let the share of visual tokens fall from layer to layer along a sigmoid whose mean is the budget.
+    """Let the share of visual tokens fall over the layers along a sigmoid.
 
     Based on "Accelerating Multimodal Large Language Models by Searching Optimal Vision Token Reduction" (P-Sigmoid,
-    arXiv 2412.00556). The first layer sees every token; layer i (from 0) sees the share 1 / (1 + exp(k (i - α))), with
+    arXiv 2412.00556). The first layer sees every token; layer i (0-based) sees the share 1 / (1 + exp(k (i - α))), with
     α such that the mean over all layers is `retain`. A very steep slope is VTW, a flat one FastV after layer 1.
 
     Args:
@@ -51,17 +51,21 @@ class PSigmoid(Method):
     )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """Every layer but the last."""
+        """Act after every layer but the last."""
         return tuple(range(1, n_layers))
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Keep what the next layer is to see."""
+        """Keep the number of tokens that the next layer is to see."""
         layer = min(context.layer, context.n_layers - 1)
         counts = row_counts(context, lambda entered: self.counts(entered, context.n_layers)[layer])
         return context.best(scores_of(context, self.asking), counts)
 
     def counts(self, entered: int, n_layers: int) -> tuple[int, ...]:
-        """Visual tokens that each layer sees of the `entered`.
+        """Visual tokens that each layer sees.
+
+        Args:
+            entered: visual tokens that entered the decoder.
+            n_layers: decoder layers.
 
         Raises:
             InvalidValueError: the first layer alone takes more than the budget.

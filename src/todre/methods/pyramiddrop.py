@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PyramidDrop(Method):
-    """Leave the same share of the visual tokens at each of a few layers, ranked by the prompt's last token.
+    """Keep the same share of the visual tokens at each of a few layers.
 
     Based on "PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction"
-    (arXiv 2410.17247). The ranking is the attention that the next layer would pay: its queries and keys of the current
-    hidden states, of the columns in flight alone.
+    (arXiv 2410.17247). Tokens rank by the attention that the prompt's last token would pay to them in the next layer:
+    its queries and keys of the current hidden states, of the columns in flight alone.
 
     Args:
-        retain: visual tokens left after the last stage, a fraction of those that entered or a count. Each stage leaves
-            the same share of what it finds, the paper's λ: with three stages its λ = 0.5 is 1/8.
+        retain: visual tokens left after the last stage, a fraction of those that entered or a count. Each stage keeps
+            the same share of its tokens, the paper's λ: three stages with λ = 0.5 keep 1/8.
         layers: layers run before each stage, counts or fractions of the depth.
         counting: what `retain` counts: `input`, the tokens left after the last stage; `layer-average`, their mean over
             all layers, which is 270 of 576 for the paper's setting.
@@ -53,7 +53,7 @@ class PyramidDrop(Method):
     reads_attention: ClassVar[bool] = False
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layers`, except the last of the decoder, which has none after it to rank with."""
+        """Act after each of `layers`, except the last layer, which has no next one."""
         return tuple(layer for layer in resolve_layers(self.layers, n_layers) if layer < n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:

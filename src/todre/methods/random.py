@@ -37,7 +37,7 @@ class RandomTokens(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def select(self, visual: VisualTokens) -> Tensor:

@@ -1,4 +1,4 @@
-"""Random tokens inside the LLM: the control for every ranking there, and the Information Horizon's recipe."""
+"""Random tokens inside the LLM: the control for every ranking there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.shared.budgets import Counting
 from todre.methods.shared.layers import resolve_layers
-from todre.methods.shared.query_rows import counts_left, fresh_slots, still_there
+from todre.methods.shared.query_rows import counts_left, fresh_slots, remaining_counts
 
 if TYPE_CHECKING:
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
@@ -49,7 +49,7 @@ class RandomDeep(Method):
     reads_attention: ClassVar[bool] = False
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layer` alone."""
+        """Act once, after `layer`."""
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
@@ -66,4 +66,4 @@ class RandomDeep(Method):
             generator = torch.Generator().manual_seed(self.seed)
             drawn = torch.randperm(len(slots), generator=generator, dtype=torch.int64, device="cpu")[:count]
             keep[row, slots[upload(drawn, slots.device)]] = True
-        return Reduction(keep, left=still_there(context, counts))
+        return Reduction(keep, left=remaining_counts(context, counts))

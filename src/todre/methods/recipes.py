@@ -1,7 +1,8 @@
-"""Recipes of the Information Horizon paper: rank early, draw at random once ranking is no better, or drop all.
+"""Recipes of the Information Horizon paper: rank early, then draw or drop.
 
-"When Token Pruning is Worse than Random" (arXiv 2512.07580). Its counts are for 576 tokens and 32 layers; here they are
-the same shares of any picture and depth. Means over layers for 576 and 32: 192 and 64.
+"When Token Pruning is Worse than Random" (arXiv 2512.07580): past some layer ranking is no better than chance. Its
+counts are for 576 tokens and 32 layers; here they are the same shares of any picture and depth. The number in a
+recipe's name is its mean over layers for 576 tokens and 32 layers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ _TOKENS, _LAYERS = 576, 32
 
 
 def divprune_random(at_input: int, deep: int, layer: int, seed: int = 0, **fields: Any) -> Method:
-    """DivPrune before the LLM, then a random `deep` of these after `layer`."""
+    """DivPrune before the LLM, then `deep` random tokens of these after `layer`.
+
+    Args:
+        at_input: tokens that enter the LLM, of 576.
+        deep: tokens after `layer`, of 576.
+        layer: layers run before the draw, of 32.
+        seed: of the draw.
+        fields: of `Compose`.
+    """
     return Compose(
         DivPrune(retain=at_input / _TOKENS),
         RandomDeep(layer=layer / _LAYERS, retain=deep / at_input, seed=seed),
@@ -30,7 +39,16 @@ def divprune_random(at_input: int, deep: int, layer: int, seed: int = 0, **field
 
 
 def dart_random(first: int, kept: int, layer: int, deep: int, seed: int = 0, **fields: Any) -> Method:
-    """DART after `first` layers, then a random `deep` after `layer`."""
+    """DART after `first` layers, then `deep` random tokens after `layer`.
+
+    Args:
+        first: layers run before DART, of 32.
+        kept: tokens that DART keeps, of 576.
+        layer: layers run before the draw, of 32.
+        deep: tokens after `layer`, of 576.
+        seed: of the draw.
+        fields: of `Compose`.
+    """
     return Compose(
         DART(layer=first / _LAYERS, retain=kept / _TOKENS),
         RandomDeep(layer=layer / _LAYERS, retain=deep / _TOKENS, seed=seed),
@@ -39,7 +57,13 @@ def dart_random(first: int, kept: int, layer: int, deep: int, seed: int = 0, **f
 
 
 def divprune_vtw(at_input: int, layer: int, **fields: Any) -> Method:
-    """DivPrune before the LLM, nothing visual after `layer`."""
+    """DivPrune before the LLM, no visual token after `layer`.
+
+    Args:
+        at_input: tokens that enter the LLM, of 576.
+        layer: layers run with visual tokens, of 32.
+        fields: of `Compose`.
+    """
     return Compose(DivPrune(retain=at_input / _TOKENS), VTW(layer=layer / _LAYERS), **fields)
 
 

@@ -1,7 +1,7 @@
-"""Methods by name: every method of this package, and those that other packages bring in.
+"""Methods by name: those of this package, and those that other packages register.
 
-A module of `todre.methods` is found by being there: its classes derived from `Method` that have a name of their own,
-and the presets in its `PRESETS`. Another package names a class under the entry point group `todre.methods`.
+Every module of `todre.methods` is searched for classes derived from `Method` that have a name of their own, and for
+presets in `PRESETS`. Another package registers a class under the entry point group `todre.methods`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard
 
-import todre.methods
 from todre.errors import InvalidValueError, UnknownMethodError
 from todre.files import Kind, read_json, shown, write_atomic
 from todre.files.shapes import TEXT
-from todre.methods.base import Method, check_names, meant
+from todre.methods.base import Method, check_names, suggestion
 from todre.methods.card import ACTS, Card
-from todre.methods.compose import Compose
 
 GROUP = "todre.methods"
 FILE = Kind("give a file that `todre fit` or `registry.save` wrote", {"method": TEXT}, most=2**20)
@@ -34,7 +32,15 @@ _FIRST = ("none", "todre", "todre-v1", "random")
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered method: how to make it with which settings, and what to say of it."""
+    """A registered method.
+
+    Attributes:
+        name: the name to create it by.
+        create: makes the method.
+        cls: class of the method that `create` makes.
+        settings: names of the arguments of `create`.
+        summary, paper, card: as a method has them.
+    """
 
     name: str
     create: Callable[..., Method]
@@ -46,30 +52,35 @@ class Entry:
 
 
 def names() -> list[str]:
-    """The names of all methods that can be made by name, in the order to list them."""
-    return [each.name for each in _entries().values() if each.cls is not Compose or each.create is not Compose]
+    """Names of all methods that can be made by name alone, in the order to list them."""
+    return [each.name for each in _entries().values() if not (each.cls.needs_methods and each.create is each.cls)]
 
 
 def classes() -> dict[str, type[Method]]:
-    """The classes of all methods, by their names in Python."""
+    """Classes of all methods, by their Python names."""
     return {each.cls.__name__: each.cls for each in _entries().values()}
 
 
 def entry(name: str) -> Entry:
-    """What is registered under `name`.
+    """The entry registered under `name`.
 
     Raises:
-        UnknownMethodError: nothing is; says what was probably meant.
+        UnknownMethodError: there is none; the message suggests a similar name.
     """
     found = _entries()
     if isinstance(name, str) and name in found:
         return found[name]
-    hint = meant(name, found) if isinstance(name, str) else "a method is named by text, such as 'todre'; "
+    hint = suggestion(name, found) if isinstance(name, str) else "a method is named by text, such as 'todre'; "
     raise UnknownMethodError(f"There is no method {shown(repr(name))}; {hint}`todre methods` lists all {len(found)}.")
 
 
 def create(name: str, **values: Any) -> Method:
-    """The method `name` with the given fields; fields it does not have are an error."""
+    """Create the method `name` with the given settings.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        InvalidValueError: a setting is unknown, or has a value that cannot be used.
+    """
     found = entry(name)
     check_names(f"Method {name!r}", "setting", list(values), found.settings)
     return found.create(**values)
@@ -79,7 +90,8 @@ def from_dict(values: Any) -> Method:
     """The method that `to_dict` described.
 
     Raises:
-        InvalidValueError: it is no such description.
+        InvalidValueError: `values` describes no method.
+        UnknownMethodError: it names an unknown method.
     """
     name = values.get("method") if isinstance(values, dict) else None
     if not isinstance(name, str):
@@ -93,7 +105,7 @@ def from_dict(values: Any) -> Method:
 
 
 def save(method: Method, path: str | Path) -> None:
-    """Write `method` to a JSON file, which `load` reads."""
+    """Write `method` to a JSON file that `load` reads."""
     write_atomic(Path(path), json.dumps(method.to_dict(), indent=2) + "\n")
 
 
@@ -102,6 +114,7 @@ def load(path: str | Path) -> Method:
 
     Raises:
         InvalidValueError: there is no such file, or it describes no method.
+        UnknownMethodError: it names an unknown method.
     """
     file = Path(path)
     values = read_json(file, FILE)
@@ -128,13 +141,14 @@ def _entries() -> dict[str, Entry]:
 
 
 def _modules() -> Iterator[ModuleType]:
-    for info in pkgutil.iter_modules(todre.methods.__path__):
+    """Modules beside this one, found by being there: no import of a method, so that a method may import this module."""
+    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if info.name != "registry":
-            yield importlib.import_module(f"{todre.methods.__name__}.{info.name}")
+            yield importlib.import_module(f"{__package__}.{info.name}")
 
 
 def _of(module: ModuleType) -> Iterator[Entry]:
-    """The methods that a module defines, and its presets."""
+    """Entries of the methods that a module defines, and of its presets."""
     for cls in vars(module).values():
         if inspect.isclass(cls) and cls.__module__ == module.__name__ and _is_method(cls):
             yield _entry(cls)
@@ -168,7 +182,7 @@ def _brought_in(point: EntryPoint) -> Entry:
 
 
 def _place(each: Entry) -> tuple[int, int, str]:
-    """The listed order: the first few, then by where a method acts, then by name."""
+    """Sort key of the listing: a few first, then by where a method acts, then by name."""
     first = _FIRST.index(each.name) if each.name in _FIRST else len(_FIRST)
     acts = [ACTS.index(act) for act in each.card.acts]
     return first, min(acts, default=len(ACTS)), each.name

@@ -1,4 +1,4 @@
-"""SparseVLM: text tokens that look at the picture rate it, and part of what is pruned comes back merged."""
+"""SparseVLM: text tokens rate the picture; some pruned tokens come back merged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from todre.methods.shared.clusters import density_peaks
 from todre.methods.shared.grouping import best
 from todre.methods.shared.layers import resolve_layers, resolve_stages, stage_at
 from todre.methods.shared.per_layer import check_falling, check_stages
-from todre.methods.shared.query_rows import columns_of, counted, fresh_slots, row_counts, still_there
+from todre.methods.shared.query_rows import columns_of, fresh_slots, group_sizes, remaining_counts, row_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,17 +27,17 @@ LISTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseVLM(Method):
-    """Keep what the text tokens that concern the picture attend to; recycle some of the rest.
+    """Keep what the picture's text tokens attend to, and merge some of the rest.
 
     Based on "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (arXiv 2410.04417).
     Raters are the text tokens whose share of softmax(visual · textᵀ), averaged over the visual tokens, is above the
-    mean; both sides are the embeddings that entered the LLM. The best 30 % of the tokens that leave are grouped by
-    density peaks, ten to a group, and each group's mean stays in the place of its centre, within the budget.
+    mean; both sides are the embeddings that entered the LLM. The best 30 % of the pruned tokens are grouped by density
+    peaks, ten to a group, and each group's mean stays in the place of its centre, within the budget.
 
     Args:
         retain: visual tokens left, merged ones included; a fraction of those that entered or a count.
         layers: layers run before each stage, counts or fractions of the depth.
-        shape: what the stages leave in relation to each other.
+        shape: relative number of tokens that each stage leaves.
         counting: what `retain` counts: `input`, the tokens left after the last stage; `layer-average`, their mean over
             all layers, which is what the paper's 192, 128 and 64 are.
         kept: tokens left after each stage, counts or fractions of those that entered, in place of `retain`, `shape` and
@@ -77,12 +77,16 @@ class SparseVLM(Method):
 
     @classmethod
     def published(cls, tokens: int) -> SparseVLM:
-        """The lists printed for LLaVA-1.5's 576 tokens: 192, 128, 96 or 64 on average over the layers."""
+        """The lists printed for LLaVA-1.5's 576 tokens.
+
+        Args:
+            tokens: mean over the layers, 192, 128, 96 or 64.
+        """
         tokens = fitted("tokens", tokens, Annotated[int, OneOf(tuple(LISTS))])
         return cls(retain=tokens, counting="layer-average", kept=LISTS[tokens])
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layers`."""
+        """Act after each of `layers`."""
         return resolve_layers(self.layers, n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
@@ -90,7 +94,7 @@ class SparseVLM(Method):
         from todre.methods.views.decoder_layer import Reduction
 
         counts = row_counts(context, lambda entered: self._left(context, entered))
-        scores = context.scores(raters(context), places=context.asking_places)
+        scores = context.scores(raters(context), places=context.query_places)
         if not self.recycle:
             return context.best(scores, counts)
         keep, hidden = ~context.fresh, context.hidden.clone()
@@ -104,10 +108,10 @@ class SparseVLM(Method):
             keep[row, slots[top]] = True
             keep[row, slots[centres]] = True
             hidden[row, columns[centres]] = merged.to(hidden.dtype)
-        return Reduction(keep, hidden=hidden, left=still_there(context, counts))
+        return Reduction(keep, hidden=hidden, left=remaining_counts(context, counts))
 
     def _left(self, context: ReduceContext, entered: int) -> int:
-        """Tokens left after this stage of the `entered`."""
+        """Tokens left after this stage, of `entered`."""
         stages = resolve_stages(self.layers, context.n_layers)
         number = stage_at(stages, context.layer)
         if self.kept is not None:
@@ -122,7 +126,10 @@ class SparseVLM(Method):
 
 
 def raters(context: ReduceContext) -> Tensor:
-    """(b, q) bool: the text tokens that concern the picture; all where none stands out, the last row without text."""
+    """Text tokens that rate the picture, (b, q) bool.
+
+    All text where no token stands out; the last token in a row without text.
+    """
     import torch
 
     text = context.text_rows
@@ -140,7 +147,16 @@ def raters(context: ReduceContext) -> Tensor:
 
 
 def _recycled(scores: Tensor, states: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of (n,) scored tokens with (n, d) states: the kept, the centres of what is merged, and the merged states."""
+    """Split scored tokens into kept ones and merged groups.
+
+    Args:
+        scores: (n,).
+        states: (n, d).
+        count: tokens to keep, merged ones included.
+
+    Returns:
+        Indices of the kept tokens, indices of the groups' centres, and the groups' mean states.
+    """
     import torch
 
     leaving = len(scores) - count
@@ -153,4 +169,4 @@ def _recycled(scores: Tensor, states: Tensor, count: int) -> tuple[Tensor, Tenso
     centres, member = density_peaks(states[pool], groups)
     sums = states.new_zeros((groups, states.shape[1]), dtype=torch.float32)
     sums.index_add_(0, member, states[pool].float())
-    return top, pool[centres], sums / counted(member, groups)[:, None]
+    return top, pool[centres], sums / group_sizes(member, groups)[:, None]

@@ -1,4 +1,4 @@
-"""SwiftVLM: tokens that are not chosen go around a few layers and may be chosen after all."""
+"""SwiftVLM: tokens bypass a few layers and may be chosen afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from todre.methods.card import Card
 from todre.methods.shared.budgets import Counting, left_after
 from todre.methods.shared.grouping import best
 from todre.methods.shared.layers import resolve_layers
-from todre.methods.shared.query_rows import columns_of, counted, fresh_slots, row_counts, still_there
+from todre.methods.shared.query_rows import columns_of, fresh_slots, group_sizes, remaining_counts, row_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SwiftVLM(Method):
-    """Choose anew at a few layers; what is not chosen bypasses the layers between, represented by merged proxies.
+    """Choose anew at a few layers; tokens not chosen bypass the layers between.
 
     Based on "SwiftVLM: Efficient Vision-Language Model Inference via Cross-Layer Token Bypass" (arXiv 2602.03134).
     After each stage the tokens that the prompt's last token attends to most go on. The others are grouped by cosine;
     the mean of each group goes on as a proxy in the place of one member. Before the layer that the next stage ranks by,
-    every member comes back as it was, plus what its proxy gained. After the last stage the others leave for good.
+    every member comes back as it was, plus the change of its proxy. After the last stage the others are dropped for
+    good.
 
     Args:
         retain: visual tokens that go on, proxies included; a fraction of those that entered or a count.
         layers: layers run before each stage, counts or fractions of the depth. The paper finds them by dynamic
-            programming on how well each layer's attention finds the tokens needed; 3, 11 and 15 for LLaVA-1.5-7B.
-        proxies: share of the budget that is proxies; at least one, except of a budget of one.
+            programming on how well each layer's attention finds the needed tokens; 3, 11 and 15 for LLaVA-1.5-7B.
+        proxies: share of the budget for proxies; at least one proxy, except in a budget of one.
         counting: what `retain` counts: `input`, the tokens between stages and after the last; `layer-average`, their
             mean over all layers, with all of them in the layers that rank.
         positions, per: see `Method`.
@@ -59,16 +60,19 @@ class SwiftVLM(Method):
     )
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layers` that bypass something, and the last."""
+        """Act after each of `layers` that is followed by a bypass, and after the last."""
         layers = resolve_layers(self.layers, n_layers)
         return (*(layer for layer, following in pairwise(layers) if following > layer + 1), layers[-1])
 
     def rejoin_before(self, n_layers: int) -> tuple[int, ...]:
-        """The layers that stages after the first rank by: they see everyone."""
+        """Layers that stages after the first rank by; they see all tokens."""
         return self.reduce_after(n_layers)[1:]
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Choose by attention from the last token; merge the others into proxies unless this stage is the last."""
+        """Choose by attention from the last token.
+
+        The others are merged into proxies, unless this stage is the last.
+        """
         import torch
 
         from todre.methods.views.decoder_layer import Reduction
@@ -98,10 +102,13 @@ class SwiftVLM(Method):
                 keep[row, slots[others[anchors]]] = True
                 hidden[row, columns[anchors]] = merged.to(hidden.dtype)
                 proxy[row, columns] = columns[anchors][member]
-        return Reduction(keep, hidden=hidden, parks=True, memo=(proxy, hidden), left=still_there(context, counts))
+        return Reduction(keep, hidden=hidden, parks=True, memo=(proxy, hidden), left=remaining_counts(context, counts))
 
     def rejoin(self, parked: ParkedView) -> Tensor:
-        """Members as they were, plus the change of their proxy; tokens without one as they were."""
+        """Members as they were, plus the change of their proxy.
+
+        Tokens without a proxy come back as they were.
+        """
         import torch
 
         proxy, merged = (kept.to(parked.now.device) for kept in parked.memo)  # layers may be on several devices
@@ -115,7 +122,15 @@ class SwiftVLM(Method):
 
 
 def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of (n, d) states: the places of the groups' anchors, each token's group (n,), and the groups' means."""
+    """Group states by cosine.
+
+    Args:
+        states: (n, d).
+        groups: number of groups.
+
+    Returns:
+        Places of the groups' anchors, each token's group (n,), and the groups' means.
+    """
     import torch
 
     n = len(states)
@@ -124,4 +139,4 @@ def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     member = (unit @ unit[anchors].T).argmax(dim=1)
     member[anchors] = torch.arange(groups, device=states.device, dtype=torch.int64)
     sums = states.new_zeros((groups, states.shape[1]), dtype=torch.float32).index_add_(0, member, states.float())
-    return anchors, member, sums / counted(member, groups)[:, None]
+    return anchors, member, sums / group_sizes(member, groups)[:, None]

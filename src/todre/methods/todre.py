@@ -1,4 +1,4 @@
-"""ToDRE: a diverse few visual tokens before the LLM, none of them after vision has faded inside it."""
+"""ToDRE: few, diverse visual tokens before the LLM; none once vision has faded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Newlines = Literal["rank", "keep", "last"]
 
 @dataclass(frozen=True, kw_only=True)
 class ToDRE(Method):
-    """Two-stage visual token pruning by diversity and task relevance.
+    """Prune visual tokens in two stages, by diversity and by task relevance.
 
     Based on "ToDRE: Visual Token Pruning via Diversity and Task Awareness for Efficient Large Vision-Language Models"
     (arXiv 2505.18757). The defaults are version 2; `ToDRE.v1` is version 1. Algorithm 1 of version 1 prints plain dot
@@ -41,13 +41,13 @@ class ToDRE(Method):
         pivot: the first pick. `cls`: highest [CLS] attention in the tower's last layer (section 4.1), among thumbnail
             tokens where a picture has crops; `received`: highest mean attention received, for towers without [CLS];
             `auto`: the first of these two that the vision tower offers, else `random` (version 2 finds that a random
-            pivot costs little);
-            `random`; `center`: nearest to the mean direction; `farthest`: farthest from all others.
-        layers: where stage 2 is decided: fractions of the depth (rounded down) or counts of layers run, 1-based.
-            With 32 layers, 7/8 is the 28th; it takes the statistic, and the last 4 see no picture.
-        threshold: τ of section 4.2; both ratios of eq. 7 must lie below it. A ratio that no query can have counts
-            as below, but without any text after the picture nothing is dropped.
-        stages: which stages run.
+            pivot costs little); `random`; `center`: nearest to the mean direction; `farthest`: farthest from all
+            others.
+        layers: where stage 2 decides: fractions of the depth (rounded down) or counts of layers run, 1-based. With 32
+            layers, 7/8 is the 28th; its attention decides, and the last 4 see no picture.
+        threshold: τ of section 4.2; both ratios of eq. 7 must lie below it. An undefined ratio (no query qualifies)
+            counts as below, but without any text after the picture nothing is dropped.
+        stages: the stages to run, 1 and 2.
         newlines: `rank` ranks AnyRes newline tokens like others; `keep` keeps them all, within the budget; `last` keeps
             them only where there is room beyond all others.
         admissible: average eq. 7 over the queries that can see a key of the other kind; False averages over all.
@@ -79,7 +79,10 @@ class ToDRE(Method):
 
     @classmethod
     def v1(cls, **fields: Any) -> ToDRE:
-        """Version 1: greedy k-center, four candidate layers, τ = 0.03 (section 4; appendix C)."""
+        """Version 1: greedy k-center, four candidate layers, τ = 0.03.
+
+        Section 4 and appendix C.
+        """
         defaults: dict[str, Any] = {
             "diversity": "k_center",
             "layers": (1 / 2, 5 / 8, 6 / 8, 7 / 8),
@@ -89,18 +92,18 @@ class ToDRE(Method):
 
     @property
     def selects(self) -> bool:
-        """Whether stage 1 runs."""
+        """True if stage 1 runs."""
         return 1 in self.stages
 
     def signals(self) -> tuple[Signal, ...]:
-        """The tower's last layer, for the pivots that need it, unless every token stays anyway."""
+        """Request the tower's last layer if the pivot needs it and tokens are dropped."""
         from todre.tensors.token_facts import Signal
 
         chooses = self.selects and not (isinstance(self.retain, float) and self.retain == 1.0)
         return (Signal(self.pivot),) if chooses and self.pivot in ("auto", "cls", "received") else ()
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Stage 1: exactly `budget` tokens, starting from the pivot (section 4.1)."""
+        """Stage 1: keep exactly `budget` tokens, starting from the pivot (section 4.1)."""
         import torch
 
         from todre.select import k_center, max_sum
@@ -160,7 +163,10 @@ class ToDRE(Method):
         return resolve_layers(self.layers, n_layers) if 2 in self.stages else ()
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Stage 2: drop every visual token of the samples in which attention across modalities has faded (eq. 7)."""
+        """Stage 2: drop all visual tokens of samples in which cross-modal attention faded.
+
+        Section 4.2, eq. 7.
+        """
         from todre.methods.views.decoder_layer import Reduction
 
         to_visual = context.text_to_visual(self.admissible)

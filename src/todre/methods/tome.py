@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class ToMe(Method):
     """Merge the most similar tokens in every layer of the vision tower.
 
-    Based on "Token Merging: Your ViT But Faster" (arXiv 2210.09461): tokens are dealt alternately to sets A and B; each
-    of A goes to the token of B whose key, averaged over heads, is closest by cosine; the r closest pairs are merged to
-    the mean weighted by size; attention counts a token as often as it is large. [CLS] is never merged.
+    Based on "Token Merging: Your ViT But Faster" (arXiv 2210.09461). Tokens are assigned alternately to sets A and B;
+    each token of A is matched with the token of B whose key, averaged over heads, is closest by cosine. The r closest
+    pairs are merged to their mean weighted by size. Attention to a token is weighted by its size. [CLS] is never
+    merged.
 
     Args:
-        retain: tokens kept of each tile, a fraction or a count; the same number r goes in each layer, half of a layer's
-            tokens at most, and the last layers take what is left.
+        retain: tokens kept of each tile, a fraction or a count; each layer removes the same number r, at most half of
+            its tokens, and the last layers remove what is left.
         proportional: whether later layers add the logarithm of a token's size to the logits of its key.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
@@ -48,29 +49,32 @@ class ToMe(Method):
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Every layer."""
+        """Act after every layer."""
         return tuple(range(1, n_layers + 1))
 
     def merge(self, context: TowerContext) -> Merging:
         """Merge the r closest pairs."""
-        from todre.methods.views.vision_tower import Merging, fused
+        from todre.methods.views.vision_tower import Merging, fuse
 
         layers, n = self.tower_after(context.n_layers), context.patches
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count // 2)
         r = max(context.count - left_after(context.layer, layers, counts), 0)
         into = matched(context.keys(), context.first, min(r, context.count // 2))
         keep = into == into.new_tensor(range(into.shape[1]))
-        hidden = fused(context.hidden, into, context.size) if r else None
+        hidden = fuse(context.hidden, into, context.size) if r else None
         return Merging(keep, into, hidden, self.proportional)
 
 
 def matched(keys: Tensor, first: int, r: int) -> Tensor:
-    """Bipartite soft matching: (t, s) int64, the token that each goes into, itself if it stays.
+    """Bipartite soft matching: the token that each token goes into.
 
     Args:
         keys: (t, s, c) float32.
-        first: leading tokens that never go.
-        r: pairs that are merged, of the closest; ties go to the lower token, of A first.
+        first: number of leading tokens that never go.
+        r: number of pairs that are merged, the closest ones; ties go to the lower token, of A first.
+
+    Returns:
+        (t, s) int64; a token that stays goes into itself.
     """
     import torch
     from torch.nn import functional

@@ -1,4 +1,4 @@
-"""Uniform: evenly spaced tokens, the control that knows nothing but where tokens stand."""
+"""Uniform: evenly spaced tokens, a control that knows only where tokens stand."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class UniformGrid(Method):
 
     A common baseline without a paper. `line` takes the tokens ⌊(i + ½)·n/k⌋ of a sample's sequence (rounding to the
     nearest would take some twice). `grid` gives each sheet (a thumbnail, the united crops, a frame) as many tokens as
-    the line would place there, on evenly spaced rows and, in each, evenly spaced columns; the number of rows is the
-    one that makes the steps down and across most equal. Rows differ by one token where the count does not factorise.
-    Newline tokens come last there.
+    the line would place there, on evenly spaced rows and evenly spaced columns. The number of rows makes the steps down
+    and across as equal as possible. Rows differ by one token where the count does not factorise. In a grid, newline
+    tokens come last.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count.
-        spread: `grid` or `line`; a sheet whose rows and columns are not known is a line.
+        spread: `grid` or `line`; a sheet whose rows and columns are unknown is treated as a line.
         positions, per: see `Method`.
     """
 
@@ -46,11 +46,11 @@ class UniformGrid(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Where tokens stand, for `grid`."""
+        """Request the place of each token, for `grid`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal("grid"),) if self.spread == "grid" else ()
@@ -78,7 +78,10 @@ class UniformGrid(Method):
 
 
 def _lattice(row: list[int], column: list[int], count: int) -> list[int]:
-    """`count` of a sheet's tokens on evenly spaced rows and columns, or of a line where it is no full raster."""
+    """`count` of a sheet's tokens, on evenly spaced rows and columns.
+
+    A sheet that is no full raster is treated as a line.
+    """
     from todre.methods.shared.grouping import spaced
 
     place = {where: token for token, where in enumerate(zip(row, column, strict=True))}
@@ -99,5 +102,5 @@ def _lattice(row: list[int], column: list[int], count: int) -> list[int]:
 
 
 def _skew(a: int, b: int) -> float:
-    """How far the ratio of two counts is from 1, either way."""
+    """Ratio of two counts, larger over smaller."""
     return max(a / b, b / a)

@@ -1,4 +1,4 @@
-"""VFlowOpt: prune before the LLM and at two of its layers, in fitted proportions, and recycle what leaves."""
+"""VFlowOpt: prune before the LLM and at two of its layers, in fitted proportions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from todre.methods.card import Card
 from todre.methods.shared.grouping import best
 from todre.methods.shared.layers import resolve_layers, resolve_stages, stage_at
 from todre.methods.shared.per_layer import check_stages
-from todre.methods.shared.query_rows import columns_of, fresh_slots, row_counts, still_there
+from todre.methods.shared.query_rows import columns_of, fresh_slots, remaining_counts, row_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,20 +27,21 @@ FITTED = {0.10: (0.117, (1.0, 0.601)), 0.25: (0.265, (0.983, 0.877)), 0.50: (0.7
 
 @dataclass(frozen=True, kw_only=True)
 class VFlowOpt(Method):
-    """Keep the most attended tokens before the LLM and at two of its layers, and recycle the others into one token.
+    """Keep the most attended tokens at three stages, and recycle the others into one.
 
     Based on "VFlowOpt: A Token Pruning Framework for LMMs with Visual Information Flow-Guided Optimization" (arXiv
-    2508.05211). Before the LLM tokens are ranked by the attention they receive in the vision tower, inside it by that
-    of the prompt's last token. At each stage the last place of the budget holds the mean of all that leave, weighted by
-    their scores, where the best of them stood.
+    2508.05211). The stages are before the LLM and at two of its layers. Before the LLM tokens are ranked by the
+    attention they receive in the vision tower, inside it by that of the prompt's last token. At each stage the last
+    place of the budget holds the mean of all tokens that leave, weighted by their scores, in the place of the best of
+    them.
 
     Args:
         retain: visual tokens that enter the LLM, a fraction of each sample's tokens or a count.
-        ratios: share that each stage inside the LLM leaves of what it finds.
-        layers: layers run before each of these, counts or fractions of the depth; 9 and 18 of 28 in the release.
-        attention: which attention of the tower: `received`, or `cls` where there is a [CLS].
-        tower_layer: of the tower, counted as Python does.
-        recycle: whether the last place holds the mean of what leaves.
+        ratios: share of its tokens that each stage inside the LLM keeps.
+        layers: layers run before each of these stages, counts or fractions of the depth; 9 and 18 of 28 in the release.
+        attention: attention of the tower that ranks: `received`, or `cls` where there is a [CLS].
+        tower_layer: tower layer whose attention is read, counted as Python does.
+        recycle: whether the last place holds the mean of the tokens that leave.
         positions, per: see `Method`.
     """
 
@@ -73,18 +74,18 @@ class VFlowOpt(Method):
 
     @classmethod
     def published(cls, share: float) -> VFlowOpt:
-        """The release's setting for a mean of 10 %, 25 % or 50 % of the tokens over the layers."""
+        """The release's setting for a mean of 10 %, 25 % or 50 % of tokens over layers."""
         share = fitted("share", share, Annotated[float, OneOf(tuple(FITTED))])
         retain, ratios = FITTED[share]
         return cls(retain=retain, ratios=ratios)
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention of `tower_layer`."""
+        """Request attention of `tower_layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.tower_layer),)
@@ -106,7 +107,7 @@ class VFlowOpt(Method):
         return Selection(keep, embeddings)
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layers`."""
+        """Act after each of `layers`."""
         return resolve_layers(self.layers, n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
@@ -127,11 +128,14 @@ class VFlowOpt(Method):
                 order = best(scores[row, slots], len(slots))[count - 1 :]
                 mixed = _mixed(context.hidden[row, columns], scores[row, slots], order)
                 hidden[row, columns[order[0]]] = mixed.to(hidden.dtype)
-        return Reduction(keep, hidden=hidden if self.recycle else None, left=still_there(context, counts))
+        return Reduction(keep, hidden=hidden if self.recycle else None, left=remaining_counts(context, counts))
 
 
 def _mixed(states: Tensor, scores: Tensor, index: Tensor) -> Tensor:
-    """(d,) the mean of some of the (n, d) states, weighted by their scores; plainly where all scores are 0."""
+    """Mean of the states at `index`, weighted by their scores, (d,).
+
+    A plain mean where all scores are 0.
+    """
     weights = scores[index].float().clamp(min=0)
     weights = weights + (weights.sum() <= 0)
     return (weights[:, None] * states[index].float()).sum(dim=0) / weights.sum()

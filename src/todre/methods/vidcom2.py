@@ -1,4 +1,4 @@
-"""VidCom²: more for the frames that are unlike the clip, and in each frame the tokens that are unlike it."""
+"""VidCom²: more tokens for unusual frames, and the most unusual tokens of each."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _WIDTHS = tuple(2.0**power for power in range(-3, 2))
 
 @dataclass(frozen=True, kw_only=True)
 class VidCom2(Method):
-    """Compress the frames of a clip by how unique they are, and keep each frame's most unique tokens.
+    """Compress the frames of a clip by how unique they are.
 
     Based on "Video Compression Commander: Plug-and-Play Inference Acceleration for Video Large Language Models"
-    (VidCom², arXiv 2505.14454). On the half of the channels that vary least over the clip, normalised, a token's
-    likeness to a centre is the sum over α in {1/8, …, 2} of exp(-d²/2α), with d its distance to the centre. Frame t
-    gets a share in proportion to 1 + σ_t - mean σ of its tokens, with σ the softmax of minus the mean likeness of its
-    tokens to the clip's centre, divided by the temperature. In a frame those tokens stay that are least like the
-    clip's centre and the frame's.
+    (VidCom², arXiv 2505.14454). Features are the half of the channels that vary least over the clip, normalised. A
+    token's likeness to a centre is the sum over α in {1/8, …, 2} of exp(-d²/2α), with d its distance to the centre.
+    Frame t keeps a share of its tokens in proportion to 1 + σ_t - mean σ, with σ the softmax of minus the mean likeness
+    of its tokens to the clip's centre, divided by the temperature. Each frame keeps the tokens that are least like the
+    clip's centre and its own.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.25 in the paper. Clips and pictures
@@ -60,11 +60,11 @@ class VidCom2(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Clip by clip and frame by frame, the least alike tokens."""
+        """Keep the least alike tokens of each frame of each clip."""
         from todre.methods.shared.apportion import apportion, at_least_one
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, tiles
@@ -92,10 +92,10 @@ class VidCom2(Method):
 
 
 def _judged(embeddings: Tensor, frames: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """How alike the tokens of each frame are to its centre and the clip's, and how unlike the clip each frame is.
+    """Likeness of each frame's tokens to their centres, and uniqueness of each frame.
 
     Returns:
-        a list of (m,) float64, one for each frame, and (frames,) float64.
+        A list of (m,) float64, one for each frame, and (frames,) float64.
     """
     import torch
 
@@ -111,7 +111,7 @@ def _judged(embeddings: Tensor, frames: list[Tensor]) -> tuple[list[Tensor], Ten
 
 
 def _likeness(tokens: Tensor, centre: Tensor) -> Tensor:
-    """Sum of Gaussians of the distance of tokens (m, c) to a centre (c,)."""
+    """Likeness of tokens (m, c) to a centre (c,): Gaussians of their distance, summed."""
     distance = (tokens - centre).square().sum(dim=1)
     alike = distance.new_zeros(len(tokens))
     for width in _WIDTHS:

@@ -1,4 +1,4 @@
-"""VisionZip: the tokens that attention points at, and the others merged into a few that stand for them."""
+"""VisionZip: dominant tokens by attention, the others merged into a few."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VisionZip(Method):
-    """Keep the dominant tokens, those with the highest [CLS] attention, and merge the rest into contextual ones.
+    """Keep the dominant tokens by [CLS] attention, and merge the rest.
 
     Based on "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (arXiv 2412.04467) and its code.
-    Of the tokens that are not dominant, every step-th is a target; every other goes to the target whose key, averaged
-    over heads, is closest by cosine, and a target becomes itself plus the mean of those that went to it.
+    Of the tokens that are not dominant, every step-th is a target, a contextual token. Every other one goes to the
+    target whose key, averaged over heads, is closest by cosine. A target becomes itself plus the mean of the tokens
+    that went to it.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by
             largest remainder; newline tokens are kept first, within the budget (unless they alone would use it up).
         dominant: share of the budget that is dominant, 0 to 1; the paper's 54 of 64, 108 of 128 and 162 of 192.
-        merged: whether a target becomes the `sum` of the code, or the `mean`, of itself and that mean.
+        merged: whether a target becomes the `sum` of itself and that mean, as in the code, or their `mean`.
         attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
         layer: tower layer whose attention and keys are read; -2 is where LLaVA takes its features from.
         positions, per: see `Method`.
@@ -55,17 +56,17 @@ class VisionZip(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention and keys of `layer`."""
+        """Request attention and keys of `layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer), Signal("keys", self.layer))
 
     def select(self, visual: VisualTokens) -> Selection:
-        """Tile by tile: the dominant tokens, then the contextual ones."""
+        """Keep in each tile the dominant tokens, then the contextual ones."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, tiles
         from todre.methods.views.visual_tokens import Selection
@@ -89,7 +90,10 @@ class VisionZip(Method):
         return Selection(keep, embeddings)
 
     def _contextual(self, embeddings: Tensor, keys: Tensor, target: Tensor, others: Tensor) -> Tensor:
-        """(targets, d): the embeddings of the targets with the others merged into them; ties: the first target."""
+        """Embeddings of the targets with the others merged into them, (targets, d).
+
+        Ties go to the first target.
+        """
         from torch.nn import functional
 
         unit = functional.normalize(keys.float(), dim=-1)

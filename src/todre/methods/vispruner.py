@@ -1,4 +1,4 @@
-"""VisPruner: half the budget for attention, half for tokens that have no duplicate."""
+"""VisPruner: half the budget by attention, half for tokens without a duplicate."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VisPruner(Method):
-    """Keep the most attended visual tokens of each tile, and of the rest those that have no near duplicate.
+    """Keep the most attended tokens of each tile, and the most distinct of the rest.
 
     Based on "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs" (VisPruner,
-    arXiv 2412.01818v2). Of a tile's share ⌊share·important⌋ tokens are those with the highest [CLS] attention. The
+    arXiv 2412.01818v2). Of a tile's share, ⌊share·important⌋ tokens are those with the highest [CLS] attention. The
     others, in the order of their attention, are thinned: every second token is compared with those between, and up to
-    eight whose best cosine is highest leave, until the share is met. That holds all cosines of one tile's tokens.
+    eight whose best cosine is highest leave, until the share is met. All cosines of one tile's tokens are held.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by
@@ -54,17 +54,17 @@ class VisPruner(Method):
 
     @property
     def selects(self) -> bool:
-        """Always."""
+        """True: the method selects before the LLM."""
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        """Attention of `layer`."""
+        """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal
 
         return (Signal(self.attention, self.layer),)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Tile by tile: the most attended tokens, then the most distinct ones."""
+        """Keep in each tile the most attended tokens, then the most distinct ones."""
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, tiles
         from todre.select import thin

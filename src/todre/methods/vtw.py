@@ -42,11 +42,11 @@ class VTW(Method):
     reads_attention: ClassVar[bool] = False
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """`layer` alone."""
+        """Act once, after `layer`."""
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Drop all in the rows that have text to answer."""
+        """Drop all visual tokens in the rows that have text to answer."""
         from todre.methods.views.decoder_layer import Reduction
 
         drops = [count > 0 for count in context.text_counts]

@@ -1,4 +1,4 @@
-"""A clip as a contact sheet of its frames, with the kept visual tokens over each, one block for each method."""
+"""Contact sheets of clips: all frames with their kept visual tokens, for each method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from todre.geometry import TokenBox
 from todre.plots import require_matplotlib
-from todre.plots.marks import Panel, draw_legend, draw_marks, draw_title, lit, title_lines
+from todre.plots.marks import Panel, draw_legend, draw_marks, draw_title, lit, title_height, title_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +29,6 @@ WIDTH = 9.0
 LABEL = 0.2
 """Inches under each frame for its time."""
 DPI = 150
-WRAP = 110
-"""Characters in a line over a sheet."""
 _MOST_IN_A_ROW = 10
 _LARGEST = 3.0
 """Inches of a frame's longer side at most, so that a single picture does not fill the page."""
@@ -44,8 +42,8 @@ class Sheet:
         frames: pictures of one size; a still picture is a sheet of one.
         times: seconds at which each is shown; empty for a still picture.
         boxes: of the clip's visual tokens. `TokenBox.frame` is the first of the `TokenBox.frames` that it looks at.
-        panels: `Panel.kept` counts within `boxes`.
-        caption: what stands under the sheet.
+        panels: one for each method; `Panel.kept` counts from 0 within `boxes`.
+        caption: the question, which stands over every panel.
     """
 
     frames: Sequence[Image.Image]
@@ -57,7 +55,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where frames of one size stand on a sheet, in pixels of a frame; one of these pixels is `inch` inches."""
+    """The places of frames on a sheet, in pixels of a frame; a pixel is `inch` inches."""
 
     count: int
     columns: int
@@ -84,11 +82,12 @@ class _Grid:
 
 
 def contact_sheet_figure(sheets: Sequence[Sheet]) -> Figure:
-    """Draw each panel of each sheet as a grid of frames, bright where a kept token looked and pale elsewhere.
+    """Draw each panel as a grid of frames, bright where a kept token looked, pale elsewhere.
 
-    Colours are those of `kept_tokens_figure`. Under each frame stand its time and how many kept tokens look at it, of
-    how many. A token made from several frames is drawn on each of them. A panel that keeps everything shows bare
-    frames. Several panels of one clip have as few rows each as fit, so that they can be compared from above to below.
+    The question stands over every panel. Colours are those of `kept_tokens_figure`. Under each frame stand its time
+    and how many kept tokens look at it, of how many. A token made from several frames is drawn on each of them. A panel
+    that keeps everything shows bare frames. Several panels of one clip have as few rows each as fit, so that they can
+    be compared from above to below.
 
     Args:
         sheets: at least one.
@@ -100,29 +99,28 @@ def contact_sheet_figure(sheets: Sequence[Sheet]) -> Figure:
     from matplotlib.figure import Figure
 
     blocks = [(sheet, panel, _grid(sheet)) for sheet in sheets for panel in sheet.panels]
+    titles = [title_lines(panel, sheet.caption, WIDTH) for sheet, panel, _ in blocks]
     heights = [grid.size[1] * grid.inch for _, _, grid in blocks]
-    titles = sum(0.2 * len(title_lines(panel, WRAP)) + 0.2 for _, panel, _ in blocks)
-    captions = 0.2 * sum(bool(sheet.caption) for sheet in sheets)
-    figure = Figure(figsize=(WIDTH + 0.3, sum(heights) + titles + captions + 0.3), layout="constrained", dpi=DPI)
+    above = sum(title_height(lines) + 0.06 for lines in titles)
+    figure = Figure(figsize=(WIDTH + 0.3, sum(heights) + above + 0.3), layout="constrained", dpi=DPI)
     places = figure.subplots(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     drawn: set[str] = set()
-    for axes, (sheet, panel, grid) in zip(places, blocks, strict=True):
+    for axes, lines, (sheet, panel, grid) in zip(places, titles, blocks, strict=True):
         drawn |= _draw(axes, sheet, panel, grid)
-        if panel is sheet.panels[-1]:
-            axes.text(0, -0.01, sheet.caption, transform=axes.transAxes, va="top", fontsize=8, parse_math=False)
+        draw_title(axes, lines)
     draw_legend(figure, LABELS, drawn)
     return figure
 
 
 def frames_of(box: TokenBox, count: int) -> range:
-    """Which of `count` frames a token looks at; all of them where the box names none."""
+    """Frames (0-based, of `count`) that a token looks at; all if the box names none."""
     if box.frame is None:
         return range(count)
     return range(box.frame, min(box.frame + box.frames, count))
 
 
 def _grid(sheet: Sheet) -> _Grid:
-    """Frames in columns: for one panel a block about half as wide again as high, for several as few rows as fit."""
+    """The grid of a sheet: for one panel a block 1.6 times as wide as high, for several few rows."""
     count, (width, height) = len(sheet.frames), sheet.frames[0].size
     most = min(count, _MOST_IN_A_ROW)
     if len(sheet.panels) > 1:
@@ -137,13 +135,13 @@ def _grid(sheet: Sheet) -> _Grid:
 
 
 def _awkwardness(count: int, columns: int, aspect: float) -> float:
-    """How far a grid is from 1.6 times as wide as high, and how much of it stays empty."""
+    """Penalty of a grid: its distance from 1.6 times as wide as high, plus its empty share."""
     rows = math.ceil(count / columns)
     return abs(math.log(columns * aspect / rows / 1.6)) + 1.5 * (rows * columns - count) / count
 
 
 def _draw(axes: Axes, sheet: Sheet, panel: Panel, grid: _Grid) -> set[str]:
-    """Draw one panel; returns the kinds of token that it shows."""
+    """Draw one panel without its title; returns the kinds of token that it shows."""
     everything = len(panel.kept) == len(sheet.boxes)
     kept = [sheet.boxes[index] for index in panel.kept]
     longest = math.ceil(max(grid.width, grid.height) * grid.inch * DPI)
@@ -160,7 +158,6 @@ def _draw(axes: Axes, sheet: Sheet, panel: Panel, grid: _Grid) -> set[str]:
     axes.set_xlim(0, max(width, WIDTH / grid.inch))
     axes.set_ylim(height, 0)
     axes.set_anchor("NW")
-    draw_title(axes, panel, WRAP)
     return set() if everything else {str(box.kind) for box in kept} & set(LABELS)
 
 
@@ -172,8 +169,8 @@ def _label(axes: Axes, sheet: Sheet, index: int, kept: int, grid: _Grid) -> None
     below = y + grid.height + 0.03 / grid.inch
     if sheet.times:
         time = clock(sheet.times[index])
-        axes.text(x, below, time, va="top", fontsize=7, color="#333333", parse_math=False)
-    axes.text(x + grid.width, below, counts, va="top", ha="right", fontsize=7, color="#777777", parse_math=False)
+        axes.text(x, below, time, va="top", fontsize=8, color="#333333", parse_math=False)
+    axes.text(x + grid.width, below, counts, va="top", ha="right", fontsize=8, color="#666666", parse_math=False)
 
 
 def clock(seconds: float) -> str:

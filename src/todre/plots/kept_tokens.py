@@ -1,4 +1,4 @@
-"""The picture with the kept visual tokens over it, one panel for each method."""
+"""Pictures with the kept visual tokens over them, one panel for each method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from PIL import Image
 
 from todre.geometry import TokenBox
 from todre.plots import require_matplotlib
-from todre.plots.marks import Panel, draw_legend, draw_marks, draw_title, lit, save_figure, title_lines
+from todre.plots.marks import (
+    Panel,
+    draw_legend,
+    draw_marks,
+    draw_title,
+    legend_height,
+    lit,
+    save_figure,
+    title_height,
+    title_lines,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,11 +35,23 @@ LABELS = {
     "newline": "kept newline token (ends a row of crops)",
 }
 MAX_SIDE = 1200
+"""Pixels of the longer side at which a faded picture is drawn at most."""
+_COLUMN, _ALONE = 2.7, 4.2
+"""Inches that a panel takes across, and the only panel of a figure."""
+_GAP = 0.15
+"""Inches between two panels."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, the rectangles of its visual tokens, and a panel for each method."""
+    """One picture, the rectangles of its visual tokens, and a panel for each method.
+
+    Attributes:
+        image: the picture.
+        boxes: rectangles of its visual tokens.
+        panels: one for each method; `Panel.kept` counts from 0 within `boxes`.
+        caption: the question, which stands in every panel.
+    """
 
     image: Image.Image
     boxes: Sequence[TokenBox]
@@ -42,6 +64,7 @@ def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
 
     Crop and grid tokens show the picture at full strength in a blue frame, thumbnail tokens at half strength in an
     orange frame, newline tokens are ticks at the right margin. A panel that keeps everything shows the bare picture.
+    The row's question stands in every panel, under the method's name.
 
     Args:
         rows: at least one; `Panel.kept` counts within that row's `boxes`.
@@ -53,34 +76,54 @@ def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     columns = max(len(row.panels) for row in rows)
-    heights = [3.0 * min(max(row.image.height / row.image.width, 0.4), 1.8) for row in rows]
-    extra = [0.25 * max(len(title_lines(panel)) for panel in row.panels) + 0.3 for row in rows]
-    figure = Figure(figsize=(max(3.1 * columns, 4.2), sum(heights) + sum(extra) + 0.6), layout="constrained", dpi=150)
-    grid = figure.subplots(
-        len(rows), columns, squeeze=False, height_ratios=[h + e for h, e in zip(heights, extra, strict=True)]
-    )
-    drawn: set[str] = set()
-    for axes_row, row in zip(grid, rows, strict=True):
-        for axes in axes_row:
-            axes.set_axis_off()
-        for axes, panel in zip(axes_row, row.panels, strict=False):
-            drawn |= _draw(axes, row, panel)
-        axes_row[0].text(0, -0.03, row.caption, transform=axes_row[0].transAxes, va="top", fontsize=8, parse_math=False)
-    draw_legend(figure, LABELS, drawn)
+    across = _ALONE if columns == 1 else _COLUMN
+    titles = [[title_lines(panel, row.caption, across - _GAP) for panel in row.panels] for row in rows]
+    above = [max(map(title_height, of_row)) for of_row in titles]
+    heights = [_height(row, across - _GAP) for row in rows]
+    kinds = {kind for row in rows for panel in row.panels for kind in _kinds(row, panel)}
+    below = legend_height(LABELS, kinds, across * columns)
+    whole = across * columns, sum(above) + sum(heights) + _GAP * len(rows) + below
+    figure = Figure(figsize=whole, dpi=150)
+    top = whole[1] + _GAP
+    for row, of_row, title, height in zip(rows, titles, above, heights, strict=True):
+        top -= _GAP + title + height
+        for column, (panel, lines) in enumerate(zip(row.panels, of_row, strict=True)):
+            left = column * across + _GAP / 2
+            axes = figure.add_axes(
+                (left / whole[0], top / whole[1], (across - _GAP) / whole[0], height / whole[1]), anchor="NW"
+            )
+            _draw(axes, row, panel)
+            draw_title(axes, lines)
+    draw_legend(figure, LABELS, kinds)
     return figure
 
 
-def _draw(axes: Axes, row: Row, panel: Panel) -> set[str]:
-    """Draw one panel; returns the kinds of token that it shows."""
+def _margin(row: Row) -> float:
+    """Width of a panel over that of its picture; ticks of newline tokens take the rest."""
+    return 1.05 if any(box.kind == "newline" for box in row.boxes) else 1.0
+
+
+def _height(row: Row, width: float) -> float:
+    """Inches that a row's pictures take in height where a panel is `width` inches wide."""
+    return min(max(width * row.image.height / (row.image.width * _margin(row)), 0.4 * width), 1.8 * width)
+
+
+def _kinds(row: Row, panel: Panel) -> set[str]:
+    """The kinds of kept token that a panel marks; none if it keeps everything."""
+    if len(panel.kept) == len(row.boxes):
+        return set()
+    return {str(row.boxes[index].kind) for index in panel.kept} & set(LABELS)
+
+
+def _draw(axes: Axes, row: Row, panel: Panel) -> None:
+    """Draw one panel without its title."""
     everything = len(panel.kept) == len(row.boxes)
     kept = [] if everything else [row.boxes[index] for index in panel.kept]
+    axes.set_axis_off()
     axes.imshow(
         row.image if everything else lit(row.image, kept, MAX_SIDE),
         extent=(0, row.image.width, row.image.height, 0),
         interpolation="antialiased",
     )
-    margin = 1.05 if any(box.kind == "newline" for box in row.boxes) else 1.0
-    axes.set_xlim(0, row.image.width * margin)
-    draw_title(axes, panel)
+    axes.set_xlim(0, row.image.width * _margin(row))
     draw_marks(axes, kept, row.image.size)
-    return {str(box.kind) for box in kept} & set(LABELS)

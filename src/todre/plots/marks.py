@@ -1,4 +1,4 @@
-"""What all pictures of kept tokens share: colours, the fade of what was dropped, frames, titles and the legend."""
+"""Pictures of kept tokens: colours, the fade of dropped areas, frames, titles, legend."""
 
 from __future__ import annotations
 
@@ -24,8 +24,16 @@ COLOURS = {"grid": "#0072B2", "crop": "#0072B2", "thumbnail": "#D55E00", "newlin
 LIGHT = {"dropped": 0.22, "thumbnail": 0.6, "grid": 1.0, "crop": 1.0}
 FRAMES = (("thumbnail", 0.9), ("grid", 0.6), ("crop", 0.6))
 """Kinds that get a frame, in drawing order, and its width in points."""
-LEGEND_MARK, LEGEND_SIGN = 0.55, 0.062
-"""Inches that the mark of a legend's entry takes, and at most a letter of its text."""
+NAME_SIZE, TEXT_SIZE = 11.5, 9.5
+"""Font sizes in points of a panel's name, and of all other text."""
+LEGEND_MARK, LETTER = 0.6, 0.0735
+"""Inches that the mark of a legend entry takes, and an average letter of `TEXT_SIZE`."""
+_LEADING = 1.2
+"""Line height over font size."""
+_PAD = 4
+"""Points between a panel and the text above it."""
+_MOST_LINES = 3
+"""Lines that a question takes at most; other lines take two."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Panel:
 
     Attributes:
         title: the method's name.
-        lines: what stands under it: counts, then the answer.
+        lines: text under the title and the question: counts, then the answer.
         kept: indices into the boxes of the picture or clip.
     """
 
@@ -44,7 +52,7 @@ class Panel:
 
 
 def lit(image: Image.Image, kept: Sequence[TokenBox], longest: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The picture faded to white, as far as no kept token looked there.
+    """The picture, faded to white where no kept token looked.
 
     Args:
         image: the picture; shown with at most `longest` pixels a side.
@@ -95,50 +103,88 @@ def draw_marks(
         axes.hlines(middles, x + right * 1.01, x + right * 1.04, colors=COLOURS["newline"], linewidth=1.2)
 
 
-def draw_title(axes: Axes, panel: Panel, width: int = 42) -> None:
-    """The panel's title in bold over its lines."""
-    name, *lines = title_lines(panel, width)
-    axes.set_title("\n".join(lines), fontsize=8, loc="left", parse_math=False)
+def draw_title(axes: Axes, lines: Sequence[str]) -> None:
+    """Write `lines`, as `title_lines` wraps them, above the axes; the first is bold.
+
+    Args:
+        axes: the panel's axes.
+        lines: the name, then at least one line of text.
+    """
+    name, *rest = lines
+    below = _LEADING * TEXT_SIZE * len(rest) + _PAD
+    axes.set_title(name, fontsize=NAME_SIZE, fontweight="bold", loc="left", pad=below + 3, parse_math=False)
     axes.annotate(
-        name, (0, 1), xytext=(0, 6 + 12 * len(lines)), xycoords="axes fraction", textcoords="offset points",
-        fontsize=10, fontweight="bold", parse_math=False,
+        "\n".join(rest), (0, 1), xytext=(0, _PAD), xycoords="axes fraction", textcoords="offset points",
+        fontsize=TEXT_SIZE, linespacing=_LEADING, va="bottom", parse_math=False,
     )  # fmt: skip
 
 
-def title_lines(panel: Panel, width: int = 42) -> list[str]:
-    """The title and its lines, wrapped at `width` characters; at most two lines each."""
-    wrapped = [panel.title]
+def title_lines(panel: Panel, question: str, width: float) -> list[str]:
+    """The panel's name, the question, and the panel's lines, each wrapped to `width`.
+
+    Args:
+        panel: each of its lines takes two lines at most.
+        question: takes three lines at most; left out if empty.
+        width: inches.
+    """
+    letters = max(int(width / LETTER), 12)
+    wrapped = [panel.title, *textwrap.wrap(question, letters, max_lines=_MOST_LINES, placeholder=" …")]
     for line in panel.lines:
-        wrapped += textwrap.wrap(line, width, max_lines=2, placeholder=" …") or [""]
+        wrapped += textwrap.wrap(line, letters, max_lines=2, placeholder=" …") or [""]
     return wrapped
 
 
+def title_height(lines: Sequence[str]) -> float:
+    """Inches that `draw_title` needs above the axes."""
+    return (_LEADING * (TEXT_SIZE * (len(lines) - 1) + NAME_SIZE) + _PAD + 3) / 72
+
+
 def draw_legend(figure: Figure, labels: Mapping[str, str], kinds: Collection[str]) -> None:
-    """Explain those `kinds` of token that are drawn, under the figure."""
+    """Draw a legend under the figure that explains the `kinds` of token in it."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Any] = []
-    for kind, label in labels.items():
-        if kind not in kinds:
-            continue
+    shown = {kind: label for kind, label in labels.items() if kind in kinds}
+    for kind, label in shown.items():
         if kind == "newline":
             handles.append(Line2D([], [], color=COLOURS[kind], linewidth=1.5, label=label))
         else:
             handles.append(Patch(facecolor="none", edgecolor=COLOURS[kind], label=label))
     if handles:
-        row = sum(LEGEND_MARK + LEGEND_SIGN * len(handle.get_label()) for handle in handles)
-        columns = len(handles) if row <= figure.get_figwidth() else 1
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+        columns, size = legend_shape(list(shown.values()), figure.get_figwidth())
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=size, frameon=False)
+
+
+def legend_height(labels: Mapping[str, str], kinds: Collection[str], width: float) -> float:
+    """Inches that `draw_legend` needs under a figure `width` inches wide."""
+    shown = [label for kind, label in labels.items() if kind in kinds]
+    if not shown:
+        return 0.0
+    columns, size = legend_shape(shown, width)
+    return 0.2 + len(shown) / columns * 1.6 * size / 72
+
+
+def legend_shape(labels: Sequence[str], width: float) -> tuple[int, float]:
+    """Columns and font size of a legend: one row if it fits into `width` inches, else one column.
+
+    Args:
+        labels: its entries.
+        width: the figure's; a label that is too long for it makes the font smaller.
+    """
+    widths = [LEGEND_MARK + LETTER * len(label) for label in labels]
+    if sum(widths) <= width:
+        return len(labels), TEXT_SIZE
+    return 1, TEXT_SIZE * min(1.0, width / max(widths))
 
 
 def save_figure(figure: Figure, path: str | Path, comment: str | None = None) -> None:
-    """Write a figure whole or not at all; the same figure gives the same bytes.
+    """Write a figure to a file, whole or not at all; the same figure gives the same bytes.
 
     Args:
-        figure: what to write.
-        path: its suffix says how.
-        comment: a line kept inside a PNG.
+        figure: the figure.
+        path: the file; its suffix names the format.
+        comment: a line that a PNG keeps inside.
     """
     import matplotlib as mpl
 

@@ -1,7 +1,8 @@
-"""Processors: pictures, clips and text to a model's inputs, with torchvision or without.
+"""Processors: from pictures, clips and text to a model's inputs.
 
-`load_processor` gives transformers' own processor where torchvision is, and the same class around PIL parts where it is
-not; `apply` takes a conversation through either.
+`load_processor` gives transformers' own processor where torchvision is installed, and the same class around PIL parts
+where it is not; `apply` takes a conversation through either. What can be loaded as a model belongs to `todre.loading`,
+opening files to `todre.images` and `todre.clips`.
 """
 
 from __future__ import annotations

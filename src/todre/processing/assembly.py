@@ -1,4 +1,7 @@
-"""Put a stock processor together where torchvision is absent, around a stand-in for its video processor."""
+"""Assemble a stock processor where torchvision is absent.
+
+A stand-in takes the place of its video processor.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _PARTS = {"image_processor", "tokenizer", "video_processor"}
 
 
 def can_assemble(stock: Any) -> bool:
-    """Whether a processor class consists of an image processor, a tokenizer and a video processor, and no more."""
+    """True if a processor class has exactly the three parts that can be assembled.
+
+    They are an image processor, a tokenizer and a video processor.
+    """
     try:
         return set(stock.get_attributes()) == _PARTS
     except ImportError:  # a class that torchvision guards as a whole
@@ -22,9 +28,16 @@ def can_assemble(stock: Any) -> bool:
 
 
 def assemble(path: Path, stock: Any, trust_remote_code: bool) -> Any:
-    """An instance of `stock` for the folder `path`, with transformers' PIL image processor and our stand-in.
+    """A processor of class `stock`, put together from the parts of a folder.
 
-    Raises whatever transformers raises for a tokenizer or image processor that cannot be loaded.
+    It has transformers' PIL image processor, the tokenizer, and our stand-in for the video processor. It raises
+    whatever
+    transformers raises for a tokenizer or image processor that cannot be loaded.
+
+    Args:
+        path: folder of the checkpoint.
+        stock: transformers' processor class.
+        trust_remote_code: run Python code from the checkpoint.
     """
     from transformers import AutoImageProcessor, AutoTokenizer
 
@@ -47,8 +60,8 @@ def video_stand_in(path: Path, processor: str) -> VideoProcessorStandIn:
         processor: name of the stock processor class.
 
     Returns:
-        One that prepares clips, or one that raises a sentence when it is given a clip: where the folder has no settings
-        for videos, or the family's video processor is not among `FAMILIES`. Pictures are served in every case.
+        One that prepares clips, or one that raises a clear error when it is called with a clip: where the folder has no
+        settings for videos, or the family's video processor is not among `FAMILIES`. Pictures are served in every case.
     """
     try:
         settings = read_video_settings(path)
@@ -63,7 +76,7 @@ def video_stand_in(path: Path, processor: str) -> VideoProcessorStandIn:
 
 
 def _accepting_stand_ins(stock: Any) -> Any:
-    """`stock` itself, except that its check of types lets a stand-in pass for a video processor."""
+    """A subclass of `stock` whose check of types accepts a stand-in video processor."""
 
     def check(self: Any, argument_name: str, argument: Any) -> Any:
         if isinstance(argument, VideoProcessorStandIn):

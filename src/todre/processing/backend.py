@@ -1,4 +1,4 @@
-"""Is torchvision there, and does it work? The one place that asks, and the one sentence that repairs it."""
+"""Whether torchvision is installed and works."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from todre.hub import first_line
 
 
 def check_torchvision() -> None:
-    """Raise `MissingDependencyError` if torchvision is installed but does not fit the installed torch.
+    """Raise if torchvision is installed but does not fit the installed torch.
 
     torchvision may be absent. One that is linked to another torch makes every multimodal import of transformers fail.
+
+    Raises:
+        MissingDependencyError: it cannot be imported.
     """
     if importlib.util.find_spec("torchvision") is None:
         return
@@ -28,7 +31,10 @@ def check_torchvision() -> None:
 
 
 def has_torchvision() -> bool:
-    """Whether transformers takes its torchvision code paths; it decides that once, when it is imported."""
+    """True if transformers takes its torchvision code paths.
+
+    It decides that once, when it is imported.
+    """
     from transformers.utils import is_torchvision_available
 
     return bool(is_torchvision_available())

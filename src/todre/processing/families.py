@@ -1,4 +1,4 @@
-"""What is known of each family's video processor: its defaults, its sizes, its layout. One row each."""
+"""Facts about each family's video processor: one row each."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from transformers.image_utils import (
     OPENAI_CLIP_STD,
 )
 
+from todre.hf.keywords import PIXELS, VIDEO_GRIDS, VIDEO_PIXELS
 from todre.processing import frames, sizes
+from todre.processing.frames import PIXEL_MASK
 
 _BICUBIC, _LANCZOS = 3, 1
 
 
 @dataclass(frozen=True)
 class VideoFamily:
-    """One video processor of transformers, as far as it can be followed without torchvision.
+    """A video processor of transformers, as far as PIL can do its work.
 
     Attributes:
         name: the class in transformers, as in a checkpoint's `video_processor_type`.
-        defaults: settings that hold where a checkpoint is silent.
-        fit: (settings, frames, height, width) to the sizes a frame is brought to.
-        arrange: (prepared clips, settings) to the model's inputs.
-        equal_lengths: all clips of a batch need one number of frames.
-        pictures_too: a prompt may hold pictures and clips; otherwise both go by one name, and one would be lost.
+        defaults: settings for those that a checkpoint leaves out.
+        fit: (settings, frames, height, width) → sizes that a frame is brought to, one after the other.
+        arrange: (prepared clips, settings) → the model's inputs.
+        input_names: names of those inputs.
+        equal_lengths: whether all clips of a batch need one number of frames.
+        pictures_too: whether a prompt may hold pictures and clips; otherwise both go by one name, and one would be
+            lost.
     """
 
     name: str
     defaults: Mapping[str, Any]
     fit: Callable[[Mapping[str, Any], int, int, int], list[sizes.Size]]
     arrange: Callable[[Sequence[Tensor], Mapping[str, Any]], dict[str, Tensor]]
-    input_names: tuple[str, ...] = ("pixel_values_videos",)
+    input_names: tuple[str, ...] = (VIDEO_PIXELS,)
     equal_lengths: bool = False
     pictures_too: bool = True
 
@@ -62,7 +66,7 @@ _CROPPED = {
 }
 _SQUARE = {**_CLIP, "size": {"height": 384, "width": 384}}
 _GRID = {"temporal_patch_size": 2, "merge_size": 2, "min_frames": 4, "max_frames": 768, "cap_pixels_per_frame": None}
-_GRID_NAMES = ("pixel_values_videos", "video_grid_thw")
+_GRID_NAMES = (VIDEO_PIXELS, VIDEO_GRIDS)
 
 FAMILIES: dict[str, VideoFamily] = {
     row.name: row
@@ -109,12 +113,12 @@ FAMILIES: dict[str, VideoFamily] = {
             },
             sizes.smolvlm,
             frames.padded,
-            ("pixel_values", "pixel_attention_mask"),
+            (PIXELS, PIXEL_MASK),
             pictures_too=False,
         ),
     )
 }
-"""By `VideoFamily.name`."""
+"""`VideoFamily.name` → facts about that video processor."""
 
 BY_PROCESSOR: dict[str, str] = {
     "LlavaNextVideoProcessor": "LlavaNextVideoVideoProcessor",
@@ -126,4 +130,4 @@ BY_PROCESSOR: dict[str, str] = {
     "Qwen3VLProcessor": "Qwen3VLVideoProcessor",
     "SmolVLMProcessor": "SmolVLMVideoProcessor",
 }
-"""The video processor of a processor class, for checkpoints that do not name it."""
+"""Processor class → its video processor, for checkpoints that do not name one."""

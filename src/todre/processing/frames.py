@@ -1,4 +1,4 @@
-"""From the frames of a clip to normalised pixels, by PIL; and the layouts in which models read them."""
+"""Prepare the frames of a clip with PIL, in the layouts that models read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
+from todre.hf.keywords import PIXELS, VIDEO_GRIDS, VIDEO_PIXELS
 from todre.processing.sizes import Size
+
+PIXEL_MASK = "pixel_attention_mask"
+"""SmolVLM's name for the mask of pixels that are no padding."""
 
 
 def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any]) -> Tensor:
-    """Resize, crop, rescale and normalise one clip.
+    """Resize, crop, rescale and normalise the frames of one clip.
 
     Args:
         frames: (f, h, w, 3) uint8.
@@ -31,7 +35,8 @@ def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any
     for frame in frames:
         image = Image.fromarray(frame)
         for height, width in sizes:
-            # Columns first, as torchvision does; PIL alone takes the order of less work, and both round in between.
+            # Columns first, as torchvision does it. PIL alone would choose the cheaper order of the two passes, and
+            # the rounding between them would differ.
             image = image.resize((width, image.height), resample).resize((width, height), resample)
         if crop is not None:
             image = _center_crop(image, crop["height"], crop["width"])
@@ -40,7 +45,10 @@ def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any
 
 
 def normalise(values: Tensor, settings: Mapping[str, Any]) -> Tensor:
-    """(f, 3, h, w) uint8 to float32; rescaling is folded into mean and deviation, as torchvision's processors do."""
+    """Rescale and normalise (f, 3, h, w) uint8 pixels to float32.
+
+    Rescaling is folded into mean and deviation, as torchvision's processors do it.
+    """
     values = values.to(torch.float32)
     scale = settings["rescale_factor"] if settings["do_rescale"] else 1.0
     if not settings["do_normalize"]:
@@ -53,20 +61,24 @@ def normalise(values: Tensor, settings: Mapping[str, Any]) -> Tensor:
 
 
 def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The middle of the picture; where the picture is smaller, black around it."""
-    # int() rounds towards zero: of an odd margin the smaller half comes first, when cutting off and when filling up.
+    """The middle of the picture, with black around it where it is smaller."""
+    # int() rounds towards zero: the smaller half of an odd margin is before the picture, in cropping and in padding.
     left, top = int((image.width - width) / 2), int((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
 
 def stacked(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`pixel_values_videos` (clips, f, 3, h, w): for models that read clips of one length."""
+    """Pixels of clips that all have one number of frames, (clips, f, 3, h, w) float32."""
     check_equal_lengths([len(clip) for clip in clips])
-    return {"pixel_values_videos": torch.stack(list(clips))}
+    return {VIDEO_PIXELS: torch.stack(list(clips))}
 
 
 def check_equal_lengths(lengths: Sequence[int]) -> None:
-    """Raise `UnsupportedInputError` unless all clips have one number of frames."""
+    """Raise unless all clips have one number of frames.
+
+    Raises:
+        UnsupportedInputError: they differ.
+    """
     if len(set(lengths)) > 1:
         raise UnsupportedInputError(
             f"Clips of {', '.join(map(str, lengths))} frames cannot go into one batch of this model; "
@@ -75,14 +87,21 @@ def check_equal_lengths(lengths: Sequence[int]) -> None:
 
 
 def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`pixel_values` (clips, f, 3, h, w) and `pixel_attention_mask` (clips, f, h, w), int64.
+    """Pixels of clips, and a mask of the pixels that are no padding.
 
     Shorter clips get frames of zeros at their ends. The model finds those by their values and throws them away, so the
-    mask, as in the family's own processor, speaks of pixels alone.
+    mask, as in the family's own processor, concerns pixels alone.
+
+    Args:
+        clips: (f, 3, h, w) float32 each.
+        settings: `do_pad` off gives no mask, and needs clips of one length.
+
+    Returns:
+        Pixels (clips, f, 3, h, w) float32, and mask (clips, f, h, w) int64.
     """
     if not settings.get("do_pad"):
         check_equal_lengths([len(clip) for clip in clips])
-        return {"pixel_values": torch.stack(list(clips))}
+        return {PIXELS: torch.stack(list(clips))}
     frames, height, width = (max(clip.shape[axis] for clip in clips) for axis in (0, 2, 3))
     values = torch.zeros(len(clips), frames, 3, height, width, dtype=torch.float32, device="cpu")
     mask = torch.zeros(len(clips), frames, height, width, dtype=torch.int64, device="cpu")
@@ -90,14 +109,22 @@ def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Te
         n, _, h, w = clip.shape
         values[row, :n, :, :h, :w] = clip
         mask[row, :, :h, :w] = 1
-    return {"pixel_values": values, "pixel_attention_mask": mask}
+    return {PIXELS: values, PIXEL_MASK: mask}
 
 
 def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`pixel_values_videos` (patches of all clips, 3 · step · side · side) and `video_grid_thw` (clips, 3), int64.
+    """Patches of all clips, and each clip's grid.
 
     `step` frames make one patch in time; the last frame is repeated until they do. Patches that the model merges into
-    one token (`merge_size` squared) are neighbours in the row.
+    one
+    token (`merge_size` squared) are neighbours in the row.
+
+    Args:
+        clips: (f, 3, h, w) float32 each.
+        settings: `temporal_patch_size` (step), `patch_size` (side) and `merge_size`.
+
+    Returns:
+        Patches (n, 3 · step · side · side) float32, and grids (clips, 3) int64: time, height and width in patches.
     """
     step, side, merge = (settings[name] for name in ("temporal_patch_size", "patch_size", "merge_size"))
     rows, grids = [], []
@@ -110,6 +137,6 @@ def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, T
         rows.append(cells.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(time * height * width, -1))
         grids.append([time, height, width])
     return {
-        "pixel_values_videos": torch.cat(rows),
-        "video_grid_thw": torch.tensor(grids, dtype=torch.int64, device="cpu"),
+        VIDEO_PIXELS: torch.cat(rows),
+        VIDEO_GRIDS: torch.tensor(grids, dtype=torch.int64, device="cpu"),
     }

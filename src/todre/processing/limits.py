@@ -1,4 +1,4 @@
-"""What a processor's settings may ask for: sizes that a picture can be brought to, and counts that end."""
+"""Limits on a processor's settings: sizes of pictures, and counts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ _COUNTS = {
     "image_seq_len": (0, 65536),
     "num_frames": (1, 1_000_000),
 }
-"""Least and most of what processors count; each is turned into pixels, tiles or tokens of every picture."""
+"""Setting → (least, most); each setting multiplies the pixels, tiles or tokens of a picture."""
 
 _MAX_PINPOINTS = 4096
 _STRATEGIES = ("default", "full")
 
 
 def check_settings(name: str, processor: Any) -> None:
-    """Raise unless the settings of all parts of a processor can be followed; nothing is prepared to find out.
+    """Raise unless the settings of all parts of a processor can be followed.
+
+    Nothing is prepared to find out.
 
     Args:
         name: what the sentence calls the checkpoint.
@@ -43,7 +45,7 @@ def check_settings(name: str, processor: Any) -> None:
     """
     for part in ("image_processor", "video_processor", None):
         owner = processor if part is None else getattr(processor, part, None)
-        for field, value, least, most in _asked(owner):
+        for field, value, least, most in _requests(owner):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
                 raise LoadError(
                     f"The processor of {name} has {field} = {_short(value)}, where a number from {least} to "
@@ -60,7 +62,7 @@ def check_settings(name: str, processor: Any) -> None:
 
 
 def check_agreement(name: str, config: Any, processor: Any) -> None:
-    """Raise where model and processor would count a picture's tokens differently.
+    """Raise if model and processor would count a picture's tokens differently.
 
     Raises:
         LoadError: they cut pictures into different tiles, or drop different tokens of the vision tower.
@@ -88,8 +90,8 @@ def _short(value: Any) -> str:
     return repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:39]}…"
 
 
-def _asked(owner: Any) -> Iterator[tuple[str, Any, int, int]]:
-    """(name, value, least, most) of all that a part of a processor asks for."""
+def _requests(owner: Any) -> Iterator[tuple[str, Any, int, int]]:
+    """(name, value, least, most) of every size and count in a part of a processor."""
     for field, (least, most) in _COUNTS.items():
         value = getattr(owner, field, None)
         if value is not None:
@@ -105,7 +107,10 @@ def _asked(owner: Any) -> Iterator[tuple[str, Any, int, int]]:
 
 
 def _sides(field: str, size: Any, areas: bool) -> Iterator[tuple[str, Any, int, int]]:
-    """Sides of one size; processors that merge patches give areas as edges, of which only the least enlarges."""
+    """(name, value, least, most) of the sides of one size.
+
+    Processors that merge patches give areas as edges; of these, only the least one enlarges a picture.
+    """
     if not isinstance(size, Mapping):
         size = {side: value for side in _SIDES if (value := getattr(size, side, None)) is not None}
     for side in _SIDES:

@@ -1,4 +1,4 @@
-"""Load a processor: the stock one where torchvision is, and an assembly of its parts where it is not."""
+"""Load a processor, with torchvision or without it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from todre.processing.limits import check_settings
 
 
 class _DamagedError(LoadError):
-    """A settings file cannot be read."""
+    """A settings file of a processor cannot be read."""
 
 
 SETTINGS = Kind("restore it from the checkpoint", ANY, _DamagedError, lenient=True)
@@ -30,7 +30,7 @@ _NAMING_FILES = (
 
 
 def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: str | None = None) -> Any:
-    """The processor of a checkpoint: image processor, tokenizer, chat template and text rules together.
+    """The processor of a checkpoint: image processor, tokenizer and chat template.
 
     With torchvision, it is what `AutoProcessor` gives. Without, a processor that carries a video processor would refuse
     to load, even for pictures; then the same processor class is put together from its PIL image processor, its
@@ -38,7 +38,7 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
 
     Args:
         path: folder of the checkpoint.
-        trust_remote_code: run Python code from the checkpoint. Off unless asked for.
+        trust_remote_code: run Python code from the checkpoint; off by default.
         name: what messages call the checkpoint; its path if left out.
 
     Raises:
@@ -70,9 +70,9 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
 
 
 def _check_parts(name: str, processor: Any) -> None:
-    """Raise unless both parts are there and the tokenizer knows the placeholder of pictures.
+    """Raise unless both parts are there and the tokenizer knows the placeholder.
 
-    Some tokenizer classes are made without a vocabulary, and without complaint, when their files are missing.
+    Some tokenizer classes are made without a vocabulary, and without an error, when their files are missing.
     """
     tokenizer = getattr(processor, "tokenizer", None)
     if getattr(processor, "image_processor", None) is None or tokenizer is None:
@@ -101,7 +101,10 @@ def _load(path: Path, trust_remote_code: bool) -> Any:
 
 
 def _stock_class(path: Path, trust_remote_code: bool) -> Any | None:
-    """transformers' own processor class for the folder, found as `AutoProcessor` finds it; None for any other."""
+    """Transformers' own processor class for a folder; None for any other.
+
+    It is found as `AutoProcessor` finds it.
+    """
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
     files = [path / file for file in _NAMING_FILES]

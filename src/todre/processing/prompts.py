@@ -1,4 +1,7 @@
-"""From a conversation with pictures and clips to a model's inputs, the same with and without torchvision."""
+"""From a conversation with pictures and clips to a model's inputs.
+
+The inputs are the same with and without torchvision.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from todre.errors import InvalidValueError, LoadError, TodreError, UnsupportedInputError
+from todre.hf.keywords import IDS, PIXELS
 from todre.hub import first_line
 
 Conversation = Sequence[dict[str, Any]]
@@ -17,9 +21,9 @@ per second, `timestamps` of the frames and `duration` of the file in seconds."""
 
 
 def apply(processor: Any, conversation: Conversation, *, add_generation_prompt: bool = True) -> tuple[Any, str]:
-    """Model inputs (a batch of one) and the rendered prompt, one placeholder for each picture or clip.
+    """Model inputs (a batch of one) and the rendered prompt of a conversation.
 
-    Raises as `apply_batch` does.
+    The prompt has one placeholder for each picture or clip. It raises as `apply_batch` does.
     """
     inputs, prompts = apply_batch(processor, [conversation], add_generation_prompt=add_generation_prompt)
     return inputs, prompts[0]
@@ -32,7 +36,7 @@ def apply_batch(
     add_generation_prompt: bool = True,
     padding_side: str = "left",
 ) -> tuple[Any, list[str]]:
-    """Model inputs of a batch and its rendered prompts.
+    """Model inputs of a batch, and its rendered prompts.
 
     Args:
         processor: from `load_processor`, or any stock processor.
@@ -80,10 +84,10 @@ def apply_batch(
 
 
 def check_columns(config: Any, inputs: Any) -> None:
-    """Raise unless prepared inputs have a column for what the model puts in for pictures.
+    """Raise unless prepared inputs have columns for the pictures' visual tokens.
 
     Args:
-        config: the model's, of a family that is known; of any other nothing is asked.
+        config: the model's; nothing is checked where its family is not known.
         inputs: as `apply_batch` makes them.
 
     Raises:
@@ -92,11 +96,11 @@ def check_columns(config: Any, inputs: Any) -> None:
     from todre.hf.families import FAMILIES  # takes seconds to import, and is not needed where a load is refused
 
     family = FAMILIES.get(config.model_type)
-    if family is None or not any(name.startswith("pixel_values") and "video" not in name for name in inputs):
+    if family is None or not any(name.startswith(PIXELS) and "video" not in name for name in inputs):
         return
     mark = getattr(config, family.image_token, None)
     valid = isinstance(mark, int) and not isinstance(mark, bool) and mark >= 0
-    if not valid or not bool((inputs["input_ids"] == mark).any()):
+    if not valid or not bool((inputs[IDS] == mark).any()):
         raise LoadError(
             f"The config says {family.image_token} = {repr(mark)[:40]}, and the processor wrote no such token for the "
             "picture; get config.json, tokenizer.json and chat template of one and the same model."
@@ -120,7 +124,10 @@ def _rendered(processor: Any, conversations: Sequence[Any], add_generation_promp
 
 
 def _resolve(processor: Any, conversations: Sequence[Conversation]) -> tuple[list[Any], list[list[Any]]]:
-    """Copies of the conversations with clips as arrays, and for each conversation the metadata of its clips."""
+    """Copies of the conversations with clips as arrays, and the clips' metadata.
+
+    There is one list of metadata for each conversation.
+    """
     step = getattr(getattr(processor, "video_processor", None), "temporal_patch_size", None) or 1
     placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")]
     resolved, metadata = [], []
@@ -145,7 +152,7 @@ def _resolve(processor: Any, conversations: Sequence[Conversation]) -> tuple[lis
 
 
 def clip_input(clip: Any, step: int = 1) -> tuple[np.ndarray, Any]:
-    """A clip as transformers takes it.
+    """A clip as transformers takes it: an array of frames, and its metadata.
 
     Args:
         clip: see `Conversation`.
@@ -154,6 +161,9 @@ def clip_input(clip: Any, step: int = 1) -> tuple[np.ndarray, Any]:
     Returns:
         (frames, h, w, 3) uint8, and `VideoMetadata`. Its frame indices count at the file's `fps`, from the timestamps,
         so that times are right for files of variable frame rate too.
+
+    Raises:
+        InvalidValueError: it is no clip, has no frames, or has frames of several sizes.
     """
     from transformers.video_utils import VideoMetadata
 

@@ -1,4 +1,4 @@
-"""A checkpoint's settings for the frames of clips: where they are written, and what older spellings mean."""
+"""A checkpoint's settings for clips: where they stand, and their older spellings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from todre.processing.families import BY_PROCESSOR, VideoFamily
 
 
 def read_video_settings(path: Path) -> dict[str, Any]:
-    """What the folder says, from the first that is there: `video_processor` inside processor_config.json,
-    video_preprocessor_config.json, preprocessor_config.json (as transformers looks for them).
+    """The settings for videos of a folder.
+
+    They are read from the first that is there, as transformers does: `video_processor` inside processor_config.json,
+    then
+    video_preprocessor_config.json, then preprocessor_config.json.
 
     Raises:
         LoadError: none is there, or it is not JSON.
@@ -30,19 +33,25 @@ def read_video_settings(path: Path) -> dict[str, Any]:
 
 
 def family_name(settings: dict[str, Any], processor: str) -> str:
-    """The video processor's class: named by the settings, or the one that belongs to the `processor` class."""
+    """Name of the video processor's class.
+
+    The settings name it, or else it is the one that belongs to the `processor` class.
+    """
     named = settings.get("video_processor_type")
     return str(named or BY_PROCESSOR.get(processor) or processor)
 
 
 def complete(settings: dict[str, Any], family: VideoFamily) -> dict[str, Any]:
-    """The family's defaults with the checkpoint's own settings over them, sizes as dictionaries."""
-    found = {name: value for name, value in settings.items() if value is not None}
-    full = {**family.defaults, **found}
+    """The family's defaults, replaced by the checkpoint's own settings.
+
+    Sizes are dictionaries.
+    """
+    own = {name: value for name, value in settings.items() if value is not None}
+    full = {**family.defaults, **own}
     sampling = full.pop("video_sampling", None)
     if sampling and family.name == "SmolVLMVideoProcessor":
         full |= {"num_frames": sampling["max_frames"], "fps": sampling["fps"]}
-        full["size"] = found.get("size", sampling["video_size"])
+        full["size"] = own.get("size", sampling["video_size"])
     full["size"] = _edges(full["size"], {"shortest_edge": full["size"]})
     if family.name == "Qwen2VLVideoProcessor":
         full["size"] = _qwen2_areas(full)
@@ -58,7 +67,10 @@ def _edges(size: Any, of_number: dict[str, Any]) -> dict[str, Any]:
 
 
 def _qwen2_areas(settings: dict[str, Any]) -> dict[str, Any]:
-    """Qwen2's areas by their older names, `min_pixels` and `max_pixels`, beside `size` or inside it."""
+    """The size of Qwen2's processor, with areas in pixels as its edges.
+
+    Older checkpoints call them `min_pixels` and `max_pixels`, beside `size` or inside it.
+    """
     size = dict(settings["size"])
     for edge, older in (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels")):
         inside = size.pop(older, None)

@@ -1,7 +1,7 @@
-"""Which size a family gives to the frames of a clip, from the family's own settings.
+"""Sizes that each family gives to the frames of a clip, from its settings.
 
-Each function answers with the sizes a frame is brought to, one after the other, as (height, width) in pixels. Where the
-rule is more than a line, it is transformers' own function that decides.
+Each function returns the sizes that a frame is brought to, one after the other, as (height, width) in pixels. Where the
+rule takes more than a line, transformers' own function decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ Size = tuple[int, int]
 
 
 def fixed(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
-    """`size` as {"height", "width"}, or {"shortest_edge"} with the aspect ratio kept (long side rounded down)."""
+    """The size in the settings.
+
+    `size` holds `height` and `width`, or `shortest_edge`; then the aspect ratio is kept and the long side rounded down.
+    """
     size = settings["size"]
     if size.get("height") and size.get("width"):
         return [(size["height"], size["width"])]
@@ -32,7 +35,10 @@ def fixed(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -
 
 
 def qwen2(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
-    """Multiples of patch times merge, with an area between `size`'s edges (which are areas in pixels) per frame."""
+    """Qwen2: multiples of patch times merge, with the area of one frame in bounds.
+
+    The bounds are the edges in `size`, which are areas in pixels.
+    """
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
     least, most = _areas(settings)
@@ -44,7 +50,7 @@ def qwen2(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -
 
 
 def qwen3(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
-    """As `qwen2`, but the areas are those of the whole clip."""
+    """Qwen3: as `qwen2`, but the areas are those of the whole clip."""
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
     least, most = _areas(settings)
@@ -67,7 +73,10 @@ def qwen3(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -
 
 
 def smolvlm(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
-    """The longest side to `size`, the aspect ratio kept; then to the square of `max_image_size` the tower reads."""
+    """SmolVLM: the longest side brought to `size`, then a square that the tower reads.
+
+    The first step keeps the aspect ratio; the square's side is in `max_image_size`.
+    """
     from transformers.models.smolvlm.video_processing_smolvlm import get_resize_output_image_size
 
     size, side = settings["size"], settings["max_image_size"]["longest_edge"]
@@ -80,7 +89,7 @@ def smolvlm(settings: Mapping[str, Any], n_frames: int, height: int, width: int)
 
 
 def _areas(settings: Mapping[str, Any]) -> tuple[int, int]:
-    """(least, most) area in pixels."""
+    """(least, most) area of a frame or a clip in pixels."""
     size = settings["size"]
     if not size.get("shortest_edge") or not size.get("longest_edge"):
         raise LoadError(

@@ -1,4 +1,7 @@
-"""Stand-ins for transformers' video processors, which all need torchvision; these need PIL alone."""
+"""Stand-ins for transformers' video processors, with PIL alone.
+
+Transformers' own all need torchvision.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from todre.processing.frames import pixels
 
 
 class VideoProcessorStandIn(PushToHubMixin):
-    """What a stock processor expects of its video processor: settings as attributes, `to_dict`, input names."""
+    """What a stock processor needs of its video processor.
+
+    That is settings as attributes, `to_dict` and the names of inputs.
+    """
 
     _auto_class = None
     model_input_names: tuple[str, ...] = ()
@@ -40,19 +46,19 @@ class VideoProcessorStandIn(PushToHubMixin):
 
 
 class NoVideo(VideoProcessorStandIn):
-    """Stands where clips cannot be prepared; asking for one raises the error that says why."""
+    """Stand-in where clips cannot be prepared; a call raises the reason."""
 
     def __init__(self, settings: Mapping[str, Any], reason: TodreError) -> None:
         super().__init__({"num_frames": None, "fps": None, **settings})  # stock chat templates look these two up
         self.reason = reason
 
     def __call__(self, videos: Any, **kwargs: Any) -> Any:
-        """Raise the reason."""
+        """Raise the reason why clips cannot be prepared."""
         raise self.reason
 
 
 class PilVideoProcessor(VideoProcessorStandIn):
-    """A family's video processor by PIL: frames that were already sampled, to the family's own inputs.
+    """A family's video processor by PIL, for frames that were already sampled.
 
     Args:
         settings: complete settings of the family (`todre.processing.settings.complete`).
@@ -75,15 +81,15 @@ class PilVideoProcessor(VideoProcessorStandIn):
         return_metadata: bool | None = None,
         **overrides: Any,
     ) -> Any:
-        """Prepare clips.
+        """Prepare clips whose frames are already sampled.
 
         Args:
             videos: one clip or a (nested) list of them; a clip is a list of PIL pictures of one size, or a uint8 array
                 (frames, h, w, 3).
             video_metadata: transformers' metadata of each clip (fps, indices, duration); made up if left out.
             do_sample_frames: must not be true; frames come sampled.
-            return_metadata: put the metadata beside the tensors, as processors that write timestamps ask for.
-            overrides: other values for this call of settings that the family has.
+            return_metadata: put the metadata beside the tensors, which processors that write timestamps need.
+            overrides: values for this call of settings that the family has.
 
         Returns:
             A `BatchFeature` of torch tensors under the family's names, float32 and int64.

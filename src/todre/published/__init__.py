@@ -1,8 +1,9 @@
-"""Tables of papers as they were printed: numbers, and what is known not to fit together in them.
+"""Tables of papers as they were printed, with notes on numbers that disagree.
 
-Each file here is one table. Values are named by benchmark, in percent or in the benchmark's own points, and beside them
-`average_percent` (mean share of no pruning), `seconds` (total time), `flops_T`, `memory_GB`, `samples_per_second`,
-`performance_percent`, `flops_reduction_percent`, `memory_reduction_percent` and `speedup`.
+Each JSON file here is one table. Values are named by benchmark, in percent or in the benchmark's own points, and beside
+them `average_percent` (mean share of no pruning), `seconds` (total time), `flops_T`, `memory_GB`, `samples_per_second`,
+`performance_percent`, `flops_reduction_percent`, `memory_reduction_percent` and `speedup`. Measuring the same numbers
+belongs to `todre.reproduce`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table.
+    """One row of a printed table.
 
     Attributes:
-        label: what it is called here; in one table several rows can have the same, at different budgets.
+        label: its name here; several rows of a table can have one label, at different budgets.
         model: a name in `todre.bench.presets.PRESETS`.
-        method: as `todre.bench.method_specs.parse` takes it; None for no pruning, and where `reason` is given.
+        method: as `todre.bench.method_specs.parse` takes it; None for no pruning, and where `reason` is set.
         retain: share of visual tokens kept; None where the row names none.
         tokens: the same as the printed count; None where none is printed.
         values: printed numbers by name.
-        notes: by the name of a value, or under `row`: what does not fit together.
+        notes: on disagreements, by the name of a value, or under `row`.
         reason: why the row cannot be measured; empty where it can.
     """
 
@@ -62,9 +63,9 @@ class Table:
         paper: name and arXiv number with version.
         title: what it shows.
         kind: `scores` of benchmarks; `stages`, scores with total times; `efficiency`, costs of one benchmark's prompts.
-        benchmarks: in the order of the columns; for `efficiency`, what was run.
+        benchmarks: in the order of the columns; for `efficiency`, the benchmark whose prompts were run.
         new_tokens: length of each answer where costs are measured.
-        rows: no pruning first for each model.
+        rows: for each model, no pruning first.
         notes: about the table as a whole.
     """
 
@@ -84,24 +85,39 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of values that any row has: benchmarks first, in order, then the others as they come."""
+        """Names of the values that any row has.
+
+        Benchmarks come first, in order, then the others as they appear.
+        """
         known = dict.fromkeys(name for row in self.rows for name in row.values)
         first = [name for name in self.benchmarks if name in known or self.kind != "efficiency"]
         return (*first, *(name for name in known if name not in first))
 
 
 def table(name: str) -> Table:
-    """The table of that name, one of `NAMES`."""
+    """The published table of that name, one of `NAMES`."""
     text = files("todre.published").joinpath(f"{name}.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
+    document: dict[str, Any] = json.loads(text)
     return Table(
-        found["id"], found["paper"], found["title"], found["kind"], tuple(found["benchmarks"]),
-        found.get("new_tokens"), tuple(_row(each) for each in found["rows"]), tuple(found["notes"]),
-    )  # fmt: skip
+        id=document["id"],
+        paper=document["paper"],
+        title=document["title"],
+        kind=document["kind"],
+        benchmarks=tuple(document["benchmarks"]),
+        new_tokens=document.get("new_tokens"),
+        rows=tuple(_row(values) for values in document["rows"]),
+        notes=tuple(document["notes"]),
+    )
 
 
 def _row(values: dict[str, Any]) -> Row:
     return Row(
-        values["label"], values["model"], values["method"], values["retain"], values.get("tokens"), values["values"],
-        values.get("notes", {}), values.get("reason", ""),
-    )  # fmt: skip
+        label=values["label"],
+        model=values["model"],
+        method=values["method"],
+        retain=values["retain"],
+        tokens=values.get("tokens"),
+        values=values["values"],
+        notes=values.get("notes", {}),
+        reason=values.get("reason", ""),
+    )

@@ -81,9 +81,9 @@ def _metric(part: Part, measured: Mapping[str, float]) -> float:
     found = [name for name in measured if not name.endswith("_stderr")]
     if part.metric is None and len(found) == 1:
         return measured[found[0]]
-    wanted = "one metric" if part.metric is None else f"the metric {part.metric!r}"
+    needed = "one metric" if part.metric is None else f"the metric {part.metric!r}"
     raise InvalidValueError(
-        f"Task {part.task!r} of lmms-eval gave {', '.join(found) or 'no metric'}, and {wanted} is needed; "
+        f"Task {part.task!r} of lmms-eval gave {', '.join(found) or 'no metric'}, and {needed} is needed; "
         "name it with --task-map BENCHMARK=TASK:METRIC."
     )
 

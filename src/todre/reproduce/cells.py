@@ -77,8 +77,8 @@ class Cell:
 
     def file(self, run: Run) -> Path:
         """Where its numbers are kept; another method, model or limit has another file."""
-        given = {**run.conditions, "method": self.subject.method.to_dict(), "task": self.task}
-        digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
+        facts = {**run.conditions, "method": self.subject.method.to_dict(), "task": self.task}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^\w.@+-]+", "_", f"{self.subject.key}--{self.task}")[:100]
         return run.folder / "cells" / f"{name}--{digest}.json"
 

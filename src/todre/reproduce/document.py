@@ -12,7 +12,7 @@ from todre.reproduce.outcome import Measured, table_rows
 
 
 @dataclass(frozen=True)
-class Told:
+class Description:
     """What a document says beside its rows.
 
     Attributes:
@@ -36,25 +36,29 @@ class Told:
 
 
 def document(
-    table: Table, rows: Sequence[Row], values: Sequence[Measured | None], reasons: Sequence[str], told: Told
+    table: Table,
+    rows: Sequence[Row],
+    values: Sequence[Measured | None],
+    reasons: Sequence[str],
+    description: Description,
 ) -> dict[str, Any]:
-    """Everything, ready for JSON; `values` and `reasons` are of each of `rows`."""
+    """The document, ready for JSON; `values` and `reasons` are of each of `rows`."""
     return {
         "what": "a published table, and the same measured",
         "recipe": table.id,
         "title": table.title,
         "paper": table.paper,
-        "model": told.model,
-        "statement": told.statement,
-        "comparable": told.comparable,
+        "model": description.model,
+        "statement": description.statement,
+        "comparable": description.comparable,
         "costs": table.kind == "efficiency",
-        "command": told.command,
-        "conditions": dict(told.conditions),
-        "benchmarks": dict(told.benchmarks),
+        "command": description.command,
+        "conditions": dict(description.conditions),
+        "benchmarks": dict(description.benchmarks),
         "columns": list(table.columns),
         "rows": table_rows(table, rows, values, reasons),
         "notes": list(table.notes),
-        "warnings": list(told.warnings),
+        "warnings": list(description.warnings),
     }
 
 

@@ -66,8 +66,8 @@ def table_rows(
     """
     found = []
     none: tuple[Row, Measured] = rows[0], {}
-    for row, given, reason in zip(rows, measured, reasons, strict=True):
-        ours = dict(given or {})
+    for row, values, reason in zip(rows, measured, reasons, strict=True):
+        ours = dict(values or {})
         if row.method is None and not row.reason:
             none = row, ours
         mean = average(ours, none[1], table.benchmarks)

@@ -88,7 +88,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         *(f"| {line.label} | {line.who} | {' | '.join(line.cells)} |" for line in lines(result)),
     ]
     stands = [f"* {name}: {what}" for name, what in result["benchmarks"].items()]
-    said = [f"* {note}" for note in notes(result)]
+    remarks = [f"* {note}" for note in notes(result)]
     parts = [
         f"# {result['recipe']}: {result['title']}",
         f"{result['paper']}, beside {result['model']}.",
@@ -96,7 +96,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "\n".join(table),
         *([f"{MARK} see the notes."] if any(MARK in line for line in table) else []),
         *(["## What each column was measured on", "\n".join(stands)] if stands else []),
-        *(["## Notes", "\n".join(said)] if said else []),
+        *(["## Notes", "\n".join(remarks)] if remarks else []),
         f"Made by `{result['command']}`; every number is in result.json.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -40,7 +40,7 @@ class Plan:
 
 
 def plan(cells: Sequence[Cell], benchmarks: Sequence[Benchmark], run: Run, pace: float | None = None) -> Plan:
-    """The plan; its pace is the given one, or that of the finished cells, or the paper's."""
+    """The plan; its pace is `pace`, or that of the finished cells, or the paper's."""
     done = {cell: finished(cell, run) for cell in cells}
     missing = tuple(cell for cell, found in done.items() if found is None)
     counts = {part.task: part.questions for benchmark in benchmarks for part in benchmark.parts}
@@ -69,7 +69,7 @@ def lines(
 ) -> list[str]:
     """The plan for people."""
     left_out = [row for row in rows.rows if row.reason]
-    said = [
+    text = [
         f"model: {run.model}",
         f"methods: {', '.join(subject.key for subject in subjects)}",
         *(f"left out: {row.title}, because {row.reason}" for row in left_out),
@@ -80,7 +80,7 @@ def lines(
         f"time: {_time(planned)}",
         f"results: {run.folder}/result.json and table.md",
     ]
-    return [*said, *(f"warning: {warning}" for warning in rows.warnings)]
+    return [*text, *(f"warning: {warning}" for warning in rows.warnings)]
 
 
 def duration(seconds: float) -> str:
@@ -93,11 +93,11 @@ def duration(seconds: float) -> str:
 
 def _benchmark(benchmark: Benchmark, limit: int | None) -> str:
     count = benchmark.questions
-    asked = "as many questions as it has" if count is None else f"{count:,} questions"
+    questions = "as many questions as it has" if count is None else f"{count:,} questions"
     if limit is not None:
-        asked = f"the first {limit} questions of each task"
+        questions = f"the first {limit} questions of each task"
     metric = ", ".join(dict.fromkeys(part.metric or "its only metric" for part in benchmark.parts))
-    return f"{benchmark.name}: {', '.join(benchmark.tasks)} ({metric}), {asked}{_noted(benchmark)}"
+    return f"{benchmark.name}: {', '.join(benchmark.tasks)} ({metric}), {questions}{_noted(benchmark)}"
 
 
 def _noted(benchmark: Benchmark) -> str:

@@ -62,7 +62,7 @@ def recipe(name: str) -> Recipe:
     known = {each.name: each for each in recipes()}
     if name in known:
         return known[name]
-    wanted = name.lower().replace("_", "-").replace(" ", "-")
-    close = difflib.get_close_matches(wanted, known, n=1)
+    plain = name.lower().replace("_", "-").replace(" ", "-")
+    close = difflib.get_close_matches(plain, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise InvalidValueError(f"There is no recipe {name!r}; {hint}the recipes are {', '.join(known)}.")

@@ -64,8 +64,8 @@ def subject(row: Row, budget: str = "share") -> Subject | None:
         return Subject("none", None, NoPruning())
     name, settings = parse(row.method)
     retain = row.tokens if budget == "count" and row.tokens is not None else row.retain
-    given = {} if retain is None else {"retain": retain}
-    return Subject(row.method, retain, registry.create(name, **given, **settings))
+    budget_setting = {} if retain is None else {"retain": retain}
+    return Subject(row.method, retain, registry.create(name, **budget_setting, **settings))
 
 
 def subjects(rows: Sequence[Row], budget: str = "share") -> tuple[Subject, ...]:
@@ -95,12 +95,12 @@ def rows_about(table: Table, model: str, config: Any = None) -> Rows:
     same_type = [name for name in table.models if _shape(PRESETS[name])[0] == have[0]]
     same_width = [name for name in same_type if _shape(PRESETS[name])[2] == have[2]]
     preset = (*same_width, *same_type, *table.models)[0]
-    wanted = _shape(PRESETS[preset])
-    if have == wanted:
+    published = _shape(PRESETS[preset])
+    if have == published:
         return Rows(_about(table, preset), preset, ())
     warning = (
-        f"{model} is {_told(have)}, and {table.id} is about {repository(preset)}, which is {_told(wanted)}; "
-        "differences to its numbers say nothing about a method."
+        f"{model} is {_described(have)}, and {table.id} is about {repository(preset)}, which is "
+        f"{_described(published)}; differences to its numbers say nothing about a method."
     )
     return Rows(_about(table, preset), preset, (warning,))
 
@@ -119,5 +119,5 @@ def _shape(preset: Preset) -> tuple[str, int, int]:
     return preset.config["model_type"], text["num_hidden_layers"], text["hidden_size"]
 
 
-def _told(shape: tuple[str, int, int]) -> str:
+def _described(shape: tuple[str, int, int]) -> str:
     return f"{shape[0]} with {shape[1]} decoder layers of width {shape[2]}"

@@ -78,9 +78,9 @@ def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: 
     runs = []
     for model in dict.fromkeys(_model(task) for task in tasks.values()):
         mine = tuple(dict.fromkeys(task for task in tasks.values() if _model(task) == model))
-        asked = EvalConfig(mine, model, limit=tiny.limit, seed=tiny.seed)
+        config = EvalConfig(mine, model, limit=tiny.limit, seed=tiny.seed)
         folder = tiny.folder / ("eval" if model is None else "eval-video")
-        ran = run(asked, Grid(made, {}), folder, processes=tiny.processes, forgiving=True, ticker=ticker)
+        ran = run(config, Grid(made, {}), folder, processes=tiny.processes, forgiving=True, ticker=ticker)
         if "none" in ran.result["left_out"]:
             raise TodreError(ran.result["left_out"]["none"])
         runs.append(ran)

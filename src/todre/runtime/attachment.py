@@ -6,8 +6,7 @@ import functools
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,12 +14,13 @@ import torch
 from todre.errors import UnprunedWarning, UnsupportedInputError
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall, Door, cache_of
-from todre.hf.contract import check_filled, check_release
-from todre.hf.decoder import CHUNKED, SLIDING, decoder_of
+from todre.hf.contract import check_release
+from todre.hf.decoder import decoder_of
 from todre.hf.families import family_of
-from todre.hf.layer_calls import packed_bounds, runs_again_bare
-from todre.hf.running_forwards import Flights
-from todre.hf.versions import DynamicCache, PreTrainedModel, create_masks_for_generate
+from todre.hf.keywords import MASKS_FOR_GENERATE
+from todre.hf.model_parts import base_module
+from todre.hf.running_forwards import RunningForwards
+from todre.hf.versions import PreTrainedModel, masks_for_generate
 from todre.hf.wrappers import (
     ForwardPatch,
     InstancePatch,
@@ -33,14 +33,12 @@ from todre.hf.wrappers import (
 )
 from todre.methods.base import Method
 from todre.report import PruningReport
-from todre.runtime.fast_path import fast_path_call, mask_for_generate
-from todre.runtime.layer_patches import Inside
+from todre.runtime.decoder_forward import DecoderForward, set_aside
+from todre.runtime.fast_path import mask_for_generate
+from todre.runtime.layer_patches import LayerPatches
 from todre.runtime.prompt import Prompt, media_tokens
-from todre.runtime.reporting import fill, fill_text
-from todre.runtime.samples import media_of, standing
-from todre.runtime.schedule import Plan
-from todre.runtime.segments import Segments, segments_of
-from todre.runtime.step import Pictures, Step
+from todre.runtime.reporting import fill_text
+from todre.runtime.schedule import Schedule
 from todre.tensors.slots import AttachmentState
 from todre.tower.capture import SaliencyCapture
 
@@ -48,7 +46,6 @@ ATTRIBUTE = "todre_attachment"
 """Where a model keeps what is attached to it."""
 _COPYING = ("__deepcopy__", "__reduce_ex__", "__getstate__")
 """What `copy.deepcopy`, `pickle` (torch.save, multiprocessing) and `copy.copy` look up on an instance."""
-_MASKS = "create_masks_for_generate"
 
 
 class Attachment:
@@ -65,20 +62,19 @@ class Attachment:
         self.config = model.config
         self.method = method
         self.decoder = decoder_of(model)
-        self.base = bare(model.base_model)
+        self.base = bare(base_module(model))
         check_release(model, self.base, self.decoder.module, self.decoder.layers)
-        self.sees_all, self.text_config = self.decoder.sees_all, self.decoder.config
-        self.plan = Plan.of(method, self.decoder)
+        self.schedule = Schedule.of(method, self.decoder)
         self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
         self.local = threading.local()
         self.owner = AttachmentState()
-        self.flights, self.leaving = Flights(), False
+        self.forwards, self.leaving = RunningForwards(), False
         self.embed = model.get_input_embeddings()
         self.tokens = media_tokens(self.family, self.config)
-        self.model_door, self.base_door, self.decoder_door = map(Door.of, (model, self.base, self.decoder.module))
-        self.inside = Inside(self.decoder, self.plan.watched)
+        self.model_door, self.base_door = Door.of(model), Door.of(self.base)
+        self.layer_patches = LayerPatches(self.decoder, self.schedule.attention_layers)
         self.around_base: Callable[[], ForwardPatch | None] = lambda: None
-        self.put: list[Removable] = []
+        self.changes: list[Removable] = []
         try:
             self._put()
         except BaseException:
@@ -88,54 +84,52 @@ class Attachment:
     def _put(self) -> None:
         """Change the model; each change is taken down, to be undone."""
         self.capture = SaliencyCapture(
-            self.model, self.family, self.method.signals(), self.method.tower(), self.flights, self._began_earlier
+            self.model, self.family, self.method.signals(), self.method.tower(), self.forwards, self._began_earlier
         )
-        self.put.append(self.capture)
+        self.changes.append(self.capture)
+        self.decoder_forward = DecoderForward(
+            decoder=self.decoder,
+            method=self.method,
+            schedule=self.schedule,
+            layer_patches=self.layer_patches,
+            capture=self.capture,
+            forwards=self.forwards,
+            owner=self.owner,
+            embed=self.embed,
+            local=self.local,
+            report=self.report,
+        )
         outside = (
-            (self.decoder.module, self._run_decoder),
+            (self.decoder.module, self.decoder_forward.run),
             (self.base, self._run_base),
             (self.model, self._run_model),
         )
         around = [ForwardPatch(module, run).put() for module, run in outside]
-        self.put += around
+        self.changes += around
         self.around_base = weakref.ref(around[1])
-        original = getattr(self.model, _MASKS, create_masks_for_generate)
-        self.put.append(InstancePatch(self.model, _MASKS, functools.partial(_masks_for_generate, original)))
+        original = getattr(self.model, MASKS_FOR_GENERATE, masks_for_generate)
+        self.changes.append(
+            InstancePatch(self.model, MASKS_FOR_GENERATE, functools.partial(_masks_for_generate, original))
+        )
         for module in {id(module): module for module, _ in outside}.values():
-            self.put += [InstancePatch(module, name, _refuse_to_copy) for name in _COPYING]
-        self.put.append(InstancePatch(self.model, ATTRIBUTE, self))
+            self.changes += [InstancePatch(module, name, _refuse_to_copy) for name in _COPYING]
+        self.changes.append(InstancePatch(self.model, ATTRIBUTE, self))
 
     def remove(self) -> None:
         """Leave the model as it was."""
         self.owner.open = False
-        while self.put:  # what was put points back here, and would keep the model until garbage is collected
-            self.put.pop().remove()
-        self.inside.close()
+        while self.changes:  # what was put points back here, and would keep the model until garbage is collected
+            self.changes.pop().remove()
+        self.layer_patches.close()
 
     def _began_earlier(self) -> bool:
         """Whether this thread is in a forward of the base that began before this was put around it."""
         around = self.around_base()
-        return not self.flights.joined and around is not None and around.on_top and in_forward(self.base)
-
-    @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """Inside the block this thread's forward is set aside, so that another of the same model is its own."""
-        held = [vars(self.local), vars(self.capture.local)]
-        known = [dict(one) for one in held]
-        for one in held:
-            one.clear()
-        try:
-            yield
-        finally:
-            for one, before in zip(held, known, strict=True):
-                one.clear()
-                one.update(before)
-
-    # -- the enclosing model ------------------------------------------------------------------------------------
+        return not self.forwards.joined and around is not None and around.on_top and in_forward(self.base)
 
     def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = self.model_door.read(args, kwargs)
-        if not self.flights.open or not call.brings_media:
+        if not self.forwards.open or not call.brings_media:
             return forward(*args, **kwargs)
         return self._model_with_media(forward, args, kwargs, call)
 
@@ -144,21 +138,21 @@ class Attachment:
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
         if self.capture.within:
-            with self._apart():
+            with set_aside(self.local, self.capture.local):
                 return self._model_with_media(forward, args, kwargs, call)
-        if not self.flights.join():
+        if not self.forwards.join():
             return forward(*args, **kwargs)
         try:
             self.local.drafts = call.drafts
-            self.capture.announce(call.encoded)
+            self.capture.announce(call.encodings)
             return forward(*args, **kwargs)
         finally:
             self.local.drafts = 0
-            self.flights.leave()
+            self.forwards.leave()
 
     def _run_base(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = self.base_door.read(args, kwargs)
-        if torch.compiler.is_compiling() and not call.brings_media and self._fast_path_call(call) is not None:
+        if torch.compiler.is_compiling() and not call.brings_media and self.decoder_forward.fast_path(call) is not None:
             return forward(*args, **kwargs)
         return self._base_around(forward, args, kwargs, call)
 
@@ -167,9 +161,9 @@ class Attachment:
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
         if self.capture.within:
-            with self._apart():
+            with set_aside(self.local, self.capture.local):
                 return self._base_around(forward, args, kwargs, call)
-        if not self.flights.join():
+        if not self.forwards.join():
             return forward(*args, **kwargs)
         try:
             self.capture.within = True
@@ -181,174 +175,39 @@ class Attachment:
             self.local.prompt, self.local.outer_mask, self.local.pruned = None, None, False
             self.capture.end()
             self.capture.within = False
-            self.flights.leave()
+            self.forwards.leave()
 
     @no_compile
     def _before_base(self, call: DecoderCall) -> None:
-        self.local.outer_mask = call.attention_mask
+        self.local.outer_mask = call.mask
         if not call.brings_media and call.embeds is not None and call.ids is None and _begins(call):
             self._no_pictures_named()
-        self.capture.begin(call.encoded)
+        self.capture.begin(call.encodings)
         if call.brings_media:
             stays = call.rest.get(self.family.stays) if self.family.stays else None
             self.local.prompt = Prompt(self.tokens, self.embed, call, stays)
 
     def _no_pictures_named(self) -> None:
         """Embeddings came without ids or pictures: say what is not done with them."""
-        said = "so nothing in them was pruned; shorten them by todre.prune_embeddings, which is told the columns."
+        remedy = "so nothing in them was pruned; shorten them by todre.prune_embeddings, which is told the columns."
         if self.capture.current():
             raise UnsupportedInputError(
                 "Pictures were encoded in this block, and then embeddings came that do not say which columns they "
-                f"stand in, {said}"
+                f"stand in, {remedy}"
             )
-        warnings.warn(f"Embeddings came without pictures or ids, {said}", UnprunedWarning, stacklevel=2)
+        warnings.warn(f"Embeddings came without pictures or ids, {remedy}", UnprunedWarning, stacklevel=2)
 
     @no_compile
     def _after_base(self, call: DecoderCall, output: Any) -> None:
         """A request of text alone is what the report is about now; a step of decoding changes nothing in it."""
         if self.capture.current():
-            if self.flights.open and not getattr(self.local, "pruned", False):
+            if self.forwards.open and not getattr(self.local, "pruned", False):
                 raise UnsupportedInputError(
                     "Pictures were encoded, and then the decoder ran without todre, so nothing was pruned: its forward "
                     "was taken off inside the block, or it was replaced; leave the block before changing the model."
                 )
         elif _begins(call):
             fill_text(self.report, call, cache_of(output))
-
-    # -- the decoder --------------------------------------------------------------------------------------------
-
-    def _run_decoder(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        call = self.decoder_door.read(args, kwargs)
-        if torch.compiler.is_compiling() or not (self.capture.current() or self.inside.step is not None):
-            carried = self._fast_path_call(call)
-            if carried is call:
-                return forward(*args, **kwargs)
-            if carried is not None:
-                return forward(**self.decoder_door.write(carried))
-        return self._decoder_step(forward, call)
-
-    def _fast_path_call(self, call: DecoderCall) -> DecoderCall | None:
-        return fast_path_call(self.sees_all, self.text_config._attn_implementation, call)
-
-    @no_compile_shallow
-    def _decoder_step(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
-        """A forward of the decoder, with pictures or on a cache that needs help."""
-        if not self.flights.join():
-            return forward(**self.decoder_door.write(call))
-        try:
-            return self._stepped(forward, call)
-        finally:
-            self.flights.leave()
-
-    @no_compile_shallow
-    def _stepped(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
-        try:
-            call, step = self._before_decoder(call)
-            with self.inside.running(step), self._apart():
-                output = forward(**self.decoder_door.write(call))
-        finally:
-            self._end(call)
-        return output if step is None else self._after_decoder(step, output)
-
-    @no_compile
-    def _before_decoder(self, call: DecoderCall) -> tuple[DecoderCall, Step | None]:
-        """What the decoder is called with, and the step if there is one."""
-        facts = self.capture.current()
-        if hasattr(call.cache, "layers"):
-            kv.set_owner(call.cache, self.owner)
-        carried = None if facts else self._fast_path_call(call)
-        if carried is not None:
-            return carried, None
-        if call.embeds is None:
-            call.ids, call.embeds = None, self.embed(call.ids)
-        if facts:
-            if getattr(self.local, "prompt", None) is None:
-                raise UnsupportedInputError(
-                    "The decoder was called by itself after pictures were encoded, so which columns are visual is not "
-                    "known; call the whole model, or shorten merged embeddings by todre.prune_embeddings first."
-                )
-            return call, self._prefill(facts, call)
-        tables = kv.distinct_tables(call.cache)
-        return call, Step.continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), call)
-
-    def _prefill(self, facts: dict[str, Any], call: DecoderCall) -> Step:
-        prompt = self.local.prompt
-        if self.plan.reducers and self.decoder.recomputes and runs_again_bare(self.decoder.layers[0]):
-            raise UnsupportedInputError(
-                "With gradient checkpointing this release of transformers runs decoder layers again without what todre "
-                "gives them, so tokens cannot be dropped inside it; use stages=(1,), or transformers 5.23 or later."
-            )
-        prompt.check_columns(call)
-        segments = self._segments(call, prompt)
-        if segments is not None:
-            segments.split(call, self.decoder.window)
-            prompt = prompt.split(segments, call.attention_mask)
-        self._prepare_cache(call)
-        if prompt.stays is not None and "video" in facts:
-            facts = facts | {"video": standing(facts["video"], prompt.stays)}
-        pictures = Pictures(media_of(facts, prompt.marked), getattr(self.local, "drafts", 0), prompt)
-        step = Step.prefill(self.decoder, self.method, self.plan, pictures, call)
-        step.segments, self.local.pruned = segments, True
-        return step
-
-    def _segments(self, call: DecoderCall, prompt: Prompt) -> Segments | None:
-        """Samples packed in the rows of `call`, where they are kept apart: there must be no padding and no cache.
-
-        Flash attention takes a mask that hides nothing for none; other backends then go by no positions.
-        """
-        flash, bounds = "flash" in self.text_config._attn_implementation, packed_bounds(call.rest)
-        if prompt.past or not prompt.hides_nothing:
-            if bounds is not None:
-                raise UnsupportedInputError(
-                    "Bounds of packed samples (cu_seq_lens_q) came with a filled cache or a mask that hides columns, "
-                    "which say otherwise; pass the bounds alone, or a batch with a mask of padding."
-                )
-            return None
-        if prompt.mask is not None and bounds is None and not flash:
-            return None
-        cached = call.cache is not None or self._caches(call)
-        segments = segments_of(call, prompt.positions, cached, self.decoder.text_first, flash)
-        if segments is not None and cached:
-            raise UnsupportedInputError(
-                f"{len(segments.valid)} samples are packed in {segments.rows} rows, which no cache can go on with; "
-                "pass use_cache=False, or a batch with a mask of padding."
-            )
-        return segments
-
-    def _caches(self, call: DecoderCall) -> bool:
-        """Whether a cache is made for a `call` that brings none."""
-        use_cache = self.decoder.config.use_cache if call.use_cache is None else call.use_cache
-        return bool(use_cache) and not self.decoder.recomputes
-
-    def _prepare_cache(self, call: DecoderCall) -> None:
-        if call.cache is None and self._caches(call):
-            call.cache = DynamicCache(config=self.decoder.config)
-        cache = call.cache
-        if cache is None:
-            return
-        kv.check_cache(cache, tuple(kind in (SLIDING, CHUNKED) for kind in self.decoder.layer_types))
-        if self.plan.reducers and any(kv.is_static(layer) for layer in cache.layers):
-            raise UnsupportedInputError(
-                "A static cache cannot get shorter inside the decoder, so stage 2 would save nothing there; "
-                "use stages=(1,), or a dynamic cache."
-            )
-
-    @no_compile
-    def _end(self, call: DecoderCall) -> None:
-        """The decoder has run, or failed: nothing is announced to the tables any more."""
-        if hasattr(call.cache, "layers"):
-            for table in kv.distinct_tables(call.cache):
-                table.end()
-            kv.set_owner(call.cache, self.owner)
-
-    @no_compile
-    def _after_decoder(self, step: Step, output: Any) -> Any:
-        if step.method is not None and step.cache is not None:
-            check_filled(step.cache, output)
-        output = step.finish(output)
-        if step.method is not None:
-            fill(self.report, step, self.capture.ran())
-        return output
 
 
 def _begins(call: DecoderCall) -> bool:
@@ -367,4 +226,4 @@ def _masks_for_generate(original: Callable[..., Any], *args: Any, **kwargs: Any)
     """Let `generate` lay out its masks for static caches from what is left of a prompt."""
     door = Door(original)
     call = door.read(args, kwargs)
-    return original(**door.write(call.changed(attention_mask=mask_for_generate(call.cache, call.attention_mask))))
+    return original(**door.write(call.with_fields(mask=mask_for_generate(call.cache, call.mask))))

@@ -1,26 +1,71 @@
-"""Ask the methods between two decoder layers, and do as they say."""
+"""Between two decoder layers: ask the methods, do as they say, and say what the next layer is given."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from todre.methods.views.answers import reduced
+from todre.hf.layer_calls import follow, layer_positions, with_mask, with_positions
+from todre.methods.base import Method
+from todre.methods.views.answers import check_reduction
 from todre.methods.views.decoder_layer import ReduceContext, Reduction
-from todre.runtime.dropping import ParkedState, drop_slots
+from todre.runtime.dropping import drop_slots, rejoin_slots
 from todre.runtime.layer_masks import plan_masks
 from todre.runtime.peek import next_attention
+from todre.runtime.positions import match_axes
+from todre.runtime.step import ParkedState, Step
 from todre.tensors.attention import AttentionInputs
 from todre.tensors.autocast import current_autocast, no_autocast
-from todre.tensors.columns import PAD, VISUAL
+from todre.tensors.columns import PAD, VISUAL, Compaction
 from todre.tensors.transfer import fetch
 
-if TYPE_CHECKING:
-    from todre.runtime.step import Step
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a layer; hidden states are the first."""
+
+
+def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+    """What layer `index` (0-based) is given; None to leave it as it is."""
+    answers, schedule = step.answers, step.inputs.schedule
+    if answers.peeking:
+        return None
+    if answers.parked is not None and index + 1 in schedule.rejoins:
+        args = (rejoin_slots(step, answers.parked, index, args[0]), *args[1:])
+        plan_masks(step, index, args[0])
+    if index in schedule.reducers and step.wants(index):
+        args = (reduce_at(step, index, args, kwargs), *args[1:])
+    inner = step.in_flight.inner
+    if inner is None and index not in step.masks and step.layer_positions is None:
+        return (args, kwargs) if index in answers.reductions else None
+    return layer_arguments(step, index, args, kwargs)
+
+
+def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """What layer `index` (0-based) gets in place of what the decoder's loop hands every layer."""
+    inner = step.in_flight.inner
+    if inner is not None:
+        args, kwargs = _follow_columns(step, inner, args, kwargs)
+    else:
+        real, loop_positions = step.layer_positions, layer_positions(kwargs)
+        if real is not None and loop_positions is not None:
+            kwargs = with_positions(kwargs, match_axes(real, loop_positions))
+    if index in step.masks:
+        kwargs = with_mask(kwargs, step.masks[index])
+    return args, kwargs
+
+
+def _follow_columns(step: Step, inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """What belongs to the columns in flight, of what the loop hands every layer for those that it holds."""
+    loop_positions = layer_positions(kwargs)
+    args, kwargs = follow(inner, args, kwargs, step.inputs.past)
+    if step.inputs.decoder.shows_positions and loop_positions is not None:
+        shown = step.layer_positions
+        real = loop_positions if shown is None else match_axes(shown, loop_positions)
+        kwargs = with_positions(kwargs, inner.take_positions(real))
+    return args, kwargs
 
 
 def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -30,77 +75,115 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
 
     def peek() -> AttentionInputs:
         with ambient:
-            return next_attention(step, index, step.given(index, (hidden, *args[1:]), kwargs))
+            return next_attention(step, index, layer_arguments(step, index, (hidden, *args[1:]), kwargs))
 
     reduction = ask(step, index, hidden, peek)
     if reduction.parks:
-        step.parked = ParkedState.of(step, index, hidden, reduction.memo)
+        step.answers.parked = ParkedState(
+            layer=index,
+            method=step.inputs.schedule.parking(index),
+            hidden=hidden,
+            in_flight=step.in_flight,
+            memo=reduction.memo,
+        )
     kinds = step.key_kinds(index)
     keep = reduction.keep.to(kinds.device)
-    fresh, earlier = _left(step, index, reduction, kinds, keep)
+    fresh, earlier = _count_left(step, index, reduction, kinds, keep)
     if reduction.hidden is not None:
         hidden = reduction.hidden.to(hidden.dtype)
-    held = step.earlier(index)
-    if fresh != list(step.flight.visual) or earlier != held:
-        hidden = drop_slots(step, index, (kinds == VISUAL) & ~keep, hidden, fresh, earlier != held)
+    cached = earlier != step.cached_visual(index)
+    if cached or fresh != list(step.in_flight.counts.visual):
+        hidden = drop_slots(step, index, (kinds == VISUAL) & ~keep, hidden, fresh, cached)
         plan_masks(step, index, hidden)
     return hidden
 
 
-def _left(step: Step, index: int, reduction: Reduction, kinds: Tensor, keep: Tensor) -> tuple[list[int], list[int]]:
-    """How many visual slots of this forward, and of earlier ones, each row still has: one read if nobody knows."""
+def _count_left(
+    step: Step, index: int, reduction: Reduction, kinds: Tensor, keep: Tensor
+) -> tuple[list[int], list[int]]:
+    """Visual slots left in each row, of this forward and of earlier ones.
+
+    Where the method does not say how many, they are read from the device, once, together with its ratios.
+    """
     if reduction.left is not None:
-        earlier = step.earlier(index) if reduction.earlier is None else reduction.earlier
+        earlier = step.cached_visual(index) if reduction.earlier is None else reduction.earlier
         return list(reduction.left), list(earlier)
     kept = (kinds == VISUAL) & keep
-    before = kept.shape[1] - step.columns.shape[1]
+    before = kept.shape[1] - step.in_flight.columns.shape[1]
     counts = [kept[:, before:].sum(dim=1), kept[:, :before].sum(dim=1)]
     ratios = [] if reduction.text_to_visual is None else [reduction.text_to_visual.to(kinds.device)]
     ratios += [] if reduction.visual_to_text is None else [reduction.visual_to_text.to(kinds.device)]
     left, held, *ratios = fetch([*counts, *ratios])
     if len(ratios) == 2:
-        step.reductions[index] = dataclasses.replace(reduction, text_to_visual=ratios[0], visual_to_text=ratios[1])
+        answered = dataclasses.replace(reduction, text_to_visual=ratios[0], visual_to_text=ratios[1])
+        step.answers.reductions[index] = answered
     return left.tolist(), held.tolist()
 
 
 def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> Reduction:
-    """The answer of all methods that are asked after `layer` layers; each sees what those before it left."""
-    kinds = step.key_kinds(layer).to(hidden.device)
-    assert step.selected is not None
-    present: Sequence[int] | None = step.flight.visual
-    earlier: Sequence[int] | None = step.earlier(layer)
-    rows = zip(step.flight.visual, step.earlier(layer), strict=True)
-    step.ratio_rows[layer] = [fresh + held > 0 for fresh, held in rows]
-    counts = (
-        torch.tensor(step.selected.counts, dtype=torch.int64, device="cpu"),
-        torch.tensor(step.selected.offered, dtype=torch.int64, device="cpu"),
-    )
-    seen, answer = step.seen.pop(layer, None), None
-    columns = torch.where(step.columns >= 0, step.columns - step.past, -1)
-    for method in step.plan.reducers[layer]:
-        context = ReduceContext(
-            layer,
-            step.n_layers,
-            seen,
-            kinds,
-            hidden,
-            *counts,
-            columns,
-            step.told,
-            step.entry,
-            peek,
-            step.flight,
-            present,
-            earlier,
-            step.said is None,
-        )
-        with no_autocast(hidden.device):
-            one = reduced(method, method.reduce(context), context)
+    """The answer of all methods that are asked after `layer` layers; each sees what those before it left.
+
+    Args:
+        step: the forward under way.
+        layer: count of layers run.
+        hidden: (b, q, d) hidden states that enter the next layer.
+        peek: computes the queries and keys that the next layer will make of them.
+    """
+    present, cached = step.in_flight.counts.visual, step.cached_visual(layer)
+    step.answers.held_visual[layer] = [fresh + held > 0 for fresh, held in zip(present, cached, strict=True)]
+    first, *others = step.inputs.schedule.reducers[layer]
+    context = _context(step, layer, hidden, peek)
+    answer = one = _answer_of(first, context)
+    for method in others:
+        context = _after(context, answer, one)
+        one = _answer_of(method, context)
         answer = one.after(answer)
-        kinds = kinds.masked_fill(context.visual & ~answer.keep.to(kinds.device), PAD)
-        hidden = hidden if answer.hidden is None else answer.hidden
-        present = one.left
-        earlier = earlier if one.left is not None and one.earlier is None else one.earlier
-    assert answer is not None
-    step.reductions[layer] = answer
+    step.answers.reductions[layer] = answer
     return answer
+
+
+def _answer_of(method: Method, context: ReduceContext) -> Reduction:
+    """The checked answer of one method."""
+    with no_autocast(context.hidden.device):
+        return check_reduction(method, method.reduce(context), context)
+
+
+def _context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:
+    """What the first of the methods after `layer` layers is shown."""
+    selection, answers = step.selection, step.answers
+    counts, offered = ([], []) if selection is None else (selection.counts, selection.offered)
+    return ReduceContext(
+        layer=layer,
+        n_layers=step.n_layers,
+        attention_inputs=answers.attention.pop(layer, None),
+        kinds=step.key_kinds(layer).to(hidden.device),
+        hidden=hidden,
+        entered=torch.tensor(counts, dtype=torch.int64, device="cpu"),
+        offered=torch.tensor(offered, dtype=torch.int64, device="cpu"),
+        columns=step.own_columns,
+        signal_maps=answers.signal_maps,
+        entry=answers.entry,
+        peek=peek,
+        row_counts=step.in_flight.counts,
+        present=step.in_flight.counts.visual,
+        earlier=step.cached_visual(layer),
+        causal=step.inputs.block_masks is None,
+    )
+
+
+def _after(context: ReduceContext, answer: Reduction, last: Reduction) -> ReduceContext:
+    """What the next method at the same layer is shown.
+
+    Args:
+        context: what the method before it was shown.
+        answer: the answer of all methods before it.
+        last: the answer of the last of them.
+    """
+    counted = last.left is not None and last.earlier is None
+    return dataclasses.replace(
+        context,
+        kinds=context.kinds.masked_fill(context.visual & ~answer.keep.to(context.kinds.device), PAD),
+        hidden=context.hidden if answer.hidden is None else answer.hidden,
+        present=last.left,
+        earlier=context.earlier if counted else last.earlier,
+    )

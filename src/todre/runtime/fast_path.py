@@ -39,7 +39,7 @@ def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall |
         return call
     if not full:
         return None
-    mask = call.attention_mask
+    mask = call.mask
     if mask is not None and not (isinstance(mask, Tensor) and (mask.ndim == 2 or _ready_made(mask, cache))):
         return None
     if table.alone:
@@ -49,8 +49,8 @@ def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall |
     else:
         return None
     if table.shift is None:
-        return call.changed(attention_mask=mask)
-    return call.changed(attention_mask=mask, position_ids=_positions(call, columns, table.shift))
+        return call.with_fields(mask=mask)
+    return call.with_fields(mask=mask, positions=_positions(call, columns, table.shift))
 
 
 def mask_for_generate(cache: Any, mask: Tensor | None) -> Tensor | None:
@@ -100,8 +100,8 @@ def _same_for_all(cache: Any, backend: str) -> bool:
 
 def _positions(call: DecoderCall, columns: int, shift: Tensor) -> Tensor:
     """(b, q) positions, renumbered as the prompt was."""
-    given = call.position_ids
-    if given is None:
-        given = (torch.arange(columns, device=shift.device, dtype=torch.int64) + call.cache.get_seq_length())[None]
-    renumbered: Tensor = given - shift[:, None].to(given.device)
+    positions = call.positions
+    if positions is None:
+        positions = (torch.arange(columns, device=shift.device, dtype=torch.int64) + call.cache.get_seq_length())[None]
+    renumbered: Tensor = positions - shift[:, None].to(positions.device)
     return renumbered

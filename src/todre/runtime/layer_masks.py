@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,30 +12,28 @@ from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
 from todre.hf.decoder import FULL
 from todre.hf.versions import causal_mask
-from todre.runtime.masks import Slots, layer_mask
+from todre.runtime.masks import KeySlots, layer_mask
+from todre.runtime.step import Step
 from todre.tensors.columns import PAD
 from todre.tensors.slots import SlotTable
-
-if TYPE_CHECKING:
-    from todre.runtime.step import Step
 
 
 def set_masks(step: Step, call: DecoderCall, embeds: Tensor) -> None:
     """Plan each layer's mask, and give the decoder one that it can start from."""
     plan_masks(step, 0, embeds)
-    attending = [index for index in range(step.n_layers) if step.decoder.attends(index)]
+    attending = [index for index in range(step.n_layers) if step.inputs.decoder.attends(index)]
     if all(index in step.masks for index in attending):
-        call.attention_mask = _for_decoder(step, call.attention_mask, step.masks[attending[0]])
+        call.mask = _for_decoder(step, call.mask, step.masks[attending[0]])
 
 
 def plan_masks(step: Step, start: int, embeds: Tensor) -> None:
     """Masks of all layers from `start` on, one for each distinct set of slots and type of layer."""
     made: dict[tuple[int, str], Any] = {}
     for index in range(start, step.n_layers):
-        kind = step.decoder.layer_types[index]
+        kind = step.inputs.decoder.layer_kinds[index]
         layer = step.cache_layer(index)
         table = kv.table_of(layer) if layer is not None else None
-        if step.cache is not None and step.decoder.attends(index) and (table is None or table.identity):
+        if step.inputs.cache is not None and step.inputs.decoder.attends(index) and (table is None or table.identity):
             continue
         key = (id(table), kind)
         if key not in made:
@@ -43,44 +41,49 @@ def plan_masks(step: Step, start: int, embeds: Tensor) -> None:
         step.masks[index] = made[key]
 
 
-def _for_decoder(step: Step, given: Any, first: Any) -> Any:
-    """What the decoder gets in place of `given`; where layers differ, each has its own mask anyway."""
-    if not isinstance(given, Mapping):
+def _for_decoder(step: Step, mask: Any, first: Any) -> Any:
+    """What the decoder gets in place of `mask`; where layers differ, each has its own mask anyway."""
+    if not isinstance(mask, Mapping):
         return first
-    by_kind = {step.decoder.layer_types[index]: mask for index, mask in step.masks.items()}
-    return {kind: by_kind.get(kind, first) for kind in given}
+    by_kind = {step.inputs.decoder.layer_kinds[index]: each for index, each in step.masks.items()}
+    return {kind: by_kind.get(kind, first) for kind in mask}
 
 
 def _mask_of(step: Step, kind: str, layer: Any, table: SlotTable | None, embeds: Tensor) -> Any:
     queries, rows = embeds.shape[1], embeds.shape[0]
     if kind not in (FULL, "sliding_attention", "chunked_attention"):
         return _recurrent_mask(step, queries)
-    total = step.past + step.length
+    total = step.inputs.past + step.inputs.length
     if table is None:
-        columns = step.columns
-        valid = (columns >= 0) & (step.kinds != PAD)
-        padded, slots, capacity = step.padded, 0, None
+        columns = step.in_flight.columns
+        valid = (columns >= 0) & (step.in_flight.kinds != PAD)
+        padded, slots, capacity = step.in_flight.padded, 0, None
     else:
-        known = table.valid_slots(total, step.attention_mask)
+        known = table.valid_slots(total, step.inputs.mask)
         columns = table.at_length(total)[0]
         valid = known if known is not None else torch.ones_like(columns, dtype=torch.bool)
         padded, slots = known is not None, int(kv.slots_of(layer))
         capacity = layer.max_cache_len if kv.is_static(layer) else None
-    said = None if step.said is None else step.said.get(kind, step.said.get(""))
-    if kind == FULL and said is None:
-        return causal_mask(step.decoder.config, embeds, valid.to(embeds.device) if padded else None, slots, capacity)
+    blocks = step.inputs.block_masks
+    block_mask = None if blocks is None else blocks.get(kind, blocks.get(""))
+    if kind == FULL and block_mask is None:
+        return causal_mask(
+            step.inputs.decoder.config, embeds, valid.to(embeds.device) if padded else None, slots, capacity
+        )
     pads = torch.zeros(rows, dtype=torch.long, device=columns.device)
-    if step.attention_mask is not None:
-        pads = (~step.attention_mask).long().cumprod(dim=1).sum(dim=1)
-    return layer_mask(step.decoder, kind, Slots(columns, valid, queries, step.past, pads, said), embeds.dtype)
+    if step.inputs.mask is not None:
+        pads = (~step.inputs.mask).long().cumprod(dim=1).sum(dim=1)
+    return layer_mask(
+        step.inputs.decoder, kind, KeySlots(columns, valid, queries, step.inputs.past, pads, block_mask), embeds.dtype
+    )
 
 
 def _recurrent_mask(step: Step, queries: int) -> Tensor | None:
     """(b, q) for layers with a state: which of the columns in flight are real; None where all are."""
     if queries == 1:
         return None
-    if not step.padded:
+    if not step.in_flight.padded:
         return None
-    if not step.packed and step.attention_mask is not None:
-        return step.attention_mask[:, -queries:].long()
-    return ((step.columns >= 0) & (step.kinds != PAD)).long()
+    if not step.in_flight.packed and step.inputs.mask is not None:
+        return step.inputs.mask[:, -queries:].long()
+    return ((step.in_flight.columns >= 0) & (step.in_flight.kinds != PAD)).long()

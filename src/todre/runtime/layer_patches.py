@@ -1,4 +1,4 @@
-"""Inside the decoder: what its layers and the rotary embedding are given, in the forwards that change it.
+"""Layer patches: what a decoder's layers and rotary embedding get in place of their own.
 
 Layers run as they are, without a hook, except while some thread's forward needs them otherwise.
 """
@@ -18,12 +18,13 @@ from todre.hf.attention_tap import attention_modules, watching
 from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import rotary_positions, with_rotary_positions
 from todre.hf.wrappers import ForwardPatch, no_compile, no_compile_shallow
-from todre.runtime.positions import matched
+from todre.runtime.between_layers import before_layer
+from todre.runtime.positions import match_axes
 from todre.runtime.step import Step
 from todre.tensors.attention import AttentionInputs
 
 
-class Inside:
+class LayerPatches:
     """Stands in for the layers of `decoder` while a step acts inside it; each thread has its own step.
 
     Args:
@@ -33,11 +34,11 @@ class Inside:
 
     def __init__(self, decoder: Decoder, watched: Sequence[int]) -> None:
         layers = list(decoder.layers)
-        self.watched = {layer: _attention_of(layers[layer - 1]) for layer in watched}
+        self.attention_of = {layer: _attention_of(layers[layer - 1]) for layer in watched}
         self.local = threading.local()
         self.users, self.lock, self.closed = 0, threading.Lock(), False
-        self.stand_ins = [ForwardPatch(rotary, self._rotary) for rotary in decoder.rotary]
-        self.stand_ins += [ForwardPatch(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
+        self.patches = [ForwardPatch(rotary, self._rotary) for rotary in decoder.rotary]
+        self.patches += [ForwardPatch(layer, functools.partial(self._layer, at)) for at, layer in enumerate(layers)]
 
     @property
     def step(self) -> Step | None:
@@ -65,46 +66,46 @@ class Inside:
         with self.lock:
             self.closed = True
             if not self.users:
-                self.stand_ins = []
+                self.patches = []
 
     def _count(self, more: int) -> None:
         """The first to come puts the stand-ins in, the last to go takes them out."""
         with self.lock:
             before, self.users = self.users, self.users + more
             if not before:
-                for each in self.stand_ins:
+                for each in self.patches:
                     each.put()
             elif not self.users:
-                for each in reversed(self.stand_ins):
+                for each in reversed(self.patches):
                     each.remove()
                 if self.closed:
-                    self.stand_ins = []
+                    self.patches = []
 
     @no_compile_shallow
     def _layer(self, index: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        args, kwargs, watched = self._given(index, args, kwargs)
+        args, kwargs, watched = self._arguments(index, args, kwargs)
         if watched is None:
             return forward(*args, **kwargs)
         with watching(watched, _Listener(self, index + 1)):
             return no_compile(forward)(*args, **kwargs)
 
     @no_compile
-    def _given(
+    def _arguments(
         self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], nn.Module | None]:
         """What layer `index` (0-based) gets, and its attention if that is to be watched now."""
         step = self.step
         if step is None:
             return args, kwargs, None
-        args, kwargs = step.before_layer(index, args, kwargs) or (args, kwargs)
-        watched = self.watched.get(index + 1)
+        args, kwargs = before_layer(step, index, args, kwargs) or (args, kwargs)
+        watched = self.attention_of.get(index + 1)
         return args, kwargs, watched if watched is not None and step.wants(index + 1) else None
 
     @no_compile_shallow
     def _rotary(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         step = self.step
         if step is not None and step.rotary_positions is not None:
-            real = matched(step.rotary_positions, rotary_positions(args, kwargs))
+            real = match_axes(step.rotary_positions, rotary_positions(args, kwargs))
             args, kwargs = with_rotary_positions(args, kwargs, real)
         return forward(*args, **kwargs)
 
@@ -112,13 +113,13 @@ class Inside:
 class _Listener:
     """Hands queries and keys of the `layer`-th layer to the step."""
 
-    def __init__(self, inside: Inside, layer: int) -> None:
-        self.inside, self.layer = inside, layer
+    def __init__(self, patches: LayerPatches, layer: int) -> None:
+        self.patches, self.layer = patches, layer
 
-    def __call__(self, seen: AttentionInputs) -> None:
-        step = self.inside.step
+    def __call__(self, attention_inputs: AttentionInputs) -> None:
+        step = self.patches.step
         if step is not None:
-            step.note(self.layer, seen)
+            step.answers.attention[self.layer] = attention_inputs
 
 
 def _attention_of(layer: nn.Module) -> nn.Module:

@@ -12,19 +12,23 @@ from torch import Tensor
 from todre.errors import UnsupportedInputError
 from todre.hf.cache import first_table, is_static, table_of
 from todre.hf.decoder import CHUNKED, FULL, SLIDING, Decoder
+from todre.hf.model_parts import attention_backend
 from todre.hf.versions import Cache
 from todre.tensors.slots import SlotTable
 
-_MATERIAL = ("sdpa", "eager")
-_ROWS_AT_ONCE = 128
+_MASK_BACKENDS = ("sdpa", "eager")
+"""Attention backends that take a mask as one (b, 1, q, s) tensor."""
+
+_QUERIES_AT_ONCE = 128
+"""How many queries of a FlexAttention block mask are looked at together, to bound memory."""
 
 
-def logical_mask(given: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
+def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
     """Which logical columns are not padding: (b, past + length) bool, or None where none is.
 
     Args:
-        given: the mask that the decoder was called with.
-        outer: the mask that the enclosing model was called with, which may have made `given` out of it.
+        mask: the mask that the decoder was called with.
+        outer: the mask that the enclosing model was called with, which may have made `mask` out of it.
         cache: the caller's cache.
         past: logical columns before this forward.
         length: logical columns of this forward.
@@ -32,16 +36,16 @@ def logical_mask(given: Any, outer: Any, cache: Cache | None, past: int, length:
     Raises:
         UnsupportedInputError: the caller's mask says more than padding does, so that shortening it would change it.
     """
-    if isinstance(given, Tensor) and given.ndim == 2:
-        return _padding(given, past, length)
-    if given is None:
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        return _padding(mask, past, length)
+    if mask is None:
         return None
     if isinstance(outer, Tensor) and outer.ndim == 2:
         return _padding(outer, past, length)
-    if outer is None and isinstance(given, Tensor | Mapping):
+    if outer is None and isinstance(mask, Tensor | Mapping):
         return None
     if isinstance(outer, Mapping):
-        outer = next((mask for mask in outer.values() if isinstance(mask, Tensor) and mask.ndim == 4), None)
+        outer = next((each for each in outer.values() if isinstance(each, Tensor) and each.ndim == 4), None)
         if outer is None:
             return None
     static = cache is not None and bool(cache.layers) and any(is_static(layer) for layer in cache.layers)
@@ -99,12 +103,12 @@ def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> Non
 
 def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
     """(b or 1, s) bool: the slots that the last query sees, if those before it see the same as far as they may."""
-    seen = allowed(mask)
-    valid = seen[:, -1]
-    query = torch.arange(slots, slots + seen.shape[1], device=mask.device, dtype=torch.int64)
-    slot = torch.arange(seen.shape[2], device=mask.device, dtype=torch.int64)
+    shown = visible(mask)
+    valid = shown[:, -1]
+    query = torch.arange(slots, slots + shown.shape[1], device=mask.device, dtype=torch.int64)
+    slot = torch.arange(shown.shape[2], device=mask.device, dtype=torch.int64)
     expected = (slot[None, :] <= query[:, None])[None] & valid[:, None]
-    if not torch.equal(expected, seen):
+    if not torch.equal(expected, shown):
         raise _custom(mask)
     return valid
 
@@ -116,19 +120,19 @@ def _custom(mask: Tensor) -> UnsupportedInputError:
     )
 
 
-def allowed(mask: Tensor) -> Tensor:
+def visible(mask: Tensor) -> Tensor:
     """(b, q, s) bool of a 4-D mask, whether it is boolean or added to the logits."""
     return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
 
 
-def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[str, Tensor] | None:
+def block_masks_of(mask: Any, length: int, valid: Tensor | None = None) -> dict[str, Tensor] | None:
     """What a model's own masks allow among the columns of this forward, where that is more than causal attention.
 
     Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma); how that goes together with a
     window differs. The model lays such masks out at full length before the decoder runs.
 
     Args:
-        given: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
+        mask: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
         length: q, columns of this forward.
         valid: (b, q) bool, False at padding; None where nothing is.
 
@@ -139,29 +143,29 @@ def looks_ahead(given: Any, length: int, valid: Tensor | None = None) -> dict[st
         UnsupportedInputError: a block mask of FlexAttention that allows more than causal attention, or a mask that
             hides more than causality, padding and windows do.
     """
-    masks = given if isinstance(given, Mapping) else {"": given}
-    check_blocks(given, length)
-    said = {
-        kind: allowed(mask)[:, -length:, -length:]
-        for kind, mask in masks.items()
-        if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[-1] >= length
+    masks = mask if isinstance(mask, Mapping) else {"": mask}
+    check_blocks(mask, length)
+    local_masks = {
+        kind: visible(each)[:, -length:, -length:]
+        for kind, each in masks.items()
+        if isinstance(each, Tensor) and each.ndim == 4 and each.shape[-1] >= length
     }
-    for kind, local in said.items():
+    for kind, local in local_masks.items():
         if kind in ("", FULL) and _hides_more(local, valid):
             raise UnsupportedInputError(
                 f"The model's own mask, {tuple(local.shape)}, hides columns from later ones for another reason than "
                 "padding, which todre does not know how to keep; pass samples in rows of their own."
             )
-    return said if any(bool(local.triu(1).any()) for local in said.values()) else None
+    return local_masks if any(bool(local.triu(1).any()) for local in local_masks.values()) else None
 
 
-def check_blocks(given: Any, length: int) -> None:
-    """Raise `UnsupportedInputError` if FlexAttention's block masks, `given` as above, allow more than causal attention.
+def check_blocks(mask: Any, length: int) -> None:
+    """Raise `UnsupportedInputError` if FlexAttention's block masks, `mask` as above, allow more than causal attention.
 
     They cannot be taken apart.
     """
-    masks = given.values() if isinstance(given, Mapping) else (given,)
-    if any(_block_mask_looks_ahead(mask, length) for mask in masks if hasattr(mask, "mask_mod")):
+    masks = mask.values() if isinstance(mask, Mapping) else (mask,)
+    if any(_looks_ahead(each, length) for each in masks if hasattr(each, "mask_mod")):
         raise _takes_no_mask("flex_attention", "attention within pictures")
 
 
@@ -174,13 +178,15 @@ def _hides_more(local: Tensor, valid: Tensor | None) -> bool:
     return bool(hidden.any())
 
 
-def _block_mask_looks_ahead(mask: Any, length: int) -> bool:
+def _looks_ahead(mask: Any, length: int) -> bool:
     """Whether FlexAttention's block mask lets one of the last `length` columns see a later one."""
     rows, heads, queries, slots = mask.shape
     device = mask.kv_num_blocks.device
     row, head = (torch.arange(count, device=device, dtype=torch.int64) for count in (rows, heads))
     slot = torch.arange(slots, device=device, dtype=torch.int64)
-    for query in torch.arange(max(0, queries - length), queries, device=device, dtype=torch.int64).split(_ROWS_AT_ONCE):
+    for query in torch.arange(max(0, queries - length), queries, device=device, dtype=torch.int64).split(
+        _QUERIES_AT_ONCE
+    ):
         allowed = mask.mask_mod(
             row[:, None, None, None], head[None, :, None, None], query[None, None, :, None], slot[None, None, None]
         )
@@ -197,7 +203,7 @@ def _takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
 
 
 @dataclass(frozen=True)
-class Slots:
+class KeySlots:
     """The key slots of a layer during one forward; the last q belong to the queries.
 
     Attributes:
@@ -206,8 +212,8 @@ class Slots:
         queries: q.
         past: logical columns before this forward.
         pads: (b,) int64, logical columns of padding at the left of each row.
-        said: (b or 1, l, l) bool, what the model's own mask says of the l logical columns of this forward, or None
-            where attention is causal.
+        block_mask: (b or 1, l, l) bool, what the model's own mask allows among the l logical columns of this forward;
+            None where attention is causal.
     """
 
     columns: Tensor
@@ -215,10 +221,10 @@ class Slots:
     queries: int
     past: int
     pads: Tensor
-    said: Tensor | None
+    block_mask: Tensor | None
 
 
-def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) -> Tensor:
+def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype) -> Tensor:
     """The mask of a layer that does not have plain causal attention, (b, 1, q, s) in the backend's form.
 
     Windows and chunks are those of the logical columns: a token that left does not bring others nearer.
@@ -226,20 +232,20 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     Raises:
         UnsupportedInputError: the attention backend takes no mask of this kind.
     """
-    backend = decoder.config._attn_implementation
-    if backend not in _MATERIAL:
+    backend = attention_backend(decoder.config)
+    if backend not in _MASK_BACKENDS:
         raise _takes_no_mask(backend, "a window" if kind in (SLIDING, CHUNKED) else "attention within pictures")
     columns, queries = slots.columns, slots.queries
-    asking = columns[:, -queries:]
+    query_columns = columns[:, -queries:]
     slot = torch.arange(columns.shape[1], device=columns.device, dtype=torch.int64)
     allowed = (slot[None, :] <= slot[-queries:, None]).expand(columns.shape[0], queries, -1)
     if kind == SLIDING:
-        allowed = allowed & (asking[:, :, None] - columns[:, None, :] < decoder.window)
+        allowed = allowed & (query_columns[:, :, None] - columns[:, None, :] < decoder.window)
     if kind == CHUNKED:
         chunk = (columns - slots.pads[:, None]).div(decoder.chunk, rounding_mode="floor")
         allowed = allowed & (chunk[:, None, :] == chunk[:, -queries:, None])
-    if slots.said is not None:
-        allowed = _as_said(slots, slots.said, asking, allowed)
+    if slots.block_mask is not None:
+        allowed = _with_block_mask(slots, slots.block_mask, query_columns, allowed)
     allowed = allowed & slots.valid[:, None, :]
     itself = slot[None, :] == slot[-queries:, None]
     allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
@@ -248,12 +254,12 @@ def layer_mask(decoder: Decoder, kind: str, slots: Slots, dtype: torch.dtype) ->
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def _as_said(slots: Slots, said: Tensor, asking: Tensor, allowed: Tensor) -> Tensor:
-    """(b, q, s) bool: what `said` allows among this forward's columns, `allowed` for those before."""
-    rows, length = slots.columns.shape[0], said.shape[-1]
-    said = said.expand(rows, length, length)
-    query = (asking - slots.past).clamp(min=0)
+def _with_block_mask(slots: KeySlots, block_mask: Tensor, query_columns: Tensor, allowed: Tensor) -> Tensor:
+    """(b, q, s) bool: what `block_mask` allows among this forward's columns, `allowed` for those before."""
+    rows, length = slots.columns.shape[0], block_mask.shape[-1]
+    local = block_mask.expand(rows, length, length)
+    query = (query_columns - slots.past).clamp(min=0)
     key = slots.columns - slots.past
-    picked = said.gather(1, query[:, :, None].expand(-1, -1, length))
-    picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, asking.shape[1], -1))
+    picked = local.gather(1, query[:, :, None].expand(-1, -1, length))
+    picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, query_columns.shape[1], -1))
     return torch.where((key >= 0)[:, None, :], picked, allowed)

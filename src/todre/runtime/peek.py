@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.layer_calls import without_cache
+from todre.runtime.step import Step
 from todre.tensors.attention import AttentionInputs
-
-if TYPE_CHECKING:
-    from todre.runtime.step import Step
 
 
 class _Enough(Exception):
     """The attention function was reached."""
 
 
-def next_attention(step: Step, index: int, given: tuple[tuple[Any, ...], dict[str, Any]]) -> AttentionInputs:
+def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> AttentionInputs:
     """Queries and keys that layer `index` (0-based) makes of its input, (b, heads, q, d) and (b, kv_heads, q, d).
 
     The layer runs up to its attention function, without the cache, which stays as it is.
@@ -25,25 +23,25 @@ def next_attention(step: Step, index: int, given: tuple[tuple[Any, ...], dict[st
     Raises:
         UnsupportedModelError: there is no such layer, or its attention cannot be read.
     """
-    layers = list(step.decoder.layers)
+    layers = list(step.inputs.decoder.layers)
     modules = attention_modules(layers[index]) if index < len(layers) else []
     if len(modules) != 1:
         raise UnsupportedModelError(f"The attention of layer {index + 1} of {len(layers)} cannot be read beforehand.")
     found: list[AttentionInputs] = []
 
-    def listen(seen: AttentionInputs) -> None:
-        found.append(seen)
+    def listen(attention_inputs: AttentionInputs) -> None:
+        found.append(attention_inputs)
         raise _Enough
 
-    args, kwargs = given
+    args, kwargs = arguments
     handles = watch(modules[0], listen, when=lambda: True)
-    step.probing = True
+    step.answers.peeking = True
     try:
         layers[index].forward(*args, **without_cache(kwargs))
     except _Enough:
         pass
     finally:
-        step.probing = False
+        step.answers.peeking = False
         for handle in handles:
             handle.remove()
     return found[0]

@@ -1,6 +1,6 @@
-"""Positions: what the rotary embedding is given when the decoder itself must not see gaps.
+"""Positions: what the rotary embedding is loop_positions when the decoder itself must not see gaps.
 
-Gaps in `position_ids` would be read as packed sequences, so the decoder and its layers see contiguous ones, and only
+Gaps in the positions would be read as packed sequences, so the decoder and its layers see contiguous ones, and only
 the rotary embedding gets the real ones.
 """
 
@@ -12,7 +12,7 @@ from todre.errors import UnsupportedInputError
 from todre.hf.decoder import Decoder
 
 
-def shifted(
+def shift_positions(
     positions: Tensor, shift: Tensor | None, gone: Tensor | None, decoder: Decoder
 ) -> tuple[Tensor, Tensor | None]:
     """Positions less what left before them, and the new shift of the conversation.
@@ -46,15 +46,15 @@ def shifted(
     return positions, shift
 
 
-def matched(real: Tensor, given: Tensor) -> Tensor:
-    """`real` in the form of `given`, which the decoder made from contiguous positions for its rotary embedding.
+def match_axes(real: Tensor, loop_positions: Tensor) -> Tensor:
+    """`real` in the form of `loop_positions`, which the decoder made from contiguous positions for its rotary embedding.
 
     Decoders with M-RoPE may take a leading row of text positions, and strip it before the embedding.
     """
-    if real.ndim == given.ndim == 3 and real.shape[0] == given.shape[0] + 1:
+    if real.ndim == loop_positions.ndim == 3 and real.shape[0] == loop_positions.shape[0] + 1:
         return real[1:]
-    if real.ndim == 2 and given.ndim == 3:
-        return real[None].expand(given.shape[0], -1, -1)
-    if real.ndim == 3 and given.ndim == 2:
+    if real.ndim == 2 and loop_positions.ndim == 3:
+        return real[None].expand(loop_positions.shape[0], -1, -1)
+    if real.ndim == 3 and loop_positions.ndim == 2:
         return real[0]  # text positions, or those in time
     return real

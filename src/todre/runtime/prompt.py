@@ -28,12 +28,12 @@ class Prompt:
         stays: (tokens of all clips,) bool, which encoded tokens stand in the prompt at all, where a model says so.
 
     Attributes:
-        marked: by kind of medium, (b, q) bool, the columns that carry its token; whether media come with them is known
+        media_columns: by kind of medium, (b, q) bool, the columns that carry its token; whether media come with them is known
             later.
         past: logical columns of the cache.
         positions: those that the caller gave, or None.
         visual: of each slot table, by its id, how many visual slots each row holds.
-        seen: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
+        seen_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
     """
 
     def __init__(
@@ -43,42 +43,42 @@ class Prompt:
         call: DecoderCall,
         stays: Tensor | None,
     ) -> None:
-        self.mask, self.cache = call.attention_mask, call.cache if hasattr(call.cache, "layers") else None
-        marked = _marked(tokens, embed, call.ids, call.embeds)
+        self.mask, self.cache = call.mask, call.cache if hasattr(call.cache, "layers") else None
+        columns = _media_columns(tokens, embed, call.ids, call.embeds)
         tables, self.past = kv.distinct_tables(self.cache), 0
         if self.cache is not None:
             self.past = int(self.cache.get_seq_length())
-        length = next(iter(marked.values())).shape[1] if marked else 0
-        padding = logical_mask(self.mask, self.mask, self.cache, self.past, length) if marked else None
-        given = call.position_ids if isinstance(call.position_ids, Tensor) and call.position_ids.ndim > 1 else None
-        whole = [x for x in (padding, stays, given) if x is not None]
+        length = next(iter(columns.values())).shape[1] if columns else 0
+        padding = logical_mask(self.mask, self.mask, self.cache, self.past, length) if columns else None
+        positions = call.positions if isinstance(call.positions, Tensor) and call.positions.ndim > 1 else None
+        whole = [x for x in (padding, stays, positions) if x is not None]
         counts = [table.visual_count for table in tables]
-        seen = [table.seen_picture for table in tables[:1]]
-        found = iter(fetch([*marked.values(), *whole, *counts, *seen]))
-        self.marked = {kind: next(found) for kind in marked}
+        pictures = [table.had_picture for table in tables[:1]]
+        found = iter(fetch([*columns.values(), *whole, *counts, *pictures]))
+        self.media_columns = {kind: next(found) for kind in columns}
         self.padding = None if padding is None else next(found)
-        if marked:
+        if columns:
             _check_rows(call, self.padding)
         self.stays = None if stays is None else next(found)
-        self.positions = None if given is None else next(found)
+        self.positions = None if positions is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
-        self.seen = next(found) if tables else None
+        self.seen_picture = next(found) if tables else None
 
     def split(self, segments: Segments, mask: Any) -> Prompt:
         """The same prompt with a row for each packed sample; `mask` is what the decoder is given then."""
         apart = copy.copy(self)
-        apart.marked = {kind: segments.take(marked) for kind, marked in self.marked.items()}
+        apart.media_columns = {kind: segments.take(columns) for kind, columns in self.media_columns.items()}
         apart.mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
         apart.padding = segments.valid if mask is not None else None
         return apart
 
     def check_columns(self, call: DecoderCall) -> None:
         """Raise `UnsupportedInputError` unless the decoder's `call` is about this prompt, as far as shapes tell."""
-        for marked in self.marked.values():
-            if tuple(marked.shape) != (call.rows, call.columns):
+        for columns in self.media_columns.values():
+            if tuple(columns.shape) != (call.rows, call.columns):
                 raise UnsupportedInputError(
                     f"The decoder was called with {call.columns} columns in {call.rows} rows while a prompt of "
-                    f"{marked.shape[1]} in {marked.shape[0]} was on its way to it; call it before or after that."
+                    f"{columns.shape[1]} in {columns.shape[0]} was on its way to it; call it before or after that."
                 )
 
     @property
@@ -93,23 +93,23 @@ class Prompt:
         """Logical columns of the cache that the decoder is given; it may have been made in the meantime."""
         return self.past if cache is self.cache or cache is None else int(cache.get_seq_length())
 
-    def mask_of(self, given: Any, cache: Any, past: int, length: int) -> Tensor | None:
+    def mask_of(self, mask: Any, cache: Any, past: int, length: int) -> Tensor | None:
         """Which logical columns are not padding, (b, past + length) bool, of the mask that the decoder is `given`."""
-        if given is None:
+        if mask is None:
             return None
-        if past == self.past and (given is self.mask or not (isinstance(given, Tensor) and given.ndim == 2)):
+        if past == self.past and (mask is self.mask or not (isinstance(mask, Tensor) and mask.ndim == 2)):
             return self.padding
-        mask = logical_mask(given, self.mask, cache, past, length)
-        return None if mask is None else fetch([mask])[0]
+        logical = logical_mask(mask, self.mask, cache, past, length)
+        return None if logical is None else fetch([logical])[0]
 
-    def causal(self, given: Any) -> bool:
+    def causal(self, mask: Any) -> bool:
         """Whether the mask that the decoder is `given` is one of which all is known: causality and padding."""
-        return given is None or (given is self.mask and isinstance(given, Tensor))
+        return mask is None or (mask is self.mask and isinstance(mask, Tensor))
 
 
 def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
     """Raise unless mask and positions have as many rows as the prompt; one row serves all where it hides nothing."""
-    positions, rows = call.position_ids, call.rows
+    positions, rows = call.positions, call.rows
     if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[-2] not in (1, rows):
         raise UnsupportedInputError(
             f"Positions of {positions.shape[-2]} rows do not fit a prompt of {rows}; pass one row for each."
@@ -126,12 +126,12 @@ def media_tokens(family: Any, config: Any) -> dict[str, int]:
     return {kind: token for kind, token in found.items() if token is not None}
 
 
-def _marked(
-    tokens: Mapping[str, int], embed: Any, input_ids: Tensor | None, embeds: Tensor | None
+def _media_columns(
+    tokens: Mapping[str, int], embed: Any, ids: Tensor | None, embeds: Tensor | None
 ) -> dict[str, Tensor]:
     """By kind of medium, (b, q) bool, the columns that carry its token."""
-    if input_ids is not None:
-        return {kind: input_ids == token for kind, token in tokens.items()}
+    if ids is not None:
+        return {kind: ids == token for kind, token in tokens.items()}
     if embeds is None:
         return {}
     vectors = {

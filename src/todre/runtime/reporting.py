@@ -11,9 +11,8 @@ from torch import Tensor
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
 from todre.report import AttentionRatios, PruningReport
-from todre.runtime.dropping import Stage
-from todre.runtime.selection import Selected
-from todre.runtime.step import Step
+from todre.runtime.selection import BatchSelection
+from todre.runtime.step import Stage, Step
 from todre.tensors.columns import VISUAL
 from todre.tensors.transfer import fetch
 from todre.tower.runs import Lengths, tally
@@ -21,14 +20,14 @@ from todre.tower.runs import Lengths, tally
 
 def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
     """Describe `step`, a prefill, in `report`; `tower` says what the layers of each call of a vision tower ran on."""
-    selected = step.selected
-    if selected is None:
+    selection = step.selection
+    if selection is None:
         return
-    rows = range(len(selected.counts))
+    rows = range(len(selection.counts))
     report.prefills += 1
     report.select_seconds = step.select_seconds
     report.tower_tokens = tally(tower)
-    report.visual_tokens_before, report.visual_tokens_after = list(selected.offered), list(selected.counts)
+    report.visual_tokens_before, report.visual_tokens_after = list(selection.offered), list(selection.counts)
     report.text_tokens = list(step.text)
     counts, changes = [], {stage.layers: stage.visual for stage in step.trace}
     visual = step.trace[0].visual
@@ -37,16 +36,16 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
         counts.append(visual)
     report.visual_tokens_per_layer = [[layer[row] for layer in counts] for row in rows]
     report.dropped_after_layer = [_dropped_after(report.visual_tokens_per_layer[row]) for row in rows]
-    held = kv.kv_bytes(step.cache)
+    held = kv.kv_bytes(step.inputs.cache)
     report.kv_bytes = [held for _ in rows]
     report.kv_bytes_unpruned = [_unpruned_bytes(step) for _ in rows]
     ratios = {
-        layer: (one.text_to_visual, one.visual_to_text, step.ratio_rows[layer])
-        for layer, one in step.reductions.items()
+        layer: (one.text_to_visual, one.visual_to_text, step.answers.held_visual[layer])
+        for layer, one in step.answers.reductions.items()
         if one.text_to_visual is not None and one.visual_to_text is not None
     }
-    trace, past = list(step.trace), step.past
-    report.read_later(lambda: _read(selected, trace, past, ratios))
+    trace, past = list(step.trace), step.inputs.past
+    report.read_later(lambda: _read(selection, trace, past, ratios))
 
 
 def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
@@ -55,10 +54,10 @@ def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
     Later steps of that conversation leave the report as it is.
     """
     rows = call.rows
-    told = len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before)
-    if told and _goes_on(cache, call.columns):
+    reported = len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before)
+    if reported and _goes_on(cache, call.columns):
         return
-    mask = call.attention_mask
+    mask = call.mask
     text = [call.columns] * rows
     if isinstance(mask, Tensor) and mask.ndim == 2:
         text = fetch([mask[:, -call.columns :].bool().sum(dim=1)])[0].tolist()
@@ -80,24 +79,24 @@ def _goes_on(cache: Any, columns: int) -> bool:
 
 
 def _read(
-    selected: Selected, trace: list[Stage], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
+    selection: BatchSelection, trace: list[Stage], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
 ) -> dict[str, Any]:
     """What only the device knows, in one piece."""
-    chosen = [kept for kept in selected.rows if kept is not None]
+    chosen = [kept for kept in selection.rows if kept is not None]
     moving = [x for stage in trace for x in (stage.columns, stage.kinds)]
     measured = [x for pair in ratios.values() for x in pair[:2]]
     found = iter(fetch([*chosen, *moving, *measured]))
     kept = [
-        list(range(count)) if given is None else next(found).tolist()
-        for given, count in zip(selected.rows, selected.offered, strict=True)
+        list(range(count)) if kept is None else next(found).tolist()
+        for kept, count in zip(selection.rows, selection.offered, strict=True)
     ]
     stages = [stage._replace(columns=next(found), kinds=next(found)) for stage in trace]
-    told = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
+    read = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
     rows = range(len(kept))
     return {
         "kept": kept,
-        "kept_from_layer": [_kept_from(stages, selected.columns[row] + past, row) for row in rows],
-        "attention_ratios": [_ratios(told, row) for row in rows],
+        "kept_from_layer": [_kept_from(stages, selection.columns[row] + past, row) for row in rows],
+        "attention_ratios": [_ratios(read, row) for row in rows],
     }
 
 
@@ -116,9 +115,9 @@ def _kept_from(stages: list[Stage], places: Tensor, row: int) -> dict[int, list[
     return found
 
 
-def _ratios(told: dict[int, tuple[list[float], list[float], list[bool]]], row: int) -> dict[int, AttentionRatios]:
+def _ratios(read: dict[int, tuple[list[float], list[float], list[bool]]], row: int) -> dict[int, AttentionRatios]:
     found = {}
-    for layer, (to_visual, to_text, had) in told.items():
+    for layer, (to_visual, to_text, had) in read.items():
         if had[row]:
             pair = (to_visual[row], to_text[row])
             found[layer] = AttentionRatios(*(None if value != value else value for value in pair))
@@ -135,10 +134,10 @@ def _dropped_after(counts: list[int]) -> int | None:
 def _unpruned_bytes(step: Step) -> int:
     """Bytes per row of a cache that holds every logical column."""
     total = 0
-    for layer in step.cache.layers if step.cache is not None else ():
-        if kv.holds_slots(layer) and layer.is_initialized and layer.keys.numel():
+    for layer in step.inputs.cache.layers if step.inputs.cache is not None else ():
+        if kv.has_keys(layer):
             slots = layer.keys.shape[-2]
-            columns = slots if kv.is_static(layer) else step.past + step.length
+            columns = slots if kv.is_static(layer) else step.inputs.past + step.inputs.length
             if kv.window_of(layer):
                 columns = min(columns, kv.window_of(layer) - 1)
             total += (layer.keys.nbytes + layer.values.nbytes) // (layer.keys.shape[0] * slots) * columns

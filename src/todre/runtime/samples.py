@@ -27,29 +27,29 @@ class Media:
     facts: list[TokenFacts]
 
 
-def media_of(facts: dict[str, list[TokenFacts]], marked: dict[str, Tensor]) -> list[Media]:
+def media_of(facts: dict[str, list[TokenFacts]], columns_of: dict[str, Tensor]) -> list[Media]:
     """Bring the entries of a forward together with the columns that carry their tokens.
 
     Args:
         facts: by kind of medium, as encoded.
-        marked: by kind, (b, q) bool on the host. A model that encodes clips by the way of pictures, after the pictures,
+        columns_of: by kind, (b, q) bool on the host. A model that encodes clips by the way of pictures, after the pictures,
             marks them as clips all the same.
     """
     found = []
     for kind, entries in facts.items():
         mine = entries
-        if kind == "image" and "video" not in facts and "video" in marked:
-            tokens = int(marked["image"].sum())
+        if kind == "image" and "video" not in facts and "video" in columns_of:
+            tokens = int(columns_of["image"].sum())
             count = next((place for place, total in enumerate(_totals(entries)) if total >= tokens), len(entries))
-            if bool(marked["video"].any()) and count < len(entries):
-                found.append(Media(marked["video"], entries[count:]))
+            if bool(columns_of["video"].any()) and count < len(entries):
+                found.append(Media(columns_of["video"], entries[count:]))
                 mine = entries[:count]
         if mine:
-            found.append(Media(marked[kind], mine))
+            found.append(Media(columns_of[kind], mine))
     return found
 
 
-def standing(entries: list[TokenFacts], stays: Tensor) -> list[TokenFacts]:
+def without_absent(entries: list[TokenFacts], stays: Tensor) -> list[TokenFacts]:
     """The entries without the tokens that a model encodes but leaves out of the prompt.
 
     Args:
@@ -82,7 +82,7 @@ class Samples:
     columns: list[Tensor]
     device: torch.device
 
-    def told(self, length: int) -> dict[Signal, Tensor]:
+    def signal_maps(self, length: int) -> dict[Signal, Tensor]:
         """By request, (b, length) float32: known signals of one number per token at their columns, NaN elsewhere."""
         found: dict[Signal, Tensor] = {}
         for row, (sample, columns) in enumerate(zip(self.tokens, self.columns, strict=True)):
@@ -97,17 +97,17 @@ class Samples:
         return found
 
 
-def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media], text: Tensor) -> Samples:
+def visual_tokens(embeds: Tensor, media: Sequence[Media], text: Tensor) -> Samples:
     """Split a batch into its samples' visual tokens.
 
     `generate` repeats a sample for beams; such rows follow each other and share one object.
 
     Args:
-        inputs_embeds: (b, q, d) embeddings with the pictures in place.
+        embeds: (b, q, d) embeddings with the pictures in place.
         media: the pictures and the clips.
         text: (b, q) bool on the host, text after a picture.
     """
-    rows = inputs_embeds.shape[0]
+    rows = embeds.shape[0]
     repeats = _repeats(media)
     entries = [_per_sample(one, repeats) for one in media]
     samples: list[VisualTokens] = []
@@ -120,8 +120,8 @@ def visual_tokens(inputs_embeds: Tensor, media: Sequence[Media], text: Tensor) -
         if row % repeats:
             samples.append(samples[-1])
             continue
-        samples.append(_sample(inputs_embeds[row], where, [fact for _, facts in taken for fact in facts], text[row]))
-    return Samples(samples, columns, inputs_embeds.device)
+        samples.append(_sample(embeds[row], where, [fact for _, facts in taken for fact in facts], text[row]))
+    return Samples(samples, columns, embeds.device)
 
 
 def _repeats(media: Sequence[Media]) -> int:
@@ -202,9 +202,9 @@ def _placed(entries: list[TokenFacts], order: Tensor) -> Places:
     ]
     tile, frame, row, column, number = torch.cat(marks, dim=1)[:, order]
     known = torch.cat([torch.full_like(fact.tile, fact.known, dtype=torch.bool) for fact in entries])[order]
-    seen = number.unique_consecutive()
+    order_of_entries = number.unique_consecutive()
     rank = torch.empty(len(entries), dtype=torch.long, device="cpu")
-    rank[seen] = torch.arange(len(seen), dtype=torch.int64, device="cpu")
+    rank[order_of_entries] = torch.arange(len(order_of_entries), dtype=torch.int64, device="cpu")
     return Places(tile < 0, tile, rank[number], frame, row, column, known & (tile >= 0))
 
 

@@ -1,4 +1,4 @@
-"""Where inside the decoder which methods are asked, worked out once when a model is attached to."""
+"""The schedule: after which decoder layers which methods are asked, fixed at attach."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from todre.methods.base import Method
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What happens between decoder layers.
+class Schedule:
+    """What happens between decoder layers, by count of layers run.
 
     Attributes:
         reducers: by count of layers run, the methods asked there, in order.
-        watched: counts of layers run whose attention some of them reads.
+        attention_layers: counts of layers run whose attention some of them reads.
         rejoins: layers (1-based) before which parked tokens come back.
+        n_layers: decoder layers in all.
     """
 
     reducers: Mapping[int, tuple[Method, ...]] = field(default_factory=dict)
-    watched: tuple[int, ...] = ()
+    attention_layers: tuple[int, ...] = ()
     rejoins: tuple[int, ...] = ()
+    n_layers: int = 0
 
     @classmethod
-    def of(cls, method: Method, decoder: Decoder) -> Plan:
-        """The plan of `method`; attention is read in the last layer that sees everything, at or before the one named.
+    def of(cls, method: Method, decoder: Decoder) -> Schedule:
+        """The schedule of `method` on a decoder.
+
+        Attention is read in the last layer that sees everything, at or before the one that the method names.
 
         Raises:
             UnsupportedModelError: a method reads attention, and no layer of the decoder can tell.
         """
         reducers: dict[int, tuple[Method, ...]] = {}
         watched: set[int] = set()
-        for layer, asked in sorted(method.reducers(decoder.n_layers).items()):
-            for each in asked:
-                place = decoder.measured(layer) if each.reads_attention else layer
+        for layer, methods in sorted(method.reducers(decoder.n_layers).items()):
+            for each in methods:
+                place = decoder.readable_layer(layer) if each.reads_attention else layer
                 reducers[place] = tuple(dict.fromkeys((*reducers.get(place, ()), each)))
                 if each.reads_attention:
                     watched.add(place)
@@ -46,10 +50,14 @@ class Plan:
                 f"{method.name} lets tokens come back, which layers with a window or a state would not have seen; "
                 "use a method that drops them for good."
             )
-        return cls(dict(sorted(reducers.items())), tuple(sorted(watched)), rejoins)
+        return cls(dict(sorted(reducers.items())), tuple(sorted(watched)), rejoins, decoder.n_layers)
+
+    def parking(self, layer: int) -> Method:
+        """The method that parks tokens after `layer` layers run, and is asked when they come back."""
+        return next(method for method in self.reducers[layer] if method.rejoin_before(self.n_layers))
 
     def check(self, deepstack: Any) -> None:
-        """Refuse to drop tokens among the layers that add features of pictures to their hidden states.
+        """Refuse drops among the layers that add features of pictures to hidden states.
 
         Raises:
             UnsupportedInputError: a method is asked among them.

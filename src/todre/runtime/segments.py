@@ -2,7 +2,7 @@
 
 Packed samples must not see each other. transformers reads where they begin out of their positions, which start anew,
 if there is neither a mask nor a cache (`create_causal_mask`; flash attention also with a cache), or is told by
-`cu_seq_lens_q`. Positions say nothing any more once tokens have left, so each sample gets a row of its own, padded at
+bounds of its own. Positions say nothing any more once tokens have left, so each sample gets a row of its own, padded at
 the left: every method then sees samples as in a batch, and every attention backend takes them.
 """
 
@@ -19,7 +19,7 @@ from todre.errors import UnsupportedInputError
 from todre.hf.calls import DecoderCall
 from todre.hf.decoder import FULL, SLIDING
 from todre.hf.layer_calls import packed_bounds, per_column, without_packing
-from todre.runtime.masks import allowed, check_blocks
+from todre.runtime.masks import check_blocks, visible
 from todre.tensors.transfer import fetch, upload
 
 
@@ -98,23 +98,23 @@ class Segments:
         Raises:
             UnsupportedInputError: masks that cannot be taken apart, or that mix samples.
         """
-        check_blocks(call.attention_mask, self.length)
+        check_blocks(call.mask, self.length)
         rest = {
             name: self.take(value) if per_column(value, self.rows, self.length) else value
             for name, value in without_packing(call.rest).items()
         }
         padding = None if bool(self.valid.all()) else self.valid
-        mask = call.attention_mask
+        mask = call.mask
         if isinstance(mask, Mapping):
-            call.attention_mask = {kind: self._split_mask(one, padding) for kind, one in mask.items()}
-            _check_windows(call.attention_mask, window)
+            call.mask = {kind: self._split_mask(one, padding) for kind, one in mask.items()}
+            _check_windows(call.mask, window)
         else:
-            call.attention_mask = self._split_mask(mask, padding)
-        if padding is not None and call.attention_mask is padding and call.embeds is not None:
-            call.attention_mask = upload(padding, call.embeds.device).long()
+            call.mask = self._split_mask(mask, padding)
+        if padding is not None and call.mask is padding and call.embeds is not None:
+            call.mask = upload(padding, call.embeds.device).long()
         call.embeds, call.rest = None if call.embeds is None else self.take(call.embeds), rest
-        if call.position_ids is not None:
-            call.position_ids = self.take_positions(call.position_ids)
+        if call.positions is not None:
+            call.positions = self.take_positions(call.positions)
 
     def _split_mask(self, mask: Any, padding: Tensor | None) -> Any:
         """A mask that the model laid out, sample by sample; else the padding."""
@@ -131,7 +131,7 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
         return
     place = torch.arange(whole.shape[-1], device=whole.device, dtype=torch.int64)
     within = (place[:, None] - place[None, :]).abs() < window
-    if bool(((allowed(whole) != allowed(near)) & within).any()):
+    if bool(((visible(whole) != visible(near)) & within).any()):
         raise UnsupportedInputError(
             "Samples packed in one row get masks from this model that take pictures for those of other samples, in "
             "layers with a window; pass a batch with a mask of padding."

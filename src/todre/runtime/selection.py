@@ -36,7 +36,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Selected:
+class BatchSelection:
     """What is left of a batch before the LLM.
 
     Attributes:
@@ -66,14 +66,14 @@ class Selected:
         return torch.cat(found)
 
 
-def select_batch(method: Method, samples: Samples, visual: Tensor, inputs_embeds: Tensor) -> Selected:
+def select_batch(method: Method, samples: Samples, visual: Tensor, embeds: Tensor) -> BatchSelection:
     """Ask `method` sample by sample.
 
     Args:
         method: which tokens stay.
         samples: of each row.
         visual: (b, q) bool, the visual columns.
-        inputs_embeds: (b, q, d).
+        embeds: (b, q, d).
     """
     keep, merged = visual.clone(), None
     chosen: dict[int, Choice] = {}
@@ -88,11 +88,11 @@ def select_batch(method: Method, samples: Samples, visual: Tensor, inputs_embeds
             keep[row] = False
             keep[row].index_fill_(0, where[answer.keep], True)
         if answer.embeddings is not sample.embeddings:
-            merged = inputs_embeds.clone() if merged is None else merged
+            merged = embeds.clone() if merged is None else merged
             merged[row].index_copy_(0, where, answer.embeddings.to(merged.dtype))
     offered = [len(sample) for sample in samples.tokens]
     counts = [count if kept is None else len(kept) for kept, count in zip(rows, offered, strict=True)]
-    return Selected(offered, counts, rows, samples.columns, keep, merged)
+    return BatchSelection(offered, counts, rows, samples.columns, keep, merged)
 
 
 def choose(method: Method, sample: VisualTokens) -> Choice:
@@ -126,14 +126,14 @@ def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor
             answer = method.select(shown)
         where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):
-            new = answers.merged(method, answer.embeddings, shown)
+            new = answers.selection_embeddings(method, answer.embeddings, shown)
             if where is None:
                 embeddings = new
             else:
                 embeddings = sample.embeddings.clone() if embeddings is None else embeddings
                 embeddings[where] = new.to(embeddings.dtype)
             answer = answer.keep
-        index = sample.here(answers.kept(method, answer, len(shown)))
+        index = sample.here(answers.kept_index(method, answer, len(shown)))
         found.append(index if where is None else where[index])
     if len(found) == 1:
         return (None if len(found[0]) == len(sample) else found[0]), embeddings

@@ -1,4 +1,4 @@
-"""What lies behind the objects: plain, textured, or a crop of a photograph, each toned down."""
+"""Backgrounds of scenes: plain, textured, or a muted crop of a photograph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ BACKGROUNDS: tuple[str, ...] = ("plain", "textured", "photographic")
 
 
 def paint_background(rng: np.random.Generator, kind: str, width: int, height: int) -> Image.Image:
-    """An RGB picture of `width` × `height` pixels of the given kind (one of `BACKGROUNDS`)."""
+    """A fresh RGB background.
+
+    Args:
+        rng: decides tone, texture, crop and noise.
+        kind: one of `BACKGROUNDS`.
+        width, height: size in pixels.
+    """
     tone = rng.uniform(60, 190) + rng.uniform(-12, 12, size=3)
     if kind == "plain":
         pixels = np.broadcast_to(tone, (height, width, 3))
@@ -25,7 +31,7 @@ def paint_background(rng: np.random.Generator, kind: str, width: int, height: in
 
 
 def _texture(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """Waves or smooth noise in [−1, 1], shape (height, width)."""
+    """(height, width) waves or smooth noise in [−1, 1]."""
     if rng.random() < 0.5:
         angle, period = rng.uniform(0, np.pi), rng.uniform(6, 30)
         y, x = np.mgrid[0:height, 0:width]
@@ -36,7 +42,7 @@ def _texture(rng: np.random.Generator, width: int, height: int) -> NDArray[np.fl
 
 
 def _photographic(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """A random crop of a shipped photograph, with two thirds of its colour and contrast taken out towards its mean."""
+    """(height, width, 3) random crop of a photograph, muted in colour and contrast."""
     source = photograph(PHOTOGRAPHS[int(rng.integers(len(PHOTOGRAPHS)))])
     zoom = rng.uniform(0.6, 1.0) * min(source.width / width, source.height / height)
     crop_width, crop_height = width * zoom, height * zoom

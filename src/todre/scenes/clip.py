@@ -1,4 +1,7 @@
-"""Moving scenes: one thing moves, appears or changes colour, and a question whose answer takes more than one frame."""
+"""Moving scenes: one thing moves, appears or changes colour.
+
+The question about a clip takes more than one frame to answer.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _TAG = 0xC11B
 
 @dataclass(frozen=True)
 class SceneClip:
-    """A rendered clip and the truth about it.
+    """A rendered clip and its true content.
 
     Args:
         seed, split: what `make_clip` was called with.
@@ -59,10 +62,10 @@ class SceneClip:
 def make_clip(
     seed: int, frames: int = 8, size: int | tuple[int, int] = 192, split: str = "train", event: str | None = None
 ) -> SceneClip:
-    """Render the clip `seed` of `split`; equal arguments give equal pixels and questions.
+    """Render the clip that belongs to a seed.
 
-    The still things and the background are the same in all frames; the actor is a shape whose colour and form together
-    occur once, drawn over everything else.
+    Equal arguments give equal pixels and questions. The still things and the background are the same in all frames; the
+    actor is a shape whose colour and form together occur once, drawn over everything else.
 
     Args:
         seed: 0 ≤ seed < 2**40, as for `make_scene`.
@@ -85,7 +88,10 @@ def make_clip(
 def clip_objects(
     seed: int, frames: int = 8, size: int | tuple[int, int] = 192, split: str = "train", event: str | None = None
 ) -> tuple[str, tuple[tuple[SceneObject, ...], ...]]:
-    """The event, and what `make_clip` would draw in each frame, without drawing it."""
+    """The event, and the things that `make_clip` would draw in each frame.
+
+    Nothing is drawn.
+    """
     _, happens, objects, _ = _plot(seed, frames, size, split, event)
     return happens, objects
 
@@ -93,7 +99,13 @@ def clip_objects(
 def _plot(
     seed: int, frames: int, size: int | tuple[int, int], split: str, event: str | None
 ) -> tuple[np.random.Generator, str, tuple[tuple[SceneObject, ...], ...], int]:
-    """A clip's random numbers after its things are cast, its event, the things of each frame, and its turn."""
+    """What a clip shows, before anything is drawn.
+
+    Returns:
+        The random numbers that are left for drawing, the event, the things of each frame, and the first frame that
+        differs
+        from frame 0.
+    """
     width, height = checked_size(size)
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
         raise InvalidValueError(f"a clip has at least 2 frames, not {frames!r}")
@@ -109,7 +121,12 @@ def _plot(
 
 
 def ask_clip(objects: Sequence[Sequence[SceneObject]], event: str) -> list[Question]:
-    """The question that `event` answers, from the things in the first and in the last frame."""
+    """The question that a clip's event answers.
+
+    Args:
+        objects: for each frame, everything drawn in it, the actor last; the first and the last frame are read.
+        event: what the actor does, one of `EVENTS`.
+    """
     first, last = objects[0], objects[-1][-1]
     if event == "appears":
         pairs = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
@@ -124,7 +141,9 @@ def ask_clip(objects: Sequence[Sequence[SceneObject]], event: str) -> list[Quest
 
 
 def write_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 8.0) -> None:
-    """Write pictures of one size as an MP4 (H.264, or MPEG-4 where there is no H.264 encoder), whole or not at all.
+    """Write pictures of one size as an MP4 file, whole or not at all.
+
+    The codec is H.264, or MPEG-4 where there is no H.264 encoder.
 
     Raises:
         InvalidValueError: no frames, frames of several sizes, or a frame rate that is not positive.
@@ -162,7 +181,10 @@ def _cast(rng: np.random.Generator, width: int, height: int) -> tuple[tuple[Scen
 def _act(
     rng: np.random.Generator, event: str, actor: SceneObject, frames: int, width: int, height: int
 ) -> tuple[list[SceneObject | None], int]:
-    """The actor in each frame (None where it is absent), and the first frame that differs from frame 0."""
+    """The actor in each frame, None where it is absent, and the turn.
+
+    The turn is the first frame that differs from frame 0.
+    """
     turn = int(rng.integers(1, frames))
     acts: list[SceneObject | None] = [actor] * frames
     if event == "appears":
@@ -188,7 +210,10 @@ def _act(
 
 
 def _render(background: Image.Image, things: tuple[SceneObject, ...], shades: int) -> Image.Image:
-    """One frame; the same `shades` give a thing the same shade of its colour in every frame."""
+    """One frame.
+
+    Equal `shades` give a thing the same shade of its colour in every frame.
+    """
     picture = background.copy()
     draw_objects(np.random.default_rng(shades), picture, things)
     return picture

@@ -1,4 +1,4 @@
-"""Rasterise objects with anti-aliasing, and keep which pixel belongs to which object."""
+"""Draw objects with anti-aliasing, and record which object each pixel belongs to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAPER = (246, 244, 238)
 
 
 def draw_objects(rng: np.random.Generator, image: Image.Image, objects: tuple[SceneObject, ...]) -> NDArray[np.uint8]:
-    """Paste `objects` onto `image` in place and return the owner map.
+    """Draw objects onto an image in place, and return the owner map.
 
     Returns:
         (height, width) array: 0 where the background shows, i + 1 where `objects[i]` does.
@@ -36,7 +36,7 @@ def draw_objects(rng: np.random.Generator, image: Image.Image, objects: tuple[Sc
 
 
 def _sprite(rng: np.random.Generator, thing: SceneObject) -> tuple[Image.Image, int, int]:
-    """The object as an RGBA picture with the pixel at which its top left corner lies."""
+    """The object as an RGBA picture, and the pixel of its top left corner."""
     left, top = math.floor(thing.x - thing.half_width) - 1, math.floor(thing.y - thing.half_height) - 1
     width = math.ceil(thing.x + thing.half_width) + 2 - left
     height = math.ceil(thing.y + thing.half_height) + 2 - top

@@ -1,4 +1,4 @@
-"""A 5 × 7 pixel alphabet for plates, so that pictures do not depend on the fonts of a machine."""
+"""A 5 × 7 pixel alphabet for plates, so that no font of the machine is needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ _ROWS = {
 
 
 def text_bitmap(text: str) -> NDArray[np.uint8]:
-    """`text` (lower-case letters of the word list, digits) as a (7, 6·n − 1) array of 0 and 255."""
+    """A text as a (7, 6·n − 1) uint8 array of 0 and 255.
+
+    Args:
+        text: n lower-case letters of the word list, or digits.
+    """
     columns = [
         np.array([[(int(row, 16) >> (4 - column)) & 1 for column in range(5)] for row in _ROWS[letter].split()])
         for letter in text

@@ -1,8 +1,9 @@
-"""Sample what stands where: shapes, plates and distractors with next to no overlap."""
+"""Sample the objects of a scene and their places, which hardly overlap."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,10 @@ _TRIES = 80
 
 
 def sample_objects(rng: np.random.Generator, width: int, height: int) -> tuple[SceneObject, ...]:
-    """Objects for a picture of `width` × `height` pixels: 8–14 to ask about on 192 × 192, fewer on less."""
+    """Objects for a picture of `width` × `height` pixels.
+
+    A picture of 192 × 192 gets 8 to 14 objects to ask about, a smaller one fewer.
+    """
     share = min(1.0, width * height / _FULL_AREA)
     placed: list[SceneObject] = []
     for _ in range(_count(rng, 1, 2, share)):
@@ -30,7 +34,10 @@ def sample_objects(rng: np.random.Generator, width: int, height: int) -> tuple[S
 
 
 def sample_few(rng: np.random.Generator, width: int, height: int) -> tuple[SceneObject, ...]:
-    """A digit and three to five shapes, fewer where they find no room: what small pictures hold that come several."""
+    """A digit and three to five shapes, for small pictures that come in sets.
+
+    There are fewer where they find no room.
+    """
     placed: list[SceneObject] = []
     _place(rng, placed, width, height, _digit(rng))
     crowd = _favourite(rng)
@@ -44,8 +51,13 @@ def _count(rng: np.random.Generator, low: int, high: int, share: float) -> int:
 
 
 def _favourite(rng: np.random.Generator) -> tuple[str, str]:
-    """A colour and a shape that this scene repeats, so that counts above two are not rare."""
+    """A colour and a shape that a scene repeats, to make counts above two common."""
     return str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES))
+
+
+def _thing(kind: str, half_width: float, half_height: float, **looks: Any) -> SceneObject:
+    """A thing at the origin, which `_place` moves to its spot."""
+    return SceneObject(kind=kind, x=0, y=0, half_width=half_width, half_height=half_height, **looks)
 
 
 def _shape(rng: np.random.Generator, crowd: tuple[str, str]) -> SceneObject:
@@ -61,26 +73,26 @@ def _shape(rng: np.random.Generator, crowd: tuple[str, str]) -> SceneObject:
     size = "small" if rng.random() < 0.55 else "large"
     radius = float(rng.uniform(*SIZES[size]))
     angle = float(rng.uniform(-0.25, 0.25))
-    return SceneObject("shape", 0, 0, radius, radius, colour, shape, size, angle=angle)
+    return _thing("shape", radius, radius, colour=colour, shape=shape, size=size, angle=angle)
 
 
 def _digit(rng: np.random.Generator) -> SceneObject:
     radius = float(rng.uniform(15.0, 17.0))
-    return SceneObject("digit", 0, 0, radius, radius, text=str(rng.choice(DIGITS)))
+    return _thing("digit", radius, radius, text=str(rng.choice(DIGITS)))
 
 
 def _word(rng: np.random.Generator) -> SceneObject:
     scale = float(rng.uniform(1.9, 2.2))
-    return SceneObject("word", 0, 0, 10.5 * scale, 5.5 * scale, text=str(rng.choice(WORDS)))
+    return _thing("word", 10.5 * scale, 5.5 * scale, text=str(rng.choice(WORDS)))
 
 
 def _distractor(rng: np.random.Generator) -> SceneObject:
     radius = float(rng.uniform(17.0, 23.0))
-    return SceneObject("distractor", 0, 0, radius, radius, text=str(rng.choice(PATTERNS)))
+    return _thing("distractor", radius, radius, text=str(rng.choice(PATTERNS)))
 
 
 def _place(rng: np.random.Generator, placed: list[SceneObject], width: int, height: int, thing: SceneObject) -> None:
-    """Append `thing` at a free spot; a scene that is full goes without it."""
+    """Append `thing` at a free spot; leave it out where the scene is full."""
     for _ in range(_TRIES):
         x = float(rng.uniform(thing.half_width + 2, width - thing.half_width - 2))
         y = float(rng.uniform(thing.half_height + 2, height - thing.half_height - 2))

@@ -1,4 +1,7 @@
-"""Questions about a moving scene whose answer takes more than one frame, several kinds for one event."""
+"""Questions about a moving scene, several kinds for one event.
+
+Each takes more than one frame to answer.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ CLIP_TASKS: dict[str, str] = {
 def ask_motion(
     rng: np.random.Generator, objects: Sequence[Sequence[SceneObject]], event: str, tasks: Sequence[str]
 ) -> list[Question]:
-    """One question for each entry of `tasks` (which may repeat), less those that ask about another event.
+    """One question for each entry of `tasks`, which may repeat.
+
+    Entries that ask about another event are left out.
 
     Args:
         rng: decides what is asked about where there is a choice.
@@ -32,8 +37,8 @@ def ask_motion(
         event: what the actor does.
         tasks: kinds, of `CLIP_TASKS`.
     """
-    asked = (_ask(rng, objects, event, task) for task in tasks if CLIP_TASKS[task] == event)
-    return [question for question in asked if question is not None]
+    drawn = (_ask(rng, objects, event, task) for task in tasks if CLIP_TASKS[task] == event)
+    return [question for question in drawn if question is not None]
 
 
 def _ask(rng: np.random.Generator, objects: Sequence[Sequence[SceneObject]], event: str, task: str) -> Question | None:

@@ -1,4 +1,4 @@
-"""What a scene holds: one frozen record for each thing drawn, and one for each question asked."""
+"""Records of a scene: one for each thing drawn, and one for each question."""
 
 from __future__ import annotations
 

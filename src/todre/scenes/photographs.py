@@ -1,4 +1,7 @@
-"""Four photographs in the public domain or under CC0 (photographs/README.md names the photographers)."""
+"""Four shipped photographs, in the public domain or under CC0.
+
+photographs/README.md names the photographers.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,22 @@ PHOTOGRAPHS: tuple[str, ...] = ("astronaut", "chelsea", "coffee", "rocket")
 
 
 def photograph_path(name: str) -> Path:
-    """Path of the JPEG file of a shipped photograph; raises `InvalidValueError` for an unknown name."""
+    """Path of the JPEG file of a shipped photograph.
+
+    Raises:
+        InvalidValueError: no photograph has that name.
+    """
     if name not in PHOTOGRAPHS:
         raise InvalidValueError(f"there is no photograph named {name!r}; use one of {', '.join(PHOTOGRAPHS)}")
     return Path(__file__).parent / "photographs" / f"{name}.jpg"
 
 
 def photograph(name: str) -> Image.Image:
-    """A fresh RGB copy of the photograph `name`; raises `InvalidValueError` for an unknown name."""
+    """A fresh RGB copy of a shipped photograph.
+
+    Raises:
+        InvalidValueError: no photograph has that name.
+    """
     return _load(name).copy()
 
 

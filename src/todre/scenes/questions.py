@@ -1,4 +1,7 @@
-"""Ask about a scene: every task's questions with answers that follow from the object list alone."""
+"""Questions of each task about a scene.
+
+Their answers follow from the scene's list of objects alone.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +42,15 @@ def shapes_of(objects: Objects) -> list[SceneObject]:
 
 def unique_pairs(objects: Objects) -> list[SceneObject]:
     """Shapes whose colour and shape together occur once in the scene."""
-    seen = Counter(thing.name for thing in shapes_of(objects))
-    return [thing for thing in shapes_of(objects) if seen[thing.name] == 1]
+    counts = Counter(thing.name for thing in shapes_of(objects))
+    return [thing for thing in shapes_of(objects) if counts[thing.name] == 1]
 
 
 def ask_presence(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """POPE-like: yes and no equally often; the absent pair is random, popular or adversarial."""
+    """Presence, as in POPE: whether a shape of some colour is in the picture.
+
+    Yes and no come equally often; the absent pair is random, popular or adversarial.
+    """
     present = sorted({(thing.colour, thing.shape) for thing in shapes_of(objects)})
     if not present:
         return None
@@ -71,7 +77,7 @@ def _absent_pairs(present: list[tuple[str, str]], detail: str) -> list[tuple[str
 
 
 def ask_colour(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """VQA-like: the colour of the only object of a shape, or of a shape and size."""
+    """Colour, as in VQA: of the only object of a shape, or of a shape and size."""
     named = _named_once(objects, "shape")
     if not named:
         return None
@@ -80,7 +86,7 @@ def ask_colour(rng: np.random.Generator, objects: Objects, width: int, height: i
 
 
 def ask_shape(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """VQA-like: the shape of the only object of a colour, or of a colour and size."""
+    """Shape, as in VQA: of the only object of a colour, or of a colour and size."""
     named = _named_once(objects, "colour")
     if not named:
         return None
@@ -89,7 +95,10 @@ def ask_shape(rng: np.random.Generator, objects: Objects, width: int, height: in
 
 
 def _named_once(objects: Objects, field: str) -> list[tuple[str, SceneObject]]:
-    """(reference, object) pairs where the attribute alone, or with the size before it, fits one object only."""
+    """(name, object) for objects that their attribute names alone.
+
+    The name is the attribute's value, or the size and the value where the value alone fits several objects.
+    """
     shapes = shapes_of(objects)
     alone = Counter(str(getattr(thing, field)) for thing in shapes)
     sized = Counter((thing.size, str(getattr(thing, field))) for thing in shapes)
@@ -104,10 +113,10 @@ def _named_once(objects: Objects, field: str) -> list[tuple[str, SceneObject]]:
 
 
 def ask_size(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """VQA-like: small or large, equally often where the scene has both."""
-    wanted = tuple(SIZES)[int(rng.integers(2))]
+    """Size, as in VQA: small or large, equally often where the scene has both."""
+    size = tuple(SIZES)[int(rng.integers(2))]
     unique = unique_pairs(objects)
-    fitting = [thing for thing in unique if thing.size == wanted] or unique
+    fitting = [thing for thing in unique if thing.size == size] or unique
     if not fitting:
         return None
     thing = fitting[int(rng.integers(len(fitting)))]
@@ -115,13 +124,16 @@ def ask_size(rng: np.random.Generator, objects: Objects, width: int, height: int
 
 
 def ask_count(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """VQA-like: how many of a colour or of a shape; the answer is drawn first, so that 0–4 are near balance."""
+    """Count, as in VQA: how many shapes of a colour, or of a form.
+
+    The answer is drawn first, so that 0 to 4 come nearly equally often.
+    """
     field = ("colour", "shape")[int(rng.integers(2))]
     values = tuple(COLOURS) if field == "colour" else SHAPES
-    seen = Counter(str(getattr(thing, field)) for thing in shapes_of(objects))
+    counts = Counter(str(getattr(thing, field)) for thing in shapes_of(objects))
     by_count: dict[int, list[str]] = {}
     for value in values:
-        by_count.setdefault(seen[value], []).append(value)
+        by_count.setdefault(counts[value], []).append(value)
     possible = [count for count in by_count if count < len(COUNTS)]
     weights = np.array([(1.0, 1.0, 1.2, 1.9, 3.0)[count] for count in possible])
     count = possible[int(rng.choice(len(possible), p=weights / weights.sum()))]
@@ -131,7 +143,10 @@ def ask_count(rng: np.random.Generator, objects: Objects, width: int, height: in
 
 
 def ask_relation(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """GQA-like: is one object left of, right of, above or below another; yes and no equally often."""
+    """Relation, as in GQA: whether one object is left of, above, … another.
+
+    Yes and no come equally often.
+    """
     unique = unique_pairs(objects)
     direction = DIRECTIONS[int(rng.integers(4))]
     axis = "x" if direction in ("left of", "right of") else "y"
@@ -151,14 +166,22 @@ def ask_relation(rng: np.random.Generator, objects: Objects, width: int, height:
 
 
 def holds(direction: str, a: SceneObject, b: SceneObject) -> bool:
-    """Whether `a` lies in `direction` ("left of", "right of", "above", "below") from `b`, by centres."""
+    """True if `a` lies in a direction from `b`, by their centres.
+
+    Args:
+        direction: "left of", "right of", "above" or "below".
+        a, b: the objects.
+    """
     if direction in ("left of", "right of"):
         return (a.x < b.x) == (direction == "left of")
     return (a.y < b.y) == (direction == "above")
 
 
 def ask_quadrant(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """GQA-like: the quarter of the picture in which the only object of its colour and shape lies."""
+    """Quadrant, as in GQA: the quarter of the picture that an object lies in.
+
+    The object is the only one of its colour and shape.
+    """
     clear = [
         thing
         for thing in unique_pairs(objects)
@@ -172,19 +195,22 @@ def ask_quadrant(rng: np.random.Generator, objects: Objects, width: int, height:
 
 
 def ask_digit(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """OCR-like: the one digit of the scene."""
+    """Digit, as in OCR benchmarks: the one digit of the scene."""
     plates = [thing for thing in objects if thing.kind == "digit"]
     return Question("digit", "What digit is shown?", plates[0].text, DIGITS) if plates else None
 
 
 def ask_word(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """OCR-like: the one word of the scene."""
+    """Word, as in OCR benchmarks: the one word of the scene."""
     plates = [thing for thing in objects if thing.kind == "word"]
     return Question("word", "What word is written?", plates[0].text, WORDS) if plates else None
 
 
 def ask_caption(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """Caption-like: name every colour-shape pair once, by colour and then by shape, in the vocabulary's order."""
+    """Caption: name every pair of colour and shape in the picture once.
+
+    Pairs are in the vocabulary's order, by colour and then by shape.
+    """
     order = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     present = {(thing.colour, thing.shape) for thing in shapes_of(objects)}
     names = [f"{colour} {shape}" for colour, shape in order if (colour, shape) in present]

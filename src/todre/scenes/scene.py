@@ -1,4 +1,4 @@
-"""Make a scene from a seed: the picture, what is in it, and one question for each task."""
+"""Scenes by seed: the picture, what is in it, and one question for each task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIN_SIDE, _MAX_SIDE = 64, 1024
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered picture and the truth about it.
+    """A rendered picture and its true content.
 
     Args:
         seed, split: what `make_scene` was called with.
@@ -49,7 +49,9 @@ class Scene:
 
 
 def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 192) -> Scene:
-    """Render the scene `seed` of `split`; equal arguments give equal pixels and questions.
+    """Render the scene that belongs to a seed.
+
+    Equal arguments give equal pixels and questions.
 
     Args:
         seed: 0 ≤ seed < 2**40. The splits use disjoint ranges of an underlying seed.
@@ -70,7 +72,7 @@ def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 19
 
 
 def scene_objects(seed: int, split: str = "train", size: int | tuple[int, int] = 192) -> tuple[SceneObject, ...]:
-    """What `make_scene` would draw, without drawing it."""
+    """The objects that `make_scene` would draw; nothing is drawn."""
     width, height = checked_size(size)
     return sample_objects(_generator(seed, split, width, height), width, height)
 
@@ -80,7 +82,13 @@ def _generator(seed: int, split: str, width: int, height: int) -> np.random.Gene
 
 
 def absolute_seed(seed: int, split: str) -> int:
-    """The seed underneath: each split owns its own 2**40 of them."""
+    """The underlying seed of a seed within a split.
+
+    Each split has 2**40 of them.
+
+    Raises:
+        InvalidValueError: for an unknown split, or a seed outside 0 to 2**40 − 1.
+    """
     if split not in SPLITS:
         raise InvalidValueError(f"there is no split named {split!r}; use one of {', '.join(SPLITS)}")
     if isinstance(seed, bool) or not 0 <= seed < SEEDS_PER_SPLIT:
@@ -91,23 +99,39 @@ def absolute_seed(seed: int, split: str) -> int:
 def ask(
     rng: np.random.Generator, objects: Sequence[SceneObject], tasks: Sequence[str], width: int, height: int
 ) -> list[Question]:
-    """One question for each entry of `tasks` (which may repeat), less those that the scene has no answer for."""
-    asked = (ASKERS[_checked_task(task)](rng, objects, width, height) for task in tasks)
-    return [question for question in asked if question is not None]
+    """One question for each entry of `tasks`, which may repeat.
+
+    Entries that the scene has no answer for are left out.
+
+    Args:
+        rng: decides what is asked about where there is a choice.
+        objects: everything in the scene.
+        tasks: names from `TASKS`.
+        width, height: size of the picture in pixels.
+    """
+    drawn = (ASKERS[_checked_task(task)](rng, objects, width, height) for task in tasks)
+    return [question for question in drawn if question is not None]
 
 
 def questions(
     tasks: Sequence[str], n: int, split: str = "val", size: int | tuple[int, int] = 192, start: int = 0
 ) -> Iterator[tuple[Scene, Question]]:
-    """Yield `n` (scene, question) pairs of `split`, walking through the seeds from `start`.
+    """Yield `n` pairs of scene and question, in the order of the scenes' seeds.
 
-    Every scene is used for each of `tasks` that it can answer; tasks therefore come in turn, in near-equal numbers.
+    Every scene is used for each of `tasks` that it can answer, so that tasks come in turn and nearly equally often.
+
+    Args:
+        tasks: names from `TASKS`.
+        n: number of pairs.
+        split: "train", "val" or "test".
+        size: side of a square picture, or (width, height), in pixels.
+        start: seed of the first scene.
     """
-    wanted = {_checked_task(task) for task in tasks}
+    chosen_tasks = {_checked_task(task) for task in tasks}
     left, seed = n, start
     while left > 0:
         scene = make_scene(seed, split, size)
-        for question in [q for q in scene.questions if q.task in wanted][:left]:
+        for question in [q for q in scene.questions if q.task in chosen_tasks][:left]:
             yield scene, question
             left -= 1
         seed += 1
@@ -120,7 +144,11 @@ def _checked_task(task: str) -> str:
 
 
 def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of a scene, or `InvalidValueError`."""
+    """(width, height) of a scene in pixels.
+
+    Raises:
+        InvalidValueError: a side is too short or too long.
+    """
     width, height = (size, size) if isinstance(size, int) else size
     if not (_MIN_SIDE <= width <= _MAX_SIDE and _MIN_SIDE <= height <= _MAX_SIDE):
         raise InvalidValueError(f"a scene's sides are {_MIN_SIDE} to {_MAX_SIDE} pixels, not {width} by {height}")

@@ -1,4 +1,4 @@
-"""Score a model's words against the true answer."""
+"""Scores of a model's answers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ _PAIR = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})\b")
 
 
 def score(question: Question, prediction: str) -> float:
-    """1.0 or 0.0 for an exact answer (letter case, spaces and a final full stop aside); for captions an F1.
+    """Score of an answer, from 0.0 to 1.0.
 
-    The F1 compares the set of colour-shape pairs that the prediction mentions with the true set.
+    A caption gets an F1 score over the pairs of colour and shape that it mentions. Any other answer gets 1.0 if it
+    equals
+    the true one, apart from letter case, spaces and a final full stop.
     """
     if question.task == "caption":
         return pairs_f1(question.answer, prediction)
@@ -21,7 +23,7 @@ def score(question: Question, prediction: str) -> float:
 
 
 def pairs_f1(truth: str, prediction: str) -> float:
-    """F1 of the colour-shape pairs that `prediction` mentions against those of `truth`."""
+    """F1 score of the pairs of colour and shape that a caption mentions."""
     return _f1(mentioned_pairs(truth), mentioned_pairs(prediction))
 
 
@@ -30,10 +32,10 @@ def mentioned_pairs(text: str) -> set[tuple[str, str]]:
     return set(_PAIR.findall(text.lower()))
 
 
-def _f1(true: set[tuple[str, str]], said: set[tuple[str, str]]) -> float:
-    if not true or not said:
-        return float(not true and not said)
-    return 2 * len(true & said) / (len(true) + len(said))
+def _f1(true: set[tuple[str, str]], mentioned: set[tuple[str, str]]) -> float:
+    if not true or not mentioned:
+        return float(not true and not mentioned)
+    return 2 * len(true & mentioned) / (len(true) + len(mentioned))
 
 
 def _normalise(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Two or three pictures at once, and questions whose answer takes more than one of them."""
+"""Sets of two or three pictures, and questions that take more than one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TAG = 0x5E7
 
 @dataclass(frozen=True)
 class SceneSet:
-    """Pictures that are asked about together.
+    """Pictures that are asked about together, and their true content.
 
     Args:
         seed, split: what `make_set` was called with.
@@ -44,10 +44,13 @@ class SceneSet:
 
 
 def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) -> SceneSet:
-    """Render the set `seed` of `split`; equal arguments give equal pixels and questions.
+    """Render the set of pictures that belongs to a seed.
 
-    Each picture has three to five shapes and a digit. Pictures after the first often repeat one of its shapes, and one
-    of its forms in another colour, so that the others show what would be wrong answers.
+    Equal arguments give equal pixels and questions. Each picture has three to five shapes and a digit. Pictures after
+    the
+    first often repeat one of its shapes, and one of its forms in another colour, so that the other pictures show what
+    would
+    be wrong answers.
 
     Args:
         seed: 0 ≤ seed < 2**40, as for `make_scene`.
@@ -71,7 +74,7 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
 def set_objects(
     seed: int, split: str = "train", size: int | tuple[int, int] = 96
 ) -> tuple[tuple[SceneObject, ...], ...]:
-    """What `make_set` would draw, without drawing it."""
+    """The objects that `make_set` would draw in each picture; nothing is drawn."""
     width, height = checked_size(size)
     return _sample(np.random.default_rng([absolute_seed(seed, split), width, height, _TAG]), width, height)
 
@@ -85,7 +88,10 @@ def _sample(rng: np.random.Generator, width: int, height: int) -> tuple[tuple[Sc
 def _related(
     rng: np.random.Generator, first: Sequence[SceneObject], things: tuple[SceneObject, ...]
 ) -> tuple[SceneObject, ...]:
-    """`things`, one of them made equal to one of `first`, and another in form alone, each nine times in ten."""
+    """`things` with up to two of them changed to resemble things of the first picture.
+
+    One takes colour and form of a thing there, another its form alone; each change happens nine times in ten.
+    """
     models = shapes_of(first)
     places = [place for place, thing in enumerate(things) if thing.kind == "shape"]
     changed = list(things)
@@ -99,9 +105,17 @@ def _related(
 
 
 def ask_set(rng: np.random.Generator, pictures: Pictures, tasks: Sequence[str]) -> list[Question]:
-    """One question for each entry of `tasks` (which may repeat), less those that the pictures have no answer for."""
-    asked = (_ASKERS[task](rng, pictures) for task in tasks)
-    return [question for question in asked if question is not None]
+    """One question for each entry of `tasks`, which may repeat.
+
+    Entries that the pictures have no answer for are left out.
+
+    Args:
+        rng: decides what is asked about where there is a choice.
+        pictures: of each picture, everything drawn.
+        tasks: names from `SET_TASKS`.
+    """
+    questions = (_ASKERS[task](rng, pictures) for task in tasks)
+    return [question for question in questions if question is not None]
 
 
 def _names(things: Sequence[SceneObject]) -> set[tuple[str, str]]:
@@ -109,13 +123,13 @@ def _names(things: Sequence[SceneObject]) -> set[tuple[str, str]]:
 
 
 def _only_in(pictures: Pictures, place: int) -> list[tuple[str, str]]:
-    """Colour and shape of what is in one picture and in no other, in order."""
+    """Colour and shape of the things in one picture and in no other, sorted."""
     elsewhere = set().union(*(_names(things) for number, things in enumerate(pictures) if number != place))
     return sorted(_names(pictures[place]) - elsewhere)
 
 
 def ask_which(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """The one picture that holds a shape."""
+    """Which picture: the one that holds a shape which the others do not hold."""
     place = int(rng.integers(len(pictures)))
     there = _only_in(pictures, place)
     if not there:
@@ -126,7 +140,10 @@ def ask_which(rng: np.random.Generator, pictures: Pictures) -> Question | None:
 
 
 def ask_both(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """Is a shape in both of two pictures; if not, it is in one. Asked where yes and no can both be asked for."""
+    """Both: whether a shape is in both of two pictures; if not, it is in one of them.
+
+    Asked only where a question with the answer yes and one with the answer no exist.
+    """
     if len(pictures) != 2:
         return None
     truthful = rng.random() < 0.5
@@ -141,35 +158,46 @@ def ask_both(rng: np.random.Generator, pictures: Pictures) -> Question | None:
 
 
 def ask_colour(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """The colour of a shape in one picture, where another picture has that shape in other colours alone."""
-    found = _rivalled(rng, pictures, "shape", "colour")
-    if found is None:
+    """The colour of a shape in one picture.
+
+    Another picture has that shape in other colours alone.
+    """
+    rivalled = _rivalled(rng, pictures, "shape", "colour")
+    if rivalled is None:
         return None
-    place, thing = found
+    place, thing = rivalled
     text = f"What color is the {thing.shape} in the {ORDINALS[place]} picture?"
     return Question("colour", text, thing.colour, tuple(COLOURS), ORDINALS[place])
 
 
 def ask_shape(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """The shape of what has a colour in one picture, where another picture has that colour in other shapes alone."""
-    found = _rivalled(rng, pictures, "colour", "shape")
-    if found is None:
+    """The shape of the object of a colour in one picture.
+
+    Another picture has that colour in other shapes alone.
+    """
+    rivalled = _rivalled(rng, pictures, "colour", "shape")
+    if rivalled is None:
         return None
-    place, thing = found
+    place, thing = rivalled
     text = f"What shape is the {thing.colour} object in the {ORDINALS[place]} picture?"
     return Question("shape", text, thing.shape, SHAPES, ORDINALS[place])
 
 
-def _rivalled(rng: np.random.Generator, pictures: Pictures, given: str, asked: str) -> tuple[int, SceneObject] | None:
-    """A picture and a thing that is alone there in what is `given`; some other picture has `given`, none the answer."""
+def _rivalled(rng: np.random.Generator, pictures: Pictures, known: str, answer: str) -> tuple[int, SceneObject] | None:
+    """A picture (from 0) and a thing in it that a wrong look would confuse.
+
+    The thing is alone in its picture in the attribute `known`. Some other picture has things of equal `known`, none of
+    them
+    with the same `answer`.
+    """
     place = int(rng.integers(len(pictures)))
     here = shapes_of(pictures[place])
     others = [thing for number, things in enumerate(pictures) if number != place for thing in shapes_of(things)]
-    alone = Counter(getattr(thing, given) for thing in here)
+    alone = Counter(getattr(thing, known) for thing in here)
     fitting = []
     for thing in here:
-        rivals = {getattr(other, asked) for other in others if getattr(other, given) == getattr(thing, given)}
-        if alone[getattr(thing, given)] == 1 and rivals and getattr(thing, asked) not in rivals:
+        rivals = {getattr(other, answer) for other in others if getattr(other, known) == getattr(thing, known)}
+        if alone[getattr(thing, known)] == 1 and rivals and getattr(thing, answer) not in rivals:
             fitting.append(thing)
     return (place, fitting[int(rng.integers(len(fitting)))]) if fitting else None
 

@@ -1,4 +1,4 @@
-"""The closed world that scenes are made of: colours, shapes, sizes, digits and words."""
+"""The names that scenes are made of: colours, shapes, sizes, digits and words."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ YES_NO: tuple[str, ...] = ("yes", "no")
 POPULAR_PAIRS: tuple[tuple[str, str], ...] = tuple(
     (list(COLOURS)[i % len(COLOURS)], SHAPES[i % len(SHAPES)]) for i in range(0, 42, 5)
 )
-"""Colour-shape pairs that are drawn three times as often: POPE's "popular" negatives are the absent ones of these."""
+"""Pairs of colour and shape that are drawn three times as often; absent ones are POPE's "popular" negatives."""
 
 
 def plural(shape: str) -> str:
-    """The plural that questions use: "crosses", "stars"."""
+    """The plural of a shape as questions use it: "crosses", "stars"."""
     return shape + ("es" if shape.endswith("s") else "s")
 
 
 def article(word: str) -> str:
-    """ "a" or "an"."""
+    """The article before a word: "a" or "an"."""
     return "an" if word[0] in "aeiou" else "a"

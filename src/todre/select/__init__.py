@@ -1,4 +1,9 @@
-"""Choosing k of n tokens by diversity: pure functions on tensors, exact, with ties to the lowest index."""
+"""Choice of k of n tokens: pure tensor functions, exact, ties to the lowest index.
+
+Most choose by diversity. They know tokens as vectors only; pictures, tiles, budgets and newline tokens are the methods'
+business. On the CPU exact algorithms save work (`k_center`, `max_sum`, `dpp`); on an accelerator nothing is read back
+(`device_loops`, `triton_kernels`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from todre.select.gram import gram
 from todre.select.greedy import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.marginal_relevance import mmr_order
 from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
-from todre.select.propagation import propagated
+from todre.select.propagation import propagation_scores
 from todre.select.thinning import thin
 
 __all__ = [
@@ -22,6 +27,6 @@ __all__ = [
     "pivot_farthest",
     "pivot_isolated",
     "pivot_random",
-    "propagated",
+    "propagation_scores",
     "thin",
 ]

@@ -1,4 +1,4 @@
-"""What a selection accepts: every refusal is one sentence with the value and the remedy."""
+"""Checks of the arguments of selections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from todre.errors import InvalidValueError
 
 
 def as_samples(x: object) -> list[Tensor]:
-    """The samples of `x`: one (n, d) tensor, or the b of a (b, n, d) tensor."""
+    """The samples of `x`: one (n, d) tensor, or the b of a (b, n, d) tensor.
+
+    Raises:
+        InvalidValueError: `x` is no floating-point tensor of such a shape, or is empty.
+    """
     if not isinstance(x, Tensor):
         raise InvalidValueError(f"x must be a torch tensor of tokens, got {type(x).__name__}; use torch.as_tensor(x).")
     if not x.is_floating_point():
@@ -24,7 +28,11 @@ def as_samples(x: object) -> list[Tensor]:
 
 
 def as_count(k: object, n: int) -> int:
-    """`k` as an int with 1 ≤ k ≤ n."""
+    """`k` as an int with 1 ≤ k ≤ n.
+
+    Raises:
+        InvalidValueError: it is no int, or out of range.
+    """
     if isinstance(k, bool) or not isinstance(k, Integral):
         raise InvalidValueError(f"k must be an int, got {k!r}; give the number of tokens to keep.")
     count = int(k)
@@ -34,7 +42,17 @@ def as_count(k: object, n: int) -> int:
 
 
 def as_pivots(pivot: object, samples: int, n: int, batched: bool) -> list[int]:
-    """One pivot per sample from an int, a () tensor, or a (b,) tensor for a batch."""
+    """One pivot per sample.
+
+    Args:
+        pivot: an int, a () tensor, or for a batch a (samples,) tensor.
+        samples: number of samples.
+        n: number of tokens in a sample.
+        batched: whether `pivot` may hold one pivot per sample.
+
+    Raises:
+        InvalidValueError: wrong type or shape, or an index outside 0..n - 1.
+    """
     pivots = _pivot_list(pivot, samples, batched)
     for value in pivots:
         if not 0 <= value < n:
@@ -43,7 +61,18 @@ def as_pivots(pivot: object, samples: int, n: int, batched: bool) -> list[int]:
 
 
 def as_queued_pivots(pivot: object, samples: int, n: int, batched: bool, device: torch.device) -> Tensor:
-    """One pivot per sample, (samples,) int64 on `device`; a tensor on an accelerator is not read back."""
+    """One pivot per sample on `device`, without reading a tensor on an accelerator.
+
+    Args:
+        pivot, samples, n, batched: see `as_pivots`.
+        device: of the result.
+
+    Returns:
+        (samples,) int64; the range of a pivot tensor on an accelerator is not checked.
+
+    Raises:
+        InvalidValueError: wrong type or shape, or, if it can be read, an index outside 0..n - 1.
+    """
     if not isinstance(pivot, Tensor) or pivot.device.type == "cpu":
         pivots = as_pivots(pivot, samples, n, batched)
         return queued_numbers(torch.tensor(pivots, dtype=torch.int64, device="cpu"), device)
@@ -52,7 +81,7 @@ def as_queued_pivots(pivot: object, samples: int, n: int, batched: bool, device:
 
 
 def queued_numbers(numbers: Tensor, device: torch.device) -> Tensor:
-    """`numbers` of the CPU brought to `device` without waiting for what is queued there."""
+    """`numbers` on `device`, without waiting for the work that is queued there."""
     pinned = numbers.pin_memory() if device.type == "cuda" and torch.cuda.is_available() else numbers
     return pinned.to(device, non_blocking=True)
 

@@ -1,8 +1,8 @@
-"""Cosines fetched ahead: a greedy loop asks for one pick's at a time, and gets them from products of many picks.
+"""Cosines computed in blocks, ahead of a greedy loop that uses one row at a time.
 
-The cosines of one token with all n tokens take the whole (n, d) matrix from memory; those of sixteen take it once as
-well. So whenever a pick's cosines are not at hand, they are computed together with those of the tokens that the loop
-will probably pick next, and kept until they are asked for. A wrong guess costs time and never changes a pick.
+The cosines of one token with all n tokens read the whole (n, d) matrix from memory; those of sixteen tokens read it
+once as well. So whenever the cosines of a pick are missing, they are computed together with those of the tokens that
+the loop will probably pick next, and kept until they are needed. A wrong guess costs time and never changes a pick.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SMALLEST, _LARGEST = 24, 64
 _STRIKES, _ALONE = 3, 64
 
 
-class Ahead:
-    """The cosines of picks with all tokens, asked for one pick at a time and each at most once."""
+class CosineBlocks:
+    """Cosines of picks with all tokens, requested for one pick at a time, once each."""
 
     def __init__(self, rows: UnitRows, picks: int) -> None:
-        """`picks`: how many will be asked for."""
+        """Prepare for at most `picks` requests."""
         self._rows = rows
         self._left = picks
         self._room = max(rows.tokens.shape[1], _LARGEST)
@@ -37,7 +37,12 @@ class Ahead:
         self._strikes = self._alone = 0
 
     def row(self, pick: int, guess: Guess) -> Array:
-        """Cosines of `pick` with every token, (n,); `guess(m)` names up to m tokens that may be picked after it."""
+        """Cosines of `pick` with every token, (n,).
+
+        Args:
+            pick: index of the token.
+            guess: `guess(m)` names up to m tokens that may be picked after it.
+        """
         self._left -= 1
         found = self._known.pop(pick, None)
         if found is not None:
@@ -52,7 +57,7 @@ class Ahead:
         return first
 
     def _later(self, pick: int, guess: Guess) -> list[int]:
-        """Tokens to fetch together with `pick`."""
+        """Tokens whose cosines are computed together with those of `pick`."""
         if self._alone > 0:
             self._alone -= 1
             return []
@@ -61,7 +66,10 @@ class Ahead:
         return [int(token) for token in guess(room) if token != pick and token not in self._known] if room else []
 
     def _adapt(self) -> None:
-        """Larger blocks while guesses are right, smaller ones while they fail, single picks after several failures."""
+        """Set the block size by how often guesses were right.
+
+        Larger blocks while they are right, smaller ones while they fail, single picks after several failures.
+        """
         failed = self._hits < self._size // 12
         self._strikes = self._strikes + 1 if failed else 0
         if failed:

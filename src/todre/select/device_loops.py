@@ -1,9 +1,9 @@
-"""Selection on an accelerator: every step is queued and nothing is read back, neither between picks nor at the end.
+"""Selection on an accelerator: all steps are queued, and nothing is read back.
 
-What the CPU's path decides by looking at numbers – which tokens are twins, which need rescaling – is computed here for
-all tokens without looking. The one thing that cannot be done so is raising an error for a token that is not finite:
-such tokens are chosen before all others, so that what is wrong reaches the model's output as it would without pruning.
-The loop of this file works wherever torch does; it is what `fused` is compared with.
+What the CPU's path decides by looking at numbers (which tokens are identical, which need rescaling) is computed here
+for all tokens without looking. Only an error for a token that is not finite cannot be raised this way: such tokens are
+chosen before all others, so that the fault reaches the model's output as it would without pruning. The loop works
+wherever torch does; the kernels of `triton_kernels` are tested against it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ _HASHED = 1 << 24
 
 @dataclass(frozen=True)
 class QueuedRows:
-    """Tokens of one or several samples, one after the other, made ready without a look at their values.
+    """Tokens of one or several samples, prepared without reading their values.
 
-    `tokens`: (n, d), scaled by a power of two each, in the caller's dtype; zeros where `broken`. `scale`: (n,) float32
-    (float64 for float64 tokens), one over the norms, 0 for zero and broken tokens. `twin`: (n,) int64, the lowest row
-    that holds an identical token of the same sample. `broken`: (n,) bool, tokens that hold NaN or infinite values.
+    Attributes:
+        tokens: (n, d), each scaled by a power of two, in the caller's dtype; zeros where `broken`.
+        scale: (n,) float32 (float64 for float64 tokens), one over the norms; 0 for zero and broken tokens.
+        twin: (n,) int64, the lowest row that holds an identical token of the same sample.
+        broken: (n,) bool, tokens that hold NaN or infinite values.
     """
 
     tokens: Tensor
@@ -37,7 +39,7 @@ class QueuedRows:
     broken: Tensor
 
     def sample(self, start: int, end: int) -> QueuedRows:
-        """The rows of one sample alone."""
+        """The rows of one sample, from `start` to `end`."""
         return QueuedRows(
             self.tokens[start:end], self.scale[start:end], self.twin[start:end] - start, self.broken[start:end]
         )
@@ -45,7 +47,12 @@ class QueuedRows:
 
 @torch.no_grad()
 def queued_rows(x: Tensor, sample: Tensor) -> QueuedRows:
-    """Make tokens (n, d) ready; `sample` (n,) int64 says which sample each belongs to."""
+    """Prepare tokens without reading their values.
+
+    Args:
+        x: (n, d).
+        sample: (n,) int64, the sample of each token.
+    """
     x = x.detach()
     largest = x.abs().amax(dim=1)
     broken = ~largest.isfinite()
@@ -67,9 +74,21 @@ def queued_rows(x: Tensor, sample: Tensor) -> QueuedRows:
 def queued_order(
     rows: QueuedRows, k: int, pivot: Tensor, rule: Rule, offset: Tensor | None = None, weight: float = 1.0
 ) -> Tensor:
-    """The k picks of one sample in order, (k,) int64 on its device; `pivot` is a () int64 tensor there.
+    """The k picks of one sample in order.
 
-    Next is always the lowest `offset` + `weight` · highest cosine (or sum of cosines) with the chosen.
+    The next pick is always the token with the lowest `offset` + `weight` · fold, where the fold of its cosines with the
+    chosen tokens is their maximum or, for `max_sum`, their sum.
+
+    Args:
+        rows: tokens of the sample.
+        k: number of picks.
+        pivot: () int64 on the tokens' device, the first pick; brought into range.
+        rule: the fold.
+        offset: (n,) added to the fold; None for 0.
+        weight: factor on the fold if there is an `offset`.
+
+    Returns:
+        (k,) int64 on the tokens' device.
     """
     tokens = rows.tokens if rows.tokens.dtype == torch.float64 else rows.tokens.float()
     exact = torch.float64 if rule == "max_sum" or offset is not None else tokens.dtype
@@ -89,7 +108,10 @@ def queued_order(
 
 
 def _cosines(rows: QueuedRows, tokens: Tensor, pick: Tensor) -> Tensor:
-    """Cosines of the token `pick` (1,) with every token, (n,), at full precision and the same for identical tokens."""
+    """Cosines of the token `pick` (1,) with every token, (n,), at full precision.
+
+    They are the same for identical tokens.
+    """
     at = rows.twin.index_select(0, pick)
     vector = tokens.index_select(0, at)[0] * rows.scale.index_select(0, at)
     with torch.autocast(tokens.device.type, enabled=False):
@@ -110,7 +132,10 @@ def _twins(x: Tensor, sample: Tensor) -> Tensor:
 
 
 def _keys(x: Tensor, sample: Tensor) -> Tensor:
-    """A 64-bit hash of each row and its sample; whole numbers, so that no order of adding changes it."""
+    """A 64-bit hash of each row and its sample.
+
+    It adds whole numbers, so that the order of additions does not change it.
+    """
     whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
     keys = _mixed(sample + x.shape[1])
     step = max(_HASHED // max(len(x), 1), 1)
@@ -122,7 +147,7 @@ def _keys(x: Tensor, sample: Tensor) -> Tensor:
 
 
 def _mixed(numbers: Tensor) -> Tensor:
-    """Odd 64-bit numbers without a pattern, one for each of `numbers`."""
+    """Pseudo-random odd 64-bit numbers, one for each of `numbers`."""
     mixed = (numbers + 1) * -7046029254386353131
     mixed = (mixed ^ (mixed >> 31)) * -4658895280553007687
     return (mixed ^ (mixed >> 29)) | 1

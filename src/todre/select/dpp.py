@@ -1,4 +1,4 @@
-"""Determinantal point processes: the greedy search for a probable set (Chen et al., 2018, arXiv 1709.05135)."""
+"""Greedy search in determinantal point processes (Chen et al., arXiv 1709.05135)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError
 from todre.select.checks import as_count
-from todre.select.cosine_blocks import Ahead, lowest
+from todre.select.cosine_blocks import CosineBlocks, lowest
 from todre.select.rows import UnitRows, unit_rows
 
 _EXHAUSTED = 1e-13
@@ -19,17 +19,18 @@ _EXHAUSTED = 1e-13
 def dpp_order(x: Tensor, k: int, quality: Tensor) -> Tensor:
     """Choose k tokens by fast greedy MAP inference of a DPP, in the order of choosing.
 
-    The kernel is L = diag(q) K diag(q), with K the tokens' cosines and q their quality. Next is always the token that
-    raises log det of the chosen part of L most, by the incremental Cholesky factor: d²_v = L_vv at first, and after a
-    choice j, e_v = (L_jv - ⟨c_j, c_v⟩) / d_j joins c_v and d²_v falls by e_v². All in float64, because the gains lose
-    their digits to cancellation; of L only rows of picks, and of likely ones, are computed: O(k n) numbers are held.
+    The kernel is L = diag(q) K diag(q), with K the tokens' cosines and q their quality. The next token is always the
+    one that raises log det of the chosen part of L most. The gains follow from the incremental Cholesky factor: d²_v =
+    L_vv at first, and after a choice j, e_v = (L_jv - ⟨c_j, c_v⟩) / d_j joins c_v and d²_v falls by e_v². All in
+    float64, because the gains lose their digits to cancellation. Of L only the rows of picks, and of likely picks, are
+    computed: O(k n) numbers are held.
 
-    Where no token raises the determinant above 0 any more (no gain exceeds 1e-13 of the first), all sets are as
-    improbable, and the tokens of highest quality are next.
+    Where no token raises the determinant above 0 any more (no gain exceeds 1e-13 of the first), the tokens of highest
+    quality are next.
 
     Args:
         x: tokens, (n, d), any float dtype and device.
-        k: how many to choose, 1 ≤ k ≤ n.
+        k: number of tokens to choose, 1 ≤ k ≤ n.
         quality: (n,), finite and at least 0.
 
     Returns:
@@ -50,13 +51,13 @@ def _grow(rows: UnitRows, k: int, quality: Tensor) -> list[int]:
     gain = quality.square() * rows.alive()
     floor = _EXHAUSTED * float(gain.max())
     factor = torch.zeros(k, len(quality), dtype=torch.float64, device="cpu")
-    ahead = Ahead(rows, k)
+    blocks = CosineBlocks(rows, k)
     order: list[int] = []
     while len(order) < k:
         pick = int(gain.argmax())
         if float(gain[pick]) <= floor:
             return order + _rest(quality, order, k - len(order))
-        cosines = ahead.row(pick, partial(lowest, -gain.numpy()))
+        cosines = blocks.row(pick, partial(lowest, -gain.numpy()))
         row = quality[pick] * quality * torch.from_numpy(cosines)
         done = len(order)
         row = (row - factor[:done, pick] @ factor[:done]) / gain[pick].sqrt()

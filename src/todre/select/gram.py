@@ -1,4 +1,4 @@
-"""All cosines of a set of tokens, for rules that compare every token with every other."""
+"""All cosines of a set of tokens, for rules that compare every pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from todre.select.rows import UnitRows, unit_rows
 
 
 def gram(x: Tensor) -> Tensor:
-    """Cosines of all pairs of tokens, which is what a rule that needs them all has to hold.
+    """Cosines of all pairs of tokens.
 
     Identical tokens have cosine exactly 1, none is above 1, the matrix is symmetric to the last bit, and rows and
     columns of identical tokens are identical. A zero token has cosine 0 with every token, itself included.
@@ -27,7 +27,7 @@ def gram(x: Tensor) -> Tensor:
 
 
 def gram_of(rows: UnitRows) -> Tensor:
-    """`gram` of unit rows."""
+    """Cosines of all pairs of unit rows, see `gram`."""
     cosines = rows.cosines(torch.arange(len(rows.tokens), dtype=torch.int64, device="cpu"))
     upper = cosines.triu_(1)
     cosines = upper + upper.T

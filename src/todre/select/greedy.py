@@ -1,9 +1,10 @@
-"""Greedy diversity: k-center (ToDRE v1, eq. 5) and max-sum (ToDRE v2), as exact as the arithmetic allows, and fast.
+"""Greedy diversity: k-center (ToDRE v1, eq. 5) and max-sum (ToDRE v2).
 
-Both grow a set from a pivot: each token carries one value, a fold over its cosines with the chosen tokens (their
-maximum for k-center, their sum for max-sum), and the token with the lowest value is next. The plain loop reads the
-whole (n, d) matrix once per pick; on the CPU, `nearest` and `summed` make the same picks with a fraction of that. On an
-accelerator nothing is read back: `fused` on CUDA devices where Triton is installed, `queued` on others.
+Both grow a set from a pivot. Each token has one value, a fold over its cosines with the chosen tokens (the maximum for
+k-center, the sum for max-sum), and the token with the lowest value is next. The plain loop reads the whole (n, d)
+matrix once per pick. On the CPU, `select/k_center.py` and `select/max_sum.py` make the same picks with a fraction of
+that. On an accelerator nothing is read back: `triton_kernels` runs on CUDA devices where Triton is installed,
+`device_loops` on others.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ HOSTED = ("cpu", "mps")
 
 
 def k_center(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
-    """Choose k tokens by greedy k-center under cosine similarity, starting from `pivot`.
+    """Choose k tokens by greedy k-center under cosine similarity, from `pivot`.
 
-    Next is always the token whose highest cosine with the tokens chosen so far is lowest (ToDRE v1, arXiv 2505.18757v1,
-    eq. 5; Algorithm 1 there omits the normalisation and the exclusion of chosen tokens).
+    The next token is always the one whose highest cosine with the chosen tokens is lowest (ToDRE v1, arXiv
+    2505.18757v1, eq. 5; Algorithm 1 there omits the normalisation and the exclusion of chosen tokens).
 
     Args:
-        x: tokens, (n, d) or (b, n, d), any float dtype and device. Normalised in float32 (float64 if x is float64).
-            A zero token has cosine 0 with every token.
-        k: how many to choose, 1 ≤ k ≤ n, the pivot included.
+        x: tokens, (n, d) or (b, n, d), any float dtype and device. Normalised in float32 (float64 if x is float64). A
+            zero token has cosine 0 with every token.
+        k: number of tokens to choose, 1 ≤ k ≤ n, the pivot included.
         pivot: index of the first token: an int or () tensor for all samples, or a (b,) LongTensor.
 
     Returns:
@@ -42,20 +43,20 @@ def k_center(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
 
     Raises:
         InvalidValueError: wrong type, shape or range, or a NaN or infinite value in x. On an accelerator values are not
-            read back: tokens that are not finite are chosen first, a pivot tensor there is brought into range.
+            read back: tokens that are not finite are chosen first, and a pivot tensor there is brought into range.
     """
     return k_center_order(x, k, pivot).sort(-1).values
 
 
 def k_center_order(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
-    """`k_center` with the indices in the order of choosing, the pivot first."""
+    """Indices of `k_center` in the order of choosing, the pivot first."""
     return _select(x, k, pivot, "k_center")
 
 
 def max_sum(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
-    """Choose k tokens by greedy max-sum dispersion under cosine distance, starting from `pivot`.
+    """Choose k tokens by greedy max-sum dispersion under cosine distance.
 
-    Next is always the token with the largest sum of distances `1 - cosine` to the tokens chosen so far (ToDRE v2,
+    The next token is always the one with the largest sum of distances `1 - cosine` to the chosen tokens (ToDRE v2,
     arXiv 2505.18757v2, stage 1). The sums are kept in float64.
 
     Arguments, result and errors are those of `k_center`.
@@ -64,13 +65,16 @@ def max_sum(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
 
 
 def max_sum_order(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
-    """`max_sum` with the indices in the order of choosing, the pivot first."""
+    """Indices of `max_sum` in the order of choosing, the pivot first."""
     return _select(x, k, pivot, "max_sum")
 
 
 @torch.no_grad()
 def _select(x: Tensor, k: int, pivot: int | Tensor, rule: Rule) -> Tensor:
-    """Choose in each sample by itself: a batched product rounds differently, and no pick may depend on neighbours."""
+    """Choose in each sample by itself.
+
+    A batched product rounds differently, and no pick may depend on other samples.
+    """
     samples = as_samples(x)
     n = x.shape[-2]
     k = as_count(k, n)
@@ -85,7 +89,10 @@ def _select(x: Tensor, k: int, pivot: int | Tensor, rule: Rule) -> Tensor:
 
 
 def _on_device(x: Tensor, samples: int, n: int, k: int, pivots: Tensor, rule: Rule) -> Tensor:
-    """The picks of all samples of n tokens each, in order, without a look at any of them: (samples · k,)."""
+    """Picks of all samples in order, one sample after the other, (samples · k,).
+
+    Nothing is read from the device.
+    """
     numbers = torch.arange(samples, device=x.device, dtype=torch.int64)
     rows = queued_rows(x, numbers.repeat_interleave(n, output_size=samples * n))
     if x.device.type == "cuda" and x.dtype != torch.float64 and has_triton():
@@ -98,5 +105,5 @@ def _on_device(x: Tensor, samples: int, n: int, k: int, pivots: Tensor, rule: Ru
 
 @cache
 def has_triton() -> bool:
-    """Whether Triton is installed, as it is beside torch's CUDA builds on Linux."""
+    """True if Triton is installed, as it is with torch's CUDA builds on Linux."""
     return importlib.util.find_spec("triton") is not None

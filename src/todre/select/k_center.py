@@ -1,11 +1,11 @@
 """Greedy k-center on the CPU: exact, and without most of the cosines.
 
-A token's value, its highest cosine with the chosen, never falls; and the lowest value of all, which decides the next
-pick, never falls either. So a token that is far above the lowest need not be brought up to date, perhaps for ever: what
-it had when it was last looked at is a lower bound, and a bound above the lowest value is all one has to know. Blocks of
-picks are rehearsed among the few lowest tokens, whose cosines with each other cost little; that says how far the lowest
-value will rise, hence which tokens matter meanwhile, and only these meet the block's picks, in one matrix product.
-The picks are those of the plain loop: each is taken only while it is lower than every bound outside.
+A token's value is its highest cosine with the chosen tokens. It never falls, and neither does the lowest value of all,
+which decides the next pick. So a token whose value was far above the lowest need not be updated: its old value is a
+lower bound, and it is enough to know that this bound is above the lowest value. A block of picks is first rehearsed
+among the few tokens of lowest value, whose cosines with each other cost little. The rehearsal tells how far the lowest
+value will rise, hence which tokens matter meanwhile, and only these meet the block's picks, in one matrix product. The
+picks are those of the plain loop: each is taken only while it is lower than every bound outside.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ _WIDER, _NARROWEST = 3, 64
 
 
 def nearest_order(rows: UnitRows, k: int, pivot: int, offset: Array | None = None, weight: float = 1.0) -> list[int]:
-    """The k picks in order, the pivot first; next is always the lowest `offset` + `weight` · highest cosine."""
+    """The k picks in order, the pivot first.
+
+    The next pick is always the token with the lowest `offset` + `weight` · highest cosine with the chosen tokens.
+
+    Args:
+        rows: tokens of the sample.
+        k: number of picks.
+        pivot: index of the first pick.
+        offset: (n,) float64 added to the highest cosine; None for 0.
+        weight: factor on the highest cosine if there is an `offset`.
+    """
     state = _State(rows, pivot, offset, weight)
     size = _FIRST
     while (left := k - len(state.order)) > 0:
@@ -34,7 +44,7 @@ def nearest_order(rows: UnitRows, k: int, pivot: int, offset: Array | None = Non
 
 
 class _State:
-    """What is known of every token: a bound, and how many of the picks it takes into account."""
+    """A lower bound of every token's value, and the number of picks in it."""
 
     def __init__(self, rows: UnitRows, pivot: int, offset: Array | None, weight: float) -> None:
         n = len(rows.tokens)
@@ -48,7 +58,7 @@ class _State:
         self._bound[pivot] = _CHOSEN
 
     def block(self, size: int) -> int:
-        """Pick up to `size` tokens, at least one, and return how many it were."""
+        """Pick up to `size` tokens, at least one, and return their number."""
         start = lowest(self._bound, max(_WIDER * size, _NARROWEST))
         self._refresh(np.flatnonzero(self._bound <= self._bound[start[-1]]))
         likely, rise = self._rehearse(start, size)
@@ -75,7 +85,7 @@ class _State:
         return len(self.order) - before
 
     def _rehearse(self, tokens: Array, size: int) -> tuple[Array, float]:
-        """The next `size` picks, were there only `tokens`, and the value of the last."""
+        """The next `size` picks if only `tokens` existed, and the highest value at a pick."""
         cosines = self._rows.among(torch.from_numpy(tokens)).numpy()
         value, found, rise = self._bound[tokens], [], -np.inf
         for _ in range(min(size, len(tokens))):
@@ -87,7 +97,7 @@ class _State:
         return tokens[found], rise
 
     def _refresh(self, tokens: Array) -> None:
-        """Bring `tokens` up to date with all picks; those that have missed about as many together."""
+        """Update `tokens` with all picks; tokens that missed about as many, together."""
         missed = len(self.order) - self._seen[tokens]
         steps = np.ceil(np.log2(np.maximum(missed, 1)) / 2).astype(np.int64)
         for step in np.unique(steps[missed > 0]):
@@ -98,7 +108,7 @@ class _State:
         self._seen[tokens] = len(self.order)
 
     def _cosines(self, tokens: Array, picks: Array) -> Array:
-        """Cosines of `picks` with `tokens`: (picks, tokens)."""
+        """Cosines of `picks` with `tokens`, (picks, tokens)."""
         return self._rows.between(torch.from_numpy(picks), torch.from_numpy(tokens)).numpy()
 
     def _worth(self, tokens: Array, cosines: Array) -> Array:

@@ -1,4 +1,7 @@
-"""Maximal marginal relevance: important tokens that are unlike those chosen before (IDPruner, arXiv 2602.13315)."""
+"""Maximal marginal relevance: important tokens that are unlike chosen ones.
+
+The rule of IDPruner (arXiv 2602.13315).
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from todre.select.rows import unit_rows
 def mmr_order(x: Tensor, k: int, importance: Tensor, weight: float = 0.5) -> Tensor:
     """Choose k tokens by maximal marginal relevance, in the order of choosing.
 
-    Next is always the token with the largest weight·importance - (1 - weight)·(highest cosine to a chosen token); the
-    first is the most important.
+    The next token is always the one with the largest weight·importance - (1 - weight)·(highest cosine to a chosen
+    token); the first is the most important.
 
     Args:
         x: tokens, (n, d), any float dtype and device. A zero token has cosine 0 with every token.
-        k: how many to choose, 1 ≤ k ≤ n.
+        k: number of tokens to choose, 1 ≤ k ≤ n.
         importance: (n,), finite.
         weight: λ, from 0 (diversity alone after the first token) to 1 (importance alone).
 
@@ -43,7 +46,10 @@ def mmr_order(x: Tensor, k: int, importance: Tensor, weight: float = 0.5) -> Ten
 
 
 def _queued(x: Tensor, k: int, importance: Tensor, weight: float) -> Tensor:
-    """The same on an accelerator, where no value is read back: importance is not looked at, and NaN counts as 0."""
+    """`mmr_order` on an accelerator, where no value is read back.
+
+    Importance is not checked, and NaN counts as 0.
+    """
     if importance.shape != (len(x),):
         raise InvalidValueError(f"importance must hold {len(x)} finite numbers, one for each token.")
     worth = importance.detach().to(x.device, torch.float64, non_blocking=True).nan_to_num(0.0)

@@ -1,4 +1,4 @@
-"""Greedy max-sum on the CPU: the plain loop, whose cosines are fetched ahead for the picks that a rehearsal names."""
+"""Greedy max-sum on the CPU: the plain loop, with cosines computed in blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from todre.select.cosine_blocks import Ahead, Array, lowest
+from todre.select.cosine_blocks import Array, CosineBlocks, lowest
 from todre.select.rows import UnitRows
 
 _CHOSEN = np.inf
@@ -16,20 +16,23 @@ _WIDER = 4
 
 
 def summed_order(rows: UnitRows, k: int, pivot: int) -> list[int]:
-    """The k picks in order, the pivot first; next is always the lowest sum of cosines, kept in float64."""
+    """The k picks in order, the pivot first.
+
+    The next pick is always the token with the lowest sum of cosines with the chosen tokens, kept in float64.
+    """
     value = np.zeros(len(rows.tokens))
-    ahead = Ahead(rows, k - 1)
+    blocks = CosineBlocks(rows, k - 1)
     order = [pivot]
     while len(order) < k:
         pick = order[-1]
         value[pick] = _CHOSEN
-        value += ahead.row(pick, partial(_rehearsed, rows, value, pick))
+        value += blocks.row(pick, partial(_rehearsed, rows, value, pick))
         order.append(int(value.argmin()))
     return order
 
 
 def _rehearsed(rows: UnitRows, value: Array, pick: int, count: int) -> Array:
-    """The loop's next `count` picks after `pick`, were there only the tokens whose value is low now."""
+    """The loop's next `count` picks after `pick`, if only tokens of low value existed."""
     tokens = np.concatenate([[pick], lowest(value, _WIDER * count)])
     cosines = rows.between(torch.from_numpy(tokens), torch.from_numpy(tokens)).numpy()
     inside = value[tokens]

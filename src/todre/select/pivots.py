@@ -1,4 +1,4 @@
-"""Pivots: the token a selection starts from, where no CLS attention is at hand or another start is wanted."""
+"""Pivots: first tokens of a selection that uses no [CLS] attention."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _ROWS = 512
 
 
 def pivot_center(x: Tensor) -> Tensor:
-    """The token nearest to the centre: the one with the highest cosine to the mean of all unit tokens.
+    """The token nearest to the centre.
+
+    It has the highest cosine to the mean of all unit tokens.
 
     Args:
         x: tokens, (n, d) or (b, n, d), any float dtype and device.
@@ -30,7 +32,7 @@ def pivot_center(x: Tensor) -> Tensor:
 
 
 def pivot_farthest(x: Tensor) -> Tensor:
-    """The token farthest from the rest: the one with the largest sum of distances `1 - cosine` to all other tokens.
+    """The token with the largest sum of distances `1 - cosine` to all other tokens.
 
     A zero token lies at distance 1 from every other. Arguments, result and errors are those of `pivot_center`.
     """
@@ -39,7 +41,7 @@ def pivot_farthest(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def pivot_isolated(x: Tensor) -> Tensor:
-    """The most isolated token: the one whose nearest other token is farthest (DivPrune, arXiv 2503.02175).
+    """The token whose nearest other token is farthest (DivPrune, arXiv 2503.02175).
 
     Identical tokens are at distance 0 of each other; a zero token lies at distance 1 from every other. Cosines are
     computed in blocks of rows. Arguments, result and errors are those of `pivot_center`.
@@ -76,7 +78,10 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
 
 
 def _isolated(rows: UnitRows) -> int:
-    """Index of the token with the lowest highest cosine to another; of each pair one cosine serves both tokens."""
+    """Index of the token whose highest cosine to another token is lowest.
+
+    Of each pair one cosine serves both tokens.
+    """
     n = len(rows.tokens)
     nearest = torch.full((n,), -torch.inf, dtype=torch.float64, device="cpu")
     for block in torch.arange(n, dtype=torch.int64, device="cpu").split(_ROWS):
@@ -106,5 +111,9 @@ def _farthest(rows: UnitRows) -> int:
 
 
 def _sums(rows: UnitRows) -> Tensor:
-    """For each token the sum of its cosines with all tokens, itself included: (n,) float64 on the CPU."""
+    """For each token the sum of its cosines with all tokens, itself included.
+
+    Returns:
+        (n,) float64 on the CPU.
+    """
     return rows.products(rows.total()[None])[0].double()

@@ -1,4 +1,4 @@
-"""The tokens of one sample, so that a product of two is their cosine, whatever their scale."""
+"""The tokens of one sample as unit vectors, whose products are cosines."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class UnitRows:
-    """The n tokens of one sample as unit vectors, which are never written out: products are scaled instead.
+    """The n tokens of one sample as unit vectors.
 
-    `tokens`: (n, d), float32 (float64 for float64 tokens), the caller's own where they need no conversion. `scale`:
-    (n,), one over each token's norm, and 0 for a zero token, so that its cosine with every token is 0. `twin`: (n,)
-    int64 on the CPU, for each token the lowest index of an identical one, or None where all differ. Matrix products
-    round differently in different rows; reading every result at the twin makes identical tokens tie exactly.
+    The unit vectors are never written out: products are scaled instead. Matrix products round differently in different
+    rows; reading every result at the twin makes identical tokens tie exactly.
+
+    Attributes:
+        tokens: (n, d), float32 (float64 for float64 tokens), the caller's own where they need no conversion.
+        scale: (n,), one over each token's norm; 0 for a zero token, so that its cosine with every token is 0.
+        twin: (n,) int64 on the CPU, for each token the lowest index of an identical one; None where all differ.
     """
 
     tokens: Tensor
@@ -35,22 +38,26 @@ class UnitRows:
     _gathered: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def alive(self) -> Tensor:
-        """Which tokens are not zero: (n,) bool on the CPU."""
+        """Tokens that are not zero, (n,) bool on the CPU."""
         return (self.scale > 0).cpu()
 
     def total(self) -> Tensor:
-        """The sum of all unit tokens: (d,)."""
+        """Sum of all unit tokens, (d,)."""
         with torch.autocast(self.tokens.device.type, enabled=False):
             return self.scale @ self.tokens
 
     def cosines(self, chosen: Tensor) -> Tensor:
-        """Cosines of the tokens `chosen` (m,) with every token: (m, n) on the CPU."""
+        """Cosines of the tokens `chosen` (m,) with every token, (m, n) on the CPU."""
         chosen = chosen.to(self.tokens.device)
         found = self._multiplied(self._gather("left", chosen), self.scale[chosen], None)
         return found if self.twin is None else found[:, self.twin]
 
     def between(self, chosen: Tensor, others: Tensor) -> Tensor:
-        """Cosines of the tokens `chosen` (m,) with the tokens `others` (p,): (m, p) on the CPU."""
+        """Cosines of the tokens `chosen` (m,) with the tokens `others` (p,).
+
+        Returns:
+            (m, p) on the CPU.
+        """
         if 3 * len(others) > 2 * len(self.tokens):  # gathering would cost more than it saves
             return self.cosines(chosen)[:, others]
         chosen, place = chosen.to(self.tokens.device), None
@@ -62,7 +69,7 @@ class UnitRows:
         return found if place is None else found[:, place]
 
     def among(self, chosen: Tensor) -> Tensor:
-        """Cosines of the tokens `chosen` (m,) with each other: (m, m) on the CPU."""
+        """Cosines of the tokens `chosen` (m,) with each other, (m, m) on the CPU."""
         place = None
         if self.twin is not None:
             chosen, place = self.twin[chosen].unique(return_inverse=True)
@@ -72,14 +79,14 @@ class UnitRows:
         return found if place is None else found[place][:, place]
 
     def products(self, vectors: Tensor) -> Tensor:
-        """Inner products of `vectors` (m, d) with every unit token: (m, n) on the CPU."""
+        """Inner products of `vectors` (m, d) with every unit token, (m, n) on the CPU."""
         found = self._multiplied(vectors, None, None)
         return found if self.twin is None else found[:, self.twin]
 
     def _gather(self, side: str, index: Tensor) -> Tensor:
-        """The tokens at `index`, in memory that the next call for the same side writes over.
+        """The tokens at `index`, in a buffer that the next call for the same side reuses.
 
-        Fresh memory for each product costs more than the product: the system hands it out page by page.
+        Fresh memory for each product costs more than the product, because the system hands it out page by page.
         """
         buffer = self._gathered.get(side)
         if buffer is None or len(buffer) < len(index):
@@ -88,10 +95,15 @@ class UnitRows:
         return torch.index_select(self.tokens, 0, index, out=buffer[: len(index)])
 
     def _multiplied(self, vectors: Tensor, scales: Tensor | None, part: Tensor | None) -> Tensor:
-        """Products of `vectors`, by `scales`, with the unit tokens `part` (all if None), at full precision.
+        """Products of `vectors` with unit tokens, at full precision.
 
         Autocast is off here, and where the process lets float32 products run at reduced precision (TF32, bfloat16),
         they are taken in float64: a selection must not depend on such switches.
+
+        Args:
+            vectors: (m, d).
+            scales: (m,) factors of `vectors`; None for 1.
+            part: indices of the unit tokens; None for all.
         """
         tokens, scale = self.tokens, self.scale
         if part is not None:
@@ -111,7 +123,11 @@ class UnitRows:
 
 
 def unit_rows(tokens: Tensor) -> UnitRows:
-    """`tokens` (n, d) of any float dtype; raises InvalidValueError where a value is NaN or infinite."""
+    """Prepare the tokens (n, d) of one sample, of any float dtype.
+
+    Raises:
+        InvalidValueError: a value is NaN or infinite.
+    """
     dtype = torch.float64 if tokens.dtype == torch.float64 else torch.float32
     rows = tokens.detach().to(dtype).contiguous()
     twin = _twins(rows)
@@ -124,7 +140,14 @@ def unit_rows(tokens: Tensor) -> UnitRows:
 
 
 def _rescale(rows: Tensor, unsafe: Tensor) -> Tensor:
-    """Divide the rows `unsafe` by their largest magnitude, in place, and return their norms, infinite for zero rows."""
+    """Divide the rows `unsafe` by their largest magnitude, in place.
+
+    Returns:
+        Their norms, infinite for zero rows.
+
+    Raises:
+        InvalidValueError: a value is NaN or infinite.
+    """
     largest = rows[unsafe].abs().amax(-1, keepdim=True)
     broken = unsafe[~largest.isfinite().squeeze(-1)]
     if len(broken):
@@ -139,7 +162,11 @@ def _rescale(rows: Tensor, unsafe: Tensor) -> Tensor:
 
 
 def _twins(rows: Tensor) -> Tensor | None:
-    """For each row the lowest index of an identical row (-0 equals 0): (n,) int64 on the CPU; None if all differ."""
+    """For each row the lowest index of an identical row (-0 equals 0).
+
+    Returns:
+        (n,) int64 on the CPU; None if all rows differ.
+    """
     prefix = (rows[:, :_PREFIX] + 0.0).cpu().numpy().astype(np.float64).view(np.uint64)
     keys = prefix @ (_ODD ** np.arange(1, prefix.shape[1] + 1, dtype=np.uint64))
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
@@ -159,7 +186,7 @@ def _first_equal(rows: Tensor) -> list[int]:
 
 
 def _float32_is_reduced(device: torch.device) -> bool:
-    """Whether the process has allowed TF32 or bfloat16 inside float32 matrix products on this device."""
+    """True if the process allows TF32 or bfloat16 inside float32 matrix products."""
     backends = {"cuda": torch.backends.cuda.matmul, "cpu": getattr(torch.backends.mkldnn, "matmul", None)}
     if device.type not in backends:
         return False

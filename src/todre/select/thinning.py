@@ -1,4 +1,4 @@
-"""Thinning a list of tokens until no more near duplicates have to leave (VisPruner, arXiv 2412.01818v2)."""
+"""Thinning of a ranked list by near duplicates (VisPruner, arXiv 2412.01818v2)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from todre.select.gram import gram
 
 @torch.no_grad()
 def thin(x: Tensor, k: int, at_once: int = 8) -> Tensor:
-    """Which k tokens of a list are left when those with a near duplicate leave, a few at a time.
+    """Choose the k tokens of a list that remain when near duplicates leave.
 
-    In each round every second token, from the first, is compared with the tokens between. Up to `at_once` whose best
-    cosine is highest leave, as many as still have to. The others, by falling best cosine, and then the tokens between
-    make the list of the next round, as in the authors' code.
+    In each round every second token, from the first, is compared with the tokens between. Up to `at_once` tokens leave,
+    those with the highest best cosine, and no more than still have to. The list of the next round holds the others, by
+    falling best cosine, and then the tokens between, as in the authors' code.
 
     Args:
         x: tokens, (n, d), in the order of the list; any float dtype and device.
-        k: how many are left, 1 ≤ k ≤ n.
-        at_once: how many leave in a round at most, at least 1.
+        k: number of tokens that remain, 1 ≤ k ≤ n.
+        at_once: most tokens that leave in a round, at least 1.
 
     Returns:
         int64 indices (k,) in ascending order on x's device. Ties leave from the front of the list.

@@ -1,22 +1,26 @@
 # ruff: noqa: ANN001, ANN202
 # mypy: disable-error-code="untyped-decorator, no-untyped-def"
-"""Selection fused into Triton kernels, for many samples of any lengths in one call, with nothing read back.
+"""Selection as Triton kernels, for many samples of any lengths in one call.
 
-Two ways, chosen by the number of tokens. Of (2880, 4096) → 288 on an H200 (4.8 TB/s; about 60 TFLOP/s in float32
-outside the tensor cores, some 500 reached inside in bfloat16), reading the tokens once per pick would alone take
-287 · 24 MB / 4.8 TB/s = 1.4 ms in bfloat16, and twice that in float32. So up to `TABLE` tokens a sample's cosines are
-all computed first: by symmetry half of 68 GFLOP, 0.1 ms on tensor cores. Products of 16-bit numbers are exact in
-float32, so that this loses nothing, because norms are applied afterwards; float32 tokens are multiplied in full
-precision ("ieee", never TF32) and need some 0.6 to 1 ms. Then one program per sample walks through the picks with all
-values in registers: a pick reads one row of the table (12 KB, from the level-2 cache) and takes one minimum, about
-2 µs, so 0.6 ms for 287 picks, without a launch between them. More tokens than that make the table too large (n² · 4
-bytes); but reading them takes long enough to hide a launch, so each pick is one launch (`_meet`): every program first
-reduces the minima that the launch before left behind, which names the pick, then folds the pick into its rows and
-leaves theirs.
+Nothing is read back from the device. There are two ways, chosen by the number of tokens of a sample.
+
+Up to `TABLE` tokens, all cosines of a sample are computed first (`_table`), and then one program per sample makes all
+picks with the values in registers (`_walk`): a pick reads one row of the table from the level-2 cache and takes one
+minimum. Products of 16-bit numbers are exact in float32, and norms are applied afterwards, so the table loses nothing;
+float32 tokens are multiplied in full precision ("ieee", never TF32).
+
+With more tokens the table (n² · 4 bytes) is too large, but reading the tokens takes long enough to hide a launch, so
+each pick is one launch (`_meet`). Every program first reduces the minima that the launch before left behind, which
+names the pick, then folds the pick into its rows and leaves their minima.
+
+Estimated times for (2880, 4096) → 288 on an H200 (4.8 TB/s; about 60 TFLOP/s in float32 outside the tensor cores, some
+500 reached inside in bfloat16): reading the tokens once per pick would alone take 287 · 24 MB / 4.8 TB/s = 1.4 ms in
+bfloat16, and twice that in float32. The table takes by symmetry half of 68 GFLOP, 0.1 ms on tensor cores and some 0.6
+to 1 ms in float32, and a pick about 2 µs, so 0.6 ms for 287 picks. These figures are arithmetic: the kernels were
+compiled for this GPU and run in Triton's interpreter, and are not yet timed.
 
 Ties go to the lowest index, and identical tokens tie exactly: the table is read at their twins, and `_meet` sums every
-row in the same order. The figures above are arithmetic: the kernels
-were compiled for this GPU and run in Triton's interpreter, and are not yet timed.
+row in the same order.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ _TILE, _STEP = 128, 32
 
 @triton.jit
 def _table(tokens, scale, starts, corners, table, d, TILE: tl.constexpr, STEP: tl.constexpr, WIDEN: tl.constexpr):
-    """Cosines of two tiles of one sample's tokens, written to the table and its mirror image."""
+    """Write the cosines of two tiles of tokens to the table and its mirror image."""
     sample = tl.program_id(2)
     first = tl.load(starts + sample)
     n = tl.load(starts + sample + 1) - first
@@ -74,7 +78,7 @@ def _walk(
     SUM: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """All picks of one sample; `order` holds the pivot at the sample's first place."""
+    """Make all picks of one sample; its place in `order` starts with the pivot."""
     sample = tl.program_id(0)
     first = tl.load(starts + sample)
     n = tl.load(starts + sample + 1) - first
@@ -121,7 +125,10 @@ def _meet(
     COLUMNS: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
-    """Name pick number `step` - 1 from the minima of the launch before, and fold it into a block of rows."""
+    """Fold pick number `step` - 1 into a block of rows.
+
+    The pick is named by the minima of the launch before.
+    """
     block, sample = tl.program_id(0), tl.program_id(1)
     first = tl.load(starts + sample)
     n = tl.load(starts + sample + 1) - first
@@ -164,7 +171,7 @@ def _meet(
 
 @torch.no_grad()
 def fused_orders(rows: QueuedRows, lengths: list[int], counts: list[int], pivots: Tensor, rule: Rule) -> Tensor:
-    """The picks of all samples in order, one sample after the other: (sum of `counts`,) int64 on the tokens' device.
+    """Picks of all samples in order, one sample after the other.
 
     Args:
         rows: the tokens of all samples, float32 or a 16-bit float.
@@ -172,6 +179,9 @@ def fused_orders(rows: QueuedRows, lengths: list[int], counts: list[int], pivots
         counts: picks of each sample, 1 ≤ count ≤ length.
         pivots: (samples,) int64 on the tokens' device, each sample's first pick; brought into range.
         rule: which value is folded.
+
+    Returns:
+        (sum of `counts`,) int64 on the tokens' device.
     """
     device = rows.tokens.device
     starts, places = _running(lengths, device), _running(counts, device)

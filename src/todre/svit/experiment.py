@@ -1,4 +1,6 @@
-"""Train SViT's gates on the shipped tower and measure what they cost: `python -m todre.svit.experiment`.
+"""Train SViT's gates on the shipped tower and measure what they cost.
+
+    python -m todre.svit.experiment
 
 The model stays as it is; the gates of the tower's last blocks learn to leave the projector's output as it was (mean
 squared error relative to its variance) at a set share of tokens that go through. Then the whole model answers held-out
@@ -29,6 +31,7 @@ from todre.evaluate.table import Table
 from todre.fields import Checked, Items, Range
 from todre.fields.kinds import Count, Positive, Seed
 from todre.files import write_atomic
+from todre.hf.picture_features import any_resolution_features, feature_layer
 from todre.scenes import make_scene
 from todre.svit.gate import RATIO_WEIGHT, Choose, Chooser, FixedRate, Gate, came_back, gated, ratio_loss
 
@@ -37,7 +40,7 @@ _FIRST_SEED = 2 * 10**10
 
 @dataclass(frozen=True)
 class Options(Checked):
-    """What the command line sets for training.
+    """Options of the training, as the command line sets them.
 
     Args:
         steps: length, one picture each.
@@ -60,13 +63,13 @@ class Options(Checked):
 
 
 def gated_blocks(model: Any, count: int) -> list[nn.Module]:
-    """The last `count` blocks of the tower that features pass.
+    """The last `count` blocks of the tower that features pass through.
 
     Raises:
         InvalidValueError: the tower has not so many.
     """
     layers = [one for one in model.model.vision_tower.modules() if type(one).__name__ == "CLIPEncoderLayer"]
-    used = layers[: len(layers) + 1 + model.config.vision_feature_layer]
+    used = layers[: len(layers) + 1 + feature_layer(model.config)]
     if not 1 <= count <= len(used):
         raise InvalidValueError(
             f"{count} gates do not fit a tower of {len(used)} blocks; give 1 to {len(used)} targets."
@@ -75,7 +78,7 @@ def gated_blocks(model: Any, count: int) -> list[nn.Module]:
 
 
 def train(model: Any, processor: Any, options: Options, show: Any = lambda steps: steps) -> tuple[nn.ModuleList, Any]:
-    """Gates after `options.steps` steps, and a line for every `options.log_every` of them."""
+    """Trained gates, and a log line for every `options.log_every` steps."""
     model.requires_grad_(False)
     blocks = gated_blocks(model, len(options.targets))
     with torch.random.fork_rng(devices=[]):
@@ -104,22 +107,25 @@ def train(model: Any, processor: Any, options: Options, show: Any = lambda steps
 def losses(
     model: Any, inputs: Any, blocks: Sequence[nn.Module], choose: Choose, targets: Sequence[float]
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Error of the projected features relative to their variance, ratio loss, and who went through each block."""
+    """Losses of the gates, and the masks of tokens that went through.
+
+    Returns:
+        Mean squared error of the projected features over their variance, the ratio loss, and each block's mask.
+    """
     with torch.no_grad():
-        truth = _features(model, inputs)
+        truth = any_resolution_features(model, inputs)
     with gated(blocks, choose) as gating:
-        error = (_features(model, inputs) - truth).square().mean() / truth.var()
+        error = (any_resolution_features(model, inputs) - truth).square().mean() / truth.var()
     return error, ratio_loss(gating.passed, targets), gating.passed
 
 
-def _features(model: Any, inputs: Any) -> Tensor:
-    encoded = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
-    features: Tensor = encoded.pooler_output[0]
-    return features
-
-
 def answers(settings: Settings, pictures: int, choose: Choose | None, count: int) -> dict[str, Any]:
-    """Records of all questions, the share of tokens that went through each block, and of these the share come back."""
+    """Answers of one kind of gating.
+
+    Returns:
+        Records of all questions, the share of tokens that went through each block, and of these the share that had gone
+        around an earlier one.
+    """
     session = Session(settings)
     groups = range(pictures // settings.group_size)
     if choose is None:
@@ -132,23 +138,23 @@ def answers(settings: Settings, pictures: int, choose: Choose | None, count: int
     return {"records": records, "kept": kept, "came_back": [round(share, 4) for share in came_back(passed)]}
 
 
-def measure(settings: Settings, given: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
-    """Train, answer, compare; returns the document."""
-    options = Options(given.steps, tuple(given.targets), seed=given.seed)
+def measure(settings: Settings, flags: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
+    """The document; trains, answers and compares."""
+    options = Options(flags.steps, tuple(flags.targets), seed=flags.seed)
     loaded = Session(settings).loaded
     gates, log = train(loaded.model, loaded.processor, options, show)
     count = len(options.targets)
 
     def answered(choose: Choose | None) -> dict[str, Any]:
-        return answers(settings, given.pictures, choose, count)
+        return answers(settings, flags.pictures, choose, count)
 
     found = {"none": answered(None), "gates": answered(Chooser(gates))}
     shares = found["gates"]["kept"]
     found["fixed rate"] = answered(FixedRate(gates, shares, back=True))
     if sorted(shares, reverse=True) == shares:
         found["fixed rate, no way back"] = answered(FixedRate(gates, shares, back=False))
-    found["random"] = answered(Chooser(None, torch.Generator().manual_seed(given.seed), shares))
-    table = Table.of({name: one["records"] for name, one in found.items()}, seed=given.seed)
+    found["random"] = answered(Chooser(None, torch.Generator().manual_seed(flags.seed), shares))
+    table = Table.of({name: one["records"] for name, one in found.items()}, seed=flags.seed)
     rows = []
     for name, one in found.items():
         row = {
@@ -166,7 +172,7 @@ def measure(settings: Settings, given: argparse.Namespace, command: str, show: A
     return {
         "what": "accuracy with gates in the vision tower (SViT), on held-out scenes",
         "command": command,
-        "conditions": conditions_of_run(settings, given, table),
+        "conditions": conditions_of_run(settings, flags, table),
         "targets": options.targets,
         "training": log,
         "rows": rows,
@@ -185,19 +191,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    given = parse(arguments)
-    given.processes = 1
+    flags = parse(arguments)
+    flags.processes = 1
     console = Console(stderr=True)
     command = " ".join(["python -m todre.svit.experiment", *(arguments if arguments is not None else sys.argv[1:])])
     try:
         document = measure(
-            settings_from(given), given, command.strip(), lambda steps: track(steps, "training", console=console)
+            settings_from(flags), flags, command.strip(), lambda steps: track(steps, "training", console=console)
         )
-        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+        write_atomic(flags.output, json.dumps(document, indent=1) + "\n")
     except TodreError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    console.print(f"wrote {given.output}", markup=False)
+    console.print(f"wrote {flags.output}", markup=False)
     return 0
 
 

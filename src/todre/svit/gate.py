@@ -1,4 +1,7 @@
-"""Gates by which tokens of a vision tower go around a block and stay in the map (SViT, arXiv 2306.07050)."""
+"""Gates by which tokens go around a block of a vision tower (SViT).
+
+arXiv 2306.07050. Tokens that go around a block stay in the feature map.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from todre.hf.decoder_runs import split_states
+from todre.hf.keywords import MASK, STATES
+
 RATIO_WEIGHT = 4.0
 Choose = Callable[[int, Tensor], Tensor]
-"""Number of a gated block, from 0, and the patches before it (t, s, width) to (t, s): 1 for those that go through."""
+"""Called with a gated block (0-based) and the patches before it (t, s, width).
+
+Returns (t, s), 1 for patches that go through the block.
+"""
 
 
 class Gate(nn.Module):
-    """LayerNorm and a two-layer perceptron, width → width / 4 → 2: logits of going around and of going through.
+    """Gate: LayerNorm and a perceptron of width → width / 4 → 2 logits.
+
+    The logits are of going around and of going through.
 
     Args:
         width: channels of the tower's hidden states.
@@ -33,13 +44,16 @@ class Gate(nn.Module):
             self.second.bias.copy_(opening)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(t, s, 2) logits of (t, s, width) hidden states."""
+        """(t, s, 2) logits of hidden states (t, s, width)."""
         logits: Tensor = self.second(F.gelu(self.first(self.norm(hidden))))
         return logits
 
 
 def straight_through(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """(t, s) 0 or 1: with `generator` a Gumbel-softmax sample at temperature 1 with its gradient, else the argmax."""
+    """(t, s) decisions, 0 or 1, with the gradient of a Gumbel-softmax sample.
+
+    With `generator` they are a sample at temperature 1; without, the argmax and no gradient.
+    """
     if generator is None:
         return (logits[..., 1] > logits[..., 0]).to(logits.dtype)
     uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float32, device="cpu").clamp(1e-6, 1 - 1e-6)
@@ -49,13 +63,13 @@ def straight_through(logits: Tensor, generator: torch.Generator | None) -> Tenso
 
 
 def ratio_loss(passed: Sequence[Tensor], targets: Sequence[float]) -> Tensor:
-    """Mean over gates of (share of tokens that go through, over the batch, - target)²."""
+    """Mean over gates of (share of tokens that go through - target)², over the batch."""
     return torch.stack([(one.mean() - target) ** 2 for one, target in zip(passed, targets, strict=True)]).mean()
 
 
 @dataclass
 class Gating:
-    """What gates did in the calls of a tower inside `gated`.
+    """Masks of the gates in the calls of a tower inside `gated`.
 
     Attributes:
         passed: of each gated block and call, (t, s) 1 where a token went through, [CLS] left out.
@@ -65,7 +79,7 @@ class Gating:
 
 
 class Chooser:
-    """Decides at each gated block who goes through.
+    """Chooses at each gated block which tokens go through.
 
     Args:
         gates: one for each gated block; None draws at random.
@@ -82,7 +96,7 @@ class Chooser:
         self.gates, self.generator, self.shares = gates, generator, shares
 
     def __call__(self, place: int, hidden: Tensor) -> Tensor:
-        """(t, s) of the patches (t, s, width) before gated block `place`."""
+        """(t, s) choice for patches (t, s, width) before gated block `place` (0-based)."""
         if self.gates is not None:
             return straight_through(self.gates[place](hidden), self.generator)
         drawn = torch.rand(hidden.shape[:2], generator=self.generator, dtype=torch.float32, device="cpu")
@@ -90,7 +104,9 @@ class Chooser:
 
 
 class FixedRate:
-    """As many through each block in every tile: those with the highest gate logits, ties to the first.
+    """Chooses the same number of tokens in every tile, by the highest gate logits.
+
+    Ties go to the first.
 
     Args:
         gates: one for each gated block.
@@ -103,7 +119,7 @@ class FixedRate:
         self.left: Tensor | None = None
 
     def __call__(self, place: int, hidden: Tensor) -> Tensor:
-        """(t, s) of the patches (t, s, width) before gated block `place`."""
+        """(t, s) choice for patches (t, s, width) before gated block `place` (0-based)."""
         logits = self.gates[place](hidden)
         scores = logits[..., 1] - logits[..., 0]
         if place and not self.back and self.left is not None:
@@ -115,7 +131,7 @@ class FixedRate:
 
 
 def came_back(passed: Sequence[Tensor]) -> list[float]:
-    """Of the tokens that went through each block after the first, the share that went around an earlier one."""
+    """Share of the tokens through each later block that went around an earlier one."""
     shares, always = [], passed[0]
     for through in passed[1:]:
         shares.append(float((through * (1 - always)).sum() / through.sum()))
@@ -125,7 +141,9 @@ def came_back(passed: Sequence[Tensor]) -> list[float]:
 
 @contextmanager
 def gated(blocks: Sequence[nn.Module], choose: Choose) -> Iterator[Gating]:
-    """Inside, x ← m · block(x) + (1 - m) · x in each of `blocks` of a CLIP tower, each with a mask m of its own.
+    """Context in which x ← m · block(x) + (1 - m) · x in `blocks` of a CLIP tower.
+
+    Each block has a mask m of its own.
 
     Tokens that go around are not seen by the others in that block; they are in the map, and the next gate decides
     afresh. [CLS], the first token, goes through everywhere. The masks are exact; nothing is skipped on the processor.
@@ -135,14 +153,13 @@ def gated(blocks: Sequence[nn.Module], choose: Choose) -> Iterator[Gating]:
 
     def before(place: int) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            given = dict(zip(("hidden_states", "attention_mask"), args, strict=False)) | kwargs
-            hidden: Tensor = given["hidden_states"]
+            hidden, rest = split_states(args, kwargs)
             passes = choose(place, hidden[:, 1:])
             gating.passed.append(passes)
             mask = torch.cat([torch.ones_like(passes[:, :1]), passes], dim=1)
             masks[place] = mask, hidden
             bias = torch.zeros_like(mask).masked_fill(mask.detach() < 0.5, torch.finfo(mask.dtype).min)
-            return (), given | {"attention_mask": bias[:, None, None].expand(-1, 1, hidden.shape[1], -1)}
+            return (), rest | {STATES: hidden, MASK: bias[:, None, None].expand(-1, 1, hidden.shape[1], -1)}
 
         return hook
 

@@ -1,8 +1,7 @@
-"""See the queries and keys of one attention module, and sum attention mass without an attention map.
+"""Attention of selected query rows, computed without a whole attention map.
 
-transformers looks its attention function up by the backend's name at each call. While a module is watched, a
-dispatcher stands under that same name, calls the function it stands for, and shows the watched module's queries and
-keys to the listener. It is put in right before the module runs and taken out right after, also after an exception.
+Everything here works on `AttentionInputs`, the recorded queries and keys of one attention module. `hf/attention_tap.py`
+records them.
 """
 
 from __future__ import annotations
@@ -17,56 +16,56 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AttentionInputs:
-    """What one attention module was called with.
+    """The arguments that one attention module was called with.
 
     Attributes:
-        query: (b, heads, q, d), positions applied.
-        key: (b, kv_heads, s, d), likewise; cached keys come first.
+        query: (b, heads, q, d), rotary positions applied.
+        key: (b, kv_heads, s, d), rotary positions applied; cached keys come first.
         scaling: factor on the logits.
-        mask: (b or 1, 1, q or 1, s) bool or added to the logits, as the module got it; None or 2-D where it is causal.
-            What it adds above 0 weighs keys (merged tokens of a vision tower), what it adds below hides them.
-        softcap: bound on the logits, or None.
-        segments: (m + 1,) int, where packed sequences start and end along q and s; None if there is one.
+        mask: (b or 1, 1, q or 1, s), bool or added to the logits, as the module got it; None or 2-D where attention is
+            causal. Positive values weigh keys (merged tokens of a vision tower), negative values hide them.
+        logit_cap: the logits are squashed into (-logit_cap, logit_cap) by tanh; None for no cap.
+        segments: (m + 1,) int, the bounds along q and s of sequences packed into one row; None for a single sequence.
     """
 
     query: Tensor
     key: Tensor
     scaling: float
     mask: Tensor | None = None
-    softcap: float | None = None
+    logit_cap: float | None = None
     segments: Tensor | None = None
 
     def capped(self, logits: Tensor) -> Tensor:
-        """Logits after the softcap, where there is one."""
-        return logits if self.softcap is None else self.softcap * (logits / self.softcap).tanh()
+        """Logits squashed by `logit_cap`, or unchanged without one."""
+        return logits if self.logit_cap is None else self.logit_cap * (logits / self.logit_cap).tanh()
 
 
 _ROWS_AT_ONCE = 128
 
 
 def attention_mass(
-    seen: AttentionInputs, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
+    inputs: AttentionInputs, rows: Tensor, groups: Sequence[Tensor], allowed: Tensor, places: Tensor | None = None
 ) -> list[Tensor]:
-    """Probability mass that query rows put on groups of keys, averaged over heads after the softmax.
+    """Attention mass of query rows on groups of keys, averaged over heads.
 
-    No (q, s) map is made: rows are taken in blocks, in float32. The module's own mask says who sees whom; without one
-    attention is causal.
+    Rows are computed in blocks, in float32, so no (q, s) map is made. The module's own mask decides which keys a query
+    sees; without one attention is causal.
 
     Args:
-        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
-        rows: (b, q) bool, the query rows asked for.
+        inputs: queries and keys of a decoder layer; the last q keys belong to the queries.
+        rows: (b, q) bool, the query rows to compute.
         groups: (b, s) bool masks of keys.
         allowed: (b, s) bool, keys that are not padding.
-        places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
+        places: (m,) int64, columns that hold at least all of `rows`; None to read them from the device.
 
     Returns:
-        For each group, (b, q) float32: the mass of each asked row, 0 in the others.
+        For each group, (b, q) float32: the mass of each row in `rows`, 0 in the others.
     """
-    rows_at, queries = seen.query.shape[0], seen.query.shape[2]
+    rows_at, queries = inputs.query.shape[0], inputs.query.shape[2]
     asked = rows.any(dim=0).nonzero().flatten() if places is None else places
-    results = [torch.zeros(rows_at, queries, device=seen.query.device, dtype=torch.float32) for _ in groups]
+    results = [torch.zeros(rows_at, queries, device=inputs.query.device, dtype=torch.float32) for _ in groups]
     for block in asked.split(_ROWS_AT_ONCE):
-        probabilities = _probabilities(seen, block, allowed).mean(dim=(1, 2))
+        probabilities = _probabilities(inputs, block, allowed).mean(dim=(1, 2))
         for result, group in zip(results, groups, strict=True):
             mass = torch.einsum("bqs,bs->bq", probabilities, group.to(probabilities.dtype))
             result[:, block] = mass.masked_fill(~rows[:, block], 0.0)
@@ -74,82 +73,99 @@ def attention_mass(
 
 
 def attention_scores(
-    seen: AttentionInputs, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
+    inputs: AttentionInputs, rows: Tensor, allowed: Tensor, heads: str = "mean", places: Tensor | None = None
 ) -> Tensor:
-    """Attention probability that each key gets from query rows, summed over the rows, (b, s) float32.
+    """Attention probability that each key gets, summed over query rows.
 
-    Heads are pooled after the softmax. Rows are taken in blocks, so no (q, s) map is made.
+    Heads are pooled after the softmax. Rows are computed in blocks, so no (q, s) map is made.
 
     Args:
-        seen: queries and keys of a decoder layer; the last q keys belong to the queries.
-        rows: (b, q) bool, the query rows asked for.
+        inputs: queries and keys of a decoder layer; the last q keys belong to the queries.
+        rows: (b, q) bool, the query rows to sum over.
         allowed: (b, s) bool, keys that are not padding.
-        heads: `mean` or `max`.
-        places: (m,) int64, columns that hold all rows asked for, and maybe others; None to ask the device for them.
+        heads: how heads are pooled, `mean` or `max`.
+        places: (m,) int64, columns that hold at least all of `rows`; None to read them from the device.
+
+    Returns:
+        (b, s) float32.
     """
-    total = torch.zeros(seen.key.shape[0], seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
+    total = torch.zeros(inputs.key.shape[0], inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
     asked = rows.any(dim=0).nonzero().flatten() if places is None else places
     for block in asked.split(_ROWS_AT_ONCE):
-        probabilities = _probabilities(seen, block, allowed)
+        probabilities = _probabilities(inputs, block, allowed)
         pooled = probabilities.mean(dim=(1, 2)) if heads == "mean" else probabilities.amax(dim=(1, 2))
         total += torch.einsum("bqs,bq->bs", pooled, rows[:, block].to(pooled.dtype))
     return total
 
 
-def _probabilities(seen: AttentionInputs, block: Tensor, allowed: Tensor) -> Tensor:
-    """(b, kv heads, repeats, len(block), s) float32 attention of some query rows; 0 in rows that see nothing."""
-    query, key = seen.query, seen.key.float()  # products of half-precision vectors can overflow, and are coarse
+def _probabilities(inputs: AttentionInputs, block: Tensor, allowed: Tensor) -> Tensor:
+    """Attention of the query rows `block`, 0 in rows that see no key.
+
+    Returns:
+        (b, kv_heads, repeats, len(block), s) float32.
+    """
+    query, key = inputs.query, inputs.key.float()  # products of half-precision vectors can overflow, and are coarse
     q = query[:, :, block].float().unflatten(1, (key.shape[1], query.shape[1] // key.shape[1]))
-    logits = seen.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * seen.scaling)
-    visible = allowed[:, None, :] & visible_keys(seen, block)
+    logits = inputs.capped(torch.einsum("bgrqd,bgsd->bgrqs", q, key) * inputs.scaling)
+    visible = allowed[:, None, :] & visible_keys(inputs, block)
     return logits.masked_fill(~visible[:, None, None], float("-inf")).softmax(dim=-1).nan_to_num(0.0)
 
 
-def visible_keys(seen: AttentionInputs, block: Tensor) -> Tensor:
-    """(b or 1, len(block), s) bool: the keys that the query rows `block` see, padding left aside."""
-    queries, slots = seen.query.shape[2], seen.key.shape[2]
-    if seen.mask is not None and seen.mask.ndim == 4:
-        mask = seen.mask[:, 0, :, :slots]
+def visible_keys(inputs: AttentionInputs, block: Tensor) -> Tensor:
+    """The keys that the query rows `block` see; padding is not considered.
+
+    Returns:
+        (b or 1, len(block), s) bool.
+    """
+    queries, slots = inputs.query.shape[2], inputs.key.shape[2]
+    if inputs.mask is not None and inputs.mask.ndim == 4:
+        mask = inputs.mask[:, 0, :, :slots]
         mask = mask.expand(-1, len(block), -1) if mask.shape[1] == 1 else mask[:, block]
         return mask if mask.dtype == torch.bool else mask >= 0
     slot = torch.arange(slots, device=block.device, dtype=torch.int64)
     return (slot[None, :] <= (slots - queries + block)[:, None])[None]
 
 
-def cls_attention(seen: AttentionInputs, leading: int = 1) -> Tensor:
-    """Attention of a vision tower's [CLS] (token 0) to the patches, averaged over heads, (tiles, patches) float32.
+def cls_attention(inputs: AttentionInputs, leading: int = 1) -> Tensor:
+    """Attention of a vision tower's [CLS] (token 0) to the patches, mean over heads.
 
-    ToDRE eq. 3, with each head normalised over all keys as the tower's softmax does, and the keys of the `leading`
-    tokens that stand before the patches ([CLS], registers) dropped.
+    ToDRE eq. 3. Each head is normalised over all keys, as the tower's softmax does; the `leading` keys before the
+    patches ([CLS], registers) are then dropped.
+
+    Returns:
+        (tiles, patches) float32.
     """
-    logits = torch.einsum("bhd,bhsd->bhs", seen.query[:, :, 0].float(), seen.key.float()) * seen.scaling
-    logits = logits + _weight(seen) + _between(seen, slice(0, 1)).squeeze(2)
+    logits = torch.einsum("bhd,bhsd->bhs", inputs.query[:, :, 0].float(), inputs.key.float()) * inputs.scaling
+    logits = logits + _weight(inputs) + _between(inputs, slice(0, 1)).squeeze(2)
     return logits.softmax(dim=-1).mean(dim=1)[:, leading:]
 
 
-def received_attention(seen: AttentionInputs) -> Tensor:
-    """Mean attention that each token of a vision tower receives, averaged over heads and queries, (tiles, tokens).
+def received_attention(inputs: AttentionInputs) -> Tensor:
+    """Mean attention that each token of a vision tower receives.
 
-    Queries are taken in blocks, so no whole map is made. The mean is over the queries that see a token, so padding and
-    pictures packed together do not count. For towers without a [CLS] (ToDRE v2, section 4.1).
+    For towers without a [CLS] (ToDRE v2, section 4.1). The mean is over heads and over the queries that see a token, so
+    padding and other pictures in the same row do not count. Queries are computed in blocks, so no whole map is made.
+
+    Returns:
+        (tiles, tokens) float32.
     """
-    if seen.segments is not None and len(seen.segments) > 2:
-        bounds = [int(bound) for bound in seen.segments.tolist()]
-        parts = [_received(seen, start, end) for start, end in pairwise(bounds)]
+    if inputs.segments is not None and len(inputs.segments) > 2:
+        bounds = [int(bound) for bound in inputs.segments.tolist()]
+        parts = [_received(inputs, start, end) for start, end in pairwise(bounds)]
         return torch.cat(parts, dim=1)
-    return _received(seen, 0, seen.query.shape[2])
+    return _received(inputs, 0, inputs.query.shape[2])
 
 
-def _received(seen: AttentionInputs, start: int, end: int) -> Tensor:
-    key = seen.key[:, :, start:end].float().repeat_interleave(seen.query.shape[1] // seen.key.shape[1], dim=1)
+def _received(inputs: AttentionInputs, start: int, end: int) -> Tensor:
+    key = inputs.key[:, :, start:end].float().repeat_interleave(inputs.query.shape[1] // inputs.key.shape[1], dim=1)
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device, dtype=torch.float32)
     asking = torch.zeros_like(total)
     for block in torch.arange(start, end, device=key.device, dtype=torch.int64).split(_ROWS_AT_ONCE):
-        logits = torch.einsum("bhqd,bhsd->bhqs", seen.query[:, :, block].float(), key) * seen.scaling
-        logits = logits + _weight(seen)[..., None, start:end] + _between(seen, block)[..., start:end]
+        logits = torch.einsum("bhqd,bhsd->bhqs", inputs.query[:, :, block].float(), key) * inputs.scaling
+        logits = logits + _weight(inputs)[..., None, start:end] + _between(inputs, block)[..., start:end]
         visible = torch.ones(key.shape[0], len(block), key.shape[2], dtype=torch.bool, device=key.device)
-        if seen.mask is not None and seen.mask.ndim == 4 and not _by_heads(seen.mask):
-            visible = visible_keys(seen, block)[:, :, start:end].expand(key.shape[0], -1, -1)
+        if inputs.mask is not None and inputs.mask.ndim == 4 and not _by_heads(inputs.mask):
+            visible = visible_keys(inputs, block)[:, :, start:end].expand(key.shape[0], -1, -1)
             logits = logits.masked_fill(~visible[:, None], float("-inf"))
         total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
         asking += visible.sum(dim=1)
@@ -157,20 +173,28 @@ def _received(seen: AttentionInputs, start: int, end: int) -> Tensor:
 
 
 def _by_heads(mask: Tensor) -> bool:
-    """Whether a tower adds something else for each head and pair of tokens (relative positions); it hides nothing."""
+    """True for a mask that holds a bias per head and pair of tokens; it hides nothing."""
     return mask.ndim == 4 and mask.shape[1] > 1 and mask.shape[2] > 1 and mask.dtype != torch.bool
 
 
-def _between(seen: AttentionInputs, rows: Tensor | slice) -> Tensor:
-    """(b or 1, heads or 1, rows or 1, s) float32: what a tower adds for pairs of tokens; 0 where it adds nothing."""
-    if seen.mask is None or not _by_heads(seen.mask):
-        return torch.zeros(1, 1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
-    return seen.mask[:, :, rows, : seen.key.shape[2]].float()
+def _between(inputs: AttentionInputs, rows: Tensor | slice) -> Tensor:
+    """What a tower's mask adds per pair of tokens (relative positions), or zeros.
+
+    Returns:
+        (b or 1, heads or 1, rows or 1, s) float32.
+    """
+    if inputs.mask is None or not _by_heads(inputs.mask):
+        return torch.zeros(1, 1, 1, inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
+    return inputs.mask[:, :, rows, : inputs.key.shape[2]].float()
 
 
-def _weight(seen: AttentionInputs) -> Tensor:
-    """(b or 1, 1, s) float32: how much is added for each key, whatever the query; what hides keys is left aside."""
-    mask = seen.mask
+def _weight(inputs: AttentionInputs) -> Tensor:
+    """What the mask adds to every logit of a key; negative values (hiding) count as 0.
+
+    Returns:
+        (b or 1, 1, s) float32.
+    """
+    mask = inputs.mask
     if mask is None or mask.ndim != 4 or mask.shape[2] != 1 or mask.dtype == torch.bool:
-        return torch.zeros(1, 1, seen.key.shape[2], device=seen.key.device, dtype=torch.float32)
-    return mask[:, :, 0, : seen.key.shape[2]].float().clamp(min=0)
+        return torch.zeros(1, 1, inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
+    return mask[:, :, 0, : inputs.key.shape[2]].float().clamp(min=0)

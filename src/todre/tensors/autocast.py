@@ -1,4 +1,4 @@
-"""Autocast around tensor functions: switched off for exact ones, and remembered for the layers that they call."""
+"""Autocast off around exact tensor functions, and back on for layers they call."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import torch
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Inside, no autocast turns float32 into something coarser."""
+    """A context in which autocast does not lower the precision of float32 work."""
     known = torch.amp.autocast_mode.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def current_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast as it is now, to be entered later: for layers that run while `no_autocast` is in force."""
+    """The autocast state of this moment, as a context to enter later.
+
+    For layers that run while `no_autocast` is in force.
+    """
     kind = device.type
     if not torch.amp.autocast_mode.is_autocast_available(kind):
         return nullcontext()

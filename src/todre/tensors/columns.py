@@ -1,7 +1,7 @@
-"""Which token sits where: pure tensor functions that drop columns row by row and put results back.
+"""Packing of columns row by row, and the way back.
 
-A row of a batch keeps its own subset of columns. `compact` packs the survivors of each row to the right, so that
-every row ends at the same place and only the left holds padding, whatever the rows keep.
+Each row of a batch keeps its own subset of columns. `compact` packs the survivors of a row to the right, so that all
+rows end at the same place and only the left holds padding.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ PAD, SYSTEM, VISUAL, TEXT, DRAFT = range(5)
 
 @dataclass(frozen=True)
 class Compaction:
-    """Where the survivors of each row come from.
+    """Source column of each column after packing, row by row.
 
     Attributes:
         index: (b, m) int64, the source column of each new column; 0 where `valid` is False.
         valid: (b, m) bool, False at the left padding of rows that keep fewer than m columns.
-        width: how many columns there were.
-        padded: whether any row is padded; known on the host, so that later steps need not ask the device.
+        width: number of columns before packing.
+        padded: whether any row is padded; known on the host, so that later steps need not read the device.
     """
 
     index: Tensor
@@ -35,31 +35,36 @@ class Compaction:
     padded: bool
 
     def take(self, x: Tensor, dim: int = 1) -> Tensor:
-        """Gather `x` along `dim`; a leading dimension of 1 serves every row."""
+        """`x` packed along `dim`; a batch dimension of 1 is shared by all rows."""
         return take_columns(x, self.index, dim)
 
     def take_positions(self, positions: Tensor) -> Tensor:
-        """Gather positions (b or 1, q), or (axes, b or 1, q)."""
+        """Packed positions of shape (b or 1, q) or (axes, b or 1, q)."""
         if positions.ndim == 2:
             return take_columns(positions, self.index, 1)
         return torch.stack([take_columns(axis, self.index, 1) for axis in positions])
 
     def take_angles(self, angles: Tensor) -> Tensor:
-        """Gather rotary angles (..., b or 1, q, d)."""
+        """Packed rotary angles of shape (..., b or 1, q, d)."""
         flat = angles.reshape(-1, *angles.shape[-3:])
         taken = torch.stack([take_columns(one, self.index, 1) for one in flat])
         return taken.view(*angles.shape[:-3], *taken.shape[1:])
 
     def then(self, later: Compaction) -> Compaction:
-        """This compaction followed by another, as one."""
+        """This compaction followed by `later`, as one."""
         index = self.index.gather(1, later.index)
         return Compaction(index, later.valid, self.width, later.padded)
 
 
 def compact(keep: Tensor, counts: Sequence[int] | None = None) -> Compaction:
-    """Pack the True columns of `keep` (b, s) to the right, in order; m is the largest count of any row (at least 1).
+    """Pack the True columns of `keep` to the right, in order.
 
-    `counts` says how many True columns each row has; without it they are counted, for which the device has to be asked.
+    Args:
+        keep: (b, s) bool.
+        counts: number of True columns in each row; without it the device is read.
+
+    Returns:
+        A compaction to m columns, where m is the largest count of any row, and at least 1.
     """
     counts = fetch([keep.sum(dim=1)])[0].tolist() if counts is None else counts
     width = max(1, max(counts))
@@ -72,9 +77,13 @@ def compact(keep: Tensor, counts: Sequence[int] | None = None) -> Compaction:
 
 
 def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:
-    """Gather columns `index` (b, m) of `x` along `dim`; batch is dimension 0 and may be 1, to be shared by all rows.
+    """Gather columns of `x` along one dimension.
 
-    `x` may be on another device than `index`: layers of one model can be spread over several.
+    Args:
+        x: the batch is dimension 0 and may be 1, to be shared by all rows. `x` may be on another device than `index`,
+            because the layers of one model can be spread over several.
+        index: (b, m) int64.
+        dim: the dimension to gather along.
     """
     dim, index = dim % x.ndim, index.to(x.device)
     if x.shape[0] != index.shape[0]:
@@ -87,10 +96,17 @@ def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:
 
 
 def put_back(x: Tensor, columns: Tensor, length: int, lending: Tensor | None = None) -> Tensor:
-    """Spread `x` (b, m, d) to (b, length, d) by its logical `columns` (b, m), ascending; negative ones are padding.
+    """Spread packed results over the logical columns that they belong to.
 
-    Places that hold no survivor are zero; where `lending` (b, length) is True they hold the last survivor before them,
-    if there is one.
+    Args:
+        x: (b, m, d).
+        columns: (b, m) logical columns, ascending; negative ones are padding.
+        length: number of logical columns.
+        lending: (b, length) bool, columns without a survivor that take the value of the last survivor before them, if
+            there is one. All other columns without a survivor are zero.
+
+    Returns:
+        (b, length, d).
     """
     place = torch.arange(x.shape[1], device=columns.device, dtype=torch.int64).expand_as(columns)
     source = torch.full((x.shape[0], length + 1), -1, dtype=torch.long, device=columns.device)
@@ -101,16 +117,19 @@ def put_back(x: Tensor, columns: Tensor, length: int, lending: Tensor | None = N
     return out.masked_fill((source < 0).to(x.device)[:, :, None], 0)
 
 
-def token_kinds(visual: Tensor, valid: Tensor, seen_visual: Tensor, drafts: int) -> Tensor:
-    """Class of each column, (b, q) int8 (ToDRE eq. 7's S, V and T).
+def token_kinds(visual: Tensor, valid: Tensor, had_picture: Tensor, drafts: int) -> Tensor:
+    """Class of each column (S, V and T of ToDRE eq. 7; padding; drafts).
 
     Args:
         visual: (b, q) bool, the visual tokens, newline tokens included.
         valid: (b, q) bool, False at padding.
-        seen_visual: (b,) bool, whether the row's cache already holds a picture, so that nothing here precedes it.
-        drafts: how many trailing columns were proposed by assisted decoding rather than asked.
+        had_picture: (b,) bool, rows whose cache already holds a picture; all their text comes after it.
+        drafts: number of trailing columns that assisted decoding proposed.
+
+    Returns:
+        (b, q) int8.
     """
-    after = (visual.cumsum(dim=1) > 0) | seen_visual[:, None]
+    after = (visual.cumsum(dim=1) > 0) | had_picture[:, None]
     kinds = torch.where(after, TEXT, SYSTEM).to(torch.int8)
     if drafts:
         kinds[:, -drafts:] = DRAFT

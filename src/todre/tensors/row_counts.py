@@ -1,7 +1,7 @@
-"""How many columns in flight are what, row by row: numbers on the host, from the prompt and from what methods left.
+"""Counts of the columns in flight, by kind and row, on the host.
 
-Which visual tokens a method keeps is known on the device alone. How many they are, and so where text begins and ends
-among the columns that are left, follows from counts.
+Which visual tokens a method keeps is known on the device alone. Their number is known on the host, and with it where
+text begins and ends among the remaining columns.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL
 
 
 @dataclass(frozen=True)
-class Flight:
-    """The columns in flight, padding left aside; in a packed row they end at its right.
+class RowCounts:
+    """Counts of the columns in flight in each row, without padding.
+
+    Columns in flight are those that the next layer runs on. A packed row ends at the right.
 
     Attributes:
-        head: of each row, columns before its first visual token.
+        head: columns before the first visual token.
         visual: visual tokens.
-        between: other columns between its first and its last visual token.
-        tail: columns after its last visual token, drafts included.
-        drafts: proposed by assisted decoding.
-        seen: whether text stands before the first visual token, as in a row whose cache holds a picture.
-        kinds: (b, q) int8 on the host, the class of each column, as long as none has left.
+        between: other columns between the first and the last visual token.
+        tail: columns after the last visual token, drafts included.
+        drafts: columns proposed by assisted decoding.
+        had_picture: whether the row's cache holds or held a picture, so that the columns in `head` count as text.
+        kinds: (b, q) int8 class of each column, on the host; None as soon as a column was dropped.
     """
 
     head: tuple[int, ...]
@@ -35,14 +37,19 @@ class Flight:
     between: tuple[int, ...]
     tail: tuple[int, ...]
     drafts: tuple[int, ...]
-    seen: tuple[bool, ...]
+    had_picture: tuple[bool, ...]
     kinds: Tensor | None
 
     @classmethod
-    def of(cls, kinds: Tensor, seen: Sequence[bool]) -> Flight:
-        """Count `kinds` (b, q), on the host; `seen` says of each row whether its cache holds or held a picture."""
+    def of(cls, kinds: Tensor, had_picture: Sequence[bool]) -> RowCounts:
+        """Counts of a forward's columns before any was dropped.
+
+        Args:
+            kinds: (b, q) int8 class of each column, on the host.
+            had_picture: of each row, whether its cache holds or held a picture.
+        """
         rows = []
-        for row, known in zip(kinds, seen, strict=True):
+        for row, known in zip(kinds, had_picture, strict=True):
             there = row[row != PAD]
             visual = (there == VISUAL).nonzero().flatten()
             first, last = (int(visual[0]), int(visual[-1]) + 1) if len(visual) else (len(there),) * 2
@@ -51,7 +58,7 @@ class Flight:
             parts = (first, len(visual), last - first - len(visual), len(there) - last, int((row == DRAFT).sum()))
             rows.append(parts)
         head, count, between, tail, drafts = zip(*rows, strict=True)
-        return cls(head, count, between, tail, drafts, tuple(bool(one) for one in seen), kinds)
+        return cls(head, count, between, tail, drafts, tuple(bool(one) for one in had_picture), kinds)
 
     @property
     def total(self) -> list[int]:
@@ -61,18 +68,25 @@ class Flight:
 
     @property
     def text(self) -> list[int]:
-        """Text after a picture, in each row."""
-        rows = zip(self.head, self.between, self.tail, self.drafts, self.seen, strict=True)
-        return [between + tail - drafts + (head if seen else 0) for head, between, tail, drafts, seen in rows]
+        """Text tokens after a picture, in each row."""
+        rows = zip(self.head, self.between, self.tail, self.drafts, self.had_picture, strict=True)
+        return [between + tail - drafts + (head if known else 0) for head, between, tail, drafts, known in rows]
 
-    def left(self, visual: Sequence[int]) -> Flight:
-        """What is in flight once each row is packed with so many visual tokens."""
+    def with_visual(self, visual: Sequence[int]) -> RowCounts:
+        """The counts after each row was packed with `visual[row]` visual tokens left."""
         return dataclasses.replace(self, visual=tuple(visual), kinds=None)
 
     def places(self, kind: int, width: int) -> Tensor:
-        """(m,) int64 on the host: columns that may be `kind` (VISUAL or TEXT) in some row of `width` columns.
+        """Columns that may be of one kind in some row.
 
-        Text that stands between pictures may be anywhere among them; all else is exact.
+        Text between pictures may be anywhere among them; everything else is exact.
+
+        Args:
+            kind: `VISUAL` or `TEXT`.
+            width: number of columns of the packed batch.
+
+        Returns:
+            (m,) int64 on the host.
         """
         if self.kinds is not None:
             return (self.kinds == kind).any(dim=0).nonzero().flatten()
@@ -84,12 +98,19 @@ class Flight:
                 found[start:end] = True
             if kind == TEXT:
                 found[end : width - self.drafts[row]] = True
-                if self.seen[row]:
+                if self.had_picture[row]:
                     found[start - self.head[row] : start] = True
         return found.nonzero().flatten()
 
-    def asking(self, width: int) -> Tensor:
-        """(m,) int64 on the host: columns that may be text in some row, or the last that is no draft."""
+    def query_places(self, width: int) -> Tensor:
+        """Columns that may be text, or the last column that is no draft, in some row.
+
+        Args:
+            width: number of columns of the packed batch.
+
+        Returns:
+            (m,) int64 on the host.
+        """
         found = torch.zeros(width, dtype=torch.bool, device="cpu")
         found[self.places(TEXT, width)] = True
         for row, drafts in enumerate(self.drafts):
@@ -102,5 +123,5 @@ class Flight:
 
     @property
     def text_first(self) -> bool:
-        """Whether in some row a visual token may come after text that is asked about pictures."""
-        return any(self.seen) or any(self.between)
+        """True if in some row a visual token may come after text that follows a picture."""
+        return any(self.had_picture) or any(self.between)

@@ -1,4 +1,7 @@
-"""Which logical column each physical slot of a cache layer holds."""
+"""Which logical column each physical slot of a cache layer holds.
+
+A logical column is a token's place in the sequence as the caller sees it; a slot is its place in the pruned cache.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from todre.tensors.columns import PAD, SYSTEM, TEXT, VISUAL, Compaction, compact
 
 
 class AttachmentState:
-    """Whether the model that tables were made for is being pruned, so that somebody answers for what they mean."""
+    """`open` is True while the attachment that owns a table is active.
+
+    Copies of a cache share the state of the original.
+    """
 
     def __init__(self) -> None:
         self.open = True
@@ -22,22 +28,25 @@ class AttachmentState:
 
 
 class SlotTable:
-    """Which logical column each physical slot holds, for a group of layers.
+    """Logical column of each physical slot, for a group of cache layers.
 
     Attributes:
         columns: (b, s) int64 logical column of each slot up to `covered`; -1 is padding. Later slots follow one by one.
-        kinds: (b, s) int8 classes of layout.py.
+        kinds: (b, s) int8 class of each slot (columns.py).
         covered: number of logical columns that `columns` accounts for.
         padded: whether some slot may be padding, known on the host.
-        identity: whether slots and logical columns are the same thing, so that the model's own masks are right.
-        shift: (b,) how much smaller positions are than logical ones, or None when ids are kept.
-        window: columns that the layers see, their own included, and no longer hold once they are farther; 0 is all.
-        evicted: leading slots that the layers no longer hold.
-        earlier: during a prefill, visual slots of each row from forwards before it, on the host.
-        incoming: logical columns that the step under way adds to each layer; None between steps, and in steps that add
-            as many slots as columns, in which nobody needs to say so.
-        owner: whether such steps may be run.
-        alone: whether all layers that hold slots have this table.
+        identity: whether slots and logical columns are the same, so that the model's own masks are right.
+        shift: (b,) logical position minus actual position of later tokens; None where position ids are kept.
+        window: number of columns that a query in these layers sees, its own included; 0 for no window. Slots outside it
+            are dropped.
+        evicted: leading slots that the layers have dropped.
+        rewinds: whether assisted decoding may take columns back, so that no slot expires.
+        earlier: during a prefill, visual slots from earlier forwards in each row, on the host.
+        incoming: logical columns that the current step adds to each layer; None between steps, and in steps that add as
+            many slots as columns.
+        owner: state of the attachment that prunes with this table; None if there is none.
+        alone: whether all layers that hold slots share this table.
+        leader: the first cache layer of the group, which reorders and crops the table for the others.
     """
 
     def __init__(
@@ -71,32 +80,43 @@ class SlotTable:
     def before_pictures(
         cls, rows: int, length: int, padded: bool, device: torch.device, held: int | None = None
     ) -> SlotTable:
-        """The table after `length` columns of text, of which the layers hold the last `held`, before any picture."""
+        """Table of `length` columns of text before any picture.
+
+        Args:
+            rows: batch size.
+            length: logical columns in the cache.
+            padded: whether some column may be padding.
+            device: of the table.
+            held: columns that the layers still hold, the last ones; None for all.
+        """
         first = 0 if held is None else length - held
         columns = torch.arange(first, length, device=device, dtype=torch.int64).expand(rows, length - first)
         kinds = torch.full((rows, length - first), SYSTEM, dtype=torch.int8, device=device)
         return cls(columns, kinds, covered=length, padded=padded, identity=True)
 
     @property
-    def seen_picture(self) -> Tensor:
-        """(b,) bool, rows that hold or held visual tokens."""
+    def had_picture(self) -> Tensor:
+        """Rows that hold or held visual tokens, (b,) bool."""
         return ((self.kinds == VISUAL) | (self.kinds == TEXT)).any(dim=1)
 
     @property
     def visual_count(self) -> Tensor:
-        """(b,) int64, visual slots that are still held."""
+        """Visual slots that are still held, (b,) int64."""
         return (self.kinds[:, self.evicted :] == VISUAL).sum(dim=1)
 
     def at_length(self, length: int) -> tuple[Tensor, Tensor]:
-        """Columns and kinds of all slots still held at `length` logical columns; answers count as text."""
+        """Columns and kinds of all held slots at `length` logical columns.
+
+        Columns after `covered` are text if their row had a picture, and system tokens otherwise.
+        """
         rows, device = self.columns.shape[0], self.columns.device
         tail = torch.arange(self.covered, length, device=device, dtype=torch.int64).expand(rows, -1)
-        kinds = torch.where(self.seen_picture, TEXT, SYSTEM).to(torch.int8)[:, None].expand_as(tail)
+        kinds = torch.where(self.had_picture, TEXT, SYSTEM).to(torch.int8)[:, None].expand_as(tail)
         columns, kinds = torch.cat([self.columns, tail], dim=1), torch.cat([self.kinds, kinds], dim=1)
         return columns[:, self.evicted :], kinds[:, self.evicted :]
 
     def expired(self, length: int) -> int:
-        """How many leading slots no query from column `length` on can see, in any row."""
+        """Number of leading slots that no query from column `length` (0-based) on can see."""
         if not self.window or self.rewinds:
             return self.evicted
         bound = length - self.window
@@ -107,55 +127,68 @@ class SlotTable:
             gone += max(0, bound + 1 - self.covered)
         return max(gone, self.evicted)
 
-    def valid_slots(self, length: int, attention_mask: Tensor | None) -> Tensor | None:
-        """(b, slots) bool at `length` logical columns; None where nothing is padding.
+    def valid_slots(self, length: int, mask: Tensor | None) -> Tensor | None:
+        """Slots that are not padding at `length` logical columns; None if none is padding.
 
-        `attention_mask` is the caller's logical (b, length) mask, or None.
+        Args:
+            length: logical columns.
+            mask: the caller's logical (b, length) mask, or None.
+
+        Returns:
+            (b, slots) bool.
         """
-        if attention_mask is None and not self.padded:
+        if mask is None and not self.padded:
             return None
         columns, kinds = self.at_length(length)
         valid = (columns >= 0) & (kinds != PAD)
-        if attention_mask is not None:
-            valid = valid & take_columns(attention_mask.to(torch.bool), columns.clamp(min=0), dim=1)
+        if mask is not None:
+            valid = valid & take_columns(mask.to(torch.bool), columns.clamp(min=0), dim=1)
         return valid
 
     @property
     def open(self) -> bool:
-        """Whether layers may take slots without being told for how many columns."""
+        """True while layers may take slots without an announced step."""
         return self.owner is not None and self.owner.open
 
-    def aligned(self, length: int, attention_mask: Tensor | None) -> Tensor:
-        """What to hand a model as its mask: (b, length) bool, with the slots at its right, where layers say they are.
+    def aligned(self, length: int, mask: Tensor | None) -> Tensor:
+        """The 2-D mask to pass to the model, with the slots in its rightmost columns.
 
-        A layer that holds s slots at `length` columns answers that its first one is column `length` - s. So slot i
-        belongs in column `length` - s + i of the mask, and the columns before are not looked at.
+        A layer that holds s slots at `length` columns reports column `length` - s as its first. So slot i belongs in
+        column `length` - s + i of the mask, and the columns before are ignored.
 
         Args:
             length: logical columns, or more.
-            attention_mask: the caller's logical (b, length) mask, or None.
+            mask: the caller's logical (b, length) mask, or None.
+
+        Returns:
+            (b, length) bool.
         """
         valid = (self.columns >= 0) & (self.kinds != PAD)
         rows, slots = valid.shape
-        if attention_mask is None:
+        if mask is None:
             later = valid.new_ones(rows, length - self.covered)
         else:
-            given = attention_mask.to(valid.device, torch.bool)
-            valid = valid & take_columns(given, self.columns.clamp(min=0), dim=1)
-            later = given[:, self.covered :]
+            logical = mask.to(valid.device, torch.bool)
+            valid = valid & take_columns(logical, self.columns.clamp(min=0), dim=1)
+            later = logical[:, self.covered :]
         return torch.cat([valid.new_zeros(rows, self.covered - slots), valid, later], dim=1)
 
     def select_rows(self, rows: Tensor) -> None:
-        """Reorder or repeat the batch."""
+        """Reorder or repeat the rows of the batch."""
         rows = rows.to(self.columns.device)
         self.columns, self.kinds = self.columns[rows], self.kinds[rows]
         if self.shift is not None:
             self.shift = self.shift[rows]
 
     def crop(self, length: int, first: bool) -> Compaction | None:
-        """Forget columns from `length` on; the slots that stay, or None when only appended slots go.
+        """Forget the logical columns from `length` (0-based) on.
 
-        `first` says whether this is the first of the layers that ask, so that the others get the same answer.
+        Args:
+            length: logical columns that stay.
+            first: whether the caller is the first of the layers that share the table; the others get its answer.
+
+        Returns:
+            The slots that stay, or None if only slots after `covered` go.
         """
         if not first and self._crop is not None and self._crop[0] == length:
             return self._crop[1]
@@ -179,7 +212,7 @@ class SlotTable:
         self._crop = None
 
     def end(self) -> None:
-        """Close the step: what went out of sight is no longer held."""
+        """Close the step, and drop the slots that left the window."""
         self.incoming = None
         if self.window and self.leader is not None:
             self.evicted = self.expired(self.leader.logical)

@@ -1,8 +1,8 @@
-"""What crosses between the host and a device, and how: rarely, in one piece, and without waiting where possible.
+"""Transfers between host and device: few, in one piece, mostly without waiting.
 
 Work on a GPU is queued. Reading a number back waits until the queue is empty, and so does a plain copy to the device.
-What a prompt says is read once, before anything is queued; everything else stays where it is made, and how much of it
-there is (shapes, counts) is known on the host.
+The prompt is read once, before anything is queued; everything else stays where it is made, and its shape is known on
+the host.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def upload(x: Tensor, device: torch.device) -> Tensor:
 
 
 def fetch(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors on the host, read in one piece; waits for the device that holds them."""
+    """The tensors on the host, read in one transfer; waits for their device."""
     away = [place for place, x in enumerate(tensors) if x.device.type != "cpu"]
     if not away:
         return list(tensors)
@@ -36,8 +36,15 @@ def fetch(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def known_places(chosen: Tensor, count: int) -> Tensor:
-    """(…, count) int64, ascending: the places of the `count` True entries of each row of `chosen` (…, n).
+    """Indices of the True entries of each row, whose number is known in advance.
 
-    Whoever knows how many there are need not ask the device, as `nonzero` does.
+    Unlike `nonzero` this does not wait for the device.
+
+    Args:
+        chosen: (…, n) bool.
+        count: number of True entries in each row.
+
+    Returns:
+        (…, count) int64, ascending.
     """
     return chosen.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[..., :count]

@@ -19,7 +19,14 @@ _MORE = tuple(f"accuracy/{task}" for task in ("relation", "quadrant", "digit", "
 
 
 def draw(run: Path, target: Path) -> None:
-    """One panel for each stage that has a log in `run`: accuracy on training batches over minutes, and the loss."""
+    """Draw the training curves of a run and write them as one picture.
+
+    Each stage that has a log gets a panel: accuracy on training batches and the loss, over minutes of training.
+
+    Args:
+        run: directory of the run, with one log for each stage.
+        target: picture to write; its suffix names the format.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""Training examples as arrays: a scene's tiles, its patch labels, and many questions packed behind one picture."""
+"""Training examples as arrays: many questions packed behind one picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from todre.hf.keywords import IDS
 from todre.scenes import Question, Scene, ask, make_scene
 from todre.tiny.tokenizer import SYSTEM_PROMPT
 
@@ -52,7 +53,7 @@ class Packed:
 
 
 class Encoder:
-    """Turns prompt pieces into ids with the model's own tokenizer, each distinct piece once."""
+    """Encodes pieces of prompts with the model's tokenizer, each distinct piece once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
@@ -61,26 +62,29 @@ class Encoder:
         self.prefix = [int(tokenizer.bos_token_id), *self.encode(f"{SYSTEM_PROMPT} USER:")]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text` without the start token."""
+        """Token ids of `text`, without the start token."""
         if text not in self._known:
-            self._known[text] = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            self._known[text] = list(self._tokenizer(text, add_special_tokens=False)[IDS])
         return self._known[text]
 
     def pack(self, questions: list[Question]) -> Packed:
-        """All `questions` as segments; the loss falls on answers and their end tokens."""
+        """Pack questions behind each other, one segment each.
+
+        The loss falls on the answers and their end tokens.
+        """
         tokens: list[int] = []
         segments: list[int] = []
         offsets: list[int] = []
         targets: list[int] = []
         weights: list[float] = []
         for index, question in enumerate(questions):
-            asked = [*self.encode(question.text), *self.encode("ASSISTANT:")]
+            question_ids = [*self.encode(question.text), *self.encode("ASSISTANT:")]
             answer = [*self.encode(question.answer), self.eos]
-            piece = asked + answer[:-1]
+            piece = question_ids + answer[:-1]
             tokens += piece
             segments += [index] * len(piece)
             offsets += range(len(piece))
-            targets += [-100] * (len(asked) - 1) + answer
+            targets += [-100] * (len(question_ids) - 1) + answer
             weight = _TOKEN_WEIGHT.get(question.task, 1.0)
             weights += [weight] * (len(piece) - 1) + [0.25 * weight]
         return Packed(
@@ -94,7 +98,10 @@ class Encoder:
 
 
 def training_size(step: int) -> tuple[int, int]:
-    """The one picture size (width, height) of a step: the full one in two steps of three, the others in turn."""
+    """The picture size (width, height) of a step, in pixels.
+
+    Two steps of three use the full size; the third takes the next one of `SIZES`.
+    """
     return SIZES[0] if step % 3 else SIZES[(step // 3) % len(SIZES)]
 
 
@@ -107,25 +114,48 @@ def step_scenes(
     split: str = "train",
     size: tuple[int, int] | None = None,
 ) -> list[Scene]:
-    """The `batch` pictures that process `rank` of `world` sees in a step; no two steps or processes share a seed."""
+    """The pictures that one process trains on in one step.
+
+    No two steps or processes share a seed.
+
+    Args:
+        first_seed: seed from which the run counts.
+        step: number of the step, from 0.
+        batch: pictures for each process.
+        rank, world: number of this process (from 0), and how many there are.
+        split: "train", "val" or "test".
+        size: (width, height) in pixels; None takes the step's own size.
+    """
     start = first_seed + (step * world + rank) * batch
     return [make_scene(seed, split, size or training_size(step)) for seed in range(start, start + batch)]
 
 
 def training_questions(scene: Scene, step: int, mix: dict[str, int] | None = None) -> list[Question]:
-    """Fresh questions about a scene in a fixed order of tasks, different for each step."""
+    """New questions about a scene for each step, with the tasks in a fixed order.
+
+    Args:
+        scene: the picture to ask about.
+        step: seeds the choice of questions, together with the scene's own seed.
+        mix: task → number of questions; None takes `TASK_MIX`. Questions with equal text are asked once.
+    """
     rng = np.random.default_rng([scene.seed, step, 77])
     tasks = [task for task, times in (mix or TASK_MIX).items() for _ in range(times)]
-    asked = ask(rng, scene.objects, tasks, *scene.size)
-    return list({question.text: question for question in asked}.values())
+    questions = ask(rng, scene.objects, tasks, *scene.size)
+    return list({question.text: question for question in questions}.values())
 
 
 @dataclass(frozen=True)
 class TextBatch:
     """Packed questions of several pictures, padded at the right.
 
-    Shapes: `tokens`, `offsets`, `targets`, `weights` (b, n); `allowed` (b, 1, n, n), which token sees which;
-    `tasks[i][j]` is the task of question j about picture i, and `segments` (b, n) says where it stands (−1: padding).
+    Attributes:
+        tokens: (b, n) token ids.
+        segments: (b, n) question (from 0) that a token belongs to, −1 at padding.
+        offsets: (b, n) place (from 0) of the token within its question.
+        targets: (b, n) id that the token must predict, −100 where none.
+        weights: (b, n) weight of each target.
+        allowed: (b, 1, n, n) bool, which token sees which.
+        tasks: `tasks[i][j]` is the task of question j about picture i.
     """
 
     tokens: torch.Tensor
@@ -150,7 +180,10 @@ class TextBatch:
 
 
 def collate(packs: list[Packed]) -> TextBatch:
-    """Pad to the longest and build the block mask: a token sees its own question up to itself."""
+    """Pad packed questions to the longest pack and build their block mask.
+
+    A token sees its own question up to and including itself.
+    """
     longest = max(len(pack.tokens) for pack in packs)
 
     def padded(name: str, fill: float) -> torch.Tensor:

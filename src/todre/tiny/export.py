@@ -1,4 +1,4 @@
-"""Write a model as a directory that plain `from_pretrained` reads: float16 safetensors, tokenizer, processor."""
+"""Export a model as a directory that `from_pretrained` reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from todre.tiny.model import build_processor
 
 
 def export(model: LlavaNextForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, target: Path) -> None:
-    """Replace each file in `target` by the model's, one rename per file; the directory is made when absent."""
+    """Write a model, its tokenizer and its processor into a directory.
+
+    The weights are written as float16 safetensors. Files are replaced one by one, each by a rename.
+
+    Args:
+        model: the model to write; it stays as it is.
+        tokenizer: its tokenizer.
+        target: directory, made if it is absent.
+    """
 
     def fill(stage: Path) -> None:
         copy.deepcopy(model).to(torch.float16).save_pretrained(stage)
@@ -26,7 +34,12 @@ def export(model: LlavaNextForConditionalGeneration, tokenizer: PreTrainedTokeni
 
 
 def replace_files(target: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write into an empty directory, then move each file into `target`, one rename per file."""
+    """Fill an empty directory, then move each of its files into `target`.
+
+    Args:
+        target: directory whose files of the same names are replaced, one rename per file; made if it is absent.
+        fill: writes the files into the directory that it is called with.
+    """
     target.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
     try:

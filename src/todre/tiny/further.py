@@ -1,4 +1,7 @@
-"""The fifth stage: the shipped model trained further on several pictures and on clips, with single pictures kept up."""
+"""The fifth training stage: several pictures and clips, from the shipped model.
+
+Single pictures stay in the mix, so that the model does not forget them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from todre.hf.keywords import PIXELS, SIZES
+from todre.hf.model_parts import media_features
 from todre.scenes import Question, ask
 from todre.scenes.clip import EVENTS, clip_objects, make_clip
 from todre.scenes.motion import ask_motion
@@ -23,23 +28,26 @@ from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answered, p
 from todre.tiny.video_model import build_video_model
 
 SIDE = 96
-"""Side of several pictures and of frames in pixels: 300 visual tokens a picture, 36 a frame."""
+"""Side in pixels of the pictures of sets (300 visual tokens each) and of frames (36 each)."""
 FRAMES = 6
 """Frames of a clip."""
 SET_MIX: dict[str, int] = {"which": 2, "both": 6, "colour": 6, "shape": 6, "digit": 3}
 CLIP_MIX: dict[str, int] = {"moves": 1, "mover": 1, "moving": 3, "appears": 1, "changes": 1}
 STILL_MIX: dict[str, int] = {"presence": 1, "colour": 1}
-"""Asked about clips in which something moves, all of whose things are in every frame."""
+"""Questions about the things themselves, for clips in which something moves: all things are in every frame."""
 
 
 _ORDER_WEIGHT = 1.0
 _ORDER_LAYERS = (1, 2, 3, 4, 5)
 _NOISE = 0.7
-"""Share of a real token's distance from the average that symbolic tokens get."""
+"""Factor on the residuals that are added to symbolic tokens; 1 would spread them as widely as real tokens."""
 
 
 def build_further(seed: int, device: torch.device) -> Parts:
-    """The shipped weights in the class that takes clips, with symbols fitted to its own visual tokens."""
+    """The parts of the fifth stage: the shipped weights in the class that takes clips.
+
+    The symbols are fitted to the model's own visual tokens.
+    """
     model, tokenizer = build_video_model()
     fitted = FittedSymbols(model)
     use_packed_attention(model)
@@ -60,7 +68,7 @@ def build_further(seed: int, device: torch.device) -> Parts:
 
 @dataclass
 class FurtherParts(Parts):
-    """The parts of this stage.
+    """The parts of the fifth stage.
 
     Args:
         fitted: average visual tokens by label.
@@ -69,13 +77,18 @@ class FurtherParts(Parts):
     fitted: FittedSymbols
 
     def modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint holds: the model alone, all else follows from the shipped weights."""
+        """What a checkpoint holds: the model alone.
+
+        Everything else follows from the shipped weights.
+        """
         return {"model": self.model}
 
 
 @dataclass(frozen=True)
 class FurtherStage:
-    """Decoder and projector on single pictures, sets and clips in every step; the tower stays as it is.
+    """Trains decoder and projector on sets, clips and single pictures.
+
+    The vision tower stays as it is. Sets and clips come in every step, single pictures in some.
 
     Args:
         sketches_until: share of the stage in which sets and clips are coarse symbolic pictures.
@@ -94,14 +107,14 @@ class FurtherStage:
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Decoder with its tied embeddings, and projector."""
+        """Modules that are trained: the decoder with its embeddings, and the projector."""
         return {
             "language_model": parts.model.model.language_model,
             "projector": parts.model.model.multi_modal_projector,
         }
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Weighted mean of the losses on sets, on clips and, in some steps, on single pictures."""
+        """Weighted mean of the losses on sets, clips and, in some steps, single pictures."""
         if not isinstance(parts, FurtherParts):
             raise TypeError("this stage needs parts of build_further")
         sketched = which.progress < self.sketches_until
@@ -115,9 +128,9 @@ class FurtherStage:
         for kind, groups in kinds.items():
             losses.append(torch.stack([loss for loss, _ in groups]).mean())
             weights.append(self.single_weight if kind == "single" else 1.0)
-            often = self.single_every if kind == "single" else 1  # so that the log's mean over steps is the mean loss
+            often = self.single_every if kind == "single" else 1  # the log takes means over all steps
             metrics[f"loss/{kind}"] = often * float(losses[-1].detach())
-            for key, value in (pair for _, found in groups for pair in found.items()):
+            for key, value in (pair for _, counts in groups for pair in counts.items()):
                 metrics[key] = metrics.get(key, 0.0) + value
         weight = torch.tensor(weights, device=parts.device, dtype=torch.float32)
         total = (torch.stack(losses) * weight).sum() / sum(weights)
@@ -128,16 +141,16 @@ class FurtherStage:
         pixels, _, _ = picture_tensors(scenes, self.processor)
         sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes], dtype=torch.int64, device="cpu")
         features = parts.model.model.get_image_features(torch.stack(pixels).to(parts.device), sizes, return_dict=True)
-        visual = torch.stack(list(features.pooler_output))
-        asked = [parts.encoder.pack(training_questions(scene, which.step)) for scene in scenes]
-        return answer_picture(parts, visual, collate(asked).to(parts.device))
+        visual = torch.stack(list(media_features(features)))
+        packs = [parts.encoder.pack(training_questions(scene, which.step)) for scene in scenes]
+        return answer_picture(parts, visual, collate(packs).to(parts.device))
 
     def _sets(
         self, parts: FurtherParts, which: Slice, number: int, sketched: bool
     ) -> list[tuple[torch.Tensor, Metrics]]:
-        """Sets of two and of three pictures, each kind in one forward."""
+        """Loss and metrics on sets, with one forward for each number of pictures."""
         rng = which.rng()
-        found: dict[int, list[tuple[Start, list[Question]]]] = {}
+        by_size: dict[int, list[tuple[Start, list[Question]]]] = {}
         side = 4 + int(rng.integers(5))
         for seed in _seeds(which, number):
             if sketched:
@@ -149,16 +162,16 @@ class FurtherStage:
                 objects = rendered.objects
                 pixels = self.processor(list(rendered.images), return_tensors="pt")
                 encoded = parts.model.model.get_image_features(
-                    pixels["pixel_values"].to(parts.device), pixels["image_sizes"], return_dict=True
+                    pixels[PIXELS].to(parts.device), pixels[SIZES], return_dict=True
                 )
-                visual = torch.stack(list(encoded.pooler_output))
+                visual = torch.stack(list(media_features(encoded)))
             tasks = [task for task, times in SET_MIX.items() for _ in range(times)]
-            asked = ask_set(np.random.default_rng([seed, which.step, 78]), objects, tasks)
-            found.setdefault(len(objects), []).append((set_start(parts, visual), _distinct(asked, "set")))
-        return [_behind(parts, group, _layer(which), "sets") for group in found.values()]
+            questions = ask_set(np.random.default_rng([seed, which.step, 78]), objects, tasks)
+            by_size.setdefault(len(objects), []).append((set_start(parts, visual), _distinct(questions, "set")))
+        return [_behind(parts, group, _layer(which), "sets") for group in by_size.values()]
 
     def _clips(self, parts: FurtherParts, which: Slice, number: int, sketched: bool) -> tuple[torch.Tensor, Metrics]:
-        """Clips of one length."""
+        """Loss and metrics on clips of one length."""
         rng = which.rng()
         frames, side = FRAMES, GRID // 2
         group = []
@@ -169,20 +182,22 @@ class FurtherStage:
             else:
                 clip = make_clip(seed, frames, SIDE, which.split)
                 event, objects = clip.event, clip.objects
-                visual = parts.model.model.get_video_features(
-                    self.frame_pixels(list(clip.frames)).to(parts.device), return_dict=True
-                ).pooler_output
-            asked = clip_training_questions(np.random.default_rng([seed, which.step, 79]), objects, event)
-            group.append((clip_start(parts, visual), asked))
+                pixels = self.frame_pixels(list(clip.frames)).to(parts.device)
+                visual = media_features(parts.model.model.get_video_features(pixels, return_dict=True))
+            questions = clip_training_questions(np.random.default_rng([seed, which.step, 79]), objects, event)
+            group.append((clip_start(parts, visual), questions))
         return _behind(parts, group, _layer(which), "clips")
 
     def _symbols(self, parts: FurtherParts, features: Any, rng: np.random.Generator) -> torch.Tensor:
-        given = torch.from_numpy(features).to(parts.device)
-        visual: torch.Tensor = parts.fitted(given, parts.model.model.image_newline, rng, _NOISE)
+        labels = torch.from_numpy(features).to(parts.device)
+        visual: torch.Tensor = parts.fitted(labels, parts.model.model.image_newline, rng, _NOISE)
         return visual
 
     def frame_pixels(self, frames: list[Any]) -> torch.Tensor:
-        """(1, frames, 3, 96, 96): frames of 96 × 96 pixels are normalised alone, as the video processor does."""
+        """(1, frames, 3, 96, 96) float32 pixels of frames of 96 × 96 pixels.
+
+        They are normalised as the video processor does it, without resizing.
+        """
         arrays = [np.asarray(frame, dtype=np.float32) for frame in frames]
         scale = self.processor.rescale_factor
         mean, std = (
@@ -194,34 +209,45 @@ class FurtherStage:
 
 
 def clip_training_questions(rng: np.random.Generator, objects: Any, event: str) -> list[Question]:
-    """Questions about the event, and where nothing comes or changes, about the things themselves."""
+    """Questions about a clip's event, for training.
+
+    Where something moves, all things are in every frame, and questions about the things themselves are added.
+
+    Args:
+        rng: decides what is asked about where there is a choice.
+        objects: for each frame, everything drawn in it, the actor last.
+        event: what the actor does, one of `EVENTS`.
+    """
     tasks = [task for task, times in CLIP_MIX.items() for _ in range(times)]
-    asked = _distinct(ask_motion(rng, objects, event, tasks), "clip")
+    questions = _distinct(ask_motion(rng, objects, event, tasks), "clip")
     if event == EVENTS[0]:
         still = [task for task, times in STILL_MIX.items() for _ in range(times)]
-        asked += _distinct(ask(rng, objects[0], still, SIDE, SIDE), "still")
-    return asked
+        questions += _distinct(ask(rng, objects[0], still, SIDE, SIDE), "still")
+    return questions
 
 
 def _behind(
     parts: Parts, group: list[tuple[Start, list[Question]]], layer: int, world: str
 ) -> tuple[torch.Tensor, Metrics]:
-    """Loss of the answers and, at a low weight, of the visual tokens' places."""
-    starts, questions = zip(*[(start, asked) for start, asked in group if asked], strict=True)
-    text: TextBatch = collate([parts.encoder.pack(asked) for asked in questions]).to(parts.device)
+    """Loss of the answers, plus the loss of the visual tokens' places."""
+    starts, questions = zip(*[(start, those) for start, those in group if those], strict=True)
+    text: TextBatch = collate([parts.encoder.pack(those) for those in questions]).to(parts.device)
     hidden, order = hidden_and_order(parts, starts, text, layer)
     loss, metrics = answered(parts, hidden, text)
     return loss + _ORDER_WEIGHT * order, {**metrics, f"order/{world}": float(order.detach())}
 
 
 def _layer(which: Slice) -> int:
-    """After which decoder layer places are read: another in each step, none treated apart."""
+    """The decoder layer (from 0) after which places are read in this step.
+
+    Steps take the layers in turn, so that none is treated apart.
+    """
     return _ORDER_LAYERS[which.step % len(_ORDER_LAYERS)]
 
 
-def _distinct(asked: list[Question], world: str) -> list[Question]:
-    """Each text once; the task says in which world it was asked, for the log."""
-    return list({q.text: replace(q, task=f"{world}-{q.task}") for q in asked}.values())
+def _distinct(questions: list[Question], world: str) -> list[Question]:
+    """Questions with distinct texts, their tasks prefixed by `world` for the log."""
+    return list({q.text: replace(q, task=f"{world}-{q.task}") for q in questions}.values())
 
 
 def _seeds(which: Slice, number: int) -> range:

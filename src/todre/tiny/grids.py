@@ -1,4 +1,7 @@
-"""Small symbolic pictures for the decoder's first minutes: a few labelled cells, no pixels, no crops."""
+"""Small symbolic pictures for the decoder's first minutes of training.
+
+A picture is a grid of a few labelled cells; it has no pixels and no crops.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from todre.tiny.model import GRID
 
 SIDE = 192.0
 LATER_RELATIONS = ("right of", "below")
-"""Directions that grids leave out: with two of the four, the answer follows from one comparison."""
+"""Directions that grids do not ask about; the two that are left each take one comparison."""
 EASY_MIX: dict[str, int] = {"presence": 3, "colour": 2, "shape": 2, "size": 1, "quadrant": 1, "digit": 1, "word": 1}
 HARD_MIX: dict[str, int] = {
     "presence": 2,
@@ -43,7 +46,14 @@ class GridPicture:
 
 
 def make_grid(rng: np.random.Generator, side: int, objects: int, mix: dict[str, int]) -> GridPicture:
-    """Place `objects` shapes and, half the time each, a digit and a word in the cells of a grid and ask about them."""
+    """A grid with shapes, and with a digit and a word half of the time each.
+
+    Args:
+        rng: decides what stands where and what is asked.
+        side: number of cells along each side.
+        objects: number of shapes.
+        mix: task → number of questions.
+    """
     cells = rng.permutation(side * side)
     kinds = ["shape"] * objects + ["digit"] * int(rng.random() < 0.5) + ["word"] * int(rng.random() < 0.5)
     things = [_thing(rng, kind, divmod(int(cell), side), side) for kind, cell in zip(kinds, cells, strict=False)]
@@ -59,14 +69,15 @@ def make_grid(rng: np.random.Generator, side: int, objects: int, mix: dict[str, 
     down, across = np.broadcast_to(where[:, None], (side, side)), np.broadcast_to(where, (side, side))
     labels = np.concatenate([object_table(things)[owners], np.stack([centres, down, across], axis=-1)], axis=-1)
     tasks = [task for task, times in mix.items() for _ in range(times)]
-    asked = {q.text: q for q in ask(rng, things, tasks, int(SIDE), int(SIDE)) if q.detail not in LATER_RELATIONS}
-    return GridPicture(labels.reshape(side * side, -1), list(asked.values()))
+    questions = {q.text: q for q in ask(rng, things, tasks, int(SIDE), int(SIDE)) if q.detail not in LATER_RELATIONS}
+    return GridPicture(labels.reshape(side * side, -1), list(questions.values()))
 
 
 def _thing(rng: np.random.Generator, kind: str, cell: tuple[int, int], side: int) -> SceneObject:
     y, x = ((place + 0.5) * SIDE / side for place in cell)
     if kind != "shape":
         text = str(rng.choice(DIGITS if kind == "digit" else WORDS))
-        return SceneObject(kind, x, y, 10, 10, text=text)
+        return SceneObject(kind=kind, x=x, y=y, half_width=10, half_height=10, text=text)
     size = "small" if rng.random() < 0.5 else "large"
-    return SceneObject(kind, x, y, 8, 8, str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES)), size)
+    colour, shape = str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES))
+    return SceneObject(kind=kind, x=x, y=y, half_width=8, half_height=8, colour=colour, shape=shape, size=size)

@@ -1,4 +1,7 @@
-"""Parts that exist in training alone: read-outs on the tower, and the table that turns labels into visual tokens."""
+"""Modules that exist in training alone: read-outs on the tower, and symbols.
+
+Symbols are vectors that stand in for visual tokens; each is looked up by a patch's labels.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ _PRESENCE_WEIGHT = 4.0
 
 
 class TowerHeads(nn.Module):
-    """Linear read-outs: labels of each patch, and from [CLS], at two depths, which objects a tile holds."""
+    """Linear read-outs of the vision tower.
+
+    One reads the labels of each patch; two read from [CLS], at two depths, which objects a tile holds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,9 +43,15 @@ class TowerHeads(nn.Module):
     def loss(
         self, features: torch.Tensor, pooled: torch.Tensor, labels: torch.Tensor, present: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Sum of the read-outs' losses, and each patch group's accuracy where it applies.
+        """Sum of the read-outs' losses, and the accuracy of each label group.
 
-        Shapes: features (t, 145, width), pooled (t, width), labels (t, 144, 8), present (t, classes).
+        A group's accuracy is taken over the patches that the group applies to.
+
+        Args:
+            features: (t, 145, width) tower states that the projector reads, [CLS] first.
+            pooled: (t, width) [CLS] after the tower's last norm.
+            labels: (t, 144, 8) int64 classes in the order of `GROUPS`, −1 where a group does not apply.
+            present: (t, classes) float32, 1 where a tile holds an object of the class.
         """
         logits = self.patch_head(_normalised(features[:, 1:])).split(list(GROUPS.values()), dim=-1)
         total = features.new_zeros(())
@@ -56,11 +68,11 @@ class TowerHeads(nn.Module):
             total = total + _WEIGHTS[name] * F.cross_entropy(scores[applies], truth[applies], weight=weight)
             counted = (truth > 0) if name in ("kind", "centre") else applies
             accuracy[name] = float((scores.argmax(-1) == truth)[counted].float().mean())
-        found_in = _normalised(features[:, 0])
-        for head, state in ((self.cls_head, found_in), (self.last_cls_head, pooled)):
+        inner_cls = _normalised(features[:, 0])
+        for head, state in ((self.cls_head, inner_cls), (self.last_cls_head, pooled)):
             total = total + _PRESENCE_WEIGHT * F.binary_cross_entropy_with_logits(head(state), present)
-        found = torch.sigmoid(self.cls_head(found_in).detach()) > 0.5
-        accuracy["cls_recall"] = float((found & (present > 0)).sum() / present.sum().clamp(min=1))
+        predicted = torch.sigmoid(self.cls_head(inner_cls).detach()) > 0.5
+        accuracy["cls_recall"] = float((predicted & (present > 0)).sum() / present.sum().clamp(min=1))
         return total, accuracy
 
 
@@ -69,7 +81,7 @@ def _normalised(features: torch.Tensor) -> torch.Tensor:
 
 
 class Symbols(nn.Module):
-    """A vector for each patch label; their sum stands in for the projected visual token.
+    """A vector for each label; a patch's vectors add up to its visual token.
 
     Args:
         named: label's word → its embedding (width,), which the label starts from; the other labels start at random.
@@ -84,15 +96,25 @@ class Symbols(nn.Module):
         self.symbols = nn.Parameter(table)
 
     def forward(self, features: torch.Tensor, newline: torch.Tensor) -> torch.Tensor:
-        """(b, n, NUM_FEATURES + 1) label features, the last one marking a newline → (b, n, width)."""
+        """(b, n, width) symbolic tokens of (b, n, NUM_FEATURES + 1) label features.
+
+        The last feature marks a newline.
+        """
         return features[..., :-1] @ self.symbols + features[..., -1:] * newline
 
 
 def symbolic_features(scenes: list[Scene], crops: bool, rng: np.random.Generator) -> torch.Tensor:
-    """(b, n, NUM_FEATURES + 1) features of every visual token of each scene, in the order of LLaVA-NeXT.
+    """(b, n, NUM_FEATURES + 1) label features of every visual token of each scene.
 
-    With `crops`: thumbnail, then the rows of the crops with a newline each; without: thumbnail and one newline, which
-    is how a picture of a single tile is laid out. Half of the full pictures have no digit or word in the thumbnail.
+    Tokens are in the order of LLaVA-NeXT. With `crops`: the thumbnail, then the rows of the crops, each closed by a
+    newline. Without: the thumbnail and one newline, as a picture of a single tile is laid out. Half of the pictures
+    with
+    crops have no digit or word in their thumbnail.
+
+    Args:
+        scenes: pictures of one size.
+        crops: whether crops follow the thumbnail.
+        rng: decides which thumbnails go without digit and word.
     """
     rows = []
     for scene in scenes:
@@ -109,7 +131,14 @@ def symbolic_features(scenes: list[Scene], crops: bool, rng: np.random.Generator
 
 
 def with_newlines(features: np.ndarray) -> np.ndarray:
-    """(rows, columns, f) → (rows · (columns + 1), f + 1) with a newline after each row."""
+    """Features of a grid in reading order, with a newline after each row.
+
+    Args:
+        features: (rows, columns, f).
+
+    Returns:
+        (rows · (columns + 1), f + 1) float32; the last feature is 1 at newlines.
+    """
     height, width, count = features.shape
     out = np.zeros((height, width + 1, count + 1), dtype=np.float32)
     out[:, :width, :count] = features

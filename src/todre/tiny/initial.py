@@ -1,7 +1,9 @@
-"""Where the tower starts: positions as sines, and some heads of the first layers looking at neighbouring patches.
+"""Initial weights of the tower and the decoder that make training fast.
 
-Attention heads of a vision transformer find local offsets only slowly by themselves; a query that is the key's position
-code turned by an offset starts them there. The weights are trained like all others afterwards.
+Position embeddings start as sines, and some heads of the tower's first layers start by looking at neighbouring
+patches: attention heads of a vision transformer find local offsets only slowly by themselves, and a query that is the
+key's position code turned by an offset starts them there. Some heads of the decoder start by matching names and by
+looking at recent words. All weights are trained afterwards.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 
 ROPE_THETA = 1e6
-"""High, so that half of each head hardly turns over a picture's length and can match by content."""
+"""The decoder's rotary base: so high that half of each head hardly turns over a picture and can match by content."""
 POSITION_SCALE = 0.6
 _CONTENT_SCALE = 0.4
 _BUSY, _NOISE = 0.4, 0.01
@@ -30,12 +32,15 @@ _OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
 
 
 def rates(bands: int) -> torch.Tensor:
-    """Angular rates per patch of the sine position code, slow to fast."""
+    """Angles per patch of the sine position code in radians, slow to fast."""
     return math.pi * torch.logspace(-1.5, 0, bands, base=10.0, dtype=torch.float32, device="cpu")
 
 
 def sine_positions(side: int, width: int) -> torch.Tensor:
-    """(side², width): sines and cosines of the row, then of the column, a quarter of the width each."""
+    """(side², width) position code: sines and cosines of the row, then of the column.
+
+    Each of the four takes a quarter of the width.
+    """
     angles = torch.arange(side, dtype=torch.int64, device="cpu")[:, None] * rates(width // 4)
     code = torch.cat([angles.sin(), angles.cos()], dim=1)
     return torch.cat([code.repeat_interleave(side, 0), code.repeat(side, 1)], dim=1)
@@ -43,7 +48,16 @@ def sine_positions(side: int, width: int) -> torch.Tensor:
 
 @torch.no_grad()
 def start_tower(tower: Any, side: int, width: int, heads: int) -> None:
-    """Set position embeddings and the neighbour heads of a CLIP vision tower in place."""
+    """Give a CLIP vision tower its first weights, in place.
+
+    They are the position embeddings, and the heads that look at neighbouring patches.
+
+    Args:
+        tower: the tower.
+        side: patches along one side of a tile.
+        width: of its hidden states.
+        heads: attention heads of a layer.
+    """
     tower.embeddings.position_embedding.weight.zero_()
     tower.embeddings.position_embedding.weight[1:] = POSITION_SCALE * sine_positions(side, width)
     size = width // heads
@@ -55,7 +69,13 @@ def start_tower(tower: Any, side: int, width: int, heads: int) -> None:
 
 
 def _turned_code(down: int, right: int, size: int, width: int) -> torch.Tensor:
-    """(size, width) map from the position code to `size` of its coordinates, moved by an offset in patches."""
+    """(size, width) map that reads the position code, turned by an offset.
+
+    Args:
+        down, right: offset in patches.
+        size: how many coordinates of the code are read.
+        width: width of the code.
+    """
     bands = width // 4
     chosen = torch.linspace(bands // 3, bands - 1, size // 4, dtype=torch.float32, device="cpu").round().long()
     out = torch.zeros(size, width, dtype=torch.float32, device="cpu")
@@ -71,7 +91,9 @@ def _turned_code(down: int, right: int, size: int, width: int) -> torch.Tensor:
 
 @torch.no_grad()
 def whiten_patches(tower: Any, pixels: torch.Tensor, seed: int) -> None:
-    """Start the patch embedding as a rotated whitening of real patches, so that edges weigh as much as colours.
+    """Start the patch embedding as a rotated whitening of real patches, in place.
+
+    Edges then weigh as much as colours.
 
     Args:
         tower: a CLIP vision tower.
@@ -95,12 +117,13 @@ def whiten_patches(tower: Any, pixels: torch.Tensor, seed: int) -> None:
 def start_decoder(
     decoder: Any, symbols: torch.Tensor, named: list[int], others: list[int], heads: int, seed: int
 ) -> None:
-    """Give some heads of a Llama decoder a bias, the same in every layer: towards what a word names, and recent words.
+    """Give some heads of a Llama decoder a useful start, in place.
 
-    Query and key of heads 1 and 2 read which of the labels `named` a token holds, in the rotary dimensions that turn
-    slowest, and keep off words; head 1 copies the labels in `others` (size, centre, row, column), head 2 the names.
-    Heads 3 to 5 look one or three words back and copy the same. Words are told from visual tokens by a vector that is
-    added to every word's embedding here. No layer is treated apart, so that depth gets its uses from training alone.
+    Every layer starts alike, so that training alone decides what each depth does. Query and key of heads 1 and 2 read
+    which of the labels `named` a token holds, in the rotary dimensions that turn slowest, and ignore words; head 1
+    copies
+    the labels in `others` (size, centre, row, column), head 2 the names. Heads 3 to 5 look one or three words back and
+    copy the same. A vector that is added to every word's embedding here tells words from visual tokens.
 
     Args:
         decoder: a Llama model whose embedding of a word equals the symbol of the label of that name.
@@ -135,11 +158,11 @@ def start_decoder(
 
 
 def _set_copy(attention: Any, start: int, duals: torch.Tensor, symbols: torch.Tensor) -> None:
-    """Value and output map of a head: read the labels by their duals, write them as their symbols."""
+    """Make a head copy labels: its values read them, its output writes their symbols."""
     attention.v_proj.weight[start : start + len(duals)] = _READ_GAIN * duals
     attention.o_proj.weight[:, start : start + len(duals)] = _WRITE_GAIN * symbols.T
 
 
 def _unit(symbols: torch.Tensor) -> float:
-    """Root mean square of a symbol's entries: the gains are for vectors with entries of one."""
+    """Root mean square of a symbol's entries, by which the gains are scaled."""
     return float(symbols.square().mean().sqrt())

@@ -1,4 +1,7 @@
-"""Ground truth for visual tokens: what each patch of the thumbnail and of the crops shows, from the owner map."""
+"""True labels of visual tokens: what each patch of thumbnail and crops shows.
+
+They are read from the scene's owner map, which says which object each pixel belongs to.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ _MAX_OBJECTS = 32
 
 
 def object_table(objects: Sequence[SceneObject]) -> Labels:
-    """(1 + len(objects), 5) classes of kind, colour, size, digit, word; row 0 is the background."""
+    """(1 + objects, 5) classes of kind, colour, size, digit and word of each object.
+
+    Row 0 is the background; −1 marks a group that does not apply.
+    """
     rows = [[0, -1, -1, -1, -1]]
     for thing in objects:
         kind = thing.shape if thing.kind == "shape" else thing.kind
@@ -73,7 +79,14 @@ def object_table(objects: Sequence[SceneObject]) -> Labels:
 
 
 def patch_owners(owners: NDArray[np.uint8], rows: int, columns: int) -> Labels:
-    """(rows, columns) owner of each cell: the object with most pixels in it if it has 12 % of them, else 0."""
+    """(rows, columns) owner of each cell: an object's number from 1, or 0 for none.
+
+    The owner is the object with most pixels in the cell, if it has at least 12 % of the cell.
+
+    Args:
+        owners: (height, width) uint8 owner of each pixel, 0 for the background.
+        rows, columns: cells that the picture is cut into.
+    """
     height, width = owners.shape
     cell = (np.arange(height) * rows // height)[:, None] * columns + np.arange(width) * columns // width
     counts = np.bincount((cell * _MAX_OBJECTS + owners).ravel(), minlength=rows * columns * _MAX_OBJECTS)
@@ -84,7 +97,10 @@ def patch_owners(owners: NDArray[np.uint8], rows: int, columns: int) -> Labels:
 
 
 def grid_labels(scene: Scene, rows: int, columns: int) -> Labels:
-    """(rows, columns, 8) classes in the order of `GROUPS` for the whole picture cut into rows × columns cells."""
+    """(rows, columns, 8) classes of the cells that the whole picture is cut into.
+
+    The classes are in the order of `GROUPS`.
+    """
     width, height = scene.size
     owners = patch_owners(scene.owners, rows, columns)
     centres = np.zeros((rows, columns), dtype=np.int64)
@@ -95,9 +111,11 @@ def grid_labels(scene: Scene, rows: int, columns: int) -> Labels:
 
 
 def fine_labels(scene: Scene) -> Labels:
-    """(rows, columns, 8) labels of the crops' patches put together and unpadded; row and column count within a crop.
+    """(rows, columns, 8) labels of all crops' patches together, without padding.
 
-    The picture's sides must be multiples of 16 and at most 192 pixels, so that patches and pixels line up.
+    Row and column labels count within a crop. The picture's sides must be multiples of 16 and at most 192 pixels, so
+    that
+    patches and pixels line up.
     """
     width, height = scene.size
     fine = grid_labels(scene, height // PATCH, width // PATCH)
@@ -118,7 +136,10 @@ def thumbnail_labels(scene: Scene) -> Labels:
 
 
 def tile_labels(scene: Scene) -> Labels:
-    """(1 + crops, 144, 8) labels of thumbnail and crops as the image processor cuts them, padding included."""
+    """(1 + crops, 144, 8) labels of the thumbnail and of each crop.
+
+    Crops are cut as the image processor cuts them, padding included.
+    """
     width, height = scene.size
     across, down = -(-width // TILE), -(-height // TILE)
     fine = fine_labels(scene)
@@ -134,7 +155,10 @@ def tile_labels(scene: Scene) -> Labels:
 
 
 def tile_presence(scene: Scene) -> NDArray[np.float32]:
-    """(1 + tiles, len(PRESENCE)) 1 where a tile holds the centre of an object of the class; the thumbnail holds all."""
+    """(1 + crops, len(PRESENCE)) float32, 1 where a tile holds an object of the class.
+
+    A crop holds an object if it holds its centre; the thumbnail holds all objects.
+    """
     width, height = scene.size
     across, down = -(-width // TILE), -(-height // TILE)
     left, top = (across * TILE - width) / 2, (down * TILE - height) / 2
@@ -147,7 +171,14 @@ def tile_presence(scene: Scene) -> NDArray[np.float32]:
 
 
 def one_hot(labels: Labels) -> NDArray[np.float32]:
-    """(…, 8) classes → (…, NUM_FEATURES) zeros and ones; a group with −1 is all zeros."""
+    """Labels as zeros and ones; a group with −1 is all zeros.
+
+    Args:
+        labels: (…, 8) classes in the order of `GROUPS`.
+
+    Returns:
+        (…, NUM_FEATURES) float32.
+    """
     parts = []
     for index, classes in enumerate(GROUPS.values()):
         parts.append((labels[..., index, None] == np.arange(classes)).astype(np.float32))

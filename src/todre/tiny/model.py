@@ -1,4 +1,7 @@
-"""The shape of the shipped model: a LLaVA-NeXT of a few million parameters, from the stock classes of transformers."""
+"""The shipped model: its config, its random start, and its processor.
+
+It is a LLaVA-NeXT of a few million parameters, made of transformers' own classes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from transformers import (
 )
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
+from todre.hf.checkpoint_facts import FEATURE_LAYER
 from todre.scenes.vocabulary import SHAPES, plural
 from todre.tiny.initial import ROPE_THETA, start_tower
 from todre.tiny.tokenizer import CHAT_TEMPLATE
@@ -28,7 +32,10 @@ STD = (0.27, 0.27, 0.27)
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
-    """CLIP tower (5 layers, features from the fourth), Llama decoder (8 layers, 6 heads), tied embeddings."""
+    """The model's config: CLIP tower, Llama decoder, tied embeddings.
+
+    The tower has 5 layers and its features come from the fourth; the decoder has 8 layers of 6 heads.
+    """
     vision = CLIPVisionConfig(
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
@@ -58,15 +65,15 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
         text_config=text,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         image_grid_pinpoints=PINPOINTS,
-        vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=GRID * GRID,
         tie_word_embeddings=True,
+        **{FEATURE_LAYER: -2},
     )
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaNextForConditionalGeneration:
-    """A model with random weights; the tower starts as `todre.tiny.initial` says."""
+    """A model with random weights; the tower starts as `start_tower` sets it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlavaNextForConditionalGeneration(build_config(tokenizer))

@@ -1,4 +1,7 @@
-"""Muon for hidden matrices, AdamW for the rest, and a schedule that ends at nought on time."""
+"""Optimisers and the learning-rate schedule of training.
+
+Muon updates the hidden matrices and AdamW the rest; the rate falls to zero when the budget ends.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: torch.Tensor, steps: int = 4) -> torch.Tensor:
-    """Nearest semi-orthogonal matrices by a quintic Newton–Schulz iteration; (n, rows, columns), float32.
+    """Nearest semi-orthogonal matrices, by a quintic Newton–Schulz iteration.
 
     Based on: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
+
+    Args:
+        matrices: (n, rows, columns) float32.
+        steps: iterations.
     """
     a, b, c = _COEFFICIENTS
     flip = matrices.shape[-2] > matrices.shape[-1]
@@ -28,7 +35,9 @@ def orthogonalise(matrices: torch.Tensor, steps: int = 4) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum whose update is orthogonalised; in float32, same-shaped matrices in one batch.
+    """Nesterov momentum with an orthogonalised update, in float32.
+
+    Matrices of one shape are updated in one batch.
 
     Args:
         params: 2-D parameters only.
@@ -66,7 +75,10 @@ class Muon(torch.optim.Optimizer):
 def make_optimizers(
     hidden: list[torch.nn.Parameter], rest: list[torch.nn.Parameter], lr: float
 ) -> list[torch.optim.Optimizer]:
-    """Muon at `lr` for `hidden`, AdamW at `lr` / 8 for `rest`; the peak rate is kept in each group as "peak"."""
+    """Muon for `hidden` at rate `lr`, and AdamW for `rest` at an eighth of it.
+
+    Each parameter group keeps its peak rate as "peak".
+    """
     optimizers: list[torch.optim.Optimizer] = []
     if hidden:
         optimizers.append(Muon(hidden, lr=lr, weight_decay=0.02))
@@ -79,7 +91,10 @@ def make_optimizers(
 
 
 def split_parameters(named: Iterable[tuple[str, torch.nn.Parameter]]) -> tuple[list[Any], list[Any]]:
-    """(hidden matrices, everything else): embeddings, heads, norms, biases and convolutions are "else"."""
+    """Parameters in two lists: hidden matrices, and everything else.
+
+    Embeddings, heads, norms, biases and convolutions belong to the second.
+    """
     hidden: list[Any] = []
     rest: list[Any] = []
     for name, parameter in named:
@@ -92,7 +107,7 @@ def split_parameters(named: Iterable[tuple[str, torch.nn.Parameter]]) -> tuple[l
 
 @dataclass
 class Budget:
-    """How far a stage has come, by steps or by minutes, across restarts.
+    """The share of a stage that is done, by steps or by minutes, across restarts.
 
     Args:
         steps: number of steps, or None to go by time.

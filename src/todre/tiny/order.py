@@ -1,4 +1,7 @@
-"""What stands before questions about several pictures or a clip, and a loss that tells each token its place in it."""
+"""Prompts of several pictures or a clip, and a loss on the order of their tokens.
+
+The loss makes each visual token tell which picture it belongs to, or which third of the clip.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ UNPLACED = -100
 
 @dataclass(frozen=True)
 class Start:
-    """What stands before a question.
+    """The embeddings that stand before a question.
 
     Args:
         embeds: (1, n, width) input embeddings.
@@ -32,7 +35,12 @@ class Start:
 
 
 def set_start(parts: Parts, visual: torch.Tensor) -> Start:
-    """Prefix, then each picture's label and visual tokens (k, v, width)."""
+    """The start for a set: the prefix, then each picture's label and visual tokens.
+
+    Args:
+        parts: the model in training.
+        visual: (pictures, v, width) projected visual tokens.
+    """
     embed = parts.model.get_input_embeddings()
     pieces = [embed(torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64))]
     places = [_unplaced(pieces[0])]
@@ -44,7 +52,12 @@ def set_start(parts: Parts, visual: torch.Tensor) -> Start:
 
 
 def clip_start(parts: Parts, visual: torch.Tensor) -> Start:
-    """Prefix and the visual tokens (1, v, width) of a clip."""
+    """The start for a clip: the prefix, then the clip's visual tokens.
+
+    Args:
+        parts: the model in training.
+        visual: (1, v, width) projected visual tokens.
+    """
     prefix = parts.model.get_input_embeddings()(
         torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
     )
@@ -56,16 +69,22 @@ def clip_start(parts: Parts, visual: torch.Tensor) -> Start:
 def hidden_and_order(
     parts: Parts, starts: Sequence[Start], text: TextBatch, layer: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`hidden_behind`, and how badly the visual tokens after decoder layer `layer` (from 0) tell their places.
+    """Hidden states at the questions' tokens, and the loss on visual tokens' places.
 
-    The loss is the cross-entropy between the words "first", "second" and "third", read with the model's own last norm
-    and word vectors, so that nothing is trained that does not ship.
+    The loss is the cross-entropy between the words "first", "second" and "third" after one decoder layer, read with the
+    model's own last norm and word vectors, so that it trains no weights but those that ship.
+
+    Args:
+        parts: the model in training.
+        starts: what stands before each row's questions, all of one length.
+        text: the questions.
+        layer: decoder layer (from 0) after which places are read.
     """
     decoder = parts.model.model.language_model
-    seen: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
 
-    def keep(module: Any, given: Any, output: Any) -> None:
-        seen.append(output[0] if isinstance(output, tuple) else output)
+    def keep(module: Any, inputs: Any, output: Any) -> None:
+        outputs.append(output[0] if isinstance(output, tuple) else output)
 
     handle = decoder.layers[layer].register_forward_hook(keep)
     try:
@@ -74,7 +93,7 @@ def hidden_and_order(
         handle.remove()
     places = torch.cat([start.places for start in starts])
     words = parts.model.lm_head.weight[parts.tokenizer.convert_tokens_to_ids(list(ORDINALS))]
-    scores = decoder.norm(seen[0][:, : places.shape[1]]) @ words.T
+    scores = decoder.norm(outputs[0][:, : places.shape[1]]) @ words.T
     return hidden, F.cross_entropy(scores.flatten(0, 1), places.flatten(), ignore_index=UNPLACED)
 
 

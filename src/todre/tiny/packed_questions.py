@@ -1,4 +1,7 @@
-"""Run the decoder on one picture and many questions at once: they share the prefix and do not see each other."""
+"""Run the decoder on one picture and many questions at once.
+
+All questions share the prefix with the picture, and none sees another.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from transformers import (
     LlavaNextVideoForConditionalGeneration,
 )
 
+from todre.hf.keywords import EMBEDS, MASK, POSITIONS, USE_CACHE
+from todre.hf.model_parts import last_states
 from todre.tiny.data import TextBatch
 
 ATTENTION = "todre-packed"
@@ -23,20 +28,31 @@ def packed_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    mask: torch.Tensor | None,
     scaling: float | None = None,
     prefix_length: int = 0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within the first `prefix_length` tokens; the rest sees what `attention_mask` allows.
+    """Attention over a shared prefix and packed questions behind it.
 
-    Shapes: query, key, value (b, heads, n, d); attention_mask (b, 1, n − prefix_length, n), True where allowed.
+    Attention is causal within the first `prefix_length` tokens; for the other tokens, `mask` decides.
+
+    Args:
+        module: the attention layer; not read.
+        query, key, value: (b, heads, n, d).
+        mask: (b, 1, n − prefix_length, n), True (or 0.0) where attention is allowed.
+        scaling: factor on the products; None for 1/√d.
+        prefix_length: tokens of the prefix.
+        kwargs: other arguments of attention functions; not read.
+
+    Returns:
+        (b, n, heads, d), and None in place of attention weights.
     """
     cut = prefix_length
     shared = F.scaled_dot_product_attention(
         query[:, :, :cut], key[:, :, :cut], value[:, :, :cut], is_causal=True, scale=scaling
     )
-    own = F.scaled_dot_product_attention(query[:, :, cut:], key, value, attn_mask=attention_mask, scale=scaling)
+    own = F.scaled_dot_product_attention(query[:, :, cut:], key, value, attn_mask=mask, scale=scaling)
     return torch.cat([shared, own], dim=2).transpose(1, 2).contiguous(), None
 
 
@@ -47,7 +63,7 @@ def use_packed_attention(model: TinyModel) -> None:
 
 
 def packed_hidden(model: TinyModel, prefix: torch.Tensor, visual: torch.Tensor, text: TextBatch) -> torch.Tensor:
-    """Last hidden states (b, n, width) at the questions' tokens.
+    """(b, n, width) last hidden states at the questions' tokens, behind one picture.
 
     Args:
         model: a model that `use_packed_attention` was called on.
@@ -60,7 +76,13 @@ def packed_hidden(model: TinyModel, prefix: torch.Tensor, visual: torch.Tensor, 
 
 
 def hidden_behind(model: TinyModel, start: torch.Tensor, text: TextBatch) -> torch.Tensor:
-    """Last hidden states (b, n, width) at the questions' tokens, behind embeddings `start` (b, p, width)."""
+    """(b, n, width) last hidden states at the questions' tokens, behind `start`.
+
+    Args:
+        model: a model that `use_packed_attention` was called on.
+        start: (b, p, width) embeddings before the questions.
+        text: the questions.
+    """
     batch, cut = start.shape[:2]
     embeds = torch.cat([start, model.get_input_embeddings()(text.tokens)], dim=1)
     sees_prefix = text.allowed.new_ones(batch, 1, text.tokens.shape[1], cut)
@@ -69,11 +91,9 @@ def hidden_behind(model: TinyModel, start: torch.Tensor, text: TextBatch) -> tor
     positions = torch.cat(
         [torch.arange(cut, device=mask.device, dtype=torch.int64).expand(batch, -1), cut + text.offsets], dim=1
     )
-    output = model.model.language_model(
-        inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False, prefix_length=cut
-    )
-    hidden: torch.Tensor = output.last_hidden_state[:, cut:]
-    return hidden
+    arguments = {EMBEDS: embeds, MASK: mask, POSITIONS: positions, USE_CACHE: False}
+    output = model.model.language_model(**arguments, prefix_length=cut)
+    return last_states(output)[:, cut:]
 
 
 def answer_loss(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> torch.Tensor:
@@ -86,13 +106,21 @@ def answer_loss(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> torc
 
 
 def right_answers(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> dict[str, tuple[int, int]]:
-    """Task → (questions whose every answer token is predicted, questions), with the true answer fed in."""
+    """Task → (questions answered right, questions), with the true answers fed in.
+
+    A question is answered right if every token of its answer is predicted.
+
+    Args:
+        model: the model in training.
+        hidden: (b, n, width) last hidden states at the questions' tokens.
+        text: the questions.
+    """
     predicted = model.lm_head(hidden).argmax(-1)
     wrong = (predicted != text.targets) & (text.targets >= 0)
     tally: dict[str, tuple[int, int]] = {}
     for row, tasks in enumerate(text.tasks):
         for index, task in enumerate(tasks):
             good = not bool(wrong[row][text.segments[row] == index].any())
-            right, asked = tally.get(task, (0, 0))
-            tally[task] = (right + good, asked + 1)
+            right, questions = tally.get(task, (0, 0))
+            tally[task] = (right + good, questions + 1)
     return tally

@@ -15,5 +15,5 @@ ALL_STAGES: dict[str, Stage] = {**STAGES, FURTHER.name: FURTHER}
 
 
 def builder(stage: str) -> Callable[[int, torch.device], Parts]:
-    """What makes the parts that a stage starts with, from a seed."""
+    """The function that makes the parts a stage starts with, from a seed."""
     return build_further if stage == FURTHER.name else build_parts

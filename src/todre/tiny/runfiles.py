@@ -1,4 +1,7 @@
-"""What a training run leaves on disk: checkpoints that survive a kill, and a log with one JSON line for each record."""
+"""Files of a training run: checkpoints and logs.
+
+Both survive a run that is killed; a log has one JSON line for each record.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Coarse symbolic pictures of real scenes: a few labelled cells in place of pixels, no tower."""
+"""Coarse symbolic pictures of real scenes, for the fifth stage.
+
+A sketch is a grid of labelled cells that stands in for the tower's visual tokens.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from todre.hf.tower_features import layer_output, run_tower
 from todre.scenes import SceneObject
 from todre.tiny.data import step_scenes
 from todre.tiny.heads import with_newlines
@@ -23,11 +27,14 @@ _KEPT_RESIDUALS = 8192
 
 
 def cell_labels(things: Sequence[SceneObject], side: int, size: float) -> Labels:
-    """(side², 8) classes as `todre.tiny.labels.GROUPS` orders them; a later thing covers an earlier one.
+    """(side², 8) classes of a picture's cells, in the order of `GROUPS`.
+
+    A thing covers those that are listed before it.
 
     Args:
         things: centres and half extents in pixels of a picture of `size` × `size`.
-        side: number of cells along each axis; a cell belongs to a thing that covers its middle, or is centred in it.
+        side: number of cells along each axis. A cell belongs to a thing that covers its middle or is centred in it.
+        size: side of the picture in pixels.
     """
     middles = (np.arange(side) + 0.5) * size / side
     owners, centres = np.zeros((side, side), dtype=np.int64), np.zeros((side, side), dtype=np.int64)
@@ -43,20 +50,26 @@ def cell_labels(things: Sequence[SceneObject], side: int, size: float) -> Labels
 
 
 def picture_sketch(things: Sequence[SceneObject], side: int, size: float) -> NDArray[np.float32]:
-    """(side · (side + 1), NUM_FEATURES + 1) label features of one picture, a newline after each row."""
+    """(side · (side + 1), NUM_FEATURES + 1) label features of one picture.
+
+    A newline follows each row. Arguments are those of `cell_labels`.
+    """
     return with_newlines(one_hot(cell_labels(things, side, size)).reshape(side, side, -1))
 
 
 def clip_sketch(frames: Sequence[Sequence[SceneObject]], side: int, size: float) -> NDArray[np.float32]:
-    """(frames · side², NUM_FEATURES + 1) label features of a clip, without newlines, as clips have none."""
+    """(frames · side², NUM_FEATURES + 1) label features of a clip.
+
+    Clips have no newlines. Arguments are those of `cell_labels`, with things for each frame.
+    """
     features = np.concatenate([one_hot(cell_labels(things, side, size)) for things in frames])
     return np.pad(features, ((0, 0), (0, 1)))
 
 
 class FittedSymbols(nn.Module):
-    """What a model's visual tokens are on average for each label, and samples of how far real ones are from that.
+    """A model's average visual token for each label, and samples of the deviation.
 
-    Fitted by ridge regression to the tokens of a trained model, so it needs nothing but its weights.
+    Both are fitted by ridge regression to the tokens of a trained model, so nothing but its weights is needed.
     """
 
     symbols: torch.Tensor
@@ -78,7 +91,14 @@ class FittedSymbols(nn.Module):
     def forward(
         self, features: torch.Tensor, newline: torch.Tensor, rng: np.random.Generator, noise: float
     ) -> torch.Tensor:
-        """(b, n, NUM_FEATURES + 1) label features, the last one marking a newline → (b, n, width)."""
+        """(b, n, width) symbolic tokens with noise.
+
+        Args:
+            features: (b, n, NUM_FEATURES + 1) label features, the last one marking a newline.
+            newline: (width,) the model's newline vector.
+            rng: draws a residual for each token.
+            noise: factor on the residuals.
+        """
         drawn = torch.from_numpy(rng.integers(len(self.residuals), size=features.shape[:2]))
         plain = features[..., :-1] @ self.symbols + noise * self.residuals[drawn.to(self.residuals.device)]
         ends = features[..., -1:]
@@ -87,8 +107,11 @@ class FittedSymbols(nn.Module):
 
 @torch.no_grad()
 def _tokens(model: TinyModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """(t, width) projected tokens of thumbnails and crops, (t, NUM_FEATURES) their labels."""
+    """(t, width) projected tokens of thumbnails and crops, and their labels.
+
+    The labels are (t, NUM_FEATURES).
+    """
     pixels, labels, _ = picture_tensors(step_scenes(0, 1, _SCENES), build_image_processor())
-    hidden = model.model.vision_tower(pixel_values=torch.cat(pixels), output_hidden_states=True).hidden_states[-2]
+    hidden = layer_output(run_tower(model.model.vision_tower, torch.cat(pixels)), -2)
     tokens = model.model.multi_modal_projector(hidden[:, 1:]).flatten(0, 1)
     return tokens, torch.from_numpy(one_hot(torch.cat(labels).numpy())).flatten(0, 1)

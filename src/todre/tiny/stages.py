@@ -1,4 +1,7 @@
-"""The four stages of training: tower on labels, decoder on symbols, the projector between them, and all of it."""
+"""The four stages that train the shipped model from nothing.
+
+They train the tower on labels, the decoder on symbols, the projector between them, and then the whole model.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from todre.hf.keywords import PIXELS
+from todre.hf.model_parts import last_states, media_features
+from todre.hf.tower_features import layer_output, pooled_token, run_tower
 from todre.scenes import Scene
 from todre.tiny.data import Encoder, TextBatch, collate, step_scenes, training_questions
 from todre.tiny.grids import EASY_MIX, HARD_MIX, make_grid
@@ -26,7 +32,7 @@ _WHITENING_SCENES = 32
 
 @dataclass
 class Parts:
-    """Everything that is trained, and what feeds it."""
+    """The modules that training changes, and what encodes their inputs."""
 
     model: TinyModel
     heads: TowerHeads
@@ -36,12 +42,12 @@ class Parts:
     device: torch.device
 
     def modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint of a run holds."""
+        """The modules that a run's checkpoint holds, by name."""
         return {"model": self.model, "heads": self.heads, "symbols": self.symbols}
 
 
 def build_parts(seed: int, device: torch.device) -> Parts:
-    """Fresh parts, the same for equal seeds."""
+    """New parts with their starting weights, the same for equal seeds."""
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed).to(device)
     pixels, _, _ = picture_tensors(step_scenes(0, 1, _WHITENING_SCENES), build_image_processor())
@@ -60,7 +66,16 @@ def build_parts(seed: int, device: torch.device) -> Parts:
 
 @dataclass(frozen=True)
 class Slice:
-    """Which pictures a step looks at: `batch` of them from process `rank` of `world`."""
+    """The pictures of one step for one process.
+
+    Attributes:
+        first_seed: seed from which the run counts.
+        step: number of the step, from 0.
+        batch: pictures for each process.
+        rank, world: number of this process (from 0), and how many there are.
+        split: "train", "val" or "test".
+        progress: share of the stage's budget used before this step.
+    """
 
     first_seed: int
     step: int
@@ -71,24 +86,24 @@ class Slice:
     progress: float = 0.0
 
     def scenes(self) -> list[Scene]:
-        """Render them."""
+        """The pictures, rendered."""
         return step_scenes(self.first_seed, self.step, self.batch, self.rank, self.world, self.split)
 
     def rng(self) -> np.random.Generator:
-        """Randomness that belongs to this step alone."""
+        """Random numbers of this step and process alone."""
         return np.random.default_rng([self.first_seed, self.step, self.rank, 5])
 
 
 class Stage(Protocol):
-    """One stage: what it trains, its loss, and what it starts from."""
+    """A stage of training: what it trains, its loss, and what it starts from."""
 
     @property
     def name(self) -> str:
-        """Name on the command line and of its checkpoint."""
+        """Name of the stage, on the command line and of its checkpoint."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Stages whose results it starts from."""
+        """Names of the stages whose results it starts from."""
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Modules whose parameters this stage updates."""
@@ -99,7 +114,10 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class TowerStage:
-    """CLIP tower alone: dense patch labels where the projector reads, presence on [CLS]."""
+    """Trains the CLIP tower alone, on patch labels and on presence.
+
+    Labels are read where the projector reads; presence is read from [CLS].
+    """
 
     name: str = "tower"
     needs: tuple[str, ...] = ()
@@ -107,11 +125,11 @@ class TowerStage:
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Tower and its read-outs."""
+        """Modules that are trained: the tower and its read-outs."""
         return {"tower": parts.model.model.vision_tower, "heads": parts.heads}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Over the thumbnail and up to four crops of each picture."""
+        """Loss over the thumbnail and up to four crops of each picture."""
         scenes, rng = which.scenes(), which.rng()
         pixels, labels, present = picture_tensors(scenes, self.processor)
         chosen = [np.r_[0, 1 + rng.permutation(p.shape[0] - 1)[: self.crops]] for p in pixels]
@@ -119,13 +137,16 @@ class TowerStage:
             torch.cat([array[index] for array, index in zip(arrays, chosen, strict=True)]).to(parts.device)
             for arrays in (pixels, labels, present)
         )
-        output = parts.model.model.vision_tower(pixel_values=tiles, output_hidden_states=True)
-        return parts.heads.loss(output.hidden_states[-2], output.pooler_output, truths, names)
+        output = run_tower(parts.model.model.vision_tower, tiles)
+        return parts.heads.loss(layer_output(output, -2), pooled_token(output), truths, names)
 
 
 @dataclass(frozen=True)
 class DecoderStage:
-    """Llama decoder alone, on visual tokens made from true labels: small grids, then thumbnails, then all."""
+    """Trains the Llama decoder alone, on symbolic tokens made from true labels.
+
+    The pictures grow from small grids to thumbnails and then to thumbnails with crops.
+    """
 
     name: str = "decoder"
     needs: tuple[str, ...] = ()
@@ -134,7 +155,7 @@ class DecoderStage:
     grids_per_picture: int = 3
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Decoder with its tied embeddings, newline, symbols."""
+        """Modules that are trained: the decoder with its embeddings, newline and symbols."""
         return {
             "language_model": parts.model.model.language_model,
             "symbols": parts.symbols,
@@ -142,7 +163,7 @@ class DecoderStage:
         }
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Answers' cross-entropy."""
+        """Cross-entropy of the answers."""
         if which.progress < self.grids_until:
             features, text = self._grids(parts, which)
         else:
@@ -154,7 +175,10 @@ class DecoderStage:
         return loss, {**metrics, "tokens": float(features.shape[1])}
 
     def _grids(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, TextBatch]:
-        """Grids that grow from 4 × 4 cells and two objects to 9 × 9 and ten."""
+        """Features and questions of grids, which grow with the stage.
+
+        They go from 4 × 4 cells and two objects to 9 × 9 cells and ten.
+        """
         share, rng = which.progress / self.grids_until, which.rng()
         side = 4 + int(rng.integers(1 + int(5.9 * share)))
         mix = EASY_MIX if share < 0.25 else HARD_MIX
@@ -168,14 +192,14 @@ class DecoderStage:
 
 @dataclass(frozen=True)
 class ProjectorStage:
-    """Projector alone: regress the symbolic tokens from the tower's features."""
+    """Trains the projector alone, to make the symbolic tokens from tower features."""
 
     name: str = "projector"
     needs: tuple[str, ...] = ("tower", "decoder")
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """The projector."""
+        """Modules that are trained: the projector."""
         return {"projector": parts.model.model.multi_modal_projector}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
@@ -184,7 +208,7 @@ class ProjectorStage:
         tiles = torch.cat(pixels).to(parts.device)
         features = torch.from_numpy(one_hot(torch.cat(labels).numpy())).to(parts.device)
         with torch.no_grad():
-            hidden = parts.model.model.vision_tower(pixel_values=tiles, output_hidden_states=True).hidden_states[-2]
+            hidden = layer_output(run_tower(parts.model.model.vision_tower, tiles), -2)
             target = features @ parts.symbols.symbols
         error = (parts.model.model.multi_modal_projector(hidden[:, 1:]) - target).square().mean()
         return error / target.var(), {}
@@ -192,7 +216,10 @@ class ProjectorStage:
 
 @dataclass(frozen=True)
 class WholeStage:
-    """The whole model on whole pictures, from pixels to answers; the tower's own losses stay on at a low weight."""
+    """Trains the whole model, from pixels to answers.
+
+    The tower's own losses stay on at a low weight.
+    """
 
     name: str = "whole"
     needs: tuple[str, ...] = ("tower", "decoder", "projector")
@@ -200,24 +227,25 @@ class WholeStage:
     processor: Any = field(default_factory=build_image_processor, repr=False)
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
-        """Everything in the model, and the tower's read-outs."""
+        """Modules that are trained: the whole model and the tower's read-outs."""
         return {"model": parts.model, "heads": parts.heads}
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Answers' cross-entropy plus the tower's losses."""
+        """Cross-entropy of the answers, plus the tower's losses."""
         scenes = which.scenes()
         pixels, labels, present = picture_tensors(scenes, self.processor)
         sizes = torch.tensor([[scene.size[1], scene.size[0]] for scene in scenes], dtype=torch.int64, device="cpu")
         output = parts.model.model.get_image_features(
             torch.stack(pixels).to(parts.device), sizes, return_dict=True, output_hidden_states=True
         )
-        visual = torch.stack(list(output.pooler_output))
+        visual = torch.stack(list(media_features(output)))
         loss, metrics = answer_picture(parts, visual, _questions(parts, scenes, which))
-        cls = parts.model.model.vision_tower.post_layernorm(output.last_hidden_state[:, 0])
-        dense, seen = parts.heads.loss(
-            output.hidden_states[-2], cls, torch.cat(labels).to(parts.device), torch.cat(present).to(parts.device)
+        cls = parts.model.model.vision_tower.post_layernorm(last_states(output)[:, 0])
+        dense, accuracy = parts.heads.loss(
+            layer_output(output, -2), cls, torch.cat(labels).to(parts.device), torch.cat(present).to(parts.device)
         )
-        return loss + self.tower_weight * dense, {**metrics, **{f"tower/{key}": value for key, value in seen.items()}}
+        metrics |= {f"tower/{key}": value for key, value in accuracy.items()}
+        return loss + self.tower_weight * dense, metrics
 
 
 STAGES: dict[str, Stage] = {s.name: s for s in (TowerStage(), DecoderStage(), ProjectorStage(), WholeStage())}
@@ -234,8 +262,13 @@ class _Newline(nn.Module):
 def picture_tensors(
     scenes: list[Scene], processor: Any
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-    """Per scene: pixels (tiles, 3, 96, 96) from the image processor, labels (tiles, 144, 8), presence (tiles, c)."""
-    pixels = [processor(scene.image, return_tensors="pt")["pixel_values"][0] for scene in scenes]
+    """Pixels, labels and presence of each scene, for the tower's losses.
+
+    Returns:
+        For each scene, pixels (tiles, 3, 96, 96) float32 from the image processor, labels (tiles, 144, 8) int64 and
+        presence (tiles, classes) float32.
+    """
+    pixels = [processor(scene.image, return_tensors="pt")[PIXELS][0] for scene in scenes]
     labels = [torch.from_numpy(tile_labels(scene)) for scene in scenes]
     present = [torch.from_numpy(tile_presence(scene)) for scene in scenes]
     return pixels, labels, present
@@ -247,16 +280,28 @@ def _questions(parts: Parts, scenes: list[Scene], which: Slice) -> TextBatch:
 
 
 def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
-    """`answered` for questions behind one picture: (b, v, width) projected visual tokens."""
+    """Loss and metrics of questions behind one picture, as `answered` gives them.
+
+    Args:
+        parts: the model in training.
+        visual: (b, v, width) projected visual tokens.
+        text: the questions.
+    """
     prefix = torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
     return answered(parts, packed_hidden(parts.model, prefix, visual, text), text)
 
 
 def answered(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
-    """Loss of the answers, and how many of each task are right, from (b, n, width) hidden states at their tokens."""
+    """Loss of the answers, and how many of each task are right.
+
+    Args:
+        parts: the model in training.
+        hidden: (b, n, width) hidden states at the questions' tokens.
+        text: the questions.
+    """
     with torch.no_grad():
         tally = right_answers(parts.model, hidden, text)
     metrics = {}
-    for task, (right, asked) in tally.items():
-        metrics[f"right/{task}"], metrics[f"asked/{task}"] = float(right), float(asked)
+    for task, (right, questions) in tally.items():
+        metrics[f"right/{task}"], metrics[f"asked/{task}"] = float(right), float(questions)
     return answer_loss(parts.model, hidden, text), metrics

@@ -31,7 +31,7 @@ _QUESTION_WORDS = (
 
 
 def words() -> list[str]:
-    """Every word the tokenizer knows beside its special tokens, each once, in a fixed order."""
+    """Every word of the tokenizer except special tokens, in a fixed order."""
     listed = [
         *SYSTEM_PROMPT.lower().split(),
         *_QUESTION_WORDS.split(),
@@ -48,7 +48,10 @@ def words() -> list[str]:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Lower-case, split at spaces and punctuation, look each word up; `<s>` goes in front."""
+    """The tokenizer: lower case, split at spaces and punctuation, one token per word.
+
+    `<s>` goes in front of each text.
+    """
     vocabulary = {token: index for index, token in enumerate((*SPECIAL, *words()))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()

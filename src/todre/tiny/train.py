@@ -1,4 +1,6 @@
-"""Train the shipped model from nothing: `python -m todre.tiny.train STAGE --run DIR (--steps N | --minutes M)`.
+"""Train the shipped model: `python -m todre.tiny.train STAGE --run DIR`.
+
+The stage's length is `--steps N` or `--minutes M`.
 
 Stages: `tower` and `decoder` (independent: run them side by side), then `projector`, then `whole`; `further` starts
 from the shipped weights and adds several pictures and clips; `export` writes the model. Each stage resumes from its
@@ -35,7 +37,21 @@ _SEEDS_PER_STAGE = 10**8
 
 @dataclass(frozen=True)
 class Options(Checked):
-    """What the command line sets for one stage."""
+    """What the command line sets for one stage.
+
+    Attributes:
+        stage: name of the stage.
+        run: directory of checkpoints and logs.
+        steps, minutes: length of the stage; one of them is None.
+        batch: pictures per step and process.
+        lr: Muon's peak learning rate.
+        seed: of weights and pictures.
+        processes: data-parallel processes.
+        device: torch's name of the device.
+        save_seconds: time between checkpoints.
+        log_every: steps between records of the log.
+        cooldown: share of the stage over which the rate falls.
+    """
 
     stage: str
     run: Path
@@ -53,14 +69,21 @@ class Options(Checked):
 
 @dataclass
 class Progress:
-    """Where a stage stands."""
+    """How far a stage has come."""
 
     step: int
     budget: Budget
 
 
 def train_stage(options: Options, rank: int = 0) -> Parts:
-    """Run one stage to the end of its budget, from its checkpoint if there is one; returns the trained parts."""
+    """Train one stage to the end of its budget, and return the trained parts.
+
+    It resumes from the stage's checkpoint if there is one.
+
+    Args:
+        options: what the command line sets.
+        rank: number of this process, from 0; process 0 writes logs and checkpoints.
+    """
     device = torch.device(options.device)
     stage = ALL_STAGES[options.stage]
     parts = builder(stage.name)(options.seed, device)
@@ -86,7 +109,7 @@ def _optimizers(stage: Stage, parts: Parts, options: Options) -> list[torch.opti
 def _restore(
     stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], options: Options, device: torch.device
 ) -> Progress:
-    """Load the stage's own checkpoint, or else put together the stages that it builds on."""
+    """Load the stage's own checkpoint, or else those of the stages it builds on."""
     budget = Budget(options.steps, options.minutes, cooldown=options.cooldown)
     own = options.run / f"{stage.name}.pt"
     if own.exists():
@@ -126,7 +149,7 @@ def _loop(
 ) -> None:
     first_seed = (options.seed * len(STAGES) + list(ALL_STAGES).index(stage.name)) * _SEEDS_PER_STAGE
     saved, totals, counted = time.monotonic(), Counter[str](), 0
-    while (share := _agree(progress.budget.progress(progress.step))) < 1.0:
+    while (share := _agree(progress.budget.progress(progress.step), options.processes)) < 1.0:
         rate = progress.budget.rate(progress.step, share)
         which = Slice(first_seed, progress.step, options.batch, rank, options.processes, progress=share)
         loss, metrics = stage.loss(parts, which)
@@ -142,9 +165,9 @@ def _loop(
             saved = time.monotonic()
 
 
-def _agree(share: float) -> float:
+def _agree(share: float, processes: int) -> float:
     """The first process's share of the budget, so that all stop at the same step."""
-    if not dist.is_initialized():
+    if processes == 1:
         return share
     value = torch.tensor([share], dtype=torch.float64, device="cpu")
     dist.broadcast(value, 0)
@@ -152,7 +175,7 @@ def _agree(share: float) -> float:
 
 
 def _update(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer], rate: float, processes: int) -> None:
-    """Backward, mean over processes, clip, step."""
+    """Step the optimisers once, with gradients averaged over processes and clipped."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -173,7 +196,10 @@ def _update(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer], rate: f
 def _record(
     stage: Stage, progress: Progress, options: Options, totals: Counter[str], counted: int, share: float, rate: float
 ) -> None:
-    """One line of the log: means since the last one; right / asked become accuracies."""
+    """Log the means since the last record.
+
+    Counts of right and asked questions become accuracies.
+    """
     accuracies = {
         key.replace("right/", "accuracy/"): totals[key] / totals[key.replace("right/", "asked/")]
         for key in totals
@@ -202,7 +228,7 @@ def _worker(rank: int, options: Options) -> None:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.tiny.train", description=__doc__)
     parser.add_argument("stage", choices=[*ALL_STAGES, "export"])
     parser.add_argument("--run", type=Path, required=True, help="directory of the run: checkpoints and logs")
@@ -222,34 +248,34 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line entry."""
-    given = parse(arguments)
+    """Run the command line."""
+    options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(given.threads)
-    given.run.mkdir(parents=True, exist_ok=True)
-    if given.stage == "export":
-        parts = builder(given.source)(given.seed, torch.device("cpu"))
-        parts.model.load_state_dict(load_state(given.run / f"{given.source}.pt", torch.device("cpu"))["model"])
-        write = export_video if given.source == FURTHER.name else export
-        write(parts.model, parts.tokenizer, given.output)
+    torch.set_num_threads(options.threads)
+    options.run.mkdir(parents=True, exist_ok=True)
+    if options.stage == "export":
+        parts = builder(options.source)(options.seed, torch.device("cpu"))
+        parts.model.load_state_dict(load_state(options.run / f"{options.source}.pt", torch.device("cpu"))["model"])
+        write = export_video if options.source == FURTHER.name else export
+        write(parts.model, parts.tokenizer, options.output)
         return
-    options = Options(
-        given.stage,
-        given.run,
-        given.steps,
-        given.minutes,
-        given.batch,
-        given.lr,
-        given.seed,
-        given.processes,
-        given.device,
-        cooldown=given.cooldown,
+    settings = Options(
+        stage=options.stage,
+        run=options.run,
+        steps=options.steps,
+        minutes=options.minutes,
+        batch=options.batch,
+        lr=options.lr,
+        seed=options.seed,
+        processes=options.processes,
+        device=options.device,
+        cooldown=options.cooldown,
     )
-    if given.processes == 1:
-        train_stage(options)
+    if options.processes == 1:
+        train_stage(settings)
         return
-    given.run.joinpath(".rendezvous").unlink(missing_ok=True)
-    spawn(_worker, args=(options,), nprocs=given.processes)
+    options.run.joinpath(".rendezvous").unlink(missing_ok=True)
+    spawn(_worker, args=(settings,), nprocs=options.processes)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Accuracy of a run's checkpoint on the `val` split: `python -m todre.tiny.validate --run DIR --stage whole`.
+"""Measure a checkpoint's accuracy on the `val` split.
 
-The true answer is fed in and every token of it must be predicted, which is what greedy decoding gives for a
-right answer; a caption counts as right only when it is right as a whole. The last line is one JSON document.
+Run it as `python -m todre.tiny.validate --run DIR --stage whole`. The true answer is fed in and every token of it must
+be predicted, which is what greedy decoding gives for a right answer; a caption counts as right only when all of it is
+right. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from todre.tiny.stages import STAGES, Parts, Slice, build_parts
 
 
 def accuracies(parts: Parts, stage: str, steps: int, batch: int) -> dict[str, float]:
-    """Share of right answers for each task over `steps` × `batch` pictures of the `val` split."""
+    """Share of right answers for each task, on the `val` split.
+
+    Args:
+        parts: the model.
+        stage: "decoder" or "whole".
+        steps, batch: number of batches, and pictures in each.
+    """
     tally: Counter[str] = Counter()
     with torch.no_grad():
         for step in range(steps):
@@ -30,19 +37,19 @@ def accuracies(parts: Parts, stage: str, steps: int, batch: int) -> dict[str, fl
 
 
 def main() -> None:
-    """Command line entry."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.tiny.validate", description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--stage", default="whole", choices=["decoder", "whole"])
     parser.add_argument("--checkpoint", help="stage whose checkpoint is read; by default the stage itself")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=4)
-    given = parser.parse_args()
+    options = parser.parse_args()
     parts = build_parts(0, torch.device("cpu"))
-    state = load_state(given.run / f"{given.checkpoint or given.stage}.pt", torch.device("cpu"))
+    state = load_state(options.run / f"{options.checkpoint or options.stage}.pt", torch.device("cpu"))
     for name, module in parts.modules().items():
         module.load_state_dict(state[name])
-    result = {"step": state["step"], **accuracies(parts, given.stage, given.steps, given.batch)}
+    result = {"step": state["step"], **accuracies(parts, options.stage, options.steps, options.batch)}
     sys.stdout.write(json.dumps(result) + "\n")
 
 

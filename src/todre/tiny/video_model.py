@@ -1,4 +1,7 @@
-"""The shipped model's second form: the same shape, and clips beside pictures (LLaVA-NeXT-Video of transformers)."""
+"""The shipped model's second form, for clips and several pictures.
+
+It has the shape of the first and is a LLaVA-NeXT-Video of transformers.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from transformers import (
 
 from todre import tiny
 from todre.files import write_atomic
+from todre.hf.checkpoint_facts import FEATURE_LAYER, feature_layer
 from todre.scenes.several import ORDINALS
 from todre.tiny.export import replace_files
 from todre.tiny.model import GRID, MEAN, PATCH, STD, TILE, build_image_processor
@@ -28,7 +32,7 @@ NEW_WORDS: tuple[str, ...] = (
 )
 """Words of questions and answers about several pictures and clips that the first model does not know."""
 _LIKE = {"pictures": "picture", "up": "above", "down": "below", "which": "what"}
-"""What a new word's vector starts from, where a known word is near it."""
+"""New word → known word whose vector it starts from."""
 _ONE_PICTURE = (
     "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image> ' }}{% endfor %}"
 )
@@ -41,7 +45,7 @@ _MANY_PICTURES = (
     "{% for part in message['content'] | selectattr('type', 'equalto', 'video') %}{{ '<video> ' }}{% endfor %}"
 )
 VIDEO_TEMPLATE = CHAT_TEMPLATE.replace(_ONE_PICTURE, _MANY_PICTURES)
-"""The first model's template; before each of several pictures stands which one it is."""
+"""The first model's template, with a label before each of several pictures."""
 _VIDEO_SETTINGS: dict[str, Any] = {
     "video_processor_type": "LlavaNextVideoVideoProcessor",
     "size": {"height": TILE, "width": TILE},
@@ -58,12 +62,12 @@ _VIDEO_SETTINGS: dict[str, Any] = {
 
 
 def picture_label(place: int) -> str:
-    """What the template writes before picture `place` (from 0) of several."""
+    """The words that the template writes before picture `place` (from 0) of several."""
     return f"{ORDINALS[place]} picture :"
 
 
 def extend_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """A tokenizer of the first model with `NEW_WORDS` and `<video>` behind the words it knows."""
+    """The first model's tokenizer with `NEW_WORDS` and `<video>` added at the end."""
     inner = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = inner["model"]["vocab"]
     for word in NEW_WORDS:
@@ -84,25 +88,28 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerF
 
 
 def build_video_model() -> tuple[LlavaNextVideoForConditionalGeneration, PreTrainedTokenizerFast]:
-    """The shipped model's weights in float32 in the class that takes clips too, with vectors for the new words."""
+    """The first model's weights in the class that takes clips, and the tokenizer.
+
+    The weights are float32; the new words get vectors of their own.
+    """
     first, processor = tiny.load()
     known = dict(processor.tokenizer.get_vocab())
     tokenizer = extend_tokenizer(processor.tokenizer)
-    given = first.config.to_dict()
-    text = {**given["text_config"], "vocab_size": len(tokenizer)}
+    settings = first.config.to_dict()
+    text = {**settings["text_config"], "vocab_size": len(tokenizer)}
     config = LlavaNextVideoConfig(
-        vision_config=given["vision_config"],
+        vision_config=settings["vision_config"],
         text_config=text,
         image_token_index=first.config.image_token_id,
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-        image_grid_pinpoints=given["image_grid_pinpoints"],
-        vision_feature_layer=given["vision_feature_layer"],
-        vision_feature_select_strategy=given["vision_feature_select_strategy"],
+        image_grid_pinpoints=settings["image_grid_pinpoints"],
+        vision_feature_select_strategy=settings["vision_feature_select_strategy"],
         spatial_pool_mode="average",
         spatial_pool_stride=2,
         image_seq_length=GRID * GRID,
         video_seq_length=(GRID // 2) ** 2,
         tie_word_embeddings=True,
+        **{FEATURE_LAYER: feature_layer(first.config)},
     )
     model = LlavaNextVideoForConditionalGeneration(config).eval()
     state = first.state_dict()
@@ -120,7 +127,10 @@ def _start_words(
     tokenizer: PreTrainedTokenizerFast,
     known: dict[str, int],
 ) -> None:
-    """The known words' vectors; a new word's is random at their scale, or begins at a word that is near it."""
+    """Set the word vectors: known words keep theirs, new words get a start.
+
+    A new word starts at a known word that is near it, or at random at the same scale.
+    """
     table = model.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(0)
     table.normal_(0.0, float(old.std()), generator=generator)
@@ -132,7 +142,10 @@ def _start_words(
 def export_video(
     model: LlavaNextVideoForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, target: Path
 ) -> None:
-    """Write model, tokenizer and processor settings: float16 safetensors, for plain `from_pretrained`."""
+    """Write model, tokenizer and processor settings for `from_pretrained`.
+
+    The weights are written as float16 safetensors; files are replaced one by one.
+    """
 
     def fill(stage: Path) -> None:
         copy.deepcopy(model).to(torch.float16).save_pretrained(stage)

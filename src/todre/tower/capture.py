@@ -7,36 +7,35 @@ repeat their result for beams. The facts travel on the result itself; who repeat
 from __future__ import annotations
 
 import functools
-import inspect
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.fields import fitted
+from todre.hf.anyres import anyres
 from todre.hf.attention_tap import attention_modules, watch
+from todre.hf.encoding import Encoding
 from todre.hf.families import Family
-from todre.hf.leading_tokens import dropped_by, leading_of
-from todre.hf.running_forwards import Flights
+from todre.hf.leading_tokens import discarded_count, leading_of
+from todre.hf.model_parts import base_module, entries_of
+from todre.hf.running_forwards import RunningForwards
 from todre.hf.versions import PreTrainedModel
-from todre.hf.visual_layouts import Encoding, anyres, rasters
+from todre.hf.visual_layouts import rasters
 from todre.hf.wrappers import CompileGuard, InstancePatch, Removable, bare, no_compile, no_compile_shallow
 from todre.methods.base import Method
 from todre.methods.views.vision_tower import Cut
-from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
+from todre.tensors.attention import AttentionInputs
 from todre.tensors.token_facts import KINDS, Signal, TokenFacts
-from todre.tensors.transfer import fetch
 from todre.tower.hooks import TowerReduction
 from todre.tower.runs import Lengths
+from todre.tower.signals import host_arguments, read_signal, side_by_side, watched_layer
 from todre.tower.tiles import cuts_of
 
 _ATTRIBUTE, _TOWER = "todre_facts", "todre_tower"
-_WHOLE = (torch.int32, torch.int64)
 
 
 class SaliencyCapture:
@@ -47,7 +46,7 @@ class SaliencyCapture:
         family: its facts.
         requests: the signals that are asked for.
         tower: a method that acts in or before the vision tower, if one does.
-        flights: the forwards under way; a tower that is encoding is one of them.
+        forwards: the forwards under way; a tower that is encoding is one of them.
         earlier: whether this thread's forward began before anybody attached; its media are nobody's business.
     """
 
@@ -57,11 +56,11 @@ class SaliencyCapture:
         family: Family,
         requests: Sequence[Signal],
         tower: Method | None = None,
-        flights: Flights | None = None,
+        forwards: RunningForwards | None = None,
         earlier: Callable[[], bool] | None = None,
     ) -> None:
-        self.flights, self.earlier = Flights() if flights is None else flights, earlier
-        self.base = bare(model.base_model)
+        self.forwards, self.earlier = RunningForwards() if forwards is None else forwards, earlier
+        self.base = bare(base_module(model))
         self.config = model.config
         self.family = family
         self.leading = leading_of(getattr(model.config, "vision_config", None))
@@ -69,7 +68,7 @@ class SaliencyCapture:
         self.kinds = {request: kind for request in self.requests if (kind := self._kind(request)) is not None}
         self.local = threading.local()
         # Everything that may be refused comes before the first change to the model.
-        watched = [(_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
+        watched = [(watched_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
         self.reduction = None if tower is None else TowerReduction(model, family, tower)
         self.handles: list[Removable] = []
         try:
@@ -85,7 +84,7 @@ class SaliencyCapture:
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
             if original is not None and self.family.layout(kind) is not None:
-                self.handles.append(InstancePatch(self.base, _method(kind), self._wrapped(kind, original)))
+                self.handles.append(InstancePatch(self.base, _method(kind), self._wrapper(kind, original)))
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -107,12 +106,12 @@ class SaliencyCapture:
     def announce(self, encoded: Mapping[str, Any]) -> None:
         """The enclosing forward starts; on the way to `begin`, moving media between devices may make them anew."""
         self.local.announced = {kind: facts_of(media) for kind, media in encoded.items()}
-        self.local.ran_before = {kind: getattr(media, _TOWER, []) for kind, media in encoded.items()}
+        self.local.earlier_lengths = {kind: getattr(media, _TOWER, []) for kind, media in encoded.items()}
 
     def begin(self, encoded: Mapping[str, Any]) -> None:
         """A forward starts; `encoded` holds, by kind, media encoded before it."""
-        self.local.facts, self.local.ran = {}, []
-        announced, before = getattr(self.local, "announced", {}), getattr(self.local, "ran_before", {})
+        self.local.facts, self.local.lengths = {}, []
+        announced, before = getattr(self.local, "announced", {}), getattr(self.local, "earlier_lengths", {})
         for kind in KINDS:
             if encoded.get(kind) is not None:
                 facts = facts_of(encoded[kind]) or announced.get(kind)
@@ -122,20 +121,20 @@ class SaliencyCapture:
                         "call get_image_features inside todre.prune(...) and leave prefill_chunk_size unset."
                     )
                 self.local.facts[kind] = facts
-                self.local.ran += getattr(encoded[kind], _TOWER, None) or before.get(kind, [])
+                self.local.lengths += getattr(encoded[kind], _TOWER, None) or before.get(kind, [])
 
     def current(self) -> dict[str, list[TokenFacts]]:
         """By kind, the facts of the media of this thread's forward, one entry as the model encodes them."""
         return getattr(self.local, "facts", None) or {}
 
-    def ran(self) -> list[Lengths]:
+    def layer_lengths(self) -> list[Lengths]:
         """What the towers' layers ran on for the media of this thread's forward, if a method acts in them."""
-        return getattr(self.local, "ran", None) or []
+        return getattr(self.local, "lengths", None) or []
 
     def end(self) -> None:
         """The forward is over."""
         self.local.facts, self.local.announced = {}, {}
-        self.local.ran, self.local.ran_before = [], {}
+        self.local.lengths, self.local.earlier_lengths = [], {}
 
     def _kind(self, request: Signal) -> str | None:
         """What is watched for a request: `cls`, `received`, `keys`, `grid`, or nothing."""
@@ -168,13 +167,13 @@ class SaliencyCapture:
         return 0 if self.leading is None else self.leading.count
 
     def _encoding(self) -> bool:
-        return getattr(self.local, "seen", None) is not None
+        return getattr(self.local, "signals", None) is not None
 
-    def listen(self, request: Signal, seen: AttentionInputs) -> None:
+    def listen(self, request: Signal, attention_inputs: AttentionInputs) -> None:
         """Take down a signal of a tower's layer: (tiles, patches, c)."""
-        self.local.seen[request].append(_signal(self.kinds[request], seen, self.before()))
+        self.local.signals[request].append(read_signal(self.kinds[request], attention_inputs, self.before()))
 
-    def _wrapped(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrapper(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @no_compile_shallow
         @functools.wraps(original)
         def encode(*args: Any, **kwargs: Any) -> Any:
@@ -189,27 +188,29 @@ class SaliencyCapture:
         earlier = self.earlier
         if earlier is not None and earlier():
             return original(*args, **kwargs)
-        if not self.flights.join():
+        if not self.forwards.join():
             return original(*args, **kwargs)
         try:
-            return self._watched(kind, original, args, kwargs)
+            return self._encode_watched(kind, original, args, kwargs)
         finally:
-            self.flights.leave()
+            self.forwards.leave()
 
-    def _watched(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        arguments = _by_name(original, args, kwargs)
-        self.local.seen = {request: [] for request in self.kinds}
+    def _encode_watched(
+        self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        arguments = host_arguments(original, args, kwargs)
+        self.local.signals = {request: [] for request in self.kinds}
         try:
             with nullcontext() if self.reduction is None else self.reduction.encoding(self._cuts(kind, arguments)):
                 output = original(*args, **kwargs)
-                seen = self.local.seen if self.reduction is None else self.reduction.complete(self.local.seen)
-                ran = [] if self.reduction is None else self.reduction.ran()
+                signals = self.local.signals if self.reduction is None else self.reduction.complete(self.local.signals)
+                lengths = [] if self.reduction is None else self.reduction.layer_lengths()
         finally:
-            self.local.seen = None
+            self.local.signals = None
         if getattr(output, self.family.features, None) is not None:
-            self._tie(kind, output, seen, arguments)
-            setattr(output, _TOWER, ran)
-            self.local.ran = self.ran() + ran
+            self._tie(kind, output, signals, arguments)
+            setattr(output, _TOWER, lengths)
+            self.local.lengths = self.layer_lengths() + lengths
         return output
 
     def _cuts(self, kind: str, arguments: dict[str, Any]) -> list[Cut] | None:
@@ -218,23 +219,23 @@ class SaliencyCapture:
         return cuts_of(self.config, arguments) if wanted else None
 
     @no_compile
-    def _tie(self, kind: str, output: Any, seen: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
+    def _tie(self, kind: str, output: Any, signals: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
         """Put facts about its tokens on `output`, which was made of `arguments`."""
         features = getattr(output, self.family.features)
-        widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in seen.items()}
+        widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in signals.items()}
         widths |= {request: 1 for request in self.requests if request not in widths and request.kind != "grid"}
         encoding = Encoding(
             self.base,
             self.config,
             arguments,
             entry_lengths(features),
-            _side_by_side(list(seen.values())),
+            side_by_side(list(signals.values())),
             widths,
             self.before(),
-            dropped_by(self.config, arguments),
+            discarded_count(self.config, arguments),
             features[0].device,
         )
-        facts = self._laid_out(kind, encoding)
+        facts = self._lay_out(kind, encoding)
         setattr(output, _ATTRIBUTE, facts)
         if isinstance(features, list | tuple) and len(features) == len(facts):
             for entry, fact in zip(features, facts, strict=True):
@@ -242,7 +243,7 @@ class SaliencyCapture:
         current = self.current()
         self.local.facts = current | {kind: current.get(kind, []) + facts}
 
-    def _laid_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
+    def _lay_out(self, kind: str, encoding: Encoding) -> list[TokenFacts]:
         layout = self.family.layout(kind)
         assert layout is not None
         if getattr(getattr(self.config, "vision_config", None), "model_type", None) == "pixtral":
@@ -263,29 +264,11 @@ def facts_of(encoded: Any) -> list[TokenFacts] | None:
     So pictures may be encoded once, inside the block, and asked about in any order and company.
     """
     whole: list[TokenFacts] | None = getattr(encoded, _ATTRIBUTE, None)
-    entries = getattr(encoded, "pooler_output", None)
+    entries = entries_of(encoded)
     if whole is not None or not isinstance(entries, list | tuple):
         return whole
     single = [getattr(entry, _ATTRIBUTE, None) for entry in entries]
     return [fact for fact in single if fact is not None] if None not in single else None
-
-
-def _by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call by name; sizes and grids on the host, read before the tower has any work."""
-    arguments: dict[str, Any] = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
-    arguments |= arguments.pop("kwargs", {})
-    counts = {name: x for name, x in arguments.items() if isinstance(x, Tensor) and x.dtype in _WHOLE and x.ndim <= 2}
-    return arguments | dict(zip(counts, fetch(list(counts.values())), strict=True))
-
-
-def _side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
-    """(tiles, tokens, c) of each call of the tower, all signals together.
-
-    Layers that attend to the parts of a packed sequence one by one were called once for each.
-    """
-    if len({len(calls) for calls in signals}) > 1:
-        signals = [[torch.cat(calls, dim=1)] for calls in signals]
-    return [torch.cat(parts, dim=-1) for parts in zip(*signals, strict=True)]
 
 
 class _Listener:
@@ -294,33 +277,12 @@ class _Listener:
     def __init__(self, capture: SaliencyCapture, request: Signal) -> None:
         self.capture, self.request = capture, request
 
-    def __call__(self, seen: AttentionInputs) -> None:
-        self.capture.listen(self.request, seen)
-
-
-def _signal(kind: str, seen: AttentionInputs, leading: int) -> Tensor:
-    """(tiles, patches, c) float32."""
-    if kind == "cls":
-        return cls_attention(seen, leading)[..., None]
-    values = received_attention(seen)[..., None] if kind == "received" else seen.key.float().mean(dim=1)
-    if kind == "grid":
-        values = values[..., :0]
-    return values[:, leading:]
+    def __call__(self, attention_inputs: AttentionInputs) -> None:
+        self.capture.listen(self.request, attention_inputs)
 
 
 def _method(kind: str) -> str:
     return f"get_{kind}_features"
-
-
-def _layer(tower: nn.Module, layer: float) -> nn.Module:
-    modules = attention_modules(tower)
-    if isinstance(layer, float):
-        layer = math.floor(layer * len(modules) + 1e-9)
-    if not -len(modules) <= layer < len(modules):
-        raise UnsupportedModelError(
-            f"The vision tower {type(tower).__name__} has {len(modules)} layers, and layer {layer} is asked for."
-        )
-    return modules[int(layer)]
 
 
 def entry_lengths(features: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""One call of a vision tower that runs on some of its tiles alone: on thumbnails, and on crops that were chosen."""
+"""Crop runs: a vision tower that runs on thumbnails, and on the crops that were chosen."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError, UnsupportedModelError
+from todre.hf.tower_calls import Arguments, attention_mask_of, tile_pixels, without_mask
 from todre.methods.views.vision_tower import Cut, Tiles
 from todre.tensors.autocast import no_autocast
-from todre.tower.runs import Lengths, Plan, Run, check_mask, unmasked
+from todre.tower.runs import Lengths, Run, check_mask
 from todre.tower.tiles import check_tiles, in_thumbnail
+from todre.tower.tower_plan import TowerPlan
 
 
 class CropRun(Run):
@@ -22,10 +24,10 @@ class CropRun(Run):
     The place of a token that was left out holds the value of the thumbnail's token that shows the same.
     """
 
-    def __init__(self, plan: Plan, given: dict[str, Any], cuts: Sequence[Cut]) -> None:
+    def __init__(self, plan: TowerPlan, arguments: Arguments, cuts: Sequence[Cut]) -> None:
         super().__init__(plan)
         self.cuts = list(cuts)
-        pixels = check_tiles(given.get("pixel_values"), self.cuts)
+        pixels = check_tiles(tile_pixels(arguments), self.cuts)
         with no_autocast(pixels.device):
             keep = plan.method.choose_tiles(Tiles(pixels, self.cuts))
         self.first = [sum(cut.tiles for cut in self.cuts[:place]) for place in range(len(self.cuts))]
@@ -36,27 +38,27 @@ class CropRun(Run):
             )
         self.keep = keep
         self.kept = keep.nonzero()[:, 0]
-        self.everyone = len(self.kept) == len(keep)
+        self.all_stay = len(self.kept) == len(keep)
         self.source: Tensor | None = None
         self.full, self.layers = 0, 0
 
-    def enter(self, index: int, hidden: Tensor, given: dict[str, Any]) -> Tensor:
+    def enter(self, index: int, hidden: Tensor, arguments: Arguments) -> Tensor:
         """Take the tiles that are kept."""
-        check_mask(given.get("attention_mask"))
+        check_mask(attention_mask_of(arguments))
         self.full, self.layers = hidden.shape[1], index + 1
-        return hidden if self.everyone else hidden[self.kept.to(hidden.device)]
+        return hidden if self.all_stay else hidden[self.kept.to(hidden.device)]
 
-    def ran(self) -> Lengths:
+    def layer_lengths(self) -> Lengths:
         """The kept tiles, as long as ever."""
         return [[self.full] * len(self.kept)] * self.layers
 
-    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+    def arguments(self, arguments: Arguments) -> dict[str, Any]:
         """A mask that hides nothing is dropped with the tiles."""
-        return unmasked(given)
+        return without_mask(arguments)
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
         """Put all tiles back."""
-        return hidden if self.everyone else self._spread(hidden)
+        return hidden if self.all_stay else self._spread(hidden)
 
     def whole(self, hidden: Tensor) -> Tensor:
         """Recorded after the crops were left out."""
@@ -66,9 +68,9 @@ class CropRun(Run):
         """All tokens of a tile or none."""
         return self.keep.float()[:, None].repeat(1, self.full - self.plan.first)
 
-    def completed(self, layer: float, values: Tensor) -> Tensor:
+    def complete_signal(self, layer: float, values: Tensor) -> Tensor:
         """Of tokens that were left out, what was seen of those that show the same."""
-        if self.everyone:
+        if self.all_stay:
             return values
         head = values.new_zeros(values.shape[0], self.plan.first, values.shape[2])
         return self._spread(torch.cat([head, values], dim=1))[:, self.plan.first :]

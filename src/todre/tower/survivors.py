@@ -34,7 +34,7 @@ class Remaining:
     proportional: bool = False
 
     @classmethod
-    def everyone(cls, tiles: int, full: int, device: torch.device) -> Remaining:
+    def all_tokens(cls, tiles: int, full: int, device: torch.device) -> Remaining:
         """Nothing has been reduced yet."""
         seats = torch.arange(full, device=device, dtype=torch.int64).expand(tiles, full)
         return cls(seats, seats, torch.ones(tiles, full, device=device, dtype=torch.float32))
@@ -87,7 +87,7 @@ class Remaining:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedRemaining:
     """The tokens that are left of a sequence into which a tower packs all its pictures.
 
     Attributes:
@@ -99,7 +99,7 @@ class Packed:
     source: Tensor
 
     @classmethod
-    def of(cls, source: Tensor, order: Tensor, patches: int) -> Packed:
+    def of(cls, source: Tensor, order: Tensor, patches: int) -> PackedRemaining:
         """From units to tokens.
 
         Args:
@@ -121,9 +121,9 @@ class Packed:
             (seats[:, None] * patches + within).flatten(), (rank[source[order]][:, None] * patches + within).flatten()
         )
 
-    def to(self, device: torch.device) -> Packed:
+    def to(self, device: torch.device) -> PackedRemaining:
         """On another device."""
-        return Packed(self.seats.to(device), self.source.to(device))
+        return PackedRemaining(self.seats.to(device), self.source.to(device))
 
     def bounds(self, bounds: Tensor) -> Tensor:
         """Where sequences start and end among the tokens that are left; empty ones are gone."""

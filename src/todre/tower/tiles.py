@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.hf.visual_layouts import tiles_per_picture
+from todre.hf.anyres import crop_grid, picture_sizes, tiles_per_picture
 from todre.methods.views.vision_tower import Cut
 
 
@@ -19,18 +19,11 @@ def cuts_of(config: Any, arguments: dict[str, Any]) -> list[Cut]:
         config: the model's.
         arguments: what the method was given, by name.
     """
-    from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
-
-    sizes = arguments["image_sizes"]
     cuts = []
-    for size, tiles in zip(sizes, tiles_per_picture(config, arguments), strict=True):
+    for size, tiles in zip(picture_sizes(arguments), tiles_per_picture(config, arguments), strict=True):
         height, width = (int(side) for side in size)
-        rows, columns = 0, 0
-        if tiles > 1:
-            rows, columns = get_anyres_image_grid_shape(
-                size, config.image_grid_pinpoints, config.vision_config.image_size
-            )
-        cuts.append(Cut(int(rows), int(columns), height, width))
+        rows, columns = crop_grid(size, config) if tiles > 1 else (0, 0)
+        cuts.append(Cut(rows, columns, height, width))
     return cuts
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.evaluate.metrics import MARKS, check_metric, mark, said_of
+from todre.evaluate.metrics import MARKS, check_metric, classes_of, mark
 from todre.evaluate.metrics.vqa import normalise, vqa_accuracy
 from todre.evaluate.metrics.words import anls, edit_distance, exact_match, relaxed_accuracy
 from todre.evaluate.metrics.yes_no import mme_says, pope_says
@@ -116,8 +116,8 @@ def test_captions_are_an_f1_of_pairs():
 
 
 def test_metrics_by_name():
-    assert said_of("pope", "No.", ("Yes",)) == ("no", "yes")
-    assert said_of("exact", "No.", ("Yes",)) == ("", "")
+    assert classes_of("pope", "No.", ("Yes",)) == ("no", "yes")
+    assert classes_of("exact", "No.", ("Yes",)) == ("", "")
     for name in MARKS:
         assert check_metric(name) == name
     with pytest.raises(InvalidValueError, match=r"'f1'; the metrics are exact, vqa"):

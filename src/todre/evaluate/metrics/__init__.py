@@ -1,4 +1,8 @@
-"""Marks of single answers as the benchmarks give them, and the scores that are made of many."""
+"""Metrics: marks of single answers, as benchmarks define them, and task scores.
+
+A module belongs here if it turns an answer and its references into a mark (`words`, `vqa`, `yes_no`), or marks into a
+task's score (`totals`).
+"""
 
 from __future__ import annotations
 
@@ -20,25 +24,33 @@ MARKS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "relaxed": relaxed_accuracy,
     "pope": pope_mark,
     "mme": mme_mark,
-    "pairs-f1": lambda said, references: max(pairs_f1(reference, said) for reference in references),
+    "pairs-f1": lambda answer, references: max(pairs_f1(reference, answer) for reference in references),
 }
 """Name of a metric to the mark from 0 to 1 of (answer, references)."""
 _READ = {"pope": pope_says, "mme": mme_says}
 
 
 def check_metric(name: str) -> str:
-    """The name, or `InvalidValueError`."""
+    """`name` itself, if it is the name of a metric.
+
+    Raises:
+        InvalidValueError: there is no such metric.
+    """
     if name not in MARKS:
         raise InvalidValueError(f"There is no metric {name!r}; the metrics are {', '.join(MARKS)}.")
     return name
 
 
-def mark(metric: str, said: str, references: Sequence[str]) -> float:
-    """The mark of one answer, from 0 to 1, rounded to six places."""
-    return round(MARKS[metric](said, references), 6)
+def mark(metric: str, answer: str, references: Sequence[str]) -> float:
+    """Mark of one answer, from 0 to 1, rounded to six places."""
+    return round(MARKS[metric](answer, references), 6)
 
 
-def said_of(metric: str, said: str, references: Sequence[str]) -> tuple[str, str]:
-    """(what the answer is read as, the truth) where the metric knows yes and no; two empty texts elsewhere."""
+def classes_of(metric: str, answer: str, references: Sequence[str]) -> tuple[str, str]:
+    """How a yes-or-no metric reads the answer, and the true class.
+
+    Returns:
+        Two texts, `yes`, `no` or `other`; two empty texts for other metrics.
+    """
     read = _READ.get(metric)
-    return ("", "") if read is None else (read(said), plain(references[0]))
+    return ("", "") if read is None else (read(answer), plain(references[0]))

@@ -1,4 +1,4 @@
-"""From marks of single questions to a task's score, so that the score of any resampled set is one matrix product.
+"""Task scores as functions of sums, so that resampling is one matrix product.
 
 Every benchmark's score here is a function of sums over its questions: a mean, an F1, a share of pairs. A `Total` says
 which numbers each question brings (`parts`) and what is made of their sums (`value`).
@@ -19,7 +19,7 @@ STRATEGIES = ("random", "popular", "adversarial")
 
 @dataclass(frozen=True)
 class Marked:
-    """A question with its mark.
+    """A marked answer to one question.
 
     Attributes:
         score: from 0 to 1.
@@ -30,25 +30,25 @@ class Marked:
     """
 
     score: float
-    said: str = ""
+    answer_class: str = ""
     truth: str = ""
     kind: str = ""
     pair: str = ""
 
 
 class Total(Protocol):
-    """A task's score as a function of sums."""
+    """The score of a task, as a function of sums over its questions."""
 
     def parts(self, marked: Sequence[Marked]) -> Numbers:
-        """(n, c) float64: what each question adds to the sums."""
+        """(n, c) float64, what each question adds to the sums."""
         ...
 
     def value(self, sums: Numbers) -> Numbers:
-        """(…) score from 0 to 1 of sums (…, c); NaN where nothing was asked."""
+        """Score from 0 to 1 of sums (…, c); NaN where there are no questions."""
         ...
 
     def details(self, sums: Numbers) -> dict[str, Any]:
-        """What else the benchmark reports, of the sums (c,)."""
+        """Other numbers that the benchmark reports, from sums (c,)."""
         ...
 
 
@@ -57,21 +57,23 @@ class Mean(Total):
     """The mean mark."""
 
     def parts(self, marked: Sequence[Marked]) -> Numbers:
-        """The mark, and one."""
+        """(n, 2): the mark, and 1."""
         return np.array([[each.score, 1.0] for each in marked], dtype=np.float64).reshape(-1, 2)
 
     def value(self, sums: Numbers) -> Numbers:
-        """The first sum over the second."""
+        """Sum of the marks over the number of questions."""
         return ratio(sums[..., 0], sums[..., 1])
 
     def details(self, sums: Numbers) -> dict[str, Any]:
-        """None."""
+        """No other numbers."""
         return {}
 
 
 @dataclass(frozen=True)
 class Pope(Total):
-    """POPE's F1, the mean over its strategies (Li et al., 2023, arXiv 2305.10355); "yes" is the positive answer.
+    """POPE's F1, averaged over its strategies, with "yes" as the positive answer.
+
+    Li et al., 2023, arXiv 2305.10355.
 
     Args:
         kinds: the strategies that were asked, in order.
@@ -80,22 +82,22 @@ class Pope(Total):
     kinds: tuple[str, ...] = STRATEGIES
 
     def parts(self, marked: Sequence[Marked]) -> Numbers:
-        """For each strategy: true positives, false positives, true negatives, false negatives."""
+        """(n, 4·kinds): true and false positives, true and false negatives by strategy."""
         parts = np.zeros((len(marked), 4 * len(self.kinds)))
         for row, each in enumerate(marked):
-            yes, true = each.said == "yes", each.truth == "yes"
+            yes, true = each.answer_class == "yes", each.truth == "yes"
             place = (0 if true else 1) if yes else (3 if true else 2)
             parts[row, 4 * self.kinds.index(each.kind) + place] = 1.0
         return parts
 
     def value(self, sums: Numbers) -> Numbers:
-        """F1 = 2·TP / (2·TP + FP + FN), the mean over strategies."""
+        """F1 = 2·TP / (2·TP + FP + FN), averaged over strategies."""
         tp, fp, _, fn = (sums[..., place::4] for place in range(4))
         scores: Numbers = ratio(2 * tp, 2 * tp + fp + fn).mean(axis=-1)
         return scores
 
     def details(self, sums: Numbers) -> dict[str, Any]:
-        """For each strategy accuracy, precision, recall, F1 and the share of answers that are yes."""
+        """Accuracy, precision, recall, F1 and share of yes answers of each strategy."""
         found = {}
         for place, kind in enumerate(self.kinds):
             tp, fp, tn, fn = sums[4 * place : 4 * place + 4]
@@ -112,7 +114,9 @@ class Pope(Total):
 
 @dataclass(frozen=True)
 class Mme(Total):
-    """MME's accuracy and accuracy+ (Fu et al., 2023, arXiv 2306.13394), halved and averaged over its categories.
+    """MME's accuracy and accuracy+, halved and averaged over its categories.
+
+    Fu et al., 2023, arXiv 2306.13394.
 
     Accuracy counts questions, accuracy+ counts pairs about one picture of which both answers are right. MME itself adds
     the two in per cent, and adds the categories: that is `details`' `points`.
@@ -124,7 +128,10 @@ class Mme(Total):
     kinds: tuple[str, ...]
 
     def parts(self, marked: Sequence[Marked]) -> Numbers:
-        """For each category: right, asked, both right, pairs; the last two on a pair's first question."""
+        """(n, 4·kinds): right, questions, pairs with both right, and pairs, by category.
+
+        The last two stand at a pair's first question.
+        """
         pairs: dict[tuple[str, str], list[int]] = {}
         for row, each in enumerate(marked):
             pairs.setdefault((each.kind, each.pair), []).append(row)
@@ -137,24 +144,29 @@ class Mme(Total):
         return parts
 
     def value(self, sums: Numbers) -> Numbers:
-        """(accuracy + accuracy+) / 2, the mean over categories."""
-        right, asked, both, pairs = (sums[..., place::4] for place in range(4))
-        scores: Numbers = ((ratio(right, asked) + ratio(both, pairs)) / 2).mean(axis=-1)
+        """(accuracy + accuracy+) / 2, averaged over categories."""
+        right, questions, both, pairs = (sums[..., place::4] for place in range(4))
+        scores: Numbers = ((ratio(right, questions) + ratio(both, pairs)) / 2).mean(axis=-1)
         return scores
 
     def details(self, sums: Numbers) -> dict[str, Any]:
-        """For each category accuracy, accuracy+ and MME's points out of 200."""
+        """Accuracy, accuracy+ and MME's points out of 200, of each category."""
         found = {}
         for place, kind in enumerate(self.kinds):
-            right, asked, both, pairs = sums[4 * place : 4 * place + 4]
-            accuracy, plus = finite(ratio(right, asked)), finite(ratio(both, pairs))
+            right, questions, both, pairs = sums[4 * place : 4 * place + 4]
+            accuracy, plus = finite(ratio(right, questions)), finite(ratio(both, pairs))
             points = None if accuracy is None or plus is None else round(100 * (accuracy + plus), 4)
             found[kind] = {"accuracy": accuracy, "accuracy_plus": plus, "points": points}
         return found
 
 
 def total_of(metric: str, kinds: Sequence[str]) -> Total:
-    """How the marks of `metric` become a task's score; `kinds` are the questions' strategies or categories."""
+    """The total that makes a task's score from marks of `metric`.
+
+    Args:
+        metric: name of the metric.
+        kinds: each question's POPE strategy or MME category.
+    """
     if metric == "pope":
         return Pope(tuple(kind for kind in (*STRATEGIES, *sorted(set(kinds) - set(STRATEGIES))) if kind in set(kinds)))
     if metric == "mme":
@@ -163,13 +175,13 @@ def total_of(metric: str, kinds: Sequence[str]) -> Total:
 
 
 def ratio(part: Any, whole: Any) -> Numbers:
-    """`part` / `whole`, NaN where the whole is 0."""
+    """Quotient of `part` and `whole`, NaN where the whole is 0."""
     whole = np.asarray(whole, dtype=np.float64)
     result: Numbers = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole != 0)
     return result
 
 
 def finite(value: Any) -> float | None:
-    """Rounded to six places; None for NaN."""
+    """`value` rounded to six places; None for NaN."""
     number = float(value)
     return None if np.isnan(number) else round(number, 6)

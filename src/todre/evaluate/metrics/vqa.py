@@ -1,4 +1,4 @@
-"""VQA accuracy: how many of the annotators said the same, after the benchmark's normalisation."""
+"""VQA accuracy: agreement with the annotators after normalising the answers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ _COMMA_IN_NUMBER = re.compile(r"(\d),(\d)")
 _PERIOD = re.compile(r"(?<!\d)\.|\.(?!\d)")
 
 
-def vqa_accuracy(said: str, references: Sequence[str]) -> float:
-    """The mean over leave-one-out sets of annotators of min(1, those who agree / 3), from 0 to 1.
+def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
+    """VQA accuracy, from 0 to 1: min(1, agreeing annotators / 3), averaged.
+
+    The average is over all sets that leave one annotator out.
 
     Based on "VQA: Visual Question Answering" (Antol et al., ICCV 2015, arXiv 1505.00468), section 5, in the form of the
     benchmark's own evaluation, which averages over all sets of nine of the ten annotators: with m who agree, that is
@@ -37,8 +39,8 @@ def vqa_accuracy(said: str, references: Sequence[str]) -> float:
         said: the answer.
         references: one answer for each annotator, ten in the benchmark.
     """
-    answer = normalise(said)
-    agree = [normalise(reference) == answer for reference in references]
+    normalised = normalise(answer)
+    agree = [normalise(reference) == normalised for reference in references]
     if len(agree) < 2:
         return float(any(agree))
     marks = [min(1.0, (sum(agree) - one) / 3.0) for one in agree]
@@ -46,7 +48,9 @@ def vqa_accuracy(said: str, references: Sequence[str]) -> float:
 
 
 def normalise(text: str) -> str:
-    """Lower case without articles and punctuation, digits for number words, apostrophes back in contractions.
+    """Normalised answer: lower case, no articles or punctuation, digits for numbers.
+
+    Contractions get their apostrophes back.
 
     The benchmark's rules, applied to the answer and to every reference alike: punctuation goes where it stands beside
     a space or within a number's thousands, and becomes a space elsewhere; full stops stay within numbers only.

@@ -1,4 +1,4 @@
-"""Marks for one answer that compare words: exact match, ANLS, relaxed accuracy."""
+"""Metrics that compare words: exact match, ANLS, relaxed accuracy."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ RELAXED_TOLERANCE = 0.05
 
 
 def plain(text: str) -> str:
-    """Lower case, single spaces, no full stop at the end."""
+    """`text` in lower case, with single spaces and no full stop at the end."""
     return " ".join(text.lower().strip().rstrip(".").split())
 
 
-def exact_match(said: str, references: Sequence[str]) -> float:
-    """1.0 if the answer is one of the references, letter case, spaces and a final full stop aside; else 0.0."""
-    return float(plain(said) in {plain(reference) for reference in references})
+def exact_match(answer: str, references: Sequence[str]) -> float:
+    """1.0 if the answer equals a reference, else 0.0.
+
+    Letter case, spaces and a final full stop do not count.
+    """
+    return float(plain(answer) in {plain(reference) for reference in references})
 
 
-def anls(said: str, references: Sequence[str]) -> float:
+def anls(answer: str, references: Sequence[str]) -> float:
     """Average normalised Levenshtein similarity of one answer, with the threshold 0.5.
 
     Based on "Scene Text Visual Question Answering" (Biten et al., ICCV 2019, arXiv 1907.00490), eq. 1: the best of
     1 − NL over the references, where NL is the edit distance over the longer length, and 0 where NL ≥ 0.5. As there,
     letter case does not count; spaces at the ends and repeated ones do not either.
     """
-    return max((_similarity(_folded(said), _folded(reference)) for reference in references), default=0.0)
+    return max((_similarity(_folded(answer), _folded(reference)) for reference in references), default=0.0)
 
 
-def relaxed_accuracy(said: str, references: Sequence[str]) -> float:
+def relaxed_accuracy(answer: str, references: Sequence[str]) -> float:
     """1.0 for a number within 5 % of a reference, or the same words; else 0.0.
 
     Based on "ChartQA" (Masry et al., 2022, arXiv 2203.10244), section 5.1. A per cent sign divides by 100, on both
     sides; a reference of 0 has to be met exactly.
     """
-    return float(any(_close(said, reference) for reference in references))
+    return float(any(_close(answer, reference) for reference in references))
 
 
 def edit_distance(first: str, second: str) -> int:
-    """Levenshtein's distance: the fewest insertions, deletions and replacements that make one the other."""
+    """Levenshtein distance: the fewest insertions, deletions and replacements."""
     row = list(range(len(second) + 1))
     for i, a in enumerate(first, start=1):
         previous, row[0] = row[0], i
@@ -52,16 +55,16 @@ def _folded(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _similarity(said: str, reference: str) -> float:
-    longest = max(len(said), len(reference))
-    distance = edit_distance(said, reference) / longest if longest else 0.0
+def _similarity(answer: str, reference: str) -> float:
+    longest = max(len(answer), len(reference))
+    distance = edit_distance(answer, reference) / longest if longest else 0.0
     return 1.0 - distance if distance < ANLS_THRESHOLD else 0.0
 
 
-def _close(said: str, reference: str) -> bool:
-    a, b = _number(said), _number(reference)
+def _close(answer: str, reference: str) -> bool:
+    a, b = _number(answer), _number(reference)
     if a is None or b is None:
-        return plain(said) == plain(reference)
+        return plain(answer) == plain(reference)
     return a == b if b == 0.0 else abs(a - b) / abs(b) <= RELAXED_TOLERANCE
 
 

@@ -1,4 +1,7 @@
-"""Tasks by name: those on scenes, and files of one's own."""
+"""Tasks by name: those on rendered scenes, and JSON Lines files of questions.
+
+A module belongs here if it makes `Item`s (`base`): questions with pictures, references and a metric.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ __all__ = ["GROUPS", "SEVERAL", "Item", "Task", "names", "tasks_of"]
 SUFFIX = ".jsonl"
 _SCENES = tuple(PREFIX + task for task in TASKS)
 SEVERAL = (*(MULTI + task for task in SET_TASKS), *(VIDEO + task for task in CLIP_TASKS))
-"""All tasks on several pictures and on clips, those that the shipped model answers near chance as well."""
+"""All tasks on several pictures and on clips, also those that are near chance.
+
+Near chance are those that the shipped model hardly answers.
+"""
 _AT_CHANCE = ("colour", "shape", "digit", "moving")
 _MULTI = tuple(MULTI + task for task in SET_TASKS if task not in _AT_CHANCE)
 _VIDEO = tuple(VIDEO + task for task in CLIP_TASKS if task not in _AT_CHANCE)
@@ -31,11 +37,11 @@ GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES, "scenes-multi": _MULTI,
 
 
 def names() -> tuple[str, ...]:
-    """Every task that has a name; a file of one's own ends in `.jsonl`."""
+    """Every named task; a file of questions ends in `.jsonl`."""
     return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL)
 
 
-def tasks_of(given: Sequence[str], size: int = 192) -> tuple[Task, ...]:
+def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     """The tasks of names, groups and files, in order.
 
     Args:
@@ -45,7 +51,7 @@ def tasks_of(given: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     Raises:
         InvalidValueError: a name is unknown, or two tasks have the same one.
     """
-    found = [_task(name, size) for each in given for name in GROUPS.get(each, (each,))]
+    found = [_task(name, size) for each in specs for name in GROUPS.get(each, (each,))]
     if not found:
         raise InvalidValueError(f"No task is named; use some of {_all()}.")
     twice = [task.name for place, task in enumerate(found) if task.name in {other.name for other in found[:place]}]

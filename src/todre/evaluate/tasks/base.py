@@ -1,4 +1,4 @@
-"""What a task is: a name, a metric, and items that each hold pictures, a question and true answers."""
+"""The form of a task: a name, a metric, and items with pictures and references."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Item:
     video: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the pictures themselves, ready for JSON."""
+        """Every field but the pictures themselves, ready for JSON."""
         values: dict[str, Any] = {"task": self.task, "id": self.id, "picture": self.picture, "question": self.question}
         values |= {"references": list(self.references), "metric": self.metric, "new_tokens": self.new_tokens}
         values |= {"video": True} if self.video else {}
@@ -54,16 +54,16 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """How results name it."""
+        """The task's name in results."""
         ...
 
     @property
     def metric(self) -> str:
-        """Name in `todre.evaluate.metrics.MARKS`; all items have it."""
+        """The metric of all items, a name in `todre.evaluate.metrics.MARKS`."""
         ...
 
     def items(self, limit: int | None, seed: int) -> Sequence[Item]:
-        """The first `limit` questions (None: as many as there are, or the task's own number), the same at each call.
+        """The first questions, the same at each call.
 
         Args:
             limit: how many; those of a smaller limit are the first of a larger one.

@@ -1,4 +1,4 @@
-"""MME on scenes: two questions about one fact of a picture, one to be answered with yes and one with no.
+"""MME on scenes: two questions about one fact, one answered yes and one no.
 
 "MME: A Comprehensive Evaluation Benchmark for Multimodal Large Language Models" (Fu et al., 2023, arXiv 2306.13394),
 section 2.2. Categories are those that scenes have yes-or-no questions for: existence, and position.
@@ -25,7 +25,7 @@ _FEW_TOKENS = 4
 
 @dataclass(frozen=True)
 class ScenesMme(Checked):
-    """Pairs of questions on existence and position; the score is half of accuracy + accuracy+.
+    """Pairs of questions on existence and position, scored (accuracy + accuracy+) / 2.
 
     Args:
         size: side of the square pictures in pixels.
@@ -36,9 +36,9 @@ class ScenesMme(Checked):
     metric: str = "mme"
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The first questions, pair by pair; of a pair both or none, so an odd limit gives one less."""
-        wanted = LIMIT if limit is None else max(2, limit)
-        return first_items(scenes(seed, self.size), wanted - wanted % 2, self._about)
+        """The first questions in whole pairs: an odd limit gives one question less."""
+        count = LIMIT if limit is None else max(2, limit)
+        return first_items(scenes(seed, self.size), count - count % 2, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
         return self._existence(scene) + self._position(scene)
@@ -53,7 +53,7 @@ class ScenesMme(Checked):
         return self._pair(scene, "existence", presence(there), presence(missing))
 
     def _position(self, scene: Scene) -> list[Item]:
-        """Is a left of b; is b left of a."""
+        """The pair on position: is a left of b, and is b left of a."""
         rng = np.random.default_rng([scene.seed, self.size, 307])
         direction = DIRECTIONS[int(rng.integers(len(DIRECTIONS)))]
         axis = "x" if direction in ("left of", "right of") else "y"

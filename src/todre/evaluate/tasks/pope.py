@@ -1,4 +1,4 @@
-"""POPE on scenes: presence questions with random, popular and adversarial negatives, built the way POPE builds them.
+"""POPE on scenes: presence questions with random, popular, adversarial negatives.
 
 "Evaluating Object Hallucination in Large Vision-Language Models" (Li et al., 2023, arXiv 2305.10355), section 4.1:
 for each picture the same few objects that are there, and for each strategy as many that are not – drawn at random, the
@@ -34,7 +34,7 @@ _FEW_TOKENS = 4
 
 @dataclass(frozen=True)
 class ScenesPope(Checked):
-    """Presence questions under three strategies; the score is the F1, the mean over strategies.
+    """Presence questions under three strategies, scored by F1 averaged over them.
 
     Args:
         size: side of the square pictures in pixels.
@@ -45,7 +45,7 @@ class ScenesPope(Checked):
     metric: str = "pope"
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The first questions: picture by picture, strategy by strategy, yes and no in turn."""
+        """The first questions by picture, then strategy, with yes and no in turn."""
         return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
@@ -75,7 +75,7 @@ class ScenesPope(Checked):
 
 
 def presence(pair: Pair) -> str:
-    """The question whether the picture holds a shape of a colour."""
+    """Question whether the picture holds a shape of a colour."""
     return f"Is there {article(pair[0])} {pair[0]} {pair[1]} in the picture?"
 
 
@@ -97,9 +97,9 @@ def negatives(present: Sequence[Pair], strategy: str, count: int, rng: np.random
     absent = [pair for pair in every_pair() if pair not in present]
     if strategy == "random":
         return [absent[place] for place in rng.permutation(len(absent))[:count]]
-    seen, together = census()
+    single, together = census()
     if strategy == "popular":
-        return sorted(absent, key=lambda pair: -seen[pair])[:count]
+        return sorted(absent, key=lambda pair: -single[pair])[:count]
     return sorted(absent, key=lambda pair: -sum(together[each, pair] for each in present))[:count]
 
 
@@ -110,11 +110,11 @@ def every_pair() -> list[Pair]:
 
 @functools.cache
 def census() -> tuple[Counter[Pair], Counter[tuple[Pair, Pair]]]:
-    """In how many training scenes each pair occurs, and each two pairs together."""
-    seen: Counter[Pair] = Counter()
+    """Number of training scenes with each pair, and with each two pairs together."""
+    single: Counter[Pair] = Counter()
     together: Counter[tuple[Pair, Pair]] = Counter()
     for seed in range(_COUNTED):
         pairs = {(thing.colour, thing.shape) for thing in shapes_of(scene_objects(seed, "train"))}
-        seen.update(pairs)
+        single.update(pairs)
         together.update((a, b) for a in pairs for b in pairs if a != b)
-    return seen, together
+    return single, together

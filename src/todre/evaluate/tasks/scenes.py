@@ -1,4 +1,4 @@
-"""Tasks on rendered scenes of the test split, which no training has seen: one for each of `todre.scenes.TASKS`."""
+"""Tasks on rendered scenes of the unseen test split, one for each scene task."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class SceneTask(Checked):
 
     @property
     def metric(self) -> str:
-        """F1 of the named pairs for captions, else exact match."""
+        """`pairs-f1` for captions, else `exact`."""
         return "pairs-f1" if self.kind == "caption" else "exact"
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The questions of the seed's scenes, in order; scenes without an answer are passed over."""
+        """The first questions of the seed's scenes; scenes without one are skipped."""
         return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:
-        asked = [question for question in scene.questions if question.task == self.kind]
-        return [self._item(scene, question.text, question.answer) for question in asked]
+        questions = [question for question in scene.questions if question.task == self.kind]
+        return [self._item(scene, question.text, question.answer) for question in questions]
 
     def _item(self, scene: Scene, text: str, answer: str) -> Item:
         return Item(
@@ -71,12 +71,12 @@ class SceneTask(Checked):
 
 
 def scenes(seed: int, size: int) -> Iterator[Scene]:
-    """The scenes of a seed, in order; raises as `numbers` does."""
+    """Scenes of a seed, in order; raises as `numbers` does."""
     return (scene_of(number, size) for number in numbers(seed))
 
 
 def numbers(seed: int) -> Iterator[int]:
-    """The numbers of a seed's scenes, sets or clips, in order.
+    """Numbers of a seed's scenes, sets or clips, in order.
 
     Raises:
         InvalidValueError: the seed is below 0.
@@ -86,23 +86,29 @@ def numbers(seed: int) -> Iterator[int]:
     return iter(range(seed * SEEDS, (seed + 1) * SEEDS))
 
 
-def first_items(worlds: Iterable[WorldT], wanted: int, about: Callable[[WorldT], Sequence[Item]]) -> tuple[Item, ...]:
-    """The first `wanted` questions about scenes, sets or clips, in order; `about` asks all questions of one."""
-    asked = itertools.chain.from_iterable(map(about, worlds))
-    return tuple(itertools.islice(asked, wanted))
+def first_items(worlds: Iterable[WorldT], count: int, about: Callable[[WorldT], Sequence[Item]]) -> tuple[Item, ...]:
+    """The first `count` questions, in order.
+
+    Args:
+        worlds: scenes, or numbers of sets or clips.
+        count: how many questions.
+        about: gives all questions about one of them.
+    """
+    questions = itertools.chain.from_iterable(map(about, worlds))
+    return tuple(itertools.islice(questions, count))
 
 
 def picture_name(number: int, size: int) -> str:
-    """What names the picture of a scene."""
+    """Name of a scene's picture."""
     return f"scene-{number}-{size}"
 
 
 @functools.lru_cache(maxsize=512)
 def scene_of(number: int, size: int) -> Scene:
-    """The scene, rendered once for all tasks."""
+    """A scene of the test split, rendered once for all tasks."""
     return make_scene(number, SPLIT, size)
 
 
 def scene_image(number: int, size: int) -> Image.Image:
-    """Its picture."""
+    """The picture of a scene."""
     return scene_of(number, size).image

@@ -1,4 +1,4 @@
-"""Tasks on two or three pictures, and on short clips, of the test split: one for each kind of question."""
+"""Tasks on two or three pictures, and on short clips, of the test split."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SetTask(Checked):
         return MULTI + self.kind
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The questions of the seed's sets, in order; sets without an answer are passed over."""
+        """The first questions of the seed's sets; sets without one are skipped."""
         return first_items(numbers(seed), LIMIT if limit is None else limit, self._about)
 
     def _about(self, number: int) -> list[Item]:
@@ -88,7 +88,7 @@ class ClipTask(Checked):
         return VIDEO + self.kind
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The questions of the seed's clips of one event, in order."""
+        """The first questions of the seed's clips of one event."""
         return first_items(numbers(seed), LIMIT if limit is None else limit, self._about)
 
     def _about(self, number: int) -> list[Item]:
@@ -113,21 +113,21 @@ class ClipTask(Checked):
 
 @functools.lru_cache(maxsize=512)
 def set_of(number: int, size: int) -> SceneSet:
-    """The set, rendered once for all tasks."""
+    """A set of pictures, rendered once for all tasks."""
     return make_set(number, SPLIT, size)
 
 
 def set_image(number: int, size: int, place: int) -> Image.Image:
-    """One of its pictures."""
+    """Picture `place` (0-based) of a set."""
     return set_of(number, size).images[place]
 
 
 @functools.lru_cache(maxsize=512)
 def clip_of(number: int, size: int, event: str) -> SceneClip:
-    """The clip, rendered once for all tasks."""
+    """A clip, rendered once for all tasks."""
     return make_clip(number, FRAMES, size, SPLIT, event)
 
 
 def clip_frame(number: int, size: int, event: str, place: int) -> Image.Image:
-    """One of its frames."""
+    """Frame `place` (0-based) of a clip."""
     return clip_of(number, size, event).frames[place]

@@ -1,1 +1,4 @@
-"""The trained predictor of GlimpsePrune: its network and its weights."""
+"""The trained predictor of GlimpsePrune: its network and its weights.
+
+The method itself is `methods/glimpseprune.py`; its training is `todre.glimpse`.
+"""

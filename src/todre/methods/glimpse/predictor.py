@@ -1,4 +1,4 @@
-"""The glimpse and the predictor: which visual tokens the question is about, from attention that is learned."""
+"""The network of GlimpsePrune: which visual tokens the question is about."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a glimpse, and where in which decoder it looks.
+    """Sizes of a glimpse, and the decoder layer at which it looks.
 
     Attributes:
-        layer: count of decoder layers run before it looks, 1-based; it sees with the next layer's projections.
+        layer: count of decoder layers run before it looks, 1-based; it uses the projections of the next layer.
         n_layers: decoder layers in all.
         width: channels of hidden states.
         heads: query heads.
-        head_dim: channels of each.
-        glimpses: learned looks.
-        condition: channels that a token's embedding is brought down to.
-        hidden: channels of the predictor.
+        head_dim: channels of each head.
+        glimpses: number of learned looks.
+        condition: channels that a token's embedding is projected to.
+        hidden: hidden channels of the predictor.
     """
 
     layer: int
@@ -36,14 +36,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class View:
-    """What the glimpse looks at: b questions, t text tokens and n visual tokens each, positions applied.
+    """Inputs of a glimpse: b questions with t text tokens and n visual tokens each.
 
     Attributes:
-        query: (b, heads, t, head_dim), the next layer's queries of the text.
+        query: (b, heads, t, head_dim), the next layer's queries of the text, positions applied.
         states: (b, t, width), hidden states of the text that enter the next layer.
         text: (b, t) bool, text that is not padding; at least one token in each row.
-        key: (b or 1, kv heads, n, head_dim), the next layer's keys of the visual tokens.
-        inputs: (b or 1, n, width), visual embeddings as they entered the decoder.
+        key: (b or 1, kv heads, n, head_dim), the next layer's keys of the visual tokens, positions applied.
+        inputs: (b or 1, n, width), visual embeddings that entered the decoder.
         visual: (b or 1, n) bool, visual tokens that are not padding.
         scaling: factor on the logits.
     """
@@ -58,14 +58,15 @@ class View:
 
 
 class Glimpse(nn.Module):
-    """Learned looks at the picture, and a predictor that reads them beside the tokens themselves.
+    """Learned looks at the picture, and a predictor that reads their attention.
 
-    Each look first attends to the text: a = softmax over t of (u · h_t / rms(h_t)) / √width. Its query in each head is
-    Σ a_t q_t + g, with g learned, and its map the logarithm of its attention over the visual tokens, relative to even.
-    The predictor is a two-layer perceptron on all maps of a token and its embedding, brought down to a few channels.
+    Each look first attends to the text: a = softmax over t of (u · h_t / rms(h_t)) / √width, with u learned. Its query
+    in each head is Σ a_t q_t + g, with g learned. Its map is the logarithm of its attention over the visual tokens,
+    relative to uniform attention. The predictor is a two-layer perceptron on all maps of a token and its projected
+    embedding.
 
     Args:
-        shape: sizes.
+        shape: sizes of the network.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -82,7 +83,11 @@ class Glimpse(nn.Module):
         self.out = nn.Linear(shape.hidden, 1, dtype=torch.float32, device="cpu")
 
     def forward(self, view: View) -> Tensor:
-        """(b, n) float32 logits: above 0 where the question is about a token; those of padding mean nothing."""
+        """Logits of the visual tokens, above 0 where the question is about the token.
+
+        Returns:
+            (b, n) float32; values at padding have no meaning.
+        """
         maps = self.maps(view)
         seen = self.condition(_normed(view.inputs)).expand(len(maps), -1, -1)
         mixed = F.gelu(self.mix(torch.cat([maps, seen], dim=-1)))
@@ -90,7 +95,11 @@ class Glimpse(nn.Module):
         return logits
 
     def maps(self, view: View) -> Tensor:
-        """(b, n, glimpses · heads) float32: log of each look's attention times the number of visual tokens."""
+        """Logarithm of each look's attention times the number of visual tokens.
+
+        Returns:
+            (b, n, glimpses · heads) float32.
+        """
         pooled = torch.einsum("gw,btw->bgt", self.look, _normed(view.states)) * self.shape.width**-0.5
         weight = pooled.masked_fill(~view.text[:, None], float("-inf")).softmax(dim=-1)
         query = torch.einsum("bgt,bhtd->bghd", weight, view.query.float()) + self.offset
@@ -103,13 +112,13 @@ class Glimpse(nn.Module):
 
 
 def new_glimpse(shape: Shape, seed: int) -> Glimpse:
-    """A glimpse that has learned nothing, the same for equal seeds."""
+    """An untrained glimpse, the same for equal seeds."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Glimpse(shape)
 
 
 def _normed(states: Tensor) -> Tensor:
-    """Float32, each vector with a mean square of 1."""
+    """Each vector scaled to a mean square of 1, in float32."""
     states = states.float()
     return states * (states.square().mean(dim=-1, keepdim=True) + 1e-6).rsqrt()

@@ -32,13 +32,16 @@ _NEAR = 1e-2
 
 
 def shipped_weights() -> Path:
-    """The weights that `python -m todre.glimpse.train` made for the model that ships with the package."""
+    """Path of the weights that ship with the package, for its own model.
+
+    `python -m todre.glimpse.train` made them.
+    """
     return Path(__file__).parent / "shipped.safetensors"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A glimpse, and how to know its model.
+    """A trained glimpse, and the means to recognise its model.
 
     Attributes:
         glimpse: in evaluation mode, float32.
@@ -52,12 +55,20 @@ class Trained:
     sketch: Tensor
 
     def check_depth(self, n_layers: int) -> None:
-        """Raise UnsupportedModelError unless the decoder has as many layers as the one trained on."""
+        """Check that the decoder has as many layers as the one trained on.
+
+        Raises:
+            UnsupportedModelError: it has not.
+        """
         if n_layers != self.glimpse.shape.n_layers:
             raise self._another(f"has {n_layers} decoder layers instead of {self.glimpse.shape.n_layers}")
 
     def check_embeddings(self, words: Tensor) -> None:
-        """Raise UnsupportedModelError unless (n, width) embeddings are words of the model trained on."""
+        """Check that `words` (n, width) are word embeddings of the model trained on.
+
+        Raises:
+            UnsupportedModelError: one of them is not.
+        """
         width = self.glimpse.shape.width
         if words.shape[1] != width:
             raise self._another(f"has {words.shape[1]} channels instead of {width}")
@@ -74,12 +85,15 @@ class Trained:
 
 
 def sketch_of(embeddings: Tensor) -> Tensor:
-    """What `Trained.sketch` holds, of a table of word embeddings (vocabulary, width)."""
+    """`Trained.sketch` of a table of word embeddings (vocabulary, width)."""
     return embeddings.detach().float()[:, :_CHANNELS].cpu().contiguous()
 
 
 def save_trained(path: Path, trained: Trained) -> None:
-    """Write a file under a temporary name and rename it; equal weights give equal bytes."""
+    """Write a glimpse to a file; equal weights give equal bytes.
+
+    The file is written under a temporary name and renamed.
+    """
     tensors = {name: value.detach().contiguous() for name, value in trained.glimpse.state_dict().items()}
     facts = {"model": trained.model, "shape": asdict(trained.glimpse.shape)}
     with atomic_path(path) as temporary:
@@ -87,10 +101,14 @@ def save_trained(path: Path, trained: Trained) -> None:
 
 
 def load_trained(path: str | None = None, device: torch.device | None = None) -> Trained:
-    """Read a file of `save_trained`; the shipped one if None. Read once for each device, unless the file changes.
+    """Read a file of `save_trained`, once for each device unless the file changes.
+
+    Args:
+        path: the file; None for the shipped weights.
+        device: where to put the glimpse; None for the CPU.
 
     Raises:
-        InvalidValueError: it is not there, or holds no glimpse.
+        InvalidValueError: the file does not exist, or holds no glimpse.
     """
     file = shipped_weights() if path is None else Path(path)
     with opened(file, WEIGHTS) as stream:
@@ -124,13 +142,13 @@ def _load(file: Path, changed: int, device: torch.device) -> Trained:
 
 
 def _sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """By name, the sizes of a glimpse's tensors; none of them is made."""
+    """Sizes of a glimpse's tensors by name; no tensor is made."""
     with torch.device("meta"):
         return {name: tuple(value.shape) for name, value in Glimpse(shape).state_dict().items()}
 
 
-def detached(glimpse: Glimpse) -> Glimpse:
-    """A copy that does not train."""
+def frozen_copy(glimpse: Glimpse) -> Glimpse:
+    """A copy of the glimpse without gradients, in evaluation mode."""
     copy = Glimpse(glimpse.shape)
     copy.load_state_dict({name: torch.clone(value) for name, value in glimpse.state_dict().items()})
     return copy.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Quotas: a total split by weights over parts that hold only so much, to the last token."""
+"""A total split by weights over parts of limited size, exact to the last token."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from fractions import Fraction
 
 
 def apportion(total: int, weights: Sequence[float], caps: Sequence[int]) -> list[int]:
-    """Split `total` over parts in proportion to `weights`, none above its cap, by largest remainder.
+    """Split `total` over parts by weight, none above its cap, by largest remainder.
 
-    What a part cannot hold goes to the others, again in proportion. The arithmetic is exact, so that equal weights tie
+    What a full part cannot take goes to the others, again by weight. The arithmetic is exact, so that equal weights tie
     exactly; ties go to the first part.
 
     Args:
-        total: how many to give out; at most the sum of `caps` is given.
-        weights: finite and at least 0. Parts without weight get something only when all others are full, and then in
+        total: tokens to distribute; at most the sum of `caps` is distributed.
+        weights: finite and at least 0. Parts of weight 0 get tokens only when all others are full, and then in
             proportion to their caps.
-        caps: how many each part holds.
+        caps: size of each part, in tokens.
 
     Returns:
-        As many counts as parts, whose sum is `min(total, sum(caps))`.
+        The quota of each part; their sum is `min(total, sum(caps))`.
     """
     quotas = [0] * len(caps)
     shares = [Fraction(weight) for weight in weights]
@@ -43,7 +43,10 @@ def apportion(total: int, weights: Sequence[float], caps: Sequence[int]) -> list
 
 
 def at_least_one(quotas: list[int]) -> list[int]:
-    """The same total with one for each part where it suffices, taken one by one from the part that has most."""
+    """The quotas with one token for each part, if the total suffices.
+
+    Each missing token is taken from the part that has most.
+    """
     spread = list(quotas)
     for part, quota in enumerate(quotas):
         if quota == 0 and sum(quotas) >= len(quotas):

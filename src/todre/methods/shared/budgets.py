@@ -1,8 +1,8 @@
-"""Budgets: shares of parts, and counts of tokens whose mean over the decoder's layers is what was asked for.
+"""Budgets: shares of parts, and counts of tokens with a required mean over layers.
 
-Papers mean two things by "n tokens": n enter the LLM, or n are there on average over its layers (SparseVLM, later
-tables of FastV and PyramidDrop, the Information Horizon). All functions here are plain arithmetic on counts. What is
-left after layer K means K layers have run with what was there before, and the others run with what is left.
+Papers mean two things by "n tokens": n enter the LLM, or n is the mean over its layers (SparseVLM, later tables of
+FastV and PyramidDrop, the Information Horizon). All functions here are plain arithmetic on counts. Tokens that leave
+"after layer K" are seen by the first K layers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ _SLACK = 1e-9  # products of fractions and counts miss whole numbers by rounding
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:
-    """Split `total` over parts in proportion to `sizes` by largest remainder, never more than a part holds."""
+    """Split `total` over parts in proportion to `sizes`, none above its size.
+
+    Fractions are rounded by largest remainder.
+    """
     whole = sum(sizes)
     total = min(total, whole)
     quotas = [total * size // whole for size in sizes]
@@ -32,12 +35,12 @@ def shares(total: int, sizes: list[int]) -> list[int]:
 
 
 def layer_average(entered: int, layers: Sequence[int], counts: Sequence[int], n_layers: int) -> float:
-    """Mean over layers of the tokens that each layer sees.
+    """Mean over the decoder's layers of the tokens that a layer sees.
 
     Args:
         entered: tokens that the first layer sees.
         layers: counts of layers run after which tokens leave, ascending.
-        counts: tokens left after each.
+        counts: tokens left after each of `layers`.
         n_layers: decoder layers.
     """
     bounds = [0, *layers, n_layers]
@@ -46,11 +49,17 @@ def layer_average(entered: int, layers: Sequence[int], counts: Sequence[int], n_
     return sum(span * count for span, count in zip(spans, held, strict=True)) / n_layers
 
 
-def leaving(mean: float, entered: int, layer: int, n_layers: int) -> int:
-    """Most tokens that may be left after `layer` so that no more than `mean` are there on average over the layers.
+def count_after(mean: float, entered: int, layer: int, n_layers: int) -> int:
+    """Most tokens that may be left after `layer` for a layer average of `mean`.
+
+    Args:
+        mean: tokens on average over the layers.
+        entered: tokens that the first layer sees.
+        layer: count of layers run.
+        n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: the layers before already take more than `mean` allows.
+        InvalidValueError: the first layers alone exceed the mean.
     """
     if mean >= entered:
         return entered
@@ -58,11 +67,17 @@ def leaving(mean: float, entered: int, layer: int, n_layers: int) -> int:
     return math.floor(spare / max(1, n_layers - layer) + _SLACK)
 
 
-def entering(mean: float, left: int, layer: int, n_layers: int) -> int:
-    """Most tokens that may enter so that, with `left` of them left after `layer`, the mean over layers is `mean`.
+def count_before(mean: float, left: int, layer: int, n_layers: int) -> int:
+    """Most tokens that may enter the decoder for a layer average of `mean`.
+
+    Args:
+        mean: tokens on average over the layers.
+        left: tokens left after `layer`.
+        layer: count of layers run.
+        n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: what is left alone takes more than `mean` allows.
+        InvalidValueError: `left` alone exceeds the mean.
     """
     spare = mean * n_layers - left * (n_layers - layer)
     if spare < left * layer - _SLACK:
@@ -76,7 +91,7 @@ def entering(mean: float, left: int, layer: int, n_layers: int) -> int:
 def stage_counts(
     mean: float, entered: int, layers: Sequence[int], shape: Sequence[float], n_layers: int
 ) -> tuple[int, ...]:
-    """Tokens left after each stage, in the proportions `shape`, with a mean over layers of `mean`.
+    """Tokens left after each stage, in fixed proportions, for one layer average.
 
     The counts are the largest that do not exceed the mean; they fall short of it by less than one token.
 
@@ -84,11 +99,11 @@ def stage_counts(
         mean: tokens on average over the layers.
         entered: tokens that the first layer sees; no stage leaves more.
         layers: counts of layers run, ascending.
-        shape: what the stages leave in relation to each other: at least 0, and not increasing.
+        shape: relative number of tokens that each stage leaves: at least 0, and not increasing.
         n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: the layers before the first stage already take more than `mean` allows.
+        InvalidValueError: the layers before the first stage alone exceed the mean.
     """
     if mean >= entered or not layers:
         return (entered,) * len(layers)
@@ -108,22 +123,22 @@ def stage_counts(
 def pyramid(
     retain: float, counting: Counting, entered: int, stages: Sequence[tuple[int, int]], steps: int, n_layers: int
 ) -> tuple[int, ...]:
-    """Tokens left after each stage if each of `steps` equal steps leaves the same share of what it found.
+    """Tokens left after each stage when each step leaves the same share.
 
     Args:
         retain: fraction of the tokens that entered, or count.
-        counting: `input`: what is left after the last step, exactly; `layer-average`: the mean over all layers, at most
-            and within one token.
+        counting: what `retain` counts: `input`, the tokens left after the last step, exactly; `layer-average`, the mean
+            over all layers, at most and within one token.
         entered: tokens that entered the decoder.
-        stages: (count of layers run, number of the step from 0), ascending.
-        steps: how many there are.
+        stages: (count of layers run, 0-based number of the step), ascending.
+        steps: number of steps.
         n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: a layer average cannot be met.
+        InvalidValueError: the layer average cannot be met.
     """
-    wanted = budget(retain, entered)
-    if wanted >= entered:
+    target = budget(retain, entered)
+    if target >= entered:
         return (entered,) * len(stages)
     layers = [layer for layer, _ in stages]
 
@@ -131,70 +146,81 @@ def pyramid(
         return tuple(math.floor(entered * rate ** (step + 1) + _SLACK) for _, step in stages)
 
     if counting == "input":
-        return (*counts_at((wanted / entered) ** (1 / steps))[:-1], wanted)
-    left_over(wanted, entered, layers[0], n_layers)
+        return (*counts_at((target / entered) ** (1 / steps))[:-1], target)
+    left_over(target, entered, layers[0], n_layers)
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        fits = layer_average(entered, layers, counts_at(middle), n_layers) <= wanted + _SLACK
+        fits = layer_average(entered, layers, counts_at(middle), n_layers) <= target + _SLACK
         low, high = (middle, high) if fits else (low, middle)
     return counts_at(low)
 
 
 def ramp(retain: float, counting: Counting, entered: int, layers: Sequence[int], n_layers: int) -> tuple[int, ...]:
-    """Tokens left after each of `layers` if each drops as many as any other, to within one.
+    """Tokens left after each of `layers` when each drops the same number, within one.
 
     Args:
         retain: fraction of the tokens that entered, or count.
-        counting: `input`: what is left after the last layer, exactly; `layer-average`: the mean over all layers, at
-            most and within one token.
+        counting: what `retain` counts: `input`, the tokens left after the last of `layers`, exactly; `layer-average`,
+            the mean over all layers, at most and within one token.
         entered: tokens that entered the decoder.
         layers: counts of layers run, ascending.
         n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: a layer average cannot be met.
+        InvalidValueError: the layer average cannot be met.
     """
-    wanted = budget(retain, entered)
+    target = budget(retain, entered)
 
     def counts_at(left: int) -> tuple[int, ...]:
         return tuple(entered - (entered - left) * (place + 1) // len(layers) for place in range(len(layers)))
 
-    if counting == "input" or wanted >= entered or not layers:
-        return counts_at(wanted)
+    if counting == "input" or target >= entered or not layers:
+        return counts_at(target)
     low, high = 0, entered
-    if layer_average(entered, layers, counts_at(0), n_layers) > wanted + _SLACK:
+    if layer_average(entered, layers, counts_at(0), n_layers) > target + _SLACK:
         least = layer_average(entered, layers, counts_at(0), n_layers)
         raise InvalidValueError(
-            f"A layer average of {wanted} visual tokens cannot be met: {entered} tokens that leave evenly after "
+            f"A layer average of {target} visual tokens cannot be met: {entered} tokens that leave evenly after "
             f"{len(layers)} of {n_layers} layers are at least {least:g} on average; raise retain, or start earlier."
         )
     while high - low > 1:
         middle = (low + high) // 2
-        fits = layer_average(entered, layers, counts_at(middle), n_layers) <= wanted + _SLACK
+        fits = layer_average(entered, layers, counts_at(middle), n_layers) <= target + _SLACK
         low, high = (middle, high) if fits else (low, middle)
     return counts_at(low)
 
 
 def left_after(retain: float, counting: Counting, entered: int, layer: int, n_layers: int) -> int:
-    """Tokens that a method which acts once, after `layer`, leaves of those that entered.
+    """Tokens that a method which acts once, after `layer`, leaves.
 
     Args:
         retain: fraction of the tokens that entered, or count.
-        counting: `input`: what is left after the layer; `layer-average`: the mean over all layers.
+        counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, the mean over all
+            layers.
         entered: tokens that entered the decoder.
         layer: count of layers run.
         n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: a layer average cannot be met.
+        InvalidValueError: the layer average cannot be met.
     """
-    wanted = budget(retain, entered)
-    return wanted if counting == "input" else leaving(wanted, entered, layer, n_layers)
+    target = budget(retain, entered)
+    return target if counting == "input" else count_after(target, entered, layer, n_layers)
 
 
 def left_over(mean: float, entered: int, layer: int, n_layers: int) -> float:
-    """What the mean leaves for the layers after `layer`, in tokens times layers."""
+    """Tokens times layers that a mean leaves for the layers after `layer`.
+
+    Args:
+        mean: tokens on average over the layers.
+        entered: tokens that the first `layer` layers see.
+        layer: count of layers run.
+        n_layers: decoder layers.
+
+    Raises:
+        InvalidValueError: the first layers alone exceed the mean.
+    """
     spare = mean * n_layers - entered * layer
     if spare < -_SLACK or layer >= n_layers:
         least = entered * layer / n_layers

@@ -1,4 +1,4 @@
-"""Density peaks: group tokens around a few that are dense and far from anything denser."""
+"""Density peaks: tokens grouped around dense ones that are far from denser ones."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _HELD = 1 << 24
 def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Group tokens by density peaks with nearest neighbours (DPC-kNN).
 
-    A token's density is exp(-mean squared distance) to its `count` nearest, itself included, with distances divided by
-    √d; its indicator is the distance to the nearest denser token, or the largest of all distances for the densest.
-    Centres have the largest products of the two; the others join the nearest centre. Of equally dense tokens the first
-    counts as denser, and ties go to the first. Distances are held for a block of rows at a time.
+    A token's density is exp(-mean squared distance) to its `count` nearest tokens, itself included, with distances
+    divided by √d. Its separation is the distance to the nearest denser token, or the largest of all distances for the
+    densest token. Centres are the tokens with the largest product of the two; every other token joins the nearest
+    centre. Of equally dense tokens the first counts as denser, and ties go to the first. Distances are held for a block
+    of rows at a time.
 
     Args:
         tokens: (n, d), any float dtype; computed in float32.
-        count: of centres, 1 ≤ count ≤ n.
+        count: number of centres, 1 ≤ count ≤ n.
 
     Returns:
-        (count,) int64 centres, best first, and (n,) int64 the number of each token's centre.
+        (count,) int64 centres, best first, and (n,) int64 the index into them of each token's centre.
     """
     import torch
 
@@ -49,7 +50,10 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _distances(some: Tensor, x: Tensor) -> Tensor:
-    """Distances of `some` (m, d) to all tokens, divided by √d: (m, n); each pair by itself, whatever is beside it."""
+    """Distances of `some` (m, d) to all tokens, divided by √d, (m, n).
+
+    Each pair is computed by itself, so that its value does not depend on the block.
+    """
     import torch
 
     found: Tensor = torch.cdist(some, x, compute_mode="donot_use_mm_for_euclid_dist")

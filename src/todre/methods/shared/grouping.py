@@ -1,4 +1,7 @@
-"""What methods that choose before the LLM have in common: groups of tokens, newlines, the best k, k evenly spaced."""
+"""Helpers of methods that act before the LLM.
+
+Groups of tokens, budgets for newline tokens, best picks, evenly spaced picks.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def tiles(visual: VisualTokens) -> list[Tensor]:
-    """Indices of the tokens of each tile (a thumbnail, a crop, a frame of a clip), in sequence order.
+    """Indices of the tokens of each tile, in sequence order.
 
-    Newline tokens belong to none. A tile is what a vision tower sees as one picture, so its attention adds up to one.
+    A tile is what a vision tower sees as one picture (a thumbnail, a crop, a frame of a clip), so its attention adds up
+    to one. Newline tokens belong to none.
     """
     import torch
 
@@ -23,10 +27,11 @@ def tiles(visual: VisualTokens) -> list[Tensor]:
 
 
 def sheets(visual: VisualTokens) -> list[Tensor]:
-    """Indices of the tokens of each sheet (a thumbnail, the united crops of a picture, a frame), in sequence order.
+    """Indices of the tokens of each sheet, in sequence order.
 
-    Newline tokens belong to none. Tokens whose place is not known are a sheet of their own in each picture or frame,
-    and where a picture holds several tiles that do not make one raster, each of them is a sheet.
+    A sheet is a thumbnail, the united crops of a picture, or a frame. Newline tokens belong to none. Tokens without a
+    known place form one sheet in each picture or frame; where the tiles of a picture do not make one raster, each tile
+    is a sheet.
     """
     import torch
 
@@ -43,7 +48,12 @@ def sheets(visual: VisualTokens) -> list[Tensor]:
 
 
 def _groups(visual: VisualTokens, key: Tensor) -> list[Tensor]:
-    """Indices of the tokens of each group but newlines, groups ordered by their first; `key` (n, m) on the host."""
+    """Indices of the tokens of each group, ordered by their first token.
+
+    Args:
+        visual: the tokens; newline tokens are left out.
+        key: (n, m) on the host; tokens with equal rows form a group.
+    """
     import torch
 
     index = (~visual.host.newline).nonzero().flatten()
@@ -56,9 +66,9 @@ def _groups(visual: VisualTokens, key: Tensor) -> list[Tensor]:
 
 
 def newlines_first(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
-    """Keep all newline tokens, and say how many of a budget of `k` are left for the others.
+    """Spend a budget of `k` on newline tokens first.
 
-    Where the newline tokens alone would use up the budget they give way, as if they came last.
+    Where the newline tokens alone would use up the budget, they come last instead.
 
     Returns:
         (n,) bool, the newline tokens that are kept, and the number of other tokens to keep.
@@ -68,10 +78,10 @@ def newlines_first(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
 
 
 def newlines_last(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
-    """Keep newline tokens, in order, only with what of a budget of `k` the other tokens cannot use.
+    """Spend a budget of `k` on newline tokens only after all other tokens.
 
     Returns:
-        As `newlines_first`.
+        (n,) bool, the newline tokens that are kept, and the number of other tokens to keep.
     """
     keep = visual.host.newline.clone()
     others = len(visual) - int(keep.sum())
@@ -80,10 +90,13 @@ def newlines_last(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
 
 
 def best(scores: Tensor, k: int) -> Tensor:
-    """Indices of the `k` highest scores (n,), best first; ties go to the first, unknown scores (NaN) come last."""
+    """Indices of the `k` highest of `scores` (n,), best first.
+
+    Ties go to the first; unknown scores (NaN) come last.
+    """
     return scores.masked_fill(scores.isnan(), float("-inf")).argsort(descending=True, stable=True)[: max(k, 0)]
 
 
 def spaced(n: int, k: int) -> list[int]:
-    """`k` of `n` places, evenly spaced: the middles of k equal parts, rounded down."""
+    """`k` of `n` indices, evenly spaced: the middles of k equal parts, rounded down."""
     return [(2 * part + 1) * n // (2 * k) for part in range(k)]

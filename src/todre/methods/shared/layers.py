@@ -1,4 +1,4 @@
-"""Where a method acts inside the LLM: fractions of its depth, or counts of layers run."""
+"""Decoder layers where a method acts: fractions of the depth, or counts of layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from todre.errors import InvalidValueError
 
 
 def resolve_layers(layers: tuple[float, ...], n_layers: int) -> tuple[int, ...]:
-    """Counts of layers run for a decoder of `n_layers`: fractions are rounded down, though not to 0; counts stay.
+    """Counts of layers run, for a decoder of `n_layers`.
+
+    Args:
+        layers: fractions of the depth (float; rounded down, at least 1), or counts (int).
+        n_layers: decoder layers.
 
     Returns:
         Ascending, each count once.
@@ -20,10 +24,10 @@ def resolve_layers(layers: tuple[float, ...], n_layers: int) -> tuple[int, ...]:
 
 
 def resolve_layer(layer: float, n_layers: int) -> int:
-    """Count of layers run for one fraction (rounded down, though not to 0) or count.
+    """Count of layers run, for one fraction (rounded down, at least 1) or count.
 
     Raises:
-        InvalidValueError: a count falls outside 1..n_layers.
+        InvalidValueError: the count falls outside 1..n_layers.
     """
     count = int(layer) if isinstance(layer, int) else max(1, math.floor(layer * n_layers + 1e-9))
     if not 1 <= count <= n_layers:
@@ -35,11 +39,20 @@ def resolve_layer(layer: float, n_layers: int) -> int:
 
 
 def resolve_stages(layers: tuple[float, ...], n_layers: int) -> tuple[tuple[int, int], ...]:
-    """What `resolve_layers` gives, each with the number (from 0) of the last of `layers` that stands there."""
+    """Counts of layers run, each with the 0-based number of its stage.
+
+    Where several of `layers` resolve to one count, the last of them is its stage.
+
+    Raises:
+        InvalidValueError: a count falls outside 1..n_layers.
+    """
     last = {resolve_layer(layer, n_layers): stage for stage, layer in enumerate(layers)}
     return tuple(sorted(last.items()))
 
 
 def stage_at(stages: tuple[tuple[int, int], ...], layer: int) -> int:
-    """Number of the stage asked after `layer`: its own, or the next one where the decoder had to tell early."""
+    """The 0-based number of the stage that acts after `layer`.
+
+    It is the stage at `layer`, or the next one if the runtime had to act earlier than planned.
+    """
     return next((number for count, number in stages if count >= layer), stages[-1][1])

@@ -1,4 +1,4 @@
-"""Numbers per decoder layer, as calibration leaves them: checks, and what they come to for a model."""
+"""Fitted numbers per decoder layer: their checks, and the counts that they mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ Table = tuple[
 
 
 def check_falling(method: Any, field: str, alike: bool = True) -> None:
-    """Raise if a number is larger than the one before, or, where they are `alike`, shares are among counts."""
+    """Check that the numbers in `field` do not rise from layer to layer.
+
+    Args:
+        method: the method that holds them.
+        field: name of the field.
+        alike: whether all must be shares, or all counts.
+
+    Raises:
+        InvalidValueError: a number rises, or shares and counts are mixed.
+    """
     values, name = getattr(method, field), f"{type(method).__name__}.{field}"
     if any(after > before for before, after in pairwise(values)):
         raise InvalidValueError(f"{name} must not rise from layer to layer, but {shown(values)} does.")
@@ -28,7 +37,11 @@ def check_falling(method: Any, field: str, alike: bool = True) -> None:
 
 
 def check_stages(method: Any, field: str) -> None:
-    """Raise unless there is a number for each of `layers`, and these are in order as far as that can be known."""
+    """Check that `field` has one number for each of the method's `layers`, in order.
+
+    Raises:
+        InvalidValueError: there are more or fewer, or `layers` is not ascending as far as its unresolved values tell.
+    """
     values, layers, name = getattr(method, field), method.layers, type(method).__name__
     if len(values) != len(layers):
         raise InvalidValueError(
@@ -41,10 +54,10 @@ def check_stages(method: Any, field: str) -> None:
 
 
 def check_depth(name: str, field: str, values: tuple[float, ...], n_layers: int) -> None:
-    """Raise unless there is a number for each of `n_layers` layers.
+    """Check that there is one number for each decoder layer.
 
     Raises:
-        InvalidValueError: there is none, or the numbers are for another depth.
+        InvalidValueError: `values` is empty, or fitted for another depth.
     """
     if not values:
         raise InvalidValueError(
@@ -58,5 +71,8 @@ def check_depth(name: str, field: str, values: tuple[float, ...], n_layers: int)
 
 
 def tokens_of(value: float, entered: int) -> int:
-    """A share of what entered (rounded), or a count; at most what entered."""
+    """Number of tokens that `value` means: a count, or a share of `entered`, rounded.
+
+    At most `entered`.
+    """
     return min(entered, value if isinstance(value, int) else round(value * entered))

@@ -1,4 +1,4 @@
-"""How many tokens are left after each of the layers of a vision tower at which a method acts."""
+"""Tokens left after each of the tower layers at which a method acts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from todre.errors import InvalidValueError
 
 
 def constant(n: int, target: int, steps: int, most: Callable[[int], int]) -> list[int]:
-    """The same number fewer after each step, the smallest that reaches `target`; the last steps take what is left.
+    """Tokens left when each step removes the same number, down to `target`.
+
+    The number is the smallest that reaches `target`; the last steps remove what remains.
 
     Args:
         n: tokens at the start.
         target: tokens at the end, at least 1.
-        steps: how often tokens are taken away.
-        most: how many may be taken away from so many.
+        steps: number of steps.
+        most: largest number that may be removed at once, by the number of tokens there.
 
     Returns:
         Tokens left after each step.
@@ -39,12 +41,12 @@ def constant(n: int, target: int, steps: int, most: Callable[[int], int]) -> lis
 
 
 def geometric(n: int, target: int, steps: int) -> list[int]:
-    """The same share fewer at each step, ending at `target` exactly."""
+    """Tokens left when each step removes the same share, ending at `target` exactly."""
     return [round(n * (target / n) ** ((step + 1) / steps)) for step in range(steps - 1)] + [target]
 
 
 def left_after(layer: int, layers: Sequence[int], counts: Sequence[int]) -> int:
-    """The entry of `counts` that belongs to `layer` of `layers`."""
+    """The entry of `counts` at the position of `layer` in `layers`."""
     return counts[list(layers).index(layer)]
 
 

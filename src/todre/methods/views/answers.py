@@ -1,7 +1,7 @@
-"""What methods answered, looked at before it is done.
+"""Checks of the answers that methods give, before the runtime acts on them.
 
-Types, shapes and counts are known wherever tensors are. What stands in them is looked at on the CPU alone: to look on
-an accelerator would be to wait for it.
+Types and shapes are always checked. Values are checked on the CPU alone: to read them from an accelerator would mean to
+wait for it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,20 @@ if TYPE_CHECKING:
     from todre.methods.views.visual_tokens import VisualTokens
 
 
-def kept(method: Method, answer: Any, n: int) -> Tensor:
-    """(k,) int64, what an answer about n tokens keeps; where the method said how many before, nothing is read back.
+def kept_index(method: Method, answer: Any, n: int) -> Tensor:
+    """Indices of the tokens that an answer of `select` keeps.
+
+    Args:
+        method: the method that answered.
+        answer: its answer.
+        n: number of tokens that it was shown.
+
+    Returns:
+        (k,) int64, ascending. Nothing is read from the device if `method.kept_of` gives the count.
 
     Raises:
-        InvalidValueError: the answer is neither (n,) bool nor (k,) int64; or, as far as that is known, not as long as
-            was said, or no places in order.
+        InvalidValueError: the answer is neither (n,) bool nor (k,) int64; or, where it can be known, the count is not
+            the one declared, or the indices are not ascending.
     """
     count = method.kept_of(n)
     if isinstance(answer, Tensor) and answer.ndim == 1 and answer.dtype == torch.int64:
@@ -52,21 +60,22 @@ def kept(method: Method, answer: Any, n: int) -> Tensor:
     return index
 
 
-def merged(method: Method, answer: Any, sample: VisualTokens) -> Tensor:
-    """The embeddings that a `Selection` brings.
+def selection_embeddings(method: Method, answer: Any, sample: VisualTokens) -> Tensor:
+    """Embeddings of a `Selection`, checked.
 
     Raises:
-        InvalidValueError: they are not as many and as wide as those that the method was shown.
+        InvalidValueError: their shape is not that of the embeddings that the method was shown, or their dtype is not
+            floating.
     """
     return _like(method, "select", "embeddings", answer, sample.embeddings)
 
 
-def reduced(method: Method, answer: Any, context: ReduceContext) -> Reduction:
-    """The answer of `reduce`.
+def check_reduction(method: Method, answer: Any, context: ReduceContext) -> Reduction:
+    """An answer of `reduce`, checked.
 
     Raises:
-        InvalidValueError: it is no `Reduction`, its parts are not as large as what was shown; or, as far as that is
-            known, it drops what is not visual, or says another count than it keeps.
+        InvalidValueError: the answer is no `Reduction`, or a part has the wrong shape; or, where it can be known, it
+            drops tokens that are not visual, or its counts differ from what it keeps.
     """
     if not isinstance(answer, Reduction):
         raise InvalidValueError(f"{method.name} answered reduce with {_named(answer)}; answer with a Reduction.")

@@ -1,4 +1,4 @@
-"""What a method is shown in and before the vision tower, and what it answers there."""
+"""What a method is shown before and inside the vision tower, and its answers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from todre.tensors.attention import AttentionInputs, cls_attention
 
 @dataclass(frozen=True)
 class Cut:
-    """How one picture was cut: the first of its tiles is the thumbnail, its crops follow row by row.
+    """Layout of one picture's tiles: first the thumbnail, then its crops row by row.
 
     Attributes:
         rows, columns: of the crops; 0 where the picture was not cut.
-        height, width: of the picture, in pixels of its own.
+        height, width: of the original picture, in pixels.
     """
 
     rows: int
@@ -31,16 +31,19 @@ class Cut:
 
     @property
     def tiles(self) -> int:
-        """The thumbnail and the crops."""
+        """Number of tiles, the thumbnail included."""
         return 1 + self.rows * self.columns
 
     def content(self, side: int) -> tuple[int, int, int, int]:
-        """(top, left, height, width) of the picture within the crops put together, whose rest is padding.
+        """Bounds of the picture within the joined crops; the rest is padding.
 
-        It was resized to touch two opposite edges, and put into the middle, as transformers' AnyRes processors do.
+        The picture was resized to touch two opposite edges and centred, as transformers' AnyRes processors do.
 
         Args:
-            side: of a crop, in the unit to answer in.
+            side: side of a crop, in the unit of the answer.
+
+        Returns:
+            (top, left, height, width).
         """
         canvas_height, canvas_width = self.rows * side, self.columns * side
         by_height, by_width = canvas_height / self.height, canvas_width / self.width
@@ -53,21 +56,24 @@ class Cut:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of all pictures of one call of a vision tower, before its first layer.
+    """Tiles of all pictures in one call of a vision tower, before its first layer.
 
     Attributes:
         pixels: (t, channels, side, side), normalised.
-        cuts: of each picture; their tiles stand one after the other.
+        cuts: layout of each picture; the tiles of one picture follow those of the one before.
     """
 
     pixels: Tensor
     cuts: list[Cut]
 
     def beyond_thumbnail(self) -> list[Tensor]:
-        """For each picture, (crops,) float32: how far each crop is from what its thumbnail shows there.
+        """How much each crop differs from its part of the thumbnail.
 
-        The root of the mean over a crop's numbers of the squared difference to the thumbnail, enlarged bilinearly to
-        where the picture lies in the crops; padding counts as no difference. On the scale of normalised pixels.
+        It is the root mean square difference to the thumbnail, enlarged bilinearly to where the picture lies in the
+        crops. Padding counts as equal.
+
+        Returns:
+            For each picture, (crops,) float32, on the scale of normalised pixels.
         """
         found, start = [], 0
         for cut in self.cuts:
@@ -94,18 +100,20 @@ def _beyond(thumbnail: Tensor, crops: Tensor, cut: Cut) -> Tensor:
 
 @dataclass(frozen=True)
 class TowerContext:
-    """What a method sees after a layer of a vision tower: t tiles of s tokens each.
+    """What a method is shown after a layer of a vision tower.
+
+    Sizes: t tiles of s tokens each, c channels of a head.
 
     Attributes:
-        layer: layers run.
-        n_layers: layers in all, up to the one that features are taken from.
-        patches: n, the tokens of each tile at the start, those before the patches not counted.
+        layer: count of layers run, 1-based.
+        n_layers: number of layers up to the one that features are taken from.
+        patches: n, patch tokens of each tile before any were merged.
         first: tokens before the patches ([CLS], registers), which always stay.
         hidden: (t, s, d) states that enter the next layer.
-        seen: queries and keys (t, heads, s, c) of the layer that has just run.
-        size: (t, s) float32, how many of the tokens at the start each stands for.
-        place: (t, s) int64, which of the n places of the tile's raster each stands in, ascending; below 0 for tokens
-            before the patches.
+        attention_inputs: queries and keys (t, heads, s, c) of the layer that has just run.
+        size: (t, s) float32, number of original tokens that each token stands for.
+        place: (t, s) int64, 0-based place of each token in the tile's raster of n places, ascending; negative for
+            tokens before the patches.
     """
 
     layer: int
@@ -113,13 +121,13 @@ class TowerContext:
     patches: int
     first: int
     hidden: Tensor
-    seen: AttentionInputs
+    attention_inputs: AttentionInputs
     size: Tensor
     place: Tensor
 
     @property
     def count(self) -> int:
-        """Tokens of each tile that are left, [CLS] not counted."""
+        """Patch tokens left in each tile."""
         return self.hidden.shape[1] - self.first
 
     @property
@@ -127,7 +135,7 @@ class TowerContext:
         """Tokens along each side of the square raster.
 
         Raises:
-            UnsupportedModelError: it is not square.
+            UnsupportedModelError: the raster is not square.
         """
         side = math.isqrt(self.patches)
         if side**2 != self.patches:
@@ -138,27 +146,37 @@ class TowerContext:
         return side
 
     def cls_attention(self) -> Tensor:
-        """(t, s - first) float32 attention of [CLS] to the patches, averaged over heads after the softmax."""
-        return cls_attention(self.seen, self.first)
+        """Attention of [CLS] to the patches, averaged over heads after the softmax.
+
+        Returns:
+            (t, s - first) float32.
+        """
+        return cls_attention(self.attention_inputs, self.first)
 
     def keys(self) -> Tensor:
-        """(t, s, c) float32 keys, averaged over heads."""
-        return self.seen.key.float().mean(dim=1)
+        """Keys averaged over heads, (t, s, c) float32."""
+        return self.attention_inputs.key.float().mean(dim=1)
 
     def logits(self) -> Tensor:
-        """(t, s, s) float32 attention logits, averaged over heads; [CLS] is among queries and keys."""
-        query, key = (each.float().transpose(1, 2).flatten(2) for each in (self.seen.query, self.seen.key))
-        return query @ key.transpose(1, 2) * (self.seen.scaling / self.seen.query.shape[1])
+        """Attention logits averaged over heads, (t, s, s) float32.
+
+        The tokens before the patches are among the queries and keys.
+        """
+        query, key = (
+            each.float().transpose(1, 2).flatten(2) for each in (self.attention_inputs.query, self.attention_inputs.key)
+        )
+        return query @ key.transpose(1, 2) * (self.attention_inputs.scaling / self.attention_inputs.query.shape[1])
 
 
 @dataclass(frozen=True)
 class Merging:
-    """What a method answers in a vision tower.
+    """A method's answer after a layer of a vision tower.
 
     Attributes:
-        keep: (t, s) bool, the tokens that go on; as many in each tile.
-        into: (t, s) int64, the token (of the s) that each goes into: itself if it is kept, -1 if into none.
-        hidden: (t, s, d) states in place of the present ones; those of tokens that are not kept are not looked at.
+        keep: (t, s) bool, the tokens that go on; the same number in each tile.
+        into: (t, s) int64, index of the token that each token is merged into: its own if it is kept, -1 if it is
+            dropped.
+        hidden: (t, s, d) states that replace the present ones, read at kept tokens alone; None leaves them.
         proportional: whether later layers add the logarithm of a token's size to the logits of its key.
     """
 
@@ -170,15 +188,15 @@ class Merging:
 
 @dataclass(frozen=True)
 class Patches:
-    """The pixels of pictures and clips that are packed into one sequence, before the tower's first layer.
+    """Pixels of pictures and clips packed into one sequence, before the first layer.
 
     A unit is what becomes one visual token: `merge`² patches.
 
     Attributes:
-        pixels: (u, p) the normalised pixels of each unit, channel · frame · row · column for each of its patches.
-        grids: of each picture or clip, (frames, rows, columns) in units; its units stand frame by frame, row by row.
+        pixels: (u, p) normalised pixels of each unit; p is channel · frame · row · column for each of its patches.
+        grids: (frames, rows, columns) of each picture or clip, in units, which are ordered frame by frame, row by row.
         merge: patches along each side of a unit.
-        channels: colours of a pixel.
+        channels: number of colour channels.
     """
 
     pixels: Tensor
@@ -188,32 +206,37 @@ class Patches:
 
 
 class TowerMethod(Protocol):
-    """What the tower asks of a method."""
+    """The part of a method that the vision tower's runtime calls."""
 
     @property
     def card(self) -> Card:
-        """Its facts; `needs` is read."""
+        """Facts about the method; the tower reads `needs`."""
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Counts of layers run after which `merge` is asked; (0,) if it acts before the first."""
+        """Counts of layers run after which the method acts; (0,) for before the first."""
 
     def merge(self, context: TowerContext) -> Merging:
         """Choose the tokens that go on."""
 
     def leave_out(self, patches: Patches) -> Tensor:
-        """(u,) int64: the unit whose value each unit takes; itself if it is kept."""
+        """The unit whose value each unit takes, itself if it is kept, (u,) int64."""
 
     def choose_tiles(self, tiles: Tiles) -> Tensor:
-        """(t,) bool: the tiles that the tower runs on, all thumbnails among them."""
+        """Tiles that the tower runs on, all thumbnails among them, (t,) bool."""
 
 
-def fused(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
-    """States in which each token that others go into is the weighted mean of them and itself; the rest are as before.
+def fuse(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
+    """Replace each token that others are merged into by the weighted mean.
+
+    The mean includes the token itself; all other tokens stay as they are.
 
     Args:
         hidden: (t, s, d).
         into: (t, s) int64, as in `Merging`.
-        weight: (t, s) float32, at least 0; where all are 0 the mean is plain.
+        weight: (t, s) float32, at least 0; where all weights are 0 the mean is plain.
+
+    Returns:
+        (t, s, d), of the dtype of `hidden`.
     """
     own = torch.arange(into.shape[1], device=into.device, dtype=torch.int64)
     moving = (into >= 0) & (into != own)

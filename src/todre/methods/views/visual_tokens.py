@@ -1,4 +1,4 @@
-"""What a method sees before the LLM: the visual tokens of one sample, and where each stands."""
+"""What a method is shown before the LLM: one sample's visual tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Places:
 
     Attributes:
         newline, tile, picture, frame, row, column: (n,).
-        known: (n,) bool, tokens of which a signal of the vision tower is known, if one was asked for.
+        known: (n,) bool, tokens for which some requested signal of the vision tower is known.
     """
 
     newline: Tensor
@@ -33,7 +33,10 @@ class Places:
 
     @property
     def pivots(self) -> Tensor:
-        """(n,) bool, tokens that may be the pivot: a thumbnail's, or all of a picture that has no thumbnail."""
+        """Tokens that may be the pivot, (n,) bool.
+
+        The thumbnails' tokens; all tokens where the picture has no thumbnail.
+        """
         return (self.tile == 0) if bool((self.tile >= 0).any()) else torch.ones_like(self.newline)
 
     def take(self, index: Tensor) -> Places:
@@ -43,23 +46,24 @@ class Places:
 
 @dataclass(frozen=True)
 class VisualTokens:
-    """The visual tokens of one sample, over all its pictures and clips, in sequence order.
+    """The visual tokens of one sample, over all its media, in sequence order.
 
-    All tensors are on the device of the embeddings; `host` has where tokens stand where numbers can be read.
+    All tensors are on the device of the embeddings; `host` holds the places as tensors that can be read without
+    waiting.
 
     Attributes:
         embeddings: (n, d) projected embeddings, in the LLM's space.
-        signals: by request, (n,) or (n, c) float32; NaN at newline tokens and where the tower tells nothing.
+        signals: by request, (n,) or (n, c) float32; NaN at newline tokens and where the signal is unknown.
         newline: (n,) bool, newline tokens of AnyRes layouts.
         tile: (n,) int64, 0 for a thumbnail or only tile, 1.. for crops, -1 for newline tokens.
-        picture: (n,) int64, which of the sample's media a token belongs to, as the model encodes them: where it sees a
-            picture as separate tiles, each counts.
-        frame: (n,) int64, the step in time of a clip's tokens, -1 at tokens of no frame; 0 in pictures.
-        row, column: (n,) int64, where in its raster (a thumbnail, a picture's united crops, a frame) a token stands; -1
-            where that is not known. It is known wherever a method asks for a signal or for `Signal("grid")`, if the
-            model has a grid.
+        picture: (n,) int64, 0-based number of the token's medium within the sample, as the model encodes them: where it
+            sees a picture as separate tiles, each counts.
+        frame: (n,) int64, 0-based step in time of a clip's tokens; -1 at tokens of no single frame; 0 in pictures.
+        row, column: (n,) int64, 0-based place in the token's raster (a thumbnail, a picture's united crops, a frame);
+            -1 where unknown. It is known if a method requests any signal, `Signal("grid")` included, and the model has
+            a grid.
         text: (t, d) embeddings of the sample's text after its first visual token.
-        places: the same facts on the host; None where nobody knows them there.
+        places: the same facts on the host; None if they are only on the device.
     """
 
     embeddings: Tensor
@@ -78,12 +82,15 @@ class VisualTokens:
 
     @property
     def device(self) -> torch.device:
-        """Where the tokens are."""
+        """Device of the tokens."""
         return self.embeddings.device
 
     @property
     def host(self) -> Places:
-        """Where tokens stand, on the host. Read from the device after another method's choice, known otherwise."""
+        """Where tokens stand, on the host.
+
+        Read from the device only after a choice by another method.
+        """
         if self.places is not None:
             return self.places
         known = torch.zeros_like(self.newline)
@@ -93,12 +100,18 @@ class VisualTokens:
 
     @property
     def pivots(self) -> Tensor:
-        """(n,) bool, tokens that may be the pivot: a thumbnail's, or all of a picture that has no thumbnail."""
+        """Tokens that may be the pivot, (n,) bool.
+
+        The thumbnails' tokens; all tokens where the picture has no thumbnail.
+        """
         return self.here(self.host.pivots)
 
     @property
     def saliency(self) -> Tensor:
-        """(n,) float32, the first signal of one number per token; NaN where a method asked for none."""
+        """The first signal with one number per token, (n,) float32.
+
+        NaN where the method requested none.
+        """
         for values in self.signals.values():
             if values.ndim == 1:
                 return values
@@ -106,14 +119,17 @@ class VisualTokens:
 
     @property
     def known(self) -> bool:
-        """Whether a signal is known of any token."""
+        """True if a signal is known for some token."""
         return bool(self.signals) and bool(self.host.known.any())
 
     def signal(self, request: Signal) -> Tensor:
-        """What is known for a request: (n,) or (n, c) float32, NaN at newline tokens.
+        """Values of a requested signal, NaN at newline tokens.
+
+        Returns:
+            (n,) or (n, c) float32.
 
         Raises:
-            UnsupportedInputError: nothing is known of any token.
+            UnsupportedInputError: the signal is unknown for all tokens.
         """
         values = self.signals.get(request)
         if values is None or not self.known:
@@ -124,11 +140,15 @@ class VisualTokens:
         return values
 
     def here(self, x: Tensor) -> Tensor:
-        """`x`, made on the host, where the tokens are; nothing waits for it."""
+        """`x` moved from the host to the device of the tokens, without waiting."""
         return upload(x, self.device)
 
     def take(self, index: Tensor) -> VisualTokens:
-        """The tokens at `index` (m,), int64 or bool; the text stays. An index on the host need not be read back."""
+        """The tokens at `index`, with the same text.
+
+        Args:
+            index: (m,) int64 or bool; if it is on the host, the device is not read.
+        """
         places = self.places
         if index.device.type == "cpu":
             index = index.nonzero().flatten() if index.dtype == torch.bool else index
@@ -137,16 +157,16 @@ class VisualTokens:
         else:
             places = None
         return VisualTokens(
-            self.embeddings[index],
-            {request: values[index] for request, values in self.signals.items()},
-            self.newline[index],
-            self.tile[index],
-            self.picture[index],
-            self.frame[index],
-            self.row[index],
-            self.column[index],
-            self.text,
-            places,
+            embeddings=self.embeddings[index],
+            signals={request: values[index] for request, values in self.signals.items()},
+            newline=self.newline[index],
+            tile=self.tile[index],
+            picture=self.picture[index],
+            frame=self.frame[index],
+            row=self.row[index],
+            column=self.column[index],
+            text=self.text,
+            places=places,
         )
 
     def with_embeddings(self, embeddings: Tensor) -> VisualTokens:
@@ -156,11 +176,11 @@ class VisualTokens:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a method that merges answers before the LLM.
+    """A method's answer before the LLM when it changes embeddings.
 
     Attributes:
-        keep: (n,) bool, or (k,) int64 distinct and ascending.
-        embeddings: (n, d), in place of the embeddings of the tokens that are kept.
+        keep: (n,) bool, or (k,) int64 ascending indices, the kept tokens.
+        embeddings: (n, d), read at kept tokens alone.
     """
 
     keep: Tensor

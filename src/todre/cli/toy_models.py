@@ -1,0 +1,22 @@
+"""The line that says that an answer comes from one of the shipped models, which are toys."""
+
+from __future__ import annotations
+
+from todre.cli.console import note
+from todre.loading.model import Loaded
+from todre.tiny import names
+
+
+def say_if_toy(loaded: Loaded, quiet: bool) -> None:
+    """Say on stderr that a shipped model is a toy, and how to name a real one.
+
+    Args:
+        loaded: the model that answered.
+        quiet: whether nothing is said.
+    """
+    if loaded.name in names():
+        note(
+            f"{loaded.name}, which ships with todre, is a toy: it knows about a hundred words and synthetic scenes; "
+            "name a real model with -m.",
+            quiet,
+        )

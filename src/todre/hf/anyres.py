@@ -1,0 +1,89 @@
+"""AnyRes pictures (LLaVA-NeXT and kin): how many crops one is cut into, by transformers' own rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from todre.hf.encoding import Encoding, square_place
+from todre.hf.keywords import SIZES
+from todre.tensors.token_facts import Place, TokenFacts
+
+
+def crop_grid(size: Any, config: Any) -> tuple[int, int]:
+    """(rows, columns) of the crops of a picture of `size` (height, width), by the model's `config`."""
+    from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
+    rows, columns = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, config.vision_config.image_size)
+    return int(rows), int(columns)
+
+
+def picture_sizes(arguments: dict[str, Any]) -> Any:
+    """(pictures, 2) height and width of each picture, among the arguments of `get_image_features`."""
+    return arguments[SIZES]
+
+
+def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:
+    """Tiles of each picture, its thumbnail counted, in one call of `get_image_features` with these arguments.
+
+    A picture that shares its sample with others may have one alone (OneVision).
+    """
+    from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
+
+    counts = [
+        int(image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size))
+        for size in arguments[SIZES]
+    ]
+    together = arguments.get("batch_num_images")
+    if together is None:
+        return counts
+    alone = [int(number) == 1 for number in together for _ in range(int(number))]
+    return [count if cut else 1 for count, cut in zip(counts, alone, strict=True)]
+
+
+def anyres(encoding: Encoding) -> list[TokenFacts]:
+    """A thumbnail, then crops put together, unpadded, each row closed by a newline; laid out by the model itself.
+
+    The model lays out the numbers of the tiles, on the host, and then the signals, where they are.
+    """
+    counts = tiles_per_picture(encoding.config, encoding.arguments)
+    vision, tiles = encoding.config.vision_config, encoding.tiles()
+    per_tile = len(tiles[0]) if tiles else (vision.image_size // vision.patch_size) ** 2
+    extra = max(encoding.extra, 0)
+    number = torch.cat([torch.arange(count, dtype=torch.int64, device="cpu") for count in counts]).float()
+    marks = _pack(encoding, counts, number[:, None, None].expand(-1, per_tile + extra, 1), -1.0)
+    signals: list[Tensor | None] = [None] * len(marks)
+    if len(tiles) == sum(counts) and encoding.channels:
+        seen = torch.stack(tiles).to(encoding.device)
+        if extra:
+            seen = torch.cat([seen.new_full((len(seen), extra, seen.shape[2]), torch.nan), seen], dim=1)
+        signals = list(_pack(encoding, counts, seen, torch.nan))
+    return [_anyres_facts(encoding, mark[:, 0], part) for mark, part in zip(marks, signals, strict=True)]
+
+
+def _pack(encoding: Encoding, counts: list[int], values: Tensor, newline: float) -> list[Tensor]:
+    """(tiles, tokens, c) as the model packs each picture's tiles, (n, c); its newline tokens hold `newline`."""
+    config = encoding.config
+    name = "vision_aspect_ratio" if hasattr(config, "vision_aspect_ratio") else "vision_feature_select_strategy"
+    options = {name: encoding.arguments.get(name) or getattr(config, name)}
+    closing = values.new_full((values.shape[-1],), newline)
+    sizes = encoding.arguments[SIZES]
+    packed, _ = encoding.base.pack_image_features(list(values.split(counts)), sizes, image_newline=closing, **options)
+    return list(packed)
+
+
+def _anyres_facts(encoding: Encoding, mark: Tensor, values: Tensor | None) -> TokenFacts:
+    """Tile numbers come back blended where a model shrinks the grid of crops; the nearest one is meant."""
+    tile = mark.round().long()
+    thumbnail = int((tile == 0).sum())
+    crops = tile[thumbnail:]
+    closed = (crops < 0).long().cumsum(dim=0)
+    row = closed - (crops < 0).long()
+    first = torch.searchsorted(row, row)  # where each token's row starts
+    column = torch.arange(len(crops), dtype=torch.int64, device="cpu") - first
+    nowhere = crops < 0 if bool((crops < 0).any()) else torch.ones_like(crops, dtype=torch.bool)
+    crop_place = Place(row.masked_fill(nowhere, -1), column.masked_fill(nowhere, -1))
+    place = Place.cat([square_place(thumbnail), crop_place])
+    return encoding.facts(values, place, tile=tile)

@@ -1,0 +1,17 @@
+"""The settings of exact greedy decoding, for every `generate` whose answers are compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SAMPLING = ("temperature", "top_p", "top_k")
+"""Sampling settings that checkpoints bring; transformers warns of them beside greedy decoding unless they are None."""
+
+
+def greedy_settings(max_new_tokens: int) -> dict[str, Any]:
+    """Keyword arguments of `generate` for greedy decoding, whatever the checkpoint's own settings are.
+
+    Args:
+        max_new_tokens: longest answer, the closing token included.
+    """
+    return {"do_sample": False, **dict.fromkeys(SAMPLING), "num_beams": 1, "max_new_tokens": max_new_tokens}

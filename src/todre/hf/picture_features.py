@@ -1,0 +1,42 @@
+"""Pictures through a model: their features, handing features in, and the tower's layer that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from todre.hf.keywords import ENCODED, PIXELS, SIZES
+from todre.hf.model_parts import media_features
+
+
+def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Any:
+    """Each picture's visual tokens in the LLM's space, (n, d) each.
+
+    Args:
+        model: a model whose `get_image_features` takes `inputs`.
+        inputs: what its image processor returns for the pictures.
+    """
+    return media_features(model.get_image_features(**inputs, return_dict=True))
+
+
+def any_resolution_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+    """(n, d) visual tokens of the first picture of a LLaVA-NeXT, from its image processor's output."""
+    found: Tensor = picture_features(model, {name: inputs[name] for name in (PIXELS, SIZES)})[0]
+    return found
+
+
+def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
+    """The keyword argument that hands encoded pictures to a model, (n_i, d) visual tokens each.
+
+    The model then places these features and does not run its vision tower.
+    """
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    return {ENCODED: {"image": BaseModelOutputWithPooling(pooler_output=list(features))}}
+
+
+def feature_layer(config: Any) -> int:
+    """Index of the tower's hidden states that features are taken from; negative ones count from the last."""
+    return int(config.vision_feature_layer)

@@ -1,0 +1,128 @@
+"""How a vision tower and its layers are called, and what they return: arguments by what they mean.
+
+Towers come in two kinds: those with tiles side by side, whose layers get hidden states and perhaps a mask, and those
+that pack their pictures into one sequence, whose layers get bounds and rotary angles too (Qwen-VL and kin).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from todre.hf.keywords import BOUNDS, GRIDS, LONGEST, MASK, PIXELS, ROTARY, STATES, WINDOWS
+
+Arguments = dict[str, Any]
+
+
+def named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
+    """All arguments of one call of `module`, by name."""
+    return dict(zip(inspect.signature(module.forward).parameters, args, strict=False)) | kwargs
+
+
+def packs_pictures(layers: Sequence[nn.Module]) -> bool | None:
+    """True if a tower's layers take a packed sequence, False if tiles side by side, None if neither is clear."""
+    parameters = set().union(*(inspect.signature(layer.forward).parameters for layer in layers))
+    packing = {BOUNDS, ROTARY}
+    if parameters >= packing:
+        return True
+    return None if parameters & packing else False
+
+
+def take_states(arguments: Arguments) -> Tensor:
+    """The hidden states that a layer is given, taken out of `arguments`."""
+    states: Tensor = arguments.pop(STATES)
+    return states
+
+
+def with_states(arguments: Arguments, states: Tensor) -> Arguments:
+    """A layer's arguments with other hidden states."""
+    return arguments | {STATES: states}
+
+
+def attention_mask_of(arguments: Arguments) -> Any:
+    """The attention mask that a tower's layer is given, or None."""
+    return arguments.get(MASK)
+
+
+def without_mask(arguments: Arguments) -> Arguments:
+    """A layer's arguments without a mask, for masks that hide nothing."""
+    return arguments | {MASK: None} if MASK in arguments else arguments
+
+
+def with_attention_mask(arguments: Arguments, mask: Tensor) -> Arguments:
+    """An attention module's arguments with another mask."""
+    return arguments | {MASK: mask}
+
+
+def takes_mask(attention: nn.Module) -> bool:
+    """True if an attention module has a mask among its arguments."""
+    return MASK in inspect.signature(attention.forward).parameters
+
+
+def tile_pixels(arguments: Arguments) -> Any:
+    """What a tower with tiles is given of its pictures, (tiles, channels, side, side), or None."""
+    return arguments.get(PIXELS)
+
+
+def packed_pixels(arguments: Arguments) -> Any:
+    """What a packing tower is given of its pictures, (patches, values), or None."""
+    return next((arguments[name] for name in (STATES, PIXELS) if name in arguments), None)
+
+
+def packed_grids(arguments: Arguments) -> Any:
+    """(pictures, 3) frames, rows and columns of patches that a packing tower is given, or None."""
+    return arguments.get(GRIDS)
+
+
+def packed_windows(arguments: Arguments) -> Tensor | None:
+    """(u,) the order of units in windows that a tower was given, or None if it works that out itself."""
+    return arguments.get(WINDOWS)
+
+
+def packed_bounds_of(arguments: Arguments) -> Tensor:
+    """(m + 1,) where the parts of a packed sequence start and end, as a layer is given them."""
+    bounds: Tensor = arguments[BOUNDS]
+    return bounds
+
+
+def arguments_for_tokens(arguments: Arguments, seats: Tensor, bounds: Tensor, longest: int) -> Arguments:
+    """A packing tower's layer arguments for the tokens that are left.
+
+    Args:
+        arguments: those of all tokens.
+        seats: (s,) int64, the places of the tokens that are left.
+        bounds: (m + 1,), where their parts start and end.
+        longest: tokens of the longest part.
+    """
+    angles = tuple(part[seats.to(part.device)] for part in arguments[ROTARY])
+    changed: Arguments = {BOUNDS: bounds, ROTARY: angles}
+    known = arguments.get(LONGEST)
+    if isinstance(known, int):
+        changed[LONGEST] = longest
+    elif isinstance(known, Tensor):
+        changed[LONGEST] = torch.full_like(known, longest)
+    return arguments | changed
+
+
+def entry_states(output: Any) -> Tensor | None:
+    """The states that entered a tower's first layer, where they were recorded in its output."""
+    recorded = getattr(output, "hidden_states", None)
+    return recorded[0] if recorded else None
+
+
+def replace_entry_states(output: Any, states: Tensor) -> None:
+    """Put other states in the place of `entry_states`."""
+    output.hidden_states = (states, *output.hidden_states[1:])
+
+
+def feature_depth(config: Any, layers: int) -> int:
+    """Layers of a tower of `layers` that have run when features are taken, of those that are read the last."""
+    taken = getattr(config, "vision_feature_layer", getattr(config, "vision_feature_layers", None))
+    if taken is None:
+        return layers
+    every = [taken] if isinstance(taken, int) else list(taken)
+    return max(layer if layer >= 0 else layers + 1 + layer for layer in every)

@@ -1,0 +1,201 @@
+"""Prefill: select visual tokens, and give the decoder what is left of a prompt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from todre.hf import cache as kv
+from todre.hf.calls import DecoderCall, contiguous, embeddings_of
+from todre.hf.decoder import Decoder
+from todre.hf.layer_calls import repack
+from todre.methods.base import Method
+from todre.runtime.layer_masks import set_masks
+from todre.runtime.masks import block_masks_of
+from todre.runtime.prompt import Prompt
+from todre.runtime.samples import Media, Samples, visual_tokens
+from todre.runtime.schedule import Schedule
+from todre.runtime.selection import BatchSelection, select_batch
+from todre.runtime.slot_tables import extend_tables, set_positions
+from todre.runtime.step import DecoderInputs, InFlight, LayerAnswers, Step
+from todre.tensors.columns import TEXT, Compaction, compact, token_kinds
+from todre.tensors.row_counts import RowCounts
+from todre.tensors.transfer import fetch, upload
+
+
+@dataclass(frozen=True)
+class PromptMedia:
+    """A prompt and the pictures and clips in it.
+
+    Attributes:
+        media: the pictures, the clips, or both.
+        drafts: trailing columns that assisted decoding proposed.
+        prompt: what the prompt says, on the host.
+    """
+
+    media: list[Media]
+    drafts: int
+    prompt: Prompt
+
+    @property
+    def visual(self) -> Tensor:
+        """(b, q) bool on the host, all visual columns."""
+        visual = self.media[0].visual
+        for more in self.media[1:]:
+            visual = visual | more.visual
+        return visual
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ColumnClasses:
+    """Classes of a prompt's columns, on the host.
+
+    Attributes:
+        past: logical columns before this forward.
+        mask: (b, past + q) bool, False at padding; None without a mask.
+        valid: (b, q) bool, the same of this forward's columns.
+        visual: (b, q) bool, visual columns.
+        seen_picture: (b,) bool, rows whose cache holds or held visual tokens.
+        kinds: (b, q) int8, classes of `tensors.columns`.
+    """
+
+    past: int
+    mask: Tensor | None
+    valid: Tensor
+    visual: Tensor
+    seen_picture: Tensor
+    kinds: Tensor
+
+    @classmethod
+    def of(cls, pictures: PromptMedia, call: DecoderCall) -> _ColumnClasses:
+        """The classes of the prompt that the decoder's `call` is about."""
+        prompt, visual = pictures.prompt, pictures.visual
+        past = prompt.past_of(call.cache)
+        mask = prompt.mask_of(call.mask, call.cache, past, call.columns)
+        valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
+        seen = prompt.seen_picture
+        if seen is None:
+            seen = torch.zeros(call.rows, dtype=torch.bool, device="cpu")
+        kinds = token_kinds(visual, valid, seen, pictures.drafts)
+        return cls(past=past, mask=mask, valid=valid, visual=visual, seen_picture=seen, kinds=kinds)
+
+
+def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: PromptMedia, call: DecoderCall) -> Step:
+    """Select visual tokens, and rewrite `call` in place for what is left of the prompt.
+
+    Args:
+        decoder: the decoder's facts.
+        method: which visual tokens stay.
+        schedule: where inside the decoder which methods are asked.
+        pictures: the prompt and its media.
+        call: what the decoder is called with.
+
+    Raises:
+        UnsupportedInputError: the prompt or its mask cannot be shortened exactly.
+    """
+    schedule.check(call.deepstack)
+    embeds, classes = embeddings_of(call), _ColumnClasses.of(pictures, call)
+    started = time.perf_counter()
+    samples = visual_tokens(embeds, pictures.media, classes.kinds == TEXT)
+    kinds, visual = upload(torch.stack([classes.kinds, classes.visual.to(classes.kinds.dtype)]), embeds.device)
+    selection = select_batch(method, samples, visual > 0, embeds)
+    seconds = time.perf_counter() - started
+    if selection.embeddings is not None:
+        call.embeds = selection.embeddings
+    mask = classes.mask
+    whole = None if mask is None or bool(mask.all()) else upload(mask, embeds.device)
+    ahead = None if pictures.prompt.causal(call.mask) else block_masks_of(call.mask, call.columns, classes.valid)
+    step = Step(
+        inputs=DecoderInputs(
+            decoder=decoder,
+            cache=call.cache,
+            past=classes.past,
+            length=call.columns,
+            mask=whole,
+            block_masks=ahead,
+            method=method,
+            schedule=schedule,
+            visual=visual > 0,
+        ),
+        in_flight=InFlight(
+            columns=incoming_columns(classes.past, call),
+            kinds=kinds,
+            counts=RowCounts.of(classes.kinds, classes.seen_picture.tolist()),
+            padded=whole is not None,
+        ),
+        answers=_layer_answers(schedule, samples, call),
+        selection=selection,
+        select_seconds=seconds,
+        text=(classes.valid & ~classes.visual).sum(dim=1).tolist(),
+    )
+    _enter(step, selection, _pack_selected(step, selection, classes.valid), call, pictures.prompt.visual)
+    return step
+
+
+def incoming_columns(past: int, call: DecoderCall) -> Tensor:
+    """(b, q) int64, the logical columns that the decoder's `call` brings after `past` others."""
+    device = embeddings_of(call).device
+    return torch.arange(past, past + call.columns, device=device, dtype=torch.int64).expand(call.rows, call.columns)
+
+
+def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> LayerAnswers:
+    """What methods between layers are shown beside what is in flight there."""
+    reads_inputs = any(each.reads_inputs for methods in schedule.reducers.values() for each in methods)
+    return LayerAnswers(
+        signal_maps=samples.signal_maps(call.columns) if schedule.reducers else {},
+        entry=call.embeds if reads_inputs else None,
+    )
+
+
+def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Compaction | None:
+    """How columns are packed once those not selected have left; None if all stay.
+
+    Takes what leaves out of the counts of `step`. `valid` (b, q) is on the host.
+    """
+    inputs = step.inputs
+    if selection.counts == selection.offered or inputs.visual is None:
+        return None
+    staying = selection.keep | ~inputs.visual
+    if inputs.mask is not None:
+        staying = staying & inputs.mask[:, inputs.past :]
+    counts = step.in_flight.counts
+    left = counts.with_visual(_count_selected(counts, selection, valid))
+    step.in_flight = replace(step.in_flight, counts=left)
+    return compact(staying, left.total)
+
+
+def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor) -> list[int]:
+    """BatchSelection tokens of each row that are not padding; counted only if a mask hides visual tokens."""
+    if counts.visual == tuple(selection.offered):
+        return selection.counts
+    shown = selection.keep & upload(valid, selection.keep.device)
+    return list(fetch([shown.sum(dim=1)])[0].tolist())
+
+
+def _enter(
+    step: Step, selection: BatchSelection, packed: Compaction | None, call: DecoderCall, cached: Mapping[int, list[int]]
+) -> None:
+    """Give the decoder the packed prompt, and the cache its tables.
+
+    Args:
+        step: the forward.
+        selection: what stage 1 left.
+        packed: from the columns that came in to those that are left; None if all are.
+        call: what the decoder is called with, changed in place.
+        cached: see `Prompt.visual`.
+    """
+    shift = set_positions(step, call, packed)
+    if packed is not None:
+        repack(call, packed, selection.stays)
+        step.in_flight = step.in_flight.compacted(packed, step.in_flight.counts)
+    step.mark_stage(0)
+    extend_tables(step, packed, shift, cached)
+    embeds = embeddings_of(call)
+    if packed is not None or any(not table.identity for table in kv.distinct_tables(step.inputs.cache)):
+        set_masks(step, call, embeds)
+    if step.rotary_positions is not None:
+        call.positions = contiguous(step.inputs.past, embeds.shape[1], embeds.device)

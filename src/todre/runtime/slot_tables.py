@@ -1,0 +1,144 @@
+"""The cache's slot tables in one forward: extended when it starts, shortened when tokens leave in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from todre.hf import cache as kv
+from todre.hf.calls import DecoderCall, contiguous
+from todre.runtime.positions import shift_positions
+from todre.runtime.step import Step
+from todre.tensors.columns import PAD, VISUAL, Compaction, compact
+from todre.tensors.slots import SlotTable
+from todre.tensors.transfer import fetch
+
+
+def set_positions(step: Step, call: DecoderCall, packed: Compaction | None) -> Tensor | None:
+    """Work out the rotary embedding's positions; returns the tables' new shift.
+
+    Args:
+        step: the forward; its `rotary_positions` are set where the model's own are not right.
+        call: what the decoder is called with.
+        packed: from the columns that came in to those that are left; None if all are.
+    """
+    inputs = step.inputs
+    tables = kv.distinct_tables(inputs.cache)
+    shift = tables[0].shift if tables else None
+    if packed is None and shift is None:
+        return None
+    positions = call.positions
+    if positions is None:
+        positions = contiguous(inputs.past, inputs.length, step.in_flight.columns.device)
+    gone = None
+    compacts = inputs.method is not None and inputs.method.positions == "compact"
+    if packed is not None and compacts and inputs.visual is not None and step.selection is not None:
+        gone = (inputs.visual & ~step.selection.keep).cumsum(dim=1)
+    positions, shift = shift_positions(positions, shift, gone, inputs.decoder)
+    step.rotary_positions = packed.take_positions(positions) if packed is not None else positions
+    return shift
+
+
+def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, cached: Mapping[int, list[int]]) -> None:
+    """Write this forward's columns into the slot table of every layer.
+
+    Args:
+        step: the forward.
+        packed: from the columns that came in to those that are left; None if all are.
+        shift: (b,) how much smaller positions are than logical columns, or None.
+        cached: of each slot table, by its id, how many visual slots each row holds.
+    """
+    cache, new = step.inputs.cache, dict[tuple[int, int], SlotTable]()
+    if cache is None:
+        return
+    for index, layer in enumerate(cache.layers):
+        if not kv.holds_slots(layer):
+            continue
+        old, window = kv.table_of(layer), kv.window_of(layer)
+        key = id(old), window
+        if key not in new:
+            base = old or _before_pictures(step, kv.window_columns(layer))
+            new[key] = _extended(step, base, packed, shift, window)
+            rows = step.in_flight.columns.shape[0]
+            new[key].earlier = [0] * rows if old is None else cached.get(id(old)) or _counted(old)
+            new[key].begin(step.inputs.length)
+        kv.install(cache, index, new[key])
+
+
+def _before_pictures(step: Step, held: int | None) -> SlotTable:
+    """The table of a cache that no picture has reached, of which a layer holds `held` columns."""
+    now, inputs = step.in_flight, step.inputs
+    return SlotTable.before_pictures(
+        now.columns.shape[0], inputs.past, inputs.mask is not None, now.columns.device, held
+    )
+
+
+def _extended(step: Step, base: SlotTable, packed: Compaction | None, shift: Tensor | None, window: int) -> SlotTable:
+    """The table `base` with the columns in flight behind it."""
+    columns, kinds = base.at_length(step.inputs.past)
+    return SlotTable(
+        torch.cat([columns, step.in_flight.columns], dim=1),
+        torch.cat([kinds, step.in_flight.kinds], dim=1),
+        covered=step.inputs.past + step.inputs.length,
+        padded=base.padded or (packed.padded if packed is not None else step.inputs.mask is not None),
+        identity=base.identity and packed is None,
+        shift=shift,
+        window=window,
+    )
+
+
+def _counted(table: SlotTable) -> list[int]:
+    """Visual slots of each row of a table, read from the device."""
+    return list(fetch([table.visual_count])[0].tolist())
+
+
+def shrink_tables(step: Step, index: int, width: int, gone: Tensor | None) -> None:
+    """Shorten the tables of layers from `index` (0-based) on, and what they cached in earlier forwards.
+
+    Args:
+        step: the forward, whose columns in flight are already those that are left.
+        index: the next layer to run.
+        width: columns in flight before.
+        gone: (b, columns + 1) bool, the logical columns that leave; None if no column of an earlier forward does.
+    """
+    cache = step.inputs.cache
+    if cache is None:
+        return
+    new: dict[int, tuple[SlotTable, Compaction | None]] = {}
+    for layer in range(index, step.n_layers):
+        old = kv.table_of(cache.layers[layer])
+        if old is None:
+            continue
+        if id(old) not in new:
+            new[id(old)] = _shrunk(step, old, width, gone)
+        table, kept = new[id(old)]
+        kv.install(cache, layer, table)
+        if kept is not None:
+            cache.layers[layer].keep_slots(kept)
+
+
+def _shrunk(step: Step, old: SlotTable, width: int, gone: Tensor | None) -> tuple[SlotTable, Compaction | None]:
+    """The table without the columns that are gone, and which cached slots stay (None: all do)."""
+    cached = old.columns.shape[1] - width
+    columns, kinds = old.columns[:, :cached], old.kinds[:, :cached]
+    padded, earlier, kept = old.padded and cached > 0, old.earlier, None
+    if gone is not None and cached:
+        staying = (columns >= 0) & ~gone.gather(1, columns.clamp(min=0))
+        counts, visual = fetch([staying.sum(dim=1), (staying & (kinds == VISUAL)).sum(dim=1)])
+        kept, earlier = compact(staying, counts.tolist()), visual.tolist()
+        columns = kept.take(columns).masked_fill(~kept.valid, -1)
+        kinds = kept.take(kinds).masked_fill(~kept.valid, PAD)
+        padded = padded or kept.padded
+    table = SlotTable(
+        torch.cat([columns, step.in_flight.columns], dim=1),
+        torch.cat([kinds, step.in_flight.kinds], dim=1),
+        covered=old.covered,
+        padded=padded or step.in_flight.padded,
+        shift=old.shift,
+        window=old.window,
+    )
+    table.earlier = earlier
+    table.begin(step.inputs.length)
+    return table, kept
