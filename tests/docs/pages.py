@@ -1,6 +1,7 @@
 """The pages of the documentation as the tests here read them: blocks of code, and what each needs.
 
-A block that no test can run stands under a marker, `<!-- needs weights -->`, `<!-- needs time: two hours -->` or the like.
+A block that no test can run stands under a marker,
+`<!-- needs weights -->`, `<!-- needs time: two hours -->`, or the like.
 """
 
 from __future__ import annotations
