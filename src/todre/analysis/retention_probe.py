@@ -21,7 +21,8 @@ from todre.pruning import prune
 from todre.tensors.columns import PAD, VISUAL
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class KeepOnly(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop what each row does not keep; later, put in the states it would have had."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         keep = torch.ones_like(context.visual)
         if context.layer == self.early:

@@ -14,7 +14,7 @@ from todre.errors import InvalidValueError
 from todre.hf.decoder import decoder_of
 from todre.methods.base import Method
 from todre.methods.fitprune import FitPrune
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.pruning import prune
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from todre.methods.registry import from_dict as make_method
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ParkedView
+    from todre.methods.views.reduction import ParkedView
     from todre.tensors.token_facts import Signal
 
 

@@ -16,7 +16,8 @@ from todre.errors import InvalidValueError
 from todre.fields import fitted, shown
 from todre.fields.kinds import Natural
 from todre.methods.base import Method
-from todre.methods.views.decoder_layer import ReduceContext, Reduction
+from todre.methods.views.decoder_layer import ReduceContext
+from todre.methods.views.reduction import Reduction
 from todre.tensors.columns import PAD, VISUAL
 from todre.tensors.transfer import known_places
 
