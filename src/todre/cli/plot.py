@@ -145,7 +145,7 @@ def heatmap(
     """
 
     def draw() -> Figure:
-        from todre.plots.across_budgets import heatmap_figure
+        from todre.plots.heat_map import heatmap_figure
 
         return heatmap_figure(ask.read_results(results, methods), highlight or (), retain, measure)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError, TodreError
-from todre.evaluate.engine import EvalConfig, Ran, Ticker, run
+from todre.evaluate.engine import Ran, Ticker, run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import Grid, row_of
 from todre.evaluate.tasks import names
 from todre.evaluate.tasks.several import VIDEO
