@@ -1,4 +1,4 @@
-"""What the routes of `todre reproduce` share: the published table, the consent, the result."""
+"""Shared steps of `todre reproduce`: the published table, consent, the result."""
 
 from __future__ import annotations
 

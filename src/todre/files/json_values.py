@@ -1,4 +1,4 @@
-"""JSON values within limits: of depth, of number, and without names that stand twice."""
+"""JSON values within limits of depth and number, and with no name twice."""
 
 from __future__ import annotations
 
