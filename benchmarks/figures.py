@@ -27,7 +27,7 @@ from PIL.PngImagePlugin import PngInfo
 from todre.files import atomic_path, write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/*.md")
+PAGES = ("README.md", "docs/**/*.md")
 _COMMANDS = r"(?:todre table|python benchmarks/\w+\.py) [^\n]+?"
 _TABLE = re.compile(rf"^(<!-- made by: ({_COMMANDS}) -->\n)(.*?)(^<!-- end -->)$", re.DOTALL | re.MULTILINE)
 
