@@ -30,11 +30,11 @@ class KeepOnly(Method):
 
     Args:
         layer: count of layers run; the depth of the decoder keeps everything.
-        kept: for each row, the places among its visual tokens of those that go on.
-        early: where the tokens leave. Before `layer`, it saves the work of the layers between, whose states are then
-            thrown away for those of `states`: nothing after `layer` can tell.
-        states: (q, d) hidden states of the whole prompt after `layer`, needed where `early` is before it.
-        columns: (q,) int8 class of each token of the prompt (`todre.tensors.columns`), likewise.
+        kept: for each row, 0-based indices among its visual tokens of those that are kept.
+        early: count of layers run when the tokens leave, at most `layer`. If it is smaller, the layers between run on
+            fewer tokens, and `states` then replace what they computed, so that the result is the same.
+        states: (q, d) hidden states of the whole prompt after `layer`; needed where `early` is smaller.
+        columns: (q,) int8 class of each token of the prompt (`todre.tensors.columns`); needed where `early` is smaller.
     """
 
     layer: int
