@@ -83,8 +83,8 @@ class Prober:
         loaded: model and processor.
         prompts: a single prompt.
         token: id of the token whose probability is measured, as the first one generated.
-        rows: most rows of one forward. The model's own expansion for several return sequences makes them, so that the
-            picture is encoded once for all.
+        rows: most rows of one forward. `generate` makes them as several return sequences of one prompt, so that the
+            picture is encoded once.
     """
 
     def __init__(self, loaded: Loaded, prompts: Prompts, token: int, rows: int) -> None:
@@ -132,7 +132,7 @@ class Prober:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             output = self.loaded.model.generate(
                 **self.prompts.inputs,
-                do_sample=True,
+                do_sample=True,  # greedy decoding returns one sequence only; the logits do not depend on the draw
                 num_beams=1,
                 num_return_sequences=rows,
                 max_new_tokens=1,

@@ -66,7 +66,8 @@ class Task(Protocol):
         """The first questions, the same at each call.
 
         Args:
-            limit: how many; those of a smaller limit are the first of a larger one.
-            seed: of generated tasks: which questions.
+            limit: number of questions; None for all, or for the task's own number. Those of a smaller limit are the
+                first of a larger one.
+            seed: for generated tasks, chooses the questions.
         """
         ...
