@@ -32,8 +32,8 @@ METHODS = [
 ]  # fmt: skip
 
 
-def moved(seen, device):
-    return AttentionInputs(put(seen.query.clone(), device), put(seen.key.clone(), device), seen.scaling)
+def moved(inputs, device):
+    return AttentionInputs(put(inputs.query.clone(), device), put(inputs.key.clone(), device), inputs.scaling)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

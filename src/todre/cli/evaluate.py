@@ -1,4 +1,7 @@
-"""`todre eval`: tasks × methods × budgets, with retention against no pruning; resumable."""
+"""`todre eval`: tasks × methods × budgets, compared with no pruning.
+
+A run that was stopped is resumed by the same command.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def evaluate(
     answering: AnsweringOptions = AnsweringOptions(),
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Answer tasks under methods and budgets, and compare each with no pruning on the same questions."""
+    """Answer tasks under methods and budgets, each compared with no pruning.
+
+    All methods answer the same questions, so that comparisons are paired.
+    """
     from todre.evaluate.engine import check_run, run
     from todre.evaluate.eval_config import EvalConfig
     from todre.evaluate.grid import grid
@@ -79,7 +85,7 @@ def _show(ran: Ran, output: Path, reporting: Reporting) -> None:
 
 
 def _check_against(names: tuple[str, ...], planned: Grid) -> None:
-    """Raise unless each is a method of the run."""
+    """Raise unless each name is a method of the run."""
     known = list(dict.fromkeys(row.name for row in planned.rows))
     strange = [name for name in names if name not in known]
     if strange:
@@ -90,7 +96,7 @@ def _check_against(names: tuple[str, ...], planned: Grid) -> None:
 
 
 def progress_bar(quiet: bool) -> Ticker:
-    """A bar on stderr with the time left; away from a terminal nothing."""
+    """A progress bar on stderr with the time left; nothing away from a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -115,7 +121,7 @@ def progress_bar(quiet: bool) -> Ticker:
 
 
 def _write_timings(output: Path, ran: Ran, processes: int, wall: float) -> None:
-    """What may differ from one run to the next, apart from the result."""
+    """Write what may differ between runs of equal results: times and processes."""
     import json
     import os
     import platform

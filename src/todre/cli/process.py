@@ -1,4 +1,7 @@
-"""One run of the command line: streams and Ctrl-C made ready, then a command, then its exit code and its one line."""
+"""One run of the command line, from the streams to the exit code.
+
+Streams and Ctrl-C are made ready, a command runs, and an error becomes one line.
+"""
 
 from __future__ import annotations
 

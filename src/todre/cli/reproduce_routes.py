@@ -1,4 +1,4 @@
-"""What `todre reproduce` does for each kind of recipe, on a real model and on the one that ships."""
+"""The routes of `todre reproduce`, one for each kind of recipe and model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def follow(config: ReproduceConfig) -> None:
 
 
 def published(config: ReproduceConfig) -> Table:
-    """The table behind the recipe: some of its benchmarks, or for the radar some of its rows."""
+    """The published table of the recipe.
+
+    Restricted to the chosen benchmarks, and for the radar to its rows.
+    """
     assert config.recipe.table is not None
     with usage():
         whole = restricted(table(config.recipe.table), config.benchmarks)

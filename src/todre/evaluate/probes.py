@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from todre.errors import InvalidValueError
 from todre.hf.model_parts import decoder_module
 from todre.methods.base import Method
+from todre.methods.shared.cross_modal import text_to_visual, visual_to_text
 
 if TYPE_CHECKING:
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
@@ -32,7 +33,7 @@ class ObserveAttention(Method):
         from todre.methods.views.decoder_layer import Reduction
 
         keep = torch.ones_like(context.visual)
-        return Reduction(keep, context.text_to_visual(), context.visual_to_text())
+        return Reduction(keep, text_to_visual(context), visual_to_text(context))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Features of pictures: from a model, into a model, and their layer in the tower."""
+"""Features of pictures: compute them, pass them on, find the layer they come from."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Any:
 
 
 def any_resolution_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    """(n, d) visual tokens of the first picture of a LLaVA-NeXT.
+    """Visual tokens of the first picture of a LLaVA-NeXT, (n, d).
 
     Args:
         model: a LLaVA-NeXT.
-        inputs: what its image processor returns.
+        inputs: its image processor's output.
     """
     found: Tensor = picture_features(model, {name: inputs[name] for name in (PIXELS, SIZES)})[0]
     return found
 
 
 def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
-    """Keyword argument that hands encoded pictures to a model, (n_i, d) each.
+    """The keyword argument that passes encoded pictures to a model.
 
     The model then places these features and does not run its vision tower.
+
+    Args:
+        features: (n_i, d) visual tokens of each picture.
     """
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -43,5 +46,5 @@ def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def feature_layer(config: Any) -> int:
-    """Index of the tower's hidden states that become features; -1 is the last."""
+    """The tower layer that features are taken from; negative: from the last."""
     return int(config.vision_feature_layer)

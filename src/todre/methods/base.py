@@ -137,7 +137,7 @@ class Method(Checked):
         """Choose the tiles that the vision tower runs on.
 
         Returns:
-            (t,) bool, True for all thumbnails.
+            (t,) bool, True for the tiles that stay, among them all thumbnails.
         """
         raise NotImplementedError(f"{type(self).__name__} leaves out no tiles before the vision tower")
 

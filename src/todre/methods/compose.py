@@ -40,7 +40,7 @@ class Compose(Method):
     ] = ()
 
     name: ClassVar[str] = "compose"
-    summary: ClassVar[str] = "several methods, each on what is left by those before it"
+    summary: ClassVar[str] = "several methods, each on what the ones before it kept"
     card: ClassVar[Card] = Card(acts=("tower", "select", "reduce"), budget="That of its methods.")
     needs_methods: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""G-Search: the smallest share of tokens that each layer needs, layer by layer."""
+"""G-Search: each decoder layer sees its own fitted share of the visual tokens."""
 
 from __future__ import annotations
 

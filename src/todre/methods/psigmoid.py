@@ -43,7 +43,7 @@ class PSigmoid(Method):
         venue="CVPR 2025",
         acts=("reduce",),
         needs=("attention",),
-        budget="A mean over all layers, of at most what is asked and less than one token below it.",
+        budget="A mean over all layers, at most `retain` and less than one token below it.",
         follows=(
             "The abstract and a review; no code was found. The sigmoid printed there rises for k > 0; here it falls. "
             "That α follows from the budget is our reading. Ranked as in g-search."

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from todre.methods.views.decoder_layer import ReduceContext, Reduction
 
 LISTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
-"""Visual tokens left after each stage that version 1.5 prints for LLaVA-1.5, by their mean over the layers."""
+"""Tokens left after each stage in version 1.5, by their mean over layers."""
 
 
 @dataclass(frozen=True, kw_only=True)

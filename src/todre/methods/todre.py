@@ -12,6 +12,7 @@ from todre.fields import Items, Range
 from todre.fields.kinds import Attended, Layers, Retain, Seed
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
+from todre.methods.shared.cross_modal import text_to_visual, visual_to_text
 from todre.methods.shared.layers import resolve_layers
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ class ToDRE(Method):
         """
         from todre.methods.views.decoder_layer import Reduction
 
-        to_visual = context.text_to_visual(self.admissible)
-        to_text = context.visual_to_text(self.admissible)
+        to_visual = text_to_visual(context, self.admissible)
+        to_text = visual_to_text(context, self.admissible)
         faded = (to_visual < self.threshold) & (to_text.isnan() | (to_text < self.threshold))
         return Reduction(~(context.visual & faded[:, None]), to_visual, to_text)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from todre.tensors.token_facts import Signal
 
 FITTED = {0.10: (0.117, (1.0, 0.601)), 0.25: (0.265, (0.983, 0.877)), 0.50: (0.723, (0.749, 0.487))}
-"""`retain` and `ratios` released for LLaVA-OneVision-7B, by the mean share of tokens over its 28 layers."""
+"""Released settings for LLaVA-OneVision-7B, by the mean share over 28 layers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The cache's slot tables in one forward: extended when it starts, shortened when tokens leave in it."""
+"""The cache's slot tables in one forward: extended first, shortened by drops."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from todre.tensors.transfer import fetch
 
 
 def set_positions(step: Step, call: DecoderCall, packed: Compaction | None) -> Tensor | None:
-    """Work out the rotary embedding's positions; returns the tables' new shift.
+    """The tables' new shift, (b,) or None; the step's rotary positions are set.
 
     Args:
         step: the forward; its `rotary_positions` are set where the model's own are not right.
-        call: what the decoder is called with.
-        packed: from the columns that came in to those that are left; None if all are.
+        call: the decoder's call.
+        packed: from the columns that came in to those that are kept; None if all are.
     """
     inputs = step.inputs
     tables = kv.distinct_tables(inputs.cache)
@@ -46,9 +46,9 @@ def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, c
 
     Args:
         step: the forward.
-        packed: from the columns that came in to those that are left; None if all are.
+        packed: from the columns that came in to those that are kept; None if all are.
         shift: (b,) how much smaller positions are than logical columns, or None.
-        cached: of each slot table, by its id, how many visual slots each row holds.
+        cached: by id of slot table, visual slots that each row holds.
     """
     cache, new = step.inputs.cache, dict[tuple[int, int], SlotTable]()
     if cache is None:
@@ -67,16 +67,21 @@ def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, c
         kv.install(cache, index, new[key])
 
 
-def _before_pictures(step: Step, held: int | None) -> SlotTable:
-    """The table of a cache that no picture has reached, of which a layer holds `held` columns."""
+def _before_pictures(step: Step, columns: int | None) -> SlotTable:
+    """The table of a cache layer that no picture has reached.
+
+    Args:
+        step: the forward.
+        columns: last columns that the layer still holds; None if it holds all.
+    """
     now, inputs = step.in_flight, step.inputs
     return SlotTable.before_pictures(
-        now.columns.shape[0], inputs.past, inputs.mask is not None, now.columns.device, held
+        now.columns.shape[0], inputs.past, inputs.mask is not None, now.columns.device, columns
     )
 
 
 def _extended(step: Step, base: SlotTable, packed: Compaction | None, shift: Tensor | None, window: int) -> SlotTable:
-    """The table `base` with the columns in flight behind it."""
+    """The table `base` followed by the columns in flight."""
     columns, kinds = base.at_length(step.inputs.past)
     return SlotTable(
         torch.cat([columns, step.in_flight.columns], dim=1),
@@ -95,13 +100,13 @@ def _counted(table: SlotTable) -> list[int]:
 
 
 def shrink_tables(step: Step, index: int, width: int, gone: Tensor | None) -> None:
-    """Shorten the tables of layers from `index` (0-based) on, and what they cached in earlier forwards.
+    """Shorten the tables and cached slots of layers from index `index` (from 0) on.
 
     Args:
         step: the forward, whose columns in flight are already those that are left.
-        index: the next layer to run.
+        index: index of the next layer.
         width: columns in flight before.
-        gone: (b, columns + 1) bool, the logical columns that leave; None if no column of an earlier forward does.
+        gone: (b, columns + 1) bool, logical columns that leave; None if no column of an earlier forward does.
     """
     cache = step.inputs.cache
     if cache is None:
@@ -120,7 +125,10 @@ def shrink_tables(step: Step, index: int, width: int, gone: Tensor | None) -> No
 
 
 def _shrunk(step: Step, old: SlotTable, width: int, gone: Tensor | None) -> tuple[SlotTable, Compaction | None]:
-    """The table without the columns that are gone, and which cached slots stay (None: all do)."""
+    """The table without the columns that leave, and the cached slots that stay.
+
+    The slots are None if all stay.
+    """
     cached = old.columns.shape[1] - width
     columns, kinds = old.columns[:, :cached], old.kinds[:, :cached]
     padded, earlier, kept = old.padded and cached > 0, old.earlier, None

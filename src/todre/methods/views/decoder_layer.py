@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.tensors.attention import AttentionInputs, attention_mass, attention_scores, visible_keys
+from todre.tensors.attention import AttentionInputs, attention_scores
 from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL, take_columns
 from todre.tensors.row_counts import RowCounts
 from todre.tensors.token_facts import Signal
@@ -278,65 +278,17 @@ class ReduceContext:
         return Reduction(self.keep_top(scores, counts), left=left, **answer)
 
     def keep_top(self, scores: Tensor, counts: Tensor) -> Tensor:
-        """The best visual tokens of this forward, and everything else.
+        """Mask of the best visual tokens of this forward, and of everything else.
 
         Args:
             scores: (b, s); ties go to the first.
             counts: (b,) on the host, visual tokens of this forward to keep.
 
         Returns:
-            (b, s) bool.
+            (b, s) bool, False at the other visual tokens of this forward.
         """
         fresh = self.fresh
         order = scores.float().masked_fill(~fresh, float("-inf")).argsort(dim=1, descending=True, stable=True)
         place = torch.arange(order.shape[1], device=order.device, dtype=torch.int64).expand_as(order)
         rank = torch.empty_like(order).scatter_(1, order, place)
         return ~fresh | (rank < upload(counts, rank.device)[:, None])
-
-    def text_to_visual(self, admissible: bool = True) -> Tensor:
-        """Mean attention mass of text queries on visual keys, ToDRE eq. 7.
-
-        Args:
-            admissible: whether only queries that can see such a key count.
-
-        Returns:
-            (b,) float32; NaN where no query qualifies.
-        """
-        return self._ratio(TEXT, VISUAL, admissible)
-
-    def visual_to_text(self, admissible: bool = True) -> Tensor:
-        """Mean attention mass of visual queries on text keys, ToDRE eq. 7.
-
-        Args:
-            admissible: whether only queries that can see such a key count.
-
-        Returns:
-            (b,) float32; NaN where no query qualifies.
-        """
-        return self._ratio(VISUAL, TEXT, admissible)
-
-    def _ratio(self, query_kind: int, key_kind: int, admissible: bool) -> Tensor:
-        """Mean attention mass of queries of one kind on keys of another.
-
-        Each softmax row sums to one over S, V and T, so eq. 7's ratio of sums is the mean mass. With `admissible`,
-        queries that can see no such key are left out, as their mass is always zero. Without it they count, as in eq. 7.
-        """
-        queries = self.queries
-        places = self.places(query_kind)
-        text_last = self.causal and self.row_counts is not None and not self.row_counts.text_first
-        if query_kind == VISUAL and admissible and text_last:  # no visual query sees text
-            return self.hidden.new_full(self.kinds.shape[:1], torch.nan, dtype=torch.float32)
-        target = self.kinds == key_kind
-        rows = self.kinds[:, -queries:] == query_kind
-        seeing = rows & self._reach(target, queries)
-        (mass,) = attention_mass(self.attention(), seeing, [target], self.kinds != PAD, places)
-        count = (seeing if admissible else rows).sum(dim=1)
-        return torch.where(count > 0, mass.sum(dim=1) / count, torch.nan)
-
-    def _reach(self, target: Tensor, queries: int) -> Tensor:
-        """Queries that can see some key of `target`, (b, q) bool."""
-        inputs = self.attention()
-        if inputs.mask is None or inputs.mask.ndim != 4:
-            return target.cumsum(dim=1)[:, -queries:] > 0
-        block = torch.arange(queries, device=target.device, dtype=torch.int64)
-        return (visible_keys(inputs, block) & target[:, None, :]).any(dim=-1)
