@@ -94,8 +94,8 @@ def document(measured: Measured, probe: Probe, command: str) -> dict[str, Any]:
 
     The records must be `without_windows`.
 
-    The horizon of all tokens together uses the absolute change of each question's probability, as gains and losses would
-    cancel.
+    The horizon of all tokens together uses the absolute change of each question's probability, as gains and losses
+    would cancel.
     """
     table = Table.of(measured.records)
     largest = _per_layer(measured.records, probe, lambda one, _: max(abs(one["largest"]), abs(one["smallest"])))

@@ -1,7 +1,7 @@
 """POPE on scenes: presence questions with random, popular, adversarial negatives.
 
 "Evaluating Object Hallucination in Large Vision-Language Models" (Li et al., 2023, arXiv 2305.10355), section 4.1:
-each picture has questions about a few objects that are there and, for each strategy, about as many that are not. Those
+each picture has questions about a few objects that are there and, for each strategy, as many that are not. Those
 are drawn at random, are the most frequent of the data set, or occur most often together with what is in the picture. An
 object here is a colour and a shape; frequencies are counted over training scenes.
 """
