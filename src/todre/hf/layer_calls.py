@@ -32,7 +32,7 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
     for name, value in call.rest.items():
         if per_column(value, rows, length):
             call.rest[name] = _take(packed, value)
-    # One tensor for each of the first layers, token first (Qwen3-VL); some models key them by layer.
+    # One tensor for each of the first layers, token first (Qwen3-VL, seen in 5.24); in a list, or a dict by layer.
     features = call.deepstack
     if features is not None and stay is not None:
         if isinstance(features, dict):
