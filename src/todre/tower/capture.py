@@ -148,7 +148,7 @@ class SaliencyCapture:
                 self.local.lengths += layer_lengths_of(media[kind]) or before.get(kind, [])
 
     def current(self) -> dict[str, list[TokenFacts]]:
-        """Facts of the media of this thread's forward, by kind, one entry as encoded."""
+        """Facts of the media in this thread's forward, by kind, one per encoded entry."""
         return getattr(self.local, "facts", None) or {}
 
     def layer_lengths(self) -> list[Lengths]:

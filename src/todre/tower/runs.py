@@ -149,7 +149,7 @@ class TileRun(Run):
         return hidden if self.remaining is None else self.remaining.to(hidden.device).spread(hidden)
 
     def _merge(self, layer: int, hidden: Tensor) -> Tensor:
-        """Hidden states that are left after layer `layer` (1-based).
+        """Hidden states that are left once the method has merged after layer `layer`.
 
         Raises:
             UnsupportedInputError: the layer's attention was not read.
