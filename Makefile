@@ -27,7 +27,7 @@ PINS := .venv-pins
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torchvision test-triton test-quantisation test-lmms test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
+.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -66,6 +66,8 @@ test-wheel:  ## build the wheel, install it in an empty environment with the pin
 
 test-kill: $(READY)  ## kill an evaluation twenty times at random and compare its result with an unbroken one's
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 20
+
+check: lint type test  ## everything that has to pass: lint, type and test
 
 lint: $(READY)  ## check style, formatting, directions of imports and the structure of the package
 	$(BIN)/ruff check .

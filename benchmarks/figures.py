@@ -1,4 +1,4 @@
-"""Every figure and page of the README and docs/ that is made from a committed result, and how: `make figures`.
+"""Figures and pages of the README and docs/ from committed results: `make figures`.
 
 Tables between `<!-- made by: COMMAND -->` and `<!-- end -->` in Markdown files are made anew as well, where the command
 is `todre table …` or a script of this folder, `python benchmarks/….py …`.
@@ -27,7 +27,7 @@ from PIL.PngImagePlugin import PngInfo
 from todre.files import atomic_path, write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/*.md")
+PAGES = ("README.md", "docs/**/*.md")
 _COMMANDS = r"(?:todre table|python benchmarks/\w+\.py) [^\n]+?"
 _TABLE = re.compile(rf"^(<!-- made by: ({_COMMANDS}) -->\n)(.*?)(^<!-- end -->)$", re.DOTALL | re.MULTILINE)
 
@@ -40,16 +40,21 @@ class Made:
         path: the file.
         source: what it is made from.
         make: from the source's path to a matplotlib figure, or the text of a page.
+        levels: of each colour that a picture is kept with.
+        beside: further committed files that it is made from, which `make` opens itself.
     """
 
     path: str
     source: str
     make: Callable[[Path], Any]
+    levels: int = 64
+    beside: tuple[str, ...] = ()
 
     @property
     def stamp(self) -> str:
-        """What a picture says of its source."""
-        return f"made from {self.source}, SHA-256 {hashlib.sha256((ROOT / self.source).read_bytes()).hexdigest()}"
+        """What a picture says of its sources."""
+        hashes = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in (self.source, *self.beside)}
+        return "made from " + "; ".join(f"{path}, SHA-256 {digest}" for path, digest in hashes.items())
 
     def up_to_date(self) -> bool:
         """Whether the page is what is made now, or the picture was drawn from what the source now holds."""
@@ -70,15 +75,16 @@ class Made:
             write_atomic(ROOT / self.path, made)
         else:
             save_figure(made, ROOT / self.path, self.stamp)
-            shrink(ROOT / self.path, self.stamp)
+            shrink(ROOT / self.path, self.stamp, self.levels)
 
 
-def shrink(path: Path, comment: str) -> None:
-    """Write a PNG anew, without transparency and with 24 levels of each colour, which takes a third of the bytes."""
+def shrink(path: Path, comment: str, levels: int) -> None:
+    """Write a PNG anew without transparency and with so many levels of each colour; photographs need but few."""
     information = PngInfo()
     information.add_text("Comment", comment)
+    steps = [round(round(level * (levels - 1) / 255) * 255 / (levels - 1)) for level in range(256)]
     with Image.open(path) as picture:
-        small = picture.convert("RGB").point([round(round(level * 23 / 255) * 255 / 23) for level in range(256)] * 3)
+        small = picture.convert("RGB").point(steps * 3)
     with atomic_path(path) as temporary:
         small.save(temporary, format="PNG", optimize=True, pnginfo=information)
 
@@ -135,6 +141,13 @@ def bench(name: str, path: Path) -> Any:
     return drawn
 
 
+def headline(path: Path) -> Any:
+    """The README's figure, of the held-out scores and the committed benchmark."""
+    from todre.plots.headline import headline_figure
+
+    return headline_figure(document(ROOT / BENCH_SOURCE), document(path))
+
+
 def heldout(path: Path) -> str:
     from todre.reading.result_pages import page
 
@@ -161,7 +174,8 @@ def leaderboard(path: Path) -> str:
 
 
 def leaderboard_figure(name: str, path: Path) -> Any:
-    from todre.plots.across_budgets import heatmap_figure, radar_figure, retention_figure
+    from todre.plots.across_budgets import radar_figure, retention_figure
+    from todre.plots.heat_map import heatmap_figure
     from todre.plots.pareto import pareto_figure
     from todre.reading.costs import token_cost
     from todre.reading.results import read
@@ -177,11 +191,13 @@ ANALYSIS = tuple(
     for name in ("migration", "horizon", "redundancy", "calibrate")
 )
 KEPT = (
-    Made("docs/images/demo.png", "docs/images/demo.json", demo),
-    Made("docs/figures/analysis-kept.png", "results/analysis-kept.json", kept),
+    Made("docs/images/demo.png", "docs/images/demo.json", demo, levels=24),
+    Made("docs/figures/analysis-kept.png", "results/analysis-kept.json", kept, levels=24),
 )
+BENCH_SOURCE = "results/bench-cpu.json"
+HEADLINE = (Made("docs/figures/headline.png", "results/heldout.json", headline, beside=(BENCH_SOURCE,)),)
 BENCH = tuple(
-    Made(f"docs/figures/bench-{name}.png", "results/bench-cpu.json", functools.partial(bench, name))
+    Made(f"docs/figures/bench-{name}.png", BENCH_SOURCE, functools.partial(bench, name))
     for name in ("breakdown", "length", "memory")
 )
 PAGES_OF_RESULTS = (
@@ -203,7 +219,7 @@ LEADERBOARD = (
     ),
 )
 
-MADE = (*PAGES_OF_RESULTS, *ANALYSIS, *KEPT, *BENCH, *LEADERBOARD)
+MADE = (*PAGES_OF_RESULTS, *HEADLINE, *ANALYSIS, *KEPT, *BENCH, *LEADERBOARD)
 """Everything that is committed and made from a committed file."""
 
 DEMO = "todre demo --output docs/images --force"

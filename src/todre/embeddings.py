@@ -61,8 +61,7 @@ def prune_embeddings(
     """Leave visual tokens out of merged embeddings, as `prune` does before a decoder.
 
     The result can go into a decoder, into `generate` or into an engine, outside `todre.prune`. Gradients flow through
-    the
-    tokens that stay.
+    the tokens that stay.
 
     Args:
         method: one that chooses before the decoder, such as `todre.ToDRE(retain=0.1, stages=(1,))`.
@@ -79,8 +78,7 @@ def prune_embeddings(
     Raises:
         InvalidValueError: shapes or dtypes that do not fit each other.
         UnsupportedInputError: the method acts inside the decoder or the vision tower, needs an argument that is
-            missing,
-            or renumbers positions that say more than order.
+            missing, or renumbers positions that say more than order.
     """
     _check_types(method, embeddings, visual, attention_mask, position_ids, saliency)
     _check(method, embeddings, visual, attention_mask, position_ids, saliency)

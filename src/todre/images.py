@@ -13,14 +13,22 @@ from todre.errors import ImageError
 from todre.files import check_input, shown
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are tried; not those that are no pictures or start an external program (PostScript)."""
+"""Formats that are tried.
+
+Those that are no pictures, or start an external program (PostScript), are left out.
+"""
 
 MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded, in pixels (8,000 × 8,000, 192 MB as RGB): a small file can claim any size."""
+"""Largest picture that is decoded, in pixels (8,000 × 8,000; 192 MB as RGB).
 
+A small file can claim any size.
+"""
 
 MAX_ASPECT = 200
-"""Largest ratio of the sides: a processor that scales the short side up would make a thin strip enormous."""
+"""Largest ratio of the sides.
+
+A processor that scales the short side up would make a thin strip enormous.
+"""
 
 
 class ImageWarning(UserWarning):

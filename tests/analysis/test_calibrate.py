@@ -16,7 +16,7 @@ from todre.analysis.questions import Source
 from todre.analysis.results import Job
 from todre.analysis.summary import Table
 from todre.errors import InvalidValueError
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.methods import registry
 
 STEPS = 3

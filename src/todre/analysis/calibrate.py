@@ -28,12 +28,11 @@ from todre.fields import Checked, Range
 from todre.fields.kinds import Count
 from todre.files import write_atomic
 from todre.hf.decoder import decoder_of
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
 from todre.methods.todre import ToDRE
 from todre.pruning import prune
-from todre.scenes import score
 
 _MOST_THRESHOLDS = 64
 Floats = NDArray[np.float64]
@@ -127,7 +126,7 @@ def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Goal)
         new = tokens[:, prompts.kinds.shape[1] :]
         texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         for row, (record, one) in enumerate(zip(records, questions, strict=True)):
-            mark = round(score(one.question, texts[row].strip()), 6)
+            mark = round(one.mark(texts[row].strip()), 6)
             if name in ("none", "kept"):
                 record[name] = mark
                 continue

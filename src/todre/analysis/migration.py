@@ -19,7 +19,7 @@ from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.loading.model import Loaded
 from todre.tensors.attention import AttentionInputs, attention_mass
 from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL

@@ -29,7 +29,7 @@ from todre.analysis.summary import Table, pearson, ranks
 from todre.errors import UnsupportedModelError
 from todre.geometry import visual_token_boxes
 from todre.hf.decoder import decoder_of
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import EMBEDS
 from todre.loading.model import Loaded
 from todre.tensors.attention import AttentionInputs, attention_scores

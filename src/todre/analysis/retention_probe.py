@@ -21,7 +21,8 @@ from todre.pruning import prune
 from todre.tensors.columns import PAD, VISUAL
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class KeepOnly(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop what each row does not keep; later, put in the states it would have had."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         keep = torch.ones_like(context.visual)
         if context.layer == self.early:
@@ -82,7 +83,7 @@ class Prober:
     Args:
         loaded: model and processor.
         prompts: a single prompt.
-        token: id of the token that is asked about, the first one generated.
+        token: id of the token whose probability is measured, as the first one generated.
         rows: most rows of one forward. The model's own expansion for several return sequences makes them, so that the
             picture is encoded once for all.
     """
@@ -114,7 +115,7 @@ class Prober:
         found: list[float] = []
         for start in range(0, len(kept), self.rows):
             part = tuple(kept[start : start + self.rows])
-            shortcut = early < layer and any(part)  # a method is asked no more where no row holds a visual token
+            shortcut = early < layer and any(part)  # a method is not called where no row holds a visual token
             method = KeepOnly(
                 layer=layer,
                 kept=part,

@@ -65,10 +65,10 @@ def read(path: Path, whole: bool = False) -> Document:
 
     Args:
         path: the file.
-        whole: whether its rows must have all that is shown of them.
+        whole: whether rows must have every value that pages and tables show.
 
     Raises:
-        InvalidValueError: there is none, or it was changed since.
+        InvalidValueError: there is no such file, or it is no result of `todre bench`.
     """
     found: Document = read_json(path, _ANY_DOCUMENT)
     if found.get("format") != FORMAT:

@@ -71,9 +71,9 @@ class Column:
     """A cost that a table prints.
 
     Attributes:
-        heading: of the column.
+        heading: the column's heading.
         key: name of the printed value.
-        measure: the value of a measured row, or None.
+        measure: reads the value from a measured row; None where it was not measured.
     """
 
     heading: str

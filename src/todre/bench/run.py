@@ -95,12 +95,12 @@ def run(
         cells: conditions, in order.
         how: rounds.
         output: where the document goes; None keeps it.
-        resume: go on with the document there, if there is one.
+        resume: continue the document there, if there is one.
         leave_out: methods that do not apply are noted with the reason, rather than an error.
         together: how many methods take turns with no pruning; more are measured in groups. 0 for all.
         command: what was typed.
         extra: more conditions, as of a table.
-        tick: told what is measured next.
+        tick: called with what is measured next.
 
     Raises:
         InvalidValueError: the document there was measured under other conditions.

@@ -12,7 +12,7 @@ import torch
 
 from todre.bench.prompts import Prompt
 from todre.hf.calls import cache_of
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.methods.base import Method
 from todre.pruning import attach, detach
 from todre.report import PruningReport

@@ -30,7 +30,7 @@ def fit_gsearch(
         tolerance: mean KL divergence at the last token, in nats.
         steps: halvings per layer; shares are found to 2**-steps.
         asking: as in `GSearch`.
-        progress: told after each layer.
+        progress: called after each layer.
 
     Raises:
         InvalidValueError: a value that cannot be used.

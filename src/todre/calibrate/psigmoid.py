@@ -28,7 +28,7 @@ def fit_psigmoid(
         batches: prompts.
         retain: mean over layers of the visual tokens, as in `PSigmoid`.
         slopes: candidates.
-        progress: told after each.
+        progress: called after each.
 
     Raises:
         InvalidValueError: there is no candidate, or the budget cannot be met.

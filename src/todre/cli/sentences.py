@@ -1,4 +1,7 @@
-"""One sentence for what went wrong: what it was, in a line that a terminal can show, and what to do."""
+"""One sentence for an error: what was wrong, and what to do.
+
+It fits one line that any terminal can show.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ WORD, LINE = 200, 1200
 
 
 def line_of(text: str) -> str:
-    """A text on one line: long words and a long whole are cut, and what no terminal can show is escaped."""
+    """A text on one line.
+
+    Long words and a long whole are cut, and what no terminal can show is escaped.
+    """
     words = [shown(word, WORD) for word in text.split()]
     return shown(" ".join(words), LINE)
 
@@ -66,7 +72,10 @@ def _working_directory_is_gone() -> bool:
 
 
 def _is_of_memory(error: BaseException, text: str) -> bool:
-    """Whether Python, torch or a GPU ran out of memory; torch says it on a CPU in a RuntimeError."""
+    """Whether Python, torch or a GPU ran out of memory.
+
+    On a CPU, torch raises a RuntimeError for it.
+    """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and re.search(r"allocate memory|out of memory", text) is not None

@@ -24,17 +24,20 @@ FORMAT = next(iter(WRITERS))
 
 Columns = Annotated[
     str,
-    typer.Option("--columns", parser=one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
+    typer.Option(
+        "--columns", parser=one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at the budget of --retain)."
+    ),
 ]
 Against = Annotated[
     str | None,
-    typer.Option("--against", help="Differences from this method, which the run has to have been compared with."),
+    typer.Option("--against", help="Show differences from this method, one that `todre eval --against` named."),
 ]
 Sort = Annotated[
     str | None,
     typer.Option(
         "--sort",
-        help="name, given, or a column: 0.05, a task. Without it, the budget nearest to 10 %, or the mean.",
+        help="name, given (the order of the run), or a column such as 0.05. "
+        "Without it, the budget nearest to 10 %, or the mean.",
     ),
 ]
 NoIntervals = Annotated[bool, typer.Option("--no-intervals", help="Leave the intervals out (CSV always has them).")]
@@ -47,7 +50,7 @@ Form = Annotated[
         help="markdown, csv or latex. Without it, by the suffix of --output (.md, .csv, .tex), else markdown.",
     ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", help="A file to write, in place of stdout.")]
+Output = Annotated[Path | None, typer.Option("--output", help="A file to write instead of stdout.")]
 
 
 def table(
@@ -64,9 +67,11 @@ def table(
     force: opt.Force = False,
     verbosity: Verbosity = Verbosity(),
 ) -> None:
-    """Show retention, scores or differences of every method by budget or by task, the best of each column bold.
+    """Show every method's retention, scores or differences as a table.
 
-    Numbers are points of 100 with 95 % intervals; CSV has fractions with all digits, one line for each number.
+    Beside each method stand the visual tokens that a decoder layer ran on, for each budget. Bold: the best of each
+    column among the methods within the budget (up to 5 % more). Numbers are points of 100 with 95 % intervals; CSV has
+    fractions with all digits, one line for each number.
     """
     writer = WRITERS[_format(form, output)]
     if output is not None:

@@ -17,7 +17,7 @@ from todre.errors import UnsupportedInputError
 from todre.evaluate import packed_questions as packed
 from todre.evaluate.probes import DropAfter
 from todre.hf.calls import cache_argument
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS, LOGITS_TO_KEEP, MASK, POSITIONS
 from todre.hf.model_parts import decoder_module, text_config
 from todre.hf.picture_features import encoded_argument, picture_features
@@ -43,7 +43,7 @@ class Prepared:
 
     Attributes:
         pixels: the image processor's tensors, each with a batch of one.
-        questions: what is asked.
+        questions: about the picture.
         prompts: (n_i,) int64 token ids for each question, one image token for each visual token.
     """
 

@@ -19,7 +19,8 @@ from typing import Any
 from PIL import Image
 
 from todre.evaluate.conditions import NONE, label
-from todre.evaluate.engine import EvalConfig, run
+from todre.evaluate.engine import run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import grid
 from todre.evaluate.group_answers import Asker
 from todre.evaluate.metrics import mark

@@ -55,9 +55,9 @@ class Done:
     """A finished unit: one group answered under one condition.
 
     Attributes:
-        unit: which.
+        unit: the group and the condition.
         seconds: processor time.
-        said: what was said to each item of the group, in order, with token counts.
+        replies: text and token counts for each item of the group, in order; `said` in the file.
         refused: why the method does not apply, or empty.
     """
 

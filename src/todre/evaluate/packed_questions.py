@@ -1,7 +1,7 @@
 """Greedy answers with all questions about a picture in one row.
 
-The beginning of the prompt, up to the picture's end, runs once. What is left of it in the KV cache is never copied for
-the questions: they stand behind it side by side, and a mask lets each see the picture and itself alone.
+The prefix of the prompt, up to the picture's end, runs once, and its KV cache is not copied for the questions. All
+questions follow it in one row, and a mask lets each one see the prefix and itself alone.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
     Args:
         valid: (pictures, s) bool, of the beginnings.
         owners: (pictures, k), of all columns behind these.
-        seen: how many of them came before.
+        earlier: how many of them came before this forward.
     """
     rows, behind = owners.shape
     queries = owners[:, earlier:]

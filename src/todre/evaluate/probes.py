@@ -12,7 +12,8 @@ from todre.hf.model_parts import decoder_module
 from todre.methods.base import Method
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class ObserveAttention(Method):
         """Keep all, and report the ratios."""
         import torch
 
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         keep = torch.ones_like(context.visual)
         return Reduction(keep, context.text_to_visual(), context.visual_to_text())
@@ -56,7 +57,7 @@ class DropAfter(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop all visual tokens."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         return Reduction(~context.visual)
 

@@ -137,7 +137,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def model_sha256(model: str | None) -> str:
-    """SHA-256 over config and weights of a model folder; a hub id stands for itself."""
+    """SHA-256 over a model folder's configuration and weights; for a hub id, the id."""
     from todre.tiny import SHIPPED, checkpoint_path, names
 
     folder = Path(model or SHIPPED)

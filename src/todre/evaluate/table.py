@@ -36,7 +36,7 @@ class Table:
 
     @classmethod
     def of(cls, by_condition: dict[str, Records], resamples: int = 10_000, seed: int = 0) -> Table:
-        """Balance the questions: of each task the first so many as the rarest task has.
+        """Table of balanced questions: each task keeps as many as the rarest has.
 
         Raises:
             InvalidValueError: the conditions did not answer the same questions.

@@ -1,4 +1,7 @@
-"""Fields by annotation: each value made plain, or refused in one sentence, when a dataclass is made.
+"""Checked fields: a dataclass checks its values against their annotations.
+
+Each value is made plain (a numpy number becomes an int or float) or refused in one sentence, when the dataclass is
+made.
 
 What may stand in a field is what its annotation says: `bool`, `int`, `float`, `str`, `None`, `Literal`, enums, tuples,
 unions, classes, and `Annotated` with marks; `todre.fields.kinds` has those that methods share. A whole number is also a

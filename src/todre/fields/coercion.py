@@ -1,4 +1,4 @@
-"""Fit a value to an annotation: make it plain, or refuse it."""
+"""Fitting a value to an annotation: made plain, or refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _NO = object()
 
 
 def fitted(name: str, value: Any, kind: Any) -> Any:
-    """`value` as a field annotated with `kind` holds it; `name` is what a refusal calls it.
+    """A value as a field annotated with `kind` holds it.
+
+    A refusal calls the value `name`.
 
     Raises:
         InvalidValueError: it is not what the annotation allows.
@@ -70,7 +72,10 @@ def _marked(name: str, value: Any, kind: Any) -> Any:
 
 
 def _one_of_several(name: str, value: Any, kind: Any) -> Any:
-    """The first that fits; if none does, an item that does not is named where there is one."""
+    """The value by the first part of a union that fits it.
+
+    If none fits, the error names the item that does not, where there is one.
+    """
     inner = None
     for each in get_args(kind):
         try:

@@ -1,4 +1,4 @@
-"""Files going in and out: what is given is checked before it is used, a result appears complete or not at all.
+"""Files: inputs are checked before use, results appear whole or not at all.
 
 `reading` is the one way in for every file that is given, `shapes` says what its values have to be, and `writing` is the
 one way out.

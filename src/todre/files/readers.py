@@ -1,4 +1,7 @@
-"""The one way in: a regular file of a sensible size that holds sound text or JSON, or one sentence says why not."""
+"""Readers of files: the one way in for every file that a user names.
+
+A file is a regular one of a sensible size that holds sound text or JSON, or one sentence says why not.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file should hold, and what to say where it does not.
+    """What a file should hold, and the error to raise if it does not.
 
     Args:
         hint: what to do then; the end of a sentence.
@@ -57,7 +60,7 @@ class Kind:
     lenient: bool = False
 
     def wrong(self, where: str | Path, what: str) -> TodreError:
-        """The error: where, what is wrong, and what to do."""
+        """The error for a file: where, what is wrong, and what to do."""
         return self.error(f"{shown(where) if isinstance(where, Path) else where} {what}; {self.hint}.")
 
 
@@ -147,7 +150,9 @@ def read_json(path: Path, kind: Kind) -> Any:
 
 
 def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, object) of each line of a file of JSON lines that is not blank; numbers start at 1.
+    """Each line of a file of JSON lines as (line number from 1, object).
+
+    Blank lines are left out.
 
     Raises:
         TodreError: of `kind`, the file or a line cannot be used; says which line, and what is wrong with it.
@@ -160,7 +165,9 @@ def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_finished(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, object) of the finished lines of a working file; none if there is no such file yet.
+    """The finished lines of a working file as (line number from 1, object).
+
+    There are none if there is no such file yet.
 
     A last line without its end was being written when the run was stopped, and is left out.
 
@@ -176,7 +183,10 @@ def read_finished(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]
 
 
 def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, bytes]]:
-    """(number, line) of an open file, ends included, up to limits on their length and number."""
+    """Each line of an open file as (line number from 1, line with its end).
+
+    The length of lines and their number are limited.
+    """
     for number in range(1, MOST_LINES + 2):
         try:
             line = stream.readline(kind.line + 1)
@@ -191,7 +201,7 @@ def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, by
 
 
 def parsed_text(text: str, where: str, kind: Kind) -> Any:
-    """The JSON value of a text that stands somewhere inside a file, checked against `kind.shape`."""
+    """The JSON value of a text inside a file, checked against `kind.shape`."""
     value = _sound(text, text.encode("utf-8", "backslashreplace"), where, kind, lines=False)
     found = misfit(value, kind.shape)
     if found:
@@ -213,7 +223,7 @@ def parsed(line: bytes, number: int, path: Path, kind: Kind) -> dict[str, Any]:
 
 @contextmanager
 def making_sense(path: Path, kind: Kind) -> Iterator[None]:
-    """Inside, numbers are worked out from what a file held; where they cannot be, that is said of the file."""
+    """A block that computes with a file's values; its errors name the file."""
     try:
         yield
     except TodreError:
@@ -243,7 +253,10 @@ def _text(raw: bytes, path: Path, kind: Kind, number: int | None = None) -> str:
 
 
 def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
-    """The JSON value of a text, within the limits, with no name twice in an object and no half of a character."""
+    """The JSON value of a text, within the limits.
+
+    No object has a name twice, and no text has half of a character.
+    """
     what = "JSON" if lines else "JSON object"
     _check_measure(raw, where, kind)
     try:
@@ -263,7 +276,10 @@ def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
 
 
 def _check_measure(raw: bytes, where: str, kind: Kind) -> None:
-    """Raise where the JSON is nested too deep or holds too many values; looks at brackets, commas and quotes alone."""
+    """Raise if JSON is nested too deep or holds too many values.
+
+    Only its brackets, commas and quotes are looked at.
+    """
     texts = (raw.count(b'"') - raw.count(b'\\"')) // 2
     if texts > 2 * MOST_VALUES:  # a value and its name are two
         raise kind.wrong(where, f"holds {texts:,} texts, and at most {2 * MOST_VALUES:,} are read")

@@ -1,4 +1,7 @@
-"""The one way out: never onto an input, never over what is there unasked, and whole or not at all."""
+"""Writers of files: the one way out, whole or not at all.
+
+Nothing is written onto an input, and nothing over an earlier file unless that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _LONGEST_SUFFIX = 16
 
 
 def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
-    """`check_target` for files that are written together, which must not be one another either."""
+    """`check_target` for files that are written together, which must differ."""
     known: dict[tuple[int, int], Path] = {}
     sources = list(inputs)
     for target in targets:
@@ -77,7 +80,7 @@ def check_folder(folder: Path) -> None:
 
 
 def new_folder(folder: Path, parents: bool = False) -> None:
-    """Make a folder where there is none yet, and check that files can be created in it.
+    """Make a folder if there is none yet; check that files can be created in it.
 
     Raises:
         OutputError: it cannot be made, or nothing can be written in it.
@@ -91,7 +94,9 @@ def new_folder(folder: Path, parents: bool = False) -> None:
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success it is renamed to `target`, on an exception it is removed.
+    """Yields a temporary path beside `target`, which then becomes `target`.
+
+    After an exception it is removed instead.
 
     The temporary name keeps the target's suffix, so that libraries that choose a format by suffix work. Where `target`
     is a symbolic link, the file that it points at is replaced, and the link stays.
@@ -125,7 +130,9 @@ def write_atomic(target: str | Path, text: str) -> None:
 
 
 def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None:
-    """Add a line to a working file that is open for appending, past its buffer; with `sync`, on to the disk.
+    """Add a line to a working file that is open for appending, past its buffer.
+
+    With `sync`, the line is on the disk afterwards.
 
     What a full disk left in a buffer would be an error again when the file is closed.
 
@@ -145,7 +152,10 @@ def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None
 
 
 def _to_disk(path: Path) -> None:
-    """Have the content on the disk before the name: else a power cut can leave the name with nothing behind it."""
+    """Write a file's content to the disk before it gets its name.
+
+    Otherwise a power cut can leave the name with nothing behind it.
+    """
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -161,7 +171,7 @@ def _remove(path: Path) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What the path leads to; None where nothing is there."""
+    """The status of what a path leads to; None where nothing is there."""
     try:
         return os.stat(path)
     except FileNotFoundError:

@@ -34,7 +34,10 @@ def area(scores: Tensor, target: Tensor) -> float:
 
     Args:
         scores: (n,) score of each token.
-        target: (n,) bool, the target tokens. Equal scores count half.
+        target: (n,) bool, the target tokens.
+
+    Returns:
+        Probability that a target token scores above one that is not; equal scores count half.
     """
     mine, others = scores[target], scores[~target].sort().values.contiguous()
     below = torch.searchsorted(others, mine) + torch.searchsorted(others, mine, right=True)

@@ -1,4 +1,4 @@
-"""Facts about a checkpoint that stand in its config.
+"""Facts about a checkpoint, read from its configuration.
 
 Nothing here imports torch or transformers.
 """
@@ -8,18 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 FEATURE_LAYER = "vision_feature_layer"
-"""The LLaVA family's name for the tower layer, or layers, whose output the projector reads."""
+"""Name of the setting that `feature_layers` reads in the LLaVA family."""
 
 
 def layer_kinds(text_config: Any) -> frozenset[str]:
-    """Kinds of attention among the decoder's layers; empty if the config names none."""
+    """Kinds of attention among the decoder's layers.
+
+    Empty where the configuration names none.
+    """
     return frozenset(getattr(text_config, "layer_types", None) or ())
 
 
-def feature_layer(config: Any) -> int | list[int]:
-    """The tower layer, or layers, that the projector reads; negative: from the last.
+def feature_layers(config: Any) -> list[int]:
+    """Indices of the tower's layers whose output the projector reads.
 
-    VipLlava reads several layers and calls them `vision_feature_layers` (transformers 5.18 to 5.24).
+    Negative indices count from the last layer. VipLlava reads several layers and calls them `vision_feature_layers`
+    (transformers 5.18 to 5.24).
     """
     layers: int | list[int] = getattr(config, "vision_feature_layers", None) or config.vision_feature_layer
-    return layers
+    return [layers] if isinstance(layers, int) else list(layers)

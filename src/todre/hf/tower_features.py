@@ -1,4 +1,4 @@
-"""Runs of a CLIP-like vision tower by itself, for training and fitting."""
+"""Run a CLIP-like vision tower by itself and read its output."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ def run_tower(tower: Any, pixels: Tensor) -> Any:
     """The tower's output, with the hidden states of all layers.
 
     Args:
-        tower: the vision tower.
+        tower: a CLIP-like vision tower.
         pixels: (tiles, 3, height, width).
     """
     return tower(pixel_values=pixels, output_hidden_states=True)
 
 
 def layer_output(output: Any, index: int) -> Tensor:
-    """Hidden states at `index`, (tiles, tokens, width): 0 is the embedding, 1 layer 1."""
+    """(tiles, tokens, width) hidden states after one layer.
+
+    Args:
+        output: of `run_tower`.
+        index: 0 is the embedding's output, 1 the first layer's; negative ones count from the last layer.
+    """
     states: Tensor = output.hidden_states[index]
     return states
 
 
 def pooled_token(output: Any) -> Tensor:
-    """The class token after the tower's last norm, (tiles, width)."""
+    """(tiles, width) class token after the tower's last norm."""
     pooled: Tensor = output.pooler_output
     return pooled

@@ -21,7 +21,8 @@ from todre.methods.card import Card
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ParkedView, ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import ParkedView, Reduction
     from todre.methods.views.vision_tower import Merging, Patches, Tiles, TowerContext
     from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
@@ -137,7 +138,7 @@ class Method(Checked):
         """Choose the tiles that the vision tower runs on.
 
         Returns:
-            (t,) bool, True for all thumbnails.
+            (t,) bool, True for the tiles that stay, among them all thumbnails.
         """
         raise NotImplementedError(f"{type(self).__name__} leaves out no tiles before the vision tower")
 

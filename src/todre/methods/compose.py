@@ -14,7 +14,7 @@ from todre.methods.registry import from_dict as make_method
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ParkedView
+    from todre.methods.views.reduction import ParkedView
     from todre.tensors.token_facts import Signal
 
 
@@ -40,7 +40,7 @@ class Compose(Method):
     ] = ()
 
     name: ClassVar[str] = "compose"
-    summary: ClassVar[str] = "several methods, each on what is left by those before it"
+    summary: ClassVar[str] = "several methods, each on what the ones before it kept"
     card: ClassVar[Card] = Card(acts=("tower", "select", "reduce"), budget="That of its methods.")
     needs_methods: ClassVar[bool] = True
 

@@ -26,7 +26,7 @@ from todre.methods.card import ACTS, Card
 
 GROUP = "todre.methods"
 FILE = Kind("give a file that `todre fit` or `registry.save` wrote", {"method": TEXT}, most=2**20)
-"""A file that describes a method; a fitted one has a few kilobytes."""
+"""The kind of file that describes a method; a fitted one has a few kilobytes."""
 _FIRST = ("none", "todre", "todre-v1", "random")
 
 
@@ -141,7 +141,10 @@ def _entries() -> dict[str, Entry]:
 
 
 def _modules() -> Iterator[ModuleType]:
-    """Modules beside this one, found by being there: no import of a method, so that a method may import this module."""
+    """Modules beside this one.
+
+    They are found as files, so that no method is imported here and a method may import this module.
+    """
     for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if info.name != "registry":
             yield importlib.import_module(f"{__package__}.{info.name}")

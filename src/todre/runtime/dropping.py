@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
-from todre.methods.views.decoder_layer import ParkedView
+from todre.methods.views.reduction import ParkedView
 from todre.runtime.slot_tables import shrink_tables
 from todre.runtime.step import ParkedState, Step
 from todre.tensors.autocast import no_autocast

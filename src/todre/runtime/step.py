@@ -18,7 +18,7 @@ from todre.hf import cache as kv
 from todre.hf.decoder import Decoder
 from todre.hf.versions import Cache
 from todre.methods.base import Method
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.runtime.schedule import Schedule
 from todre.runtime.segments import Segments
 from todre.runtime.selection import BatchSelection

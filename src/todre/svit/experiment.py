@@ -66,7 +66,7 @@ def gated_blocks(model: Any, count: int) -> list[nn.Module]:
     """The last `count` blocks of the tower that features pass through.
 
     Raises:
-        InvalidValueError: the tower has not so many.
+        InvalidValueError: the tower has fewer.
     """
     layers = [one for one in model.model.vision_tower.modules() if type(one).__name__ == "CLIPEncoderLayer"]
     used = layers[: len(layers) + 1 + feature_layer(model.config)]

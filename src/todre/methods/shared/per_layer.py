@@ -15,7 +15,7 @@ Table = tuple[
     ],
     ...,
 ]
-"""One number for each decoder layer: a share if it is a float, a count if it is an int. Empty until it is fitted."""
+"""One number for each decoder layer: a share or a count; empty until fitted."""
 
 
 def check_falling(method: Any, field: str, alike: bool = True) -> None:
