@@ -20,7 +20,10 @@ _MASK_BACKENDS = ("sdpa", "eager")
 """Attention backends that take a mask as one (b, 1, q, s) tensor."""
 
 _QUERIES_AT_ONCE = 128
-"""How many queries of a FlexAttention block mask are looked at together, to bound memory."""
+"""Queries of a FlexAttention block mask that are evaluated together.
+
+Their number bounds the memory that it takes.
+"""
 
 
 def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
