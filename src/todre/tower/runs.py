@@ -1,4 +1,7 @@
-"""Runs: one call of a vision tower while its tokens are reduced."""
+"""Runs: one call of a vision tower on fewer tokens, layer by layer.
+
+`Run` says what the hooks ask of it; `TileRun` merges tokens of tiles between layers.
+"""
 
 from __future__ import annotations
 
