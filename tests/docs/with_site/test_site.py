@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
+from urllib.parse import unquote
 
 from docs import test_reference as reference
 
@@ -36,3 +37,14 @@ def test_no_page_loads_anything_from_another_host():
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"<(?:script|img|iframe)[^>]*\ssrc=\"(?:https?:)?//", text), page
         assert not re.search(r"<link[^>]*rel=\"(?:stylesheet|preconnect)\"[^>]*href=\"(?:https?:)?//", text), page
+
+
+def test_no_link_within_the_site_is_broken():
+    """Also those of the tutorial, which mkdocs does not look at."""
+    for page in SITE.rglob("*.html"):
+        if page.name == "404.html":
+            continue
+        for link in re.findall(r"<(?:a|img|link)[^>]*\s(?:href|src)=\"([^\"#?]+)", page.read_text(encoding="utf-8")):
+            if not re.match(r"[a-z]+:", link):
+                target = page.parent / unquote(link)
+                assert target.exists() or (target / "index.html").is_file(), f"{page}: {link}"
