@@ -58,7 +58,7 @@ def prune_embeddings(
     saliency: Tensor | None = None,
     grids: Sequence[Grid] | None = None,
 ) -> PrunedEmbeddings:
-    """Leave visual tokens out of merged embeddings, as `prune` does before a decoder.
+    """Leave visual tokens out of merged embeddings, as `prune` does inside a model.
 
     The result can go into a decoder, into `generate` or into an engine, outside `todre.prune`. Gradients flow through
     the tokens that stay.

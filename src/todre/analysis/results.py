@@ -45,9 +45,9 @@ class Job(Checked):
         source: which questions.
         output: the JSON document; until it is done, the working file lies beside it.
         batch_size: questions measured together; it changes no number beyond rounding.
-        command: what was typed.
+        command: the command line.
         tick: shows progress.
-        figure: the picture of the document; None puts it beside.
+        figure: path of the figure; None puts it beside the document.
     """
 
     instrument: str

@@ -78,8 +78,8 @@ def run(
         forgiving: leave out methods that refuse, with the reason, in place of an error.
         ticker: shows progress.
         loaded: the model, to use when `processes` is 1.
-        start: makes the function that answers units, in each process, in place of one with the model in memory.
-        against: methods of the grid with which every other is compared at each budget, as all are with no pruning.
+        start: makes each process's function that answers units; None for one with the model in memory.
+        against: methods of the grid with which all others are also compared, at each budget.
 
     Raises:
         InvalidValueError: the folder belongs to a run under other conditions, or a value cannot be used.

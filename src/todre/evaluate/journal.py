@@ -42,7 +42,7 @@ class Unit:
     Attributes:
         group: number of the group.
         condition: the condition's name.
-        digest: of every field of the condition, so that another of the same name is another unit.
+        digest: hash of the condition's fields, so that another condition of the same name is another unit.
     """
 
     group: int
@@ -98,7 +98,7 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
     """The locked working file of a run under `conditions`; a new one if there is none.
 
     Raises:
-        InvalidValueError: it belongs to a run under other conditions, another run has it open, or it was damaged.
+        InvalidValueError: the file belongs to a run under other conditions, is open in another run, or is damaged.
         OutputError: nothing can be written there.
     """
     if os.path.lexists(file):

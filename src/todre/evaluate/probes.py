@@ -40,11 +40,11 @@ class ObserveAttention(Method):
 class DropAfter(Method):
     """Drop every visual token after a fixed count of layers, whatever the question.
 
-    What `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` does where text follows the picture; without its ratios,
-    the prompt's part before the question can be shared between questions.
+    It drops what `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` drops where text follows the picture. As it does
+    not measure ToDRE's ratios, questions can share the prefix of the prompt.
 
     Args:
-        layer: count of decoder layers that see the picture, 1-based.
+        layer: count of decoder layers that see the picture.
     """
 
     layer: int

@@ -27,8 +27,8 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
         folder: lmms-eval's `--output_path`.
 
     Returns:
-        {task: {metric: value}}. A metric is named as the task names it, standard errors with `_stderr` behind; where a
-        task has filters, `metric,filter`.
+        {task: {metric: value}}. A metric has the task's name for it, and its standard error that name with `_stderr`;
+        where a task has filters, `metric,filter`.
 
     Raises:
         InvalidValueError: there are no results, or results of runs with different arguments of the model.

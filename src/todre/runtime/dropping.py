@@ -66,7 +66,7 @@ def drop_slots(
     staying = (now.columns >= 0) & (now.kinds != PAD) & ~gone.gather(1, now.columns.clamp(min=0))
     packed = compact(staying, counts.total)
     inner = packed if now.inner is None else now.inner.then(packed)
-    step.in_flight = replace(now.compacted(packed, counts), inner=inner)
+    step.in_flight = replace(now.take(packed, counts), inner=inner)
     step.mark_stage(index)
     shrink_tables(step, index, hidden.shape[1], gone if cached else None)
     return packed.take(hidden)

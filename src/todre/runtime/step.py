@@ -79,7 +79,7 @@ class InFlight:
     packed: bool = False
     padded: bool = False
 
-    def compacted(self, packed: Compaction, counts: RowCounts) -> InFlight:
+    def take(self, packed: Compaction, counts: RowCounts) -> InFlight:
         """The columns that `packed` keeps, of which there are `counts`."""
         return replace(
             self,

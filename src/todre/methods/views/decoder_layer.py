@@ -246,7 +246,7 @@ class ReduceContext:
         return mean_mass(self.attention(), self.kinds, TEXT, VISUAL, admissible, self.places(TEXT))
 
     def visual_to_text(self, admissible: bool = True) -> Tensor:
-        """Mean attention mass of visual queries on text keys; otherwise as `text_to_visual`."""
+        """Mean attention mass of visual queries on text keys, as `text_to_visual`."""
         counts = self.row_counts
         text_is_last = self.causal and counts is not None and not counts.text_first
         if admissible and text_is_last:  # no visual query sees text
