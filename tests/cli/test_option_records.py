@@ -28,27 +28,27 @@ class NamedPicture(Picture):
 
 def draw(
     file: Annotated[str, typer.Argument()],
-    picture: Picture = Picture(size=9),  # noqa: B008
+    picture: Picture = Picture(size=9),
     seed: Annotated[int, typer.Option("--seed")] = 0,
 ) -> None:
     """Draw it."""
-    DRAWN.append((file, picture, seed))
+    drawn.append((file, picture, seed))
 
 
-def bare(picture: Annotated[Picture, Without("name")] = Picture(name="kept")) -> None:  # noqa: B008
-    DRAWN.append(picture)
+def bare(picture: Annotated[Picture, Without("name")] = Picture(name="kept")) -> None:
+    drawn.append(picture)
 
 
-def titled(picture: NamedPicture = NamedPicture()) -> None:  # noqa: B008
-    DRAWN.append(picture)
+def titled(picture: NamedPicture = NamedPicture()) -> None:
+    drawn.append(picture)
 
 
-DRAWN = []
+drawn = []
 
 
 @pytest.fixture(autouse=True)
 def _none_drawn():
-    DRAWN.clear()
+    drawn.clear()
 
 
 def parameters(command):
@@ -67,13 +67,13 @@ def test_defaults_are_those_of_the_commands_own_instance():
 
 def test_the_command_gets_the_record_back():
     expand(draw)(file="f", size=3, name="n", seed=4, loud=True)
-    assert DRAWN == [("f", Picture(loud=True, size=3, name="n"), 4)]
+    assert drawn == [("f", Picture(loud=True, size=3, name="n"), 4)]
 
 
 def test_a_field_that_is_not_offered_keeps_its_default():
     assert list(parameters(bare)) == ["size", "loud"]
     expand(bare)(size=1, loud=False)
-    assert DRAWN == [Picture(size=1, name="kept")]
+    assert drawn == [Picture(size=1, name="kept")]
 
 
 def test_a_record_may_word_an_inherited_option_anew():
