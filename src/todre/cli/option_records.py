@@ -1,7 +1,7 @@
 """Records of options: frozen dataclasses whose fields Typer sees as options.
 
-A command that several options reach together takes them as one record, `model: ModelOptions = ModelOptions()`. `expand`
-turns it into a function whose signature has the record's fields, with the values of that default instance.
+A command takes options that go together as one record, `model: ModelOptions = ModelOptions()`. `expand` makes it a
+function whose signature has the record's fields in its place; their defaults are the values of that instance.
 """
 
 from __future__ import annotations
