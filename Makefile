@@ -67,7 +67,8 @@ test-wheel:  ## build the wheel, install it in an empty environment with the pin
 test-kill: $(READY)  ## kill an evaluation twenty times at random and compare its result with an unbroken one's
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 20
 
-check: lint type test  ## everything that has to pass: lint, type and test
+check: lint type  ## lint, types and the quick tests of every room (tests/quick.txt), in about two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal @tests/quick.txt
 
 lint: $(READY)  ## check style, formatting, directions of imports and the structure of the package
 	$(BIN)/ruff check .

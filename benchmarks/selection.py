@@ -25,7 +25,7 @@ from torch import Tensor
 
 import todre
 from todre.files import write_atomic
-from todre.select import greedy, k_center_order, max_sum_order
+from todre.select import diversity, k_center_order, max_sum_order
 from todre.select.device_loops import queued_order, queued_rows
 
 OURS = {"k_center": k_center_order, "max_sum": max_sum_order}
@@ -127,7 +127,7 @@ def machine(device: str) -> dict[str, Any]:
         "torch": torch.__version__, "todre": todre.__version__,
     }  # fmt: skip
     if device == "cuda":
-        facts |= {"gpu": torch.cuda.get_device_name(), "triton": greedy.has_triton()}
+        facts |= {"gpu": torch.cuda.get_device_name(), "triton": diversity.has_triton()}
     return facts
 
 

@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from todre.evaluate.engine import EvalConfig, grouped, run
+from todre.evaluate.engine import grouped, run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import grid
 from todre.evaluate.journal import Done
 

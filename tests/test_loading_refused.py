@@ -19,7 +19,7 @@ from todre.errors import ImageError, InvalidValueError, LoadError, UnsupportedIn
 from todre.images import MAX_PIXELS, open_image
 from todre.loading import memory_needs as needs
 from todre.loading.model import load, load_config
-from todre.loading.quiet import hushed
+from todre.loading.quiet import mute_loggers
 from todre.processing import apply, check_columns
 from todre.tiny import checkpoint_path
 
@@ -250,7 +250,7 @@ def test_tables_of_a_load_that_works_are_a_sentence(copied, heard, capfd):
 
 def test_other_threads_and_libraries_are_heard(heard):
     ours, theirs = logging.getLogger("transformers.modeling_utils"), logging.getLogger("elsewhere")
-    with hushed("transformers"):
+    with mute_loggers("transformers"):
         ours.warning("a table")
         theirs.warning("theirs")
         thread = threading.Thread(target=ours.warning, args=("another thread",))
@@ -264,7 +264,7 @@ def test_other_threads_and_libraries_are_heard(heard):
 def test_hushing_ends_with_an_exception():
     handlers = [*logging.getLogger("transformers").handlers, *logging.getLogger().handlers]
     before = [list(handler.filters) for handler in handlers]
-    with pytest.raises(KeyError), hushed("transformers"):
+    with pytest.raises(KeyError), mute_loggers("transformers"):
         raise KeyError
     assert [list(handler.filters) for handler in handlers] == before
 

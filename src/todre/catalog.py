@@ -28,7 +28,10 @@ CHECKS = (
     "several pictures in a prompt, and none",
     "a second turn on the same cache equals the reference",
 )
-"""Checks that every verified row passes, on tiny random models in float32, with SDPA against eager attention."""
+"""Checks that every verified row passes.
+
+They run on tiny random models in float32, with SDPA against eager attention.
+"""
 
 _MAPPING = "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES"
 _SHIPPED = {"llava_next": SHIPPED, "llava_next_video": SHIPPED_VIDEO}

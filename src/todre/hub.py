@@ -19,7 +19,10 @@ _SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken")
 _ELSEWHERE = ("consolidated", "pytorch_model", "training_args")
 _LONGEST = 300
 PATIENCE = 3.0
-"""Seconds that the hub may take to describe a repository; `HF_HUB_ETAG_TIMEOUT` replaces them."""
+"""Seconds that the hub may take to describe a repository.
+
+The environment variable `HF_HUB_ETAG_TIMEOUT` replaces them.
+"""
 
 
 @dataclass(frozen=True)

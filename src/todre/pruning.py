@@ -1,4 +1,7 @@
-"""`prune`, `attach`, `detach`: a method on a given model, one at a time, and off again."""
+"""Prune a model: `prune` inside a block, or from `attach` until `detach`.
+
+A model has one method at a time.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,24 @@ from todre.report import PruningReport
 from todre.runtime.attachment import ATTRIBUTE, Attachment
 
 _ATTACHING = threading.Lock()
+"""Lock under which a model is attached to and detached from."""
 
 
 @contextmanager
 def prune(model: PreTrainedModel, method: Method) -> Iterator[PruningReport]:
-    """Prune visual tokens in every forward and `generate` of `model` inside the block.
+    """Prune visual tokens in every forward and `generate` of `model` in the block.
 
     Args:
-        model: a vision-language model of transformers, also inside what PEFT, torch.compile, DistributedDataParallel or
-            FSDP wrap around it; it does not matter whether the wrapper or the model is called.
-        method: what to keep, for example `todre.ToDRE(retain=0.1)`.
+        model: a vision-language model of transformers, also inside a wrapper of PEFT, torch.compile,
+            DistributedDataParallel or FSDP; the wrapper and the model may both be called.
+        method: the tokens to keep, for example `todre.ToDRE(retain=0.1)`.
 
     Yields:
-        A report that describes the most recent forward that was not a step of decoding.
+        A report on the most recent forward that was not a decoding step.
 
     Raises:
         UnsupportedModelError: the model's family is not supported.
-        ContractError: the installed transformers is not as todre knows it.
+        ContractError: the installed transformers is not understood.
         UnsupportedInputError: the model is already being pruned.
     """
     report = attach(model, method)
@@ -41,10 +45,22 @@ def prune(model: PreTrainedModel, method: Method) -> Iterator[PruningReport]:
 
 
 def attach(model: PreTrainedModel, method: Method) -> PruningReport:
-    """Prune `model` until `detach`, as for a served model; see `prune`.
+    """Prune `model` until `detach`, as for a served model.
 
-    Of several threads that attach to one model one succeeds, and the others get the sentence. A forward that is under
-    way in another thread may finish as if nobody had attached.
+    If several threads attach to one model, one succeeds and the others get an error. A forward that is running in
+    another thread finishes unpruned.
+
+    Args:
+        model: see `prune`.
+        method: see `prune`.
+
+    Returns:
+        A report on the most recent forward that was not a decoding step.
+
+    Raises:
+        UnsupportedModelError: the model's family is not supported.
+        ContractError: the installed transformers is not understood.
+        UnsupportedInputError: the model is already being pruned.
     """
     check_method(method)
     model = inner_model(model)
@@ -60,7 +76,9 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
 
 
 def detach(model: PreTrainedModel) -> None:
-    """Undo `attach`: the model is as it was. Waits for forwards that are under way in other threads.
+    """Take the method off `model` again.
+
+    Forwards that are running in other threads are waited for.
 
     Raises:
         InvalidValueError: the model is not being pruned.

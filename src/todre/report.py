@@ -25,10 +25,8 @@ class PruningReport:
     """Report of the latest prefill, of pictures or of text alone.
 
     Each list has one entry per row that the decoder ran on. With beams or several return sequences, `generate` repeats
-    each
-    sample, and so do these lists. Decoding steps do not change the report. It can be pickled and copied; a copy no
-    longer
-    changes.
+    each sample, and so do these lists. Decoding steps do not change the report. It can be pickled and copied; a copy no
+    longer changes.
 
     Attributes:
         method: name and fields of the method.
@@ -38,8 +36,7 @@ class PruningReport:
         visual_tokens_after: visual tokens that entered the decoder.
         visual_tokens_per_layer: visual tokens that each decoder layer ran on.
         kept_from_layer: count of layers run → indices (0..n-1) of the visual tokens that the next layers ran on,
-            wherever
-            that changed; the first is at 0.
+            wherever that changed; the first is at 0.
         dropped_after_layer: count of layers run (1-based) when all visual tokens were dropped, or None.
         attention_ratios: layer (1-based) → the ratios measured there.
         text_tokens: other tokens of the sample, without padding.
@@ -47,8 +44,7 @@ class PruningReport:
         kv_bytes_unpruned: the same, had nothing been dropped.
         tower_tokens: for each layer of the vision tower, (tokens, how many sequences of so many) that it ran on for all
             rows together, [CLS] counted; empty if no method acts in the tower. A sequence is a tile; of pictures that
-            are
-            packed into one sequence, it is each part that attends within itself.
+            are packed into one sequence, it is each part that attends within itself.
         select_seconds: time spent choosing tokens before the decoder, on the host's clock.
         prefills: number of prefills with pictures so far.
     """

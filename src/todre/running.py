@@ -18,7 +18,7 @@ from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
 from todre.images import image_sha256
 from todre.loading.model import Loaded

@@ -131,8 +131,7 @@ def stopwatch(model: Any, clock: Callable[[], float] = time.perf_counter) -> Ite
     """Time the forwards of `model` inside the block.
 
     The hooks are removed at the end, after an exception too. Enter it before `todre.prune`, so that its clock starts
-    before
-    the pruning's own hooks.
+    before the pruning's own hooks.
 
     Args:
         model: a vision-language model of transformers.

@@ -15,7 +15,7 @@ from todre.analysis.migration import AttentionLog
 from todre.analysis.prompts import Prompts
 from todre.analysis.retention_probe import Prober
 from todre.hf.decoder import decoder_of
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.loading.model import Loaded
 from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds
 

@@ -9,7 +9,7 @@ from todre.analysis import migration
 from todre.analysis.layer_attention import watching
 from todre.analysis.prompts import prompts_of
 from todre.analysis.results import Job
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.tensors.columns import SYSTEM, TEXT, VISUAL, token_kinds
 
 STEPS = 3

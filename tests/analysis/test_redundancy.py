@@ -12,7 +12,7 @@ from todre.analysis.questions import Source
 from todre.analysis.redundancy import cross_modal, intra_modal, overlap, redundancies_of
 from todre.analysis.results import Job
 from todre.geometry import visual_token_boxes
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.tensors.columns import TEXT, VISUAL
 
 

@@ -54,7 +54,7 @@ def test_costs_of_bench_stand_on_the_axis(run, folder, bench, tmp_path):
 def test_tables_go_to_stdout_or_a_file(run, folder, tmp_path):
     code, out, err = run("table", folder, "--measure", "difference", "--sort", "name")
     assert (code, err) == (0, "")
-    assert out.startswith("| method | 50 % | 10 % | own budget |\n")
+    assert out.startswith("| method | visual tokens per layer | 50 % | 10 % | own budget |\n")
     assert [line.split()[1] for line in out.splitlines()[2:]] == ["random", "todre", "vtw"]
     for name, first in (("t.md", "| method"), ("t.csv", "method,budget"), ("t.tex", "% needs")):
         code, out, err = run("table", folder / "result.json", "--output", tmp_path / name)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from todre.clips import open_clip
 from todre.clips.frames import WORTH_SEEKING, decode_by_seeking, decode_whole, seeking_pays
-from todre.clips.source import opened
+from todre.clips.source import open_source
 from todre.clips.survey import Survey, decoding_cost, frame_numbers, survey
 
 LONG = WORTH_SEEKING + 37
@@ -36,11 +36,11 @@ def silent(done, total):
 
 def test_seeking_equals_decoding_everything(long_file):
     wanted = frame_numbers(LONG, 6)
-    with opened(long_file) as source:
+    with open_source(long_file) as source:
         found = survey(source)
-    with opened(long_file) as source:
+    with open_source(long_file) as source:
         whole = decode_whole(source, wanted, found.count, silent)
-    with opened(long_file) as source:
+    with open_source(long_file) as source:
         assert seeking_pays(source, found, wanted)
         reached = decode_by_seeking(source, found, wanted, silent)
     assert whole.total == LONG
@@ -73,7 +73,7 @@ def test_a_file_where_seeking_pays_decodes_little(tmp_path):
 def test_packets_without_times_of_their_own(tmp_path):
     """MPEG programme streams state the time of some packets only; the frames' numbers give all of them."""
     path = write(tmp_path / "a.mpg", LONG, codec="mpeg2video", options={"bf": "2", "g": "15"})
-    with opened(path) as source:
+    with open_source(path) as source:
         found = survey(source)
         assert found.times == ()
         assert not seeking_pays(source, found, frame_numbers(LONG, 6))
@@ -84,17 +84,17 @@ def test_packets_without_times_of_their_own(tmp_path):
 
 def test_one_keyframe_makes_seeking_useless(tmp_path):
     path = write(tmp_path / "a.mp4", LONG, options={"g": "9999", "sc_threshold": "0"})
-    with opened(path) as source:
+    with open_source(path) as source:
         assert not seeking_pays(source, survey(source), frame_numbers(LONG, 8))
     assert [number_of(frame) for frame in open_clip(path, 8).frames] == list(frame_numbers(LONG, 8))
 
 
 def test_a_keyframe_that_is_not_there_ends_the_attempt(tmp_path):
     path = write(tmp_path / "a.mp4", LONG, options={"g": "25"})
-    with opened(path) as source:
+    with open_source(path) as source:
         found = survey(source)
     lying = replace(found, keys=tuple(sorted(found.times[::7])))
-    with opened(path) as source:
+    with open_source(path) as source:
         assert decode_by_seeking(source, lying, frame_numbers(LONG, 8), silent) is None
 
 

@@ -58,7 +58,7 @@ def entries_known(seen: Recording) -> None:
 
 
 def sizes_named(seen: Recording) -> None:
-    """The encoder is told sizes by the names that the family's layout reads, a row for each entry [visual_layouts.py]."""
+    """The encoder gets sizes by the names that the family's layout reads, a row for each entry [visual_layouts.py]."""
     (call,) = seen.encoded
     given, layout = arguments(call), seen.family.layout(seen.kind)
     entries = len(getattr(call.output, seen.family.features))

@@ -15,7 +15,8 @@ from played import ASKED, GRID, TASKS, playing
 import todre
 from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import Condition
-from todre.evaluate.engine import EvalConfig, grouped, run
+from todre.evaluate.engine import grouped, run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import grid
 from todre.evaluate.group_answers import Asker
 from todre.evaluate.workers import Queue

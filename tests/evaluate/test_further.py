@@ -5,7 +5,8 @@ import json
 import pytest
 
 from todre.errors import TodreError
-from todre.evaluate.engine import EvalConfig, run
+from todre.evaluate.engine import run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.further import blind
 from todre.evaluate.grid import grid
 from todre.evaluate.tasks import GROUPS, SEVERAL, tasks_of

@@ -12,12 +12,12 @@ import pytest
 import torch
 from families.specimens import all_specimens, refused_variants
 
-import todre.tower.capture
 import todre.tower.signals
 from todre.hf.attention_tap import attention_modules
 from todre.hf.families import FAMILIES
 from todre.tensors.token_facts import Signal
 from todre.tower.capture import SaliencyCapture
+from todre.tower.media_facts import FACTS_ATTRIBUTE
 
 SPECIMENS = [
     one
@@ -81,7 +81,7 @@ def test_saliency_follows_the_gradients(specimen, kind, monkeypatch):
             capture.remove()
             for probe in probes:
                 probe.handle.remove()
-        facts = getattr(output, todre.tower.capture._ATTRIBUTE)
+        facts = getattr(output, FACTS_ATTRIBUTE)
         zeros = [zero for probe in probes for zero in probe.zeros]
         entries = getattr(output, family.features)
         features = torch.cat([entry.reshape(-1, entry.shape[-1]) for entry in entries])

@@ -20,8 +20,9 @@ from todre.methods.ficoco_v import FiCoCoV
 from todre.methods.tome import ToMe
 from todre.tensors.attention import received_attention
 from todre.tensors.token_facts import Signal
-from todre.tower.capture import _ATTRIBUTE, SaliencyCapture
+from todre.tower.capture import SaliencyCapture
 from todre.tower.hooks import TowerReduction
+from todre.tower.media_facts import FACTS_ATTRIBUTE
 
 SIDE, PATCH = 24, 6
 PATCHES = (SIDE // PATCH) ** 2
@@ -148,7 +149,7 @@ def test_every_tower_that_a_verified_family_takes_is_classified():
     asked = set(accepted())
     assert len(asked) > 1000
     unknown = {tower for _, tower in asked} - set(TOWERS) - NOT_FOLLOWED - NO_PATCHES
-    assert not unknown, f"say in leading.py what stands before the patches of {sorted(unknown)}"
+    assert not unknown, f"say in leading_tokens.py what stands before the patches of {sorted(unknown)}"
 
 
 def test_a_tower_stands_in_one_list():
@@ -204,7 +205,7 @@ def encoded(model, signal, **options):
             output = model.base_model.get_image_features(pixels(), **options)
     finally:
         capture.remove()
-    return output, getattr(output, _ATTRIBUTE)
+    return output, getattr(output, FACTS_ATTRIBUTE)
 
 
 @with_cls

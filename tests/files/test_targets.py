@@ -44,9 +44,11 @@ def here(made, tmp_path, monkeypatch):
 
     shutil.copytree(made, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
-    for place in ("todre.loading.model.load", "todre.cli.table.write_atomic", "todre.plots.marks.save_figure"):
+    users = ("todre.cli.overlay", "todre.plots.bench")  # patched before `marks`, whose function they import
+    for place in (*(f"{user}.save_figure" for user in users), "todre.plots.marks.save_figure"):
         monkeypatch.setattr(place, begin)
-    monkeypatch.setattr("todre.plots.bench.save_figure", begin)
+    for place in ("todre.loading.model.load", "todre.cli.table.write_atomic"):
+        monkeypatch.setattr(place, begin)
     return tmp_path / "here"
 
 

@@ -52,7 +52,10 @@ class Probe:
 
 
 def without_attention(model: nn.Module) -> Any:
-    """The model in float64, the outputs of attention and of convolutions between blocks zero: tokens do not mix."""
+    """The model in float64, the outputs of attention and of convolutions between blocks zero: tokens do not mix.
+
+    What is zero also depends on nothing, so that gradients need not run back through the attention.
+    """
     silenced = 0
     for module in model.modules():
         if any(mixer in type(module).__name__ for mixer in ("Attention", "ShortConv")):
@@ -61,6 +64,7 @@ def without_attention(model: nn.Module) -> Any:
                 nn.init.zeros_(linear.weight)
                 if linear.bias is not None:
                     nn.init.zeros_(linear.bias)
+                linear.register_forward_hook(lambda _, __, output: output.detach())
                 silenced += 1
     assert silenced
     return model.double().eval()

@@ -1,4 +1,4 @@
-"""Glimpses, and what they see, made up for tests."""
+"""Random glimpses and inputs for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SMALL = Shape(layer=1, n_layers=4, width=8, heads=4, head_dim=3, glimpses=2, con
 
 
 def lively(shape=SMALL, seed=0):
-    """A glimpse whose every parameter matters."""
+    """A glimpse whose parameters all change its output."""
     glimpse = new_glimpse(shape, seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
@@ -21,7 +21,7 @@ def lively(shape=SMALL, seed=0):
 
 
 def view_of(shape=SMALL, b=2, t=3, n=7, kv=2, seed=0, scale=1.0):
-    """Random; nothing is padded."""
+    """Random inputs of a glimpse without padding."""
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(*sizes):

@@ -1,4 +1,4 @@
-"""The committed result is of the committed model and weights, and the docs say what it says."""
+"""The committed result is of the committed model and weights; the docs quote it."""
 
 import hashlib
 import json

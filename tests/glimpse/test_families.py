@@ -1,4 +1,7 @@
-"""The method on other families: the shipped weights are refused, and weights of their own pass the common checks."""
+"""GlimpsePrune on other families.
+
+The shipped weights are refused, and weights of the family's own pass the common checks.
+"""
 
 import pytest
 from families.prompts import batch, ragged

@@ -1,4 +1,4 @@
-"""The method on the shipped model: the runtime's view against training's, the rule, budgets."""
+"""GlimpsePrune on the shipped model: the runtime's view, the rule, budgets."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def shipped() -> Loaded:
 
 
 def kept_by(loaded, method, scene, questions):
-    """Of each question, the visual tokens left after the layer."""
+    """Visual tokens left after the layer, for each question."""
     prepared = prepare(loaded, scene.image, questions)
     with torch.inference_mode(), todre.prune(loaded.model, method) as report:
         features = [encode(loaded.model, prepared.pixels)] * len(questions)

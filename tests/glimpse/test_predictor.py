@@ -1,4 +1,4 @@
-"""The glimpse and its losses against float64 loops written from the formulas; masks against the scene."""
+"""The glimpse and its losses against float64 loops, and masks against the scene."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from todre.scenes import Question, SceneObject, make_scene
 
 
 def brute_force(glimpse, view, row):
-    """(n,) float64 logits of one row."""
+    """Logits of one row, (n,) float64."""
     p = {name: value.double().numpy() for name, value in glimpse.state_dict().items()}
     query, key = view.query[row].double().numpy(), view.key[row].double().numpy()
     states, inputs = view.states[row].double().numpy(), view.inputs[row].double().numpy()

@@ -1,4 +1,7 @@
-"""Training: the loss falls, a cut run ends like a whole one, other settings are refused, the command works."""
+"""Training: the loss falls, a cut run ends like a whole one, the command works.
+
+Settings other than those of the cut run are refused.
+"""
 
 import dataclasses
 import json
@@ -16,7 +19,7 @@ from todre.tiny import load
 
 
 class Toy:
-    """Stands in for the frozen model: masks that a glimpse can learn."""
+    """A stand-in for the frozen model, with masks that a glimpse can learn."""
 
     def shape(self):
         return SMALL
@@ -48,7 +51,7 @@ def test_the_loss_falls_on_a_toy(tmp_path):
 
 
 class Cut(Exception):
-    """Stands in for a kill."""
+    """A stand-in for a kill."""
 
 
 def test_a_cut_run_ends_like_a_whole_one(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The file of weights: written whole, read back, tied to its model, one sentence for whatever else it is."""
+"""The file of weights: written whole, read back, tied to its model, or refused."""
 
 import pytest
 import torch

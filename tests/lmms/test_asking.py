@@ -50,7 +50,7 @@ TALKS = [talk("what is this ?", A), talk("one two three four five six", B, A), t
 
 
 def facts(said):
-    cost = said.pruned
+    cost = said.cost
     return said.text, cost.prompt_tokens, cost.new_tokens, cost.to_dict()["visual_tokens"]
 
 
@@ -62,7 +62,7 @@ def test_a_batch_with_differing_counts_of_pictures_equals_its_singles(family, na
     together = answer(family(name), method, TALKS, FOUR)
     alone = [answer(family(name), method, [each], FOUR)[0] for each in TALKS]
     assert list(map(facts, together)) == list(map(facts, alone))
-    assert all(said.pruned.rows == 3 and said.pruned.new_tokens == 4 and said.text for said in together)
+    assert all(said.cost.rows == 3 and said.cost.new_tokens == 4 and said.text for said in together)
     before, after = ([facts(said)[3][side] for said in together] for side in ("before", "after"))
     assert before[1] > before[0] > 0
     assert after == (before if method == todre.NoPruning() else [max(1, round(0.3 * n)) for n in before])
@@ -97,7 +97,7 @@ def test_a_stop_string_ends_its_row_alone(family):
     stop = whole[0].split()[2]
     cut = answer(loaded, FIRST, TALKS, Decoding.of({"max_new_tokens": 8, "until": [stop]}))
     assert [said.text for said in cut] == [text.partition(stop)[0].strip() for text in whole]
-    assert cut[0].pruned.new_tokens == whole[0].split().index(stop) + 1
+    assert cut[0].cost.new_tokens == whole[0].split().index(stop) + 1
 
 
 def logits_in_one_forward(loaded, method, talk, ids):
@@ -143,12 +143,12 @@ def test_the_models_own_answer_is_greedy_and_another_is_not(family):
         assert own.greedy
         assert not wrong.greedy
         assert own.log_likelihood > wrong.log_likelihood
-        assert own.pruned.dropped_after == 2
+        assert own.cost.dropped_after == 2
 
 
 def test_letters_of_choices_share_a_row(family):
     found = judge(family("llava_next_video"), FIRST, TALKS[:1], [(" one", " two", " three")], 8)
-    assert [judged.pruned.rows for judged in found[0]] == [1, 1, 1]
+    assert [judged.cost.rows for judged in found[0]] == [1, 1, 1]
 
 
 class Pairs:

@@ -1,4 +1,4 @@
-"""Samples of visual tokens of every shape, and what each method must do on all of them."""
+"""Samples of visual tokens of every shape, and checks of any method on them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ SIDE = 4
 
 
 def anyres(seed=0, signals=None, text=0, rows=6, columns=8, d=8, picture=0):
-    """A 4 × 4 thumbnail, then crops of 4 × 4 united to `rows` × `columns`, each row closed by a newline token."""
+    """A 4 × 4 thumbnail, then crops of 4 × 4 united to `rows` × `columns`.
+
+    Each row of the united crops ends with a newline token.
+    """
     tile, row, column = [0] * SIDE**2, [i // SIDE for i in range(SIDE**2)], [i % SIDE for i in range(SIDE**2)]
     across = -(-columns // SIDE)
     for down in range(rows):
@@ -45,7 +48,7 @@ def clip(seed=0, signals=None, text=0, frames=4, rows=3, columns=3, d=8, closing
 
 
 def together(*samples):
-    """One sample of all pictures and clips, one after the other."""
+    """One sample with all pictures and clips of `samples`, in order."""
     first, offset, numbers = samples[0], 0, []
     for sample in samples:
         numbers.append(sample.picture + offset)
@@ -65,7 +68,7 @@ STILL = {"anyres": anyres, "pictures": pictures, "clip": clip}
 
 
 def assert_exact(make, visual):
-    """Every count from 1 to n is kept exactly, and all tokens when all are asked for."""
+    """Check that every count from 1 to n is kept exactly."""
     n = len(visual)
     for k in range(1, n + 1):
         keep = make(retain=k).select(visual)
@@ -77,7 +80,10 @@ def assert_exact(make, visual):
 
 
 def assert_same_in_any_scale(method, visual):
-    """Neither the dtype of embeddings that hold small whole numbers nor a repetition of the call changes the choice."""
+    """Check that neither the dtype nor a second call changes the choice.
+
+    The embeddings must hold small whole numbers.
+    """
     whole = visual.with_embeddings((visual.embeddings * 4).round())
     kept = method.select(whole)
     assert torch.equal(kept, method.select(whole))
@@ -91,6 +97,6 @@ def kept(method, visual):
 
 
 def order_of(scores, members):
-    """Members by falling score, ties and unknown scores (NaN, last) in order."""
+    """Members by falling score; ties keep their order, unknown scores (NaN) are last."""
     known = {i: float("-inf") if scores[i] != scores[i] else float(scores[i]) for i in members}
     return sorted(members, key=lambda i: (-known[i], i))

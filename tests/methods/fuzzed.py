@@ -1,4 +1,7 @@
-"""Arguments for methods and settings, from their annotations: what fits, and what nobody should give."""
+"""Random arguments for methods and settings, from their annotations.
+
+Some fit, some are hostile.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from todre.analysis.questions import Source
 from todre.bench.settings import Cell, Rounds
 from todre.bench.settings import Settings as BenchSettings
 from todre.evaluate.conditions import Condition
-from todre.evaluate.engine import EvalConfig
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.session import Settings as SessionSettings
 from todre.evaluate.tasks.mme import ScenesMme
 from todre.evaluate.tasks.pope import ScenesPope
@@ -141,7 +144,7 @@ HOSTILE = st.one_of(
 
 
 def fitting(kind):
-    """Values that an annotation seems to want, plain and in other clothes."""
+    """Values that fit an annotation, in plain form and in other forms."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         bounds = [mark for mark in parts[1:] if isinstance(mark, Range)]
@@ -179,8 +182,8 @@ def inside(kind, bounds):
     return st.builds(dressed, numbers, st.sampled_from([float, np.float64, Fraction, np.array]))
 
 
-def given_to(cls):
-    """Arguments for a class that seem to fit, and in half of all cases one or two that are hostile."""
+def arguments_for(cls):
+    """Arguments for a class; in half of all cases one or two of them are hostile."""
     if cls is todre.Compose:
         good = st.sampled_from([todre.DivPrune(), todre.VTW(), todre.FastV(retain=3), todre.ToMe(), todre.NoPruning()])
         bad = st.sampled_from([todre.Compose(todre.VTW())]) | HOSTILE
@@ -197,7 +200,7 @@ def given_to(cls):
 
 
 def is_plain(value):
-    """Whether Python's own JSON gives back what it was given, but for tuples."""
+    """True if Python's own JSON returns the value unchanged, except for tuples."""
     if type(value) is tuple:
         return all(is_plain(each) for each in value)
     if type(value) is float:

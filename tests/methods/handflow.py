@@ -1,7 +1,7 @@
-"""The untouched decoder run by hand, layer by layer on tensors that really get shorter and longer, without a cache.
+"""The untouched decoder run by hand, layer by layer, without a cache.
 
-Nothing here uses the runtime. One row at a time; what a layer's attention would be is worked out in float64 from the
-layer's own projections.
+Tensors really get shorter and longer. Nothing here uses the runtime. It works on one row at a time, and computes a
+layer's attention in float64 from the layer's own projections.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Flow:
     Attributes:
         columns: logical columns in flight; those from `length` on are the answer.
         states: hidden state of each, (d,) float32.
-        visual: visual columns of the prompt, all of them.
+        visual: all visual columns of the prompt.
         length: columns of the prompt.
-        inputs: (columns, d) float64, what entered the decoder.
+        inputs: (columns, d) float64, embeddings that entered the decoder.
     """
 
     columns: list[int]
@@ -40,15 +40,15 @@ class Flow:
 
     @property
     def text(self) -> list[int]:
-        """The prompt's text after the first picture."""
+        """Text columns of the prompt after the first picture."""
         return [c for c in range(min(self.visual), self.length) if c not in self.visual]
 
     def state(self, column: int) -> np.ndarray:
-        """(d,) float64."""
+        """Hidden state of a column, (d,) float64."""
         return self.states[column].double().numpy()
 
     def go_on_with(self, staying: set[int]) -> None:
-        """Drop the visual columns that do not stay."""
+        """Drop the visual columns that are not in `staying`."""
         self.columns = [c for c in self.columns if c not in self.visual or c in staying]
 
 
@@ -68,7 +68,7 @@ class Look:
             self.key[column] = [_turned(one, cosine, sine) for one in key[place].double().numpy()]
 
     def logits(self, column: int, others: list[int]) -> np.ndarray:
-        """(heads, others) before mask and softmax."""
+        """Logits before mask and softmax, (heads, others)."""
         heads = len(self.query[column])
         groups = len(self.key[column])
         return (
@@ -82,7 +82,7 @@ class Look:
         )
 
     def attention(self, column: int) -> dict[int, float]:
-        """Mean over heads of what a query pays to each column that it sees."""
+        """Attention of a query to each column that it sees, averaged over heads."""
         seen = [other for other in self.columns if other <= column]
         logits = self.logits(column, seen)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -96,10 +96,10 @@ def _turned(vector, cosine, sine):
 
 @torch.no_grad()
 def run(model, inputs, answer, rule):
-    """Logits (vocab,) of a batch of one by column, ascending, for all that are in flight after the last layer.
+    """Logits of a batch of one after the last layer, (vocab,) for each column.
 
-    `rule.before(layer, flow)` is asked before the `layer`-th layer (1-based) and `rule.after(layer, flow, look)` after
-    it; both change the flow.
+    `rule.before(layer, flow)` is called before layer `layer` (1-based) and `rule.after(layer, flow, look)` after it;
+    both change the flow. Columns are ascending.
     """
     decoder = model.get_decoder()
     embeds = torch.cat([oracles.prompt_embeddings(model, inputs), model.get_input_embeddings()(answer)[None]], dim=1)

@@ -1,4 +1,7 @@
-"""Layers made up for tests of methods inside the LLM, and their attention in float64, one row at a time."""
+"""Random decoder layers for tests of methods inside the LLM, and their attention.
+
+Attention is computed in float64, one row at a time.
+"""
 
 from __future__ import annotations
 
@@ -29,36 +32,42 @@ def kinds_of(*rows):
 
 
 def made(rows=ROWS, queries=None, seed=0, scale=1.0, layer=3, n_layers=8, d=8, dtype=torch.float32, **given):
-    """A context of random tensors: 6 query heads on 2 key heads; the last `queries` slots are in flight."""
+    """A context of random tensors: 6 query heads on 2 key heads.
+
+    The last `queries` slots are in flight.
+    """
     kinds = kinds_of(*rows)
     queries = kinds.shape[1] if queries is None else queries
-    seen = seen_of(kinds, queries, seed, scale, dtype)
+    inputs = inputs_of(kinds, queries, seed, scale, dtype)
     generator = torch.Generator().manual_seed(seed + 1000)
     hidden = torch.randn(len(rows), queries, d, generator=generator).to(dtype)
     given.setdefault("entry", torch.randn(len(rows), queries, d, generator=generator).to(dtype))
     if "peek" not in given:
-        following = seen_of(kinds[:, -queries:], queries, seed + 1, scale, dtype)
+        following = inputs_of(kinds[:, -queries:], queries, seed + 1, scale, dtype)
         given["peek"] = lambda: following
-    return context_of(seen, kinds, layer, n_layers, hidden=hidden, **given)
+    return context_of(inputs, kinds, layer, n_layers, hidden=hidden, **given)
 
 
-def seen_of(kinds, queries, seed=0, scale=1.0, dtype=torch.float32):
-    """Random queries and keys; with scale 0 everyone attends to all alike."""
+def inputs_of(kinds, queries, seed=0, scale=1.0, dtype=torch.float32):
+    """Random queries and keys; with scale 0 attention is uniform."""
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(len(kinds), 6, queries, 4, generator=generator) * scale
     key = torch.randn(len(kinds), 2, kinds.shape[1], 4, generator=generator) * scale
     return AttentionInputs(query.to(dtype), key.to(dtype), 0.5)
 
 
-def attention(seen, kinds, row, place):
-    """(heads, s) float64 probabilities of one query, from the definition: causal, padding left aside."""
-    heads, queries = seen.query.shape[1], seen.query.shape[2]
-    slots = seen.key.shape[2]
+def attention(inputs, kinds, row, place):
+    """Attention of one query by its definition, (heads, s) float64.
+
+    It is causal and leaves padding out.
+    """
+    heads, queries = inputs.query.shape[1], inputs.query.shape[2]
+    slots = inputs.key.shape[2]
     result = np.zeros((heads, slots))
     visible = [slot for slot in range(slots - queries + place + 1) if kinds[row, slot] != PAD]
     for head in range(heads):
-        key = seen.key[row, head * seen.key.shape[1] // heads, visible].double().numpy()
-        logits = key @ seen.query[row, head, place].double().numpy() * seen.scaling
+        key = inputs.key[row, head * inputs.key.shape[1] // heads, visible].double().numpy()
+        logits = key @ inputs.query[row, head, place].double().numpy() * inputs.scaling
         weights = np.exp(logits - logits.max()) if visible else logits
         result[head, visible] = weights / weights.sum() if visible else 0
     return result
@@ -78,24 +87,24 @@ def text_of(context, row):
 
 
 def last_of(context, row):
-    """The last text column, or the last real one."""
+    """The last text column, or the last real column without text."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     real = [p for p in range(context.hidden.shape[1]) if context.kinds[row, start + p] not in (PAD, DRAFT)]
     return (text_of(context, row) or real)[-1]
 
 
 def ranked(slots, scores):
-    """The slots from the highest score down, the first of equals first."""
+    """The slots by falling score; ties keep their order."""
     return sorted(slots, key=lambda slot: -scores[slot])
 
 
 def top(slots, scores, count):
-    """The slots of the highest scores, in order."""
+    """The `count` slots of highest score, in order."""
     return sorted(ranked(slots, scores)[: max(count, 0)])
 
 
 def kept(context, reduction, row):
-    """Slots of fresh visual tokens kept in one row; checks that nothing else was dropped."""
+    """Fresh visual slots kept in one row; checks that nothing else was dropped."""
     fresh = fresh_of(context, row)
     others = [slot for slot in range(context.kinds.shape[1]) if slot not in fresh]
     assert reduction.keep.shape == context.kinds.shape
@@ -105,10 +114,10 @@ def kept(context, reduction, row):
 
 
 def alone(context, row):
-    """The same layer for one row by itself."""
+    """The context of one row by itself."""
 
-    def part(seen):
-        return AttentionInputs(seen.query[row : row + 1], seen.key[row : row + 1], seen.scaling)
+    def part(inputs):
+        return AttentionInputs(inputs.query[row : row + 1], inputs.key[row : row + 1], inputs.scaling)
 
     following = part(context.peek()) if context.peek is not None else None
     pick = slice(row, row + 1)

@@ -1,4 +1,4 @@
-"""Visual tokens made up for tests."""
+"""Random visual tokens and contexts for tests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def visual_tokens_of(
 
 
 def rasters(picture, frame, tile, width):
-    """Rows and columns, counted through each thumbnail, the united crops of each picture, and each frame."""
+    """Rows and columns of tokens that fill each thumbnail, united crops and frame."""
     row, column, seen = torch.full_like(tile, -1), torch.full_like(tile, -1), {}
     for index in range(len(tile)):
         if tile[index] >= 0:
@@ -63,7 +63,10 @@ def context_of(
     entry=None,
     peek=None,
 ):
-    """What a method sees after a layer; without `hidden`, zeros for the queries of `inputs`."""
+    """A context after a layer.
+
+    Without `hidden`, hidden states are zeros for the queries of `inputs`.
+    """
     rows = kinds.shape[0]
     if hidden is None:
         hidden = torch.zeros(rows, inputs.query.shape[2] if inputs is not None else kinds.shape[1], 4)

@@ -1,4 +1,7 @@
-"""What every method has to pass on tiny models of three families, and what is known of each method beforehand."""
+"""Checks that every method must pass on tiny models of three families.
+
+Beside them stands what is known of each method beforehand.
+"""
 
 from __future__ import annotations
 
@@ -85,21 +88,24 @@ def specimen_of(family: str) -> Specimen:
 
 
 def method_of(name: str, **settings: Any) -> todre.Method:
-    """The method as the matrix runs it."""
+    """The method with the settings of the matrix."""
     found = registry.entry(name)
     share = {"retain": 0.3} if "retain" in found.settings else {}
     return registry.create(name, **(share | SETTINGS.get(name, {}) | settings))
 
 
 def is_exact(name: str) -> bool:
-    """Whether the method says that exactly `retain` tokens are left before the LLM, or after its last stage inside."""
+    """True if the method must leave exactly `retain` tokens.
+
+    They are left before the LLM, or after the last stage inside it.
+    """
     entry = registry.entry(name)
     one_place = entry.card.acts in (("select",), ("reduce",))
     return one_place and "retain" in entry.settings and entry.card.budget.lower().startswith("exact")
 
 
 def everything(name: str) -> todre.Method | None:
-    """The method told to keep all; None if it cannot be."""
+    """The method set to keep all tokens; None if it cannot be."""
     if name in ALL:
         return registry.create(name, **ALL[name])
     known = "retain" in registry.entry(name).settings
@@ -107,7 +113,7 @@ def everything(name: str) -> todre.Method | None:
 
 
 def gone_columns(report: Any, visual: Tensor) -> Tensor:
-    """(b, layers, q) bool: columns that a layer did not run on, as the report says."""
+    """Columns that each layer did not run on, by the report, (b, layers, q) bool."""
     rows, length = visual.shape
     gone = torch.zeros(rows, report.n_layers, length, dtype=torch.bool)
     for row in range(rows):
@@ -119,13 +125,13 @@ def gone_columns(report: Any, visual: Tensor) -> Tensor:
 
 
 def logits_of(output: Any) -> Tensor:
-    """(steps, b, vocab)."""
+    """Logits of all steps, (steps, b, vocab)."""
     return torch.stack(list(output.logits))
 
 
 @contextmanager
 def untouched_after(model: Any) -> Iterator[None]:
-    """Checks that no hook and no attribute stays behind."""
+    """Check that no hook and no attribute stays behind."""
     before = _state(model)
     yield
     assert _state(model) == before
@@ -139,7 +145,7 @@ def _state(model: Any) -> list[Any]:
 
 
 def keeps_all(model: Any, inputs: dict[str, Any], method: todre.Method) -> None:
-    """Bit-equal to the untouched model."""
+    """Check that the output is bit-equal to that of the untouched model."""
     expected = generate(model, inputs, max_new_tokens=FEW)
     with todre.prune(model, method):
         got = generate(model, inputs, max_new_tokens=FEW)
@@ -147,7 +153,11 @@ def keeps_all(model: Any, inputs: dict[str, Any], method: todre.Method) -> None:
 
 
 def agrees_with_itself(specimen: Specimen, model: Any, method: todre.Method, kind: str = "image") -> Any:
-    """A ragged batch equals its singles, twice the same; returns (inputs, report, output) of the batch."""
+    """Check that a ragged batch equals its singles, and itself a second time.
+
+    Returns:
+        (inputs, report, output) of the batch.
+    """
     prompts = ragged(specimen, model, kind)
     inputs = batch(specimen, model, prompts)
     generate(model, inputs, max_new_tokens=1)  # transformers leaves something behind in its first call
@@ -169,7 +179,7 @@ def agrees_with_itself(specimen: Specimen, model: Any, method: todre.Method, kin
 
 
 def hides_what_it_dropped(specimen: Specimen, eager: Any, inputs: Any, report: Any, got: Any) -> None:
-    """The untouched model that does not see what left, over the prompt and all steps."""
+    """Check against the untouched model with dropped tokens masked, at every step."""
     visual = visual_columns(specimen, eager, inputs["input_ids"])
     with mask_oracle(eager, gone_columns(report, visual)):
         expected = generate(eager, inputs, max_new_tokens=FEW)
@@ -178,7 +188,10 @@ def hides_what_it_dropped(specimen: Specimen, eager: Any, inputs: Any, report: A
 
 @torch.no_grad()
 def decodes_as_it_recomputes(specimen: Specimen, model: Any, method: todre.Method, kind: str = "image") -> None:
-    """Steps on the cache equal one forward of prompt and answer, the answer proposed as in assisted decoding."""
+    """Check that steps on the cache equal one forward of prompt and answer.
+
+    The answer is proposed as in assisted decoding.
+    """
     one = prompt(5, [specimen.media(model, kind, 1)], 6, seed=4)
     inputs = batch(specimen, model, [one])
     del inputs["attention_mask"]  # nothing is padded
@@ -197,5 +210,5 @@ def decodes_as_it_recomputes(specimen: Specimen, model: Any, method: todre.Metho
 
 
 def eager_of(family: str) -> Any:
-    """The same weights with eager attention, for the oracle."""
+    """The same weights with eager attention, as a reference."""
     return model_of(family, "eager")

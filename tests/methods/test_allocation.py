@@ -1,4 +1,7 @@
-"""No method makes a map of all tokens by all tokens: every tensor that comes into being is measured."""
+"""No method allocates a map of all tokens by all tokens.
+
+Every tensor that an operation returns is measured.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ HOLDING = {
 
 
 class Recorder(TorchDispatchMode):
-    """Remembers the largest number of elements in the storage of any tensor that an operation gave back."""
+    """Records the largest number of elements in the storage of any returned tensor."""
 
     def __init__(self):
         super().__init__()
@@ -47,7 +50,10 @@ class Recorder(TorchDispatchMode):
 
 @contextmanager
 def no_map(n, limit=None):
-    """No tensor of `limit` elements comes into being: a third of n x n (128 rows for 4 heads are a quarter)."""
+    """Check that no tensor of `limit` elements is allocated.
+
+    The default is a third of n x n (128 rows for 4 heads are a quarter).
+    """
     with torch.no_grad(), Recorder() as recorder:
         yield
     assert recorder.largest < (limit or n * n // 3), (
@@ -56,7 +62,7 @@ def no_map(n, limit=None):
 
 
 def build(backend):
-    """A tiny LLaVA whose pictures are 2025 tokens."""
+    """A tiny LLaVA whose pictures have 2025 tokens."""
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
         hidden_size=16,
@@ -92,7 +98,7 @@ def prompt():
 
 @contextmanager
 def never_asked_for_attentions(model):
-    """Nobody turns on `output_attentions`, in the config or in a call, nor takes another backend."""
+    """Check that nothing turns on `output_attentions` or changes the backend."""
     configs = [model.config, model.config.text_config, model.config.vision_config]
     asked = []
 
@@ -111,7 +117,7 @@ def never_asked_for_attentions(model):
 
 
 def settings_of(name, model, folder):
-    """Settings for a decoder of four layers; a trained method gets weights that nobody trained."""
+    """Settings for a decoder of four layers; a trained method gets random weights."""
     if "training" not in registry.entry(name).card.needs:
         return SETTINGS.get(name, {})
     from todre.methods.glimpse.predictor import Glimpse, Shape
@@ -134,7 +140,7 @@ def test_no_map_inside_the_llm(model, tmp_path, name):
 
 
 def clip_or_picture(method: Method):
-    """2025 tokens that stand in a raster: a thumbnail and crops, or 9 frames for methods that want a clip."""
+    """2025 tokens in a raster: a thumbnail and crops, or 9 frames for clip methods."""
     signals = {}
     generator = torch.Generator().manual_seed(2)
     for request in method.signals():

@@ -1,4 +1,4 @@
-"""Every registered method keeps the same tokens and leads to the same logits, whatever the process's state."""
+"""Every method keeps the same tokens and logits, whatever the process's state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_DEFAULT_DEVICE = {matrix.QWEN}
 
 
 def is_for(name, family):
-    """Whether the method is tried on the family: clips for those that are for clips, otherwise pictures."""
+    """True if the method is tried on the family: clip methods on clips."""
     if name in ("evs", "vidcom2") or family == "llava_next_video":
         return name in ("evs", "vidcom2") and family == "llava_next_video"
     return name == "glimpseprune" or family not in matrix.REFUSED.get(name, ())
@@ -38,7 +38,7 @@ CASES = [(name, family) for family in FAMILIES for name in NAMES if is_for(name,
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Makes a method as the matrix runs it; with weights of the model's own if it needs any."""
+    """Factory of methods as the matrix runs them, with weights where needed."""
     folder = tmp_path_factory.mktemp("weights")
 
     def make(name, family, model):
@@ -51,8 +51,8 @@ def made(tmp_path_factory):
     return make
 
 
-class Told:
-    """A model, a batch of three rows of which one has no picture, and a prompt alone."""
+class Setup:
+    """A model, a batch of three rows of which one has no picture, and a text prompt."""
 
     def __init__(self, family):
         self.specimen, self.model = matrix.specimen_of(family), model_of(family, "sdpa")
@@ -63,11 +63,11 @@ class Told:
         self.more = words(1, 77)[None]
 
     def ran(self):
-        """Logits of the batch, and of a step on the cache of the prompt alone."""
+        """Logits of the batch, and of a step on the cache of the text prompt."""
         return torch.cat([self._together(), self._step()])
 
     def pruned(self, method):
-        """Kept tokens by layer of the batch, and logits as `ran` gives them."""
+        """Kept tokens of the batch by layer, and logits as in `ran`."""
         with todre.prune(self.model, method) as report:
             together = self._together()
             kept = report.kept_from_layer
@@ -84,16 +84,16 @@ class Told:
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "family"), CASES)
 def test_whatever_the_state(name, family, made):
-    told = Told(family)
-    method = made(name, family, told.model)
-    kept, logits = told.pruned(method)
-    states = ambient.states(told.model)
+    setup = Setup(family)
+    method = made(name, family, setup.model)
+    kept, logits = setup.pruned(method)
+    states = ambient.states(setup.model)
     if family in NO_DEFAULT_DEVICE:
         del states["device"]
     random = torch.get_rng_state()
     for state, here in states.items():
         with here:
-            got, theirs = told.pruned(method)
+            got, theirs = setup.pruned(method)
         assert got == kept, state
         torch.testing.assert_close(theirs, logits, atol=TOLERANCE, rtol=0, msg=lambda text, at=state: f"{at}: {text}")
     assert torch.equal(torch.get_rng_state(), random)
@@ -102,8 +102,8 @@ def test_whatever_the_state(name, family, made):
 ANSWERS = ("select", "reduce", "rejoin", "merge", "leave_out", "choose_tiles")
 
 
-def asked(method, patch):
-    """(answer's function, method, question, answer) of each answer that methods give from now on."""
+def record_answers(method, patch):
+    """Record (function, method, question, answer) of each answer from now on."""
     found = []
     classes = {cls for one in _within(method) for cls in type(one).__mro__}
     for cls, name in [(cls, name) for cls in classes for name in ANSWERS if name in vars(cls)]:
@@ -112,7 +112,7 @@ def asked(method, patch):
 
 
 def _within(method):
-    """The method, and those that it is composed of."""
+    """The method, and the methods it is composed of."""
     return [method, *(one for part in getattr(method, "methods", ()) for one in _within(part))]
 
 
@@ -130,12 +130,15 @@ def _recording(original, found):
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "family"), CASES)
 def test_autocast_changes_no_answer(name, family, made, monkeypatch):
-    """The model runs under autocast, with other numbers; what it is asked gets the same answer outside, bit for bit."""
-    told = Told(family)
-    method = made(name, family, told.model)
-    found = asked(method, monkeypatch)
+    """A method gets the same answer outside autocast, bit for bit.
+
+    The model runs under autocast, with other numbers.
+    """
+    setup = Setup(family)
+    method = made(name, family, setup.model)
+    found = record_answers(method, monkeypatch)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = told.pruned(method)[1]
+        logits = setup.pruned(method)[1]
     assert logits.dtype == torch.bfloat16
     assert found
     for original, one, question, given in list(found):
@@ -143,7 +146,7 @@ def test_autocast_changes_no_answer(name, family, made, monkeypatch):
 
 
 def same(one, other):
-    """Whether two answers are equal in every part."""
+    """True if two answers are equal in every part."""
     if isinstance(one, torch.Tensor):
         return one.dtype == other.dtype and torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0))
     if is_dataclass(one):
@@ -156,10 +159,10 @@ def same(one, other):
 @torch.no_grad()
 @pytest.mark.parametrize("family", FAMILIES)
 def test_models_themselves_are_the_same_in_these_states(family):
-    """Otherwise they would be no reference."""
-    told = Told(family)
-    logits = told.ran()
-    for state, here in ambient.states(told.model).items():
+    """Without this they would be no reference."""
+    setup = Setup(family)
+    logits = setup.ran()
+    for state, here in ambient.states(setup.model).items():
         if state != "device" or family not in NO_DEFAULT_DEVICE:
             with here:
-                assert torch.equal(told.ran(), logits), state
+                assert torch.equal(setup.ran(), logits), state

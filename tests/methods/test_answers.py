@@ -1,4 +1,4 @@
-"""What a method of one's own may answer, and the sentence for everything else."""
+"""What a method of a user's own may answer, and the error for everything else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from todre.errors import InvalidValueError
 from todre.methods import registry
 from todre.methods.base import Method
 from todre.methods.views import answers
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.methods.views.visual_tokens import Selection
 from todre.tensors.token_facts import Signal
 
@@ -25,7 +25,7 @@ N = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Says(Method):
-    """Answers `select` with what it is given."""
+    """Answers `select` with a fixed answer."""
 
     answer: Any = None
 
@@ -38,7 +38,7 @@ class Says(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class SaysInside(Method):
-    """Answers `reduce` with what it is given."""
+    """Answers `reduce` with a fixed answer."""
 
     answer: Any = None
     layers: Any = (2,)
@@ -114,7 +114,10 @@ def test_indices_are_counted_where_a_method_says_how_many():
 
 @pytest.mark.parametrize("kind", ["meta"])
 def test_what_stands_on_an_accelerator_is_not_read(kind):
-    """Tensors on the meta device have no values: to look at one raises. Shapes and counts are known all the same."""
+    """Tensors on the meta device have no values, so reading one raises.
+
+    Shapes and counts are known all the same.
+    """
     method = Says()
     there = torch.tensor([5, 2, 2], device=kind)
     assert answers.kept_index(method, there, N) is there
@@ -194,7 +197,10 @@ def test_layers_of_the_tower_that_there_are_not(after):
     "name", ["fastv", "vtw", "sparsevlm", "swiftvlm", "pyramiddrop", "dart", "mustdrop", "psigmoid"]
 )
 def test_methods_that_say_how_many_are_left_say_the_truth(name):
-    """On rows with and without visual tokens, with earlier turns and padding; `answers.reduced` compares."""
+    """`check_reduction` compares counts with what is kept.
+
+    The rows are with and without visual tokens, with earlier turns and padding.
+    """
     method = registry.create({"psigmoid": "p-sigmoid"}.get(name, name))
     for queries, seed in ((7, 0), (11, 3)):
         context = inside.made(queries=queries, seed=seed)

@@ -1,4 +1,4 @@
-"""Crop skip against loops over pixels, against transformers' own processor, and its choices."""
+"""Crop skip against loops over pixels and transformers' own processor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ SIDE = 24
 
 @pytest.fixture(scope="module")
 def processed(tmp_path_factory):
-    """Makes of an array (height, width, 3) the tiles that a processor makes, and how they were cut."""
+    """Factory of the tiles that a processor makes of an array (height, width, 3).
+
+    It returns their cut too.
+    """
     kit = next(kit for kit in KITS if kit.model_type == "llava_next_video")
     processor = load_processor(kit.write(tmp_path_factory.mktemp("processor"))).image_processor
     config = SimpleNamespace(
@@ -38,14 +41,14 @@ def processed(tmp_path_factory):
 
 
 def smooth(height, width):
-    """A picture that a thumbnail shows as well as its crops do."""
+    """A picture that its thumbnail shows as well as its crops do."""
     rows, columns = np.linspace(0, 255, height)[:, None], np.linspace(255, 0, width)[None]
     return np.stack(np.broadcast_arrays(rows, columns, (rows + columns) / 2), axis=-1).astype(np.uint8)
 
 
 @pytest.mark.parametrize("size", [(96, 96), (48, 90), (90, 48), (60, 96), (96, 71), (40, 120), (150, 50)])
 def test_the_thumbnail_lies_where_the_processor_put_the_picture(processed, size):
-    """Of a smooth picture little is beyond the thumbnail, of the same picture in a mirror much more."""
+    """A smooth picture adds little beyond its thumbnail, its mirror image much more."""
     tiles = processed(smooth(*size))
     (beyond,) = tiles.beyond_thumbnail()
     mirrored = torch.cat([tiles.pixels[:1].flip(-1), tiles.pixels[1:]])
@@ -65,7 +68,7 @@ def test_the_crop_with_detail_stays(processed):
 
 
 def test_difference_of_numbers_one_by_one():
-    """A thumbnail of one colour, enlarged, is that colour; outside the picture nothing counts."""
+    """A thumbnail of one colour stays that colour when enlarged; padding adds nothing."""
     cut = Cut(2, 1, 30, 40)  # 24 high and 32 wide in crops of 32: 20 rows of padding above, as many below
     pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     pixels[0] = torch.tensor([0.5, -1.0, 2.0])[:, None, None]
@@ -94,7 +97,10 @@ def test_the_picture_touches_two_edges_and_lies_in_the_middle(cut, side):
 
 @given(cuts, st.integers(1, 6))
 def test_tokens_of_crops_are_found_in_the_thumbnail(cut, side):
-    """By the middle of each token in pixels, one by one; places next to an edge may go to either side."""
+    """Compare by the centre of each token, in pixels, one by one.
+
+    Places next to an edge may go to either side.
+    """
     found = in_thumbnail(cut, side)
     assert found.shape == (cut.rows * cut.columns, side**2)
     top, left, height, width = cut.content(side * 16)

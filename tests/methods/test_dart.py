@@ -14,7 +14,7 @@ from todre.methods.dart import DART
 
 
 def brute(context, row, count, image_pivots=4, text_pivots=4):
-    """The rule in words: pivots by the keys' L1 norm; each takes its share of the least similar."""
+    """The rule by loops: pivots by L1 norm of keys; each takes its least similar."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     fresh = inside.fresh_of(context, row)
     key = context.attention_inputs.key[row].double().numpy()

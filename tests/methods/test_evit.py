@@ -16,7 +16,7 @@ from todre.methods.evit import EViT
 
 
 def brute(context, left, fused):
-    """(kept tokens, where the others go, states) of each tile, by loops."""
+    """Kept tokens, targets of the others, and states of each tile, by loops."""
     results = []
     for tile in range(len(context.hidden)):
         query, key = (

@@ -22,7 +22,7 @@ def unit(values):
 
 
 def brute(context, r, method):
-    """(kept, where the others go, states) of each tile, by loops."""
+    """Kept tokens, targets of the others, and states of each tile, by loops."""
     side, results = math.isqrt(context.patches), []
     for tile in range(len(context.hidden)):
         query, key = (

@@ -1,4 +1,4 @@
-"""Fields of methods and settings, made plain or refused in one sentence when the thing is made."""
+"""Fields of methods and settings are converted or refused when a record is made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from methods.fuzzed import ALL, METHODS, is_plain
 
 import todre
 from todre.errors import InvalidValueError, UnknownMethodError
-from todre.fields import Checked, Items, OneOf, fitted, shown
+from todre.fields import Checked, Items, OneOf, fitted, short_repr
 from todre.fields.base import annotations_of
 from todre.fields.kinds import Layers, Retain
 from todre.methods import registry
@@ -46,7 +46,10 @@ def test_every_class_is_checked_and_can_be_read(cls):
 
 
 def test_annotations_of_every_checked_class_can_be_read():
-    """Of all that the package has, not of those above alone; only lmms-eval's own model needs what may be absent."""
+    """This is about all classes of the package, not only those above.
+
+    Only lmms-eval's own model needs a package that may be absent.
+    """
     found = {cls for each in pkgutil.walk_packages(todre.__path__, "todre.") for cls in classes_of(each.name)}
     assert len(found) > len(ALL)
     for cls in found:
@@ -177,7 +180,7 @@ class Mode(Enum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Own(Method):
-    """A method as somebody else writes it."""
+    """A method as a user writes it."""
 
     retain: Retain = 0.1
     layers: Layers = (0.5,)
@@ -195,7 +198,7 @@ class Own(Method):
 
 
 class Heir(Own):
-    """Not decorated, and so with the fields of its base."""
+    """A subclass without the decorator, so with the fields of its base."""
 
 
 @pytest.mark.parametrize("cls", [Own, Heir])
@@ -251,7 +254,7 @@ def test_annotations_that_cannot_be_read_are_named():
 
 
 class Rude:
-    """An object that fails at whatever is asked of it."""
+    """An object on which every operation fails."""
 
     def __repr__(self):
         raise RuntimeError("no")
@@ -294,5 +297,5 @@ def test_objects_that_fail_when_looked_at_are_refused_too():
     ids=map(str, range(6)),
 )
 def test_values_are_shown_short(value):
-    assert len(shown(value)) < 200
-    assert "\n" not in shown(value)
+    assert len(short_repr(value)) < 200
+    assert "\n" not in short_repr(value)

@@ -1,4 +1,4 @@
-"""10,000 constructions of methods and settings: made plain and the same after JSON, or refused in one sentence."""
+"""10,000 constructions of methods and settings: equal after JSON, or refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from methods.fuzzed import ALL, EXAMPLES, given_to, is_plain, through_json
+from methods.fuzzed import ALL, EXAMPLES, arguments_for, is_plain, through_json
 
 import todre
 from todre.errors import InvalidValueError
@@ -19,7 +19,7 @@ def test_fuzzed_fields_are_made_plain_or_refused(cls):
     tried = {"accepted": 0, "refused": 0}
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(given_to(cls))
+    @given(arguments_for(cls))
     def fuzz(arguments):
         args, kwargs = arguments
         said = ""

@@ -1,4 +1,4 @@
-"""Methods stay small: what makes the library easy to add to."""
+"""Method files stay small, so that a new one is easy to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GlobalCom² against loops over tokens in float64, and its quotas against the authors' division by hand."""
+"""GlobalCom² against float64 loops, and its quotas against the authors' division."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def normal(values):
 
 
 def quotas(total, weights, caps):
-    """Fill what overflows, then largest remainder."""
+    """Fill the parts that overflow, then round by largest remainder."""
     given, open_ = [0.0] * len(caps), list(range(len(caps)))
     while open_:
         left = total - sum(caps[i] for i in range(len(caps)) if i not in open_)
@@ -61,7 +61,7 @@ def quotas(total, weights, caps):
 
 
 def brute_force(visual, k):
-    """One picture with a thumbnail and crops."""
+    """Kept tokens of one picture with a thumbnail and crops."""
     a = {i: float(value) for i, value in enumerate(visual.signals[AUTO].double())}
     tile, row, column = visual.tile.tolist(), visual.row.tolist(), visual.column.tolist()
     members = {t: [i for i in range(len(tile)) if tile[i] == t] for t in sorted(set(tile)) if t >= 0}
@@ -105,7 +105,10 @@ def test_the_choice_is_that_of_the_slow_loop(rows, columns, k):
 
 
 def test_strong_attention_moves_the_quotas():
-    """A mass of hundreds, as no softmax has, so that the temperature does not hide the rule."""
+    """The attention is far larger than a softmax gives.
+
+    Otherwise the temperature would hide the rule.
+    """
     values = torch.rand(16 + 72, generator=torch.Generator().manual_seed(1))
     values[[0, 1, 4, 5]] += 30
     visual = anyres(rows=8, columns=8, signals={AUTO: values})
@@ -118,7 +121,7 @@ def test_strong_attention_moves_the_quotas():
 
 
 def test_quotas_in_the_authors_division():
-    """Four crops of the same size: the thumbnail falls into quarters."""
+    """With four crops of equal size the thumbnail falls into quarters."""
     values = torch.arange(16 + 72, dtype=torch.float32)
     visual = anyres(rows=8, columns=8, signals={AUTO: values})
     blocks = values[:16].view(2, 2, 2, 2).sum(dim=(1, 3)).flatten()

@@ -17,7 +17,7 @@ def lists(groups):
 
 
 def by_hand(keys):
-    """Members of each key, in the order in which keys first occur; None belongs nowhere."""
+    """Members of each key, in order of first occurrence; None belongs to no group."""
     found = {}
     for index, key in enumerate(keys):
         if key is not None:

@@ -69,7 +69,10 @@ def test_ties(data, rows, columns):
 
 
 def test_the_papers_halves():
-    """Half of an 8 × 8 picture: 4 of each quarter, and one more of every window that has any left."""
+    """Half of an 8 × 8 picture: 4 tokens of each quarter, and one more of each window.
+
+    Windows without a token left offer none.
+    """
     visual = visual_tokens_of(64, column=8, signals=THREE, seed=3)
     keep = HIVTP(retain=32).select(visual).view(2, 4, 2, 4)
     assert keep.sum(dim=(1, 3)).min() >= 4

@@ -18,7 +18,7 @@ AUTO = Signal("auto", -2)
 
 
 def cut(members, count):
-    """Consecutive stretches, the first ones longer by one."""
+    """Consecutive stretches; the first ones are longer by one."""
     count = min(count, len(members))
     found, start = [], 0
     for place in range(count):
@@ -29,7 +29,7 @@ def cut(members, count):
 
 
 def variances(x, stretch):
-    """Of each token's cosines with the others of its stretch."""
+    """Variance of each token's cosines with the others of its stretch."""
     found = []
     for i in stretch:
         cosines = [x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for j in stretch if j != i]
@@ -79,7 +79,7 @@ def test_a_stretch_that_overflows_gives_to_the_others():
 
 
 def test_variety_counts_only_where_it_is_rescaled_over_the_tile():
-    """Two stretches of equal attention; in the first all tokens are much alike, in the second they differ."""
+    """Two stretches get equal attention, but only the second has varied tokens."""
     noise = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
     x = torch.cat([1 + 0.3 * noise[:16], noise[16:]])
     visual = visual_tokens_of(32, embeddings=x, signals={AUTO: torch.ones(32)})

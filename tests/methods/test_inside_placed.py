@@ -22,7 +22,7 @@ from todre.methods.random_deep import RandomDeep
 from todre.methods.sparsevlm import SparseVLM
 from todre.methods.swiftvlm import SwiftVLM
 from todre.methods.vflowopt import VFlowOpt
-from todre.methods.views.decoder_layer import ParkedView
+from todre.methods.views.reduction import ParkedView
 from todre.methods.vtw import VTW
 from todre.tensors.attention import AttentionInputs
 
@@ -32,8 +32,8 @@ METHODS = [
 ]  # fmt: skip
 
 
-def moved(seen, device):
-    return AttentionInputs(put(seen.query.clone(), device), put(seen.key.clone(), device), seen.scaling)
+def moved(inputs, device):
+    return AttentionInputs(put(inputs.query.clone(), device), put(inputs.key.clone(), device), inputs.scaling)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -1,4 +1,7 @@
-"""Methods whose tokens change inside the LLM, against the decoder run by hand with each paper's rule written out."""
+"""Methods that change tokens inside the LLM, against a decoder run by hand.
+
+Each paper's rule is written out here.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ STEPS = 4
 
 
 def order(columns, score):
-    """Highest score first, the first of equals first."""
+    """Columns by falling score; ties keep their order."""
     return sorted(columns, key=lambda column: -score[column])
 
 
@@ -29,7 +32,7 @@ def set_state(flow, column, value):
 
 
 class Swift:
-    """Tokens that are not chosen wait; each comes back as it was, plus what the proxy of its group gained."""
+    """SwiftVLM: tokens not chosen wait, and come back with the gain of their proxy."""
 
     def __init__(self, stages, count, groups):
         self.stages, self.count, self.groups = stages, count, groups
@@ -66,7 +69,7 @@ class Swift:
 
 
 class Sparse:
-    """Raters rank; the best of what leaves is grouped around density peaks and stays merged."""
+    """SparseVLM: raters rank; the best pruned tokens stay merged by density peaks."""
 
     def __init__(self, counts):
         self.counts = counts
@@ -112,7 +115,7 @@ class Sparse:
 
 
 class FiCoCo:
-    """The redundant are folded into what correlates with them, directly or by way of the text."""
+    """FiCoCo-L: redundant tokens are folded into those they correlate with."""
 
     def __init__(self, counts, direct, quantile):
         self.counts, self.direct, self.quantile = counts, direct, quantile
@@ -147,7 +150,7 @@ class FiCoCo:
 
 
 def falling(n, left, layers):
-    """Tokens left after each layer if all drop alike."""
+    """Tokens left after each layer if all drop the same number."""
     return {layer: n - (n - left) * place // len(layers) for place, layer in enumerate(layers, start=1)}
 
 
@@ -184,7 +187,11 @@ def answers(rows):
 
 @torch.no_grad()
 def logits_of(model, method, inputs, answer):
-    """(b, prompt + answer, vocab): one prefill, then step by step on the cache; and the report."""
+    """Logits of a prefill and of single steps on the cache, and the report.
+
+    Returns:
+        (b, prompt + answer, vocab) and the report.
+    """
     mask = inputs["attention_mask"]
     with todre.prune(model, method) as report:
         output = model(**inputs, position_ids=tm.positions(mask), use_cache=True)
@@ -197,14 +204,14 @@ def logits_of(model, method, inputs, answer):
 
 
 def by_hand(model, inputs, answer, rule):
-    """(text and answer, vocab) of a batch of one."""
+    """Logits of a batch of one, (text and answer, vocab)."""
     logits = handflow.run(model, inputs, answer, rule)
     visual = set((inputs["input_ids"][0] == model.config.image_token_id).nonzero().flatten().tolist())
     return torch.stack([line for column, line in logits.items() if column not in visual])
 
 
 def text_of(model, inputs, row):
-    """(prompt + answer,) bool: what is neither padding nor visual."""
+    """Columns that are neither padding nor visual, (prompt + answer,) bool."""
     real = (inputs["attention_mask"][row] == 1) & (inputs["input_ids"][row] != model.config.image_token_id)
     return torch.cat([real, torch.ones(STEPS, dtype=torch.bool)])
 
@@ -234,7 +241,7 @@ def test_something_bypasses_and_comes_back(model):
 
 
 def test_the_rule_matters(model):
-    """What is compared moves by far more than the tolerance where proxies carry nothing back."""
+    """If proxies carry nothing back, logits move by far more than the tolerance."""
     single, answer = tm.batch(model, samples(model)[:1]), answers(1)[0]
     rule = Swift((1, 4), 22, 2)
     expected = by_hand(model, single, answer, rule)

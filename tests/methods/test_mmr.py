@@ -1,4 +1,4 @@
-"""MMR as a method: where importance comes from, and its choice against all pairs in float64."""
+"""MMR: where importance comes from, and the choice against all pairs in float64."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from todre.tensors.token_facts import Signal
 LAST = Signal("auto", -1)
 
 
-def told(queries, seed=0, levels=None, unknown=0.2):
-    """What the tower tells of `queries` columns: some of it not known, `levels` make ties."""
+def signal_map(queries, seed=0, levels=None, unknown=0.2):
+    """Random signal of `queries` columns; some are unknown, `levels` make ties."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.rand(len(inside.ROWS), queries, generator=generator)
     values = values if levels is None else (values * levels).floor()
@@ -24,7 +24,7 @@ def told(queries, seed=0, levels=None, unknown=0.2):
 
 
 def key_set(context, row, share):
-    """Slots that never leave: the share of what entered that the tower attends to most, among those it knows."""
+    """Slots that must stay: a share of those that entered, by known attention."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     paid = {slot: float(context.signal_maps[LAST][row, slot - start]) for slot in inside.fresh_of(context, row)}
     known = [slot for slot in paid if not math.isnan(paid[slot])]
@@ -32,7 +32,7 @@ def key_set(context, row, share):
 
 
 def brute(context, row, total, single, share=0.0):
-    """Slots kept: those that text as a whole, or one text token, attends to enough."""
+    """Slots kept because all text, or one text token, attends to them enough."""
     rows = [
         inside.attention(context.attention_inputs, context.kinds, row, place).mean(0)
         for place in inside.text_of(context, row)
@@ -66,7 +66,9 @@ def test_both_thresholds_decide(queries, scale, thresholds):
 @pytest.mark.parametrize("share", [0.0, 0.08, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("thresholds", [(0.15, 1.0), (1.0, 1.0)])
 def test_the_key_set_stays(queries, levels, unknown, share, thresholds):
-    context = inside.made(queries=queries, scale=2.0, seed=5, signal_maps={LAST: told(queries, 7, levels, unknown)})
+    context = inside.made(
+        queries=queries, scale=2.0, seed=5, signal_maps={LAST: signal_map(queries, 7, levels, unknown)}
+    )
     total, single = thresholds
     method = MustDrop(total_threshold=total, single_threshold=single, protected=share)
     reduction = method.reduce(context)

@@ -1,4 +1,4 @@
-"""Nüwa's stage 1 equals loops in float64: regions, anchors, pillars, and what is gathered."""
+"""Nüwa's stage 1 against float64 loops: regions, anchors, pillars, gathering."""
 
 from __future__ import annotations
 

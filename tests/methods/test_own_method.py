@@ -1,4 +1,4 @@
-"""The page on methods of one's own: its example works, on a model and by way of an entry point."""
+"""The docs page on writing a method: its example works, also as an entry point."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_example_takes_ten_lines():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Makes a package with entry points known; call it with the lines of its entry points."""
+    """Factory of an installed package, from the lines of its entry points."""
 
     def install(entries):
         definition = CODE[: CODE.index("with todre.prune")]

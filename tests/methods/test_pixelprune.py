@@ -1,4 +1,4 @@
-"""PixelPrune: what is left out equals a double loop, and what is kept restores the picture."""
+"""PixelPrune against a double loop; kept blocks restore the picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STD = (0.27, 0.26, 0.28)
 
 
 def picture(frames, rows, columns, seed, colours=3, noise=0.0):
-    """Units of a few flat colours, so that neighbours are often alike; (units, p) float32."""
+    """Units of a few flat colours, so that neighbours are often alike, (units, p)."""
     generator = np.random.default_rng(seed)
     palette = generator.normal(size=(colours, 4 * 3 * 2))
     units = palette[generator.integers(0, colours, frames * rows * columns)]
@@ -29,7 +29,7 @@ def distance(one, other, metric):
 
 
 def brute(units, frames, rows, columns, tau, metric, std):
-    """The source of each unit, by the definition: neighbours as they are restored."""
+    """Source of each unit by definition, with restored neighbours."""
     scale = np.tile(np.repeat(np.array(std), 2), 4) if tau else 1.0
     pixels = units.double().numpy().reshape(frames, rows, columns, -1) * scale
     like = lambda one, other: distance(one, other, metric) <= tau  # noqa: E731

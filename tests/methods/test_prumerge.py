@@ -1,4 +1,4 @@
-"""PruMerge and PruMerge+ equal loops in float64: outliers, neighbours, and the one token for the rest."""
+"""PruMerge and PruMerge+ against float64 loops: outliers, neighbours, the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTENTION, KEYS = Signal("auto", -1), Signal("keys", -1)
 
 
 def sample(name, seed=0, peaks=0):
-    """`peaks` tokens in ten are far more attended than the others."""
+    """A sample in which `peaks` of ten tokens get far more attention."""
     n = len(STILL[name](seed))
     generator = torch.Generator().manual_seed(seed + 1)
     attention = torch.rand(n, generator=generator)
@@ -29,7 +29,7 @@ def sample(name, seed=0, peaks=0):
 
 
 def chosen_of(attention, tile, quota, method):
-    """The tokens of a tile that are kept for themselves."""
+    """Tokens of a tile that are kept for themselves."""
     m = len(tile)
     order = order_of(attention, tile)
     if method.retain is None:
@@ -51,7 +51,7 @@ def chosen_of(attention, tile, quota, method):
 
 
 def brute(visual, method):
-    """(indices, embeddings) of what is kept."""
+    """Indices and embeddings of the kept tokens."""
     attention, keys = visual.signals[ATTENTION], visual.signals[KEYS].double().numpy()
     x = visual.embeddings.double().numpy()
     tiles = tiles_of(visual)

@@ -223,7 +223,7 @@ def test_unknown_names_and_fields():
 @pytest.mark.parametrize(("kind", "strategy"), [("next-llama", "default"), ("llava", "default"), ("llava", "full")])
 @torch.no_grad()
 def test_saliency_is_the_towers_own_attention(kind, strategy):
-    """Against the eager tower's attention maps, packed by hand."""
+    """Compare with the eager tower's attention maps, packed by hand."""
     from todre.hf.families import family_of
     from todre.tensors.token_facts import Signal
     from todre.tower.capture import SaliencyCapture

@@ -25,19 +25,19 @@ LONG = (
 
 
 def states_of(context, row):
-    """By slot, what enters the next layer."""
+    """States that enter the next layer, by slot."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     return {place + start: state for place, state in enumerate(context.hidden[row].double().numpy())}
 
 
 def inputs_of(context, row):
-    """By slot, what entered the decoder."""
+    """Embeddings that entered the decoder, by slot."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     return {place + start: state for place, state in enumerate(context.entry[row].double().numpy())}
 
 
 def brute_scores(context, row):
-    """Mean attention, over heads and raters, that each slot gets."""
+    """Attention that each slot gets, averaged over heads and raters."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     inputs, fresh = inputs_of(context, row), inside.fresh_of(context, row)
     texts = [place + start for place in inside.text_of(context, row)]

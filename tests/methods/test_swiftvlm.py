@@ -1,4 +1,4 @@
-"""SwiftVLM: who goes on, what proxies carry, and how members come back."""
+"""SwiftVLM: which tokens go on, what proxies carry, how members come back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from methods import inside
 
 from todre.errors import InvalidValueError
 from todre.methods.swiftvlm import SwiftVLM
-from todre.methods.views.decoder_layer import ParkedView
+from todre.methods.views.reduction import ParkedView
 
 LAYERS = (2, 5, 7)
 
 
 def brute(context, row, count, share=0.1):
-    """Slots that go on, the proxy of each other slot, and what proxies carry."""
+    """Slots that go on, the proxy of each other slot, and the proxies' states."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     state = {place + start: value for place, value in enumerate(context.hidden[row].double().numpy())}
     fresh = inside.fresh_of(context, row)

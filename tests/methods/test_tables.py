@@ -1,4 +1,4 @@
-"""FitPrune, G-Search and P-Sigmoid: numbers per layer, against attention in float64 and arithmetic by hand."""
+"""FitPrune, G-Search and P-Sigmoid: numbers per layer, and ranks in float64."""
 
 from __future__ import annotations
 

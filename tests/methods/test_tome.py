@@ -1,4 +1,4 @@
-"""ToMe: each step equals loops in float64, and the budget is met by the same r in each layer."""
+"""ToMe: each step equals float64 loops; every layer removes the same number."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from towers import consistent, tower_context
 
 from todre.errors import InvalidValueError
 from todre.methods.shared.rates import constant, geometric
-from todre.methods.tome import ToMe, matched
+from todre.methods.tome import ToMe, match_tokens
 
 
 def brute(context, r):
-    """(keep, into, hidden) of each tile, by loops."""
+    """Kept tokens, targets and states of each tile, by loops."""
     results = []
     for tile in range(len(context.hidden)):
         keys = context.attention_inputs.key[tile].double().mean(dim=0).numpy()
@@ -114,7 +114,7 @@ def test_half_precision_is_averaged_in_full():
 
 def test_matching_nothing():
     keys = torch.randn(2, 5, 3)
-    assert torch.equal(matched(keys, 1, 0), torch.arange(5).expand(2, 5))
+    assert torch.equal(match_tokens(keys, 1, 0), torch.arange(5).expand(2, 5))
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,7 +18,10 @@ def spaced(n, k):
 
 
 def lattice(rows, columns, count):
-    """Places of `count` tokens on a raster: the number of rows with the most equal steps, then spaced columns."""
+    """Places of `count` tokens on a raster.
+
+    The number of rows is the one with the most equal steps; columns are then spaced.
+    """
     best = None
     for lines in range(1, rows + 1):
         if lines <= count <= lines * columns:

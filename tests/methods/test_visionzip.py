@@ -1,4 +1,4 @@
-"""VisionZip equals loops in float64: dominant tokens, targets at a stride, means of what goes to them."""
+"""VisionZip against float64 loops: dominant tokens, spaced targets, means."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def quotas(visual, k, tiles):
 
 
 def brute(visual, k, method):
-    """(indices, embeddings) of what is kept."""
+    """Indices and embeddings of the kept tokens."""
     attention, keys = visual.signals[ATTENTION], visual.signals[KEYS].double().numpy()
     x = visual.embeddings.double().numpy()
     tiles = tiles_of(visual)

@@ -16,7 +16,7 @@ AUTO = Signal("auto", -2)
 
 
 def shares(total, sizes):
-    """Largest remainder, in floating point: sizes are small."""
+    """Largest remainder in floating point, which is enough for small sizes."""
     ideal = [total * size / sum(sizes) for size in sizes]
     counts = [int(share + 1e-9) for share in ideal]
     order = sorted(range(len(sizes)), key=lambda i: (round(counts[i] - ideal[i], 9), i))

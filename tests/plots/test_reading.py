@@ -16,14 +16,15 @@ from played import ASKED, playing
 from todre.errors import InvalidValueError
 from todre.evaluate.engine import run
 from todre.evaluate.grid import grid
-from todre.plots.across_budgets import heatmap_figure, radar_figure, retention_figure, short_tasks
+from todre.plots.across_budgets import radar_figure, retention_figure, short_tasks
+from todre.plots.heat_map import heatmap_figure
 from todre.plots.label_places import PALE
 from todre.plots.lines import panels
 from todre.plots.marks import save_figure
 from todre.plots.pareto import pareto_figure
 from todre.reading.choice import highlighted
 from todre.reading.costs import bench_cost, front, token_cost
-from todre.reading.results import ALL, read
+from todre.reading.results import ALL, read, share_of
 
 BENCH = Path(__file__).parents[2] / "results/bench-cpu.json"
 NAMES = ("todre", "todre-v1", "random", "fastv", "divprune", "cls-top-k", "dart", "holov", "evit", "hiprune")
@@ -97,17 +98,25 @@ def test_radar_has_a_polygon_for_each_method(results):
         radar_figure(dataclasses.replace(results, tasks=results.tasks[:2]))
 
 
+def methods_of(panel):
+    """{line: (name, tokens per layer)} as a heat map's labels have them."""
+    labels = zip(panel.get_yticks(), (text.get_text() for text in panel.get_yticklabels()), strict=True)
+    return {round(line, 3): (label.split()[0].rstrip("°"), int(label.split()[1])) for line, label in labels}
+
+
 @pytest.mark.parametrize("measure", ["retention", "difference"])
 def test_heat_map_has_a_star_where_the_interval_excludes_zero(results, measure):
     (panel,) = heatmap_figure(results, ["todre"], 20, measure).axes
-    names = [text.get_text().rstrip("°") for text in panel.get_yticklabels()]
+    methods = methods_of(panel)
+    names = [name for name, _ in methods.values()]
     entries = {entry.name: entry for entry in (*results.at(20), *results.at(None))}
     assert set(names) == set(entries)
+    assert {name: round(entries[name].layer_mean) for name in names} == dict(methods.values())
     tasks = (ALL, *results.tasks)
     cells = [text for text in panel.texts if re.match(r"[+-]?\d", text.get_text())]
     assert len(cells) == len(names) * len(tasks)
     for text in cells:
-        entry = entries[names[round(text.get_position()[1])]]
+        entry = entries[methods[round(text.get_position()[1], 3)][0]]
         task = tasks[int(text.get_position()[0])]
         given = entry.value("difference", task)
         assert text.get_text().endswith("*") == (not given.low <= 0 <= given.high)
@@ -115,6 +124,47 @@ def test_heat_map_has_a_star_where_the_interval_excludes_zero(results, measure):
         assert text.get_text().rstrip("*") == format(100 * entry.value(measure, task).value, form)
     means = [entries[name].value(measure).value for name in names]
     assert means == sorted(means, reverse=True)
+
+
+def of_two_costs(results, retain):
+    """The results, where half of the methods carry over 5 % more than their budget."""
+    shares = {name: 1.06 if number % 2 else 1.04 for number, name in enumerate(results.names)}
+    entries = [
+        dataclasses.replace(entry, layer_mean=shares[entry.name] * share_of(retain, entry.before) * entry.before)
+        for entry in results.entries
+    ]
+    return dataclasses.replace(results, entries=tuple(entries)), {name for name in shares if shares[name] > 1.05}
+
+
+def test_heat_map_has_methods_over_the_budget_below_the_others(results):
+    changed, over = of_two_costs(results, 0.1)
+    (panel,) = heatmap_figure(changed, retain=0.1).axes
+    names = [name for name, _ in methods_of(panel).values()]
+    inside = [name for name in names if name not in over]
+    assert names[: len(inside)] == inside
+    values = {entry.name: entry.value("retention").value for entry in (*changed.at(0.1), *changed.at(None))}
+    for group in (inside, names[len(inside) :]):
+        assert [values[name] for name in group] == sorted((values[name] for name in group), reverse=True)
+    budget = round(0.1 * changed.none[0].visual_tokens)
+    words = f"visual tokens per layer than the budget of {budget}"
+    headings = [(text.get_text(), text.get_position()[1]) for text in panel.texts if "budget" in text.get_text()]
+    (first, above), (second, between) = [found for found in headings if found[0].endswith(words)]
+    assert (first, second) == (f"no more {words}", f"over 5 % more {words}")
+    lines = list(methods_of(panel))
+    assert above < lines[0]
+    assert lines[len(inside) - 1] < between < lines[len(inside)]
+
+
+def test_methods_over_the_budget_are_dashed_and_in_colour_only_after_the_others(results):
+    changed, over = of_two_costs(results.only(NAMES), 0.1)
+    changed = dataclasses.replace(changed, entries=tuple(entry for entry in changed.entries if entry.retain == 0.1))
+    chosen = highlighted(changed, most=6)
+    assert not over & set(chosen) - {"todre", "todre-v1", "random"}
+    (panel,) = retention_figure(changed, ["todre", *sorted(over)]).axes
+    styles = {name: line.get_linestyle() for name, line in coloured(panel).items()}
+    assert {name for name, look in styles.items() if look == "--"} == over
+    assert styles["todre"] == "-"
+    assert "dashed: more tokens per layer than the budget" in panel.get_title(loc="left")
 
 
 @settings(max_examples=40)

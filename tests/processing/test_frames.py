@@ -70,7 +70,7 @@ def test_patches_hold_the_pixels_they_should(n_frames, rows, columns, merge, sid
     height, width = rows * merge * side, columns * merge * side
     clips = [torch.randn(n, 3, height, width) for n in (n_frames, n_frames + 1)]
     config = {"temporal_patch_size": step, "patch_size": side, "merge_size": merge}
-    inputs = frames.patched(clips, config)
+    inputs = frames.cut_patches(clips, config)
     flat = iter(inputs["pixel_values_videos"])
     for clip, grid in zip(clips, inputs["video_grid_thw"].tolist(), strict=True):
         assert grid == [-(-len(clip) // step), rows * merge, columns * merge]
@@ -89,7 +89,7 @@ def test_patches_hold_the_pixels_they_should(n_frames, rows, columns, merge, sid
 
 def test_padding_keeps_what_is_there():
     clips = [torch.rand(2, 3, 4, 6) + 0.1, torch.rand(3, 3, 5, 4) + 0.1]
-    inputs = frames.padded(clips, {"do_pad": True})
+    inputs = frames.pad_clips(clips, {"do_pad": True})
     assert inputs["pixel_values"].shape == (2, 3, 3, 5, 6)
     assert inputs["pixel_attention_mask"].shape == (2, 3, 5, 6)
     for row, clip in enumerate(clips):
@@ -98,8 +98,8 @@ def test_padding_keeps_what_is_there():
         assert inputs["pixel_values"][row].count_nonzero() == clip.numel()
         assert inputs["pixel_attention_mask"][row, 0].sum() == height * width
     with pytest.raises(UnsupportedInputError, match="Clips of 2, 3 frames"):
-        frames.padded(clips, {"do_pad": False})
-    alike = frames.padded([clips[0], clips[0]], {"do_pad": False})
+        frames.pad_clips(clips, {"do_pad": False})
+    alike = frames.pad_clips([clips[0], clips[0]], {"do_pad": False})
     assert list(alike) == ["pixel_values"]
     assert alike["pixel_values"].shape == (2, 2, 3, 4, 6)
 

@@ -67,7 +67,9 @@ def test_tables_are_filled_between_their_markers(folder):
     command = f"todre table {folder} --methods todre,random --no-intervals"
     text = f"Before.\n\n<!-- made by: {command} -->\n| old |\n<!-- end -->\n\nAfter <!-- made by: hand -->.\n"
     filled = figures.tables(text)
-    assert filled.startswith(f"Before.\n\n<!-- made by: {command} -->\n| method | 50 % | 10 % | 5 % |\n")
+    assert filled.startswith(
+        f"Before.\n\n<!-- made by: {command} -->\n| method | visual tokens per layer | 50 % | 10 % | 5 % |\n"
+    )
     assert filled.endswith("|\n<!-- end -->\n\nAfter <!-- made by: hand -->.\n")
     assert "old" not in filled
     assert figures.tables(filled) == filled

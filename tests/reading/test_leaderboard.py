@@ -18,7 +18,9 @@ def section(text, heading):
 
 
 def rows(text):
-    return [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines() if line.startswith("| ")][2:]
+    """The rows of all tables, without their headings."""
+    lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines() if line.startswith("| ")]
+    return [line for line in lines if line[0] not in ("method", "---")]
 
 
 def points(text):
@@ -27,7 +29,7 @@ def points(text):
 
 @pytest.mark.parametrize("retain", [0.5, 0.1, 0.05])
 def test_each_budget_has_every_number_of_every_method(text, document, retain):
-    shown = {row[0]: row[1:] for row in rows(section(text, f"### Kept {100 * retain:g} %"))}
+    shown = {row[0]: [*row[3:], *row[2:0:-1]] for row in rows(section(text, f"### Kept {100 * retain:g} %"))}
     wanted = {row["name"]: row for row in document["rows"] if row["retain"] == retain}
     assert set(shown) == set(wanted)
     for name, row in wanted.items():
@@ -61,7 +63,7 @@ def test_methods_without_a_budget_and_draws_have_tables_of_their_own(text):
 
 
 def test_findings_count_who_is_told_apart(results):
-    first, *others = findings(results)
+    first, *others = findings(results)  # no method here is within its budget
     assert first.startswith("Without pruning the model scores ")
     assert len(others) == 3
     for sentence, retain in zip(others, results.budgets, strict=True):
@@ -76,9 +78,28 @@ def test_findings_count_who_is_told_apart(results):
         assert f" {behind} retain no more than random choice" in sentence
 
 
+def test_methods_that_carry_more_than_the_budget_are_not_ranked_with_those_that_do_not(of_two_costs):
+    text = page(of_two_costs, "results/made-up.json", "todre eval")
+    for heading in ("### Kept 50 %", "### Kept 10 %", "### Kept 5 %", "## Retention by budget"):
+        within, _, over = section(text, heading).partition("More visual tokens per layer than the budget:")
+        assert "Within the budget:" in within
+        assert {row[0] for row in rows(within)} == {"todre", "todre-v1", "random"}
+        assert [row[0] for row in rows(over)] == ["fastv"]
+    *_, table = section(text, "## Retention by budget").partition("More visual tokens")
+    assert "**" not in table
+    for sentence, retain in zip(findings(of_two_costs)[1:], of_two_costs.budgets, strict=True):
+        within = [entry for entry in of_two_costs.at(retain) if entry.name != "fastv"]
+        best = max(within, key=lambda entry: entry.value("retention").value)
+        (fastv,) = (entry for entry in of_two_costs.at(retain) if entry.name == "fastv")
+        assert f"visual tokens per layer, **{best.name}** retains most, " in sentence
+        assert f"of those with more, **fastv**, {points(sentence)[3]}" in sentence
+        assert points(sentence)[3] == pytest.approx(100 * fastv.value("retention").value, abs=0.0501)
+        assert f"with {fastv.layer_mean:.0f}." in sentence
+
+
 def test_a_run_without_random_draws_or_own_budgets_has_no_such_tables(evaluated):
     text = page(read([evaluated(["todre"])]), "results/made-up.json", "todre eval")
     assert "random choice" not in text
     assert "## Draws" not in text
-    assert "of their own" not in text
+    assert "budget of their own" not in text
     assert "## Left out" not in text

@@ -35,8 +35,12 @@ def cells(text):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_budgets_are_columns_and_the_best_is_bold(results, document, measure):
     header, _, *rows = cells(to_markdown(table(results, measure), intervals=False))
-    assert header == ["method", "50 %", "10 %", "5 %", "own budget"]
-    shown = {row[0]: row[1:] for row in rows}
+    assert header == ["method", "visual tokens per layer", "50 %", "10 %", "5 %", "own budget"]
+    shown = {row[0]: row[2:] for row in rows}
+    for name, tokens in ((row[0], row[1]) for row in rows):
+        means = {row["retain"]: f"{row['layer_mean']:.0f}" for row in document["rows"] if row["name"] == name}
+        every = [means.get(retain, "–") for retain in (0.5, 0.1, 0.05, None)]
+        assert tokens == (every[3] if name == "none" else " / ".join(every))
     assert set(shown) == {"todre", "todre-v1", "random", "fastv", "vtw"} | ({"none"} if measure == "score" else set())
     known = {(row["name"], row["retain"]): row for row in document["rows"][1:]}
     values = {key: (row["against_none"] | {"score": row["score"]})[measure]["value"] for key, row in known.items()}
@@ -45,8 +49,25 @@ def test_budgets_are_columns_and_the_best_is_bold(results, document, measure):
         text = format(100 * value, "+.1f" if measure == "difference" else ".1f")
         place = {0.5: 0, 0.1: 1, 0.05: 2, None: 3}[retain]
         assert shown[name][place] == (f"**{text}**" if best else text)
-    tenth = [float(row[2].strip("*")) for row in rows if row[0] != "none" and row[2]]
+    tenth = [float(row[3].strip("*")) for row in rows if row[0] != "none" and row[3]]
     assert tenth == sorted(tenth, reverse=True)
+
+
+@pytest.mark.parametrize("columns", ["budgets", "tasks"])
+def test_the_best_is_the_best_of_those_within_the_budget(of_two_costs, columns):
+    found = table(of_two_costs, columns=columns)
+    lines = dict(found.rows)
+    for place in range(len(found.columns)):
+        column = {name: cells[place] for name, cells in lines.items() if cells[place].interval.value is not None}
+        over = {name for name, cell in column.items() if cell.over}
+        assert over == {"fastv"} & set(column) | ({"vtw (own budget)"} & set(column))
+        fair = {name: cell.interval.value for name, cell in column.items() if name not in over}
+        best = {name for name, cell in column.items() if cell.best}
+        assert best == {name for name, value in fair.items() if value == max(fair.values())}
+    pair = table(of_two_costs.only(["fastv", "todre"]))
+    assert not any(cell.best for _, cells in pair.rows for cell in cells), "one within, with nothing to compare it with"
+    (alone,) = table(of_two_costs.only(["fastv"])).rows
+    assert all(cell.best for cell in alone[1]), "where none is within its budget, the highest of all"
 
 
 def test_tasks_are_columns_at_one_budget(results, document):
@@ -111,11 +132,11 @@ def test_csv_has_every_digit_and_nothing_twice(results, document, columns):
 def test_latex_has_a_cell_for_each_column_and_the_numbers_of_markdown(results):
     found = table(results, "difference")
     lines = to_latex(found).splitlines()
-    assert lines[1] == r"\begin{tabular}{lrrrr}"
+    assert lines[1] == r"\begin{tabular}{lrrrrr}"
     body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     plain = to_markdown(found).splitlines()[2:]
     for line, same in zip(body, plain, strict=True):
-        assert len(re.split(r"(?<!\\)&", line)) == 5
+        assert len(re.split(r"(?<!\\)&", line)) == 6
         assert line.count("{") == line.count("}")
         numbers = r"[+-]?\d+\.\d"
         assert re.findall(numbers, line.replace("$-$", "-")) == re.findall(numbers, same)
@@ -153,7 +174,7 @@ def test_differences_from_another_method_where_the_run_has_them(results, documen
     found = read([path]).against("todre")
     assert found.names == ("todre-v1",)
     *_, row = cells(to_markdown(table(found, "difference")))
-    assert set(row[1:]) == {"**+3.0 [+1.0, +5.0]**"}
+    assert set(row[2:]) == {"**+3.0 [+1.0, +5.0]**"}
     assert all(entry.differs() and not entry.differs(results.tasks[0]) for entry in found.entries)
     with pytest.raises(InvalidValueError, match="compared nothing with 'vtw'; it did with todre"):
         read([path]).against("vtw")

@@ -62,12 +62,10 @@ def test_ratios_equal_brute_force(layout, admissible):
     query = torch.randn(kinds.shape[0], 6, queries, 4, generator=generator) * 2
     key = torch.randn(kinds.shape[0], 2, kinds.shape[1], 4, generator=generator) * 2
     context = context_of(AttentionInputs(query, key, 0.5), kinds, 1, 8)
-    for method, asking, asked in (
-        (context.text_to_visual, TEXT, VISUAL),
-        (context.visual_to_text, VISUAL, TEXT),
-    ):
-        expected = brute_force(query, key, 0.5, kinds, asking, asked, admissible)
-        torch.testing.assert_close(method(admissible).double(), expected.double(), atol=1e-6, rtol=0, equal_nan=True)
+    for ratio, query_kind, key_kind in ((context.text_to_visual, TEXT, VISUAL), (context.visual_to_text, VISUAL, TEXT)):
+        expected = brute_force(query, key, 0.5, kinds, query_kind, key_kind, admissible)
+        got = ratio(admissible)
+        torch.testing.assert_close(got.double(), expected.double(), atol=1e-6, rtol=0, equal_nan=True)
 
 
 def ratios_of(model, inputs, **fields):

@@ -64,10 +64,10 @@ def test_packed_blocks_run_on_hand_shortened_tensors(name, backend, kind):
     back = [where[int(source[order[row] // 4]) * 4 + order[row] % 4] for row in range(len(full))]
     deep = []
     for index, block in enumerate(stack[: len(tower.blocks)]):
-        given_to = calls[index][1]
-        bounds = [sum(row < end for row in kept) for end in given_to["cu_seqlens"].tolist()]
+        arguments_for = calls[index][1]
+        bounds = [sum(row < end for row in kept) for end in arguments_for["cu_seqlens"].tolist()]
         bounds = sorted(set(bounds))
-        positions = tuple(part[kept] for part in given_to["position_embeddings"])
+        positions = tuple(part[kept] for part in arguments_for["position_embeddings"])
         with torch.no_grad():
             hidden = block(hidden, cu_seqlens=torch.tensor(bounds, dtype=torch.int32), position_embeddings=positions)
             if index in getattr(tower, "deepstack_visual_indexes", []):

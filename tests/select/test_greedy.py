@@ -1,4 +1,4 @@
-"""Selection against float64 brute force written from the definitions, on data chosen to break it."""
+"""Greedy selection against float64 brute force, on data chosen to break it."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.errors import InvalidValueError
-from todre.select import cosine_blocks as ahead
-from todre.select import k_center, k_center_order, max_sum, max_sum_order
-from todre.select import max_sum as summed
+from todre.select import cosine_blocks, k_center, k_center_order, max_sum, max_sum_blocks, max_sum_order
 from todre.select.cosine_blocks import CosineBlocks
 from todre.select.rows import UnitRows, unit_rows
 
@@ -31,13 +29,16 @@ def distances(x):
 
 
 def gains(distance, chosen, rule):
-    """What each token would add: its distance to the nearest chosen token, or the sum of its distances to all."""
+    """What each token would add to the chosen ones.
+
+    It is its distance to the nearest of them, or the sum of its distances to all.
+    """
     to_chosen = distance[:, chosen]
     return to_chosen.min(1) if rule == "k_center" else to_chosen.sum(1)
 
 
 def brute_force(x, k, pivot, rule):
-    """Greedy order and the smallest margin by which a pick beat the tokens it did not tie with."""
+    """Greedy order, and the smallest margin of a pick over tokens it did not tie with."""
     distance, chosen, margin = distances(x), [pivot], np.inf
     while len(chosen) < k:
         gain = gains(distance, chosen, rule)
@@ -51,7 +52,10 @@ def brute_force(x, k, pivot, rule):
 
 
 def assert_greedy(x, order, pivot, rule, tolerance):
-    """Each pick is the best within `tolerance` given the picks before it, and the first of its identical twins."""
+    """Check that each pick is the best within `tolerance`, given the picks before it.
+
+    It must also be the first of its identical tokens.
+    """
     distance, rows = distances(x), x.cpu()
     assert order[0] == pivot
     assert len(set(order)) == len(order)
@@ -64,7 +68,7 @@ def assert_greedy(x, order, pivot, rule, tolerance):
 
 
 def plain_loop(x, k, pivot, rule):
-    """The textbook incremental loop in the precision of the library: one matrix-vector product per pick."""
+    """The textbook loop in the library's precision: one product per pick."""
     unit = x / x.norm(dim=-1, keepdim=True)
     value = torch.full((len(x),), -torch.inf if rule == "k_center" else 0.0, dtype=torch.float64)
     order = [pivot]
@@ -77,7 +81,7 @@ def plain_loop(x, k, pivot, rule):
 
 
 def clustered(n, d, seed=0, shared=1.0, dtype=torch.float32):
-    """Tokens around a few centres with a common direction, like the visual tokens of a language model."""
+    """Tokens around a few centres with a common direction, as in a language model."""
     g = torch.Generator().manual_seed(seed)
     centres = torch.randn(12, d, generator=g, dtype=torch.float64)
     x = centres[torch.randint(12, (n,), generator=g)] + 0.5 * torch.randn(n, d, generator=g, dtype=torch.float64)
@@ -86,7 +90,7 @@ def clustered(n, d, seed=0, shared=1.0, dtype=torch.float32):
 
 @st.composite
 def token_sets(draw):
-    """Small sets full of trouble: repeated rows, zero rows, collinear rows, scales from 1e-37 to 1e37."""
+    """Small difficult sets: repeated, zero and collinear rows, scales 1e-37 to 1e37."""
     d = draw(st.integers(1, 6))
     row = st.lists(st.integers(-3, 3) | st.floats(-1, 1, width=32), min_size=d, max_size=d)
     pool = torch.tensor(draw(st.lists(row, min_size=1, max_size=8)), dtype=torch.float32)
@@ -99,7 +103,10 @@ def token_sets(draw):
 
 @st.composite
 def exact_token_sets(draw):
-    """Signs, axes and zeros in 4 or 16 dimensions: every cosine is a multiple of 1/16, so every tie is a true tie."""
+    """Signs, axes and zeros in 4 or 16 dimensions.
+
+    Every cosine is a multiple of 1/16, so every tie is a true tie.
+    """
     d = draw(st.sampled_from([4, 16]))
     signs = st.lists(st.sampled_from([-1.0, 1.0]), min_size=d, max_size=d)
     axis = st.integers(0, d - 1).map(lambda i: [2.0 * (j == i) for j in range(d)])
@@ -151,7 +158,7 @@ def test_blocks_give_the_picks_of_the_plain_loop(rule, n, d, k):
 
 
 def test_long_sums_keep_their_last_digits():
-    """Tokens within a narrow cone: after hundreds of picks the sums are large and their differences tiny."""
+    """After hundreds of picks in a narrow cone, sums are large and differences tiny."""
     x = clustered(1200, 32, seed=1, shared=12.0, dtype=torch.float64)
     assert max_sum_order(x, 400, 3).tolist() == plain_loop(x, 400, 3, "max_sum")
 
@@ -166,7 +173,7 @@ def test_remembered_cosines_stay_smaller_than_the_tokens(monkeypatch):
 @both
 @pytest.mark.parametrize("shared", [2.0, 0.0])
 def test_blocks_save_most_passes_over_the_tokens(rule, shared, monkeypatch):
-    """Counted in rows of tokens read from memory; the plain loop reads all n once per pick."""
+    """The plain loop reads all n rows once per pick; blocks read far fewer."""
     read, multiplied = [], UnitRows._multiplied
 
     def counting(self, vectors, scales, part):
@@ -180,11 +187,14 @@ def test_blocks_save_most_passes_over_the_tokens(rule, shared, monkeypatch):
 
 @both
 def test_guesses_that_always_fail_cost_little(rule, monkeypatch):
-    """Whatever is guessed, the picks stay; and after some failures max-sum fetches single rows, as the plain loop."""
+    """Wrong guesses never change the picks.
+
+    After some failures max-sum fetches single rows, as the plain loop does.
+    """
     x, calls, cosines = clustered(700, 64, shared=0.0, dtype=torch.float64), [], UnitRows.cosines
     expected = ORDERS[rule](x, 200, 0)
-    monkeypatch.setattr(ahead, "lowest", lambda value, count: np.argsort(-value)[:count])
-    monkeypatch.setattr(summed, "lowest", lambda value, count: np.flatnonzero(value < np.inf)[-count:])
+    monkeypatch.setattr(cosine_blocks, "lowest", lambda value, count: np.argsort(-value)[:count])
+    monkeypatch.setattr(max_sum_blocks, "lowest", lambda value, count: np.flatnonzero(value < np.inf)[-count:])
     monkeypatch.setattr(UnitRows, "cosines", lambda self, chosen: calls.append(len(chosen)) or cosines(self, chosen))
     assert torch.equal(ORDERS[rule](x, 200, 0), expected)
     if rule == "max_sum":
@@ -212,7 +222,10 @@ def test_one_token_and_all_tokens(rule):
 
 @both
 def test_twins_tie_wherever_they_stand(rule):
-    """Identical tokens at the ends and in the middle, where products round differently, stay in index order."""
+    """Identical tokens stay in index order where products round differently.
+
+    They stand at the ends and in the middle.
+    """
     base = clustered(40, 37, seed=4)
     x = torch.cat([base, base, base[:21]])
     order = ORDERS[rule](x, len(x), 2).tolist()
@@ -223,7 +236,7 @@ def test_twins_tie_wherever_they_stand(rule):
 
 
 def test_identical_tokens_are_found_and_read_as_one():
-    """Whatever the rounding of a product does in different rows, twins get the same result."""
+    """Twins get the same result, however a product rounds in different rows."""
     x = torch.tensor([[1.0, -0.0], [2.0, 1.0], [1.0, 0.0], [2.0, 1.0], [1.0, 1.0]])
     wide = torch.cat([torch.ones(5, 20), x], 1)
     assert unit_rows(x).twin.tolist() == unit_rows(wide).twin.tolist() == [0, 1, 0, 1, 4]

@@ -53,7 +53,10 @@ def test_ties_go_to_the_first_token(data, n):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_pair_that_is_nearest_to_each_other_ties(seed):
-    """The two most isolated tokens are often each other's neighbours: rounding must not choose between them."""
+    """Rounding must not choose between two tokens that are each other's neighbours.
+
+    The two most isolated tokens often are.
+    """
     generator = torch.Generator().manual_seed(seed)
     close = torch.randn(1, 64, generator=generator) + 0.05 * torch.randn(30, 64, generator=generator)
     x = torch.cat([close, torch.randn(2, 64, generator=generator)])

@@ -1,4 +1,4 @@
-"""The path of accelerators, run on the CPU: the same picks as the CPU's own path, and never a look at a value."""
+"""The accelerators' path, run on the CPU: the same picks, and no value is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from todre.errors import InvalidValueError
-from todre.select import greedy, k_center_order, max_sum_order, mmr_order
+from todre.select import diversity, k_center_order, max_sum_order, mmr_order
 from todre.select.checks import as_queued_pivots
 from todre.select.device_loops import queued_order, queued_rows
 from todre.select.marginal_relevance import _queued
@@ -34,7 +34,7 @@ def queued(x, k, pivot, rule):
     samples, n = (1, len(x)) if x.ndim == 2 else x.shape[:2]
     pivots = as_queued_pivots(pivot, samples, n, x.ndim == 3, CPU)
     with NeverRead():
-        return greedy._on_device(x.reshape(-1, x.shape[-1]), samples, n, k, pivots, rule).reshape(*x.shape[:-2], k)
+        return diversity._on_device(x.reshape(-1, x.shape[-1]), samples, n, k, pivots, rule).reshape(*x.shape[:-2], k)
 
 
 def tokens(n, d, seed=0):
@@ -94,7 +94,10 @@ def test_any_scale(rule, scale):
 @both
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_tokens_that_are_not_finite_are_not_hidden(rule, bad):
-    """No error can be raised without a look: they are kept first, and the others are chosen as without them."""
+    """Tokens that are not finite are kept first, as no error can be raised unread.
+
+    The others are chosen as without them.
+    """
     x = tokens(30, 8)
     x[[21, 4]] = 0
     clean = [i for i in ORDERS[rule](x, 30, 9).tolist() if i not in (4, 21)]

@@ -37,7 +37,10 @@ TRANSFORMERS_WORDS = (
 
 LONG_FILES: dict[str, int] = {}
 """Files that may have more than `MOST_LINES` lines, and how many."""
-SPELLED: dict[str, tuple[str, ...]] = {}
+SPELLED: dict[str, tuple[str, ...]] = {
+    # Public parameters and fields of `todre.prune_embeddings`, named as those of `generate` that they go with.
+    "embeddings.py": ("attention_mask", "position_ids"),
+}
 """Words of transformers that a file outside its room may spell, with a reason beside each entry."""
 
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from todre.scenes import make_scene
+from todre.tiny.data import picture_tensors
 from todre.tiny.heads import symbolic_features
 from todre.tiny.initial import sine_positions
 from todre.tiny.labels import FEATURE_NAMES, NAMED_FEATURES, OTHER_FEATURES
-from todre.tiny.stages import build_parts, picture_tensors
+from todre.tiny.stages import build_parts
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,16 @@ def lit_scene(size, row, column):
     width, height = size
     owners = np.zeros((height, width), np.uint8)
     owners[8 * row : 8 * row + 16, 8 * column : 8 * column + 16] = 1
-    thing = SceneObject("shape", 8 * column + 8.0, 8 * row + 8.0, 8, 8, "red", "square", "small")
+    thing = SceneObject(
+        kind="shape",
+        x=8 * column + 8.0,
+        y=8 * row + 8.0,
+        half_width=8,
+        half_height=8,
+        colour="red",
+        shape="square",
+        size="small",
+    )
     image = Image.fromarray(np.repeat((owners * 255)[..., None], 3, axis=2))
     return Scene(0, "train", image, (thing,), owners, "plain", [])
 

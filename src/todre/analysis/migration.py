@@ -19,7 +19,7 @@ from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Measured, Record, measure_all
 from todre.analysis.summary import Table
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.loading.model import Loaded
 from todre.tensors.attention import AttentionInputs, attention_mass
 from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
@@ -35,7 +35,7 @@ class AttentionLog:
     Attributes:
         prefill: layer to (b, 3, 3) float32: mean mass that queries of a class put on keys of a class, in the order of
             `GROUPS`; NaN where a row has no query of the class.
-        uniform: (b, 3, 3), what attention would be if every query looked at all keys that it may see alike.
+        uniform: (b, 3, 3), the masses if every query attended equally to all keys that it may see.
         decode: layer to a list of (b, 4), one for each generated token that was read: its mass on S, V, T and the
             tokens generated before it, itself included.
     """

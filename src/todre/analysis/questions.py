@@ -1,4 +1,4 @@
-"""What instruments ask: questions of the scenes, or of a file of one's own."""
+"""Questions of the instruments: on rendered scenes, or from a file of questions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ from typing import Annotated, Any
 
 from PIL import Image
 
+from todre.evaluate.metrics import mark
+from todre.evaluate.tasks.local import metric_of
 from todre.fields import Checked, Items, OneOf
 from todre.fields.kinds import Count
-from todre.files import Kind, read_lines, sha256, shown
-from todre.files.shapes import TEXT
+from todre.files import sha256
+from todre.files.question_file import QUESTIONS, QuestionLine, named_files, read_questions
 from todre.images import open_image
-from todre.scenes import SPLITS, TASKS, Question, make_scene
-
-QUESTIONS = Kind(
-    'write {"image": "a.png", "question": "…", "answer": "…", "task": "…"} on each line',
-    {"image?": TEXT, "question?": TEXT, "answer?": TEXT, "task?": TEXT},
-    most=2**28,
-    line=2**20,
-)
-"""Questions of one's own, up to a million."""
+from todre.scenes import SPLITS, TASKS, Question, make_scene, score
 
 
 @dataclass(frozen=True)
@@ -32,28 +26,46 @@ class PictureQuestion:
     """A question and its picture.
 
     Attributes:
-        picture: what names the picture; questions about one picture are not independent.
+        picture: name of the picture; questions about one picture are not independent.
         question: text, true answer and task.
         open: loads the picture, RGB.
+        references: all true answers of a file's line; empty for scenes.
+        metric: the metric that a file's line names; empty for scenes and lines without one.
     """
 
     picture: str
     question: Question
     open: Callable[[], Image.Image]
+    references: tuple[str, ...] = ()
+    metric: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """What a result says about the question, ready for JSON."""
-        asked = self.question
-        return {"picture": self.picture, "task": asked.task, "question": asked.text, "answer": asked.answer}
+        """Facts on the question for a result, ready for JSON."""
+        return {
+            "picture": self.picture,
+            "task": self.question.task,
+            "question": self.question.text,
+            "answer": self.question.answer,
+        }
+
+    def mark(self, text: str) -> float:
+        """Mark of an answer, from 0 to 1.
+
+        A file's line with a metric is marked by it, and a line with several answers and no metric by exact match with
+        any of them. All other questions are marked like those on scenes: by exact match, and captions by F1.
+        """
+        if self.references and (self.metric or len(self.references) > 1):
+            return mark(self.metric or "exact", text, self.references)
+        return score(self.question, text)
 
 
 @dataclass(frozen=True)
 class Source(Checked):
-    """Which questions are asked.
+    """Source of an instrument's questions.
 
     Args:
-        file: JSON lines of one's own, `{"image", "question", "answer", "task"}` each, image paths relative to the file,
-            answer and task optional; None for the scenes.
+        file: a file of questions (`todre.files.question_file`), with one image each; answers and task are optional.
+            None for the scenes.
         limit: how many questions.
         split: of the scenes.
         size: side of the scenes' square pictures in pixels.
@@ -70,27 +82,27 @@ class Source(Checked):
         """The questions, in order.
 
         Raises:
-            InvalidValueError: the file has a line that is no question; says which.
+            InvalidValueError: the file has a line that cannot be used; says which.
             ImageError: it names a picture that is not there.
         """
         return self._from_scenes() if self.file is None else _from_file(self.file, self.limit)
 
     def files(self) -> Iterator[Path]:
-        """The file, and the pictures that it names; nothing for scenes."""
-        if self.file is not None:
-            yield self.file
-            for _, values in itertools.islice(read_lines(self.file, QUESTIONS), self.limit):
-                yield self.file.parent / values.get("image", "")
+        """The file, and the pictures that its first lines name; nothing for scenes."""
+        return iter(()) if self.file is None else named_files(self.file, self.limit)
 
-    def facts(self, asked: Sequence[PictureQuestion]) -> dict[str, Any]:
-        """What a result says about where its questions came from, ready for JSON."""
-        counts = {"questions": len(asked), "pictures": len({one.picture for one in asked})}
+    def facts(self, questions: Sequence[PictureQuestion]) -> dict[str, Any]:
+        """Facts on the source for a result, ready for JSON."""
+        counts = {"questions": len(questions), "pictures": len({one.picture for one in questions})}
         if self.file is not None:
             return {"file": self.file.name, "sha256": sha256(self.file, QUESTIONS), **counts}
         return {"split": self.split, "picture_size": self.size, "tasks": list(self.tasks), **counts}
 
     def _from_scenes(self) -> list[PictureQuestion]:
-        """One question about each scene, so that no two share a picture; scenes without an answer are passed over."""
+        """One question about each scene, so that no two share a picture.
+
+        Scenes without a question of the task are skipped.
+        """
         questions: list[PictureQuestion] = []
         for seed in itertools.count():
             task = self.tasks[len(questions) % len(self.tasks)]
@@ -111,18 +123,19 @@ def _scene_image(seed: int, split: str, size: int) -> Image.Image:
 
 
 def _from_file(file: Path, limit: int) -> list[PictureQuestion]:
-    lines = itertools.islice(read_lines(file, QUESTIONS), limit)
-    questions = [_from_line(file, number, values) for number, values in lines]
+    questions = [_from_line(line) for line in read_questions(file, limit)]
     if not questions:
         raise QUESTIONS.wrong(file, "holds no question")
     return questions
 
 
-def _from_line(file: Path, number: int, values: dict[str, Any]) -> PictureQuestion:
-    missing = [name for name in ("image", "question") if not values.get(name, "").strip()]
-    if missing:
-        raise QUESTIONS.wrong(f"Line {number} of {shown(file)}", f"has no {missing[0]}")
-    path = file.parent / values["image"]
+def _from_line(line: QuestionLine) -> PictureQuestion:
+    if len(line.images) > 1:
+        raise line.wrong(f"names {len(line.images)} images, and analyze and fit ask about one; give each line one")
+    metric = metric_of(line) if line.metric else ""
+    (path,) = line.paths
     open_image(path)
-    question = Question(values.get("task") or "question", values["question"], values.get("answer", ""))
-    return PictureQuestion(values["image"], question, functools.partial(open_image, path))
+    question = Question(line.task or "question", line.question, line.answer)
+    return PictureQuestion(
+        line.images[0], question, functools.partial(open_image, path), references=line.answers, metric=metric
+    )

@@ -22,7 +22,7 @@ class Table:
     All intervals come from the same resamples.
 
     Attributes:
-        pictures: (n,) what names the picture of each question.
+        pictures: (n,) name of each question's picture.
         tasks: task to (n,) bool, its questions.
         bootstrap: None where there is one picture only, so that no interval can be given.
     """
@@ -57,7 +57,7 @@ class Table:
     def correlation(self, first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
         """Pearson's correlation of two (n,) values over questions, resampled by picture.
 
-        None where one of them does not vary. Resamples in which one does not vary are left out of the interval.
+        None where one of the two is constant. Resamples in which one is constant are left out of the interval.
         """
         x, y = (np.asarray(values, dtype=np.float64) for values in (first, second))
         value = pearson(x, y)

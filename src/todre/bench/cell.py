@@ -46,7 +46,7 @@ def measure(
         specs: methods; the untouched model comes first by itself.
         cell: the conditions.
         how: how often.
-        tick: told what is measured next.
+        tick: called with what is measured next.
 
     Returns:
         One row for each subject: no pruning, and each method followed by its oracle.

@@ -47,12 +47,14 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def specs_of(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> list[MethodSpec]:
-    """Every method at every budget; one without or with its own budget, once.
+    """Specifications of every method at every budget.
+
+    A method that has no budget, or whose text names one, appears once.
 
     Args:
         specs: as `parse` takes them, or JSON files.
-        retains: shares or counts; none leaves the methods' own.
-        seed: of methods that choose at random.
+        retains: budgets, as shares or counts; empty for the methods' defaults.
+        seed: for methods that choose at random.
 
     Raises:
         InvalidValueError: a setting cannot be used, or two would have one name.

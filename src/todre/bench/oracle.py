@@ -1,8 +1,8 @@
 """Oracles: the untouched model on a prompt that never had the dropped tokens.
 
-Its parts are the model's own `get_image_features`, the method's `select` on the very tokens that the pruned run showed
-it, and `generate` on embeddings that were shortened by hand beforehand. What a method drops between two decoder layers
-is replayed: a hook takes the columns that stay, known in advance, and nothing is asked. No runtime of pruning runs.
+An oracle runs the model's own `get_image_features`, the method's `select` on the tokens of the pruned run, and
+`generate` on embeddings that were shortened beforehand. What a method drops between two decoder layers is replayed: a
+hook takes the columns that stay, which are known in advance. The runtime of pruning does not run.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Short:
     Attributes:
         embeds: (b, q', d) input embeddings, shorter rows padded at their left.
         mask: (b, q') 1 where real.
-        samples: of each row, the visual tokens as the method saw them.
-        drops: what leaves between layers.
+        samples: for each row, the visual tokens as the method was shown them.
+        drops: columns that leave between layers.
     """
 
     embeds: Tensor
@@ -94,7 +94,7 @@ def oracle_of(subject: Pruned) -> Oracle:
     """The oracle of a pruned subject.
 
     Raises:
-        NoOracleError: the method encodes pictures otherwise, or lets tokens leave in a way that cannot be replayed.
+        NoOracleError: the method changes the encoding, or drops tokens in a way that cannot be replayed.
     """
     return Oracle(
         subject.model, subject.prompt, f"{subject.name} oracle", subject.method, subject.name, shorten(subject)

@@ -40,8 +40,8 @@ class Preset:
 
     Attributes:
         name: as on the command line.
-        config: every field that differs from what transformers takes by default, `model_type` included.
-        picture: (height, width) in pixels that its geometry makes of a square picture of high resolution: 2×2 crops
+        config: every field that differs from transformers' defaults, `model_type` included.
+        picture: (height, width) in pixels of the prompt's picture, as the model resizes a large square one: 2×2 crops
             and a thumbnail for AnyRes, four tiles and a thumbnail for InternVL.
         aliases: hub ids of checkpoints of this shape.
     """

@@ -12,7 +12,7 @@ import torch
 
 from todre.bench.prompts import Prompt
 from todre.hf.calls import cache_of
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.methods.base import Method
 from todre.pruning import attach, detach
 from todre.report import PruningReport
@@ -26,10 +26,10 @@ class Called:
     """Leftovers of a call: the cache, and times of the selection.
 
     Attributes:
-        cache: the KV cache at its end.
+        cache: the KV cache at the end of the call.
         select: milliseconds of the selection before the LLM.
-        nested: how much of `select` lies within the model's first forward.
-        report: of the pruned prefill; None where nothing was attached.
+        nested: milliseconds of `select` within the model's first forward.
+        report: the pruned prefill's report; None where nothing was attached.
     """
 
     cache: Any

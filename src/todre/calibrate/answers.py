@@ -28,7 +28,7 @@ class Reference:
     Attributes:
         model: the model.
         batches: prompts, each a mapping of what the model's forward takes.
-        said: per batch, (b, vocabulary) log-probabilities of the token after the prompt, float32.
+        log_probabilities: per batch, (b, vocabulary) log-probabilities of the token after the prompt, float32.
         pictured: per batch, (b,) bool, rows with visual tokens.
     """
 
@@ -74,7 +74,7 @@ class Reference:
 def next_token(model: Any, batch: Mapping[str, Any]) -> Tensor:
     """(b, vocabulary) float32 log-probabilities of the token that follows each row.
 
-    Padding, at either end, is passed over.
+    Padding, at either end, is skipped.
     """
     with torch.inference_mode():
         logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits

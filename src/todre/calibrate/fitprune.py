@@ -14,7 +14,7 @@ from todre.errors import InvalidValueError
 from todre.hf.decoder import decoder_of
 from todre.methods.base import Method
 from todre.methods.fitprune import FitPrune
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.pruning import prune
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class _Probe(Method):
     """Method that notes each layer's attention, and deletes what a tolerance allows.
 
     Args:
-        full: by count of layers run, (2, b) cross and self mass with all tokens; empty while that is being noted.
+        full: by count of layers run, (2, b) cross and self mass with all tokens; empty in the run that notes them.
         tolerance: share of either mass that a layer may lose.
-        noted: by count of layers run, what was noted: masses, or (2, b) tokens deleted and tokens that entered.
+        noted: by count of layers run, what this run notes: (2, b) masses, or tokens deleted and tokens that entered.
     """
 
     full: Mapping[int, Tensor] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class _Probe(Method):
 def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
     """(b, s) bool, the lowest fresh scores that can go.
 
-    What is left sums to at least `least`.
+    The other fresh scores still sum to at least `least`.
 
     Args:
         scores: (b, s) attention that each token gets.
@@ -81,16 +81,16 @@ def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
 def fit_fitprune(model: Any, batches: Batches, share: float, progress: Progress | None = None) -> FitPrune:
     """Fit how many tokens to delete after each layer, for a mean `share` over layers.
 
-    Based on FitPrune (arXiv 2409.10197): for a tolerance α, each layer deletes the tokens that are both in the set of
-    the lowest cross attention and in that of the lowest self attention, each set losing at most α of the mass that the
-    layer has with all tokens. α is halved in on until the mean is met; the numbers are the mean over the prompts, as
-    shares of what entered. The release counts FLOPs where this counts tokens.
+    Based on FitPrune (arXiv 2409.10197). For a tolerance α, each layer has a set of tokens with the lowest cross
+    attention and one with the lowest self attention; each set holds at most α of the layer's mass with all tokens, and
+    the tokens in both sets are deleted. α is found by halving, so that the mean is met. The numbers are means over the
+    prompts, as shares of the tokens that entered. The release counts FLOPs where this counts tokens.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
         share: mean over layers of the visual tokens, a fraction of those that enter.
-        progress: told after each α.
+        progress: called after each α.
 
     Raises:
         InvalidValueError: a share that cannot be met, even by deleting everything after the first layer.

@@ -21,14 +21,14 @@ def fit_psigmoid(
 ) -> PSigmoid:
     """Fit the slope whose next token diverges least; ties go to the first.
 
-    The paper (arXiv 2412.00556) searches by Bayesian optimisation; one number needs no more than a list.
+    The paper (arXiv 2412.00556) searches by Bayesian optimisation; for one number a list of candidates is enough.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
         retain: mean over layers of the visual tokens, as in `PSigmoid`.
         slopes: candidates.
-        progress: told after each.
+        progress: called after each.
 
     Raises:
         InvalidValueError: there is no candidate, or the budget cannot be met.

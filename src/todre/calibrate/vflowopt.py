@@ -24,18 +24,18 @@ def fit_vflowopt(
 ) -> VFlowOpt:
     """Fit what enters and what each stage leaves, for a mean `share` over layers.
 
-    VFlowOpt (arXiv 2508.05211) searches by Bayesian optimisation, 300 trials on 30 samples, for the most similar last
-    token. Here ratios are drawn at random, what enters follows from the share, and the trial whose next token diverges
-    least is taken; the first trial leaves all ratios at 1.
+    VFlowOpt (arXiv 2508.05211) searches for the most similar last token by Bayesian optimisation, with 300 trials on 30
+    samples. Here each trial draws its ratios at random, all 1 in the first one, and what enters follows from `share`.
+    The trial whose next token diverges least wins.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
         share: mean over layers of the visual tokens, a fraction of each sample's.
         trials: how many settings to try.
-        seed: of the draws.
-        method: where to start from: its layers and attention are kept.
-        progress: told after each trial.
+        seed: of the random draws.
+        method: VFlowOpt whose layers and attention are kept; None for the defaults.
+        progress: called after each trial.
 
     Raises:
         InvalidValueError: a value that cannot be used.

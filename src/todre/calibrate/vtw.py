@@ -13,22 +13,20 @@ from todre.methods.vtw import VTW
 def fit_vtw(
     model: Any, batches: Batches, tolerance: float = 0.003, first: int = 5, progress: Progress | None = None
 ) -> VTW:
-    """Fit the first layer after which dropping the picture keeps the next token.
+    """Fit VTW's layer: the first after which dropping the picture changes little.
 
-    Kept means within `tolerance`.
-
-    Based on VTW (arXiv 2405.05803): 20 samples, layers from 5 on, mean KL divergence at the last token at most η, which
-    is 0.003 for LLaVA-1.5-7B, 5e-4 for its 13B and 1e-4 for LLaVA-NeXT-7B.
+    Little means a mean KL divergence of the next token of at most `tolerance`. Based on VTW (arXiv 2405.05803), which
+    uses 20 samples, layers from 5 on, and η = 0.003 for LLaVA-1.5-7B, 5e-4 for its 13B and 1e-4 for LLaVA-NeXT-7B.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
         tolerance: η, in nats.
         first: the first layer to try, a count of layers run.
-        progress: told after each layer.
+        progress: called after each layer.
 
     Raises:
-        InvalidValueError: no layer does, or `first` is not a layer before the last.
+        InvalidValueError: no layer is within `tolerance`, or `first` is not below the decoder's depth.
     """
     check_tolerance(tolerance)
     depth = decoder_of(model).n_layers

@@ -1,4 +1,8 @@
-"""The command line: `todre …`. Results go to stdout, everything else to stderr."""
+"""The command line, `todre …`: a command is one file, and options are shared.
+
+Results go to stdout, everything else to stderr. `app` registers the commands, `options` has the options that they
+share, `parsers` their values, and `process` runs one command from its streams to its exit code.
+"""
 
 from __future__ import annotations
 

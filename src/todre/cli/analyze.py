@@ -1,4 +1,4 @@
-"""`todre analyze`: instruments that show why pruning works on a model, or does not."""
+"""`todre analyze`: instruments that show why pruning works on a model or fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from todre.cli.parsers import MOST, number, usage
 Window = Annotated[
     int,
     typer.Option(
-        "--window", min=1, max=MOST, help="Side of a window in tokens: 1 as the paper words it, 2 as its code."
+        "--window", min=1, max=MOST, help="Side of a window in tokens: 1 as in the paper's text, 2 as in its code."
     ),
 ]
 Tolerance = Annotated[
@@ -29,10 +29,10 @@ Tolerance = Annotated[
         "--tolerance",
         parser=number(0.0, 1.0, inside=True),
         metavar="NUMBER",
-        help="An information of at most this, either way, counts as none.",
+        help="Information of at most this, positive or negative, counts as none.",
     ),
 ]
-Rows = Annotated[int, typer.Option("--rows", min=1, max=MOST, help="Windows of one forward; changes no number.")]
+Rows = Annotated[int, typer.Option("--rows", min=1, max=MOST, help="Windows of one forward pass; changes no number.")]
 
 
 Calibrated = Annotated[str, typer.Option("--method", parser=parse_method, metavar="NAME", help="todre or todre-v1.")]
@@ -42,7 +42,7 @@ Loss = Annotated[
         "--loss",
         parser=number(0.0, 1.0),
         metavar="NUMBER",
-        help="Accuracy that may be lost, 0.02 for two points.",
+        help="Accuracy that may be lost; 0.02 is two points.",
     ),
 ]
 
@@ -55,9 +55,10 @@ def migration(
     batch_size: ask.Batch = 4,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Where attention goes, by layer and direction, in prefill and in decode.
+    """Measure where attention goes, by layer and direction, in prefill and decode.
 
-    Between system prompt, picture and text (ToDRE, figure 2), and from generated tokens (figure 5). Nothing is pruned.
+    It is measured between system prompt, picture and text (ToDRE, figure 2), and from generated tokens (figure 5).
+    Nothing is pruned.
     """
     run = InstrumentRun(model, questions, files, reporting, batch_size)
     with run.measuring("migration") as (loaded, tick):
@@ -80,10 +81,10 @@ def horizon(
     rows: Rows = 32,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """After which layer no visual token changes the answer any more, for each task (arXiv 2512.07580).
+    """Find the layer after which visual tokens no longer change the answer.
 
-    Of all visual tokens one window is left after a layer, and the true answer's probability compared with none left.
-    Questions need true answers.
+    After a layer all visual tokens but one window are dropped, and the probability of the true answer is compared with
+    that without any visual token, for each task (arXiv 2512.07580). Questions need true answers.
     """
     run = InstrumentRun(model, questions, files, reporting, short_answers=True)
     with run.measuring("horizon") as (loaded, tick):
@@ -105,7 +106,10 @@ def redundancy(
     batch_size: ask.Batch = 4,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Redundancy within vision and across modalities (ToDRE, eq. 8 and 9), and how far they are independent."""
+    """Measure redundancy within vision and across modalities (ToDRE, eq. 8 and 9).
+
+    Also shows how far the two are independent.
+    """
     run = InstrumentRun(model, questions, files, reporting, batch_size)
     with run.measuring("redundancy") as (loaded, tick):
         from todre.analysis.redundancy import redundancy as measure
@@ -130,10 +134,10 @@ def calibrate(
     seed: opt.Seed = 0,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Find the layer and τ of ToDRE's stage 2 that save most within a loss of accuracy.
+    """Find the layer and τ of ToDRE's stage 2 that save most within an accuracy loss.
 
-    Chosen on half of the pictures, checked on the other half. Also writes the method, ready for `from_dict`, into a
-    file that ends in .method.json. Questions need true answers.
+    The choice is made on half of the pictures and checked on the other half. The method is also written, ready for
+    `from_dict`, into a file that ends in .method.json. Questions need true answers.
     """
     run = InstrumentRun(
         model, questions, files, reporting, batch_size,
@@ -165,7 +169,10 @@ def kept(
     seed: opt.Seed = 0,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Which visual tokens several methods keep of the same pictures, side by side (ToDRE, figures 1, 6 and 7)."""
+    """Show which visual tokens several methods keep of the same pictures.
+
+    Drawn side by side, as in ToDRE's figures 1, 6 and 7.
+    """
     run = InstrumentRun(model, questions, files, reporting, methods=methods)
     with usage():
         chosen = [(name, make_method(name, retain, seed)) for name in named_methods(methods)[0]]

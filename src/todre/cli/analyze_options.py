@@ -1,4 +1,4 @@
-"""Options that the commands of `todre analyze` share, and how their text becomes values."""
+"""Options that the commands of `todre analyze` share, and their parsers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ Questions = Annotated[
     Path | None,
     typer.Option(
         "--questions",
-        help='Own questions: a line {"image": "a.png", "question": "…", "answer": "…", "task": "…"} for each. '
+        help="A file of your own questions, one line "
+        '{"image": "a.png", "question": "…", "answer": "…", "task": "…"} each. '
         "Without it, scenes that the shipped model has never seen.",
     ),
 ]
@@ -53,7 +54,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=MOST, help="How many q
 Split = Annotated[
     SplitName,
     typer.Option(
-        "--split", parser=one_of(*get_args(SplitName)), metavar="NAME", help="Of the scenes: train, val or test."
+        "--split", parser=one_of(*get_args(SplitName)), metavar="NAME", help="Split of the scenes: train, val or test."
     ),
 ]
 Size = Annotated[
@@ -71,10 +72,10 @@ Tasks = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", help="The JSON document.")]
 Figure = Annotated[
-    Path | None, typer.Option("--figure", help="Its picture. Without it, beside the document, with .png at the end.")
+    Path | None, typer.Option("--figure", help="The figure. Without it, beside the document, with the suffix .png.")
 ]
 Batch = Annotated[
-    int, typer.Option("--batch-size", min=1, max=MOST, help="Questions of one forward; changes no number.")
+    int, typer.Option("--batch-size", min=1, max=MOST, help="Questions of one forward pass; changes no number.")
 ]
 Layers = Annotated[
     Any,
@@ -83,7 +84,7 @@ Layers = Annotated[
         parser=parse_layers,
         metavar="1,2,…",
         show_default=False,
-        help="Counts of decoder layers run. Without it, all but the last.",
+        help="Decoder layers after which to measure, counted from 1. Without it, all but the last.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""What `todre analyze` says on the terminal: the few numbers that matter of each document."""
+"""Tables of `todre analyze`: the main numbers of each document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def show_migration(document: Document) -> None:
 
 
 def show_horizon(document: Document) -> None:
-    """Each task's horizon, and the largest information left after the first and last layer measured."""
+    """Each task's horizon, and the information left after two layers.
+
+    The largest information is shown after the first and the last layer that were measured.
+    """
     table = _table("task", "questions", "horizon", "all tokens together", "largest, first layer", "largest, last layer")
     for name, values in document["tasks"].items():
         largest = values["largest"]
@@ -49,7 +52,7 @@ def show_redundancy(document: Document) -> None:
 
 
 def show_calibration(document: Document) -> None:
-    """The choice, and what it costs and saves on both halves."""
+    """The chosen layer and τ, and what they cost and save on both halves."""
     method = document["method"]
     if not document["found"]:
         show_text(f"No layer and τ keep the loss within {document['loss_allowed']:g}: stage 2 stays off.")
@@ -77,7 +80,7 @@ def _say_whether_confirmed(document: Document) -> None:
 
 
 def show_kept(document: Document) -> None:
-    """How far methods agree."""
+    """How far methods agree on the tokens that they keep."""
     for record in document["records"]:
         for name, panel in record["panels"].items():
             if "refused" in panel:

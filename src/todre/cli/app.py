@@ -1,4 +1,7 @@
-"""The commands, registered on one Typer application; none of them imports torch before it runs."""
+"""The commands, registered on one Typer application.
+
+No command imports torch before it runs.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def todre(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
     ] = False,
 ) -> None:
-    """Prune the visual tokens of vision-language models, and see what it saves and what it costs."""
+    """Prune visual tokens of vision-language models; see what it saves and costs."""
 
 
 _COMMANDS = (
@@ -156,5 +159,5 @@ app.add_typer(plot, name="plot")
 
 @functools.cache
 def command() -> Any:
-    """The application as what Typer makes of it, which takes arguments."""
+    """The command that Typer makes of the application; call it with arguments."""
     return typer.main.get_command(app)

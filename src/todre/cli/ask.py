@@ -49,7 +49,7 @@ def ask(
 ) -> None:
     """Answer a question about pictures and videos while pruning visual tokens.
 
-    The answer goes to stdout, what it saved to stderr.
+    The answer goes to stdout, and what pruning saved goes to stderr.
     """
     files, question = _split(arguments)
     if retain is not None and method == "none":
@@ -83,7 +83,7 @@ def ask(
 
 
 def _open(files: list[str], frames: int | None, quiet: bool) -> list[Media]:
-    """The pictures and clips, told apart by what the files hold."""
+    """The pictures and clips; the content of a file decides which it is."""
     from todre.clips import is_clip, open_clip
     from todre.images import open_image
 

@@ -1,4 +1,7 @@
-"""`todre bench`: what pruning saves, and how far that is from a prompt that never had the dropped tokens."""
+"""`todre bench`: what pruning saves, each method beside its bound.
+
+The bound is a prompt that never had the dropped tokens.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from rich.status import Status
 from todre.bench.settings import Settings
 from todre.bench.suites import SUITES
 from todre.cli import bench_options as ask
-from todre.cli import options as opt
 from todre.cli.bench_options import BenchFiles, SweepOptions
 from todre.cli.console import check_output, note, show, show_json, show_text, working
 from todre.cli.ignored_options import check_beside, check_taken
@@ -52,13 +54,15 @@ def bench(
     sweep: SweepOptions = SweepOptions(),
     files: BenchFiles = BenchFiles(),
     check: ask.Check = False,
-    seed: opt.Seed = 0,
+    seed: ask.Seed = 0,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Measure encode, select, prefill, first token, decode, memory and KV bytes, each beside its bound.
+    """Measure time, memory and KV bytes of pruning, each beside its bound.
 
-    The bound (the oracle of a method) is the untouched model on a prompt shortened by hand, with the pictures encoded
-    and the selection made beside it, measured in turn with everything else. See docs/benchmarks.md.
+    Measured are encode, select, prefill, first token, decode, peak memory and KV bytes.
+
+    A method's bound (its oracle) is the unpruned model on a prompt shortened by hand, with the pictures encoded and the
+    selection made beside it. Everything is measured in turn. See docs/benchmarks.md.
     """
     _check_alone(context, files.earlier is not None, check)
     inputs = (model.model, files.earlier, *(spec for spec in sweep.methods or () if spec.endswith(FILE)))

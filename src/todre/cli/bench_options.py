@@ -15,7 +15,7 @@ from todre.bench.suites import SUITES
 from todre.cli.method_choice import ALL, FILE, parse_method
 from todre.cli.option_records import OptionRecord, Without
 from todre.cli.options import Force, ModelOptions
-from todre.cli.parsers import MOST, check_each_once, one_of, parse_names, parse_retains, usage
+from todre.cli.parsers import MOST, MOST_SEED, check_each_once, one_of, parse_names, parse_retains, usage
 
 MOST_THREADS = 4096
 
@@ -64,7 +64,7 @@ def parse_threads(text: str) -> tuple[int, ...]:
 
 
 def parse_backends(text: str) -> tuple[str, ...]:
-    """Names, separated by commas."""
+    """Names of attention implementations, separated by commas."""
     names = parse_names(text)
     check_each_once(names, text)
     return names
@@ -97,7 +97,7 @@ PaperTable = Annotated[
     Any,
     typer.Option(
         "--table", parser=one_of(*NAMES), metavar="NAME",
-        help=f"Measure the rows of a table of the paper, published beside measured: {', '.join(NAMES)}.",
+        help=f"Measure the rows of a table of the paper, and show published beside measured: {', '.join(NAMES)}.",
     ),
 ]  # fmt: skip
 Specs = Annotated[
@@ -119,37 +119,55 @@ TextTokens = Annotated[
 ]
 AnswerTokens = Annotated[
     Any,
-    typer.Option("--new-tokens", parser=parse_counts, metavar="A,B,…", help="Tokens of each answer, exactly so many."),
+    typer.Option(
+        "--new-tokens", parser=parse_counts, metavar="A,B,…", help="Tokens of each answer, which has exactly so many."
+    ),
 ]
 Backends = Annotated[
     Any,
-    typer.Option("--backends", parser=parse_backends, metavar="A,B,…", help="sdpa, eager, flash_attention_2, …"),
+    typer.Option(
+        "--backends", parser=parse_backends, metavar="A,B,…", help="Attention: sdpa, eager, flash_attention_2, …"
+    ),
 ]
 Threads = Annotated[
     Any, typer.Option("--threads", parser=parse_threads, metavar="A,B,…", help="CPU threads; all: torch's default.")
 ]
 RoundCount = Annotated[int | None, typer.Option("--rounds", min=1, max=MOST, help="Measured rounds of each cell.")]
 WarmUp = Annotated[
-    int | None, typer.Option("--warm-up", min=0, max=MOST, help="Rounds of each cell before they count.")
+    int | None, typer.Option("--warm-up", min=0, max=MOST, help="Rounds of each cell before the measured ones.")
 ]
-NoOracle = Annotated[bool, typer.Option("--no-oracle", help="Leave out the hand-shortened prompts.")]
-NoMemory = Annotated[bool, typer.Option("--no-memory", help="Leave out peak memory, which takes one more call each.")]
+NoOracle = Annotated[
+    bool, typer.Option("--no-oracle", help="Leave out the oracles, which are prompts shortened by hand.")
+]
+NoMemory = Annotated[
+    bool, typer.Option("--no-memory", help="Leave out peak memory, which takes one more call of each subject.")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", help="The JSON document; written after every cell, whole or not at all.")
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the document at --output, if it has the same conditions.")
 ]
-From = Annotated[Path | None, typer.Option("--from", help="Measure nothing: show, and draw, what this document holds.")]
+From = Annotated[Path | None, typer.Option("--from", help="Show and draw an earlier document; measure nothing.")]
 Plots = Annotated[Path | None, typer.Option("--plots", help="Folder for figures: breakdown, speed-up, length, memory.")]
 Check = Annotated[
-    bool, typer.Option("--check", help="Measure no time: is pruning right with every backend and dtype of the device?")
+    bool,
+    typer.Option(
+        "--check", help="Check that pruning is right with every backend and dtype of the device; measure no time."
+    ),
+]
+
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of random weights, pixels, text and methods.")
 ]
 
 
 @dataclass(frozen=True)
 class SweepOptions(OptionRecord):
-    """What is measured: every combination of methods, budgets and conditions, and how often."""
+    """What is measured, and how often.
+
+    Every combination of methods, budgets and conditions is measured.
+    """
 
     methods: Specs = None
     retain: Retains = None

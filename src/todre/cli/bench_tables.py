@@ -1,4 +1,4 @@
-"""Tables of `todre bench`: what was measured, beside its bound and beside what was published."""
+"""Tables of `todre bench`: measured values beside bounds and published values."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def _sizes(row: Row) -> list[str]:
 
 
 def published_table(rows: Sequence[Row], name: str, certain: bool) -> Table:
-    """The rows of a table of the paper, published beside measured, each with its share of no pruning."""
+    """A table of the paper, published beside measured values.
+
+    Each value comes with its share of no pruning.
+    """
     from todre.bench.published import columns, table
 
     printed = table(name)

@@ -1,4 +1,7 @@
-"""What Typer's commands do otherwise here: an option is given once, and no word of the help is cut."""
+"""Typer's commands and groups with two changes.
+
+An option that is given twice is refused, and no word of the help is cut.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _LEAST = 20
 
 
 class _Fitting:
-    """What commands and groups share; stands before Typer's class in both."""
+    """Changes of commands and groups; a base class before Typer's own in both."""
 
     def make_parser(self, ctx: Any) -> Any:
         """The parser of arguments, which refuses an option given twice."""
@@ -42,7 +45,10 @@ class Group(_Fitting, TyperGroup):
 
 
 def _once(parser: Any, ctx: Any) -> Any:
-    """Let a parser refuse what Typer would take the last of, without a word about the others."""
+    """Make a parser refuse an option that is given twice.
+
+    Typer would take the last value, and drop the others without a word.
+    """
     parse = parser.parse_args
 
     def parse_args(args: list[str]) -> Any:
@@ -61,7 +67,7 @@ def _width() -> int:
 
 
 def _plain(command: Any, formatter: Any, width: int) -> Any:
-    """The command without marks of style, and the formatter as wide as the terminal."""
+    """The command without marks of style; the formatter gets the terminal's width."""
     formatter.width = max(_LEAST, width - 1)
     plain = copy.copy(command)
     plain.rich_markup_mode = None
@@ -72,13 +78,16 @@ def _plain(command: Any, formatter: Any, width: int) -> Any:
 
 
 def _encodable(formatter: Any) -> None:
-    """Replace what the terminal cannot show: Typer takes an ASCII one for misconfigured, and sends it UTF-8."""
+    """Replace characters of the help that the terminal cannot show.
+
+    Typer takes an ASCII terminal for misconfigured, and sends it UTF-8.
+    """
     encoding = sys.stdout.encoding or "utf-8"
     formatter.buffer = [formatter.getvalue().encode(encoding, "replace").decode(encoding)]
 
 
 def _write_examples(formatter: Any, lines: list[str]) -> None:
-    """Write each example on a line of its own, however long: what is broken cannot be pasted."""
+    """Write each example on one line, however long, so that it can be pasted."""
     if lines:
         formatter.write_paragraph()
         formatter.write("Examples:\n")

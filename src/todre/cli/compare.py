@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 METHODS = "none,todre,todre-v1,random"
 
 
+Picture = Annotated[str, typer.Argument(help="An image file.")]
+Question = Annotated[str, typer.Argument(help="The question, in quotes.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")]
 WarmUp = Annotated[int, typer.Option("--warm-up", min=0, max=MOST, help="Runs of each method before it is timed.")]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, max=MOST, help="Timed runs; the median is shown.")]
 
 
 def compare(
-    image: Annotated[str, typer.Argument(help="An image file.")],
-    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    image: Picture,
+    question: Question,
     methods: opt.MethodNames = METHODS,
     model: ModelOptions = ModelOptions(),
     retain: opt.Retain = None,
@@ -45,7 +47,7 @@ def compare(
     seed: opt.Seed = 0,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Answer one question under several methods: answers, tokens, FLOPs, KV cache and milliseconds by stage."""
+    """Answer one question under several methods: tokens, FLOPs, memory and times."""
     check_question(question)
     names, everything = named_methods(methods)
     if not everything:

@@ -1,4 +1,4 @@
-"""Where output goes: results on stdout, one JSON document with --json, progress on stderr."""
+"""Output of commands: results on stdout, notes and progress on stderr."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from todre.cli.streams import check_stdout, delivering, write_bytes
 from todre.cli.table_layout import print_fitting
-from todre.files import check_target, shown
+from todre.files import check_target, printable
 
 
 def show(result: RenderableType, whole: bool = False) -> None:
-    """Print a result on stdout; with `whole`, a table that goes to no terminal is as wide as its cells need."""
+    """Print a result on stdout.
+
+    With `whole`, a table that goes to no terminal is as wide as its cells need.
+    """
     with delivering():
         print_fitting(result, whole)
 
@@ -32,7 +35,7 @@ def show_text(result: str) -> None:
 
 
 def show_json(document: Any) -> None:
-    """Print the one JSON document of a --json run on stdout, in UTF-8 whatever the terminal's encoding.
+    """Print the JSON document of a --json run on stdout, always in UTF-8.
 
     Halves of characters, which stand for bytes of a file's name that are no text, are written as JSON escapes them.
     """
@@ -42,14 +45,17 @@ def show_json(document: Any) -> None:
 
 
 def note(line: str, quiet: bool = False) -> None:
-    """Say something beside the result, on stderr; where nobody reads that, the work goes on."""
+    """Print a dim line beside the result, on stderr, unless `quiet`.
+
+    A closed stderr is no error: the work goes on.
+    """
     if not quiet:
         with suppress(OSError):
             Console(stderr=True, highlight=False, soft_wrap=True).print(escape(line), style="dim")
 
 
 def say(line: str) -> None:
-    """Print a line on stderr as it is; where nobody reads that, only the exit code is left."""
+    """Print a line on stderr as it is; a closed stderr is no error."""
     with suppress(OSError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
@@ -57,7 +63,10 @@ def say(line: str) -> None:
 
 @contextmanager
 def working(quiet: bool) -> Iterator[None]:
-    """Keep stdout for the result: what libraries print goes to stderr, and their progress bars go with -q."""
+    """Keep stdout for the result; what libraries print goes to stderr.
+
+    Their progress bars are off with `quiet`, and where stderr is no terminal.
+    """
     check_stdout()
     from transformers.utils import logging
 
@@ -69,7 +78,10 @@ def working(quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A bar of `steps` steps on stderr; call the yielded function with what begins now."""
+    """A progress bar of `steps` steps on stderr.
+
+    Call the yielded function with what begins now.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
@@ -86,7 +98,10 @@ def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr for work that counts its own steps; call the yielded function with (steps done, steps in all)."""
+    """A progress bar on stderr for work that counts its own steps.
+
+    Call the yielded function with (steps done, steps in all).
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
@@ -97,7 +112,9 @@ def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 def check_output(
     path: Path | None, suffixes: Sequence[str], inputs: Iterable[str | Path | None] = (), force: bool = False
 ) -> None:
-    """Raise, before any work, unless a file can be written at `path` in a format that its suffix names.
+    """Raise, before any work, unless a file can be written at `path`.
+
+    The suffix names the format.
 
     Args:
         path: the file; None for none.
@@ -109,7 +126,7 @@ def check_output(
         return
     if path.suffix.lower() not in suffixes:
         raise typer.BadParameter(
-            f"{shown(path)} has no suffix of a format that can be written; use {', '.join(suffixes)}."
+            f"{printable(path)} has no suffix of a format that can be written; use {', '.join(suffixes)}."
         )
     check_target(path, inputs, force)
 

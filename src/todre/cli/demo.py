@@ -31,14 +31,16 @@ class Exhibit(NamedTuple):
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", help="Directory for the pictures; made if it is not there.")
-    ] = Path("demo-output"),
+    output: Annotated[Path, typer.Option("--output", help="Folder for the pictures; made if it is not there.")] = Path(
+        "demo-output"
+    ),
     retain: opt.Retain = None,
     force: opt.Force = False,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Compare the methods on a scene and a photograph that ship with todre, and draw what each of them kept.
+    """Compare the methods on a shipped scene and a shipped photograph.
+
+    Draws what each method kept over both pictures.
 
     Writes demo.png, the two pictures, and demo.json with everything measured.
     """

@@ -13,7 +13,7 @@ from todre.environment import describe, versions
 
 
 def env(json: opt.Json = False) -> None:
-    """Show versions and devices, to paste into a report of a problem."""
+    """Show versions and devices, to paste into a bug report."""
     facts = describe()
     if json:
         show_json(facts)

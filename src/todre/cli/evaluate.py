@@ -1,4 +1,7 @@
-"""`todre eval`: tasks × methods × budgets, with retention against no pruning; resumable."""
+"""`todre eval`: tasks × methods × budgets, compared with no pruning.
+
+A run that was stopped is resumed by the same command.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from todre.cli import options as opt
 from todre.cli.console import note, show, show_json, show_text, working
 from todre.cli.evaluate_options import AnsweringOptions
 from todre.cli.ignored_options import check_taken
+from todre.cli.command_line import command_line
 from todre.cli.method_choice import files_among, named_methods
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import parse_retains, usage
-from todre.cli.process import command_line
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
@@ -40,8 +43,12 @@ def evaluate(
     answering: AnsweringOptions = AnsweringOptions(),
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Answer tasks under methods and budgets, and compare each with no pruning on the same questions."""
-    from todre.evaluate.engine import EvalConfig, check_run, run
+    """Answer tasks under methods and budgets, each compared with no pruning.
+
+    All methods answer the same questions, so that comparisons are paired.
+    """
+    from todre.evaluate.engine import check_run, run
+    from todre.evaluate.eval_config import EvalConfig
     from todre.evaluate.grid import grid
 
     check_run(output, files_among(methods))
@@ -78,7 +85,7 @@ def _show(ran: Ran, output: Path, reporting: Reporting) -> None:
 
 
 def _check_against(names: tuple[str, ...], planned: Grid) -> None:
-    """Raise unless each is a method of the run."""
+    """Raise unless each name is a method of the run."""
     known = list(dict.fromkeys(row.name for row in planned.rows))
     strange = [name for name in names if name not in known]
     if strange:
@@ -89,7 +96,7 @@ def _check_against(names: tuple[str, ...], planned: Grid) -> None:
 
 
 def progress_bar(quiet: bool) -> Ticker:
-    """A bar on stderr with the time left; away from a terminal nothing."""
+    """A progress bar on stderr with the time left; nothing away from a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -114,7 +121,7 @@ def progress_bar(quiet: bool) -> Ticker:
 
 
 def _write_timings(output: Path, ran: Ran, processes: int, wall: float) -> None:
-    """What may differ from one run to the next, apart from the result."""
+    """Write what may differ between runs of equal results: times and processes."""
     import json
     import os
     import platform

@@ -61,33 +61,38 @@ Against = Annotated[
         "--against",
         parser=parse_names,
         metavar="A,B,…",
-        help="Compare every method with these as well, budget by budget; with no pruning all are compared.",
+        help="Methods to compare every method with, budget by budget, besides no pruning.",
     ),
 ]
 Output = Annotated[
-    Path, typer.Option("--output", help="The run's folder; the same command goes on where it was stopped.")
+    Path, typer.Option("--output", help="Folder of the run; the same command resumes a run that was stopped.")
 ]
 Limit = Annotated[
     int | None,
     typer.Option(
-        "--limit", min=1, max=MOST, help="Questions of each task. Without it, 200 if it is generated, else all."
+        "--limit",
+        min=1,
+        max=MOST,
+        help="Questions of each task. Without it, 200 of a generated task, and all of a file.",
     ),
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", min=0, max=MOST_SEED, help="Which generated questions, the first draw, and the resampling."),
+    typer.Option(
+        "--seed", min=0, max=MOST_SEED, help="Seed of the generated questions, the first draw and the resampling."
+    ),
 ]
 Processes = Annotated[
     int,
     typer.Option(
-        "--processes", min=1, max=MOST_PROCESSES, help="Processes that answer, each with a model on one thread."
+        "--processes", min=1, max=MOST_PROCESSES, help="Processes that answer, each with its own model on one thread."
     ),
 ]
 Size = Annotated[
     int, typer.Option("--size", min=LEAST_SIDE, max=MOST_SIDE, help="Side of the scenes' pictures in pixels.")
 ]
 GroupSize = Annotated[int, typer.Option("--group-size", min=1, max=MOST, help="Pictures answered together.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=MOST, help="Most questions of one forward.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=MOST, help="Most questions of one forward pass.")]
 
 
 @dataclass(frozen=True)

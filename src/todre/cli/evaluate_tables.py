@@ -9,7 +9,10 @@ from rich.table import Table
 
 
 def evaluation_table(result: dict[str, Any]) -> Table:
-    """One row for each method and budget, of what `result.json` holds; scores and differences in points of 100."""
+    """The table of a `result.json`: one row for each method and budget.
+
+    Scores and differences are in points of 100.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
     for heading in (
@@ -45,7 +48,7 @@ def _kept(retain: float | None) -> str:
 
 
 def _interval(estimate: dict[str, Any], signed: bool = False) -> str:
-    """`79.6 [78.1, 81.1]`."""
+    """A value and its interval in points of 100, such as `79.6 [78.1, 81.1]`."""
     if estimate["value"] is None:
         return "–"
     form = "+.1f" if signed else ".1f"
@@ -56,7 +59,7 @@ def _interval(estimate: dict[str, Any], signed: bool = False) -> str:
 
 
 def _mcnemar(tests: list[dict[str, Any]]) -> str:
-    """The test's p; nothing for several draws, which have one each."""
+    """The p of McNemar's test; empty for several draws, which have one p each."""
     if len(tests) > 1:
         return ""
     p = tests[0]["p"]

@@ -1,4 +1,4 @@
-"""`todre fit`: find the numbers of a method that is fitted, for one model, and save the method."""
+"""`todre fit`: fit a method's numbers to one model, and save the method."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARE, TOLERANCE = 0.25, 0.003
 
 
 def parse_fitted(name: str) -> str:
-    """A method that is fitted."""
+    """The name of a method that is fitted to a model."""
     if name not in BY_SHARE + BY_TOLERANCE:
         raise typer.BadParameter(
             f"{name!r} is not fitted to a model; those that are: {', '.join(sorted(BY_SHARE + BY_TOLERANCE))}."
@@ -45,7 +45,9 @@ def parse_share(text: str) -> float:
     return share
 
 
-Fitted = Annotated[str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="The method.")]
+Fitted = Annotated[
+    str, typer.Argument(parser=parse_fitted, metavar="METHOD", help="fitprune, g-search, p-sigmoid, vflowopt or vtw.")
+]
 Output = Annotated[Path, typer.Option("--output", help="The method's JSON file, for --method.")]
 Share = Annotated[
     float | None,
@@ -78,7 +80,10 @@ def fit(
     batch_size: ask.Batch = 4,
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Fit a method's numbers to a model on a few questions, without training, and save it as a file for --method."""
+    """Fit a method's numbers to a model on a few questions, without training.
+
+    The fitted method is saved as a file for --method.
+    """
     from todre.methods import registry
 
     if tolerance is not None and method in BY_SHARE:

@@ -10,11 +10,10 @@ import typer
 from rich import box
 from rich.table import Table
 
-from todre.cli import options as opt
 from todre.cli.console import show, show_json, show_text, working
 from todre.cli.option_records import OptionRecord
 from todre.cli.options import Reporting
-from todre.cli.parsers import MOST
+from todre.cli.parsers import MOST, parse_retain
 from todre.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ PARTS = {
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels."""
+    """Width and height in pixels, from a text such as 672x336."""
     match = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text.lower())
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a size; give width and height in pixels, such as 672x336.")
@@ -56,31 +55,44 @@ class PromptOptions(OptionRecord):
         ),
     ] = None
     visual_tokens: Annotated[
-        int | None, typer.Option("--visual-tokens", min=1, max=MOST, help="Instead of --image-size.")
+        int | None,
+        typer.Option("--visual-tokens", min=1, max=MOST, help="Visual tokens of the prompt, instead of --image-size."),
     ] = None
     text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, max=MOST, help="Other tokens of the prompt.")] = 40
-    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=MOST, help="Length of the answer.")] = 20
+    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=MOST, help="Tokens of the answer.")] = 20
 
 
 CountedModel = Annotated[
     str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
 ]
+CountedRetain = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_retain,
+        metavar="NUMBER",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, 0.1.",
+        show_default=False,
+    ),
+]
 DropAfter = Annotated[
     int | None,
-    typer.Option("--drop-after", min=1, max=MOST, help="Layers that run before all visual tokens go (stage 2)."),
+    typer.Option(
+        "--drop-after", min=1, max=MOST, help="Layers that run before all visual tokens are dropped (stage 2)."
+    ),
 ]
 
 
 def flops(
     model: CountedModel = None,
-    retain: opt.Retain = None,
+    retain: CountedRetain = None,
     drop_after: DropAfter = None,
     prompt: PromptOptions = PromptOptions(),
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Count floating-point operations with and without pruning, truly and by the papers' conventions.
+    """Count FLOPs with and without pruning, truly and by the papers' conventions.
 
-    The true count takes two per multiply-add and all matrix products. Presets: llava-1.5-7b, llava-1.5-13b,
+    The true count has two FLOPs for each multiply-add, of all matrix products. Presets: llava-1.5-7b, llava-1.5-13b,
     llava-next-7b, llava-next-13b, qwen2.5-vl-7b.
     """
     if prompt.visual_tokens is not None and prompt.image_size is not None:
@@ -169,7 +181,7 @@ def _by_conventions(
 def _sizes(
     model: str | None, size: tuple[int, int] | None, visual_tokens: int | None
 ) -> tuple[ModelShape, int, int | Sequence[int]]:
-    """(shape, visual tokens, tiles or patches) of the prompt."""
+    """The model's shape, and visual tokens and tiles (or patches) of the prompt."""
     from todre.flops import from_config
     from todre.flops.shape import PRESETS
     from todre.loading.model import load_config

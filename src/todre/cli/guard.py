@@ -1,4 +1,4 @@
-"""What every command does around its work: warnings on stderr, and one line for whatever went wrong."""
+"""The guard around every command: warnings on stderr, one line for an error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAILED, WRONG_USAGE = 1, 2
 
 
 class FailedError(Exception):
-    """A command failed of `error`; `verbose` says whether its traceback is wanted."""
+    """A command failed with `error`; `verbose` asks for its traceback."""
 
     def __init__(self, error: Exception, verbose: bool) -> None:
         super().__init__(str(error))
@@ -29,7 +29,9 @@ class FailedError(Exception):
 
 
 def guarded(command: Callable[..., None], anywhere: bool = False) -> Callable[..., None]:
-    """Wrap a command: errors of the work are told from those of the arguments, warnings become lines on stderr.
+    """Wrap a command so that its errors and warnings become lines on stderr.
+
+    Errors of the work (exit code 1) are kept apart from those of the arguments (2).
 
     Args:
         command: what Typer is to call.
@@ -56,7 +58,10 @@ def guarded(command: Callable[..., None], anywhere: bool = False) -> Callable[..
 
 
 def tell(error: Exception) -> int:
-    """Say in one line what went wrong; returns the exit code. Nothing is said where nobody reads stdout any more."""
+    """Print one line about an error; returns the exit code.
+
+    Nothing is printed after the reader of stdout has closed it.
+    """
     verbose = isinstance(error, FailedError) and error.verbose
     cause = error.error if isinstance(error, FailedError) else error
     if isinstance(cause, ReaderGoneError):
@@ -84,7 +89,7 @@ def _is_of_typer(error: Exception) -> bool:
 
 
 def _tell_usage(error: Any) -> int:
-    """Say what was wrong with the arguments."""
+    """Print what was wrong with the arguments; returns the exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return int(error.exit_code)
@@ -96,7 +101,7 @@ def _tell_usage(error: Any) -> int:
 
 
 def _say_what_one_is(retain: Any, quiet: bool) -> None:
-    """Tell who wrote 1 that it is a count: of a share it would be all."""
+    """Note that `--retain 1` is a count; as a share it would be everything."""
     budgets = retain if isinstance(retain, tuple) else (retain,)
     if not quiet and any(type(each) is int and each == 1 for each in budgets):
         say("note: --retain 1 is a count, and keeps one visual token; write 1.0 to keep all of them.")
@@ -104,7 +109,7 @@ def _say_what_one_is(retain: Any, quiet: bool) -> None:
 
 @contextmanager
 def _warnings_on_stderr(verbose: bool, quiet: bool) -> Iterator[None]:
-    """Show todre's own warnings as one line each, and those of libraries with -v alone."""
+    """Show todre's warnings as one line each; those of libraries only with -v."""
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         ours = category.__module__.partition(".")[0] == "todre"

@@ -1,4 +1,7 @@
-"""Options that would change nothing: refused, or noted where only some methods take them."""
+"""Options that would change nothing are refused, or noted on stderr.
+
+They are noted where some of the methods take them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ FILE = ".json"
 
 
 def check_taken(methods: Sequence[str], option: str, value: object, quiet: bool = False) -> None:
-    """Raise if no method takes what `option` gives; say on stderr which ones do not, where others do.
+    """Raise if no method takes `option`.
+
+    Where some methods take it, the others are named on stderr.
 
     Args:
         methods: names, with settings or without (`todre:stages=1`), and files of methods, which are used as they are.
@@ -34,7 +39,7 @@ def check_taken(methods: Sequence[str], option: str, value: object, quiet: bool 
 
 
 def check_beside(context: typer.Context, what: str, useful: Collection[str]) -> None:
-    """Raise if an option was given that changes nothing beside another.
+    """Raise if an option that changes nothing beside another one was set.
 
     Args:
         context: of the command.

@@ -1,4 +1,4 @@
-"""One run of an instrument of `todre analyze`: its options, its job, and the two files that it writes."""
+"""One run of an instrument of `todre analyze`: options, job and result files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from todre.cli.analyze_options import DocumentOptions, InstrumentQuestions
 from todre.cli.console import check_output, counting, note, show_json, working
+from todre.cli.command_line import command_line
 from todre.cli.method_choice import files_among
 from todre.cli.options import ModelOptions, Reporting
-from todre.cli.process import command_line
 from todre.errors import InvalidValueError
 from todre.files import check_target, check_targets
 
@@ -53,7 +53,7 @@ class InstrumentRun:
     methods: str = ""
 
     def check(self) -> None:
-        """Raise, before any work, if a file cannot be written or a question cannot be asked."""
+        """Raise, before any work, if a file or a question cannot be used."""
         from todre.plots import FORMATS, require_matplotlib
 
         require_matplotlib()
@@ -96,7 +96,10 @@ class InstrumentRun:
 
     @contextmanager
     def measuring(self, instrument: str) -> Iterator[tuple[Loaded, Tick]]:
-        """Inside, stdout is kept for the result; yields the model and the progress bar's tick."""
+        """Load the model; yields it with the progress bar's tick.
+
+        Inside the block, stdout is kept for the result.
+        """
         self.check()
         with working(self.reporting.silent):
             loaded = self.model.load(self.reporting.quiet)

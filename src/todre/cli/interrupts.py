@@ -1,4 +1,4 @@
-"""Ctrl-C, which is answered once, in one line, wherever it arrives, and never lost."""
+"""Ctrl-C: never lost, and answered with one line wherever it arrives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 1.0
 
 
 class Interrupts:
-    """Inside the block, Ctrl-C raises KeyboardInterrupt until it is seen at the block's end.
+    """A block in which Ctrl-C raises KeyboardInterrupt until the block ends.
 
     One raise is not enough: a callback of a library, a `__del__` or an `except BaseException` swallows what arrives
     inside it, and the work would go on to its end. So it is raised again while nothing is handling it.
@@ -47,14 +47,14 @@ class Interrupts:
             signal.signal(number, handler)
 
     def deaf(self) -> None:
-        """Hear Ctrl-C no more, after the block either: the process is on its way out."""
+        """Ignore Ctrl-C from now on, after the block too: the process is ending."""
         self._tick(0.0)
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
         self._before.clear()
 
     def say(self) -> None:
-        """Tell the user, once."""
+        """Print `interrupted` on stderr, once."""
         self._tick(0.0)
         if not self.reported:
             self.reported = True
@@ -80,7 +80,10 @@ class Interrupts:
             os._exit(INTERRUPTED)
 
     def _swallowed(self, number: int, frame: FrameType | None) -> None:
-        """Raise again, unless a KeyboardInterrupt is on its way up at this moment, through some `finally`."""
+        """Raise KeyboardInterrupt again, unless one is being handled right now.
+
+        One may be on its way up through a `finally`.
+        """
         error = sys.exc_info()[1]
         while error is not None:
             if isinstance(error, KeyboardInterrupt):
@@ -95,6 +98,9 @@ class Interrupts:
             signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
 
     def _unraisable_error(self, unraisable: Any) -> None:
-        """Keep Python from printing a KeyboardInterrupt that it ignores: it comes again."""
+        """Keep Python from printing a KeyboardInterrupt that it ignores.
+
+        It is raised again.
+        """
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._unraisable(unraisable)

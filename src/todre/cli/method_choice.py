@@ -1,4 +1,4 @@
-"""Methods as they are named on the command line: registered names, JSON files, and `all`."""
+"""Methods as the command line names them: names, JSON files, and `all`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def parse_methods(text: str) -> str:
 
 
 def named_methods(methods: str) -> tuple[list[str], bool]:
-    """The names in a list, each once, with every registered one for `all`; and whether it holds `all`."""
+    """Names of a list, with every registered one for `all`; whether it has `all`.
+
+    Each name comes once.
+    """
     names = methods.split(",")
     every = [name for each in names for name in (registry.names() if each == ALL else (each,))]
     return list(dict.fromkeys(every)), ALL in names
@@ -59,5 +62,5 @@ def make_method(name: str, retain: float | None, seed: int, per: str | None = No
 
 
 def files_among(methods: str) -> tuple[str, ...]:
-    """The files among names separated by commas: inputs, over which nothing may be written."""
+    """The files among names separated by commas: inputs of the command."""
     return tuple(name for name in methods.split(",") if name.endswith(FILE))

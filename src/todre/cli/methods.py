@@ -1,4 +1,4 @@
-"""`todre methods`: what there is to choose from."""
+"""`todre methods`: the registered methods, and the card of each."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ WHERE = {"tower": "vision tower", "select": "before the LLM", "reduce": "inside 
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(parser=parse_name, metavar="[NAME]", help="Only this one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(parser=parse_name, metavar="[NAME]", help="A method to show by itself.")
+    ] = None,
     json: opt.Json = False,
 ) -> None:
-    """List the methods, or show one: where it acts, what it needs and follows, its settings and their defaults."""
+    """List the methods, or show one with its settings and their defaults.
+
+    Of one method, it also shows where it acts, what it needs, and what it follows.
+    """
     if json:
         show_json(facts(name) if name else [facts(each) for each in registry.names()])
         return
@@ -58,7 +63,7 @@ def _card(entry: registry.Entry) -> Table:
 
 
 def lines(entry: registry.Entry) -> dict[str, str]:
-    """What a method says of itself, for people."""
+    """A method's card as text, by heading."""
     card = entry.card
     source = ", ".join(part for part in (entry.paper, card.venue) if part)
     needs = "; ".join(NEEDS[need] for need in card.needs)
@@ -67,12 +72,12 @@ def lines(entry: registry.Entry) -> dict[str, str]:
 
 
 def acts(entry: registry.Entry) -> str:
-    """Where a method acts, for people."""
+    """The places where a method acts, as text."""
     return ", ".join(WHERE[act] for act in entry.card.acts) or "nowhere"
 
 
 def facts(name: str) -> dict[str, Any]:
-    """One method, ready for JSON."""
+    """A method's card and settings, ready for JSON."""
     entry = registry.entry(name)
     card = entry.card
     return {
@@ -89,6 +94,6 @@ def facts(name: str) -> dict[str, Any]:
 
 
 def settings(name: str) -> dict[str, Any]:
-    """Settings and their defaults."""
+    """A method's settings and their defaults."""
     made, known = registry.create(name).to_dict(), registry.entry(name).settings
     return {key: value for key, value in made.items() if key in known}

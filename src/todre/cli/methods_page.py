@@ -1,4 +1,7 @@
-"""Writes the page of methods (docs/methods.md) from their cards: `python -m todre.cli.methods_page`."""
+"""The page of methods (docs/methods.md), made from the methods' cards.
+
+Write it with `python -m todre.cli.methods_page`.
+"""
 
 from __future__ import annotations
 

@@ -14,11 +14,14 @@ from todre.cli.console import show, show_json, show_text
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Only model types that hold this, such as qwen.")
+        str | None, typer.Argument(metavar="[NAME]", help="Only model types whose name contains this, such as qwen.")
     ] = None,
     json: opt.Json = False,
 ) -> None:
-    """List the architectures: verified, with what was checked, or refused, with the reason."""
+    """List the architectures: verified, or refused with the reason.
+
+    What verified means is listed below the table.
+    """
     from todre.catalog import CHECKS, rows
 
     chosen = [

@@ -1,4 +1,4 @@
-"""Records of options: a command takes a frozen dataclass, and Typer sees each of its fields as an option.
+"""Records of options: frozen dataclasses whose fields Typer sees as options.
 
 A command that several options reach together takes them as one record, `model: ModelOptions = ModelOptions()`. `expand`
 turns it into a function whose signature has the record's fields, with the values of that default instance.
@@ -15,16 +15,18 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
 class OptionRecord:
-    """Base of frozen dataclasses whose fields are options, annotated as Typer takes them."""
+    """Base of frozen dataclasses whose fields are annotated as Typer options."""
 
 
 class Trailing:
-    """Mark of an option that a command's help lists after all others, wherever its record stands."""
+    """Mark of an option that a command's help lists after all others."""
 
 
 @dataclass(frozen=True)
 class Without:
-    """Mark of a record's parameter: the command does not offer this field, which keeps its default.
+    """Mark of a record's parameter: one field is not offered as an option.
+
+    The field keeps its default.
 
     Attributes:
         field: the field's name.

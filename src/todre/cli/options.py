@@ -1,4 +1,4 @@
-"""Options that commands share, each declared once, and the records that hold those that go together."""
+"""Options that commands share, and the records that group them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
 
 Model = Annotated[
     str | None,
-    typer.Option("-m", "--model", help="Folder, hub id, or todre-tiny-video; else todre-tiny, which ships."),
+    typer.Option(
+        "-m", "--model", help="Folder, hub id, or todre-tiny-video. Without it, todre-tiny, which ships with todre."
+    ),
 ]
 Device = Annotated[
     str, typer.Option("--device", parser=parse_device, metavar="NAME", help="auto, cpu, cuda or cuda:N."), Trailing()
@@ -36,12 +38,16 @@ Dtype = Annotated[
 ]
 Attention = Annotated[
     str | None,
-    typer.Option("--attn-implementation", help="sdpa, eager, flash_attention_2, … Without it, the model's own."),
+    typer.Option(
+        "--attn-implementation", help="Attention: sdpa, eager, flash_attention_2, … Without it, the model's own."
+    ),
     Trailing(),
 ]
 TrustCode = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Know whose it is."),
+    typer.Option(
+        "--trust-remote-code", help="Run Python code that comes with the model; only for a source that you trust."
+    ),
     Trailing(),
 ]
 Retain = Annotated[
@@ -50,7 +56,7 @@ Retain = Annotated[
         "--retain",
         parser=parse_retain,
         metavar="NUMBER",
-        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, what the method itself has.",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, the method's own.",
         show_default=False,
     ),
 ]
@@ -60,13 +66,13 @@ BudgetPer = Annotated[
         "--per",
         parser=one_of(*get_args(Per)),
         metavar="PART",
-        help="What --retain counts for: sample (all together, the default), image or clip (each one), or frame.",
+        help="What --retain is for: sample (all media together, the default), each image, clip or frame.",
     ),
 ]
 MethodName = Annotated[
     str,
     typer.Option(
-        "--method", parser=parse_method, metavar="NAME", help="One of `todre methods`, or a JSON file of one."
+        "--method", parser=parse_method, metavar="NAME", help="A name from `todre methods`, or a JSON file of a method."
     ),
 ]
 MethodNames = Annotated[
@@ -80,9 +86,9 @@ MethodNames = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of methods that choose at random.")]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=MOST, help="Longest answer, in tokens.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there already; never a file that is read.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result; never a file that is read.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document."), Trailing()]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors."), Trailing()]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors on stderr."), Trailing()]
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="Show tracebacks and the warnings of libraries."), Trailing()
 ]

@@ -1,4 +1,4 @@
-"""From answers to the picture with the kept tokens over it."""
+"""Pictures and frames with the kept tokens of answers drawn over them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answers = Sequence[tuple[str, Answer]]
 
 
 def boxes_of(loaded: Loaded, media: Sequence[Media]) -> list[TokenBox]:
-    """Where each visual token of the prompt lies.
+    """The place of each visual token of the prompt.
 
     Raises:
         UnsupportedModelError: that is not known for this model.
@@ -41,7 +41,7 @@ def row_of_image(loaded: Loaded, media: Sequence[Media], answers: Answers, index
 
 
 def sheet_of(loaded: Loaded, media: Sequence[Media], answers: Answers, index: int, caption: str = "") -> Sheet:
-    """The contact sheet of medium `index` (0-based); a picture is a sheet of one frame.
+    """The contact sheet of medium `index` (0-based); of a picture it has one frame.
 
     `caption` stands over every panel; without it the question does.
     """
@@ -59,7 +59,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_media(loaded: Loaded, media: Sequence[Media], answers: Answers, path: Path) -> None:
-    """Draw a prompt's media into a file: pictures as rows, or all as sheets if one is a clip."""
+    """Draw a prompt's media into a file: rows of pictures, or sheets if one is a clip."""
     places = range(len(media))
     if any(isinstance(medium, Clip) for medium in media):
         save_figure(contact_sheet_figure([sheet_of(loaded, media, answers, index) for index in places]), path)
@@ -68,7 +68,10 @@ def write_media(loaded: Loaded, media: Sequence[Media], answers: Answers, path: 
 
 
 def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[list[TokenBox], list[Panel]]:
-    """The boxes of medium `index`, and a panel for each answer; `kept` counts within them."""
+    """The boxes of medium `index`, and one panel for each answer.
+
+    Indices in a panel's `kept` count within those boxes, from 0.
+    """
     places = [place for place, box in enumerate(boxes) if box.image == index]
     within = {place: number for number, place in enumerate(places)}
     panels = []

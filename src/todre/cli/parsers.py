@@ -74,7 +74,10 @@ def number(least: float, most: float = math.inf, inside: bool = False) -> Callab
 
 
 def parse_device(text: str) -> str:
-    """The name of a device: auto, cpu, cuda or cuda:N; loading checks that it is there."""
+    """The name of a device: auto, cpu, cuda or cuda:N.
+
+    Loading a model checks that the device is there.
+    """
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text):
         raise typer.BadParameter(f"device {text!r} is unknown; use auto, cpu, cuda or cuda:N.")
     return text
@@ -124,7 +127,7 @@ def parse_retains(text: str) -> tuple[float, ...]:
 
 
 def check_question(question: str) -> str:
-    """The question.
+    """The question, unless it is empty.
 
     Raises:
         typer.BadParameter: it is empty.

@@ -66,7 +66,10 @@ def radar(
     force: opt.Force = False,
     verbosity: Verbosity = Verbosity(),
 ) -> None:
-    """Retention of each task at one budget, one polygon for each method (as figure 3 of ToDRE)."""
+    """Retention of each task at one budget, one polygon for each method.
+
+    As figure 3 of ToDRE.
+    """
 
     def draw() -> Figure:
         from todre.plots.across_budgets import radar_figure
@@ -87,7 +90,7 @@ def pareto(
     force: opt.Force = False,
     verbosity: Verbosity = Verbosity(),
 ) -> None:
-    """Accuracy against cost: every method at every budget, and the front of what no other beats."""
+    """Accuracy against cost of every method at every budget, with Pareto front."""
     if (across == TOKENS) != (bench is None):
         raise typer.BadParameter(
             f"--across {across} "
@@ -136,10 +139,13 @@ def heatmap(
     force: opt.Force = False,
     verbosity: Verbosity = Verbosity(),
 ) -> None:
-    """Every method by every task at one budget; a star marks where the difference's interval excludes 0."""
+    """Every method by every task at one budget.
+
+    A star marks where the interval of the difference excludes 0.
+    """
 
     def draw() -> Figure:
-        from todre.plots.across_budgets import heatmap_figure
+        from todre.plots.heat_map import heatmap_figure
 
         return heatmap_figure(ask.read_results(results, methods), highlight or (), retain, measure)
 

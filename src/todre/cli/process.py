@@ -1,11 +1,12 @@
-"""One run of the command line: streams and Ctrl-C made ready, then a command, then its exit code and its one line."""
+"""One run of the command line, from the streams to the exit code.
+
+Streams and Ctrl-C are made ready, a command runs, and an error becomes one line.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,6 @@ QUIET_LIBRARIES = {
     "KINETO_LOG_LEVEL": "99",  # torch's profiler speaks on stderr even of what went well
 }
 """Variables of the environment that keep libraries quiet, where the user has not set them."""
-
-
-def command_line() -> str:
-    """The command that was typed, quoted for a shell."""
-    return shlex.join(["todre", *sys.argv[1:]])
 
 
 def run(argv: Sequence[str] | None) -> int:

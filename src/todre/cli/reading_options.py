@@ -1,4 +1,4 @@
-"""What `todre plot` and `todre table` share."""
+"""Options that `todre plot` and `todre table` share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_results(paths: list[Path], methods: tuple[str, ...] | None) -> Results:
-    """What the files hold, of these methods alone if any are named."""
+    """The results in files, of some methods only if `methods` names them."""
     from todre.reading.results import read
 
     found = read(paths)
@@ -26,13 +26,13 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="RESULT…",
-        help="Folders of runs of `todre eval`, or their result.json; several must be of the same questions.",
+        help="Folders of `todre eval`, or their result.json; several must have the same questions.",
     ),
 ]
 Methods = Annotated[
     Any,
     typer.Option(
-        "--methods", parser=parse_names, metavar="A,B,…", help="These methods alone. Without it, all that were run."
+        "--methods", parser=parse_names, metavar="A,B,…", help="Only these methods. Without it, all of the run."
     ),
 ]
 Highlight = Annotated[
@@ -59,7 +59,7 @@ AtBudget = Annotated[
         "--retain",
         parser=parse_retain,
         metavar="NUMBER",
-        help="The budget, one that was run. Without it, the one nearest to 10 %.",
+        help="A budget of the run. Without it, the one nearest to 10 %.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,7 @@
-"""Writes the command line's reference (docs/cli.md) from the commands themselves: `python -m todre.cli.reference`."""
+"""The reference of the command line (docs/cli.md), made from the commands.
+
+Write it with `python -m todre.cli.reference`.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,20 @@ Results go to stdout, progress and warnings to stderr; with `--json`, stdout hol
 |---|---|
 | 0 | Done. |
 | 1 | Failed: one line says what and what to do; a traceback comes with `-v` alone. |
-| 2 | Wrong usage: what was typed cannot be meant, whatever the files, the model and the machine are. |
-| 130 | Interrupted: Ctrl-C is answered in one line, from the first moment on. |
+| 2 | Wrong usage: no file, model or machine would make what was typed work. |
+| 130 | Interrupted: Ctrl-C is answered with one line, from the start on. |
 
-- Where the reader of stdout leaves, as `head -1` does, a command ends with 1 and without a word.
-- A second Ctrl-C, more than a second after the first, does not wait for what is being put in order.
-
-- An option is given once; given twice it is refused, as is a `--retain` that no method of the command takes. A count of
-  1 keeps one token, and a line says so.
-- What stdout cannot show is replaced, so that no result is lost to a terminal of another encoding; JSON is always
-  UTF-8. Where stdout is closed, commands that need it say so before they begin.
-- Tables are as wide as the terminal, or as the variable COLUMNS says; elsewhere as wide as they need to be. Where not
-  every word has room, each row comes as a block of lines. Nothing is cut.
-- What libraries print is kept back, unless `-v` is given or their own variables (`TRANSFORMERS_VERBOSITY`) are set.
+- If the reader of stdout closes it, as `head -1` does, a command ends with 1 and prints nothing more.
+- A second Ctrl-C, more than a second after the first, ends the process without waiting for clean-up.
+- An option that is given twice is refused, and so is a `--retain` that no method of the command takes. `--retain 1` is
+  a count and keeps one token; a line on stderr says so.
+- `todre ask` and `todre compare` say on stderr when the answer comes from a model that ships with todre. These models
+  are toys: they know about a hundred words and synthetic scenes.
+- Characters that stdout's encoding lacks are replaced; JSON is always UTF-8. If stdout is closed, commands that need it
+  say so before they begin.
+- Tables are as wide as the terminal, or as the variable COLUMNS says; elsewhere as wide as they need to be. If a word
+  does not fit, each row becomes a block of lines. Nothing is cut.
+- What libraries print is hidden, unless `-v` is given or their own variables (`TRANSFORMERS_VERBOSITY`) are set.
 
 **Files that are read** are regular files: UTF-8, with or without a byte-order mark. JSON has at most 8 MiB (a line of
 JSON lines as well; one of questions 1 MiB), 300,000 values and 64 levels, and names nothing twice; a method's file has
@@ -43,7 +47,7 @@ at most 1 MiB, a file of lines a million lines. A picture has at most 64 million
 
 **Files that are written** appear whole or not at all. What can be known is checked before any work: no command writes
 onto a file that it reads, however that is spelled (`..`, a link), nor over what is there already, unless `--force` says
-so; unfinished work is gone on with: `todre bench` with `--resume`, `todre eval` (a finished run, too, with further
+so. Unfinished work is resumed: `todre bench` with `--resume`, and `todre eval` (a finished run, too, with further
 methods), `todre reproduce` and `todre analyze` by the same command.
 """
 
@@ -55,7 +59,10 @@ def reference() -> str:
 
 
 def _sections(group: Any, before: str) -> list[str]:
-    """The sections of a group's commands; those of a group within it come after a line of its own."""
+    """The sections of a group's commands.
+
+    A group within it has a section of its own before its commands.
+    """
     sections: list[str] = []
     for name, command in group.commands.items():
         if hasattr(command, "commands"):

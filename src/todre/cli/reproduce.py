@@ -1,4 +1,4 @@
-"""`todre reproduce`: the papers' tables and figures again, published beside measured."""
+"""`todre reproduce`: the papers' tables and figures, published and measured."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def reproduce(
     measure: MeasureOptions = MeasureOptions(),
     reporting: Reporting = Reporting(),
 ) -> None:
-    """Measure a paper's table or figure again: published, measured and the difference, with what is known of a cell.
+    """Measure a paper's table or figure again, beside what was published.
+
+    Shows published, measured and the difference, with what is known of a cell.
 
     Scores run through lmms-eval, costs as in todre bench, figures as in todre analyze.
     """
@@ -77,7 +79,10 @@ def reproduce(
 
 
 def _check_folder(chosen: Recipe, folder: Path, inputs: tuple[str | Path | None, ...], force: bool) -> None:
-    """Raise, before any work, unless the result can be written; unfinished work stays and is gone on with."""
+    """Raise, before any work, unless the result can be written.
+
+    Unfinished work in the folder stays, and is resumed.
+    """
     if not os.path.lexists(folder):
         check_folder(folder.parent)
         return

@@ -1,4 +1,4 @@
-"""What one run of `todre reproduce` is told to do, and which options matter to which route."""
+"""The settings of one `todre reproduce` run, and the options of each route."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ class ReproduceConfig:
         return self.scope.benchmarks or ()
 
     def model_name(self, published: str) -> str | None:
-        """The model to load: the one that was named, else the paper's; None for the one that ships."""
+        """The model to load: the user's, else the paper's; None for the shipped one."""
         return None if self.tiny else self.model.model or published

@@ -32,7 +32,7 @@ def parse_pair(text: str) -> tuple[str, str]:
     return name.strip(), task.strip()
 
 
-Name = Annotated[str | None, typer.Argument(metavar="RECIPE", help="A table or figure; without it, all are listed.")]
+Name = Annotated[str | None, typer.Argument(metavar="RECIPE", help="A table or figure. Without it, all are listed.")]
 Listed = Annotated[bool, typer.Option("--list", help="List the recipes.")]
 Model = Annotated[
     str | None,
@@ -45,21 +45,21 @@ On = Annotated[
         parser=parse_on,
         metavar="tiny",
         show_default=False,
-        help="Now, on the model that ships, with scenes in place of the benchmarks.",
+        help="tiny: measure on the model that ships, with scenes in place of the benchmarks.",
     ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", help="Folder; the same command goes on where it was stopped. Without it, its name."),
+    typer.Option("--output", help="Folder of the result; the same command resumes it. Without it, todre-RECIPE."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Begin without asking.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and stop.")]
 Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, max=MOST, help="Questions of each task. Without it, all; with --on tiny 40."),
 ]
 Benchmarks = Annotated[
-    Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Some of the table's alone.")
+    Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Only these benchmarks of the table.")
 ]
 TaskMap = Annotated[
     list[Any] | None,
@@ -67,12 +67,10 @@ TaskMap = Annotated[
         "--task-map",
         parser=parse_pair,
         metavar="BENCHMARK=TASK[:METRIC]",
-        help="Measure a benchmark on a task of one's own; can be given several times.",
+        help="Measure a benchmark on your own task of lmms-eval; can be given several times.",
     ),
 ]
-IncludePath = Annotated[
-    Path | None, typer.Option("--include-path", help="Folder of further tasks, as lmms-eval takes it.")
-]
+IncludePath = Annotated[Path | None, typer.Option("--include-path", help="Folder with further tasks of lmms-eval.")]
 Budget = Annotated[
     str,
     typer.Option(
@@ -88,7 +86,7 @@ SecondsPerQuestion = Annotated[
         "--seconds-per-question",
         parser=number(0.0),
         metavar="NUMBER",
-        help="For the estimate of time. Without it, a paper's.",
+        help="Pace for the estimate of time. Without it, that of finished cells, else the paper's.",
     ),
 ]
 Python = Annotated[
@@ -98,13 +96,17 @@ Ranks = Annotated[int, typer.Option("--ranks", min=1, max=MOST, help="GPUs that 
 Processes = Annotated[
     int, typer.Option("--processes", min=1, max=MOST_PROCESSES, help="With --on tiny: processes that answer.")
 ]
-Draws = Annotated[int, typer.Option("--draws", min=1, max=MOST, help="With --on tiny: runs of what chooses at random.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="With --on tiny: which scenes.")]
+Draws = Annotated[
+    int, typer.Option("--draws", min=1, max=MOST, help="With --on tiny: runs of each method that chooses at random.")
+]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=MOST_SEED, help="With --on tiny: seed of the scenes and of the first draw.")
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=MOST, help="Questions answered together.")]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, max=MOST, help="Of tables of cost: measurements of a row.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, max=MOST, help="Tables of cost: measurements of each row.")]
 Questions = Annotated[
     Path | None,
-    typer.Option("--questions", help="Of figures: own questions, as `todre analyze` takes them."),
+    typer.Option("--questions", help="Figures: a file of your own questions, as `todre analyze` takes it."),
 ]
 
 
@@ -149,7 +151,7 @@ class HarnessOptions(OptionRecord):
 
     @property
     def tasks(self) -> dict[str, str]:
-        """By benchmark, the task of one's own that it is measured on."""
+        """By benchmark, the user's own task that it is measured on."""
         return dict(self.task_map or ())
 
 
@@ -164,7 +166,7 @@ class ShippedOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class MeasureOptions(OptionRecord):
-    """How often costs are measured, and what figures and scores are asked."""
+    """Batch size of questions, rounds of costs, and own questions of figures."""
 
     batch_size: BatchSize = 1
     rounds: Rounds = 3

@@ -1,4 +1,4 @@
-"""What `todre reproduce` does for each kind of recipe, on a real model and on the one that ships."""
+"""The routes of `todre reproduce`, one for each kind of recipe and model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 
 from todre.cli.console import counting, note, show, show_json, show_text, working
 from todre.cli.evaluate import progress_bar
+from todre.cli.command_line import command_line
 from todre.cli.parsers import usage
-from todre.cli.process import command_line
 from todre.cli.reproduce_config import ReproduceConfig
 from todre.errors import InvalidValueError
 from todre.files import new_folder
@@ -37,7 +37,10 @@ def follow(config: ReproduceConfig) -> None:
 
 
 def published(config: ReproduceConfig) -> Table:
-    """The table behind the recipe: some of its benchmarks, or for the radar some of its rows."""
+    """The published table of the recipe.
+
+    Restricted to the chosen benchmarks, and for the radar to its rows.
+    """
     assert config.recipe.table is not None
     with usage():
         whole = restricted(table(config.recipe.table), config.benchmarks)

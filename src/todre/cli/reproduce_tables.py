@@ -12,7 +12,10 @@ from todre.reproduce.pages import headings, lines
 
 
 def reproduced_table(result: dict[str, Any]) -> Table:
-    """The paper's line and ours for each row, and where numbers can be compared their difference."""
+    """The result as a table: for each row the paper's line and ours.
+
+    A third line has their difference where numbers can be compared.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("row", no_wrap=True)
     table.add_column("", no_wrap=True)

@@ -1,4 +1,7 @@
-"""One sentence for what went wrong: what it was, in a line that a terminal can show, and what to do."""
+"""One sentence for an error: what was wrong, and what to do.
+
+It fits one line that any terminal can show.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ import os
 import re
 
 from todre.errors import TodreError
-from todre.files import shown
+from todre.files import printable
 
 WORD, LINE = 200, 1200
 """Longest word and longest message, in characters; what is longer loses its middle."""
 
 
 def line_of(text: str) -> str:
-    """A text on one line: long words and a long whole are cut, and what no terminal can show is escaped."""
-    words = [shown(word, WORD) for word in text.split()]
-    return shown(" ".join(words), LINE)
+    """A text on one line.
+
+    Long words and a long whole are cut, and what no terminal can show is escaped.
+    """
+    words = [printable(word, WORD) for word in text.split()]
+    return printable(" ".join(words), LINE)
 
 
 def sentence(error: BaseException) -> str:
@@ -40,7 +46,7 @@ def sentence(error: BaseException) -> str:
 def _of_the_system(error: OSError) -> str:
     """A sentence for what the operating system refused."""
     what = error.strerror or str(error)
-    name = f"{shown(_text(error.filename))}: " if error.filename is not None else ""
+    name = f"{printable(_text(error.filename))}: " if error.filename is not None else ""
     remedies = {
         errno.ENOSPC: "make room, or write elsewhere",
         errno.EDQUOT: "make room, or write elsewhere",
@@ -66,7 +72,10 @@ def _working_directory_is_gone() -> bool:
 
 
 def _is_of_memory(error: BaseException, text: str) -> bool:
-    """Whether Python, torch or a GPU ran out of memory; torch says it on a CPU in a RuntimeError."""
+    """Whether Python, torch or a GPU ran out of memory.
+
+    On a CPU, torch raises a RuntimeError for it.
+    """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and re.search(r"allocate memory|out of memory", text) is not None

@@ -1,4 +1,4 @@
-"""stdout and stderr as they really are: closed, full, without a reader, or of another encoding than UTF-8."""
+"""stdout and stderr that may be closed, full, unread, or not UTF-8."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ _INSTEAD = "send it to a file or a pipe, or write it with --output where there i
 
 
 class ReaderGoneError(Exception):
-    """Who read stdout has left, as `| head -1` does: nothing is left to say, and nobody to say it to."""
+    """The reader of stdout has closed it, as `| head -1` does."""
 
 
 class Closed(io.TextIOBase):
-    """stdout in a process that was started without one (`>&-`): what is written to it is an error, not lost."""
+    """stdout of a process that was started without one (`>&-`).
+
+    Writing to it is an error, so that no result is lost without a word.
+    """
 
     encoding = "utf-8"
     errors = "replace"
 
     def writable(self) -> bool:
-        """Yes, to say that it is not."""
+        """True, so that `write` is called and can raise."""
         return True
 
     def write(self, text: str) -> int:
@@ -35,7 +38,10 @@ class Closed(io.TextIOBase):
 
 
 def prepare() -> None:
-    """Make stdout and stderr such that printing cannot fail for a character, and a closed one is noticed."""
+    """Make stdout and stderr replace what they cannot encode.
+
+    A stream that is closed is replaced: writing to stdout is then an error.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -62,7 +68,7 @@ def check_stdout() -> None:
 
 @contextlib.contextmanager
 def delivering() -> Iterator[TextIO]:
-    """Inside, a result is written to the stream that is yielded; it has arrived at the block's end.
+    """Yields stdout for a result, and flushes it at the end of the block.
 
     Raises:
         OutputError: stdout is closed, or the disk behind it is full.
@@ -78,7 +84,7 @@ def delivering() -> Iterator[TextIO]:
 
 
 def undelivered(error: OSError) -> OutputError:
-    """What to say of an error of stdout."""
+    """The error to raise for an OSError of stdout."""
     reason = error.strerror or str(error)
     return OutputError(f"The result cannot be written to stdout ({reason}); {_INSTEAD}")
 
@@ -94,7 +100,9 @@ def write_bytes(stream: Any, data: bytes) -> None:
 
 
 def settle() -> None:
-    """Send what is still waiting on stdout and stderr, or let go of it; Python cannot fail over it at its end.
+    """Flush stdout and stderr, or drop what they cannot write.
+
+    Python would fail over it when it ends.
 
     Raises:
         OutputError, ReaderGoneError: as `delivering` does, of stdout.

@@ -14,7 +14,7 @@ from todre.cli.console import note, show_text
 from todre.cli.options import Verbosity
 from todre.cli.parsers import one_of
 from todre.errors import InvalidValueError
-from todre.files import check_target, shown, write_atomic
+from todre.files import check_target, printable, write_atomic
 from todre.reading.formats import SUFFIXES, WRITERS
 from todre.reading.results import MEASURES
 from todre.reading.tables import COLUMNS
@@ -24,17 +24,20 @@ FORMAT = next(iter(WRITERS))
 
 Columns = Annotated[
     str,
-    typer.Option("--columns", parser=one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at --retain)."),
+    typer.Option(
+        "--columns", parser=one_of(*COLUMNS), metavar="NAME", help="budgets, or tasks (at the budget of --retain)."
+    ),
 ]
 Against = Annotated[
     str | None,
-    typer.Option("--against", help="Differences from this method, which the run has to have been compared with."),
+    typer.Option("--against", help="Show differences from this method, one that `todre eval --against` named."),
 ]
 Sort = Annotated[
     str | None,
     typer.Option(
         "--sort",
-        help="name, given, or a column: 0.05, a task. Without it, the budget nearest to 10 %, or the mean.",
+        help="name, given (the order of the run), or a column such as 0.05. "
+        "Without it, the budget nearest to 10 %, or the mean.",
     ),
 ]
 NoIntervals = Annotated[bool, typer.Option("--no-intervals", help="Leave the intervals out (CSV always has them).")]
@@ -47,7 +50,7 @@ Form = Annotated[
         help="markdown, csv or latex. Without it, by the suffix of --output (.md, .csv, .tex), else markdown.",
     ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", help="A file to write, in place of stdout.")]
+Output = Annotated[Path | None, typer.Option("--output", help="A file to write instead of stdout.")]
 
 
 def table(
@@ -64,9 +67,11 @@ def table(
     force: opt.Force = False,
     verbosity: Verbosity = Verbosity(),
 ) -> None:
-    """Show retention, scores or differences of every method by budget or by task, the best of each column bold.
+    """Show every method's retention, scores or differences as a table.
 
-    Numbers are points of 100 with 95 % intervals; CSV has fractions with all digits, one line for each number.
+    Beside each method stand the visual tokens that a decoder layer ran on, for each budget. Bold: the best of each
+    column among the methods within the budget (up to 5 % more). Numbers are points of 100 with 95 % intervals; CSV has
+    fractions with all digits, one line for each number.
     """
     writer = WRITERS[_format(form, output)]
     if output is not None:
@@ -89,10 +94,10 @@ def _format(form: str | None, output: Path | None) -> str:
     if output is None:
         return form or FORMAT
     if os.path.isdir(output):
-        raise InvalidValueError(f"{shown(output)} is a directory; give the name of a file to write.")
+        raise InvalidValueError(f"{printable(output)} is a directory; give the name of a file to write.")
     found = form or SUFFIXES.get(output.suffix.lower())
     if found is None:
         raise typer.BadParameter(
-            f"{shown(output)} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format."
+            f"{printable(output)} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format."
         )
     return found

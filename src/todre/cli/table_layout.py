@@ -1,4 +1,7 @@
-"""Tables in the room that there is: never cut, so folded where words allow it, and else as one block for each row."""
+"""Layout of tables that are never cut, however narrow the terminal is.
+
+Cells fold where words allow it; else each row becomes a block of lines.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def print_fitting(result: RenderableType, whole: bool = False) -> None:
 
 
 def _widths(console: Console, table: Table) -> tuple[int, int]:
-    """Columns that a table needs at least, so that no word is broken, and those that it needs at most."""
+    """Least and greatest width of a table in columns of text.
+
+    At the least width no word is broken.
+    """
     measured = [_measured(console, table, column) for column in table.columns]
     widest = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     around = widest - sum(most for _, most in measured)
@@ -49,7 +55,10 @@ def _widths(console: Console, table: Table) -> tuple[int, int]:
 
 
 def _measured(console: Console, table: Table, column: Column) -> tuple[int, int]:
-    """Columns that the cells of a column need at least and at most; what must not wrap needs its most."""
+    """Least and greatest width of a table's column in columns of text.
+
+    A column that must not wrap has its greatest width as its least.
+    """
     cells = [*([column.header] if table.show_header else []), *column.cells]
     options = console.options.update(max_width=_WIDEST)
     sizes = [Measurement.get(console, options, cell) for cell in cells]
@@ -60,7 +69,10 @@ def _measured(console: Console, table: Table, column: Column) -> tuple[int, int]
 
 
 def _records(console: Console, table: Table) -> Iterator[Text]:
-    """One block for each row: the first cell, and under it each other one after its heading."""
+    """One block of lines for each row of a table.
+
+    The first cell comes first, and each other one under it, after its heading.
+    """
     if table.title:
         yield _text(console, table.title)
     first, *others = table.columns

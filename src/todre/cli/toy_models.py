@@ -1,4 +1,4 @@
-"""The line that says that an answer comes from one of the shipped models, which are toys."""
+"""The note that an answer comes from a shipped model, which is a toy."""
 
 from __future__ import annotations
 

@@ -15,14 +15,17 @@ from PIL import Image
 
 from todre.clips.clip import ClipWarning
 from todre.clips.orientation import has_odd_angle, upright
-from todre.clips.source import Source, check_size, damaged
+from todre.clips.source import Source, check_size, damage_error
 from todre.clips.survey import Survey, decoding_cost, key_before
 from todre.errors import ClipError
 
 Progress = Callable[[int, int], None]
 
 WORTH_SEEKING = 600
-"""Clips of fewer frames are decoded whole, which also finds damage between the chosen frames."""
+"""Fewest frames of a clip that is decoded by seeking.
+
+A whole decode also finds damage between the chosen frames.
+"""
 
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "vp9", "av1", "mjpeg", "prores", "ffv1"}
 
@@ -131,7 +134,7 @@ def _decode_from(source: Source, key: int | None) -> Any:
 def _checked(source: Source, frame: Any, number: int, size: tuple[int, int] | None) -> tuple[int, int]:
     """The frame's (width, height), which must be that of the frames before it."""
     if frame.is_corrupt:
-        raise damaged(source.path, f"frame {number}")
+        raise damage_error(source.path, f"frame {number}")
     here = (frame.width, frame.height)
     if size is None:
         check_size(source.path, *here)

@@ -20,9 +20,11 @@ _TURNS: dict[tuple[int, ...], Image.Transpose | None] = {
     (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
     (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
-"""Signs of the matrix (a, b, c, d), which shows the pixel (p, q) at (a·p + c·q, b·p + d·q) → what PIL has to do.
+"""Signs of the display matrix (a, b, c, d) → what PIL has to do.
 
-PIL names turns counter-clockwise; y points down (ISO/IEC 14496-12, section 8.3.2: the track header's matrix)."""
+The matrix shows the pixel (p, q) at (a·p + c·q, b·p + d·q). PIL names turns counter-clockwise; y points down
+(ISO/IEC 14496-12, section 8.3.2: the track header's matrix).
+"""
 
 
 def upright(frame: Any) -> Image.Image:

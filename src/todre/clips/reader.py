@@ -9,7 +9,7 @@ from pathlib import Path
 
 from todre.clips.clip import Clip, ClipWarning
 from todre.clips.frames import Decoded, Progress, decode_by_seeking, decode_whole, seeking_pays
-from todre.clips.source import Source, check_file, check_size, damaged, no_frames, opened, require_av
+from todre.clips.source import Source, check_file, check_size, damage_error, no_frames_error, open_source, require_av
 from todre.clips.survey import Survey, frame_numbers, survey
 from todre.errors import ClipError, InvalidValueError
 
@@ -21,16 +21,12 @@ def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = Non
     """Read `frames` frames of a video file, spread evenly over the whole of it.
 
     Of N frames in the order of presentation, number ⌊i · N / frames⌋ (from 0) is taken for i = 0, 1, …; a file with
-    fewer
-    frames gives all of them, with a `ClipWarning`. N counts the frames that are really shown, whatever the header says,
-    so
-    variable frame rates, B-frames and edit lists change nothing. Frames are turned as the file says; sample aspect
-    ratios
-    other than 1 are not applied.
+    fewer frames gives all of them, with a `ClipWarning`. N counts the frames that are really shown, whatever the header
+    says, so variable frame rates, B-frames and edit lists change nothing. Frames are turned as the file says; sample
+    aspect ratios other than 1 are not applied.
 
     One pass reads the packets and a second one decodes. A long file is decoded only from the keyframes before the
-    chosen
-    frames, where these can be reached exactly.
+    chosen frames, where these can be reached exactly.
 
     Args:
         path: file name; an address (`https://…`) is not opened.
@@ -48,7 +44,7 @@ def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = Non
     require_av()
     path, report = Path(path), progress or (lambda done, total: None)
     check_file(path)
-    with opened(path) as source:
+    with open_source(path) as source:
         packets = survey(source)
         _check_packets(source, packets, frames)
     decoded = _decode(path, packets, frames, report)
@@ -61,11 +57,11 @@ def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = Non
 def _check_packets(source: Source, packets: Survey, frames: int) -> None:
     path, (width, height) = source.path, source.size
     if packets.damaged:
-        raise damaged(path, "a packet of it is incomplete")
+        raise damage_error(path, "a packet of it is incomplete")
     if packets.count == 0:
-        raise no_frames(path, "its video track is empty")
+        raise no_frames_error(path, "its video track is empty")
     if source.stated is not None and packets.reached < 0.95 * source.stated - 0.5:
-        raise damaged(path, f"{packets.reached:.1f} of {source.stated:.1f} seconds can be read")
+        raise damage_error(path, f"{packets.reached:.1f} of {source.stated:.1f} seconds can be read")
     check_size(path, width, height)
     together = min(frames, packets.count) * width * height
     if together > MAX_PIXELS:
@@ -78,21 +74,21 @@ def _check_packets(source: Source, packets: Survey, frames: int) -> None:
 def _decode(path: Path, packets: Survey, frames: int, progress: Progress) -> Decoded:
     """The chosen frames, by seeking where that pays, else from a whole decode."""
     numbers = frame_numbers(packets.count, frames)
-    with opened(path) as source:
+    with open_source(path) as source:
         if seeking_pays(source, packets, numbers):
             reached = decode_by_seeking(source, packets, numbers, progress)
             if reached is not None:
                 return reached
     expected = packets.count
     for _ in range(2):
-        with opened(path) as source:
+        with open_source(path) as source:
             decoded = decode_whole(source, set(frame_numbers(expected, frames)), expected, progress)
         if decoded.total == 0:
-            raise damaged(path, f"none of its {packets.count} frames can be shown")
+            raise damage_error(path, f"none of its {packets.count} frames can be shown")
         if decoded.total == expected:
             return decoded
         expected = decoded.total  # some packets are not frames: choose anew by the true count
-    raise damaged(path, "it gives another number of frames each time")
+    raise damage_error(path, "it gives another number of frames each time")
 
 
 def _clip(source: Source, packets: Survey, decoded: Decoded) -> Clip:

@@ -13,7 +13,10 @@ from typing import BinaryIO
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp",
 )  # fmt: skip
-"""Suffixes of videos, for files whose first bytes say nothing (empty, absent or damaged ones)."""
+"""Suffixes of videos, for files whose first bytes say nothing.
+
+Such files are empty, absent or damaged.
+"""
 
 _PICTURE_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim")
 _BOXES = {
@@ -57,8 +60,8 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
     """(bytes that are there, bytes that the file states) if some are missing.
 
     None if none are missing, or if the file does not say. ISO media, Matroska and RIFF state the length of what
-    follows, so
-    they show when a file was cut short; other containers, and live recordings that left their length open, say nothing.
+    follows, so they show when a file was cut short; other containers, and live recordings that left their length open,
+    say nothing.
     """
     actual = path.stat().st_size
     with open(path, "rb") as file:

@@ -16,10 +16,16 @@ from todre.files import check_input
 from todre.images import MAX_ASPECT
 
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-"""FFmpeg's demuxers that are tried; not those for still pictures and playlists, which open other addresses."""
+"""FFmpeg's demuxers that are tried.
+
+Those for still pictures and for playlists, which open other addresses, are left out.
+"""
 
 MAX_FRAME_PIXELS = 36_000_000
-"""Largest frame that is decoded, in pixels (8K; 108 MB as RGB): a small file can claim any size."""
+"""Largest frame that is decoded, in pixels (8K; 108 MB as RGB).
+
+A small file can claim any size.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def open_source(path: Path) -> Iterator[Source]:
     """Open the file and its video stream.
 
     FFmpeg's errors become a `ClipError`, here and in the block.
@@ -96,15 +102,15 @@ def opened(path: Path) -> Iterator[Source]:
         try:
             yield source
         except (av.FFmpegError, EOFError) as error:
-            raise damaged(path, str(getattr(error, "strerror", None) or error)) from error
+            raise damage_error(path, str(getattr(error, "strerror", None) or error)) from error
 
 
-def damaged(path: Path, what: str) -> ClipError:
+def damage_error(path: Path, what: str) -> ClipError:
     """The error for a file that cannot be decoded to its end."""
     return ClipError(f"{path} is damaged and cannot be decoded ({what.rstrip('.')}); get a complete copy of the file.")
 
 
-def no_frames(path: Path, what: str) -> ClipError:
+def no_frames_error(path: Path, what: str) -> ClipError:
     """The error for a file without any frame to see."""
     return ClipError(f"{path} has no frames ({what}); get a complete copy, or record it again.")
 
@@ -116,7 +122,7 @@ def check_size(path: Path, width: int, height: int) -> None:
         ClipError: they are empty, too large or too thin.
     """
     if width < 1 or height < 1:
-        raise damaged(path, f"its frames have {width} × {height} pixels")
+        raise damage_error(path, f"its frames have {width} × {height} pixels")
     if width * height > MAX_FRAME_PIXELS:
         raise ClipError(
             f"{path} is too large ({width} × {height} pixels, and the limit is {MAX_FRAME_PIXELS:,}); "
@@ -135,7 +141,7 @@ def _source(container: Any, path: Path) -> Source:
     from av.stream import Disposition
 
     if not container.streams:
-        raise no_frames(path, "no track can be found in it")
+        raise no_frames_error(path, "no track can be found in it")
     streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     if not streams:
         held = "audio only" if container.streams.audio else "no video"
@@ -163,5 +169,5 @@ def _cannot_open(path: Path, error: Exception) -> ClipError:
     with path.open("rb") as file:
         signed = has_signature(file.read(1024))
     if signed:
-        return no_frames(path, "its tracks cannot be found, or are empty")
+        return no_frames_error(path, "its tracks cannot be found, or are empty")
     return ClipError(f"{path} is not a video that todre can read; use MP4, MOV, MKV, WebM, AVI or MPEG.")

@@ -18,8 +18,7 @@ class Survey:
 
     Attributes:
         times: presentation time of each packet in the stream's time base, in the order of presentation; empty unless
-            every
-            packet has one of its own.
+            every packet has one of its own.
         end: when the last frame ends, in the same unit, as far as that is stated.
         keys: the keyframes' times, in the order of presentation.
         places: time → place (from 0) in the order of decoding.
@@ -70,8 +69,7 @@ def frame_numbers(total: int, count: int) -> tuple[int, ...]:
     """Numbers (from 0) of the frames to take: ⌊i · total / count⌋ for each i.
 
     All frames are taken where there are no more than `count`. Each begins an equal share of the clip. The video
-    processors
-    of transformers do the same with `num_frames`.
+    processors of transformers do the same with `num_frames`.
 
     Args:
         total: frames of the whole clip.

@@ -54,7 +54,7 @@ def _tasks(panel: Axes, document: dict[str, Any]) -> None:
     panel.plot(places, blind, "o", color=ORANGE, markersize=5, label="grey picture")
     panel.set_xticks(places, list(tasks), rotation=35, ha="right")
     panel.set(ylim=(0, 122), yticks=range(0, 101, 20), ylabel="accuracy, %", title="Held-out questions by task")
-    panel.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=1.0)
+    panel.legend(fontsize=9, loc="upper center", ncols=3, columnspacing=1.0)
 
 
 def _random(panel: Axes, document: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def _random(panel: Axes, document: dict[str, Any]) -> None:
     panel.set(
         xlabel="visual tokens kept", ylabel="accuracy over all tasks, %", title="Random pruning before the decoder"
     )
-    panel.legend(fontsize=8)
+    panel.legend(fontsize=9.5)
 
 
 def _attention(panel: Axes, document: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def _attention(panel: Axes, document: dict[str, Any]) -> None:
         100 * document["attention"]["uniform"], color=GREY, linestyle=":", label="share of the prompt's tokens"
     )
     panel.set(ylim=(0, 105), xlabel="decoder layer", ylabel="attention to the picture, %", title="Attention by layer")
-    panel.legend(fontsize=8)
+    panel.legend(fontsize=9.5)
 
 
 def _depth(panel: Axes, document: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ def _depth(panel: Axes, document: dict[str, Any]) -> None:
         ylabel="accuracy over all tasks, %",
         title="Is depth used, and until where for vision",
     )
-    panel.legend(fontsize=8)
+    panel.legend(fontsize=9.5)
 
 
 def _curve(panel: Axes, places: list[int], points: list[dict[str, Any]], colour: str, label: str) -> None:

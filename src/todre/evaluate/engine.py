@@ -1,8 +1,8 @@
 """Runs of `todre eval`: tasks × methods × budgets, resumable after a kill.
 
 A run has a folder: `answers.jsonl`, the working file; `items.jsonl`, the questions; `samples.jsonl`, a line for each
-answer; `result.json`; and `timings.json`. All but the first and the last are made from the first, in one order, and
-hold nothing that depends on when or how often the run was stopped, or on how many processes answered.
+answer; `result.json`; and `timings.json`. All but the first and the last are made from the first, in one order. They do
+not depend on when or how often the run was stopped, or on how many processes answered.
 """
 
 from __future__ import annotations
@@ -11,25 +11,21 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from todre.environment import versions
 from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import Condition
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import Grid
 from todre.evaluate.journal import WORKING, Done, Journal, Unit, opened
-from todre.evaluate.runner import model_sha256
 from todre.evaluate.summary import Sample, Summary, sample_of
-from todre.evaluate.tasks import Item, tasks_of
-from todre.evaluate.tasks.local import LocalTask
+from todre.evaluate.tasks import Item
 from todre.evaluate.workers import Queue, Work, inline, parallel
-from todre.fields import Checked
-from todre.fields.kinds import Count, Seed
-from todre.files import check_folder, check_targets, new_folder, shown, write_atomic
+from todre.files import check_folder, check_targets, new_folder, printable, write_atomic
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -37,74 +33,12 @@ if TYPE_CHECKING:
 ANSWERS = "answers.jsonl"
 WRITTEN = ("items.jsonl", "samples.jsonl", "result.json", "timings.json")
 """Files that are made from the answers."""
-Start = Callable[["EvalConfig"], Work]
+Start = Callable[[EvalConfig], Work]
 Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
 """Shows progress on finished units and passes them on.
 
 Called with (units, how many are left, how many there are in all).
 """
-
-
-@dataclass(frozen=True)
-class EvalConfig(Checked):
-    """Questions and model of a run: all that an answer depends on but the method.
-
-    Args:
-        tasks: names, groups, and files of JSON lines.
-        model: folder or hub id; None for the model that ships.
-        limit: questions of each task; None for the task's own number.
-        seed: which generated questions, and of the bootstrap.
-        size: side of the scenes' pictures in pixels.
-        group_size: pictures answered together; random methods draw anew for each group.
-        batch_size: most rows of one forward.
-        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
-    """
-
-    tasks: tuple[str, ...]
-    model: str | None = None
-    limit: Count | None = None
-    seed: Seed = 0
-    size: Count = 192
-    group_size: Count = 16
-    batch_size: Count = 48
-    device: str = "auto"
-    dtype: str = "auto"
-    attn_implementation: str | None = None
-    trust_remote_code: bool = False
-
-    def items(self) -> list[Item]:
-        """All questions, task by task."""
-        return [item for task in tasks_of(self.tasks, self.size) for item in task.items(self.limit, self.seed)]
-
-    def files(self) -> Iterator[str | Path | None]:
-        """Files that the run reads: the model's folder, question files and pictures."""
-        yield self.model
-        for task in tasks_of(self.tasks, self.size):
-            if isinstance(task, LocalTask):
-                yield from task.files(self.limit)
-
-    def load(self) -> Loaded:
-        """Load the model and its processor."""
-        from todre.loading.model import load
-
-        return load(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            attn_implementation=self.attn_implementation,
-            trust_remote_code=self.trust_remote_code,
-        )
-
-    def conditions(self, items: Sequence[Item]) -> dict[str, Any]:
-        """Header of the working file, ready for JSON, with devices and dtypes resolved."""
-        from todre.loading.model import as_device, as_dtype
-
-        digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
-        fields = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
-        device = as_device(self.device)
-        precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
-        fields |= {"device": str(device), "dtype": precision}
-        return {**fields, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
 
 
 @dataclass(frozen=True)
@@ -137,15 +71,15 @@ def run(
     """Answer what is not answered yet, and write the result.
 
     Args:
-        asked: questions and model.
-        grid: methods and budgets; a finished run goes on with more of them.
+        config: questions and model.
+        grid: methods and budgets; a finished run can be continued with more of them.
         output: the run's folder; its parent exists.
         processes: more than one answers in parallel, each with a model of its own on one thread.
         forgiving: leave out methods that refuse, with the reason, in place of an error.
         ticker: shows progress.
         loaded: the model, to use when `processes` is 1.
-        start: makes the function that answers units, in each process, in place of one with the model in memory.
-        against: methods of the grid with which every other is compared at each budget, as all are with no pruning.
+        start: makes each process's function that answers units; None for one with the model in memory.
+        against: methods of the grid with which all others are also compared, at each budget.
 
     Raises:
         InvalidValueError: the folder belongs to a run under other conditions, or a value cannot be used.
@@ -202,7 +136,8 @@ def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path
         if not done.refused and len(done.replies) != count:
             raise WORKING.wrong(
                 file,
-                f"has {len(done.replies)} answers of {shown(unit.condition)} to group {unit.group}, which has {count}",
+                f"has {len(done.replies)} answers of {printable(unit.condition)} to group {unit.group}, "
+                f"which has {count}",
             )
 
 

@@ -19,7 +19,8 @@ from typing import Any
 from PIL import Image
 
 from todre.evaluate.conditions import NONE, label
-from todre.evaluate.engine import EvalConfig, run
+from todre.evaluate.engine import run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import grid
 from todre.evaluate.group_answers import Asker
 from todre.evaluate.metrics import mark
@@ -39,8 +40,8 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
         model: name or folder of the model that was trained further.
         limit: questions of each task on several pictures and clips.
         single: questions of each task on single pictures.
-        draws: of the random method.
-        work: folder.
+        draws: number of draws of the random method.
+        work: folder of the runs.
     """
     work.mkdir(parents=True, exist_ok=True)
     config = EvalConfig(

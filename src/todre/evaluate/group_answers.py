@@ -29,7 +29,7 @@ from todre.evaluate.packed_questions import takes_masks
 from todre.evaluate.selection_cache import remembering
 from todre.evaluate.shared_prefill import Beginnings, Store, untouched
 from todre.evaluate.tasks import Item
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
 from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.loading.model import Loaded
@@ -55,11 +55,11 @@ class _Group:
     """Pictures of a group and its distinct questions, each once.
 
     Attributes:
-        number: of the group.
+        number: the group's number, from 0.
         pixels: each picture's tensors.
         prompts: token ids of each distinct question.
-        pictures: place in `pixels` of each question's picture.
-        limits: most new tokens of each.
+        pictures: 0-based index in `pixels` of each question's picture.
+        limits: most new tokens of each question.
     """
 
     number: int

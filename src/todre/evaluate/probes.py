@@ -12,7 +12,8 @@ from todre.hf.model_parts import decoder_module
 from todre.methods.base import Method
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class ObserveAttention(Method):
         """Keep all, and report the ratios."""
         import torch
 
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         keep = torch.ones_like(context.visual)
         return Reduction(keep, context.text_to_visual(), context.visual_to_text())
@@ -39,11 +40,11 @@ class ObserveAttention(Method):
 class DropAfter(Method):
     """Drop every visual token after a fixed count of layers, whatever the question.
 
-    What `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` does where text follows the picture; without its ratios,
-    the prompt's part before the question can be shared between questions.
+    It drops what `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` drops where text follows the picture. As it does
+    not measure ToDRE's ratios, questions can share the prefix of the prompt.
 
     Args:
-        layer: count of decoder layers that see the picture, 1-based.
+        layer: count of decoder layers that see the picture.
     """
 
     layer: int
@@ -56,7 +57,7 @@ class DropAfter(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop all visual tokens."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         return Reduction(~context.visual)
 

@@ -1,7 +1,8 @@
 """Prefixes of prompts about one picture, run once in layers where they are equal.
 
-Until then what stands before a question does not depend on it. So each of these layers runs on the beginning once for
-each picture, and on the questions alone for each prompt, with the picture's keys and values before theirs.
+Before the first layer where a method acts, the states of a prefix do not depend on the question behind it. So each of
+these layers runs on the prefix once for each picture. For each prompt it runs on the question alone, with the prefix's
+keys and values before the question's.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class _Joined:
     """Cache that puts the prefixes' keys and values before those of the questions.
 
     Args:
-        cache: the forward's.
-        prefix: of each row.
+        cache: the cache of the forward.
+        prefix: each row's result on its prefix.
     """
 
     def __init__(self, cache: Any, prefix: Sequence[_Ran]) -> None:
@@ -80,9 +81,9 @@ class Beginnings:
 
     Args:
         model: a model whose decoder layers take hidden states of shape (b, q, d) and return them, such as Llama's.
-        count: how many layers see beginnings that no method has changed for a question.
-        watched: whether the layer after them shows its attention to a method, so that only its MLP is shared.
-        store: what has been run, to share among methods that leave the same columns.
+        count: number of first layers whose prefixes no method has changed for a question.
+        watched: whether a method reads the attention of the next layer, so that only the MLP of that layer is shared.
+        store: earlier results, to share among methods that leave the same columns.
     """
 
     def __init__(self, model: Any, count: int, watched: bool, store: Store) -> None:

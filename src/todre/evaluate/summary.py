@@ -26,10 +26,10 @@ class Sample:
     """An answer to one item under one condition.
 
     Attributes:
-        prediction, score: what was said, and its mark from 0 to 1.
-        visual_tokens: how many entered the decoder.
-        layer_mean: how many a decoder layer ran on, the mean over layers.
-        dropped_after: layers run when all were dropped, or None.
+        prediction, score: the answer, and its mark from 0 to 1.
+        visual_tokens: number of visual tokens that entered the decoder.
+        layer_mean: number that a decoder layer ran on, the mean over layers.
+        dropped_after: count of layers run before all were dropped, or None.
     """
 
     prediction: str
@@ -83,7 +83,7 @@ class Summary:
 
         Args:
             row: method and budget.
-            samples: those of each draw, in the order of the items.
+            samples: samples of each draw, in the order of the items.
         """
         scores, marks = self._kept.get((row.name, row.retain)) or self._scored(samples)
         flat = [sample for draw in samples for sample in draw]

@@ -1,4 +1,7 @@
-"""The base of dataclasses whose fields are checked: methods, and the settings of everything else."""
+"""The base class of dataclasses whose fields are checked.
+
+Methods have it, and so do the settings of everything else.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from todre.fields.coercion import fitted
 
 
 class Checked:
-    """Base of dataclasses whose fields are checked by their annotations, and made plain, when one is made.
+    """Base of dataclasses whose fields are checked against their annotations.
+
+    Values are made plain as well, both when an instance is made.
 
     A class's own `__post_init__`, for what fields have to do with each other, runs after that and finds them checked.
     """
@@ -52,7 +57,7 @@ def check_fields(made: object) -> None:
 
 @functools.cache
 def annotations_of(cls: type) -> dict[str, Any]:
-    """What each field that `__init__` takes is annotated with.
+    """The annotation of each field that `__init__` takes.
 
     Raises:
         InvalidValueError: an annotation names something that is not there.
@@ -72,7 +77,10 @@ def annotations_of(cls: type) -> dict[str, Any]:
 
 
 def _names_at(cls: type) -> dict[str, Any]:
-    """What names mean where a class was written: in its module, or, where none holds it, around its methods."""
+    """The names that are known where a class was written.
+
+    They are its module's, or, where no module holds the class, the globals of its methods.
+    """
     module = sys.modules.get(cls.__module__)
     around: dict[str, Any] = next((each.__globals__ for each in vars(cls).values() if hasattr(each, "__globals__")), {})
     return vars(module) if hasattr(module, cls.__name__) else {**vars(module or builtins), **around}

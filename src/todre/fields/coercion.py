@@ -1,4 +1,4 @@
-"""Fit a value to an annotation: make it plain, or refuse it."""
+"""Fitting a value to an annotation: made plain, or refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from todre.errors import InvalidValueError
 from todre.fields.marks import Items
-from todre.fields.words import UNIONS, allowed, shown
+from todre.fields.words import UNIONS, allowed, short_repr
 
 _TOP = 2**63
 """Whole numbers lie below it, either way, as generators, indices and other programs' JSON want them."""
@@ -19,7 +19,9 @@ _NO = object()
 
 
 def fitted(name: str, value: Any, kind: Any) -> Any:
-    """`value` as a field annotated with `kind` holds it; `name` is what a refusal calls it.
+    """A value as a field annotated with `kind` holds it.
+
+    A refusal calls the value `name`.
 
     Raises:
         InvalidValueError: it is not what the annotation allows.
@@ -27,7 +29,7 @@ def fitted(name: str, value: Any, kind: Any) -> Any:
     try:
         return _fit(name, value, kind)
     except _Misfit as misfit:
-        raise InvalidValueError(f"{misfit.name} must be {misfit.allowed}, not {shown(misfit.value)}.") from None
+        raise InvalidValueError(f"{misfit.name} must be {misfit.allowed}, not {short_repr(misfit.value)}.") from None
 
 
 class _Misfit(Exception):
@@ -70,7 +72,10 @@ def _marked(name: str, value: Any, kind: Any) -> Any:
 
 
 def _one_of_several(name: str, value: Any, kind: Any) -> Any:
-    """The first that fits; if none does, an item that does not is named where there is one."""
+    """The value by the first part of a union that fits it.
+
+    If none fits, the error names the item that does not, where there is one.
+    """
     inner = None
     for each in get_args(kind):
         try:

@@ -1,4 +1,4 @@
-"""Marks of `Annotated`: what a value's type does not say."""
+"""Marks of `Annotated`: limits of a value beyond its type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class Mark(Protocol):
-    """What a mark answers."""
+    """The interface of a mark."""
 
     def holds(self, value: Any) -> bool:
         """Whether a value of the right type may stand there."""
@@ -21,7 +21,10 @@ class Mark(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers between bounds; `called` is what such a number is, such as `a share`."""
+    """Numbers between bounds.
+
+    `called` is a noun for such a number, such as `a share`.
+    """
 
     least: float = -math.inf
     above: float = -math.inf
@@ -45,7 +48,11 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Items:
-    """Tuples: how many at least, each `once`, in `ascending` order; `lone`: a number alone is a tuple of one."""
+    """Tuples with at least `least` items.
+
+    With `once` no item comes twice, with `ascending` they are in that order, and with `lone` a number alone is a tuple
+    of one.
+    """
 
     least: int = 0
     once: bool = False
@@ -67,7 +74,7 @@ class Items:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of these, where a `Literal` cannot list them."""
+    """One of these values, where a `Literal` cannot list them."""
 
     choices: tuple[Any, ...]
 
@@ -81,8 +88,8 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Said:
-    """Words that say better than the annotation's own what is allowed."""
+class Wording:
+    """A text that messages show in place of the annotation's own words."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""Words for what is allowed and what was given."""
+"""Words of messages: what an annotation allows, and a value in short."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ def allowed(kind: Any) -> str:
     return _NOUNS.get(kind) or f"a {getattr(origin or kind, '__name__', kind)}"
 
 
-def shown(value: object) -> str:
-    """A value on one line, cut where it is long."""
+def short_repr(value: object) -> str:
+    """The `repr` of a value on one line, cut where it is long."""
     return " ".join(_SHORT.repr(value).split())
 
 
 class _Short(reprlib.Repr):
-    """Cuts what is long; whole numbers of thousands of digits have no text in Python."""
+    """A `repr` that is cut where it is long.
+
+    Python makes no text of whole numbers with thousands of digits.
+    """
 
     def __init__(self) -> None:
         super().__init__()

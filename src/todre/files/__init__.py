@@ -1,4 +1,4 @@
-"""Files going in and out: what is given is checked before it is used, a result appears complete or not at all.
+"""Files: inputs are checked before use, results appear whole or not at all.
 
 `reading` is the one way in for every file that is given, `shapes` says what its values have to be, and `writing` is the
 one way out.
@@ -6,7 +6,7 @@ one way out.
 
 from __future__ import annotations
 
-from todre.files.names import shown
+from todre.files.names import printable
 from todre.files.readers import (
     Kind,
     check_input,
@@ -52,6 +52,6 @@ __all__ = [
     "read_lines",
     "read_text",
     "sha256",
-    "shown",
+    "printable",
     "write_atomic",
 ]

@@ -1,4 +1,4 @@
-"""How messages call a file or a value: on one line, shortened, and without what no terminal can show."""
+"""Names of files and values in messages: short, printable, on one line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ MOST = 120
 """Longest name or value that a message holds, in characters."""
 
 
-def shown(value: object, most: int = MOST) -> str:
-    """A path or a text as it is, else its `repr`; on one line, its middle left out where it is long."""
+def printable(value: object, most: int = MOST) -> str:
+    """A path or text as it is, anything else as its `repr`, printable on a line.
+
+    The middle is left out where it is longer than `most` characters.
+    """
     text = str(value) if isinstance(value, str | Path) else repr(value)
     text = text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 3) :]}"
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in a few words without a full stop."""
+    """The message of an exception in a few words, without a full stop."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-    return shown(str(text).rstrip("."))
+    return printable(str(text).rstrip("."))

@@ -1,4 +1,7 @@
-"""The one way in: a regular file of a sensible size that holds sound text or JSON, or one sentence says why not."""
+"""Readers of files: the one way in for every file that a user names.
+
+A file is a regular one of a sensible size that holds sound text or JSON, or one sentence says why not.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from todre.errors import InvalidValueError, TodreError
-from todre.files.names import reason, shown
+from todre.files.names import printable, reason
 from todre.files.shapes import OBJECT, Shape, misfit
 
 MOST_BYTES = 8 * 2**20
@@ -37,7 +40,7 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file should hold, and what to say where it does not.
+    """What a file should hold, and the error to raise if it does not.
 
     Args:
         hint: what to do then; the end of a sentence.
@@ -57,8 +60,8 @@ class Kind:
     lenient: bool = False
 
     def wrong(self, where: str | Path, what: str) -> TodreError:
-        """The error: where, what is wrong, and what to do."""
-        return self.error(f"{shown(where) if isinstance(where, Path) else where} {what}; {self.hint}.")
+        """The error for a file: where, what is wrong, and what to do."""
+        return self.error(f"{printable(where) if isinstance(where, Path) else where} {what}; {self.hint}.")
 
 
 def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
@@ -68,7 +71,7 @@ def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
         path: what the user gave; an address is refused, since nothing is downloaded.
         thing: what the file should hold: "image", "clip".
     """
-    named = shown(path)
+    named = printable(path)
     if named.startswith(("http://", "https://", "http:/", "https:/")):
         raise error(f"{named} is an address, and todre reads files only; download the {thing} and give its file name.")
     try:
@@ -139,7 +142,7 @@ def read_json(path: Path, kind: Kind) -> Any:
     raw = read_bytes(path, kind)
     if not raw.removeprefix(_MARK).strip():
         raise kind.wrong(path, "is empty")
-    value = _sound(_text(raw, path, kind), raw, shown(path), kind, lines=True)
+    value = _sound(_text(raw, path, kind), raw, printable(path), kind, lines=True)
     found = misfit(value, kind.shape)
     if found:
         raise kind.wrong(path, found)
@@ -147,7 +150,9 @@ def read_json(path: Path, kind: Kind) -> Any:
 
 
 def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, object) of each line of a file of JSON lines that is not blank; numbers start at 1.
+    """Each line of a file of JSON lines as (line number from 1, object).
+
+    Blank lines are left out.
 
     Raises:
         TodreError: of `kind`, the file or a line cannot be used; says which line, and what is wrong with it.
@@ -160,7 +165,9 @@ def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_finished(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, object) of the finished lines of a working file; none if there is no such file yet.
+    """The finished lines of a working file as (line number from 1, object).
+
+    There are none if there is no such file yet.
 
     A last line without its end was being written when the run was stopped, and is left out.
 
@@ -176,7 +183,10 @@ def read_finished(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]
 
 
 def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, bytes]]:
-    """(number, line) of an open file, ends included, up to limits on their length and number."""
+    """Each line of an open file as (line number from 1, line with its end).
+
+    The length of lines and their number are limited.
+    """
     for number in range(1, MOST_LINES + 2):
         try:
             line = stream.readline(kind.line + 1)
@@ -185,13 +195,13 @@ def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, by
         if not line:
             return
         if len(line) > kind.line:
-            raise kind.wrong(f"Line {number} of {shown(path)}", f"has more than {kind.line:,} bytes")
+            raise kind.wrong(f"Line {number} of {printable(path)}", f"has more than {kind.line:,} bytes")
         yield number, line
     raise kind.wrong(path, f"has more than {MOST_LINES:,} lines")
 
 
 def parsed_text(text: str, where: str, kind: Kind) -> Any:
-    """The JSON value of a text that stands somewhere inside a file, checked against `kind.shape`."""
+    """The JSON value of a text inside a file, checked against `kind.shape`."""
     value = _sound(text, text.encode("utf-8", "backslashreplace"), where, kind, lines=False)
     found = misfit(value, kind.shape)
     if found:
@@ -201,7 +211,7 @@ def parsed_text(text: str, where: str, kind: Kind) -> Any:
 
 def parsed(line: bytes, number: int, path: Path, kind: Kind) -> dict[str, Any]:
     """The object on a line, checked against `kind.shape`."""
-    where = f"Line {number} of {shown(path)}"
+    where = f"Line {number} of {printable(path)}"
     value = _sound(_text(line, path, kind, number), line, where, kind, lines=False)
     if not isinstance(value, dict):
         raise kind.wrong(where, "is no JSON object")
@@ -213,7 +223,7 @@ def parsed(line: bytes, number: int, path: Path, kind: Kind) -> dict[str, Any]:
 
 @contextmanager
 def making_sense(path: Path, kind: Kind) -> Iterator[None]:
-    """Inside, numbers are worked out from what a file held; where they cannot be, that is said of the file."""
+    """A block that computes with a file's values; its errors name the file."""
     try:
         yield
     except TodreError:
@@ -239,11 +249,14 @@ def _text(raw: bytes, path: Path, kind: Kind, number: int | None = None) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = number or raw.count(b"\n", 0, error.start) + 1
-        raise kind.wrong(f"Line {number} of {shown(path)}", "is no UTF-8 text") from error
+        raise kind.wrong(f"Line {number} of {printable(path)}", "is no UTF-8 text") from error
 
 
 def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
-    """The JSON value of a text, within the limits, with no name twice in an object and no half of a character."""
+    """The JSON value of a text, within the limits.
+
+    No object has a name twice, and no text has half of a character.
+    """
     what = "JSON" if lines else "JSON object"
     _check_measure(raw, where, kind)
     try:
@@ -257,13 +270,16 @@ def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            half = shown(error.object[error.start])
+            half = printable(error.object[error.start])
             raise kind.wrong(where, f"holds half of a character ({half}), which no text can hold") from error
     return value
 
 
 def _check_measure(raw: bytes, where: str, kind: Kind) -> None:
-    """Raise where the JSON is nested too deep or holds too many values; looks at brackets, commas and quotes alone."""
+    """Raise if JSON is nested too deep or holds too many values.
+
+    Only its brackets, commas and quotes are looked at.
+    """
     texts = (raw.count(b'"') - raw.count(b'\\"')) // 2
     if texts > 2 * MOST_VALUES:  # a value and its name are two
         raise kind.wrong(where, f"holds {texts:,} texts, and at most {2 * MOST_VALUES:,} are read")
@@ -280,7 +296,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{shown(repr(twice), 60)} stands twice in one object")
+        raise ValueError(f"{printable(repr(twice), 60)} stands twice in one object")
     return found
 
 

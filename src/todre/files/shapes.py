@@ -1,4 +1,4 @@
-"""What the values of a JSON document have to be, declared beside the code that uses them.
+"""Shapes of JSON documents, declared beside the code that uses them.
 
 A shape is one of the words below, `None`, a tuple of shapes (any of them), a list with one shape (a list of such), a
 longer list (a list of just as many), a dictionary (an object with at least these entries; a name that ends in `?` may
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from todre.files.names import shown
+from todre.files.names import printable
 
 Shape = Any
 
@@ -46,7 +46,9 @@ OBJECT = Each(ANY)
 
 
 def misfit(value: Any, shape: Shape, at: str = "") -> str | None:
-    """What is wrong, as the end of a sentence about the file (`has rows[3].retain 'x', and needs …`); None if nothing.
+    """The first thing in a value that does not fit a shape; None if all fits.
+
+    It is the end of a sentence about the file: `has rows[3].retain 'x', and needs …`.
 
     Args:
         value: what was read.
@@ -72,7 +74,10 @@ def misfit(value: Any, shape: Shape, at: str = "") -> str | None:
 
 
 def _first(entries: Iterable[tuple[Any, Any]], shapes: list[Shape], named: Callable[[Any], str]) -> str | None:
-    """The first misfit of (key, value) entries; its place is put together once it is found, as there may be many."""
+    """The first misfit of (key, value) entries.
+
+    Its place is put together only once it is found, as there may be many entries.
+    """
     for (key, value), shape in zip(entries, shapes, strict=True):
         if shape is not ANY and misfit(value, shape) is not None:
             return misfit(value, shape, named(key))
@@ -93,7 +98,10 @@ def _misfit_of_object(value: Any, shape: dict[str, Shape], at: str) -> str | Non
 
 
 def _misfit_of_all(value: Any, shapes: tuple[Shape, ...], at: str) -> str | None:
-    """None if any of the shapes fits; else what is wrong with the one that is as deep as the value."""
+    """The misfit of a value that may have any of the shapes; None if one fits.
+
+    It is that of the shape which is as deep as the value.
+    """
     found = [misfit(value, one, at) for one in shapes]
     if None in found:
         return None
@@ -107,12 +115,12 @@ def _alike(value: Any, shape: Shape) -> bool:
 
 
 def _wrong(value: Any, shape: Shape, at: str) -> str:
-    held = f"{at} {shown(repr(value), 60)}" if at else shown(repr(value), 60)
+    held = f"{at} {printable(repr(value), 60)}" if at else printable(repr(value), 60)
     return f"has {held}, and needs {_name(shape)} there"
 
 
 def _inside(at: str, name: str) -> str:
-    return f"{at}.{shown(name, 40)}" if at else shown(name, 40)
+    return f"{at}.{printable(name, 40)}" if at else printable(name, 40)
 
 
 def _name(shape: Shape) -> str:

@@ -1,4 +1,7 @@
-"""The one way out: never onto an input, never over what is there unasked, and whole or not at all."""
+"""Writers of files: the one way out, whole or not at all.
+
+Nothing is written onto an input, and nothing over an earlier file unless that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from pathlib import Path
 from typing import IO
 
 from todre.errors import OutputError
-from todre.files.names import reason, shown
+from todre.files.names import printable, reason
 
 _LONGEST_SUFFIX = 16
 
 
 def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
-    """`check_target` for files that are written together, which must not be one another either."""
+    """`check_target` for files that are written together, which must differ."""
     known: dict[tuple[int, int], Path] = {}
     sources = list(inputs)
     for target in targets:
@@ -27,7 +30,7 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] =
         if found is not None:
             other = known.setdefault((found.st_dev, found.st_ino), target)
             if other is not target:
-                raise OutputError(f"{shown(target)} and {shown(other)} are one file; give two names.")
+                raise OutputError(f"{printable(target)} and {printable(other)} are one file; give two names.")
 
 
 def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
@@ -45,16 +48,16 @@ def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: 
     found = _status(target)
     if found is not None:
         if stat.S_ISDIR(found.st_mode):
-            raise OutputError(f"{shown(target)} is a directory; give the name of a file to write.")
+            raise OutputError(f"{printable(target)} is a directory; give the name of a file to write.")
         if not stat.S_ISREG(found.st_mode):
-            raise OutputError(f"{shown(target)} is not a regular file; give the name of a file to write.")
+            raise OutputError(f"{printable(target)} is not a regular file; give the name of a file to write.")
         for source in _files_of(inputs):
             other = _status(source)
             if other is not None and os.path.samestat(found, other):
-                same = "" if str(source) == str(target) else f" ({shown(source)})"
-                raise OutputError(f"{shown(target)} is a file that this reads{same}; write elsewhere.")
+                same = "" if str(source) == str(target) else f" ({printable(source)})"
+                raise OutputError(f"{printable(target)} is a file that this reads{same}; write elsewhere.")
         if not force:
-            raise OutputError(f"{shown(target)} is there already; replace it with --force, or write elsewhere.")
+            raise OutputError(f"{printable(target)} is there already; replace it with --force, or write elsewhere.")
     check_folder(Path(os.path.realpath(target)).parent if target.is_symlink() else target.parent)
 
 
@@ -66,18 +69,20 @@ def check_folder(folder: Path) -> None:
     """
     found = _status(folder)
     if found is None:
-        raise OutputError(f"The directory {shown(folder)} does not exist; create it first, or write elsewhere.")
+        raise OutputError(f"The directory {printable(folder)} does not exist; create it first, or write elsewhere.")
     if not stat.S_ISDIR(found.st_mode):
-        raise OutputError(f"{shown(folder)} is a file where a directory is needed; write elsewhere.")
+        raise OutputError(f"{printable(folder)} is a file where a directory is needed; write elsewhere.")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"Nothing can be written in {shown(folder)} ({reason(error)}); write elsewhere.") from error
+        raise OutputError(
+            f"Nothing can be written in {printable(folder)} ({reason(error)}); write elsewhere."
+        ) from error
 
 
 def new_folder(folder: Path, parents: bool = False) -> None:
-    """Make a folder where there is none yet, and check that files can be created in it.
+    """Make a folder if there is none yet; check that files can be created in it.
 
     Raises:
         OutputError: it cannot be made, or nothing can be written in it.
@@ -85,13 +90,17 @@ def new_folder(folder: Path, parents: bool = False) -> None:
     try:
         folder.mkdir(parents=parents, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{shown(folder)} cannot be made a directory ({reason(error)}); write elsewhere.") from error
+        raise OutputError(
+            f"{printable(folder)} cannot be made a directory ({reason(error)}); write elsewhere."
+        ) from error
     check_folder(folder)
 
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success it is renamed to `target`, on an exception it is removed.
+    """Yields a temporary path beside `target`, which then becomes `target`.
+
+    After an exception it is removed instead.
 
     The temporary name keeps the target's suffix, so that libraries that choose a format by suffix work. Where `target`
     is a symbolic link, the file that it points at is replaced, and the link stays.
@@ -109,7 +118,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.replace(temporary, final)
     except OSError as error:
         raise OutputError(
-            f"{shown(target)} cannot be written ({reason(error)}); make room or give another name, and run it again."
+            f"{printable(target)} cannot be written ({reason(error)}); make room or give another name, and run it "
+            "again."
         ) from error
     finally:
         _remove(temporary)
@@ -125,7 +135,9 @@ def write_atomic(target: str | Path, text: str) -> None:
 
 
 def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None:
-    """Add a line to a working file that is open for appending, past its buffer; with `sync`, on to the disk.
+    """Add a line to a working file that is open for appending, past its buffer.
+
+    With `sync`, the line is on the disk afterwards.
 
     What a full disk left in a buffer would be an error again when the file is closed.
 
@@ -140,12 +152,15 @@ def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None
             os.fsync(stream.fileno())
     except OSError as error:
         raise OutputError(
-            f"{shown(path)} cannot be written ({reason(error)}); make room, and run it again to go on."
+            f"{printable(path)} cannot be written ({reason(error)}); make room, and run it again to go on."
         ) from error
 
 
 def _to_disk(path: Path) -> None:
-    """Have the content on the disk before the name: else a power cut can leave the name with nothing behind it."""
+    """Write a file's content to the disk before it gets its name.
+
+    Otherwise a power cut can leave the name with nothing behind it.
+    """
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -161,13 +176,13 @@ def _remove(path: Path) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What the path leads to; None where nothing is there."""
+    """The status of what a path leads to; None where nothing is there."""
     try:
         return os.stat(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise OutputError(f"{shown(path)} cannot be written ({reason(error)}); write elsewhere.") from error
+        raise OutputError(f"{printable(path)} cannot be written ({reason(error)}); write elsewhere.") from error
 
 
 def _files_of(inputs: Iterable[str | Path | None]) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from todre.errors import InvalidValueError, UnsupportedModelError
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
-from todre.hf.checkpoint_facts import feature_layer, layer_kinds
+from todre.hf.checkpoint_facts import feature_layers, layer_kinds
 from todre.hf.leading_tokens import Leading, leading_of
 
 # A SiLU activation means a gated FFN; these model types gate an FFN with another activation.
@@ -113,8 +113,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _llava(config: Any, tower: VisionTower, width: int) -> Projector:
-    layers = feature_layer(config)
-    read = 1 if isinstance(layers, int) else len(layers)
+    read = len(feature_layers(config))
     dropped = int(getattr(config, "vision_feature_select_strategy", "default") != "full")
     matrices = ((tower.stack.width * read, width), (width, width))
     return Projector(matrices, extra_tokens=max(tower.extra_tokens - dropped, 0))

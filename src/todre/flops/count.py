@@ -124,8 +124,7 @@ def count(
         head_positions: prompt positions whose logits prefill computes: 1 in generation, all of them with a loss.
         tower_tokens: tokens that each layer of the vision tower ran on where a method acts in it, as
             `PruningReport.tower_tokens` has it; empty if all layers ran on all tokens. Projectors run on the whole grid
-            in
-            any case.
+            in any case.
 
     Raises:
         InvalidValueError: a number out of range.
@@ -151,8 +150,7 @@ def selection_flops(n: int, k: int, d: int) -> int:
     """FLOPs of choosing k of n tokens of width d by k-center or max-sum.
 
     That is normalising, and one product for each pick except the first: 3nd + 2(k-1)nd; 0 where k ≥ n, since then all
-    stay.
-    Blocks that are computed in advance and not used are not counted.
+    stay. Blocks that are computed in advance and not used are not counted.
     """
     for name, value in (("n", n), ("k", k), ("d", d)):
         _check_range(name, value, 0)

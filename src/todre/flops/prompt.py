@@ -60,8 +60,7 @@ def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: i
     """Tiles that the tower encodes, or patches of each picture.
 
     Towers of any size have patches of each picture and of each of a clip's steps in time: Qwen's towers let patches
-    attend
-    within their own step alone. None where the inputs do not say.
+    attend within their own step alone. None where the inputs do not say.
     """
     if shape.vision is None or shape.vision.patches is not None:
         return tiles

@@ -1,10 +1,8 @@
 """Which pixels of the original picture or clip each visual token was made from.
 
 Everything follows from the processor's settings, the config and the sizes in the prompt; no pixel is read. A family is
-one row of `todre.geometry.table`; each layout is one file: `grid` (one look), `anyres` (thumbnail and crops with
-newlines), `merged` (patches at the picture's own aspect ratio, merged 2 × 2, and in time), `tiles` (square tiles and
-the whole picture), `pan` (Gemma 3's crops), `rows` (Pixtral's and Gemma 4's rows of patches). Where visual tokens lie
-in the sequence is known to `todre.hf.visual_layouts`; drawing belongs to `todre.plots`.
+one row of `todre.geometry.table`, and each kind of layout is one file: `grid`, `anyres`, `merged`, `tiles`, `pan` and
+`rows`. Where visual tokens lie in the sequence is known to `todre.hf.visual_layouts`; drawing belongs to `todre.plots`.
 """
 
 from __future__ import annotations

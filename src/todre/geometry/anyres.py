@@ -21,7 +21,7 @@ from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.grid import class_tokens, frame_grids, patch
 from todre.geometry.source import Layout, Settings, Source
-from todre.geometry.steps import blank, centre_cropped, padded_to_square, prepared, resized_once, square
+from todre.geometry.steps import blank, centre_crop, pad_to_square, resize, resize_and_crop, square
 from todre.hf.picture_rules import ChannelDimension, best_canvas, size_within_canvas, without_padding
 
 
@@ -85,7 +85,7 @@ class OneVision(AnyRes):
         """
         if source.pictures == 1:
             return super().picture(source, picture)
-        view = prepared(padded_to_square(source.view), source.images)
+        view = resize_and_crop(pad_to_square(source.view), source.images)
         return [*view.cells("grid", patch(source)), view.newline()]
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
@@ -95,7 +95,7 @@ class OneVision(AnyRes):
         edges = [index * side / half * patch(source) for index in range(half + 1)]
         boxes = []
         for frame in range(clip.frames):
-            boxes += prepared(source.view.at(frame), source.videos).cut("grid", edges, edges)
+            boxes += resize_and_crop(source.view.at(frame), source.videos).cut("grid", edges, edges)
         return [*boxes, source.view.at(clip.frames - 1).newline()]
 
     def grid(self, source: Source, rows: int, columns: int) -> tuple[int, int]:
@@ -211,8 +211,8 @@ def _tile(settings: Settings) -> int:
 
 def _tower_view(view: View, settings: Settings) -> View:
     """The tower's view of a tile, which is resized and cropped once more."""
-    view = resized_once(view, settings.size)
-    return centre_cropped(view, settings) if settings.get("do_center_crop", False) else view
+    view = resize(view, settings.size)
+    return centre_crop(view, settings) if settings.get("do_center_crop", False) else view
 
 
 def _side(source: Source) -> int:

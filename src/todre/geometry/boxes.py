@@ -46,9 +46,8 @@ class TokenBox:
     Attributes:
         image: index (from 0) of the picture or clip among those of the prompt.
         kind: "grid" (the one look at a picture or frame), "thumbnail" (a look at the whole, beside looks at parts),
-            "crop"
-            (a look at a part), "newline" (zero width, at the row's right end) or "class" (a [CLS] token, the whole
-            picture).
+            "crop" (a look at a part), "newline" (zero width, at the row's right end) or "class" (a [CLS] token, the
+            whole picture).
         left, top, right, bottom: pixels of the original picture, right and bottom exclusive; an empty rectangle where
             the token saw nothing but padding.
         frame: index (from 0) of the sampled frame, or of the first of several; None for a picture.

@@ -13,7 +13,7 @@ from typing import Any
 
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.source import Layout, Settings, Source
-from todre.geometry.steps import look, prepared, square
+from todre.geometry.steps import look, resize_and_crop, square
 
 Fact = Callable[[Source], int]
 Look = Callable[[View, Settings], View]
@@ -89,12 +89,12 @@ def frame_grids(source: Source, clip: ClipShape, cell: int, classes: int = 0) ->
     """Boxes of one grid for each frame, as the video processor scales it."""
     boxes = []
     for frame in range(clip.frames):
-        view = prepared(source.view.at(frame), source.videos)
+        view = resize_and_crop(source.view.at(frame), source.videos)
         boxes += [view.whole("class")] * classes + view.cells("grid", cell)
     return boxes
 
 
-def pooled(ratio: str, *, of: str = "") -> Fact:
+def pooled_cell(ratio: str, *, of: str = "") -> Fact:
     """A rule for cells of `config.<of>.<ratio>` patches along one side."""
 
     def cell(source: Source) -> int:
@@ -104,7 +104,7 @@ def pooled(ratio: str, *, of: str = "") -> Fact:
     return cell
 
 
-def shuffled(ratio: str, *, of: str = "") -> Fact:
+def shuffled_cell(ratio: str, *, of: str = "") -> Fact:
     """A rule for cells of 1 / `config.<of>.<ratio>` patches along one side.
 
     For configs that give a share below one.

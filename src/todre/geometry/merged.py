@@ -18,7 +18,7 @@ from todre.geometry.source import Layout, Settings, Source
 from todre.hf.picture_rules import size_of_strip, size_within_area, size_within_volume
 
 Rule = Callable[[Settings, View, int], tuple[int, int]]
-"""(settings, original picture, number of frames) → (height, width) of the raster that the tower sees."""
+"""(settings, picture, number of frames) → (height, width) of the tower's raster."""
 
 
 def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:

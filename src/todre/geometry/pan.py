@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from todre.geometry.boxes import Picture, TokenBox, View
 from todre.geometry.grid import FlatGrid, patch
 from todre.geometry.source import Settings, Source
-from todre.geometry.steps import prepared, square
+from todre.geometry.steps import resize_and_crop, square
 
 
-def averaged(source: Source) -> int:
+def averaged_cell(source: Source) -> int:
     """Pixels along one side of a token, from `mm_tokens_per_image`."""
     side = square(source.config.vision_config.image_size) // patch(source)
     return patch(source) * (side // int(source.config.mm_tokens_per_image**0.5))
@@ -29,9 +29,9 @@ class PanAndScan(FlatGrid):
         """Boxes of one grid for each look."""
         settings, cell = source.images, self.cell(source)
         crops = _crops(source.view, settings) if settings.get("do_pan_and_scan", False) else []
-        boxes = prepared(source.view, settings).cells("thumbnail" if crops else "grid", cell)
+        boxes = resize_and_crop(source.view, settings).cells("thumbnail" if crops else "grid", cell)
         for crop in crops:
-            boxes += prepared(crop, settings).cells("crop", cell)
+            boxes += resize_and_crop(crop, settings).cells("crop", cell)
         return boxes
 
 

@@ -22,7 +22,7 @@ Scaling = Callable[[View, Settings, int], View]
 """(original picture, settings, side of a cell) → the raster that the tower sees."""
 
 
-def rounded_up(view: View, settings: Settings, cell: int) -> View:
+def round_up(view: View, settings: Settings, cell: int) -> View:
     """Pixtral: shrunk into `size` where it is larger, then up to whole cells."""
     size = dict(settings.size)
     limit = size.get("longest_edge") or (size["height"], size["width"])
@@ -44,7 +44,7 @@ def within_tokens(view: View, settings: Settings, cell: int) -> View:
     return view.resized(width, height)
 
 
-def padded(view: View, settings: Settings, cell: int) -> View:
+def pad_up(view: View, settings: Settings, cell: int) -> View:
     """Kimi: shrunk where it has too many patches, then padded up to whole cells.
 
     Padding is on the right and below.
@@ -79,7 +79,7 @@ class Rows(Layout):
     """
 
     cell: Fact = merged_patch
-    scaling: Scaling = rounded_up
+    scaling: Scaling = round_up
     clips: bool = False
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:

@@ -15,15 +15,15 @@ from todre.geometry.source import Settings
 from todre.hf.picture_rules import ChannelDimension, size_by_shortest_edge
 
 
-def prepared(view: View, settings: Settings) -> View:
+def resize_and_crop(view: View, settings: Settings) -> View:
     """The raster after a plain processor's steps: resize and centre crop.
 
     Each is done where it is switched on.
     """
     if settings.get("do_resize", False):
-        view = resized_once(view, settings.size)
+        view = resize(view, settings.size)
     if settings.get("do_center_crop", False):
-        view = centre_cropped(view, settings)
+        view = centre_crop(view, settings)
     return view
 
 
@@ -33,20 +33,20 @@ def look(view: View, settings: Settings) -> View:
     LLaVA's processor pads to a square first, where that is switched on.
     """
     if settings.get("do_pad", False) and hasattr(settings.part, "pad_to_square"):
-        view = padded_to_square(view)
-    return prepared(view, settings)
+        view = pad_to_square(view)
+    return resize_and_crop(view, settings)
 
 
-def fitted(view: View, settings: Settings) -> View:
+def fit_to_square(view: View, settings: Settings) -> View:
     """DeepSeek-VL, Janus: the longer edge scaled to `size`, then padded to a square."""
     if settings.get("do_resize", False):
         scale = dict(settings.size)["height"] / max(view.width, view.height)
         width, height = (max(round(side * scale), settings.min_size) for side in (view.width, view.height))
         view = view.resized(width, height)
-    return padded_to_square(view) if settings.get("do_pad", False) else view
+    return pad_to_square(view) if settings.get("do_pad", False) else view
 
 
-def padded_to_square(view: View) -> View:
+def pad_to_square(view: View) -> View:
     """The raster in the middle of the smallest square around it."""
     side = max(view.width, view.height)
     return view.shifted(side, side, (side - view.width) // 2, (side - view.height) // 2)
@@ -81,7 +81,7 @@ def square(value: Any) -> int:
     return height
 
 
-def resized_once(view: View, size: Any) -> View:
+def resize(view: View, size: Any) -> View:
     """The raster after the image processor's plain resize to `size`."""
     settings = dict(size)
     if settings.get("height") and settings.get("width"):
@@ -92,12 +92,11 @@ def resized_once(view: View, size: Any) -> View:
     return view.resized(width, height)
 
 
-def centre_cropped(view: View, settings: Settings) -> View:
+def centre_crop(view: View, settings: Settings) -> View:
     """The raster after a centre crop to `crop_size`.
 
     A smaller one is padded on all sides. Where an odd number of pixels is to be padded, torchvision puts the larger
-    half
-    after the picture, PIL before it.
+    half after the picture, PIL before it.
     """
     height, width = pair(settings.crop_size)
     before = 0 if settings.get("backend") == "torchvision" else 1

@@ -16,12 +16,12 @@ from todre.geometry.canvases import (
     whole_longest,
     whole_tile_size,
 )
-from todre.geometry.grid import FlatGrid, additional_tokens, class_tokens, pooled, processor_patch, shuffled
+from todre.geometry.grid import FlatGrid, additional_tokens, class_tokens, pooled_cell, processor_patch, shuffled_cell
 from todre.geometry.merged import Merged, by_area, by_area_of_strips, by_shared_area, by_volume, merged_frames
-from todre.geometry.pan import PanAndScan, averaged
-from todre.geometry.rows import Rows, kernel_patch, padded, within_tokens
+from todre.geometry.pan import PanAndScan, averaged_cell
+from todre.geometry.rows import Rows, kernel_patch, pad_up, within_tokens
 from todre.geometry.source import Layout, Source
-from todre.geometry.steps import fitted, prepared
+from todre.geometry.steps import fit_to_square, resize_and_crop
 from todre.geometry.tiles import Tiles
 
 
@@ -40,8 +40,8 @@ LAYOUTS: dict[str, Layout] = {
     "paligemma": FlatGrid(),
     "video_llava": FlatGrid(classes=class_tokens, frame_classes=additional_tokens),
     "fast_vlm": FlatGrid(cell=processor_patch),
-    "deepseek_vl": FlatGrid(look=fitted),
-    "janus": FlatGrid(look=fitted),
+    "deepseek_vl": FlatGrid(look=fit_to_square),
+    "janus": FlatGrid(look=fit_to_square),
     # thumbnail, crops, newlines
     "llava_next": AnyRes(),
     "llava_next_video": AnyResVideo(),
@@ -71,37 +71,40 @@ LAYOUTS: dict[str, Layout] = {
     "minimax_m3_vl": Merged(),
     "cohere_compass": Merged(clip_rule=by_volume),
     # square tiles and the whole picture
-    "internvl": Tiles(shuffled("downsample_ratio"), frame=prepared),
-    "qianfan_ocr": Tiles(shuffled("downsample_ratio")),
-    "aya_vision": Tiles(pooled("downsample_factor")),
-    "cohere2_vision": Tiles(pooled("downsample_factor")),
-    "llama4": Tiles(shuffled("pixel_shuffle_ratio", of="vision_config"), by_fit),
-    "ovis2": Tiles(pooled("hidden_stride", of="vision_config"), by_covered_area, thumbnail="first"),
-    "idefics3": Tiles(pooled("scale_factor"), by_longest_edge, whole_longest),
-    "smolvlm": Tiles(pooled("scale_factor"), by_longest_edge, whole_longest, frame=whole_longest),
-    "lfm2_vl": Tiles(pooled("downsample_factor"), by_tokens, whole_by_tokens),
+    "internvl": Tiles(shuffled_cell("downsample_ratio"), frame=resize_and_crop),
+    "qianfan_ocr": Tiles(shuffled_cell("downsample_ratio")),
+    "aya_vision": Tiles(pooled_cell("downsample_factor")),
+    "cohere2_vision": Tiles(pooled_cell("downsample_factor")),
+    "llama4": Tiles(shuffled_cell("pixel_shuffle_ratio", of="vision_config"), by_fit),
+    "ovis2": Tiles(pooled_cell("hidden_stride", of="vision_config"), by_covered_area, thumbnail="first"),
+    "idefics3": Tiles(pooled_cell("scale_factor"), by_longest_edge, whole_longest),
+    "smolvlm": Tiles(pooled_cell("scale_factor"), by_longest_edge, whole_longest, frame=whole_longest),
+    "lfm2_vl": Tiles(pooled_cell("downsample_factor"), by_tokens, whole_by_tokens),
     "perception_lm": Tiles(
         pooled_processor_patch,
         by_tile_count,
         whole_tile_size,
         thumbnail="first",
         lone_thumbnail=True,
-        frame=prepared,
+        frame=resize_and_crop,
     ),
-    "gemma3": PanAndScan(cell=averaged),
+    "gemma3": PanAndScan(cell=averaged_cell),
     # rows of patches at the picture's own aspect ratio
     "mistral3": Rows(),
     "lighton_ocr": Rows(),
-    "gemma4": Rows(pooled("pooling_kernel_size", of="vision_config"), within_tokens, clips=True),
-    "kimi_k25": Rows(kernel_patch, padded),
+    "gemma4": Rows(pooled_cell("pooling_kernel_size", of="vision_config"), within_tokens, clips=True),
+    "kimi_k25": Rows(kernel_patch, pad_up),
 }
 
 TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}
-"""(model type, tower's model type) → layout, for towers with a layout other than the family's usual one."""
+"""(model type, tower's model type) → layout, where a tower has one of its own."""
 
 
 RESAMPLED = frozenset({"aria", "blip-2", "idefics2", "instructblip", "instructblipvideo", "kosmos-2"})
-"""Families whose visual tokens each read the whole picture, through learned queries; they have no rectangle."""
+"""Families whose visual tokens have no rectangle.
+
+They are learned queries that each read the whole picture.
+"""
 
 
 def layout_of(config: Any) -> Layout:

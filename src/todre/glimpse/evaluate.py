@@ -2,9 +2,10 @@
 
 It writes `results/glimpse.json`.
 
-First the glimpse answers; then controls answer the same questions with as many tokens as it kept on the mean: random
-ones and the most attended ones after the same layer, none at all after it, and ToDRE before the decoder, once with as
-many tokens, and once with as many as make the same mean over all layers.
+The glimpse answers first. Then controls answer the same questions with its mean number of kept tokens:
+
+* random tokens, the most attended tokens, or none, after the same layer;
+* ToDRE before the decoder, with that number of tokens, and with the number that gives the same mean over all layers.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Gatherer:
     """A frozen model that is run up to where the glimpse looks.
 
     Args:
-        model: of the shipped model's make; its decoder is switched to `todre.tiny.packed_questions`'s attention.
+        model: a model like the shipped one; its decoder is switched to the attention of `todre.tiny.packed_questions`.
         processor: its processor.
         layer: count of layers run before the glimpse looks.
 

@@ -1,1 +1,16 @@
-"""What todre knows of transformers: the keywords of its forwards, and the check that they are still there."""
+"""Everything todre knows about transformers: its keywords, classes and families.
+
+Other rooms spell no keyword or private name of transformers; they call this room instead. Where to look:
+
+* `versions`, `keywords`: what is imported from transformers, and the names of its arguments.
+* `calls`, `layer_calls`, `tower_calls`: read and rewrite the calls of a model, a decoder layer, a vision tower.
+* `cache_layers`, `cache`: the KV cache layers that hold fewer slots than columns; make, find and check them.
+* `families`, `refused`, `leading_tokens`: facts per model family and per vision tower; a new family is one row here.
+* `encoding`, `visual_layouts`, `clip_layouts`, `anyres`: how a tower's tokens become visual tokens.
+* `decoder`, `model_parts`, `checkpoint_facts`: a model's parts, layer types and outputs; what a config says.
+* `attention_tap`: reads the queries and keys of an attention module while it runs.
+* `wrappers`, `running_forwards`: patch one instance and take the patch out; PEFT, FSDP and torch.compile wrappers.
+* `contract`: checks at attach and after each prefill that transformers works as described here.
+* `decoder_runs`, `picture_features`, `tower_features`: run parts of a model by themselves.
+* `picture_rules`, `greedy_decoding`: rules of image processors, and settings of greedy decoding.
+"""

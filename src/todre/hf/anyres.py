@@ -1,4 +1,7 @@
-"""AnyRes pictures (LLaVA-NeXT and kin): how many crops one is cut into, by transformers' own rule."""
+"""AnyRes pictures (LLaVA-NeXT and kin): a thumbnail, then a grid of crops.
+
+How many crops a picture is cut into follows transformers' own rule, which is called here, not copied.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ from todre.tensors.token_facts import Place, TokenFacts
 
 
 def crop_grid(size: Any, config: Any) -> tuple[int, int]:
-    """(rows, columns) of the crops of a picture of `size` (height, width), by the model's `config`."""
+    """The crop grid of one picture, as (rows, columns).
+
+    Args:
+        size: (height, width) of the picture in pixels.
+        config: the model's config.
+    """
     from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
     rows, columns = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, config.vision_config.image_size)
@@ -21,14 +29,22 @@ def crop_grid(size: Any, config: Any) -> tuple[int, int]:
 
 
 def picture_sizes(arguments: dict[str, Any]) -> Any:
-    """(pictures, 2) height and width of each picture, among the arguments of `get_image_features`."""
+    """Sizes of the pictures of one encoding call, (pictures, 2), as height and width.
+
+    Args:
+        arguments: the arguments of `get_image_features`, by name.
+    """
     return arguments[SIZES]
 
 
 def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:
-    """Tiles of each picture, its thumbnail counted, in one call of `get_image_features` with these arguments.
+    """Tiles of each picture, its thumbnail included.
 
-    A picture that shares its sample with others may have one alone (OneVision).
+    A model may not cut pictures that share a sample with others (OneVision): those are one tile each.
+
+    Args:
+        config: the model's config.
+        arguments: the arguments of `get_image_features`, by name.
     """
     from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
@@ -44,9 +60,10 @@ def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:
 
 
 def anyres(encoding: Encoding) -> list[TokenFacts]:
-    """A thumbnail, then crops put together, unpadded, each row closed by a newline; laid out by the model itself.
+    """The layout of a thumbnail followed by unpadded crops with newline tokens.
 
-    The model lays out the numbers of the tiles, on the host, and then the signals, where they are.
+    The model's own packing function lays out tile numbers on the host, and then the signals on their device, so that
+    its unpadding and newlines are never reimplemented.
     """
     counts = tiles_per_picture(encoding.config, encoding.arguments)
     vision, tiles = encoding.config.vision_config, encoding.tiles()
@@ -56,16 +73,24 @@ def anyres(encoding: Encoding) -> list[TokenFacts]:
     marks = _pack(encoding, counts, number[:, None, None].expand(-1, per_tile + extra, 1), -1.0)
     signals: list[Tensor | None] = [None] * len(marks)
     if len(tiles) == sum(counts) and encoding.channels:
-        seen = torch.stack(tiles).to(encoding.device)
+        values = torch.stack(tiles).to(encoding.device)
         if extra:
-            seen = torch.cat([seen.new_full((len(seen), extra, seen.shape[2]), torch.nan), seen], dim=1)
-        signals = list(_pack(encoding, counts, seen, torch.nan))
+            values = torch.cat([values.new_full((len(values), extra, values.shape[2]), torch.nan), values], dim=1)
+        signals = list(_pack(encoding, counts, values, torch.nan))
     return [_anyres_facts(encoding, mark[:, 0], part) for mark, part in zip(marks, signals, strict=True)]
 
 
 def _pack(encoding: Encoding, counts: list[int], values: Tensor, newline: float) -> list[Tensor]:
-    """(tiles, tokens, c) as the model packs each picture's tiles, (n, c); its newline tokens hold `newline`."""
+    """Values packed per picture by the model's own function, (n, c) for each picture.
+
+    Args:
+        encoding: the call that encoded the pictures.
+        counts: tiles of each picture.
+        values: (tiles, tokens, c) values to pack.
+        newline: the value that newline tokens get.
+    """
     config = encoding.config
+    # The packing method of OneVision takes an aspect ratio, those of LLaVA-NeXT a feature strategy (seen in 5.24).
     name = "vision_aspect_ratio" if hasattr(config, "vision_aspect_ratio") else "vision_feature_select_strategy"
     options = {name: encoding.arguments.get(name) or getattr(config, name)}
     closing = values.new_full((values.shape[-1],), newline)
@@ -75,7 +100,14 @@ def _pack(encoding: Encoding, counts: list[int], values: Tensor, newline: float)
 
 
 def _anyres_facts(encoding: Encoding, mark: Tensor, values: Tensor | None) -> TokenFacts:
-    """Tile numbers come back blended where a model shrinks the grid of crops; the nearest one is meant."""
+    """Token facts of one packed picture.
+
+    Args:
+        encoding: the call that encoded the picture.
+        mark: (n,) float32 on the host, the packed tile number of each token; negative at newline tokens.
+        values: (n, c) packed signals, or None.
+    """
+    # Where a model shrinks the grid of crops (OneVision), tile numbers come back interpolated: take the nearest.
     tile = mark.round().long()
     thumbnail = int((tile == 0).sum())
     crops = tile[thumbnail:]

@@ -1,8 +1,8 @@
-"""The attention tap: read the queries and keys of one attention module while it runs.
+"""The attention tap: read the queries and keys of one attention module as it runs.
 
-transformers looks its attention function up by the backend's name at each call. While a module is watched, a
-dispatcher stands under that same name, calls the function it stands for, and shows the watched module's queries and
-keys to the listener. It is put in right before the module runs and taken out right after, also after an exception.
+While a module is watched, a dispatcher stands in the mapping of attention functions under the backend's own name. It
+calls the function that was there, and shows the watched module's queries and keys to a listener. It is put in right
+before the module runs and taken out right after, also after an exception.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from todre.tensors.attention import AttentionInputs
 from todre.tensors.autocast import no_autocast
 
 Listener = Callable[[AttentionInputs], None]
+"""A function that is shown the inputs of a watched attention module."""
 
 
 _LOCK = threading.Lock()
 
 
 class _Dispatcher:
-    """Stands in for one backend while at least one module is watched, by any thread."""
+    """Stands in for one attention backend while any thread watches a module."""
 
     def __init__(self, function: Callable[..., Any] | None) -> None:
         self.function = function
@@ -42,11 +43,18 @@ class _Dispatcher:
                 inputs = _attention_inputs(query, key, args, kwargs)
                 for listener in listeners:
                     listener(inputs)
+        # Eager attention is not in the mapping: each modelling file passes its own function as the default.
         function = self.function if self.function is not None else eager_function(module)
         return function(module, query, key, value, *args, **kwargs)
 
 
 def _attention_inputs(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionInputs:
+    """The inputs of one call of an attention function, as a record.
+
+    Raises:
+        UnsupportedModelError: the attention has sinks.
+    """
+    # Models with attention sinks pass them to the attention function as s_aux (seen in 5.24).
     if kwargs.get("s_aux") is not None:
         raise UnsupportedModelError(
             "This model's attention has sinks that take a share of every row, which are not read; "
@@ -65,7 +73,10 @@ def _attention_inputs(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs:
 
 
 def _start(backend: str, module: nn.Module, listener: Listener) -> None:
+    """Put the dispatcher in for `backend`, if it is not there, and add `listener`."""
     with _LOCK:
+        # Layers look their function up by the backend's name at each call (`get_interface`, seen in 5.24). The name
+        # stays as it is, because mask builders and flash attention look it up too.
         current = attention_function(backend)
         if not isinstance(current, _Dispatcher):
             current = _Dispatcher(current)
@@ -75,6 +86,7 @@ def _start(backend: str, module: nn.Module, listener: Listener) -> None:
 
 
 def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
+    """Remove `listener`, and the dispatcher when no listener is left."""
     with _LOCK:
         current = attention_function(backend)
         if not isinstance(current, _Dispatcher):
@@ -84,6 +96,7 @@ def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
         if left:
             current.listeners[key] = left
         if not current.listeners:
+            # The mapping has local entries over global ones: deleting the local one brings the global one back.
             del ALL_ATTENTION_FUNCTIONS[backend]
             if attention_function(backend) is not current.function:
                 ALL_ATTENTION_FUNCTIONS[backend] = current.function
@@ -91,7 +104,7 @@ def _stop(backend: str, module: nn.Module, listener: Listener) -> None:
 
 @contextmanager
 def watching(module: nn.Module, listener: Listener) -> Iterator[None]:
-    """Show `module`'s queries and keys to `listener` at each forward in this thread inside the block."""
+    """Show `module`'s queries and keys to `listener` inside the block, in this thread."""
     backend: Any = module.config._attn_implementation  # type: ignore[union-attr]
     _start(backend, module, listener)
     try:
@@ -101,12 +114,12 @@ def watching(module: nn.Module, listener: Listener) -> Iterator[None]:
 
 
 def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> list[Removable]:
-    """Show `module`'s queries and keys to `listener` at each forward in which `when()` is true.
+    """Show `module`'s queries and keys to `listener` wherever `when()` is true.
 
     Args:
-        module: an attention module with a `config` whose `_attn_implementation` names its backend.
-        listener: sees tensors that it must not change.
-        when: asked right before the module runs.
+        module: an attention module whose config names its backend.
+        listener: called with tensors that it must not change.
+        when: called right before each forward of the module, in the thread that runs it.
 
     Returns:
         Handles; removing them ends the watch.
@@ -134,10 +147,10 @@ def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> li
 
 
 def attention_modules(tower: nn.Module) -> list[nn.Module]:
-    """The attention modules of a transformer that look their function up by name, in the order of its layers.
+    """The attention modules of a transformer, in the order of its layers.
 
-    They are told by their name and config, not by their projections, which adapters and quantisation replace by modules
-    of many types. Of modules within each other it is the innermost that does the work.
+    They are recognised by class name and config. Their projections say nothing: adapters and quantisation replace these
+    by modules of many types. Of nested attention modules only the innermost counts, since it does the work.
     """
     found = [module for module in tower.modules() if _is_attention(module)]
     return [
@@ -146,5 +159,6 @@ def attention_modules(tower: nn.Module) -> list[nn.Module]:
 
 
 def _is_attention(module: nn.Module) -> bool:
+    """True if a module is named as attention and its config names a backend."""
     named = "Attention" in type(module).__name__
     return named and hasattr(getattr(module, "config", None), "_attn_implementation")

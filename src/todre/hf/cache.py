@@ -1,15 +1,13 @@
-"""Cache layers that know their logical and their physical length; the only file that knows transformers' caches.
+"""The KV cache of one model call: check it, convert its layers, read its tables.
 
-A pruned layer answers its *logical* length to `generate()` (how many tokens the conversation has) while it stores
-fewer *physical* slots. Which logical column each slot holds is written in a `SlotTable`, shared by all layers that
-hold the same columns. Everything a later step needs lives here, on the caller's own cache object.
+The layers that are put into a cache are in `hf/cache_layers.py`. `runtime/packing.py` and `evaluate` make
+plain caches by transformers' own classes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
@@ -25,17 +23,24 @@ from todre.hf.versions import (
 from todre.tensors.slots import AttachmentState, SlotTable
 
 _SHORTENED = (DynamicLayer, DynamicSlidingWindowLayer, StaticLayer, PrunedLayer, PrunedSlidingLayer, PrunedStaticLayer)
+"""Layer types that can hold fewer slots than columns."""
 
 
 def check_cache(cache: Any, windows: tuple[bool, ...]) -> None:
-    """Raise `UnsupportedInputError` unless `cache` is one whose layers can be shortened.
+    """Check that the layers of `cache` can be shortened.
 
-    `windows` says of each decoder layer whether it sees a window only, so that its cache may forget.
+    Args:
+        cache: the caller's cache; its layers are created if it makes them lazily.
+        windows: of each decoder layer, True if it sees only a window, so that its cache layer may forget.
+
+    Raises:
+        UnsupportedInputError: the cache, or a layer in it, is of another type.
     """
     if not isinstance(cache, Cache):
         raise UnsupportedInputError(
             f"A cache of type {type(cache).__name__} cannot be pruned; pass a transformers DynamicCache or StaticCache."
         )
+    # A cache made without a config creates its layers one by one in `update` (seen in 5.24); they are needed now.
     while cache.layer_class_to_replicate is not None and len(cache.layers) < len(windows):
         cache.layers.append(cache.layer_class_to_replicate())
     for layer, window in zip(cache.layers, windows, strict=False):
@@ -48,17 +53,17 @@ def check_cache(cache: Any, windows: tuple[bool, ...]) -> None:
 
 
 def holds_slots(layer: CacheLayerMixin) -> bool:
-    """Whether the layer holds a slot for each token, rather than a state that all tokens share."""
+    """True if a layer holds a slot per token, not one state for all tokens."""
     return type(layer) in _SHORTENED
 
 
 def window_of(layer: CacheLayerMixin) -> int:
-    """Columns that a layer holds at most, the next query's own included; 0 if it forgets none."""
+    """Columns in a layer's window, the next query's own included; 0 without a window."""
     return int(layer.sliding_window) if getattr(layer, "is_sliding", False) else 0
 
 
 def window_columns(layer: CacheLayerMixin) -> int | None:
-    """How many of its last columns a layer that forgets still holds; None for one that does not."""
+    """Last columns that a sliding layer still holds; None without a window."""
     if not isinstance(layer, DynamicSlidingWindowLayer):
         return None
     return int(layer.keys.shape[-2]) if layer.is_initialized and layer.keys.numel() else 0
@@ -70,19 +75,20 @@ def table_of(layer: CacheLayerMixin) -> SlotTable | None:
 
 
 def is_static(layer: CacheLayerMixin) -> bool:
-    """Whether the layer's buffers have a fixed size."""
+    """True if the layer's buffers have a fixed size."""
     return isinstance(layer, StaticLayer)
 
 
 def slots_of(layer: CacheLayerMixin) -> int | Tensor:
-    """Number of filled physical slots."""
+    """Number of filled physical slots of any cache layer."""
     return layer.slots if isinstance(layer, PrunedLayer | PrunedStaticLayer) else layer.get_seq_length()
 
 
 def first_mismatch(cache: Cache) -> str | None:
-    """Which layer holds something else than its table says after a forward, in words; None if none does.
+    """A sentence on the first layer whose slots do not fit its table, or None.
 
-    A static layer's number of filled slots may be on a device; what it counted as dropped is on the host.
+    Only values on the host are compared. A static layer's filled slots are counted on its device, so its dropped
+    columns are compared instead.
     """
     last, held, dropped = None, 0, 0
     for index, layer in enumerate(cache.layers):
@@ -101,7 +107,7 @@ def first_mismatch(cache: Cache) -> str | None:
 
 
 def distinct_tables(cache: Cache | None) -> list[SlotTable]:
-    """The slot tables in use, each once, in layer order."""
+    """The slot tables in a cache, each once, in layer order."""
     found: dict[int, SlotTable] = {}
     for layer in cache.layers if cache is not None else ():
         table = table_of(layer)
@@ -111,7 +117,7 @@ def distinct_tables(cache: Cache | None) -> list[SlotTable]:
 
 
 def first_table(cache: Cache | None) -> SlotTable | None:
-    """The slot table of the first layer that has one, or None where nothing was pruned."""
+    """The slot table of the first layer that has one, or None."""
     for layer in cache.layers if cache is not None else ():
         table = table_of(layer)
         if table is not None:
@@ -120,14 +126,25 @@ def first_table(cache: Cache | None) -> SlotTable | None:
 
 
 def set_owner(cache: Cache | None, owner: AttachmentState) -> None:
-    """Let the layers go on under `owner`, and tell each table whether it is the only one."""
+    """Hand the slot tables of `cache` to `owner`, and count them.
+
+    A table is `alone` if all layers with slots share it.
+    """
     tables = distinct_tables(cache)
     for table in tables:
         table.owner, table.alone = owner, len(tables) == 1
 
 
 def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
-    """Give layer `layer_idx` the slot table `table`, converting a plain layer in place in the caller's cache."""
+    """Give one cache layer the slot table `table`.
+
+    A plain layer is replaced by a pruned one with the same keys and values, in the caller's cache object.
+
+    Args:
+        cache: the caller's cache.
+        layer_idx: index of the layer, from 0.
+        table: the new table.
+    """
     layer = cache.layers[layer_idx]
     if isinstance(layer, PrunedLayer | PrunedStaticLayer):
         layer.table = table
@@ -147,20 +164,13 @@ def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
     cache.layers[layer_idx] = layer
 
 
-def seen_picture(cache: Cache | None, rows: int, device: torch.device) -> Tensor:
-    """(b,) bool: whether a row's cache holds or held visual tokens."""
-    for table in distinct_tables(cache):
-        return table.had_picture
-    return torch.zeros(rows, dtype=torch.bool, device=device)
-
-
 def has_keys(layer: Any) -> bool:
     """True if a cache layer holds keys and values of some column."""
     return holds_slots(layer) and bool(layer.is_initialized) and bool(layer.keys.numel())
 
 
 def kv_bytes(cache: Cache | None) -> int:
-    """Bytes per row that the cache's tensors hold now, padding and unused static slots included."""
+    """Bytes per row in a cache's tensors, padding and unused static slots included."""
     total = 0
     for layer in cache.layers if cache is not None else ():
         if has_keys(layer):

@@ -1,4 +1,11 @@
-"""x"""
+"""Cache layers that keep fewer physical slots than they have logical columns.
+
+A pruned layer answers its *logical* length to `generate()` (tokens of the conversation) while it stores fewer
+*physical* slots. Which logical column each slot holds is written in a `SlotTable`, which all layers that hold the same
+columns share. All that a later step needs is on these layers, in the caller's own cache object.
+
+How such layers are made, found and checked is in `hf/cache.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +21,15 @@ from todre.tensors.slots import SlotTable
 
 
 def _missing(table: SlotTable, slots: int) -> int:
-    """How many columns more than `slots` the step under way adds."""
+    """How many more columns the running step adds than it adds slots.
+
+    Args:
+        table: the layer's slot table.
+        slots: slots that this update appends.
+
+    Raises:
+        UnsupportedInputError: the cache is used while no attachment is active.
+    """
     if table.incoming is not None:
         return table.incoming - slots
     if not table.open:
@@ -26,9 +41,15 @@ def _missing(table: SlotTable, slots: int) -> int:
 
 
 class PrunedLayer(DynamicLayer):
-    """A growing cache layer with fewer slots than logical columns; without a table it is a plain `DynamicLayer`.
+    """A growing cache layer with fewer slots than logical columns.
 
-    While a model decodes, only its keys and values change: nothing has to be counted, and a graph sees nothing new.
+    Without a table it is a plain `DynamicLayer`. While a model decodes, only keys and values change, so nothing has to
+    be counted and torch.compile sees nothing new.
+
+    Attributes:
+        keys, values: (b, heads, s, d), the s physical slots.
+        table: the slot table, shared by all layers with the same columns; None after `reset`.
+        dropped: logical columns that have no slot.
     """
 
     keys: Tensor
@@ -50,26 +71,31 @@ class PrunedLayer(DynamicLayer):
         return self.slots + self.dropped
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append slots; those that the step's announced logical columns have more are counted as dropped."""
+        """Append slots, and count announced columns without a slot as dropped."""
         if self.table is not None and (missing := _missing(self.table, key_states.shape[-2])):
             self.dropped += missing
         return super().update(key_states, value_states, *args, **kwargs)  # type: ignore[no-any-return]
 
     def get_seq_length(self) -> int:
-        """Logical length: what positions and `generate()` go by."""
+        """Logical length, which positions and `generate()` are computed from."""
         return self.logical if self.table is not None else super().get_seq_length()
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Physical number of key slots, and the offset that aligns their end with the logical one."""
+        """Number of physical key slots, and the offset from slots to logical columns."""
         if self.table is None:
             return super().get_mask_sizes(query_length)  # type: ignore[no-any-return]
         return self.slots + query_length, self.dropped
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last logical columns; a positive number is the older releases' absolute length."""
+        """Remove the last logical columns.
+
+        Args:
+            tokens_to_remove: minus the number of columns to remove; a positive number is an absolute length.
+        """
         if self.table is None:
             super().crop(tokens_to_remove)
             return
+        # Older releases pass an absolute length as a positive number; 5.24's own layers refuse that.
         length = tokens_to_remove if tokens_to_remove > 0 else self.logical + tokens_to_remove
         if length >= self.logical or not self.is_initialized:
             return
@@ -81,11 +107,15 @@ class PrunedLayer(DynamicLayer):
             self.keep_slots(kept)
         self.dropped = length - self.slots
 
-    def keep_slots(self, kept: Compaction) -> None:
-        """Keep only the given slots of each row; as many logical columns as before."""
+    def keep_slots(self, compaction: Compaction) -> None:
+        """Keep only some slots of each row; the logical length stays the same.
+
+        Args:
+            compaction: from all slots to those that stay.
+        """
         logical = self.logical
-        self.keys = kept.take(self.keys, dim=2)
-        self.values = kept.take(self.values, dim=2)
+        self.keys = compaction.take(self.keys, dim=2)
+        self.values = compaction.take(self.values, dim=2)
         self.dropped = logical - self.slots
 
     def reset(self) -> None:
@@ -94,28 +124,29 @@ class PrunedLayer(DynamicLayer):
         self.table, self.dropped = None, 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Reorder the batch; the first layer of a group reorders the shared table."""
+        """Reorder the batch, as beam search does."""
         super().reorder_cache(beam_idx)
         self._rows(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat each row."""
+        """Repeat each row of the batch."""
         rows = torch.arange(self.keys.shape[0], dtype=torch.int64, device="cpu").repeat_interleave(repeats)
         super().batch_repeat_interleave(repeats)
         self._rows(rows)
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep the given rows."""
+        """Keep some rows of the batch."""
         super().batch_select_indices(indices)
         self._rows(indices)
 
     def _rows(self, rows: Tensor) -> None:
+        """Select rows of the shared table, once: only its first layer does it."""
         if self.table is not None and self.table.leader is self:
             self.table.select_rows(rows)
 
 
 class PrunedSlidingLayer(PrunedLayer):
-    """A growing layer that forgets slots whose logical column went out of its window."""
+    """A growing cache layer with a window: slots of columns outside it are forgotten."""
 
     is_sliding = True
 
@@ -124,12 +155,14 @@ class PrunedSlidingLayer(PrunedLayer):
         self.sliding_window = sliding_window
 
     def activate_past_recording(self) -> None:
-        """Assisted decoding may take tokens back: keep what goes out of sight."""
+        """Keep slots that leave the window, since assisted decoding may take tokens back."""
         if self.table is not None:
+            # `generate` calls this before assisted decoding (seen in 5.24), which crops after each round.
             self.table.rewinds = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append slots, hand all of them out once, and keep those that later queries can see."""
+        """Append slots, return all of them, and keep those that later queries can see."""
+        # As transformers' sliding layer does (5.24): this step attends to all slots, the cache keeps the window.
         keys, values = super().update(key_states, value_states, *args, **kwargs)
         gone = self.table.expired(self.logical) - self.table.evicted if self.table is not None else 0
         if gone > 0:
@@ -138,7 +171,11 @@ class PrunedSlidingLayer(PrunedLayer):
         return keys, values
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last columns, as long as nothing that a shorter past would see has been forgotten."""
+        """Remove the last logical columns.
+
+        Raises:
+            UnsupportedInputError: slots that a shorter conversation would see have been forgotten.
+        """
         if self.table is not None and self.table.evicted and tokens_to_remove:
             raise UnsupportedInputError(
                 f"A layer with a window of {self.sliding_window} tokens has forgotten what a shorter conversation "
@@ -148,14 +185,21 @@ class PrunedSlidingLayer(PrunedLayer):
 
 
 class PrunedStaticLayer(StaticLayer):
-    """A static cache layer that received fewer tokens than logical columns; allocated memory stays as it was."""
+    """A static cache layer that got fewer tokens than logical columns.
+
+    The allocated buffers stay as they were.
+
+    Attributes:
+        table: the slot table; None after `reset`.
+        dropped: logical columns that have no slot.
+    """
 
     table: SlotTable | None
     dropped: int
 
     @classmethod
     def adopt(cls, layer: StaticLayer, table: SlotTable) -> PrunedStaticLayer:
-        """Take over the buffers of `layer`."""
+        """A pruned layer that takes over the buffers of `layer`."""
         pruned = cls.__new__(cls)
         pruned.__dict__.update(layer.__dict__)
         pruned.table, pruned.dropped = table, 0
@@ -163,28 +207,33 @@ class PrunedStaticLayer(StaticLayer):
 
     @property
     def slots(self) -> int | Tensor:
-        """Number of filled physical slots."""
+        """Number of filled physical slots; a tensor on the buffers' device once filled."""
         return self.cumulative_length if self.is_initialized else 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the next slots."""
+        """Write the next slots, and count announced columns without a slot as dropped."""
         if self.table is not None and (missing := _missing(self.table, key_states.shape[-2])):
             self.dropped += missing
         return super().update(key_states, value_states, *args, **kwargs)  # type: ignore[no-any-return]
 
     def get_seq_length(self) -> int | Tensor:
-        """Logical length."""
+        """Logical length; a tensor on the buffers' device once filled."""
         return super().get_seq_length() + self.dropped  # type: ignore[no-any-return]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Physical number of key slots, and the logical column that the first of them would be if none were padding."""
+        """Number of physical key slots, and the offset from slots to logical columns."""
         return self.max_cache_len, self.dropped
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last logical columns, by a negative number of them; those of the pruned prompt have to stay.
+        """Remove the last logical columns; those of the pruned prompt have to stay.
 
-        transformers crops static layers since 5.24, in assisted decoding.
+        Args:
+            tokens_to_remove: minus the number of columns to remove.
+
+        Raises:
+            UnsupportedInputError: a positive number, or one that reaches into the pruned prompt.
         """
+        # `generate` crops static layers in assisted decoding since 5.24; a positive number is refused there too.
         if tokens_to_remove > 0:
             raise UnsupportedInputError(
                 f"A static cache is cropped by a negative number of tokens, not to a length of {tokens_to_remove}."
@@ -196,6 +245,7 @@ class PrunedStaticLayer(StaticLayer):
                     f"A pruned static cache of {self.table.covered} prompt tokens cannot be cropped to {length}; "
                     "crop what was generated, or use a dynamic cache."
                 )
+        # In place, as in transformers (5.24): compiled graphs keep the address of this tensor.
         self.cumulative_length.sub_(-tokens_to_remove)
 
     def reset(self) -> None:

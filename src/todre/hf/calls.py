@@ -1,7 +1,7 @@
-"""How forwards of transformers are called: read by their own signature, written back by the same names.
+"""Calls of transformers' forwards as records, read and written by signature.
 
-transformers 5.24 renamed the cache's keyword from `past_key_values` to `cache` in all of its modelling files at once,
-and takes the old name for some releases more.
+transformers 5.24 renamed the cache's keyword from `past_key_values` to `cache` in all modelling files at once; it
+accepts the old name until 5.40. `Door` finds out which name a forward uses, so no other file has to.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TEXT = frozenset(
 
 @dataclass
 class DecoderCall:
-    """What a decoder, or the model around it, is called with.
+    """The arguments of one call of a decoder, or of the model around it.
 
     Attributes:
         ids: (b, q) int64 token ids, or None.
@@ -58,16 +58,21 @@ class DecoderCall:
 
     @property
     def columns(self) -> int:
-        """Columns that the call brings."""
+        """q, columns of the call."""
         return int(self._columns_tensor.shape[1])
 
     @property
     def rows(self) -> int:
-        """Rows of the batch."""
+        """b, rows of the batch."""
         return int(self._columns_tensor.shape[0])
 
     @property
     def _columns_tensor(self) -> Tensor:
+        """The embeddings, or the token ids without embeddings.
+
+        Raises:
+            UnsupportedInputError: the call has neither.
+        """
         tensor = self.embeds if self.embeds is not None else self.ids
         if tensor is None:
             raise UnsupportedInputError(f"A forward needs {IDS} or {EMBEDS}; it was given neither.")
@@ -75,12 +80,12 @@ class DecoderCall:
 
     @property
     def caches(self) -> bool | None:
-        """Whether the caller asks for a cache; None if it does not say."""
+        """True if the caller asks for a cache, False if not; None if it does not say."""
         return self.rest.get(USE_CACHE)
 
     @property
     def deepstack(self) -> Any:
-        """Features of pictures that the first layers add to their hidden states, or None."""
+        """Features of pictures that the first layers add to hidden states, or None."""
         return self.rest.get(DEEPSTACK)
 
     @deepstack.setter
@@ -89,18 +94,21 @@ class DecoderCall:
 
     @property
     def drafts(self) -> int:
-        """Trailing columns that assisted decoding proposes: it asks for the logits of those and one more."""
+        """Trailing columns that assisted decoding proposes.
+
+        It asks for the logits of those and of one more.
+        """
         kept = self.rest.get(LOGITS_TO_KEEP, 0)
         return kept - 1 if isinstance(kept, int) and kept > 1 else 0
 
     @property
     def encodings(self) -> Mapping[str, Any]:
-        """By kind, media that were encoded before this forward."""
+        """Media that were encoded before this forward, by kind."""
         return self.rest.get(ENCODED) or {}
 
     @property
     def brings_media(self) -> bool:
-        """Whether the model may encode pictures or clips in this forward, or got them encoded."""
+        """True if this forward may encode pictures or clips, or gets them encoded."""
         for name, value in self.rest.items():
             if value is None or name in _TEXT or isinstance(value, bool | int | float | str):
                 continue
@@ -109,7 +117,7 @@ class DecoderCall:
         return False
 
     def with_fields(self, **fields: Any) -> DecoderCall:
-        """The same call with other fields."""
+        """A copy of the call with some fields replaced."""
         values = {
             "ids": self.ids,
             "embeds": self.embeds,
@@ -122,11 +130,11 @@ class DecoderCall:
 
 
 class Door:
-    """Reads the calls of one forward into a `DecoderCall`, and writes such a record back as its keywords.
+    """Reads calls of one forward into `DecoderCall`s, and writes them back.
 
     Args:
-        function: a forward, or a function that builds masks. Its signature says what its arguments are called.
-        within: the forward that it hands on what it does not name; None if it names everything.
+        function: a forward, or a function that builds masks; its signature names its arguments.
+        within: the forward that receives what `function` does not name; None if it names everything.
     """
 
     def __init__(self, function: Callable[..., Any], within: Callable[..., Any] | None = None) -> None:
@@ -139,7 +147,7 @@ class Door:
 
     @classmethod
     def of(cls, module: nn.Module) -> Door:
-        """The door of a module: what its class declares, whoever has replaced the instance's `forward`."""
+        """The door of a module, by its class's forward, not the instance's patched one."""
         return cls(type(module).forward, naming_forward(type(module)))
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> DecoderCall:
@@ -170,7 +178,7 @@ class Door:
         return DecoderCall(ids, embeds, cache, mask, positions, named)
 
     def write(self, call: DecoderCall) -> dict[str, Any]:
-        """`call` as keywords of this forward; what it does not hold is left to the forward's defaults."""
+        """`call` as keyword arguments; fields that are None are left to the defaults."""
         kwargs = dict(call.rest)
         fields = (
             (IDS, call.ids),
@@ -186,14 +194,14 @@ class Door:
 
 
 def named_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Names of the parameters of `function` that can be given by position, in order, `self` left out."""
+    """Names of parameters that can be passed by position, in order, without `self`."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     parameters = inspect.signature(function).parameters.values()
     return tuple(each.name for each in parameters if each.kind in kinds and each.name != "self")
 
 
 def required_parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """Names of the parameters of `function` that have no default, `self` left out."""
+    """Names of parameters without a default, without `self`."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
     return frozenset(
@@ -204,19 +212,19 @@ def required_parameters(function: Callable[..., Any]) -> frozenset[str]:
 
 
 def accepts_any(function: Callable[..., Any]) -> bool:
-    """Whether `function` takes keywords that it does not name."""
+    """True if `function` accepts keywords that it does not name."""
     return passes_on(function, inspect.Parameter.VAR_KEYWORD)
 
 
 def passes_on(function: Callable[..., Any], kind: Any) -> bool:
-    """Whether `function` takes arguments that it does not name: keywords, or by position."""
+    """True if `function` has a `*args` or `**kwargs` parameter, by `kind`."""
     return any(each.kind is kind for each in inspect.signature(function).parameters.values())
 
 
 def naming_forward(cls: type) -> Callable[..., Any]:
-    """The forward that says what a module's arguments are called.
+    """The forward that names a module's arguments, along its class hierarchy.
 
-    A user's own subclass may name only some, or none, and hand all on by `**kwargs` to the class that it extends.
+    A user's own subclass may name only some, or none, and pass all on by `**kwargs` to the class that it extends.
     """
     own: Callable[..., Any] = cls.forward  # type: ignore[attr-defined]
     for each in cls.__mro__:
@@ -230,7 +238,7 @@ def naming_forward(cls: type) -> Callable[..., Any]:
 
 
 def cache_of(output: Any) -> Any:
-    """The KV cache that a forward or `generate` returned, or None."""
+    """The KV cache in the output of a forward or of `generate`, or None."""
     if isinstance(output, tuple):  # return_dict=False
         return next((each for each in output if hasattr(each, "layers") and hasattr(each, "get_seq_length")), None)
     for name in CACHE_NAMES:
@@ -242,17 +250,21 @@ def cache_of(output: Any) -> Any:
 
 
 def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
-    """The keyword argument that hands `cache` to `model`, or to its `generate`."""
+    """The keyword argument that passes `cache` to `model`, or to its `generate`."""
     return {Door.of(model).cache: cache}
 
 
 def contiguous(start: int, length: int, device: torch.device) -> Tensor:
-    """(1, length) positions from `start` on."""
+    """Positions from `start` on, (1, length) int64."""
     return torch.arange(start, start + length, device=device, dtype=torch.int64)[None]
 
 
 def embeddings_of(call: DecoderCall) -> Tensor:
-    """(b, q, d) embeddings that a decoder is called with; ids are looked up before a step is made."""
+    """The embeddings of a decoder's call, (b, q, d).
+
+    Raises:
+        UnsupportedInputError: the call has none. Token ids are looked up before a step is made.
+    """
     if call.embeds is None:
         raise UnsupportedInputError("The decoder was called without embeddings; pass ids or embeddings.")
     return call.embeds

@@ -1,4 +1,4 @@
-"""x"""
+"""Layouts of clips: how the tower's tokens of frames become visual tokens."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from todre.tensors.token_facts import Place, TokenFacts
 
 
 def frames(encoding: Encoding) -> list[TokenFacts]:
-    """One entry for each clip; the same grid for each frame, in raster order, pooled from the tower's."""
+    """The layout of clips as one entry each: equal frames, in raster order.
+
+    Each frame's grid is pooled from the tower's.
+    """
     return _clips(encoding, closing=0)
 
 
 def frames_with_newline(encoding: Encoding) -> list[TokenFacts]:
-    """Like `frames`, with one newline token at the end of each clip."""
+    """The layout `frames`, with one newline token at the end of each clip."""
     return _clips(encoding, closing=1)
 
 
 def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
-    """One entry for each frame, with all tokens of the tower; frames of one clip are numbered."""
+    """The layout of clips whose frames are separate entries, with all tower tokens.
+
+    The facts of a clip's frames are joined; its frames are numbered from 0.
+    """
     pixels = encoding.arguments.get(VIDEO_PIXELS)
     count = int(pixels.shape[1]) if isinstance(pixels, Tensor) and pixels.ndim == 5 else 1
     tiles = encoding.tiles()
@@ -41,6 +47,12 @@ def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
 
 
 def _clips(encoding: Encoding, closing: int) -> list[TokenFacts]:
+    """Token facts of clips with one entry each.
+
+    Args:
+        encoding: the call that encoded the clips.
+        closing: newline tokens at the end of each clip.
+    """
     pixels = encoding.arguments.get(VIDEO_PIXELS)
     tiles = encoding.tiles()
     clips = len(encoding.lengths)

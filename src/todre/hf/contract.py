@@ -1,8 +1,8 @@
-"""The check that transformers is as todre knows it: made once when a model is attached to, and after each prefill.
+"""Checks, at attach and after each prefill, that transformers works as expected.
 
-todre stands in front of forwards, gives layers other arguments than their decoder's loop does, and puts layers of its
-own into caches. A release that renames a keyword or ignores those layers would not fail by itself: it would answer as
-if nothing had been pruned, or wrongly. What is looked at here costs microseconds and asks no device.
+todre replaces forwards, gives layers other arguments than their decoder's loop does, and puts its own layers into
+caches. A release that renames a keyword or ignores those layers would not fail by itself: it would answer as if nothing
+had been pruned, or wrongly. The checks take microseconds and wait for no device.
 """
 
 from __future__ import annotations
@@ -22,20 +22,25 @@ from todre.hf.versions import REQUIRED, DynamicLayer, StaticLayer, create_causal
 from todre.hf.wrappers import bare
 
 _LAYER_METHODS = ("update", "lazy_initialization", "get_seq_length", "get_mask_sizes", "reset", "reorder_cache")
+"""Methods that every cache layer of todre overrides or relies on."""
 _GROWING_METHODS = (*_LAYER_METHODS, "batch_repeat_interleave", "batch_select_indices", "crop")
-"""What todre's cache layers override or rely on, in all of them and in those that grow."""
+"""Methods that growing cache layers override or rely on."""
 
 _MASK_OPTIONS = ("config", EMBEDS, MASK, "layer_idx", "allow_is_causal_skip")
+"""Arguments of `create_causal_mask` that todre passes."""
 
 
 def check_release(model: nn.Module, base: nn.Module, decoder: nn.Module, layers: Iterable[nn.Module]) -> None:
-    """Raise `ContractError` unless the parts of a model, mask builders and caches take what todre hands them.
+    """Check that model parts, mask builders and caches take what todre passes them.
 
     Args:
         model: the whole model.
         base: the part of it that encodes pictures and calls the decoder.
         decoder: the module with the layers.
         layers: the decoder's layers.
+
+    Raises:
+        ContractError: one of them does not.
     """
     for part in (model, base, decoder):
         _check_forward(naming_forward(type(part)), type(part).__name__, (IDS, EMBEDS, MASK, POSITIONS))
@@ -49,7 +54,11 @@ def check_release(model: nn.Module, base: nn.Module, decoder: nn.Module, layers:
 
 @functools.lru_cache(maxsize=256)
 def _check_forward(function: Callable[..., Any], owner: str, needed: tuple[str, ...]) -> None:
-    """Raise unless `function` names its cache by one known keyword, and takes the `needed` ones by name."""
+    """Check that `function` names one known cache keyword and the `needed` ones.
+
+    Raises:
+        ContractError: it does not.
+    """
     names = named_parameters(function)
     caches = [name for name in CACHE_NAMES if name in names]
     if len(caches) != 1:
@@ -63,8 +72,13 @@ def _check_forward(function: Callable[..., Any], owner: str, needed: tuple[str, 
 
 @functools.lru_cache(maxsize=8)
 def _check_cache_classes(growing: type, static: type) -> None:
-    for kind, wanted in ((growing, _GROWING_METHODS), (static, _LAYER_METHODS)):
-        missing = [name for name in wanted if not callable(getattr(kind, name, None))]
+    """Check that both cache layer classes have what todre's subclasses override.
+
+    Raises:
+        ContractError: a method or an attribute is missing.
+    """
+    for kind, needed in ((growing, _GROWING_METHODS), (static, _LAYER_METHODS)):
+        missing = [name for name in needed if not callable(getattr(kind, name, None))]
         if missing:
             raise _contract_error(f"the cache layer {kind.__name__} has no method {missing[0]!r}")
     layer = static(max_cache_len=1)
@@ -74,11 +88,16 @@ def _check_cache_classes(growing: type, static: type) -> None:
 
 
 def check_cache_filled(cache: Any, output: Any) -> None:
-    """Raise `ContractError` unless the decoder filled the layers that it was given; shapes on the host are compared.
+    """Check that the decoder filled the cache layers that it was called with.
+
+    Only shapes on the host are compared.
 
     Args:
-        cache: the cache that a prefill was given, its layers with slot tables.
+        cache: the cache of a prefill, its layers with slot tables.
         output: what the decoder returned.
+
+    Raises:
+        ContractError: another cache came back, or a layer holds other slots than its table says.
     """
     came_back = cache_of(output)
     if came_back is not None and came_back is not cache:
@@ -89,6 +108,7 @@ def check_cache_filled(cache: Any, output: Any) -> None:
 
 
 def _contract_error(what: str) -> ContractError:
+    """The error for a transformers release that todre does not understand."""
     return ContractError(
         f"todre does not understand transformers {transformers.__version__}: {what}; "
         f"nothing was pruned. Install a release that is tested: pip install '{REQUIRED}'."

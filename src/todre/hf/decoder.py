@@ -1,4 +1,7 @@
-"""What kind of decoder a model has: its layers' types, windows and rotary embeddings, read once at attach."""
+"""The decoder of a model: layer types, windows and rotary embeddings.
+
+They are read once, at attach.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,22 @@ from todre.hf.wrappers import bare
 
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 RECURRENT = frozenset({"linear_attention", "conv"})
-"""Layers that carry a state from token to token instead of keys and values; they need no positions and no slots."""
+"""Layer types with a state in place of keys and values; no positions, no slots."""
 
 _KNOWN = frozenset({FULL, SLIDING, CHUNKED}) | RECURRENT
+"""Layer types that can be shortened exactly."""
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder and what the runtime has to know of it.
+    """A decoder and the facts that the runtime needs.
 
     Attributes:
-        module: its layers run in the order of `module.layers`.
+        module: the module whose `layers` run in order.
         config: the text config.
-        layer_kinds: one of `_KNOWN` for each layer.
-        window: columns that a sliding layer sees, its own included; 0 if there is none.
-        chunk: columns of a chunk of chunked layers; 0 if there is none.
+        layer_kinds: the type of each layer, one of `_KNOWN`.
+        window: columns that a sliding layer sees, its own included; 0 without sliding layers.
+        chunk: columns of a chunk in chunked layers; 0 without chunked layers.
         rotary: the modules that turn positions into angles.
     """
 
@@ -41,51 +45,62 @@ class Decoder:
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers in the order in which they run."""
+        """The layers, in the order in which they run."""
         layers = self.module.layers
-        assert isinstance(layers, nn.ModuleList)
+        assert isinstance(layers, nn.ModuleList)  # for mypy: checked by `decoder_of`
         return layers
 
     @property
     def recomputes(self) -> bool:
-        """Whether layers run a second time in the backward pass (gradient checkpointing), so that nothing is cached."""
+        """True if layers run again in the backward pass, so that nothing is cached.
+
+        That is gradient checkpointing in training mode.
+        """
         return bool(getattr(self.module, "gradient_checkpointing", False)) and self.module.training
 
     @property
     def n_layers(self) -> int:
-        """Layers in all."""
+        """Number of layers."""
         return len(self.layer_kinds)
 
     @property
     def shows_positions(self) -> bool:
-        """Whether layers may be given positions with gaps: other backends read packed sequences out of them."""
+        """True if layers may be given positions with gaps.
+
+        That is with SDPA and eager attention. Other backends may take gaps for packed samples.
+        """
+        # Flash attention's integration takes gaps in positions for packed samples (`_is_packed_sequence`, 5.24).
         return attention_backend(self.config) in ("sdpa", "eager")
 
     @property
     def uniform(self) -> bool:
-        """Whether every layer has full causal attention."""
+        """True if every layer has full causal attention."""
         return all(kind == FULL for kind in self.layer_kinds)
 
     @property
     def sees_all(self) -> bool:
-        """Whether no layer has a window: all have full causal attention, or a state."""
+        """True if no layer has a window: each has full causal attention, or a state."""
         return all(kind == FULL or kind in RECURRENT for kind in self.layer_kinds)
 
     @property
     def text_first(self) -> bool:
-        """Whether positions of four axes begin with one that counts tokens, before time, height and width (M-RoPE)."""
+        """True if positions of four axes begin with one that counts tokens (M-RoPE).
+
+        The other three are time, height and width.
+        """
         rope = getattr(self.config, "rope_parameters", None) or getattr(self.config, "rope_scaling", None) or {}
         sections = rope.get("mrope_section") if isinstance(rope, dict) else None
         return sections is not None and len(sections) == 3
 
     def attends(self, layer: int) -> bool:
-        """Whether layer `layer` (0-based) has keys and values."""
+        """True if the layer with index `layer` (from 0) has keys and values."""
         return self.layer_kinds[layer] not in RECURRENT
 
     def readable_layer(self, layer: int) -> int:
-        """The count of layers run, at most `layer` where possible, after which attention to everything can be read.
+        """The last layer with full attention at or before layer `layer` (both 1-based).
 
-        Only a layer with full attention can say that vision has faded: others do not see the whole prompt.
+        Only full attention sees the whole prompt, so only it can show that vision has faded. If no such layer comes
+        before, the first one after is returned.
 
         Raises:
             UnsupportedModelError: no layer has full attention.
@@ -100,15 +115,15 @@ class Decoder:
 
 
 def decoder_of(model: PreTrainedModel) -> Decoder:
-    """Read the decoder of `model`.
+    """The decoder of `model`.
 
     Raises:
         UnsupportedModelError: it is not a list of decoder layers with rotary positions, or has layers of a type that
-            is not known.
+            is not known, or layers that share keys and values.
     """
     module = bare(model.get_decoder())
     if not hasattr(module, "layers") and isinstance(getattr(module, "model", None), nn.Module):
-        module = bare(module.model)  # Llama 4 answers with the causal language model around it
+        module = bare(module.model)  # Llama 4's `get_decoder` returns the causal LM (5.24)
     config = model.config.get_text_config(decoder=True)
     layers = getattr(module, "layers", None)
     if not isinstance(layers, nn.ModuleList):
@@ -116,6 +131,7 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
             f"The decoder {type(module).__name__} has no list of layers, which pruning needs; "
             "use a model with a Llama-like decoder."
         )
+    # No common attribute names them, but each family's name contains the word; tests/contract looks at each.
     rotary = tuple(child for name, child in module.named_children() if "rotary" in name)
     if not rotary:
         raise UnsupportedModelError(
@@ -146,7 +162,10 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
 
 
 def layer_types(config: Any, n_layers: int) -> tuple[str, ...]:
-    """The type of each layer; a config that names none has full layers, or sliding ones if it has a window."""
+    """The type of each of `n_layers` layers.
+
+    A config that names no types has sliding layers if it has a window, and full ones otherwise.
+    """
     named = getattr(config, "layer_types", None)
     if named:
         return tuple(named)[:n_layers]

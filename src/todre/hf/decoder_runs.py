@@ -1,4 +1,4 @@
-"""Running a decoder, or its layers one by one, on embeddings with positions, masks and a KV cache of one's own."""
+"""Runs of a decoder, or of its layers one by one, on one's own inputs and cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from todre.hf.model_parts import base_module, last_states
 
 
 def run_decoder(decoder: Any, embeds: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
-    """(b, q, d) hidden states after the decoder's last layer and its final norm.
+    """Hidden states after the decoder's last layer and its final norm, (b, q, d).
 
     Args:
         decoder: the text decoder.
@@ -22,12 +22,12 @@ def run_decoder(decoder: Any, embeds: Tensor, mask: Tensor, positions: Tensor, c
         positions: (b, q) int64.
         cache: the KV cache, which gets the columns' keys and values.
     """
-    given = {EMBEDS: embeds, MASK: mask, POSITIONS: positions}
-    return last_states(decoder(**given, **cache_argument(decoder, cache)))
+    arguments = {EMBEDS: embeds, MASK: mask, POSITIONS: positions}
+    return last_states(decoder(**arguments, **cache_argument(decoder, cache)))
 
 
 def run_layers(decoder: Any, embeds: Tensor, masks: Sequence[Tensor], positions: Tensor, cache: Any) -> Tensor:
-    """(b, q, d) hidden states after the last layer and the final norm, with a mask for each layer.
+    """Hidden states after the last layer and final norm, (b, q, d), a mask per layer.
 
     The layers must take hidden states first and return them alone, as Llama's do.
 
@@ -38,29 +38,32 @@ def run_layers(decoder: Any, embeds: Tensor, masks: Sequence[Tensor], positions:
         positions: (b, q) int64.
         cache: the KV cache, which gets the columns' keys and values.
     """
-    given = {POSITIONS: positions, ROTARY: rotary_angles(decoder, embeds, positions)}
+    arguments = {POSITIONS: positions, ROTARY: rotary_angles(decoder, embeds, positions)}
     hidden = embeds
     for layer, mask in zip(decoder.layers, masks, strict=True):
-        hidden = layer(hidden, **{MASK: mask}, **given, **cache_argument(layer, cache))
+        hidden = layer(hidden, **{MASK: mask}, **arguments, **cache_argument(layer, cache))
     normed: Tensor = decoder.norm(hidden)
     return normed
 
 
 def rotary_angles(decoder: Any, embeds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines for positions (b, q), (b, q, c) each, in the dtype and on the device of `embeds`."""
+    """Cosines and sines for positions (b, q), (b, q, c) each.
+
+    They have the dtype and device of `embeds`.
+    """
     cosines, sines = decoder.rotary_emb(embeds, **{POSITIONS: positions})
     return cosines, sines
 
 
 def split_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    """A layer's hidden states, given by position or by name, and its other arguments by name."""
-    given = dict(zip((STATES, MASK), args, strict=False)) | kwargs
-    hidden: Tensor = given.pop(STATES)
-    return hidden, given
+    """A layer's hidden states, passed by position or by name, and its other arguments."""
+    arguments = dict(zip((STATES, MASK), args, strict=False)) | kwargs
+    hidden: Tensor = arguments.pop(STATES)
+    return hidden, arguments
 
 
 def layer_angles(kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
-    """The rotary angles that a layer is called with, cosines and sines of (…, b or 1, q, c)."""
+    """The rotary angles of a layer's call: cosines and sines, (…, b or 1, q, c)."""
     return tuple(kwargs[ROTARY])
 
 
@@ -70,5 +73,5 @@ def with_angles(kwargs: dict[str, Any], angles: tuple[Tensor, ...]) -> dict[str,
 
 
 def numbers_axes(model: Any) -> bool:
-    """True for models that number time, height and width of pictures by positions of several axes (M-RoPE)."""
+    """True if a model's positions have axes for time, height and width (M-RoPE)."""
     return hasattr(base_module(model), "get_rope_index")

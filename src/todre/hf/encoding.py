@@ -1,4 +1,4 @@
-"""x"""
+"""One encoding call: what a layout needs to describe the visual tokens it made."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Encoding:
     Attributes:
         base: the module whose method was called.
         config: the model's config.
-        arguments: what the method was given, by name.
+        arguments: the method's arguments, by name.
         lengths: visual tokens of each entry that came back.
-        signals: (tiles, patches, c) float32 for each call of the watched tower, all signals side by side;
-            empty if none was watched.
-        widths: how many of the c belong to each signal, in order.
-        leading: how many of the tower's tokens stand before its patches ([CLS], registers).
-        discarded: how many of its first tokens the model leaves out of the visual tokens.
+        signals: (tiles, patches, c) float32 for each call of the watched tower, all signals side by side; empty if no
+            tower was watched.
+        widths: how many of the c channels belong to each signal, in order.
+        leading: tower tokens before the patches ([CLS], registers).
+        discard_count: first tower tokens that the model leaves out of the visual tokens.
         device: of the features.
     """
 
@@ -38,39 +38,46 @@ class Encoding:
     signals: list[Tensor]
     widths: dict[Signal, int]
     leading: int
-    discarded: int
+    discard_count: int
     device: torch.device
 
     @property
     def extra(self) -> int:
-        """Tokens before the patches that stay among the visual tokens; below 0, so many first patches do not."""
-        return self.leading - self.discarded
+        """Leading tokens among the visual tokens; negative if patches are left out."""
+        return self.leading - self.discard_count
 
     @property
     def channels(self) -> int:
-        """c, of all signals together."""
+        """c, the channels of all signals together."""
         return sum(self.widths.values())
 
     def tiles(self) -> list[Tensor]:
-        """What was seen of each tile, (tokens, c)."""
+        """The signals of each tile, (tokens, c)."""
         return [tile for call in self.signals for tile in call]
 
     def stream(self) -> Tensor | None:
-        """What was seen of all tokens of a tower that packs its media into one sequence, (tokens, c)."""
+        """The signals of a tower that packs its media into one sequence, (tokens, c)."""
         return torch.cat([call.flatten(0, 1) for call in self.signals]).to(self.device) if self.signals else None
 
     def unknown(self, n: int) -> Tensor:
-        """(n, c) NaN."""
+        """Signals that are not known, (n, c) NaN."""
         return torch.full((n, self.channels), torch.nan, device=self.device, dtype=torch.float32)
 
     def facts(
         self, values: Tensor | None, place: Place, frame: Tensor | None = None, tile: Tensor | None = None
     ) -> TokenFacts:
-        """Facts of one entry: `values` (n, c) or None, tokens of tile 0 and frame 0 unless said."""
+        """Token facts of one entry with n visual tokens.
+
+        Args:
+            values: (n, c) signals, or None where they are not known.
+            place: row and column of each token.
+            frame: (n,) int64 frame of each token; None means 0.
+            tile: (n,) int64 tile of each token; None means 0.
+        """
         n = len(place.row)
         zero = torch.zeros(n, dtype=torch.long, device="cpu")
-        told = self.unknown(n) if values is None else values.float()
-        parts = told.split(list(self.widths.values()), dim=1) if self.widths else ()
+        channels = self.unknown(n) if values is None else values.float()
+        parts = channels.split(list(self.widths.values()), dim=1) if self.widths else ()
         signals = {
             request: part if request.kind == "keys" else part[:, 0]
             for request, part in zip(self.widths, parts, strict=True)
@@ -81,10 +88,16 @@ class Encoding:
 
 
 Layout = Callable[[Encoding], list[TokenFacts]]
+"""A function that describes the visual tokens of each entry of an encoding call."""
 
 
 def pool_square(values: Tensor, n: int) -> Tensor | None:
-    """Means of a square grid of tower tokens (t, c) over the squares that make `n` tokens, (n, c); None if none do."""
+    """Means over a square grid of tower tokens, (n, c); None if it does not divide.
+
+    Args:
+        values: (t, c), t tower tokens in raster order.
+        n: visual tokens to pool to.
+    """
     tower, side = math.isqrt(len(values)), math.isqrt(n)
     if n == len(values) or not values.shape[1]:
         return values[:n] if n == len(values) else values.new_zeros(n, 0)
@@ -95,6 +108,6 @@ def pool_square(values: Tensor, n: int) -> Tensor | None:
 
 
 def square_place(n: int) -> Place:
-    """`n` tokens of a square raster, if they make one."""
+    """Places of `n` tokens in a square raster; unknown places if n is no square."""
     side = math.isqrt(n)
     return Place.raster(side, side) if side * side == n else Place.unknown(n)

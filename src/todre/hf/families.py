@@ -1,4 +1,7 @@
-"""Facts about model families, one row per `config.model_type`; everything else is the same code for all."""
+"""Facts about model families, one row per `config.model_type`.
+
+A new family is one row here; everything else is the same code for all.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,15 @@ class Family:
 
     Attributes:
         model_type: `config.model_type`.
-        image: how encoded pictures become visual tokens; None if the family takes none.
-        video: likewise for clips.
-        towers: names of the vision towers within the base model.
-        saliency: whether attention in the tower can be followed to visual tokens.
-        features: name of the encoded media in what `get_image_features` returns.
-        image_token, video_token: names of the config's ids of visual columns.
-        clips_as_pictures: whether the frames of a clip are encoded as pictures.
+        image: the layout by which encoded pictures become visual tokens; None if the family takes no pictures.
+        video: the same for clips.
+        towers: attribute names of the vision towers in the base model.
+        saliency: True if attention in the tower can be followed to visual tokens.
+        features: name of the encoded media in the output of `get_image_features`.
+        image_token, video_token: names of the config's token ids of visual columns.
+        clips_as_pictures: True if the frames of a clip are encoded as pictures.
         stays: name of the model's argument that says which encoded tokens of clips stand in the prompt at all.
-        note: what a verified family's checkpoints may still be refused for, or what was left out.
+        note: what checkpoints of a verified family may still be refused for, or what was not checked.
     """
 
     model_type: str
@@ -44,15 +47,15 @@ class Family:
 
     @property
     def clips(self) -> bool:
-        """Whether clips can be asked about."""
+        """True if the family takes clips."""
         return self.video is not None or self.clips_as_pictures
 
     def layout(self, kind: str) -> Layout | None:
-        """The layout of a kind of medium."""
+        """The layout of one kind of medium, `image` or `video`; None if it takes none."""
         return self.image if kind == "image" else self.video
 
     def token_id(self, config: Any, kind: str) -> int | None:
-        """The id that marks the visual columns of a kind of medium."""
+        """The id that marks the visual columns of one kind of medium, or None."""
         value = getattr(config, self.image_token if kind == "image" else self.video_token, None)
         return None if value is None else int(value)
 
@@ -60,7 +63,7 @@ class Family:
 def _stream(
     model_type: str, tower: str = "visual", saliency: bool = True, video_token: str = "video_token_id", note: str = ""
 ) -> Family:
-    """Pictures and clips packed into one sequence, as Qwen-VL and its kin do."""
+    """The row of a family that packs pictures and clips into one sequence (Qwen-VL)."""
     return Family(
         model_type,
         image=visual_layouts.packed_sequence,
@@ -73,7 +76,10 @@ def _stream(
 
 
 def _opaque(model_type: str, clips: bool = False, **facts: Any) -> Family:
-    """Visual tokens whose place in the tower is not known, as after a resampler: no saliency."""
+    """The row of a family whose tokens have no known place in the tower: no saliency.
+
+    A resampler makes such tokens.
+    """
     return Family(
         model_type, image=visual_layouts.opaque, video=visual_layouts.opaque if clips else None, saliency=False, **facts
     )
@@ -199,11 +205,11 @@ FAMILIES: dict[str, Family] = {family.model_type: family for family in _ROWS}
 CLS_FAMILIES = frozenset(
     {"internvl", "llava", "llava_next", "llava_next_video", "qianfan_ocr", "video_llava", "vipllava"}
 )
-"""Families whose published checkpoints have a tower with a [CLS] token (`leading.py`)."""
+"""Families whose published checkpoints have a tower with a [CLS] token."""
 
 
 def family_of(model: Any) -> Family:
-    """The facts for `model`.
+    """The facts about the family of `model`.
 
     Raises:
         UnsupportedModelError: not a transformers model, or a family that is refused or not listed.

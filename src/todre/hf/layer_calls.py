@@ -1,6 +1,6 @@
-"""What a decoder and its layers are given besides embeddings, made to follow the columns that are left.
+"""Arguments of decoder layers, rewritten for the columns that are kept.
 
-Names differ from family to family; shapes do not. Whatever has one entry for each column follows the columns.
+Argument names differ from family to family, shapes do not: whatever has one entry per column follows the columns.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from todre.tensors.columns import Compaction
 _OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, ROTARY})
 
 
-def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
-    """Rewrite `call` in place for the columns that are left.
+def repack(call: DecoderCall, packing: Compaction, stay: Tensor | None) -> None:
+    """Rewrite `call` in place for the columns that are kept.
 
     Args:
-        call: what the decoder is called with, (b, q, d) embeddings among it; cache, mask and positions stay.
-        packed: from the columns that came in to those that are left.
-        stay: (m,) int64, which of all visual columns, one row after the other, stay.
+        call: the decoder's call with (b, q, d) embeddings; its cache, mask and positions are left alone.
+        packing: from the columns that came in to those that are kept.
+        stay: (m,) int64, indices of the visual columns that stay, among those of all rows in order.
     """
-    rows, length = packed.index.shape[0], call.columns
+    rows, length = packing.index.shape[0], call.columns
     if call.embeds is not None:
-        call.embeds = packed.take(call.embeds)
+        call.embeds = packing.take(call.embeds)
     for name, value in call.rest.items():
         if per_column(value, rows, length):
-            call.rest[name] = _take(packed, value)
+            call.rest[name] = _take(packing, value)
+    # One tensor for each of the first layers, token first (Qwen3-VL, seen in 5.24); in a list, or a dict by layer.
     features = call.deepstack
     if features is not None and stay is not None:
         if isinstance(features, dict):
@@ -42,22 +43,25 @@ def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
 
 _BOUNDS = (FLASH_BOUNDS, "cu_seq_lens_k")
 _PACKING = frozenset({*_BOUNDS, "max_length_q", "max_length_k", "seq_idx"})
-"""How collators for training without padding say where packed samples begin (transformers' FlashAttentionKwargs)."""
+"""Arguments by which collators for training without padding mark packed samples.
+
+They are transformers' FlashAttentionKwargs.
+"""
 
 
 def packed_bounds(rest: dict[str, Any]) -> Tensor | None:
-    """(m + 1,) int, where packed samples start and end among all columns, if the caller says so."""
+    """Bounds of packed samples among all columns, (m + 1,) int; None without them."""
     bounds = rest.get(_BOUNDS[0])
     return bounds if isinstance(bounds, Tensor) else None
 
 
 def without_packing(rest: dict[str, Any]) -> dict[str, Any]:
-    """A decoder's arguments less those that say where packed samples begin."""
+    """A decoder's arguments without the bounds of packed samples."""
     return {name: value for name, value in rest.items() if name not in _PACKING}
 
 
 def layer_positions(kwargs: dict[str, Any]) -> Tensor | None:
-    """The positions that a layer is given, or None."""
+    """The positions in a layer's arguments, or None."""
     positions = kwargs.get(POSITIONS)
     return positions if isinstance(positions, Tensor) else None
 
@@ -73,32 +77,31 @@ def with_mask(kwargs: dict[str, Any], mask: Any) -> dict[str, Any]:
 
 
 def layer_cache(kwargs: dict[str, Any]) -> Any:
-    """The cache that a layer is given, or None."""
+    """The cache in a layer's arguments, or None."""
     return next((kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None), None)
 
 
 def with_cache(kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
-    """A layer's arguments with another cache, by the name under which its decoder hands it on."""
+    """A layer's arguments with another cache, under the name that its decoder uses."""
     name = next((name for name in CACHE_NAMES if name in kwargs), CACHE_NAMES[0])
     return kwargs | {name: cache}
 
 
 def without_cache(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A layer's arguments without a cache, so that running it leaves no trace there."""
+    """A layer's arguments without a cache, so that running it stores nothing."""
     left = {name: value for name, value in kwargs.items() if name not in CACHE_NAMES}
     return left | {USE_CACHE: False} if USE_CACHE in left else left
 
 
 def runs_again_bare(layer: nn.Module) -> bool:
-    """Whether gradient checkpointing wraps a layer's `__call__`, so that the second run passes its `forward` by.
-
-    So it was before 5.23; since then it wraps the class's `forward`, which is inside what stands in for the instance's.
-    """
+    """True if gradient checkpointing reruns a layer without a patched `forward`."""
+    # Before 5.23 transformers checkpoints `__call__` of a layer, and the second run calls the class's own forward.
+    # Since 5.23 it wraps the class's `forward`, which is inside the instance's patch.
     return type(bare(layer)).__call__ is not nn.Module.__call__
 
 
 def rotary_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The positions that a rotary embedding is called with, by name or second."""
+    """The positions in a rotary embedding's arguments, by name or second by position."""
     positions: Tensor = kwargs[POSITIONS] if POSITIONS in kwargs else args[1]
     return positions
 
@@ -112,23 +115,24 @@ def with_rotary_positions(
     return (args[0], positions, *args[2:]), kwargs
 
 
-def _take(packed: Compaction, value: Tensor) -> Tensor:
-    taken = packed.take(value)
+def _take(packing: Compaction, value: Tensor) -> Tensor:
+    """The kept columns of an argument; booleans are False at padding."""
+    taken = packing.take(value)
     if taken.dtype == torch.bool:  # padding is not a visual column, whatever stood in the column it points to
-        shape = packed.valid.shape + (1,) * (taken.ndim - 2)
-        taken = taken & packed.valid.view(shape)
+        shape = packing.valid.shape + (1,) * (taken.ndim - 2)
+        taken = taken & packing.valid.view(shape)
     return taken
 
 
 def follow(
     inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any], start: int
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a layer is given once columns left inside the decoder.
+    """A layer's arguments for the columns in flight, after some left in the decoder.
 
     Args:
         inner: from the columns that the decoder's loop holds to those in flight.
-        args: positional arguments; the hidden states, first, are those in flight already.
-        kwargs: keyword arguments as the loop hands them on.
+        args: positional arguments; the first, the hidden states, are those in flight already.
+        kwargs: keyword arguments as the loop passes them.
         start: logical columns before this forward.
     """
     rows, width = inner.index.shape[0], inner.width
@@ -137,6 +141,7 @@ def follow(
         if name == ROTARY:
             taken[name] = _angles(inner, value)
         elif name == POSITIONS:
+            # Contiguous, because gaps would be read as packed samples by flash attention (seen in 5.24).
             if isinstance(value, Tensor):
                 taken[name] = contiguous(start, inner.index.shape[1], value.device)
         elif name not in _OWN_RULE and per_column(value, rows, width):
@@ -146,7 +151,10 @@ def follow(
 
 
 def _angles(inner: Compaction, value: Any) -> Any:
-    """Rotary angles, whatever holds them: the column is the last dimension but one, the batch the one before."""
+    """The kept columns of rotary angles, in tensors, tuples, lists or dicts.
+
+    The column is the last dimension but one, and the batch the one before it.
+    """
     if isinstance(value, Tensor):
         return inner.take_angles(value)
     if isinstance(value, dict):
@@ -157,5 +165,5 @@ def _angles(inner: Compaction, value: Any) -> Any:
 
 
 def per_column(value: Any, rows: int, width: int) -> bool:
-    """Whether an argument has one entry for each of `width` columns."""
+    """True if an argument has one entry for each of `width` columns."""
     return isinstance(value, Tensor) and value.ndim >= 2 and value.shape[0] in (1, rows) and value.shape[1] == width

@@ -1,4 +1,7 @@
-"""Which tokens stand before a vision tower's patches – a [CLS], registers, none –, one row per `model_type`."""
+"""Tokens before a vision tower's patches, one row per tower's `model_type`.
+
+They are a [CLS], registers, both, or none.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Leading:
-    """Tokens of a vision tower that come before those of its patches.
+    """The tokens of a vision tower that come before those of its patches.
 
     Attributes:
-        cls: whether token 0 is the one [CLS] that was trained to stand for the picture.
-        others: how many more there are: registers, a distillation token, or class tokens of which there are several.
+        cls: True if token 0 is the one [CLS] that was trained to stand for the picture.
+        others: how many more there are: registers, a distillation token, or several class tokens.
     """
 
     cls: bool = False
@@ -21,7 +24,7 @@ class Leading:
 
     @property
     def count(self) -> int:
-        """All of them."""
+        """Number of leading tokens."""
         return int(self.cls) + self.others
 
     @property
@@ -32,24 +35,24 @@ class Leading:
 
 
 def leading_of(vision_config: Any) -> Leading | None:
-    """What stands before the patches of a vision tower.
+    """The leading tokens of a vision tower.
 
     Args:
         vision_config: the tower's config.
 
     Returns:
-        None where it is not known, or where the tower's states are no sequence of patches at all.
+        None where they are not known, or where the tower's states are no sequence of patches.
     """
     rule = TOWERS.get(getattr(vision_config, "model_type", None) or "")
     return None if rule is None else rule(vision_config)
 
 
 def discarded_count(config: Any, arguments: dict[str, Any]) -> int:
-    """How many of the tower's first tokens a model leaves out of its visual tokens, whatever these are.
+    """How many first tokens of the tower a model leaves out of its visual tokens.
 
     Args:
-        config: the model's.
-        arguments: of the call that encodes, which may name another strategy.
+        config: the model's config.
+        arguments: arguments of the encoding call, which may name another feature strategy.
     """
     if config.model_type == "vipllava":  # always, and it has no setting for it
         return 1
@@ -60,6 +63,7 @@ def discarded_count(config: Any, arguments: dict[str, Any]) -> int:
 
 
 Rule = Callable[[Any], Leading]
+"""A function from a tower's config to its leading tokens."""
 
 
 def _registers(config: Any) -> Leading:
@@ -68,13 +72,14 @@ def _registers(config: Any) -> Leading:
 
 
 def _classes(config: Any) -> Leading:
-    """Several class tokens, none of which is the one, and registers; a single class token is a [CLS]."""
+    """Class tokens, then registers; only a single class token counts as a [CLS]."""
     classes = int(getattr(config, "n_cls_tokens", 0) or getattr(config, "num_cls_tokens", 0) or 0)
     registers = int(getattr(config, "num_registers", 0) or 0)
     return Leading(True, registers) if classes == 1 else Leading(False, classes + registers)
 
 
 def _rows(rule: Rule, *model_types: str) -> dict[str, Rule]:
+    """The same rule for several `model_type`s."""
     return dict.fromkeys(model_types, rule)
 
 
@@ -125,7 +130,10 @@ TOWERS: dict[str, Rule] = {
         "smolvlm_vision",
     ),
 }
-"""Towers that are a sequence of patches, by `model_type`; `tests/families/test_towers.py` looks at each."""
+"""Towers that are a sequence of patches, by `model_type`.
+
+`tests/families/test_towers.py` checks each.
+"""
 
 NOT_FOLLOWED = frozenset(
     {
@@ -136,8 +144,10 @@ NOT_FOLLOWED = frozenset(
         "ovis2_vision", "paddleocr_vl_vision", "pp_chart2table_vision", "step3p5_vision", "video_llama_3_vision",
     }
 )  # fmt: skip
-"""Towers with an attention of their own, or whose tokens come out of a resampler, a convolution or an order of their
-own: no signal of theirs is followed to visual tokens."""
+"""Towers whose attention cannot be followed to visual tokens.
+
+They have an attention of their own, or their tokens come from a resampler, a convolution or another order.
+"""
 
 NO_PATCHES = frozenset(
     {
@@ -157,5 +167,7 @@ NO_PATCHES = frozenset(
         "videoprism_vision_model", "vit_mae", "vitdet", "vivit", "vjepa2", "yolos",
     }
 )  # fmt: skip
-"""Models that a config may name as a tower, and that are none: their states are pyramids, convolutions, detections,
-shuffled (vit_mae), of video, or those of whatever timm model is inside."""
+"""Models that a config may name as a tower, though their states are no patches.
+
+They are pyramids, convolutions, detections, shuffled patches (vit_mae), video models, or any timm model.
+"""

@@ -1,4 +1,4 @@
-"""Pictures through a model: their features, handing features in, and the tower's layer that they come from."""
+"""Features of pictures: compute them, pass them on, find the layer they come from."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Any:
 
 
 def any_resolution_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    """(n, d) visual tokens of the first picture of a LLaVA-NeXT, from its image processor's output."""
+    """Visual tokens of the first picture of a LLaVA-NeXT, (n, d).
+
+    Args:
+        model: a LLaVA-NeXT.
+        inputs: its image processor's output.
+    """
     found: Tensor = picture_features(model, {name: inputs[name] for name in (PIXELS, SIZES)})[0]
     return found
 
 
 def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
-    """The keyword argument that hands encoded pictures to a model, (n_i, d) visual tokens each.
+    """The keyword argument that passes encoded pictures to a model.
 
     The model then places these features and does not run its vision tower.
+
+    Args:
+        features: (n_i, d) visual tokens of each picture.
     """
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -38,5 +46,5 @@ def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def feature_layer(config: Any) -> int:
-    """Index of the tower's hidden states that features are taken from; negative ones count from the last."""
+    """The tower layer that features are taken from; negative: from the last."""
     return int(config.vision_feature_layer)

@@ -1,6 +1,6 @@
-"""The rules by which transformers' image processors scale, tile and unpad pictures, each under one plain name.
+"""Rules by which image processors scale, tile and unpad pictures.
 
-They are imported rather than rewritten, so that a picture's visual tokens are placed by the very code that cuts it.
+They are imported under plain names, not rewritten: a picture's visual tokens are placed by the very code that cuts it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,16 @@ __all__ = [
 
 
 def tiles_by_largest_picture(settings: Any, width: int, height: int, tile: int) -> tuple[int, int]:
-    """(columns, rows) of Perception LM's canvas for a picture of `width` × `height` pixels.
+    """Perception LM's canvas for a picture, as (columns, rows) of tiles.
 
     The image processor has two private rules (seen in transformers 5.18 to 5.24): the first answers None where no
     canvas holds the picture.
+
+    Args:
+        settings: the image processor.
+        width: in pixels.
+        height: in pixels.
+        tile: pixels along each side of a tile.
     """
     size = {"img_width": width, "img_height": height, "tile_size": tile}
     columns, rows = settings._fit_image_to_canvas(**size) or settings._find_closest_aspect_ratio(**size)
@@ -50,9 +56,14 @@ def tiles_by_largest_picture(settings: Any, width: int, height: int, tile: int) 
 
 
 def is_larger_than_one_look(settings: Any, width: int, height: int) -> bool:
-    """True where LFM2-VL's image processor would cut a picture of `width` × `height` pixels into tiles.
+    """True if LFM2-VL's image processor would cut a picture into tiles.
 
     The rule is a private method of the image processor (seen in transformers 5.18 to 5.24).
+
+    Args:
+        settings: the image processor.
+        width: in pixels.
+        height: in pixels.
     """
     large = settings._is_image_too_large(
         height=height,
@@ -66,9 +77,15 @@ def is_larger_than_one_look(settings: Any, width: int, height: int) -> bool:
 
 
 def tiles_by_tokens(settings: Any, width: int, height: int, tile: int) -> tuple[int, int]:
-    """(columns, rows) of LFM2-VL's canvas for a picture of `width` × `height` pixels.
+    """LFM2-VL's canvas for a picture, as (columns, rows) of tiles.
 
     The rule is a private method of the image processor (seen in transformers 5.18 to 5.24).
+
+    Args:
+        settings: the image processor.
+        width: in pixels.
+        height: in pixels.
+        tile: pixels along each side of a tile.
     """
     fewest, most = int(settings.min_tiles), int(settings.max_tiles)
     columns, rows = settings._get_grid_layout(height, width, fewest, most, tile)[:2]
@@ -76,7 +93,7 @@ def tiles_by_tokens(settings: Any, width: int, height: int, tile: int) -> tuple[
 
 
 def default_arguments(processor: Any, part: str) -> dict[str, Any]:
-    """What a processor always gives to one of its parts, by name.
+    """The arguments that a processor always passes to one of its parts, by name.
 
     The defaults are a private attribute of the class of its arguments (seen in transformers 5.18 to 5.24).
 

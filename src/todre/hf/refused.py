@@ -1,4 +1,7 @@
-"""Architectures that cannot be pruned, each with the reason, which was read in the source of transformers 5.24."""
+"""Architectures that cannot be pruned, each with its reason.
+
+The reasons were read in the source of transformers 5.24.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forwards under way, so that nothing is taken away from a model while one of them relies on it."""
+"""Forwards that are running, so that a patch is not removed under one of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from todre.hf.wrappers import no_compile
 
 
 class RunningForwards:
-    """Counts the forwards under way in each thread, until `close` lets no more in.
+    """Counts the running forwards of each thread, until `close` refuses new ones.
 
     Attributes:
-        open: whether new forwards join. One that does not runs as if nobody was there.
+        open: True while new forwards may join. A forward that does not join runs unpruned.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,10 @@ class RunningForwards:
 
     @no_compile
     def join(self) -> bool:
-        """A forward of this thread, or a part of one, begins; whether it joins, and then has to `leave`."""
+        """Count a forward, or a nested part of one; False if it may not join.
+
+        A forward that joined has to `leave`.
+        """
         thread = threading.get_ident()
         with self._changed:
             if not self.open and thread not in self._depths:
@@ -31,7 +34,7 @@ class RunningForwards:
 
     @no_compile
     def leave(self) -> None:
-        """It has ended."""
+        """Count the end of a forward that joined."""
         thread = threading.get_ident()
         with self._changed:
             self._depths[thread] -= 1
@@ -40,12 +43,12 @@ class RunningForwards:
                 self._changed.notify_all()
 
     @property
-    def joined(self) -> bool:
-        """Whether a forward of this thread is under way."""
+    def active(self) -> bool:
+        """True if a forward of this thread is running."""
         return threading.get_ident() in self._depths
 
     def close(self) -> None:
-        """Let no more forwards in, and wait until those of other threads have ended."""
+        """Refuse new forwards, and wait until those of other threads have ended."""
         thread = threading.get_ident()
         with self._changed:
             self.open = False

@@ -1,7 +1,7 @@
-"""How a vision tower and its layers are called, and what they return: arguments by what they mean.
+"""Calls of a vision tower and its layers: arguments and outputs by their meaning.
 
-Towers come in two kinds: those with tiles side by side, whose layers get hidden states and perhaps a mask, and those
-that pack their pictures into one sequence, whose layers get bounds and rotary angles too (Qwen-VL and kin).
+Towers come in two kinds. Those with tiles side by side have layers that take hidden states and perhaps a mask. Those
+that pack their pictures into one sequence (Qwen-VL and kin) have layers that take bounds and rotary angles too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments)
 
 
 def packs_pictures(layers: Sequence[nn.Module]) -> bool | None:
-    """True if a tower's layers take a packed sequence, False if tiles side by side, None if neither is clear."""
+    """True if a tower packs its pictures into one sequence, False if it has tiles.
+
+    None if its layers' arguments tell neither.
+    """
     parameters = set().union(*(inspect.signature(layer.forward).parameters for layer in layers))
     packing = {BOUNDS, ROTARY}
     if parameters >= packing:
@@ -33,7 +36,7 @@ def packs_pictures(layers: Sequence[nn.Module]) -> bool | None:
 
 
 def take_states(arguments: Arguments) -> Tensor:
-    """The hidden states that a layer is given, taken out of `arguments`."""
+    """The hidden states of a layer, removed from its `arguments`."""
     states: Tensor = arguments.pop(STATES)
     return states
 
@@ -44,12 +47,12 @@ def with_states(arguments: Arguments, states: Tensor) -> Arguments:
 
 
 def attention_mask_of(arguments: Arguments) -> Any:
-    """The attention mask that a tower's layer is given, or None."""
+    """The attention mask of a tower's layer, or None."""
     return arguments.get(MASK)
 
 
 def without_mask(arguments: Arguments) -> Arguments:
-    """A layer's arguments without a mask, for masks that hide nothing."""
+    """A layer's arguments without a mask; used where the mask hides nothing."""
     return arguments | {MASK: None} if MASK in arguments else arguments
 
 
@@ -64,27 +67,27 @@ def takes_mask(attention: nn.Module) -> bool:
 
 
 def tile_pixels(arguments: Arguments) -> Any:
-    """What a tower with tiles is given of its pictures, (tiles, channels, side, side), or None."""
+    """Pixels of a tower with tiles, (tiles, channels, side, side), or None."""
     return arguments.get(PIXELS)
 
 
 def packed_pixels(arguments: Arguments) -> Any:
-    """What a packing tower is given of its pictures, (patches, values), or None."""
+    """Pixels of a packing tower, (patches, values), or None."""
     return next((arguments[name] for name in (STATES, PIXELS) if name in arguments), None)
 
 
 def packed_grids(arguments: Arguments) -> Any:
-    """(pictures, 3) frames, rows and columns of patches that a packing tower is given, or None."""
+    """Grids of a packing tower, (pictures, 3) frames, rows and columns, or None."""
     return arguments.get(GRIDS)
 
 
 def packed_windows(arguments: Arguments) -> Tensor | None:
-    """(u,) the order of units in windows that a tower was given, or None if it works that out itself."""
+    """The order of units in windows, (u,); None if the tower computes it itself."""
     return arguments.get(WINDOWS)
 
 
 def packed_bounds_of(arguments: Arguments) -> Tensor:
-    """(m + 1,) where the parts of a packed sequence start and end, as a layer is given them."""
+    """Bounds of the parts of a packed sequence, (m + 1,), from a layer's arguments."""
     bounds: Tensor = arguments[BOUNDS]
     return bounds
 
@@ -94,7 +97,7 @@ def arguments_for_tokens(arguments: Arguments, seats: Tensor, bounds: Tensor, lo
 
     Args:
         arguments: those of all tokens.
-        seats: (s,) int64, the places of the tokens that are left.
+        seats: (s,) int64, places of the tokens that are left.
         bounds: (m + 1,), where their parts start and end.
         longest: tokens of the longest part.
     """
@@ -109,18 +112,25 @@ def arguments_for_tokens(arguments: Arguments, seats: Tensor, bounds: Tensor, lo
 
 
 def entry_states(output: Any) -> Tensor | None:
-    """The states that entered a tower's first layer, where they were recorded in its output."""
+    """The hidden states that entered a tower's first layer, if its output holds them."""
     recorded = getattr(output, "hidden_states", None)
     return recorded[0] if recorded else None
 
 
 def replace_entry_states(output: Any, states: Tensor) -> None:
-    """Put other states in the place of `entry_states`."""
+    """Replace the states in a tower's output that `entry_states` returns."""
     output.hidden_states = (states, *output.hidden_states[1:])
 
 
 def feature_depth(config: Any, layers: int) -> int:
-    """Layers of a tower of `layers` that have run when features are taken, of those that are read the last."""
+    """Number of tower layers that run before features are taken.
+
+    If features of several layers are read, the last counts.
+
+    Args:
+        config: the model's config.
+        layers: layers of the tower.
+    """
     taken = getattr(config, "vision_feature_layer", getattr(config, "vision_feature_layers", None))
     if taken is None:
         return layers

@@ -1,4 +1,4 @@
-"""Run a CLIP-like vision tower by itself and read its output, for training and fitting."""
+"""Run a CLIP-like vision tower by itself and read its output."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from torch import Tensor
 
 
 def run_tower(tower: Any, pixels: Tensor) -> Any:
-    """The tower's output for (tiles, 3, height, width) pixels, with the hidden states of all layers."""
+    """The tower's output, with the hidden states of all layers.
+
+    Args:
+        tower: a CLIP-like vision tower.
+        pixels: (tiles, 3, height, width).
+    """
     return tower(pixel_values=pixels, output_hidden_states=True)
 
 
 def layer_output(output: Any, index: int) -> Tensor:
-    """(tiles, tokens, width) hidden states at `index` among the embedding's (0) and each layer's after it."""
+    """(tiles, tokens, width) hidden states after one layer.
+
+    Args:
+        output: of `run_tower`.
+        index: 0 is the embedding's output, 1 the first layer's; negative ones count from the last layer.
+    """
     states: Tensor = output.hidden_states[index]
     return states
 
 
 def pooled_token(output: Any) -> Tensor:
-    """(tiles, width) the class token after the tower's last norm."""
+    """(tiles, width) class token after the tower's last norm."""
     pooled: Tensor = output.pooler_output
     return pooled

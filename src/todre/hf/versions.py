@@ -1,4 +1,8 @@
-"""Every version-dependent read of transformers, in one place, with one clear error when something is gone."""
+"""Imports from transformers that pruning relies on, and the supported releases.
+
+One clear error is raised if a release lacks one of them. Names of keyword arguments are in `hf/keywords.py`. Rules of
+single models and image processors are imported where they are used: `anyres`, `picture_rules`, `picture_features`.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ except ImportError as error:  # pragma: no cover - needs another transformers
 _MASK_DOOR = Door(create_causal_mask)
 
 masks_for_generate = create_masks_for_generate
-"""Lays out masks before `generate` calls a model with a static cache."""
+"""The function by which `generate` builds masks for static caches."""
 
 __all__ = [
     "REQUIRED",
@@ -59,7 +63,11 @@ __all__ = [
 
 
 def eager_function(module: nn.Module) -> Callable[..., Any]:
-    """The `eager_attention_forward` of the file that defines `module`'s class, which transformers keeps per file."""
+    """The eager attention function of the file that defines `module`'s class.
+
+    Raises:
+        UnsupportedModelError: the file has none.
+    """
     for cls in type(module).__mro__:
         function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
         if function is not None:
@@ -71,12 +79,12 @@ def eager_function(module: nn.Module) -> Callable[..., Any]:
 
 
 def attention_function(backend: str) -> Callable[..., Any] | None:
-    """The attention function registered under `backend`, or None for eager, which is not in the mapping."""
+    """The attention function registered for `backend`; None for eager."""
     return ALL_ATTENTION_FUNCTIONS.get(backend)  # type: ignore[no-any-return]
 
 
 def window_order(grids: Any, merge: int, window: int, patch: int) -> Tensor:
-    """(u,) int64 on the host, the units of pictures in the order of the tower's windows.
+    """Units of pictures in the order of a tower's windows, (u,) int64 on the host.
 
     Args:
         grids: (pictures, 3), frames, rows and columns of patches.
@@ -91,8 +99,14 @@ def window_order(grids: Any, merge: int, window: int, patch: int) -> Tensor:
 
 
 class PhysicalLengths:
-    """The lengths a mask is built for, when the cache's logical length is not what its tensors hold."""
+    """A stand-in for a cache that answers physical lengths to a mask builder.
 
+    Args:
+        slots: filled slots before the first query; a tensor for static caches.
+        capacity: key slots of a static cache; None for one that grows.
+    """
+
+    # Mask builders ask a cache for this flag and for the lengths below.
     is_compileable = False
 
     def __init__(self, slots: int | Tensor, capacity: int | None) -> None:
@@ -106,7 +120,7 @@ class PhysicalLengths:
     get_seq_length = get_query_offset
 
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-        """Number of key slots and the first one's index."""
+        """Number of key slots, and the index of the first."""
         if self.capacity is not None:
             return self.capacity, 0
         return int(self.slots) + query_length, 0
@@ -115,14 +129,17 @@ class PhysicalLengths:
 def causal_mask(
     config: Any, inputs_embeds: Tensor, valid: Tensor | None, slots: int | Tensor, capacity: int | None = None
 ) -> Any:
-    """The mask for queries that follow `slots` cached slots, in whatever form the model's attention backend takes.
+    """The causal mask of queries that follow cached slots, in the backend's form.
 
     Args:
         config: the decoder's config.
         inputs_embeds: (b, q, d); shape, dtype and device are read.
-        valid: (b, slots + q) bool, or None where nothing is padding.
+        valid: (b, slots + q) bool, False at padding; None where nothing is padding.
         slots: filled slots before the first query; a tensor for static caches.
-        capacity: number of key slots of a static cache, None for one that grows.
+        capacity: key slots of a static cache; None for one that grows.
+
+    Raises:
+        ContractError: transformers made a mask of another shape.
     """
     rest = {"config": config, "layer_idx": 0, "allow_is_causal_skip": capacity is None}
     lengths = PhysicalLengths(slots, capacity)

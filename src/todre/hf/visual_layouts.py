@@ -1,8 +1,8 @@
-"""How a vision tower's tokens become visual tokens: one function for each layout that families have.
+"""Layouts of pictures: how a vision tower's tokens become visual tokens.
 
-A model encodes media as entries (pictures, tiles or clips). A layout says for each entry what its visual tokens are,
-where in its raster each stands, and carries the tower's signals over: pooled where tokens are pooled, reordered where
-they are reordered.
+A model encodes media as entries (pictures, tiles or clips). A layout says for each entry where in its raster each
+visual token stands, and carries the tower's signals over: pooled where tokens are pooled, reordered where they are
+reordered. AnyRes pictures are in `hf/anyres.py`, clips in `hf/clip_layouts.py`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from todre.tensors.token_facts import Place, TokenFacts
 from todre.tensors.transfer import upload
 
 _GRID_NAMES = (IMAGE_GRIDS, VIDEO_GRIDS, "image_grid_hws", GRIDS, "grid_thws")
+"""Names under which models take the sizes of pictures and clips in patches."""
 
 
 def opaque(encoding: Encoding) -> list[TokenFacts]:
-    """Tokens that come from no single place (a resampler), or whose place is not known: no signals."""
+    """The layout of tokens whose place is not known, as after a resampler: no signals."""
     return [encoding.facts(None, Place.unknown(length)) for length in encoding.lengths]
 
 
 def grid(encoding: Encoding) -> list[TokenFacts]:
-    """Tokens in raster order, each from a square block of a tile's tower tokens; an entry is one tile or several."""
+    """The layout of tiles in raster order, each token from a square of tower tokens.
+
+    An entry is one tile or several.
+    """
     tiles = encoding.tiles()
     total = sum(encoding.lengths)
     per_tile = total // len(tiles) if tiles and total % len(tiles) == 0 else 0
@@ -51,7 +55,10 @@ def grid(encoding: Encoding) -> list[TokenFacts]:
 
 
 def rasters(encoding: Encoding) -> list[TokenFacts]:
-    """Pictures of any shape packed into one sequence, each in raster order, perhaps merged in squares (Pixtral)."""
+    """The layout of pictures of any shape in raster order, packed in one sequence.
+
+    Squares of patches may be merged (Pixtral).
+    """
     stream = encoding.stream()
     sizes = encoding.arguments.get(SIZES)
     patch = encoding.config.vision_config.patch_size
@@ -72,7 +79,10 @@ def rasters(encoding: Encoding) -> list[TokenFacts]:
 
 
 def packed_sequence(encoding: Encoding) -> list[TokenFacts]:
-    """Media packed into one sequence, each token from consecutive tower tokens, perhaps permuted into windows."""
+    """The layout of media in one sequence, each token from consecutive tower tokens.
+
+    The tower may permute them into windows (Qwen-VL).
+    """
     grids = _grids(encoding)
     stream = encoding.stream()
     total = sum(encoding.lengths)
@@ -97,7 +107,7 @@ def packed_sequence(encoding: Encoding) -> list[TokenFacts]:
 
 
 def _grids(encoding: Encoding) -> list[tuple[int, int, int]]:
-    """(frames, rows, columns) in patches of each entry."""
+    """Size of each entry in patches, as (frames, rows, columns)."""
     for name in _GRID_NAMES:
         sizes = encoding.arguments.get(name)
         if sizes is not None:
@@ -109,7 +119,7 @@ def _grids(encoding: Encoding) -> list[tuple[int, int, int]]:
 
 
 def _window_order(encoding: Encoding, grids: list[tuple[int, int, int]]) -> Tensor | None:
-    """Places in the tower's order of the visual tokens, for towers that permute their tokens into windows."""
+    """Places of the visual tokens in the tower's order; None without windows."""
     config = encoding.config.vision_config
     window = getattr(config, "window_size", None)
     if not window:

@@ -1,8 +1,8 @@
-"""Find the model inside what people wrap around it, and keep hooks in force where torch.compile is at work.
+"""Patches on one module instance, and the model inside its wrappers.
 
-Wrappers are known by the attributes that they document, so that none of their packages is imported here: PEFT's
-models, `torch.compile`'s, DistributedDataParallel, FSDP and activation checkpointing. What is hooked is always the
-inner module; calling the wrapper or the inner model then comes to the same.
+Wrappers (PEFT, `torch.compile`, DistributedDataParallel, FSDP, activation checkpointing) are recognised by documented
+attributes, so none of their packages is imported. Patches always go on the inner module; so it makes no difference
+whether the wrapper or the inner model is called.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from todre.errors import UnsupportedModelError
 from todre.hf.versions import PreTrainedModel
 
 _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
-"""Where torch.compile, FSDP, activation checkpointing, and DistributedDataParallel keep what they wrap."""
+"""Submodules in which wrappers keep the module that they wrap.
+
+In order: torch.compile, FSDP, activation checkpointing, DistributedDataParallel.
+"""
 
 _ADAPTED = ("base_model", "model")
-"""Where PEFT's models keep the tuner, and where that keeps the model."""
+"""Submodules in which PEFT's models keep the tuner, and the tuner the model."""
 
 _ABSENT = object()
 
@@ -30,28 +33,30 @@ CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
 def inner_model(model: Any) -> Any:
-    """The transformers model inside `model`, however often it was wrapped; `model` itself if there is none.
+    """The transformers model inside all wrappers; `model` itself if there is none.
 
     Raises:
-        UnsupportedModelError: a wrapper whose forward cannot be followed from hooks on the inner model.
+        UnsupportedModelError: a wrapper whose forward cannot be followed from patches on the inner model.
     """
     inner = bare(model)
     return inner if isinstance(inner, PreTrainedModel) else model
 
 
 def bare(module: Any) -> Any:
-    """`module`, a model or a part of one, without the wrappers around it.
+    """A model, or a part of one, without the wrappers around it.
 
     Raises:
-        UnsupportedModelError: a wrapper whose forward cannot be followed from hooks on the inner module.
+        UnsupportedModelError: a wrapper whose forward cannot be followed from patches on the inner module.
     """
     while isinstance(module, nn.Module) and not isinstance(module, PreTrainedModel):
+        # DataParallel copies the module for each device, and patches on the instance do not follow the copies.
         if isinstance(module, nn.DataParallel):
             raise UnsupportedModelError(
                 "torch.nn.DataParallel runs copies of the model that pruning cannot follow; use "
                 "DistributedDataParallel, or one model per process."
             )
         _check_adapters(module)
+        # Only PEFT's models have a `peft_config`; `base_model` alone is also transformers' own name.
         names = _ADAPTED if hasattr(module, "peft_config") else _INNER
         within = next((part for name in names if (part := module._modules.get(name)) is not None), None)
         if within is None:
@@ -61,7 +66,12 @@ def bare(module: Any) -> Any:
 
 
 def check_whole(model: PreTrainedModel) -> None:
-    """Raise `UnsupportedModelError` if this process holds but a part of each layer of `model`."""
+    """Check that this process holds all heads of each layer of `model`.
+
+    Raises:
+        UnsupportedModelError: the model is split by tensor parallelism.
+    """
+    # transformers sets this when it loads a model with tensor parallelism (seen in 5.24).
     parts = getattr(model, "_tp_size", None) or 1
     if parts > 1:
         raise UnsupportedModelError(
@@ -71,6 +81,11 @@ def check_whole(model: PreTrainedModel) -> None:
 
 
 def _check_adapters(wrapper: nn.Module) -> None:
+    """Refuse PEFT adapters that change or count the prompt's columns.
+
+    Raises:
+        UnsupportedModelError: an adapter with virtual tokens or invocation tokens.
+    """
     adapters = getattr(wrapper, "peft_config", None)
     for adapter in adapters.values() if isinstance(adapters, dict) else ():
         kind = getattr(adapter.peft_type, "value", adapter.peft_type)
@@ -90,18 +105,17 @@ class Removable(Protocol):
     """A change that can be undone."""
 
     def remove(self) -> None:
-        """Undo it."""
+        """Undo the change."""
 
 
 class ForwardPatch:
-    """Lets `call` stand in for the forward of `module`, from `put` to `remove`.
+    """Puts `call` in place of the forward of `module`, from `put` to `remove`.
 
-    Unlike a hook it keeps the short path of `nn.Module.__call__`, costs next to nothing to put in and take out, and
-    torch.compile notices it: a graph looks whether the instance has a `forward` of its own, and which.
+    Unlike a hook it keeps the short path of `nn.Module.__call__` and costs next to nothing to put in and take out.
 
     Args:
-        module: whose forward is stood in for.
-        call: called with what was there, the arguments and the keyword arguments of each forward.
+        module: the module whose forward is replaced.
+        call: called with the forward that was there, and the arguments of each call.
     """
 
     def __init__(self, module: nn.Module, call: Callable[..., Any]) -> None:
@@ -111,7 +125,13 @@ class ForwardPatch:
         self.forward: Any = None
 
     def put(self) -> ForwardPatch:
-        """Stand in, by the same object as before if nobody else has stepped between: graphs know it again."""
+        """Put the patch in.
+
+        If nothing else was put in meanwhile, the same function object as before is used, which compiled graphs
+        recognise.
+        """
+        # On the instance, as accelerate's hooks do it (1.15): `nn.Module.__call__` then keeps its short path, and a
+        # compiled graph notices, because it is guarded by which `forward` the instance has.
         attributes = vars(self.module)
         before = attributes.get("forward")
         if self.forward is None or before is not self.before:
@@ -122,21 +142,21 @@ class ForwardPatch:
 
     @property
     def on_top(self) -> bool:
-        """Whether it stands in, and nobody has put another forward over it."""
+        """True if the patch is in, and no other forward was put over it."""
         return self.forward is not None and vars(self.module).get("forward") is self.forward
 
     def remove(self) -> None:
-        """Leave the module as it was."""
+        """Take the patch out; a forward that was put over it stays."""
         _put_back(self.module, self.forward, self.before)
 
 
 class InstancePatch:
-    """An attribute put on one instance, over what its class or itself had there, until `remove`.
+    """Sets an attribute on one instance until `remove`.
 
     Args:
         owner: the instance.
-        name: of the attribute.
-        value: what it is from now on.
+        name: name of the attribute.
+        value: its value until then.
     """
 
     def __init__(self, owner: Any, name: str, value: Any) -> None:
@@ -145,7 +165,7 @@ class InstancePatch:
         self.attributes[name] = value
 
     def remove(self) -> None:
-        """Put back what was there, unless somebody has put another on top: that stays."""
+        """Put the earlier value back; a value that was set over this one stays."""
         if self.attributes.get(self.name) is not self.value:
             return
         if self.before is _ABSENT:
@@ -157,28 +177,27 @@ class InstancePatch:
 class CompileGuard:
     """Makes torch.compile notice that `module` got hooks, until `remove`.
 
-    A graph that was compiled before hooks were added does not look for them, and would go on without. It does look
-    whether the instance has a `forward` of its own, and which; so it gets one, that calls what was there.
-
     Args:
-        module: what got hooks.
-        eager: keep its forward, and all that it calls, out of graphs.
+        module: the module that got hooks.
+        eager: True to keep its forward, and all that it calls, out of compiled graphs.
     """
 
     def __init__(self, module: nn.Module, eager: bool = False) -> None:
         self.module = module
+        # A graph compiled before hooks were added does not look for them, and would go on without. It is guarded by
+        # which `forward` the instance has, so the instance gets one that calls what was there.
         self.before = vars(module).get("forward")
         self.forward = None if getattr(self.before, "todre_mark", False) else _pass_through(module.forward, eager)
         if self.forward is not None:
             vars(module)["forward"] = self.forward
 
     def remove(self) -> None:
-        """Leave the module as it was."""
+        """Take the guard out; a forward that was put over it stays."""
         _put_back(self.module, self.forward, self.before)
 
 
 def _put_back(module: nn.Module, forward: Any, before: Any) -> None:
-    """Take `forward` out of the instance again, unless somebody else has put another on top of it."""
+    """Take `forward` out of the instance, unless another was put over it."""
     attributes = vars(module)
     if forward is None or attributes.get("forward") is not forward:
         return
@@ -189,21 +208,24 @@ def _put_back(module: nn.Module, forward: Any, before: Any) -> None:
 
 
 def _pass_through(forward: Callable[..., Any], eager: bool) -> Callable[..., Any]:
-    """A `forward` that is another object; not a function, which would be compiled once for all modules together."""
+    """A forward that only calls `forward`, as a new object."""
+    # A partial, not a function: torch.compile keeps one graph per code object, so one function for all modules would
+    # share its graphs among them.
     return _with_signature(functools.partial(no_compile(forward) if eager else forward), forward)
 
 
 def _with_signature(mark: functools.partial[Any], forward: Callable[..., Any]) -> Callable[..., Any]:
-    """`mark`, with the signature of the `forward` that it calls."""
+    """The patch `mark`, with the name and signature of the forward that it calls."""
+    # transformers reads the signature of `forward` (generate: which arguments the model takes, seen in 5.24).
     functools.update_wrapper(mark, forward)
     mark.todre_mark = True  # type: ignore[attr-defined]
     return mark
 
 
 def in_forward(module: nn.Module) -> bool:
-    """Whether this thread is in a forward of `module`, as its stack tells: nothing else is known of an untouched one.
+    """True if this thread's stack holds a forward of `module`.
 
-    One that was compiled has other frames and is not found.
+    The stack is all that tells it of a module without patches. A compiled forward has other frames and is not found.
     """
     code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
     frame = inspect.currentframe()
@@ -215,10 +237,10 @@ def in_forward(module: nn.Module) -> bool:
 
 
 def no_compile(function: CallableT) -> CallableT:
-    """`function`, which torch.compile runs as it is, between two graphs."""
+    """`function`, which torch.compile leaves out of graphs, with all that it calls."""
     return torch.compiler.disable(function)  # type: ignore[no-any-return]
 
 
 def no_compile_shallow(function: CallableT) -> CallableT:
-    """`function`, which torch.compile runs as it is, but not what it calls."""
+    """`function`, which torch.compile leaves out of graphs, but not what it calls."""
     return torch.compiler.disable(function, recursive=False)  # type: ignore[no-any-return]

@@ -36,9 +36,8 @@ class Draws:
     """The method for each document, with its random draws.
 
     A method that chooses at random draws anew for each group of documents. Groups go by the documents' numbers alone,
-    so
-    neither batches nor ranks change a draw, and they are those of `todre eval` where each document has a picture of its
-    own.
+    so neither batches nor ranks change a draw, and they are those of `todre eval` where each document has a picture of
+    its own.
 
     Args:
         method: the method that prunes.

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import StoppingCriteria
 
 from todre.errors import InvalidValueError
-from todre.hf.greedy import SAMPLING, greedy_settings
+from todre.hf.greedy_decoding import SAMPLING, greedy_settings
 
 MAX_NEW_TOKENS = 1024
 """Longest answer of tasks that name no length, in tokens."""

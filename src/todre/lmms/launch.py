@@ -60,15 +60,15 @@ def command(
     model_args |= {} if retain is None else {"retain": retain}
     started = [str(python), *(_LAUNCHER if ranks > 1 else ()), *([str(ranks)] if ranks > 1 else ())]
     arguments = [*started, "-m", "lmms_eval", "--model", "todre"]
-    arguments += ["--model_args", joined({**model_args, **(fields or {}), **(options or {})})]
+    arguments += ["--model_args", join_arguments({**model_args, **(fields or {}), **(options or {})})]
     arguments += ["--tasks", ",".join(tasks), "--batch_size", str(batch_size)]
     arguments += [] if limit is None else ["--limit", str(limit)]
     arguments += [] if include_path is None else ["--include_path", str(include_path)]
-    arguments += [] if gen_kwargs is None else ["--gen_kwargs", joined(gen_kwargs)]
+    arguments += [] if gen_kwargs is None else ["--gen_kwargs", join_arguments(gen_kwargs)]
     return [*arguments, "--output_path", str(output), "--log_samples"]
 
 
-def joined(values: Mapping[str, Any]) -> str:
+def join_arguments(values: Mapping[str, Any]) -> str:
     """Arguments as `a=1,b=[0.5,0.75]`, which lmms-eval takes apart.
 
     Raises:

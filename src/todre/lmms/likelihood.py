@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from todre.errors import InvalidValueError
-from todre.hf.greedy import greedy_settings
+from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS, MASK
-from todre.lmms.requests import Conversation, Pruned, pad_token, prepared, pruned
+from todre.lmms.requests import Conversation, RowCost, pad_token, prepare_batch, row_costs
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.pruning import prune
@@ -26,20 +26,20 @@ from todre.timing import stopwatch
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """How likely one continuation is, and what that cost.
 
     Attributes:
         log_likelihood: sum of the natural logarithms of its tokens' probabilities.
         tokens: how many it has.
         greedy: whether greedy decoding generates it.
-        pruned: what it cost.
+        cost: of its row.
     """
 
     log_likelihood: float
     tokens: int
     greedy: bool
-    pruned: Pruned
+    cost: RowCost
 
     @property
     def loss(self) -> float:
@@ -66,7 +66,7 @@ def judge(
     conversations: Sequence[Conversation],
     continuations: Sequence[Sequence[str]],
     batch_size: int,
-) -> list[list[Judged]]:
+) -> list[list[Judgement]]:
     """Judge the continuations of each conversation.
 
     Continuations of a prompt that differ in their last token alone, such as letters of choices, are read from one row.
@@ -89,7 +89,7 @@ def judge(
     ]
     rows = list(dict.fromkeys((place, ids[:-1]) for place, choices in enumerate(tokens) for ids in choices))
     rows.sort(key=lambda row: len(row[1]))
-    known: dict[tuple[int, tuple[int, ...]], tuple[Tensor, Pruned]] = {}
+    known: dict[tuple[int, tuple[int, ...]], tuple[Tensor, RowCost]] = {}
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         judged = _forced_logits(loaded, method, [(conversations[place], begin) for place, begin in batch])
@@ -118,12 +118,12 @@ def continuation_tokens(tokenizer: Any, prompt: str, text: str) -> tuple[int, ..
 
 def _forced_logits(
     loaded: Loaded, method: Method, rows: Sequence[tuple[Conversation, tuple[int, ...]]]
-) -> list[tuple[Tensor, Pruned]]:
+) -> list[tuple[Tensor, RowCost]]:
     """(steps, vocabulary) log-probabilities of each row, and the row's cost.
 
     There is one step for the first token, and one after each token that the row begins with.
     """
-    inputs, _ = prepared(loaded, [conversation for conversation, _ in rows])
+    inputs, _ = prepare_batch(loaded, [conversation for conversation, _ in rows])
     padding, start = pad_token(loaded), inputs[IDS].shape[1]
     steps = 1 + max(len(begin) for _, begin in rows)
     filled = [[*begin, *[padding] * (steps - len(begin))] for _, begin in rows]
@@ -139,11 +139,11 @@ def _forced_logits(
         )
     logits = torch.stack(output.logits, dim=1).float().log_softmax(dim=-1)
     lengths = [len(begin) + 1 for _, begin in rows]
-    costs = pruned(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
+    costs = row_costs(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
     return [(row[:length], cost) for row, length, cost in zip(logits, lengths, costs, strict=True)]
 
 
-def _judged(logits: Tensor, cost: Pruned, ids: Sequence[int]) -> Judged:
+def _judged(logits: Tensor, cost: RowCost, ids: Sequence[int]) -> Judgement:
     targets = torch.tensor(ids, device=logits.device, dtype=torch.int64)
     chosen = logits.gather(1, targets[:, None]).double().sum()
-    return Judged(float(chosen), len(ids), bool((logits.argmax(dim=-1) == targets).all()), cost)
+    return Judgement(float(chosen), len(ids), bool((logits.argmax(dim=-1) == targets).all()), cost)

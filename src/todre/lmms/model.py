@@ -22,16 +22,16 @@ from todre.errors import InvalidValueError, TodreError, UnsupportedInputError
 from todre.lmms.arguments import Arguments, parse
 from todre.lmms.batches import Draws, Request, batches
 from todre.lmms.generation import Decoding
-from todre.lmms.likelihood import Judged, judge
+from todre.lmms.likelihood import Judgement, judge
 from todre.lmms.prompts import conversation, kind_of, media_of
-from todre.lmms.requests import Pruned, answer
+from todre.lmms.requests import RowCost, answer
 from todre.loading.model import Loaded, load
 from todre.methods.base import Method
 from todre.pruning import prune
 from todre.running import Media
 
 Work = Callable[[Method, Sequence[Request], Sequence[Any]], list[list[GenerationResult]]]
-"""(method, requests of a batch, their conversations) → the results of each request."""
+"""(method, requests of a batch, conversations) → the results of each request."""
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Counts(TokenCounts):
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, pruned: Pruned, **more: Any) -> Counts:
+    def of(cls, cost: RowCost, **more: Any) -> Counts:
         """The counts of an answer."""
-        return cls(pruned.prompt_tokens, pruned.new_tokens, more={**more, **pruned.to_dict()})
+        return cls(cost.prompt_tokens, cost.new_tokens, more={**more, **cost.to_dict()})
 
     def to_dict(self) -> dict[str, Any]:
-        """`input_tokens` and `output_tokens`, and `Pruned.to_dict` beside them."""
+        """`input_tokens` and `output_tokens`, and `RowCost.to_dict` beside them."""
         return {**super().to_dict(), **self.more}
 
 
@@ -103,8 +103,7 @@ class Todre(lmms):
         """The model of a command line.
 
         A user's error is printed as one line and ends the process. `batch_size` and `device` of `--model_args` count
-        before
-        `--batch_size` and `--device`.
+        before `--batch_size` and `--device`.
         """
         try:
             settings = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
@@ -142,7 +141,7 @@ class Todre(lmms):
             decoding = batch[0].key
             assert isinstance(decoding, Decoding)
             answers = answer(self._ready(), method, talks, decoding)
-            return [[GenerationResult(each.text, Counts.of(each.pruned))] for each in answers]
+            return [[GenerationResult(each.text, Counts.of(each.cost))] for each in answers]
 
         return self._all(todo, work, len(requests))
 
@@ -150,8 +149,7 @@ class Todre(lmms):
         """`LossAndGreedy` of each continuation, in the order of the requests.
 
         The log-likelihood is among the token counts. lmms-eval 0.7.3 takes the choice with the smallest value, and
-        turns bare
-        tuples into text.
+        turns bare tuples into text.
         """
         together: dict[Any, list[tuple[int, Instance]]] = {}
         for place, request in _counted(requests):
@@ -262,6 +260,6 @@ def _counted(requests: Sequence[Instance]) -> Iterator[tuple[int, Instance]]:
             yield place, request
 
 
-def _scored(judged: Judged) -> GenerationResult:
-    counts = Counts.of(judged.pruned, log_likelihood=judged.log_likelihood, continuation_tokens=judged.tokens)
+def _scored(judged: Judgement) -> GenerationResult:
+    counts = Counts.of(judged.cost, log_likelihood=judged.log_likelihood, continuation_tokens=judged.tokens)
     return GenerationResult(LossAndGreedy((judged.loss, judged.greedy)), counts)

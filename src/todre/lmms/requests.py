@@ -23,7 +23,7 @@ Conversation = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Pruned:
+class RowCost:
     """What one row of a batch cost.
 
     Attributes:
@@ -64,7 +64,7 @@ class PrunedAnswer:
     """An answer and what it cost."""
 
     text: str
-    pruned: Pruned
+    cost: RowCost
 
 
 @torch.inference_mode()
@@ -82,7 +82,7 @@ def answer(
     Raises:
         TodreError: the method refuses the model or these inputs.
     """
-    inputs, _ = prepared(loaded, conversations)
+    inputs, _ = prepare_batch(loaded, conversations)
     tokenizer, start = loaded.processor.tokenizer, inputs[IDS].shape[1]
     criteria = [StopStrings(tokenizer, decoding.until, start)] if decoding.until else []
     padding = pad_token(loaded)
@@ -94,11 +94,11 @@ def answer(
     texts = tokenizer.batch_decode(new, skip_special_tokens=True)
     ends = loaded.model.generation_config.eos_token_id
     lengths = [decoding.length(tokenizer, row[: _length(row, padding, ends)]) for row in new]
-    costs = pruned(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
+    costs = row_costs(inputs[MASK], lengths, report, watch.timings(report.select_seconds))
     return [PrunedAnswer(decoding.cut(text), cost) for text, cost in zip(texts, costs, strict=True)]
 
 
-def prepared(loaded: Loaded, conversations: Sequence[Conversation]) -> tuple[Any, list[str]]:
+def prepare_batch(loaded: Loaded, conversations: Sequence[Conversation]) -> tuple[Any, list[str]]:
     """The model's inputs on its device, and the rendered prompts.
 
     Raises:
@@ -123,7 +123,7 @@ def pad_token(loaded: Loaded) -> int:
     return next((token for token in (*known, ends[0] if isinstance(ends, list) else ends) if token is not None), 0)
 
 
-def pruned(mask: Tensor, lengths: Sequence[int], report: PruningReport, timings: Timings) -> list[Pruned]:
+def row_costs(mask: Tensor, lengths: Sequence[int], report: PruningReport, timings: Timings) -> list[RowCost]:
     """The cost of each row.
 
     With beams, the report has several rows of each, which are alike.
@@ -144,7 +144,7 @@ def pruned(mask: Tensor, lengths: Sequence[int], report: PruningReport, timings:
             before, after = report.visual_tokens_before[row * beams], report.visual_tokens_after[row * beams]
             mean = sum(report.visual_tokens_per_layer[row * beams]) / report.n_layers
             dropped = report.dropped_after_layer[row * beams]
-        costs.append(Pruned(prompts[row], lengths[row], before, after, mean, dropped, rows, timings))
+        costs.append(RowCost(prompts[row], lengths[row], before, after, mean, dropped, rows, timings))
     return costs
 
 

@@ -16,15 +16,17 @@ import torch
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FREED_AT_ONCE = "inactive_file", "total_inactive_file"
-"""Cached pages of files: a container's limit counts them, and the kernel frees them when memory is needed."""
+"""Cached pages of files, by their names in a control group's statistics.
+
+A container's limit counts them, and the kernel frees them when memory is needed.
+"""
 
 
 def available(device: torch.device) -> int | None:
     """Bytes that are still free on `device`.
 
     On the CPU it is the least of three: memory that the machine has free, memory that its control groups still allow,
-    and
-    memory that the process may still map (`ulimit -v`).
+    and memory that the process may still map (`ulimit -v`).
 
     Returns:
         The bytes; None where they are not known, and for `meta`, which holds nothing.

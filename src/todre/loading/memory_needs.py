@@ -21,7 +21,10 @@ from todre.hub import decimal_bytes, first_line
 from todre.loading.device_memory import available
 
 MAX_PARTS = 1024
-"""Most layers, blocks or stages that a config may have: even counting weights takes a module for each."""
+"""Most layers, blocks or stages that a config may have.
+
+Even counting weights takes a module for each.
+"""
 
 MAX_EXPERTS = 16384
 """Most experts of a layer that a config may have."""
@@ -38,7 +41,10 @@ _MAX_HEADER = 100_000_000
 """Longest header that safetensors itself reads, in bytes."""
 
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Stored type → its bytes, for types that are converted to the model's dtype; others stay as they are."""
+"""Stored type → its bytes, for types that are converted to the model's dtype.
+
+Other types stay as they are.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Weights:
         """
         return self.others + (self.floats * dtype.itemsize if isinstance(dtype, torch.dtype) else self.stored)
 
-    def grown(self, floats: int) -> Weights:
+    def with_at_least(self, floats: int) -> Weights:
         """These weights with at least `floats` numbers, each as large as the stored ones.
 
         A checkpoint may hold fewer numbers than its model has.

@@ -26,7 +26,8 @@ from todre.loading.memory_needs import (
     configured_weights,
     stored_weights,
 )
-from todre.loading.quiet import hushed
+from todre.loading.network import build_network
+from todre.loading.quiet import mute_loggers
 from todre.processing import check_agreement, check_torchvision, load_processor
 from todre.tiny import SHIPPED as SHIPPED
 from todre.tiny import checkpoint_path
@@ -111,12 +112,12 @@ def load(
     precision = as_dtype(dtype, target)
     check_torchvision()
     name, path, resolved = _locate(model, revision, trust_remote_code, announce)
-    with hushed("transformers"):
+    with mute_loggers("transformers"):
         config = _check_config(name, path, trust_remote_code)
         check_fits(name, _weights(name, path, config), precision, target)
         processor = load_processor(path, trust_remote_code, name=name)
         check_agreement(name, config, processor)
-        network = _load_model(name, path, precision, attn_implementation, trust_remote_code, announce)
+        network = build_network(name, path, precision, attn_implementation, trust_remote_code, announce)
         return Loaded(network.to(target).eval(), processor, name, path, resolved)
 
 
@@ -140,7 +141,7 @@ def load_config(model: str | Path | None = None) -> Any:
             )
         folder = fetch_config(name)
     _read_config(name, folder)
-    with hushed("transformers"):
+    with mute_loggers("transformers"):
         return _config(name, folder)
 
 
@@ -166,7 +167,7 @@ def _weights(name: str, path: Path, config: Any) -> Weights:
         return stored
     built = configured_weights(name, config)
     check_complete(name, stored, built)
-    return stored.grown(built.floats)
+    return stored.with_at_least(built.floats)
 
 
 def as_device(device: str) -> torch.device:
@@ -262,59 +263,3 @@ def _read_config(name: str, path: Path) -> dict[str, Any]:
         raise LoadError(f"{name} has a config.json without model_type; give a model that transformers can load.")
     check_counts(name, config)
     return dict(config)
-
-
-def _load_model(
-    name: str,
-    path: Path,
-    dtype: torch.dtype | str,
-    attn_implementation: str | None,
-    trust_remote_code: bool,
-    announce: Callable[[str], None],
-) -> Any:
-    from transformers import AutoModelForImageTextToText
-
-    try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
-            path,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below with one sentence; transformers would print a table
-        )
-    except Exception as error:
-        if attn_implementation is not None and isinstance(error, (ValueError, ImportError)):
-            raise InvalidValueError(
-                f"attention implementation {attn_implementation!r} cannot be used with {name} ({first_line(error)}); "
-                "leave it out, or use sdpa or eager."
-            ) from error
-        sentence = first_line(error)
-        reason = "transformers cannot convert its tensors" if "above report" in str(error) else sentence
-        raise LoadError(f"The weights of {name} cannot be loaded ({reason}); get a complete copy.") from error
-    _check_complete(name, info, announce)
-    return model
-
-
-def _check_complete(name: str, info: Any, announce: Callable[[str], None]) -> None:
-    """Raise unless every weight of the model came from the checkpoint.
-
-    Weights of the checkpoint that the model has no place for are announced.
-    """
-    missing, unused = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
-    mismatched = sorted(info["mismatched_keys"], key=str)
-    if mismatched:
-        tensor, stored, expected = mismatched[0]
-        raise LoadError(
-            f"The weights of {name} have {len(mismatched)} tensors of other shapes than its config says (the first is "
-            f"{tensor}, {list(stored)} for {list(expected)}); get the config.json that belongs to them."
-        )
-    if missing:
-        raise LoadError(
-            f"The weights of {name} lack {len(missing)} tensors (the first is {missing[0]}), "
-            "which would be random; get a complete copy."
-        )
-    if unused:
-        announce(f"{name} holds {len(unused)} tensors that the model has no place for (the first is {unused[0]})")

@@ -24,7 +24,7 @@ class _Mute(logging.Filter):
 
 
 @contextmanager
-def hushed(*names: str) -> Iterator[None]:
+def mute_loggers(*names: str) -> Iterator[None]:
     """Keep this thread's records of some loggers from all handlers, inside the block.
 
     No level is changed, so other threads and other libraries log as before.

@@ -20,7 +20,7 @@ NEEDS = {
     "training": "weights trained beforehand",
     "packed": "a vision tower that packs its pictures into one sequence (Qwen-VL and its kin)",
 }
-"""What a method may need, and what that is."""
+"""What a method may need, by its short name in `Card.needs`."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class CDPruner(Method):
 
     name: ClassVar[str] = "cdpruner"
     exact: ClassVar[bool] = True
-    summary: ClassVar[str] = "diverse tokens that the question conditions (DPP)"
+    summary: ClassVar[str] = "diverse tokens that are relevant to the question (DPP)"
     paper: ClassVar[str] = "arXiv 2506.10967"
     card: ClassVar[Card] = Card(
         venue="NeurIPS 2025",

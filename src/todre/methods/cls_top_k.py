@@ -80,4 +80,4 @@ class CLSTopK(Method):
         return keep
 
 
-PRESETS = (Preset("fastervlm", CLSTopK, CLSTopK, "[CLS] top-k by the name of its paper", "arXiv 2412.01818v1"),)
+PRESETS = (Preset("fastervlm", CLSTopK, CLSTopK, "[CLS] top-k under the name of its paper", "arXiv 2412.01818v1"),)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CropSkip(Method):
-    """Run the vision tower on the thumbnail and on the crops that show most beyond it.
+    """Run the vision tower on the thumbnail and on the crops that add most to it.
 
     Ours, without a paper: a crop that equals the enlarged thumbnail adds nothing but tokens. What it adds is measured
     as the root mean square difference of their pixels; padding counts as equal. Tiles do not see each other in the
@@ -40,8 +40,8 @@ class CropSkip(Method):
     card: ClassVar[Card] = Card(
         acts=("tower",),
         needs=("crops",),
-        budget="Of crops, exact for each picture where tau is 0: tokens are as many as the crops that stay have, "
-        "padding left aside; the thumbnail and all newlines stay.",
+        budget="Counts crops, exactly for each picture where tau is 0. The number of tokens follows from the crops "
+        "that stay and their padding; the thumbnail and all newlines stay.",
         follows="Ours, without a paper.",
     )
 
@@ -50,7 +50,7 @@ class CropSkip(Method):
         return (0,)
 
     def choose_tiles(self, tiles: Tiles) -> Tensor:
-        """Keep each thumbnail and the crops that show most beyond it."""
+        """Keep each thumbnail and the crops that add most to it."""
         import torch
 
         keep = torch.ones(len(tiles.pixels), dtype=torch.bool, device=tiles.pixels.device)

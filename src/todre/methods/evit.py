@@ -27,8 +27,8 @@ class EViT(Method):
     Args:
         retain: tokens kept of each tile, a fraction or a count, the fused token included. Each layer keeps the same
             share; 0.7 at each of three layers, as in the paper, is 0.343.
-        layers: where tokens leave, as fractions of the layers that count (rounded down, at least 1) or counts of layers
-            run; the default is after blocks 4, 7 and 10 of 12.
+        layers: where tokens leave: counts of layers run, or fractions (rounded down, at least 1) of the layers up to
+            the one that features are taken from. The default is after blocks 4, 7 and 10 of 12.
         fused: what the leaving tokens become: their `mean` weighted by attention; the `sum` of the paper's code, whose
             weights do not add up to 1 (its model was trained for that); or `none`.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
@@ -49,7 +49,7 @@ class EViT(Method):
         "part of it does) may keep more before the LLM.",
         follows="Untrained; fuses to a mean where the paper's code sums. Acts after a block, not between its attention "
         "and its MLP; tokens keep their order, and the fused token takes the place of the most attended token in it, "
-        "so that it has one and goes to the LLM.",
+        "because it needs a place to go on to the LLM.",
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:

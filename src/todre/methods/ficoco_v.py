@@ -44,7 +44,7 @@ class FiCoCoV(Method):
     quantile: Share = 0.998
 
     name: ClassVar[str] = "ficoco-v"
-    summary: ClassVar[str] = "redundant tokens into those like them, late in the vision tower"
+    summary: ClassVar[str] = "redundant tokens merged into similar ones, late in the vision tower"
     paper: ClassVar[str] = "arXiv 2411.17686v4"
     card: ClassVar[Card] = Card(
         venue="AAAI 2026",

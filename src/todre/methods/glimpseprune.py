@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from todre.methods.glimpse.predictor import View
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.tensors.attention import AttentionInputs
 
 
@@ -44,17 +45,18 @@ class GlimpsePrune(Method):
     weights: str | None = None
 
     name: ClassVar[str] = "glimpseprune"
-    summary: ClassVar[str] = "what a trained glimpse finds that the question is about"
+    summary: ClassVar[str] = "what a trained glimpse relates to the question"
     paper: ClassVar[str] = "arXiv 2508.01548"
     card: ClassVar[Card] = Card(
         acts=("reduce",),
         needs=("attention", "hidden", "text", "training"),
-        budget="As many as the predictor marks, by picture and question: at least `least`, at most `cap`.",
+        budget="As many as the predictor marks for the picture and question: at least `least`, at most `cap`.",
         follows=(
             "The idea, not the network. The paper appends a learned token to the prompt that runs through the layers; "
             "here learned looks attend to the text's hidden states after a layer and mix its queries of the next one. "
             "The predictor reads these attentions and the embeddings that entered, token by token; the paper's has "
-            "layers of attention, conditioned on four depths of the tower. Losses are the paper's, less the answers'."
+            "layers of attention, conditioned on four depths of the tower. Losses are the paper's, without the "
+            "one on answers."
         ),
     )
     reads_attention: ClassVar[bool] = False
@@ -84,7 +86,7 @@ class GlimpsePrune(Method):
         import torch
 
         from todre.methods.glimpse.weights import load_trained
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
         from todre.tensors.columns import PAD, VISUAL
 
         trained = load_trained(self.weights, context.hidden.device)

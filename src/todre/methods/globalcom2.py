@@ -48,7 +48,7 @@ class GlobalCom2(Method):
 
     name: ClassVar[str] = "globalcom2"
     exact: ClassVar[bool] = True
-    summary: ClassVar[str] = "crops compressed as the thumbnail's attention commands"
+    summary: ClassVar[str] = "crops compressed as the thumbnail's attention directs"
     paper: ClassVar[str] = "arXiv 2501.05179"
     card: ClassVar[Card] = Card(
         venue="AAAI 2026",

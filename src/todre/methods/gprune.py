@@ -42,7 +42,7 @@ class GPrune(Method):
 
     name: ClassVar[str] = "gprune"
     exact: ClassVar[bool] = True
-    summary: ClassVar[str] = "where information gathers in a graph of similar tokens"
+    summary: ClassVar[str] = "tokens where information gathers, in a graph of similar tokens"
     paper: ClassVar[str] = "arXiv 2501.02268"
     card: ClassVar[Card] = Card(
         venue="AAAI 2025",

@@ -47,8 +47,8 @@ class MMR(Method):
     card: ClassVar[Card] = Card(
         venue="arXiv 2026",
         acts=("select",),
-        follows="IDPruner's rule and λ; its trained importance is replaced by attention or norm, so its numbers are "
-        "not to be expected. Ties go to the first token.",
+        follows="IDPruner's rule and λ; its trained importance is replaced by attention or norm, so do not expect "
+        "its numbers. Ties go to the first token.",
     )
 
     @property

@@ -17,11 +17,12 @@ from todre.methods.shared.query_rows import row_counts
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.tensors.token_facts import Signal
 
 THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
-"""Both thresholds for LLaVA-1.5, by the mean number of tokens that the release reports for them."""
+"""Both thresholds for LLaVA-1.5, by the mean number of tokens in the release."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class MustDrop(Method):
     card: ClassVar[Card] = Card(
         acts=("reduce",),
         needs=("text", "attention"),
-        budget="Depends on the data: thresholds decide, and from nothing to all but the key set may leave.",
+        budget="Depends on the data: thresholds decide, and anything from no token to all but the key set is dropped.",
         follows=(
             "The code's filter and key set, after the layers with index 2, 6, 10 and 14 have run; a sample's pictures "
             "share one key set. Its merging in the tower and the trimming of earlier caches are left out."
@@ -86,7 +87,7 @@ class MustDrop(Method):
         """Drop tokens below both thresholds; rows without text lose nothing."""
         import torch
 
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         text, fresh = context.text_rows, context.fresh
         total = torch.zeros(fresh.shape, device=fresh.device, dtype=torch.float32)

@@ -39,13 +39,13 @@ class PixelPrune(Method):
     std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
 
     name: ClassVar[str] = "pixelprune"
-    summary: ClassVar[str] = "image blocks that their neighbours predict, left out at once"
+    summary: ClassVar[str] = "image blocks that their neighbours predict, left out before the tower"
     paper: ClassVar[str] = "arXiv 2604.00886"
     card: ClassVar[Card] = Card(
         venue="preprint 2026",
         acts=("tower",),
         needs=("packed",),
-        budget="None: the pictures decide, from one token to all; flat areas go, photographs stay.",
+        budget="None: the pictures decide, between one token and all; flat areas are left out, photographs stay.",
         follows="The code's anchored mode, for any tau. Each step in time of a clip is predicted as a picture of its "
         "own, with all the frames in it, where the code takes pictures alone.",
     )

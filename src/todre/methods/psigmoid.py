@@ -14,7 +14,8 @@ from todre.methods.shared.budgets import left_over
 from todre.methods.shared.query_rows import row_counts
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class PSigmoid(Method):
         venue="CVPR 2025",
         acts=("reduce",),
         needs=("attention",),
-        budget="A mean over all layers, of at most what is asked and less than one token below it.",
+        budget="A mean over all layers, at most `retain` and less than one token below it.",
         follows=(
             "The abstract and a review; no code was found. The sigmoid printed there rises for k > 0; here it falls. "
             "That α follows from the budget is our reading. Ranked as in g-search."

@@ -17,7 +17,8 @@ from todre.methods.shared.layers import resolve_layers
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.methods.views.visual_tokens import VisualTokens
     from todre.tensors.token_facts import Signal
 
@@ -167,7 +168,7 @@ class ToDRE(Method):
 
         Section 4.2, eq. 7.
         """
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         to_visual = context.text_to_visual(self.admissible)
         to_text = context.visual_to_text(self.admissible)

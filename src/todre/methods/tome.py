@@ -44,7 +44,7 @@ class ToMe(Method):
         needs=("keys",),
         budget="Exact in the tower, for each tile; unpadding, newlines and pixel shuffle (a visual token stays if any "
         "part of it does) may keep more before the LLM.",
-        follows="Merges after a block, not between its attention and its MLP, because blocks are not taken apart; the "
+        follows="Merges after a block, not between its attention and its MLP, because blocks are not split here; the "
         "order of tokens is kept, and a merged token stands where its token of B stood.",
     )
 
@@ -59,13 +59,13 @@ class ToMe(Method):
         layers, n = self.tower_after(context.n_layers), context.patches
         counts = constant(n, budget(self.retain, n), len(layers), lambda count: count // 2)
         r = max(context.count - left_after(context.layer, layers, counts), 0)
-        into = matched(context.keys(), context.first, min(r, context.count // 2))
+        into = match_tokens(context.keys(), context.first, min(r, context.count // 2))
         keep = into == into.new_tensor(range(into.shape[1]))
         hidden = fuse(context.hidden, into, context.size) if r else None
         return Merging(keep, into, hidden, self.proportional)
 
 
-def matched(keys: Tensor, first: int, r: int) -> Tensor:
+def match_tokens(keys: Tensor, first: int, r: int) -> Tensor:
     """Bipartite soft matching: the token that each token goes into.
 
     Args:

@@ -17,12 +17,13 @@ from todre.methods.shared.query_rows import columns_of, fresh_slots, remaining_c
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
 
 FITTED = {0.10: (0.117, (1.0, 0.601)), 0.25: (0.265, (0.983, 0.877)), 0.50: (0.723, (0.749, 0.487))}
-"""`retain` and `ratios` released for LLaVA-OneVision-7B, by the mean share of tokens over its 28 layers."""
+"""Released settings for LLaVA-OneVision-7B, by the mean share over 28 layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ class VFlowOpt(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Rank by attention from the last token."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         number = stage_at(resolve_stages(self.layers, context.n_layers), context.layer)
         share = 1.0

@@ -21,15 +21,15 @@ class VisionZip(Method):
     """Keep the dominant tokens by [CLS] attention, and merge the rest.
 
     Based on "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (arXiv 2412.04467) and its code.
-    Of the tokens that are not dominant, every step-th is a target, a contextual token. Every other one goes to the
-    target whose key, averaged over heads, is closest by cosine. A target becomes itself plus the mean of the tokens
-    that went to it.
+    Of the tokens that are not dominant, every step-th becomes a contextual token. Every other one goes to the
+    contextual token whose key, averaged over heads, is closest by cosine. A contextual token becomes itself plus the
+    mean of the tokens that went to it.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by
             largest remainder; newline tokens are kept first, within the budget (unless they alone would use it up).
         dominant: share of the budget that is dominant, 0 to 1; the paper's 54 of 64, 108 of 128 and 162 of 192.
-        merged: whether a target becomes the `sum` of itself and that mean, as in the code, or their `mean`.
+        merged: whether a contextual token becomes the `sum` of itself and that mean, as in the code, or their `mean`.
         attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
         layer: tower layer whose attention and keys are read; -2 is where LLaVA takes its features from.
         positions, per: see `Method`.

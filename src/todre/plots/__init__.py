@@ -1,4 +1,9 @@
-"""Pictures of results: each figure is one function that returns a matplotlib Figure (extra `plots`)."""
+"""Figures of results, drawn with matplotlib (extra `plots`).
+
+Each figure is one function from a document, or from what `todre.reading` read, to a matplotlib `Figure`; it writes
+nothing. `save_figure` in `marks` writes a figure. `kept_tokens` and `contact_sheet` draw kept tokens over pictures and
+clips, `instruments` draws `todre analyze`, `bench` draws `todre bench`, and the others draw `todre eval`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of `todre plot` across budgets and tasks: retention curves, radar and heat map."""
+"""Figures of `todre plot` across budgets and tasks: retention curves and radar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from todre.errors import InvalidValueError
 from todre.plots.label_places import PALE, label_ends, style
 from todre.plots.lines import GREY, panels
-from todre.reading.choice import RANDOM, best_first, highlighted
+from todre.reading.choice import RANDOM, highlighted
+from todre.reading.costs import exceeds
 from todre.reading.results import ALL, Budget, Entry, Results, share_of
 from todre.reading.tables import budget_text
 
@@ -22,19 +23,19 @@ _FULL = 100.0
 
 
 def short_tasks(tasks: Sequence[str]) -> list[str]:
-    """Names without what they all begin with, up to a hyphen."""
+    """Task names without the prefix, up to a hyphen, that all of them share."""
     first = tasks[0].partition("-")[0] + "-" if tasks else ""
     alike = len(tasks) > 1 and all(task.startswith(first) and len(task) > len(first) for task in tasks)
     return [task.removeprefix(first) if alike else task for task in tasks]
 
 
 def about(results: Results) -> str:
-    """The model and how many questions."""
+    """Text that names the model and the number of questions and pictures."""
     return f"{results.model}, {results.questions:,} questions about {results.pictures:,} pictures"
 
 
 def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line of each method; random choice is dark and dashed everywhere."""
+    """Colour, marker and line of each method; random choice is always dark and dotted."""
     found = {name: style(place) for place, name in enumerate(name for name in names if name != RANDOM)}
     if RANDOM in names:
         found[RANDOM] = {"color": "#333333", "marker": "o", "linestyle": ":"}
@@ -42,7 +43,9 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def retention_figure(results: Results, highlight: Sequence[str] = (), measure: str = "retention") -> Figure:
-    """A measure against the share of visual tokens kept, on a log axis, with bands of the intervals.
+    """Figure of a measure against the share of visual tokens kept.
+
+    Lines of methods that carry more visual tokens per layer than their budget are dashed.
 
     Args:
         results: methods without a budget are left out.
@@ -56,12 +59,14 @@ def retention_figure(results: Results, highlight: Sequence[str] = (), measure: s
     names = [name for name in highlighted(results, highlight) if _curve(results, name, measure)]
     figure, (panel,) = panels(1, "", 5.2)
     figure.set_size_inches(8.4, 5.2)
+    more = {entry.name for entry in results.entries if exceeds(entry)}
     others = [name for name in results.names if name not in names and _curve(results, name, measure)]
     for name in others:
         x, y, *_ = zip(*_curve(results, name, measure), strict=True)
-        panel.plot(x, y, color=PALE, linewidth=0.7, zorder=1)
+        panel.plot(x, y, color=PALE, linewidth=0.8, linestyle="--" if name in more else "-", zorder=1)
     ends = []
     for name, look in styles_of(names).items():
+        look |= {"linestyle": "--"} if name in more else {}
         x, y, low, high = zip(*_curve(results, name, measure), strict=True)
         panel.plot(x, y, label=name, markersize=4.5, linewidth=1.6, zorder=3, **look)
         panel.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0, zorder=2)
@@ -71,20 +76,19 @@ def retention_figure(results: Results, highlight: Sequence[str] = (), measure: s
         panel.axhline(level, color="black", linewidth=1, zorder=2)
         ends.append((panel.get_xlim()[1], level, f"{words}  {level:.1f}", "black"))
     panel.set_ylabel(axis_of(measure))
-    grey = f"; grey: the other {len(others)} methods" if others else ""
-    heading(
-        panel, f"{measure.capitalize()} against visual tokens kept", f"{about(results)}\nbands: 95 % intervals{grey}"
-    )
+    note = "bands: 95 % intervals" + (f"; grey: the other {len(others)} methods" if others else "")
+    note += "; dashed: more tokens per layer than the budget" if more.intersection((*names, *others)) else ""
+    heading(panel, f"{measure.capitalize()} against visual tokens kept", f"{about(results)}\n{note}")
     label_ends(figure, panel, ends)
     return figure
 
 
 def radar_figure(results: Results, highlight: Sequence[str] = (), retain: Budget | None = None) -> Figure:
-    """Retention of each task at one budget, a polygon for each method (as ToDRE's figure 3).
+    """Figure of retention by task at one budget, a polygon a method (ToDRE, figure 3).
 
     Args:
         results: methods without a budget are shown if they are named in `highlight`.
-        highlight: the methods; without it both of ToDRE, random and the best others.
+        highlight: the methods; without it both ToDRE, random and the best others within the budget.
         retain: the budget; without it the one nearest to 10 %.
 
     Raises:
@@ -107,101 +111,35 @@ def radar_figure(results: Results, highlight: Sequence[str] = (), retain: Budget
     for entry, look in zip(shown, styles_of([entry.name for entry in shown]).values(), strict=True):
         values = [100 * (entry.value("retention", task).value or 0.0) for task in tasks]
         closed = [*angles, angles[0]], [*values, values[0]]
-        label = f"{entry.name}  {100 * (entry.value('retention').value or 0):.1f}"
+        label = f"{entry.name}  {100 * (entry.value('retention').value or 0):.1f} ({entry.layer_mean:.0f})"
         panel.plot(*closed, label=label, markersize=4, linewidth=1.5, zorder=3, **look)
     turn = [2 * math.pi * step / 180 for step in range(181)]
-    panel.plot(turn, [_FULL] * len(turn), color="black", linewidth=1, zorder=2, label="no pruning  100.0")
+    every = f"no pruning  100.0 ({shown[0].before:.0f})"
+    panel.plot(turn, [_FULL] * len(turn), color="black", linewidth=1, zorder=2, label=every)
     _round_axis(panel, angles, short_tasks(tasks), shown)
     left_out = len(results.tasks) - len(tasks)
     note = f"; {left_out} tasks without a ratio are left out" if left_out else ""
     heading(panel, f"Retention by task, {budget_text(at)} kept", f"{about(results)}{note}", pad=34)
-    panel.legend(
-        title="mean over tasks, %", loc="center left", bbox_to_anchor=(1.14, 0.5), frameon=False, fontsize=9,
-        title_fontsize=8.5,
+    figure.legend(
+        title="mean over tasks, %\n(visual tokens per layer)", loc="outside right center", frameon=False, fontsize=9.5,
+        title_fontsize=9,
     )  # fmt: skip
     return figure
 
 
-def heatmap_figure(
-    results: Results, highlight: Sequence[str] = (), retain: Budget | None = None, measure: str = "retention"
-) -> Figure:
-    """A measure of every method and task at one budget, from the best method to the worst.
-
-    Args:
-        results: methods without a budget are shown too, with a degree sign.
-        highlight: methods whose names are bold.
-        retain: the budget; without it the one nearest to 10 %.
-        measure: `retention` or `difference`; a star marks where the difference's interval excludes 0.
-
-    Raises:
-        InvalidValueError: there is no such method or budget.
-    """
-    at = results.budget(retain)
-    if highlight:
-        results.only(highlight)
-    rows = best_first((*results.at(at), *results.at(None)), measure)
-    tasks = (ALL, *results.tasks)
-    figure, (panel,) = panels(1, "", 1.9 + 0.215 * len(rows))
-    figure.set_size_inches(2.0 + 0.66 * len(tasks), 1.9 + 0.215 * len(rows))
-    middle = _FULL if measure == "retention" else 0.0
-    for line, entry in enumerate(rows):
-        _heat_row(
-            panel, line, [entry.value(measure, task).value for task in tasks], [entry.differs(t) for t in tasks], middle
-        )
-    names = [entry.name + ("°" if entry.retain is None else "") for entry in rows]
-    panel.set_yticks(range(len(rows)), names, fontsize=8, parse_math=False)
-    for text, entry in zip(panel.get_yticklabels(), rows, strict=True):
-        text.set_fontweight("bold" if entry.name in highlight else "normal")
-    places = [0.0, *(place + 1.25 for place in range(len(results.tasks)))]
-    panel.set_xticks(
-        places, ["mean", *short_tasks(results.tasks)], fontsize=8, rotation=35, ha="left", parse_math=False
-    )
-    panel.xaxis.tick_top()
-    panel.tick_params(length=0)
-    panel.set(xlim=(-0.5, places[-1] + 0.5), ylim=(len(rows) - 0.5, -0.5))
-    panel.spines[:].set_visible(False)
-    own = "; ° a budget of its own" if any(entry.retain is None for entry in rows) else ""
-    star = "* the 95 % interval of the difference to no pruning excludes 0"
-    heading(panel, f"{axis_of(measure)}, {budget_text(at)} kept", f"{about(results)}\n{star}{own}", pad=6)
-    return figure
-
-
-def _heat_row(panel: Axes, line: int, values: Sequence[float | None], differs: Sequence[bool], middle: float) -> None:
-    """Coloured cells with their numbers; the first stands apart."""
-    import matplotlib as mpl
-    from matplotlib.patches import Rectangle
-
-    colours = mpl.colormaps["RdBu"]
-    for place, (value, far) in enumerate(zip(values, differs, strict=True)):
-        left = place + (0.25 if place else 0.0) - 0.5
-        strength = 0.5 if value is None else min(max(0.5 + (100 * value - middle) / 120, 0.0), 1.0)
-        cell = Rectangle(
-            (left, line - 0.5), 1, 1, facecolor=colours(strength), edgecolor="white", linewidth=0.8, in_layout=False
-        )
-        panel.add_patch(cell)
-        text = "–" if value is None else f"{100 * value:{'.0f' if middle else '+.1f'}}{'*' if far else ''}"
-        dark = abs(strength - 0.5) > 0.33
-        panel.text(
-            left + 0.5, line, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black",
-            fontweight="bold" if place == 0 else "normal", in_layout=False,
-        )  # fmt: skip
-
-
 def _curve(results: Results, name: str, measure: str) -> list[tuple[float, float, float, float]]:
-    """(share kept, value, low, high) in percent, from few tokens to many."""
+    """Points (share kept, value, low, high) in percent, from few tokens to many."""
     found = []
     for entry in results.of(name):
-        given = entry.value(measure)
-        if entry.retain is not None and given.value is not None:
-            edges = [given.value if edge is None else edge for edge in (given.low, given.high)]
-            found.append(
-                (100 * share_of(entry.retain, entry.before), 100 * given.value, 100 * edges[0], 100 * edges[1])
-            )
+        inside = entry.value(measure)
+        if entry.retain is not None and inside.value is not None:
+            low, high = (inside.value if edge is None else edge for edge in (inside.low, inside.high))
+            found.append((100 * share_of(entry.retain, entry.before), 100 * inside.value, 100 * low, 100 * high))
     return sorted(found)
 
 
 def _budget_axis(panel: Axes, results: Results) -> None:
-    """A log axis of budgets, from all tokens at the left to few at the right."""
+    """Set a log axis of budgets, from many tokens at the left to few at the right."""
     shares = sorted({100 * share_of(e.retain, e.before) for e in results.entries if e.retain is not None})
     panel.set_xscale("log")
     panel.set_xticks(shares, [f"{share:.3g}" for share in shares])
@@ -213,14 +151,14 @@ def _budget_axis(panel: Axes, results: Results) -> None:
 
 
 def _none_levels(results: Results, measure: str) -> list[tuple[str, float]]:
-    """(words, level) of no pruning; once for each model where scores are shown, as they differ."""
+    """Pairs (words, level) of no pruning; one for each model where scores are shown."""
     if measure != "score":
         return [("no pruning", _FULL if measure == "retention" else 0.0)]
     return [(e.name.replace("none", "no pruning", 1), 100 * (e.value("score").value or 0.0)) for e in results.none]
 
 
 def _round_axis(panel: Any, angles: Sequence[float], names: Sequence[str], shown: Sequence[Entry]) -> None:
-    """Names around the radar, and rings that begin where there is something to see."""
+    """Set names around the radar, and rings that begin below the lowest value."""
     panel.set_theta_offset(math.pi / 2)
     panel.set_theta_direction(-1)
     panel.set_xticks(angles, names, fontsize=9, parse_math=False)
@@ -230,17 +168,18 @@ def _round_axis(panel: Any, angles: Sequence[float], names: Sequence[str], shown
     high = max(105.0, *values)
     panel.set_ylim(low, high)
     rings = list(range(low, 101, 10 if low >= 40 else 20))
-    panel.set_yticks(rings, [f"{ring} %" for ring in rings], fontsize=7.5, color=GREY)
-    panel.set_rlabel_position(180 / max(len(names), 1))
-    for text in panel.get_yticklabels():
-        text.set_bbox({"facecolor": "white", "alpha": 0.8, "pad": 0.6, "linewidth": 0})
-        text.set_zorder(5)
+    panel.set_yticks(rings, [""] * len(rings))
+    for ring in rings[1:]:
+        panel.text(
+            math.pi / max(len(names), 1), ring, f"{ring} %", fontsize=8.5, color=GREY, ha="center", va="center",
+            bbox={"facecolor": "white", "alpha": 0.85, "pad": 0.8, "linewidth": 0}, zorder=5,
+        )  # fmt: skip
     panel.grid(color="#DDDDDD", linewidth=0.7)
     panel.spines["polar"].set_visible(False)
 
 
 def heading(panel: Axes, title: str, under: str, pad: float = 6) -> None:
-    """A bold title over a smaller line or two, above whatever stands on the axes."""
+    """Write a bold title over smaller lines, above everything that stands on the axes."""
     small = panel.set_title(under, fontsize=8.5, loc="left", color="#444444", pad=pad, parse_math=False)
     panel.annotate(
         title, (0, 1), xycoords=small, xytext=(0, 4), textcoords="offset points", fontsize=11.5, fontweight="bold",
@@ -249,7 +188,7 @@ def heading(panel: Axes, title: str, under: str, pad: float = 6) -> None:
 
 
 def axis_of(measure: str) -> str:
-    """What an axis with a measure says."""
+    """Label of the axis that shows a measure."""
     return {
         "retention": "Retention of no pruning's score, %",
         "score": "Score, mean over tasks, %",

@@ -1,4 +1,4 @@
-"""The figures of `todre bench`: each one function from its JSON document to a matplotlib figure, or None."""
+"""Figures of `todre bench`, from its JSON document; None where it lacks numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_LINES = 9
 
 
 def breakdown_figure(document: dict[str, Any]) -> Figure | None:
-    """Where the time of each subject goes, for the first cell and the last: one stacked bar for each subject."""
+    """Figure of the parts of each subject's time, in the first and the last cell."""
     cells = _cells(document)
     shown = [cells[0], cells[-1]] if len(cells) > 1 else cells
     figure, axes = panels(len(shown), _title("Where the time goes", document), 1.9 + 0.3 * len(cells[0]))
@@ -31,19 +31,19 @@ def breakdown_figure(document: dict[str, Any]) -> Figure | None:
             left = [start + value for start, value in zip(left, values, strict=True)]
         for name, total in zip(names, left, strict=True):
             panel.annotate(
-                _milliseconds(total), (total, name), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+                _milliseconds(total), (total, name), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
             )
         panel.invert_yaxis()
         panel.margins(x=0.12)
-        panel.tick_params(axis="y", labelsize=8)
+        panel.tick_params(axis="y", labelsize=9)
         _finish(panel, _under(rows[0]), "milliseconds (medians)", "", legend=False)
     handles, labels = max((panel.get_legend_handles_labels() for panel in axes), key=lambda found: len(found[1]))
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
     return figure
 
 
 def speed_up_figure(document: dict[str, Any]) -> Figure | None:
-    """Speed-up over no pruning against the share of visual tokens kept, to the first token and of the whole answer."""
+    """Figure of speed-up against the share of visual tokens kept."""
     rows = _cells(document)[0]
     lines = _by_method(rows)
     if all(len({_share(row) for row in points}) < 2 for points in lines.values()):
@@ -68,7 +68,7 @@ def speed_up_figure(document: dict[str, Any]) -> Figure | None:
 
 
 def length_figure(document: dict[str, Any]) -> Figure | None:
-    """Time until so many tokens are there, for the cell with the longest answer; and that of no pruning over it."""
+    """Figure of time and speed-up by length of the answer, for the longest cell."""
     rows = max(_cells(document), key=lambda rows: rows[0]["cell"]["new_tokens"])
     if rows[0]["cell"]["new_tokens"] < 2:
         return None
@@ -88,12 +88,12 @@ def length_figure(document: dict[str, Any]) -> Figure | None:
         panel.minorticks_off()
         panel.set_ylim(bottom=0)
     _finish(absolute, _under(rows[0]), "tokens of the answer", "seconds (medians)")
-    _finish(relative, "No pruning over each", "tokens of the answer", "times as fast", legend=False)
+    _finish(relative, "Speed-up", "tokens of the answer", "times as fast as no pruning", legend=False)
     return figure
 
 
 def memory_figure(document: dict[str, Any]) -> Figure | None:
-    """Peak memory of a call beyond weights and inputs, and the KV cache at its end, for the first cell."""
+    """Figure of a call's peak memory and of its KV cache, for the first cell."""
     rows = _cells(document)[0]
     if any(row["peak_bytes"] is None for row in rows):
         return None
@@ -109,11 +109,11 @@ def memory_figure(document: dict[str, Any]) -> Figure | None:
         panel.barh(names, mebi, color=[colours[row["kind"]] for row in rows], height=0.72)
         for name, value in zip(names, mebi, strict=True):
             panel.annotate(
-                f"{value:.4g}", (value, name), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+                f"{value:.4g}", (value, name), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
             )
         panel.invert_yaxis()
         panel.margins(x=0.12)
-        panel.tick_params(axis="y", labelsize=8)
+        panel.tick_params(axis="y", labelsize=9)
         _finish(panel, title, "MiB", "", legend=False)
     axes[1].set_yticklabels([])
     return figure
@@ -125,7 +125,7 @@ FIGURES = {
     "length": length_figure,
     "memory": memory_figure,
 }
-"""By the end of the file's name."""
+"""Figures by the end of the file's name."""
 
 
 def files_of(folder: Path, prefix: str = "bench") -> list[Path]:
@@ -134,7 +134,7 @@ def files_of(folder: Path, prefix: str = "bench") -> list[Path]:
 
 
 def draw_all(document: dict[str, Any], folder: Path, prefix: str = "bench") -> Iterator[Path]:
-    """Write every figure that the document has the numbers for; yields the files."""
+    """Write every figure that the document has numbers for; yields the files."""
     if not document["rows"]:
         return
     for draw, file in zip(FIGURES.values(), files_of(folder, prefix), strict=True):
@@ -150,7 +150,7 @@ def _cells(document: dict[str, Any]) -> list[list[Row]]:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[float]]]:
-    """(label, colour, milliseconds of each subject) of each part; they add up to the median of the whole call."""
+    """Parts of the call: (label, colour, milliseconds of each subject)."""
     known = [0.0] * len(rows)
     for key, label, colour in _PARTS:
         values = [row["ms"][key]["p50"] for row in rows]
@@ -167,7 +167,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def _by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of a method and its oracles at all budgets, by its name without the budget."""
+    """Rows of each method and its oracles, by the method's name without a budget."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         if row["kind"] != "none":
@@ -185,7 +185,7 @@ def _milliseconds(value: float) -> str:
 
 
 def _under(row: Row) -> str:
-    """The cell's conditions, in a line."""
+    """Text of a cell's conditions, in one line."""
     cell = row["cell"]
     threads = f"{cell['threads']} thread{'s' if cell['threads'] > 1 else ''}"
     tokens = f"{row['visual_tokens']['before']} visual tokens, {cell['new_tokens']} new"
@@ -199,7 +199,7 @@ def _title(what: str, document: dict[str, Any]) -> str:
 
 
 def _finish(panel: Axes, title: str, across: str, up: str, legend: bool = True) -> None:
-    panel.set_title(title, fontsize=9)
+    panel.set_title(title, fontsize=9.5)
     panel.set(xlabel=across, ylabel=up)
     if legend:
-        panel.legend(fontsize=7.5)
+        panel.legend(fontsize=9)

@@ -1,4 +1,4 @@
-"""Where labels go so that none lies on another."""
+"""Places of labels, such that none lies on another, and looks of lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKERS = "osD^vPX*"
 STRONG = tuple(colour for colour in COLOURS if colour not in (GREY, YELLOW))
 """Colours that text can have on white."""
 PALE = "#BBBBBB"
-"""Of what is there for comparison only."""
+"""Colour of what is there for comparison only."""
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
 _WAYS = ((-1, 1), (1, -1), (0, 1.3), (1, 1), (-1, -1), (0, -1.3), (1.3, 0), (-1.3, 0))
 _OFFSETS: tuple[tuple[float, float, Literal["left", "center", "right"]], ...] = tuple(
@@ -26,13 +26,16 @@ _OFFSETS: tuple[tuple[float, float, Literal["left", "center", "right"]], ...] = 
     for far in (9, 18, 30, 44, 60, 80)
     for across, up in _WAYS
 )
-"""Places to try beside a point, in points, near ones first; and which side of the label is there."""
+"""Places to try beside a point, near ones first.
+
+Each is (points across, points up, side of the label that is there).
+"""
 Placed = tuple[float, float, str, str]
 """(x, y) of a point in its axes, its label, and the label's colour."""
 
 
 def style(place: int) -> dict[str, Any]:
-    """Colour and marker of the method at `place`; markers differ where colours come again."""
+    """Look of the method at `place` (0-based): colour, marker and line."""
     return {
         "color": STRONG[place % len(STRONG)],
         "marker": MARKERS[(place + place // len(STRONG)) % len(MARKERS)],
@@ -40,28 +43,28 @@ def style(place: int) -> dict[str, Any]:
     }
 
 
-def spaced(wanted: Sequence[float], gap: float) -> list[float]:
-    """Positions with at least `gap` between any two, in the order of `wanted`, that differ least from it in squares.
+def spaced(ideal: Sequence[float], gap: float) -> list[float]:
+    """Positions nearest to `ideal` with at least `gap` between any two.
 
-    With the gaps taken off this is isotonic regression, solved by pooling neighbours.
+    They keep the order of `ideal`. With the gaps taken off this is isotonic regression, solved by pooling neighbours.
     """
-    order = sorted(range(len(wanted)), key=lambda place: (wanted[place], place))
+    order = sorted(range(len(ideal)), key=lambda place: (ideal[place], place))
     pools: list[tuple[float, int]] = []
     for number, place in enumerate(order):
-        mean, count = wanted[place] - number * gap, 1
+        mean, count = ideal[place] - number * gap, 1
         while pools and pools[-1][0] > mean:
             before, many = pools.pop()
             mean, count = (before * many + mean * count) / (many + count), many + count
         pools.append((mean, count))
     level = [mean for mean, count in pools for _ in range(count)]
-    found = [0.0] * len(wanted)
+    found = [0.0] * len(ideal)
     for number, place in enumerate(order):
         found[place] = level[number] + number * gap
     return found
 
 
 def label_ends(figure: Figure, panel: Axes, ends: Sequence[Placed], size: float = 8.5) -> None:
-    """Write labels in a column at the right of the axes, each led to its point and none on another."""
+    """Write labels in a column right of the axes, each with a line to its point."""
     figure.draw_without_rendering()
     to_axes = panel.transData + panel.transAxes.inverted()
     heights = [float(to_axes.transform((x, y))[1]) for x, y, _, _ in ends]
@@ -78,7 +81,7 @@ def label_ends(figure: Figure, panel: Axes, ends: Sequence[Placed], size: float 
 
 
 def label_points(figure: Figure, panel: Axes, points: Sequence[Placed], size: float = 7.5) -> list[str]:
-    """Write labels beside their points, where they lie on no other label and inside the axes.
+    """Write labels beside their points, inside the axes and on no other label.
 
     Returns:
         Labels for which there was no room.
@@ -115,7 +118,7 @@ def label_points(figure: Figure, panel: Axes, points: Sequence[Placed], size: fl
 
 
 def _text_box(renderer: RendererAgg, note: Annotation) -> Bbox:
-    """Where an annotation's text lies, in pixels, without its line."""
+    """Box of an annotation's text, in pixels, without its line."""
     from matplotlib.text import Text
 
     note.update_positions(renderer)

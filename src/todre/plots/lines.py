@@ -1,4 +1,4 @@
-"""Lines with bands of intervals, as the figures of instruments share them."""
+"""Panels, colours, and lines with bands of intervals, shared by the figures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 ORANGE, BLUE, GREEN, PINK, SKY, YELLOW, RED, GREY = (
     "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#666666",
 )  # fmt: skip
+WIDTH = 10.8
+"""Inches across a figure of several panels; 10 points are 12 of 900 pixels then."""
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY, YELLOW, "#7F3C8D", "#A5AA99")
 
 
 def panels(columns: int, title: str, height: float = 4.0) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with `columns` panels side by side under a title.
+    """Figure with `columns` panels side by side under a title.
+
+    Args:
+        columns: how many panels.
+        title: the figure's title.
+        height: inches.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -27,7 +34,7 @@ def panels(columns: int, title: str, height: float = 4.0) -> tuple[Figure, Seque
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4 * columns, height), layout="constrained", dpi=110)
+    figure = Figure(figsize=(min(5.4 * columns, WIDTH), height), layout="constrained", dpi=110)
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for panel in axes:
@@ -39,7 +46,18 @@ def line(
     panel: Axes, places: Sequence[float], points: Sequence[dict[str, Any]], colour: str, label: str, key: str = "mean",
     scale: float = 1.0, style: str = "o-",
 ) -> None:  # fmt: skip
-    """A line through `points[key]`, with the band of `low` and `high` where every point has one; gaps where None."""
+    """Draw a line through `points[key]`, with a band where all have an interval.
+
+    Args:
+        panel: the axes.
+        places: x of each point.
+        points: dicts with `key`, `low` and `high`; a point whose `key` is None is left out.
+        colour: of the line and the band.
+        label: of the line.
+        key: of the value.
+        scale: values are multiplied by it.
+        style: marker and line, as matplotlib writes them.
+    """
     known = [(place, point) for place, point in zip(places, points, strict=True) if point[key] is not None]
     if not known:
         return
@@ -48,3 +66,11 @@ def line(
     if all(point["low"] is not None and point["high"] is not None for _, point in known):
         low, high = ([scale * point[edge] for _, point in known] for edge in ("low", "high"))
         panel.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def legend_below(panel: Axes, columns: int = 1, size: float = 9.0) -> None:
+    """Put a panel's legend under its axis label, where it covers no data."""
+    panel.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, fontsize=size, frameon=False,
+        columnspacing=1.2, handlelength=1.8, borderaxespad=0.0,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The figure of accuracy against cost, with the front of what no other method beats."""
+"""The figure of accuracy against cost, with its Pareto front."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Point:
-    """An entry's cost and what it gains, with its interval, in percent."""
+    """Cost and gain of an entry, with the interval of the gain, in percent."""
 
     entry: Entry
     cost: float
@@ -31,10 +31,10 @@ class _Point:
 
 
 def pareto_figure(results: Results, cost: Cost, highlight: Sequence[str] = (), measure: str = "retention") -> Figure:
-    """A measure against a cost: every method at every budget, and the front.
+    """Figure of a measure against a cost: every method at every budget, and the front.
 
     Args:
-        results: what was read.
+        results: of one or several runs.
         cost: of the entries; those without one are left out.
         highlight: methods in colour, their budgets joined by a line; the others are grey.
         measure: `retention`, `score` or `difference`.
@@ -67,8 +67,8 @@ def pareto_figure(results: Results, cost: Cost, highlight: Sequence[str] = (), m
     panel.set(xlabel=cost.axis, ylabel=axis_of(measure))
     panel.grid(color="#EEEEEE", zorder=0)
     panel.set_axisbelow(True)
-    said = "black: what no method beats at less cost, with 95 % intervals" + ("; grey: other methods" if grey else "")
-    heading(panel, f"{measure.capitalize()} against cost", f"{about(results)}\n{said}")
+    note = "black: what no method beats at less cost, with 95 % intervals" + ("; grey: other methods" if grey else "")
+    heading(panel, f"{measure.capitalize()} against cost", f"{about(results)}\n{note}")
     figure.legend(
         loc="outside right center", frameon=False, fontsize=9, title="methods, budgets joined", title_fontsize=8.5
     )
@@ -78,13 +78,13 @@ def pareto_figure(results: Results, cost: Cost, highlight: Sequence[str] = (), m
 
 
 def _points(results: Results, cost: Cost, measure: str) -> list[_Point]:
-    """Of the entries that have a cost and a value."""
+    """Points of the entries that have a cost and a value."""
     found = []
     for entry in results.entries:
-        given = entry.value(measure)
-        if entry.label in cost.of and given.value is not None:
-            low, high = (given.value if edge is None else edge for edge in (given.low, given.high))
-            found.append(_Point(entry, 100 * cost.of[entry.label], 100 * given.value, 100 * low, 100 * high))
+        inside = entry.value(measure)
+        if entry.label in cost.of and inside.value is not None:
+            low, high = (inside.value if edge is None else edge for edge in (inside.low, inside.high))
+            found.append(_Point(entry, 100 * cost.of[entry.label], 100 * inside.value, 100 * low, 100 * high))
     return found
 
 
@@ -93,7 +93,7 @@ def _label(entry: Entry) -> str:
 
 
 def _front(panel: Axes, kept: Sequence[_Point], none: float) -> None:
-    """Steps over the best, rings around them, and bars of their intervals."""
+    """Draw steps over the front's points, with rings and bars of intervals."""
     costs, gains = [p.cost for p in kept], [p.gain for p in kept]
     ahead = not gains or none > max(gains)
     panel.plot(
@@ -107,7 +107,7 @@ def _front(panel: Axes, kept: Sequence[_Point], none: float) -> None:
 
 
 def _ticks(panel: Axes, costs: Sequence[float]) -> None:
-    """Numbers that read well within the range."""
+    """Set ticks at round numbers within the range of costs."""
     low, high = min([*costs, 100.0]), max([*costs, 100.0])
     steps = [
         value

@@ -1,4 +1,4 @@
-"""A table of scores as two radars on one scale: the paper's shares of no pruning, and those measured here."""
+"""Figure of `todre reproduce`: radars of the paper's and of measured shares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ _WHO = (("published", "paper"), ("measured", "here"))
 
 
 def radars_figure(result: Mapping[str, Any]) -> Figure:
-    """One axis for each benchmark, one line for each method, of a result of `todre reproduce` (ToDRE, figure 3).
+    """Figure of two radars: an axis for each benchmark, a line for each method.
+
+    The left one has the paper's shares of no pruning (ToDRE, figure 3), the right one those of `result`, on one scale.
+
+    Args:
+        result: a result of `todre reproduce`.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -50,12 +55,12 @@ def radars_figure(result: Mapping[str, Any]) -> Figure:
 
 
 def _range(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[float, float]:
-    """From a little below the least share to a little above the greatest, no pruning's 100 % included."""
+    """Range of the axes: from below the least share to above the greatest, with 100 %."""
     values = [row["shares"][name][which] for row in rows for name in names for which, _ in _WHO]
     known = [100.0, *(value for value in values if value is not None)]
     return 5 * math.floor((min(known) - 3) / 5), 5 * math.ceil((max(known) + 1) / 5)
 
 
 def _below(result: Mapping[str, Any], name: str) -> str:
-    """The benchmark, and in a second line the first words of what it was measured on."""
+    """Two lines: the benchmark, and the first words of what it was measured on."""
     return f"{name}\n{str(result['benchmarks'][name]).split(',')[0].split(' of ')[0]}"

@@ -31,8 +31,7 @@ def assemble(path: Path, stock: Any, trust_remote_code: bool) -> Any:
     """A processor of class `stock`, put together from the parts of a folder.
 
     It has transformers' PIL image processor, the tokenizer, and our stand-in for the video processor. It raises
-    whatever
-    transformers raises for a tokenizer or image processor that cannot be loaded.
+    whatever transformers raises for a tokenizer or image processor that cannot be loaded.
 
     Args:
         path: folder of the checkpoint.

@@ -71,10 +71,10 @@ _GRID_NAMES = (VIDEO_PIXELS, VIDEO_GRIDS)
 FAMILIES: dict[str, VideoFamily] = {
     row.name: row
     for row in (
-        VideoFamily("LlavaNextVideoVideoProcessor", _CROPPED, sizes.fixed, frames.stacked, equal_lengths=True),
-        VideoFamily("VideoLlavaVideoProcessor", _CROPPED, sizes.fixed, frames.stacked, equal_lengths=True),
-        VideoFamily("LlavaOnevisionVideoProcessor", _SQUARE, sizes.fixed, frames.stacked, equal_lengths=True),
-        VideoFamily("InternVLVideoProcessor", _SQUARE, sizes.fixed, frames.stacked, equal_lengths=True),
+        VideoFamily("LlavaNextVideoVideoProcessor", _CROPPED, sizes.fixed, frames.stack_clips, equal_lengths=True),
+        VideoFamily("VideoLlavaVideoProcessor", _CROPPED, sizes.fixed, frames.stack_clips, equal_lengths=True),
+        VideoFamily("LlavaOnevisionVideoProcessor", _SQUARE, sizes.fixed, frames.stack_clips, equal_lengths=True),
+        VideoFamily("InternVLVideoProcessor", _SQUARE, sizes.fixed, frames.stack_clips, equal_lengths=True),
         VideoFamily(
             "Qwen2VLVideoProcessor",
             {
@@ -85,7 +85,7 @@ FAMILIES: dict[str, VideoFamily] = {
                 "max_video_tokens": 128000,
             },
             sizes.qwen2,
-            frames.patched,
+            frames.cut_patches,
             _GRID_NAMES,
         ),
         VideoFamily(
@@ -99,7 +99,7 @@ FAMILIES: dict[str, VideoFamily] = {
                 "fps": 2,
             },
             sizes.qwen3,
-            frames.patched,
+            frames.cut_patches,
             _GRID_NAMES,
         ),
         VideoFamily(
@@ -112,7 +112,7 @@ FAMILIES: dict[str, VideoFamily] = {
                 "do_pad": True,
             },
             sizes.smolvlm,
-            frames.padded,
+            frames.pad_clips,
             (PIXELS, PIXEL_MASK),
             pictures_too=False,
         ),

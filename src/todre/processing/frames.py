@@ -67,7 +67,7 @@ def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def stacked(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
+def stack_clips(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """Pixels of clips that all have one number of frames, (clips, f, 3, h, w) float32."""
     check_equal_lengths([len(clip) for clip in clips])
     return {VIDEO_PIXELS: torch.stack(list(clips))}
@@ -86,7 +86,7 @@ def check_equal_lengths(lengths: Sequence[int]) -> None:
         )
 
 
-def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
+def pad_clips(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """Pixels of clips, and a mask of the pixels that are no padding.
 
     Shorter clips get frames of zeros at their ends. The model finds those by their values and throws them away, so the
@@ -112,12 +112,11 @@ def padded(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Te
     return {PIXELS: values, PIXEL_MASK: mask}
 
 
-def patched(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
+def cut_patches(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """Patches of all clips, and each clip's grid.
 
     `step` frames make one patch in time; the last frame is repeated until they do. Patches that the model merges into
-    one
-    token (`merge_size` squared) are neighbours in the row.
+    one token (`merge_size` squared) are neighbours in the row.
 
     Args:
         clips: (f, 3, h, w) float32 each.

@@ -9,7 +9,7 @@ from todre.errors import LoadError
 from todre.images import MAX_PIXELS
 
 MAX_SIDE = 8192
-"""Longest side, in pixels, that a processor may bring a picture, a crop or a tile to."""
+"""Longest side in pixels that a processor may give a picture, crop or tile."""
 
 _SIDES = ("height", "width", "shortest_edge", "longest_edge", "max_height", "max_width")
 _SIZES = ("size", "crop_size", "pad_size", "max_image_size", "image_size", "canvas_size")
@@ -25,7 +25,10 @@ _COUNTS = {
     "image_seq_len": (0, 65536),
     "num_frames": (1, 1_000_000),
 }
-"""Setting → (least, most); each setting multiplies the pixels, tiles or tokens of a picture."""
+"""Setting → (least, most) of its value.
+
+Each multiplies the pixels, tiles or tokens of a picture.
+"""
 
 _MAX_PINPOINTS = 4096
 _STRATEGIES = ("default", "full")

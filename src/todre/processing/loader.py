@@ -26,7 +26,7 @@ _NAMING_FILES = (
     "video_preprocessor_config.json",
     "tokenizer_config.json",
 )
-"""Files that may name the processor's class, in the order in which `AutoProcessor` reads them."""
+"""Files that may name the processor's class, in `AutoProcessor`'s order."""
 
 
 def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: str | None = None) -> Any:

@@ -15,9 +15,12 @@ from todre.hf.keywords import IDS, PIXELS
 from todre.hub import first_line
 
 Conversation = Sequence[dict[str, Any]]
-"""Messages {"role", "content"}; content items are {"type": "text", "text"}, {"type": "image", "image"} with a PIL
-picture, and {"type": "video", "video"} with a clip: `frames` (PIL pictures of one size), `fps` of the file in frames
-per second, `timestamps` of the frames and `duration` of the file in seconds."""
+"""Messages with the keys "role" and "content".
+
+Content items are {"type": "text", "text"}, {"type": "image", "image"} with a PIL picture, and
+{"type": "video", "video"} with a clip: `frames` (PIL pictures of one size), `fps` of the file in frames per second,
+`timestamps` of the frames and `duration` of the file in seconds.
+"""
 
 
 def apply(processor: Any, conversation: Conversation, *, add_generation_prompt: bool = True) -> tuple[Any, str]:

@@ -14,8 +14,7 @@ def read_video_settings(path: Path) -> dict[str, Any]:
     """The settings for videos of a folder.
 
     They are read from the first that is there, as transformers does: `video_processor` inside processor_config.json,
-    then
-    video_preprocessor_config.json, then preprocessor_config.json.
+    then video_preprocessor_config.json, then preprocessor_config.json.
 
     Raises:
         LoadError: none is there, or it is not JSON.

@@ -1,7 +1,7 @@
 """Tables of papers as they were printed, with notes on numbers that disagree.
 
-Each JSON file here is one table. Values are named by benchmark, in percent or in the benchmark's own points, and beside
-them `average_percent` (mean share of no pruning), `seconds` (total time), `flops_T`, `memory_GB`, `samples_per_second`,
+Each JSON file here is one table. Values are named by benchmark, in percent or in the benchmark's own points. Costs are
+`average_percent` (mean share of no pruning), `seconds` (total time), `flops_T`, `memory_GB`, `samples_per_second`,
 `performance_percent`, `flops_reduction_percent`, `memory_reduction_percent` and `speedup`. Measuring the same numbers
 belongs to `todre.reproduce`.
 """

@@ -1,44 +1,47 @@
-"""Which of many methods a figure shows in colour."""
+"""Choice of the methods that a figure shows in colour."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from todre.reading.costs import exceeds
 from todre.reading.results import Budget, Entry, Results
 
 OURS = ("todre", "todre-v1")
 RANDOM = "random"
 FEW = 8
-"""So many methods can all be in colour."""
+"""Methods that a figure shows in colour at most."""
 
 
-def highlighted(results: Results, wanted: Sequence[str] = (), most: int = FEW) -> tuple[str, ...]:
-    """The methods to show in colour: `wanted`, or both of ToDRE, random, and the best at each budget.
+def highlighted(results: Results, names: Sequence[str] = (), most: int = FEW) -> tuple[str, ...]:
+    """Methods to show in colour: `names`, or ToDRE, random and each budget's best.
+
+    The best are of those that carry no more tokens than the budget; others come after all of these.
 
     Args:
         results: what was read; where it has no more than `most` methods, all are chosen.
-        wanted: names, in the order of their colours.
-        most: how many are chosen without `wanted`.
+        names: in the order of their colours.
+        most: how many are chosen without `names`.
 
     Raises:
         InvalidValueError: there is no such method.
     """
-    if wanted:
-        results.only(wanted)
-        return tuple(dict.fromkeys(wanted))
+    if names:
+        results.only(names)
+        return tuple(dict.fromkeys(names))
     if len(results.names) <= most:
         return results.names
     chosen = [name for name in (*OURS, RANDOM) if name in results.names]
     for place in range(len(results.names)):
         for retain in _from_few_to_many(results):
-            order = best_first(results.at(retain))
+            order = fair_order(results.at(retain), retain)
             if len(chosen) < most and place < len(order) and order[place].name not in chosen:
                 chosen.append(order[place].name)
     return tuple(chosen)
 
 
 def best_first(entries: Iterable[Entry], measure: str = "retention") -> list[Entry]:
-    """From a high measure to a low one; those without it come last."""
+    """Entries from a high measure to a low one; those without it come last."""
 
     def key(entry: Entry) -> tuple[bool, float]:
         value = entry.value(measure).value
@@ -47,8 +50,13 @@ def best_first(entries: Iterable[Entry], measure: str = "retention") -> list[Ent
     return sorted(entries, key=key)
 
 
+def fair_order(entries: Iterable[Entry], retain: Budget | None, measure: str = "retention") -> list[Entry]:
+    """Entries within the budget, best first, then those that carry more, best first."""
+    return sorted(best_first(entries, measure), key=lambda entry: exceeds(entry, retain))
+
+
 def _from_few_to_many(results: Results) -> list[Budget | None]:
-    """Budgets, the one nearest to 10 % first, then from few tokens to many; None where no method has a budget."""
+    """Budgets: that nearest to 10 %, then from few tokens to many; [None] for none."""
     if not results.budgets:
         return [None]
     usual = results.budget()

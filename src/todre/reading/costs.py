@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from todre.errors import InvalidValueError
-from todre.reading.results import Results
+from todre.reading.results import Budget, Entry, Results, share_of
 
 TOKENS = "tokens"
 MEASURED = {
@@ -17,29 +17,44 @@ MEASURED = {
 }
 """What a document of bench has for each method, and how to say it."""
 ACROSS = (TOKENS, *MEASURED)
+TOLERANCE = 0.05
+"""Share of its budget by which a method may go over it and still count as within."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of methods, no pruning's being 1.
+    """A cost of methods, in shares of no pruning's.
 
     Attributes:
-        axis: what it is and where it is from.
-        of: by the entry's label; methods that are not there have none.
+        axis: what it is and where it is from, as an axis label.
+        of: the cost by the entry's label; other methods have none.
     """
 
     axis: str
     of: dict[str, float]
 
 
+def exceeds(entry: Entry, retain: Budget | None = None) -> bool:
+    """True if a decoder layer runs on more visual tokens than the budget, by over 5 %.
+
+    Methods that drop inside the decoder do: their first layers see all tokens.
+
+    Args:
+        entry: a method's result.
+        retain: the budget; without it the entry's own, and False if it has none.
+    """
+    budget = entry.retain if retain is None else retain
+    return budget is not None and entry.share > (1 + TOLERANCE) * share_of(budget, entry.before)
+
+
 def token_cost(results: Results) -> Cost:
-    """Visual tokens that a decoder layer ran on, the mean over layers and questions, of those without pruning."""
+    """Cost in visual tokens per decoder layer (mean over layers and questions)."""
     axis = "visual tokens per decoder layer, % of no pruning (mean over layers and questions)"
     return Cost(axis, {entry.label: entry.share for entry in results.entries})
 
 
 def bench_cost(results: Results, document: dict[str, Any], across: str) -> Cost:
-    """A cost that `todre bench` measured, in its first cell, for the methods that have the very same settings there.
+    """Cost that `todre bench` measured in its first cell, for methods of both.
 
     Args:
         results: what was read.
@@ -71,13 +86,15 @@ def bench_cost(results: Results, document: dict[str, Any], across: str) -> Cost:
 
 
 def front(points: list[tuple[float, float]]) -> list[int]:
-    """Places of the points that no other beats: none costs no more and is better, or costs less and is as good.
+    """Places (0-based) of the Pareto front: points that no other point beats.
+
+    A point beats another if it costs no more and gains more, or costs less and gains as much.
 
     Args:
-        points: (cost, what is gained) of each.
+        points: (cost, gain) of each.
 
     Returns:
-        From low cost to high; of equal points the first.
+        Places from low cost to high; of equal points the first.
     """
     order = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1], place))
     kept: list[int] = []
@@ -88,7 +105,7 @@ def front(points: list[tuple[float, float]]) -> list[int]:
 
 
 def _ratio(row: dict[str, Any], none: dict[str, Any], across: str) -> float:
-    """A row's cost over no pruning's; times are paired round by round, and this is the median."""
+    """A row's cost over no pruning's; of times the median over paired rounds."""
     if across == "flops":
         return float(row["flops"]["total"] / none["flops"]["total"])
     if across == "kv":

@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX or CSV."""
+"""Writers of tables: Markdown, LaTeX, CSV."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ CSV_FIELDS = (
 )  # fmt: skip
 
 
+TOKENS = "visual tokens per layer"
+"""Heading of the column beside the method's name."""
+
+
 def number(value: float | None, signed: bool = False) -> str:
-    """Points of a hundred with one decimal; a dash where there is none."""
+    """Text of a share in points of a hundred with one decimal; a dash for None."""
     if value is None:
         return "–"
     text = format(100 * value, "+.1f" if signed else ".1f")
@@ -29,7 +33,7 @@ def number(value: float | None, signed: bool = False) -> str:
 
 
 def interval_text(interval: Interval, signed: bool = False, intervals: bool = True) -> str:
-    """`79.6 [78.1, 81.1]`, in points of a hundred."""
+    """Text of a number with its interval in points of a hundred: `79.6 [78.1, 81.1]`."""
     text = number(interval.value, signed)
     if not intervals or interval.low is None or interval.high is None or interval.value is None:
         return text
@@ -37,34 +41,45 @@ def interval_text(interval: Interval, signed: bool = False, intervals: bool = Tr
 
 
 def pipe_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is left-aligned, the others right. Text is escaped by `markdown_text`."""
+    """A Markdown table, its first column left-aligned; the caller escapes text."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def markdown_text(text: str) -> str:
-    """A name as it is to be read in a Markdown table."""
+    """Text escaped for a Markdown table."""
     for sign in ("\\", "|", "*", "_", "<", "`"):
         text = text.replace(sign, "\\" + sign)
     return text
 
 
 def latex_text(text: str) -> str:
-    """Text with every sign that LaTeX takes for a command escaped."""
+    """Text escaped for LaTeX."""
     return "".join(_LATEX.get(sign, sign) for sign in text).replace("–", "--")
 
 
+def tokens_text(cells: Sequence[Cell]) -> str:
+    """Visual tokens per decoder layer of a row: one mean, or one for each budget.
+
+    Returns:
+        `744`, or `372 / 186 / 74`, with a dash where the method was not run.
+    """
+    if len({id(cell.entry) for cell in cells}) == 1:
+        cells = cells[:1]
+    return " / ".join("–" if cell.entry is None else f"{cell.entry.layer_mean:.0f}" for cell in cells)
+
+
 def to_markdown(table: Table, intervals: bool = True) -> str:
-    """Points of a hundred; the best of each column is bold."""
+    """A Markdown table in points of a hundred; the best of each column is bold."""
     rows = [
-        [markdown_text(name), *(_shown(cell, table.measure, intervals, "**{}**") for cell in cells)]
+        [markdown_text(name), tokens_text(cells), *(_shown(cell, table.measure, intervals, "**{}**") for cell in cells)]
         for name, cells in table.rows
     ]
-    return pipe_table(["method", *(markdown_text(_heading(column)) for column in table.columns)], rows)
+    return pipe_table(["method", TOKENS, *(markdown_text(_heading(column)) for column in table.columns)], rows)
 
 
 def to_latex(table: Table, intervals: bool = True) -> str:
-    """Points of a hundred in a `tabular` of the package booktabs; the best of each column is bold."""
+    """A LaTeX `tabular` in points of a hundred; the best of each column is bold."""
 
     signed = table.measure == "difference"
 
@@ -78,17 +93,20 @@ def to_latex(table: Table, intervals: bool = True) -> str:
         edges = ", ".join(_latex_number(edge, signed) for edge in (inside.low, inside.high))
         return rf"{text} {{\scriptsize [{edges}]}}"
 
-    head = " & ".join(["method", *(latex_text(_heading(column)) for column in table.columns)])
-    body = [" & ".join([latex_text(name), *map(cell_text, cells)]) + r" \\" for name, cells in table.rows]
+    head = " & ".join(["method", TOKENS, *(latex_text(_heading(column)) for column in table.columns)])
+    body = [
+        " & ".join([latex_text(name), latex_text(tokens_text(cells)), *map(cell_text, cells)]) + r" \\"
+        for name, cells in table.rows
+    ]
     lines = [
-        "% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\toprule",
+        "% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * (1 + len(table.columns))}}}", r"\toprule",
         head + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def to_csv(table: Table, intervals: bool = True) -> str:
-    """A line for each number, as fractions with all their digits; intervals stay, as their columns are apart."""
+    """CSV with a line for each number: fractions with all digits, and intervals."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
@@ -110,18 +128,18 @@ def to_csv(table: Table, intervals: bool = True) -> str:
 
 
 WRITERS: dict[str, Callable[[Table, bool], str]] = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}
-"""By the name of the format."""
+"""Writers by the name of the format."""
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex"}
 """Formats by the file's suffix."""
 
 
 def _latex_number(value: float | None, signed: bool) -> str:
-    """With a minus sign in place of a hyphen."""
+    """Text of a number for LaTeX, with a true minus sign."""
     return number(value, signed).replace("-", "$-$").replace("–", "--")
 
 
 def _once(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells of one entry and task are written once: no pruning stands in the column of every budget."""
+    """Cells without repeats: no pruning's stands in the column of every budget."""
     return list({(id(cell.entry), cell.task): cell for cell in cells}.values())
 
 

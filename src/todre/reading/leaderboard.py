@@ -1,4 +1,4 @@
-"""The leaderboard's page, made from the document of `todre eval` alone."""
+"""The leaderboard's page in Markdown, from the document of `todre eval` alone."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from todre.reading.choice import RANDOM, best_first
+from todre.reading.costs import exceeds
 from todre.reading.formats import interval_text, markdown_text, number, pipe_table, to_markdown
 from todre.reading.result_pages import paragraph
-from todre.reading.results import Entry, Results
-from todre.reading.tables import budget_text, table
+from todre.reading.results import Budget, Entry, Results, share_of
+from todre.reading.tables import budget_text, table, unmarked
 
-_SCORE_COLUMNS = ("method", "retention", "score", "difference", "sure", "visual tokens", "per layer")
+_SCORE_COLUMNS = ("method", "per layer", "entered", "retention", "score", "difference", "sure")
+_GROUPS = ("Within the budget:", "More visual tokens per layer than the budget:")
 FIGURES = {
     "retention": "retention against visual tokens kept",
     "pareto": "retention against visual tokens per decoder layer",
     "heatmap": "retention by method and task",
     "radar": "retention by task",
 }
-"""The figures that the page shows, by the end of the file's name, and what they are."""
+"""Captions of the page's figures, by the end of the file's name."""
 
 
 def page(results: Results, source: str, command: str) -> str:
-    """Markdown: conditions, what is best at each budget, and every method's numbers.
+    """Page of the leaderboard: conditions, the best, and every method's numbers.
 
     Args:
         results: what was read from one document.
         source: the document's path in the repository, such as `results/leaderboard.json`.
-        command: the one that made it.
+        command: the command that made the document.
     """
     parts = [
         "# Leaderboard: every method on the shipped model",
@@ -39,11 +41,14 @@ def page(results: Results, source: str, command: str) -> str:
         _figure("pareto"),
         "## Retention by budget",
         paragraph(
-            "In percent of no pruning's score, with 95 % intervals, sorted by the budget nearest to 10 %; the highest "
-            "of each column is bold. A budget is what each method counts by itself: methods that drop inside the "
-            "decoder run their first layers on all visual tokens, which the column “per layer” below shows."
+            "In percent of no pruning's score, with 95 % intervals, sorted by the budget nearest to 10 %. A budget is "
+            "what each method counts by itself. Methods that drop inside the decoder run its first layers on all "
+            "visual tokens, and methods inside the vision tower may hand over more than the budget. So the second "
+            "column shows the visual tokens that a decoder layer ran on, the mean over layers and questions, budget by "
+            f"budget ({results.none[0].visual_tokens:.0f} without pruning), and methods that carry over 5 % more than "
+            "a budget have a table of their own. In the first table the highest of each column is bold."
         ),
-        to_markdown(table(_with_budget(results))).rstrip(),
+        *_retention(results),
         *_by_budget(results),
         *_own(results),
         *_draws(results),
@@ -54,42 +59,52 @@ def page(results: Results, source: str, command: str) -> str:
 
 
 def findings(results: Results) -> list[str]:
-    """At each budget: the best, how many are not told apart from no pruning, and how many from random choice."""
+    """Sentences on each budget: the best, and how many are no better than chance.
+
+    The best are named of those within the budget, then of those that carry more tokens.
+    """
     score = interval_text(results.none[0].value("score"))
     sentences = [f"Without pruning the model scores {score}."]
-    return [*sentences, *(_finding(best_first(results.at(retain))) for retain in results.budgets)]
+    return [*sentences, *(_finding(results, retain) for retain in results.budgets)]
 
 
-def _finding(order: Sequence[Entry]) -> str:
-    """What one budget shows; `order` is from the best to the worst."""
-    top, lean = order[0], _lean(order)
-    text = f"Kept {budget_text(top.retain)}: {_bold(top)} retains most, {_retention(top)} %, with {top.layer_mean:.0f} "
-    text += "visual tokens per layer."
-    cheap = [entry for entry in order if entry.layer_mean <= 1.01 * lean]
-    if cheap[0] is not top:
-        text += f" Of those with no more than {lean:.0f} per layer it is {_bold(cheap[0])}, {_retention(cheap[0])} %."
+def _finding(results: Results, retain: Budget) -> str:
+    """A paragraph on one budget."""
+    order = best_first(results.at(retain))
+    within, over = _groups(order)
+    budget = share_of(retain, results.none[0].visual_tokens) * results.none[0].visual_tokens
+    text = f"Kept {budget_text(retain)}:"
+    if within:
+        text += f" of those with no more than {budget:.0f} visual tokens per layer, {_bold(within[0])} retains most, "
+        text += f"{_kept(within[0])} %"
+    if within and over:
+        text += f"; of those with more, {_bold(over[0])}, {_kept(over[0])} % with {over[0].layer_mean:.0f}"
+    if over and not within:
+        text += f" {_bold(over[0])} retains most, {_kept(over[0])} %, with {over[0].layer_mean:.0f} per layer"
     level = sum(not entry.differs() for entry in order)
-    text += f" {level} of {len(order)} methods are not told apart from no pruning."
+    text += f". {level} of {len(order)} methods are not told apart from no pruning."
     worse = _not_above_random(order)
     if worse is not None:
         text += f" {worse} retain no more than random choice does in the mean."
     return text
 
 
-def _lean(order: Sequence[Entry]) -> float:
-    """Tokens per layer of random choice before the decoder; without it, the median method's."""
-    means = sorted(entry.layer_mean for entry in order)
-    return next((entry.layer_mean for entry in order if entry.name == RANDOM), means[len(means) // 2])
+def _groups(entries: Sequence[Entry], retain: Budget | None = None) -> tuple[list[Entry], list[Entry]]:
+    """Entries within the budget, and those that carry more visual tokens per layer."""
+    return (
+        [entry for entry in entries if not exceeds(entry, retain)],
+        [entry for entry in entries if exceeds(entry, retain)],
+    )
 
 
 def _not_above_random(order: Sequence[Entry]) -> int | None:
-    """How many methods have a retention of at most random's; None where random was not run."""
+    """Number of methods that retain at most what random does; None without random."""
     places = [place for place, entry in enumerate(order) if entry.name == RANDOM]
     return len(order) - places[0] - 1 if places else None
 
 
 def _item(text: str) -> str:
-    """A line of a list, wrapped."""
+    """One wrapped item of a list."""
     return textwrap.fill(text, 118, initial_indent="* ", subsequent_indent="  ", break_on_hyphens=False)
 
 
@@ -97,12 +112,21 @@ def _bold(entry: Entry) -> str:
     return f"**{markdown_text(entry.name)}**"
 
 
-def _retention(entry: Entry) -> str:
+def _kept(entry: Entry) -> str:
     return interval_text(entry.value("retention"))
 
 
-def _with_budget(results: Results) -> Results:
-    return results.only([entry.name for entry in results.entries if entry.retain is not None])
+def _retention(results: Results) -> list[str]:
+    """Tables of retention by budget: of methods within each budget, and of the others."""
+    with_budget = [entry for entry in results.entries if entry.retain is not None]
+    more = {entry.name for entry in with_budget if exceeds(entry)}
+    parts = []
+    for words, over in zip(_GROUPS, (False, True), strict=True):
+        names = [name for name in dict.fromkeys(entry.name for entry in with_budget) if (name in more) == over]
+        if names:
+            made = table(results.only(names))
+            parts += [words, to_markdown(unmarked(made) if over else made).rstrip()]
+    return parts
 
 
 def _conditions(results: Results, source: str, command: str) -> str:
@@ -133,22 +157,24 @@ def _figure(name: str) -> str:
 
 
 def _by_budget(results: Results) -> list[str]:
-    """A table for each budget, in one order: by retention at the budget nearest to 10 %."""
+    """Tables for each budget, in the order of retention at the budget nearest to 10 %."""
     order = [entry.name for entry in best_first(results.at(results.budget()))]
     parts = []
     for retain in results.budgets:
         entries = {entry.name: entry for entry in results.at(retain)}
         names = [*(name for name in order if name in entries), *(name for name in entries if name not in order)]
-        parts += [f"### Kept {budget_text(retain)}", _rows([entries[name] for name in names])]
+        parts += [f"### Kept {budget_text(retain)}"]
+        for words, group in zip(_GROUPS, _groups([entries[name] for name in names]), strict=True):
+            parts += [words, _rows(group)] if group else []
     return parts
 
 
 def _rows(entries: Sequence[Entry]) -> str:
     rows = [
         [
-            markdown_text(entry.name), interval_text(entry.value("retention")), interval_text(entry.value("score")),
+            markdown_text(entry.name), f"{entry.layer_mean:.0f}", f"{entry.visual_tokens:.0f}",
+            interval_text(entry.value("retention")), interval_text(entry.value("score")),
             interval_text(entry.value("difference"), signed=True), "yes" if entry.differs() else "no",
-            f"{entry.visual_tokens:.0f}", f"{entry.layer_mean:.0f}",
         ]
         for entry in entries
     ]  # fmt: skip
@@ -165,7 +191,7 @@ def _own(results: Results) -> list[str]:
 
 
 def _draws(results: Results) -> list[str]:
-    """The score of every draw of methods that choose at random."""
+    """Scores of every draw of methods that choose at random."""
     rows = [
         [
             markdown_text(entry.name), budget_text(entry.retain), number(entry.value("score").value),
@@ -194,7 +220,7 @@ def _left_out(results: Results) -> list[str]:
 
 
 def _names(labels: Sequence[str], results: Results) -> str:
-    """Methods by name, with the budgets where not all are meant."""
+    """Names of methods, with budgets where not all of theirs are left out."""
     found: dict[str, list[str]] = {}
     for label in labels:
         name, _, retain = label.partition("@")

@@ -1,11 +1,12 @@
-"""Tables of results: rows are methods, columns budgets or tasks, every cell a number with its interval."""
+"""Tables of results: a row for each method, a column for each budget or task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from todre.errors import InvalidValueError
+from todre.reading.costs import exceeds
 from todre.reading.results import ALL, MEASURES, NONE, Budget, Entry, Interval, Results
 
 COLUMNS = ("budgets", "tasks")
@@ -19,19 +20,21 @@ class Cell:
 
     Attributes:
         interval: the number; None where the method was not run.
-        entry: where it is from.
+        entry: where it is from; None where the method was not run.
         task: which task it is of, or `ALL`.
-        best: whether it is the highest of its column.
+        over: True if the method carries more visual tokens per layer than the column's budget.
+        best: True if it is the highest of its column, of the methods within the budget.
     """
 
     interval: Interval
     entry: Entry | None
     task: str
+    over: bool = False
     best: bool = False
 
     @property
     def differs(self) -> bool:
-        """Whether the interval of the difference to no pruning excludes 0."""
+        """True if the interval of the difference to no pruning excludes 0."""
         return self.entry is not None and self.entry.differs(self.task)
 
 
@@ -41,8 +44,8 @@ class Table:
 
     Attributes:
         measure: one of `MEASURES`.
-        columns: the headings after the first.
-        rows: (method's name, cells).
+        columns: headings of the cells.
+        rows: (method's name, its cells).
     """
 
     measure: str
@@ -51,7 +54,7 @@ class Table:
 
 
 def budget_text(retain: Budget | None) -> str:
-    """A budget for people: "10 %", "288", or "own"."""
+    """Text of a budget: "10 %", "288", or "own"."""
     if retain is None:
         return OWN
     return str(retain) if isinstance(retain, int) else f"{100 * retain:g} %"
@@ -61,7 +64,7 @@ def table(
     results: Results, measure: str = MEASURES[0], columns: str = COLUMNS[0], retain: Budget | None = None,
     sort: str | None = None,
 ) -> Table:  # fmt: skip
-    """One measure of every method, by budget, or at one budget by task.
+    """Table of one measure of every method, by budget, or at one budget by task.
 
     Args:
         results: what was read.
@@ -74,14 +77,20 @@ def table(
     Raises:
         InvalidValueError: there is no such measure, column or budget.
     """
-    for what, given, allowed in (("measure", measure, MEASURES), ("columns", columns, COLUMNS)):
-        if given not in allowed:
-            raise InvalidValueError(f"{what} must be one of {', '.join(allowed)}, not {given!r}.")
+    for what, value, allowed in (("measure", measure, MEASURES), ("columns", columns, COLUMNS)):
+        if value not in allowed:
+            raise InvalidValueError(f"{what} must be one of {', '.join(allowed)}, not {value!r}.")
     made = _by_budget(results, measure) if columns == "budgets" else _by_task(results, measure, retain)
     if not made.columns:
         raise InvalidValueError("There is no method among the results; run `todre eval` with --methods.")
     key = sort or (ALL if columns == "tasks" else _usual(results, made))
     return _with_best(_sorted(made, key))
+
+
+def unmarked(made: Table) -> Table:
+    """The table without any cell marked as best."""
+    rows = tuple((name, tuple(replace(cell, best=False) for cell in cells)) for name, cells in made.rows)
+    return Table(made.measure, made.columns, rows)
 
 
 def _usual(results: Results, made: Table) -> str:
@@ -102,16 +111,19 @@ def _by_budget(results: Results, measure: str) -> Table:
 
 def _by_task(results: Results, measure: str, retain: Budget | None) -> Table:
     tasks = (ALL, *results.tasks)
-    chosen = results.at(results.budget(retain)) if results.budgets else ()
+    budget = results.budget(retain) if results.budgets else None
+    chosen = results.at(budget) if budget is not None else ()
     rows = [_none_row(none, measure, tasks) for none in results.none if measure == "score"]
     for entry in (*chosen, *results.at(None)):
         name = entry.name if entry.retain is not None else f"{entry.name} (own budget)"
-        rows.append((name, tuple(_cell(entry, measure, task) for task in tasks)))
+        rows.append((name, tuple(_cell(entry, measure, task, budget) for task in tasks)))
     return Table(measure, tasks, tuple(rows))
 
 
-def _cell(entry: Entry | None, measure: str, task: str) -> Cell:
-    return Cell(Interval(None) if entry is None else entry.value(measure, task), entry, task)
+def _cell(entry: Entry | None, measure: str, task: str, budget: Budget | None = None) -> Cell:
+    if entry is None:
+        return Cell(Interval(None), None, task)
+    return Cell(entry.value(measure, task), entry, task, over=exceeds(entry, budget))
 
 
 def _none_row(none: Entry, measure: str, tasks: Sequence[str]) -> tuple[str, tuple[Cell, ...]]:
@@ -123,7 +135,7 @@ def _is_none(row: tuple[str, tuple[Cell, ...]]) -> bool:
 
 
 def _sorted(made: Table, key: str) -> Table:
-    """No pruning first, then from high to low in a column, or by name, or as given."""
+    """The table sorted by a column, by name, or not at all, no pruning first."""
     none = [row for row in made.rows if _is_none(row)]
     rows = [row for row in made.rows if not _is_none(row)]
     if key == "name":
@@ -144,7 +156,7 @@ def _from_high_to_low(place: int) -> Callable[[tuple[str, tuple[Cell, ...]]], tu
 
 
 def _place(made: Table, key: str) -> int:
-    """The column that `key` names: as it is written, or a budget as --retain takes one."""
+    """Place (0-based) of the column `key`: its heading, or a budget as in --retain."""
     if key in made.columns:
         return made.columns.index(key)
     try:
@@ -160,22 +172,22 @@ def _place(made: Table, key: str) -> int:
 
 
 def _with_best(made: Table) -> Table:
-    """Mark the highest of each column, or several that are equal; no pruning is not counted."""
-    best = []
-    for place in range(len(made.columns)):
-        known = [row[1][place].interval.value for row in made.rows if not _is_none(row)]
-        best.append(max((value for value in known if value is not None), default=None))
-    rows = []
-    for row in made.rows:
-        name, cells = row
-        marked = tuple(
-            Cell(
-                cell.interval,
-                cell.entry,
-                cell.task,
-                not _is_none(row) and top is not None and cell.interval.value == top,
-            )
-            for cell, top in zip(cells, best, strict=True)
-        )
-        rows.append((name, marked))
-    return Table(made.measure, made.columns, tuple(rows))
+    """The table with its best cells marked: in each column the highest in budget.
+
+    Where no method is within it, the highest of all; where only one of several is, none, as nothing compares with it.
+    Equal ones are all marked; no pruning does not count.
+    """
+    marked = {id(cell) for place in range(len(made.columns)) for cell in _best_of(made, place)}
+    rows = tuple((name, tuple(replace(cell, best=id(cell) in marked) for cell in cells)) for name, cells in made.rows)
+    return Table(made.measure, made.columns, rows)
+
+
+def _best_of(made: Table, place: int) -> list[Cell]:
+    """The best cells of the column at `place` (0-based)."""
+    cells = [row[1][place] for row in made.rows if not _is_none(row)]
+    known = [(cell.interval.value, cell) for cell in cells if cell.interval.value is not None]
+    fair = [(value, cell) for value, cell in known if not cell.over] or known
+    if len(fair) == 1 < len(known):
+        return []
+    top = max((value for value, _ in fair), default=None)
+    return [cell for value, cell in fair if value == top]

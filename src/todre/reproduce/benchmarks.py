@@ -1,4 +1,4 @@
-"""What the papers' benchmarks are: tasks of lmms-eval, which of their metrics is printed, and scenes of a like kind."""
+"""The papers' benchmarks: tasks and metrics of lmms-eval, and similar scenes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Benchmark:
 
     @property
     def questions(self) -> int | None:
-        """How many there are; None where that is not known."""
+        """The number of questions; None where that is not known."""
         counts = {part.task: part.questions for part in self.parts}.values()
         return None if None in counts else sum(count or 0 for count in counts)
 

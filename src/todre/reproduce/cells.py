@@ -1,4 +1,7 @@
-"""Cells of a table on a real model: a method and a task of lmms-eval, kept in a file of its own once it is done."""
+"""Cells of a table on a real model: one method on one task of lmms-eval.
+
+A finished cell is kept in a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ CELL = Kind("remove it to run it again", {"metrics": Each(NUMBER), "questions": 
 
 @dataclass(frozen=True)
 class Run(Checked):
-    """All that a cell's numbers depend on but the method and the task, and how it is run.
+    """The model and settings of cells, and how lmms-eval is run.
 
     Args:
         model: folder or hub id.
@@ -57,7 +60,7 @@ class Run(Checked):
 
     @functools.cached_property
     def conditions(self) -> dict[str, Any]:
-        """What a result says of it, ready for JSON; looked up once."""
+        """What a cell's numbers depend on, ready for JSON; looked up once."""
         return {
             "model": self.model,
             "weights": _weights(self.model),
@@ -70,13 +73,13 @@ class Run(Checked):
 
 @dataclass(frozen=True)
 class Cell:
-    """A method on a task."""
+    """One method on one task."""
 
     subject: Subject
     task: str
 
     def file(self, run: Run) -> Path:
-        """Where its numbers are kept; another method, model or limit has another file."""
+        """The file of its numbers; another method, model or limit has another file."""
         facts = {**run.conditions, "method": self.subject.method.to_dict(), "task": self.task}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^\w.@+-]+", "_", f"{self.subject.key}--{self.task}")[:100]
@@ -84,12 +87,15 @@ class Cell:
 
 
 def cells(subjects: Sequence[Subject], benchmarks: Sequence[Benchmark]) -> tuple[Cell, ...]:
-    """All cells, method by method; what no pruning says of every task comes first."""
+    """All cells, method by method; those of no pruning come first."""
     return tuple(Cell(subject, task) for subject in subjects for benchmark in benchmarks for task in benchmark.tasks)
 
 
 def finished(cell: Cell, run: Run) -> dict[str, Any] | None:
-    """What is known of a cell: `metrics`, `questions`, `seconds`; None where it has not been run."""
+    """The numbers of a finished cell; None where it has not been run.
+
+    They are `metrics`, `questions` and `seconds`.
+    """
     file = cell.file(run)
     if not os.path.lexists(file):
         return None
@@ -149,7 +155,10 @@ def require_lmms_eval(python: str) -> None:
 
 
 def _weights(model: str) -> str | None:
-    """What tells two checkpoints in one folder apart: names and sizes of the files; None for a hub id."""
+    """A digest of the names and sizes of a folder's files; None for a hub id.
+
+    It tells two checkpoints in one folder apart.
+    """
     folder = Path(model).expanduser()
     if not folder.is_dir():
         return None

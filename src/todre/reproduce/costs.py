@@ -1,4 +1,4 @@
-"""Tables of cost: FLOPs, memory and throughput of a model's prompts, measured as `todre bench` does."""
+"""Tables of cost: FLOPs, memory and throughput, measured as in `todre bench`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def measured(
     table: Table, loaded: Loaded, rounds: int, folder: Path, command: str, tick: Callable[[str], None]
 ) -> tuple[list[Measured | None], list[str], dict[str, Any]]:
-    """Values of each row of the table, why there are none, and the conditions; what `todre bench` writes stays beside.
+    """The measured costs of a table's rows.
+
+    Returns the values of each row, the reason of each where there are none, and the conditions. What `todre bench`
+    writes stays in the folder.
 
     Args:
         table: of kind `efficiency`.
@@ -47,7 +50,7 @@ def measured(
 
 
 def _values(row: dict[str, Any] | None, none: dict[str, Any], name: str) -> Measured | None:
-    """Printed values by name: those that are measured, and the changes that follow from them."""
+    """Measured values by name, with the changes that follow from them."""
     if row is None:
         return None
     found = {cost.key: cost.measure(row) for cost in columns(name)}

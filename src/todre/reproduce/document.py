@@ -13,7 +13,7 @@ from todre.reproduce.outcome import Measured, table_rows
 
 @dataclass(frozen=True)
 class Description:
-    """What a document says beside its rows.
+    """What a document states beside its rows.
 
     Attributes:
         model: what was measured.

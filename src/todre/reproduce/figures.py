@@ -45,7 +45,10 @@ class Drawing:
 
 
 def draw(recipe: Recipe, loaded: Loaded, drawing: Drawing) -> dict[str, Any]:
-    """Measure what the figure shows, and write `result.json` and the picture, which has the recipe's name."""
+    """Measure what the figure shows, and write `result.json` and the picture.
+
+    The picture has the recipe's name.
+    """
     source = Source(drawing.questions, drawing.limit or QUESTIONS[recipe.kind])
     instrument, parameters = ("kept", _methods()) if recipe.kind == "kept" else ("migration", {})
     job = Job(
@@ -64,7 +67,7 @@ def draw(recipe: Recipe, loaded: Loaded, drawing: Drawing) -> dict[str, Any]:
 
 
 def _methods() -> dict[str, Method]:
-    """By attention alone, and by diversity alone, as the caption has it."""
+    """The two methods of the figure: by attention alone, and by diversity alone."""
     return {
         "by attention (FasterVLM)": CLSTopK(retain=RETAIN),
         "by diversity (ToDRE)": ToDRE.v1(retain=RETAIN, stages=(1,)),

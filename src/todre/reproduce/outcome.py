@@ -1,4 +1,4 @@
-"""Published, measured and the difference, cell by cell, with what is known of each published cell."""
+"""Published, measured and the difference, cell by cell, with notes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ Measured = Mapping[str, float]
 
 
 def average(measured: Measured, none: Measured, benchmarks: Sequence[str]) -> float | None:
-    """Mean share of no pruning in percent, over the benchmarks that both have; None where that is none."""
+    """Mean share of no pruning, in percent; None where nothing can be compared.
+
+    The mean is over the benchmarks that both have.
+    """
     both = [name for name in benchmarks if name in measured and none.get(name)]
     return 100 * sum(measured[name] / none[name] for name in both) / len(both) if both else None
 
 
 def compared(row: Row, measured: Measured, columns: Sequence[str]) -> dict[str, Any]:
-    """For each column `published`, `measured`, `difference` and `note`; None where there is no number."""
+    """By column: `published`, `measured`, `difference` and `note`.
+
+    Each is None where there is none.
+    """
     found = {}
     for name in columns:
         printed, ours = row.values.get(name), measured.get(name)
@@ -33,7 +39,9 @@ def compared(row: Row, measured: Measured, columns: Sequence[str]) -> dict[str, 
 
 
 def shares(row: Row, none: Row, measured: Measured, ours: Measured, columns: Sequence[str]) -> dict[str, Any]:
-    """As `compared`, of shares of no pruning in percent: what models and tasks that differ have in common.
+    """As `compared`, but of shares of no pruning in percent.
+
+    Shares can be compared where models and tasks differ.
 
     Args:
         row, none: published, and the published row of no pruning.
@@ -90,7 +98,7 @@ def table_rows(
 
 
 def _label(row: Row, table: Table) -> str:
-    """The row's title, and where rows of several models follow each other, the model of each first one."""
+    """The row's title; the first row of each of several models names the model."""
     several = len(table.models) > 1 and row.method is None and not row.reason
     return f"{row.title}, {row.model}" if several else row.title
 
@@ -102,7 +110,10 @@ def _share(value: float | None, whole: float | None, name: str) -> float | None:
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """What is known of the published numbers and of the run: the table's notes, then those of its cells."""
+    """Notes on the published numbers and on the run.
+
+    Warnings and the table's notes come first, then those of its rows and cells.
+    """
     found = [*result["warnings"], *result["notes"]]
     for row in result["rows"]:
         if row["note"]:

@@ -30,7 +30,7 @@ MARK = "*"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: the row's label, whose numbers they are, and a text for each column."""
+    """One line of the table: a label, whose numbers they are, and the cells."""
 
     label: str
     who: str
@@ -38,12 +38,15 @@ class Line:
 
 
 def headings(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of the columns."""
+    """The headings of the columns."""
     return tuple(HEADINGS.get(name, name) for name in result["columns"])
 
 
 def lines(result: Mapping[str, Any]) -> list[Line]:
-    """Three lines for each row, or two where numbers cannot be compared: then percent of no pruning."""
+    """The lines of the table: three for each row.
+
+    There are two where numbers cannot be compared, in percent of no pruning.
+    """
     found = []
     for row in result["rows"]:
         shared = not result["comparable"] and row["method"] != "none" and not result["costs"]
@@ -103,7 +106,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def write(result: Mapping[str, Any], folder: Path) -> None:
-    """`result.json` and `table.md`, each whole or not at all."""
+    """Write `result.json` and `table.md`, each whole or not at all."""
     import json
 
     from todre.files import write_atomic

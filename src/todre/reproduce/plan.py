@@ -1,4 +1,4 @@
-"""What a reproduction would run, download and take, said before anything starts."""
+"""The plan of a reproduction: what it would run, download, and how long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACE = 1 / 1.5
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there to do.
+    """The cells of a reproduction, and how long the missing ones take.
 
     Attributes:
         cells: all of them.
@@ -67,7 +67,7 @@ def plan(cells: Sequence[Cell], benchmarks: Sequence[Benchmark], run: Run, pace:
 def lines(
     planned: Plan, rows: Rows, subjects: Sequence[Subject], benchmarks: Sequence[Benchmark], run: Run
 ) -> list[str]:
-    """The plan for people."""
+    """The plan as lines of text."""
     left_out = [row for row in rows.rows if row.reason]
     text = [
         f"model: {run.model}",
@@ -84,7 +84,7 @@ def lines(
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h` or `4.2 days`."""
+    """A time as text, such as `40 s`, `12 min`, `3.5 h` or `4.2 days`."""
     for most, unit, size in ((90.0, "s", 1.0), (5400.0, "min", 60.0), (172_800.0, "h", 3600.0)):
         if seconds < most:
             return f"{seconds / size:.2g} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"

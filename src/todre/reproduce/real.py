@@ -1,4 +1,7 @@
-"""A table of scores on a real model, cell by cell through lmms-eval; finished cells are not run again."""
+"""A table of scores on a real model, cell by cell through lmms-eval.
+
+Finished cells are not run again.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ Found = dict[str, Any]
 
 
 def run_cells(cells: Sequence[Cell], run: Run, say: Say) -> tuple[dict[Cell, Found], dict[Cell, str]]:
-    """Run what is not finished; returns what is known of each cell, and why the others failed.
+    """Run the cells that are not finished.
+
+    Returns what is known of each finished cell, and why the others failed.
 
     Raises:
         TodreError: no pruning itself failed on a task, so that nothing could be compared.
@@ -42,7 +47,7 @@ def run_cells(cells: Sequence[Cell], run: Run, say: Say) -> tuple[dict[Cell, Fou
 
 
 def _left(cells: Sequence[Cell], known: Mapping[Cell, Found]) -> str:
-    """How long is left, at the pace of the task without pruning where that is known."""
+    """The time that is left, at the pace of finished cells of the same tasks."""
     seconds = {cell.task: found["seconds"] for cell, found in known.items()}
     if not seconds or any(cell.task not in seconds for cell in cells):
         return ""
@@ -57,7 +62,7 @@ def measured(
     failed: Mapping[Cell, str],
     budget: str,
 ) -> tuple[list[Measured | None], list[str]]:
-    """Values of each row, and why there are none."""
+    """The values of each row, and for each the reason why there are none."""
     values: list[Measured | None] = []
     reasons = []
     for row in rows:
@@ -71,7 +76,7 @@ def measured(
 
 
 def _scores(one: Subject, benchmarks: Sequence[Benchmark], known: Mapping[Cell, Found]) -> dict[str, float]:
-    """By benchmark, where all its tasks are finished."""
+    """A subject's score by benchmark, where all tasks of it are finished."""
     found = {}
     for benchmark in benchmarks:
         cells = {task: known.get(Cell(one, task)) for task in benchmark.tasks}
@@ -89,5 +94,5 @@ def _cells(one: Subject, benchmarks: Sequence[Benchmark], known: Mapping[Cell, F
 
 
 def _reason(one: Subject, failed: Mapping[Cell, str]) -> str:
-    """Each reason once, with the tasks that it is about."""
+    """Why a subject's cells failed, with their tasks."""
     return "; ".join(f"{cell.task}: {why}" for cell, why in failed.items() if cell.subject == one)

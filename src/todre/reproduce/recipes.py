@@ -1,4 +1,4 @@
-"""What can be reproduced, by name."""
+"""Recipes: the tables and figures that can be reproduced, by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Recipe:
 
     @property
     def figure(self) -> bool:
-        """Whether a picture is what it ends in."""
+        """Whether the result is a picture."""
         return self.kind in ("attention", "radar", "kept")
 
 
@@ -46,7 +46,10 @@ _FIGURES = (
 
 
 def recipes() -> tuple[Recipe, ...]:
-    """All of them: version 1's tables and figures, version 2's tables, then others."""
+    """All recipes: tables and figures of version 1, then tables of version 2.
+
+    Others follow.
+    """
     tables = [table(name) for name in NAMES]
     found = [Recipe(each.id, each.title, each.paper, each.kind, each.id) for each in tables]
     first = [each for each in found if each.name.startswith("v1-")]

@@ -1,4 +1,4 @@
-"""From a row of a published table to the method that is run for it, and from a model to the rows that are about it."""
+"""Subjects: the method that is run for a published row, and rows by model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Subject:
 
     @property
     def key(self) -> str:
-        """`todre-v1@288`, or the name alone."""
+        """The name with its budget, such as `todre-v1@288`, or the name alone."""
         return self.name if self.retain is None else f"{self.name}@{self.retain:g}"
 
 
@@ -51,7 +51,7 @@ class Rows:
 
 
 def subject(row: Row, budget: str = "share") -> Subject | None:
-    """What to run for a row; None where the row says why nothing can be.
+    """The subject of a row; None where the row says why nothing can be run.
 
     Args:
         row: of a published table.
@@ -69,7 +69,7 @@ def subject(row: Row, budget: str = "share") -> Subject | None:
 
 
 def subjects(rows: Sequence[Row], budget: str = "share") -> tuple[Subject, ...]:
-    """What to run for rows, each once."""
+    """The subjects of rows, each once."""
     found = [one for row in rows if (one := subject(row, budget)) is not None]
     return tuple({one.key: one for one in found}.values())
 
@@ -80,7 +80,7 @@ def repository(preset: str) -> str:
 
 
 def rows_about(table: Table, model: str, config: Any = None) -> Rows:
-    """The rows about a model, or about the nearest that the table has, with a warning.
+    """The rows about a model, or, with a warning, about the nearest one.
 
     Args:
         table: the published one.

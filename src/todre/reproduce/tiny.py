@@ -1,4 +1,7 @@
-"""A table's structure on the shipped model: the same methods and budgets, on scenes in place of the benchmarks."""
+"""A table's methods and budgets on the shipped model.
+
+Scenes stand in for the benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError, TodreError
-from todre.evaluate.engine import EvalConfig, Ran, Ticker, run
+from todre.evaluate.engine import Ran, Ticker, run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import Grid, row_of
 from todre.evaluate.tasks import names
 from todre.evaluate.tasks.several import VIDEO
@@ -30,7 +34,7 @@ STATEMENT = (
 
 @dataclass(frozen=True)
 class Tiny(Checked):
-    """How the shipped model is asked.
+    """The settings of a run on the shipped model.
 
     Args:
         folder: of the reproduction; `todre eval`'s own folders lie below.
@@ -46,7 +50,9 @@ class Tiny(Checked):
 
 
 def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
-    """The task of scenes for each benchmark that has one, and a model that ships to answer it.
+    """By benchmark, the task of scenes that stands in for it.
+
+    Benchmarks without such a task, or without a shipped model to answer it, are left out.
 
     Raises:
         InvalidValueError: none has.
@@ -65,7 +71,9 @@ def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
 
 
 def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: Ticker) -> list[Ran]:
-    """Ask the shipped models under every method of the rows; goes on where it was stopped.
+    """Answer the tasks with the shipped models under every method of the rows.
+
+    A run that was stopped is resumed.
 
     Returns:
         One run for tasks on pictures and one for tasks on clips, whichever there are.
@@ -90,7 +98,10 @@ def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: 
 def measured(
     rows: Sequence[Row], tasks: Mapping[str, str], runs: Sequence[Ran]
 ) -> tuple[list[Measured | None], list[str], list[dict[str, Any] | None]]:
-    """For each row scores in percent by benchmark, why there are none, and the interval of its average share."""
+    """For each row: scores, reasons, and the interval of its average share.
+
+    Scores are in percent by benchmark; a reason is why there are none.
+    """
     values: list[Measured | None] = []
     reasons, intervals = [], []
     for row in rows:
@@ -106,7 +117,7 @@ def measured(
 
 
 def _model(task: str) -> str | None:
-    """Which of the models that ship answers a task; None for the one on pictures."""
+    """The shipped model that answers a task; None for the one for pictures."""
     return SHIPPED_VIDEO if task.startswith(VIDEO) else None
 
 

@@ -1,1 +1,13 @@
-"""One forward of the decoder while a method is attached: select, drop, follow, put back."""
+"""One forward of the decoder while a method is attached.
+
+Where to look:
+
+* `attachment`: what is put on a model and taken off again; `decoder_forward`: which way each decoder call goes.
+* `prompt`, `samples`, `segments`, `packing`: what a prompt holds, read once on the host; packed samples, the cache.
+* `prefill`, `selection`: select visual tokens before the LLM, and pack the columns that are kept.
+* `continuation`, `fast_path`: forwards without pictures on a pruned cache, with and without a step.
+* `step`: the state of one forward; `schedule`: after which layers which methods are asked.
+* `layer_patches`, `between_layers`, `dropping`, `peek`: ask a method between layers, drop and bring back tokens.
+* `masks`, `layer_masks`, `positions`, `slot_tables`: read and build masks, positions, the cache's slot tables.
+* `finish`, `reporting`: put outputs back at their full length, and fill the report.
+"""

@@ -1,4 +1,4 @@
-"""One method on one model: what stands in for the given instance's forwards, all of it removed at the end."""
+"""One method on one model: the patches on the instance, all removed at the end."""
 
 from __future__ import annotations
 
@@ -43,16 +43,24 @@ from todre.tensors.slots import AttachmentState
 from todre.tower.capture import SaliencyCapture
 
 ATTRIBUTE = "todre_attachment"
-"""Where a model keeps what is attached to it."""
+"""Attribute of a model that holds its attachment."""
 _COPYING = ("__deepcopy__", "__reduce_ex__", "__getstate__")
-"""What `copy.deepcopy`, `pickle` (torch.save, multiprocessing) and `copy.copy` look up on an instance."""
+"""Methods that `copy.deepcopy`, `pickle` and `copy.copy` look up on an instance."""
 
 
 class Attachment:
-    """One method on one model. What one forward needs is per thread; what lasts is on the cache.
+    """One method on one model, from construction to `remove`.
 
-    A forward without pictures that its cache can answer for runs as if nobody was there, and so it can be compiled into
-    one graph.
+    State of one forward is kept per thread, and state that outlives it on the cache. A forward without pictures that
+    its pruned cache can answer for runs untouched, so that it can be compiled into one graph.
+
+    Args:
+        model: the transformers model, without wrappers.
+        method: the method to attach.
+
+    Raises:
+        UnsupportedModelError: the model, or what the method needs of it, is not supported.
+        ContractError: the installed transformers is not understood.
     """
 
     def __init__(self, model: PreTrainedModel, method: Method) -> None:
@@ -82,7 +90,7 @@ class Attachment:
             raise
 
     def _put(self) -> None:
-        """Change the model; each change is taken down, to be undone."""
+        """Put all patches on the model, and record each so that `remove` can undo it."""
         self.capture = SaliencyCapture(
             self.model, self.family, self.method.signals(), self.method.tower(), self.forwards, self._began_earlier
         )
@@ -106,28 +114,33 @@ class Attachment:
         )
         around = [ForwardPatch(module, run).put() for module, run in outside]
         self.changes += around
-        self.around_base = weakref.ref(around[1])
+        self.around_base = weakref.ref(around[1])  # weak: the patch points back here
+        # `generate` takes this method from the instance, or else the function of the same name, and builds masks by
+        # it before it calls the model on a static cache (seen in 5.24).
         original = getattr(self.model, MASKS_FOR_GENERATE, masks_for_generate)
         self.changes.append(
             InstancePatch(self.model, MASKS_FOR_GENERATE, functools.partial(_masks_for_generate, original))
         )
+        # A copy or a pickle would carry the patches, which point to this model.
         for module in {id(module): module for module, _ in outside}.values():
             self.changes += [InstancePatch(module, name, _refuse_to_copy) for name in _COPYING]
         self.changes.append(InstancePatch(self.model, ATTRIBUTE, self))
 
     def remove(self) -> None:
-        """Leave the model as it was."""
+        """Take all patches off the model."""
         self.owner.open = False
-        while self.changes:  # what was put points back here, and would keep the model until garbage is collected
+        # Patches point back here. Popped one by one, they leave no cycle that would keep the model alive.
+        while self.changes:
             self.changes.pop().remove()
         self.layer_patches.close()
 
     def _began_earlier(self) -> bool:
-        """Whether this thread is in a forward of the base that began before this was put around it."""
+        """True if this thread is in a forward of the base that began before the attach."""
         around = self.around_base()
-        return not self.forwards.joined and around is not None and around.on_top and in_forward(self.base)
+        return not self.forwards.active and around is not None and around.on_top and in_forward(self.base)
 
     def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The output of the whole model."""
         call = self.model_door.read(args, kwargs)
         if not self.forwards.open or not call.brings_media:
             return forward(*args, **kwargs)
@@ -137,6 +150,7 @@ class Attachment:
     def _model_with_media(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
+        """The output of the whole model in a forward that brings pictures or clips."""
         if self.capture.within:
             with set_aside(self.local, self.capture.local):
                 return self._model_with_media(forward, args, kwargs, call)
@@ -151,6 +165,7 @@ class Attachment:
             self.forwards.leave()
 
     def _run_base(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The output of the base model, called directly where a graph needs no step."""
         call = self.base_door.read(args, kwargs)
         if torch.compiler.is_compiling() and not call.brings_media and self.decoder_forward.fast_path(call) is not None:
             return forward(*args, **kwargs)
@@ -160,6 +175,7 @@ class Attachment:
     def _base_around(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
+        """The output of the base model, with the prompt read before it."""
         if self.capture.within:
             with set_aside(self.local, self.capture.local):
                 return self._base_around(forward, args, kwargs, call)
@@ -179,16 +195,21 @@ class Attachment:
 
     @no_compile
     def _before_base(self, call: DecoderCall) -> None:
+        """Read the prompt, and the facts about media that were encoded before."""
         self.local.outer_mask = call.mask
         if not call.brings_media and call.embeds is not None and call.ids is None and _begins(call):
-            self._no_pictures_named()
+            self._warn_unpruned()
         self.capture.begin(call.encodings)
         if call.brings_media:
             stays = call.rest.get(self.family.stays) if self.family.stays else None
             self.local.prompt = Prompt(self.tokens, self.embed, call, stays)
 
-    def _no_pictures_named(self) -> None:
-        """Embeddings came without ids or pictures: say what is not done with them."""
+    def _warn_unpruned(self) -> None:
+        """Warn that embeddings without token ids or pictures are not pruned.
+
+        Raises:
+            UnsupportedInputError: pictures were encoded in this block, so they were meant to be pruned.
+        """
         remedy = "so nothing in them was pruned; shorten them by todre.prune_embeddings, which is told the columns."
         if self.capture.current():
             raise UnsupportedInputError(
@@ -199,7 +220,13 @@ class Attachment:
 
     @no_compile
     def _after_base(self, call: DecoderCall, output: Any) -> None:
-        """A request of text alone is what the report is about now; a step of decoding changes nothing in it."""
+        """Check that pictures were pruned; report a new request of text alone.
+
+        A decoding step changes nothing in the report.
+
+        Raises:
+            UnsupportedInputError: pictures were encoded, and the decoder ran without todre.
+        """
         if self.capture.current():
             if self.forwards.open and not getattr(self.local, "pruned", False):
                 raise UnsupportedInputError(
@@ -211,11 +238,16 @@ class Attachment:
 
 
 def _begins(call: DecoderCall) -> bool:
-    """Whether a forward without pictures goes on from no pruned prompt."""
+    """True if a forward without pictures does not continue a pruned prompt."""
     return not hasattr(call.cache, "layers") or kv.first_table(call.cache) is None
 
 
 def _refuse_to_copy(*_: Any) -> Any:
+    """Refuse to copy, pickle or save a model that is being pruned.
+
+    Raises:
+        UnsupportedInputError: always.
+    """
     raise UnsupportedInputError(
         "A model that is being pruned cannot be copied, pickled or saved whole: a copy would be tied to it; "
         "leave the block, or call todre.detach(model), first."
@@ -223,7 +255,7 @@ def _refuse_to_copy(*_: Any) -> Any:
 
 
 def _masks_for_generate(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Let `generate` lay out its masks for static caches from what is left of a prompt."""
+    """Masks that `generate` builds for a static cache, from the columns that are kept."""
     door = Door(original)
     call = door.read(args, kwargs)
     return original(**door.write(call.with_fields(mask=mask_for_generate(call.cache, call.mask))))

@@ -1,4 +1,4 @@
-"""Between two decoder layers: ask the methods, do as they say, and say what the next layer is given."""
+"""Between two decoder layers: ask methods, drop tokens, rewrite arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from todre.hf.layer_calls import follow, layer_positions, with_mask, with_positions
 from todre.methods.base import Method
 from todre.methods.views.answers import check_reduction
-from todre.methods.views.decoder_layer import ReduceContext, Reduction
+from todre.methods.views.decoder_layer import ReduceContext
+from todre.methods.views.reduction import Reduction
 from todre.runtime.dropping import drop_slots, rejoin_slots
 from todre.runtime.layer_masks import plan_masks
 from todre.runtime.peek import next_attention
@@ -24,11 +25,14 @@ from todre.tensors.columns import PAD, VISUAL, Compaction
 from todre.tensors.transfer import fetch
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a layer; hidden states are the first."""
+"""Positional and keyword arguments of a layer; hidden states come first."""
 
 
 def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
-    """What layer `index` (0-based) is given; None to leave it as it is."""
+    """Arguments of the layer with index `index` (from 0); None leaves the loop's.
+
+    Parked tokens come back and methods are asked first.
+    """
     answers, schedule = step.answers, step.inputs.schedule
     if answers.peeking:
         return None
@@ -44,7 +48,7 @@ def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str
 
 
 def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    """What layer `index` (0-based) gets in place of what the decoder's loop hands every layer."""
+    """Arguments of the layer with index `index` (from 0), in place of the loop's."""
     inner = step.in_flight.inner
     if inner is not None:
         args, kwargs = _follow_columns(step, inner, args, kwargs)
@@ -58,7 +62,13 @@ def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[
 
 
 def _follow_columns(step: Step, inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    """What belongs to the columns in flight, of what the loop hands every layer for those that it holds."""
+    """A layer's arguments for the columns in flight, once some left in the decoder.
+
+    Args:
+        step: the running forward.
+        inner: from the columns that the decoder's loop holds to those in flight.
+        args, kwargs: the arguments that the loop passes for its own columns.
+    """
     loop_positions = layer_positions(kwargs)
     args, kwargs = follow(inner, args, kwargs, step.inputs.past)
     if step.inputs.decoder.shows_positions and loop_positions is not None:
@@ -69,7 +79,13 @@ def _follow_columns(step: Step, inner: Compaction, args: tuple[Any, ...], kwargs
 
 
 def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """Ask the methods after `index` layers, and drop what they drop; hidden states of what is left."""
+    """Hidden states that the methods asked after layer `index` (1-based) leave.
+
+    Args:
+        step: the running forward.
+        index: count of layers that have run, which is also the index (from 0) of the next.
+        args, kwargs: the next layer's arguments, (b, q, d) hidden states first.
+    """
     hidden: Tensor = args[0]
     ambient = current_autocast(hidden.device)
 
@@ -121,11 +137,13 @@ def _count_left(
 
 
 def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> Reduction:
-    """The answer of all methods that are asked after `layer` layers; each sees what those before it left.
+    """The joint answer of all methods that are asked after layer `layer` (1-based).
+
+    Each method sees what those before it left.
 
     Args:
-        step: the forward under way.
-        layer: count of layers run.
+        step: the running forward.
+        layer: count of layers that have run.
         hidden: (b, q, d) hidden states that enter the next layer.
         peek: computes the queries and keys that the next layer will make of them.
     """
@@ -149,7 +167,7 @@ def _answer_of(method: Method, context: ReduceContext) -> Reduction:
 
 
 def _context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:
-    """What the first of the methods after `layer` layers is shown."""
+    """The context of the first method that is asked after layer `layer` (1-based)."""
     selection, answers = step.selection, step.answers
     counts, offered = ([], []) if selection is None else (selection.counts, selection.offered)
     return ReduceContext(
@@ -172,12 +190,12 @@ def _context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Attentio
 
 
 def _after(context: ReduceContext, answer: Reduction, last: Reduction) -> ReduceContext:
-    """What the next method at the same layer is shown.
+    """The context of the next method at the same layer.
 
     Args:
-        context: what the method before it was shown.
-        answer: the answer of all methods before it.
-        last: the answer of the last of them.
+        context: context of the method before it.
+        answer: joint answer of all methods before it.
+        last: answer of the last of them.
     """
     counted = last.left is not None and last.earlier is None
     return dataclasses.replace(

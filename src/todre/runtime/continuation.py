@@ -17,13 +17,13 @@ from todre.tensors.slots import SlotTable
 
 
 def continuation(decoder: Decoder, tables: list[SlotTable], outer: Any, call: DecoderCall) -> Step | None:
-    """The step of a forward without pictures; None when the decoder needs no help with it.
+    """The step of a forward without pictures; None if the decoder needs no step.
 
     Args:
         decoder: the decoder's facts.
-        tables: the distinct slot tables of the cache, which are told how many columns come.
-        outer: the mask that the enclosing model was called with.
-        call: what the decoder is called with, changed in place.
+        tables: the distinct slot tables of the cache; the call's columns are announced to them.
+        outer: the mask of the enclosing model's call.
+        call: the decoder's call, changed in place.
     """
     for table in tables:
         table.begin(call.columns)

@@ -1,4 +1,4 @@
-"""The decoder's forward while a method is attached: fast path, continuation or prefill.
+"""The decoder's forward under a method: fast path, continuation or prefill.
 
 `Attachment` puts `DecoderForward.run` in place of the decoder's own forward. Each call goes one of three ways:
 
@@ -80,7 +80,7 @@ class DecoderForward:
         self.door = Door.of(decoder.module)
 
     def run(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The output of the decoder's own `forward`, called directly where no step is needed."""
+        """The decoder's output; its own `forward` runs untouched where no step is needed."""
         call = self.door.read(args, kwargs)
         if torch.compiler.is_compiling() or not (self.capture.current() or self.layer_patches.step is not None):
             fast = self.fast_path(call)
@@ -91,7 +91,7 @@ class DecoderForward:
         return self._run_joined(forward, call)
 
     def fast_path(self, call: DecoderCall) -> DecoderCall | None:
-        """The call for a forward without pictures that needs no step; None if it needs one."""
+        """The call to make where no step is needed (`fast_path_call`), or None."""
         return fast_path_call(self.sees_all, attention_backend(self.text_config), call)
 
     @no_compile_shallow
@@ -137,8 +137,9 @@ class DecoderForward:
         return call, continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), call)
 
     def _prefill(self, facts: dict[str, list[TokenFacts]], call: DecoderCall) -> Step:
-        """The step of a prompt with pictures; `call` is rewritten in place for the columns that are kept."""
+        """The step of a prompt with pictures; `call` is rewritten in place."""
         prompt = self.local.prompt
+        # Before 5.23 a checkpointed layer runs again without its patch, see `runs_again_bare`.
         if self.schedule.reducers and self.decoder.recomputes and runs_again_bare(self.decoder.layers[0]):
             raise UnsupportedInputError(
                 "With gradient checkpointing this release of transformers runs decoder layers again without what todre "
@@ -179,7 +180,10 @@ class DecoderForward:
 
 @contextmanager
 def set_aside(*states: threading.local) -> Iterator[None]:
-    """Empty this thread's `states` inside the block, so that a nested forward starts anew; then put them back."""
+    """Empty this thread's `states` inside the block, and put them back after it.
+
+    A nested forward of the same model, as from a hook, so starts anew.
+    """
     held = [vars(state) for state in states]
     saved = [dict(values) for values in held]
     for values in held:

@@ -1,6 +1,6 @@
-"""Visual slots that leave in the middle of the decoder, and those that come back.
+"""Visual tokens that leave inside the decoder, and parked ones that come back.
 
-They leave what is in flight, and what later layers have cached.
+They leave the columns in flight, and what later layers have cached.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
-from todre.methods.views.decoder_layer import ParkedView
+from todre.methods.views.reduction import ParkedView
 from todre.runtime.slot_tables import shrink_tables
 from todre.runtime.step import ParkedState, Step
 from todre.tensors.autocast import no_autocast
@@ -20,7 +20,14 @@ from todre.tensors.columns import PAD, compact, put_back, take_columns
 
 
 def rejoin_slots(step: Step, parked: ParkedState, index: int, hidden: Tensor) -> Tensor:
-    """Bring parked tokens back before layer `index` (0-based); returns all hidden states, (b, q0, d)."""
+    """All hidden states, (b, q0, d), once parked tokens are back in flight.
+
+    Args:
+        step: the running forward.
+        parked: the columns in flight when tokens were parked, q0 of them.
+        index: index (from 0) of the next layer.
+        hidden: (b, q, d) hidden states in flight without them.
+    """
     width, length, place, before = hidden.shape[1], step.inputs.length, step.own_columns, parked.in_flight
     entered = (before.columns - step.inputs.past).clamp(min=0)
     there = torch.zeros(place.shape[0], length + 1, dtype=torch.bool, device=place.device)
@@ -42,29 +49,34 @@ def rejoin_slots(step: Step, parked: ParkedState, index: int, hidden: Tensor) ->
 def drop_slots(
     step: Step, index: int, drop: Tensor, hidden: Tensor, left: Sequence[int], cached: bool = True
 ) -> Tensor:
-    """Hide `drop` from layer `index` on; returns the hidden states that are left.
+    """Hidden states that are left once visual slots are dropped.
+
+    The cached slots of the layers from `index` on are dropped too.
 
     Args:
-        step: the forward under way.
-        index: the next layer to run, 0-based.
-        drop: (b, s) bool over the key slots of the layer that ran last.
+        step: the running forward.
+        index: index (from 0) of the next layer.
+        drop: (b, s) bool, over the key slots of the layer that ran last.
         hidden: (b, q, d) hidden states in flight.
-        left: visual tokens in flight that stay, of each row.
-        cached: whether visual slots of earlier forwards leave, too.
+        left: of each row, visual tokens in flight that stay.
+        cached: True if visual slots of earlier forwards leave, too.
     """
     gone, now = _gone_columns(step, index, drop), step.in_flight
     counts = now.counts.with_visual(left)
     staying = (now.columns >= 0) & (now.kinds != PAD) & ~gone.gather(1, now.columns.clamp(min=0))
     packed = compact(staying, counts.total)
     inner = packed if now.inner is None else now.inner.then(packed)
-    step.in_flight = replace(now.compacted(packed, counts), inner=inner)
+    step.in_flight = replace(now.take(packed, counts), inner=inner)
     step.mark_stage(index)
     shrink_tables(step, index, hidden.shape[1], gone if cached else None)
     return packed.take(hidden)
 
 
 def _gone_columns(step: Step, index: int, drop: Tensor) -> Tensor:
-    """(b, columns + 1) bool by logical column; the last entry stands for padding and is False."""
+    """Logical columns that leave, (b, columns + 1) bool.
+
+    The last entry stands for padding and is False.
+    """
     inputs = step.inputs
     gone = torch.zeros(drop.shape[0], inputs.past + inputs.length + 1, dtype=torch.bool, device=drop.device)
     table = kv.table_of(inputs.cache.layers[index - 1]) if inputs.cache is not None else None

@@ -1,6 +1,7 @@
-"""Forwards that go on from a pruned cache without help: its layers answer for positions and lengths themselves.
+"""Forwards that continue a pruned cache without a step.
 
-Everything here is decided by what the host knows anyway, so that torch.compile can follow it into one graph.
+The cache's layers answer for positions and lengths themselves. All decisions use values on the host, so that
+torch.compile can trace them into one graph.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from todre.tensors.slots import SlotTable
 
 
 def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall | None:
-    """What a decoder is called with for text alone; None if a step must see to its layers one by one.
+    """The decoder's call for text alone; None if it needs a step.
 
-    In a graph this is for one column alone: one that brings a picture has nothing to lose.
+    While torch.compile traces, only calls of one column take this path: one that brings a picture gains nothing by it.
 
     Args:
-        full: whether every layer has full attention, or a state.
-        backend: name of the attention implementation.
-        call: what it is called with, and no facts about pictures; it comes back itself if nothing has to change.
+        full: True if every layer has full attention, or a state.
+        backend: name of the attention backend.
+        call: a call without pictures; returned itself if nothing has to change.
     """
     cache, traced = call.cache, torch.compiler.is_compiling()
     table = kv.first_table(cache) if hasattr(cache, "layers") else None
@@ -54,7 +55,12 @@ def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall |
 
 
 def mask_for_generate(cache: Any, mask: Tensor | None) -> Tensor | None:
-    """The mask that `generate` lays out for a static cache before it calls the model, (b, columns) or None."""
+    """The mask from which `generate` builds those for a static cache, (b, columns).
+
+    Args:
+        cache: the caller's cache.
+        mask: (b, columns) mask of the caller, or None.
+    """
     table = kv.first_table(cache) if hasattr(cache, "layers") else None
     if table is None or not table.open or table.identity or not table.alone or (mask is not None and mask.ndim != 2):
         return mask
@@ -62,15 +68,26 @@ def mask_for_generate(cache: Any, mask: Tensor | None) -> Tensor | None:
 
 
 def _ready_made(mask: Tensor, cache: Any) -> bool:
-    """Whether a mask is one that was laid out for a static cache, before the model was called."""
+    """True if a 4-D mask was built for a static cache before the model was called."""
     layer = next(layer for layer in cache.layers if kv.table_of(layer) is not None)
     return mask.ndim == 4 and kv.is_static(layer) and mask.shape[-1] == layer.max_cache_len
 
 
 def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, traced: bool) -> Tensor | None:
-    """A mask from which the model's own code makes the right one, if all layers hold the columns of `table`."""
+    """The mask from which the model's own code makes the right one, or None.
+
+    All layers hold the columns of `table`.
+
+    Args:
+        table: the slot table of all layers.
+        cache: the caller's cache.
+        mask: the caller's mask, or None.
+        columns: columns of this forward.
+        traced: True if no value may be read from the device, as while torch.compile traces.
+    """
     if mask is None and not table.padded:
         return None
+    # `generate` has built it from `mask_for_generate` already.
     if mask is not None and mask.ndim == 4:
         if not traced:
             check_static(mask, cache, table, int(cache.get_seq_length()))
@@ -81,14 +98,15 @@ def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, trace
         return table.aligned(layer.max_cache_len + layer.dropped if static else layer.logical + columns, None)
     if not traced:
         mask = logical_mask(mask, None, cache, int(cache.get_seq_length()), columns)
-        assert mask is not None
+        assert mask is not None  # for mypy: a 2-D mask gives a mask
         if not table.padded and bool(mask.all()):
             return None
     return table.aligned(mask.shape[1], mask)
 
 
 def _same_for_all(cache: Any, backend: str) -> bool:
-    """Whether layers that hold different columns are right without any mask, for one column more."""
+    """True if one new column needs no mask in layers that hold different columns."""
+    # Without a mask, SDPA and flash attention let one query see every key (transformers' integrations, 5.24).
     if backend != "sdpa" and "flash" not in backend:
         return False
     for layer in cache.layers:
@@ -99,7 +117,7 @@ def _same_for_all(cache: Any, backend: str) -> bool:
 
 
 def _positions(call: DecoderCall, columns: int, shift: Tensor) -> Tensor:
-    """(b, q) positions, renumbered as the prompt was."""
+    """Positions of this forward, (b, q) int64, renumbered like the prompt's."""
     positions = call.positions
     if positions is None:
         positions = (torch.arange(columns, device=shift.device, dtype=torch.int64) + call.cache.get_seq_length())[None]

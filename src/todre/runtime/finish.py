@@ -1,4 +1,4 @@
-"""Finish: ask what is asked after the last layer, and put outputs back to the length that came in."""
+"""Finish: ask methods after the last layer, and put outputs back at full length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from todre.tensors.columns import put_back
 
 
 def finish(step: Step, output: Any) -> Any:
-    """The decoder's output at the length that came in, after the last methods were asked."""
+    """The decoder's output at the length that came in.
+
+    Methods that read the last layer's attention are asked first.
+    """
     last = step.n_layers
     if last in step.answers.attention:
         hidden = last_states(output)
@@ -24,11 +27,11 @@ def finish(step: Step, output: Any) -> Any:
 
 
 def restore(step: Step, output: Any) -> Any:
-    """Put the hidden states of `output` back to the length that came in.
+    """The decoder's output with hidden states at the length that came in.
 
-    A visual token that was dropped shows what the last survivor before it has (zeros if there is none), so that what
-    follows a picture, also at the end of a prompt, is predicted as if the token had never been there. So does padding
-    behind a row's last token: what follows the row is predicted there, too.
+    At a dropped visual token stands the state of the last kept column before it (zeros if there is none). So what
+    follows a picture, also at the end of a prompt, is predicted as if the token had never been there. Padding behind a
+    row's last token is filled the same way, since the token after the row is predicted there.
     """
     if not step.in_flight.packed and step.segments is None:
         return output
@@ -39,7 +42,7 @@ def restore(step: Step, output: Any) -> Any:
 
 
 def _restore_depth(step: Step, depth: int, state: Tensor) -> Tensor:
-    """Hidden states after `depth` layers, at the length and in the rows that came in."""
+    """Hidden states after `depth` layers, at full length."""
     for stage in reversed([stage for stage in step.trace if stage.layers <= depth]):
         if stage.columns.shape[1] == state.shape[1]:
             return _restore_rows(step, state, stage.columns)
@@ -47,13 +50,19 @@ def _restore_depth(step: Step, depth: int, state: Tensor) -> Tensor:
 
 
 def _restore_rows(step: Step, state: Tensor, columns: Tensor) -> Tensor:
-    """(b, l, d) of the states (b, q, d) of some `columns` (b, q), in the rows that came in."""
+    """Hidden states (b, l, d) in the rows that came in.
+
+    Args:
+        step: the finished forward.
+        state: (b, q, d) hidden states.
+        columns: (b, q) int64 logical column of each.
+    """
     whole = _lengthen(step, state, columns)
     return whole if step.segments is None else step.segments.back(whole)
 
 
 def _lengthen(step: Step, state: Tensor, columns: Tensor) -> Tensor:
-    """(b, l, d): where a column is gone stands what the last one before it has."""
+    """Hidden states (b, l, d); a missing column gets the last state before it."""
     inputs = step.inputs
     if state.shape[1] == inputs.length and columns.shape[1] != inputs.length:
         return state

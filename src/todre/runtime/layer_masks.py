@@ -1,4 +1,4 @@
-"""Which mask each decoder layer is given in one forward, once tokens have left."""
+"""The attention mask of each decoder layer in one forward, once tokens have left."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ from todre.tensors.slots import SlotTable
 def set_masks(step: Step, call: DecoderCall, embeds: Tensor) -> None:
     """Plan each layer's mask, and give the decoder one that it can start from."""
     plan_masks(step, 0, embeds)
+    # The decoder builds one mask for all its layers, or a mapping by layer type, from the mask it is called with.
     attending = [index for index in range(step.n_layers) if step.inputs.decoder.attends(index)]
     if all(index in step.masks for index in attending):
         call.mask = _for_decoder(step, call.mask, step.masks[attending[0]])
 
 
 def plan_masks(step: Step, start: int, embeds: Tensor) -> None:
-    """Masks of all layers from `start` on, one for each distinct set of slots and type of layer."""
+    """Build the masks of all layers from index `start` (from 0) on.
+
+    One mask is built for each distinct set of slots and type of layer.
+    """
     made: dict[tuple[int, str], Any] = {}
     for index in range(start, step.n_layers):
         kind = step.inputs.decoder.layer_kinds[index]
@@ -42,7 +46,13 @@ def plan_masks(step: Step, start: int, embeds: Tensor) -> None:
 
 
 def _for_decoder(step: Step, mask: Any, first: Any) -> Any:
-    """What the decoder gets in place of `mask`; where layers differ, each has its own mask anyway."""
+    """The decoder's own mask argument; each layer gets its own mask later anyway.
+
+    Args:
+        step: the running forward.
+        mask: the mask that the decoder was called with: one for all layers, or a mapping by layer type.
+        first: the mask of the first layer with attention.
+    """
     if not isinstance(mask, Mapping):
         return first
     by_kind = {step.inputs.decoder.layer_kinds[index]: each for index, each in step.masks.items()}
@@ -50,6 +60,15 @@ def _for_decoder(step: Step, mask: Any, first: Any) -> Any:
 
 
 def _mask_of(step: Step, kind: str, layer: Any, table: SlotTable | None, embeds: Tensor) -> Any:
+    """The mask of one layer.
+
+    Args:
+        step: the running forward.
+        kind: type of the layer.
+        layer: its cache layer, or None.
+        table: its slot table, or None.
+        embeds: (b, q, d) hidden states that enter it.
+    """
     queries, rows = embeds.shape[1], embeds.shape[0]
     if kind not in (FULL, "sliding_attention", "chunked_attention"):
         return _recurrent_mask(step, queries)
@@ -79,7 +98,7 @@ def _mask_of(step: Step, kind: str, layer: Any, table: SlotTable | None, embeds:
 
 
 def _recurrent_mask(step: Step, queries: int) -> Tensor | None:
-    """(b, q) for layers with a state: which of the columns in flight are real; None where all are."""
+    """The mask of layers with a state, (b, q) int64, 0 at padding, or None."""
     if queries == 1:
         return None
     if not step.in_flight.padded:

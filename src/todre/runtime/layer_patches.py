@@ -1,6 +1,6 @@
-"""Layer patches: what a decoder's layers and rotary embedding get in place of their own.
+"""Patches on a decoder's layers and rotary embeddings, in use only while needed.
 
-Layers run as they are, without a hook, except while some thread's forward needs them otherwise.
+Outside a step the layers run without a hook.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from todre.tensors.attention import AttentionInputs
 
 
 class LayerPatches:
-    """Stands in for the layers of `decoder` while a step acts inside it; each thread has its own step.
+    """Rewrites the arguments of a decoder's layers while a step runs; one per thread.
 
     Args:
-        decoder: whose layers.
-        watched: counts of layers run whose attention is to be seen.
+        decoder: the decoder whose layers are patched.
+        attention_layers: layers (1-based) whose attention is read.
     """
 
-    def __init__(self, decoder: Decoder, watched: Sequence[int]) -> None:
+    def __init__(self, decoder: Decoder, attention_layers: Sequence[int]) -> None:
         layers = list(decoder.layers)
-        self.attention_of = {layer: _attention_of(layers[layer - 1]) for layer in watched}
+        self.attention_of = {layer: _attention_of(layers[layer - 1]) for layer in attention_layers}
         self.local = threading.local()
         self.users, self.lock, self.closed = 0, threading.Lock(), False
         self.patches = [ForwardPatch(rotary, self._rotary) for rotary in decoder.rotary]
@@ -42,12 +42,12 @@ class LayerPatches:
 
     @property
     def step(self) -> Step | None:
-        """This thread's decoder forward, while it runs."""
+        """The step of this thread's decoder forward, while it runs."""
         return getattr(self.local, "step", None)
 
     @contextmanager
     def running(self, step: Step | None) -> Iterator[None]:
-        """Inside the block this thread's layers are given what `step` says."""
+        """Let `step` rewrite this thread's layer arguments inside the block."""
         outer = self.step
         step = step if step is not None and step.acts else None
         if step is None and outer is None:
@@ -62,14 +62,14 @@ class LayerPatches:
             self.local.step = outer
 
     def close(self) -> None:
-        """No more steps will act; what stands in points back here, and is let go as soon as it is not in use."""
+        """Let no more steps act, and drop the patches once they are not in use."""
         with self.lock:
             self.closed = True
             if not self.users:
                 self.patches = []
 
     def _count(self, more: int) -> None:
-        """The first to come puts the stand-ins in, the last to go takes them out."""
+        """Count threads in a step: the first puts the patches in, the last takes them out."""
         with self.lock:
             before, self.users = self.users, self.users + more
             if not before:
@@ -83,6 +83,7 @@ class LayerPatches:
 
     @no_compile_shallow
     def _layer(self, index: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The output of the layer with index `index` (from 0), with rewritten arguments."""
         args, kwargs, watched = self._arguments(index, args, kwargs)
         if watched is None:
             return forward(*args, **kwargs)
@@ -93,7 +94,10 @@ class LayerPatches:
     def _arguments(
         self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], nn.Module | None]:
-        """What layer `index` (0-based) gets, and its attention if that is to be watched now."""
+        """Arguments of the layer with index `index` (from 0), and its attention to watch.
+
+        The attention module is None where it is not read in this forward.
+        """
         step = self.step
         if step is None:
             return args, kwargs, None
@@ -103,6 +107,7 @@ class LayerPatches:
 
     @no_compile_shallow
     def _rotary(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The output of a rotary embedding, at the step's own positions."""
         step = self.step
         if step is not None and step.rotary_positions is not None:
             real = match_axes(step.rotary_positions, rotary_positions(args, kwargs))
@@ -111,7 +116,7 @@ class LayerPatches:
 
 
 class _Listener:
-    """Hands queries and keys of the `layer`-th layer to the step."""
+    """Stores the queries and keys of layer `layer` (1-based) in the step."""
 
     def __init__(self, patches: LayerPatches, layer: int) -> None:
         self.patches, self.layer = patches, layer
@@ -123,6 +128,11 @@ class _Listener:
 
 
 def _attention_of(layer: nn.Module) -> nn.Module:
+    """The attention module of a layer.
+
+    Raises:
+        UnsupportedModelError: it has none, or several.
+    """
     found = attention_modules(layer)
     if len(found) != 1:
         raise UnsupportedModelError(

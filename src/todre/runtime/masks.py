@@ -1,4 +1,4 @@
-"""Masks: reading what the caller or the model says at full length, and building what a shortened layer sees."""
+"""Masks: read the caller's and the model's, and build those of shortened layers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ _MASK_BACKENDS = ("sdpa", "eager")
 """Attention backends that take a mask as one (b, 1, q, s) tensor."""
 
 _QUERIES_AT_ONCE = 128
-"""How many queries of a FlexAttention block mask are looked at together, to bound memory."""
+"""Queries of a FlexAttention block mask that are evaluated together.
+
+Their number bounds the memory that it takes.
+"""
 
 
 def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
-    """Which logical columns are not padding: (b, past + length) bool, or None where none is.
+    """The logical columns that are not padding, (b, past + length) bool, or None.
+
+    None means that no column is padding.
 
     Args:
-        mask: the mask that the decoder was called with.
-        outer: the mask that the enclosing model was called with, which may have made `mask` out of it.
+        mask: the mask of the decoder's call.
+        outer: the mask of the enclosing model's call, from which it may have built `mask`.
         cache: the caller's cache.
         past: logical columns before this forward.
         length: logical columns of this forward.
@@ -42,6 +47,7 @@ def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: 
         return None
     if isinstance(outer, Tensor) and outer.ndim == 2:
         return _padding(outer, past, length)
+    # Without an outer mask, the model built this one itself, and nothing in it is padding.
     if outer is None and isinstance(mask, Tensor | Mapping):
         return None
     if isinstance(outer, Mapping):
@@ -60,6 +66,11 @@ def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: 
 
 
 def _padding(mask: Tensor, past: int, length: int) -> Tensor:
+    """The logical columns of a 2-D mask, (b, past + length) bool.
+
+    Raises:
+        UnsupportedInputError: the mask is shorter than the conversation.
+    """
     if mask.shape[1] < past + length:
         raise UnsupportedInputError(
             f"The attention mask covers {mask.shape[1]} tokens, but the cache and the input hold "
@@ -69,7 +80,7 @@ def _padding(mask: Tensor, past: int, length: int) -> Tensor:
 
 
 def _padding_of(mask: Tensor, cache: Cache, past: int, length: int) -> Tensor:
-    """The logical padding behind a 4-D mask that `generate` made for a static cache."""
+    """The logical padding in a 4-D mask that `generate` built for a static cache."""
     table = first_table(cache)
     slots = past if table is None else past - next(layer.dropped for layer in cache.layers if table_of(layer))
     valid = _valid_slots(mask[..., -length:, :], slots, past)[:, : slots + length]
@@ -83,7 +94,7 @@ def _padding_of(mask: Tensor, cache: Cache, past: int, length: int) -> Tensor:
 
 
 def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> None:
-    """Refuse a 4-D mask for a static cache that says more than what `generate` lays out for it.
+    """Check that a 4-D mask is the one that `generate` builds for a static cache.
 
     Args:
         mask: (b or 1, 1, q, s), as wide as the cache's buffers.
@@ -102,7 +113,11 @@ def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> Non
 
 
 def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
-    """(b or 1, s) bool: the slots that the last query sees, if those before it see the same as far as they may."""
+    """The slots that the last query sees, (b or 1, s) bool.
+
+    Raises:
+        UnsupportedInputError: the queries before it do not see the same slots, as far as causality lets them.
+    """
     shown = visible(mask)
     valid = shown[:, -1]
     query = torch.arange(slots, slots + shown.shape[1], device=mask.device, dtype=torch.int64)
@@ -114,6 +129,7 @@ def _valid_slots(mask: Tensor, slots: int, past: int) -> Tensor:
 
 
 def _custom(mask: Tensor) -> UnsupportedInputError:
+    """The error for a custom 4-D mask."""
     return UnsupportedInputError(
         f"A custom 4-D attention mask of shape {tuple(mask.shape)} cannot be shortened; "
         "pass a 2-D mask of padding, or none."
@@ -121,20 +137,20 @@ def _custom(mask: Tensor) -> UnsupportedInputError:
 
 
 def visible(mask: Tensor) -> Tensor:
-    """(b, q, s) bool of a 4-D mask, whether it is boolean or added to the logits."""
+    """The key slots that each query sees, (b, q, s) bool, from any 4-D mask."""
     return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
 
 
 def block_masks_of(mask: Any, length: int, valid: Tensor | None = None) -> dict[str, Tensor] | None:
-    """What a model's own masks allow among the columns of this forward, where that is more than causal attention.
+    """What a model's own masks allow beyond causal attention, by type of layer.
 
-    Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma); how that goes together with a
-    window differs. The model lays such masks out at full length before the decoder runs.
+    Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma), and models combine that with
+    windows in different ways. The model builds such masks at full length before the decoder runs.
 
     Args:
-        mask: the mask that the decoder was called with: a tensor, a mapping from layer types to tensors, or None.
+        mask: the mask of the decoder's call: a tensor, a mapping from layer types to tensors, or None.
         length: q, columns of this forward.
-        valid: (b, q) bool, False at padding; None where nothing is.
+        valid: (b, q) bool, False at padding; None where nothing is padding.
 
     Returns:
         By type of layer ("" for all), (b or 1, q, q) bool; None where attention is causal.
@@ -160,9 +176,12 @@ def block_masks_of(mask: Any, length: int, valid: Tensor | None = None) -> dict[
 
 
 def check_blocks(mask: Any, length: int) -> None:
-    """Raise `UnsupportedInputError` if FlexAttention's block masks, `mask` as above, allow more than causal attention.
+    """Check that FlexAttention's block masks allow no more than causal attention.
 
-    They cannot be taken apart.
+    Other block masks cannot be taken apart. For `mask` and `length` see `block_masks_of`.
+
+    Raises:
+        UnsupportedInputError: one of them does.
     """
     masks = mask.values() if isinstance(mask, Mapping) else (mask,)
     if any(_looks_ahead(each, length) for each in masks if hasattr(each, "mask_mod")):
@@ -170,7 +189,7 @@ def check_blocks(mask: Any, length: int) -> None:
 
 
 def _hides_more(local: Tensor, valid: Tensor | None) -> bool:
-    """Whether a mask (b or 1, q, q) hides a column that is no padding from a later one that is none."""
+    """True if a mask (b or 1, q, q) hides a real column from a later real one."""
     hidden = ~local & torch.ones_like(local[0]).tril()
     if valid is not None:
         valid = valid.to(local.device)
@@ -179,7 +198,7 @@ def _hides_more(local: Tensor, valid: Tensor | None) -> bool:
 
 
 def _looks_ahead(mask: Any, length: int) -> bool:
-    """Whether FlexAttention's block mask lets one of the last `length` columns see a later one."""
+    """True if a block mask lets one of the last `length` columns see a later one."""
     rows, heads, queries, slots = mask.shape
     device = mask.kv_num_blocks.device
     row, head = (torch.arange(count, device=device, dtype=torch.int64) for count in (rows, heads))
@@ -196,6 +215,7 @@ def _looks_ahead(mask: Any, length: int) -> bool:
 
 
 def _takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
+    """The error for an attention backend that takes no mask in a kind of layer."""
     return UnsupportedInputError(
         f"Attention implementation {backend!r} takes no mask over the tokens that are left in a layer with {where}; "
         "load the model with attn_implementation='sdpa'."
@@ -208,10 +228,10 @@ class KeySlots:
 
     Attributes:
         columns: (b, s) int64 logical column of each slot, -1 at padding.
-        valid: (b, s) bool.
+        valid: (b, s) bool, False at padding.
         queries: q.
         past: logical columns before this forward.
-        pads: (b,) int64, logical columns of padding at the left of each row.
+        pads: (b,) int64, columns of padding at the left of each row.
         block_mask: (b or 1, l, l) bool, what the model's own mask allows among the l logical columns of this forward;
             None where attention is causal.
     """
@@ -225,9 +245,16 @@ class KeySlots:
 
 
 def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype) -> Tensor:
-    """The mask of a layer that does not have plain causal attention, (b, 1, q, s) in the backend's form.
+    """The mask of a layer without plain causal attention, (b, 1, q, s).
 
-    Windows and chunks are those of the logical columns: a token that left does not bring others nearer.
+    It is bool for SDPA, and added to the logits for eager attention. Windows and chunks are those of the logical
+    columns: when a token leaves, others do not come nearer.
+
+    Args:
+        decoder: the decoder's facts.
+        kind: type of the layer.
+        slots: its key slots.
+        dtype: dtype of the hidden states.
 
     Raises:
         UnsupportedInputError: the attention backend takes no mask of this kind.
@@ -247,6 +274,7 @@ def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype)
     if slots.block_mask is not None:
         allowed = _with_block_mask(slots, slots.block_mask, query_columns, allowed)
     allowed = allowed & slots.valid[:, None, :]
+    # A query that sees nothing, as at padding, would make its softmax NaN; it sees itself instead.
     itself = slot[None, :] == slot[-queries:, None]
     allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
     if backend == "sdpa":
@@ -254,12 +282,19 @@ def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype)
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def _with_block_mask(slots: KeySlots, block_mask: Tensor, query_columns: Tensor, allowed: Tensor) -> Tensor:
-    """(b, q, s) bool: what `block_mask` allows among this forward's columns, `allowed` for those before."""
+def _with_block_mask(slots: KeySlots, block_mask: Tensor, query_columns: Tensor, earlier: Tensor) -> Tensor:
+    """The keys that each query sees, (b, q, s) bool, by the model's own mask.
+
+    Args:
+        slots: the layer's key slots.
+        block_mask: (b or 1, l, l) bool, for this forward's columns.
+        query_columns: (b, q) int64 logical column of each query.
+        earlier: (b, q, s) bool, for the columns of earlier forwards.
+    """
     rows, length = slots.columns.shape[0], block_mask.shape[-1]
     local = block_mask.expand(rows, length, length)
     query = (query_columns - slots.past).clamp(min=0)
     key = slots.columns - slots.past
     picked = local.gather(1, query[:, :, None].expand(-1, -1, length))
     picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, query_columns.shape[1], -1))
-    return torch.where((key >= 0)[:, None, :], picked, allowed)
+    return torch.where((key >= 0)[:, None, :], picked, earlier)

@@ -1,4 +1,4 @@
-"""Samples packed in the rows of a prompt, and the cache that a prompt gets."""
+"""The samples packed in a prompt's rows, and the cache that a prompt gets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from todre.runtime.segments import Segments, segments_of
 
 
 def packed_samples(call: DecoderCall, prompt: Prompt, decoder: Decoder) -> Segments | None:
-    """Samples packed in the rows of `call`, where they are kept apart; None if each row is one sample.
+    """Samples packed in the rows of `call`; None if each row is one sample.
 
-    There must be no padding and no cache. Flash attention takes a mask that hides nothing for none; other backends then
-    do not go by positions.
+    They are kept apart only where there is no padding and no cache.
 
     Raises:
         UnsupportedInputError: samples are packed where they could not be kept apart, or with a cache.
@@ -31,6 +30,8 @@ def packed_samples(call: DecoderCall, prompt: Prompt, decoder: Decoder) -> Segme
                 "which say otherwise; pass the bounds alone, or a batch with a mask of padding."
             )
         return None
+    # `create_causal_mask` looks for packed samples in positions only without a mask and a cache. Flash attention's
+    # integration does so too where the mask hides nothing, and also with a cache (seen in 5.24).
     if prompt.mask is not None and bounds is None and not flash:
         return None
     cached = call.cache is not None or makes_cache(call, decoder)
@@ -44,23 +45,24 @@ def packed_samples(call: DecoderCall, prompt: Prompt, decoder: Decoder) -> Segme
 
 
 def makes_cache(call: DecoderCall, decoder: Decoder) -> bool:
-    """True if the decoder makes a cache for a `call` that brings none."""
+    """True if the decoder makes a cache for a `call` without one."""
     wants_cache = config_caches(decoder.config) if call.caches is None else call.caches
     return wants_cache and not decoder.recomputes
 
 
 def prepare_cache(call: DecoderCall, decoder: Decoder, reduces: bool) -> None:
-    """Make the cache that the decoder would make, and refuse one that cannot be shortened.
+    """Make the cache that the decoder would make, and check that it can be shortened.
 
     Args:
-        call: what the decoder is called with; its cache is set if it would make one.
+        call: the decoder's call; its cache is set if the decoder would make one.
         decoder: the decoder's facts.
-        reduces: whether tokens may leave inside the decoder.
+        reduces: True if tokens may leave inside the decoder.
 
     Raises:
         UnsupportedInputError: the cache is static and tokens may leave inside the decoder, or is of another kind that
             cannot be shortened.
     """
+    # Decoders make a DynamicCache of their config themselves (seen in 5.24); made here, it can get slot tables first.
     if call.cache is None and makes_cache(call, decoder):
         call.cache = DynamicCache(config=decoder.config)
     cache = call.cache

@@ -1,4 +1,4 @@
-"""The queries and keys that a layer will make, without running more of it than that."""
+"""A peek: the queries and keys that a layer will make, without running the rest."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from todre.tensors.attention import AttentionInputs
 
 
 class _Enough(Exception):
-    """The attention function was reached."""
+    """Raised when the attention function was reached."""
 
 
 def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> AttentionInputs:
-    """Queries and keys that layer `index` (0-based) makes of its input, (b, heads, q, d) and (b, kv_heads, q, d).
+    """Queries and keys of the layer with index `index` (from 0), before it runs.
 
-    The layer runs up to its attention function, without the cache, which stays as it is.
+    The layer runs up to its attention function without the cache, which stays as it is.
+
+    Args:
+        step: the running forward.
+        index: index of the layer, from 0.
+        arguments: positional and keyword arguments of the layer.
+
+    Returns:
+        Queries (b, heads, q, d) and keys (b, kv_heads, q, d), with what else attention is called with.
 
     Raises:
         UnsupportedModelError: there is no such layer, or its attention cannot be read.
@@ -37,6 +45,7 @@ def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dic
     handles = watch(modules[0], listen, when=lambda: True)
     step.answers.peeking = True
     try:
+        # `forward`, not `__call__`: hooks of others, such as those that record hidden states, must not see this run.
         layers[index].forward(*args, **without_cache(kwargs))
     except _Enough:
         pass

@@ -1,7 +1,7 @@
-"""Positions: what the rotary embedding is loop_positions when the decoder itself must not see gaps.
+"""Positions of the rotary embedding, where the decoder itself must not see gaps.
 
-Gaps in the positions would be read as packed sequences, so the decoder and its layers see contiguous ones, and only
-the rotary embedding gets the real ones.
+Backends read gaps in positions as packed samples. So the decoder and its layers get contiguous positions, and only the
+rotary embedding gets the real ones.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from todre.hf.decoder import Decoder
 def shift_positions(
     positions: Tensor, shift: Tensor | None, gone: Tensor | None, decoder: Decoder
 ) -> tuple[Tensor, Tensor | None]:
-    """Positions less what left before them, and the new shift of the conversation.
+    """Positions without the tokens that left before them, and the new shift.
 
     Args:
         positions: (b or 1, q), or (axes, b or 1, q) with M-RoPE.
-        shift: (b,) how much smaller positions already are than logical ones, or None.
-        gone: (b, q) how many tokens left at or before each column, for renumbered positions; None keeps ids.
-        decoder: where positions mean more than order, they cannot be renumbered.
+        shift: (b,) how much smaller positions already are than logical columns, or None.
+        gone: (b, q) how many tokens left at or before each column, to renumber; None keeps the original positions.
+        decoder: the decoder's facts.
 
     Raises:
-        UnsupportedInputError: renumbering where a token's position is its place in a picture, or where layers have
+        UnsupportedInputError: renumbering where positions are places in a picture (M-RoPE), or where layers have
             windows.
     """
     if gone is not None:
@@ -47,10 +47,14 @@ def shift_positions(
 
 
 def match_axes(real: Tensor, loop_positions: Tensor) -> Tensor:
-    """`real` in the form of `loop_positions`, which the decoder made from contiguous positions for its rotary embedding.
+    """The real positions with as many axes as those of the decoder's loop.
 
-    Decoders with M-RoPE may take a leading row of text positions, and strip it before the embedding.
+    Args:
+        real: (b, q) or (axes, b, q) positions of the columns in flight.
+        loop_positions: the contiguous positions that the decoder passes on, in its own form.
     """
+    # Decoders with M-RoPE may take a leading axis of text positions and strip it before the rotary embedding
+    # (Qwen-VL, seen in 5.24).
     if real.ndim == loop_positions.ndim == 3 and real.shape[0] == loop_positions.shape[0] + 1:
         return real[1:]
     if real.ndim == 2 and loop_positions.ndim == 3:

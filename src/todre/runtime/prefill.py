@@ -1,4 +1,4 @@
-"""Prefill: select visual tokens, and give the decoder what is left of a prompt."""
+"""Prefill: select visual tokens, and give the decoder the columns that are kept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from todre.tensors.transfer import fetch, upload
 
 @dataclass(frozen=True)
 class PromptMedia:
-    """A prompt and the pictures and clips in it.
+    """A prompt, and the pictures and clips in it.
 
     Attributes:
         media: the pictures, the clips, or both.
         drafts: trailing columns that assisted decoding proposed.
-        prompt: what the prompt says, on the host.
+        prompt: the prompt, on the host.
     """
 
     media: list[Media]
@@ -43,7 +43,7 @@ class PromptMedia:
 
     @property
     def visual(self) -> Tensor:
-        """(b, q) bool on the host, all visual columns."""
+        """All visual columns, (b, q) bool on the host."""
         visual = self.media[0].visual
         for more in self.media[1:]:
             visual = visual | more.visual
@@ -57,9 +57,9 @@ class _ColumnClasses:
     Attributes:
         past: logical columns before this forward.
         mask: (b, past + q) bool, False at padding; None without a mask.
-        valid: (b, q) bool, the same of this forward's columns.
+        valid: (b, q) bool, the same for this forward's columns.
         visual: (b, q) bool, visual columns.
-        seen_picture: (b,) bool, rows whose cache holds or held visual tokens.
+        had_picture: (b,) bool, rows whose cache holds or held visual tokens.
         kinds: (b, q) int8, classes of `tensors.columns`.
     """
 
@@ -67,32 +67,34 @@ class _ColumnClasses:
     mask: Tensor | None
     valid: Tensor
     visual: Tensor
-    seen_picture: Tensor
+    had_picture: Tensor
     kinds: Tensor
 
     @classmethod
     def of(cls, pictures: PromptMedia, call: DecoderCall) -> _ColumnClasses:
-        """The classes of the prompt that the decoder's `call` is about."""
+        """The column classes of the prompt in the decoder's `call`."""
         prompt, visual = pictures.prompt, pictures.visual
         past = prompt.past_of(call.cache)
         mask = prompt.mask_of(call.mask, call.cache, past, call.columns)
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
-        seen = prompt.seen_picture
-        if seen is None:
-            seen = torch.zeros(call.rows, dtype=torch.bool, device="cpu")
-        kinds = token_kinds(visual, valid, seen, pictures.drafts)
-        return cls(past=past, mask=mask, valid=valid, visual=visual, seen_picture=seen, kinds=kinds)
+        earlier = prompt.had_picture
+        if earlier is None:
+            earlier = torch.zeros(call.rows, dtype=torch.bool, device="cpu")
+        kinds = token_kinds(visual, valid, earlier, pictures.drafts)
+        return cls(past=past, mask=mask, valid=valid, visual=visual, had_picture=earlier, kinds=kinds)
 
 
 def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: PromptMedia, call: DecoderCall) -> Step:
-    """Select visual tokens, and rewrite `call` in place for what is left of the prompt.
+    """The step of a prompt whose visual tokens were selected.
+
+    `call` is rewritten in place for the columns that are kept.
 
     Args:
         decoder: the decoder's facts.
-        method: which visual tokens stay.
-        schedule: where inside the decoder which methods are asked.
+        method: decides which visual tokens stay.
+        schedule: after which layers which methods are asked.
         pictures: the prompt and its media.
-        call: what the decoder is called with.
+        call: the decoder's call.
 
     Raises:
         UnsupportedInputError: the prompt or its mask cannot be shortened exactly.
@@ -109,24 +111,20 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: Prom
     mask = classes.mask
     whole = None if mask is None or bool(mask.all()) else upload(mask, embeds.device)
     ahead = None if pictures.prompt.causal(call.mask) else block_masks_of(call.mask, call.columns, classes.valid)
+    inputs = DecoderInputs(
+        decoder=decoder,
+        cache=call.cache,
+        past=classes.past,
+        length=call.columns,
+        mask=whole,
+        block_masks=ahead,
+        method=method,
+        schedule=schedule,
+        visual=visual > 0,
+    )
     step = Step(
-        inputs=DecoderInputs(
-            decoder=decoder,
-            cache=call.cache,
-            past=classes.past,
-            length=call.columns,
-            mask=whole,
-            block_masks=ahead,
-            method=method,
-            schedule=schedule,
-            visual=visual > 0,
-        ),
-        in_flight=InFlight(
-            columns=incoming_columns(classes.past, call),
-            kinds=kinds,
-            counts=RowCounts.of(classes.kinds, classes.seen_picture.tolist()),
-            padded=whole is not None,
-        ),
+        inputs=inputs,
+        in_flight=_in_flight(classes, kinds, call, padded=whole is not None),
         answers=_layer_answers(schedule, samples, call),
         selection=selection,
         select_seconds=seconds,
@@ -137,13 +135,30 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: Prom
 
 
 def incoming_columns(past: int, call: DecoderCall) -> Tensor:
-    """(b, q) int64, the logical columns that the decoder's `call` brings after `past` others."""
+    """Logical columns that the decoder's `call` adds after `past` others, (b, q)."""
     device = embeddings_of(call).device
     return torch.arange(past, past + call.columns, device=device, dtype=torch.int64).expand(call.rows, call.columns)
 
 
+def _in_flight(classes: _ColumnClasses, kinds: Tensor, call: DecoderCall, padded: bool) -> InFlight:
+    """The columns in flight before any has left.
+
+    Args:
+        classes: classes of the prompt's columns, on the host.
+        kinds: (b, q) int8, the same on the device.
+        call: the decoder's call.
+        padded: True if some columns are padding.
+    """
+    return InFlight(
+        columns=incoming_columns(classes.past, call),
+        kinds=kinds,
+        counts=RowCounts.of(classes.kinds, classes.had_picture.tolist()),
+        padded=padded,
+    )
+
+
 def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> LayerAnswers:
-    """What methods between layers are shown beside what is in flight there."""
+    """What methods between layers are shown besides the columns in flight."""
     reads_inputs = any(each.reads_inputs for methods in schedule.reducers.values() for each in methods)
     return LayerAnswers(
         signal_maps=samples.signal_maps(call.columns) if schedule.reducers else {},
@@ -154,7 +169,12 @@ def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> L
 def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Compaction | None:
     """How columns are packed once those not selected have left; None if all stay.
 
-    Takes what leaves out of the counts of `step`. `valid` (b, q) is on the host.
+    The columns that leave are taken off the counts of `step`.
+
+    Args:
+        step: the forward.
+        selection: the visual tokens that are kept.
+        valid: (b, q) bool on the host, False at padding.
     """
     inputs = step.inputs
     if selection.counts == selection.offered or inputs.visual is None:
@@ -169,7 +189,10 @@ def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Comp
 
 
 def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor) -> list[int]:
-    """BatchSelection tokens of each row that are not padding; counted only if a mask hides visual tokens."""
+    """Selected tokens of each row that are not padding.
+
+    They are counted on the device only if a mask hides visual tokens.
+    """
     if counts.visual == tuple(selection.offered):
         return selection.counts
     shown = selection.keep & upload(valid, selection.keep.device)
@@ -177,25 +200,29 @@ def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor)
 
 
 def _enter(
-    step: Step, selection: BatchSelection, packed: Compaction | None, call: DecoderCall, cached: Mapping[int, list[int]]
+    step: Step,
+    selection: BatchSelection,
+    packing: Compaction | None,
+    call: DecoderCall,
+    cached_visual: Mapping[int, list[int]],
 ) -> None:
-    """Give the decoder the packed prompt, and the cache its tables.
+    """Give the decoder the packed prompt, and the cache its slot tables.
 
     Args:
         step: the forward.
-        selection: what stage 1 left.
-        packed: from the columns that came in to those that are left; None if all are.
-        call: what the decoder is called with, changed in place.
-        cached: see `Prompt.visual`.
+        selection: the visual tokens that are kept.
+        packing: from the columns that came in to those that are kept; None if all are.
+        call: the decoder's call, changed in place.
+        cached_visual: by id of slot table, visual slots that each row holds (`Prompt.visual`).
     """
-    shift = set_positions(step, call, packed)
-    if packed is not None:
-        repack(call, packed, selection.stays)
-        step.in_flight = step.in_flight.compacted(packed, step.in_flight.counts)
+    shift = set_positions(step, call, packing)
+    if packing is not None:
+        repack(call, packing, selection.stays)
+        step.in_flight = step.in_flight.take(packing, step.in_flight.counts)
     step.mark_stage(0)
-    extend_tables(step, packed, shift, cached)
+    extend_tables(step, packing, shift, cached_visual)
     embeds = embeddings_of(call)
-    if packed is not None or any(not table.identity for table in kv.distinct_tables(step.inputs.cache)):
+    if packing is not None or any(not table.identity for table in kv.distinct_tables(step.inputs.cache)):
         set_masks(step, call, embeds)
     if step.rotary_positions is not None:
         call.positions = contiguous(step.inputs.past, embeds.shape[1], embeds.device)

@@ -1,4 +1,4 @@
-"""What a prompt says, on the host: read once, before the forward has given the device anything to do."""
+"""A prompt on the host: read once, before the device has been given any work."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from todre.tensors.transfer import fetch
 
 
 class Prompt:
-    """What the enclosing model was called with; all that is read of it is on the host.
+    """The call of the enclosing model; all that is read of it is on the host.
 
     Args:
         tokens: by kind of medium, the id of its token.
         embed: the model's input embeddings, for prompts that come as embeddings alone.
-        call: what the enclosing model was called with.
-        stays: (tokens of all clips,) bool, which encoded tokens stand in the prompt at all, where a model says so.
+        call: the enclosing model's call.
+        stays: (tokens of all clips,) bool, which encoded tokens stand in the prompt, where a model says so.
 
     Attributes:
-        media_columns: by kind of medium, (b, q) bool, the columns that carry its token; whether media come with them is known
-            later.
+        media_columns: by kind of medium, (b, q) bool, columns with its token; media need not come with them.
+        mask: the caller's mask, of any kind.
+        cache: the caller's cache, or None.
+        padding: (b, past + q) bool, False at padding; None without padding.
         past: logical columns of the cache.
-        positions: those that the caller gave, or None.
-        visual: of each slot table, by its id, how many visual slots each row holds.
-        seen_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
+        positions: the caller's positions, or None.
+        stays: the argument, on the host.
+        visual: by id of slot table, visual slots that each row holds.
+        had_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
     """
 
     def __init__(
@@ -62,10 +65,15 @@ class Prompt:
         self.stays = None if stays is None else next(found)
         self.positions = None if positions is None else next(found)
         self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
-        self.seen_picture = next(found) if tables else None
+        self.had_picture = next(found) if tables else None
 
     def split(self, segments: Segments, mask: Any) -> Prompt:
-        """The same prompt with a row for each packed sample; `mask` is what the decoder is given then."""
+        """The same prompt with a row for each packed sample.
+
+        Args:
+            segments: where the samples stand.
+            mask: the mask of the decoder's call, already split.
+        """
         apart = copy.copy(self)
         apart.media_columns = {kind: segments.take(columns) for kind, columns in self.media_columns.items()}
         apart.mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
@@ -73,7 +81,11 @@ class Prompt:
         return apart
 
     def check_columns(self, call: DecoderCall) -> None:
-        """Raise `UnsupportedInputError` unless the decoder's `call` is about this prompt, as far as shapes tell."""
+        """Check that the decoder's `call` has the shape of this prompt.
+
+        Raises:
+            UnsupportedInputError: it has not, so it is about something else.
+        """
         for columns in self.media_columns.values():
             if tuple(columns.shape) != (call.rows, call.columns):
                 raise UnsupportedInputError(
@@ -83,18 +95,25 @@ class Prompt:
 
     @property
     def hides_nothing(self) -> bool:
-        """Whether there is no mask, or one of padding that hides no column."""
+        """True if there is no mask, or one of padding that hides no column."""
         if self.mask is None:
             return True
         plain = isinstance(self.mask, Tensor) and self.mask.ndim == 2
         return plain and self.padding is not None and bool(self.padding.all())
 
     def past_of(self, cache: Any) -> int:
-        """Logical columns of the cache that the decoder is given; it may have been made in the meantime."""
+        """Logical columns of the decoder's cache, which may be newer than the prompt's."""
         return self.past if cache is self.cache or cache is None else int(cache.get_seq_length())
 
     def mask_of(self, mask: Any, cache: Any, past: int, length: int) -> Tensor | None:
-        """Which logical columns are not padding, (b, past + length) bool, of the mask that the decoder is `given`."""
+        """Logical columns that are not padding, (b, past + length) bool, or None.
+
+        Args:
+            mask: the mask of the decoder's call.
+            cache: its cache.
+            past: logical columns before this forward.
+            length: logical columns of this forward.
+        """
         if mask is None:
             return None
         if past == self.past and (mask is self.mask or not (isinstance(mask, Tensor) and mask.ndim == 2)):
@@ -103,12 +122,18 @@ class Prompt:
         return None if logical is None else fetch([logical])[0]
 
     def causal(self, mask: Any) -> bool:
-        """Whether the mask that the decoder is `given` is one of which all is known: causality and padding."""
+        """True if the host knows the decoder's mask to hold only causality and padding."""
         return mask is None or (mask is self.mask and isinstance(mask, Tensor))
 
 
 def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
-    """Raise unless mask and positions have as many rows as the prompt; one row serves all where it hides nothing."""
+    """Check that mask and positions have a row for each row of the prompt.
+
+    One row serves all where it hides nothing.
+
+    Raises:
+        UnsupportedInputError: one of them has another number of rows.
+    """
     positions, rows = call.positions, call.rows
     if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[-2] not in (1, rows):
         raise UnsupportedInputError(
@@ -121,7 +146,7 @@ def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
 
 
 def media_tokens(family: Any, config: Any) -> dict[str, int]:
-    """By kind of medium, the id of its token, where the family has one."""
+    """The token id of each kind of medium that the family takes."""
     found = {kind: family.token_id(config, kind) for kind in KINDS if kind == "image" or family.clips}
     return {kind: token for kind, token in found.items() if token is not None}
 
@@ -129,7 +154,7 @@ def media_tokens(family: Any, config: Any) -> dict[str, int]:
 def _media_columns(
     tokens: Mapping[str, int], embed: Any, ids: Tensor | None, embeds: Tensor | None
 ) -> dict[str, Tensor]:
-    """By kind of medium, (b, q) bool, the columns that carry its token."""
+    """Columns that carry a medium's token, (b, q) bool, by kind of medium."""
     if ids is not None:
         return {kind: ids == token for kind, token in tokens.items()}
     if embeds is None:

@@ -1,4 +1,4 @@
-"""Fill a report from a finished step."""
+"""Reporting: fill a report from a finished step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from todre.tower.runs import Lengths, tally
 
 
 def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
-    """Describe `step`, a prefill, in `report`; `tower` says what the layers of each call of a vision tower ran on."""
+    """Describe a prefill in `report`.
+
+    Args:
+        report: the attachment's report.
+        step: the finished prefill.
+        tower: for each call of a vision tower, the lengths that its layers ran on.
+    """
     selection = step.selection
     if selection is None:
         return
@@ -49,9 +55,14 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
 
 
 def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
-    """Describe a request of text alone, the model's `call`, in `report`; `cache` is what came back, or None.
+    """Describe a request of text alone in `report`.
 
     Later steps of that conversation leave the report as it is.
+
+    Args:
+        report: the attachment's report.
+        call: the base model's call.
+        cache: the cache that came back, or None.
     """
     rows = call.rows
     reported = len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before)
@@ -66,9 +77,10 @@ def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
 
 
 def _goes_on(cache: Any, columns: int) -> bool:
-    """Whether a forward of so many columns, that filled `cache`, had a past; a single column is not asked about.
+    """True if a forward of `columns` columns, which filled `cache`, had a past.
 
-    How full a static cache is may be known on a device alone, for which no step of decoding should wait.
+    How full a static cache is may be known on a device alone, and no decoding step should wait for that: one column on
+    a static cache counts as having a past.
     """
     layers = [layer for layer in getattr(cache, "layers", ()) if kv.holds_slots(layer)]
     if not layers:
@@ -81,7 +93,7 @@ def _goes_on(cache: Any, columns: int) -> bool:
 def _read(
     selection: BatchSelection, trace: list[Stage], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
 ) -> dict[str, Any]:
-    """What only the device knows, in one piece."""
+    """The report's values that only the device knows, read in one piece."""
     chosen = [kept for kept in selection.rows if kept is not None]
     moving = [x for stage in trace for x in (stage.columns, stage.kinds)]
     measured = [x for pair in ratios.values() for x in pair[:2]]
@@ -101,9 +113,14 @@ def _read(
 
 
 def _kept_from(stages: list[Stage], places: Tensor, row: int) -> dict[int, list[int]]:
-    """By count of layers run, which of the sample's visual tokens (0..n-1) are in flight from there on.
+    """Visual tokens (0..n-1) of one sample in flight, by count of layers run.
 
-    `places` (n,) are their logical columns, ascending.
+    Only counts of layers at which they change are listed.
+
+    Args:
+        stages: the columns in flight, each time they changed.
+        places: (n,) int64, logical columns of the sample's visual tokens, ascending.
+        row: the sample's row.
     """
     found: dict[int, list[int]] = {}
     last: list[int] | None = None
@@ -116,6 +133,7 @@ def _kept_from(stages: list[Stage], places: Tensor, row: int) -> dict[int, list[
 
 
 def _ratios(read: dict[int, tuple[list[float], list[float], list[bool]]], row: int) -> dict[int, AttentionRatios]:
+    """The attention ratios of one row, by layer (1-based); NaN becomes None."""
     found = {}
     for layer, (to_visual, to_text, had) in read.items():
         if had[row]:
@@ -125,7 +143,7 @@ def _ratios(read: dict[int, tuple[list[float], list[float], list[bool]]], row: i
 
 
 def _dropped_after(counts: list[int]) -> int | None:
-    """The number of layers that ran before the first that saw no visual token."""
+    """The last layer (1-based) that saw visual tokens; None if all did, or none."""
     if not counts[0]:
         return None
     return next((layer for layer, count in enumerate(counts) if not count), None)

@@ -1,4 +1,4 @@
-"""A batch's visual tokens, sample by sample: what was encoded, and the columns that it stands in."""
+"""The visual tokens of each sample in a batch: their facts and their columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Media:
     """The pictures, or the clips, of a batch.
 
     Attributes:
-        visual: (b, q) bool on the host, the columns that their tokens stand in.
+        visual: (b, q) bool on the host, the columns of their tokens.
         facts: of each entry as the model encodes it, in the order of the batch before `generate` repeats samples.
     """
 
@@ -28,12 +28,12 @@ class Media:
 
 
 def media_of(facts: dict[str, list[TokenFacts]], columns_of: dict[str, Tensor]) -> list[Media]:
-    """Bring the entries of a forward together with the columns that carry their tokens.
+    """The encoded entries of a forward, with the columns that carry their tokens.
 
     Args:
         facts: by kind of medium, as encoded.
-        columns_of: by kind, (b, q) bool on the host. A model that encodes clips by the way of pictures, after the pictures,
-            marks them as clips all the same.
+        columns_of: by kind of medium, (b, q) bool on the host. A model that encodes clips as pictures, after the
+            pictures, still marks them as clips.
     """
     found = []
     for kind, entries in facts.items():
@@ -50,18 +50,18 @@ def media_of(facts: dict[str, list[TokenFacts]], columns_of: dict[str, Tensor]) 
 
 
 def without_absent(entries: list[TokenFacts], stays: Tensor) -> list[TokenFacts]:
-    """The entries without the tokens that a model encodes but leaves out of the prompt.
+    """The entries without tokens that a model encodes but leaves out of the prompt.
 
     Args:
         entries: facts of all encoded tokens.
-        stays: (tokens of all entries,) bool on the host.
+        stays: (tokens of all entries,) bool on the host, True where a token stands in the prompt.
     """
     parts = stays.flatten().bool().split([len(entry) for entry in entries])
     return [entry.take(part.nonzero().flatten()) for entry, part in zip(entries, parts, strict=True)]
 
 
 def _totals(entries: list[TokenFacts]) -> list[int]:
-    """Tokens of the first 0, 1, … entries together."""
+    """Tokens of the first 0, 1, 2, … entries together."""
     totals = [0]
     for entry in entries:
         totals.append(totals[-1] + len(entry))
@@ -74,7 +74,7 @@ class Samples:
 
     Attributes:
         tokens: of each row; rows that `generate` made of one sample share one object.
-        columns: of each row, (n,) int64 on the host, the columns that its tokens stand in, ascending.
+        columns: of each row, (n,) int64 on the host, the columns of its tokens, ascending.
         device: of the embeddings.
     """
 
@@ -83,7 +83,10 @@ class Samples:
     device: torch.device
 
     def signal_maps(self, length: int) -> dict[Signal, Tensor]:
-        """By request, (b, length) float32: known signals of one number per token at their columns, NaN elsewhere."""
+        """Known signals of one number per token at their columns, (b, length) float32.
+
+        They are given by request, with NaN at all other columns.
+        """
         found: dict[Signal, Tensor] = {}
         for row, (sample, columns) in enumerate(zip(self.tokens, self.columns, strict=True)):
             where = upload(columns, self.device)
@@ -98,14 +101,17 @@ class Samples:
 
 
 def visual_tokens(embeds: Tensor, media: Sequence[Media], text: Tensor) -> Samples:
-    """Split a batch into its samples' visual tokens.
+    """The visual tokens of each row of a batch.
 
-    `generate` repeats a sample for beams; such rows follow each other and share one object.
+    Rows that `generate` repeats for beams follow each other and share one object.
 
     Args:
         embeds: (b, q, d) embeddings with the pictures in place.
         media: the pictures and the clips.
         text: (b, q) bool on the host, text after a picture.
+
+    Raises:
+        UnsupportedInputError: the pictures do not have as many tokens as the prompts.
     """
     rows = embeds.shape[0]
     repeats = _repeats(media)
@@ -125,7 +131,11 @@ def visual_tokens(embeds: Tensor, media: Sequence[Media], text: Tensor) -> Sampl
 
 
 def _repeats(media: Sequence[Media]) -> int:
-    """How many rows there are for each sample."""
+    """Rows that `generate` made of each sample.
+
+    Raises:
+        UnsupportedInputError: the prompts' visual tokens are no multiple of the pictures'.
+    """
     for one in media:
         tokens, columns = sum(len(fact) for fact in one.facts), int(one.visual.sum())
         if tokens:
@@ -134,12 +144,17 @@ def _repeats(media: Sequence[Media]) -> int:
                     f"The prompts hold {columns} visual tokens, but their pictures have {tokens}; pass pictures and "
                     "text from one call of the processor, and do not cut a picture in two (chunked prefill)."
                 )
+            # `generate` repeats ids for beams, but facts stay those of the encoded media: counting says how often.
             return columns // tokens
     return 1
 
 
 def _per_sample(media: Media, repeats: int) -> list[list[TokenFacts]]:
-    """Deal the entries out to the samples by the number of their visual columns."""
+    """The entries of each sample, by the number of its visual columns.
+
+    Raises:
+        UnsupportedInputError: a sample's entries do not have as many tokens as its columns.
+    """
     waiting = iter(media.facts)
     dealt = []
     for row, count in enumerate(media.visual[::repeats].sum(dim=1).tolist()):
@@ -163,35 +178,35 @@ def _per_sample(media: Media, repeats: int) -> list[list[TokenFacts]]:
 
 
 def _sample(embeddings: Tensor, where: Tensor, entries: list[TokenFacts], text: Tensor) -> VisualTokens:
-    """One sample's tokens, pictures and clips merged in the order of the sequence.
+    """One sample's visual tokens, pictures and clips in the order of the sequence.
 
     Args:
-        embeddings: (q, d).
-        where: (n,) int64 on the host, the columns of the entries' tokens, one entry after the other.
-        entries: facts of each.
-        text: (q,) bool on the host.
+        embeddings: (q, d) embeddings of the row.
+        where: (n,) int64 on the host, columns of the entries' tokens, one entry after the other.
+        entries: facts of each entry.
+        text: (q,) bool on the host, text after a picture.
     """
     device = embeddings.device
     order = where.argsort()
-    places = _placed(entries, order)
+    places = _places_of(entries, order)
     facts = (places.tile, places.frame, places.row, places.column, places.picture)
     tile, frame, row, column, picture = upload(torch.stack(facts), device)
     return VisualTokens(
-        _rows(embeddings, where[order]),
-        _signals(entries, order, device),
-        tile < 0,
-        tile,
-        picture,
-        frame,
-        row,
-        column,
-        _rows(embeddings, text.nonzero().flatten()),
-        places,
+        embeddings=_rows(embeddings, where[order]),
+        signals=_signals(entries, order, device),
+        newline=tile < 0,
+        tile=tile,
+        picture=picture,
+        frame=frame,
+        row=row,
+        column=column,
+        text=_rows(embeddings, text.nonzero().flatten()),
+        places=places,
     )
 
 
-def _placed(entries: list[TokenFacts], order: Tensor) -> Places:
-    """Where the tokens of the entries stand, in the order of the sequence."""
+def _places_of(entries: list[TokenFacts], order: Tensor) -> Places:
+    """Places of the entries' tokens, in the order of the sequence."""
     if not entries:
         nothing = torch.zeros(0, dtype=torch.long, device="cpu")
         none = nothing.bool()
@@ -209,7 +224,7 @@ def _placed(entries: list[TokenFacts], order: Tensor) -> Places:
 
 
 def _signals(entries: list[TokenFacts], order: Tensor, device: torch.device) -> dict[Signal, Tensor]:
-    """The entries' signals in the order of the sequence."""
+    """Signals of the entries' tokens, in the order of the sequence."""
     found = {}
     moved = not torch.equal(order, torch.arange(len(order), dtype=torch.int64, device="cpu"))
     for request in entries[0].signals if entries else ():
@@ -219,7 +234,12 @@ def _signals(entries: list[TokenFacts], order: Tensor, device: torch.device) -> 
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """The rows of `x` at `index`, ascending and on the host; without a copy where they follow each other."""
+    """Rows of `x` at `index`, a view where they follow each other.
+
+    Args:
+        x: (q, d).
+        index: (n,) int64 on the host, ascending.
+    """
     if len(index) and int(index[-1] - index[0]) + 1 == len(index):
         return x[int(index[0]) : int(index[-1]) + 1]
     return x[upload(index, x.device)]

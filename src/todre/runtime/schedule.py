@@ -1,4 +1,7 @@
-"""The schedule: after which decoder layers which methods are asked, fixed at attach."""
+"""The schedule: after which decoder layers which methods are asked.
+
+It is fixed at attach.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from todre.methods.base import Method
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens between decoder layers, by count of layers run.
+    """What happens between decoder layers, by layer (1-based).
 
     Attributes:
-        reducers: by count of layers run, the methods asked there, in order.
-        attention_layers: counts of layers run whose attention some of them reads.
-        rejoins: layers (1-based) before which parked tokens come back.
-        n_layers: decoder layers in all.
+        reducers: by layer, the methods asked after it, in order.
+        attention_layers: layers whose attention some of them reads.
+        rejoins: layers before which parked tokens come back.
+        n_layers: number of decoder layers.
     """
 
     reducers: Mapping[int, tuple[Method, ...]] = field(default_factory=dict)
@@ -31,10 +34,11 @@ class Schedule:
     def of(cls, method: Method, decoder: Decoder) -> Schedule:
         """The schedule of `method` on a decoder.
 
-        Attention is read in the last layer that sees everything, at or before the one that the method names.
+        Attention is read in the last layer with full attention at or before the one that the method names.
 
         Raises:
-            UnsupportedModelError: a method reads attention, and no layer of the decoder can tell.
+            UnsupportedModelError: a method reads attention, and no layer has full attention; or it lets tokens come
+                back, and some layers have a window or a state.
         """
         reducers: dict[int, tuple[Method, ...]] = {}
         watched: set[int] = set()
@@ -53,14 +57,17 @@ class Schedule:
         return cls(dict(sorted(reducers.items())), tuple(sorted(watched)), rejoins, decoder.n_layers)
 
     def parking(self, layer: int) -> Method:
-        """The method that parks tokens after `layer` layers run, and is asked when they come back."""
+        """The method that parks tokens after layer `layer` (1-based) and takes them back."""
         return next(method for method in self.reducers[layer] if method.rejoin_before(self.n_layers))
 
     def check(self, deepstack: Any) -> None:
-        """Refuse drops among the layers that add features of pictures to hidden states.
+        """Check that no tokens leave in layers that add features of pictures.
+
+        Args:
+            deepstack: those features, by layer, or None.
 
         Raises:
-            UnsupportedInputError: a method is asked among them.
+            UnsupportedInputError: a method is asked among these layers.
         """
         if deepstack is None or not self.reducers:
             return

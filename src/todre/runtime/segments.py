@@ -1,9 +1,9 @@
-"""Samples packed in one row, one behind the other, as for training without padding: told apart, and put back together.
+"""Samples packed in one row for training: split into rows, then packed again.
 
-Packed samples must not see each other. transformers reads where they begin out of their positions, which start anew,
-if there is neither a mask nor a cache (`create_causal_mask`; flash attention also with a cache), or is told by
-bounds of its own. Positions say nothing any more once tokens have left, so each sample gets a row of its own, padded at
-the left: every method then sees samples as in a batch, and every attention backend takes them.
+Packed samples must not see each other. transformers finds where they begin in their positions, which restart, if there
+is neither a mask nor a cache (`create_causal_mask`; flash attention also with a cache), or in bounds that the caller
+passes. Once tokens have left, positions say nothing any more. So each sample gets a row of its own, padded at the left:
+every method then sees samples as in a batch, and every attention backend takes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from todre.tensors.transfer import fetch, upload
 
 @dataclass(frozen=True)
 class Segments:
-    """Where each packed sample stands.
+    """Where each of n packed samples stands.
 
     Attributes:
         index: (n, m) int64 on the host: for each column of each sample its place among the b * q columns that came in,
@@ -42,7 +42,12 @@ class Segments:
 
     @classmethod
     def of(cls, starts: Sequence[Sequence[int]], length: int) -> Segments:
-        """Samples that begin at `starts`, ascending and from 0 on, in each row of `length` columns."""
+        """The segments of rows in which samples begin at `starts`.
+
+        Args:
+            starts: of each row, columns where samples begin, ascending, the first 0.
+            length: columns of each row.
+        """
         spans = [
             (row * length + start, row * length + end)
             for row, mine in enumerate(starts)
@@ -57,7 +62,7 @@ class Segments:
         return cls(index, valid, len(starts), length)
 
     def take(self, x: Tensor) -> Tensor:
-        """(n, m, …) of `x` (b or 1, q, …)."""
+        """Values (b or 1, q, …) in a row for each sample, (n, m, …)."""
         flat = x.expand(self.rows, *x.shape[1:]).flatten(0, 1)
         taken = flat[upload(self.index, x.device)]
         if x.dtype == torch.bool:
@@ -66,13 +71,13 @@ class Segments:
         return taken
 
     def take_positions(self, positions: Tensor) -> Tensor:
-        """(n, m) or (axes, n, m) of positions (b or 1, q) or (axes, b or 1, q)."""
+        """Positions, (b or 1, q) or (axes, b or 1, q), in a row for each sample."""
         if positions.ndim == 2:
             return self.take(positions)
         return torch.stack([self.take(axis) for axis in positions])
 
     def take_mask(self, mask: Tensor) -> Tensor:
-        """(n, 1, m, m) of a mask (b or 1, 1, q, q), in the same form."""
+        """A mask (b or 1, 1, q, q) for each sample, (n, 1, m, m), in the same form."""
         place = upload(self.index % self.length, mask.device)
         row = upload(self.index[:, -1] // self.length, mask.device)
         taken = mask.expand(self.rows, *mask.shape[1:])[row[:, None, None], 0, place[:, :, None], place[:, None, :]]
@@ -81,7 +86,7 @@ class Segments:
         return taken.masked_fill(hidden, lowest)[:, None]
 
     def back(self, x: Tensor) -> Tensor:
-        """(b, q, d) of `x` (n, m, d)."""
+        """Hidden states (n, m, d) of the samples, packed in rows again, (b, q, d)."""
         flat = x.flatten(0, 1)
         source = torch.empty(self.rows * self.length, dtype=torch.long, device="cpu")
         source[self.index[self.valid]] = self.valid.flatten().nonzero().flatten()
@@ -89,14 +94,14 @@ class Segments:
         return back
 
     def split(self, call: DecoderCall, window: int) -> None:
-        """Rewrite the decoder's `call` in place: a row for each sample, and a mask of padding.
+        """Rewrite the decoder's `call` in place: a row for each sample, a mask of padding.
 
         Args:
-            call: what the decoder is called with.
+            call: the decoder's call.
             window: columns that its layers with a window see; 0 if there are none.
 
         Raises:
-            UnsupportedInputError: masks that cannot be taken apart, or that mix samples.
+            UnsupportedInputError: the masks cannot be taken apart, or mix samples.
         """
         check_blocks(call.mask, self.length)
         rest = {
@@ -117,15 +122,17 @@ class Segments:
             call.positions = self.take_positions(call.positions)
 
     def _split_mask(self, mask: Any, padding: Tensor | None) -> Any:
-        """A mask that the model laid out, sample by sample; else the padding."""
+        """The model's own mask, sample by sample; the padding if it has none."""
         return self.take_mask(mask) if isinstance(mask, Tensor) and mask.ndim == 4 else padding
 
 
 def _check_windows(masks: Mapping[str, Any], window: int) -> None:
-    """Refuse masks of layers with a window that say otherwise than those without, within the window.
+    """Check that masks of windowed layers agree with the others inside the window.
 
-    Those that transformers lays out up to 5.24 at least for Gemma 3 and 4 look for pictures in the wrong sample.
+    Raises:
+        UnsupportedInputError: they do not.
     """
+    # Up to 5.24 at least, the windowed masks of Gemma 3 and 4 look for pictures in the wrong packed sample.
     whole, near = masks.get(FULL), masks.get(SLIDING)
     if not window or not isinstance(whole, Tensor) or not isinstance(near, Tensor):
         return
@@ -141,14 +148,14 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
 def segments_of(
     call: DecoderCall, positions: Tensor | None, cached: bool, text_first: bool, flash: bool
 ) -> Segments | None:
-    """The samples that are packed in the rows of a decoder's `call`; None if each row is one.
+    """The samples packed in the rows of a decoder's `call`; None if each row is one.
 
     Args:
-        call: without a mask that hides anything, and with no cache or one that nothing was put in yet.
-        positions: those that the caller gave, on the host; what a model makes up itself never starts anew.
-        cached: whether there is a cache, or will be.
-        text_first: whether the first of four axes of positions counts tokens, as in Qwen-VL's M-RoPE.
-        flash: whether the attention backend is one that reads packed samples out of positions also with a cache.
+        call: without a mask that hides anything, and with no cache or an empty one.
+        positions: the caller's, on the host; those that a model makes itself never restart.
+        cached: True if there is a cache, or will be.
+        text_first: True if the first of four axes of positions counts tokens, as in Qwen-VL's M-RoPE.
+        flash: True if the attention backend finds packed samples in positions also with a cache.
     """
     length, bounds = call.columns, packed_bounds(call.rest)
     if bounds is not None:
@@ -166,12 +173,13 @@ def segments_of(
 
 
 def _restarts(positions: Tensor, text_first: bool) -> list[list[int]]:
-    """Of each row, where samples begin: positions that do not go on by one start anew.
+    """Columns of each row where samples begin: positions that do not go on by one.
 
-    Of positions in several axes without one that counts tokens, the first is time: it stands still within a picture,
+    Of positions in several axes without one that counts tokens, the first is time. It stands still within a picture,
     and goes back only where a sample begins.
     """
     counts = positions if positions.ndim == 2 else positions[0]
+    # As transformers' `find_packed_sequence_indices` does (5.24).
     step = counts.diff(dim=1)
     plain = positions.ndim == 2 or (text_first and positions.shape[0] == 4)
     new = step != 1 if plain else step < 0

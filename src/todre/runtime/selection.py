@@ -1,4 +1,4 @@
-"""Stage 1 for a batch: show each row's visual tokens to the method, and collect what it keeps."""
+"""Stage 1 for a batch: ask the method which visual tokens of each row to keep."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from todre.tensors.transfer import upload
 
 @dataclass(frozen=True)
 class Choice:
-    """What is left of one sample before the LLM.
+    """The visual tokens of one sample that are kept before the LLM.
 
     Attributes:
         keep: (k,) int64, ascending, on the tokens' device; None where all are kept.
-        embeddings: (n, d), with those of merged tokens in place.
+        embeddings: (n, d) embeddings of all tokens, with those of merged tokens in place.
     """
 
     keep: Tensor | None
@@ -30,20 +30,20 @@ class Choice:
 
     @property
     def mask(self) -> Tensor:
-        """(n,) bool, True where a token is kept."""
+        """Kept tokens, (n,) bool."""
         kept = torch.full(self.embeddings.shape[:1], self.keep is None, device=self.embeddings.device, dtype=torch.bool)
         return kept if self.keep is None else kept.index_fill_(0, self.keep, True)
 
 
 @dataclass(frozen=True)
 class BatchSelection:
-    """What is left of a batch before the LLM.
+    """The visual tokens of a batch that are kept before the LLM.
 
     Attributes:
         offered: of each row, how many visual tokens there were.
         counts: of each row, how many are kept.
         rows: of each row, (k,) int64 which of its visual tokens are kept; None where all are.
-        columns: of each row, (n,) int64 on the host, where its visual tokens stand.
+        columns: of each row, (n,) int64 on the host, columns of its visual tokens.
         keep: (b, q) bool, the visual columns that are kept; False at all other columns.
         embeddings: (b, q, d) input embeddings with those of merged tokens in place; None where nothing was merged.
     """
@@ -57,7 +57,7 @@ class BatchSelection:
 
     @property
     def stays(self) -> Tensor:
-        """(kept,) int64: the places of what is kept among the visual tokens of all rows, one row after the other."""
+        """Indices of the kept tokens among the visual tokens of all rows, (kept,) int64."""
         found, before = [], 0
         for kept, count in zip(self.rows, self.offered, strict=True):
             device = self.keep.device
@@ -67,13 +67,13 @@ class BatchSelection:
 
 
 def select_batch(method: Method, samples: Samples, visual: Tensor, embeds: Tensor) -> BatchSelection:
-    """Ask `method` sample by sample.
+    """The visual tokens that `method` keeps of each sample.
 
     Args:
-        method: which tokens stay.
-        samples: of each row.
+        method: decides which tokens stay.
+        samples: the visual tokens of each row.
         visual: (b, q) bool, the visual columns.
-        embeds: (b, q, d).
+        embeds: (b, q, d) embeddings.
     """
     keep, merged = visual.clone(), None
     chosen: dict[int, Choice] = {}
@@ -96,7 +96,10 @@ def select_batch(method: Method, samples: Samples, visual: Tensor, embeds: Tenso
 
 
 def choose(method: Method, sample: VisualTokens) -> Choice:
-    """One sample's answer: what the vision tower removed goes first, then each selector takes from what is left."""
+    """The visual tokens that `method` keeps of one sample.
+
+    Tokens that the vision tower removed go first; then each selector takes from what is left.
+    """
     left: Tensor | None = None
     alive = sample.signals.get(ALIVE)
     if alive is not None:
@@ -108,7 +111,7 @@ def choose(method: Method, sample: VisualTokens) -> Choice:
         taken = sample if left is None else sample.take(left)
         if embeddings is not sample.embeddings:
             taken = taken.with_embeddings(embeddings if left is None else embeddings[left])
-        keep, new = _chosen(selector, taken)
+        keep, new = _choose(selector, taken)
         if new is not None:
             embeddings = embeddings.clone() if embeddings is sample.embeddings else embeddings
             embeddings[slice(None) if left is None else left] = new.to(embeddings.dtype)
@@ -117,8 +120,11 @@ def choose(method: Method, sample: VisualTokens) -> Choice:
     return Choice(None if left is not None and len(left) == len(sample) else left, embeddings)
 
 
-def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor | None]:
-    """(k,) int64 with a budget for each of the parts that `method.per` names, None for all; new embeddings if any."""
+def _choose(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor | None]:
+    """One selector's kept indices, (k,) int64, and new embeddings; None if unchanged.
+
+    Each part that `method.per` names has a budget of its own.
+    """
     found, embeddings = [], None
     for part in parts(sample, method.per):
         shown = sample if part is None else sample.take(part)
@@ -141,10 +147,10 @@ def _chosen(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor
 
 
 def parts(sample: VisualTokens, per: str) -> list[Tensor | None]:
-    """Index tensors on the host of the parts that have budgets of their own, in order; None is all of them.
+    """The parts of a sample that have budgets of their own, as indices on the host.
 
-    `sample` is one part; `image` and `clip` make one of each picture and each clip; `frame` one of each frame, to whose
-    last a clip's closing tokens are counted.
+    `sample` makes one part, given as None; `image` and `clip` one of each picture and each clip; `frame` one of each
+    frame, the last of which includes the clip's closing tokens.
     """
     if per == "sample":
         return [None]

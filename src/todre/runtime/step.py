@@ -1,8 +1,8 @@
 """State of one decoder forward while a method is attached.
 
-A step is made right before the decoder runs and dropped right after; what must outlive it is on the cache. The rooms
-beside this file work on it: `prefill` and `continuation` make one, `between_layers` and `dropping` change it while
-layers run, `finish` puts the output back.
+A step is made right before the decoder runs and dropped right after; what must outlive it is on the cache. `prefill`
+and `continuation` make a step, `between_layers` and `dropping` change it while layers run, and `finish` puts the
+decoder's output back at full length.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from todre.hf import cache as kv
 from todre.hf.decoder import Decoder
 from todre.hf.versions import Cache
 from todre.methods.base import Method
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.runtime.schedule import Schedule
 from todre.runtime.segments import Segments
 from todre.runtime.selection import BatchSelection
@@ -43,8 +43,8 @@ class DecoderInputs:
         mask: (b, past + l) bool, the caller's logical mask, False at padding; None where nothing is padding.
         block_masks: by type of layer, (b or 1, l, l) bool, what the model's own mask allows where attention is more
             than causal; None where it is causal.
-        method: the method that is asked; None in a forward without pictures.
-        schedule: where inside the decoder which methods are asked.
+        method: the attached method; None in a forward without pictures.
+        schedule: after which layers which methods are asked.
         visual: (b, l) bool, the visual columns; None in a forward without pictures.
     """
 
@@ -66,10 +66,10 @@ class InFlight:
     Attributes:
         columns: (b, q) int64 logical column of each; -1 is padding.
         kinds: (b, q) int8 class of each (see `tensors.columns`).
-        counts: how many of them are what, row by row, on the host.
+        counts: columns of each class, row by row, on the host.
         inner: from the columns that the decoder's loop holds to these, once some left inside the decoder.
-        packed: whether these are no longer all the columns that came in.
-        padded: whether some of them may be padding, as known on the host.
+        packed: True if these are no longer all the columns that came in.
+        padded: True if some of them may be padding, as known on the host.
     """
 
     columns: Tensor
@@ -79,7 +79,7 @@ class InFlight:
     packed: bool = False
     padded: bool = False
 
-    def compacted(self, packed: Compaction, counts: RowCounts) -> InFlight:
+    def take(self, packed: Compaction, counts: RowCounts) -> InFlight:
         """The columns that `packed` keeps, of which there are `counts`."""
         return replace(
             self,
@@ -92,10 +92,10 @@ class InFlight:
 
 
 class Stage(NamedTuple):
-    """What is in flight from a count of layers run on.
+    """The columns in flight after a count of layers has run.
 
     Attributes:
-        layers: count of layers run.
+        layers: count of layers that have run.
         columns, kinds: (b, q), see `InFlight`.
         visual: visual tokens of each row.
     """
@@ -108,14 +108,14 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ParkedState:
-    """What was in flight when tokens were parked.
+    """The columns in flight when tokens were parked.
 
     Attributes:
-        layer: count of layers run then.
-        method: the method that parked them, and will be asked when they come back.
+        layer: count of layers that had run.
+        method: the method that parked them, and takes them back.
         hidden: (b, q0, d) hidden states of all columns in flight then.
         in_flight: those columns.
-        memo: what the method wants to be shown again.
+        memo: the method's own value, shown to it again.
     """
 
     layer: int
@@ -127,15 +127,17 @@ class ParkedState:
 
 @dataclass(kw_only=True)
 class LayerAnswers:
-    """What methods that act between layers are shown, and what they answered.
+    """What methods between layers are shown, and what they answered.
+
+    Layers are 1-based: counts of layers that have run.
 
     Attributes:
-        attention: by count of layers run, what that layer's attention was called with, until the methods are asked.
-        reductions: by count of layers run, the methods' answer.
-        held_visual: by count of layers run, whether each row still held visual tokens when they were asked.
+        attention: by layer, the inputs of its attention, until the methods are asked.
+        reductions: by layer, the methods' joint answer.
+        held_visual: by layer, True for each row that still held visual tokens when they were asked.
         signal_maps: by request, (b, l) float32 signals of the vision tower.
-        entry: (b, l, d) embeddings that came to the decoder, if a method reads them.
-        parked: what left for a while.
+        entry: (b, l, d) embeddings that entered the decoder, if a method reads them.
+        parked: the columns in flight when tokens were parked, until they come back.
         peeking: True while a layer runs only to show its queries and keys.
     """
 
@@ -155,13 +157,13 @@ class Step:
     Attributes:
         inputs: what it started from.
         in_flight: the columns that the next layer runs on.
-        answers: what happens between layers.
-        selection: what stage 1 left; None in a forward without pictures.
+        answers: what methods between layers are shown and answered.
+        selection: the visual tokens kept in stage 1; None in a forward without pictures.
         select_seconds: time that stage 1 took, in seconds.
         text: columns of each row that are neither visual nor padding.
         rotary_positions: positions for the rotary embedding, where the decoder must not see them; None otherwise.
-        masks: by layer (0-based), what it is given in place of the mask that the decoder's loop hands it.
-        trace: what was in flight, each time that changed.
+        masks: by index of layer (from 0), its mask in place of the one that the decoder's loop passes.
+        trace: the columns in flight, each time they changed.
         segments: where the rows come from, if samples were packed in those that came in.
     """
 
@@ -178,32 +180,32 @@ class Step:
 
     @property
     def n_layers(self) -> int:
-        """Decoder layers in all."""
+        """Number of decoder layers."""
         return self.inputs.decoder.n_layers
 
     @property
     def acts(self) -> bool:
-        """True if layers or the rotary embedding get something else than the loop hands them."""
+        """True if layers or the rotary embedding get other arguments than the loop passes."""
         return bool(self.masks or self.inputs.schedule.reducers) or self.rotary_positions is not None
 
     @property
     def layer_positions(self) -> Tensor | None:
-        """Positions for the layers themselves, where they may be shown them.
+        """Positions for the layers themselves; None where they must not see gaps.
 
-        Some layers scale their queries by positions. Kernels that read packed sequences out of gaps must not see them.
+        Some layers scale their queries by positions. Kernels that read packed samples out of gaps must not see them.
         """
         return self.rotary_positions if self.inputs.decoder.shows_positions else None
 
     @property
     def own_columns(self) -> Tensor:
-        """(b, q) int64, each column in flight counted from this forward's first; -1 is padding."""
+        """Columns in flight, counted from this forward's first; (b, q) int64, -1 padding."""
         columns = self.in_flight.columns
         return torch.where(columns >= 0, columns - self.inputs.past, -1)
 
     def cache_layer(self, index: int) -> Any:
-        """The cache layer that layer `index` (0-based) reads.
+        """The cache layer that the layer with index `index` (from 0) reads, or None.
 
-        Its own, or the last of its type where layers share one (Gemma 3n).
+        That is its own, or the last of its type where layers share one (Gemma 3n).
         """
         decoder = self.inputs.decoder
         layers = self.inputs.cache.layers if self.inputs.cache is not None else []
@@ -218,7 +220,7 @@ class Step:
         return earlier[-1] if earlier else None
 
     def table(self, layer: int) -> SlotTable | None:
-        """The slot table of layer `layer` (1-based), if its cache has one."""
+        """The slot table of layer `layer` (1-based), or None."""
         held = self.cache_layer(layer - 1)
         return kv.table_of(held) if held is not None else None
 
@@ -228,17 +230,20 @@ class Step:
         return table.earlier if table is not None else [0] * len(self.in_flight.counts.visual)
 
     def key_kinds(self, layer: int) -> Tensor:
-        """(b, s) int8 class of each key of layer `layer` (1-based)."""
+        """Class of each key of layer `layer` (1-based), (b, s) int8."""
         table = self.table(layer)
         return table.kinds if table is not None else self.in_flight.kinds
 
     def wants(self, layer: int) -> bool:
-        """True if methods are asked after `layer` layers: some row must still hold visual tokens."""
+        """True if methods are asked after layer `layer` (1-based).
+
+        Some row must still hold visual tokens.
+        """
         if self.inputs.method is None or self.answers.peeking:
             return False
         return any((*self.in_flight.counts.visual, *self.cached_visual(layer)))
 
     def mark_stage(self, layers: int) -> None:
-        """Record what is in flight from `layers` layers run on."""
+        """Record the columns in flight after `layers` layers have run."""
         now = self.in_flight
         self.trace.append(Stage(layers, now.columns, now.kinds, now.counts.visual))

@@ -21,7 +21,7 @@ from todre.scenes.draw import draw_objects
 from todre.scenes.layout import sample_objects
 from todre.scenes.objects import Question, SceneObject
 from todre.scenes.questions import unique_pairs
-from todre.scenes.scene import absolute_seed, checked_size
+from todre.scenes.scene import absolute_seed, scene_size
 from todre.scenes.vocabulary import COLOURS, SHAPES
 
 EVENTS: tuple[str, ...] = ("moves", "appears", "changes")
@@ -29,7 +29,7 @@ WAYS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, 
 """Way → steps in x and y; y points down."""
 
 _TAG = 0xC11B
-"""Keeps a clip's random numbers apart from those of the still scene with the same seed."""
+"""Seed that parts a clip's random numbers from those of the scene of its seed."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def make_clip(
         InvalidValueError: for a seed, split, size, event or number of frames outside these.
     """
     rng, event, objects, turn = _plot(seed, frames, size, split, event)
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     background = paint_background(rng, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], width, height)
     shades = int(rng.integers(2**32))
     pictures = tuple(_render(background, things, shades) for things in objects)
@@ -103,10 +103,9 @@ def _plot(
 
     Returns:
         The random numbers that are left for drawing, the event, the things of each frame, and the first frame that
-        differs
-        from frame 0.
+        differs from frame 0.
     """
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
         raise InvalidValueError(f"a clip has at least 2 frames, not {frames!r}")
     if event is not None and event not in EVENTS:

@@ -31,7 +31,7 @@ class SceneObject:
 
     @property
     def name(self) -> str:
-        """Colour and shape, as questions and captions name it."""
+        """Colour and shape, as questions and captions write them: "red circle"."""
         return f"{self.colour} {self.shape}"
 
 

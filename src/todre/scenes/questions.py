@@ -30,7 +30,10 @@ Objects = Sequence[SceneObject]
 Asker = Callable[[np.random.Generator, Objects, int, int], Question | None]
 
 RELATION_MARGIN = 24.0
-"""Objects are compared along an axis only when their centres lie at least this many pixels apart on it."""
+"""Least distance in pixels at which objects are compared along an axis.
+
+It is taken between their centres, along that axis.
+"""
 QUADRANT_MARGIN = 8.0
 """Objects nearer than this many pixels to a middle line are not asked about."""
 

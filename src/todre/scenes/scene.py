@@ -61,7 +61,7 @@ def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 19
     Raises:
         InvalidValueError: for a seed, split or size outside these.
     """
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     rng = _generator(seed, split, width, height)
     objects = sample_objects(rng, width, height)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
@@ -73,7 +73,7 @@ def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 19
 
 def scene_objects(seed: int, split: str = "train", size: int | tuple[int, int] = 192) -> tuple[SceneObject, ...]:
     """The objects that `make_scene` would draw; nothing is drawn."""
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     return sample_objects(_generator(seed, split, width, height), width, height)
 
 
@@ -143,7 +143,7 @@ def _checked_task(task: str) -> str:
     return task
 
 
-def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
+def scene_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """(width, height) of a scene in pixels.
 
     Raises:

@@ -14,8 +14,7 @@ def score(question: Question, prediction: str) -> float:
     """Score of an answer, from 0.0 to 1.0.
 
     A caption gets an F1 score over the pairs of colour and shape that it mentions. Any other answer gets 1.0 if it
-    equals
-    the true one, apart from letter case, spaces and a final full stop.
+    equals the true one, apart from letter case, spaces and a final full stop.
     """
     if question.task == "caption":
         return pairs_f1(question.answer, prediction)

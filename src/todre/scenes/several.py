@@ -14,7 +14,7 @@ from todre.scenes.draw import draw_objects
 from todre.scenes.layout import sample_few
 from todre.scenes.objects import Question, SceneObject
 from todre.scenes.questions import shapes_of
-from todre.scenes.scene import absolute_seed, checked_size
+from todre.scenes.scene import absolute_seed, scene_size
 from todre.scenes.vocabulary import COLOURS, DIGITS, SHAPES, YES_NO, article
 
 ORDINALS: tuple[str, ...] = ("first", "second", "third")
@@ -22,7 +22,7 @@ Pictures = Sequence[Sequence[SceneObject]]
 Asker = Callable[[np.random.Generator, Pictures], Question | None]
 
 _TAG = 0x5E7
-"""Keeps a set's random numbers apart from those of the still scene and of the clip with the same seed."""
+"""Seed that parts a set's random numbers from those of its seed's scene and clip."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,8 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
     """Render the set of pictures that belongs to a seed.
 
     Equal arguments give equal pixels and questions. Each picture has three to five shapes and a digit. Pictures after
-    the
-    first often repeat one of its shapes, and one of its forms in another colour, so that the other pictures show what
-    would
-    be wrong answers.
+    the first often repeat one of its shapes, and one of its forms in another colour, so that the other pictures show
+    what would be wrong answers.
 
     Args:
         seed: 0 ≤ seed < 2**40, as for `make_scene`.
@@ -60,7 +58,7 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
     Raises:
         InvalidValueError: for a seed, split or size outside these.
     """
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     rng = np.random.default_rng([absolute_seed(seed, split), width, height, _TAG])
     objects = _sample(rng, width, height)
     images = []
@@ -75,7 +73,7 @@ def set_objects(
     seed: int, split: str = "train", size: int | tuple[int, int] = 96
 ) -> tuple[tuple[SceneObject, ...], ...]:
     """The objects that `make_set` would draw in each picture; nothing is drawn."""
-    width, height = checked_size(size)
+    width, height = scene_size(size)
     return _sample(np.random.default_rng([absolute_seed(seed, split), width, height, _TAG]), width, height)
 
 
@@ -187,8 +185,7 @@ def _rivalled(rng: np.random.Generator, pictures: Pictures, known: str, answer: 
     """A picture (from 0) and a thing in it that a wrong look would confuse.
 
     The thing is alone in its picture in the attribute `known`. Some other picture has things of equal `known`, none of
-    them
-    with the same `answer`.
+    them with the same `answer`.
     """
     place = int(rng.integers(len(pictures)))
     here = shapes_of(pictures[place])

@@ -30,7 +30,10 @@ YES_NO: tuple[str, ...] = ("yes", "no")
 POPULAR_PAIRS: tuple[tuple[str, str], ...] = tuple(
     (list(COLOURS)[i % len(COLOURS)], SHAPES[i % len(SHAPES)]) for i in range(0, 42, 5)
 )
-"""Pairs of colour and shape that are drawn three times as often; absent ones are POPE's "popular" negatives."""
+"""Pairs of colour and shape that are drawn three times as often.
+
+Those that are absent from a scene are POPE's "popular" negatives.
+"""
 
 
 def plural(shape: str) -> str:

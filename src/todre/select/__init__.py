@@ -1,15 +1,15 @@
 """Choice of k of n tokens: pure tensor functions, exact, ties to the lowest index.
 
-Most choose by diversity. They know tokens as vectors only; pictures, tiles, budgets and newline tokens are the methods'
-business. On the CPU exact algorithms save work (`k_center`, `max_sum`, `dpp`); on an accelerator nothing is read back
-(`device_loops`, `triton_kernels`).
+Most choose by diversity. They know tokens as vectors only; pictures, tiles, budgets and newline tokens are known to the
+methods alone. On the CPU exact algorithms save work (`k_center_bounds`, `max_sum_blocks`, `cosine_blocks`); on an
+accelerator nothing is read back (`device_loops`, `triton_kernels`).
 """
 
 from __future__ import annotations
 
+from todre.select.diversity import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.dpp import dpp_order
 from todre.select.gram import gram
-from todre.select.greedy import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.marginal_relevance import mmr_order
 from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
 from todre.select.propagation import propagation_scores

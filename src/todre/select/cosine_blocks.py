@@ -20,7 +20,7 @@ Array = NDArray[Any]
 Guess = Callable[[int], Array]
 
 _SMALLEST, _LARGEST = 24, 64
-# So many blocks may fail in a row; then so many picks are fetched alone before guessing is tried again.
+# Blocks that may fail in a row, and picks that are then computed alone before guessing is tried again.
 _STRIKES, _ALONE = 3, 64
 
 
@@ -50,7 +50,7 @@ class CosineBlocks:
             return found
         later = self._later(pick, guess)
         if len(self._known) + len(later) >= self._room:
-            self._known.clear()  # what is remembered never outgrows the tokens themselves
+            self._known.clear()  # the kept cosines never outgrow the tokens themselves
         cosines: Array = self._rows.cosines(torch.tensor([pick, *later], dtype=torch.int64, device="cpu")).numpy()
         self._known.update(zip(later, cosines[1:], strict=True))
         first: Array = cosines[0]

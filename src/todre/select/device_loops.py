@@ -18,7 +18,7 @@ Rule = Literal["k_center", "max_sum"]
 
 # Rows are brought to a largest magnitude between 2**4 and 2**5: squares and products stay inside every float's range.
 _EXPONENT = 5
-# Numbers that are hashed at a time, to bound the memory that takes.
+# Numbers hashed at once, to bound memory.
 _HASHED = 1 << 24
 
 

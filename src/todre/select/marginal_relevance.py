@@ -11,7 +11,7 @@ from torch import Tensor
 from todre.errors import InvalidValueError
 from todre.select.checks import as_count
 from todre.select.device_loops import queued_order, queued_rows
-from todre.select.k_center import nearest_order
+from todre.select.k_center_bounds import nearest_order
 from todre.select.rows import unit_rows
 
 

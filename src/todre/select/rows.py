@@ -10,12 +10,12 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError
 
-# Norms in this range come from sums of squares that neither overflowed nor lost digits to underflow, float32 included.
+# Norms in this range come from sums of squares without overflow or underflow, even in float32.
 _SAFE_NORMS = (1e-10, 1e15)
 # Tokens that agree in this many leading values are compared in full.
 _PREFIX = 16
 _ODD = np.uint64(0x9E3779B97F4A7C15)
-# Tokens that are gathered for a product at a time, few enough to stay in a cache.
+# Tokens gathered at once for a product, few enough to stay in the processor's cache.
 _ROWS = 256
 
 

@@ -13,9 +13,10 @@ from todre.select.gram import gram
 def thin(x: Tensor, k: int, at_once: int = 8) -> Tensor:
     """Choose the k tokens of a list that remain when near duplicates leave.
 
-    In each round every second token, from the first, is compared with the tokens between. Up to `at_once` tokens leave,
-    those with the highest best cosine, and no more than still have to. The list of the next round holds the others, by
-    falling best cosine, and then the tokens between, as in the authors' code.
+    In each round every second token, from the first, is compared with the tokens between. Of the compared tokens, those
+    with the highest best cosine leave: up to `at_once`, or fewer if fewer have to leave in all. The list of the next
+    round holds the remaining compared tokens, by falling best cosine, and then the tokens between, as in the authors'
+    code.
 
     Args:
         x: tokens, (n, d), in the order of the list; any float dtype and device.

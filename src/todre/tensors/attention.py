@@ -62,9 +62,9 @@ def attention_mass(
         For each group, (b, q) float32: the mass of each row in `rows`, 0 in the others.
     """
     rows_at, queries = inputs.query.shape[0], inputs.query.shape[2]
-    asked = rows.any(dim=0).nonzero().flatten() if places is None else places
+    used = rows.any(dim=0).nonzero().flatten() if places is None else places
     results = [torch.zeros(rows_at, queries, device=inputs.query.device, dtype=torch.float32) for _ in groups]
-    for block in asked.split(_ROWS_AT_ONCE):
+    for block in used.split(_ROWS_AT_ONCE):
         probabilities = _probabilities(inputs, block, allowed).mean(dim=(1, 2))
         for result, group in zip(results, groups, strict=True):
             mass = torch.einsum("bqs,bs->bq", probabilities, group.to(probabilities.dtype))
@@ -90,8 +90,8 @@ def attention_scores(
         (b, s) float32.
     """
     total = torch.zeros(inputs.key.shape[0], inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
-    asked = rows.any(dim=0).nonzero().flatten() if places is None else places
-    for block in asked.split(_ROWS_AT_ONCE):
+    used = rows.any(dim=0).nonzero().flatten() if places is None else places
+    for block in used.split(_ROWS_AT_ONCE):
         probabilities = _probabilities(inputs, block, allowed)
         pooled = probabilities.mean(dim=(1, 2)) if heads == "mean" else probabilities.amax(dim=(1, 2))
         total += torch.einsum("bqs,bq->bs", pooled, rows[:, block].to(pooled.dtype))
@@ -159,7 +159,7 @@ def received_attention(inputs: AttentionInputs) -> Tensor:
 def _received(inputs: AttentionInputs, start: int, end: int) -> Tensor:
     key = inputs.key[:, :, start:end].float().repeat_interleave(inputs.query.shape[1] // inputs.key.shape[1], dim=1)
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device, dtype=torch.float32)
-    asking = torch.zeros_like(total)
+    seeing = torch.zeros_like(total)
     for block in torch.arange(start, end, device=key.device, dtype=torch.int64).split(_ROWS_AT_ONCE):
         logits = torch.einsum("bhqd,bhsd->bhqs", inputs.query[:, :, block].float(), key) * inputs.scaling
         logits = logits + _weight(inputs)[..., None, start:end] + _between(inputs, block)[..., start:end]
@@ -168,8 +168,8 @@ def _received(inputs: AttentionInputs, start: int, end: int) -> Tensor:
             visible = visible_keys(inputs, block)[:, :, start:end].expand(key.shape[0], -1, -1)
             logits = logits.masked_fill(~visible[:, None], float("-inf"))
         total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
-        asking += visible.sum(dim=1)
-    return total / asking.clamp(min=1)
+        seeing += visible.sum(dim=1)
+    return total / seeing.clamp(min=1)
 
 
 def _by_heads(mask: Tensor) -> bool:

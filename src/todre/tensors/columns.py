@@ -14,7 +14,7 @@ from torch import Tensor
 
 from todre.tensors.transfer import fetch, upload
 
-# What a slot holds. The classes are those of ToDRE's eq. 7 (S, V, T), plus two that take no part in it.
+# Classes of slots: those of ToDRE's eq. 7 (S, V, T), and two that take no part in it.
 PAD, SYSTEM, VISUAL, TEXT, DRAFT = range(5)
 
 

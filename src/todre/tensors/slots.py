@@ -15,9 +15,12 @@ from todre.tensors.columns import PAD, SYSTEM, TEXT, VISUAL, Compaction, compact
 
 
 class AttachmentState:
-    """`open` is True while the attachment that owns a table is active.
+    """State of one attachment, shared by all tables that it made.
 
-    Copies of a cache share the state of the original.
+    A copy of a cache shares the state of the original.
+
+    Attributes:
+        open: True while the attachment is active.
     """
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ class Signal(Checked):
 
 
 ALIVE = Signal("alive")
-"""Where a token of the tower is still there after a reduction inside the tower: above 0 if any part of it is."""
+"""Request for survival in the tower: above 0 where any part of the token is left."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
-"""Training examples as arrays: many questions packed behind one picture."""
+"""Training examples as arrays: pictures with their labels, and packed questions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from todre.hf.keywords import IDS
+from todre.hf.keywords import IDS, PIXELS
 from todre.scenes import Question, Scene, ask, make_scene
+from todre.tiny.labels import tile_labels, tile_presence
 from todre.tiny.tokenizer import SYSTEM_PROMPT
 
 SIZES: tuple[tuple[int, int], ...] = ((192, 192), (192, 96), (96, 192), (192, 144), (144, 192))
@@ -142,6 +144,21 @@ def training_questions(scene: Scene, step: int, mix: dict[str, int] | None = Non
     tasks = [task for task, times in (mix or TASK_MIX).items() for _ in range(times)]
     questions = ask(rng, scene.objects, tasks, *scene.size)
     return list({question.text: question for question in questions}.values())
+
+
+def picture_tensors(
+    scenes: list[Scene], processor: Any
+) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+    """Pixels, labels and presence of each scene, for the tower's losses.
+
+    Returns:
+        For each scene, pixels (tiles, 3, 96, 96) float32 from the image processor, labels (tiles, 144, 8) int64 and
+        presence (tiles, classes) float32.
+    """
+    pixels = [processor(scene.image, return_tensors="pt")[PIXELS][0] for scene in scenes]
+    labels = [torch.from_numpy(tile_labels(scene)) for scene in scenes]
+    present = [torch.from_numpy(tile_presence(scene)) for scene in scenes]
+    return pixels, labels, present
 
 
 @dataclass(frozen=True)

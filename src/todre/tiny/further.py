@@ -18,29 +18,38 @@ from todre.scenes import Question, ask
 from todre.scenes.clip import EVENTS, clip_objects, make_clip
 from todre.scenes.motion import ask_motion
 from todre.scenes.several import ask_set, make_set, set_objects
-from todre.tiny.data import Encoder, TextBatch, collate, training_questions
+from todre.tiny.data import Encoder, TextBatch, collate, picture_tensors, training_questions
 from todre.tiny.heads import Symbols, TowerHeads
 from todre.tiny.model import GRID, build_image_processor
 from todre.tiny.order import Start, clip_start, hidden_and_order, set_start
 from todre.tiny.packed_questions import use_packed_attention
 from todre.tiny.sketches import FittedSymbols, clip_sketch, picture_sketch
-from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answered, picture_tensors
+from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answers_loss
 from todre.tiny.video_model import build_video_model
 
 SIDE = 96
-"""Side in pixels of the pictures of sets (300 visual tokens each) and of frames (36 each)."""
+"""Side in pixels of a set's pictures and of frames.
+
+A picture has 300 visual tokens, a frame 36.
+"""
 FRAMES = 6
 """Frames of a clip."""
 SET_MIX: dict[str, int] = {"which": 2, "both": 6, "colour": 6, "shape": 6, "digit": 3}
 CLIP_MIX: dict[str, int] = {"moves": 1, "mover": 1, "moving": 3, "appears": 1, "changes": 1}
 STILL_MIX: dict[str, int] = {"presence": 1, "colour": 1}
-"""Questions about the things themselves, for clips in which something moves: all things are in every frame."""
+"""Questions about the things of a clip in which something moves.
+
+All of them are in every frame.
+"""
 
 
 _ORDER_WEIGHT = 1.0
 _ORDER_LAYERS = (1, 2, 3, 4, 5)
 _NOISE = 0.7
-"""Factor on the residuals that are added to symbolic tokens; 1 would spread them as widely as real tokens."""
+"""Factor on the residuals that are added to symbolic tokens.
+
+1 would spread them as widely as real tokens.
+"""
 
 
 def build_further(seed: int, device: torch.device) -> Parts:
@@ -233,7 +242,7 @@ def _behind(
     starts, questions = zip(*[(start, those) for start, those in group if those], strict=True)
     text: TextBatch = collate([parts.encoder.pack(those) for those in questions]).to(parts.device)
     hidden, order = hidden_and_order(parts, starts, text, layer)
-    loss, metrics = answered(parts, hidden, text)
+    loss, metrics = answers_loss(parts, hidden, text)
     return loss + _ORDER_WEIGHT * order, {**metrics, f"order/{world}": float(order.detach())}
 
 

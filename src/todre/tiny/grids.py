@@ -16,7 +16,10 @@ from todre.tiny.model import GRID
 
 SIDE = 192.0
 LATER_RELATIONS = ("right of", "below")
-"""Directions that grids do not ask about; the two that are left each take one comparison."""
+"""Directions that grids do not ask about.
+
+The two that are left each take one comparison.
+"""
 EASY_MIX: dict[str, int] = {"presence": 3, "colour": 2, "shape": 2, "size": 1, "quadrant": 1, "digit": 1, "word": 1}
 HARD_MIX: dict[str, int] = {
     "presence": 2,

@@ -108,8 +108,7 @@ def symbolic_features(scenes: list[Scene], crops: bool, rng: np.random.Generator
 
     Tokens are in the order of LLaVA-NeXT. With `crops`: the thumbnail, then the rows of the crops, each closed by a
     newline. Without: the thumbnail and one newline, as a picture of a single tile is laid out. Half of the pictures
-    with
-    crops have no digit or word in their thumbnail.
+    with crops have no digit or word in their thumbnail.
 
     Args:
         scenes: pictures of one size.

@@ -14,7 +14,10 @@ from typing import Any
 import torch
 
 ROPE_THETA = 1e6
-"""The decoder's rotary base: so high that half of each head hardly turns over a picture and can match by content."""
+"""The decoder's rotary base.
+
+It is so high that half of each head hardly turns over a picture and can match by content.
+"""
 POSITION_SCALE = 0.6
 _CONTENT_SCALE = 0.4
 _BUSY, _NOISE = 0.4, 0.01
@@ -28,7 +31,10 @@ _OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 1), (0, -1), (1, 0), (-1, 0)),
     ((0, 2), (0, -2), (1, 1), (-1, -1)),
 )
-"""For each of the first layers: (rows down, columns right) that its first heads look at; the others start random."""
+"""For each of the first layers, (rows down, columns right) of its first heads.
+
+A head starts by looking at that offset; the other heads start random.
+"""
 
 
 def rates(bands: int) -> torch.Tensor:
@@ -121,9 +127,8 @@ def start_decoder(
 
     Every layer starts alike, so that training alone decides what each depth does. Query and key of heads 1 and 2 read
     which of the labels `named` a token holds, in the rotary dimensions that turn slowest, and ignore words; head 1
-    copies
-    the labels in `others` (size, centre, row, column), head 2 the names. Heads 3 to 5 look one or three words back and
-    copy the same. A vector that is added to every word's embedding here tells words from visual tokens.
+    copies the labels in `others` (size, centre, row, column), head 2 the names. Heads 3 to 5 look one or three words
+    back and copy the same. A vector that is added to every word's embedding here tells words from visual tokens.
 
     Args:
         decoder: a Llama model whose embedding of a word equals the symbol of the label of that name.

@@ -27,7 +27,10 @@ GROUPS: dict[str, int] = {
     "row": GRID,
     "column": GRID,
 }
-"""Label group → number of classes; −1 marks a patch to which a group does not apply."""
+"""Label group → number of classes.
+
+−1 marks a patch to which a group does not apply.
+"""
 NUM_FEATURES = sum(GROUPS.values())
 FEATURE_NAMES: tuple[str, ...] = (
     *KINDS,
@@ -114,8 +117,7 @@ def fine_labels(scene: Scene) -> Labels:
     """(rows, columns, 8) labels of all crops' patches together, without padding.
 
     Row and column labels count within a crop. The picture's sides must be multiples of 16 and at most 192 pixels, so
-    that
-    patches and pixels line up.
+    that patches and pixels line up.
     """
     width, height = scene.size
     fine = grid_labels(scene, height // PATCH, width // PATCH)

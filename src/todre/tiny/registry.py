@@ -1,4 +1,4 @@
-"""Every stage by name, and what each starts with."""
+"""All training stages by name, and the functions that build their parts."""
 
 from __future__ import annotations
 

@@ -14,12 +14,11 @@ from torch import nn
 
 from todre.hf.tower_features import layer_output, run_tower
 from todre.scenes import SceneObject
-from todre.tiny.data import step_scenes
+from todre.tiny.data import picture_tensors, step_scenes
 from todre.tiny.heads import with_newlines
 from todre.tiny.labels import NUM_FEATURES, Labels, object_table, one_hot
 from todre.tiny.model import GRID, build_image_processor
 from todre.tiny.packed_questions import TinyModel
-from todre.tiny.stages import picture_tensors
 
 _SCENES = 24
 _RIDGE = 3.0

@@ -13,15 +13,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from todre.hf.keywords import PIXELS
 from todre.hf.model_parts import last_states, media_features
 from todre.hf.tower_features import layer_output, pooled_token, run_tower
 from todre.scenes import Scene
-from todre.tiny.data import Encoder, TextBatch, collate, step_scenes, training_questions
+from todre.tiny.data import Encoder, TextBatch, collate, picture_tensors, step_scenes, training_questions
 from todre.tiny.grids import EASY_MIX, HARD_MIX, make_grid
 from todre.tiny.heads import Symbols, TowerHeads, symbolic_features, with_newlines
 from todre.tiny.initial import start_decoder, whiten_patches
-from todre.tiny.labels import NAMED_FEATURES, OTHER_FEATURES, one_hot, tile_labels, tile_presence
+from todre.tiny.labels import NAMED_FEATURES, OTHER_FEATURES, one_hot
 from todre.tiny.model import HEADS, build_image_processor, build_model
 from todre.tiny.packed_questions import TinyModel, answer_loss, packed_hidden, right_answers, use_packed_attention
 from todre.tiny.tokenizer import build_tokenizer
@@ -259,28 +258,13 @@ class _Newline(nn.Module):
         self.embed_newline = parts.model.model.image_newline
 
 
-def picture_tensors(
-    scenes: list[Scene], processor: Any
-) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-    """Pixels, labels and presence of each scene, for the tower's losses.
-
-    Returns:
-        For each scene, pixels (tiles, 3, 96, 96) float32 from the image processor, labels (tiles, 144, 8) int64 and
-        presence (tiles, classes) float32.
-    """
-    pixels = [processor(scene.image, return_tensors="pt")[PIXELS][0] for scene in scenes]
-    labels = [torch.from_numpy(tile_labels(scene)) for scene in scenes]
-    present = [torch.from_numpy(tile_presence(scene)) for scene in scenes]
-    return pixels, labels, present
-
-
 def _questions(parts: Parts, scenes: list[Scene], which: Slice) -> TextBatch:
     packs = [parts.encoder.pack(training_questions(scene, which.step)) for scene in scenes]
     return collate(packs).to(parts.device)
 
 
 def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
-    """Loss and metrics of questions behind one picture, as `answered` gives them.
+    """Loss and metrics of questions behind one picture, as `answers_loss` gives them.
 
     Args:
         parts: the model in training.
@@ -288,10 +272,10 @@ def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple
         text: the questions.
     """
     prefix = torch.tensor(parts.encoder.prefix, device=parts.device, dtype=torch.int64)
-    return answered(parts, packed_hidden(parts.model, prefix, visual, text), text)
+    return answers_loss(parts, packed_hidden(parts.model, prefix, visual, text), text)
 
 
-def answered(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
+def answers_loss(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
     """Loss of the answers, and how many of each task are right.
 
     Args:

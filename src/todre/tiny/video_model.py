@@ -20,7 +20,8 @@ from transformers import (
 
 from todre import tiny
 from todre.files import write_atomic
-from todre.hf.checkpoint_facts import FEATURE_LAYER, feature_layer
+from todre.hf.checkpoint_facts import FEATURE_LAYER
+from todre.hf.picture_features import feature_layer
 from todre.scenes.several import ORDINALS
 from todre.tiny.export import replace_files
 from todre.tiny.model import GRID, MEAN, PATCH, STD, TILE, build_image_processor
@@ -30,7 +31,7 @@ NEW_WORDS: tuple[str, ...] = (
     *("which", *ORDINALS, "both", "pictures", "moves", "move", "way", "does", "become", "appears"),
     *("up", "down"),
 )
-"""Words of questions and answers about several pictures and clips that the first model does not know."""
+"""Words about sets and clips that the first model does not know."""
 _LIKE = {"pictures": "picture", "up": "above", "down": "below", "which": "what"}
 """New word → known word whose vector it starts from."""
 _ONE_PICTURE = (

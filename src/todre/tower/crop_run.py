@@ -1,4 +1,4 @@
-"""Crop runs: a vision tower that runs on thumbnails, and on the crops that were chosen."""
+"""Crop runs: a vision tower that runs on thumbnails and on selected crops."""
 
 from __future__ import annotations
 
@@ -19,9 +19,18 @@ from todre.tower.tower_plan import TowerPlan
 
 
 class CropRun(Run):
-    """Tiles side by side, (tiles, tokens, d), of which layers run on those that are kept.
+    """One call of a tower on (tiles, tokens, d), of which only some tiles are run.
 
-    The place of a token that was left out holds the value of the thumbnail's token that shows the same.
+    The place of a token that was left out holds the value of the thumbnail's token that shows the same part of the
+    picture.
+
+    Args:
+        plan: where the method acts.
+        arguments: the tower's arguments, by name.
+        cuts: how each picture was cut into tiles.
+
+    Raises:
+        InvalidValueError: the method's answer is not (tiles,), or leaves out a thumbnail.
     """
 
     def __init__(self, plan: TowerPlan, arguments: Arguments, cuts: Sequence[Cut]) -> None:
@@ -37,53 +46,60 @@ class CropRun(Run):
                 f"{self.first}; answer (tiles,) bool, True for all thumbnails."
             )
         self.keep = keep
-        self.kept = keep.nonzero()[:, 0]
-        self.all_stay = len(self.kept) == len(keep)
+        self.kept_tiles = keep.nonzero()[:, 0]
+        self.all_stay = len(self.kept_tiles) == len(keep)
         self.source: Tensor | None = None
         self.full, self.layers = 0, 0
 
     def enter(self, index: int, hidden: Tensor, arguments: Arguments) -> Tensor:
-        """Take the tiles that are kept."""
+        """Hidden states of the tiles that are kept."""
         check_mask(attention_mask_of(arguments))
         self.full, self.layers = hidden.shape[1], index + 1
-        return hidden if self.all_stay else hidden[self.kept.to(hidden.device)]
+        return hidden if self.all_stay else hidden[self.kept_tiles.to(hidden.device)]
 
     def layer_lengths(self) -> Lengths:
-        """The kept tiles, as long as ever."""
-        return [[self.full] * len(self.kept)] * self.layers
+        """The full length of each kept tile, for each layer."""
+        return [[self.full] * len(self.kept_tiles)] * self.layers
 
     def arguments(self, arguments: Arguments) -> dict[str, Any]:
-        """A mask that hides nothing is dropped with the tiles."""
+        """The layer's arguments without a mask, which hides nothing."""
         return without_mask(arguments)
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
-        """Put all tiles back."""
+        """Hidden states of all tiles, at full length."""
         return hidden if self.all_stay else self._spread(hidden)
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """Recorded after the crops were left out."""
+        """Recorded states of all tiles, from those recorded after crops were left out."""
         return hidden if hidden.shape[0] == len(self.keep) else self._spread(hidden)
 
     def alive(self) -> Tensor:
-        """All tokens of a tile or none."""
+        """1 for all tokens of a kept tile, 0 for the others."""
         return self.keep.float()[:, None].repeat(1, self.full - self.plan.first)
 
     def complete_signal(self, layer: float, values: Tensor) -> Tensor:
-        """Of tokens that were left out, what was seen of those that show the same."""
+        """A signal of all tokens; those left out get that of the thumbnail's token."""
         if self.all_stay:
             return values
         head = values.new_zeros(values.shape[0], self.plan.first, values.shape[2])
         return self._spread(torch.cat([head, values], dim=1))[:, self.plan.first :]
 
     def _spread(self, kept: Tensor) -> Tensor:
-        """(tiles, full, d) of (kept tiles, full, d)."""
+        """Values of all tiles, (tiles, full, d), from those of the kept tiles."""
         if self.source is None:
             self.source = self._sources()
         self.source = self.source.to(kept.device)
         return kept.flatten(0, 1)[self.source]
 
     def _sources(self) -> Tensor:
-        """(tiles, full) int64: the token of all kept tiles that each token has the value of."""
+        """Where each token's value comes from, as an index into the kept tiles' tokens.
+
+        Returns:
+            (tiles, full) int64 on the host, into the flattened (kept tiles * full) tokens.
+
+        Raises:
+            UnsupportedModelError: a tile's tokens make no square.
+        """
         side, first = math.isqrt(self.full - self.plan.first), self.plan.first
         if side**2 != self.full - first:
             raise UnsupportedModelError(

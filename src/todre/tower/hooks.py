@@ -1,8 +1,8 @@
-"""Reduce tokens inside the vision tower of one given model, with hooks that `remove` takes away.
+"""Hooks that reduce tokens inside the vision tower of one model, until `remove`.
 
-Each layer is given all tokens and hands on all tokens, as the tower expects; in between, from the first reduction on,
-it runs on those that are left. So recorded hidden states, mergers between layers, and all that comes after the tower
-see their grid, and nothing in the tower need be known but its layers.
+The tower gives each layer all tokens and gets all tokens back. In between, from the first reduction on, the layer runs
+on those that are left. So recorded hidden states, mergers between layers, and all that follows the tower see their full
+grid, and nothing of the tower has to be known but its layers.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from todre.tower.tower_plan import TowerPlan, tower_plan
 
 
 class TowerReduction:
-    """Reduces tokens in the vision towers of `model` as `method` says, while pictures are being encoded.
+    """Reduces tokens in the vision towers of `model` by `method`, while it encodes.
 
     Args:
         model: the model.
-        family: its facts.
-        method: with `tower_after(n_layers)`, and `merge(context)` or, if it acts before the first layer, `leave_out`
-            or `choose_tiles`.
+        family: the facts about its family.
+        method: has `tower_after(n_layers)`, and `merge(context)` or, if it acts before the first layer, `leave_out` or
+            `choose_tiles`.
 
     Raises:
         UnsupportedModelError: tokens of this tower cannot be followed, or the method needs another kind of tower.
-        InvalidValueError: the method acts at layers that the tower has not.
+        InvalidValueError: the method acts at layers that the tower does not have.
     """
 
     def __init__(self, model: PreTrainedModel, family: Family, method: TowerMethod) -> None:
@@ -73,14 +73,14 @@ class TowerReduction:
             raise
 
     def remove(self) -> None:
-        """Leave the model as it was."""
+        """Take all hooks off the model."""
         for handle in self.handles:
             handle.remove()
         self.handles = []
 
     @contextmanager
     def encoding(self, cuts: Sequence[Cut] | None = None) -> Iterator[TowerReduction]:
-        """Reduce in this thread's calls of the towers inside the block; outside it they run as ever.
+        """Reduce tokens inside the block, in the towers' calls of this thread.
 
         Args:
             cuts: how the pictures of the block's one call were cut into tiles; None if they have no thumbnail.
@@ -92,44 +92,47 @@ class TowerReduction:
             self.local.calls, self.local.run, self.local.cuts = None, None, None
 
     def alive(self) -> list[Tensor]:
-        """(tiles, tokens) float32 of each call of a tower: 1 where a token is still there.
+        """Tokens still there, (tiles, tokens) float32 of 0 and 1, for each tower call.
 
-        Tokens are all that the tower began with, [CLS] left out, in its own order; a packed sequence is one tile.
+        Tokens are all that the tower began with, without [CLS], in the tower's own order; a packed sequence is one
+        tile.
         """
         return [run.alive() for run in self.local.calls]
 
     def layer_lengths(self) -> list[Lengths]:
-        """Of each call of a tower since `encoding` began, what its layers ran on."""
+        """Lengths that the layers ran on, for each call of a tower since `encoding` began."""
         return [run.layer_lengths() for run in self.local.calls]
 
-    def complete(self, watched: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
+    def complete(self, signals: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
         """Signals of all tokens, from those of the tokens left, and which are alive.
 
         Args:
-            watched: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, without
+            signals: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, without
                 [CLS]; of packed sequences that a layer attends to one by one, (1, tokens, c) for each.
 
         Returns:
             By request, and for `ALIVE`, (tiles, tokens, c) for each call of a tower. A token that is gone has the
-            values of the one it went into, or 0.
+                values of the one it was merged into, or 0.
         """
         calls: list[Run] = self.local.calls
-        complete = {request: _complete(calls, request.layer, parts) for request, parts in watched.items()}
+        complete = {request: _complete(calls, request.layer, parts) for request, parts in signals.items()}
         return complete | {ALIVE: [run.alive()[..., None] for run in calls]}
 
     @property
     def run(self) -> Run | None:
-        """This thread's call of a tower, while it runs."""
+        """The running call of a tower in this thread, or None."""
         return getattr(self.local, "run", None)
 
     def _hook(self, tower: nn.Module, plan: TowerPlan) -> None:
+        """Put the hooks of `plan` on one tower, its layers and their attention."""
         hooks = _TowerHooks(self, plan)
         self.handles.append(tower.register_forward_pre_hook(hooks.before, with_kwargs=True))
         self.handles.append(tower.register_forward_hook(hooks.after, always_call=True))
         for index, layer in enumerate(plan.layers):
             step = _LayerHooks(self, index)
             self.handles.append(layer.register_forward_pre_hook(step.before, with_kwargs=True))
-            # before hooks that were there already, such as those by which transformers records hidden states
+            # Before hooks that are there already: transformers records hidden states by forward hooks that stay on the
+            # layers (`output_capturing`, seen in 5.24), and these must see all tokens.
             self.handles.append(layer.register_forward_hook(step.after, prepend=True))
             self.handles.append(CompileGuard(layer))
             attention = plan.attention[index]
@@ -142,13 +145,18 @@ class TowerReduction:
 
 
 class _TowerHooks:
-    """Begin and end a call of a tower."""
+    """The hooks around one tower: they begin and end its run."""
 
     def __init__(self, reduction: TowerReduction, plan: TowerPlan) -> None:
         self.reduction, self.plan = reduction, plan
 
     @no_compile
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Begin a run, if this thread encodes.
+
+        Raises:
+            UnsupportedModelError: the tower's layers would run again in the backward pass.
+        """
         local = self.reduction.local
         if getattr(local, "calls", None) is None:
             return
@@ -162,18 +170,22 @@ class _TowerHooks:
         local.run = self._run(arguments, local.cuts)
 
     def _run(self, arguments: Arguments, cuts: Sequence[Cut] | None) -> Run:
+        """The kind of run that the plan needs."""
         if self.plan.packed:
             return PackedRun(self.plan, arguments)
         return CropRun(self.plan, arguments, cuts) if self.plan.crops and cuts is not None else TileRun(self.plan)
 
     @no_compile
     def after(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """End the run, and put recorded states back at full length."""
         local = self.reduction.local
         run: Run | None = getattr(local, "run", None)
         local.run = None
         if run is None or output is None:
             return output
         local.calls.append(run)
+        # transformers records the states that enter the first layer after that layer's own pre-hooks (5.24), so with
+        # tokens already left out; they are put back here.
         entered = entry_states(output)
         if entered is not None:
             replace_entry_states(output, run.whole(entered))
@@ -181,13 +193,14 @@ class _TowerHooks:
 
 
 class _LayerHooks:
-    """Shorten what a layer is given, and put back what it gives."""
+    """The hooks around one layer: shorten its input, put its output back."""
 
     def __init__(self, reduction: TowerReduction, index: int) -> None:
         self.reduction, self.index = reduction, index
 
     @no_compile
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        """The layer's arguments for the tokens that are left; None leaves them."""
         run = self.reduction.run
         if run is None:
             return None
@@ -201,18 +214,21 @@ class _LayerHooks:
 
     @no_compile
     def weigh(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        """The attention's arguments with a bias by token size; None leaves them."""
         run = self.reduction.run
         bias = run.bias(module) if run is not None else None
         return None if bias is None else ((), with_attention_mask(named_arguments(module, args, kwargs), bias))
 
     @no_compile
     def listen(self, attention_inputs: AttentionInputs) -> None:
+        """Keep the layer's attention inputs for the method."""
         run = self.reduction.run
         if run is not None:
             run.attention_inputs = attention_inputs
 
     @no_compile
     def after(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """The layer's output for all tokens."""
         run = self.reduction.run
         if run is None or output is None:
             return output
@@ -222,7 +238,7 @@ class _LayerHooks:
 
 
 def _complete(calls: list[Run], layer: float, parts: list[Tensor]) -> list[Tensor]:
-    """What was seen of all calls, with each call's tokens at full length."""
+    """One signal of all calls, with each call's tokens at full length."""
     if calls and calls[0].plan.packed and parts:
         ends = torch.cat(parts, dim=1).split([run.kept_length() for run in calls], dim=1)
         parts = list(ends)

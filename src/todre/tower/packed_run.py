@@ -1,4 +1,4 @@
-"""Packed runs: pictures in one sequence, from which whole units are left out before the first layer."""
+"""Packed runs: pictures in one sequence, some units left out before layer 1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ from todre.tower.tower_plan import TowerPlan
 
 
 class PackedRun(Run):
-    """Pictures packed into one sequence, (tokens, d), from which whole units are left out before the first layer."""
+    """One call of a tower on packed pictures, (tokens, d), without some units.
+
+    Units are squares of patches that the model merges into one visual token; they leave before the first layer.
+
+    Args:
+        plan: where the method acts.
+        arguments: the tower's arguments, by name.
+
+    Raises:
+        UnsupportedModelError: the arguments hold no packed patches and grids.
+    """
 
     def __init__(self, plan: TowerPlan, arguments: Arguments) -> None:
         super().__init__(plan)
@@ -51,7 +61,7 @@ class PackedRun(Run):
         self.bounds: list[Tensor] = []
 
     def enter(self, index: int, hidden: Tensor, arguments: Arguments) -> Tensor:
-        """Take the tokens that are left."""
+        """Hidden states of the tokens that are left."""
         if hidden.shape[0] != self.full:
             raise UnsupportedModelError(
                 f"This vision tower makes {hidden.shape[0]} tokens of {self.full} patches, so those of a patch that is "
@@ -65,37 +75,37 @@ class PackedRun(Run):
         return hidden[self.remaining.seats]
 
     def layer_lengths(self) -> Lengths:
-        """Those of each picture, or of each window in layers that have windows."""
+        """Lengths of each picture, or of each window in layers that have windows."""
         return [bounds.diff().tolist() for bounds in self.bounds]
 
     def arguments(self, arguments: Arguments) -> dict[str, Any]:
-        """Positions of the tokens that are left, and where their pictures or windows start and end."""
+        """The layer's arguments with positions and bounds of the tokens that are left."""
         bounds = self.bounds[-1]
         return arguments_for_tokens(arguments, self.remaining.seats, bounds, longest(bounds))
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
-        """Put the tokens back."""
+        """Hidden states of all tokens."""
         return hidden if self.all_stay else hidden[self.remaining.to(hidden.device).source]
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """Recorded after the patches were left out."""
+        """Recorded states of all tokens, from those recorded after patches were left out."""
         return hidden if hidden.shape[0] == self.full else hidden[self.remaining.to(hidden.device).source]
 
     def alive(self) -> Tensor:
-        """One row for all pictures."""
+        """1 where a token is still there, one row for all pictures."""
         return self.remaining.alive()[None]
 
     def kept_length(self) -> int:
-        """Those that are left."""
+        """Number of tokens that are left."""
         return len(self.remaining.seats)
 
     def complete_signal(self, layer: float, values: Tensor) -> Tensor:
-        """Each token that was left out has the values of the one it was predicted from."""
+        """A signal of all tokens; one left out gets that of the token that predicts it."""
         return values[:, self.remaining.to(values.device).source]
 
 
 def _unit_order(config: Any, grids: Any, windows: Tensor | None, units: int) -> Tensor:
-    """(u,) the units in the order in which the tower has them: permuted into windows, if it has windows."""
+    """Units in the tower's own order, (u,) int64: by windows, if it has any."""
     window = getattr(config, "window_size", None)
     if windows is not None:
         return windows.long()

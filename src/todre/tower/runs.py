@@ -1,4 +1,7 @@
-"""Runs: one call of a vision tower while its tokens are reduced."""
+"""Runs: one call of a vision tower on fewer tokens, layer by layer.
+
+`Run` says what the hooks ask of it; `TileRun` merges tokens of tiles between layers.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +27,33 @@ from todre.tower.survivors import Remaining
 from todre.tower.tower_plan import TowerPlan
 
 Lengths = list[list[int]]
-"""By layer, how many tokens each sequence has, [CLS] counted: each tile, or of packed pictures each part that attends
-within itself (a picture, a step in time, a window)."""
+"""Tokens of each sequence, by layer, with [CLS].
+
+A sequence is a tile, or of packed pictures a part that attends within itself: a picture, a frame, a window.
+"""
 
 
 class Run:
-    """One call of a tower."""
+    """One call of a tower; layers are given by index, from 0.
+
+    Attributes:
+        plan: where the method acts.
+        attention_inputs: inputs of the last watched attention, until the method is asked.
+    """
 
     def __init__(self, plan: TowerPlan) -> None:
         self.plan = plan
         self.attention_inputs: AttentionInputs | None = None
 
     def layer_lengths(self) -> Lengths:
-        """What the layers ran on."""
+        """Lengths that the layers ran on."""
         raise NotImplementedError
 
     def enter(self, index: int, hidden: Tensor, arguments: Arguments) -> Tensor:
-        """The states that the layer `index` runs on, of all states; the same object if they are all there."""
+        """The states that the layer with index `index` (from 0) runs on.
+
+        They are `hidden` itself if all tokens are still there.
+        """
         raise NotImplementedError
 
     def arguments(self, arguments: Arguments) -> dict[str, Any]:
@@ -48,32 +61,44 @@ class Run:
         return arguments
 
     def bias(self, attention: nn.Module) -> Tensor | None:
-        """What the layer's attention adds to its logits."""
+        """What the layer's attention adds to its logits; None for nothing."""
         return None
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
-        """All states after the layer `index`."""
+        """States of all tokens after the layer with index `index` (from 0)."""
         raise NotImplementedError
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """All states that entered the first layer, of those that were recorded."""
+        """States of all tokens that entered the first layer, from recorded ones."""
         return hidden
 
     def alive(self) -> Tensor:
-        """(tiles, tokens) float32: 1 where a token is still there; [CLS] left out."""
+        """1 where a token is still there, (tiles, tokens) float32, without [CLS]."""
         raise NotImplementedError
 
     def kept_length(self) -> int:
-        """Tokens that the layers of a packed tower ran on."""
+        """Number of tokens that the layers of a packed tower ran on."""
         raise NotImplementedError
 
     def complete_signal(self, layer: float, values: Tensor) -> Tensor:
-        """(tiles, tokens, c) of all tokens, from what a layer saw of those that were left; [CLS] left out."""
+        """A signal of all tokens, (tiles, tokens, c), without [CLS].
+
+        Args:
+            layer: the watched layer, as the request names it.
+            values: (tiles, tokens left, c), the signal of those that were left there.
+        """
         raise NotImplementedError
 
 
 class TileRun(Run):
-    """Tiles side by side: (tiles, tokens, d)."""
+    """One call of a tower on tiles side by side, (tiles, tokens, d), with merging.
+
+    Attributes:
+        remaining: the tokens that are left; None while all are.
+        remaining_at: by index of layer (from 0), the tokens that it ran on.
+        widths: by layer, tokens of each tile.
+        shape: (tiles, tokens) of the whole call.
+    """
 
     def __init__(self, plan: TowerPlan) -> None:
         super().__init__(plan)
@@ -84,7 +109,7 @@ class TileRun(Run):
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     def enter(self, index: int, hidden: Tensor, arguments: Arguments) -> Tensor:
-        """Take the tokens that are left."""
+        """Hidden states of the tokens that are left."""
         if index == 0:
             self.shape, self.device = (hidden.shape[0], hidden.shape[1]), hidden.device
         check_mask(attention_mask_of(arguments))
@@ -97,15 +122,19 @@ class TileRun(Run):
         return self.remaining.shorten(hidden)
 
     def layer_lengths(self) -> Lengths:
-        """As many in each tile."""
+        """The same length for each tile, by layer."""
         return [[width] * self.shape[0] for width in self.widths]
 
     def arguments(self, arguments: Arguments) -> dict[str, Any]:
-        """A mask that hides nothing is dropped with the tokens."""
+        """The layer's arguments without a mask, which hides nothing."""
         return without_mask(arguments)
 
     def bias(self, attention: nn.Module) -> Tensor | None:
-        """(tiles, 1, 1, s) the logarithm of each token's size."""
+        """The logarithm of each token's size, (tiles, 1, 1, s); None without weights.
+
+        Raises:
+            UnsupportedModelError: the attention takes no mask to add it by.
+        """
         if self.remaining is None or not self.remaining.proportional:
             return None
         backend = attention_backend(attention.config)
@@ -117,12 +146,17 @@ class TileRun(Run):
         return self.remaining.size.log()[:, None, None].to(self.dtype)
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
-        """Merge, and put the tokens back."""
+        """Hidden states of all tokens, after the method has merged some."""
         if index + 1 in self.plan.after:
             hidden = self._merge(index + 1, hidden)
         return hidden if self.remaining is None else self.remaining.to(hidden.device).spread(hidden)
 
     def _merge(self, layer: int, hidden: Tensor) -> Tensor:
+        """Hidden states that are left once the method has merged after layer `layer`.
+
+        Raises:
+            UnsupportedInputError: the layer's attention was not read.
+        """
         if self.attention_inputs is None:
             raise UnsupportedInputError(
                 "The vision tower's attention was not seen; load the model with attn_implementation='sdpa'."
@@ -150,13 +184,13 @@ class TileRun(Run):
         return changed[merging.keep].view(tiles, -1, hidden.shape[-1])
 
     def alive(self) -> Tensor:
-        """From the places that are still taken."""
+        """1 where a token still stands, (tiles, tokens) float32, without [CLS]."""
         if self.remaining is None:
             return torch.ones(self.shape[0], self.shape[1] - self.plan.first, device=self.device, dtype=torch.float32)
         return self.remaining.alive()[:, self.plan.first :]
 
     def complete_signal(self, layer: float, values: Tensor) -> Tensor:
-        """Spread over the places of the tokens that went into each."""
+        """A signal of all tokens; a merged one gets that of the token it went into."""
         left, first = self.remaining_at[self.plan.layer(layer)], self.plan.first
         if left is None:
             return values
@@ -165,7 +199,11 @@ class TileRun(Run):
 
 
 def tally(calls: Iterable[Lengths]) -> list[list[tuple[int, int]]]:
-    """By layer, over all calls of a tower: (tokens, how many sequences of so many), ascending."""
+    """Sequence lengths over all calls of a tower, by layer.
+
+    Returns:
+        For each layer (length, number of sequences of that length), ascending.
+    """
     layers: list[Counter[int]] = []
     for call in calls:
         layers += [Counter() for _ in range(len(call) - len(layers))]
@@ -175,7 +213,11 @@ def tally(calls: Iterable[Lengths]) -> list[list[tuple[int, int]]]:
 
 
 def check_mask(mask: Any) -> None:
-    """Raise if the tower hides some of its tokens from others."""
+    """Check that the tower hides none of its tokens from others.
+
+    Raises:
+        UnsupportedInputError: it does, as with padded pictures.
+    """
     if isinstance(mask, Tensor) and not bool((mask if mask.dtype == torch.bool else mask == 0).all()):
         raise UnsupportedInputError(
             "These pictures are padded, and the vision tower masks their padding, which cannot be merged with them; "

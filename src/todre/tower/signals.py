@@ -1,10 +1,10 @@
-"""Signals of a vision tower: which layer is watched for one, and what is read of its attention."""
+"""Signals of a vision tower: which layer to watch, what to read of its attention."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,14 +12,21 @@ from torch import Tensor, nn
 
 from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules
+from todre.hf.families import Family
+from todre.hf.leading_tokens import Leading
 from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
+from todre.tensors.token_facts import Signal
 from todre.tensors.transfer import fetch
 
 _WHOLE = (torch.int32, torch.int64)
+"""Integer dtypes of sizes and grids."""
 
 
 def host_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call by name; sizes and grids on the host, read before the tower has any work."""
+    """All arguments of a call by name, with sizes and grids on the host.
+
+    They are read before the tower has been given any work, so that nothing is waited for.
+    """
     arguments: dict[str, Any] = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     arguments |= arguments.pop("kwargs", {})
     counts = {name: x for name, x in arguments.items() if isinstance(x, Tensor) and x.dtype in _WHOLE and x.ndim <= 2}
@@ -27,9 +34,9 @@ def host_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: 
 
 
 def side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
-    """(tiles, tokens, c) of each call of the tower, all signals together.
+    """All signals of each call of the tower side by side, (tiles, tokens, c).
 
-    Layers that attend to the parts of a packed sequence one by one were called once for each.
+    Layers that attend to the parts of a packed sequence one by one were called once for each part.
     """
     if len({len(calls) for calls in signals}) > 1:
         signals = [[torch.cat(calls, dim=1)] for calls in signals]
@@ -37,7 +44,13 @@ def side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
 
 
 def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> Tensor:
-    """(tiles, patches, c) float32."""
+    """One signal of a layer's attention, (tiles, patches, c) float32.
+
+    Args:
+        kind: `cls`, `received`, `keys` or `grid`.
+        attention_inputs: queries and keys of the layer.
+        leading: tokens before the patches.
+    """
     if kind == "cls":
         return cls_attention(attention_inputs, leading)[..., None]
     values = (
@@ -51,7 +64,11 @@ def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> T
 
 
 def watched_layer(tower: nn.Module, layer: float) -> nn.Module:
-    """The attention module of a tower's layer, counted as Python does or given as a share of the depth.
+    """The attention module of the layer `layer` of a tower.
+
+    Args:
+        tower: the vision tower.
+        layer: an index as Python counts (from 0, or negative from the end), or a share of the depth.
 
     Raises:
         UnsupportedModelError: the tower has no such layer.
@@ -64,3 +81,33 @@ def watched_layer(tower: nn.Module, layer: float) -> nn.Module:
             f"The vision tower {type(tower).__name__} has {len(modules)} layers, and layer {layer} is asked for."
         )
     return modules[int(layer)]
+
+
+def signal_kind(request: Signal, family: Family, leading: Leading | None, towers: Sequence[nn.Module]) -> str | None:
+    """The signal read for a request: `cls`, `received`, `keys`, `grid` or None.
+
+    Args:
+        request: the signal that a method reads.
+        family: the facts about the model's family.
+        leading: tokens before the tower's patches; None if they are not known.
+        towers: the model's vision towers.
+
+    Raises:
+        UnsupportedModelError: the tower has no [CLS], or its attention cannot be followed.
+    """
+    tower = type(towers[0]).__name__ if towers else "of this model"
+    if request.kind == "cls" and leading is not None and not leading.cls:
+        several = f"has {leading.others} tokens before its patches, none of which is the one [CLS]"
+        raise UnsupportedModelError(
+            f"The vision tower {tower} {several if leading.others else 'has no [CLS] token'}; "
+            "use pivot='received', pivot='random' or pivot='auto'."
+        )
+    readable = family.saliency and leading is not None and all(attention_modules(each) for each in towers)
+    if not readable and request.kind not in ("auto", "grid"):
+        raise UnsupportedModelError(
+            f"Attention in the vision tower {tower} cannot be followed to visual tokens; "
+            "use a method without saliency, such as todre with pivot='random'."
+        )
+    if request.kind == "auto":
+        return ("cls" if leading is not None and leading.cls else "received") if readable else None
+    return request.kind if readable else None

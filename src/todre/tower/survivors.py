@@ -1,8 +1,8 @@
-"""Which tokens of a vision tower are left, where they stand, and what goes into what: pure tensors.
+"""The tokens left in a vision tower, where they stand, and what went into what.
 
-A tower that was reduced runs on fewer tokens, but hands on all of them: the place of a token that is gone holds the
-value of the token it went into. So whatever needs the whole grid (a merger, pixel shuffle, unpadding) works as ever,
-and which tokens are really there is told beside it.
+All of it is pure tensors. A reduced tower runs on fewer tokens but hands on all of them: the place of a token that is
+gone holds the value of the token it went into. So whatever needs the whole grid (a merger, pixel shuffle, unpadding)
+works as before, and `alive` says which tokens are really there.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from todre.methods.views.vision_tower import Merging
 
 @dataclass(frozen=True)
 class Remaining:
-    """The tokens of t tiles that are left of `full` each, [CLS] counted.
+    """The tokens that are left of t tiles with `full` tokens each, [CLS] included.
 
     Attributes:
         seats: (t, s) int64, the places they stand in, ascending.
-        source: (t, full) int64, for each place the token (of the s) whose value it takes, -1 if none.
+        source: (t, full) int64, for each place the token (of the s) whose value it gets, -1 if none.
         size: (t, s) float32, how many tokens each stands for.
-        proportional: whether attention counts a token as often as it is large.
+        proportional: True if attention weighs a token by its size.
     """
 
     seats: Tensor
@@ -35,16 +35,16 @@ class Remaining:
 
     @classmethod
     def all_tokens(cls, tiles: int, full: int, device: torch.device) -> Remaining:
-        """Nothing has been reduced yet."""
+        """The state before any reduction."""
         seats = torch.arange(full, device=device, dtype=torch.int64).expand(tiles, full)
         return cls(seats, seats, torch.ones(tiles, full, device=device, dtype=torch.float32))
 
     def to(self, device: torch.device) -> Remaining:
-        """On another device."""
+        """The same on another device."""
         return Remaining(self.seats.to(device), self.source.to(device), self.size.to(device), self.proportional)
 
     def after(self, merging: Merging) -> Remaining:
-        """What is left after `merging`.
+        """The tokens that are left after `merging`.
 
         Raises:
             InvalidValueError: the method's answer contradicts itself.
@@ -71,16 +71,16 @@ class Remaining:
         return Remaining(seats, source, size, merging.proportional)
 
     def shorten(self, values: Tensor) -> Tensor:
-        """(t, s, d) of (t, full, d)."""
+        """Values of the tokens that are left, (t, s, d), from those of all, (t, full, d)."""
         return values.gather(1, self.seats[..., None].expand(-1, -1, values.shape[-1]))
 
     def spread(self, values: Tensor) -> Tensor:
-        """(t, full, d) of (t, s, d); 0 where a token went into none."""
+        """Values of all tokens, (t, full, d), from those left; 0 where one went into none."""
         spread = values.gather(1, self.source.clamp(min=0)[..., None].expand(-1, -1, values.shape[-1]))
         return spread.masked_fill((self.source < 0)[..., None], 0)
 
     def alive(self) -> Tensor:
-        """(t, full) float32: 1 where a token stands, 0 where one has gone."""
+        """1 where a token stands, 0 where one has gone, (t, full) float32."""
         return torch.zeros(self.source.shape, device=self.seats.device, dtype=torch.float32).scatter_(
             1, self.seats, 1.0
         )
@@ -88,11 +88,11 @@ class Remaining:
 
 @dataclass(frozen=True)
 class PackedRemaining:
-    """The tokens that are left of a sequence into which a tower packs all its pictures.
+    """The tokens that are left of a sequence into which a tower packs all pictures.
 
     Attributes:
         seats: (s,) int64, the places they stand in, ascending.
-        source: (full,) int64, for each place the token (of the s) whose value it takes.
+        source: (full,) int64, for each place the token (of the s) whose value it gets.
     """
 
     seats: Tensor
@@ -100,12 +100,15 @@ class PackedRemaining:
 
     @classmethod
     def of(cls, source: Tensor, order: Tensor, patches: int) -> PackedRemaining:
-        """From units to tokens.
+        """The tokens that are left, from the units that are left.
 
         Args:
-            source: (u,) int64, the unit whose value each takes, in the order of the pictures.
-            order: (u,) int64, the units in the order in which the tower has them.
+            source: (u,) int64, the unit whose value each gets, in the order of the pictures.
+            order: (u,) int64, the units in the tower's order.
             patches: consecutive tokens of each unit.
+
+        Raises:
+            InvalidValueError: a unit gets the value of one that is left out.
         """
         kept = source == torch.arange(len(source), device=source.device, dtype=torch.int64)
         if not bool(kept[source].all()):
@@ -122,23 +125,23 @@ class PackedRemaining:
         )
 
     def to(self, device: torch.device) -> PackedRemaining:
-        """On another device."""
+        """The same on another device."""
         return PackedRemaining(self.seats.to(device), self.source.to(device))
 
     def bounds(self, bounds: Tensor) -> Tensor:
-        """Where sequences start and end among the tokens that are left; empty ones are gone."""
+        """Where sequences start and end among the tokens left; empty ones are removed."""
         left = torch.zeros(len(self.source) + 1, dtype=torch.long, device=self.seats.device)
         left[self.seats + 1] = 1
         ends: Tensor = left.cumsum(0)[bounds.to(left.device).long()]
         return ends.unique_consecutive().to(bounds)  # type: ignore[no-any-return]
 
     def alive(self) -> Tensor:
-        """(full,) float32."""
+        """1 where a token stands, (full,) float32."""
         alive = torch.zeros(len(self.source), device=self.seats.device, dtype=torch.float32)
         alive[self.seats] = 1.0
         return alive
 
 
 def longest(bounds: Tensor) -> int:
-    """The longest of packed sequences."""
+    """Length of the longest of packed sequences."""
     return max((end - start for start, end in pairwise(bounds.tolist())), default=0)

@@ -1,4 +1,4 @@
-"""How pictures were cut into tiles before the vision tower, and what a thumbnail already shows of each crop."""
+"""Tiles: how pictures were cut before the vision tower, and checks of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from todre.methods.views.vision_tower import Cut
 
 
 def cuts_of(config: Any, arguments: dict[str, Any]) -> list[Cut]:
-    """How the pictures of one call of `get_image_features` were cut (LLaVA-NeXT and its kin).
+    """The cuts of the pictures of one encoding call into tiles (LLaVA-NeXT and kin).
 
     Args:
-        config: the model's.
-        arguments: what the method was given, by name.
+        config: the model's config.
+        arguments: the encoding method's arguments, by name.
     """
     cuts = []
     for size, tiles in zip(picture_sizes(arguments), tiles_per_picture(config, arguments), strict=True):
@@ -28,10 +28,11 @@ def cuts_of(config: Any, arguments: dict[str, Any]) -> list[Cut]:
 
 
 def in_thumbnail(cut: Cut, side: int) -> Tensor:
-    """(crops, side²) int64: the token of the thumbnail that lies where the middle of each of the crops' tokens does.
+    """Thumbnail tokens at the middle of each crop token, (crops, side²) int64.
 
     Args:
-        side: tokens along each side of a tile, the thumbnail's or a crop's.
+        cut: how the picture was cut.
+        side: tokens along each side of a tile.
     """
     fine = side * 16  # sixteenths of a token, so that rounding the picture's size to whole ones hardly matters
     top, left, height, width = cut.content(fine)
@@ -46,7 +47,7 @@ def in_thumbnail(cut: Cut, side: int) -> Tensor:
 
 
 def check_tiles(pixels: Any, cuts: list[Cut]) -> Tensor:
-    """The tiles, if they are those of the pictures.
+    """The tiles, checked to be those of the pictures.
 
     Raises:
         UnsupportedInputError: they are not.

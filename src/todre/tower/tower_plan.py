@@ -1,4 +1,7 @@
-"""Where a method acts in one vision tower, worked out at attach; towers that cannot be followed are refused."""
+"""Where a method acts in one vision tower, worked out at attach.
+
+Towers whose tokens cannot be followed are refused here.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,16 @@ class TowerPlan:
     """Where a method acts in one tower.
 
     Attributes:
-        method: the method that is asked.
+        method: the method.
         layers: the tower's layers in order.
         attention: their attention modules.
-        after: counts of layers run after which the method is asked; 0 is before the first.
-        depth: layers run when features are taken.
+        after: layers (1-based) after which the method is asked; 0 is before the first.
+        depth: number of layers that run before features are taken.
         first: tokens before the patches of each tile ([CLS], registers).
-        packed: whether pictures are packed into one sequence.
-        crops: whether the method leaves out whole tiles.
-        config: the tower's configuration.
-        layer_of_attention: by place among all attention modules of the tower, the layer (0-based) it belongs to.
+        packed: True if pictures are packed into one sequence.
+        crops: True if the method leaves out whole tiles.
+        config: the tower's config.
+        layer_of_attention: by index among all attention modules of the tower, the index (from 0) of its layer.
     """
 
     method: TowerMethod
@@ -50,21 +53,25 @@ class TowerPlan:
     layer_of_attention: dict[int, int]
 
     def layer(self, layer: float) -> int:
-        """The index (0-based) of a layer, given as Python counts attention modules, or as a share of the depth."""
+        """The index (from 0) of a layer that a request names.
+
+        Args:
+            layer: an index among attention modules as Python counts, or a share of the depth.
+        """
         count = max(self.layer_of_attention) + 1
         place = math.floor(layer * count + 1e-9) if isinstance(layer, float) else layer
         return self.layer_of_attention[place % count]
 
 
 def tower_plan(model: PreTrainedModel, family: Family, tower: nn.Module, method: TowerMethod) -> TowerPlan:
-    """How `method` acts in `tower`.
+    """The plan of `method` in `tower`.
 
     Raises:
         UnsupportedModelError: tokens of this tower cannot be followed, or the method needs another kind of tower.
-        InvalidValueError: the method acts at layers that the tower has not.
+        InvalidValueError: the method acts at layers that the tower does not have.
     """
     layers = _layers(tower)
-    packs, leading = _followed(model, family, tower, layers)
+    packs, leading = _check_followed(model, family, tower, layers)
     depth = feature_depth(model.config, len(layers))
     after = _acts_after(method, depth)
     crops = after == (0,) and "crops" in method.card.needs
@@ -89,7 +96,7 @@ def tower_plan(model: PreTrainedModel, family: Family, tower: nn.Module, method:
 
 
 def _layers(tower: nn.Module) -> list[nn.Module]:
-    """The tower's layers, each with one attention module; the longest such list."""
+    """The tower's layers: the longest list of modules with one attention each."""
     stacks = [
         [bare(layer) for layer in stack]
         for stack in tower.modules()
@@ -98,10 +105,14 @@ def _layers(tower: nn.Module) -> list[nn.Module]:
     return max(stacks, key=len, default=[])
 
 
-def _followed(
+def _check_followed(
     model: PreTrainedModel, family: Family, tower: nn.Module, layers: list[nn.Module]
 ) -> tuple[bool, Leading]:
-    """Whether the tower packs its pictures, and what stands before its patches, if tokens can be followed in it."""
+    """True if the tower packs its pictures, and its leading tokens.
+
+    Raises:
+        UnsupportedModelError: its tokens cannot be followed to visual tokens.
+    """
     packs, leading = packs_pictures(layers), leading_of(model.config.vision_config)
     known = family.saliency and family.image in (
         (visual_layouts.packed_sequence,) if packs else (visual_layouts.grid, anyres)
@@ -115,7 +126,15 @@ def _followed(
 
 
 def _acts_after(method: TowerMethod, depth: int) -> tuple[int, ...]:
-    """The counts of layers run after which `method` is asked, of a tower of which `depth` layers count."""
+    """Layers (1-based) after which `method` is asked; 0 is before the first.
+
+    Args:
+        method: the method.
+        depth: number of layers that run before features are taken.
+
+    Raises:
+        InvalidValueError: it names none, or layers beyond `depth`.
+    """
     after: tuple[int, ...] = fitted(
         f"{type(method).__name__}.tower_after({depth})", method.tower_after(depth), tuple[int, ...]
     )
@@ -131,11 +150,14 @@ def _check_kind(name: str, family: Family, *, packs: bool, first: bool, crops: b
     """Refuse a method that needs the other kind of tower.
 
     Args:
-        name: of the tower's class.
-        family: the model's facts.
-        packs: whether the tower packs its pictures into one sequence.
-        first: whether the method acts before the first layer.
-        crops: whether it leaves out whole crops.
+        name: name of the tower's class.
+        family: the facts about the model's family.
+        packs: True if the tower packs its pictures into one sequence.
+        first: True if the method acts before the first layer.
+        crops: True if it leaves out whole crops.
+
+    Raises:
+        UnsupportedModelError: the method needs the other kind.
     """
     if crops and family.image is not anyres:
         raise UnsupportedModelError(
@@ -153,7 +175,11 @@ def _check_kind(name: str, family: Family, *, packs: bool, first: bool, crops: b
 
 
 def _check_leading(name: str, config: Any, leading: Leading, method: TowerMethod, packs: bool) -> None:
-    """Refuse a method that reads a [CLS] where there is none, and towers that throw a patch away as if it were one."""
+    """Refuse methods that need a missing [CLS], and towers that discard a patch.
+
+    Raises:
+        UnsupportedModelError: either is the case.
+    """
     if not leading.cls and "cls" in method.card.needs:
         raise UnsupportedModelError(
             f"The vision tower {name} has no [CLS] token, whose attention this method reads; use tome instead."

@@ -13,7 +13,8 @@ import pytest
 import torch
 from lmms.with_lmms_eval import local_tasks
 
-from todre.evaluate.engine import EvalConfig, run
+from todre.evaluate.engine import run
+from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import grid
 from todre.evaluate.tasks import tasks_of
 

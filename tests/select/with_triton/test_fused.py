@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter against the other paths, and compiled for a GPU that need not be there."""
+"""The Triton kernels in Triton's interpreter, and compiled for an absent GPU."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tokens(n, d, seed=0):
 
 
 def chosen(samples, counts, pivots, rule, way, monkeypatch):
-    """Picks of samples of different lengths from one call."""
+    """Picks of samples of different lengths in one call."""
     monkeypatch.setattr(fused, "TABLE", 8192 if way == "table" else 0)
     lengths = [len(x) for x in samples]
     sample = torch.arange(len(samples)).repeat_interleave(torch.tensor(lengths))
@@ -68,7 +68,10 @@ def test_samples_of_any_lengths_in_one_call(rule, way, dtype, monkeypatch):
 @both
 @ways
 def test_ties_twins_and_zero_tokens(rule, way, monkeypatch):
-    """Signs and zeros in 16 dimensions, where every tie is a true tie; and twins at places that round differently."""
+    """Signs and zeros in 16 dimensions, where every tie is a true tie.
+
+    Identical tokens stand at places that round differently.
+    """
     g = torch.Generator().manual_seed(2)
     exact = torch.randint(0, 2, (24, 16), generator=g).mul(2).sub(1).float()
     exact[torch.randint(0, 24, (5,), generator=g)] = 0

@@ -1,7 +1,7 @@
 """Task scores as functions of sums, so that resampling is one matrix product.
 
-Every benchmark's score here is a function of sums over its questions: a mean, an F1, a share of pairs. A `Total` says
-which numbers each question brings (`parts`) and what is made of their sums (`value`).
+Every benchmark's score here is a function of sums over its questions: a mean, an F1, a share of pairs. A `Total` has
+each question's numbers (`parts`), and the score of their sums (`value`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Marked:
 
     Attributes:
         score: from 0 to 1.
-        said: `yes`, `no`, `other`, or empty where answers are not read so.
-        truth: `yes` or `no`, or empty.
-        kind: POPE's strategy, MME's category.
-        pair: names the two questions of MME that belong together.
+        answer_class: `yes`, `no` or `other`, as the metric reads the answer; empty for other metrics.
+        truth: `yes` or `no`; empty for other metrics.
+        kind: POPE's strategy or MME's category.
+        pair: name of the MME pair that the question belongs to.
     """
 
     score: float
@@ -76,7 +76,7 @@ class Pope(Total):
     Li et al., 2023, arXiv 2305.10355.
 
     Args:
-        kinds: the strategies that were asked, in order.
+        kinds: the strategies of the questions, in order.
     """
 
     kinds: tuple[str, ...] = STRATEGIES
@@ -118,8 +118,8 @@ class Mme(Total):
 
     Fu et al., 2023, arXiv 2306.13394.
 
-    Accuracy counts questions, accuracy+ counts pairs about one picture of which both answers are right. MME itself adds
-    the two in per cent, and adds the categories: that is `details`' `points`.
+    Accuracy is the share of right questions; accuracy+ is the share of pairs about one picture with both right. MME
+    itself adds the two in per cent, which `details` gives for each category as `points`.
 
     Args:
         kinds: the categories, in order.

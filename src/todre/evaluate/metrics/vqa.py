@@ -31,12 +31,12 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     The average is over all sets that leave one annotator out.
 
     Based on "VQA: Visual Question Answering" (Antol et al., ICCV 2015, arXiv 1505.00468), section 5, in the form of the
-    benchmark's own evaluation, which averages over all sets of nine of the ten annotators: with m who agree, that is
-    min(1, ((10 − m)·min(m, 3) + m·min(m − 1, 3)) / 30). Fewer references count as fewer annotators; a single one is
-    compared as it is.
+    benchmark's own evaluation. With m of ten annotators who agree with the answer, the mark is
+    min(1, ((10 − m)·min(m, 3) + m·min(m − 1, 3)) / 30). Fewer references count as fewer annotators, and a single one
+    must be equal.
 
     Args:
-        said: the answer.
+        answer: the model's answer.
         references: one answer for each annotator, ten in the benchmark.
     """
     normalised = normalise(answer)
@@ -52,8 +52,9 @@ def normalise(text: str) -> str:
 
     Contractions get their apostrophes back.
 
-    The benchmark's rules, applied to the answer and to every reference alike: punctuation goes where it stands beside
-    a space or within a number's thousands, and becomes a space elsewhere; full stops stay within numbers only.
+    These are the benchmark's rules, applied to the answer and to every reference. A punctuation mark is removed beside
+    a space, or where the text has a number with a thousands comma; elsewhere it becomes a space. Full stops are kept
+    within numbers only.
     """
     words = _without_punctuation(" ".join(text.split())).lower().split()
     words = [_NUMBERS.get(word, word) for word in words]

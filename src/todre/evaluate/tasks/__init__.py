@@ -33,7 +33,7 @@ _AT_CHANCE = ("colour", "shape", "digit", "moving")
 _MULTI = tuple(MULTI + task for task in SET_TASKS if task not in _AT_CHANCE)
 _VIDEO = tuple(VIDEO + task for task in CLIP_TASKS if task not in _AT_CHANCE)
 GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES, "scenes-multi": _MULTI, "scenes-video": _VIDEO}
-"""Names that stand for several tasks."""
+"""Names of groups, and the tasks in each."""
 
 
 def names() -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     """The tasks of names, groups and files, in order.
 
     Args:
-        given: names, groups (`scenes`, `scenes-multi`, `scenes-video`), and files of JSON lines.
+        specs: names, groups (`scenes`, `scenes-multi`, `scenes-video`), and files of JSON lines.
         size: side of the scenes' pictures in pixels; several pictures, and frames, have at most 96.
 
     Raises:

@@ -1,46 +1,33 @@
-"""A task of one's own: a file of JSON lines beside its pictures."""
+"""A task from a file of questions, JSON Lines beside their pictures."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from todre.errors import InvalidValueError
 from todre.evaluate.metrics import check_metric
 from todre.evaluate.tasks.base import Item
-from todre.files import Kind, read_lines, shown
-from todre.files.shapes import POSITIVE, TEXT, Shape
+from todre.files import printable
+from todre.files.question_file import QUESTIONS, QuestionLine, named_files, read_questions
 from todre.images import open_image
 
-_HINT = '{"image": "a.png", "question": "…", "answers": ["…"], "metric": "exact"}'
-_LINE: Shape = {
-    "image?": (TEXT, [TEXT]),
-    "question?": TEXT,
-    "answers?": (TEXT, [TEXT]),
-    "metric?": TEXT,
-    "id?": TEXT,
-    "kind?": TEXT,
-    "pair?": TEXT,
-    "new_tokens?": POSITIVE,
-}
-QUESTIONS = Kind(f"write {_HINT} on each line", _LINE, most=2**28, line=2**20)
-"""A task of one's own, up to a million questions."""
+_NEW_TOKENS = 16
+_KINDS = {"pope": "random", "mme": "all"}
+"""Metric to the kind of a question that names none."""
 
 
 @dataclass(frozen=True)
 class LocalTask:
-    """Questions of a file, all with one metric.
+    """The questions of a file (`todre.files.question_file`), all with one metric.
 
-    Each line is an object with `image` (a path relative to the file, or a list of several), `question`, `answers` (a
-    text or a list of them) and, if they are wanted, `metric` (exact without it), `id` (the line's number without it),
-    `kind` (POPE's strategy, MME's category), `pair` (MME) and `new_tokens` (16 without it).
+    Lines need `answers` or `answer`. Without `metric` they are marked by exact match, and without `new_tokens` an
+    answer has at most 16 tokens.
 
     Args:
-        file: JSON lines.
+        file: JSON Lines.
     """
 
     file: Path
@@ -52,81 +39,68 @@ class LocalTask:
 
     @property
     def metric(self) -> str:
-        """That of the first line."""
+        """The metric of the first line."""
         return self.items(1, 0)[0].metric
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The first lines; a generated task's seed changes nothing here.
+        """The questions of the first lines, whatever the seed.
 
         Raises:
             InvalidValueError: the file or one of its lines cannot be used; says which, and what is wrong.
             ImageError: a picture is not there, or is none.
         """
-        found: list[Item] = []
-        seen: dict[str, int] = {}
-        for number, values in read_lines(self.file, QUESTIONS):
-            if limit is not None and len(found) == limit:
-                break
-            item = self._item(number, values)
-            if item.id in seen:
-                raise self._wrong(
-                    number, f"has the id {shown(repr(item.id))} of line {seen[item.id]}; give each its own"
+        items: list[Item] = []
+        lines: dict[str, int] = {}
+        for line in read_questions(self.file, limit):
+            item = self._item(line)
+            if item.id in lines:
+                raise line.wrong(f"has the id {printable(repr(item.id))} of line {lines[item.id]}; give each its own")
+            if items and item.metric != items[0].metric:
+                raise line.wrong(
+                    f"has the metric {printable(repr(item.metric))} after {items[0].metric!r}; "
+                    "put each into its own file"
                 )
-            if found and item.metric != found[0].metric:
-                raise self._wrong(
-                    number,
-                    f"has the metric {shown(repr(item.metric))} after {found[0].metric!r}; put each into its own file",
-                )
-            seen[item.id] = number
-            found.append(item)
-        if not found:
+            lines[item.id] = line.number
+            items.append(item)
+        if not items:
             raise QUESTIONS.wrong(self.file, "holds no question")
-        return tuple(found)
+        return tuple(items)
 
     def files(self, limit: int | None) -> Iterator[Path]:
         """The file, and the pictures that its first lines name."""
-        yield self.file
-        for _, values in itertools.islice(read_lines(self.file, QUESTIONS), limit):
-            given = values.get("image", [])
-            yield from (self.file.parent / name for name in ([given] if isinstance(given, str) else given))
+        return named_files(self.file, limit)
 
-    def _item(self, number: int, values: dict[str, Any]) -> Item:
-        if not values.get("question", "").strip():
-            raise self._wrong(number, f"has no question; write {_HINT} on each line")
-        images, answers = (self._texts(number, values, name) for name in ("image", "answers"))
-        metric, kind = values.get("metric", "exact"), values.get("kind", "")
-        try:
-            check_metric(metric)
-        except InvalidValueError as error:
-            raise self._wrong(number, f"cannot be scored: {shown(str(error).rstrip('.'), 300)}") from error
-        if metric in ("pope", "mme") and answers[0].strip().lower() not in ("yes", "no"):
-            raise self._wrong(number, f"has the answer {shown(repr(answers[0]))}, and {metric} takes yes or no")
-        if metric == "mme" and not values.get("pair"):
-            raise self._wrong(number, 'has no "pair", which mme needs: the same text on the two questions of a pair')
-        new_tokens = values.get("new_tokens", 16)
-        paths = [self.file.parent / image for image in images]
-        for path in paths:
+    def _item(self, line: QuestionLine) -> Item:
+        if not line.answers or not all(line.answers):
+            raise line.lacking("answers")
+        metric = metric_of(line)
+        if metric in _KINDS and line.answers[0].strip().lower() not in ("yes", "no"):
+            raise line.wrong(f"has the answer {printable(repr(line.answers[0]))}, and {metric} takes yes or no")
+        if metric == "mme" and not line.pair:
+            raise line.wrong('has no "pair", which mme needs: the same text on the two questions of a pair')
+        for path in line.paths:
             open_image(path)
         return Item(
             task=self.name,
-            id=values.get("id") or str(number),
-            picture=" ".join(images),
-            media=tuple(functools.partial(open_image, path) for path in paths),
-            question=values["question"],
-            references=tuple(answers),
+            id=line.id,
+            picture=" ".join(line.images),
+            media=tuple(functools.partial(open_image, path) for path in line.paths),
+            question=line.question,
+            references=line.answers,
             metric=metric,
-            kind=kind or {"pope": "random", "mme": "all"}.get(metric, ""),
-            pair=values.get("pair", ""),
-            new_tokens=new_tokens,
+            kind=line.kind or _KINDS.get(metric, ""),
+            pair=line.pair,
+            new_tokens=line.new_tokens or _NEW_TOKENS,
         )
 
-    def _texts(self, number: int, values: dict[str, Any], name: str) -> list[str]:
-        """A text or a list of texts, none of them empty."""
-        given = values.get(name)
-        texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-            raise self._wrong(number, f"has no {name}; write {_HINT} on each line")
-        return texts
 
-    def _wrong(self, number: int, what: str) -> InvalidValueError:
-        return InvalidValueError(f"Line {number} of {shown(self.file)} {what}.")
+def metric_of(line: QuestionLine) -> str:
+    """The metric of a line, `exact` without one.
+
+    Raises:
+        InvalidValueError: there is no such metric.
+    """
+    try:
+        return check_metric(line.metric or "exact")
+    except InvalidValueError as error:
+        raise line.wrong(f"cannot be scored: {printable(str(error).rstrip('.'), 300)}") from error

@@ -20,7 +20,7 @@ from todre.scenes.several import SET_TASKS
 MULTI = PREFIX + "multi-"
 VIDEO = PREFIX + "video-"
 SIDE = 96
-"""Side of pictures and frames in pixels, unless less is asked for."""
+"""Largest side of pictures and frames in pixels."""
 FRAMES = 6
 """Frames of a clip."""
 _FEW_TOKENS = 4

@@ -14,19 +14,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from todre.errors import TodreError, UnsupportedModelError
-from todre.files import Kind, atomic_path, opened, parsed_text, shown
+from todre.files import Kind, atomic_path, opened, parsed_text, printable
 from todre.files.names import reason
 from todre.files.shapes import POSITIVE, TEXT
 from todre.methods.glimpse.predictor import Glimpse, Shape
 
 _SKETCH = "sketch"
 _FACTS = "facts"
-"""The one entry of the file's metadata: of several the order would differ from file to file."""
+"""Key of the only metadata entry; the order of several would not be fixed."""
 _FIELDS = {field.name: POSITIVE for field in fields(Shape)}
 WEIGHTS = Kind(
     "give a file that `python -m todre.glimpse.train` wrote", {"model": TEXT, "shape": _FIELDS}, most=64 * 2**20
 )
-"""A file of weights, and the description inside it."""
+"""The kind of file, for messages about files that are none."""
 _CHANNELS = 4
 _NEAR = 1e-2
 
@@ -122,10 +122,10 @@ def load_trained(path: str | None = None, device: torch.device | None = None) ->
 
 
 @functools.lru_cache(maxsize=8)
-@torch.inference_mode(False)  # what is remembered may be used outside of that mode
+@torch.inference_mode(False)  # cached tensors may be used outside of that mode
 def _load(file: Path, changed: int, device: torch.device) -> Trained:
     with safe_open(file, framework="pt") as opened:
-        facts = parsed_text((opened.metadata() or {})[_FACTS], f"The description inside {shown(file)}", WEIGHTS)
+        facts = parsed_text((opened.metadata() or {})[_FACTS], f"The description inside {printable(file)}", WEIGHTS)
         shape = Shape(**facts["shape"])
         sizes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
         sketch_size = sizes.pop(_SKETCH)
@@ -135,7 +135,7 @@ def _load(file: Path, changed: int, device: torch.device) -> Trained:
         sketch = opened.get_tensor(_SKETCH)
     if not all(value.isfinite().all() for value in (*tensors.values(), sketch)):
         raise ValueError("its numbers cannot be used")
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
+    with torch.random.fork_rng(devices=[]):  # its initial weights are drawn, and then replaced
         glimpse = Glimpse(shape)
     glimpse.load_state_dict(tensors)
     return Trained(glimpse.eval().requires_grad_(False).to(device), facts["model"], sketch)

@@ -17,7 +17,7 @@ from todre.methods.base import budget
 
 Counting = Literal["input", "layer-average"]
 
-_SLACK = 1e-9  # products of fractions and counts miss whole numbers by rounding
+_SLACK = 1e-9  # rounding: products of fractions and counts miss whole numbers a little
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:
@@ -210,16 +210,16 @@ def left_after(retain: float, counting: Counting, entered: int, layer: int, n_la
 
 
 def left_over(mean: float, entered: int, layer: int, n_layers: int) -> float:
-    """Tokens times layers that a mean leaves for the layers after `layer`.
+    """Budget of the layers after `layer`, in tokens times layers.
 
     Args:
-        mean: tokens on average over the layers.
+        mean: tokens on average over all layers.
         entered: tokens that the first `layer` layers see.
         layer: count of layers run.
         n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: the first layers alone exceed the mean.
+        InvalidValueError: the first layers alone exceed the mean, or no layer comes after them.
     """
     spare = mean * n_layers - entered * layer
     if spare < -_SLACK or layer >= n_layers:

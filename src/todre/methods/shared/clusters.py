@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Distances that are held at a time.
+# Distances held at once.
 _HELD = 1 << 24
 
 

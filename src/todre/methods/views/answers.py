@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError
-from todre.fields import fitted, shown
+from todre.fields import fitted, short_repr
 from todre.fields.kinds import Natural
 from todre.methods.base import Method
-from todre.methods.views.decoder_layer import ReduceContext, Reduction
+from todre.methods.views.decoder_layer import ReduceContext
+from todre.methods.views.reduction import Reduction
 from todre.tensors.columns import PAD, VISUAL
 from todre.tensors.transfer import known_places
 
@@ -105,7 +106,7 @@ def _check_places(method: Method, places: Tensor, n: int) -> None:
         wrong = bool(places[0] < 0) or bool(places[-1] >= n) or not bool((places[1:] > places[:-1]).all())
     if wrong:
         raise InvalidValueError(
-            f"{method.name} answered select with the indices {shown(places.tolist())} of {n} visual tokens; "
+            f"{method.name} answered select with the indices {short_repr(places.tolist())} of {n} visual tokens; "
             f"answer with indices from 0 to {n - 1}, each once, ascending."
         )
 
@@ -113,11 +114,14 @@ def _check_places(method: Method, places: Tensor, n: int) -> None:
 def _check_counts(method: Method, name: str, counts: Any, present: Sequence[int] | None, rows: int) -> None:
     if counts is None:
         return
-    told = fitted(f"Reduction.{name} of {method.name}", counts, tuple[Natural, ...])
-    if len(told) != rows or (present is not None and any(one > most for one, most in zip(told, present, strict=True))):
+    values = fitted(f"Reduction.{name} of {method.name}", counts, tuple[Natural, ...])
+    if len(values) != rows or (
+        present is not None and any(one > most for one, most in zip(values, present, strict=True))
+    ):
         most = "" if present is None else f", at most {list(present)}"
         raise InvalidValueError(
-            f"{method.name} answered reduce with {name}={list(told)}; it must be a count for each of {rows} rows{most}."
+            f"{method.name} answered reduce with {name}={list(values)}; "
+            f"it must be a count for each of {rows} rows{most}."
         )
 
 
@@ -132,23 +136,25 @@ def _check_kept(method: Method, answer: Reduction, context: ReduceContext) -> No
         return
     earlier = visual & ~fresh
     held = earlier.sum(dim=1).tolist() if answer.earlier is None else list(answer.earlier)
-    for name, told, there in (("left", list(answer.left), fresh), ("earlier", held, earlier)):
+    for name, stated, there in (("left", list(answer.left), fresh), ("earlier", held, earlier)):
         stay = (keep & there).sum(dim=1).tolist()
-        if stay != told:
+        if stay != stated:
             raise InvalidValueError(
                 f"{method.name} answered reduce with {name}={getattr(answer, name)}, but its keep leaves {stay}; "
                 "say what it leaves, or leave that out."
             )
 
 
-def _like(method: Method, asked: str, name: str, answer: Any, shape: Tensor) -> Tensor:
+def _like(method: Method, hook: str, name: str, answer: Any, shape: Tensor) -> Tensor:
     if isinstance(answer, Tensor) and answer.shape == shape.shape and answer.is_floating_point():
         return answer
     raise InvalidValueError(
-        f"{method.name} answered {asked} with {_named(answer)} as {name}; "
+        f"{method.name} answered {hook} with {_named(answer)} as {name}; "
         f"it must be {tuple(shape.shape)} and of a floating dtype, as what it was shown."
     )
 
 
 def _named(answer: Any) -> str:
-    return f"a {answer.dtype} tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else shown(answer)
+    return (
+        f"a {answer.dtype} tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else short_repr(answer)
+    )

@@ -10,72 +10,13 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.tensors.attention import AttentionInputs, attention_mass, attention_scores, visible_keys
+from todre.methods.views.reduction import Reduction
+from todre.tensors.attention import AttentionInputs, attention_scores
 from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL, take_columns
+from todre.tensors.cross_attention import mean_mass
 from todre.tensors.row_counts import RowCounts
 from todre.tensors.token_facts import Signal
 from todre.tensors.transfer import fetch, known_places, upload
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """A method's answer after one decoder layer.
-
-    Attributes:
-        keep: (b, s) bool over the layer's key slots; only visual slots may be dropped.
-        text_to_visual: (b,) float32, the ratio of ToDRE eq. 7 behind the decision, NaN where undefined; None for
-            methods without it.
-        visual_to_text: (b,) float32, the other ratio, likewise.
-        hidden: (b, q, d) hidden states that replace the present ones, for methods that merge; None leaves them.
-        parks: whether the states of dropped tokens are kept until `rejoin_before` lets them come back.
-        memo: any value for `rejoin`; it comes back as `ParkedView.memo`.
-        left: visual tokens of this forward that `keep` leaves in each row, if the method knows them; otherwise they are
-            counted, which waits for the device.
-        earlier: visual slots of earlier turns that `keep` leaves in each row, likewise; None leaves them all.
-    """
-
-    keep: Tensor
-    text_to_visual: Tensor | None = None
-    visual_to_text: Tensor | None = None
-    hidden: Tensor | None = None
-    parks: bool = False
-    memo: Any = None
-    left: Sequence[int] | None = None
-    earlier: Sequence[int] | None = None
-
-    def after(self, earlier: Reduction | None) -> Reduction:
-        """This answer combined with the answer of a method before it at the same layer."""
-        if earlier is None:
-            return self
-        return Reduction(
-            keep=self.keep & earlier.keep.to(self.keep.device),
-            text_to_visual=self.text_to_visual if self.text_to_visual is not None else earlier.text_to_visual,
-            visual_to_text=self.visual_to_text if self.visual_to_text is not None else earlier.visual_to_text,
-            hidden=self.hidden if self.hidden is not None else earlier.hidden,
-            parks=self.parks or earlier.parks,
-            memo=self.memo if self.parks else earlier.memo,
-            left=self.left,
-            earlier=self.earlier if self.earlier is not None else earlier.earlier,
-        )
-
-
-@dataclass(frozen=True)
-class ParkedView:
-    """What `rejoin` is shown when parked tokens come back.
-
-    Attributes:
-        layer: count of layers run when the tokens were parked.
-        before: (b, q0, d) hidden states of all columns in flight when they were parked.
-        now: (b, q0, d) hidden states now, 0 where a column is not in flight.
-        present: (b, q0) bool, the columns in flight now.
-        memo: `Reduction.memo` of the answer that parked them.
-    """
-
-    layer: int
-    before: Tensor
-    now: Tensor
-    present: Tensor
-    memo: Any
 
 
 @dataclass(frozen=True)
@@ -278,14 +219,14 @@ class ReduceContext:
         return Reduction(self.keep_top(scores, counts), left=left, **answer)
 
     def keep_top(self, scores: Tensor, counts: Tensor) -> Tensor:
-        """The best visual tokens of this forward, and everything else.
+        """Mask of the best visual tokens of this forward, and of everything else.
 
         Args:
             scores: (b, s); ties go to the first.
             counts: (b,) on the host, visual tokens of this forward to keep.
 
         Returns:
-            (b, s) bool.
+            (b, s) bool, False at the other visual tokens of this forward.
         """
         fresh = self.fresh
         order = scores.float().masked_fill(~fresh, float("-inf")).argsort(dim=1, descending=True, stable=True)
@@ -302,41 +243,12 @@ class ReduceContext:
         Returns:
             (b,) float32; NaN where no query qualifies.
         """
-        return self._ratio(TEXT, VISUAL, admissible)
+        return mean_mass(self.attention(), self.kinds, TEXT, VISUAL, admissible, self.places(TEXT))
 
     def visual_to_text(self, admissible: bool = True) -> Tensor:
-        """Mean attention mass of visual queries on text keys, ToDRE eq. 7.
-
-        Args:
-            admissible: whether only queries that can see such a key count.
-
-        Returns:
-            (b,) float32; NaN where no query qualifies.
-        """
-        return self._ratio(VISUAL, TEXT, admissible)
-
-    def _ratio(self, query_kind: int, key_kind: int, admissible: bool) -> Tensor:
-        """Mean attention mass of queries of one kind on keys of another.
-
-        Each softmax row sums to one over S, V and T, so eq. 7's ratio of sums is the mean mass. With `admissible`,
-        queries that can see no such key are left out, as their mass is always zero. Without it they count, as in eq. 7.
-        """
-        queries = self.queries
-        places = self.places(query_kind)
-        text_last = self.causal and self.row_counts is not None and not self.row_counts.text_first
-        if query_kind == VISUAL and admissible and text_last:  # no visual query sees text
+        """Mean attention mass of visual queries on text keys, as `text_to_visual`."""
+        counts = self.row_counts
+        text_is_last = self.causal and counts is not None and not counts.text_first
+        if admissible and text_is_last:  # no visual query sees text
             return self.hidden.new_full(self.kinds.shape[:1], torch.nan, dtype=torch.float32)
-        target = self.kinds == key_kind
-        rows = self.kinds[:, -queries:] == query_kind
-        seeing = rows & self._reach(target, queries)
-        (mass,) = attention_mass(self.attention(), seeing, [target], self.kinds != PAD, places)
-        count = (seeing if admissible else rows).sum(dim=1)
-        return torch.where(count > 0, mass.sum(dim=1) / count, torch.nan)
-
-    def _reach(self, target: Tensor, queries: int) -> Tensor:
-        """Queries that can see some key of `target`, (b, q) bool."""
-        inputs = self.attention()
-        if inputs.mask is None or inputs.mask.ndim != 4:
-            return target.cumsum(dim=1)[:, -queries:] > 0
-        block = torch.arange(queries, device=target.device, dtype=torch.int64)
-        return (visible_keys(inputs, block) & target[:, None, :]).any(dim=-1)
+        return mean_mass(self.attention(), self.kinds, VISUAL, TEXT, admissible, self.places(VISUAL))

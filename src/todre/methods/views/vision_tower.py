@@ -206,7 +206,7 @@ class Patches:
 
 
 class TowerMethod(Protocol):
-    """The part of a method that the vision tower's runtime calls."""
+    """The members of a method that the vision tower calls; every `Method` has them."""
 
     @property
     def card(self) -> Card:

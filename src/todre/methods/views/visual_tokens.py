@@ -35,7 +35,7 @@ class Places:
     def pivots(self) -> Tensor:
         """Tokens that may be the pivot, (n,) bool.
 
-        The thumbnails' tokens; all tokens where the picture has no thumbnail.
+        They are those of thumbnails and of pictures with a single tile; all tokens if there are only newline tokens.
         """
         return (self.tile == 0) if bool((self.tile >= 0).any()) else torch.ones_like(self.newline)
 
@@ -56,12 +56,12 @@ class VisualTokens:
         signals: by request, (n,) or (n, c) float32; NaN at newline tokens and where the signal is unknown.
         newline: (n,) bool, newline tokens of AnyRes layouts.
         tile: (n,) int64, 0 for a thumbnail or only tile, 1.. for crops, -1 for newline tokens.
-        picture: (n,) int64, 0-based number of the token's medium within the sample, as the model encodes them: where it
-            sees a picture as separate tiles, each counts.
+        picture: (n,) int64, 0-based number of the token's picture or clip within the sample. If a model encodes the
+            tiles of a picture as separate pictures, each tile counts.
         frame: (n,) int64, 0-based step in time of a clip's tokens; -1 at tokens of no single frame; 0 in pictures.
         row, column: (n,) int64, 0-based place in the token's raster (a thumbnail, a picture's united crops, a frame);
-            -1 where unknown. It is known if a method requests any signal, `Signal("grid")` included, and the model has
-            a grid.
+            -1 where unknown. Places are known if the method requests any signal, for example `Signal("grid")`, and the
+            model's tokens stand in a grid.
         text: (t, d) embeddings of the sample's text after its first visual token.
         places: the same facts on the host; None if they are only on the device.
     """
@@ -102,7 +102,7 @@ class VisualTokens:
     def pivots(self) -> Tensor:
         """Tokens that may be the pivot, (n,) bool.
 
-        The thumbnails' tokens; all tokens where the picture has no thumbnail.
+        They are those of thumbnails and of pictures with a single tile; all tokens if there are only newline tokens.
         """
         return self.here(self.host.pivots)
 

@@ -1,15 +1,20 @@
-"""The settings of exact greedy decoding, for every `generate` whose answers are compared."""
+"""Settings of exact greedy decoding, for every `generate` that is compared."""
 
 from __future__ import annotations
 
 from typing import Any
 
 SAMPLING = ("temperature", "top_p", "top_k")
-"""Sampling settings that checkpoints bring; transformers warns of them beside greedy decoding unless they are None."""
+"""Sampling settings that checkpoints bring.
+
+transformers warns of them beside `do_sample=False` unless they are None (seen in 5.24).
+"""
 
 
 def greedy_settings(max_new_tokens: int) -> dict[str, Any]:
-    """Keyword arguments of `generate` for greedy decoding, whatever the checkpoint's own settings are.
+    """Keyword arguments of `generate` for greedy decoding.
+
+    They hold whatever the checkpoint's own settings are.
 
     Args:
         max_new_tokens: longest answer, the closing token included.

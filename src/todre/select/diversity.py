@@ -2,7 +2,7 @@
 
 Both grow a set from a pivot. Each token has one value, a fold over its cosines with the chosen tokens (the maximum for
 k-center, the sum for max-sum), and the token with the lowest value is next. The plain loop reads the whole (n, d)
-matrix once per pick. On the CPU, `select/k_center.py` and `select/max_sum.py` make the same picks with a fraction of
+matrix once per pick. On the CPU, `k_center_bounds` and `max_sum_blocks` make the same picks with a fraction of
 that. On an accelerator nothing is read back: `triton_kernels` runs on CUDA devices where Triton is installed,
 `device_loops` on others.
 """
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from todre.select.checks import as_count, as_pivots, as_queued_pivots, as_samples
 from todre.select.device_loops import Rule, queued_order, queued_rows
-from todre.select.k_center import nearest_order
-from todre.select.max_sum import summed_order
+from todre.select.k_center_bounds import nearest_order
+from todre.select.max_sum_blocks import summed_order
 from todre.select.rows import unit_rows
 
-# Where values live on the host: on the CPU, and for Apple's devices, which have no float64.
+# Devices whose tokens are selected on the host: the CPU, and Apple's devices, which have no float64.
 HOSTED = ("cpu", "mps")
 
 

@@ -18,7 +18,7 @@ from todre.select.rows import UnitRows
 
 _CHOSEN = np.inf
 _FIRST, _LARGEST = 8, 48
-# A block of m picks is rehearsed among so many times m tokens, and no fewer than this.
+# A block of m picks is rehearsed among _WIDER · m tokens, and at least _NARROWEST.
 _WIDER, _NARROWEST = 3, 64
 
 
@@ -63,11 +63,11 @@ class _State:
         self._refresh(np.flatnonzero(self._bound <= self._bound[start[-1]]))
         likely, rise = self._rehearse(start, size)
         near = np.flatnonzero(self._bound <= rise)
-        if 2 * len(near) > len(self._bound):  # so many are not worth gathering
+        if 2 * len(near) > len(self._bound):  # gathering would cost more than it saves
             near, rise = np.arange(len(self._bound)), np.inf
         self._refresh(near)
         near = near[self._bound[near] <= rise]
-        first = near[self._bound[near].argmin()]  # no guess: all that could be lower are up to date
+        first = near[self._bound[near].argmin()]  # certain: every token that could be lower is up to date
         likely = np.append(likely[likely != first][: size - 1], first)
         cosines = self._cosines(near, likely)
         known = dict(zip(likely.tolist(), cosines, strict=True))

@@ -11,7 +11,7 @@ from todre.select.cosine_blocks import Array, CosineBlocks, lowest
 from todre.select.rows import UnitRows
 
 _CHOSEN = np.inf
-# A block of m picks is rehearsed among so many times m tokens.
+# A block of m picks is rehearsed among this many times m tokens.
 _WIDER = 4
 
 

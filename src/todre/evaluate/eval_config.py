@@ -1,0 +1,82 @@
+"""Configuration of `todre eval`: the questions and the model of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from todre.environment import versions
+from todre.evaluate.runner import model_sha256
+from todre.evaluate.tasks import Item, tasks_of
+from todre.evaluate.tasks.local import LocalTask
+from todre.fields import Checked
+from todre.fields.kinds import Count, Seed
+
+if TYPE_CHECKING:
+    from todre.loading.model import Loaded
+
+
+@dataclass(frozen=True)
+class EvalConfig(Checked):
+    """Questions and model of a run: all that an answer depends on but the method.
+
+    Args:
+        tasks: names, groups, and files of JSON lines.
+        model: folder or hub id; None for the model that ships.
+        limit: questions of each task; None for the task's own number.
+        seed: seed of the generated questions and of the bootstrap.
+        size: side of the scenes' pictures in pixels.
+        group_size: pictures answered together; random methods draw anew for each group.
+        batch_size: most rows of one forward.
+        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
+    """
+
+    tasks: tuple[str, ...]
+    model: str | None = None
+    limit: Count | None = None
+    seed: Seed = 0
+    size: Count = 192
+    group_size: Count = 16
+    batch_size: Count = 48
+    device: str = "auto"
+    dtype: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+
+    def items(self) -> list[Item]:
+        """All questions, task by task."""
+        return [item for task in tasks_of(self.tasks, self.size) for item in task.items(self.limit, self.seed)]
+
+    def files(self) -> Iterator[str | Path | None]:
+        """Files that the run reads: the model's folder, question files and pictures."""
+        yield self.model
+        for task in tasks_of(self.tasks, self.size):
+            if isinstance(task, LocalTask):
+                yield from task.files(self.limit)
+
+    def load(self) -> Loaded:
+        """Load the model and its processor."""
+        from todre.loading.model import load
+
+        return load(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            attn_implementation=self.attn_implementation,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def conditions(self, items: Sequence[Item]) -> dict[str, Any]:
+        """Header of the working file, ready for JSON, with devices and dtypes resolved."""
+        from todre.loading.model import as_device, as_dtype
+
+        digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
+        fields = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
+        device = as_device(self.device)
+        precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
+        fields |= {"device": str(device), "dtype": precision}
+        return {**fields, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}

@@ -1,0 +1,147 @@
+"""Files of questions, JSON Lines beside pictures, for `eval`, `analyze` and `fit`.
+
+`docs/evaluation.md` describes the format. Each command refuses a line that lacks what it needs. Fields that only other
+commands use are checked for their type and otherwise left alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from todre.errors import TodreError
+from todre.files.names import printable
+from todre.files.readers import Kind, read_lines
+from todre.files.shapes import POSITIVE, TEXT, WHOLE, Shape
+
+_TEXTS = (TEXT, [TEXT])
+_LINE: Shape = {
+    "image?": _TEXTS,
+    "question?": TEXT,
+    "answers?": _TEXTS,
+    "answer?": _TEXTS,
+    "task?": TEXT,
+    "metric?": TEXT,
+    "id?": (TEXT, WHOLE),
+    "kind?": TEXT,
+    "pair?": TEXT,
+    "new_tokens?": POSITIVE,
+}
+QUESTIONS = Kind(
+    'write {"image": "a.png", "question": "…", "answers": ["…"]} on each line', _LINE, most=2**28, line=2**20
+)
+"""Kind of file: questions, up to a million of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionLine:
+    """One question of a file, as its line says it.
+
+    Attributes:
+        file: the file.
+        number: the line's, from 1.
+        images: paths relative to the file, at least one, none empty.
+        question: plain text, not blank.
+        answers: the references; one of each annotator for VQA accuracy. Empty where the line has none.
+        answer: the one true answer: the line's `answer`, or the most frequent of `answers`; empty where there is none.
+        task: kind of question, by which `todre analyze` groups; empty where the line has none.
+        metric: name of a metric; empty where the line has none.
+        id: unique within the file; the line's number where the line has none.
+        kind: POPE's strategy or MME's category, or empty.
+        pair: names the two questions that MME scores together, or empty.
+        new_tokens: most tokens of an answer, or None.
+    """
+
+    file: Path
+    number: int
+    images: tuple[str, ...]
+    question: str
+    answers: tuple[str, ...]
+    answer: str
+    task: str
+    metric: str
+    id: str
+    kind: str
+    pair: str
+    new_tokens: int | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Paths of the pictures."""
+        return tuple(self.file.parent / image for image in self.images)
+
+    def wrong(self, what: str) -> TodreError:
+        """Error that this line cannot be used.
+
+        Args:
+            what: end of the sentence that begins with the line.
+        """
+        return QUESTIONS.error(f"Line {self.number} of {printable(self.file)} {what}.")
+
+    def lacking(self, what: str) -> TodreError:
+        """Error that this line lacks something, with the form of a line."""
+        return _lacking(self.file, self.number, what)
+
+
+def read_questions(file: Path, limit: int | None = None) -> Iterator[QuestionLine]:
+    """The questions of a file, in order.
+
+    Args:
+        file: JSON Lines; blank lines are skipped.
+        limit: read only so many; None for all.
+
+    Raises:
+        InvalidValueError: the file, or a line, cannot be read, or a line has no image or no question.
+    """
+    for number, values in itertools.islice(read_lines(file, QUESTIONS), limit):
+        yield _question(file, number, values)
+
+
+def named_files(file: Path, limit: int | None = None) -> Iterator[Path]:
+    """The file, and the pictures that its first lines name.
+
+    Raises as `read_questions` does.
+    """
+    yield file
+    for line in read_questions(file, limit):
+        yield from line.paths
+
+
+def _question(file: Path, number: int, values: dict[str, Any]) -> QuestionLine:
+    images, question = _texts(values.get("image")), values.get("question", "")
+    for name, missing in (("image", not images or not all(map(str.strip, images))), ("question", not question.strip())):
+        if missing:
+            raise _lacking(file, number, name)
+    answers, single = _texts(values.get("answers")), _texts(values.get("answer"))
+    return QuestionLine(
+        file=file,
+        number=number,
+        images=images,
+        question=question,
+        answers=answers or single,
+        answer=_most_frequent(single or answers),
+        task=values.get("task", ""),
+        metric=values.get("metric", ""),
+        id=str(values.get("id", "")) or str(number),
+        kind=values.get("kind", ""),
+        pair=values.get("pair", ""),
+        new_tokens=values.get("new_tokens"),
+    )
+
+
+def _lacking(file: Path, number: int, what: str) -> TodreError:
+    return QUESTIONS.wrong(f"Line {number} of {printable(file)}", f"has no {what}")
+
+
+def _texts(value: str | list[str] | None) -> tuple[str, ...]:
+    """A text, or a list of them, as a tuple; nothing for None."""
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _most_frequent(answers: tuple[str, ...]) -> str:
+    """The most frequent answer, the first of equals; empty without one."""
+    return Counter(answers).most_common(1)[0][0] if answers else ""
