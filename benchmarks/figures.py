@@ -34,7 +34,7 @@ _TABLE = re.compile(rf"^(<!-- made by: ({_COMMANDS}) -->\n)(.*?)(^<!-- end -->)$
 
 @dataclass(frozen=True)
 class Made:
-    """A file that follows from a committed one.
+    """A committed file that is made from another committed one.
 
     Args:
         path: the file.
@@ -52,12 +52,12 @@ class Made:
 
     @property
     def stamp(self) -> str:
-        """What a picture says of its sources."""
+        """Text in a picture that names its sources and their hashes."""
         hashes = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in (self.source, *self.beside)}
         return "made from " + "; ".join(f"{path}, SHA-256 {digest}" for path, digest in hashes.items())
 
     def up_to_date(self) -> bool:
-        """Whether the page is what is made now, or the picture was drawn from what the source now holds."""
+        """True if the page is what is made now, or the picture is of the present sources."""
         target = ROOT / self.path
         if not target.exists():
             return False
@@ -67,7 +67,7 @@ class Made:
             return picture.info.get("Comment") == self.stamp
 
     def write(self) -> None:
-        """Make it."""
+        """Make the file anew."""
         from todre.plots.marks import save_figure
 
         made = self.make(ROOT / self.source)
@@ -79,7 +79,7 @@ class Made:
 
 
 def shrink(path: Path, comment: str, levels: int) -> None:
-    """Write a PNG anew without transparency and with so many levels of each colour; photographs need but few."""
+    """Write a PNG anew without transparency and with `levels` of each colour."""
     information = PngInfo()
     information.add_text("Comment", comment)
     steps = [round(round(level * (levels - 1) / 255) * 255 / (levels - 1)) for level in range(256)]
@@ -106,13 +106,13 @@ def kept(path: Path) -> Any:
     from todre.plots.kept_tokens import kept_tokens_figure
 
     found = document(path)
-    asked = found["conditions"]["questions"]
-    source = Source(None, asked["questions"], asked["split"], asked["picture_size"], tuple(asked["tasks"]))
+    run = found["conditions"]["questions"]
+    source = Source(None, run["questions"], run["split"], run["picture_size"], tuple(run["tasks"]))
     return kept_tokens_figure(rows_of(found, source.questions(), load(None, device="cpu")))
 
 
 def demo(path: Path) -> Any:
-    """The picture of `todre demo`, from the document that the command wrote; nothing is answered or timed again."""
+    """Picture of `todre demo` from the document it wrote; nothing is timed again."""
     from todre.cli.compare import METHODS
     from todre.cli.demo import exhibits
     from todre.geometry import visual_token_boxes
@@ -142,7 +142,7 @@ def bench(name: str, path: Path) -> Any:
 
 
 def headline(path: Path) -> Any:
-    """The README's figure, of the held-out scores and the committed benchmark."""
+    """The README's figure, from held-out scores and the committed benchmark."""
     from todre.plots.headline import headline_figure
 
     return headline_figure(document(ROOT / BENCH_SOURCE), document(path))
@@ -228,12 +228,12 @@ RUN = {f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}
 
 
 def tables(text: str) -> str:
-    """A page with every table between markers as its command prints it now."""
+    """Text of a page with every table between markers as its command prints it now."""
     return _TABLE.sub(lambda found: f"{found[1]}{printed(found[2])}{found[4]}", text)
 
 
 def printed(command: str) -> str:
-    """What a command writes on stdout, run in this process at the repository's root."""
+    """Output of a command on stdout, run in this process at the repository's root."""
     from todre.cli import main
 
     name, *arguments = shlex.split(command)
@@ -258,21 +258,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="*", help="files to make, all without it")
     parser.add_argument("--list", action="store_true", help="say what is made from what")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     known = {made.path: made for made in MADE}
-    unknown = [path for path in given.paths if path not in known]
+    unknown = [path for path in options.paths if path not in known]
     if unknown:
         parser.error(f"{unknown[0]} is not made from a committed result; --list says what is.")
     for path, made in known.items():
-        if given.list:
+        if options.list:
             print(f"{path}  <-  {made.source}")
-        elif not given.paths or path in given.paths:
+        elif not options.paths or path in options.paths:
             made.write()
             print(f"wrote {path}")
-    if given.list:
+    if options.list:
         for path, command in RUN.items():
             print(f"{path}  <-  {command}")
-    elif not given.paths:
+    elif not options.paths:
         for path in pages():
             before = path.read_text(encoding="utf-8")
             after = tables(before)

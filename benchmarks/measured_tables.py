@@ -1,4 +1,7 @@
-"""Tables of README.md and docs/ from committed results, in Markdown: `python benchmarks/measured_tables.py NAME`."""
+"""Tables of README.md and docs/ in Markdown, from committed results, by name.
+
+python benchmarks/measured_tables.py NAME
+"""
 
 from __future__ import annotations
 
@@ -42,18 +45,18 @@ GATES = {
 
 
 def read(name: str) -> Any:
-    """A committed result."""
+    """The committed result `name`."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def points(given: dict[str, Any], value: str, signed: bool = False) -> str:
-    """`79.6 [78.1, 81.1]`, with a true minus sign."""
-    return interval_text(Interval(given[value], given["low"], given["high"]), signed).replace("-", "−")
+def points(numbers: dict[str, Any], value: str, signed: bool = False) -> str:
+    """Text of a value and its interval, `79.6 [78.1, 81.1]`, with a true minus sign."""
+    return interval_text(Interval(numbers[value], numbers["low"], numbers["high"]), signed).replace("-", "−")
 
 
-def difference(given: dict[str, Any] | None) -> str:
-    """`+1.4 [−0.3, +3.3]`; nothing for nothing."""
-    return "" if given is None else points(given, "difference", signed=True)
+def difference(numbers: dict[str, Any] | None) -> str:
+    """Text of a difference, `+1.4 [−0.3, +3.3]`; empty for None."""
+    return "" if numbers is None else points(numbers, "difference", signed=True)
 
 
 def heldout() -> str:
@@ -75,8 +78,8 @@ def _bench() -> dict[str, dict[str, Any]]:
     return {"none": rows["none"], "todre": rows["todre:stages=1@0.1"], "oracle": rows["todre:stages=1@0.1 oracle"]}
 
 
-def _ratio(given: dict[str, float]) -> str:
-    return f"{given['p50']:.3f} [{given['p20']:.3f}, {given['p80']:.3f}]"
+def _ratio(quantiles: dict[str, float]) -> str:
+    return f"{quantiles['p50']:.3f} [{quantiles['p20']:.3f}, {quantiles['p80']:.3f}]"
 
 
 def speed() -> str:
@@ -94,7 +97,7 @@ def speed() -> str:
 
 
 def stages() -> str:
-    """The same by stage, in docs/performance.md."""
+    """Times by stage with a tenth kept, in docs/performance.md."""
     rows = _bench()
     columns = {"encode": "encode", "select": "select", "prefill": "prefill", **SPANS}
 
@@ -110,7 +113,7 @@ def stages() -> str:
 
 
 def tower() -> str:
-    """Reduction inside the tower before ToDRE, times and accuracy, in docs/performance.md."""
+    """Reduction inside the tower before ToDRE: times, accuracy (docs/performance.md)."""
     times = {row["method"].removesuffix(" + todre"): row for row in read("tower")["rows"]}
     accuracy = {(row["tower"], row["tokens"]): row for row in read("tower-accuracy")["rows"]}
     base = times["todre"]["flops"]["encoder"]
@@ -130,7 +133,7 @@ def tower() -> str:
 
 
 def selection() -> str:
-    """The kernels against the plain loop and the published procedure, in docs/performance.md."""
+    """The kernels against a plain loop and the published way (docs/performance.md)."""
     document = read("selection")
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in document["rows"]:
@@ -165,8 +168,8 @@ def demo() -> str:
 
 
 def _method(answer: dict[str, Any]) -> str:
-    given = answer["method"]
-    return "todre-v1" if given["method"] == "todre" and given["diversity"] == "k_center" else str(given["method"])
+    fields = answer["method"]
+    return "todre-v1" if fields["method"] == "todre" and fields["diversity"] == "k_center" else str(fields["method"])
 
 
 def _savings(answer: dict[str, Any]) -> list[str]:
@@ -221,7 +224,7 @@ def horizon() -> str:
 
 
 def calibrate() -> str:
-    """What the choice of stage 2's layer and threshold costs on both halves."""
+    """Costs of the chosen layer and threshold of stage 2, on both halves."""
     document = read("analysis-calibrate")
     lines = []
     for name, text in {"chosen_on": "half it was chosen on", "checked_on": "half it was checked on"}.items():
@@ -235,7 +238,7 @@ def calibrate() -> str:
 
 
 def depths() -> str:
-    """How well untrained attention ranks what a question is about, layer by layer."""
+    """Ranking quality of untrained attention by layer."""
     rows = read("glimpse-depths")["rows"]
     names = {"all_words": "all words of the question", "last_token": "the last token alone"}
     lines = [[text, *(f"{row[name]:.2f}" for row in rows)] for name, text in names.items()]
@@ -283,11 +286,11 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 1 or given[0] not in TABLES:
+    names = sys.argv[1:] if arguments is None else arguments
+    if len(names) != 1 or names[0] not in TABLES:
         sys.stderr.write(f"error: name one of {', '.join(TABLES)}.\n")
         return 2
-    sys.stdout.write(TABLES[given[0]]())
+    sys.stdout.write(TABLES[names[0]]())
     return 0
 
 

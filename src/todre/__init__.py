@@ -1,4 +1,4 @@
-"""todre: training-free visual token pruning for Hugging Face vision-language models.
+"""todre: training-free visual token pruning for vision-language models.
 
     with todre.prune(model, todre.ToDRE(retain=0.1)) as report:
         out = model.generate(**inputs, max_new_tokens=64)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.fields import fitted, shown
+from todre.fields import fitted, short_repr
 from todre.fields.kinds import Count
 from todre.hf.keywords import MASK, POSITIONS
 from todre.methods.base import Method, check_method
@@ -58,7 +58,7 @@ def prune_embeddings(
     saliency: Tensor | None = None,
     grids: Sequence[Grid] | None = None,
 ) -> PrunedEmbeddings:
-    """Leave visual tokens out of merged embeddings, as `prune` does before a decoder.
+    """Leave visual tokens out of merged embeddings, as `prune` does inside a model.
 
     The result can go into a decoder, into `generate` or into an engine, outside `todre.prune`. Gradients flow through
     the tokens that stay.
@@ -139,7 +139,7 @@ def _check_types(method: Any, embeddings: Any, visual: Any, mask: Any, positions
             if value.device.type == "meta":
                 raise InvalidValueError(f"{name} is on the meta device, where it holds no values; give real ones.")
         elif value is not None or name in ("embeddings", "visual"):
-            raise InvalidValueError(f"{name} must be a torch.Tensor, not {shown(value)}.")
+            raise InvalidValueError(f"{name} must be a torch.Tensor, not {short_repr(value)}.")
 
 
 def _check(

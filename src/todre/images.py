@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from todre.errors import ImageError
-from todre.files import check_input, shown
+from todre.files import check_input, printable
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Formats that are tried.
@@ -64,11 +64,11 @@ def open_image(path: str | Path) -> Image.Image:
         raise ImageError(_too_large(path, "more than 178 million")) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{shown(path)} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
+            f"{printable(path)} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
         ) from error
     except Exception as error:  # a damaged header makes Pillow raise almost any type
         raise ImageError(
-            f"{shown(path)} cannot be opened as an image ({_brief(error)}); save it anew as PNG."
+            f"{printable(path)} cannot be opened as an image ({_brief(error)}); save it anew as PNG."
         ) from error
     with opened:
         width, height = opened.size
@@ -76,8 +76,8 @@ def open_image(path: str | Path) -> Image.Image:
             raise ImageError(_too_large(path, f"{width} × {height}"))
         if max(width, height) > MAX_ASPECT * min(width, height):
             raise ImageError(
-                f"{shown(path)} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; "
-                "crop it to the part that matters."
+                f"{printable(path)} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as "
+                "wide; crop it to the part that matters."
             )
         return _decode(opened, path)
 
@@ -106,10 +106,10 @@ def _decode(opened: Image.Image, path: Path) -> Image.Image:
         picture = _to_rgb(_upright(opened, path))
     except Exception as error:  # a damaged body makes Pillow raise almost any type
         raise ImageError(
-            f"{shown(path)} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
+            f"{printable(path)} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
         ) from error
     if frames > 1 and opened.format != "MPO":
-        warnings.warn(f"{shown(path)} has {frames} frames; the first one is used.", ImageWarning, stacklevel=3)
+        warnings.warn(f"{printable(path)} has {frames} frames; the first one is used.", ImageWarning, stacklevel=3)
     return picture
 
 
@@ -117,7 +117,7 @@ def _upright(opened: Image.Image, path: Path) -> Image.Image:
     try:
         return ImageOps.exif_transpose(opened)
     except Exception:
-        warnings.warn(f"{shown(path)} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=4)
+        warnings.warn(f"{printable(path)} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=4)
         return opened.copy()
 
 
@@ -150,7 +150,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _too_large(path: Path, size: str) -> str:
     return (
-        f"{shown(path)} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
+        f"{printable(path)} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
         "scale it down first, no model looks at that many."
     )
 

@@ -12,7 +12,7 @@ import todre
 from todre.analysis import calibrate
 from todre.analysis.calibrate import Goal, answers_of, best, choice, halves, highest_ratio, thresholds
 from todre.analysis.prompts import prompts_of
-from todre.analysis.questions import Source
+from todre.analysis.questions import PictureQuestion, Source
 from todre.analysis.results import Job
 from todre.analysis.summary import Table
 from todre.errors import InvalidValueError
@@ -60,7 +60,7 @@ def test_a_threshold_fires_where_the_runtime_fires(loaded, asked, goal, records)
 
 def test_answers_are_those_of_the_runtime(loaded, asked, goal, records, monkeypatch):
     """Every answer counts as another score, so that a mix-up of answers cannot hide."""
-    monkeypatch.setattr(calibrate, "score", lambda question, text: float(sum(text.encode()) % 997))
+    monkeypatch.setattr(PictureQuestion, "mark", lambda self, text: float(sum(text.encode()) % 997))
     marked = answers_of(loaded, asked, goal)
     for key, method in (("none", todre.NoPruning()), ("kept", dataclasses.replace(METHOD, stages=(1,)))):
         texts, _ = said(loaded, asked, method)

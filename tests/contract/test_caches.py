@@ -1,4 +1,4 @@
-"""What `src/todre/hf/cache.py` and `slots.py` take for granted of transformers' caches."""
+"""What `src/todre/hf/cache_layers.py` and `tensors/slots.py` take for granted of transformers' caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `src/todre/runtime/attachment.py`, `saliency.py` and `cache.py` take for granted of `generate`."""
+"""What `runtime/attachment.py`, `tower/capture.py` and `hf/cache.py` take for granted of `generate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `src/todre/runtime/masks.py`, `positions.py` and `compat.py` take for granted of transformers' masks."""
+"""What `runtime/masks.py`, `positions.py` and `hf/versions.py` take for granted of transformers' masks."""
 
 from __future__ import annotations
 

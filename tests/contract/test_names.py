@@ -125,7 +125,7 @@ def test_processors_are_found_by_model_type():
 
 
 def test_models_say_where_their_parts_are():
-    """`todre.runtime.attachment`, `decoder`, `wrapped` and `timing` ask a model for these."""
+    """`todre.runtime.attachment`, `hf.decoder`, `hf.wrappers` and `timing` ask a model for these."""
     asked = ("base_model", "get_decoder", "get_input_embeddings", "device", "dtype")
     assert not [name for name in asked if not hasattr(transformers.PreTrainedModel, name)]
     assert "decoder" in inspect.signature(transformers.PreTrainedConfig.get_text_config).parameters

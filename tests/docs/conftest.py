@@ -23,14 +23,14 @@ def demonstrated(tmp_path_factory):
 
 
 @pytest.fixture
-def todre_command(tmp_path, monkeypatch, demonstrated):
+def todre_command(tmp_path, monkeypatch, request):
     """Runs the words of a todre command in an empty folder of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(words):
         if words == ["demo", "--output", "pictures"]:
-            shutil.copytree(demonstrated, tmp_path / "pictures")
+            shutil.copytree(request.getfixturevalue("demonstrated"), tmp_path / "pictures")
         else:
             command_line(words)
 

@@ -23,13 +23,14 @@ def snippets(page):
 
 
 def execute(block, names):
-    exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / block.page), "exec"), names)
+    text = "\n" * (block.line - 1) + block.text
+    exec(compile(text, str(ROOT / block.page), "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("page", WITH_SNIPPETS)
 def test_a_page_runs_from_top_to_bottom(page, todre_command, capsys):
     """Its shell commands and Python snippets, in one folder and with one set of names."""
-    names = {"__name__": "snippet"}
+    names = {}
     if page in FOLLOWS:
         for block in snippets(FOLLOWS[page]):
             execute(block, names)

@@ -23,7 +23,8 @@ def test_it_runs_and_prints_what_is_stored():
     for number, cell in enumerate(CELLS):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile("".join(cell["source"]), f"{NOTEBOOK.name}, cell {number}", "exec"), names)
+            text = "".join(cell["source"])
+            exec(compile(text, f"{NOTEBOOK.name}, cell {number}", "exec", dont_inherit=True), names)
         assert printed.getvalue() == _stored(cell), f"cell {number} prints otherwise now; run: make notebook"
 
 

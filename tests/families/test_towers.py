@@ -149,7 +149,7 @@ def test_every_tower_that_a_verified_family_takes_is_classified():
     asked = set(accepted())
     assert len(asked) > 1000
     unknown = {tower for _, tower in asked} - set(TOWERS) - NOT_FOLLOWED - NO_PATCHES
-    assert not unknown, f"say in leading.py what stands before the patches of {sorted(unknown)}"
+    assert not unknown, f"say in leading_tokens.py what stands before the patches of {sorted(unknown)}"
 
 
 def test_a_tower_stands_in_one_list():

@@ -16,7 +16,7 @@ from todre.errors import InvalidValueError
 from todre.methods import registry
 from todre.methods.base import Method
 from todre.methods.views import answers
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.methods.views.visual_tokens import Selection
 from todre.tensors.token_facts import Signal
 

@@ -20,7 +20,7 @@ from methods.fuzzed import ALL, METHODS, is_plain
 
 import todre
 from todre.errors import InvalidValueError, UnknownMethodError
-from todre.fields import Checked, Items, OneOf, fitted, shown
+from todre.fields import Checked, Items, OneOf, fitted, short_repr
 from todre.fields.base import annotations_of
 from todre.fields.kinds import Layers, Retain
 from todre.methods import registry
@@ -297,5 +297,5 @@ def test_objects_that_fail_when_looked_at_are_refused_too():
     ids=map(str, range(6)),
 )
 def test_values_are_shown_short(value):
-    assert len(shown(value)) < 200
-    assert "\n" not in shown(value)
+    assert len(short_repr(value)) < 200
+    assert "\n" not in short_repr(value)

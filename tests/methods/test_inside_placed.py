@@ -22,7 +22,7 @@ from todre.methods.random_deep import RandomDeep
 from todre.methods.sparsevlm import SparseVLM
 from todre.methods.swiftvlm import SwiftVLM
 from todre.methods.vflowopt import VFlowOpt
-from todre.methods.views.decoder_layer import ParkedView
+from todre.methods.views.reduction import ParkedView
 from todre.methods.vtw import VTW
 from todre.tensors.attention import AttentionInputs
 

@@ -9,7 +9,7 @@ from methods import inside
 
 from todre.errors import InvalidValueError
 from todre.methods.swiftvlm import SwiftVLM
-from todre.methods.views.decoder_layer import ParkedView
+from todre.methods.views.reduction import ParkedView
 
 LAYERS = (2, 5, 7)
 

@@ -101,15 +101,15 @@ def test_a_changed_mask_builder_is_refused_at_attach(model, builder, monkeypatch
 
 def test_a_mask_of_another_shape_is_noticed(model, monkeypatch):
     """As from a builder that no longer asks the cache for its lengths."""
-    from todre.hf import versions as compat
+    from todre.hf import versions
 
-    made = compat.create_causal_mask
+    made = versions.create_causal_mask
 
     @functools.wraps(made)
     def longer(**kwargs):
         return torch.nn.functional.pad(made(**kwargs), (0, 1))
 
-    monkeypatch.setattr(compat, "create_causal_mask", longer)
+    monkeypatch.setattr(versions, "create_causal_mask", longer)
     with todre.prune(model, METHODS["both"]), pytest.raises(ContractError, match="mask"):
         model(**tm.ragged(model))
 

@@ -9,7 +9,6 @@ import torch
 from methods.making import context_of
 
 import todre
-from todre.methods.shared.cross_modal import text_to_visual
 from todre.tensors.attention import AttentionInputs, attention_mass, cls_attention, received_attention
 from todre.tensors.columns import TEXT, VISUAL
 
@@ -80,7 +79,7 @@ def test_attention_mass_does_not_round_or_overflow(dtype, size):
     (mass,) = attention_mass(example, rows, [kinds == VISUAL], allowed)
     expected = exact_mass(example, rows, kinds == VISUAL, allowed)
     torch.testing.assert_close(mass.double(), expected, atol=1e-5, rtol=0)
-    ratio = text_to_visual(context_of(example, kinds, 1, 2))
+    ratio = context_of(example, kinds, 1, 2).text_to_visual()
     torch.testing.assert_close(ratio.double(), expected[:, 20:].mean(1), atol=1e-5, rtol=0)
 
 
@@ -114,7 +113,7 @@ def test_autocast_does_not_reach_what_is_measured():
     assert_close(got, expected, inputs, torch.bfloat16)
     assert asked
     for context, ratio in asked:
-        torch.testing.assert_close(text_to_visual(context), ratio, atol=0, rtol=0, equal_nan=True)
+        torch.testing.assert_close(context.text_to_visual(), ratio, atol=0, rtol=0, equal_nan=True)
 
 
 def fields(method):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from methods.making import context_of
 
 import todre
-from todre.methods.shared.cross_modal import text_to_visual, visual_to_text
 from todre.tensors.attention import AttentionInputs
 from todre.tensors.columns import PAD, SYSTEM, TEXT, VISUAL
 
@@ -63,9 +62,9 @@ def test_ratios_equal_brute_force(layout, admissible):
     query = torch.randn(kinds.shape[0], 6, queries, 4, generator=generator) * 2
     key = torch.randn(kinds.shape[0], 2, kinds.shape[1], 4, generator=generator) * 2
     context = context_of(AttentionInputs(query, key, 0.5), kinds, 1, 8)
-    for ratio, query_kind, key_kind in ((text_to_visual, TEXT, VISUAL), (visual_to_text, VISUAL, TEXT)):
+    for ratio, query_kind, key_kind in ((context.text_to_visual, TEXT, VISUAL), (context.visual_to_text, VISUAL, TEXT)):
         expected = brute_force(query, key, 0.5, kinds, query_kind, key_kind, admissible)
-        got = ratio(context, admissible)
+        got = ratio(admissible)
         torch.testing.assert_close(got.double(), expected.double(), atol=1e-6, rtol=0, equal_nan=True)
 
 
@@ -194,5 +193,5 @@ def test_no_attention_map_is_made():
     query, key = torch.randn(1, 4, slots, 8), torch.randn(1, 2, slots, 8)
     context = context_of(AttentionInputs(query, key, 0.3), kinds, 1, 8)
     with Largest():
-        text_to_visual(context), visual_to_text(context)
+        context.text_to_visual(), context.visual_to_text()
     assert Largest.size <= 4 * slots * text

@@ -16,7 +16,7 @@ def signed(value):
 def test_the_docs_say_the_result():
     found = json.loads((ROOT / "results/svit.json").read_text())
     assert found["conditions"]["model"]["sha256"] == model_sha256(None)
-    assert f"\n    {found['command']}\n" in PAGE
+    assert f"\n{found['command']}\n" in PAGE
     for row in found["rows"]:
         mean = row["all"]
         cells = [", ".join(f"{100 * share:.0f}" for share in row["kept"]) + " %"]

@@ -1,9 +1,9 @@
 """Calibration of ToDRE's stage 2: the layer and τ that save most at a stated loss.
 
-For every candidate layer each question is answered once with its picture dropped there whatever attention says, and
-once never; the ratios of eq. 7 are noted on the way. What any (layer, τ) would have answered follows from these: the
-first answer where the ratios lie below τ, the second elsewhere. One half of the pictures chooses, the other half says
-what the choice costs on questions that it was not chosen on.
+Each question is answered once with its picture dropped after each candidate layer, whatever attention says, and once
+with no drop; the ratios of eq. 7 are recorded on the way. The answer under any (layer, τ) follows from these: it is
+that with the drop where the ratios lie below τ, and that without it elsewhere. One half of the pictures chooses a layer
+and τ. The other half measures what the choice costs on questions that it was not chosen on.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Choice:
     Attributes:
         layer, threshold: of stage 2.
         fired: (n,) bool, questions whose visual tokens it drops.
-        difference: (n,) what it changes in each question's score, against the same budget without stage 2.
-        saved: share of the visual tokens' layers that are not run, averaged over the questions.
+        difference: (n,) change of each question's score, against the same budget without stage 2.
+        saved: share of all (visual token, layer) pairs that are not run, averaged over the questions.
     """
 
     layer: int
@@ -195,8 +195,6 @@ def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """Two halves of the questions, by every other picture.
 
     Pictures are counted task by task, so that the halves hold about as many of each task.
-
-    Pictures are counted task by task, so that both halves hold every task.
 
     Raises:
         InvalidValueError: fewer than four pictures, two of them for each half's interval.

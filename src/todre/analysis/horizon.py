@@ -1,9 +1,9 @@
 """The information horizon: the layer after which no visual token matters.
 
-arXiv 2512.07580. After layer i all visual tokens are dropped but those of one window V_k, and its information is
-I_i(V_k) = p_k - p_text, where p is the probability of the true answer's first token, p_k with V_k left and p_text with
-no visual token left. Tokens are really dropped, inside the decoder, and keep their positions. With windows of one token
-that is the metric as the paper words it; with windows of 2 × 2, as its code has it.
+arXiv 2512.07580. After layer i all visual tokens are dropped but those of one window V_k. The window's information is
+I_i(V_k) = p_k - p_text: the probability of the true answer's first token with V_k left, minus that with no visual token
+left. Tokens are really dropped, inside the decoder, and the others keep their positions. Windows of one token give the
+metric of the paper's text, windows of 2 × 2 that of its code.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def document(measured: Measured, probe: Probe, command: str) -> dict[str, Any]:
 
     The records must be `without_windows`.
 
-    The horizon of all tokens together takes the size of what they change in each question: gains and losses of
-    probability would cancel.
+    The horizon of all tokens together uses the absolute change of each question's probability, as gains and losses
+    would cancel.
     """
     table = Table.of(measured.records)
     largest = _per_layer(measured.records, probe, lambda one, _: max(abs(one["largest"]), abs(one["smallest"])))

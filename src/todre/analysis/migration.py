@@ -35,7 +35,7 @@ class AttentionLog:
     Attributes:
         prefill: layer to (b, 3, 3) float32: mean mass that queries of a class put on keys of a class, in the order of
             `GROUPS`; NaN where a row has no query of the class.
-        uniform: (b, 3, 3), what attention would be if every query looked at all keys that it may see alike.
+        uniform: (b, 3, 3), the masses if every query attended equally to all keys that it may see.
         decode: layer to a list of (b, 4), one for each generated token that was read: its mass on S, V, T and the
             tokens generated before it, itself included.
     """

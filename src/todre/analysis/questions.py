@@ -51,9 +51,8 @@ class PictureQuestion:
     def mark(self, text: str) -> float:
         """Mark of an answer, from 0 to 1.
 
-        The line's metric gives it, or else the rule by which scenes are scored.
-
-        A line with several answers and no metric is marked by exact match with any of them.
+        A file's line with a metric is marked by it, and a line with several answers and no metric by exact match with
+        any of them. All other questions are marked like those on scenes: by exact match, and captions by F1.
         """
         if self.references and (self.metric or len(self.references) > 1):
             return mark(self.metric or "exact", text, self.references)

@@ -7,7 +7,7 @@ Eq. 8, within vision: D = 1/N² Σ_{i≠j} κ(v_i, v_j). Eq. 9, across modalitie
 the decoder, κ is the cosine where it is positive, and ρ is measured in two ways: 1 - the largest positive cosine to a
 text token (`embedding`), and 1 - the mean attention that text pays to the token in a layer (`attention`, by layer).
 
-Both are means over tokens: D of d_i = 1/N Σ_{j≠i} κ(v_i, v_j), R of ρ_i. So independence can be looked at over
+Both are means over tokens: D of d_i = 1/N Σ_{j≠i} κ(v_i, v_j), R of ρ_i. So independence can be measured over
 questions (D against R) and over the tokens of each question (d_i against ρ_i).
 """
 

@@ -16,7 +16,7 @@ from todre.errors import InvalidValueError
 from todre.evaluate.runner import model_sha256
 from todre.fields import Checked
 from todre.fields.kinds import Count
-from todre.files import Kind, append, read_finished, shown, write_atomic
+from todre.files import Kind, append, printable, read_finished, write_atomic
 from todre.files.shapes import COUNT, NUMBER, OBJECT, misfit
 from todre.loading.model import Loaded
 
@@ -45,9 +45,9 @@ class Job(Checked):
         source: which questions.
         output: the JSON document; until it is done, the working file lies beside it.
         batch_size: questions measured together; it changes no number beyond rounding.
-        command: what was typed.
+        command: the command line.
         tick: shows progress.
-        figure: the picture of the document; None puts it beside.
+        figure: path of the figure; None puts it beside the document.
     """
 
     instrument: str
@@ -147,13 +147,13 @@ def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
         if number == 1:
             if line != head:
                 raise InvalidValueError(
-                    f"{shown(file)} holds unfinished work of another run ({_difference(line, head)}); "
+                    f"{printable(file)} holds unfinished work of another run ({_difference(line, head)}); "
                     "finish that run, remove the file, or write elsewhere."
                 )
             continue
         wrong = misfit(line, _LINE)
         if wrong:
-            raise WORKING.wrong(f"Line {number} of {shown(file)}", wrong)
+            raise WORKING.wrong(f"Line {number} of {printable(file)}", wrong)
         done[line["place"]] = {"seconds": line["seconds"], "record": line["record"]}
     return done
 

@@ -21,7 +21,8 @@ from todre.pruning import prune
 from todre.tensors.columns import PAD, VISUAL
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +31,11 @@ class KeepOnly(Method):
 
     Args:
         layer: count of layers run; the depth of the decoder keeps everything.
-        kept: for each row, the places among its visual tokens of those that go on.
-        early: where the tokens leave. Before `layer`, it saves the work of the layers between, whose states are then
-            thrown away for those of `states`: nothing after `layer` can tell.
-        states: (q, d) hidden states of the whole prompt after `layer`, needed where `early` is before it.
-        columns: (q,) int8 class of each token of the prompt (`todre.tensors.columns`), likewise.
+        kept: for each row, 0-based indices among its visual tokens of those that are kept.
+        early: count of layers run when the tokens leave, at most `layer`. If it is smaller, the layers between run on
+            fewer tokens, and `states` then replace what they computed, so that the result is the same.
+        states: (q, d) hidden states of the whole prompt after `layer`; needed where `early` is smaller.
+        columns: (q,) int8 class of each token of the prompt (`todre.tensors.columns`); needed where `early` is smaller.
     """
 
     layer: int
@@ -52,7 +53,7 @@ class KeepOnly(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop what each row does not keep; later, put in the states it would have had."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         keep = torch.ones_like(context.visual)
         if context.layer == self.early:
@@ -83,8 +84,8 @@ class Prober:
         loaded: model and processor.
         prompts: a single prompt.
         token: id of the token whose probability is measured, as the first one generated.
-        rows: most rows of one forward. The model's own expansion for several return sequences makes them, so that the
-            picture is encoded once for all.
+        rows: most rows of one forward. `generate` makes them as several return sequences of one prompt, so that the
+            picture is encoded once.
     """
 
     def __init__(self, loaded: Loaded, prompts: Prompts, token: int, rows: int) -> None:
@@ -132,7 +133,7 @@ class Prober:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             output = self.loaded.model.generate(
                 **self.prompts.inputs,
-                do_sample=True,
+                do_sample=True,  # greedy decoding returns one sequence only; the logits do not depend on the draw
                 num_beams=1,
                 num_return_sequences=rows,
                 max_new_tokens=1,

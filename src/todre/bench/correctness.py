@@ -41,10 +41,13 @@ def check(
 ) -> list[Check]:
     """Rows of the check, one for each backend and dtype, with the differences found.
 
-    Two prompts of random pixels are run. `keep_all` is whether methods that keep everything change no bit; `oracle` the
-    difference of stage 1 with renumbered positions from the untouched model on the hand-shortened prompt, and
-    `float32` that of the same kept tokens from the first row, both as shares of the largest logit. A backend that
-    cannot be used here is a row with the reason.
+    Two prompts of random pixels are run. A row has three results; the last two are shares of the largest logit:
+
+    * `keep_all`: whether methods that keep everything change no bit;
+    * `oracle`: difference of stage 1, with renumbered positions, from the untouched model on the hand-shortened prompt;
+    * `float32`: difference from the first row, with the same kept tokens.
+
+    A backend that cannot be used here is a row with the reason.
     """
     rows: list[Check] = []
     reference: Tensor | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from todre.bench.settings import Cell
 from todre.errors import InvalidValueError
-from todre.files import Kind, read_json, shown, write_atomic
+from todre.files import Kind, printable, read_json, write_atomic
 from todre.files.shapes import COUNT, NUMBER, OBJECT, POSITIVE, TEXT, Each, Shape, misfit
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def resumed(path: Path, conditions: Mapping[str, Any]) -> Document:
     if differing is not None:
         what, then, now = differing
         raise InvalidValueError(
-            f"{shown(path)} was measured under other conditions ({what} was {shown(repr(then))} and is "
-            f"{shown(repr(now))}), and rows of two must not be mixed; start anew with --force in place of --resume, "
-            "or write elsewhere."
+            f"{printable(path)} was measured under other conditions ({what} was {printable(repr(then))} and is "
+            f"{printable(repr(now))}), and rows of two must not be mixed; start anew with --force in place of "
+            "--resume, or write elsewhere."
         )
     return document
 

@@ -30,8 +30,8 @@ def predicted_bytes(config: Any, columns: Sequence[int], rows: int, itemsize: in
 
     Args:
         config: the model's config.
-        columns: for each decoder layer: text, the visual tokens that the layer ran on, and the tokens generated but for
-            the last, which is never run; with rows of different lengths, the longest.
+        columns: for each decoder layer, columns of the longest row: text, visual tokens that the layer ran on, and
+            generated tokens without the last, which is never run.
         rows: rows of the batch.
         itemsize: bytes of a number.
     """

@@ -21,7 +21,7 @@ class Peak:
     """Bytes of memory at the peak of a call.
 
     Attributes:
-        above: beyond what was allocated before the call: weights and inputs are not in it.
+        above: bytes beyond those before the call, so without weights and inputs.
         whole: everything that the device's allocator held; on the CPU `above` and the weights given.
         method: how it was measured.
     """
@@ -37,7 +37,7 @@ def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> P
     Args:
         device: of the model.
         call: what to run.
-        weights: bytes of the model, which the CPU's allocator cannot be asked for.
+        weights: bytes of the model, added to `whole` on the CPU, where they cannot be measured.
     """
     if device.type == "cuda":
         return _cuda(device, call)
@@ -50,12 +50,12 @@ def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> P
 def peak_before_decoder(model: Any, inputs: Mapping[str, Any]) -> int:
     """Peak bytes of the untouched model before its decoder begins.
 
-    That is encoding, and placing what was encoded among the embeddings of the whole prompt: transformers' own work,
-    which no pruning that comes after it can be below.
+    The model encodes the picture and places its features among the embeddings of the whole prompt. Pruning comes after
+    that, so no method's peak can be lower.
 
     Args:
-        model: nothing is attached to it.
-        inputs: of the whole prompt.
+        model: a model with no method attached.
+        inputs: inputs of the whole prompt.
     """
     handle = decoder_module(model).register_forward_pre_hook(_stop)
     try:

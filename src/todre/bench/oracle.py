@@ -43,8 +43,8 @@ class Short:
     Attributes:
         embeds: (b, q', d) input embeddings, shorter rows padded at their left.
         mask: (b, q') 1 where real.
-        samples: of each row, the visual tokens as the method saw them.
-        drops: what leaves between layers.
+        samples: for each row, the visual tokens as the method was shown them.
+        drops: columns that leave between layers.
     """
 
     embeds: Tensor

@@ -34,8 +34,8 @@ class Published:
         """Method to measure for the row; None for no pruning.
 
         Args:
-            certain: let stage 2 drop at its first candidate layer, whatever attention says. Attention of random
-                weights never fades, so that stage 2 would only ask; this is the most that it can save.
+            certain: let stage 2 drop at its first candidate layer, whatever attention says. With random weights
+                attention never fades and stage 2 would drop nothing; this is the most that it can save.
         """
         if self.method is None:
             return None

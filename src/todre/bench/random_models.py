@@ -15,7 +15,7 @@ from todre.loading.memory_needs import check_fits, configured_weights
 def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str | None = None, seed: int = 0) -> Any:
     """Build a preset's model in evaluation mode; equal arguments give equal weights.
 
-    Weights are drawn where and as they stay, so that a model of 7B parameters takes 14 GB in bfloat16 and no more.
+    Weights are drawn on the device and in the dtype, so that a model of 7B parameters takes 14 GB in bfloat16.
 
     Args:
         preset: its shape.

@@ -91,15 +91,15 @@ def run(
 
     Args:
         source: the model.
-        specs: methods, beside no pruning.
+        specs: methods, besides no pruning.
         cells: conditions, in order.
         how: rounds.
         output: where the document goes; None keeps it.
         resume: continue the document there, if there is one.
         leave_out: methods that do not apply are noted with the reason, rather than an error.
-        together: how many methods take turns with no pruning; more are measured in groups. 0 for all.
+        together: most methods that take turns with no pruning; more are measured in groups. 0 for all.
         command: what was typed.
-        extra: more conditions, as of a table.
+        extra: more conditions for the document, such as a table's name.
         tick: called with what is measured next.
 
     Raises:

@@ -26,10 +26,10 @@ class Called:
     """Leftovers of a call: the cache, and times of the selection.
 
     Attributes:
-        cache: the KV cache at its end.
+        cache: the KV cache at the end of the call.
         select: milliseconds of the selection before the LLM.
-        nested: how much of `select` lies within the model's first forward.
-        report: of the pruned prefill; None where nothing was attached.
+        nested: milliseconds of `select` within the model's first forward.
+        report: the pruned prefill's report; None where nothing was attached.
     """
 
     cache: Any

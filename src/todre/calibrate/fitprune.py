@@ -14,7 +14,7 @@ from todre.errors import InvalidValueError
 from todre.hf.decoder import decoder_of
 from todre.methods.base import Method
 from todre.methods.fitprune import FitPrune
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.pruning import prune
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class _Probe(Method):
     """Method that notes each layer's attention, and deletes what a tolerance allows.
 
     Args:
-        full: by count of layers run, (2, b) cross and self mass with all tokens; empty while that is being noted.
+        full: by count of layers run, (2, b) cross and self mass with all tokens; empty in the run that notes them.
         tolerance: share of either mass that a layer may lose.
-        noted: by count of layers run, what was noted: masses, or (2, b) tokens deleted and tokens that entered.
+        noted: by count of layers run, what this run notes: (2, b) masses, or tokens deleted and tokens that entered.
     """
 
     full: Mapping[int, Tensor] = field(default_factory=dict)

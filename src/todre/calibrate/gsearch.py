@@ -20,9 +20,9 @@ def fit_gsearch(
 ) -> GSearch:
     """Fit each layer's lowest share that keeps the next token within `tolerance`.
 
-    Based on G-Search (arXiv 2412.00556), which goes from shallow to deep. It finds each share by Bayesian optimisation;
-    as tokens that left are gone from all later layers, shares do not rise, and halving the interval below the share of
-    the layer before finds them too. A layer is tried with all later layers at its share.
+    Based on G-Search (arXiv 2412.00556), which goes from shallow to deep layers and finds each share by Bayesian
+    optimisation. Tokens that left are gone from all later layers, so shares do not rise; here each share is found by
+    halving the interval below that of the layer before. A layer is tried with all later layers at its share.
 
     Args:
         model: a model that `todre.prune` takes.

@@ -21,7 +21,7 @@ def fit_psigmoid(
 ) -> PSigmoid:
     """Fit the slope whose next token diverges least; ties go to the first.
 
-    The paper (arXiv 2412.00556) searches by Bayesian optimisation; one number needs no more than a list.
+    The paper (arXiv 2412.00556) searches by Bayesian optimisation; for one number a list of candidates is enough.
 
     Args:
         model: a model that `todre.prune` takes.

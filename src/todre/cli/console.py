@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from todre.cli.streams import check_stdout, delivering, write_bytes
 from todre.cli.table_layout import print_fitting
-from todre.files import check_target, shown
+from todre.files import check_target, printable
 
 
 def show(result: RenderableType, whole: bool = False) -> None:
@@ -126,7 +126,7 @@ def check_output(
         return
     if path.suffix.lower() not in suffixes:
         raise typer.BadParameter(
-            f"{shown(path)} has no suffix of a format that can be written; use {', '.join(suffixes)}."
+            f"{printable(path)} has no suffix of a format that can be written; use {', '.join(suffixes)}."
         )
     check_target(path, inputs, force)
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,11 +21,6 @@ QUIET_LIBRARIES = {
     "KINETO_LOG_LEVEL": "99",  # torch's profiler speaks on stderr even of what went well
 }
 """Variables of the environment that keep libraries quiet, where the user has not set them."""
-
-
-def command_line() -> str:
-    """The command that was typed, quoted for a shell."""
-    return shlex.join(["todre", *sys.argv[1:]])
 
 
 def run(argv: Sequence[str] | None) -> int:

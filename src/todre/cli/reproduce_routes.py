@@ -11,8 +11,8 @@ import typer
 
 from todre.cli.console import counting, note, show, show_json, show_text, working
 from todre.cli.evaluate import progress_bar
+from todre.cli.command_line import command_line
 from todre.cli.parsers import usage
-from todre.cli.process import command_line
 from todre.cli.reproduce_config import ReproduceConfig
 from todre.errors import InvalidValueError
 from todre.files import new_folder

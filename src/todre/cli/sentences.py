@@ -10,7 +10,7 @@ import os
 import re
 
 from todre.errors import TodreError
-from todre.files import shown
+from todre.files import printable
 
 WORD, LINE = 200, 1200
 """Longest word and longest message, in characters; what is longer loses its middle."""
@@ -21,8 +21,8 @@ def line_of(text: str) -> str:
 
     Long words and a long whole are cut, and what no terminal can show is escaped.
     """
-    words = [shown(word, WORD) for word in text.split()]
-    return shown(" ".join(words), LINE)
+    words = [printable(word, WORD) for word in text.split()]
+    return printable(" ".join(words), LINE)
 
 
 def sentence(error: BaseException) -> str:
@@ -46,7 +46,7 @@ def sentence(error: BaseException) -> str:
 def _of_the_system(error: OSError) -> str:
     """A sentence for what the operating system refused."""
     what = error.strerror or str(error)
-    name = f"{shown(_text(error.filename))}: " if error.filename is not None else ""
+    name = f"{printable(_text(error.filename))}: " if error.filename is not None else ""
     remedies = {
         errno.ENOSPC: "make room, or write elsewhere",
         errno.EDQUOT: "make room, or write elsewhere",

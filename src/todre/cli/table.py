@@ -14,7 +14,7 @@ from todre.cli.console import note, show_text
 from todre.cli.options import Verbosity
 from todre.cli.parsers import one_of
 from todre.errors import InvalidValueError
-from todre.files import check_target, shown, write_atomic
+from todre.files import check_target, printable, write_atomic
 from todre.reading.formats import SUFFIXES, WRITERS
 from todre.reading.results import MEASURES
 from todre.reading.tables import COLUMNS
@@ -94,10 +94,10 @@ def _format(form: str | None, output: Path | None) -> str:
     if output is None:
         return form or FORMAT
     if os.path.isdir(output):
-        raise InvalidValueError(f"{shown(output)} is a directory; give the name of a file to write.")
+        raise InvalidValueError(f"{printable(output)} is a directory; give the name of a file to write.")
     found = form or SUFFIXES.get(output.suffix.lower())
     if found is None:
         raise typer.BadParameter(
-            f"{shown(output)} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format."
+            f"{printable(output)} has no suffix of a format; use {', '.join(SUFFIXES)}, or give --format."
         )
     return found

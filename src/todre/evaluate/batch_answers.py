@@ -58,10 +58,10 @@ class Reply:
 
     Attributes:
         text: the answer without special tokens.
-        visual_tokens: how many entered the decoder.
+        visual_tokens: number of visual tokens that entered the decoder.
         dropped_after: count of layers run when all visual tokens were dropped, or None.
         ratios: layer (1-based) to ToDRE's eq. 7, where the method measured it.
-        layer_mean: visual tokens that a decoder layer ran on, the mean over layers.
+        layer_mean: number that a decoder layer ran on, the mean over layers.
     """
 
     text: str
@@ -127,11 +127,11 @@ def answer(
 
     Args:
         loaded: model and processor.
-        report: of the block around the call.
+        report: the report of the surrounding `todre.prune` block.
         prompts: (n_i,) token ids of each row.
         features: visual tokens of each row's picture; rows about one picture give the same tensor.
         limit: most new tokens.
-        share: run the beginning of rows about one picture once, up to the picture's end. Exact where `can_share` holds.
+        share: run the prefix of rows about one picture once. Exact where `can_share` holds.
     """
     model = loaded.model
     pictures, rows = _distinct(features)
@@ -166,8 +166,8 @@ def answer_packed(
         limits: most new tokens of each answer.
 
     Returns:
-        None where positions or layers are of a kind that rows of their own are needed for, attention takes no mask of
-        columns, or the checkpoint asks for more than greedy decoding.
+        None where that is not exact: positions or layers of a kind that needs a row for each question, attention that
+        takes no boolean mask, or generation settings beyond greedy decoding.
     """
     model = loaded.model
     if not (packed.plain(model) and packed.takes_masks(model)):

@@ -23,8 +23,8 @@ class Condition(Checked):
     """One way of answering.
 
     Args:
-        name: how results name it; unique within a run.
-        method: what is pruned.
+        name: the name in results, unique within a run.
+        method: the method that prunes.
         picture: `true`, or `grey`: a plain grey picture of the same size, the blind control.
         first_layers: number of decoder layers to run, as a control that deletes the others; None for all.
     """

@@ -25,7 +25,7 @@ from todre.evaluate.journal import WORKING, Done, Journal, Unit, opened
 from todre.evaluate.summary import Sample, Summary, sample_of
 from todre.evaluate.tasks import Item
 from todre.evaluate.workers import Queue, Work, inline, parallel
-from todre.files import check_folder, check_targets, new_folder, shown, write_atomic
+from todre.files import check_folder, check_targets, new_folder, printable, write_atomic
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -78,8 +78,8 @@ def run(
         forgiving: leave out methods that refuse, with the reason, in place of an error.
         ticker: shows progress.
         loaded: the model, to use when `processes` is 1.
-        start: makes the function that answers units, in each process, in place of one with the model in memory.
-        against: methods of the grid with which every other is compared at each budget, as all are with no pruning.
+        start: makes each process's function that answers units; None for one with the model in memory.
+        against: methods of the grid with which all others are also compared, at each budget.
 
     Raises:
         InvalidValueError: the folder belongs to a run under other conditions, or a value cannot be used.
@@ -136,7 +136,8 @@ def _check_lengths(journal: Journal, groups: Sequence[Sequence[int]], file: Path
         if not done.refused and len(done.replies) != count:
             raise WORKING.wrong(
                 file,
-                f"has {len(done.replies)} answers of {shown(unit.condition)} to group {unit.group}, which has {count}",
+                f"has {len(done.replies)} answers of {printable(unit.condition)} to group {unit.group}, "
+                f"which has {count}",
             )
 
 

@@ -28,7 +28,7 @@ class EvalConfig(Checked):
         tasks: names, groups, and files of JSON lines.
         model: folder or hub id; None for the model that ships.
         limit: questions of each task; None for the task's own number.
-        seed: which generated questions, and of the bootstrap.
+        seed: seed of the generated questions and of the bootstrap.
         size: side of the scenes' pictures in pixels.
         group_size: pictures answered together; random methods draw anew for each group.
         batch_size: most rows of one forward.

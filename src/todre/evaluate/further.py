@@ -40,8 +40,8 @@ def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict
         model: name or folder of the model that was trained further.
         limit: questions of each task on several pictures and clips.
         single: questions of each task on single pictures.
-        draws: of the random method.
-        work: folder.
+        draws: number of draws of the random method.
+        work: folder of the runs.
     """
     work.mkdir(parents=True, exist_ok=True)
     config = EvalConfig(

@@ -58,9 +58,9 @@ def grid(
     Args:
         methods: registered names, and JSON files of methods, which stay as they are.
         retains: budgets, fractions or counts.
-        draws: how often methods that choose at random are run, with seeds of their own.
-        seed: the first draw's.
-        forgiving: note methods that cannot be made in `left_out`, in place of an error.
+        draws: number of runs of methods that choose at random, each with its own seed.
+        seed: seed of the first draw.
+        forgiving: put methods that cannot be made into `left_out`, in place of an error.
 
     Raises:
         InvalidValueError: a value that cannot be used, a method that has to be fitted first, or one name twice.

@@ -55,11 +55,11 @@ class _Group:
     """Pictures of a group and its distinct questions, each once.
 
     Attributes:
-        number: of the group.
+        number: the group's number, from 0.
         pixels: each picture's tensors.
         prompts: token ids of each distinct question.
-        pictures: place in `pixels` of each question's picture.
-        limits: most new tokens of each.
+        pictures: 0-based index in `pixels` of each question's picture.
+        limits: most new tokens of each question.
     """
 
     number: int

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from todre.errors import InvalidValueError, OutputError
-from todre.files import Kind, append, numbered, parsed, shown
+from todre.files import Kind, append, numbered, parsed, printable
 from todre.files import opened as reading
 from todre.files.names import reason
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
@@ -42,7 +42,7 @@ class Unit:
     Attributes:
         group: number of the group.
         condition: the condition's name.
-        digest: of every field of the condition, so that another of the same name is another unit.
+        digest: hash of the condition's fields, so that another condition of the same name is another unit.
     """
 
     group: int
@@ -87,8 +87,8 @@ class Journal:
         line = json.dumps(values, ensure_ascii=False)
         if len(line) * 4 > WORKING.line and len(line.encode("utf-8", "backslashreplace")) >= WORKING.line:
             raise InvalidValueError(
-                f"A line of {shown(self._file)} would have more than {WORKING.line:,} bytes, so that it could not be "
-                "read again; answer fewer pictures together, with a smaller --group-size."
+                f"A line of {printable(self._file)} would have more than {WORKING.line:,} bytes, so that it could not "
+                "be read again; answer fewer pictures together, with a smaller --group-size."
             )
         append(self._stream, line, self._file, sync=True)
 
@@ -98,7 +98,7 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
     """The locked working file of a run under `conditions`; a new one if there is none.
 
     Raises:
-        InvalidValueError: it belongs to a run under other conditions, another run has it open, or it was damaged.
+        InvalidValueError: the file belongs to a run under other conditions, is open in another run, or is damaged.
         OutputError: nothing can be written there.
     """
     if os.path.lexists(file):
@@ -107,14 +107,14 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
     try:
         stream = file.open("a+b")
     except (OSError, ValueError) as error:
-        raise OutputError(f"{shown(file)} cannot be written ({reason(error)}); give another --output.") from error
+        raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --output.") from error
     with stream:
         _lock(stream, file)
         stream.seek(0)
         start = next(numbered(stream, file, WORKING), (1, b""))[1][: len(_START)]
         if not _START.startswith(start):
             raise InvalidValueError(
-                f"{shown(file)} is no working file of this version of todre eval; give another --output."
+                f"{printable(file)} is no working file of this version of todre eval; give another --output."
             )
         stream.seek(0)
         journal, end, header = Journal(stream, file, {}), 0, b""
@@ -149,7 +149,7 @@ def _lock(stream: BinaryIO, file: Path) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise InvalidValueError(
-            f"{shown(file)} is being written by another run; wait for it, or give another --output."
+            f"{printable(file)} is being written by another run; wait for it, or give another --output."
         ) from None
 
 
@@ -165,7 +165,7 @@ def _compare(header: dict[str, Any], conditions: dict[str, Any], file: Path) -> 
     for name in [*current, *sorted(set(before) - set(current))]:
         if before.get(name) != current.get(name):
             raise InvalidValueError(
-                f"{shown(file)} belongs to a run with {name} {_short(before.get(name))}, not "
+                f"{printable(file)} belongs to a run with {name} {_short(before.get(name))}, not "
                 f"{_short(current.get(name))}; "
                 "use the same options to go on, or give another --output."
             )

@@ -34,9 +34,10 @@ class PrefixCache:
     """Keys and values of the pictures' prefixes in each decoder layer.
 
     Attributes:
-        keys, values: of each layer, (pictures, heads, s, c).
-        valid: of each layer, (pictures, s) bool, the slots that are not padding; one tensor where layers hold the same.
-        lengths: of each picture, the position of what follows.
+        keys, values: for each layer, (pictures, heads, s, c).
+        valid: for each layer, (pictures, s) bool, True at slots that are not padding; layers with equal slots share one
+            tensor.
+        lengths: (pictures,) int64, position of the column that follows each prefix.
     """
 
     keys: tuple[Tensor, ...]
@@ -53,11 +54,11 @@ class PrefixCache:
     def of(cls, cache: Any, mask: Tensor) -> PrefixCache | None:
         """The prefix cache in `cache`; None where it cannot be shared.
 
-        It cannot where a layer of the cache does not simply grow, or positions were moved.
+        That is so where a layer of the cache is no plain growing one, or positions were moved.
 
         Args:
-            cache: after the beginnings ran.
-            mask: (pictures, longest) bool, their columns that are not padding.
+            cache: the KV cache after the prefixes ran.
+            mask: (pictures, longest) bool, True at the prefixes' columns that are not padding.
         """
         tables = kv.distinct_tables(cache)
         if any(table.shift is not None for table in tables):
@@ -98,9 +99,9 @@ def decode(
 
     Args:
         model: a LLaVA-like model: a decoder, embeddings, and a head.
-        prefix: what it holds of the pictures.
+        prefix: keys and values of the pictures' prefixes.
         ends: (t_i,) token ids of each question behind its picture.
-        pictures: of each question, which picture.
+        pictures: 0-based index of each question's picture.
         limit: most new tokens.
     """
     device, rows = prefix.lengths.device, len(prefix.lengths)
@@ -131,8 +132,8 @@ def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cac
 
     Args:
         model: the model.
-        columns: what goes in.
-        prefix: what the layers hold of the pictures.
+        columns: the columns of this forward.
+        prefix: keys and values of the pictures' prefixes.
         owners: (pictures, k) int64, the question of each column since the prefix, those of `columns` last.
         cache: the KV cache.
     """
@@ -210,8 +211,8 @@ def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
     Of its own question it sees what came before, and itself.
 
     Args:
-        valid: (pictures, s) bool, of the beginnings.
-        owners: (pictures, k), of all columns behind these.
+        valid: (pictures, s) bool, True at slots of the prefixes that are not padding.
+        owners: (pictures, k) int64, the question of each column behind the prefixes.
         earlier: how many of them came before this forward.
     """
     rows, behind = owners.shape

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from todre.errors import InvalidValueError
 from todre.hf.model_parts import decoder_module
 from todre.methods.base import Method
-from todre.methods.shared.cross_modal import text_to_visual, visual_to_text
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +30,21 @@ class ObserveAttention(Method):
         """Keep all, and report the ratios."""
         import torch
 
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         keep = torch.ones_like(context.visual)
-        return Reduction(keep, text_to_visual(context), visual_to_text(context))
+        return Reduction(keep, context.text_to_visual(), context.visual_to_text())
 
 
 @dataclass(frozen=True, kw_only=True)
 class DropAfter(Method):
     """Drop every visual token after a fixed count of layers, whatever the question.
 
-    What `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` does where text follows the picture; without its ratios,
-    the prompt's part before the question can be shared between questions.
+    It drops what `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` drops where text follows the picture. As it does
+    not measure ToDRE's ratios, questions can share the prefix of the prompt.
 
     Args:
-        layer: count of decoder layers that see the picture, 1-based.
+        layer: count of decoder layers that see the picture.
     """
 
     layer: int
@@ -57,7 +57,7 @@ class DropAfter(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop all visual tokens."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         return Reduction(~context.visual)
 

@@ -96,8 +96,8 @@ def run(
 ) -> Answers:
     """Answer every question about the first `pictures` scenes under each condition.
 
-    What was answered before, by an interrupted run or another command, is read from `work`, where each group is
-    written as soon as it is done. The result does not depend on that, on `processes`, or on the batch size.
+    Each group is written to `work` as soon as it is answered, and answers found there, of an interrupted run or another
+    command, are not repeated. The result does not depend on that, on `processes`, or on the batch size.
 
     Args:
         settings: model and questions.

@@ -52,8 +52,8 @@ class Record:
 
     Attributes:
         picture: the scene's seed.
-        task, question, answer: what was asked, and the truth.
-        prediction, score: what the model said, and its mark from 0 to 1.
+        task, question, answer: the question, and its true answer.
+        prediction, score: the model's answer, and its mark from 0 to 1.
         visual_tokens: visual tokens that entered the decoder.
         dropped_after: count of layers run when all of them were dropped, or None.
         ratios: layer to ToDRE's eq. 7 (text to visual, visual to text), where measured.

@@ -59,8 +59,8 @@ class _Joined:
     """Cache that puts the prefixes' keys and values before those of the questions.
 
     Args:
-        cache: the forward's.
-        prefix: of each row.
+        cache: the cache of the forward.
+        prefix: each row's result on its prefix.
     """
 
     def __init__(self, cache: Any, prefix: Sequence[_Ran]) -> None:

@@ -43,7 +43,7 @@ def wilson(right: int, total: int) -> Interval:
     Wilson 1927, eq. 4, without continuity correction.
 
     Raises:
-        InvalidValueError: nothing was asked, or more was right than was asked.
+        InvalidValueError: there is no question, or more right answers than questions.
     """
     if total < 1 or not 0 <= right <= total:
         raise InvalidValueError(f"{right} right of {total} asked is no share; ask at least one question.")
@@ -74,12 +74,12 @@ def items_needed(discordant: float, difference: float) -> int | None:
     The level is 5 % and the power 80 %.
 
     Connor (1987), "Sample Size for Testing Differences in Proportions for the Paired-Sample Design", Biometrics 43(1),
-    207–211, eq. 1: n = (z₁·√ψ + z₂·√(ψ − δ²))² / δ². It takes questions as independent; questions about one picture are
-    less so, and more of them are needed.
+    207–211, eq. 1: n = (z₁·√ψ + z₂·√(ψ − δ²))² / δ². It assumes independent questions; where several
+    share a picture, more are needed.
 
     Args:
         discordant: ψ, the share of questions that only one of the two gets right.
-        difference: δ, of the two shares of right answers; not 0.
+        difference: δ, the difference of the two shares of right answers; not 0.
 
     Returns:
         n, or None where the difference is larger than ψ allows.
@@ -121,8 +121,7 @@ class Bootstrap:
 
         For a paired comparison, give differences.
 
-        NaN marks questions to leave out. Pictures that hold none of the others cannot make a mean, and resamples
-        without any are left out as well.
+        NaN marks questions to leave out. Resamples in which every question is left out are left out too.
         """
         array = np.asarray(values, dtype=np.float64)
         used = ~np.isnan(array)

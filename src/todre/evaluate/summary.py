@@ -83,7 +83,7 @@ class Summary:
 
         Args:
             row: method and budget.
-            samples: those of each draw, in the order of the items.
+            samples: samples of each draw, in the order of the items.
         """
         scores, marks = self._kept.get((row.name, row.retain)) or self._scored(samples)
         flat = [sample for draw in samples for sample in draw]

@@ -84,9 +84,7 @@ class Table:
     def difference(self, first: Sequence[str], second: Sequence[str]) -> dict[str, Any]:
         """First minus second, paired by question, with a bootstrap interval.
 
-        McNemar's test is added where each is one condition.
-
-        McNemar's test leaves captions out, which are not right or wrong.
+        McNemar's test is added where each is one condition. It leaves captions out, which are not right or wrong.
         """
         a, b = self.scores(*first), self.scores(*second)
         low, high = self.bootstrap.interval(a - b)

@@ -78,11 +78,11 @@ def parallel(start: Callable[[], Work], queue: Queue[TaskT], processes: int) -> 
 
     Args:
         start: makes the function that does a task, once in each process; it is pickled.
-        queue: gives tasks out.
-        processes: how many.
+        queue: the tasks.
+        processes: number of processes, with one thread each.
 
     Raises:
-        TodreError: a process raised it, or ended without a word.
+        TodreError: a process raised it, or was ended from outside.
     """
     with _started(start, processes) as lines:
         last: dict[Connection, TaskT | None] = dict.fromkeys(lines)

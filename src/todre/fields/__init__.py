@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from todre.fields.base import Checked, check_fields
 from todre.fields.coercion import fitted
-from todre.fields.marks import Items, OneOf, Range, Said
-from todre.fields.words import shown
+from todre.fields.marks import Items, OneOf, Range, Wording
+from todre.fields.words import short_repr
 
-__all__ = ["Checked", "Items", "OneOf", "Range", "Said", "check_fields", "fitted", "shown"]
+__all__ = ["Checked", "Items", "OneOf", "Range", "Wording", "check_fields", "fitted", "short_repr"]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from todre.errors import InvalidValueError
 from todre.fields.marks import Items
-from todre.fields.words import UNIONS, allowed, shown
+from todre.fields.words import UNIONS, allowed, short_repr
 
 _TOP = 2**63
 """Whole numbers lie below it, either way, as generators, indices and other programs' JSON want them."""
@@ -29,7 +29,7 @@ def fitted(name: str, value: Any, kind: Any) -> Any:
     try:
         return _fit(name, value, kind)
     except _Misfit as misfit:
-        raise InvalidValueError(f"{misfit.name} must be {misfit.allowed}, not {shown(misfit.value)}.") from None
+        raise InvalidValueError(f"{misfit.name} must be {misfit.allowed}, not {short_repr(misfit.value)}.") from None
 
 
 class _Misfit(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from todre.fields.marks import Items, Range, Said
+from todre.fields.marks import Items, Range, Wording
 
 Count = Annotated[int, Range(least=1)]
 """A whole number of at least 1."""
@@ -24,19 +24,19 @@ Cosine = Annotated[float, Range(least=-1, most=1, called="a cosine")]
 _Fraction = Annotated[float, Range(above=0, most=1)]
 Retain = Annotated[
     Count | _Fraction,
-    Said("a fraction in (0, 1] such as 0.1, or a whole number of tokens from 1, such as 288"),
+    Wording("a fraction in (0, 1] such as 0.1, or a whole number of tokens from 1, such as 288"),
 ]
 """How many tokens stay: a share of them if it is a float, a count if it is an int. 1 is one token, 1.0 is all."""
 Layer = Annotated[
     Count | _Fraction,
-    Said("a fraction of the depth in (0, 1] such as 7/8, or a count of layers from 1, such as 28"),
+    Wording("a fraction of the depth in (0, 1] such as 7/8, or a count of layers from 1, such as 28"),
 ]
 """A place inside the LLM: a share of its depth if it is a float, a count of layers run if it is an int."""
 Layers = Annotated[tuple[Layer, ...], Items(least=1, lone=True)]
 """At least one such place."""
 TowerLayer = Annotated[
     int | Annotated[float, Range(least=0, below=1)],
-    Said("an index of a layer such as -2, or a fraction of the tower's depth in [0, 1) such as 0.5"),
+    Wording("an index of a layer such as -2, or a fraction of the tower's depth in [0, 1) such as 0.5"),
 ]
 """A layer of the vision tower: an index as Python counts if it is an int, a share of the depth if it is a float."""
 

@@ -88,7 +88,7 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Said:
+class Wording:
     """A text that messages show in place of the annotation's own words."""
 
     text: str

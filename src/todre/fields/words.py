@@ -33,7 +33,7 @@ def allowed(kind: Any) -> str:
     return _NOUNS.get(kind) or f"a {getattr(origin or kind, '__name__', kind)}"
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """The `repr` of a value on one line, cut where it is long."""
     return " ".join(_SHORT.repr(value).split())
 

@@ -6,7 +6,7 @@ one way out.
 
 from __future__ import annotations
 
-from todre.files.names import shown
+from todre.files.names import printable
 from todre.files.readers import (
     Kind,
     check_input,
@@ -52,6 +52,6 @@ __all__ = [
     "read_lines",
     "read_text",
     "sha256",
-    "shown",
+    "printable",
     "write_atomic",
 ]

@@ -8,7 +8,7 @@ MOST = 120
 """Longest name or value that a message holds, in characters."""
 
 
-def shown(value: object, most: int = MOST) -> str:
+def printable(value: object, most: int = MOST) -> str:
     """A path or text as it is, anything else as its `repr`, printable on a line.
 
     The middle is left out where it is longer than `most` characters.
@@ -21,4 +21,4 @@ def shown(value: object, most: int = MOST) -> str:
 def reason(error: BaseException) -> str:
     """The message of an exception in a few words, without a full stop."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-    return shown(str(text).rstrip("."))
+    return printable(str(text).rstrip("."))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import TodreError
-from todre.files.names import shown
+from todre.files.names import printable
 from todre.files.readers import Kind, read_lines
 from todre.files.shapes import POSITIVE, TEXT, WHOLE, Shape
 
@@ -80,7 +80,7 @@ class QuestionLine:
         Args:
             what: end of the sentence that begins with the line.
         """
-        return QUESTIONS.error(f"Line {self.number} of {shown(self.file)} {what}.")
+        return QUESTIONS.error(f"Line {self.number} of {printable(self.file)} {what}.")
 
     def lacking(self, what: str) -> TodreError:
         """Error that this line lacks something, with the form of a line."""
@@ -134,7 +134,7 @@ def _question(file: Path, number: int, values: dict[str, Any]) -> QuestionLine:
 
 
 def _lacking(file: Path, number: int, what: str) -> TodreError:
-    return QUESTIONS.wrong(f"Line {number} of {shown(file)}", f"has no {what}")
+    return QUESTIONS.wrong(f"Line {number} of {printable(file)}", f"has no {what}")
 
 
 def _texts(value: str | list[str] | None) -> tuple[str, ...]:

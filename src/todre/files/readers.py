@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from todre.errors import InvalidValueError, TodreError
-from todre.files.names import reason, shown
+from todre.files.names import printable, reason
 from todre.files.shapes import OBJECT, Shape, misfit
 
 MOST_BYTES = 8 * 2**20
@@ -61,7 +61,7 @@ class Kind:
 
     def wrong(self, where: str | Path, what: str) -> TodreError:
         """The error for a file: where, what is wrong, and what to do."""
-        return self.error(f"{shown(where) if isinstance(where, Path) else where} {what}; {self.hint}.")
+        return self.error(f"{printable(where) if isinstance(where, Path) else where} {what}; {self.hint}.")
 
 
 def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
@@ -71,7 +71,7 @@ def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
         path: what the user gave; an address is refused, since nothing is downloaded.
         thing: what the file should hold: "image", "clip".
     """
-    named = shown(path)
+    named = printable(path)
     if named.startswith(("http://", "https://", "http:/", "https:/")):
         raise error(f"{named} is an address, and todre reads files only; download the {thing} and give its file name.")
     try:
@@ -142,7 +142,7 @@ def read_json(path: Path, kind: Kind) -> Any:
     raw = read_bytes(path, kind)
     if not raw.removeprefix(_MARK).strip():
         raise kind.wrong(path, "is empty")
-    value = _sound(_text(raw, path, kind), raw, shown(path), kind, lines=True)
+    value = _sound(_text(raw, path, kind), raw, printable(path), kind, lines=True)
     found = misfit(value, kind.shape)
     if found:
         raise kind.wrong(path, found)
@@ -195,7 +195,7 @@ def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, by
         if not line:
             return
         if len(line) > kind.line:
-            raise kind.wrong(f"Line {number} of {shown(path)}", f"has more than {kind.line:,} bytes")
+            raise kind.wrong(f"Line {number} of {printable(path)}", f"has more than {kind.line:,} bytes")
         yield number, line
     raise kind.wrong(path, f"has more than {MOST_LINES:,} lines")
 
@@ -211,7 +211,7 @@ def parsed_text(text: str, where: str, kind: Kind) -> Any:
 
 def parsed(line: bytes, number: int, path: Path, kind: Kind) -> dict[str, Any]:
     """The object on a line, checked against `kind.shape`."""
-    where = f"Line {number} of {shown(path)}"
+    where = f"Line {number} of {printable(path)}"
     value = _sound(_text(line, path, kind, number), line, where, kind, lines=False)
     if not isinstance(value, dict):
         raise kind.wrong(where, "is no JSON object")
@@ -249,7 +249,7 @@ def _text(raw: bytes, path: Path, kind: Kind, number: int | None = None) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = number or raw.count(b"\n", 0, error.start) + 1
-        raise kind.wrong(f"Line {number} of {shown(path)}", "is no UTF-8 text") from error
+        raise kind.wrong(f"Line {number} of {printable(path)}", "is no UTF-8 text") from error
 
 
 def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
@@ -270,7 +270,7 @@ def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            half = shown(error.object[error.start])
+            half = printable(error.object[error.start])
             raise kind.wrong(where, f"holds half of a character ({half}), which no text can hold") from error
     return value
 
@@ -296,7 +296,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{shown(repr(twice), 60)} stands twice in one object")
+        raise ValueError(f"{printable(repr(twice), 60)} stands twice in one object")
     return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from todre.files.names import shown
+from todre.files.names import printable
 
 Shape = Any
 
@@ -115,12 +115,12 @@ def _alike(value: Any, shape: Shape) -> bool:
 
 
 def _wrong(value: Any, shape: Shape, at: str) -> str:
-    held = f"{at} {shown(repr(value), 60)}" if at else shown(repr(value), 60)
+    held = f"{at} {printable(repr(value), 60)}" if at else printable(repr(value), 60)
     return f"has {held}, and needs {_name(shape)} there"
 
 
 def _inside(at: str, name: str) -> str:
-    return f"{at}.{shown(name, 40)}" if at else shown(name, 40)
+    return f"{at}.{printable(name, 40)}" if at else printable(name, 40)
 
 
 def _name(shape: Shape) -> str:

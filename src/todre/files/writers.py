@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from todre.errors import OutputError
-from todre.files.names import reason, shown
+from todre.files.names import printable, reason
 
 _LONGEST_SUFFIX = 16
 
@@ -30,7 +30,7 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] =
         if found is not None:
             other = known.setdefault((found.st_dev, found.st_ino), target)
             if other is not target:
-                raise OutputError(f"{shown(target)} and {shown(other)} are one file; give two names.")
+                raise OutputError(f"{printable(target)} and {printable(other)} are one file; give two names.")
 
 
 def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
@@ -48,16 +48,16 @@ def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: 
     found = _status(target)
     if found is not None:
         if stat.S_ISDIR(found.st_mode):
-            raise OutputError(f"{shown(target)} is a directory; give the name of a file to write.")
+            raise OutputError(f"{printable(target)} is a directory; give the name of a file to write.")
         if not stat.S_ISREG(found.st_mode):
-            raise OutputError(f"{shown(target)} is not a regular file; give the name of a file to write.")
+            raise OutputError(f"{printable(target)} is not a regular file; give the name of a file to write.")
         for source in _files_of(inputs):
             other = _status(source)
             if other is not None and os.path.samestat(found, other):
-                same = "" if str(source) == str(target) else f" ({shown(source)})"
-                raise OutputError(f"{shown(target)} is a file that this reads{same}; write elsewhere.")
+                same = "" if str(source) == str(target) else f" ({printable(source)})"
+                raise OutputError(f"{printable(target)} is a file that this reads{same}; write elsewhere.")
         if not force:
-            raise OutputError(f"{shown(target)} is there already; replace it with --force, or write elsewhere.")
+            raise OutputError(f"{printable(target)} is there already; replace it with --force, or write elsewhere.")
     check_folder(Path(os.path.realpath(target)).parent if target.is_symlink() else target.parent)
 
 
@@ -69,14 +69,16 @@ def check_folder(folder: Path) -> None:
     """
     found = _status(folder)
     if found is None:
-        raise OutputError(f"The directory {shown(folder)} does not exist; create it first, or write elsewhere.")
+        raise OutputError(f"The directory {printable(folder)} does not exist; create it first, or write elsewhere.")
     if not stat.S_ISDIR(found.st_mode):
-        raise OutputError(f"{shown(folder)} is a file where a directory is needed; write elsewhere.")
+        raise OutputError(f"{printable(folder)} is a file where a directory is needed; write elsewhere.")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"Nothing can be written in {shown(folder)} ({reason(error)}); write elsewhere.") from error
+        raise OutputError(
+            f"Nothing can be written in {printable(folder)} ({reason(error)}); write elsewhere."
+        ) from error
 
 
 def new_folder(folder: Path, parents: bool = False) -> None:
@@ -88,7 +90,9 @@ def new_folder(folder: Path, parents: bool = False) -> None:
     try:
         folder.mkdir(parents=parents, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{shown(folder)} cannot be made a directory ({reason(error)}); write elsewhere.") from error
+        raise OutputError(
+            f"{printable(folder)} cannot be made a directory ({reason(error)}); write elsewhere."
+        ) from error
     check_folder(folder)
 
 
@@ -114,7 +118,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.replace(temporary, final)
     except OSError as error:
         raise OutputError(
-            f"{shown(target)} cannot be written ({reason(error)}); make room or give another name, and run it again."
+            f"{printable(target)} cannot be written ({reason(error)}); make room or give another name, and run it "
+            "again."
         ) from error
     finally:
         _remove(temporary)
@@ -147,7 +152,7 @@ def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None
             os.fsync(stream.fileno())
     except OSError as error:
         raise OutputError(
-            f"{shown(path)} cannot be written ({reason(error)}); make room, and run it again to go on."
+            f"{printable(path)} cannot be written ({reason(error)}); make room, and run it again to go on."
         ) from error
 
 
@@ -177,7 +182,7 @@ def _status(path: Path) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise OutputError(f"{shown(path)} cannot be written ({reason(error)}); write elsewhere.") from error
+        raise OutputError(f"{printable(path)} cannot be written ({reason(error)}); write elsewhere.") from error
 
 
 def _files_of(inputs: Iterable[str | Path | None]) -> Iterator[Path]:

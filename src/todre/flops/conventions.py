@@ -25,13 +25,19 @@ def convention(
 ) -> float:
     """FLOPs of a model by a paper's convention.
 
+    The conventions, with Σ over the decoder's layers:
+
+    - `todre-eq1`: Σ(4nd² + 2n²d + 2ndm), ToDRE v1 eq. 1, also FastV's and DivPrune's. A multiply-add is one FLOP and
+      the FFN has two matrices.
+    - `todre-eq2`: T(4Ld² + 2Ldm + dL(2n + L - 1)), ToDRE v1 eq. 2: decode of `new_tokens` = L.
+    - `sparsevlm`: Σ(4nd² + 2n²d + 3ndm), SparseVLM's code. The FFN is gated and a multiply-add is one FLOP.
+    - `llm-viewer`: twice that, used by GlobalCom².
+    - `glimpse`: Σ(2n(2d² + 2d·d_kv) + 4n²d + 6ndm), GlimpsePrune, with grouped KV heads.
+    - `profiler`: the tally behind ToDRE's Table 3 (31.4 → 6.0 T): `tiles` through the tower, the projector, and the
+      language model's projections alone, without its n² term.
+
     Args:
-        name: `todre-eq1` Σ(4nd² + 2n²d + 2ndm), ToDRE v1 eq. 1, also FastV's and DivPrune's: a multiply-add is one FLOP
-            and the FFN has two matrices. `todre-eq2` T(4Ld² + 2Ldm + dL(2n + L - 1)), ToDRE v1 eq. 2, decode of
-            `new_tokens` = L. `sparsevlm` Σ(4nd² + 2n²d + 3ndm), SparseVLM's code: gated FFN, a multiply-add is one.
-            `llm-viewer` twice that, used by GlobalCom². `glimpse` Σ(2n(2d² + 2d·d_kv) + 4n²d + 6ndm), GlimpsePrune:
-            grouped KV heads. `profiler`: the tally behind ToDRE's Table 3 (31.4 → 6.0 T): `tiles` through the tower,
-            the projector, and the language model's projections alone, without its n² term.
+        name: one of `CONVENTIONS`.
         model: a config, a `ModelShape` or a preset's name.
         n: visual tokens (or all tokens, as the paper has it): one number, or one for each decoder layer.
         text_tokens: added to n in every layer.

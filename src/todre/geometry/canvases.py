@@ -73,7 +73,7 @@ def by_fit(view: View, settings: Settings) -> View | None:
 def by_tile_count(view: View, settings: Settings) -> View | None:
     """Perception LM: the canvas on which the picture stays largest.
 
-    Where no canvas holds the picture, it is the one nearest to its shape.
+    Where no canvas holds the picture, the canvas nearest to its shape is taken.
     """
     if settings.vision_input_type != "thumb+tile":
         return None

@@ -2,9 +2,9 @@
 
 `python -m todre.glimpse.depths` measures them.
 
-For each count of layers, the area under the ROC curve by which the next layer's attention from the question (mean over
-heads; all its words, or the last token alone) tells tokens that the question is about from others. Pictures are of the
-`val` split. Writes `results/glimpse-depths.json`.
+For each count of layers it ranks visual tokens by the next layer's attention from the question (mean over heads; from
+all words, or from the last token) and gives the area under the ROC curve for the tokens that the question is about.
+Pictures are of the `val` split. It writes `results/glimpse-depths.json`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m todre.glimpse.train --run DIR --output FILE
 
-The model stays as it is. Each step sees pictures of the training split that no other step sees, with about sixteen
-questions each; the mask of what a question is about comes from the renderer. Started again with the same arguments, a
-run that was cut off ends at the same weights. A log, `glimpse.jsonl`, lies beside the checkpoint in the run's folder.
+The model is not changed. Each step has its own pictures of the training split, with about sixteen questions each; the
+renderer gives the mask of what a question is about. A run that was interrupted ends at the same weights when it is
+started again with the same arguments. The log, `glimpse.jsonl`, is beside the checkpoint in the run's folder.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def train(options: Options, gatherer: Gatherer, show: Callable[[range], Any] = l
     """The glimpse, trained to the last step, from the checkpoint if there is one.
 
     Args:
-        options: how.
+        options: settings of the training.
         gatherer: the frozen model.
-        show: passes the steps that are left on and shows progress.
+        show: shows progress; gets the steps that are left, and yields them.
     """
     glimpse = new_glimpse(gatherer.shape(), options.seed)
     optimizer = torch.optim.AdamW(glimpse.parameters(), lr=options.lr, weight_decay=0.01)

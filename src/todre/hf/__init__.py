@@ -11,6 +11,6 @@ Other rooms spell no keyword or private name of transformers; they call this roo
 * `attention_tap`: reads the queries and keys of an attention module while it runs.
 * `wrappers`, `running_forwards`: patch one instance and take the patch out; PEFT, FSDP and torch.compile wrappers.
 * `contract`: checks at attach and after each prefill that transformers works as described here.
-* `decoder_runs`, `picture_features`, `tower_features`, `picture_rules`, `greedy`: run parts of a model, and the rules
-  of image processors and of greedy decoding, for training, analysis, geometry and evaluation.
+* `decoder_runs`, `picture_features`, `tower_features`: run parts of a model by themselves.
+* `picture_rules`, `greedy_decoding`: rules of image processors, and settings of greedy decoding.
 """

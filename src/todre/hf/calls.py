@@ -94,7 +94,10 @@ class DecoderCall:
 
     @property
     def drafts(self) -> int:
-        """Trailing columns that assisted decoding proposes; it asks for one more logit."""
+        """Trailing columns that assisted decoding proposes.
+
+        It asks for the logits of those and of one more.
+        """
         kept = self.rest.get(LOGITS_TO_KEEP, 0)
         return kept - 1 if isinstance(kept, int) and kept > 1 else 0
 

@@ -27,7 +27,7 @@ class Encoding:
             tower was watched.
         widths: how many of the c channels belong to each signal, in order.
         leading: tower tokens before the patches ([CLS], registers).
-        discarded: first tower tokens that the model leaves out of the visual tokens.
+        discard_count: first tower tokens that the model leaves out of the visual tokens.
         device: of the features.
     """
 
@@ -38,13 +38,13 @@ class Encoding:
     signals: list[Tensor]
     widths: dict[Signal, int]
     leading: int
-    discarded: int
+    discard_count: int
     device: torch.device
 
     @property
     def extra(self) -> int:
         """Leading tokens among the visual tokens; negative if patches are left out."""
-        return self.leading - self.discarded
+        return self.leading - self.discard_count
 
     @property
     def channels(self) -> int:

@@ -18,21 +18,21 @@ from todre.tensors.columns import Compaction
 _OWN_RULE = frozenset({*CACHE_NAMES, MASK, POSITIONS, ROTARY})
 
 
-def repack(call: DecoderCall, packed: Compaction, stay: Tensor | None) -> None:
+def repack(call: DecoderCall, packing: Compaction, stay: Tensor | None) -> None:
     """Rewrite `call` in place for the columns that are kept.
 
     Args:
         call: the decoder's call with (b, q, d) embeddings; its cache, mask and positions are left alone.
-        packed: from the columns that came in to those that are kept.
+        packing: from the columns that came in to those that are kept.
         stay: (m,) int64, indices of the visual columns that stay, among those of all rows in order.
     """
-    rows, length = packed.index.shape[0], call.columns
+    rows, length = packing.index.shape[0], call.columns
     if call.embeds is not None:
-        call.embeds = packed.take(call.embeds)
+        call.embeds = packing.take(call.embeds)
     for name, value in call.rest.items():
         if per_column(value, rows, length):
-            call.rest[name] = _take(packed, value)
-    # One tensor for each of the first layers, token first (Qwen3-VL); some models key them by layer.
+            call.rest[name] = _take(packing, value)
+    # One tensor for each of the first layers, token first (Qwen3-VL, seen in 5.24); in a list, or a dict by layer.
     features = call.deepstack
     if features is not None and stay is not None:
         if isinstance(features, dict):
@@ -115,12 +115,12 @@ def with_rotary_positions(
     return (args[0], positions, *args[2:]), kwargs
 
 
-def _take(packed: Compaction, value: Tensor) -> Tensor:
+def _take(packing: Compaction, value: Tensor) -> Tensor:
     """The kept columns of an argument; booleans are False at padding."""
-    taken = packed.take(value)
+    taken = packing.take(value)
     if taken.dtype == torch.bool:  # padding is not a visual column, whatever stood in the column it points to
-        shape = packed.valid.shape + (1,) * (taken.ndim - 2)
-        taken = taken & packed.valid.view(shape)
+        shape = packing.valid.shape + (1,) * (taken.ndim - 2)
+        taken = taken & packing.valid.view(shape)
     return taken
 
 

@@ -43,7 +43,7 @@ class RunningForwards:
                 self._changed.notify_all()
 
     @property
-    def joined(self) -> bool:
+    def active(self) -> bool:
         """True if a forward of this thread is running."""
         return threading.get_ident() in self._depths
 

@@ -118,7 +118,7 @@ def entry_states(output: Any) -> Tensor | None:
 
 
 def replace_entry_states(output: Any, states: Tensor) -> None:
-    """Replace the hidden states that `entry_states` returns."""
+    """Replace the states in a tower's output that `entry_states` returns."""
     output.hidden_states = (states, *output.hidden_states[1:])
 
 

@@ -1,8 +1,7 @@
-"""Imports from transformers, and the supported releases.
+"""Imports from transformers that pruning relies on, and the supported releases.
 
-Every class and function of transformers' internals that `hf/` builds on is imported here, with one clear error if a
-release lacks it. The names of keyword arguments are in `hf/keywords.py`; `hf/anyres.py` imports two functions of
-LLaVA-NeXT where they are called.
+One clear error is raised if a release lacks one of them. Names of keyword arguments are in `hf/keywords.py`. Rules of
+single models and image processors are imported where they are used: `anyres`, `picture_rules`, `picture_features`.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def bare(module: Any) -> Any:
                 "DistributedDataParallel, or one model per process."
             )
         _check_adapters(module)
-        # PEFT's models are told from others by their `peft_config`: `base_model` alone is also transformers' own name.
+        # Only PEFT's models have a `peft_config`; `base_model` alone is also transformers' own name.
         names = _ADAPTED if hasattr(module, "peft_config") else _INNER
         within = next((part for name in names if (part := module._modules.get(name)) is not None), None)
         if within is None:

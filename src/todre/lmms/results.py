@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError
-from todre.files import Kind, making_sense, read_json, read_lines, shown
+from todre.files import Kind, making_sense, printable, read_json, read_lines
 from todre.files.shapes import ANY, OBJECT, Each, Shape
 
 _DOCUMENT: Shape = {"results": Each(OBJECT), "config?": (OBJECT, None)}
@@ -27,8 +27,8 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
         folder: lmms-eval's `--output_path`.
 
     Returns:
-        {task: {metric: value}}. A metric is named as the task names it, standard errors with `_stderr` behind; where a
-        task has filters, `metric,filter`.
+        {task: {metric: value}}. A metric has the task's name for it, and its standard error that name with `_stderr`;
+        where a task has filters, `metric,filter`.
 
     Raises:
         InvalidValueError: there are no results, or results of runs with different arguments of the model.
@@ -41,8 +41,8 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
         first = first or (file, arguments)
         if arguments != first[1]:
             raise InvalidValueError(
-                f"{shown(Path(folder))} holds results of runs with {shown(repr(first[1]))} and with "
-                f"{shown(repr(arguments))}; "
+                f"{printable(Path(folder))} holds results of runs with {printable(repr(first[1]))} and with "
+                f"{printable(repr(arguments))}; "
                 "give each run a folder of its own."
             )
         by_task |= {task: _metrics(values) for task, values in document["results"].items()}

@@ -15,13 +15,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from todre.errors import InvalidValueError
-from todre.fields import Checked, Range, fitted, shown
+from todre.fields import Checked, Range, fitted, short_repr
 from todre.methods.card import Card
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ParkedView, ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import ParkedView, Reduction
     from todre.methods.views.vision_tower import Merging, Patches, Tiles, TowerContext
     from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
@@ -187,7 +188,7 @@ class Method(Checked):
         """
         fitted(f"What {cls.__name__} is made from", values, dict)
         if values.get("method", cls.name) != cls.name:
-            raise InvalidValueError(f"{cls.__name__} is the method {cls.name!r}, not {shown(values['method'])}.")
+            raise InvalidValueError(f"{cls.__name__} is the method {cls.name!r}, not {short_repr(values['method'])}.")
         known = {each.name: each for each in dataclasses.fields(cls) if each.init}
         check_names(cls.__name__, "field", [name for name in values if name != "method"], list(known))
         needed = {name for name, each in known.items() if each.default is each.default_factory is dataclasses.MISSING}
@@ -243,7 +244,7 @@ def check_method(method: Any) -> None:
     """
     if not isinstance(method, Method):
         raise InvalidValueError(
-            f"method must be a method such as todre.ToDRE(retain=0.1), not {shown(method)}; "
+            f"method must be a method such as todre.ToDRE(retain=0.1), not {short_repr(method)}; "
             "by name: todre.methods.registry.create('todre', retain=0.1)."
         )
 
@@ -276,7 +277,7 @@ def check_names(owner: str, what: str, names: Sequence[Any], known: Sequence[str
     if unknown is not None:
         hint = suggestion(unknown, known)
         raise InvalidValueError(
-            f"{owner} has no {what} {shown(unknown)}; {hint}its {what}s are {', '.join(sorted(known))}."
+            f"{owner} has no {what} {short_repr(unknown)}; {hint}its {what}s are {', '.join(sorted(known))}."
         )
 
 

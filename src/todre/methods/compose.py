@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from todre.errors import InvalidValueError
-from todre.fields import Items, Said, fitted
+from todre.fields import Items, Wording, fitted
 from todre.methods.base import Method, check_names
 from todre.methods.card import Card
 from todre.methods.registry import from_dict as make_method
@@ -14,7 +14,7 @@ from todre.methods.registry import from_dict as make_method
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ParkedView
+    from todre.methods.views.reduction import ParkedView
     from todre.tensors.token_facts import Signal
 
 
@@ -36,7 +36,7 @@ class Compose(Method):
     """
 
     methods: Annotated[
-        tuple[Annotated[Method, Said("a method such as todre.ToDRE(retain=0.1)")], ...], Items(least=1)
+        tuple[Annotated[Method, Wording("a method such as todre.ToDRE(retain=0.1)")], ...], Items(least=1)
     ] = ()
 
     name: ClassVar[str] = "compose"

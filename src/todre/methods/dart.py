@@ -16,7 +16,8 @@ from todre.methods.shared.query_rows import columns_of, counts_left, fresh_slots
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class DART(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Keep the tokens chosen in each row by itself."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         counts = counts_left(context, self.retain, self.counting)
         norms = context.attention().key.float().abs().sum(dim=(1, 3))

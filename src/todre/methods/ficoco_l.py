@@ -17,7 +17,8 @@ from todre.methods.shared.query_rows import columns_of, fresh_slots, remaining_c
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.tensors.attention import AttentionInputs
 
 _ROWS_AT_ONCE = 128
@@ -73,7 +74,7 @@ class FiCoCoL(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Fold the redundant tokens of each row."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         layers = self.reduce_after(context.n_layers)
         place = next((index for index, layer in enumerate(layers) if layer >= context.layer), len(layers) - 1)

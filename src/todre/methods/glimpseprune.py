@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from todre.methods.glimpse.predictor import View
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.tensors.attention import AttentionInputs
 
 
@@ -85,7 +86,7 @@ class GlimpsePrune(Method):
         import torch
 
         from todre.methods.glimpse.weights import load_trained
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
         from todre.tensors.columns import PAD, VISUAL
 
         trained = load_trained(self.weights, context.hidden.device)

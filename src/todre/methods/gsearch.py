@@ -13,7 +13,8 @@ from todre.methods.shared.query_rows import row_counts
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 QueryRows = Literal["last", "text"]
 

@@ -17,7 +17,8 @@ from todre.methods.shared.query_rows import row_counts
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.tensors.token_facts import Signal
 
 THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
@@ -86,7 +87,7 @@ class MustDrop(Method):
         """Drop tokens below both thresholds; rows without text lose nothing."""
         import torch
 
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         text, fresh = context.text_rows, context.fresh
         total = torch.zeros(fresh.shape, device=fresh.device, dtype=torch.float32)

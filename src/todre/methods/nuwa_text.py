@@ -13,7 +13,8 @@ from todre.methods.shared.layers import resolve_layers
 from todre.methods.shared.query_rows import counts_left
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)

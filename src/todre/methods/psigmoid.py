@@ -14,7 +14,8 @@ from todre.methods.shared.budgets import left_over
 from todre.methods.shared.query_rows import row_counts
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from todre.methods.shared.layers import resolve_layers
 from todre.methods.shared.query_rows import counts_left, fresh_slots, remaining_counts
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class RandomDeep(Method):
         """Draw in each row by itself."""
         import torch
 
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
         from todre.tensors.transfer import upload
 
         counts = counts_left(context, self.retain, self.counting)

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 from todre.errors import InvalidValueError, UnknownMethodError
-from todre.files import Kind, read_json, shown, write_atomic
+from todre.files import Kind, printable, read_json, write_atomic
 from todre.files.shapes import TEXT
 from todre.methods.base import Method, check_names, suggestion
 from todre.methods.card import ACTS, Card
@@ -71,7 +71,9 @@ def entry(name: str) -> Entry:
     if isinstance(name, str) and name in found:
         return found[name]
     hint = suggestion(name, found) if isinstance(name, str) else "a method is named by text, such as 'todre'; "
-    raise UnknownMethodError(f"There is no method {shown(repr(name))}; {hint}`todre methods` lists all {len(found)}.")
+    raise UnknownMethodError(
+        f"There is no method {printable(repr(name))}; {hint}`todre methods` lists all {len(found)}."
+    )
 
 
 def create(name: str, **values: Any) -> Method:
@@ -96,7 +98,7 @@ def from_dict(values: Any) -> Method:
     name = values.get("method") if isinstance(values, dict) else None
     if not isinstance(name, str):
         raise InvalidValueError(
-            f"A method is described by a mapping with its name under 'method', not {shown(repr(values))}."
+            f"A method is described by a mapping with its name under 'method', not {printable(repr(values))}."
         )
     found = entry(name)
     if name == found.cls.name:
@@ -121,7 +123,9 @@ def load(path: str | Path) -> Method:
     try:
         return from_dict(values)
     except (InvalidValueError, UnknownMethodError) as error:
-        raise type(error)(f"{shown(file)} describes no method that can be made: {shown(str(error), 300)}") from error
+        raise type(error)(
+            f"{printable(file)} describes no method that can be made: {printable(str(error), 300)}"
+        ) from error
 
 
 @functools.cache

@@ -19,7 +19,8 @@ from todre.methods.shared.query_rows import columns_of, fresh_slots, group_sizes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 LISTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
 """Tokens left after each stage in version 1.5, by their mean over layers."""
@@ -91,7 +92,7 @@ class SparseVLM(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Rank by mean attention from the raters, and merge row by row."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         counts = row_counts(context, lambda entered: self._left(context, entered))
         scores = context.scores(raters(context), places=context.query_places)

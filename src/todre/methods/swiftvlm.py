@@ -18,7 +18,8 @@ from todre.methods.shared.query_rows import columns_of, fresh_slots, group_sizes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ParkedView, ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import ParkedView, Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class SwiftVLM(Method):
         """
         import torch
 
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         stages = self.reduce_after(context.n_layers)
         everyone = stages[0] + len(stages) - 1

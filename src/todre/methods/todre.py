@@ -12,13 +12,13 @@ from todre.fields import Items, Range
 from todre.fields.kinds import Attended, Layers, Retain, Seed
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
-from todre.methods.shared.cross_modal import text_to_visual, visual_to_text
 from todre.methods.shared.layers import resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.methods.views.visual_tokens import VisualTokens
     from todre.tensors.token_facts import Signal
 
@@ -168,10 +168,10 @@ class ToDRE(Method):
 
         Section 4.2, eq. 7.
         """
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
-        to_visual = text_to_visual(context, self.admissible)
-        to_text = visual_to_text(context, self.admissible)
+        to_visual = context.text_to_visual(self.admissible)
+        to_text = context.visual_to_text(self.admissible)
         faded = (to_visual < self.threshold) & (to_text.isnan() | (to_text < self.threshold))
         return Reduction(~(context.visual & faded[:, None]), to_visual, to_text)
 

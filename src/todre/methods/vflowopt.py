@@ -17,7 +17,8 @@ from todre.methods.shared.query_rows import columns_of, fresh_slots, remaining_c
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
     from todre.methods.views.visual_tokens import Selection, VisualTokens
     from todre.tensors.token_facts import Signal
 
@@ -112,7 +113,7 @@ class VFlowOpt(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Rank by attention from the last token."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         number = stage_at(resolve_stages(self.layers, context.n_layers), context.layer)
         share = 1.0

@@ -11,7 +11,8 @@ from todre.methods.card import Card
 from todre.methods.shared.layers import resolve_layers
 
 if TYPE_CHECKING:
-    from todre.methods.views.decoder_layer import ReduceContext, Reduction
+    from todre.methods.views.decoder_layer import ReduceContext
+    from todre.methods.views.reduction import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class VTW(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Drop all visual tokens in the rows that have text to answer."""
-        from todre.methods.views.decoder_layer import Reduction
+        from todre.methods.views.reduction import Reduction
 
         drops = [count > 0 for count in context.text_counts]
         asked = context.text_rows.any(dim=1, keepdim=True)

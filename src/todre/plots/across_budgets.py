@@ -43,7 +43,7 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def retention_figure(results: Results, highlight: Sequence[str] = (), measure: str = "retention") -> Figure:
-    """Figure of a measure against the share of visual tokens kept, with bands of intervals.
+    """Figure of a measure against the share of visual tokens kept.
 
     Lines of methods that carry more visual tokens per layer than their budget are dashed.
 
@@ -84,7 +84,7 @@ def retention_figure(results: Results, highlight: Sequence[str] = (), measure: s
 
 
 def radar_figure(results: Results, highlight: Sequence[str] = (), retain: Budget | None = None) -> Figure:
-    """Figure of retention by task at one budget, a polygon for each method (ToDRE, figure 3).
+    """Figure of retention by task at one budget, a polygon a method (ToDRE, figure 3).
 
     Args:
         results: methods without a budget are shown if they are named in `highlight`.

@@ -1,4 +1,4 @@
-"""Figures of `todre bench`: one function each from its JSON document; None without numbers."""
+"""Figures of `todre bench`, from its JSON document; None where it lacks numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_LINES = 9
 
 
 def breakdown_figure(document: dict[str, Any]) -> Figure | None:
-    """Figure of stacked bars: the parts of each subject's time, in the first and last cell."""
+    """Figure of the parts of each subject's time, in the first and the last cell."""
     cells = _cells(document)
     shown = [cells[0], cells[-1]] if len(cells) > 1 else cells
     figure, axes = panels(len(shown), _title("Where the time goes", document), 1.9 + 0.3 * len(cells[0]))
@@ -43,7 +43,7 @@ def breakdown_figure(document: dict[str, Any]) -> Figure | None:
 
 
 def speed_up_figure(document: dict[str, Any]) -> Figure | None:
-    """Figure of speed-up against visual tokens kept, to the first token and of the answer."""
+    """Figure of speed-up against the share of visual tokens kept."""
     rows = _cells(document)[0]
     lines = _by_method(rows)
     if all(len({_share(row) for row in points}) < 2 for points in lines.values()):
@@ -68,7 +68,7 @@ def speed_up_figure(document: dict[str, Any]) -> Figure | None:
 
 
 def length_figure(document: dict[str, Any]) -> Figure | None:
-    """Figure of time by length of the answer, for the cell with the longest, and speed-up."""
+    """Figure of time and speed-up by length of the answer, for the longest cell."""
     rows = max(_cells(document), key=lambda rows: rows[0]["cell"]["new_tokens"])
     if rows[0]["cell"]["new_tokens"] < 2:
         return None
@@ -150,7 +150,7 @@ def _cells(document: dict[str, Any]) -> list[list[Row]]:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[float]]]:
-    """Parts (label, colour, milliseconds of each subject) that add up to the whole call."""
+    """Parts of the call: (label, colour, milliseconds of each subject)."""
     known = [0.0] * len(rows)
     for key, label, colour in _PARTS:
         values = [row["ms"][key]["p50"] for row in rows]
@@ -167,7 +167,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def _by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each method and its oracles at all budgets, by its name without the budget."""
+    """Rows of each method and its oracles, by the method's name without a budget."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         if row["kind"] != "none":

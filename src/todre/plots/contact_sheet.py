@@ -1,4 +1,4 @@
-"""Contact sheets of clips: all frames with their kept visual tokens, for each method."""
+"""Contact sheets of clips: all frames with their kept visual tokens."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LABEL = 0.2
 DPI = 150
 _MOST_IN_A_ROW = 10
 _LARGEST = 3.0
-"""Inches of a frame's longer side at most, so that a single picture does not fill the page."""
+"""Inches of a frame's longer side at most, so that one picture fills no page."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The frames of one clip, the rectangles of its visual tokens, and a panel for each method.
+    """Frames of a clip, rectangles of its visual tokens, and a panel for each method.
 
     Attributes:
         frames: pictures of one size; a still picture is a sheet of one.
@@ -55,7 +55,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The places of frames on a sheet, in pixels of a frame; a pixel is `inch` inches."""
+    """Places of frames on a sheet, in pixels of a frame; a pixel is `inch` inches."""
 
     count: int
     columns: int
@@ -82,7 +82,7 @@ class _Grid:
 
 
 def contact_sheet_figure(sheets: Sequence[Sheet]) -> Figure:
-    """Draw each panel as a grid of frames, bright where a kept token looked, pale elsewhere.
+    """Figure of each panel as a grid of frames, bright where a kept token looked.
 
     The question stands over every panel. Colours are those of `kept_tokens_figure`. Under each frame stand its time
     and how many kept tokens look at it, of how many. A token made from several frames is drawn on each of them. A panel
@@ -120,7 +120,7 @@ def frames_of(box: TokenBox, count: int) -> range:
 
 
 def _grid(sheet: Sheet) -> _Grid:
-    """The grid of a sheet: for one panel a block 1.6 times as wide as high, for several few rows."""
+    """Grid of a sheet: a block for one panel, as few rows as fit for several."""
     count, (width, height) = len(sheet.frames), sheet.frames[0].size
     most = min(count, _MOST_IN_A_ROW)
     if len(sheet.panels) > 1:
@@ -135,7 +135,7 @@ def _grid(sheet: Sheet) -> _Grid:
 
 
 def _awkwardness(count: int, columns: int, aspect: float) -> float:
-    """Penalty of a grid: its distance from 1.6 times as wide as high, plus its empty share."""
+    """Penalty of a grid: distance from 1.6 times as wide as high, and empty share."""
     rows = math.ceil(count / columns)
     return abs(math.log(columns * aspect / rows / 1.6)) + 1.5 * (rows * columns - count) / count
 

@@ -31,7 +31,7 @@ _DARK_ORANGE = "#9A6A00"
 
 @dataclass(frozen=True)
 class _Time:
-    """Seconds to the first token at one share of visual tokens, with 20 % and 80 % quantiles."""
+    """Seconds to the first token at one share, with 20 % and 80 % quantiles."""
 
     share: float
     middle: float
@@ -40,7 +40,7 @@ class _Time:
 
 
 def headline_figure(bench: Mapping[str, Any], heldout: Mapping[str, Any]) -> Figure:
-    """Figure of time to the first token and of accuracy, both against the share of visual tokens kept.
+    """Figure of time to the first token, and of accuracy, against visual tokens kept.
 
     Time is of the first method in the first cell of `bench`, beside no pruning and the prompt that was shortened by
     hand, which is the bound. Accuracy is of every method in `heldout`, of both stages where a method has two.
@@ -74,7 +74,7 @@ def headline_figure(bench: Mapping[str, Any], heldout: Mapping[str, Any]) -> Fig
 
 
 def _times(rows: Sequence[Mapping[str, Any]], kind: str) -> list[_Time]:
-    """Times of the first method, or of its hand-shortened prompts, from few tokens to many."""
+    """Times of the first method, or of its bound, from few tokens to many."""
     first = next(row["subject"] for row in rows if row["kind"] == "method").partition("@")[0]
     found = []
     for row in rows:
@@ -122,7 +122,7 @@ def _draw_times(panel: Axes, rows: Sequence[Mapping[str, Any]]) -> list[Placed]:
 
 
 def _shares(heldout: Mapping[str, Any]) -> set[float]:
-    """Shares of visual tokens, in percent, that methods kept; no pruning's 100 is one of them."""
+    """Shares of visual tokens that were kept, in percent, with no pruning's 100."""
     return {100.0, *(100 * row["retain"] for row in heldout["rows"] if row["retain"] is not None)}
 
 

@@ -74,7 +74,7 @@ def heatmap_figure(
 
 
 def _rows(entries: Sequence[Entry], retain: Budget) -> dict[float, Entry | str]:
-    """Methods and the headings of their two groups, by the line they stand on; no headings for one group."""
+    """Methods, and headings of their groups if there are two, by line."""
     within = [entry for entry in entries if not exceeds(entry, retain)]
     over = [entry for entry in entries if exceeds(entry, retain)]
     if not within or not over:

@@ -17,7 +17,7 @@ _TARGETS = {"system": BLUE, "visual": ORANGE, "text": GREEN, "generated": GREY}
 
 
 def migration_figure(document: dict[str, Any]) -> Figure:
-    """Figure of attention by layer, in prefill (ToDRE, figure 2) and in decode (figure 5)."""
+    """Figure of attention by layer, in prefill and in decode (ToDRE, figures 2 and 5)."""
     layers = [row["layer"] for row in document["layers"]]
     figure, (across, text, generated) = panels(3, _title("Information migration", document), height=4.6)
     prefill = [row["prefill"] for row in document["layers"]]
@@ -44,7 +44,7 @@ def migration_figure(document: dict[str, Any]) -> Figure:
 
 
 def horizon_figure(document: dict[str, Any]) -> Figure:
-    """Figure of the largest information of a window, its spread, and that of all tokens."""
+    """Figure of the information of windows by layer, and of all tokens together."""
     figure, (largest, spread, together) = panels(3, _title("Information horizon", document), height=4.8)
     tasks = document["tasks"]
     side = document["window"]
@@ -109,7 +109,7 @@ def redundancy_figure(document: dict[str, Any]) -> Figure:
 
 
 def calibration_figure(document: dict[str, Any]) -> Figure:
-    """Figure of what dropping at each layer costs, and of every threshold with the choice."""
+    """Figure of what dropping costs at each layer, and at every threshold."""
     figure, (always, trade) = panels(2, _title("Calibration of stage 2", document), height=5.2)
     rows = document["layers"]
     line(

@@ -60,7 +60,7 @@ class Row:
 
 
 def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
-    """Draw each row's picture once for each of its panels, bright where a kept token looked and pale elsewhere.
+    """Figure of each row's picture, once a panel, bright where a kept token looked.
 
     Crop and grid tokens show the picture at full strength in a blue frame, thumbnail tokens at half strength in an
     orange frame, newline tokens are ticks at the right margin. A panel that keeps everything shows the bare picture.
@@ -99,12 +99,12 @@ def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _margin(row: Row) -> float:
-    """Width of a panel over that of its picture; ticks of newline tokens take the rest."""
+    """Width of a panel over that of its picture; ticks of newline tokens need room."""
     return 1.05 if any(box.kind == "newline" for box in row.boxes) else 1.0
 
 
 def _height(row: Row, width: float) -> float:
-    """Inches that a row's pictures take in height where a panel is `width` inches wide."""
+    """Height in inches of a row's pictures where a panel is `width` inches wide."""
     return min(max(width * row.image.height / (row.image.width * _margin(row)), 0.4 * width), 1.8 * width)
 
 

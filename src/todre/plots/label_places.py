@@ -26,13 +26,16 @@ _OFFSETS: tuple[tuple[float, float, Literal["left", "center", "right"]], ...] = 
     for far in (9, 18, 30, 44, 60, 80)
     for across, up in _WAYS
 )
-"""Places to try beside a point, in points, near ones first; and which side of the label is there."""
+"""Places to try beside a point, near ones first.
+
+Each is (points across, points up, side of the label that is there).
+"""
 Placed = tuple[float, float, str, str]
 """(x, y) of a point in its axes, its label, and the label's colour."""
 
 
 def style(place: int) -> dict[str, Any]:
-    """Look of the method at `place` (0-based): colour, marker and line; no two are the same."""
+    """Look of the method at `place` (0-based): colour, marker and line."""
     return {
         "color": STRONG[place % len(STRONG)],
         "marker": MARKERS[(place + place // len(STRONG)) % len(MARKERS)],
@@ -41,7 +44,7 @@ def style(place: int) -> dict[str, Any]:
 
 
 def spaced(ideal: Sequence[float], gap: float) -> list[float]:
-    """Positions nearest to `ideal`, in least squares, with at least `gap` between any two.
+    """Positions nearest to `ideal` with at least `gap` between any two.
 
     They keep the order of `ideal`. With the gaps taken off this is isotonic regression, solved by pooling neighbours.
     """
@@ -61,7 +64,7 @@ def spaced(ideal: Sequence[float], gap: float) -> list[float]:
 
 
 def label_ends(figure: Figure, panel: Axes, ends: Sequence[Placed], size: float = 8.5) -> None:
-    """Write labels in a column at the right of the axes, each with a line to its point."""
+    """Write labels in a column right of the axes, each with a line to its point."""
     figure.draw_without_rendering()
     to_axes = panel.transData + panel.transAxes.inverted()
     heights = [float(to_axes.transform((x, y))[1]) for x, y, _, _ in ends]

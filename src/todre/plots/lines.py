@@ -16,7 +16,7 @@ ORANGE, BLUE, GREEN, PINK, SKY, YELLOW, RED, GREY = (
     "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#666666",
 )  # fmt: skip
 WIDTH = 10.8
-"""Inches across a figure of several panels; in a page of 900 pixels, 10 points are 12 pixels."""
+"""Inches across a figure of several panels; 10 points are 12 of 900 pixels then."""
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY, YELLOW, "#7F3C8D", "#A5AA99")
 
 
@@ -46,7 +46,7 @@ def line(
     panel: Axes, places: Sequence[float], points: Sequence[dict[str, Any]], colour: str, label: str, key: str = "mean",
     scale: float = 1.0, style: str = "o-",
 ) -> None:  # fmt: skip
-    """Draw a line through `points[key]`, with a band where all have `low` and `high`.
+    """Draw a line through `points[key]`, with a band where all have an interval.
 
     Args:
         panel: the axes.

@@ -1,4 +1,4 @@
-"""Pictures of kept tokens: colours, the fade of dropped areas, frames, titles, legend."""
+"""Marks of kept tokens: colours, fade of dropped areas, frames, titles, legend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FRAMES = (("thumbnail", 0.9), ("grid", 0.6), ("crop", 0.6))
 NAME_SIZE, TEXT_SIZE = 11.5, 9.5
 """Font sizes in points of a panel's name, and of all other text."""
 LEGEND_MARK, LETTER = 0.6, 0.0735
-"""Inches that the mark of a legend entry takes, and an average letter of `TEXT_SIZE`."""
+"""Inches of a legend entry's mark, and of an average letter of `TEXT_SIZE`."""
 _LEADING = 1.2
 """Line height over font size."""
 _PAD = 4
@@ -78,7 +78,7 @@ def lit(image: Image.Image, kept: Sequence[TokenBox], longest: int) -> np.ndarra
 def draw_marks(
     axes: Axes, kept: Sequence[TokenBox], size: tuple[int, int], origin: tuple[float, float] = (0, 0)
 ) -> None:
-    """Frame the kept tokens of a picture, and tick its kept newline tokens at its right margin.
+    """Frame the kept tokens of a picture, and tick its newline tokens at the right.
 
     Args:
         axes: in pixels of the picture, y downwards.
@@ -166,7 +166,7 @@ def legend_height(labels: Mapping[str, str], kinds: Collection[str], width: floa
 
 
 def legend_shape(labels: Sequence[str], width: float) -> tuple[int, float]:
-    """Columns and font size of a legend: one row if it fits into `width` inches, else one column.
+    """Columns and font size of a legend: one row if it fits, else one column.
 
     Args:
         labels: its entries.
@@ -179,7 +179,7 @@ def legend_shape(labels: Sequence[str], width: float) -> tuple[int, float]:
 
 
 def save_figure(figure: Figure, path: str | Path, comment: str | None = None) -> None:
-    """Write a figure to a file, whole or not at all; the same figure gives the same bytes.
+    """Write a figure to a file, whole or not at all, the same bytes each time.
 
     Args:
         figure: the figure.

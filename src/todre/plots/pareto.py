@@ -93,7 +93,7 @@ def _label(entry: Entry) -> str:
 
 
 def _front(panel: Axes, kept: Sequence[_Point], none: float) -> None:
-    """Draw steps over the front's points, rings around them, and bars of their intervals."""
+    """Draw steps over the front's points, with rings and bars of intervals."""
     costs, gains = [p.cost for p in kept], [p.gain for p in kept]
     ahead = not gains or none > max(gains)
     panel.plot(

@@ -1,4 +1,4 @@
-"""The figure of `todre reproduce`: two radars, of the paper's and of the measured shares."""
+"""Figure of `todre reproduce`: radars of the paper's and of measured shares."""
 
 from __future__ import annotations
 

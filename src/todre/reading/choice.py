@@ -14,7 +14,7 @@ FEW = 8
 
 
 def highlighted(results: Results, names: Sequence[str] = (), most: int = FEW) -> tuple[str, ...]:
-    """The methods to show in colour: `names`, or both ToDRE, random, and the best at each budget.
+    """Methods to show in colour: `names`, or ToDRE, random and each budget's best.
 
     The best are of those that carry no more tokens than the budget; others come after all of these.
 
@@ -51,12 +51,12 @@ def best_first(entries: Iterable[Entry], measure: str = "retention") -> list[Ent
 
 
 def fair_order(entries: Iterable[Entry], retain: Budget | None, measure: str = "retention") -> list[Entry]:
-    """Best first within the budget `retain`, then best first of those that carry more tokens."""
+    """Entries within the budget, best first, then those that carry more, best first."""
     return sorted(best_first(entries, measure), key=lambda entry: exceeds(entry, retain))
 
 
 def _from_few_to_many(results: Results) -> list[Budget | None]:
-    """Budgets: the one nearest to 10 %, then from few tokens to many; [None] if there are none."""
+    """Budgets: that nearest to 10 %, then from few tokens to many; [None] for none."""
     if not results.budgets:
         return [None]
     usual = results.budget()

@@ -54,7 +54,7 @@ def token_cost(results: Results) -> Cost:
 
 
 def bench_cost(results: Results, document: dict[str, Any], across: str) -> Cost:
-    """Cost that `todre bench` measured in its first cell, of methods with the same settings.
+    """Cost that `todre bench` measured in its first cell, for methods of both.
 
     Args:
         results: what was read.

@@ -79,7 +79,7 @@ def to_markdown(table: Table, intervals: bool = True) -> str:
 
 
 def to_latex(table: Table, intervals: bool = True) -> str:
-    """A LaTeX `tabular` with booktabs, in points of a hundred; the best of each column is bold."""
+    """A LaTeX `tabular` in points of a hundred; the best of each column is bold."""
 
     signed = table.measure == "difference"
 
@@ -106,7 +106,7 @@ def to_latex(table: Table, intervals: bool = True) -> str:
 
 
 def to_csv(table: Table, intervals: bool = True) -> str:
-    """CSV with a line for each number, as fractions with all digits, always with intervals."""
+    """CSV with a line for each number: fractions with all digits, and intervals."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_FIELDS)

@@ -25,7 +25,7 @@ FIGURES = {
 
 
 def page(results: Results, source: str, command: str) -> str:
-    """Page of the leaderboard: conditions, the best at each budget, every method's numbers.
+    """Page of the leaderboard: conditions, the best, and every method's numbers.
 
     Args:
         results: what was read from one document.
@@ -59,7 +59,7 @@ def page(results: Results, source: str, command: str) -> str:
 
 
 def findings(results: Results) -> list[str]:
-    """Sentences on each budget: the best methods, and how many are no better than chance.
+    """Sentences on each budget: the best, and how many are no better than chance.
 
     The best are named of those within the budget, then of those that carry more tokens.
     """
@@ -98,7 +98,7 @@ def _groups(entries: Sequence[Entry], retain: Budget | None = None) -> tuple[lis
 
 
 def _not_above_random(order: Sequence[Entry]) -> int | None:
-    """Number of methods that retain at most what random does; None where random was not run."""
+    """Number of methods that retain at most what random does; None without random."""
     places = [place for place, entry in enumerate(order) if entry.name == RANDOM]
     return len(order) - places[0] - 1 if places else None
 

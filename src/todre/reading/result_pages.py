@@ -1,4 +1,4 @@
-"""The page that a held-out comparison is read on, made from its JSON document alone."""
+"""The page of a held-out comparison in Markdown, from its JSON document alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHOLE = ("", "both")
 
 
 def page(document: dict[str, Any], source: str, answers: str) -> str:
-    """Markdown: what was asked, which method did best and whether that is more than chance, and every number."""
+    """Page of a held-out comparison: conditions, findings, and every number."""
     parts = [
         "# Pruning methods on held-out scenes",
         _conditions(document, source, answers),
@@ -36,23 +36,23 @@ def page(document: dict[str, Any], source: str, answers: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share for people: "25 %"."""
+    """Text of a share: "25 %"."""
     return f"{100 * share:g} %"
 
 
 def points(value: float, sign: bool = False) -> str:
-    """A score or a difference in points of a hundred."""
+    """Text of a score or a difference in points of a hundred."""
     return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
 
 
 def spread(values: dict[str, Any], key: str = "score") -> str:
-    """A value with its interval: "71.2 [69.0, 73.3]"."""
+    """Text of a value with its interval: "71.2 [69.0, 73.3]"."""
     sign = key == "difference"
     return f"{points(values[key], sign)} [{points(values['low'], sign)}, {points(values['high'], sign)}]"
 
 
 def paragraph(text: str) -> str:
-    """Wrap a paragraph for the page's source; links and code keep together."""
+    """A paragraph wrapped for the page's source; links and code keep together."""
     return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
@@ -68,7 +68,7 @@ def retains_of(document: dict[str, Any]) -> list[float]:
 
 
 def findings(document: dict[str, Any]) -> list[str]:
-    """One sentence on each budget: the best mean, and over which methods its lead is beyond the interval."""
+    """Sentences on each budget: the best mean, and which methods it beats."""
     none = next(row for row in document["rows"] if row["method"] == "none")
     sentences = [f"Without pruning the model scores {spread(none['all'])}."]
     for retain in retains_of(document):

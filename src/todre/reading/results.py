@@ -1,4 +1,4 @@
-"""One or several `result.json` of `todre eval`, checked and put side by side."""
+"""Results of `todre eval`: files that are checked and put side by side."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError
-from todre.files import Kind, making_sense, read_json
-from todre.files.shapes import COUNT, NUMBER, OBJECT, POSITIVE, TEXT, Each, Shape, misfit
+from todre.files import making_sense, read_json
+from todre.files.shapes import OBJECT, misfit
+from todre.reading.result_shape import RESULT
 
 WHAT = "answers of a model under pruning methods"
 """What `todre eval` writes under `what`."""
@@ -22,34 +23,6 @@ NONE = "none"
 
 Budget = float | int
 
-_SPREAD: Shape = {"value": (NUMBER, None), "low": (NUMBER, None), "high": (NUMBER, None)}
-_AGAINST: Shape = {"difference": _SPREAD, "tasks": Each(OBJECT)}
-_ROW: Shape = {
-    "name": TEXT,
-    "retain": (NUMBER, None),
-    "draws": POSITIVE,
-    "fields": OBJECT,
-    "visual_tokens": NUMBER,
-    "layer_mean": NUMBER,
-    "score": _SPREAD,
-    "tasks": Each(_SPREAD),
-    "score_of_each_draw?": [(NUMBER, None)],
-    "against_none?": ({"retention": _SPREAD, "difference": _SPREAD, "tasks": Each(OBJECT)}, None),
-    "against?": Each(_AGAINST),
-}
-_CONDITIONS: Shape = {"model": TEXT, "model_sha256": TEXT, "dtype": TEXT, "questions": TEXT}
-RESULT = Kind(
-    "give the folder of a finished run of `todre eval`, or its result.json",
-    {
-        "conditions": _CONDITIONS,
-        "tasks": OBJECT,
-        "questions": COUNT,
-        "pictures": COUNT,
-        "rows": [_ROW],
-        "left_out": Each(TEXT),
-    },
-)
-"""A `result.json` of `todre eval`."""
 _ANY_DOCUMENT = replace(RESULT, shape=OBJECT)
 
 
@@ -62,12 +35,12 @@ class Interval:
     high: float | None = None
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Interval:
-        """From `result.json`."""
-        return cls(given["value"], given["low"], given["high"])
+    def of(cls, numbers: dict[str, Any]) -> Interval:
+        """Interval of the numbers in `result.json`."""
+        return cls(numbers["value"], numbers["low"], numbers["high"])
 
     def excludes(self, value: float) -> bool:
-        """Whether the interval is known and `value` lies outside it."""
+        """True if the interval is known and `value` lies outside it."""
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
 
 
@@ -80,7 +53,8 @@ class Entry:
         retain: the budget, or None for a method without one.
         draws: how often it was run.
         fields: the method's settings.
-        visual_tokens, layer_mean: how many entered the decoder, and how many a layer ran on, means over questions.
+        visual_tokens: that entered the decoder, the mean over questions.
+        layer_mean: visual tokens that a decoder layer ran on, the mean over layers and questions.
         before: visual tokens without pruning.
         values: by measure, by task or `ALL`; without pruning only the score.
         drawn: the score of each draw, if there are several.
@@ -100,26 +74,26 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """`todre@0.1`, or the name alone."""
+        """Name with the budget, `todre@0.1`, or the name alone."""
         return self.name if self.retain is None else f"{self.name}@{self.retain:g}"
 
     @property
     def share(self) -> float:
-        """Visual tokens that a layer ran on, of those without pruning."""
+        """Share of visual tokens that a decoder layer ran on, of those without pruning."""
         return self.layer_mean / self.before
 
     def value(self, measure: str, task: str = ALL) -> Interval:
-        """A measure of a task, or of all."""
+        """Interval of a measure of one task, or of all."""
         return self.values.get(measure, {}).get(task, Interval(None))
 
     def differs(self, task: str = ALL) -> bool:
-        """Whether the interval of the difference to no pruning excludes 0."""
+        """True if the interval of the difference to no pruning excludes 0."""
         return self.value("difference", task).excludes(0.0)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was read.
+    """Results of one or several runs.
 
     Attributes:
         none: no pruning, once for each model.
@@ -140,45 +114,45 @@ class Results:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The methods' names, without no pruning, in order."""
+        """Names of the methods in order, without no pruning's."""
         return tuple(dict.fromkeys(entry.name for entry in self.entries))
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """Shares from large to small, then counts."""
+        """Budgets: shares from large to small, then counts."""
         found = {entry.retain for entry in self.entries if entry.retain is not None}
         return tuple(sorted(found, key=lambda retain: (isinstance(retain, int), -retain)))
 
     @property
     def model(self) -> str:
-        """The models' names."""
+        """Names of the models."""
         return ", ".join(dict.fromkeys(_model(conditions) for conditions in self.conditions))
 
     def at(self, retain: Budget | None) -> tuple[Entry, ...]:
-        """The methods at one budget; None for those without any."""
+        """Entries at one budget; None for those without any."""
         return tuple(entry for entry in self.entries if entry.retain == retain)
 
     def of(self, name: str) -> tuple[Entry, ...]:
-        """One method's budgets, from few tokens to many."""
+        """Entries of one method, from few tokens to many."""
         return tuple(sorted((e for e in self.entries if e.name == name), key=lambda e: e.visual_tokens))
 
-    def budget(self, wanted: Budget | None = None) -> Budget:
-        """A budget that was run: `wanted`, or without it the one nearest to 10 %.
+    def budget(self, chosen: Budget | None = None) -> Budget:
+        """A budget that was run: `chosen`, or without it the one nearest to 10 %.
 
         Raises:
             InvalidValueError: it was not run, or no method has a budget.
         """
         if not self.budgets:
             raise InvalidValueError("No method here has a budget; run `todre eval` with --retain.")
-        if wanted is None:
+        if chosen is None:
             return min(self.budgets, key=lambda retain: abs(share_of(retain, self.none[0].visual_tokens) - 0.1))
-        if wanted not in self.budgets:
+        if chosen not in self.budgets:
             ran = ", ".join(f"{retain:g}" for retain in self.budgets)
-            raise InvalidValueError(f"Nothing was run at the budget {wanted:g}; use one of {ran}.")
-        return wanted
+            raise InvalidValueError(f"Nothing was run at the budget {chosen:g}; use one of {ran}.")
+        return chosen
 
     def only(self, names: Sequence[str]) -> Results:
-        """These methods alone, in this order.
+        """Results of these methods alone, in this order.
 
         Raises:
             InvalidValueError: one was not run.
@@ -193,7 +167,7 @@ class Results:
         return replace(self, entries=tuple(kept))
 
     def against(self, name: str) -> Results:
-        """Differences from one of the methods, budget by budget, in place of those from no pruning; without retention.
+        """Results with differences from method `name` in place of those from no pruning.
 
         Raises:
             InvalidValueError: the run did not compare with it.
@@ -216,7 +190,7 @@ def share_of(retain: Budget, before: float) -> float:
 
 
 def read(paths: Sequence[Path]) -> Results:
-    """Files of `todre eval`, or the folders of its runs, put together.
+    """Results of files of `todre eval`, or of folders of its runs, put together.
 
     Raises:
         InvalidValueError: a file cannot be read or is another command's, the questions differ, or two files disagree
@@ -285,22 +259,22 @@ def _add(known: dict[str, tuple[Path, Entry]], path: Path, entries: Iterable[Ent
 
 
 def _entries(document: dict[str, Any], suffix: str) -> list[Entry]:
-    """The rows, no pruning first."""
+    """Entries of a document's rows, no pruning first."""
     before = document["rows"][0]["visual_tokens"]
     found = []
     for row in document["rows"]:
         values = {"score": {ALL: Interval.of(row["score"])}}
-        values["score"] |= {task: Interval.of(given) for task, given in row["tasks"].items()}
+        values["score"] |= {task: Interval.of(score) for task, score in row["tasks"].items()}
         against = row.get("against_none")
         for measure in ("difference", "retention") if against else ():
             values[measure] = {ALL: Interval.of(against[measure])}
-            values[measure] |= {task: Interval.of(given[measure]) for task, given in against["tasks"].items()}
+            values[measure] |= {task: Interval.of(measured[measure]) for task, measured in against["tasks"].items()}
         drawn = tuple(row.get("score_of_each_draw", ()))
         tokens = row["visual_tokens"], row["layer_mean"], before
         others = {
-            name + suffix: {ALL: Interval.of(given["difference"])}
-            | {task: Interval.of(one) for task, one in given["tasks"].items()}
-            for name, given in row.get("against", {}).items()
+            name + suffix: {ALL: Interval.of(beside["difference"])}
+            | {task: Interval.of(one) for task, one in beside["tasks"].items()}
+            for name, beside in row.get("against", {}).items()
         }
         what = row["name"] + suffix, row["retain"], row["draws"], row["fields"]
         found.append(Entry(*what, *tokens, values, drawn, others))

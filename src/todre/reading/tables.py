@@ -1,4 +1,4 @@
-"""Tables of results: rows are methods, columns budgets or tasks, every cell a number with its interval."""
+"""Tables of results: a row for each method, a column for each budget or task."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _is_none(row: tuple[str, tuple[Cell, ...]]) -> bool:
 
 
 def _sorted(made: Table, key: str) -> Table:
-    """The table with no pruning first, then sorted by a column, by name, or not at all."""
+    """The table sorted by a column, by name, or not at all, no pruning first."""
     none = [row for row in made.rows if _is_none(row)]
     rows = [row for row in made.rows if not _is_none(row)]
     if key == "name":
@@ -156,7 +156,7 @@ def _from_high_to_low(place: int) -> Callable[[tuple[str, tuple[Cell, ...]]], tu
 
 
 def _place(made: Table, key: str) -> int:
-    """Place (0-based) of the column that `key` names, by its heading or as --retain has it."""
+    """Place (0-based) of the column `key`: its heading, or a budget as in --retain."""
     if key in made.columns:
         return made.columns.index(key)
     try:
@@ -172,7 +172,7 @@ def _place(made: Table, key: str) -> int:
 
 
 def _with_best(made: Table) -> Table:
-    """The table with the best cells marked: in each column the highest within the budget.
+    """The table with its best cells marked: in each column the highest in budget.
 
     Where no method is within it, the highest of all; where only one of several is, none, as nothing compares with it.
     Equal ones are all marked; no pruning does not count.

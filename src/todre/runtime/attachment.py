@@ -137,7 +137,7 @@ class Attachment:
     def _began_earlier(self) -> bool:
         """True if this thread is in a forward of the base that began before the attach."""
         around = self.around_base()
-        return not self.forwards.joined and around is not None and around.on_top and in_forward(self.base)
+        return not self.forwards.active and around is not None and around.on_top and in_forward(self.base)
 
     def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The output of the whole model."""
@@ -198,13 +198,13 @@ class Attachment:
         """Read the prompt, and the facts about media that were encoded before."""
         self.local.outer_mask = call.mask
         if not call.brings_media and call.embeds is not None and call.ids is None and _begins(call):
-            self._no_pictures_named()
+            self._warn_unpruned()
         self.capture.begin(call.encodings)
         if call.brings_media:
             stays = call.rest.get(self.family.stays) if self.family.stays else None
             self.local.prompt = Prompt(self.tokens, self.embed, call, stays)
 
-    def _no_pictures_named(self) -> None:
+    def _warn_unpruned(self) -> None:
         """Warn that embeddings without token ids or pictures are not pruned.
 
         Raises:

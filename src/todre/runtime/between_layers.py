@@ -12,7 +12,8 @@ from torch import Tensor
 from todre.hf.layer_calls import follow, layer_positions, with_mask, with_positions
 from todre.methods.base import Method
 from todre.methods.views.answers import check_reduction
-from todre.methods.views.decoder_layer import ReduceContext, Reduction
+from todre.methods.views.decoder_layer import ReduceContext
+from todre.methods.views.reduction import Reduction
 from todre.runtime.dropping import drop_slots, rejoin_slots
 from todre.runtime.layer_masks import plan_masks
 from todre.runtime.peek import next_attention

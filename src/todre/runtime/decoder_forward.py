@@ -91,7 +91,7 @@ class DecoderForward:
         return self._run_joined(forward, call)
 
     def fast_path(self, call: DecoderCall) -> DecoderCall | None:
-        """The call of a forward without pictures; None if it needs a step."""
+        """The call to make where no step is needed (`fast_path_call`), or None."""
         return fast_path_call(self.sees_all, attention_backend(self.text_config), call)
 
     @no_compile_shallow

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
-from todre.methods.views.decoder_layer import ParkedView
+from todre.methods.views.reduction import ParkedView
 from todre.runtime.slot_tables import shrink_tables
 from todre.runtime.step import ParkedState, Step
 from todre.tensors.autocast import no_autocast
@@ -66,7 +66,7 @@ def drop_slots(
     staying = (now.columns >= 0) & (now.kinds != PAD) & ~gone.gather(1, now.columns.clamp(min=0))
     packed = compact(staying, counts.total)
     inner = packed if now.inner is None else now.inner.then(packed)
-    step.in_flight = replace(now.compacted(packed, counts), inner=inner)
+    step.in_flight = replace(now.take(packed, counts), inner=inner)
     step.mark_stage(index)
     shrink_tables(step, index, hidden.shape[1], gone if cached else None)
     return packed.take(hidden)

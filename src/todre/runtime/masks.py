@@ -20,7 +20,10 @@ _MASK_BACKENDS = ("sdpa", "eager")
 """Attention backends that take a mask as one (b, 1, q, s) tensor."""
 
 _QUERIES_AT_ONCE = 128
-"""How many queries of a FlexAttention block mask are looked at together, to bound memory."""
+"""Queries of a FlexAttention block mask that are evaluated together.
+
+Their number bounds the memory that it takes.
+"""
 
 
 def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: int) -> Tensor | None:
@@ -279,14 +282,14 @@ def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype)
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def _with_block_mask(slots: KeySlots, block_mask: Tensor, query_columns: Tensor, allowed: Tensor) -> Tensor:
+def _with_block_mask(slots: KeySlots, block_mask: Tensor, query_columns: Tensor, earlier: Tensor) -> Tensor:
     """The keys that each query sees, (b, q, s) bool, by the model's own mask.
 
     Args:
         slots: the layer's key slots.
         block_mask: (b or 1, l, l) bool, for this forward's columns.
         query_columns: (b, q) int64 logical column of each query.
-        allowed: (b, q, s) bool, for the columns of earlier forwards.
+        earlier: (b, q, s) bool, for the columns of earlier forwards.
     """
     rows, length = slots.columns.shape[0], block_mask.shape[-1]
     local = block_mask.expand(rows, length, length)
@@ -294,4 +297,4 @@ def _with_block_mask(slots: KeySlots, block_mask: Tensor, query_columns: Tensor,
     key = slots.columns - slots.past
     picked = local.gather(1, query[:, :, None].expand(-1, -1, length))
     picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, query_columns.shape[1], -1))
-    return torch.where((key >= 0)[:, None, :], picked, allowed)
+    return torch.where((key >= 0)[:, None, :], picked, earlier)

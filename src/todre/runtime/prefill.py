@@ -200,25 +200,29 @@ def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor)
 
 
 def _enter(
-    step: Step, selection: BatchSelection, packed: Compaction | None, call: DecoderCall, cached: Mapping[int, list[int]]
+    step: Step,
+    selection: BatchSelection,
+    packing: Compaction | None,
+    call: DecoderCall,
+    cached_visual: Mapping[int, list[int]],
 ) -> None:
     """Give the decoder the packed prompt, and the cache its slot tables.
 
     Args:
         step: the forward.
         selection: the visual tokens that are kept.
-        packed: from the columns that came in to those that are kept; None if all are.
+        packing: from the columns that came in to those that are kept; None if all are.
         call: the decoder's call, changed in place.
-        cached: by id of slot table, visual slots that each row holds (`Prompt.visual`).
+        cached_visual: by id of slot table, visual slots that each row holds (`Prompt.visual`).
     """
-    shift = set_positions(step, call, packed)
-    if packed is not None:
-        repack(call, packed, selection.stays)
-        step.in_flight = step.in_flight.compacted(packed, step.in_flight.counts)
+    shift = set_positions(step, call, packing)
+    if packing is not None:
+        repack(call, packing, selection.stays)
+        step.in_flight = step.in_flight.take(packing, step.in_flight.counts)
     step.mark_stage(0)
-    extend_tables(step, packed, shift, cached)
+    extend_tables(step, packing, shift, cached_visual)
     embeds = embeddings_of(call)
-    if packed is not None or any(not table.identity for table in kv.distinct_tables(step.inputs.cache)):
+    if packing is not None or any(not table.identity for table in kv.distinct_tables(step.inputs.cache)):
         set_masks(step, call, embeds)
     if step.rotary_positions is not None:
         call.positions = contiguous(step.inputs.past, embeds.shape[1], embeds.device)

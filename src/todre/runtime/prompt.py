@@ -132,7 +132,7 @@ def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
     One row serves all where it hides nothing.
 
     Raises:
-        UnsupportedInputError: they have not.
+        UnsupportedInputError: one of them has another number of rows.
     """
     positions, rows = call.positions, call.rows
     if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[-2] not in (1, rows):

@@ -188,7 +188,7 @@ def _sample(embeddings: Tensor, where: Tensor, entries: list[TokenFacts], text: 
     """
     device = embeddings.device
     order = where.argsort()
-    places = _placed(entries, order)
+    places = _places_of(entries, order)
     facts = (places.tile, places.frame, places.row, places.column, places.picture)
     tile, frame, row, column, picture = upload(torch.stack(facts), device)
     return VisualTokens(
@@ -205,7 +205,7 @@ def _sample(embeddings: Tensor, where: Tensor, entries: list[TokenFacts], text: 
     )
 
 
-def _placed(entries: list[TokenFacts], order: Tensor) -> Places:
+def _places_of(entries: list[TokenFacts], order: Tensor) -> Places:
     """Places of the entries' tokens, in the order of the sequence."""
     if not entries:
         nothing = torch.zeros(0, dtype=torch.long, device="cpu")

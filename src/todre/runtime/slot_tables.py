@@ -16,39 +16,41 @@ from todre.tensors.slots import SlotTable
 from todre.tensors.transfer import fetch
 
 
-def set_positions(step: Step, call: DecoderCall, packed: Compaction | None) -> Tensor | None:
+def set_positions(step: Step, call: DecoderCall, packing: Compaction | None) -> Tensor | None:
     """The tables' new shift, (b,) or None; the step's rotary positions are set.
 
     Args:
         step: the forward; its `rotary_positions` are set where the model's own are not right.
         call: the decoder's call.
-        packed: from the columns that came in to those that are kept; None if all are.
+        packing: from the columns that came in to those that are kept; None if all are.
     """
     inputs = step.inputs
     tables = kv.distinct_tables(inputs.cache)
     shift = tables[0].shift if tables else None
-    if packed is None and shift is None:
+    if packing is None and shift is None:
         return None
     positions = call.positions
     if positions is None:
         positions = contiguous(inputs.past, inputs.length, step.in_flight.columns.device)
     gone = None
     compacts = inputs.method is not None and inputs.method.positions == "compact"
-    if packed is not None and compacts and inputs.visual is not None and step.selection is not None:
+    if packing is not None and compacts and inputs.visual is not None and step.selection is not None:
         gone = (inputs.visual & ~step.selection.keep).cumsum(dim=1)
     positions, shift = shift_positions(positions, shift, gone, inputs.decoder)
-    step.rotary_positions = packed.take_positions(positions) if packed is not None else positions
+    step.rotary_positions = packing.take_positions(positions) if packing is not None else positions
     return shift
 
 
-def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, cached: Mapping[int, list[int]]) -> None:
+def extend_tables(
+    step: Step, packing: Compaction | None, shift: Tensor | None, cached_visual: Mapping[int, list[int]]
+) -> None:
     """Write this forward's columns into the slot table of every layer.
 
     Args:
         step: the forward.
-        packed: from the columns that came in to those that are kept; None if all are.
+        packing: from the columns that came in to those that are kept; None if all are.
         shift: (b,) how much smaller positions are than logical columns, or None.
-        cached: by id of slot table, visual slots that each row holds.
+        cached_visual: by id of slot table, visual slots that each row holds.
     """
     cache, new = step.inputs.cache, dict[tuple[int, int], SlotTable]()
     if cache is None:
@@ -60,9 +62,9 @@ def extend_tables(step: Step, packed: Compaction | None, shift: Tensor | None, c
         key = id(old), window
         if key not in new:
             base = old or _before_pictures(step, kv.window_columns(layer))
-            new[key] = _extended(step, base, packed, shift, window)
+            new[key] = _extend(step, base, packing, shift, window)
             rows = step.in_flight.columns.shape[0]
-            new[key].earlier = [0] * rows if old is None else cached.get(id(old)) or _counted(old)
+            new[key].earlier = [0] * rows if old is None else cached_visual.get(id(old)) or _count_visual(old)
             new[key].begin(step.inputs.length)
         kv.install(cache, index, new[key])
 
@@ -80,21 +82,21 @@ def _before_pictures(step: Step, columns: int | None) -> SlotTable:
     )
 
 
-def _extended(step: Step, base: SlotTable, packed: Compaction | None, shift: Tensor | None, window: int) -> SlotTable:
+def _extend(step: Step, base: SlotTable, packing: Compaction | None, shift: Tensor | None, window: int) -> SlotTable:
     """The table `base` followed by the columns in flight."""
     columns, kinds = base.at_length(step.inputs.past)
     return SlotTable(
         torch.cat([columns, step.in_flight.columns], dim=1),
         torch.cat([kinds, step.in_flight.kinds], dim=1),
         covered=step.inputs.past + step.inputs.length,
-        padded=base.padded or (packed.padded if packed is not None else step.inputs.mask is not None),
-        identity=base.identity and packed is None,
+        padded=base.padded or (packing.padded if packing is not None else step.inputs.mask is not None),
+        identity=base.identity and packing is None,
         shift=shift,
         window=window,
     )
 
 
-def _counted(table: SlotTable) -> list[int]:
+def _count_visual(table: SlotTable) -> list[int]:
     """Visual slots of each row of a table, read from the device."""
     return list(fetch([table.visual_count])[0].tolist())
 
@@ -117,14 +119,14 @@ def shrink_tables(step: Step, index: int, width: int, gone: Tensor | None) -> No
         if old is None:
             continue
         if id(old) not in new:
-            new[id(old)] = _shrunk(step, old, width, gone)
+            new[id(old)] = _shrink(step, old, width, gone)
         table, kept = new[id(old)]
         kv.install(cache, layer, table)
         if kept is not None:
             cache.layers[layer].keep_slots(kept)
 
 
-def _shrunk(step: Step, old: SlotTable, width: int, gone: Tensor | None) -> tuple[SlotTable, Compaction | None]:
+def _shrink(step: Step, old: SlotTable, width: int, gone: Tensor | None) -> tuple[SlotTable, Compaction | None]:
     """The table without the columns that leave, and the cached slots that stay.
 
     The slots are None if all stay.

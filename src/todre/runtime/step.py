@@ -18,7 +18,7 @@ from todre.hf import cache as kv
 from todre.hf.decoder import Decoder
 from todre.hf.versions import Cache
 from todre.methods.base import Method
-from todre.methods.views.decoder_layer import Reduction
+from todre.methods.views.reduction import Reduction
 from todre.runtime.schedule import Schedule
 from todre.runtime.segments import Segments
 from todre.runtime.selection import BatchSelection
@@ -79,7 +79,7 @@ class InFlight:
     packed: bool = False
     padded: bool = False
 
-    def compacted(self, packed: Compaction, counts: RowCounts) -> InFlight:
+    def take(self, packed: Compaction, counts: RowCounts) -> InFlight:
         """The columns that `packed` keeps, of which there are `counts`."""
         return replace(
             self,

@@ -2,10 +2,10 @@
 
     python -m todre.svit.experiment
 
-The model stays as it is; the gates of the tower's last blocks learn to leave the projector's output as it was (mean
-squared error relative to its variance) at a set share of tokens that go through. Then the whole model answers held-out
-questions without gates, with them, and with as many tokens in each block by three other rules: as many in every tile,
-these without a way back, and drawn at random. Writes `results/svit.json`.
+The model is not changed. Gates on the tower's last blocks learn to keep the projector's output (mean squared error over
+its variance) while a set share of tokens goes through. Then the whole model answers held-out questions without gates,
+with them, and by three other rules with the same numbers of tokens in each block: the same number in every tile, that
+without a way back, and random tokens. It writes `results/svit.json`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Options(Checked):
     """Options of the training, as the command line sets them.
 
     Args:
-        steps: length, one picture each.
-        targets: share of tokens that should go through each gated block; the last belongs to the last block that is
-            used. The paper has 0.7, 0.49, 0.343 for three stages of three blocks.
+        steps: number of steps, with one picture each.
+        targets: share of tokens that should go through each gated block, in order; the last belongs to the last block
+            that features pass through. The paper has 0.7, 0.49 and 0.343 for three stages of three blocks.
         lr: AdamW's peak rate; it falls to 0.
         seed: of weights, noise and pictures.
         log_every: steps between lines of the log.

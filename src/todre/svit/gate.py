@@ -83,8 +83,8 @@ class Chooser:
 
     Args:
         gates: one for each gated block; None draws at random.
-        generator: of the Gumbel noise, or of the random draws; None with gates takes the argmax.
-        shares: of random draws, the share that goes through at each block.
+        generator: for the Gumbel noise, or the random draws; None takes the gates' argmax.
+        shares: for random draws, the share of tokens that goes through each block.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class FixedRate:
 
     Args:
         gates: one for each gated block.
-        shares: that go through at each block; not rising if `back` is False.
+        shares: share of tokens that goes through each block; not rising if `back` is False.
         back: whether a token that went around one block may go through a later one.
     """
 
@@ -145,8 +145,8 @@ def gated(blocks: Sequence[nn.Module], choose: Choose) -> Iterator[Gating]:
 
     Each block has a mask m of its own.
 
-    Tokens that go around are not seen by the others in that block; they are in the map, and the next gate decides
-    afresh. [CLS], the first token, goes through everywhere. The masks are exact; nothing is skipped on the processor.
+    Other tokens do not see those that go around a block. These stay in the feature map, and the next gate decides about
+    them again. [CLS], the first token, goes through every block. The result is exact, but no work is skipped.
     """
     gating, handles = Gating(), []
     masks: dict[int, tuple[Tensor, Tensor]] = {}

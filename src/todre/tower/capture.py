@@ -122,7 +122,7 @@ class SaliencyCapture:
         """
         # accelerate's hooks between model and base (1.15) rebuild media that they move to another device, which loses
         # attributes; so they are read here already.
-        self.local.announced = {kind: facts_of(output) for kind, output in media.items()}
+        self.local.announced_facts = {kind: facts_of(output) for kind, output in media.items()}
         self.local.earlier_lengths = {kind: layer_lengths_of(output) for kind, output in media.items()}
 
     def begin(self, media: Mapping[str, Any]) -> None:
@@ -135,7 +135,7 @@ class SaliencyCapture:
             UnsupportedInputError: they have no facts: they were encoded outside the block, or cut in pieces.
         """
         self.local.facts, self.local.lengths = {}, []
-        announced, before = getattr(self.local, "announced", {}), getattr(self.local, "earlier_lengths", {})
+        announced, before = getattr(self.local, "announced_facts", {}), getattr(self.local, "earlier_lengths", {})
         for kind in KINDS:
             if media.get(kind) is not None:
                 facts = facts_of(media[kind]) or announced.get(kind)
@@ -148,7 +148,7 @@ class SaliencyCapture:
                 self.local.lengths += layer_lengths_of(media[kind]) or before.get(kind, [])
 
     def current(self) -> dict[str, list[TokenFacts]]:
-        """Facts of the media of this thread's forward, by kind, one entry as encoded."""
+        """Facts of the media in this thread's forward, by kind, one per encoded entry."""
         return getattr(self.local, "facts", None) or {}
 
     def layer_lengths(self) -> list[Lengths]:
@@ -160,7 +160,7 @@ class SaliencyCapture:
 
     def end(self) -> None:
         """Forget the facts of the forward that has ended."""
-        self.local.facts, self.local.announced = {}, {}
+        self.local.facts, self.local.announced_facts = {}, {}
         self.local.lengths, self.local.earlier_lengths = [], {}
 
     def _towers(self) -> list[nn.Module]:
@@ -251,7 +251,7 @@ class SaliencyCapture:
             signals=side_by_side(list(signals.values())),
             widths=widths,
             leading=self.before(),
-            discarded=discarded_count(self.config, arguments),
+            discard_count=discarded_count(self.config, arguments),
             device=features[0].device,
         )
         facts = lay_out(self.family, kind, encoding)

@@ -46,8 +46,8 @@ class CropRun(Run):
                 f"{self.first}; answer (tiles,) bool, True for all thumbnails."
             )
         self.keep = keep
-        self.kept = keep.nonzero()[:, 0]
-        self.all_stay = len(self.kept) == len(keep)
+        self.kept_tiles = keep.nonzero()[:, 0]
+        self.all_stay = len(self.kept_tiles) == len(keep)
         self.source: Tensor | None = None
         self.full, self.layers = 0, 0
 
@@ -55,11 +55,11 @@ class CropRun(Run):
         """Hidden states of the tiles that are kept."""
         check_mask(attention_mask_of(arguments))
         self.full, self.layers = hidden.shape[1], index + 1
-        return hidden if self.all_stay else hidden[self.kept.to(hidden.device)]
+        return hidden if self.all_stay else hidden[self.kept_tiles.to(hidden.device)]
 
     def layer_lengths(self) -> Lengths:
         """The full length of each kept tile, for each layer."""
-        return [[self.full] * len(self.kept)] * self.layers
+        return [[self.full] * len(self.kept_tiles)] * self.layers
 
     def arguments(self, arguments: Arguments) -> dict[str, Any]:
         """The layer's arguments without a mask, which hides nothing."""

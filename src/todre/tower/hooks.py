@@ -80,7 +80,7 @@ class TowerReduction:
 
     @contextmanager
     def encoding(self, cuts: Sequence[Cut] | None = None) -> Iterator[TowerReduction]:
-        """Reduce tokens in this thread's calls of the towers inside the block.
+        """Reduce tokens inside the block, in the towers' calls of this thread.
 
         Args:
             cuts: how the pictures of the block's one call were cut into tiles; None if they have no thumbnail.

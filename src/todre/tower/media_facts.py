@@ -19,10 +19,10 @@ from todre.tensors.token_facts import TokenFacts
 from todre.tower.runs import Lengths
 
 FACTS_ATTRIBUTE = "todre_facts"
-"""Attribute of an encoding method's output, or of one of its entries, that holds facts."""
+"""Attribute with facts, of an encoding method's output or of one of its entries."""
 
 _LENGTHS_ATTRIBUTE = "todre_tower"
-"""Attribute of an encoding method's output that holds the tower's sequence lengths."""
+"""Attribute with the tower's sequence lengths, of an encoding method's output."""
 
 
 def set_facts(output: Any, features: Any, facts: list[TokenFacts]) -> None:

@@ -1,4 +1,7 @@
-"""Runs: one call of a vision tower while its tokens are reduced."""
+"""Runs: one call of a vision tower on fewer tokens, layer by layer.
+
+`Run` says what the hooks ask of it; `TileRun` merges tokens of tiles between layers.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +152,7 @@ class TileRun(Run):
         return hidden if self.remaining is None else self.remaining.to(hidden.device).spread(hidden)
 
     def _merge(self, layer: int, hidden: Tensor) -> Tensor:
-        """Hidden states that are left after layer `layer` (1-based).
+        """Hidden states that are left once the method has merged after layer `layer`.
 
         Raises:
             UnsupportedInputError: the layer's attention was not read.

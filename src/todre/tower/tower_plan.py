@@ -71,7 +71,7 @@ def tower_plan(model: PreTrainedModel, family: Family, tower: nn.Module, method:
         InvalidValueError: the method acts at layers that the tower does not have.
     """
     layers = _layers(tower)
-    packs, leading = _followed(model, family, tower, layers)
+    packs, leading = _check_followed(model, family, tower, layers)
     depth = feature_depth(model.config, len(layers))
     after = _acts_after(method, depth)
     crops = after == (0,) and "crops" in method.card.needs
@@ -105,7 +105,7 @@ def _layers(tower: nn.Module) -> list[nn.Module]:
     return max(stacks, key=len, default=[])
 
 
-def _followed(
+def _check_followed(
     model: PreTrainedModel, family: Family, tower: nn.Module, layers: list[nn.Module]
 ) -> tuple[bool, Leading]:
     """True if the tower packs its pictures, and its leading tokens.

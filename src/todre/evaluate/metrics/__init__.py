@@ -15,7 +15,7 @@ from todre.evaluate.metrics.words import anls, exact_match, plain, relaxed_accur
 from todre.evaluate.metrics.yes_no import mme_mark, mme_says, pope_mark, pope_says
 from todre.scenes.scoring import pairs_f1
 
-__all__ = ["MARKS", "Marked", "Total", "check_metric", "mark", "said_of", "total_of"]
+__all__ = ["MARKS", "Marked", "Total", "check_metric", "classes_of", "mark", "total_of"]
 
 MARKS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "exact": exact_match,

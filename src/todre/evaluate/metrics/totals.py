@@ -23,10 +23,10 @@ class Marked:
 
     Attributes:
         score: from 0 to 1.
-        answer_class: `yes`, `no`, `other`, or empty where answers are not read so.
-        truth: `yes` or `no`, or empty.
-        kind: POPE's strategy, MME's category.
-        pair: names the two questions of MME that belong together.
+        answer_class: `yes`, `no` or `other`, as the metric reads the answer; empty for other metrics.
+        truth: `yes` or `no`; empty for other metrics.
+        kind: POPE's strategy or MME's category.
+        pair: name of the MME pair that the question belongs to.
     """
 
     score: float

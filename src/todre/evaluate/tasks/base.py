@@ -18,13 +18,13 @@ class Item:
     Args:
         task: the task's name.
         id: unique within the task.
-        picture: names what is seen; questions about one picture are not independent, and share its encoding.
-        media: load the pictures (RGB), at least one, in the order of the prompt.
+        picture: name of the picture; questions about one picture are not independent, and share its encoding.
+        media: functions that load the pictures (RGB), at least one, in the order of the prompt.
         question: plain text; the model's chat template puts it into a prompt.
         references: true answers, at least one; for VQA accuracy one of each annotator.
         metric: name in `todre.evaluate.metrics.MARKS`.
         kind: what the score is broken down by: POPE's strategy, MME's category.
-        pair: names the two questions that MME scores together.
+        pair: name of the MME pair that the question belongs to.
         new_tokens: most tokens of an answer, the closing one included.
         video: the pictures are the frames of one clip, in order.
     """
@@ -66,7 +66,8 @@ class Task(Protocol):
         """The first questions, the same at each call.
 
         Args:
-            limit: how many; those of a smaller limit are the first of a larger one.
-            seed: of generated tasks: which questions.
+            limit: number of questions; None for all, or for the task's own number. Those of a smaller limit are the
+                first of a larger one.
+            seed: for generated tasks, chooses the questions.
         """
         ...

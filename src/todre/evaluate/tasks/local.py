@@ -10,7 +10,7 @@ from pathlib import Path
 from todre.errors import InvalidValueError
 from todre.evaluate.metrics import check_metric
 from todre.evaluate.tasks.base import Item
-from todre.files import shown
+from todre.files import printable
 from todre.files.question_file import QUESTIONS, QuestionLine, named_files, read_questions
 from todre.images import open_image
 
@@ -54,10 +54,11 @@ class LocalTask:
         for line in read_questions(self.file, limit):
             item = self._item(line)
             if item.id in lines:
-                raise line.wrong(f"has the id {shown(repr(item.id))} of line {lines[item.id]}; give each its own")
+                raise line.wrong(f"has the id {printable(repr(item.id))} of line {lines[item.id]}; give each its own")
             if items and item.metric != items[0].metric:
                 raise line.wrong(
-                    f"has the metric {shown(repr(item.metric))} after {items[0].metric!r}; put each into its own file"
+                    f"has the metric {printable(repr(item.metric))} after {items[0].metric!r}; "
+                    "put each into its own file"
                 )
             lines[item.id] = line.number
             items.append(item)
@@ -74,7 +75,7 @@ class LocalTask:
             raise line.lacking("answers")
         metric = metric_of(line)
         if metric in _KINDS and line.answers[0].strip().lower() not in ("yes", "no"):
-            raise line.wrong(f"has the answer {shown(repr(line.answers[0]))}, and {metric} takes yes or no")
+            raise line.wrong(f"has the answer {printable(repr(line.answers[0]))}, and {metric} takes yes or no")
         if metric == "mme" and not line.pair:
             raise line.wrong('has no "pair", which mme needs: the same text on the two questions of a pair')
         for path in line.paths:
@@ -102,4 +103,4 @@ def metric_of(line: QuestionLine) -> str:
     try:
         return check_metric(line.metric or "exact")
     except InvalidValueError as error:
-        raise line.wrong(f"cannot be scored: {shown(str(error).rstrip('.'), 300)}") from error
+        raise line.wrong(f"cannot be scored: {printable(str(error).rstrip('.'), 300)}") from error

@@ -1,9 +1,9 @@
 """POPE on scenes: presence questions with random, popular, adversarial negatives.
 
 "Evaluating Object Hallucination in Large Vision-Language Models" (Li et al., 2023, arXiv 2305.10355), section 4.1:
-for each picture the same few objects that are there, and for each strategy as many that are not – drawn at random, the
-most frequent of the data set, or those that most often come together with what is in the picture. An object here is a
-colour and a shape; frequencies are counted over training scenes.
+each picture has questions about a few objects that are there and, for each strategy, as many that are not. Those
+are drawn at random, are the most frequent of the data set, or occur most often together with what is in the picture. An
+object here is a colour and a shape; frequencies are counted over training scenes.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ def negatives(present: Sequence[Pair], strategy: str, count: int, rng: np.random
 
     Args:
         present: what is in the picture.
-        strategy: `random`; `popular`, the most frequent; `adversarial`, those that come together most often with any of
-            what is in the picture, by the sum over it.
-        count: how many.
-        rng: of the random strategy.
+        strategy: `random`; `popular`, the most frequent; `adversarial`, those that occur most often together with the
+            pairs in the picture, summed over these.
+        count: number of pairs.
+        rng: generator of the random strategy.
     """
     absent = [pair for pair in every_pair() if pair not in present]
     if strategy == "random":

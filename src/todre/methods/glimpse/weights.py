@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from todre.errors import TodreError, UnsupportedModelError
-from todre.files import Kind, atomic_path, opened, parsed_text, shown
+from todre.files import Kind, atomic_path, opened, parsed_text, printable
 from todre.files.names import reason
 from todre.files.shapes import POSITIVE, TEXT
 from todre.methods.glimpse.predictor import Glimpse, Shape
@@ -125,7 +125,7 @@ def load_trained(path: str | None = None, device: torch.device | None = None) ->
 @torch.inference_mode(False)  # cached tensors may be used outside of that mode
 def _load(file: Path, changed: int, device: torch.device) -> Trained:
     with safe_open(file, framework="pt") as opened:
-        facts = parsed_text((opened.metadata() or {})[_FACTS], f"The description inside {shown(file)}", WEIGHTS)
+        facts = parsed_text((opened.metadata() or {})[_FACTS], f"The description inside {printable(file)}", WEIGHTS)
         shape = Shape(**facts["shape"])
         sizes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
         sketch_size = sizes.pop(_SKETCH)

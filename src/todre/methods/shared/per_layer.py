@@ -6,12 +6,12 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 from todre.errors import InvalidValueError
-from todre.fields import Range, Said, shown
+from todre.fields import Range, Wording, short_repr
 from todre.fields.kinds import Natural
 
 Table = tuple[
     Annotated[
-        Natural | Annotated[float, Range(least=0, most=1)], Said("a share in [0, 1] such as 0.5, or a count from 0")
+        Natural | Annotated[float, Range(least=0, most=1)], Wording("a share in [0, 1] such as 0.5, or a count from 0")
     ],
     ...,
 ]
@@ -31,9 +31,9 @@ def check_falling(method: Any, field: str, alike: bool = True) -> None:
     """
     values, name = getattr(method, field), f"{type(method).__name__}.{field}"
     if any(after > before for before, after in pairwise(values)):
-        raise InvalidValueError(f"{name} must not rise from layer to layer, but {shown(values)} does.")
+        raise InvalidValueError(f"{name} must not rise from layer to layer, but {short_repr(values)} does.")
     if alike and len({type(value) for value in values}) > 1:
-        raise InvalidValueError(f"{name} must hold shares or counts, not both: {shown(values)}.")
+        raise InvalidValueError(f"{name} must hold shares or counts, not both: {short_repr(values)}.")
 
 
 def check_stages(method: Any, field: str) -> None:
@@ -45,11 +45,11 @@ def check_stages(method: Any, field: str) -> None:
     values, layers, name = getattr(method, field), method.layers, type(method).__name__
     if len(values) != len(layers):
         raise InvalidValueError(
-            f"{name}.{field} must hold one number for each of the {len(layers)} layers, not {shown(values)}."
+            f"{name}.{field} must hold one number for each of the {len(layers)} layers, not {short_repr(values)}."
         )
     if any(type(before) is type(after) and before > after for before, after in pairwise(layers)):
         raise InvalidValueError(
-            f"{name}.layers must be in ascending order, as {field} goes with them, not {shown(layers)}."
+            f"{name}.layers must be in ascending order, as {field} goes with them, not {short_repr(layers)}."
         )
 
 

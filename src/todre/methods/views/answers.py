@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError
-from todre.fields import fitted, shown
+from todre.fields import fitted, short_repr
 from todre.fields.kinds import Natural
 from todre.methods.base import Method
-from todre.methods.views.decoder_layer import ReduceContext, Reduction
+from todre.methods.views.decoder_layer import ReduceContext
+from todre.methods.views.reduction import Reduction
 from todre.tensors.columns import PAD, VISUAL
 from todre.tensors.transfer import known_places
 
@@ -105,7 +106,7 @@ def _check_places(method: Method, places: Tensor, n: int) -> None:
         wrong = bool(places[0] < 0) or bool(places[-1] >= n) or not bool((places[1:] > places[:-1]).all())
     if wrong:
         raise InvalidValueError(
-            f"{method.name} answered select with the indices {shown(places.tolist())} of {n} visual tokens; "
+            f"{method.name} answered select with the indices {short_repr(places.tolist())} of {n} visual tokens; "
             f"answer with indices from 0 to {n - 1}, each once, ascending."
         )
 
@@ -154,4 +155,6 @@ def _like(method: Method, hook: str, name: str, answer: Any, shape: Tensor) -> T
 
 
 def _named(answer: Any) -> str:
-    return f"a {answer.dtype} tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else shown(answer)
+    return (
+        f"a {answer.dtype} tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else short_repr(answer)
+    )

@@ -10,72 +10,13 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
+from todre.methods.views.reduction import Reduction
 from todre.tensors.attention import AttentionInputs, attention_scores
 from todre.tensors.columns import DRAFT, PAD, TEXT, VISUAL, take_columns
+from todre.tensors.cross_attention import mean_mass
 from todre.tensors.row_counts import RowCounts
 from todre.tensors.token_facts import Signal
 from todre.tensors.transfer import fetch, known_places, upload
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """A method's answer after one decoder layer.
-
-    Attributes:
-        keep: (b, s) bool over the layer's key slots; only visual slots may be dropped.
-        text_to_visual: (b,) float32, the ratio of ToDRE eq. 7 behind the decision, NaN where undefined; None for
-            methods without it.
-        visual_to_text: (b,) float32, the other ratio, likewise.
-        hidden: (b, q, d) hidden states that replace the present ones, for methods that merge; None leaves them.
-        parks: whether the states of dropped tokens are kept until `rejoin_before` lets them come back.
-        memo: any value for `rejoin`; it comes back as `ParkedView.memo`.
-        left: visual tokens of this forward that `keep` leaves in each row, if the method knows them; otherwise they are
-            counted, which waits for the device.
-        earlier: visual slots of earlier turns that `keep` leaves in each row, likewise; None leaves them all.
-    """
-
-    keep: Tensor
-    text_to_visual: Tensor | None = None
-    visual_to_text: Tensor | None = None
-    hidden: Tensor | None = None
-    parks: bool = False
-    memo: Any = None
-    left: Sequence[int] | None = None
-    earlier: Sequence[int] | None = None
-
-    def after(self, earlier: Reduction | None) -> Reduction:
-        """This answer combined with the answer of a method before it at the same layer."""
-        if earlier is None:
-            return self
-        return Reduction(
-            keep=self.keep & earlier.keep.to(self.keep.device),
-            text_to_visual=self.text_to_visual if self.text_to_visual is not None else earlier.text_to_visual,
-            visual_to_text=self.visual_to_text if self.visual_to_text is not None else earlier.visual_to_text,
-            hidden=self.hidden if self.hidden is not None else earlier.hidden,
-            parks=self.parks or earlier.parks,
-            memo=self.memo if self.parks else earlier.memo,
-            left=self.left,
-            earlier=self.earlier if self.earlier is not None else earlier.earlier,
-        )
-
-
-@dataclass(frozen=True)
-class ParkedView:
-    """What `rejoin` is shown when parked tokens come back.
-
-    Attributes:
-        layer: count of layers run when the tokens were parked.
-        before: (b, q0, d) hidden states of all columns in flight when they were parked.
-        now: (b, q0, d) hidden states now, 0 where a column is not in flight.
-        present: (b, q0) bool, the columns in flight now.
-        memo: `Reduction.memo` of the answer that parked them.
-    """
-
-    layer: int
-    before: Tensor
-    now: Tensor
-    present: Tensor
-    memo: Any
 
 
 @dataclass(frozen=True)
@@ -292,3 +233,22 @@ class ReduceContext:
         place = torch.arange(order.shape[1], device=order.device, dtype=torch.int64).expand_as(order)
         rank = torch.empty_like(order).scatter_(1, order, place)
         return ~fresh | (rank < upload(counts, rank.device)[:, None])
+
+    def text_to_visual(self, admissible: bool = True) -> Tensor:
+        """Mean attention mass of text queries on visual keys, ToDRE eq. 7.
+
+        Args:
+            admissible: whether only queries that can see such a key count.
+
+        Returns:
+            (b,) float32; NaN where no query qualifies.
+        """
+        return mean_mass(self.attention(), self.kinds, TEXT, VISUAL, admissible, self.places(TEXT))
+
+    def visual_to_text(self, admissible: bool = True) -> Tensor:
+        """Mean attention mass of visual queries on text keys, as `text_to_visual`."""
+        counts = self.row_counts
+        text_is_last = self.causal and counts is not None and not counts.text_first
+        if admissible and text_is_last:  # no visual query sees text
+            return self.hidden.new_full(self.kinds.shape[:1], torch.nan, dtype=torch.float32)
+        return mean_mass(self.attention(), self.kinds, VISUAL, TEXT, admissible, self.places(VISUAL))

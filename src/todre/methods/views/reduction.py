@@ -1,0 +1,70 @@
+"""A method's answer after one decoder layer, and what it is shown again (stage 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A method's answer after one decoder layer.
+
+    Attributes:
+        keep: (b, s) bool over the layer's key slots; only visual slots may be dropped.
+        text_to_visual: (b,) float32, the ratio of ToDRE eq. 7 behind the decision, NaN where undefined; None for
+            methods without it.
+        visual_to_text: (b,) float32, the other ratio, likewise.
+        hidden: (b, q, d) hidden states that replace the present ones, for methods that merge; None leaves them.
+        parks: whether the states of dropped tokens are kept until `rejoin_before` lets them come back.
+        memo: any value for `rejoin`; it comes back as `ParkedView.memo`.
+        left: visual tokens of this forward that `keep` leaves in each row, if the method knows them; otherwise they are
+            counted, which waits for the device.
+        earlier: visual slots of earlier turns that `keep` leaves in each row, likewise; None leaves them all.
+    """
+
+    keep: Tensor
+    text_to_visual: Tensor | None = None
+    visual_to_text: Tensor | None = None
+    hidden: Tensor | None = None
+    parks: bool = False
+    memo: Any = None
+    left: Sequence[int] | None = None
+    earlier: Sequence[int] | None = None
+
+    def after(self, earlier: Reduction | None) -> Reduction:
+        """This answer combined with the answer of a method before it at the same layer."""
+        if earlier is None:
+            return self
+        return Reduction(
+            keep=self.keep & earlier.keep.to(self.keep.device),
+            text_to_visual=self.text_to_visual if self.text_to_visual is not None else earlier.text_to_visual,
+            visual_to_text=self.visual_to_text if self.visual_to_text is not None else earlier.visual_to_text,
+            hidden=self.hidden if self.hidden is not None else earlier.hidden,
+            parks=self.parks or earlier.parks,
+            memo=self.memo if self.parks else earlier.memo,
+            left=self.left,
+            earlier=self.earlier if self.earlier is not None else earlier.earlier,
+        )
+
+
+@dataclass(frozen=True)
+class ParkedView:
+    """What `rejoin` is shown when parked tokens come back.
+
+    Attributes:
+        layer: count of layers run when the tokens were parked.
+        before: (b, q0, d) hidden states of all columns in flight when they were parked.
+        now: (b, q0, d) hidden states now, 0 where a column is not in flight.
+        present: (b, q0) bool, the columns in flight now.
+        memo: `Reduction.memo` of the answer that parked them.
+    """
+
+    layer: int
+    before: Tensor
+    now: Tensor
+    present: Tensor
+    memo: Any
