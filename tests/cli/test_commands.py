@@ -142,11 +142,11 @@ def test_demo_writes_its_picture_and_names_it_last(run, tmp_path, monkeypatch):
 
 def test_demo_knows_the_truth():
     """The scene's truth is checked against the objects that were drawn."""
-    from todre.cli.demo import SCENE_SEED, _exhibits
+    from todre.cli.demo import SCENE_SEED, exhibits
     from todre.scenes import make_scene
 
     drawn = {(thing.colour, thing.shape) for thing in make_scene(SCENE_SEED, "val").objects}
-    _, question, truth = _exhibits()["scene"]
+    _, question, truth = exhibits()["scene"]
     colour, shape = question.removeprefix("Is there a ").removesuffix(" in the picture?").split()
     assert truth == ("yes" if (colour, shape) in drawn else "no")
 
