@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from todre.cli.command_line import command_line
 from todre.cli.console import counting, note, show_json, show_text, working
 from todre.cli.evaluate import progress_bar
-from todre.cli.command_line import command_line
 from todre.cli.parsers import usage
 from todre.cli.reproduce_config import ReproduceConfig
 from todre.cli.reproduce_result import agreed, deliver, published
