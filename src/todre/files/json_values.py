@@ -59,7 +59,7 @@ def _check_measure(raw: bytes, where: str, kind: Kind) -> None:
     values = len(marks) - marks.count(b"]") - marks.count(b"}")
     if values > MOST_VALUES:
         raise kind.wrong(where, f"holds {values:,} values, and at most {MOST_VALUES:,} are read")
-    depth = max(accumulate(_STEPS.get(mark, 0) for mark in marks), default=0)
+    depth = max(accumulate(map(_STEPS.__getitem__, marks.translate(None, b","))), default=0)
     if depth > MOST_DEPTH:
         raise kind.wrong(where, f"is nested {depth} deep, and at most {MOST_DEPTH} is read")
 
