@@ -105,11 +105,15 @@ def read_questions(file: Path, limit: int | None = None) -> Iterator[QuestionLin
 def named_files(file: Path, limit: int | None = None) -> Iterator[Path]:
     """The file, and the pictures that its first lines name.
 
-    Raises as `read_questions` does.
+    A line that is no question names what it names: these are inputs, over which nothing may be written, before it is
+    known whether they can be used.
+
+    Raises:
+        InvalidValueError: the file, or a line, cannot be read.
     """
     yield file
-    for line in read_questions(file, limit):
-        yield from line.paths
+    for _, values in itertools.islice(read_lines(file, QUESTIONS), limit):
+        yield from (file.parent / image for image in _texts(values.get("image")) if image.strip())
 
 
 def _question(file: Path, number: int, values: dict[str, Any]) -> QuestionLine:
