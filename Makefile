@@ -12,9 +12,12 @@ QUANTISATION := .venv-quantisation
 QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
 LMMS := .venv-lmms
 LMMS_READY := $(LMMS)/.ready-stamp
-TABLES := tests/families tests/contract tests/methods/test_matrix.py tests/methods/test_allocation.py \
-	tests/methods/test_ambient.py tests/methods/test_fields_fuzzed.py tests/files/test_hostile.py \
-	tests/runtime/test_compiled.py tests/runtime/test_static_decode.py tests/runtime/test_backends.py
+# Large tables, graphs and pages: `make test` runs them without coverage, which the other tests have enough of.
+TABLES := tests/families tests/contract tests/docs $(addprefix tests/methods/test_, \
+	matrix.py allocation.py ambient.py fields_fuzzed.py) tests/files/test_hostile.py $(addprefix tests/runtime/test_, \
+	backends.py compiled.py contract.py generate.py image_last.py nested.py padding.py placed.py prefill.py \
+	static_decode.py traces.py) $(addprefix tests/geometry/test_, merged.py pictures.py stock.py) \
+	$(addprefix tests/select/test_, dpp_and_mmr.py greedy.py)
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime tests/methods/test_matrix.py
@@ -35,9 +38,9 @@ help:  ## list the targets
 demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; writes demo-output/demo.png
 	$(BIN)/todre demo --output demo-output --force
 
-# Coverage makes what it watches a third slower, and compiling far more, so the large tables of families and methods, and
-# graphs, run without it.
-test: $(READY)  ## run the tests on two processes, with coverage of all but the large tables and graphs
+# Coverage makes what it watches almost half slower, and compiling far more, so what only runs the same code once more
+# runs without it.
+test: $(READY)  ## run the tests on two processes, with coverage of all but large tables, graphs and pages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(TABLES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(TABLES)) \
 		--cov --cov-report=term:skip-covered --cov-fail-under=90

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from PIL import Image
@@ -257,33 +258,37 @@ def test_a_reproduction_is_replaced_with_force_alone(here, todre):
 # -- writing itself --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def full(tmp_path):
-    """Files may have no more than a hundred bytes: what a full disk looks like."""
+@contextmanager
+def full_disk(most):
+    """Files may have no more than `most` bytes: what a full disk looks like.
+
+    No longer than a test writes: pytest's own output may go to a longer file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_what_was_there(full):
-    target = full / "a.json"
-    write_atomic(target, "small")
-    with pytest.raises(OutputError, match=r"a\.json cannot be written \(File too large\); make room"):
-        write_atomic(target, "x" * 10_000)
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a.json"
+    with full_disk(100):
+        write_atomic(target, "small")
+        with pytest.raises(OutputError, match=r"a\.json cannot be written \(File too large\); make room"):
+            write_atomic(target, "x" * 10_000)
     assert target.read_text() == "small"
-    assert [one.name for one in full.iterdir()] == ["a.json"]
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_full_disk_stops_a_run_with_a_sentence_and_it_goes_on(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     planned = grid(["todre"], [0.2], draws=1)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
-    try:
-        with pytest.raises(OutputError, match=r"answers\.jsonl cannot be written .*run it again to go on"):
-            evaluate(ASKED, planned, tmp_path / "run", start=playing)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        full_disk(2_000),
+        pytest.raises(OutputError, match=r"answers\.jsonl cannot be written .*run it again to go on"),
+    ):
+        evaluate(ASKED, planned, tmp_path / "run", start=playing)
     assert (tmp_path / "run/answers.jsonl").stat().st_size == 2_000
     evaluate(ASKED, planned, tmp_path / "run", start=playing)
     evaluate(ASKED, planned, tmp_path / "whole", start=playing)

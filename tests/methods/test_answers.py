@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tinymodels as tm
 import torch
-from methods import inside
+from methods import decoder_layers
 
 import todre
 from todre.errors import InvalidValueError
@@ -128,7 +128,7 @@ def test_what_stands_on_an_accelerator_is_not_read(kind):
     assert answers.kept_index(exact, torch.ones(N, dtype=torch.bool, device=kind), N).shape == (3,)
     with pytest.raises(InvalidValueError, match="kept 2"):
         answers.kept_index(exact, there[:2], N)
-    context = inside.made(queries=7, seed=1)
+    context = decoder_layers.made(queries=7, seed=1)
     away = dataclasses.replace(context, kinds=context.kinds.to(kind), hidden=context.hidden.to(kind))
     nothing = Reduction(torch.zeros(away.kinds.shape, dtype=torch.bool, device=kind))
     assert answers.check_reduction(method, nothing, away) is nothing
@@ -203,6 +203,6 @@ def test_methods_that_say_how_many_are_left_say_the_truth(name):
     """
     method = registry.create({"psigmoid": "p-sigmoid"}.get(name, name))
     for queries, seed in ((7, 0), (11, 3)):
-        context = inside.made(queries=queries, seed=seed)
+        context = decoder_layers.made(queries=queries, seed=seed)
         one = method.reduce(context)
         assert answers.check_reduction(method, one, context) is one

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methods import inside
+from methods import decoder_layers
 
 from todre.errors import InvalidValueError
 from todre.methods.dart import DART
@@ -16,7 +16,7 @@ from todre.methods.dart import DART
 def brute(context, row, count, image_pivots=4, text_pivots=4):
     """The rule by loops: pivots by L1 norm of keys; each takes its least similar."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
-    fresh = inside.fresh_of(context, row)
+    fresh = decoder_layers.fresh_of(context, row)
     key = context.attention_inputs.key[row].double().numpy()
     norm = {slot: sum(abs(value) for head in key for value in head[slot]) for slot in range(key.shape[1])}
     hidden = context.hidden[row].double().numpy()
@@ -28,7 +28,7 @@ def brute(context, row, count, image_pivots=4, text_pivots=4):
 
     ranked = sorted(fresh, key=lambda slot: -norm[slot])
     chosen = ranked[: min(image_pivots, count)]
-    texts = sorted((place + start for place in inside.text_of(context, row)), key=lambda slot: -norm[slot])
+    texts = sorted((place + start for place in decoder_layers.text_of(context, row)), key=lambda slot: -norm[slot])
     pivots = chosen + texts[:text_pivots]
     left = count - len(chosen)
     for turn, pivot in enumerate(pivots):
@@ -42,37 +42,37 @@ def brute(context, row, count, image_pivots=4, text_pivots=4):
 @pytest.mark.parametrize("fields", [{}, {"image_pivots": 1, "text_pivots": 0}, {"image_pivots": 2, "text_pivots": 9}])
 @pytest.mark.parametrize("retain", [1, 3, 4, 7, 1.0])
 def test_dart(queries, scale, fields, retain):
-    context = inside.made(queries=queries, scale=scale, seed=11)
+    context = decoder_layers.made(queries=queries, scale=scale, seed=11)
     reduction = DART(retain=retain, **fields).reduce(context)
-    for row in range(len(inside.ROWS)):
-        slots = inside.fresh_of(context, row)
+    for row in range(len(decoder_layers.ROWS)):
+        slots = decoder_layers.fresh_of(context, row)
         count = min(retain, len(slots)) if isinstance(retain, int) else len(slots)
-        assert inside.kept(context, reduction, row) == brute(context, row, count, **fields)
+        assert decoder_layers.kept(context, reduction, row) == brute(context, row, count, **fields)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 30))
 def test_larger_rows(seed, retain):
     rows = ["ss" + "v" * 40 + "t" * 6, "." * 9 + "vvvvt" * 6 + "v" * 5 + "tttt"]
-    context = inside.made(rows, seed=seed)
+    context = decoder_layers.made(rows, seed=seed)
     reduction = DART(retain=retain).reduce(context)
     for row in range(2):
-        assert inside.kept(context, reduction, row) == brute(context, row, retain)
+        assert decoder_layers.kept(context, reduction, row) == brute(context, row, retain)
 
 
 def test_duplicates_and_zero_tokens():
-    context = inside.made(["s" + "v" * 12 + "ttt"], seed=2)
+    context = decoder_layers.made(["s" + "v" * 12 + "ttt"], seed=2)
     context.hidden[0, 3:9] = context.hidden[0, 3]
     context.hidden[0, 9] = 0
     for retain in range(1, 13):
-        assert inside.kept(context, DART(retain=retain).reduce(context), 0) == brute(context, 0, retain)
+        assert decoder_layers.kept(context, DART(retain=retain).reduce(context), 0) == brute(context, 0, retain)
 
 
 def test_rows_and_precision():
-    context = inside.made(queries=11, seed=3, dtype=torch.bfloat16)
+    context = decoder_layers.made(queries=11, seed=3, dtype=torch.bfloat16)
     reduction = DART(retain=5).reduce(context)
-    for row in range(len(inside.ROWS)):
-        assert torch.equal(DART(retain=5).reduce(inside.alone(context, row)).keep[0], reduction.keep[row])
+    for row in range(len(decoder_layers.ROWS)):
+        assert torch.equal(DART(retain=5).reduce(decoder_layers.alone(context, row)).keep[0], reduction.keep[row])
 
 
 def test_fields():
@@ -81,6 +81,6 @@ def test_fields():
         DART(image_pivots=0)
     with pytest.raises(InvalidValueError, match=r"at least 0, not 1\.5"):
         DART(text_pivots=1.5)
-    context = inside.made(["s" + "v" * 10 + "tt"], layer=2, n_layers=8)
+    context = decoder_layers.made(["s" + "v" * 10 + "tt"], layer=2, n_layers=8)
     reduction = DART(retain=5, counting="layer-average").reduce(context)
-    assert len(inside.kept(context, reduction, 0)) == (5 * 8 - 10 * 2) // 6
+    assert len(decoder_layers.kept(context, reduction, 0)) == (5 * 8 - 10 * 2) // 6

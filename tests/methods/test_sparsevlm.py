@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methods import inside
+from methods import decoder_layers
 
 from todre.errors import InvalidValueError
 from todre.methods.shared import clusters
@@ -39,9 +39,9 @@ def inputs_of(context, row):
 def brute_scores(context, row):
     """Attention that each slot gets, averaged over heads and raters."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
-    inputs, fresh = inputs_of(context, row), inside.fresh_of(context, row)
-    texts = [place + start for place in inside.text_of(context, row)]
-    asked = texts or [inside.last_of(context, row) + start]
+    inputs, fresh = inputs_of(context, row), decoder_layers.fresh_of(context, row)
+    texts = [place + start for place in decoder_layers.text_of(context, row)]
+    asked = texts or [decoder_layers.last_of(context, row) + start]
     if texts and fresh:
         share = np.zeros(len(texts))
         for slot in fresh:
@@ -50,7 +50,9 @@ def brute_scores(context, row):
             share += weights / weights.sum() / len(fresh)
         above = [text for text, value in zip(texts, share, strict=True) if value > share.mean() + 1e-9]
         asked = above or texts
-    rows = [inside.attention(context.attention_inputs, context.kinds, row, slot - start).mean(0) for slot in asked]
+    rows = [
+        decoder_layers.attention(context.attention_inputs, context.kinds, row, slot - start).mean(0) for slot in asked
+    ]
     return sum(rows) / len(rows)
 
 
@@ -93,19 +95,21 @@ def test_density_peaks_of_equal_tokens():
     assert member.tolist() == [0, 1, 0, 0, 0]
 
 
-@pytest.mark.parametrize(("rows", "queries", "scale"), [(LONG, None, 1.0), (LONG, 60, 1.0), (inside.ROWS, None, 1.0)])
+@pytest.mark.parametrize(
+    ("rows", "queries", "scale"), [(LONG, None, 1.0), (LONG, 60, 1.0), (decoder_layers.ROWS, None, 1.0)]
+)
 @pytest.mark.parametrize("retain", [1, 2, 3, 9, 25, 1.0])
 def test_what_stays_and_what_is_merged(rows, queries, scale, retain):
-    context = inside.made(rows, queries=queries, scale=scale, seed=2, layer=4)
+    context = decoder_layers.made(rows, queries=queries, scale=scale, seed=2, layer=4)
     reduction = SparseVLM(retain=retain).reduce(context)
     for row in range(len(rows)):
-        fresh, states = inside.fresh_of(context, row), states_of(context, row)
+        fresh, states = decoder_layers.fresh_of(context, row), states_of(context, row)
         count = min(retain, len(fresh)) if isinstance(retain, int) else len(fresh)
         expected = {}
         if count < len(fresh):
             leaving = len(fresh) - count
             groups = min((int(leaving * 0.3 + 1)) // 10 + 1, count - 1)
-            order = inside.ranked(fresh, brute_scores(context, row))
+            order = decoder_layers.ranked(fresh, brute_scores(context, row))
             staying, rest = order[: count - groups], order[count - groups :]
             expected = {slot: states[slot] for slot in staying}
             if groups:
@@ -116,7 +120,7 @@ def test_what_stays_and_what_is_merged(rows, queries, scale, retain):
                     expected[pool[centre]] = sum(group) / len(group)
         else:
             expected = {slot: states[slot] for slot in fresh}
-        assert inside.kept(context, reduction, row) == sorted(expected)
+        assert decoder_layers.kept(context, reduction, row) == sorted(expected)
         start = context.kinds.shape[1] - context.hidden.shape[1]
         for slot, state in states.items():
             if reduction.keep[row, slot]:
@@ -125,22 +129,24 @@ def test_what_stays_and_what_is_merged(rows, queries, scale, retain):
 
 
 def test_raters_are_chosen_by_the_embeddings():
-    context = inside.made(["svvvvttt"], d=2, entry=torch.tensor([[[0.0, 0.0]] + [[1.0, 0.0]] * 4 + [[0.0, 1.0]] * 3]))
+    context = decoder_layers.made(
+        ["svvvvttt"], d=2, entry=torch.tensor([[[0.0, 0.0]] + [[1.0, 0.0]] * 4 + [[0.0, 1.0]] * 3])
+    )
     for rater in range(3):
         context.entry[0, 5:] = torch.tensor([0.0, 1.0])
         context.entry[0, 5 + rater] = torch.tensor([5.0, 0.0])
-        line = inside.attention(context.attention_inputs, context.kinds, 0, 5 + rater).mean(0)
+        line = decoder_layers.attention(context.attention_inputs, context.kinds, 0, 5 + rater).mean(0)
         reduction = SparseVLM(retain=2, layers=3, shape=(1,), recycle=False).reduce(context)
-        assert inside.kept(context, reduction, 0) == inside.top([1, 2, 3, 4], line, 2)
+        assert decoder_layers.kept(context, reduction, 0) == decoder_layers.top([1, 2, 3, 4], line, 2)
 
 
 def test_without_recycling_the_best_stay():
-    context = inside.made(LONG, seed=4, layer=4)
+    context = decoder_layers.made(LONG, seed=4, layer=4)
     reduction = SparseVLM(retain=7, recycle=False).reduce(context)
     assert reduction.hidden is None
     for row in range(len(LONG)):
-        want = inside.top(inside.fresh_of(context, row), brute_scores(context, row), 7)
-        assert inside.kept(context, reduction, row) == want
+        want = decoder_layers.top(decoder_layers.fresh_of(context, row), brute_scores(context, row), 7)
+        assert decoder_layers.kept(context, reduction, row) == want
 
 
 @pytest.mark.parametrize("tokens", LISTS)
@@ -148,8 +154,8 @@ def test_published_lists(tokens):
     method = SparseVLM.published(tokens)
     counts = []
     for layer in method.reduce_after(32):
-        context = inside.made(["s" + "v" * 576 + "ttt"], layer=layer, n_layers=32)
-        counts.append(len(inside.kept(context, method.reduce(context), 0)))
+        context = decoder_layers.made(["s" + "v" * 576 + "ttt"], layer=layer, n_layers=32)
+        counts.append(len(decoder_layers.kept(context, method.reduce(context), 0)))
     assert tuple(counts) == LISTS[tokens]
 
 
@@ -158,16 +164,16 @@ def test_layer_averages(n_layers):
     method = SparseVLM(retain=0.5, counting="layer-average")
     layers, counts = method.reduce_after(n_layers), []
     for layer in layers:
-        context = inside.made(["s" + "v" * 100 + "ttt"], layer=layer, n_layers=n_layers)
-        counts.append(len(inside.kept(context, method.reduce(context), 0)))
+        context = decoder_layers.made(["s" + "v" * 100 + "ttt"], layer=layer, n_layers=n_layers)
+        counts.append(len(decoder_layers.kept(context, method.reduce(context), 0)))
     assert 49 < layer_average(100, layers, counts, n_layers) <= 50
 
 
 def test_rows_do_not_depend_on_each_other():
-    context = inside.made(LONG, seed=9, layer=4)
+    context = decoder_layers.made(LONG, seed=9, layer=4)
     reduction = SparseVLM(retain=12).reduce(context)
     for row in range(len(LONG)):
-        single = SparseVLM(retain=12).reduce(inside.alone(context, row))
+        single = SparseVLM(retain=12).reduce(decoder_layers.alone(context, row))
         assert torch.equal(single.keep[0], reduction.keep[row])
         torch.testing.assert_close(single.hidden[0], reduction.hidden[row], atol=1e-6, rtol=0)
 

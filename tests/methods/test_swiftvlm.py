@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from methods import inside
+from methods import decoder_layers
 
 from todre.errors import InvalidValueError
 from todre.methods.swiftvlm import SwiftVLM
@@ -18,12 +18,14 @@ def brute(context, row, count, share=0.1):
     """Slots that go on, the proxy of each other slot, and the proxies' states."""
     start = context.kinds.shape[1] - context.hidden.shape[1]
     state = {place + start: value for place, value in enumerate(context.hidden[row].double().numpy())}
-    fresh = inside.fresh_of(context, row)
-    scores = inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
+    fresh = decoder_layers.fresh_of(context, row)
+    scores = decoder_layers.attention(
+        context.attention_inputs, context.kinds, row, decoder_layers.last_of(context, row)
+    ).mean(0)
     if count >= len(fresh):
         return fresh, {}, {}
     groups = min(max(1, round(share * count)), count - 1)
-    order = inside.ranked(fresh, scores)
+    order = decoder_layers.ranked(fresh, scores)
     on, others = order[: count - groups], sorted(order[count - groups :])
     anchors = [others[number * len(others) // groups] for number in range(groups)]
     proxy = {}
@@ -40,7 +42,7 @@ def brute(context, row, count, share=0.1):
 @pytest.mark.parametrize(("queries", "scale"), [(None, 1.0), (9, 1.0), (None, 0.0)])
 @pytest.mark.parametrize(("retain", "share"), [(1, 0.1), (2, 0.1), (4, 0.5), (6, 0.4), (1.0, 0.1)])
 def test_who_goes_on_and_how_members_come_back(queries, scale, retain, share):
-    context = inside.made(queries=queries, scale=scale, seed=6, layer=2)
+    context = decoder_layers.made(queries=queries, scale=scale, seed=6, layer=2)
     method = SwiftVLM(retain=retain, layers=LAYERS, proxies=share)
     reduction = method.reduce(context)
     assert reduction.parks
@@ -48,11 +50,11 @@ def test_who_goes_on_and_how_members_come_back(queries, scale, retain, share):
     present = reduction.keep[:, start:] & (context.kinds[:, start:] != 0)
     now = torch.randn(context.hidden.shape, generator=torch.Generator().manual_seed(1)) * present[..., None]
     back = method.rejoin(ParkedView(2, context.hidden, now, present, reduction.memo))
-    for row in range(len(inside.ROWS)):
-        fresh = inside.fresh_of(context, row)
+    for row in range(len(decoder_layers.ROWS)):
+        fresh = decoder_layers.fresh_of(context, row)
         count = min(retain, len(fresh)) if isinstance(retain, int) else len(fresh)
         on, proxy, carried = brute(context, row, count, share)
-        assert inside.kept(context, reduction, row) == on
+        assert decoder_layers.kept(context, reduction, row) == on
         for place in range(context.hidden.shape[1]):
             slot, was = place + start, context.hidden[row, place]
             entering = torch.as_tensor(carried.get(slot, was.double()))
@@ -66,13 +68,17 @@ def test_who_goes_on_and_how_members_come_back(queries, scale, retain, share):
 
 
 def test_the_last_stage_drops_for_good():
-    context = inside.made(seed=6, layer=7)
+    context = decoder_layers.made(seed=6, layer=7)
     reduction = SwiftVLM(retain=4, layers=LAYERS).reduce(context)
     assert not reduction.parks
     assert reduction.hidden is None
-    for row in range(len(inside.ROWS)):
-        scores = inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
-        assert inside.kept(context, reduction, row) == inside.top(inside.fresh_of(context, row), scores, 4)
+    for row in range(len(decoder_layers.ROWS)):
+        scores = decoder_layers.attention(
+            context.attention_inputs, context.kinds, row, decoder_layers.last_of(context, row)
+        ).mean(0)
+        assert decoder_layers.kept(context, reduction, row) == decoder_layers.top(
+            decoder_layers.fresh_of(context, row), scores, 4
+        )
 
 
 def test_layers():
@@ -87,19 +93,19 @@ def test_a_layer_average_counts_the_layers_that_see_everyone():
     method = SwiftVLM(retain=60, layers=LAYERS, counting="layer-average")
     counts = []
     for layer in method.reduce_after(8):
-        context = inside.made(["s" + "v" * 100 + "tt"], layer=layer)
-        counts.append(len(inside.kept(context, method.reduce(context), 0)))
+        context = decoder_layers.made(["s" + "v" * 100 + "tt"], layer=layer)
+        counts.append(len(decoder_layers.kept(context, method.reduce(context), 0)))
     seen = [100, 100, counts[0], counts[0], 100, counts[1], 100, counts[2]]
     assert 59 < sum(seen) / 8 <= 60
     assert len(set(counts)) == 1
 
 
 def test_rows_and_fields():
-    context = inside.made(queries=11, seed=3, layer=2)
+    context = decoder_layers.made(queries=11, seed=3, layer=2)
     method = SwiftVLM(retain=4, layers=LAYERS)
     reduction = method.reduce(context)
-    for row in range(len(inside.ROWS)):
-        single = method.reduce(inside.alone(context, row))
+    for row in range(len(decoder_layers.ROWS)):
+        single = method.reduce(decoder_layers.alone(context, row))
         assert torch.equal(single.keep[0], reduction.keep[row])
         assert torch.equal(single.memo[0][0], reduction.memo[0][row])
     assert SwiftVLM.from_dict(method.to_dict()) == method

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from methods import inside
+from methods import decoder_layers
 
 from todre.errors import InvalidValueError
 from todre.methods.fitprune import FitPrune
@@ -20,51 +20,55 @@ CASES = [(None, 1.0), (9, 1.0), (None, 3.0), (None, 0.0)]
 
 
 def summed(context, row, places, pool):
-    rows = [pool(inside.attention(context.attention_inputs, context.kinds, row, place), axis=0) for place in places]
+    rows = [
+        pool(decoder_layers.attention(context.attention_inputs, context.kinds, row, place), axis=0) for place in places
+    ]
     return sum(rows, np.zeros(context.kinds.shape[1]))
 
 
 def fit_scores(context, row):
     start = context.kinds.shape[1] - context.hidden.shape[1]
-    asked = inside.text_of(context, row) or [inside.last_of(context, row)]
-    own = [slot - start for slot in inside.fresh_of(context, row)]
+    asked = decoder_layers.text_of(context, row) or [decoder_layers.last_of(context, row)]
+    own = [slot - start for slot in decoder_layers.fresh_of(context, row)]
     return summed(context, row, asked, np.max) * summed(context, row, own, np.max)
 
 
 @pytest.mark.parametrize(("queries", "scale"), CASES)
 @pytest.mark.parametrize(("deletions", "gone"), [((1, 2, 1) + (0,) * 5, 4), ((0.1, 0.15) + (0.0,) * 6, None)])
 def test_fitprune_deletes_the_smallest_products(queries, scale, deletions, gone):
-    context = inside.made(queries=queries, scale=scale, seed=3, layer=3)
+    context = decoder_layers.made(queries=queries, scale=scale, seed=3, layer=3)
     reduction = FitPrune(deletions=deletions).reduce(context)
-    for row in range(len(inside.ROWS)):
-        slots = inside.fresh_of(context, row)
+    for row in range(len(decoder_layers.ROWS)):
+        slots = decoder_layers.fresh_of(context, row)
         left = len(slots) - (gone if gone is not None else round(0.25 * len(slots)))
-        assert inside.kept(context, reduction, row) == inside.top(slots, fit_scores(context, row), left)
+        assert decoder_layers.kept(context, reduction, row) == decoder_layers.top(slots, fit_scores(context, row), left)
 
 
 def test_fitprune_asks_where_something_goes():
     method = FitPrune(deletions=(0, 3, 0, 2, 0, 0, 0, 5))
     assert method.reduce_after(8) == (2, 4)
-    context = inside.made(["s" + "v" * 10 + "t"], layer=4, entered=[12])
-    assert len(inside.kept(context, method.reduce(context), 0)) == 12 - 3 - 2
-    context = inside.made(["s" + "v" * 3 + "t"], layer=4)
-    assert inside.kept(context, method.reduce(context), 0) == []
+    context = decoder_layers.made(["s" + "v" * 10 + "t"], layer=4, entered=[12])
+    assert len(decoder_layers.kept(context, method.reduce(context), 0)) == 12 - 3 - 2
+    context = decoder_layers.made(["s" + "v" * 3 + "t"], layer=4)
+    assert decoder_layers.kept(context, method.reduce(context), 0) == []
 
 
 @pytest.mark.parametrize(("queries", "scale"), CASES)
 @pytest.mark.parametrize("asking", ["last", "text"])
 def test_gsearch_and_psigmoid_rank_by_attention(queries, scale, asking):
-    context = inside.made(queries=queries, scale=scale, seed=8, layer=3)
+    context = decoder_layers.made(queries=queries, scale=scale, seed=8, layer=3)
     fixed = GSearch(kept=(1.0, 1.0, 0.8, 0.4, 0.4, 0.1, 0.0, 0.0), asking=asking)
     falling = PSigmoid(retain=0.4, asking=asking)
-    for row in range(len(inside.ROWS)):
-        slots = inside.fresh_of(context, row)
-        last = [inside.last_of(context, row)]
-        scores = summed(context, row, (inside.text_of(context, row) or last) if asking == "text" else last, np.mean)
-        want = inside.top(slots, scores, round(0.4 * len(slots)))
-        assert inside.kept(context, fixed.reduce(context), row) == want
-        want = inside.top(slots, scores, falling.counts(len(slots), 8)[3]) if slots else []
-        assert inside.kept(context, falling.reduce(context), row) == want
+    for row in range(len(decoder_layers.ROWS)):
+        slots = decoder_layers.fresh_of(context, row)
+        last = [decoder_layers.last_of(context, row)]
+        scores = summed(
+            context, row, (decoder_layers.text_of(context, row) or last) if asking == "text" else last, np.mean
+        )
+        want = decoder_layers.top(slots, scores, round(0.4 * len(slots)))
+        assert decoder_layers.kept(context, fixed.reduce(context), row) == want
+        want = decoder_layers.top(slots, scores, falling.counts(len(slots), 8)[3]) if slots else []
+        assert decoder_layers.kept(context, falling.reduce(context), row) == want
 
 
 def test_gsearch_asks_where_layers_differ():
@@ -127,8 +131,8 @@ def test_fields():
 
 @pytest.mark.parametrize("method", [FitPrune(deletions=(2,) * 8), GSearch(kept=(0.5,) * 8), PSigmoid()])
 def test_a_row_of_a_batch_is_what_it_is_alone(method):
-    context = inside.made(queries=11, seed=3)
+    context = decoder_layers.made(queries=11, seed=3)
     keep = method.reduce(context).keep
-    for row in range(len(inside.ROWS)):
-        if inside.fresh_of(context, row):
-            assert method.reduce(inside.alone(context, row)).keep[0].tolist() == keep[row].tolist()
+    for row in range(len(decoder_layers.ROWS)):
+        if decoder_layers.fresh_of(context, row):
+            assert method.reduce(decoder_layers.alone(context, row)).keep[0].tolist() == keep[row].tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from methods import inside
+from methods import decoder_layers
 from methods.making import visual_tokens_of
 
 from todre.errors import InvalidValueError, UnsupportedInputError
@@ -29,7 +29,7 @@ def test_before_the_llm(retain, values):
     answer = VFlowOpt(retain=retain).select(visual)
     scores = {place: -1.0 if value != value else value for place, value in enumerate(visual.signal(RECEIVED).tolist())}
     count = min(24, retain) if isinstance(retain, int) else round(retain * 24)
-    order = inside.ranked(range(24), scores)
+    order = decoder_layers.ranked(range(24), scores)
     assert answer.keep.nonzero().flatten().tolist() == sorted(order[:count])
     want = visual.embeddings.double().numpy().copy()
     if 1 < count < 24:
@@ -48,16 +48,18 @@ def test_a_tower_that_tells_nothing():
 @pytest.mark.parametrize(("queries", "scale"), [(None, 1.0), (9, 1.0), (None, 0.0)])
 @pytest.mark.parametrize(("layer", "share"), [(2, 0.8), (5, 0.4)])
 def test_inside_the_llm(queries, scale, layer, share):
-    context = inside.made(queries=queries, scale=scale, layer=layer, seed=6)
+    context = decoder_layers.made(queries=queries, scale=scale, layer=layer, seed=6)
     reduction = VFlowOpt(ratios=(0.8, 0.5)).reduce(context)
     start = context.kinds.shape[1] - context.hidden.shape[1]
-    for row in range(len(inside.ROWS)):
-        fresh = inside.fresh_of(context, row)
+    for row in range(len(decoder_layers.ROWS)):
+        fresh = decoder_layers.fresh_of(context, row)
         if not fresh:
             continue
-        scores = inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
-        count, order = max(1, round(share * len(fresh))), inside.ranked(fresh, scores)
-        assert inside.kept(context, reduction, row) == sorted(order[:count])
+        scores = decoder_layers.attention(
+            context.attention_inputs, context.kinds, row, decoder_layers.last_of(context, row)
+        ).mean(0)
+        count, order = max(1, round(share * len(fresh))), decoder_layers.ranked(fresh, scores)
+        assert decoder_layers.kept(context, reduction, row) == sorted(order[:count])
         states = {slot: context.hidden[row, slot - start].double().numpy() for slot in fresh}
         want = dict(states)
         if 1 < count < len(fresh):
@@ -65,7 +67,7 @@ def test_inside_the_llm(queries, scale, layer, share):
         for slot in order[:count]:
             got = reduction.hidden[row, slot - start].double()
             torch.testing.assert_close(got, torch.as_tensor(want[slot]), atol=1e-5, rtol=0)
-        single = VFlowOpt(ratios=(0.8, 0.5)).reduce(inside.alone(context, row))
+        single = VFlowOpt(ratios=(0.8, 0.5)).reduce(decoder_layers.alone(context, row))
         assert torch.equal(single.keep[0], reduction.keep[row])
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from methods import inside
+from methods import decoder_layers
 from pseudodevices import Devices, place, put
 
 from todre.methods.dart import DART
@@ -38,7 +38,7 @@ def moved(inputs, device):
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_the_next_layer_is_on_another_device(method):
-    context = inside.made(layer=3, seed=2)
+    context = decoder_layers.made(layer=3, seed=2)
     want = method.reduce(context)
     following = moved(context.peek(), "cuda:1")
     names = ("kinds", "hidden", "entered", "offered")

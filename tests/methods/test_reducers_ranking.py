@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methods import inside
+from methods import decoder_layers
 
 from todre.errors import InvalidValueError
 from todre.methods.fastv import FastV
@@ -24,23 +24,27 @@ def expected_count(retain, entered):
 
 
 def fastv_scores(context, row):
-    return inside.attention(context.attention_inputs, context.kinds, row, inside.last_of(context, row)).mean(0)
+    return decoder_layers.attention(
+        context.attention_inputs, context.kinds, row, decoder_layers.last_of(context, row)
+    ).mean(0)
 
 
 def peeked_scores(context, row):
     queries = context.hidden.shape[1]
-    got = inside.attention(context.peek(), context.kinds[:, -queries:], row, inside.last_of(context, row)).mean(0)
+    got = decoder_layers.attention(
+        context.peek(), context.kinds[:, -queries:], row, decoder_layers.last_of(context, row)
+    ).mean(0)
     return np.concatenate([np.zeros(context.kinds.shape[1] - queries), got])
 
 
 def nuwa_scores(context, row):
     hidden = context.hidden[row].double().numpy()
-    text = inside.text_of(context, row) or [inside.last_of(context, row)]
+    text = decoder_layers.text_of(context, row) or [decoder_layers.last_of(context, row)]
     mean = sum(hidden[place] for place in text) / len(text)
     start = context.kinds.shape[1] - len(hidden)
     return {
         slot: hidden[slot - start] @ mean / np.linalg.norm(hidden[slot - start]) / np.linalg.norm(mean)
-        for slot in inside.fresh_of(context, row)
+        for slot in decoder_layers.fresh_of(context, row)
     }
 
 
@@ -51,12 +55,12 @@ RULES = [(FastV, fastv_scores), (NuwaText, nuwa_scores)]
 @pytest.mark.parametrize(("queries", "scale"), CASES)
 @pytest.mark.parametrize("retain", [1, 3, 0.5, 1.0])
 def test_one_ranking(method, scores, queries, scale, retain):
-    context = inside.made(queries=queries, scale=scale, seed=7)
+    context = decoder_layers.made(queries=queries, scale=scale, seed=7)
     reduction = method(retain=retain).reduce(context)
-    for row in range(len(inside.ROWS)):
-        slots = inside.fresh_of(context, row)
+    for row in range(len(decoder_layers.ROWS)):
+        slots = decoder_layers.fresh_of(context, row)
         count = expected_count(retain, len(slots)) if slots else 0
-        assert inside.kept(context, reduction, row) == inside.top(slots, scores(context, row), count)
+        assert decoder_layers.kept(context, reduction, row) == decoder_layers.top(slots, scores(context, row), count)
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,34 +68,36 @@ def test_one_ranking(method, scores, queries, scale, retain):
 def test_fastv_on_random_layouts(seed, retain, queries):
     generator = np.random.default_rng(seed)
     rows = ["".join(generator.choice(list(".svt"), 12)) for _ in range(3)]
-    context = inside.made(rows, queries=queries, seed=seed)
+    context = decoder_layers.made(rows, queries=queries, seed=seed)
     reduction = FastV(retain=retain).reduce(context)
     for row in range(3):
-        slots = inside.fresh_of(context, row)
+        slots = decoder_layers.fresh_of(context, row)
         if slots:
-            want = inside.top(slots, fastv_scores(context, row), retain)
-            assert inside.kept(context, reduction, row) == want
+            want = decoder_layers.top(slots, fastv_scores(context, row), retain)
+            assert decoder_layers.kept(context, reduction, row) == want
 
 
 @pytest.mark.parametrize("method", [FastV, NuwaText, RandomDeep, PyramidDrop, VTW])
 def test_a_row_of_a_batch_is_what_it_is_alone(method):
-    context = inside.made(queries=11, seed=3)
+    context = decoder_layers.made(queries=11, seed=3)
     reduction = method().reduce(context)
-    for row in range(len(inside.ROWS)):
-        if inside.fresh_of(context, row):
-            assert torch.equal(method().reduce(inside.alone(context, row)).keep[0], reduction.keep[row])
+    for row in range(len(decoder_layers.ROWS)):
+        if decoder_layers.fresh_of(context, row):
+            assert torch.equal(method().reduce(decoder_layers.alone(context, row)).keep[0], reduction.keep[row])
 
 
 @pytest.mark.parametrize("layer", [2, 4, 6])
 @pytest.mark.parametrize(("queries", "scale"), CASES)
 def test_pyramiddrop_ranks_by_what_the_next_layer_would_see(layer, queries, scale):
-    context = inside.made(queries=queries, scale=scale, layer=layer, seed=5, entered=[16] * len(inside.ROWS))
+    context = decoder_layers.made(
+        queries=queries, scale=scale, layer=layer, seed=5, entered=[16] * len(decoder_layers.ROWS)
+    )
     reduction = PyramidDrop().reduce(context)
-    for row in range(len(inside.ROWS)):
-        slots = inside.fresh_of(context, row)
+    for row in range(len(decoder_layers.ROWS)):
+        slots = decoder_layers.fresh_of(context, row)
         count = 16 // 2 ** (layer // 2)
-        want = inside.top(slots, peeked_scores(context, row), count) if slots else []
-        assert inside.kept(context, reduction, row) == want
+        want = decoder_layers.top(slots, peeked_scores(context, row), count) if slots else []
+        assert decoder_layers.kept(context, reduction, row) == want
 
 
 def test_pyramiddrop_never_asks_after_the_last_layer():
@@ -102,40 +108,42 @@ def test_pyramiddrop_never_asks_after_the_last_layer():
 
 @pytest.mark.parametrize("method", [FastV, RandomDeep, NuwaText])
 def test_a_layer_average_counts_the_layers_before(method):
-    context = inside.made(["s" + "v" * 10 + "tt"], layer=2, n_layers=8)
+    context = decoder_layers.made(["s" + "v" * 10 + "tt"], layer=2, n_layers=8)
     reduction = method(retain=5, counting="layer-average").reduce(context)
-    assert len(inside.kept(context, reduction, 0)) == (5 * 8 - 10 * 2) // 6
+    assert len(decoder_layers.kept(context, reduction, 0)) == (5 * 8 - 10 * 2) // 6
     with pytest.raises(InvalidValueError, match="cannot be met"):
         method(retain=2, counting="layer-average").reduce(context)
 
 
 def test_fractions_are_of_what_entered_not_of_what_is_left():
-    context = inside.made(["s" + "v" * 10 + "tt"], entered=[20])
+    context = decoder_layers.made(["s" + "v" * 10 + "tt"], entered=[20])
     for method in (FastV, RandomDeep, NuwaText):
-        assert len(inside.kept(context, method(retain=0.25).reduce(context), 0)) == 5
+        assert len(decoder_layers.kept(context, method(retain=0.25).reduce(context), 0)) == 5
 
 
 def test_random_deep_draws_by_the_seed_from_each_row():
-    context = inside.made(["s" + "v" * 11 + "t", "ss" + "v" * 10 + "t"])
-    drawn = {tuple(inside.kept(context, RandomDeep(retain=3, seed=seed).reduce(context), 0)) for seed in range(20)}
+    context = decoder_layers.made(["s" + "v" * 11 + "t", "ss" + "v" * 10 + "t"])
+    drawn = {
+        tuple(decoder_layers.kept(context, RandomDeep(retain=3, seed=seed).reduce(context), 0)) for seed in range(20)
+    }
     assert len(drawn) > 10
     assert all(len(set(slots)) == 3 for slots in drawn)
-    first, second = (inside.kept(context, RandomDeep(retain=3, seed=1).reduce(context), row) for row in (0, 1))
+    first, second = (decoder_layers.kept(context, RandomDeep(retain=3, seed=1).reduce(context), row) for row in (0, 1))
     order = torch.randperm(10, generator=torch.Generator().manual_seed(1))[:3]
     assert second == sorted(2 + int(place) for place in order)
     assert len(first) == 3
 
 
 def test_random_deep_is_uniform():
-    context = inside.made(["svvvvvt"])
+    context = decoder_layers.made(["svvvvvt"])
     counts = np.zeros(7)
     for seed in range(2000):
-        counts[inside.kept(context, RandomDeep(retain=2, seed=seed).reduce(context), 0)] += 1
+        counts[decoder_layers.kept(context, RandomDeep(retain=2, seed=seed).reduce(context), 0)] += 1
     assert np.abs(counts[1:6] / 2000 - 0.4).max() < 0.05
 
 
 def test_vtw_drops_all_where_text_follows():
-    context = inside.made(["svvvvtt", "sssvvvv", "vvtvv..", "sssssss"], queries=5)
+    context = decoder_layers.made(["svvvvtt", "sssvvvv", "vvtvv..", "sssssss"], queries=5)
     keep = VTW().reduce(context).keep
     assert keep.tolist() == [
         [letter != "v" or row == 1 for letter in text]
