@@ -1,4 +1,4 @@
-"""What todre costs where it saves nothing: import, attach, and forwards in which no token leaves.
+"""Costs of todre where it saves nothing: import, attach, forwards without pruning.
 
 `python benchmarks/attach.py` runs the untouched model and the attached one in turn, on the same prompts, and writes
 `results/attach.json`: medians with the 20 % and 80 % quantiles, and ratios paired within rounds.
@@ -26,6 +26,7 @@ from todre.bench.random_models import build
 from todre.bench.spread import ratios, spread
 from todre.files import write_atomic
 from todre.hf.calls import cache_argument, cache_of
+from todre.hf.keywords import IDS, LOGITS_TO_KEEP, MASK, USE_CACHE
 
 CASES: dict[str, tuple[todre.Method, bool]] = {
     "no method (none)": (todre.NoPruning(), True),
@@ -51,20 +52,20 @@ def _wait(device: torch.device) -> None:
 
 @torch.inference_mode()
 def forwards(model: Any, inputs: dict[str, Any], steps: int, clock: Callable[[], float]) -> tuple[float, float]:
-    """Seconds of one prefill, and of one step of decoding on average, the first left aside."""
+    """Seconds of one prefill, and of a step of decoding (mean, without the first)."""
     kept: dict[str, Any] = {}
 
     def prefill() -> None:
-        kept["output"] = model(**inputs, logits_to_keep=1, use_cache=True)
+        kept["output"] = model(**inputs, **{LOGITS_TO_KEEP: 1, USE_CACHE: True})
 
     first = seconds_of(model.device, clock, prefill)
-    cache, mask = cache_of(kept["output"]), inputs["attention_mask"]
-    token = inputs["input_ids"][:, -1:]
+    cache, mask = cache_of(kept["output"]), inputs[MASK]
+    token = inputs[IDS][:, -1:]
 
     def step() -> None:
         nonlocal mask
         mask = torch.cat([mask, torch.ones_like(token)], dim=1)
-        model(input_ids=token, attention_mask=mask, **cache_argument(model, cache))
+        model(**{IDS: token, MASK: mask}, **cache_argument(model, cache))
 
     step()
     each = seconds_of(model.device, clock, lambda: [step() for _ in range(steps)]) / steps
@@ -73,25 +74,25 @@ def forwards(model: Any, inputs: dict[str, Any], steps: int, clock: Callable[[],
 
 def without_picture(prompt: Prompt) -> dict[str, Any]:
     """The same number of columns, all of them text."""
-    ids = prompt.inputs["input_ids"]
+    ids = prompt.inputs[IDS]
     words = torch.full_like(ids, 5)
-    return {"input_ids": words, "attention_mask": torch.ones_like(words)}
+    return {IDS: words, MASK: torch.ones_like(words)}
 
 
-def case(model: Any, prompt: Prompt, name: str, given: argparse.Namespace) -> dict[str, Any]:
+def case(model: Any, prompt: Prompt, name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One row: the untouched and the attached model in turn."""
     method, pictures = CASES[name]
     inputs = prompt.inputs if pictures else without_picture(prompt)
-    clock = {"wall": time.perf_counter, "thread": time.thread_time}[given.clock]
+    clock = {"wall": time.perf_counter, "thread": time.thread_time}[options.clock]
     samples: dict[str, list[tuple[float, float]]] = {"untouched": [], "attached": []}
-    for number in range(given.warm_up + given.rounds):
+    for number in range(options.warm_up + options.rounds):
         order = list(samples) if number % 2 else list(reversed(samples))
         for subject in order:
             with todre.prune(model, method) if subject == "attached" else nullcontext():
-                measured = forwards(model, inputs, given.steps, clock)
-            if number >= given.warm_up:
+                measured = forwards(model, inputs, options.steps, clock)
+            if number >= options.warm_up:
                 samples[subject].append(measured)
-    row: dict[str, Any] = {"case": name, "columns": int(inputs["input_ids"].shape[1])}
+    row: dict[str, Any] = {"case": name, "columns": int(inputs[IDS].shape[1])}
     for place, stage in enumerate(("prefill", "decode_step")):
         plain, attached = ([sample[place] * 1000 for sample in samples[each]] for each in samples)
         more = [mine - other for mine, other in zip(attached, plain, strict=True)]
@@ -120,7 +121,7 @@ def attaching(model: Any, rounds: int) -> dict[str, Any]:
 
 
 def importing(rounds: int) -> dict[str, Any]:
-    """Seconds of processes that import, in turn: torch and a model class; the same and todre."""
+    """Seconds of processes that import torch and a model class, and todre as well."""
     needed = "import torch; from transformers import LlavaNextForConditionalGeneration"
     programs = {"torch and a model class": needed, "the same and todre": needed + "; import todre; todre.prune"}
     spent: dict[str, list[float]] = {name: [] for name in programs}
@@ -134,27 +135,27 @@ def importing(rounds: int) -> dict[str, Any]:
     return {"seconds": {name: spread(values) for name, values in spent.items()}, "more_s": spread(differences)}
 
 
-def documents(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def documents(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The document after each row."""
-    device = torch.device(given.device)
+    device = torch.device(options.device)
     document: dict[str, Any] = {
         "format": "todre attach 1",
         "machine": machine(device),
         "threads": torch.get_num_threads(),
-        "dtype": given.dtype,
-        "clock": given.clock,
-        "rounds": given.rounds,
-        "steps": given.steps,
-        "import": importing(min(given.rounds, 5)),
+        "dtype": options.dtype,
+        "clock": options.clock,
+        "rounds": options.rounds,
+        "steps": options.steps,
+        "import": importing(min(options.rounds, 5)),
         "rows": [],
     }
-    for name in given.presets.split(","):
+    for name in options.presets.split(","):
         shape = preset(name)
-        model = build(shape, device, getattr(torch, given.dtype))
-        prompt = random_prompt(model, shape, 1, given.text_tokens)
+        model = build(shape, device, getattr(torch, options.dtype))
+        prompt = random_prompt(model, shape, 1, options.text_tokens)
         attach = attaching(model, 20)
         for each in CASES:
-            document["rows"].append({"preset": name} | case(model, prompt, each, given) | attach)
+            document["rows"].append({"preset": name} | case(model, prompt, each, options) | attach)
             yield document
 
 
@@ -170,10 +171,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16, help="of decoding, in each round")
     parser.add_argument("--clock", choices=["wall", "thread"], default="wall", help="thread: this thread's time alone")
     parser.add_argument("--output", type=Path, default=Path("results/attach.json"))
-    given = parser.parse_args()
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    for document in documents(given):
-        write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+    options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    for document in documents(options):
+        write_atomic(options.output, json.dumps(document, indent=1) + "\n")
         row = document["rows"][-1]
         shares = [f"{stage} {row[stage]['attached_over_untouched']['p50']:.4f}" for stage in ("prefill", "decode_step")]
         sys.stdout.write(f"{row['preset']}, {row['case']}: {', '.join(shares)} of the untouched model's time\n")

@@ -1,4 +1,4 @@
-"""Decoding after stage 1 on a static cache, compiled: one graph that stays, the same tokens, and how fast.
+"""Compiled decoding after stage 1 on a static cache: tokens, graphs and speed.
 
 `python benchmarks/compiled_decode.py --device cuda` lets `generate` compile its decoding, with CUDA graphs where there
 are any, and writes `results/compiled-decode.json`: whether the tokens are those of decoding uncompiled, how many graphs
@@ -30,13 +30,14 @@ from todre.bench.random_models import build
 from todre.bench.spread import ratios, spread
 from todre.bench.workloads import Pruned, exact_length
 from todre.files import write_atomic
+from todre.hf.keywords import EMBEDS, MASK
 
 FEW = 2
 Generate = Callable[[int], torch.Tensor]
 
 
 def compiling(device: torch.device) -> CompileConfig:
-    """What `generate` does by itself on an accelerator; elsewhere it is told to, and runs the graphs as they are."""
+    """Compile settings: those `generate` takes on an accelerator, on the CPU as well."""
     if device.type == "cuda":
         return CompileConfig(fullgraph=True)
     config = CompileConfig(fullgraph=True, backend="eager", mode=None)
@@ -54,7 +55,7 @@ def graphs() -> dict[str, int]:
 
 
 def check(model: Any, inputs: dict[str, Any], method: todre.Method, new: int, static: dict[str, Any]) -> dict[str, Any]:
-    """Tokens with and without the compiler, and the graphs after a first and a second call."""
+    """Facts: tokens with and without the compiler, graphs after one and two calls."""
     with todre.prune(model, method):
         plain = model.generate(**inputs, max_new_tokens=new)
         same, counted = [], []
@@ -86,7 +87,7 @@ def per_token(device: torch.device, generate: Generate, new: int) -> float:
 def timed(
     model: Any, subjects: dict[str, tuple[AbstractContextManager[Any], Generate]], new: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Milliseconds per token of each subject in each round, after one round that does not count."""
+    """Milliseconds per token of each subject and round, after one warm-up round."""
     samples: dict[str, list[float]] = {name: [] for name in subjects}
     for number in range(rounds + 1):
         for name, (around, generate) in subjects.items():
@@ -111,18 +112,18 @@ class Attached(AbstractContextManager[None]):
 
 
 @torch.inference_mode()
-def measure(given: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole document."""
-    device = torch.device(given.device)
-    shape = preset(given.preset)
-    model = build(shape, device, getattr(torch, given.dtype))
-    method = todre.ToDRE(retain=given.retain, stages=(1,))
+    device = torch.device(options.device)
+    shape = preset(options.preset)
+    model = build(shape, device, getattr(torch, options.dtype))
+    method = todre.ToDRE(retain=options.retain, stages=(1,))
     static = {"cache_implementation": "static", "compile_config": compiling(device)}
     rows = []
-    for batch in given.batch:
-        prompt = random_prompt(model, shape, batch, given.text_tokens)
+    for batch in options.batch:
+        prompt = random_prompt(model, shape, batch, options.text_tokens)
         short = shorten(Pruned(model, prompt, "todre", method))
-        bound = {"inputs_embeds": short.embeds, "attention_mask": short.mask}
+        bound = {EMBEDS: short.embeds, MASK: short.mask}
 
         def pruned(new: int, inputs: dict[str, Any] = prompt.inputs) -> torch.Tensor:
             return model.generate(**inputs, max_new_tokens=new, **static)
@@ -131,12 +132,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             return model.generate(**inputs, max_new_tokens=new, **static)
 
         with exact_length(model):
-            facts = check(model, prompt.inputs, method, given.new_tokens, static)
+            facts = check(model, prompt.inputs, method, options.new_tokens, static)
             samples = timed(
                 model,
                 {"pruned": (Attached(model, method), pruned), "oracle": (nullcontext(), shortened)},
-                given.new_tokens,
-                given.rounds,
+                options.new_tokens,
+                options.rounds,
             )
         rows.append(
             {
@@ -151,11 +152,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "format": "todre compiled decode 1",
         "machine": machine(device),
         "threads": torch.get_num_threads(),
-        "preset": given.preset,
-        "dtype": given.dtype,
+        "preset": options.preset,
+        "dtype": options.dtype,
         "method": method.to_dict(),
-        "new_tokens": given.new_tokens,
-        "rounds": given.rounds,
+        "new_tokens": options.new_tokens,
+        "rounds": options.rounds,
         "compiler": "generate's own" if device.type == "cuda" else "graphs captured, and run as they are",
         "rows": rows,
     }
@@ -173,10 +174,10 @@ def main() -> int:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("results/compiled-decode.json"))
-    given = parser.parse_args()
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    document = measure(given)
-    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+    options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    document = measure(options)
+    write_atomic(options.output, json.dumps(document, indent=1) + "\n")
     for row in document["rows"]:
         sys.stdout.write(f"batch {row['batch']}: {json.dumps(row, indent=None)}\n")
     good = [

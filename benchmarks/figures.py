@@ -1,4 +1,4 @@
-"""Figures and pages of the README and docs/ from committed results: `make figures`.
+"""Figures and pages of README and docs from committed results: `make figures`.
 
 Tables between `<!-- made by: COMMAND -->` and `<!-- end -->` in Markdown files are made anew as well, where the command
 is `todre table …` or a script of this folder, `python benchmarks/….py …`.

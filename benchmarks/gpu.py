@@ -1,4 +1,4 @@
-"""Everything that is measured on a GPU, in parts of a few minutes each: `make bench-gpu`.
+"""Measurements on a GPU, in parts of a few minutes each: `make bench-gpu`.
 
 Correctness comes first, and nothing is timed if it fails. Each part writes one document, `results/bench-gpu-PART.json`,
 after every cell, and a part that is started again goes on where it was stopped. `--part NAME` runs one of them.
@@ -93,21 +93,21 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--output-dir", type=Path, default=Path("results"))
     parser.add_argument("--part", action="append", help="run this part alone; may be given several times")
-    given = parser.parse_args()
-    given.output_dir.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.output_dir.mkdir(parents=True, exist_ok=True)
     measured, beside = (
-        parts(SMALL if given.preset == "tiny" else FULL),
-        scripts(given.preset, given.device, given.output_dir),
+        parts(SMALL if options.preset == "tiny" else FULL),
+        scripts(options.preset, options.device, options.output_dir),
     )
-    specs_of = given.part or [*measured, *beside]
+    specs_of = options.part or [*measured, *beside]
     unknown = sorted(set(specs_of) - {*measured, *beside})
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; the parts are {', '.join([*measured, *beside])}")
     for name in specs_of:
         sys.stderr.write(f"== {name}\n")
         if name in measured:
-            output = given.output_dir / f"bench-gpu-{name}.json"
-            code = bench(measured[name], given.preset, given.device, output)
+            output = options.output_dir / f"bench-gpu-{name}.json"
+            code = bench(measured[name], options.preset, options.device, output)
         else:
             code = subprocess.run([sys.executable, *beside[name]], check=False).returncode
         if code:

@@ -1,4 +1,4 @@
-"""Kill `todre eval` at random moments and compare its files with those of a run that nothing stopped."""
+"""Kill `todre eval` at random moments, and compare its files with an unbroken run."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    chance = random.Random(given.seed)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder, "whole"), Path(folder, "killed")
         started = time.monotonic()
         subprocess.run(command(whole, 1), check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - started
-        hit = sum(_kill(killed, chance.uniform(0.0, seconds / 4), 1 + turn % 2) for turn in range(given.kills))
+        hit = sum(_kill(killed, chance.uniform(0.0, seconds / 4), 1 + turn % 2) for turn in range(options.kills))
         subprocess.run(command(killed, 2), check=True, stdout=subprocess.DEVNULL)
         different = [name for name in FILES if not filecmp.cmp(whole / name, killed / name, shallow=False)]
-    sys.stderr.write(f"killed {hit} of {given.kills} times; files that differ: {', '.join(different) or 'none'}\n")
+    sys.stderr.write(f"killed {hit} of {options.kills} times; files that differ: {', '.join(different) or 'none'}\n")
     return int(bool(different))
 
 
 def _kill(output: Path, after: float, processes: int) -> bool:
-    """Whether the run was still going after so many seconds, and was killed."""
+    """True if the run was still going after so many seconds, and was killed."""
     run = subprocess.Popen(command(output, processes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(after)
     running = run.poll() is None

@@ -60,7 +60,7 @@ def difference(numbers: dict[str, Any] | None) -> str:
 
 
 def heldout() -> str:
-    """Accuracy of ToDRE, [CLS] top-k and random choice at each budget, in docs/findings.md."""
+    """Accuracy of ToDRE, [CLS] top-k and random choice by budget (docs/findings.md)."""
     rows = {(row["method"], row["retain"], row["stages"]): row for row in read("heldout")["rows"]}
     names = {"todre": "ToDRE v2", "todre-v1": "ToDRE v1", "cls-top-k": "[CLS] top-k", "random": "random (3 draws)"}
     none = next(row for (method, *_), row in rows.items() if method == "none")
@@ -157,7 +157,7 @@ def _cloud(n: int, d: int, k: int, tokens: str, rule: str) -> str:
 
 
 def demo() -> str:
-    """What `make demo` measured when its committed pictures were drawn, in docs/how-to/see-the-kept-tokens.md."""
+    """Measurements of `todre demo` on its scene (docs/how-to/see-the-kept-tokens.md)."""
     answers = json.loads((RESULTS.parent / "docs/images/demo.json").read_text(encoding="utf-8"))["scene"]
     lines = [
         [_method(answer), markdown_text(answer["answer"]), *_savings(answer), *_stages(answer)] for answer in answers

@@ -1,4 +1,4 @@
-"""How alike the tokens are that methods keep: near-duplicates among them, and newline tokens, on the shipped model.
+"""Near-duplicates and newline tokens in what methods keep, on the shipped model.
 
 `python benchmarks/near_duplicates.py` writes `results/near-duplicates.json`; `--table FILE` shows one of its measures.
 """
@@ -23,6 +23,7 @@ from todre.evaluate.runner import model_sha256
 from todre.evaluate.statistics import Bootstrap
 from todre.evaluate.tasks.scenes import scene_image
 from todre.files import write_atomic
+from todre.hf.keywords import IDS, MASK
 from todre.loading.model import Loaded, load
 from todre.methods.base import Method
 from todre.methods.cls_top_k import CLSTopK
@@ -44,7 +45,11 @@ MEASURES = ("near_duplicates", "newlines", "mean_cosine")
 
 
 def measured(kept: Tensor, newline: Tensor) -> tuple[float, ...]:
-    """Of the (k, d) kept tokens: the share that has a near-duplicate, of newline tokens, and the mean cosine of two."""
+    """Shares of the (k, d) kept tokens with a near-duplicate and of newline tokens.
+
+    Returns:
+        Both shares, and the mean cosine of two kept tokens.
+    """
     unit = torch.nn.functional.normalize(kept.double(), dim=1)
     cosines = unit @ unit.T
     others = cosines.masked_fill(torch.eye(len(kept), dtype=torch.bool, device="cpu"), -1.0)
@@ -54,13 +59,13 @@ def measured(kept: Tensor, newline: Tensor) -> tuple[float, ...]:
 
 
 def kept_by(loaded: Loaded, method: Method, pictures: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each picture, the (k, d) tokens that `method` keeps and which of them are newline tokens."""
+    """Tokens (k, d) that `method` keeps of each picture, and (k,) bool for newlines."""
     model = loaded.model
     for number in range(pictures):
         pixels, (prompt,) = tensors(loaded, scene_image(number, 192), ["What is there?"])
         with torch.inference_mode(), prune(model, method) as report:
             tokens = encode(model, pixels)
-            model(input_ids=prompt[None], attention_mask=torch.ones_like(prompt)[None], **pixels)
+            model(**{IDS: prompt[None], MASK: torch.ones_like(prompt)[None]}, **pixels)
         index = torch.tensor(report.kept[0], dtype=torch.int64, device="cpu")
         newline = (tokens == model.model.image_newline.to(tokens.dtype)).all(dim=1)
         yield tokens[index], newline[index]
@@ -92,10 +97,10 @@ def table(document: dict[str, Any], measure: str) -> str:
     return pipe_table(["method", *map(budget_text, retains)], rows)
 
 
-def _cell(given: dict[str, float] | None) -> str:
-    if given is None:
+def _cell(numbers: dict[str, float] | None) -> str:
+    if numbers is None:
         return ""
-    value, low, high = (100 * given[name] for name in ("value", "low", "high"))
+    value, low, high = (100 * numbers[name] for name in ("value", "low", "high"))
     return f"{value:.0f}" if round(low) == round(high) else f"{value:.0f} [{low:.0f}, {high:.0f}]"
 
 
@@ -105,22 +110,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--measure", choices=MEASURES, default=MEASURES[0], help="what the table shows")
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--output", type=Path, default=Path("results/near-duplicates.json"))
-    given = parser.parse_args(arguments)
-    if given.table is not None:
-        sys.stdout.write(table(json.loads(given.table.read_text(encoding="utf-8")), given.measure))
+    options = parser.parse_args(arguments)
+    if options.table is not None:
+        sys.stdout.write(table(json.loads(options.table.read_text(encoding="utf-8")), options.measure))
         return 0
     torch.set_num_threads(1)
     loaded = load(None, device="cpu")
     document = {
         "what": "how alike the visual tokens are that methods keep",
-        "command": f"python benchmarks/near_duplicates.py --pictures {given.pictures}",
+        "command": f"python benchmarks/near_duplicates.py --pictures {options.pictures}",
         "conditions": {
-            "model_sha256": model_sha256(None), "versions": versions(), "pictures": given.pictures, "split": "test",
+            "model_sha256": model_sha256(None), "versions": versions(), "pictures": options.pictures, "split": "test",
             "size": 192, "near_duplicate_from_cosine": ALIKE, "intervals": "95 %, bootstrap over pictures",
         },
-        "rows": list(rows(loaded, given.pictures, RETAINS)),
+        "rows": list(rows(loaded, options.pictures, RETAINS)),
     }  # fmt: skip
-    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+    write_atomic(options.output, json.dumps(document, indent=1) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`todre reproduce` as with a published checkpoint: a folder of LLaVA-NeXT-7B's make and width, through lmms-eval.
+"""Run of `todre reproduce` on a folder made like LLaVA-NeXT-7B, through lmms-eval.
 
 The checkpoint has random weights, two decoder layers and two layers of vision tower, a tokenizer of its own and the
 processor's published settings; the benchmark is a task of a few scenes. What it shows is that every step works at the
@@ -37,7 +37,7 @@ TEMPLATE = (
 
 
 def save_checkpoint(folder: Path) -> int:
-    """A LLaVA-NeXT-7B of two layers in bfloat16 with its processor; returns the number of weights."""
+    """Save a LLaVA-NeXT-7B of two layers in bfloat16; returns the number of weights."""
     import torch
 
     whole = PRESETS["llava-next-7b"]
@@ -53,7 +53,7 @@ def save_checkpoint(folder: Path) -> int:
 
 
 def save_processor(folder: Path, config: Any) -> None:
-    """The published settings, and a tokenizer of bytes with as many tokens as the model has."""
+    """Save the published settings, and a tokenizer of bytes with as many tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlavaNextImageProcessorPil, LlavaNextProcessor, PreTrainedTokenizerFast
 
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=2, help="questions")
     parser.add_argument("--dtype", default="auto", help="that the saved bfloat16 weights are run in")
     parser.add_argument("--output", type=Path, default=Path("results/real-route.json"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     sys.path.insert(0, str(TESTS))
     import local_tasks
 
@@ -92,11 +92,11 @@ def main() -> int:
         started = time.monotonic()
         weights = save_checkpoint(folder)
         saved = time.monotonic() - started
-        local_tasks.write(tasks, "stand_in", tasks_of(("scenes-pope",))[0].items(given.limit, 0))
+        local_tasks.write(tasks, "stand_in", tasks_of(("scenes-pope",))[0].items(options.limit, 0))
         command = [
             str(Path(sys.executable).with_name("todre")), "reproduce", "v1-table1", "-m", str(folder), "--yes",
             "--benchmarks", "POPE", "--task-map", "POPE=stand_in:exact", "--include-path", str(tasks),
-            "--limit", str(given.limit), "--device", "cpu", "--dtype", given.dtype, "--python", given.python,
+            "--limit", str(options.limit), "--device", "cpu", "--dtype", options.dtype, "--python", options.python,
             "--output", str(run),
         ]  # fmt: skip
         environment = {**os.environ, "HF_HOME": str(Path(place, "hub")), "HF_HUB_OFFLINE": "1"}
@@ -117,7 +117,7 @@ def main() -> int:
         "command": " ".join(["python", "benchmarks/real_route.py", *sys.argv[1:]]),
         "conditions": {
             "machine": machine(_cpu()), "versions": versions(), "weights": weights, "bytes_on_disk": size,
-            "decoder_layers": LAYERS, "saved_in": "bfloat16", "run_in": given.dtype, "limit": given.limit,
+            "decoder_layers": LAYERS, "saved_in": "bfloat16", "run_in": options.dtype, "limit": options.limit,
         },
         "seconds": {"saving": round(saved, 1), "all_cells": round(seconds, 1), "all_finished": round(resumed, 1)},
         "peak_bytes_of_a_process": peak,
@@ -125,7 +125,7 @@ def main() -> int:
                    "seconds": cell["seconds"]} for cell in cells],
         "rows": [{"label": row["label"], "reason": row["reason"]} for row in result["rows"]],
     }  # fmt: skip
-    write_atomic(given.output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(options.output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Time the selection of diverse tokens against the plain greedy loop and the published procedure.
+"""Time of selecting diverse tokens, against a plain loop and the published way.
 
 Subjects are interleaved, round by round, in one process, so that their ratios mean something on a busy machine as well.
 The longest case, (100,000, 1,024) → 1,000, runs alone in a process of its own, whose peak memory is reported. With
@@ -72,7 +72,7 @@ def timed(call: Callable[[], Tensor], device: str) -> tuple[float, Tensor]:
 
 
 def compare(case: str, kind: str, rule: str, device: str, dtype: torch.dtype, repeats: int) -> list[dict[str, Any]]:
-    """One row per subject: p20/p50/p80 in milliseconds, and how its median compares with ours in the same rounds."""
+    """Rows, one a subject: p20/p50/p80 in milliseconds, and the median over ours."""
     n, d, k = shape(case)
     x = tokens(kind, n, d).to(device, dtype)
     found = subjects(x, k, rule)
@@ -102,7 +102,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def long_case(case: str, rule: str) -> dict[str, Any]:
-    """One selection on the CPU, with its process's peak memory, tokens and libraries included."""
+    """One selection on the CPU, with the peak memory of its whole process."""
     n, d, k = shape(case)
     torch.set_num_threads(1)
     x = tokens("common", n, d)
@@ -149,24 +149,25 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("results/selection.json"))
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.alone:
-        print(json.dumps(long_case(*given.alone)))
+    options = parser.parse_args()
+    if options.alone:
+        print(json.dumps(long_case(*options.alone)))
         return
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(options.threads)
     rows = [
         row
-        for case in given.shapes
+        for case in options.shapes
         for kind in ("common", "isotropic")
         for rule in OURS
-        for row in compare(case, kind, rule, given.device, getattr(torch, given.dtype), given.repeats)
+        for row in compare(case, kind, rule, options.device, getattr(torch, options.dtype), options.repeats)
     ]
     document = {
-        "device": given.device, "dtype": given.dtype, "repeats": given.repeats, "machine": machine(given.device),
-        "rows": rows, "long": [alone(given.long, rule) for rule in OURS] if given.long else [],
+        "device": options.device, "dtype": options.dtype, "repeats": options.repeats,
+        "machine": machine(options.device),
+        "rows": rows, "long": [alone(options.long, rule) for rule in OURS] if options.long else [],
     }  # fmt: skip
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(options.output, json.dumps(document, indent=1) + "\n")
     for row in rows:
         print("{n}x{d}->{k} {tokens} {rule} {subject}: {p50_ms:.1f} ms, {times_ours:.2f}x".format(**row))
 

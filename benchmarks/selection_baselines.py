@@ -1,4 +1,4 @@
-"""What selection is measured against: tokens of two kinds, and two ways to write the greedy loop without any care.
+"""Baselines of selection: two kinds of tokens, two plain forms of the greedy loop.
 
 Both loops are written from the formulas alone, work on any device and keep their indices there.
 """
@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 def tokens(kind: str, n: int, d: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(n, d) unit rows: `common` has a rank-64 structure of scale 4, unit noise and a common mean of scale 3."""
+    """Unit rows (n, d) of one kind of token.
+
+    `common` has a rank-64 structure of scale 4, unit noise and a common mean of scale 3.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(*shape: int) -> Tensor:
@@ -27,7 +30,7 @@ def tokens(kind: str, n: int, d: int, seed: int = 0, dtype: torch.dtype = torch.
 
 
 def plain_loop(x: Tensor, k: int, pivot: int, rule: str) -> Tensor:
-    """The incremental loop: a product of all tokens with the last pick, folded into a running maximum or sum."""
+    """Incremental loop: a product with the last pick, folded into a running value."""
     unit = x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
     value = unit.new_full((len(x),), -torch.inf if rule == "k_center" else 0.0)
     order = torch.full((k,), pivot, dtype=torch.int64, device=x.device)
@@ -41,7 +44,7 @@ def plain_loop(x: Tensor, k: int, pivot: int, rule: str) -> Tensor:
 
 
 def published_procedure(x: Tensor, k: int, pivot: int, rule: str) -> Tensor:
-    """The whole (n, n) matrix of cosine distances, of which every step reads the rows of all tokens chosen so far."""
+    """Published procedure: an (n, n) matrix, of which steps read all chosen rows."""
     unit = x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
     distance = 1.0 - unit @ unit.T
     order = torch.full((k,), pivot, dtype=torch.int64, device=x.device)

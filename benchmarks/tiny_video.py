@@ -1,4 +1,6 @@
-"""The table of `results/tiny-video.json` in Markdown, for docs/tiny-model.md: `python benchmarks/tiny_video.py FILE`.
+"""The table of `results/tiny-video.json` in Markdown, for docs/tiny-model.md.
+
+    python benchmarks/tiny_video.py FILE
 
 The file is made by `python -m todre.evaluate.further`.
 """
@@ -35,8 +37,8 @@ def _cells(task: dict[str, Any]) -> list[str]:
     ]
 
 
-def _interval(given: dict[str, float]) -> str:
-    return f"[{_percent(given['low'])}, {_percent(given['high'])}]"
+def _interval(numbers: dict[str, float]) -> str:
+    return f"[{_percent(numbers['low'])}, {_percent(numbers['high'])}]"
 
 
 def _percent(value: float) -> str:

@@ -1,4 +1,4 @@
-"""What reduction inside the vision tower saves of the encoder and of the time to the first token, before ToDRE.
+"""Savings of reduction inside the vision tower before ToDRE, in time and FLOPs.
 
 `python benchmarks/tower.py` builds a model with random weights, measures all methods one after the other in each
 round, and writes `results/tower.json`: medians with the 20 % and 80 % quantiles, and ratios paired within rounds.
@@ -36,7 +36,7 @@ STAGES = ("encode", "first_token")
 
 @dataclass(frozen=True)
 class Call:
-    """One prompt up to its first token: milliseconds by stage, tokens that entered the LLM, FLOPs by part."""
+    """One prompt up to its first token: milliseconds by stage, tokens, FLOPs by part."""
 
     ms: dict[str, float]
     entered: int
@@ -44,7 +44,7 @@ class Call:
 
 
 def methods(retain: float, visual: int) -> dict[str, Method]:
-    """By name; all but the first leave the same share of the whole picture's tokens to the LLM."""
+    """Methods by name; all but the first leave the LLM the same share of tokens."""
     last = ToDRE(retain=max(1, round(retain * visual)), stages=(1,))
     towers: dict[str, Method] = {
         "tome 0.75": ToMe(retain=0.75),
@@ -104,25 +104,25 @@ def row(name: str, calls: Sequence[Call], none: Sequence[Call], alone: Sequence[
     }
 
 
-def measure(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The document after each round that counts."""
-    device = torch.device(given.device)
-    shape = preset(given.preset)
-    model = build(shape, device, getattr(torch, given.dtype))
-    prompt = random_prompt(model, shape, 1, given.text_tokens)
-    compared = methods(given.retain, prompt.visual_tokens)
+    device = torch.device(options.device)
+    shape = preset(options.preset)
+    model = build(shape, device, getattr(torch, options.dtype))
+    prompt = random_prompt(model, shape, 1, options.text_tokens)
+    compared = methods(options.retain, prompt.visual_tokens)
     calls: dict[str, list[Call]] = {name: [] for name in compared}
-    for number in range(given.warm_up + given.rounds):
+    for number in range(options.warm_up + options.rounds):
         for name, method in compared.items():
-            done = call(model, prompt, method, given.clock)
-            if number >= given.warm_up:
+            done = call(model, prompt, method, options.clock)
+            if number >= options.warm_up:
                 calls[name].append(done)
-        if number >= given.warm_up:
-            yield document(given, model, prompt, compared, calls)
+        if number >= options.warm_up:
+            yield document(options, model, prompt, compared, calls)
 
 
 def document(
-    given: argparse.Namespace, model: Any, prompt: Prompt, compared: dict[str, Method], calls: dict[str, list[Call]]
+    options: argparse.Namespace, model: Any, prompt: Prompt, compared: dict[str, Method], calls: dict[str, list[Call]]
 ) -> dict[str, Any]:
     """Conditions and results, ready for JSON."""
     return {
@@ -130,15 +130,15 @@ def document(
         "command": " ".join(["python benchmarks/tower.py", *sys.argv[1:]]),
         "conditions": {
             **machine(model.device),
-            "preset": given.preset,
+            "preset": options.preset,
             "parameters": sum(weight.numel() for weight in model.parameters()),
-            "dtype": given.dtype,
-            "clock": given.clock,
+            "dtype": options.dtype,
+            "clock": options.clock,
             "threads": torch.get_num_threads(),
             "visual_tokens": prompt.visual_tokens,
             "text_tokens": prompt.text_tokens,
             "rounds": len(calls["none"]),
-            "warm_up": given.warm_up,
+            "warm_up": options.warm_up,
             "order": "interleaved: every method once in each round",
             "methods": {name: method.to_dict() for name, method in compared.items()},
         },
@@ -159,10 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="process: on a busy CPU, with one thread")
     parser.add_argument("--output", type=Path, default=Path("results/tower.json"))
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(given.threads)
-    for done in measure(given):
-        write_atomic(given.output, json.dumps(done, indent=1) + "\n")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    for done in measure(options):
+        write_atomic(options.output, json.dumps(done, indent=1) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What reduction inside the vision tower costs in answers: each method before ToDRE, paired with ToDRE alone.
+"""Costs in answers of reduction in the tower before ToDRE, against ToDRE alone.
 
 All leave as many tokens to the LLM. `python benchmarks/tower_accuracy.py` writes `results/tower-accuracy.json`; an
 interrupted run goes on where it was.
@@ -40,7 +40,7 @@ TOWERS: dict[str, Method] = {
 
 
 def conditions(counts: Sequence[int]) -> list[Condition]:
-    """The model as it is, and for each count ToDRE alone and after each method in the tower."""
+    """Conditions: no pruning, and ToDRE at each count alone and after each method."""
     found = [NONE]
     for count in counts:
         last = ToDRE(retain=count)
@@ -50,7 +50,7 @@ def conditions(counts: Sequence[int]) -> list[Condition]:
 
 
 def summary(table: Table, counts: Sequence[int]) -> list[dict[str, Any]]:
-    """Means, tokens that entered the LLM, and the difference to ToDRE alone, ready for JSON."""
+    """Means, tokens into the LLM, and differences to ToDRE alone, ready for JSON."""
     rows: list[dict[str, Any]] = [{"tower": None, "tokens": None, "all": table.mean(table.scores("none"))}]
     for count in counts:
         alone = f"todre@{count}"
@@ -72,21 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_common(parser, pictures=248)
     parser.add_argument("--tokens", type=int, nargs="+", default=list(COUNTS), help="left to the LLM")
     parser.add_argument("--output", type=Path, default=Path("results/tower-accuracy.json"))
-    given = parser.parse_args(arguments)
-    settings = settings_from(given)
-    answers = run(settings, conditions(given.tokens), given.pictures, given.work, processes=given.processes)
-    table = Table.of(answers.by_condition, seed=given.seed)
+    options = parser.parse_args(arguments)
+    settings = settings_from(options)
+    answers = run(settings, conditions(options.tokens), options.pictures, options.work, processes=options.processes)
+    table = Table.of(answers.by_condition, seed=options.seed)
     document = {
         "what": "accuracy on held-out scenes with fewer tokens or crops inside the vision tower, before ToDRE",
         "command": " ".join(["python benchmarks/tower_accuracy.py", *(arguments or sys.argv[1:])]),
         "conditions": {
-            **conditions_of_run(settings, given, table),
+            **conditions_of_run(settings, options, table),
             "towers": {name: method.to_dict() for name, method in TOWERS.items()},
             "core_seconds": round(answers.core_seconds, 1),
         },
-        "rows": summary(table, given.tokens),
+        "rows": summary(table, options.tokens),
     }
-    write_atomic(given.output, json.dumps(document, indent=1) + "\n")
+    write_atomic(options.output, json.dumps(document, indent=1) + "\n")
     return 0
 
 

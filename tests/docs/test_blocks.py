@@ -91,8 +91,11 @@ def mentioned():
     """Commands inside the running text, and those of generated pages."""
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
-        for found in re.finditer(r"`todre ([a-z][^`]*)`|^(?:    )?todre ([a-z][^\n]*)$", text, re.MULTILINE):
-            yield path.relative_to(ROOT).as_posix(), " ".join((found[1] or found[2]).split())
+        inline = re.sub(r"(?ms)^```.*?^```$", "", text)
+        fenced = "".join(re.findall(r"(?ms)^```[^\n]*\n(.*?)^```$", text))
+        found = re.findall(r"`todre ([a-z][^`]*)`|^    todre ([a-z][^\n]*)$", inline, re.MULTILINE)
+        for words in (*("".join(each) for each in found), *re.findall(r"(?m)^todre ([a-z][^\n]*)$", fenced)):
+            yield path.relative_to(ROOT).as_posix(), " ".join(words.split())
 
 
 def test_every_mentioned_command_has_the_options_that_it_is_written_with():

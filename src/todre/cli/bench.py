@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from todre.bench.run import Source
 
 TOGETHER = 6
-"""Methods that take turns where all are measured: so many that a run can be stopped without losing much."""
+"""Methods that take turns where all are measured.
+
+They are so few that a run can be stopped without losing much.
+"""
 
 _SHOWING = frozenset({"json", "quiet", "verbose"})
 """Options that say how results are shown."""

@@ -15,10 +15,10 @@ import typer
 
 from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
+from todre.cli.command_line import command_line
 from todre.cli.console import note, show, show_json, show_text, working
 from todre.cli.evaluate_options import AnsweringOptions
 from todre.cli.ignored_options import check_taken
-from todre.cli.command_line import command_line
 from todre.cli.method_choice import files_among, named_methods
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import parse_retains, usage

@@ -14,7 +14,10 @@ INTERRUPTED = 130
 AGAIN = 0.25
 """Seconds after which a KeyboardInterrupt that somebody swallowed is raised again."""
 PATIENCE = 1.0
-"""Seconds after which a second Ctrl-C ends the process where it stands; an earlier one is the same again."""
+"""Seconds after which a second Ctrl-C ends the process at once.
+
+An earlier one counts as the first.
+"""
 
 
 class Interrupts:

@@ -20,7 +20,7 @@ QUIET_LIBRARIES = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "KINETO_LOG_LEVEL": "99",  # torch's profiler speaks on stderr even of what went well
 }
-"""Variables of the environment that keep libraries quiet, where the user has not set them."""
+"""Environment variables that keep libraries quiet, unless the user sets them."""
 
 
 def run(argv: Sequence[str] | None) -> int:

@@ -28,7 +28,7 @@ USED = {
         "task_map", "include_path", "budget", "seconds_per_question", "python", "ranks", "batch_size",
     },
 }  # fmt: skip
-"""By route of `reproduce_routes`, the options that change something there, beside those of `ALWAYS`."""
+"""By route of `reproduce_routes`, the options that matter there besides `ALWAYS`."""
 
 
 def route_of(kind: str, tiny: bool) -> str:

@@ -13,7 +13,7 @@ from todre.errors import TodreError
 from todre.files import printable
 
 WORD, LINE = 200, 1200
-"""Longest word and longest message, in characters; what is longer loses its middle."""
+"""Longest word and message, in characters; what is longer loses its middle."""
 
 
 def line_of(text: str) -> str:

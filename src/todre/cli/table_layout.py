@@ -15,7 +15,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 PIPE_WIDTH = 118
-"""Columns at which sentences fold in a table that goes to no terminal, where COLUMNS says nothing else."""
+"""Columns at which sentences fold in a table that goes to no terminal.
+
+The variable COLUMNS overrides it.
+"""
 _WIDEST = 100_000
 """Columns that no table needs."""
 

@@ -54,7 +54,7 @@ def _tasks(panel: Axes, document: dict[str, Any]) -> None:
     panel.plot(places, blind, "o", color=ORANGE, markersize=5, label="grey picture")
     panel.set_xticks(places, list(tasks), rotation=35, ha="right")
     panel.set(ylim=(0, 122), yticks=range(0, 101, 20), ylabel="accuracy, %", title="Held-out questions by task")
-    panel.legend(fontsize=9, loc="upper center", ncols=3, columnspacing=1.0)
+    panel.legend(fontsize=9, loc="upper center", ncols=3, columnspacing=0.8, handlelength=1.4, frameon=False)
 
 
 def _random(panel: Axes, document: dict[str, Any]) -> None:

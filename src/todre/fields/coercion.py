@@ -14,7 +14,10 @@ from todre.fields.marks import Items
 from todre.fields.words import UNIONS, allowed, short_repr
 
 _TOP = 2**63
-"""Whole numbers lie below it, either way, as generators, indices and other programs' JSON want them."""
+"""Bound of the size of whole numbers.
+
+Generators, indices and other programs' JSON take none beyond it.
+"""
 _NO = object()
 
 

@@ -26,19 +26,28 @@ Retain = Annotated[
     Count | _Fraction,
     Wording("a fraction in (0, 1] such as 0.1, or a whole number of tokens from 1, such as 288"),
 ]
-"""How many tokens stay: a share of them if it is a float, a count if it is an int. 1 is one token, 1.0 is all."""
+"""Tokens that stay: a share if it is a float, a count if it is an int.
+
+1 is one token, 1.0 is all.
+"""
 Layer = Annotated[
     Count | _Fraction,
     Wording("a fraction of the depth in (0, 1] such as 7/8, or a count of layers from 1, such as 28"),
 ]
-"""A place inside the LLM: a share of its depth if it is a float, a count of layers run if it is an int."""
+"""A place inside the LLM: a share of its depth, or a count of layers run.
+
+A float is a share, an int a count.
+"""
 Layers = Annotated[tuple[Layer, ...], Items(least=1, lone=True)]
 """At least one such place."""
 TowerLayer = Annotated[
     int | Annotated[float, Range(least=0, below=1)],
     Wording("an index of a layer such as -2, or a fraction of the tower's depth in [0, 1) such as 0.5"),
 ]
-"""A layer of the vision tower: an index as Python counts if it is an int, a share of the depth if it is a float."""
+"""A layer of the vision tower: an index as Python counts, or a share of the depth.
+
+An int is an index, a float a share.
+"""
 
 Attention = Literal["auto", "cls", "received"]
 """Which attention of the vision tower is read."""

@@ -1,14 +1,15 @@
 """Files: inputs are checked before use, results appear whole or not at all.
 
-`reading` is the one way in for every file that is given, `shapes` says what its values have to be, and `writing` is the
-one way out.
+`readers` is the one way in for every file that a user names: `kind` says what a file should hold, `shapes` what its
+values have to be, and `json_values` keeps JSON within limits. `writers` is the one way out. `question_file` reads files
+of questions, and `names` puts paths and values into messages.
 """
 
 from __future__ import annotations
 
+from todre.files.kind import Kind
 from todre.files.names import printable
 from todre.files.readers import (
-    Kind,
     check_input,
     making_sense,
     numbered,

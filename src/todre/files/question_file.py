@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import TodreError
+from todre.files.kind import Kind
 from todre.files.names import printable
-from todre.files.readers import Kind, read_lines
+from todre.files.readers import read_lines
 from todre.files.shapes import POSITIVE, TEXT, WHOLE, Shape
 
 _TEXTS = (TEXT, [TEXT])

@@ -6,62 +6,23 @@ A file is a regular one of a sensible size that holds sound text or JSON, or one
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from todre.errors import InvalidValueError, TodreError
+from todre.errors import TodreError
+from todre.files.json_values import load_value
+from todre.files.kind import Kind
 from todre.files.names import printable, reason
-from todre.files.shapes import OBJECT, Shape, misfit
+from todre.files.shapes import misfit
 
-MOST_BYTES = 8 * 2**20
-"""Largest document, and longest line of a file of lines; the largest that this package writes have a fifth of it."""
 MOST_LINES = 1_000_000
 """Most lines of a file of lines."""
-MOST_DEPTH = 64
-"""Deepest nesting of JSON."""
-MOST_VALUES = 300_000
-"""Most values of a document, or of a line, nested ones included: a small file can hold very many, each of 100 bytes."""
-
 _MARK = b"\xef\xbb\xbf"
-_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_NO_MARKS = bytes(set(range(256)) - set(b"[]{},"))
-_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a file should hold, and the error to raise if it does not.
-
-    Args:
-        hint: what to do then; the end of a sentence.
-        shape: of the document, or of each line.
-        error: what is raised.
-        most: bytes of the whole file.
-        line: bytes of its longest line, where it is read by lines.
-        lenient: whether NaN and Infinity, which Python's JSON writes, are numbers, and the last of two entries of one
-            name counts, as in files that others write.
-    """
-
-    hint: str
-    shape: Shape = OBJECT
-    error: type[TodreError] = InvalidValueError
-    most: int = MOST_BYTES
-    line: int = MOST_BYTES
-    lenient: bool = False
-
-    def wrong(self, where: str | Path, what: str) -> TodreError:
-        """The error for a file: where, what is wrong, and what to do."""
-        return self.error(f"{printable(where) if isinstance(where, Path) else where} {what}; {self.hint}.")
 
 
 def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
@@ -142,7 +103,7 @@ def read_json(path: Path, kind: Kind) -> Any:
     raw = read_bytes(path, kind)
     if not raw.removeprefix(_MARK).strip():
         raise kind.wrong(path, "is empty")
-    value = _sound(_text(raw, path, kind), raw, printable(path), kind, lines=True)
+    value = load_value(_text(raw, path, kind), raw, printable(path), kind, lines=True)
     found = misfit(value, kind.shape)
     if found:
         raise kind.wrong(path, found)
@@ -202,7 +163,7 @@ def numbered(stream: BinaryIO, path: Path, kind: Kind) -> Iterator[tuple[int, by
 
 def parsed_text(text: str, where: str, kind: Kind) -> Any:
     """The JSON value of a text inside a file, checked against `kind.shape`."""
-    value = _sound(text, text.encode("utf-8", "backslashreplace"), where, kind, lines=False)
+    value = load_value(text, text.encode("utf-8", "backslashreplace"), where, kind, lines=False)
     found = misfit(value, kind.shape)
     if found:
         raise kind.wrong(where, found)
@@ -212,7 +173,7 @@ def parsed_text(text: str, where: str, kind: Kind) -> Any:
 def parsed(line: bytes, number: int, path: Path, kind: Kind) -> dict[str, Any]:
     """The object on a line, checked against `kind.shape`."""
     where = f"Line {number} of {printable(path)}"
-    value = _sound(_text(line, path, kind, number), line, where, kind, lines=False)
+    value = load_value(_text(line, path, kind, number), line, where, kind, lines=False)
     if not isinstance(value, dict):
         raise kind.wrong(where, "is no JSON object")
     found = misfit(value, kind.shape)
@@ -250,55 +211,3 @@ def _text(raw: bytes, path: Path, kind: Kind, number: int | None = None) -> str:
     except UnicodeDecodeError as error:
         number = number or raw.count(b"\n", 0, error.start) + 1
         raise kind.wrong(f"Line {number} of {printable(path)}", "is no UTF-8 text") from error
-
-
-def _sound(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
-    """The JSON value of a text, within the limits.
-
-    No object has a name twice, and no text has half of a character.
-    """
-    what = "JSON" if lines else "JSON object"
-    _check_measure(raw, where, kind)
-    try:
-        value = json.loads(text) if kind.lenient else json.loads(text, object_pairs_hook=_once, parse_constant=_no)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}" if lines else f"column {error.colno}"
-        raise kind.wrong(where, f"is no {what} ({error.msg.lower()}, {place})") from error
-    except (ValueError, RecursionError) as error:
-        raise kind.wrong(where, f"is no {what} that can be used ({reason(error)})") from error
-    if b"\\u" in raw:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = printable(error.object[error.start])
-            raise kind.wrong(where, f"holds half of a character ({half}), which no text can hold") from error
-    return value
-
-
-def _check_measure(raw: bytes, where: str, kind: Kind) -> None:
-    """Raise if JSON is nested too deep or holds too many values.
-
-    Only its brackets, commas and quotes are looked at.
-    """
-    texts = (raw.count(b'"') - raw.count(b'\\"')) // 2
-    if texts > 2 * MOST_VALUES:  # a value and its name are two
-        raise kind.wrong(where, f"holds {texts:,} texts, and at most {2 * MOST_VALUES:,} are read")
-    marks = _STRINGS.sub(b"", raw).translate(None, _NO_MARKS)
-    values = len(marks) - marks.count(b"]") - marks.count(b"}")
-    if values > MOST_VALUES:
-        raise kind.wrong(where, f"holds {values:,} values, and at most {MOST_VALUES:,} are read")
-    depth = max(accumulate(map(_STEPS.__getitem__, marks.translate(None, b","))), default=0)
-    if depth > MOST_DEPTH:
-        raise kind.wrong(where, f"is nested {depth} deep, and at most {MOST_DEPTH} is read")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{printable(repr(twice), 60)} stands twice in one object")
-    return found
-
-
-def _no(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")

@@ -28,6 +28,8 @@ WIDTH = 9.0
 """Inches across the frames of a sheet."""
 LABEL = 0.2
 """Inches under each frame for its time."""
+INSET = 0.1
+"""Inches between the count under a frame and the frame's right end."""
 DPI = 150
 _MOST_IN_A_ROW = 10
 _LARGEST = 3.0
@@ -170,7 +172,8 @@ def _label(axes: Axes, sheet: Sheet, index: int, kept: int, grid: _Grid) -> None
     if sheet.times:
         time = clock(sheet.times[index])
         axes.text(x, below, time, va="top", fontsize=8, color="#333333", parse_math=False)
-    axes.text(x + grid.width, below, counts, va="top", ha="right", fontsize=8, color="#666666", parse_math=False)
+    end = x + grid.width - INSET / grid.inch
+    axes.text(end, below, counts, va="top", ha="right", fontsize=8, color="#666666", parse_math=False)
 
 
 def clock(seconds: float) -> str:

@@ -12,7 +12,10 @@ from todre.reproduce.cells import Cell, Run, finished
 from todre.reproduce.subjects import Rows, Subject
 
 PACE = 1 / 1.5
-"""Seconds a question, without pruning, that the paper reports on one RTX 3090 (version 1, table 3)."""
+"""Seconds per question without pruning, as the paper reports them.
+
+It is on one RTX 3090 (version 1, table 3).
+"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""Shared steps of `todre reproduce`: the published table, consent, the result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import typer
+
+from todre.cli.console import note, show, show_json, show_text
+from todre.cli.parsers import usage
+from todre.cli.reproduce_config import ReproduceConfig
+from todre.errors import InvalidValueError
+from todre.files import new_folder
+from todre.published import Table, table
+from todre.reproduce import pages as writing
+from todre.reproduce.document import restricted
+from todre.reproduce.outcome import notes
+
+FIGURE_ROWS = 0.1
+"""The share that figure 3 shows."""
+
+
+def published(config: ReproduceConfig) -> Table:
+    """The published table of the recipe.
+
+    Restricted to the chosen benchmarks, and for the radar to its rows.
+    """
+    assert config.recipe.table is not None
+    with usage():
+        whole = restricted(table(config.recipe.table), config.benchmarks)
+    if config.recipe.kind != "radar":
+        return whole
+    rows = tuple(row for row in whole.rows if row.retain in (None, FIGURE_ROWS) and row.model == whole.models[0])
+    return replace(whole, id=config.recipe.name, title=config.recipe.title, rows=rows)
+
+
+def agreed(config: ReproduceConfig, plan: Sequence[str], ask: bool = True) -> bool:
+    """Say what would be done; returns whether to do it.
+
+    Args:
+        config: the run.
+        plan: lines that say what would be done.
+        ask: whether the user is asked, unless --yes is there.
+
+    Raises:
+        InvalidValueError: nobody is there to be asked, and there is no --yes.
+    """
+    dry_run, json = config.consent.dry_run, config.reporting.json
+    for line in plan:
+        if dry_run and not json:
+            show_text(line)
+        else:
+            note(line, config.reporting.quiet)
+    if dry_run:
+        if json:
+            show_json({"recipe": config.recipe.name, "plan": list(plan)})
+        return False
+    if not ask or config.consent.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise InvalidValueError(
+            "Nothing is begun without being asked for: add --yes, or --dry-run to see the plan alone."
+        )
+    return typer.confirm("Begin?", err=True)
+
+
+def deliver(config: ReproduceConfig, result: dict[str, Any]) -> None:
+    """Write the result of a table, and show it."""
+    from todre.cli.reproduce_tables import draw_radar, reproduced_table
+
+    new_folder(config.folder)
+    writing.write(result, config.folder)
+    names = "result.json and table.md"
+    if config.recipe.kind == "radar":
+        radar = draw_radar(result, config.folder / f"{config.recipe.name}.png")
+        names = f"result.json, table.md and {radar.name}"
+    if config.reporting.json:
+        show_json(result)
+        return
+    show_text(f"{result['title']} ({result['paper']}), beside {result['model']}")
+    show_text(result["statement"])
+    if not result["comparable"] and result["benchmarks"]:
+        show_text("; ".join(f"{name}: {what}" for name, what in result["benchmarks"].items()))
+    show(reproduced_table(result), whole=True)
+    for line in notes(result):
+        show_text(f"* {line}")
+    note(f"wrote {names} in {config.folder}", config.reporting.quiet)
