@@ -51,3 +51,9 @@ def test_the_changelog_leads_to_modules_that_are_there():
     assert len(rows) > 10
     for name in re.findall(r"`(todre[\w.]+)`", " ".join(rows)):
         importlib.import_module(name)
+
+
+def test_every_test_that_a_page_names_is_there():
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for page in pages():
+        assert set(re.findall(r"`(?:[\w/]+/)?(test_\w+\.py)`", text_of(page))) <= there, page
