@@ -82,7 +82,7 @@ class Column:
 
 
 def table(name: str) -> Table:
-    """Published table of a name in `NAMES`."""
+    """The published table that is called `name`, one of `NAMES`."""
     found = printed(name)
     several = len({row.retain for row in found.rows if row.retain is not None}) > 1
     rows = tuple(Published(_label(row, several), row.method, row.retain, row.values) for row in found.rows)

@@ -37,7 +37,7 @@ def show_horizon(document: Document) -> None:
 
 
 def show_redundancy(document: Document) -> None:
-    """Correlations of the two redundancies."""
+    """Correlations of redundancy within vision with redundancy across modalities."""
     table = _table("ρ", "over questions", "over tokens, Pearson", "over tokens, Spearman")
     for name, values in document["cross_modal"].items():
         tokens = values["over_tokens"]

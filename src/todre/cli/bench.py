@@ -1,6 +1,6 @@
-"""`todre bench`: what pruning saves, each method beside its bound.
+"""`todre bench`: what pruning saves, and the most that it could save.
 
-The bound is a prompt that never had the dropped tokens.
+Each method is measured beside its bound, a prompt that never had the tokens that the method drops.
 """
 
 from __future__ import annotations

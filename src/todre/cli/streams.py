@@ -38,9 +38,9 @@ class Closed(io.TextIOBase):
 
 
 def prepare() -> None:
-    """Make stdout and stderr replace what they cannot encode.
+    """Let stdout and stderr write `?` for what they cannot encode.
 
-    A stream that is closed is replaced: writing to stdout is then an error.
+    A closed stream gets a stand-in: stderr's discards all text, and writing to stdout's is an error.
     """
     for number in (0, 1, 2):
         try:

@@ -72,7 +72,7 @@ def _check_packets(source: Source, packets: Survey, frames: int) -> None:
 
 
 def _decode(path: Path, packets: Survey, frames: int, progress: Progress) -> Decoded:
-    """The chosen frames, by seeking where that pays, else from a whole decode."""
+    """The chosen frames, by seeking where that is faster, else by decoding all."""
     numbers = frame_numbers(packets.count, frames)
     with open_source(path) as source:
         if seeking_pays(source, packets, numbers):

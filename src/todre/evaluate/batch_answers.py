@@ -129,9 +129,10 @@ def answer(
         loaded: model and processor.
         report: the report of the surrounding `todre.prune` block.
         prompts: (n_i,) token ids of each row.
-        features: visual tokens of each row's picture; rows about one picture give the same tensor.
+        features: visual tokens of each row's picture; rows about the same picture give the same tensor object.
         limit: most new tokens.
-        share: run the prefix of rows about one picture once. Exact where `can_share` holds.
+        share: whether rows about the same picture share one run of the prefix that they have in common; exact where
+            `can_share` holds.
     """
     model = loaded.model
     pictures, rows = _distinct(features)

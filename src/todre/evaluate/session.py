@@ -77,7 +77,7 @@ class Record:
 class Session:
     """A model in memory that answers groups of scenes.
 
-    Pictures are rendered and encoded once for all conditions that follow on one group.
+    A group's pictures are rendered and encoded once, for as many conditions as are answered on it in a row.
     """
 
     def __init__(self, settings: Settings, loaded: Loaded | None = None) -> None:

@@ -83,7 +83,7 @@ class OneOf:
         return value in self.choices
 
     def words(self, words: str) -> str:
-        """`one of …`."""
+        """The choices, as a message names them: `one of …`."""
         return f"one of {', '.join(map(str, self.choices))}"
 
 

@@ -4,8 +4,9 @@ Other rooms spell no keyword or private name of transformers; they call this roo
 
 * `versions`, `keywords`: what is imported from transformers, and the names of its arguments.
 * `calls`, `layer_calls`, `tower_calls`: read and rewrite the calls of a model, a decoder layer, a vision tower.
-* `cache_layers`, `cache`: the KV cache layers that hold fewer slots than columns; make, find and check them.
-* `families`, `refused`, `leading_tokens`: facts per model family and per vision tower; a new family is one row here.
+* `cache_layers`: the KV cache layers that hold fewer slots than columns; `cache`: put them in, find and check them.
+* `families`: facts per model family, where a new one is one row; `refused`: why others are not taken.
+* `leading_tokens`: facts per vision tower.
 * `encoding`, `visual_layouts`, `clip_layouts`, `anyres`: how a tower's tokens become visual tokens.
 * `decoder`, `model_parts`, `checkpoint_facts`: a model's parts, layer types and outputs; what a config says.
 * `attention_tap`: reads the queries and keys of an attention module while it runs.

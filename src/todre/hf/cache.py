@@ -1,7 +1,7 @@
 """The KV cache of one model call: check it, convert its layers, read its tables.
 
-The layers that are put into a cache are in `hf/cache_layers.py`. `runtime/packing.py` and `evaluate` make
-plain caches by transformers' own classes.
+`install` puts the layers of `hf/cache_layers.py` into a cache, in place of plain ones. `runtime/packing.py` and
+`evaluate` make plain caches by transformers' own classes.
 """
 
 from __future__ import annotations

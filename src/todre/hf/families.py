@@ -1,6 +1,7 @@
 """Facts about model families, one row per `config.model_type`.
 
-A new family is one row here; everything else is the same code for all.
+A new family is one row here; everything else is the same code for all. Facts about video processors are in
+`todre.processing.families`.
 """
 
 from __future__ import annotations

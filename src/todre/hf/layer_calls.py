@@ -67,12 +67,12 @@ def layer_positions(kwargs: dict[str, Any]) -> Tensor | None:
 
 
 def with_positions(kwargs: dict[str, Any], positions: Tensor) -> dict[str, Any]:
-    """A layer's arguments with other positions."""
+    """A layer's arguments with `positions` in place of its own."""
     return kwargs | {POSITIONS: positions}
 
 
 def with_mask(kwargs: dict[str, Any], mask: Any) -> dict[str, Any]:
-    """A layer's arguments with another mask."""
+    """A layer's arguments with `mask` in place of its own."""
     return kwargs | {MASK: mask}
 
 
@@ -82,7 +82,7 @@ def layer_cache(kwargs: dict[str, Any]) -> Any:
 
 
 def with_cache(kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
-    """A layer's arguments with another cache, under the name that its decoder uses."""
+    """A layer's arguments with `cache` in place of its own, by its decoder's name."""
     name = next((name for name in CACHE_NAMES if name in kwargs), CACHE_NAMES[0])
     return kwargs | {name: cache}
 
@@ -125,42 +125,42 @@ def _take(packing: Compaction, value: Tensor) -> Tensor:
 
 
 def follow(
-    inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any], start: int
+    from_loop: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any], start: int
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A layer's arguments for the columns in flight, after some left in the decoder.
+    """A layer's arguments for the columns in flight, once some left the loop's.
 
     Args:
-        inner: from the columns that the decoder's loop holds to those in flight.
+        from_loop: from the columns that the decoder's loop holds to those in flight.
         args: positional arguments; the first, the hidden states, are those in flight already.
         kwargs: keyword arguments as the loop passes them.
         start: logical columns before this forward.
     """
-    rows, width = inner.index.shape[0], inner.width
+    rows, width = from_loop.index.shape[0], from_loop.width
     taken = dict(kwargs)
     for name, value in kwargs.items():
         if name == ROTARY:
-            taken[name] = _angles(inner, value)
+            taken[name] = _angles(from_loop, value)
         elif name == POSITIONS:
             # Contiguous, because gaps would be read as packed samples by flash attention (seen in 5.24).
             if isinstance(value, Tensor):
-                taken[name] = contiguous(start, inner.index.shape[1], value.device)
+                taken[name] = contiguous(start, from_loop.index.shape[1], value.device)
         elif name not in _OWN_RULE and per_column(value, rows, width):
-            taken[name] = inner.take(value)
-    rest = tuple(inner.take(value) if per_column(value, rows, width) else value for value in args[1:])
+            taken[name] = from_loop.take(value)
+    rest = tuple(from_loop.take(value) if per_column(value, rows, width) else value for value in args[1:])
     return (args[0], *rest), taken
 
 
-def _angles(inner: Compaction, value: Any) -> Any:
+def _angles(from_loop: Compaction, value: Any) -> Any:
     """The kept columns of rotary angles, in tensors, tuples, lists or dicts.
 
     The column is the last dimension but one, and the batch the one before it.
     """
     if isinstance(value, Tensor):
-        return inner.take_angles(value)
+        return from_loop.take_angles(value)
     if isinstance(value, dict):
-        return {key: _angles(inner, one) for key, one in value.items()}
+        return {key: _angles(from_loop, one) for key, one in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(_angles(inner, one) for one in value)
+        return type(value)(_angles(from_loop, one) for one in value)
     return value
 
 

@@ -118,7 +118,7 @@ class Todre(lmms):
 
     @property
     def chat_template(self) -> str:
-        """Refuse `--apply_chat_template`, which asks for this.
+        """Refuse `--apply_chat_template`, with which lmms-eval reads this property.
 
         Raises:
             UnsupportedInputError: always.

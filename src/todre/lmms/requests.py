@@ -47,7 +47,7 @@ class RowCost:
     timings: Timings
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the first two fields, ready for JSON."""
+        """What token counts do not say, ready for JSON: visual tokens, rows and times."""
         return {
             "visual_tokens": {
                 "before": self.visual_before,

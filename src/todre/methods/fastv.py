@@ -1,4 +1,4 @@
-"""FastV: after an early layer, the tokens that the prompt's last token attends to."""
+"""FastV: after an early layer, keep what the prompt's last token attends to."""
 
 from __future__ import annotations
 

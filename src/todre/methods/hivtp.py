@@ -23,23 +23,23 @@ _WINDOW = 2
 
 @dataclass(frozen=True, kw_only=True)
 class HIVTP(Method):
-    """Keep the most attended tokens of middle tower layers, spread over the picture.
+    """Keep what middle tower layers attend to most, spread over the picture.
 
     Based on "HIVTP: A Training-Free Method to Improve VLMs Efficiency via Hierarchical Visual Token Pruning Using
     Middle-Layer-Based Importance Score" (arXiv 2509.23663). A token's importance is the attention it receives, averaged
-    over the layers. First each of 2 × 2 regions of a sheet keeps its most important tokens; then each window of 2 × 2
-    tokens offers its most important token that is left, and the best of these are kept.
+    over `layers`. First each quarter of a sheet (see `retain`) keeps its most important tokens; then each window of
+    2 × 2 tokens offers its most important token that is left, and the best of these are kept.
 
-    The paper takes a quarter of each region and every offer, so that its total depends on the picture (at most half).
-    Here both passes share the budget: the regions get `share` of it, in proportion to their tokens, and the windows the
-    rest, offering again until it is met.
+    The paper keeps a quarter of the tokens of each region, and every offer, so that its total depends on the picture
+    (at most half). Here both passes share the budget: the regions get `share` of it, in proportion to their tokens, and
+    the windows the rest, offering again until it is met.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Sheets (a thumbnail, united crops, a
             frame) get equal fractions by largest remainder; newline tokens and tokens in no raster come last.
         share: share of the budget that the regions keep, 0 to 1; a half in the paper.
-        layers: tower layers whose attention counts: fractions of the depth (rounded down) as floats, or indices as
-            Python counts as ints; 6 to 8 of CLIP's 24 in the paper.
+        layers: tower layers whose attention counts: floats are fractions of the depth (rounded down), ints are indices
+            that may be negative; 6 to 8 of CLIP's 24 in the paper.
         positions, per: see `Method`.
     """
 

@@ -28,12 +28,12 @@ LISTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseVLM(Method):
-    """Keep what the picture's text tokens attend to, and merge some of the rest.
+    """Keep what the text tokens about the picture attend to; merge some of the rest.
 
     Based on "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (arXiv 2410.04417).
     Raters are the text tokens whose share of softmax(visual · textᵀ), averaged over the visual tokens, is above the
-    mean; both sides are the embeddings that entered the LLM. The best 30 % of the pruned tokens are grouped by density
-    peaks, ten to a group, and each group's mean stays in the place of its centre, within the budget.
+    mean; `visual` and `text` are the embeddings that entered the LLM. The best 30 % of the pruned tokens are grouped
+    by density peaks, ten to a group, and each group's mean stays in the place of its centre, within the budget.
 
     Args:
         retain: visual tokens left, merged ones included; a fraction of those that entered or a count.

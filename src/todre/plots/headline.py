@@ -42,8 +42,9 @@ class _Time:
 def headline_figure(bench: Mapping[str, Any], heldout: Mapping[str, Any]) -> Figure:
     """Figure of time to the first token, and of accuracy, against visual tokens kept.
 
-    Time is of the first method in the first cell of `bench`, beside no pruning and the prompt that was shortened by
-    hand, which is the bound. Accuracy is of every method in `heldout`, of both stages where a method has two.
+    The left panel shows times from the first cell of `bench`: of its first method, of no pruning, and of the bound, a
+    prompt that was shortened by hand. The right panel shows accuracies from `heldout`: of every method, with both
+    stages where it has two.
 
     Args:
         bench: a document of `todre bench`.

@@ -34,8 +34,8 @@ def pareto_figure(results: Results, cost: Cost, highlight: Sequence[str] = (), m
     """Figure of a measure against a cost: every method at every budget, and the front.
 
     Args:
-        results: of one or several runs.
-        cost: of the entries; those without one are left out.
+        results: results of one or several runs.
+        cost: the cost of each entry in them; entries without one are left out.
         highlight: methods in colour, their budgets joined by a line; the others are grey.
         measure: `retention`, `score` or `difference`.
 

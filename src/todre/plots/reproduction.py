@@ -1,4 +1,4 @@
-"""Figure of `todre reproduce`: radars of the paper's and of measured shares."""
+"""Figure of `todre reproduce`: a radar of the paper's shares, and one of ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Facts about each family's video processor: one row each."""
+"""Facts about each family's video processor: one row each.
+
+Facts about the models themselves are in `todre.hf.families`.
+"""
 
 from __future__ import annotations
 

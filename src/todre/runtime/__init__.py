@@ -8,6 +8,7 @@ Where to look:
 * `continuation`, `fast_path`: forwards without pictures on a pruned cache, with and without a step.
 * `step`: the state of one forward; `schedule`: after which layers which methods are asked.
 * `layer_patches`, `between_layers`, `dropping`, `peek`: ask a method between layers, drop and bring back tokens.
-* `masks`, `layer_masks`, `positions`, `slot_tables`: read and build masks, positions, the cache's slot tables.
+* `masks`: read the masks that come in; `layer_masks`: build those of layers that tokens have left.
+* `positions`, `slot_tables`: positions for the columns that are left, and the cache's slot tables.
 * `finish`, `reporting`: put outputs back at their full length, and fill the report.
 """

@@ -1,4 +1,8 @@
-"""One method on one model: the patches on the instance, all removed at the end."""
+"""One method on one model: the patches on the instance, all removed at the end.
+
+Three forwards are patched, and each runs inside the one before: the model's (`_run_model`) announces the media that it
+is given, the base's (`_run_base`) reads the prompt, and the decoder's (`DecoderForward.run`) prunes.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,7 @@ class Attachment:
         self.tokens = media_tokens(self.family, self.config)
         self.model_door, self.base_door = Door.of(model), Door.of(self.base)
         self.layer_patches = LayerPatches(self.decoder, self.schedule.attention_layers)
-        self.around_base: Callable[[], ForwardPatch | None] = lambda: None
+        self.base_patch: Callable[[], ForwardPatch | None] = lambda: None
         self.changes: list[Removable] = []
         try:
             self._put()
@@ -107,14 +111,14 @@ class Attachment:
             local=self.local,
             report=self.report,
         )
-        outside = (
+        patched = (
             (self.decoder.module, self.decoder_forward.run),
             (self.base, self._run_base),
             (self.model, self._run_model),
         )
-        around = [ForwardPatch(module, run).put() for module, run in outside]
-        self.changes += around
-        self.around_base = weakref.ref(around[1])  # weak: the patch points back here
+        patches = [ForwardPatch(module, run).put() for module, run in patched]
+        self.changes += patches
+        self.base_patch = weakref.ref(patches[1])  # weak: the patch points back here
         # `generate` takes this method from the instance, or else the function of the same name, and builds masks by
         # it before it calls the model on a static cache (seen in 5.24).
         original = getattr(self.model, MASKS_FOR_GENERATE, masks_for_generate)
@@ -122,7 +126,7 @@ class Attachment:
             InstancePatch(self.model, MASKS_FOR_GENERATE, functools.partial(_masks_for_generate, original))
         )
         # A copy or a pickle would carry the patches, which point to this model.
-        for module in {id(module): module for module, _ in outside}.values():
+        for module in {id(module): module for module, _ in patched}.values():
             self.changes += [InstancePatch(module, name, _refuse_to_copy) for name in _COPYING]
         self.changes.append(InstancePatch(self.model, ATTRIBUTE, self))
 
@@ -136,8 +140,8 @@ class Attachment:
 
     def _began_earlier(self) -> bool:
         """True if this thread is in a forward of the base that began before the attach."""
-        around = self.around_base()
-        return not self.forwards.active and around is not None and around.on_top and in_forward(self.base)
+        patch = self.base_patch()
+        return not self.forwards.active and patch is not None and patch.on_top and in_forward(self.base)
 
     def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The output of the whole model."""
@@ -151,7 +155,7 @@ class Attachment:
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
         """The output of the whole model in a forward that brings pictures or clips."""
-        if self.capture.within:
+        if self.capture.within:  # nested, as from a hook: it must not see what the outer forward left
             with set_aside(self.local, self.capture.local):
                 return self._model_with_media(forward, args, kwargs, call)
         if not self.forwards.join():
@@ -165,20 +169,20 @@ class Attachment:
             self.forwards.leave()
 
     def _run_base(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The output of the base model, called directly where a graph needs no step."""
+        """The output of the base; a compiled graph without a step runs it untouched."""
         call = self.base_door.read(args, kwargs)
         if torch.compiler.is_compiling() and not call.brings_media and self.decoder_forward.fast_path(call) is not None:
             return forward(*args, **kwargs)
-        return self._base_around(forward, args, kwargs, call)
+        return self._base_with_prompt(forward, args, kwargs, call)
 
     @no_compile_shallow
-    def _base_around(
+    def _base_with_prompt(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: DecoderCall
     ) -> Any:
         """The output of the base model, with the prompt read before it."""
-        if self.capture.within:
+        if self.capture.within:  # nested, as from a hook: it must not see what the outer forward left
             with set_aside(self.local, self.capture.local):
-                return self._base_around(forward, args, kwargs, call)
+                return self._base_with_prompt(forward, args, kwargs, call)
         if not self.forwards.join():
             return forward(*args, **kwargs)
         try:

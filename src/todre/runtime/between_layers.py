@@ -41,17 +41,16 @@ def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str
         plan_masks(step, index, args[0])
     if index in schedule.reducers and step.wants(index):
         args = (reduce_at(step, index, args, kwargs), *args[1:])
-    inner = step.in_flight.inner
-    if inner is None and index not in step.masks and step.layer_positions is None:
+    if step.in_flight.from_loop is None and index not in step.masks and step.layer_positions is None:
         return (args, kwargs) if index in answers.reductions else None
     return layer_arguments(step, index, args, kwargs)
 
 
 def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """Arguments of the layer with index `index` (from 0), in place of the loop's."""
-    inner = step.in_flight.inner
-    if inner is not None:
-        args, kwargs = _follow_columns(step, inner, args, kwargs)
+    from_loop = step.in_flight.from_loop
+    if from_loop is not None:
+        args, kwargs = _follow_columns(step, from_loop, args, kwargs)
     else:
         real, loop_positions = step.layer_positions, layer_positions(kwargs)
         if real is not None and loop_positions is not None:
@@ -61,20 +60,20 @@ def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[
     return args, kwargs
 
 
-def _follow_columns(step: Step, inner: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    """A layer's arguments for the columns in flight, once some left in the decoder.
+def _follow_columns(step: Step, from_loop: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """A layer's arguments for the columns in flight, once some left the loop's.
 
     Args:
         step: the running forward.
-        inner: from the columns that the decoder's loop holds to those in flight.
+        from_loop: from the columns that the decoder's loop holds to those in flight.
         args, kwargs: the arguments that the loop passes for its own columns.
     """
     loop_positions = layer_positions(kwargs)
-    args, kwargs = follow(inner, args, kwargs, step.inputs.past)
+    args, kwargs = follow(from_loop, args, kwargs, step.inputs.past)
     if step.inputs.decoder.shows_positions and loop_positions is not None:
         shown = step.layer_positions
         real = loop_positions if shown is None else match_axes(shown, loop_positions)
-        kwargs = with_positions(kwargs, inner.take_positions(real))
+        kwargs = with_positions(kwargs, from_loop.take_positions(real))
     return args, kwargs
 
 
@@ -104,12 +103,12 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
         )
     kinds = step.key_kinds(index)
     keep = reduction.keep.to(kinds.device)
-    fresh, earlier = _count_left(step, index, reduction, kinds, keep)
+    left, left_earlier = _count_left(step, index, reduction, kinds, keep)
     if reduction.hidden is not None:
         hidden = reduction.hidden.to(hidden.dtype)
-    cached = earlier != step.cached_visual(index)
-    if cached or fresh != list(step.in_flight.counts.visual):
-        hidden = drop_slots(step, index, (kinds == VISUAL) & ~keep, hidden, fresh, cached)
+    cached = left_earlier != step.cached_visual(index)
+    if cached or left != list(step.in_flight.counts.visual):
+        hidden = drop_slots(step, index, (kinds == VISUAL) & ~keep, hidden, left, cached)
         plan_masks(step, index, hidden)
     return hidden
 
@@ -125,15 +124,16 @@ def _count_left(
         earlier = step.cached_visual(index) if reduction.earlier is None else reduction.earlier
         return list(reduction.left), list(earlier)
     kept = (kinds == VISUAL) & keep
-    before = kept.shape[1] - step.in_flight.columns.shape[1]
-    counts = [kept[:, before:].sum(dim=1), kept[:, :before].sum(dim=1)]
+    # The key slots of a layer are those cached before this forward, then the columns in flight.
+    cached = kept.shape[1] - step.in_flight.columns.shape[1]
+    counts = [kept[:, cached:].sum(dim=1), kept[:, :cached].sum(dim=1)]
     ratios = [] if reduction.text_to_visual is None else [reduction.text_to_visual.to(kinds.device)]
     ratios += [] if reduction.visual_to_text is None else [reduction.visual_to_text.to(kinds.device)]
-    left, held, *ratios = fetch([*counts, *ratios])
+    left, left_earlier, *ratios = fetch([*counts, *ratios])
     if len(ratios) == 2:
         answered = dataclasses.replace(reduction, text_to_visual=ratios[0], visual_to_text=ratios[1])
         step.answers.reductions[index] = answered
-    return left.tolist(), held.tolist()
+    return left.tolist(), left_earlier.tolist()
 
 
 def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> Reduction:
@@ -147,17 +147,17 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInpu
         hidden: (b, q, d) hidden states that enter the next layer.
         peek: computes the queries and keys that the next layer will make of them.
     """
-    present, cached = step.in_flight.counts.visual, step.cached_visual(layer)
-    step.answers.held_visual[layer] = [fresh + held > 0 for fresh, held in zip(present, cached, strict=True)]
+    in_flight, cached = step.in_flight.counts.visual, step.cached_visual(layer)
+    step.answers.held_visual[layer] = [now + earlier > 0 for now, earlier in zip(in_flight, cached, strict=True)]
     first, *others = step.inputs.schedule.reducers[layer]
-    context = _context(step, layer, hidden, peek)
-    answer = one = _answer_of(first, context)
+    context = _first_context(step, layer, hidden, peek)
+    joint = answer = _answer_of(first, context)
     for method in others:
-        context = _after(context, answer, one)
-        one = _answer_of(method, context)
-        answer = one.after(answer)
-    step.answers.reductions[layer] = answer
-    return answer
+        context = _next_context(context, joint, answer)
+        answer = _answer_of(method, context)
+        joint = answer.after(joint)
+    step.answers.reductions[layer] = joint
+    return joint
 
 
 def _answer_of(method: Method, context: ReduceContext) -> Reduction:
@@ -166,7 +166,7 @@ def _answer_of(method: Method, context: ReduceContext) -> Reduction:
         return check_reduction(method, method.reduce(context), context)
 
 
-def _context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:
+def _first_context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:
     """The context of the first method that is asked after layer `layer` (1-based)."""
     selection, answers = step.selection, step.answers
     counts, offered = ([], []) if selection is None else (selection.counts, selection.offered)
@@ -189,19 +189,19 @@ def _context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], Attentio
     )
 
 
-def _after(context: ReduceContext, answer: Reduction, last: Reduction) -> ReduceContext:
+def _next_context(context: ReduceContext, joint: Reduction, last: Reduction) -> ReduceContext:
     """The context of the next method at the same layer.
 
     Args:
         context: context of the method before it.
-        answer: joint answer of all methods before it.
+        joint: joint answer of all methods before it.
         last: answer of the last of them.
     """
     counted = last.left is not None and last.earlier is None
     return dataclasses.replace(
         context,
-        kinds=context.kinds.masked_fill(context.visual & ~answer.keep.to(context.kinds.device), PAD),
-        hidden=context.hidden if answer.hidden is None else answer.hidden,
+        kinds=context.kinds.masked_fill(context.visual & ~joint.keep.to(context.kinds.device), PAD),
+        hidden=context.hidden if joint.hidden is None else joint.hidden,
         present=last.left,
         earlier=context.earlier if counted else last.earlier,
     )

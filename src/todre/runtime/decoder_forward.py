@@ -108,22 +108,23 @@ class DecoderForward:
     def _run_step(self, forward: Callable[..., Any], call: DecoderCall) -> Any:
         """The output of a forward with pictures, or on a cache that needs a step."""
         try:
-            call, step = self._before(call)
+            call, step = self._prepare(call)
             with self.layer_patches.running(step), set_aside(self.local, self.capture.local):
                 output = forward(**self.door.write(call))
         finally:
-            self._end(call)
-        return output if step is None else self._after(step, output)
+            self._close_tables(call)
+        return output if step is None else self._complete(step, output)
 
     @no_compile
-    def _before(self, call: DecoderCall) -> tuple[DecoderCall, Step | None]:
+    def _prepare(self, call: DecoderCall) -> tuple[DecoderCall, Step | None]:
         """The call to make of the decoder, and its step; None without a step."""
-        facts = self.capture.current()
+        facts = self.capture.current()  # empty in a forward without pictures
         if hasattr(call.cache, "layers"):
             kv.set_owner(call.cache, self.owner)
         fast = None if facts else self.fast_path(call)
         if fast is not None:
             return fast, None
+        # From here on `call` is changed in place.
         if call.embeds is None:
             call.ids, call.embeds = None, self.embed(call.ids)
         if facts:
@@ -153,13 +154,13 @@ class DecoderForward:
         prepare_cache(call, self.decoder, bool(self.schedule.reducers))
         if prompt.stays is not None and "video" in facts:
             facts = facts | {"video": without_absent(facts["video"], prompt.stays)}
-        media = PromptMedia(media_of(facts, prompt.media_columns), getattr(self.local, "drafts", 0), prompt)
-        step = prefill(self.decoder, self.method, self.schedule, media, call)
+        prompt_media = PromptMedia(media_of(facts, prompt.media_columns), getattr(self.local, "drafts", 0), prompt)
+        step = prefill(self.decoder, self.method, self.schedule, prompt_media, call)
         step.segments, self.local.pruned = segments, True
         return step
 
     @no_compile
-    def _end(self, call: DecoderCall) -> None:
+    def _close_tables(self, call: DecoderCall) -> None:
         """Close the slot tables of the cache after the decoder has run or failed."""
         if hasattr(call.cache, "layers"):
             for table in kv.distinct_tables(call.cache):
@@ -167,7 +168,7 @@ class DecoderForward:
             kv.set_owner(call.cache, self.owner)
 
     @no_compile
-    def _after(self, step: Step, output: Any) -> Any:
+    def _complete(self, step: Step, output: Any) -> Any:
         """The decoder's output at its full length; a prefill of pictures fills the report."""
         inputs = step.inputs
         if inputs.method is not None and inputs.cache is not None:

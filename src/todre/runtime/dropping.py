@@ -41,7 +41,7 @@ def rejoin_slots(step: Step, parked: ParkedState, index: int, hidden: Tensor) ->
         )
     step.in_flight = replace(before, packed=step.in_flight.packed)
     step.answers.parked = None
-    step.mark_stage(index)
+    step.record(index)
     shrink_tables(step, index, width, None)
     return back.to(hidden.dtype)
 
@@ -64,12 +64,12 @@ def drop_slots(
     gone, now = _gone_columns(step, index, drop), step.in_flight
     counts = now.counts.with_visual(left)
     staying = (now.columns >= 0) & (now.kinds != PAD) & ~gone.gather(1, now.columns.clamp(min=0))
-    packed = compact(staying, counts.total)
-    inner = packed if now.inner is None else now.inner.then(packed)
-    step.in_flight = replace(now.take(packed, counts), inner=inner)
-    step.mark_stage(index)
+    packing = compact(staying, counts.total)
+    from_loop = packing if now.from_loop is None else now.from_loop.then(packing)
+    step.in_flight = replace(now.take(packing, counts), from_loop=from_loop)
+    step.record(index)
     shrink_tables(step, index, hidden.shape[1], gone if cached else None)
-    return packed.take(hidden)
+    return packing.take(hidden)
 
 
 def _gone_columns(step: Step, index: int, drop: Tensor) -> Tensor:

@@ -43,9 +43,10 @@ def restore(step: Step, output: Any) -> Any:
 
 def _restore_depth(step: Step, depth: int, state: Tensor) -> Tensor:
     """Hidden states after `depth` layers, at full length."""
-    for stage in reversed([stage for stage in step.trace if stage.layers <= depth]):
-        if stage.columns.shape[1] == state.shape[1]:
-            return _restore_rows(step, state, stage.columns)
+    # Tokens that left after `depth` layers may or may not be in the state that was recorded; its width tells.
+    for snapshot in reversed([snapshot for snapshot in step.trace if snapshot.layers <= depth]):
+        if snapshot.columns.shape[1] == state.shape[1]:
+            return _restore_rows(step, state, snapshot.columns)
     return state if step.segments is None else step.segments.back(state)
 
 
@@ -62,10 +63,11 @@ def _restore_rows(step: Step, state: Tensor, columns: Tensor) -> Tensor:
 
 
 def _lengthen(step: Step, state: Tensor, columns: Tensor) -> Tensor:
-    """Hidden states (b, l, d); a missing column gets the last state before it."""
+    """Hidden states (b, l, d) of all columns; `restore` says what those that left get."""
     inputs = step.inputs
     if state.shape[1] == inputs.length and columns.shape[1] != inputs.length:
         return state
+    # Columns without a state of their own that take the last one before them; see `put_back`.
     lending = inputs.visual
     if lending is not None and inputs.mask is not None:
         lending = lending | ~inputs.mask[:, inputs.past :]

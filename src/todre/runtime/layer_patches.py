@@ -49,7 +49,7 @@ class LayerPatches:
     def running(self, step: Step | None) -> Iterator[None]:
         """Let `step` rewrite this thread's layer arguments inside the block."""
         outer = self.step
-        step = step if step is not None and step.acts else None
+        step = step if step is not None and step.rewrites else None
         if step is None and outer is None:
             yield
             return

@@ -1,9 +1,11 @@
-"""Masks: read the caller's and the model's, and build those of shortened layers."""
+"""Masks that come in, the caller's and the model's: what they hide and allow.
+
+The masks of shortened layers are built in `runtime/layer_masks.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,13 +13,9 @@ from torch import Tensor
 
 from todre.errors import UnsupportedInputError
 from todre.hf.cache import first_table, is_static, table_of
-from todre.hf.decoder import CHUNKED, FULL, SLIDING, Decoder
-from todre.hf.model_parts import attention_backend
+from todre.hf.decoder import FULL
 from todre.hf.versions import Cache
 from todre.tensors.slots import SlotTable
-
-_MASK_BACKENDS = ("sdpa", "eager")
-"""Attention backends that take a mask as one (b, 1, q, s) tensor."""
 
 _QUERIES_AT_ONCE = 128
 """Queries of a FlexAttention block mask that are evaluated together.
@@ -185,7 +183,7 @@ def check_blocks(mask: Any, length: int) -> None:
     """
     masks = mask.values() if isinstance(mask, Mapping) else (mask,)
     if any(_looks_ahead(each, length) for each in masks if hasattr(each, "mask_mod")):
-        raise _takes_no_mask("flex_attention", "attention within pictures")
+        raise takes_no_mask("flex_attention", "attention within pictures")
 
 
 def _hides_more(local: Tensor, valid: Tensor | None) -> bool:
@@ -214,87 +212,9 @@ def _looks_ahead(mask: Any, length: int) -> bool:
     return False
 
 
-def _takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
+def takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
     """The error for an attention backend that takes no mask in a kind of layer."""
     return UnsupportedInputError(
         f"Attention implementation {backend!r} takes no mask over the tokens that are left in a layer with {where}; "
         "load the model with attn_implementation='sdpa'."
     )
-
-
-@dataclass(frozen=True)
-class KeySlots:
-    """The key slots of a layer during one forward; the last q belong to the queries.
-
-    Attributes:
-        columns: (b, s) int64 logical column of each slot, -1 at padding.
-        valid: (b, s) bool, False at padding.
-        queries: q.
-        past: logical columns before this forward.
-        pads: (b,) int64, columns of padding at the left of each row.
-        block_mask: (b or 1, l, l) bool, what the model's own mask allows among the l logical columns of this forward;
-            None where attention is causal.
-    """
-
-    columns: Tensor
-    valid: Tensor
-    queries: int
-    past: int
-    pads: Tensor
-    block_mask: Tensor | None
-
-
-def layer_mask(decoder: Decoder, kind: str, slots: KeySlots, dtype: torch.dtype) -> Tensor:
-    """The mask of a layer without plain causal attention, (b, 1, q, s).
-
-    It is bool for SDPA, and added to the logits for eager attention. Windows and chunks are those of the logical
-    columns: when a token leaves, others do not come nearer.
-
-    Args:
-        decoder: the decoder's facts.
-        kind: type of the layer.
-        slots: its key slots.
-        dtype: dtype of the hidden states.
-
-    Raises:
-        UnsupportedInputError: the attention backend takes no mask of this kind.
-    """
-    backend = attention_backend(decoder.config)
-    if backend not in _MASK_BACKENDS:
-        raise _takes_no_mask(backend, "a window" if kind in (SLIDING, CHUNKED) else "attention within pictures")
-    columns, queries = slots.columns, slots.queries
-    query_columns = columns[:, -queries:]
-    slot = torch.arange(columns.shape[1], device=columns.device, dtype=torch.int64)
-    allowed = (slot[None, :] <= slot[-queries:, None]).expand(columns.shape[0], queries, -1)
-    if kind == SLIDING:
-        allowed = allowed & (query_columns[:, :, None] - columns[:, None, :] < decoder.window)
-    if kind == CHUNKED:
-        chunk = (columns - slots.pads[:, None]).div(decoder.chunk, rounding_mode="floor")
-        allowed = allowed & (chunk[:, None, :] == chunk[:, -queries:, None])
-    if slots.block_mask is not None:
-        allowed = _with_block_mask(slots, slots.block_mask, query_columns, allowed)
-    allowed = allowed & slots.valid[:, None, :]
-    # A query that sees nothing, as at padding, would make its softmax NaN; it sees itself instead.
-    itself = slot[None, :] == slot[-queries:, None]
-    allowed = (allowed | (itself[None] & ~allowed.any(dim=-1, keepdim=True)))[:, None]
-    if backend == "sdpa":
-        return allowed
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
-
-
-def _with_block_mask(slots: KeySlots, block_mask: Tensor, query_columns: Tensor, earlier: Tensor) -> Tensor:
-    """The keys that each query sees, (b, q, s) bool, by the model's own mask.
-
-    Args:
-        slots: the layer's key slots.
-        block_mask: (b or 1, l, l) bool, for this forward's columns.
-        query_columns: (b, q) int64 logical column of each query.
-        earlier: (b, q, s) bool, for the columns of earlier forwards.
-    """
-    rows, length = slots.columns.shape[0], block_mask.shape[-1]
-    local = block_mask.expand(rows, length, length)
-    query = (query_columns - slots.past).clamp(min=0)
-    key = slots.columns - slots.past
-    picked = local.gather(1, query[:, :, None].expand(-1, -1, length))
-    picked = picked.gather(2, key.clamp(min=0)[:, None, :].expand(-1, query_columns.shape[1], -1))
-    return torch.where((key >= 0)[:, None, :], picked, earlier)

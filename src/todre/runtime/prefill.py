@@ -71,20 +71,20 @@ class _ColumnClasses:
     kinds: Tensor
 
     @classmethod
-    def of(cls, pictures: PromptMedia, call: DecoderCall) -> _ColumnClasses:
+    def of(cls, prompt_media: PromptMedia, call: DecoderCall) -> _ColumnClasses:
         """The column classes of the prompt in the decoder's `call`."""
-        prompt, visual = pictures.prompt, pictures.visual
+        prompt, visual = prompt_media.prompt, prompt_media.visual
         past = prompt.past_of(call.cache)
         mask = prompt.mask_of(call.mask, call.cache, past, call.columns)
         valid = mask[:, past:] if mask is not None else torch.ones_like(visual)
         earlier = prompt.had_picture
         if earlier is None:
             earlier = torch.zeros(call.rows, dtype=torch.bool, device="cpu")
-        kinds = token_kinds(visual, valid, earlier, pictures.drafts)
+        kinds = token_kinds(visual, valid, earlier, prompt_media.drafts)
         return cls(past=past, mask=mask, valid=valid, visual=visual, had_picture=earlier, kinds=kinds)
 
 
-def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: PromptMedia, call: DecoderCall) -> Step:
+def prefill(decoder: Decoder, method: Method, schedule: Schedule, prompt_media: PromptMedia, call: DecoderCall) -> Step:
     """The step of a prompt whose visual tokens were selected.
 
     `call` is rewritten in place for the columns that are kept.
@@ -93,44 +93,47 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, pictures: Prom
         decoder: the decoder's facts.
         method: decides which visual tokens stay.
         schedule: after which layers which methods are asked.
-        pictures: the prompt and its media.
+        prompt_media: the prompt and its media.
         call: the decoder's call.
 
     Raises:
         UnsupportedInputError: the prompt or its mask cannot be shortened exactly.
     """
     schedule.check(call.deepstack)
-    embeds, classes = embeddings_of(call), _ColumnClasses.of(pictures, call)
+    # What each column holds, on the host; then stage 1 asks the method.
+    embeds, classes = embeddings_of(call), _ColumnClasses.of(prompt_media, call)
     started = time.perf_counter()
-    samples = visual_tokens(embeds, pictures.media, classes.kinds == TEXT)
+    samples = visual_tokens(embeds, prompt_media.media, classes.kinds == TEXT)
     kinds, visual = upload(torch.stack([classes.kinds, classes.visual.to(classes.kinds.dtype)]), embeds.device)
     selection = select_batch(method, samples, visual > 0, embeds)
-    seconds = time.perf_counter() - started
+    select_seconds = time.perf_counter() - started
     if selection.embeddings is not None:
         call.embeds = selection.embeddings
-    mask = classes.mask
-    whole = None if mask is None or bool(mask.all()) else upload(mask, embeds.device)
-    ahead = None if pictures.prompt.causal(call.mask) else block_masks_of(call.mask, call.columns, classes.valid)
+    # The step, still with all columns that came in.
+    mask = None if classes.mask is None or bool(classes.mask.all()) else upload(classes.mask, embeds.device)
+    causal = prompt_media.prompt.causal(call.mask)
     inputs = DecoderInputs(
         decoder=decoder,
         cache=call.cache,
         past=classes.past,
         length=call.columns,
-        mask=whole,
-        block_masks=ahead,
+        mask=mask,
+        block_masks=None if causal else block_masks_of(call.mask, call.columns, classes.valid),
         method=method,
         schedule=schedule,
         visual=visual > 0,
     )
     step = Step(
         inputs=inputs,
-        in_flight=_in_flight(classes, kinds, call, padded=whole is not None),
+        in_flight=_in_flight(classes, kinds, call, padded=mask is not None),
         answers=_layer_answers(schedule, samples, call),
         selection=selection,
-        select_seconds=seconds,
-        text=(classes.valid & ~classes.visual).sum(dim=1).tolist(),
+        select_seconds=select_seconds,
+        text_counts=(classes.valid & ~classes.visual).sum(dim=1).tolist(),
     )
-    _enter(step, selection, _pack_selected(step, selection, classes.valid), call, pictures.prompt.visual)
+    # Columns that were not selected leave the step and the call, and never enter the cache's tables.
+    packing = _pack_selected(step, selection, classes.valid)
+    _enter(step, selection, packing, call, prompt_media.prompt.cached_visual)
     return step
 
 
@@ -213,13 +216,13 @@ def _enter(
         selection: the visual tokens that are kept.
         packing: from the columns that came in to those that are kept; None if all are.
         call: the decoder's call, changed in place.
-        cached_visual: by id of slot table, visual slots that each row holds (`Prompt.visual`).
+        cached_visual: by id of slot table, visual slots that each row holds (`Prompt.cached_visual`).
     """
     shift = set_positions(step, call, packing)
     if packing is not None:
         repack(call, packing, selection.stays)
         step.in_flight = step.in_flight.take(packing, step.in_flight.counts)
-    step.mark_stage(0)
+    step.record(0)
     extend_tables(step, packing, shift, cached_visual)
     embeds = embeddings_of(call)
     if packing is not None or any(not table.identity for table in kv.distinct_tables(step.inputs.cache)):

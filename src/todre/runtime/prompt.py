@@ -35,7 +35,7 @@ class Prompt:
         past: logical columns of the cache.
         positions: the caller's positions, or None.
         stays: the argument, on the host.
-        visual: by id of slot table, visual slots that each row holds.
+        cached_visual: by id of slot table, visual slots that each row holds.
         had_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
     """
 
@@ -64,7 +64,7 @@ class Prompt:
             _check_rows(call, self.padding)
         self.stays = None if stays is None else next(found)
         self.positions = None if positions is None else next(found)
-        self.visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
+        self.cached_visual: dict[int, list[int]] = {id(table): next(found).tolist() for table in tables}
         self.had_picture = next(found) if tables else None
 
     def split(self, segments: Segments, mask: Any) -> Prompt:

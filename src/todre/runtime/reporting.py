@@ -12,7 +12,7 @@ from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
 from todre.report import AttentionRatios, PruningReport
 from todre.runtime.selection import BatchSelection
-from todre.runtime.step import Stage, Step
+from todre.runtime.step import Snapshot, Step
 from todre.tensors.columns import VISUAL
 from todre.tensors.transfer import fetch
 from todre.tower.runs import Lengths, tally
@@ -34,8 +34,8 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
     report.select_seconds = step.select_seconds
     report.tower_tokens = tally(tower)
     report.visual_tokens_before, report.visual_tokens_after = list(selection.offered), list(selection.counts)
-    report.text_tokens = list(step.text)
-    counts, changes = [], {stage.layers: stage.visual for stage in step.trace}
+    report.text_tokens = list(step.text_counts)
+    counts, changes = [], {snapshot.layers: snapshot.visual for snapshot in step.trace}
     visual = step.trace[0].visual
     for layer in range(step.n_layers):
         visual = changes.get(layer, visual)
@@ -91,44 +91,44 @@ def _goes_on(cache: Any, columns: int) -> bool:
 
 
 def _read(
-    selection: BatchSelection, trace: list[Stage], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
+    selection: BatchSelection, trace: list[Snapshot], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
 ) -> dict[str, Any]:
     """The report's values that only the device knows, read in one piece."""
     chosen = [kept for kept in selection.rows if kept is not None]
-    moving = [x for stage in trace for x in (stage.columns, stage.kinds)]
+    moving = [x for snapshot in trace for x in (snapshot.columns, snapshot.kinds)]
     measured = [x for pair in ratios.values() for x in pair[:2]]
     found = iter(fetch([*chosen, *moving, *measured]))
     kept = [
         list(range(count)) if kept is None else next(found).tolist()
         for kept, count in zip(selection.rows, selection.offered, strict=True)
     ]
-    stages = [stage._replace(columns=next(found), kinds=next(found)) for stage in trace]
+    snapshots = [snapshot._replace(columns=next(found), kinds=next(found)) for snapshot in trace]
     read = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
     rows = range(len(kept))
     return {
         "kept": kept,
-        "kept_from_layer": [_kept_from(stages, selection.columns[row] + past, row) for row in rows],
+        "kept_from_layer": [_kept_from(snapshots, selection.columns[row] + past, row) for row in rows],
         "attention_ratios": [_ratios(read, row) for row in rows],
     }
 
 
-def _kept_from(stages: list[Stage], places: Tensor, row: int) -> dict[int, list[int]]:
+def _kept_from(trace: list[Snapshot], places: Tensor, row: int) -> dict[int, list[int]]:
     """Visual tokens (0..n-1) of one sample in flight, by count of layers run.
 
     Only counts of layers at which they change are listed.
 
     Args:
-        stages: the columns in flight, each time they changed.
+        trace: the columns in flight, each time they changed.
         places: (n,) int64, logical columns of the sample's visual tokens, ascending.
         row: the sample's row.
     """
     found: dict[int, list[int]] = {}
     last: list[int] | None = None
-    for stage in stages:
-        mine = stage.columns[row][stage.kinds[row] == VISUAL]
+    for snapshot in trace:
+        mine = snapshot.columns[row][snapshot.kinds[row] == VISUAL]
         here = torch.searchsorted(places, mine).tolist()
         if here != last:
-            found[stage.layers] = last = here
+            found[snapshot.layers] = last = here
     return found
 
 

@@ -111,7 +111,7 @@ def choose(method: Method, sample: VisualTokens) -> Choice:
         taken = sample if left is None else sample.take(left)
         if embeddings is not sample.embeddings:
             taken = taken.with_embeddings(embeddings if left is None else embeddings[left])
-        keep, new = _choose(selector, taken)
+        keep, new = _ask_selector(selector, taken)
         if new is not None:
             embeddings = embeddings.clone() if embeddings is sample.embeddings else embeddings
             embeddings[slice(None) if left is None else left] = new.to(embeddings.dtype)
@@ -120,9 +120,10 @@ def choose(method: Method, sample: VisualTokens) -> Choice:
     return Choice(None if left is not None and len(left) == len(sample) else left, embeddings)
 
 
-def _choose(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor | None]:
-    """One selector's kept indices, (k,) int64, and new embeddings; None if unchanged.
+def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor | None]:
+    """Show tokens to one selector: its kept indices, (k,) int64, and new embeddings.
 
+    Either is None if unchanged.
     Each part that `method.per` names has a budget of its own.
     """
     found, embeddings = [], None

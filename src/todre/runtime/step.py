@@ -3,6 +3,9 @@
 A step is made right before the decoder runs and dropped right after; what must outlive it is on the cache. `prefill`
 and `continuation` make a step, `between_layers` and `dropping` change it while layers run, and `finish` puts the
 decoder's output back at full length.
+
+A `layer` is 1-based and an `index` counts from 0. So one number names the place between two layers: after layer `k` is
+before the layer with index `k`, once `k` layers have run.
 """
 
 from __future__ import annotations
@@ -67,7 +70,8 @@ class InFlight:
         columns: (b, q) int64 logical column of each; -1 is padding.
         kinds: (b, q) int8 class of each (see `tensors.columns`).
         counts: columns of each class, row by row, on the host.
-        inner: from the columns that the decoder's loop holds to these, once some left inside the decoder.
+        from_loop: from the columns that the decoder's loop holds to these, once some left inside the decoder; the loop
+            does not learn of it.
         packed: True if these are no longer all the columns that came in.
         padded: True if some of them may be padding, as known on the host.
     """
@@ -75,23 +79,23 @@ class InFlight:
     columns: Tensor
     kinds: Tensor
     counts: RowCounts = field(default_factory=lambda: _NO_ROWS)
-    inner: Compaction | None = None
+    from_loop: Compaction | None = None
     packed: bool = False
     padded: bool = False
 
-    def take(self, packed: Compaction, counts: RowCounts) -> InFlight:
-        """The columns that `packed` keeps, of which there are `counts`."""
+    def take(self, packing: Compaction, counts: RowCounts) -> InFlight:
+        """The columns that `packing` keeps, of which there are `counts`."""
         return replace(
             self,
-            columns=packed.take(self.columns).masked_fill(~packed.valid, -1),
-            kinds=packed.take(self.kinds).masked_fill(~packed.valid, PAD),
+            columns=packing.take(self.columns).masked_fill(~packing.valid, -1),
+            kinds=packing.take(self.kinds).masked_fill(~packing.valid, PAD),
             counts=counts,
             packed=True,
-            padded=packed.padded,
+            padded=packing.padded,
         )
 
 
-class Stage(NamedTuple):
+class Snapshot(NamedTuple):
     """The columns in flight after a count of layers has run.
 
     Attributes:
@@ -160,7 +164,7 @@ class Step:
         answers: what methods between layers are shown and answered.
         selection: the visual tokens kept in stage 1; None in a forward without pictures.
         select_seconds: time that stage 1 took, in seconds.
-        text: columns of each row that are neither visual nor padding.
+        text_counts: of each row, how many columns are neither visual nor padding.
         rotary_positions: positions for the rotary embedding, where the decoder must not see them; None otherwise.
         masks: by index of layer (from 0), its mask in place of the one that the decoder's loop passes.
         trace: the columns in flight, each time they changed.
@@ -172,10 +176,10 @@ class Step:
     answers: LayerAnswers = field(default_factory=LayerAnswers)
     selection: BatchSelection | None = None
     select_seconds: float = 0.0
-    text: list[int] = field(default_factory=list)
+    text_counts: list[int] = field(default_factory=list)
     rotary_positions: Tensor | None = None
     masks: dict[int, Any] = field(default_factory=dict)
-    trace: list[Stage] = field(default_factory=list)
+    trace: list[Snapshot] = field(default_factory=list)
     segments: Segments | None = None
 
     @property
@@ -184,8 +188,8 @@ class Step:
         return self.inputs.decoder.n_layers
 
     @property
-    def acts(self) -> bool:
-        """True if layers or the rotary embedding get other arguments than the loop passes."""
+    def rewrites(self) -> bool:
+        """True if some argument of a layer or the rotary embedding is not the loop's own."""
         return bool(self.masks or self.inputs.schedule.reducers) or self.rotary_positions is not None
 
     @property
@@ -243,7 +247,7 @@ class Step:
             return False
         return any((*self.in_flight.counts.visual, *self.cached_visual(layer)))
 
-    def mark_stage(self, layers: int) -> None:
+    def record(self, layers: int) -> None:
         """Record the columns in flight after `layers` layers have run."""
         now = self.in_flight
-        self.trace.append(Stage(layers, now.columns, now.kinds, now.counts.visual))
+        self.trace.append(Snapshot(layers, now.columns, now.kinds, now.counts.visual))
