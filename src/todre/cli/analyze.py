@@ -11,9 +11,10 @@ from todre.cli import analyze_options as ask
 from todre.cli import analyze_tables as tables
 from todre.cli import options as opt
 from todre.cli.analyze_options import DocumentOptions, InstrumentQuestions
+from todre.cli.budget_options import Retain
 from todre.cli.ignored_options import check_taken
 from todre.cli.instrument_run import InstrumentRun, calibrated, write
-from todre.cli.method_choice import make_method, named_methods, parse_method
+from todre.cli.method_names import make_method, named_methods, parse_method
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import MOST, number, usage
 
@@ -126,7 +127,7 @@ def calibrate(
     questions: InstrumentQuestions = InstrumentQuestions(limit=180, split="val"),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-calibrate.json")),
     method: Calibrated = "todre",
-    retain: opt.Retain = None,
+    retain: Retain = None,
     loss: Loss = 0.02,
     layers: ask.Layers = None,
     max_new_tokens: opt.NewTokens = 16,
@@ -164,7 +165,7 @@ def kept(
     questions: InstrumentQuestions = InstrumentQuestions(limit=3),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-kept.json")),
     methods: opt.MethodNames = "todre,todre-v1,cls-top-k,random",
-    retain: opt.Retain = None,
+    retain: Retain = None,
     max_new_tokens: opt.NewTokens = 32,
     seed: opt.Seed = 0,
     reporting: Reporting = Reporting(),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from todre.cli import options as opt
+from todre.cli.budget_options import BudgetPer, Retain
 from todre.cli.console import check_figure, counting, note, show_json, show_text, working
 from todre.cli.ignored_options import check_taken
-from todre.cli.method_choice import files_among, make_method
+from todre.cli.method_names import files_among, make_method
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import MOST, check_question, usage
 
@@ -38,8 +39,8 @@ def ask(
     arguments: Arguments,
     model: ModelOptions = ModelOptions(),
     method: opt.MethodName = "todre",
-    retain: opt.Retain = None,
-    per: opt.BudgetPer = None,
+    retain: Retain = None,
+    per: BudgetPer = None,
     frames: Frames = None,
     overlay: Overlay = None,
     force: opt.Force = False,

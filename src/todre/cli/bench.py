@@ -23,7 +23,7 @@ from todre.cli import bench_options as ask
 from todre.cli.bench_options import BenchFiles, SweepOptions
 from todre.cli.console import check_output, note, show, show_json, show_text, working
 from todre.cli.ignored_options import check_beside, check_taken
-from todre.cli.method_choice import ALL, FILE
+from todre.cli.method_names import ALL, FILE
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import usage
 from todre.errors import InvalidValueError

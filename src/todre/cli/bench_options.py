@@ -12,10 +12,11 @@ from todre.bench.method_specs import parse
 from todre.bench.presets import PRESETS, preset
 from todre.bench.published import NAMES
 from todre.bench.suites import SUITES
-from todre.cli.method_choice import ALL, FILE, parse_method
+from todre.cli.budget_options import BenchRetains
+from todre.cli.method_names import ALL, FILE, parse_method
 from todre.cli.option_records import OptionRecord, Without
 from todre.cli.options import Force, ModelOptions
-from todre.cli.parsers import MOST, MOST_SEED, check_each_once, one_of, parse_names, parse_retains, usage
+from todre.cli.parsers import MOST, MOST_SEED, check_each_once, one_of, parse_names, usage
 
 MOST_THREADS = 4096
 
@@ -107,12 +108,6 @@ Specs = Annotated[
         help="Methods, with settings as in todre:stages=1 or vtw:layer=8, or JSON files; all: every one that applies.",
     ),
 ]  # fmt: skip
-Retains = Annotated[
-    Any,
-    typer.Option(
-        "--retain", parser=parse_retains, metavar="A,B,…", help="Budgets to measure each method at: shares or counts."
-    ),
-]
 Batches = Annotated[Any, typer.Option("--batch", parser=parse_counts, metavar="A,B,…", help="Rows of a batch.")]
 TextTokens = Annotated[
     Any, typer.Option("--text-tokens", parser=parse_counts, metavar="A,B,…", help="Text tokens of each prompt.")
@@ -170,7 +165,7 @@ class SweepOptions(OptionRecord):
     """
 
     methods: Specs = None
-    retain: Retains = None
+    retain: BenchRetains = None
     batch: Batches = None
     text_tokens: TextTokens = None
     new_tokens: AnswerTokens = None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from todre.cli import options as opt
+from todre.cli.budget_options import Retain
 from todre.cli.console import check_figure, note, progress, show, show_json, show_text, working
 from todre.cli.ignored_options import check_taken
-from todre.cli.method_choice import files_among, make_method, named_methods
+from todre.cli.method_names import files_among, make_method, named_methods
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import MOST, check_question, usage
 from todre.errors import TodreError
@@ -38,7 +39,7 @@ def compare(
     question: Question,
     methods: opt.MethodNames = METHODS,
     model: ModelOptions = ModelOptions(),
-    retain: opt.Retain = None,
+    retain: Retain = None,
     output: Output = None,
     force: opt.Force = False,
     warm_up: WarmUp = 1,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from todre.cli import options as opt
+from todre.cli.budget_options import Retain
 from todre.cli.compare import METHODS, answer_all
 from todre.cli.console import note, show, show_json, show_text, working
 from todre.cli.options import ModelOptions, Reporting
@@ -34,7 +35,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", help="Folder for the pictures; made if it is not there.")] = Path(
         "demo-output"
     ),
-    retain: opt.Retain = None,
+    retain: Retain = None,
     force: opt.Force = False,
     reporting: Reporting = Reporting(),
 ) -> None:

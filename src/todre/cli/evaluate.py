@@ -15,13 +15,14 @@ import typer
 
 from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
+from todre.cli.budget_options import EvalRetains, parse_retains
 from todre.cli.command_line import command_line
 from todre.cli.console import note, show, show_json, show_text, working
 from todre.cli.evaluate_options import AnsweringOptions
 from todre.cli.ignored_options import check_taken
-from todre.cli.method_choice import files_among, named_methods
+from todre.cli.method_names import files_among, named_methods
 from todre.cli.options import ModelOptions, Reporting
-from todre.cli.parsers import parse_retains, usage
+from todre.cli.parsers import usage
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def evaluate(
     tasks: ask.Tasks = ask.TASKS,
     methods: opt.MethodNames = ask.METHODS,
-    retain: ask.Retains = ask.RETAINS,
+    retain: EvalRetains = ask.RETAINS,
     draws: ask.Draws = 3,
     against: ask.Against = None,
     output: ask.Output = ask.FOLDER,

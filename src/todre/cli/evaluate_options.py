@@ -9,16 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from todre.cli.option_records import OptionRecord
-from todre.cli.parsers import (
-    LEAST_SIDE,
-    MOST,
-    MOST_PROCESSES,
-    MOST_SEED,
-    MOST_SIDE,
-    parse_names,
-    parse_retains,
-    usage,
-)
+from todre.cli.parsers import LEAST_SIDE, MOST, MOST_PROCESSES, MOST_SEED, MOST_SIDE, parse_names, usage
 
 TASKS = "scenes"
 RETAINS = "0.25,0.1,0.05"
@@ -43,15 +34,6 @@ Tasks = Annotated[
         parser=parse_tasks,
         metavar="A,B,…",
         help="Tasks: scenes (ten kinds), scenes-pope, -mme, -multi, -video, or files of JSON lines (.jsonl).",
-    ),
-]
-Retains = Annotated[
-    Any,
-    typer.Option(
-        "--retain",
-        parser=parse_retains,
-        metavar="A,B,…",
-        help="Budgets: shares such as 0.1, or counts such as 288.",
     ),
 ]
 Draws = Annotated[int, typer.Option("--draws", min=1, max=MOST, help="Runs of each method that chooses at random.")]

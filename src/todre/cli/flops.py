@@ -10,10 +10,11 @@ import typer
 from rich import box
 from rich.table import Table
 
+from todre.cli.budget_options import FlopsRetain
 from todre.cli.console import show, show_json, show_text, working
 from todre.cli.option_records import OptionRecord
 from todre.cli.options import Reporting
-from todre.cli.parsers import MOST, parse_retain
+from todre.cli.parsers import MOST
 from todre.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -65,16 +66,6 @@ class PromptOptions(OptionRecord):
 CountedModel = Annotated[
     str | None, typer.Option("-m", "--model", help="Folder, hub id (its config alone is read) or a preset's name.")
 ]
-CountedRetain = Annotated[
-    Any,
-    typer.Option(
-        "--retain",
-        parser=parse_retain,
-        metavar="NUMBER",
-        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, 0.1.",
-        show_default=False,
-    ),
-]
 DropAfter = Annotated[
     int | None,
     typer.Option(
@@ -85,7 +76,7 @@ DropAfter = Annotated[
 
 def flops(
     model: CountedModel = None,
-    retain: CountedRetain = None,
+    retain: FlopsRetain = None,
     drop_after: DropAfter = None,
     prompt: PromptOptions = PromptOptions(),
     reporting: Reporting = Reporting(),

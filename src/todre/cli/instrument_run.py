@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from todre.cli.analyze_options import DocumentOptions, InstrumentQuestions
 from todre.cli.command_line import command_line
 from todre.cli.console import check_output, counting, note, show_json, working
-from todre.cli.method_choice import files_among
+from todre.cli.method_names import files_among
 from todre.cli.options import ModelOptions, Reporting
 from todre.errors import InvalidValueError
 from todre.files import check_target, check_targets

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from todre.cli import options as opt
 from todre.cli.console import show, show_json, show_text
-from todre.cli.method_choice import parse_name
+from todre.cli.method_names import parse_name
 from todre.methods import registry
 from todre.methods.card import NEEDS
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from todre.cli.method_choice import parse_method, parse_methods
+from todre.cli.method_names import parse_method, parse_methods
 from todre.cli.option_records import OptionRecord, Trailing
-from todre.cli.parsers import MOST, MOST_SEED, one_of, parse_device, parse_retain
-from todre.methods.base import Per
+from todre.cli.parsers import MOST, MOST_SEED, one_of, parse_device
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -49,25 +48,6 @@ TrustCode = Annotated[
         "--trust-remote-code", help="Run Python code that comes with the model; only for a source that you trust."
     ),
     Trailing(),
-]
-Retain = Annotated[
-    Any,
-    typer.Option(
-        "--retain",
-        parser=parse_retain,
-        metavar="NUMBER",
-        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, the method's own.",
-        show_default=False,
-    ),
-]
-BudgetPer = Annotated[
-    str | None,
-    typer.Option(
-        "--per",
-        parser=one_of(*get_args(Per)),
-        metavar="PART",
-        help="What --retain is for: sample (all media together, the default), each image, clip or frame.",
-    ),
 ]
 MethodName = Annotated[
     str,

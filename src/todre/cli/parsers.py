@@ -12,8 +12,6 @@ from typing import Any
 import typer
 
 from todre.errors import InvalidValueError, UnknownMethodError
-from todre.fields import fitted
-from todre.fields.kinds import Retain
 
 MOST = 10**9
 """Largest count that any option takes."""
@@ -96,34 +94,6 @@ def parse_names(text: str) -> tuple[str, ...]:
     if not names:
         raise typer.BadParameter("nothing is named; give names separated by commas.")
     return names
-
-
-def parse_retain(text: str) -> float:
-    """A budget: a whole number is a count of tokens, anything else a share in (0, 1]."""
-    value: float
-    try:
-        value = int(text)
-    except ValueError:
-        try:
-            value = float(text)
-        except ValueError:
-            raise typer.BadParameter(
-                f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
-            ) from None
-    if value > MOST:
-        raise typer.BadParameter(f"{text!r} is more than any picture has; give a count of at most {MOST:,}.")
-    try:
-        value = fitted("retain", value, Retain)
-    except InvalidValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    return value
-
-
-def parse_retains(text: str) -> tuple[float, ...]:
-    """Budgets, separated by commas, none twice."""
-    retains = tuple(parse_retain(part) for part in parse_names(text))
-    check_each_once(retains, text)
-    return retains
 
 
 def check_question(question: str) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli import reading_options as ask
+from todre.cli.budget_options import AtBudget
 from todre.cli.console import check_figure, note
 from todre.cli.options import Verbosity
 from todre.cli.parsers import one_of
@@ -59,7 +60,7 @@ def retention(
 
 def radar(
     results: ask.Files,
-    retain: ask.AtBudget = None,
+    retain: AtBudget = None,
     methods: ask.Methods = None,
     highlight: ask.Highlight = None,
     output: Output = Path("radar.png"),
@@ -123,7 +124,7 @@ def pareto(
 
 def heatmap(
     results: ask.Files,
-    retain: ask.AtBudget = None,
+    retain: AtBudget = None,
     methods: ask.Methods = None,
     highlight: ask.Highlight = None,
     measure: Annotated[

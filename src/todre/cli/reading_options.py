@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from todre.cli.parsers import one_of, parse_names, parse_retain
+from todre.cli.parsers import one_of, parse_names
 from todre.reading.results import MEASURES
 
 if TYPE_CHECKING:
@@ -51,15 +51,5 @@ Measure = Annotated[
         parser=one_of(*MEASURES),
         metavar="NAME",
         help="retention, score, or difference (from no pruning).",
-    ),
-]
-AtBudget = Annotated[
-    Any,
-    typer.Option(
-        "--retain",
-        parser=parse_retain,
-        metavar="NUMBER",
-        help="A budget of the run. Without it, the one nearest to 10 %.",
-        show_default=False,
     ),
 ]

@@ -10,6 +10,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli import reading_options as ask
+from todre.cli.budget_options import AtBudget
 from todre.cli.console import note, show_text
 from todre.cli.options import Verbosity
 from todre.cli.parsers import one_of
@@ -58,7 +59,7 @@ def table(
     columns: Columns = COLUMNS[0],
     measure: ask.Measure = MEASURES[0],
     against: Against = None,
-    retain: ask.AtBudget = None,
+    retain: AtBudget = None,
     methods: ask.Methods = None,
     sort: Sort = None,
     no_intervals: NoIntervals = False,

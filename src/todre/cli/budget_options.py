@@ -1,0 +1,112 @@
+"""Budget options: every `--retain` and `--per`, and how they are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+import typer
+
+from todre.cli.parsers import (
+    MOST,
+    check_each_once,
+    one_of,
+    parse_names,
+)
+from todre.errors import InvalidValueError
+from todre.fields import fitted
+from todre.fields.kinds import Retain as RetainField
+from todre.methods.base import Per
+
+
+def parse_retain(text: str) -> float:
+    """A budget: a whole number is a count of tokens, anything else a share in (0, 1]."""
+    value: float
+    try:
+        value = int(text)
+    except ValueError:
+        try:
+            value = float(text)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
+            ) from None
+    if value > MOST:
+        raise typer.BadParameter(f"{text!r} is more than any picture has; give a count of at most {MOST:,}.")
+    try:
+        value = fitted("retain", value, RetainField)
+    except InvalidValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
+def parse_retains(text: str) -> tuple[float, ...]:
+    """Budgets, separated by commas, none twice."""
+    retains = tuple(parse_retain(part) for part in parse_names(text))
+    check_each_once(retains, text)
+    return retains
+
+
+Retain = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_retain,
+        metavar="NUMBER",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, the method's own.",
+        show_default=False,
+    ),
+]
+
+
+BudgetPer = Annotated[
+    str | None,
+    typer.Option(
+        "--per",
+        parser=one_of(*get_args(Per)),
+        metavar="PART",
+        help="What --retain is for: sample (all media together, the default), each image, clip or frame.",
+    ),
+]
+
+
+EvalRetains = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_retains,
+        metavar="A,B,…",
+        help="Budgets: shares such as 0.1, or counts such as 288.",
+    ),
+]
+
+
+BenchRetains = Annotated[
+    Any,
+    typer.Option(
+        "--retain", parser=parse_retains, metavar="A,B,…", help="Budgets to measure each method at: shares or counts."
+    ),
+]
+
+
+AtBudget = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_retain,
+        metavar="NUMBER",
+        help="A budget of the run. Without it, the one nearest to 10 %.",
+        show_default=False,
+    ),
+]
+
+
+FlopsRetain = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_retain,
+        metavar="NUMBER",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count. Without it, 0.1.",
+        show_default=False,
+    ),
+]
