@@ -49,7 +49,10 @@ def test_no_letter_of_a_table_is_lost(data):
         table.add_row(*row)
     with pytest.MonkeyPatch.context() as patched:
         shown = printed(table, patched, columns)
-    whole = sum((letters(cell) for cell in [*headings[1:], *(cell for row in rows for cell in row)]), Counter())
+    # As blocks, a table leaves out headings that no row has a value for.
+    values = list(zip(*rows, strict=True))
+    filled = [headings[place] for place in range(1, len(headings)) if "".join(values[place]).strip()]
+    whole = sum((letters(cell) for cell in [*filled, *(cell for row in rows for cell in row)]), Counter())
     assert not whole - letters(shown)
     assert letters(shown)["…"] <= sum((letters(each) for each in headings), Counter())["…"] * len(rows) + whole["…"]
     if columns is not None:
