@@ -72,9 +72,9 @@ def heldout() -> str:
     return pipe_table(["kept", "visual tokens", *names.values()], lines)
 
 
-def _bench() -> dict[str, dict[str, Any]]:
-    """Rows of the committed benchmark: no pruning, a tenth kept, and its oracle."""
-    rows = {row["subject"]: row for row in read("bench-cpu")["rows"]}
+def _bench(result: str) -> dict[str, dict[str, Any]]:
+    """Rows of a committed benchmark: no pruning, a tenth kept, and its oracle."""
+    rows = {row["subject"]: row for row in read(result)["rows"]}
     return {"none": rows["none"], "todre": rows["todre:stages=1@0.1"], "oracle": rows["todre:stages=1@0.1 oracle"]}
 
 
@@ -84,7 +84,7 @@ def _ratio(quantiles: dict[str, float]) -> str:
 
 def speed() -> str:
     """Times with a tenth kept, in README.md."""
-    rows = _bench()
+    rows = _bench("bench-budgets")
 
     def shown(name: str) -> list[str]:
         first, token, total = (rows[name]["ms"][span]["p50"] for span in SPANS)
@@ -98,7 +98,7 @@ def speed() -> str:
 
 def stages() -> str:
     """Times by stage with a tenth kept, in docs/performance.md."""
-    rows = _bench()
+    rows = _bench("bench-cpu")
     columns = {"encode": "encode", "select": "select", "prefill": "prefill", **SPANS}
 
     def shown(name: str) -> list[str]:

@@ -15,7 +15,7 @@ NAMES = {"ToDRE v2": "todre", "ToDRE v1": "todre-v1", "[CLS] top-k": "cls-top-k"
 
 @pytest.fixture
 def bench():
-    return json.loads((RESULTS / "bench-cpu.json").read_text())
+    return json.loads((RESULTS / "bench-budgets.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,12 @@ def test_times_are_the_benchmarks(bench, heldout):
     left, _ = headline_figure(bench, heldout).axes
     rows = {row["subject"]: row for row in bench["rows"]}
     mine, bound = points(left)
-    expected = [(10.0, seconds(rows["todre:stages=1@0.1"])), (100.0, seconds(rows["todre:stages=1@1"]))]
-    assert mine == pytest.approx(np.array(expected), rel=1e-6)
-    assert bound == pytest.approx(np.array([(10.0, seconds(rows["todre:stages=1@0.1 oracle"]))]), rel=1e-6)
+    shares = {5.0: "0.05", 10.0: "0.1", 25.0: "0.25"}
+    expected = [(share, seconds(rows[f"todre:stages=1@{retain}"])) for share, retain in shares.items()]
+    assert mine == pytest.approx(np.array(expected), rel=2e-2)  # shares are of whole tokens
+    assert mine[:, 1] == pytest.approx([time for _, time in expected], rel=1e-6)
+    bounds = [seconds(rows[f"todre:stages=1@{retain} oracle"]) for retain in shares.values()]
+    assert bound[:, 1] == pytest.approx(bounds, rel=1e-6)
     said = {text.get_text() for text in left.texts}
     none = seconds(rows["none"])
     assert f"{none / expected[0][1]:.1f} times\nas soon" in said

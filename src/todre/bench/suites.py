@@ -27,6 +27,17 @@ SUITES: dict[str, Suite] = {
             rounds=3,
         ),
     ),
+    "cpu-budgets": Suite(
+        "about eight minutes: the same model at 25, 10 and 5 %, on one thread, in five rounds",
+        Settings(
+            preset="llava-next-260m",
+            methods=("todre:stages=1",),
+            retains=(0.25, 0.1, 0.05),
+            new_tokens=(20,),
+            threads=(1,),
+            rounds=5,
+        ),
+    ),
     "cpu-headline": Suite(
         "the same model at 10 % and with nothing to drop, on one thread and on all, in seven rounds",
         Settings(
