@@ -1,6 +1,5 @@
 """The README's figure shows the committed numbers, and says of which model and machine they are."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def test_times_are_the_benchmarks(bench, heldout):
     assert {f"no pruning  {none:.1f} s", f"ToDRE  {expected[0][1]:.2f} s"} <= said
     about = left.get_title(loc="left")
     assert "llava-next-260m, random weights, float32; 2,928 visual tokens" in about
-    assert "2.50GHz, 1 thread; medians of 5 rounds" in about
+    assert "Intel Xeon Processor, 1 thread; medians of 5 rounds" in about
 
 
 def test_scores_are_the_held_out_ones_with_their_intervals(bench, heldout):
@@ -88,12 +87,9 @@ def test_nothing_is_cut_or_lies_on_the_other_panel(bench, heldout):
             assert text.get_window_extent().y1 <= figure.bbox.y1
 
 
-def test_several_budgets_are_joined_and_one_without_an_oracle_has_no_ring(bench, heldout):
-    more = copy.deepcopy(next(row for row in bench["rows"] if row["subject"] == "todre:stages=1@0.1"))
-    more["subject"] = "todre:stages=1@0.25"
-    more["visual_tokens"]["entered"] = 732
-    bench["rows"] = [row for row in bench["rows"] if row["kind"] != "oracle"] + [more]
+def test_several_budgets_are_joined_and_those_without_an_oracle_have_no_ring(bench, heldout):
+    bench["rows"] = [row for row in bench["rows"] if row["kind"] != "oracle"]
     left, _ = headline_figure(bench, heldout).axes
     (mine,) = points(left)
-    assert [x for x, _ in mine] == [10.0, 25.0, 100.0]
+    assert [x for x, _ in mine] == [5.0, 10.0, 25.0]
     assert next(line for line in left.lines if line.get_marker() == "o").get_linestyle() == "-"
