@@ -92,7 +92,7 @@ class _Marks:
         self.events: list[torch.cuda.Event] = []
 
     def begin(self) -> None:
-        """Start the clock of an idle device."""
+        """Wait until the device is idle, then start the clock."""
         if self.cuda:
             torch.cuda.synchronize(self.device)
         self.host = _host_clock()

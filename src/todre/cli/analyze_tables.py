@@ -80,7 +80,7 @@ def _say_whether_confirmed(document: Document) -> None:
 
 
 def show_kept(document: Document) -> None:
-    """How far methods agree on the tokens that they keep."""
+    """Show how far methods agree on the tokens that they keep."""
     for record in document["records"]:
         for name, panel in record["panels"].items():
             if "refused" in panel:

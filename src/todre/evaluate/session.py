@@ -52,11 +52,11 @@ class Record:
 
     Attributes:
         picture: the scene's seed.
-        task, question, answer: the question, and its true answer.
+        task, question, answer: the question, its task, and its true answer.
         prediction, score: the model's answer, and its mark from 0 to 1.
         visual_tokens: visual tokens that entered the decoder.
-        dropped_after: count of layers run when all of them were dropped, or None.
-        ratios: layer to ToDRE's eq. 7 (text to visual, visual to text), where measured.
+        dropped_after: count of layers run when all visual tokens were dropped; None if they never were.
+        ratios: by layer, the ratios of ToDRE's eq. 7 (text to visual, visual to text), where measured.
     """
 
     picture: int

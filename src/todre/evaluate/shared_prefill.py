@@ -1,8 +1,8 @@
-"""Prefixes of prompts about one picture, run once in layers where they are equal.
+"""Shared prefill: layers that run once on the prefix of prompts about a picture.
 
-Before the first layer where a method acts, the states of a prefix do not depend on the question behind it. So each of
-these layers runs on the prefix once for each picture. For each prompt it runs on the question alone, with the prefix's
-keys and values before the question's.
+The prefix is all that comes before the question. Up to the first layer where a method acts, its states do not depend
+on the question that follows. So each of these layers runs on the prefix once for each picture, and for each prompt on
+the question alone, with the prefix's keys and values before the question's.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def annotations_of(cls: type) -> dict[str, Any]:
     """The annotation of each field that `__init__` takes.
 
     Raises:
-        InvalidValueError: an annotation names something that is not there.
+        InvalidValueError: an annotation names something that does not exist when the program runs.
     """
     found: dict[str, Any] = {}
     names = [field.name for field in dataclasses.fields(cls) if field.init]

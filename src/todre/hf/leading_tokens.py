@@ -29,7 +29,7 @@ class Leading:
 
     @property
     def kind(self) -> str:
-        """`cls`, `cls+registers`, `registers` or `none`."""
+        """What the leading tokens are: `cls`, `cls+registers`, `registers` or `none`."""
         parts = (["cls"] if self.cls else []) + (["registers"] if self.others else [])
         return "+".join(parts) or "none"
 

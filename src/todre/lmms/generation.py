@@ -52,10 +52,11 @@ class Decoding:
     def of(cls, settings: Mapping[str, Any]) -> Decoding:
         """The settings in a task's `generation_kwargs`.
 
-        Without `do_sample`, a temperature above 0 samples. What `generate` does not know is left out with a warning.
+        Where `do_sample` is not set, a temperature above 0 turns sampling on. Settings that `generate` does not know
+        are left out with a warning.
 
         Raises:
-            InvalidValueError: a length that is no whole number of at least 1, or a stop string that is no text.
+            InvalidValueError: the length is not a whole number of at least 1, or a stop string is not text.
         """
         unknown = sorted(set(settings) - _READ)
         if unknown:

@@ -1,8 +1,8 @@
 """Recipes of the Information Horizon paper: rank early, then draw or drop.
 
-"When Token Pruning is Worse than Random" (arXiv 2512.07580): past some layer ranking is no better than chance. Its
-counts are for 576 tokens and 32 layers; here they are the same shares of any picture and depth. The number in a
-recipe's name is its mean over layers for 576 tokens and 32 layers.
+"When Token Pruning is Worse than Random" (arXiv 2512.07580) finds that from some layer on, ranking tokens is no better
+than chance. It gives counts for 576 tokens and 32 layers; here they are the same shares of any picture and depth. The
+number in a recipe's name is its count of tokens for 576 tokens and 32 layers, as a mean over layers.
 """
 
 from __future__ import annotations

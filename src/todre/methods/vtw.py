@@ -47,7 +47,7 @@ class VTW(Method):
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Drop all visual tokens in the rows that have text to answer."""
+        """Drop all visual tokens in the rows that have text after a picture."""
         from todre.methods.views.reduction import Reduction
 
         drops = [count > 0 for count in context.text_counts]

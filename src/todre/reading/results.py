@@ -259,7 +259,7 @@ def _add(known: dict[str, tuple[Path, Entry]], path: Path, entries: Iterable[Ent
 
 
 def _entries(document: dict[str, Any], suffix: str) -> list[Entry]:
-    """Entries of a document's rows, no pruning first."""
+    """Entries of a document's rows; the first is the one without pruning."""
     before = document["rows"][0]["visual_tokens"]
     found = []
     for row in document["rows"]:

@@ -74,16 +74,17 @@ def _ready_made(mask: Tensor, cache: Any) -> bool:
 
 
 def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, traced: bool) -> Tensor | None:
-    """The mask from which the model's own code makes the right one, or None.
-
-    All layers hold the columns of `table`.
+    """The mask to give to the model's own code, which makes the layers' mask of it.
 
     Args:
-        table: the slot table of all layers.
+        table: the slot table that all layers share.
         cache: the caller's cache.
         mask: the caller's mask, or None.
         columns: columns of this forward.
-        traced: True if no value may be read from the device, as while torch.compile traces.
+        traced: True while torch.compile traces; no value is read from the device then.
+
+    Returns:
+        None if no mask is needed.
     """
     if mask is None and not table.padded:
         return None

@@ -20,7 +20,8 @@ class Media:
 
     Attributes:
         visual: (b, q) bool on the host, the columns of their tokens.
-        facts: of each entry as the model encodes it, in the order of the batch before `generate` repeats samples.
+        facts: facts about the tokens of each entry that the model encodes, in the batch's order before `generate`
+            repeats samples.
     """
 
     visual: Tensor

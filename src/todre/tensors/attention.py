@@ -56,7 +56,7 @@ def attention_mass(
         rows: (b, q) bool, the query rows to compute.
         groups: (b, s) bool masks of keys.
         allowed: (b, s) bool, keys that are not padding.
-        places: (m,) int64, columns that hold at least all of `rows`; None to read them from the device.
+        places: (m,) int64, query columns that include all of `rows`; None to read them from the device.
 
     Returns:
         For each group, (b, q) float32: the mass of each row in `rows`, 0 in the others.
@@ -84,7 +84,7 @@ def attention_scores(
         rows: (b, q) bool, the query rows to sum over.
         allowed: (b, s) bool, keys that are not padding.
         heads: how heads are pooled, `mean` or `max`.
-        places: (m,) int64, columns that hold at least all of `rows`; None to read them from the device.
+        places: (m,) int64, query columns that include all of `rows`; None to read them from the device.
 
     Returns:
         (b, s) float32.

@@ -80,7 +80,7 @@ def presence(pair: Pair) -> str:
 
 
 def pairs_in(scene: Scene) -> list[Pair]:
-    """The colours and shapes of a scene, each once, sorted."""
+    """The pairs of colour and shape in a scene, each once, sorted."""
     return sorted({(thing.colour, thing.shape) for thing in shapes_of(scene.objects)})
 
 

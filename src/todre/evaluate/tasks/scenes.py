@@ -92,7 +92,7 @@ def first_items(worlds: Iterable[WorldT], count: int, about: Callable[[WorldT], 
     Args:
         worlds: scenes, or numbers of sets or clips.
         count: how many questions.
-        about: gives all questions about one of them.
+        about: returns all questions about one of `worlds`.
     """
     questions = itertools.chain.from_iterable(map(about, worlds))
     return tuple(itertools.islice(questions, count))

@@ -34,14 +34,14 @@ class ReduceContext:
         hidden: (b, q, d) hidden states that enter the next layer.
         entered: (b,) int64 on the host, visual tokens of this forward that entered the decoder.
         offered: (b,) int64 on the host, visual tokens of this forward before any selection.
-        columns: (b, q) int64, the forward's own column (0-based) of each column in flight; -1 at padding.
-        signal_maps: by request, (b, l) float32, signals of the vision tower at the forward's own columns.
+        columns: (b, q) int64, which of the l columns each column in flight is (0-based); -1 at padding.
+        signal_maps: for each requested signal of the vision tower, its values at the l columns, (b, l) float32.
         entry: (b, l, d) embeddings that entered the decoder; None unless a method reads them.
-        peek: computes the queries and keys that the next layer will make of `hidden`, of the q columns alone.
-        row_counts: columns in flight by kind, on the host; None where only the device knows. Drops by methods that ran
-            before this one at the same layer are counted already.
+        peek: computes the queries and keys that the next layer will make of `hidden`, for the q columns alone.
+        row_counts: columns in flight by kind, on the host; None where only the device knows. What methods before this
+            one have dropped at the same layer is no longer counted.
         present: visual tokens of this forward in each row, on the host; None where only the device knows.
-        earlier: visual slots of earlier turns in each row, likewise.
+        earlier: visual slots of earlier turns in each row, on the host; None where only the device knows.
         causal: whether the layer's attention is known to be causal.
     """
 
