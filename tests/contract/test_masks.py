@@ -1,4 +1,4 @@
-"""What `runtime/masks.py`, `positions.py` and `hf/versions.py` take for granted of transformers' masks."""
+"""What `runtime/incoming_masks.py`, `positions.py` and `hf/versions.py` take for granted of transformers' masks."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 
 import todre
 from todre.errors import UnsupportedInputError
-from todre.runtime.masks import block_masks_of
+from todre.runtime.incoming_masks import block_masks_of
 
 METHODS = {
     "stage-1": todre.ToDRE(retain=0.4, stages=(1,)),

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.hf.cache_layers import PrunedLayer, PrunedSlidingLayer, PrunedStaticLayer
+from todre.hf.cache_layers import PrunedLayer, PrunedSlidingLayer, PrunedStaticLayer, make_pruned_layer
 from todre.hf.versions import (
     Cache,
     CacheLayerMixin,
@@ -148,17 +148,8 @@ def install(cache: Cache, layer_idx: int, table: SlotTable) -> None:
     layer = cache.layers[layer_idx]
     if isinstance(layer, PrunedLayer | PrunedStaticLayer):
         layer.table = table
-    elif isinstance(layer, StaticLayer):
-        layer = PrunedStaticLayer.adopt(layer, table)
     else:
-        logical = int(layer.get_seq_length())
-        window = window_of(layer)
-        pruned = PrunedSlidingLayer(table, window) if window else PrunedLayer(table)
-        if layer.is_initialized:
-            pruned.lazy_initialization(layer.keys, layer.values)
-            pruned.keys, pruned.values = layer.keys, layer.values
-        pruned.dropped = logical - pruned.slots
-        layer = pruned
+        layer = make_pruned_layer(layer, table, window_of(layer))
     if table.leader is None:
         table.leader = layer
     cache.layers[layer_idx] = layer

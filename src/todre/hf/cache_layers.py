@@ -4,7 +4,7 @@ A pruned layer answers its *logical* length to `generate()` (tokens of the conve
 *physical* slots. Which logical column each slot holds is written in a `SlotTable`, which all layers that hold the same
 columns share. All that a later step needs is on these layers, in the caller's own cache object.
 
-How such layers are made, found and checked is in `hf/cache.py`.
+`make_pruned_layer` makes one from a plain layer; `hf/cache.py` puts it into a cache, and finds and checks layers there.
 """
 
 from __future__ import annotations
@@ -252,3 +252,22 @@ class PrunedStaticLayer(StaticLayer):
         """Become an empty, plain layer again."""
         super().reset()
         self.table, self.dropped = None, 0
+
+
+def make_pruned_layer(layer: Any, table: SlotTable, window: int) -> PrunedLayer | PrunedStaticLayer:
+    """A pruned layer with the keys and values of a plain one.
+
+    Args:
+        layer: a plain dynamic, sliding or static cache layer.
+        table: the new layer's slot table.
+        window: columns in the layer's window; 0 without one.
+    """
+    if isinstance(layer, StaticLayer):
+        return PrunedStaticLayer.adopt(layer, table)
+    logical = int(layer.get_seq_length())
+    pruned = PrunedSlidingLayer(table, window) if window else PrunedLayer(table)
+    if layer.is_initialized:
+        pruned.lazy_initialization(layer.keys, layer.values)
+        pruned.keys, pruned.values = layer.keys, layer.values
+    pruned.dropped = logical - pruned.slots
+    return pruned

@@ -8,8 +8,8 @@ import torch
 
 from todre.hf.calls import DecoderCall, embeddings_of
 from todre.hf.decoder import Decoder
+from todre.runtime.incoming_masks import block_masks_of, logical_mask
 from todre.runtime.layer_masks import set_masks
-from todre.runtime.masks import block_masks_of, logical_mask
 from todre.runtime.prefill import incoming_columns
 from todre.runtime.slot_tables import set_positions
 from todre.runtime.step import DecoderInputs, InFlight, Step

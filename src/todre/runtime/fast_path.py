@@ -13,7 +13,7 @@ from torch import Tensor
 
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
-from todre.runtime.masks import check_static, logical_mask
+from todre.runtime.incoming_masks import check_static, logical_mask
 from todre.tensors.slots import SlotTable
 
 

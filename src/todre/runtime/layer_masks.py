@@ -1,6 +1,6 @@
 """The attention mask of each decoder layer in one forward, once tokens have left.
 
-What the caller's and the model's own masks say is read in `runtime/masks.py`.
+What the caller's and the model's own masks say is read in `runtime/incoming_masks.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from todre.hf.calls import DecoderCall
 from todre.hf.decoder import CHUNKED, FULL, SLIDING, Decoder
 from todre.hf.model_parts import attention_backend
 from todre.hf.versions import causal_mask
-from todre.runtime.masks import takes_no_mask
+from todre.runtime.incoming_masks import takes_no_mask
 from todre.runtime.step import Step
 from todre.tensors.columns import PAD
 from todre.tensors.slots import SlotTable

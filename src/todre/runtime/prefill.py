@@ -14,8 +14,8 @@ from todre.hf.calls import DecoderCall, contiguous, embeddings_of
 from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import repack
 from todre.methods.base import Method
+from todre.runtime.incoming_masks import block_masks_of
 from todre.runtime.layer_masks import set_masks
-from todre.runtime.masks import block_masks_of
 from todre.runtime.prompt import Prompt
 from todre.runtime.samples import Media, Samples, visual_tokens
 from todre.runtime.schedule import Schedule

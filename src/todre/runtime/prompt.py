@@ -12,7 +12,7 @@ from torch import Tensor
 from todre.errors import UnsupportedInputError
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
-from todre.runtime.masks import logical_mask
+from todre.runtime.incoming_masks import logical_mask
 from todre.runtime.segments import Segments
 from todre.tensors.token_facts import KINDS
 from todre.tensors.transfer import fetch

@@ -19,7 +19,7 @@ from todre.errors import UnsupportedInputError
 from todre.hf.calls import DecoderCall
 from todre.hf.decoder import FULL, SLIDING
 from todre.hf.layer_calls import packed_bounds, per_column, without_packing
-from todre.runtime.masks import check_blocks, visible
+from todre.runtime.incoming_masks import check_blocks, visible
 from todre.tensors.transfer import fetch, upload
 
 
