@@ -26,12 +26,12 @@ def playing(asked, pause=0.0):
         time.sleep(pause)
         if condition.name.startswith("evs"):
             return Done(unit, 0.0, [], "EVS compares the frames of a clip.")
-        said = []
+        reply = []
         for item in groups[unit.group]:
             drawn = hashlib.sha256(f"{item.id} {item.question} {condition.method_for(unit.group)}".encode()).digest()
             tokens = 100 if condition.name == "none" else 20
-            said.append([item.references[0] if drawn[0] % 3 else "perhaps", tokens, tokens / 2, None])
-        return Done(unit, 0.5, said)
+            reply.append([item.references[0] if drawn[0] % 3 else "perhaps", tokens, tokens / 2, None])
+        return Done(unit, 0.5, reply)
 
     return work
 

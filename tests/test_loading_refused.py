@@ -240,9 +240,9 @@ def test_tables_of_a_failed_load_are_not_heard(copied, heard, capfd, change, wor
 
 
 def test_tables_of_a_load_that_works_are_a_sentence(copied, heard, capfd):
-    said = []
-    load(damaged(copied(), more), device="cpu", announce=said.append)
-    (sentence,) = said
+    reply = []
+    load(damaged(copied(), more), device="cpu", announce=reply.append)
+    (sentence,) = reply
     assert "holds 7 tensors that the model has no place for (the first is odd.0)" in sentence
     assert heard == []
     assert "REPORT" not in capfd.readouterr().err

@@ -38,7 +38,7 @@ def records(loaded, asked, goal):
     return answers_of(loaded, asked, goal)
 
 
-def said(loaded, asked, method):
+def reply(loaded, asked, method):
     """What the model says under `method`, and which rows dropped, straight from the runtime."""
     prompts = prompts_of(loaded, asked)
     with todre.prune(loaded.model, method) as report, torch.no_grad():
@@ -51,7 +51,7 @@ def test_a_threshold_fires_where_the_runtime_fires(loaded, asked, goal, records)
     for layer in goal.layers:
         ratios = sorted(highest_ratio(record["drop"][str(layer)]) for record in records)
         threshold = (ratios[2] + ratios[3]) / 2
-        _, report = said(loaded, asked, dataclasses.replace(METHOD, layers=(layer,), threshold=threshold))
+        _, report = reply(loaded, asked, dataclasses.replace(METHOD, layers=(layer,), threshold=threshold))
         made = choice(records, layer, threshold, depth=4)
         assert made.fired.tolist() == [after is not None for after in report.dropped_after_layer]
         assert made.fired.sum() == 3
@@ -63,11 +63,11 @@ def test_answers_are_those_of_the_runtime(loaded, asked, goal, records, monkeypa
     monkeypatch.setattr(PictureQuestion, "mark", lambda self, text: float(sum(text.encode()) % 997))
     marked = answers_of(loaded, asked, goal)
     for key, method in (("none", todre.NoPruning()), ("kept", dataclasses.replace(METHOD, stages=(1,)))):
-        texts, _ = said(loaded, asked, method)
+        texts, _ = reply(loaded, asked, method)
         assert [record[key] for record in marked] == [float(sum(text.strip().encode()) % 997) for text in texts]
     layer = 2
     threshold = float(np.median([highest_ratio(record["drop"][str(layer)]) for record in records]))
-    texts, _ = said(loaded, asked, dataclasses.replace(METHOD, layers=(layer,), threshold=threshold))
+    texts, _ = reply(loaded, asked, dataclasses.replace(METHOD, layers=(layer,), threshold=threshold))
     made = choice(marked, layer, threshold, depth=4)
     base = np.array([record["kept"] for record in marked])
     assert (base + made.difference).tolist() == [float(sum(text.strip().encode()) % 997) for text in texts]

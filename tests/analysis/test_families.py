@@ -55,10 +55,10 @@ def test_what_is_left_after_a_layer(name):
             lost[visual[list(tokens)]] = False
             gone[0, layer:, lost] = True
             with mask_oracle(eager, gone):
-                said = eager.generate(
+                reply = eager.generate(
                     **prompts.inputs, **greedy_settings(1), output_logits=True, return_dict_in_generate=True
                 )
-            expected = float(said.logits[0][0].float().softmax(dim=-1)[11])
+            expected = float(reply.logits[0][0].float().softmax(dim=-1)[11])
             assert probability == pytest.approx(expected, abs=1e-6, rel=1e-4)
 
 

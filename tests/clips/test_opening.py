@@ -117,9 +117,9 @@ def test_frames_are_turned_as_the_camera_says(tmp_path, matrix):
 
 def test_an_odd_angle_is_mentioned_once(tmp_path):
     path = patch_matrix(write(tmp_path / "a.mp4", 6), 0.7, 0.7, -0.7, 0.7)
-    with pytest.warns(ClipWarning, match="odd angle") as said:
+    with pytest.warns(ClipWarning, match="odd angle") as reply:
         clip = open_clip(path, 6)
-    assert len(said) == 1
+    assert len(reply) == 1
     assert number_of(clip.frames[4]) == 4
 
 

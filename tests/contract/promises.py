@@ -39,8 +39,8 @@ def handed_over(seen: Recording) -> None:
     """What was encoded before the forward is handed over as the very object that came back [tower/capture.py]."""
     (call,) = seen.encoded
     for calls in (seen.model_calls, seen.base_calls):
-        handed = calls[0].kwargs.get("mm_encoder_outputs") or {}
-        assert not handed or any(media is call.output for media in handed.values())
+        received = calls[0].kwargs.get("mm_encoder_outputs") or {}
+        assert not received or any(media is call.output for media in received.values())
         assert not calls[1].kwargs.get("mm_encoder_outputs")
 
 

@@ -107,12 +107,12 @@ class TestBeams:
         inputs = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 5, seed=seed) for seed in (1, 2)])
         encoded = encoding(model, monkeypatch)
         model.generate(**inputs, **(GREEDY | options))
-        handed = forwards[0]["mm_encoder_outputs"]["image"]
-        assert handed is encoded[0][1]
-        assert handed.todre_probe == "here"
+        received = forwards[0]["mm_encoder_outputs"]["image"]
+        assert received is encoded[0][1]
+        assert received.todre_probe == "here"
         assert torch.equal(forwards[0]["input_ids"], inputs["input_ids"].repeat_interleave(3, dim=0))
         alone = model.base_model.get_image_features(inputs["pixel_values"], return_dict=True).pooler_output
-        assert torch.equal(torch.stack(list(handed.pooler_output)), torch.stack(list(alone)).repeat_interleave(3, 0))
+        assert torch.equal(torch.stack(list(received.pooler_output)), torch.stack(list(alone)).repeat_interleave(3, 0))
 
     @BEAMS.mark
     def test_a_sample_with_several_pictures_gets_them_in_their_order(self, crops, forwards):
@@ -120,8 +120,8 @@ class TestBeams:
         pictures = {name: inputs[name] for name in ("pixel_values", "image_sizes")}
         alone = crops.get_image_features(**pictures, return_dict=True).pooler_output
         crops.generate(**inputs, **GREEDY, num_beams=2)
-        handed = forwards[0]["mm_encoder_outputs"]["image"].pooler_output
-        for got, expected in zip(handed, [*alone, *alone], strict=True):
+        received = forwards[0]["mm_encoder_outputs"]["image"].pooler_output
+        for got, expected in zip(received, [*alone, *alone], strict=True):
             assert got.shape == expected.shape
             assert torch.equal(got, expected)
 
@@ -206,6 +206,6 @@ def test_a_chunked_prefill_cuts_what_was_encoded_into_new_objects(model, forward
     inputs = one_picture(model)
     encoding(model, monkeypatch)
     model.generate(**inputs, **GREEDY, prefill_chunk_size=8)
-    handed = [media["image"] for kwargs in forwards if (media := kwargs.get("mm_encoder_outputs"))]
-    assert len(handed) > 1
-    assert not any(hasattr(media, "todre_probe") for media in handed)
+    received = [media["image"] for kwargs in forwards if (media := kwargs.get("mm_encoder_outputs"))]
+    assert len(received) > 1
+    assert not any(hasattr(media, "todre_probe") for media in received)

@@ -18,7 +18,7 @@ CONDITIONS = [*comparison([0.2], [0], stage_one=True), BLIND, Condition("drop", 
 CONDITIONS += [Condition("first", todre.NoPruning(), first_layers=2)]
 
 
-def said(session, condition, group=0):
+def reply_text(session, condition, group=0):
     return [record.prediction for record in session.answer_group(group, condition)[0]]
 
 
@@ -45,7 +45,7 @@ def alone(session, condition):
 
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: c.name)
 def test_batches_and_shared_beginnings_give_what_single_questions_give(session, condition):
-    together = said(session, condition)
+    together = reply_text(session, condition)
     single = alone(session, condition)
     checked = [place for place, reply in enumerate(single) if reply is not None]
     assert [together[place] for place in checked] == [single[place] for place in checked]
@@ -56,14 +56,14 @@ def test_batches_and_shared_beginnings_give_what_single_questions_give(session, 
 @pytest.mark.parametrize("condition", [CONDITIONS[1], CONDITIONS[3]], ids=lambda c: c.name)
 def test_batch_size_changes_nothing(session, condition):
     small = Session(replace(session.settings, batch_size=3), session.loaded)
-    assert said(small, condition) == said(session, condition)
+    assert reply_text(small, condition) == reply_text(session, condition)
 
 
 def test_order_and_repetition_change_nothing(session):
     conditions = [CONDITIONS[1], CONDITIONS[3], CONDITIONS[4], BLIND]
-    first = {condition.name: said(session, condition) for condition in conditions}
-    said(session, CONDITIONS[4], group=1)
-    again = {condition.name: said(session, condition) for condition in reversed(conditions)}
+    first = {condition.name: reply_text(session, condition) for condition in conditions}
+    reply_text(session, CONDITIONS[4], group=1)
+    again = {condition.name: reply_text(session, condition) for condition in reversed(conditions)}
     assert again == first
     assert len({tuple(answers) for answers in first.values()}) == 4
 
@@ -95,7 +95,7 @@ def test_dropping_by_rule_is_stage_two_with_a_threshold_of_one(session):
 
 def test_observing_changes_no_answer_and_measures_every_layer(session):
     observed = session.answer_group(0, Condition("observe", ObserveAttention()))[0]
-    assert [record.prediction for record in observed] == said(session, NONE)
+    assert [record.prediction for record in observed] == reply_text(session, NONE)
     for record in observed:
         assert list(record.ratios) == [str(layer) for layer in range(1, 5)]
         assert all(0.0 < to_visual < 1.0 for to_visual, _ in record.ratios.values())

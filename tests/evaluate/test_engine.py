@@ -161,9 +161,9 @@ def test_every_answer_is_that_of_asking_alone(real, loaded):
     assert len(samples) == 16
     for sample in samples[::2]:
         item, method = items[sample["task"], sample["id"]], methods[sample["condition"]]
-        said = answer(loaded, [item.media[0]()], item.question, method, Settings(item.new_tokens))
-        assert said.text == sample["prediction"]
-        assert said.report.visual_tokens_after[0] == sample["visual_tokens"]
+        reply = answer(loaded, [item.media[0]()], item.question, method, Settings(item.new_tokens))
+        assert reply.text == sample["prediction"]
+        assert reply.report.visual_tokens_after[0] == sample["visual_tokens"]
 
 
 def test_random_draws_inside_the_model_may_share_a_prompts_beginning(groups, loaded, monkeypatch):

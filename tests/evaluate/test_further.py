@@ -47,13 +47,13 @@ def test_answers_are_those_of_the_model_asked_directly(folder):
     from todre.running import Settings, answer
 
     loaded = load(SHIPPED_VIDEO, device="cpu")
-    said = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    reply = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     for task in tasks_of([MANY, CLIP]):
         item = task.items(1, 0)[0]
         media = [opened() for opened in item.media]
         media = [clip_of_frames(media, 2.0)] if item.video else media
         given = answer(loaded, media, item.question, NoPruning(), Settings(max_new_tokens=item.new_tokens))
-        (found,) = [s for s in said if s["condition"] == "none" and s["task"] == item.task and s["id"] == item.id]
+        (found,) = [s for s in reply if s["condition"] == "none" and s["task"] == item.task and s["id"] == item.id]
         assert given.text.strip() == found["prediction"].strip()
 
 

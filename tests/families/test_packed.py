@@ -175,12 +175,12 @@ def test_rows_of_a_packed_batch_are_split_one_by_one(specimen: Specimen) -> None
     with todre.prune(model, METHODS["both-stages"]) as report:
         got = model(**both, use_cache=False, output_hidden_states=True)
         assert len(report.visual_tokens_after) == 6
-        said = [model(**one, use_cache=False, output_hidden_states=True) for one in alone]
+        reply = [model(**one, use_cache=False, output_hidden_states=True) for one in alone]
     for row, places in enumerate((order, range(3))):
-        expected = torch.cat([said[place].logits[0] for place in places])
+        expected = torch.cat([reply[place].logits[0] for place in places])
         torch.testing.assert_close(got.logits[row], expected, atol=TOLERANCE, rtol=0)
         for depth, state in enumerate(got.hidden_states):
-            expected = torch.cat([said[place].hidden_states[depth][0] for place in places])
+            expected = torch.cat([reply[place].hidden_states[depth][0] for place in places])
             torch.testing.assert_close(state[row], expected, atol=TOLERANCE, rtol=0)
 
 

@@ -88,12 +88,12 @@ def test_saliency_follows_the_gradients(specimen, kind, monkeypatch):
         sources = [sources_of(token, zeros) for token in features]
         if any(len(source) for source in sources):
             break
-    told = torch.cat([fact.saliency for fact in facts])
-    assert len(told) == len(features)
+    reported = torch.cat([fact.saliency for fact in facts])
+    assert len(reported) == len(features)
     assert any(len(source) for source in sources)
     first = capture.before()
     tokens = zeros[0].shape[-2]
-    for saliency, source in zip(told, sources, strict=True):
+    for saliency, source in zip(reported, sources, strict=True):
         real = source[(source % tokens) >= first] if first else source
         if len(real) == 0:
             assert saliency.isnan()

@@ -219,10 +219,10 @@ def test_cls_attention_is_that_of_the_eager_tower(name, more, others, strategy, 
     output, facts = encoded(built(name, more, backend, strategy), signal)
     kept = before - (strategy == "default")
     for picture, fact in enumerate(facts):
-        told = fact.signals[signal]
-        assert len(output.pooler_output[picture]) == len(told) == kept + PATCHES
-        assert bool(told[:kept].isnan().all())
-        torch.testing.assert_close(told[kept:].double(), row[picture], atol=1e-6, rtol=1e-5)
+        reported = fact.signals[signal]
+        assert len(output.pooler_output[picture]) == len(reported) == kept + PATCHES
+        assert bool(reported[:kept].isnan().all())
+        torch.testing.assert_close(reported[kept:].double(), row[picture], atol=1e-6, rtol=1e-5)
         assert fact.place.row.tolist() == [-1] * kept + [place // 4 for place in range(PATCHES)]
     assert row.std(dim=1).min() > 1e-4
 

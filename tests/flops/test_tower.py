@@ -37,9 +37,9 @@ def test_to_the_last_flop(name, method):
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), stopwatch(model) as watch, todre.prune(model, method) as report, counter:
         model(**inputs, logits_to_keep=1, use_cache=False)
-    told = {"text_tokens": report.text_tokens[0], "visual_tokens": report.visual_tokens_per_layer[0]}
-    mine = count_prompt(model.config, inputs, tiles=watch.tiles, tower_tokens=report.tower_tokens, **told)
-    whole = count_prompt(model.config, inputs, tiles=watch.tiles, **told)
+    reported = {"text_tokens": report.text_tokens[0], "visual_tokens": report.visual_tokens_per_layer[0]}
+    mine = count_prompt(model.config, inputs, tiles=watch.tiles, tower_tokens=report.tower_tokens, **reported)
+    whole = count_prompt(model.config, inputs, tiles=watch.tiles, **reported)
     assert mine.total == counter.get_total_flops()
     assert mine.encoder < whole.encoder  # which also takes windows cut by an edge for whole ones
 

@@ -60,7 +60,7 @@ def test_a_fitted_method(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "sentence"),
     [
         ({"pretraind": "a/b"}, "no argument 'pretraind'; did you mean 'pretrained'"),
         ({"method": "none", "retain": 0.1}, "no argument 'retain'"),
@@ -74,8 +74,8 @@ def test_a_fitted_method(tmp_path):
         ({"method": "missing.json"}, "missing.json does not exist"),
     ],
 )
-def test_bad_values_are_one_sentence(given, said):
-    with pytest.raises(InvalidValueError, match=said):
+def test_bad_values_are_one_sentence(given, sentence):
+    with pytest.raises(InvalidValueError, match=sentence):
         parse(given)
 
 

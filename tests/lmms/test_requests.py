@@ -49,9 +49,9 @@ def talk(text, *media):
 TALKS = [talk("what is this ?", A), talk("one two three four five six", B, A), talk("here ?", B)]
 
 
-def facts(said):
-    cost = said.cost
-    return said.text, cost.prompt_tokens, cost.new_tokens, cost.to_dict()["visual_tokens"]
+def facts(reply):
+    cost = reply.cost
+    return reply.text, cost.prompt_tokens, cost.new_tokens, cost.to_dict()["visual_tokens"]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_a_batch_with_differing_counts_of_pictures_equals_its_singles(family, na
     together = answer(family(name), method, TALKS, FOUR)
     alone = [answer(family(name), method, [each], FOUR)[0] for each in TALKS]
     assert list(map(facts, together)) == list(map(facts, alone))
-    assert all(said.cost.rows == 3 and said.cost.new_tokens == 4 and said.text for said in together)
-    before, after = ([facts(said)[3][side] for said in together] for side in ("before", "after"))
+    assert all(reply.cost.rows == 3 and reply.cost.new_tokens == 4 and reply.text for reply in together)
+    before, after = ([facts(reply)[3][side] for reply in together] for side in ("before", "after"))
     assert before[1] > before[0] > 0
     assert after == (before if method == todre.NoPruning() else [max(1, round(0.3 * n)) for n in before])
     assert (facts(together[0])[3]["dropped_after"] == 2) is (method is BOTH)
@@ -71,12 +71,12 @@ def test_a_batch_with_differing_counts_of_pictures_equals_its_singles(family, na
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_text_alone_and_clips(family, name):
-    (said,) = answer(family(name), FIRST, [talk("what is this ?")], FOUR)
-    assert said.text
-    assert facts(said)[3] == {"before": 0, "after": 0, "layer_mean": 0.0, "dropped_after": None}
+    (reply,) = answer(family(name), FIRST, [talk("what is this ?")], FOUR)
+    assert reply.text
+    assert facts(reply)[3] == {"before": 0, "after": 0, "layer_mean": 0.0, "dropped_after": None}
     video = [{"type": "video", "video": clip(4, 40, 30)}, {"type": "text", "text": "what is this ?"}]
-    (said,) = answer(family(name), FIRST, [[{"role": "user", "content": video}]], FOUR)
-    assert 0 < facts(said)[3]["after"] < facts(said)[3]["before"]
+    (reply,) = answer(family(name), FIRST, [[{"role": "user", "content": video}]], FOUR)
+    assert 0 < facts(reply)[3]["after"] < facts(reply)[3]["before"]
 
 
 def test_a_clip_and_a_model_for_pictures_alone():
@@ -86,17 +86,17 @@ def test_a_clip_and_a_model_for_pictures_alone():
 
 
 def test_beams_have_one_cost_each(family):
-    said = answer(family("llava_next_video"), FIRST, TALKS, Decoding.of({"max_new_tokens": 3, "num_beams": 2}))
+    reply = answer(family("llava_next_video"), FIRST, TALKS, Decoding.of({"max_new_tokens": 3, "num_beams": 2}))
     plain = answer(family("llava_next_video"), FIRST, TALKS, FOUR)
-    assert [facts(each)[3] for each in said] == [facts(each)[3] for each in plain]
+    assert [facts(each)[3] for each in reply] == [facts(each)[3] for each in plain]
 
 
 def test_a_stop_string_ends_its_row_alone(family):
     loaded = family("llava_next_video")
-    whole = [said.text for said in answer(loaded, FIRST, TALKS, Decoding.of({"max_new_tokens": 8}))]
+    whole = [reply.text for reply in answer(loaded, FIRST, TALKS, Decoding.of({"max_new_tokens": 8}))]
     stop = whole[0].split()[2]
     cut = answer(loaded, FIRST, TALKS, Decoding.of({"max_new_tokens": 8, "until": [stop]}))
-    assert [said.text for said in cut] == [text.partition(stop)[0].strip() for text in whole]
+    assert [reply.text for reply in cut] == [text.partition(stop)[0].strip() for text in whole]
     assert cut[0].cost.new_tokens == whole[0].split().index(stop) + 1
 
 
@@ -135,8 +135,8 @@ def test_likelihoods_are_those_of_one_forward_over_prompt_and_continuation(famil
 
 def test_the_models_own_answer_is_greedy_and_another_is_not(family):
     loaded = family("llava_next_video")
-    for talk_, said in zip(TALKS, answer(loaded, BOTH, TALKS, FOUR), strict=True):
-        words = said.text.split()
+    for talk_, reply in zip(TALKS, answer(loaded, BOTH, TALKS, FOUR), strict=True):
+        words = reply.text.split()
         other = "two" if words[-1] != "two" else "three"
         texts = [" " + " ".join(words), " " + " ".join([*words[:-1], other])]
         ((own, wrong),) = judge(loaded, BOTH, [talk_], [texts], 4)

@@ -166,8 +166,8 @@ def test_methods_that_hold_a_matrix_of_one_sheet_say_so(name):
     method, sheet = matrix.method_of(name), N - 9 * SIDE
     with no_map(N, limit=sheet * sheet + 1):
         method.select(clip_or_picture(method))
-    said = " ".join((registry.entry(name).cls.__doc__ or "").split())
-    assert HOLDING[name] in said
+    reply = " ".join((registry.entry(name).cls.__doc__ or "").split())
+    assert HOLDING[name] in reply
 
 
 def test_a_map_would_be_noticed():

@@ -22,16 +22,16 @@ def test_fuzzed_fields_are_made_plain_or_refused(cls):
     @given(arguments_for(cls))
     def fuzz(arguments):
         args, kwargs = arguments
-        said = ""
+        reply = ""
         try:
             made = cls(*args, **kwargs)
         except InvalidValueError as error:
-            said = str(error)
-        tried["refused" if said else "accepted"] += 1
-        if said:
-            assert "\n" not in said
-            assert said.endswith(".")
-            assert len(said) < 500
+            reply = str(error)
+        tried["refused" if reply else "accepted"] += 1
+        if reply:
+            assert "\n" not in reply
+            assert reply.endswith(".")
+            assert len(reply) < 500
             return
         for name in annotations_of(cls):
             value = getattr(made, name)

@@ -72,10 +72,10 @@ def test_frames_stand_over_their_marks():
 
 def test_times_and_counts_stand_under_the_frames():
     (axes,) = contact_sheet_figure([sheet([0, 1, 2, 12])]).axes
-    said = [text.get_text() for text in axes.texts]
-    assert [text for text in said if text.endswith(" s")] == [f"{time:.2f} s" for time in TIMES]
+    reply = [text.get_text() for text in axes.texts]
+    assert [text for text in reply if text.endswith(" s")] == [f"{time:.2f} s" for time in TIMES]
     counts = ["2 of 2", "1 of 2", *["0 of 2"] * 3, "1 of 3"]
-    assert [text for text in said if " of " in text and "\n" not in text] == counts
+    assert [text for text in reply if " of " in text and "\n" not in text] == counts
     assert axes.get_title(loc="left") == "m0"
 
 

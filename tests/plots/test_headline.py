@@ -41,10 +41,10 @@ def test_times_are_the_benchmarks(bench, heldout):
     assert mine[:, 1] == pytest.approx([time for _, time in expected], rel=1e-6)
     bounds = [seconds(rows[f"todre:stages=1@{retain} oracle"]) for retain in shares.values()]
     assert bound[:, 1] == pytest.approx(bounds, rel=1e-6)
-    said = {text.get_text() for text in left.texts}
+    reply = {text.get_text() for text in left.texts}
     none = seconds(rows["none"])
-    assert f"{none / expected[0][1]:.1f} times\nas soon" in said
-    assert {f"no pruning  {none:.1f} s", f"ToDRE  {expected[0][1]:.2f} s"} <= said
+    assert f"{none / expected[0][1]:.1f} times\nas soon" in reply
+    assert {f"no pruning  {none:.1f} s", f"ToDRE  {expected[0][1]:.2f} s"} <= reply
     about = left.get_title(loc="left")
     assert "llava-next-260m, random weights, float32; 2,928 visual tokens" in about
     assert "Intel Xeon Processor, 1 thread; medians of 5 rounds" in about

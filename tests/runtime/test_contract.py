@@ -222,8 +222,8 @@ def test_nothing_is_warned_of_because_of_how_todre_calls(model, caplog, recwarn)
     inputs = tm.ragged(model)
     with todre.prune(model, METHODS["both"]):
         model.generate(**inputs, max_new_tokens=3, do_sample=False)
-    said = [str(one.message) for one in recwarn.list] + [one.getMessage() for one in caplog.records]
-    assert not [line for line in said if "deprecated" in line or CACHE in line]
+    reply = [str(one.message) for one in recwarn.list] + [one.getMessage() for one in caplog.records]
+    assert not [line for line in reply if "deprecated" in line or CACHE in line]
 
 
 def handing_on(cls, named):

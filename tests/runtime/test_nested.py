@@ -60,7 +60,7 @@ def test_a_forward_within_a_forward_changes_nothing(what, place, name):
     with todre.prune(model, METHODS[name]) as report:
         expected, other = model(**inputs).logits, inner()
         model(**inputs)
-        said = report.to_dict()
+        reply = report.to_dict()
         handle = model.get_submodule(PLACES[place]).register_forward_pre_hook(again)
         got = model(**inputs).logits
         handle.remove()
@@ -69,8 +69,8 @@ def test_a_forward_within_a_forward_changes_nothing(what, place, name):
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(found[0], other, atol=1e-6, rtol=0)
     for once in ("select_seconds", "prefills"):
-        del said[once], after[once]
-    assert after == said
+        del reply[once], after[once]
+    assert after == reply
 
 
 @torch.no_grad()

@@ -85,9 +85,9 @@ def conversation(model, prompts):
     """Two turns with pictures on one cache, then beams over the first: what later layers cached must follow."""
     cache = DynamicCache(config=model.config.text_config)
     with todre.prune(model, LATE) as report:
-        said = [model(**prompt, **{CACHE: cache}).logits for prompt in prompts]
-        said.append(model.generate(**prompts[0], max_new_tokens=3, num_beams=2, do_sample=False))
-    return said, report
+        reply = [model(**prompt, **{CACHE: cache}).logits for prompt in prompts]
+        reply.append(model.generate(**prompts[0], max_new_tokens=3, num_beams=2, do_sample=False))
+    return reply, report
 
 
 def test_a_second_picture_on_two_devices():

@@ -56,9 +56,9 @@ def test_layers_run_on_hand_shortened_tensors(name, backend, proportional, after
     depth = 2 if name.startswith("llava") else 3
     method = Scripted(after=after, left=(9, 5)[: len(after)], proportional=proportional)
     whole, alive = by_hand(model, given, method, depth)
-    output, told = tower_features(model, given, method, depth)
+    output, reported = tower_features(model, given, method, depth)
     torch.testing.assert_close(output.hidden_states[depth], whole, atol=1e-5, rtol=0)
-    assert torch.equal(torch.cat(told), alive)
+    assert torch.equal(torch.cat(reported), alive)
     assert all(states.shape[1] == whole.shape[1] for states in output.hidden_states)
     assert int(alive.sum(dim=1)[0]) == method.left[len(after) - 1]
 
@@ -68,10 +68,10 @@ def test_a_reduction_after_the_last_layer_reaches_the_features():
     given = pixels(specimen, model)
     method = Scripted(after=(3,), left=(4,))
     whole, alive = by_hand(model, given, method, 3)
-    output, told = tower_features(model, given, method, 3)
+    output, reported = tower_features(model, given, method, 3)
     normed = model.base_model.vision_tower.layernorm(whole)
     torch.testing.assert_close(output.last_hidden_state, normed, atol=1e-5, rtol=0)
-    assert torch.equal(torch.cat(told), alive)
+    assert torch.equal(torch.cat(reported), alive)
 
 
 @pytest.mark.parametrize("hooked_before", [False, True])

@@ -53,18 +53,18 @@ def tower_states(model, given, method=None, cuts=None):
     handles = [tower.register_forward_hook(lambda m, a, output: found.update(output=output))]
     for module in attention_modules(tower):
         handles.append(module.register_forward_hook(lambda m, a, k, out: widths.append(len(out[0])), with_kwargs=True))
-    told = []
+    reported = []
     if method is None:
         features(model, given | {"output_hidden_states": True})
     else:
         reduction = TowerReduction(model, family_of(model), method)
         with torch.no_grad(), reduction.encoding(cuts):
             model.base_model.get_image_features(**given, output_hidden_states=True)
-            told = [torch.cat(reduction.alive()), reduction.layer_lengths()]
+            reported = [torch.cat(reduction.alive()), reduction.layer_lengths()]
         reduction.remove()
     for handle in handles:
         handle.remove()
-    return found["output"].hidden_states, widths, told
+    return found["output"].hidden_states, widths, reported
 
 
 @pytest.mark.parametrize("name", MODELS)

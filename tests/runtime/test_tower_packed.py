@@ -167,7 +167,7 @@ def test_flash_attention_is_told_the_new_lengths(name):
     with packed_flash(model, longest):
         got, _ = features(model, given, LeaveOut())
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
-    assert all(told == real for told, real in longest)
+    assert all(reported == real for reported, real in longest)
 
 
 def test_units_without_a_kept_one_are_refused():

@@ -36,11 +36,11 @@ CASES = [
 def reduced(model, method):
     """The model with its tower reduced, and nothing else changed; gives all that `leave_out` and `alive` say."""
     reduction = TowerReduction(model, family_of(model), method)
-    told = []
+    reported = []
     try:
         with reduction.encoding():
-            yield told
-            told += reduction.alive()
+            yield reported
+            reported += reduction.alive()
     finally:
         reduction.remove()
 

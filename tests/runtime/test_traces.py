@@ -268,10 +268,10 @@ def test_a_report_of_text_counts_the_cache_of_a_base_that_answers_with_a_tuple(s
 def test_steps_of_decoding_and_second_turns_leave_the_report_as_it_is(served):
     model, report = served
     out = model.generate(**tm.ragged(model), max_new_tokens=6, return_dict_in_generate=True)
-    said = report.to_dict()
+    reply = report.to_dict()
     assert any(report.visual_tokens_before)
     model(input_ids=torch.full((len(out.sequences), 3), 9), **{CACHE: getattr(out, CACHE)})
-    assert report.to_dict() == said
+    assert report.to_dict() == reply
 
 
 @pytest.mark.parametrize("way", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy, copy.copy])
@@ -284,10 +284,10 @@ def test_a_report_travels(served, way, looked):
     if looked:
         str(report.kept)
     taken = way(report)
-    said = report.to_dict()
-    assert taken.to_dict() == said
+    reply = report.to_dict()
+    assert taken.to_dict() == reply
     model(**text(model))
-    assert taken.to_dict() == said  # it is that of its own request
+    assert taken.to_dict() == reply  # it is that of its own request
     buffer = io.BytesIO()
     torch.save(taken, buffer)
     buffer.seek(0)
@@ -325,9 +325,9 @@ def test_embeddings_merged_elsewhere_are_said_to_be_unpruned(way):
     embeds = merged(model)
     report = todre.attach(model, METHOD)
     calls = {"base": model.model, "model": model, "generate": functools.partial(model.generate, max_new_tokens=3)}
-    with pytest.warns(UnprunedWarning, match="todre.prune_embeddings") as said:
+    with pytest.warns(UnprunedWarning, match="todre.prune_embeddings") as reply:
         calls[way](inputs_embeds=embeds)
-    assert len(said) == 1
+    assert len(reply) == 1
     assert report.visual_tokens_before == [0]
     todre.detach(model)
 

@@ -29,19 +29,19 @@ def shapes(things):
 
 def answer_by_hand(question, pictures):
     """The answer from the words of the question and the lists of objects, without the code that asked."""
-    said = words(question.text)
+    reply = words(question.text)
     if question.task in ("which", "both"):
-        wanted = tuple(said[-2:]) if question.task == "which" else tuple(said[3:5])
+        wanted = tuple(reply[-2:]) if question.task == "which" else tuple(reply[3:5])
         holds = [wanted in shapes(things) for things in pictures]
         if question.task == "both":
             return "yes" if all(holds) else "no"
         assert holds.count(True) == 1
         return ORDINALS[holds.index(True)]
-    things = pictures[ORDINALS.index(said[-2])]
+    things = pictures[ORDINALS.index(reply[-2])]
     if question.task == "digit":
         (shown,) = [thing.text for thing in things if thing.kind == "digit"]
         return shown
-    known, asked = (said[4], 0) if question.task == "colour" else (said[4], 1)
+    known, asked = (reply[4], 0) if question.task == "colour" else (reply[4], 1)
     (found,) = [pair for pair in shapes(things) if pair[1 - asked] == known]
     return found[asked]
 
@@ -100,14 +100,14 @@ def test_clip_objects_are_those_of_the_clip(seed):
 
 
 def test_questions_about_motion_are_true():
-    told = Counter()
+    reported = Counter()
     for seed in range(60):
         clip = make_clip(seed, 4, 96, "test")
         rng = np.random.default_rng(seed)
         asked = ask_motion(rng, clip.objects, clip.event, tuple(CLIP_TASKS))
         assert {question.task for question in asked} <= {t for t, event in CLIP_TASKS.items() if event == clip.event}
         for question in asked:
-            told[question.task] += 1
+            reported[question.task] += 1
             if question.task not in ("mover", "moving"):
                 continue
             places = [
@@ -119,5 +119,5 @@ def test_questions_about_motion_are_true():
             else:
                 asked_of = " ".join(words(question.text)[2:4])
                 assert (asked_of in moved) == (question.answer == "yes")
-                told[question.answer] += 1
-    assert min(told[key] for key in (*CLIP_TASKS, "yes", "no")) >= 5, told
+                reported[question.answer] += 1
+    assert min(reported[key] for key in (*CLIP_TASKS, "yes", "no")) >= 5, reported

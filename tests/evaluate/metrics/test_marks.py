@@ -19,7 +19,7 @@ def test_exact_match_takes_any_reference():
 
 
 @pytest.mark.parametrize(
-    ("said", "reference", "expected"),
+    ("reply", "reference", "expected"),
     [
         ("kitten", "sitting", 1 - 3 / 7),
         ("hello", "hello", 1.0),
@@ -29,9 +29,9 @@ def test_exact_match_takes_any_reference():
         ("", "a", 0.0),
     ],
 )
-def test_anls_by_hand(said, reference, expected):
-    assert anls(said, [reference]) == pytest.approx(expected)
-    assert anls(said, ["zzzzzzzzzzzz", reference]) == pytest.approx(expected)
+def test_anls_by_hand(reply, reference, expected):
+    assert anls(reply, [reference]) == pytest.approx(expected)
+    assert anls(reply, ["zzzzzzzzzzzz", reference]) == pytest.approx(expected)
 
 
 def slow_distance(a, b):
@@ -50,7 +50,7 @@ def test_edit_distance_is_its_definition(a, b):
 
 
 @pytest.mark.parametrize(
-    ("said", "reference", "expected"),
+    ("reply", "reference", "expected"),
     [
         ("105", "100", 1.0),
         ("94.9", "100", 0.0),
@@ -64,8 +64,8 @@ def test_edit_distance_is_its_definition(a, b):
         ("nan", "1", 0.0),
     ],
 )
-def test_relaxed_accuracy_by_hand(said, reference, expected):
-    assert relaxed_accuracy(said, [reference]) == expected
+def test_relaxed_accuracy_by_hand(reply, reference, expected):
+    assert relaxed_accuracy(reply, [reference]) == expected
 
 
 @pytest.mark.parametrize(("agree", "expected"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
@@ -75,9 +75,11 @@ def test_vqa_accuracy_by_hand(agree, expected):
 
 def test_vqa_accuracy_is_the_mean_over_all_sets_of_nine():
     references = ["red", "red", "dark red", "maroon", "red", "brown", "maroon", "pink", "pink", "dark red"]
-    for said in set(references):
+    for reply in set(references):
         sets = list(itertools.combinations(references, 9))
-        assert vqa_accuracy(said, references) == pytest.approx(sum(min(1, s.count(said) / 3) for s in sets) / len(sets))
+        assert vqa_accuracy(reply, references) == pytest.approx(
+            sum(min(1, s.count(reply) / 3) for s in sets) / len(sets)
+        )
 
 
 @pytest.mark.parametrize(

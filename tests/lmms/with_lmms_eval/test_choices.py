@@ -9,16 +9,16 @@ from todre.errors import UnsupportedInputError
 @pytest.mark.parametrize(("method", "batch_size"), [("none", 4), ("todre", 1), ("todre", 3)])
 def test_the_likelier_choice_is_the_answer(in_process, method, batch_size):
     samples, results = in_process(method, ["presence_generated", "presence_chosen"], batch_size)
-    for said, chosen in zip(samples["presence_generated"], samples["presence_chosen"], strict=True):
+    for reply, chosen in zip(samples["presence_generated"], samples["presence_chosen"], strict=True):
         losses = [loss for loss, _ in chosen["filtered_resps"]]
         greedy = [is_greedy for _, is_greedy in chosen["filtered_resps"]]
-        answer = facts_of(said)[0]
+        answer = facts_of(reply)[0]
         assert answer in ("yes", "no")
         assert losses.index(min(losses)) == ("yes", "no").index(answer)
         assert greedy == [answer == "yes", answer == "no"]
         for counts, loss in zip(chosen["token_counts"], losses, strict=True):
             assert counts["log_likelihood"] == pytest.approx(-loss * counts["continuation_tokens"])
-            assert counts["visual_tokens"]["after"] == facts_of(said)[1]
+            assert counts["visual_tokens"]["after"] == facts_of(reply)[1]
     assert results["results"]["presence_chosen"]["acc,none"] == results["results"]["presence_generated"]["exact,none"]
 
 

@@ -17,8 +17,8 @@ def arguments(tasks, output, *names, **given):
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_run_of_several_tasks(expected, tasks, tmp_path, ranks):
     names = ("scenes_colour", "scenes_pope", "presence_chosen")
-    code, said = call(arguments(tasks, tmp_path, *names, batch_size=4, ranks=ranks))
-    assert code == 0, said
+    code, reply = call(arguments(tasks, tmp_path, *names, batch_size=4, ranks=ranks))
+    assert code == 0, reply
     samples = read_samples(tmp_path)
     assert set(samples) == set(names)
     for task in names[:2]:
@@ -49,10 +49,10 @@ def test_a_mistake_is_one_line(tasks, tmp_path):
         ("method=vtw,layer=77", "error: layer"),
     ],
 )
-def test_mistakes_end_the_process_with_a_sentence(given, said):
+def test_mistakes_end_the_process_with_a_sentence(given, reply):
     with pytest.raises(SystemExit) as ended:
         Todre.create_from_arg_string(given, {"batch_size": 1, "max_batch_size": None, "device": None})
-    assert str(ended.value).startswith(said)
+    assert str(ended.value).startswith(reply)
     assert "\n" not in str(ended.value)
 
 
