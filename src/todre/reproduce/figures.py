@@ -52,15 +52,15 @@ def draw(recipe: Recipe, loaded: Loaded, drawing: Drawing) -> dict[str, Any]:
     source = Source(drawing.questions, drawing.limit or QUESTIONS[recipe.kind])
     instrument, parameters = ("kept", _methods()) if recipe.kind == "kept" else ("migration", {})
     job = Job(
-        instrument,
-        {**{name: method.to_dict() for name, method in parameters.items()}, "max_new_tokens": _NEW_TOKENS},
-        loaded,
-        source,
-        drawing.folder / "result.json",
-        1 if recipe.kind == "kept" else drawing.batch_size,
-        drawing.command,
-        drawing.tick,
-        drawing.folder / f"{recipe.name}.png",
+        instrument=instrument,
+        parameters={**{name: method.to_dict() for name, method in parameters.items()}, "max_new_tokens": _NEW_TOKENS},
+        loaded=loaded,
+        source=source,
+        output=drawing.folder / "result.json",
+        batch_size=1 if recipe.kind == "kept" else drawing.batch_size,
+        command=drawing.command,
+        tick=drawing.tick,
+        figure=drawing.folder / f"{recipe.name}.png",
     )
     about = {"recipe": recipe.name, "title": recipe.title, "paper": recipe.paper}
     return _kept(job, about) if recipe.kind == "kept" else _attention(job, about)
