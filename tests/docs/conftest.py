@@ -29,8 +29,8 @@ def todre_command(tmp_path, monkeypatch, request):
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(words):
-        if words == ["demo", "--output", "pictures"]:
-            shutil.copytree(request.getfixturevalue("demonstrated"), tmp_path / "pictures")
+        if words[:2] == ["demo", "--output"] and len(words) == 3:
+            shutil.copytree(request.getfixturevalue("demonstrated"), tmp_path / words[2])
         else:
             command_line(words)
 

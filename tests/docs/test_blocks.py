@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from itertools import pairwise
 
 import pytest
 from docs.pages import ROOT, all_blocks, blocks, pages, text_of
@@ -66,6 +67,18 @@ def parsed(words):
         context = group.make_context(words[0], [], parent=context, resilient_parsing=True)
         group, words = group.commands[words[1]], words[1:]
     return group.make_context(words[0], list(words[1:]), parent=context)
+
+
+def test_no_two_commands_write_to_one_place():
+    """A reader runs the pages one after another in one folder, where a result is never replaced unasked."""
+    places = {}
+    for block in all_blocks():
+        for words in block.commands() if block.language == "sh" else ():
+            outputs = [value for option, value in pairwise(words) if option in ("--output", "--overlay", "--figure")]
+            for output in outputs:
+                if not output.startswith(("results/", "docs/")):  # made anew in a clone, as their pages say
+                    places.setdefault(output, []).append(block.place)
+    assert {output: where for output, where in places.items() if len(where) > 1} == {}
 
 
 MARKED = [block for block in all_blocks() if block.needs is not None and block.language == "sh"]
