@@ -57,6 +57,20 @@ def test_a_run_writes_its_folder_and_a_table(run, checkpoint, tmp_path):
     assert json.loads((output / "timings.json").read_text())["answers_of_this_call"] == 0
 
 
+def test_methods_of_earlier_calls_that_the_result_leaves_out_are_named(run, checkpoint, tmp_path):
+    output = tmp_path / "run"
+    common = (*QUICK, "scenes-colour", "-m", checkpoint, "--draws", "1", "--output", str(output), "--methods")
+    run(*common, "todre,uniform", "--retain", "0.2,0.1")
+    code, _, err = run(*common, "divprune", "--retain", "0.2")
+    assert code == 0
+    assert (
+        f"{output} also keeps answers of todre@0.1, todre@0.2, uniform@0.1, uniform@0.2; "
+        "to have them in result.json, name their methods and budgets too\n" in err
+    )
+    code, _, err = run(*common, "divprune,todre,uniform", "--retain", "0.2,0.1")
+    assert (code, "also keeps" in err) == (0, False)
+
+
 def test_questions_of_ones_own_about_one_picture_have_no_intervals(run, checkpoint, tmp_path):
     Image.new("RGB", (96, 96), "red").save(tmp_path / "a.png")
     line = {"image": "a.png", "question": "What color is the circle?", "answers": ["red"] * 10, "metric": "vqa"}

@@ -83,6 +83,12 @@ def _show(ran: Ran, output: Path, reporting: Reporting) -> None:
     for name, reason in ran.result["left_out"].items():
         show_text(f"{name} is left out: {reason}")
     note(f"wrote {output}/result.json, samples.jsonl, items.jsonl and timings.json", reporting.quiet)
+    if ran.left:
+        few = ", ".join(ran.left[:4]) + (f" and {len(ran.left) - 4} more" if len(ran.left) > 4 else "")
+        note(
+            f"{output} also keeps answers of {few}; to have them in result.json, name their methods and budgets too",
+            reporting.quiet,
+        )
 
 
 def _check_against(names: tuple[str, ...], planned: Grid) -> None:

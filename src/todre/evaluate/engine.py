@@ -49,11 +49,13 @@ class Ran:
         result: what `result.json` holds.
         seconds: processor time by condition, over all processes and interrupted runs.
         answered: answers of this call alone.
+        left: conditions of earlier calls whose answers the folder keeps, and the result leaves out.
     """
 
     result: dict[str, Any]
     seconds: dict[str, float]
     answered: int
+    left: tuple[str, ...] = ()
 
 
 def run(
@@ -106,13 +108,14 @@ def run(
         begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), config)
         _answer(journal, units, begin, processes, forgiving, ticker)
         new = list(journal.done.values())[before:]
+        earlier = {unit.condition for unit in journal.done} - {unit.condition for unit in units}
         result, lines = _collect(journal, grid, items, groups, config, against)
     write_atomic(output / "items.jsonl", "".join(_line(item.facts()) for item in items))
     write_atomic(output / "samples.jsonl", "".join(lines))
     write_atomic(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     seconds = {c.name: sum(journal.done[u].seconds for u in units if u.condition == c.name and u in journal.done)
                for c in grid.conditions}  # fmt: skip
-    return Ran(result, seconds, sum(len(done.replies) for done in new))
+    return Ran(result, seconds, sum(len(done.replies) for done in new), tuple(sorted(earlier)))
 
 
 def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:

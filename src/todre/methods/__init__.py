@@ -18,5 +18,8 @@ def __getattr__(name: str) -> Any:
 
     found = registry.classes()
     if name not in found:
-        raise AttributeError(f"module {__name__!r} has no method {name!r}; see `todre methods`")
+        from todre.methods.base import suggestion
+
+        hint = suggestion(name, found)
+        raise AttributeError(f"todre has no method {name!r}; {hint}`todre methods` lists all", name=None)
     return found[name]
