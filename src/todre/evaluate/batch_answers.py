@@ -1,6 +1,7 @@
 """Greedy answers to a batch of questions; rows of one picture share its prefix.
 
-The prefix, everything up to the picture's end, is run once only where that gives exactly the same answers.
+The prefix is everything up to the picture's end. It is run once only where the answers are exactly those of whole
+prompts.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from todre.scenes import Question
 _NEW_TOKENS = {"caption": 48}
 _FEW_TOKENS = 4
 LAYERS_APART = ("llama",)
-"""Decoders whose layers take and return hidden states alone, and see everything.
+"""Decoders whose layers take and return only hidden states, and have no window.
 
-Everything means all columns before theirs: no layer has a window.
+Without a window, each column attends to all columns before it.
 """
 
 
@@ -43,7 +44,7 @@ class Prepared:
 
     Attributes:
         pixels: the image processor's tensors, each with a batch of one.
-        questions: about the picture.
+        questions: the questions about the picture.
         prompts: (n_i,) int64 token ids for each question, one image token for each visual token.
     """
 
@@ -54,14 +55,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Reply:
-    """The model's answer, and what pruning did to its row.
+    """The model's answer to one prompt, and what pruning did to that prompt.
 
     Attributes:
         text: the answer without special tokens.
         visual_tokens: number of visual tokens that entered the decoder.
         dropped_after: count of layers run when all visual tokens were dropped, or None.
-        ratios: layer (1-based) to ToDRE's eq. 7, where the method measured it.
-        layer_mean: number that a decoder layer ran on, the mean over layers.
+        ratios: layer (1-based) to the ratios of ToDRE's eq. 7, where the method measured them.
+        layer_mean: number of visual tokens that a decoder layer ran on, averaged over layers.
     """
 
     text: str
@@ -72,7 +73,7 @@ class Reply:
 
 
 def new_tokens(question: Question) -> int:
-    """Most tokens of an answer, the closing one included."""
+    """Most tokens that an answer may have, the closing token included."""
     return _NEW_TOKENS.get(question.task, _FEW_TOKENS)
 
 
@@ -109,7 +110,7 @@ def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
 
 
 def can_share(method: Method, n_layers: int) -> bool:
-    """True if `method` treats a picture alike for every question, so once is enough."""
+    """True if `method` treats a picture alike for every question about it."""
     inside = [each for reducers in method.reducers(n_layers).values() for each in reducers]
     return all(isinstance(each, DropAfter | RandomDeep) for each in inside)
 
@@ -131,8 +132,7 @@ def answer(
         prompts: (n_i,) token ids of each row.
         features: visual tokens of each row's picture; rows about the same picture give the same tensor object.
         limit: most new tokens.
-        share: whether rows about the same picture share one run of the prefix that they have in common; exact where
-            `can_share` holds.
+        share: whether rows about the same picture share one run of their common prefix; exact where `can_share` holds.
     """
     model = loaded.model
     pictures, rows = _distinct(features)
@@ -167,8 +167,9 @@ def answer_packed(
         limits: most new tokens of each answer.
 
     Returns:
-        None where that is not exact: positions or layers of a kind that needs a row for each question, attention that
-        takes no boolean mask, or generation settings beyond greedy decoding.
+        The replies, or None where one row would not give exactly the same answers: with positions or layers of a kind
+        that needs a row for each question, attention that takes no boolean mask, or generation settings beyond greedy
+        decoding.
     """
     model = loaded.model
     if not (packed.plain(model) and packed.takes_masks(model)):
@@ -197,7 +198,7 @@ def _distinct(features: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
 
 
 def _cuts(model: Any, prompts: Sequence[Tensor]) -> list[int]:
-    """Number of tokens of each prompt up to and with its picture's last one."""
+    """Number of tokens of each prompt, up to and including its picture's last token."""
     image_token = model.config.image_token_id
     return [int((prompt == image_token).nonzero().max()) + 1 for prompt in prompts]
 

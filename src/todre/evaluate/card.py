@@ -72,7 +72,7 @@ def tasks_of(table: Table) -> dict[str, dict[str, Any]]:
 
 
 def curves(answers: Answers, depth: int, seed: int) -> dict[str, Any]:
-    """Accuracy by layer: picture dropped after it, and all later layers deleted."""
+    """Accuracy by layer: with the picture dropped after it, or later layers deleted."""
     names = [NONE.name, *(make(layer).name for make in (drop_after, delete_after) for layer in range(1, depth))]
     table = Table.of({name: answers.by_condition[name] for name in names}, seed=seed)
     points = []
@@ -89,7 +89,7 @@ def curves(answers: Answers, depth: int, seed: int) -> dict[str, Any]:
 
 
 def attention(records: Records, uniform: float) -> dict[str, Any]:
-    """Mean share of attention that text after the picture pays to it, by layer."""
+    """Mean share of attention that text after the picture pays to the picture, by layer."""
     layers = sorted({int(layer) for record in records for layer in record["ratios"]})
     found = [
         [r["ratios"][str(layer)][0] for r in records if r["ratios"].get(str(layer), [None])[0] is not None]
@@ -132,7 +132,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
-    """The card's document; answers everything that it needs."""
+    """The card's JSON document; answers all questions that the card needs."""
     started = time.monotonic()
     session = Session(settings)
     depth = decoder_depth(session.loaded.model)

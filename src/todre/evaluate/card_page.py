@@ -38,7 +38,7 @@ def page(document: dict[str, Any], source: str, image: str) -> str:
 
 
 def chance(values: dict[str, Any]) -> float:
-    """Best score without looking: the constant answer's, or that on grey pictures."""
+    """Best score without looking: by a constant answer, or on grey pictures."""
     return float(max(values["majority"]["score"], values["blind"]["score"]))
 
 

@@ -35,9 +35,9 @@ class Condition(Checked):
     first_layers: Count | None = None
 
     def method_for(self, group: int) -> Method:
-        """The method for one group of pictures, with random draws of the group's own.
+        """The method for one group of pictures, with a random draw for this group.
 
-        So no single draw decides a comparison.
+        Groups have different draws, so that no single draw decides a comparison.
         """
         return reseeded(self.method, lambda seed: seed * _SEEDS_PER_CONDITION + group)
 
@@ -48,14 +48,14 @@ class Condition(Checked):
 
 
 def parts(method: Method) -> tuple[Method, ...]:
-    """The methods that `method` is composed of, or itself."""
+    """The methods that `method` is composed of, or `method` itself."""
     return method.methods if isinstance(method, Compose) else (method,)
 
 
 def draws_at_random(method: Method) -> bool:
     """True if the method's answers depend on its seed.
 
-    Methods that find their pivot without a draw also have a seed, which they do not use.
+    Methods that find their pivot without a draw have a seed too, but do not use it.
     """
     return any(hasattr(part, "seed") and getattr(part, "pivot", "random") == "random" for part in parts(method))
 

@@ -1,8 +1,8 @@
 """Runs of `todre eval`: tasks × methods × budgets, resumable after a kill.
 
 A run has a folder: `answers.jsonl`, the working file; `items.jsonl`, the questions; `samples.jsonl`, a line for each
-answer; `result.json`; and `timings.json`. All but the first and the last are made from the first, in one order. They do
-not depend on when or how often the run was stopped, or on how many processes answered.
+answer; `result.json`; and `timings.json`. All but `answers.jsonl` and `timings.json` are made from `answers.jsonl`, in a
+fixed order. They do not depend on when or how often the run was stopped, or on how many processes answered.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 ANSWERS = "answers.jsonl"
 WRITTEN = ("items.jsonl", "samples.jsonl", "result.json", "timings.json")
-"""Files that are made from the answers."""
+"""Files that a run makes from its answers."""
 Start = Callable[[EvalConfig], Work]
 Ticker = Callable[[Iterable[Done], int, int], Iterable[Done]]
 """Shows progress on finished units and passes them on.
 
-Called with (units, how many are left, how many there are in all).
+Called with (units, number of units left, number of units in all).
 """
 
 
@@ -48,7 +48,7 @@ class Ran:
     Attributes:
         result: what `result.json` holds.
         seconds: processor time by condition, over all processes and interrupted runs.
-        answered: answers of this call alone.
+        answered: number of answers that this call made.
         left: conditions of earlier calls whose answers the folder keeps, and the result leaves out.
     """
 
@@ -70,17 +70,17 @@ def run(
     start: Start | None = None,
     against: Sequence[str] = (),
 ) -> Ran:
-    """Answer what is not answered yet, and write the result.
+    """Answer the questions that have no answer yet, and write the result.
 
     Args:
         config: questions and model.
         grid: methods and budgets; a finished run can be continued with more of them.
         output: the run's folder; its parent exists.
-        processes: more than one answers in parallel, each with a model of its own on one thread.
-        forgiving: leave out methods that refuse, with the reason, in place of an error.
+        processes: number of processes; more than one answer in parallel, each with its own model on one thread.
+        forgiving: whether to leave out methods that refuse, noting the reason, instead of raising.
         ticker: shows progress.
         loaded: the model, to use when `processes` is 1.
-        start: makes each process's function that answers units; None for one with the model in memory.
+        start: makes, in each process, the function that answers units; None means `answering`.
         against: methods of the grid with which all others are also compared, at each budget.
 
     Raises:
@@ -122,7 +122,7 @@ def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
     """Raise unless a run can be written, or continued, in `folder`.
 
     Raises:
-        OutputError: it holds files that are not of a run, or an input.
+        OutputError: `folder` holds files that do not belong to a run, or an input of the run.
     """
     files = [folder / name for name in (ANSWERS, *WRITTEN)]
     if os.path.lexists(folder):
@@ -172,7 +172,7 @@ def _answer(
     def unwanted(task: tuple[Unit, Condition]) -> bool:
         """True if the method refused an earlier group, which makes this task pointless.
 
-        Groups before that one are still answered, so that the reported reason is always the first refusal's.
+        Groups before the refused one are still answered, so that the reported reason is always the first refusal's.
         """
         return refused.get(task[0].digest, task[0].group) < task[0].group
 

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalConfig(Checked):
-    """Questions and model of a run: all that an answer depends on but the method.
+    """Questions and model of a run: all that an answer depends on, except the method.
 
     Args:
         tasks: names, groups, and files of JSON lines.
         model: folder or hub id; None for the model that ships.
-        limit: questions of each task; None for the task's own number.
+        limit: number of questions of each task; None means the task's own number.
         seed: seed of the generated questions and of the bootstrap.
         size: side of the scenes' pictures in pixels.
-        group_size: pictures answered together; random methods draw anew for each group.
+        group_size: number of pictures answered together; random methods draw anew for each group.
         batch_size: most rows of one forward.
         device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
     """

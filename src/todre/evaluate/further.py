@@ -1,7 +1,8 @@
 """Measure the model trained on clips: `python -m todre.evaluate.further`.
 
 Several pictures and clips under methods and budgets, the same questions with grey pictures, the best constant answer,
-and single pictures before and after. It stands on runs of `todre eval`, and goes on where it was stopped.
+and single pictures before and after the training on clips. The numbers come from runs of `todre eval`; a stopped
+measurement continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ RETAINS = (0.25, 0.1)
 
 
 def measure(model: str, limit: int, single: int, draws: int, work: Path) -> dict[str, Any]:
-    """The document, from runs whose folders are made under `work`.
+    """The document of results, from runs whose folders are made under `work`.
 
     Args:
         model: name or folder of the model that was trained further.

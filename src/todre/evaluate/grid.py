@@ -20,9 +20,9 @@ class Row:
     """A method at one budget, with one condition, or one for each random draw.
 
     Attributes:
-        name: the method's name, or its file's without the suffix.
-        retain: the budget; None for a method that has none, or comes from a file.
-        conditions: with distinct names.
+        name: the method's name, or the name of its file without the suffix.
+        retain: the budget; None for a method without a budget or from a file.
+        conditions: the row's conditions, with distinct names.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Row:
 
     @property
     def label(self) -> str:
-        """`todre@0.1`, or the name alone."""
+        """The row's label: name and budget, such as `todre@0.1`, or the name alone."""
         return self.name if self.retain is None else label(self.name, self.retain)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows of a run, no pruning first, and the methods left out, with the reason."""
+    """Rows of a run, no pruning first, and the methods left out with their reasons."""
 
     rows: tuple[Row, ...]
     left_out: dict[str, str]
@@ -56,11 +56,11 @@ def grid(
     Methods without a budget get one row; methods that choose at random get `draws` conditions a row.
 
     Args:
-        methods: registered names, and JSON files of methods, which stay as they are.
+        methods: registered names, and JSON files of methods; methods from files keep their own budget.
         retains: budgets, fractions or counts.
         draws: number of runs of methods that choose at random, each with its own seed.
         seed: seed of the first draw.
-        forgiving: put methods that cannot be made into `left_out`, in place of an error.
+        forgiving: whether methods that cannot be made go into `left_out`, instead of raising.
 
     Raises:
         InvalidValueError: a value that cannot be used, a method that has to be fitted first, or one name twice.
@@ -97,7 +97,7 @@ def _rows(spec: str, retains: Sequence[Retain], draws: int, seed: int) -> list[R
 
 
 def row_of(name: str, retain: Retain | None, method: Method, draws: int, seed: int) -> Row:
-    """Row of a method under a name, with a condition for each draw if it draws."""
+    """The row of `method` called `name`, with a condition for each random draw."""
     base = Row(name, retain, ())
     if not draws_at_random(method):
         return Row(name, retain, (Condition(base.label, method),))

@@ -45,8 +45,8 @@ FPS = 2.0
 AnswerTuple = tuple[str, int, float, int | None]
 """One reply: text, visual tokens, their mean over layers, and the drop's layer.
 
-Visual tokens are those that entered the decoder; the layer is a count of layers run, None where nothing was dropped
-whole.
+The visual tokens are counted on entry to the decoder. The drop's layer is the count of layers run when all visual
+tokens were dropped, or None if they never were.
 """
 
 
@@ -74,7 +74,7 @@ class Asker:
 
     Args:
         loaded: model and processor.
-        groups: the items of each group, those about one picture in one group.
+        groups: the items of each group; items about the same picture are in the same group.
         batch_size: most rows of one forward.
     """
 
@@ -125,7 +125,7 @@ class Asker:
     def _beginnings(self, method: Method) -> Beginnings | None:
         """Shared prefix states of a group, for methods that leave the first layers alone.
 
-        They are kept for all such methods that come next.
+        The states are kept for later methods of this kind.
         """
         model = self.loaded.model
         count, watched = untouched(method, decoder_depth(model))
@@ -157,17 +157,17 @@ class Asker:
 
         Args:
             group: the pictures.
-            key: the method's signals and its work in the tower, which change what encoding has to give.
+            key: the method's signals and its work in the tower, on which the encoding depends.
         """
         if key not in self._features:
             self._features[key] = [encode(self.loaded.model, pixels) for pixels in group.pixels]
         return self._features[key]
 
     def _batches(self, group: _Group, share: bool) -> Iterator[list[int]]:
-        """Batches of 0-based question indices, short answers apart from long ones.
+        """Batches of 0-based question indices, short answers apart from long answers.
 
-        Where beginnings are shared, picture by picture; elsewhere prompts of one length together, because a batch
-        without padding needs no mask, which makes attention a third faster.
+        If beginnings are shared, batches go picture by picture. Otherwise prompts of equal length go together, because
+        a batch without padding needs no mask, which makes attention a third faster.
         """
 
         def alike(place: int) -> tuple[int, int]:

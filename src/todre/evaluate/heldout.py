@@ -112,7 +112,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def compare(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
-    """The document of a comparison; also writes the three files."""
+    """The document of a comparison; also writes document, answers and page to files."""
     started = time.monotonic()
     seeds = list(range(flags.random_seeds))
     conditions = comparison(flags.retain, seeds, flags.stage_one)

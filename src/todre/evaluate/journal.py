@@ -1,7 +1,7 @@
 """The working file of a run, one line per unit; a kill loses and repeats nothing.
 
 The first line is a header with all that an answer depends on. Each further line holds one finished unit and is on the
-disk before the next is begun. A line that a kill left unfinished is cut off when the file is opened again.
+disk before the next unit begins. A line that a kill left unfinished is cut off when the file is opened again.
 """
 
 from __future__ import annotations

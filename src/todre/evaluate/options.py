@@ -45,7 +45,7 @@ def settings_from(flags: argparse.Namespace) -> Settings:
 
 
 def conditions_of_run(settings: Settings, flags: argparse.Namespace, table: Table) -> dict[str, Any]:
-    """Conditions of a result, ready for JSON."""
+    """Conditions under which a result was measured, ready for JSON."""
     digest = model_sha256(settings.model)
     return {
         "model": {**load(settings.model, device=settings.device, dtype=settings.dtype).facts(), "sha256": digest},

@@ -26,7 +26,7 @@ MARKS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "mme": mme_mark,
     "pairs-f1": lambda answer, references: max(pairs_f1(reference, answer) for reference in references),
 }
-"""Name of a metric to the mark from 0 to 1 of (answer, references)."""
+"""Metrics by name: functions that turn (answer, references) into a mark from 0 to 1."""
 _READ = {"pope": pope_says, "mme": mme_says}
 
 
@@ -47,10 +47,10 @@ def mark(metric: str, answer: str, references: Sequence[str]) -> float:
 
 
 def classes_of(metric: str, answer: str, references: Sequence[str]) -> tuple[str, str]:
-    """How a yes-or-no metric reads the answer, and the true class.
+    """The class that a yes-or-no metric reads from the answer, and the true class.
 
     Returns:
-        Two texts, `yes`, `no` or `other`; two empty texts for other metrics.
+        Two texts, each `yes`, `no` or `other`; two empty texts if the metric is not a yes-or-no metric.
     """
     read = _READ.get(metric)
     return ("", "") if read is None else (read(answer), plain(references[0]))

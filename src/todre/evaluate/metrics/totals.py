@@ -1,7 +1,7 @@
 """Task scores as functions of sums, so that resampling is one matrix product.
 
-Every benchmark's score here is a function of sums over its questions: a mean, an F1, a share of pairs. A `Total` has
-each question's numbers (`parts`), and the score of their sums (`value`).
+Every benchmark's score here is a function of sums over its questions: a mean, an F1, a share of pairs. A `Total` gives
+each question's summands (`parts`), and turns the sums into the score (`value`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Mean(Total):
     """The mean mark."""
 
     def parts(self, marked: Sequence[Marked]) -> Numbers:
-        """(n, 2): the mark, and 1."""
+        """(n, 2) float64: each question's mark, and 1 to count the question."""
         return np.array([[each.score, 1.0] for each in marked], dtype=np.float64).reshape(-1, 2)
 
     def value(self, sums: Numbers) -> Numbers:
@@ -65,7 +65,7 @@ class Mean(Total):
         return ratio(sums[..., 0], sums[..., 1])
 
     def details(self, sums: Numbers) -> dict[str, Any]:
-        """No other numbers."""
+        """An empty dictionary: the mean has no other numbers."""
         return {}
 
 
@@ -118,8 +118,9 @@ class Mme(Total):
 
     Fu et al., 2023, arXiv 2306.13394.
 
-    Accuracy is the share of right questions; accuracy+ is the share of pairs about one picture with both right. MME
-    itself adds the two in per cent, which `details` gives for each category as `points`.
+    Accuracy is the share of questions answered right; accuracy+ is the share of pairs of questions about one picture
+    with both answered right. MME itself adds accuracy and accuracy+ in per cent; `details` gives this sum for each
+    category as `points`.
 
     Args:
         kinds: the categories, in order.
@@ -130,7 +131,7 @@ class Mme(Total):
     def parts(self, marked: Sequence[Marked]) -> Numbers:
         """(n, 4·kinds): right, questions, pairs with both right, and pairs, by category.
 
-        The last two stand at a pair's first question.
+        A pair is counted at its first question.
         """
         pairs: dict[tuple[str, str], list[int]] = {}
         for row, each in enumerate(marked):
@@ -150,7 +151,7 @@ class Mme(Total):
         return scores
 
     def details(self, sums: Numbers) -> dict[str, Any]:
-        """Accuracy, accuracy+ and MME's points out of 200, of each category."""
+        """Each category's accuracy, accuracy+ and MME points out of 200."""
         found = {}
         for place, kind in enumerate(self.kinds):
             right, questions, both, pairs = sums[4 * place : 4 * place + 4]
