@@ -1,9 +1,9 @@
 """Calibration of ToDRE's stage 2: the layer and τ that save most at a stated loss.
 
 Each question is answered once with its picture dropped after each candidate layer, whatever attention says, and once
-with no drop; the ratios of eq. 7 are recorded on the way. The answer under any (layer, τ) follows from these: it is
-that with the drop where the ratios lie below τ, and that without it elsewhere. One half of the pictures chooses a layer
-and τ. The other half measures what the choice costs on questions that it was not chosen on.
+with no drop; the ratios of eq. 7 are recorded on the way. The answer under any (layer, τ) follows from these
+records: the answer with the drop where the ratios lie below τ, and the answer without a drop elsewhere. One half of the
+pictures chooses a layer and τ. The other half measures how much accuracy this choice costs on other questions.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Goal(Checked):
     """Goal of a calibration: how much accuracy may be lost, and among which layers.
 
     Args:
-        method: ToDRE with the budget and all settings but `layers`, `threshold` and `stages`, which are found.
+        method: ToDRE with the budget and all settings; the calibration replaces `layers`, `threshold` and `stages`.
         loss: accuracy that may be lost against the same budget without stage 2, from 0 to 1; the whole 95 % interval
-            of the paired difference must lie above minus this.
+            of the paired difference must lie above -loss.
         layers: candidates, counts of layers run, ascending.
         max_new_tokens: longest answer.
     """
@@ -88,7 +88,7 @@ class Goal(Checked):
     def dropping(self, layer: int, threshold: float = 1.0) -> ToDRE:
         """The method with stage 2 at one layer, a count of layers run.
 
-        With a threshold of 1 it always drops where text follows the picture.
+        With a threshold of 1, the method always drops where text follows the picture.
         """
         return dataclasses.replace(self.method, stages=(1, 2), layers=(layer,), threshold=threshold)
 
@@ -98,8 +98,8 @@ class Choice:
     """A layer and a threshold, and their effect on some questions.
 
     Attributes:
-        layer, threshold: of stage 2.
-        fired: (n,) bool, questions whose visual tokens it drops.
+        layer, threshold: layer and threshold of stage 2.
+        fired: (n,) bool, questions whose visual tokens stage 2 drops.
         difference: (n,) change of each question's score, against the same budget without stage 2.
         saved: share of all (visual token, layer) pairs that are not run, averaged over the questions.
     """
@@ -112,9 +112,9 @@ class Choice:
 
 
 def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Goal) -> list[Record]:
-    """Scores of each question unpruned, with stage 1 alone, and dropped by layer.
+    """Scores of each question: unpruned, with stage 1 alone, and with drops by layer.
 
-    Ready for JSON.
+    The records are ready for JSON.
     """
     prompts = prompts_of(loaded, questions)
     records: list[Record] = [{"drop": {}} for _ in questions]
@@ -170,9 +170,9 @@ def thresholds(records: Sequence[Record], layer: int) -> list[float]:
 
 
 def best(records: Sequence[Record], goal: Goal, depth: int) -> Choice | None:
-    """The choice within the loss that saves most, or None.
+    """The choice within the loss that saves most; None if there is none.
 
-    Of equals it is the one with the deepest layer and then the lowest threshold.
+    Ties go to the deepest layer, and then to the lowest threshold.
     """
     table = Table.of(records)
     found: Choice | None = None
@@ -192,12 +192,12 @@ def _within(table: Table, made: Choice | None, loss: float) -> bool:
 
 
 def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Two halves of the questions, by every other picture.
+    """Two halves of the questions; pictures go to the halves in turn.
 
-    Pictures are counted task by task, so that the halves hold about as many of each task.
+    Pictures are counted task by task, so that both halves hold about as many pictures of each task.
 
     Raises:
-        InvalidValueError: fewer than four pictures, two of them for each half's interval.
+        InvalidValueError: fewer than four pictures; each half needs two for its interval.
     """
     first_task = {record["picture"]: record["task"] for record in reversed(records)}
     pictures = sorted(dict.fromkeys(record["picture"] for record in records), key=lambda picture: first_task[picture])
@@ -211,7 +211,7 @@ def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 
 
 def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
-    """The document of a calibration; its `method` is the one that was found."""
+    """The document of a calibration; `method` in it is the method that was found."""
     halves([question.facts() for question in job.source.questions()])
     depth = decoder_of(job.loaded.model).n_layers
     measured = measure_all(job, lambda questions: answers_of(job.loaded, questions, goal))
@@ -219,9 +219,9 @@ def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
 
 
 def save_method(document: dict[str, Any], output: Path) -> Path:
-    """Path of the found method's file, which this writes beside the document.
+    """Write the found method to a file beside the document; returns the file's path.
 
-    `ToDRE.from_dict(json.load(…))` reads it.
+    `ToDRE.from_dict(json.load(…))` reads this file.
     """
     path = output.with_suffix(".method.json")
     write_atomic(path, json.dumps(document["method"], indent=1) + "\n")
@@ -231,8 +231,8 @@ def save_method(document: dict[str, Any], output: Path) -> Path:
 def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
     """Document of the choice, its cost on the other pictures, and every layer's curve.
 
-    A choice is `confirmed` if the other half's whole interval lies within the loss too. Many choices compete for the
-    first half, so its interval flatters the one that won.
+    A choice is `confirmed` if the other half's whole interval lies within the loss too. Many choices compete on the
+    first half, so that half's interval flatters the winner.
     """
     choosing, checking = halves(records)
     found = best(choosing, goal, depth)
@@ -268,7 +268,7 @@ def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
 def _curve(records: Sequence[Record], layer: int, depth: int) -> dict[str, Any]:
     """Curve of one layer over all questions.
 
-    It holds the cost of always dropping, the ratios, and cost and saving at each threshold.
+    The curve holds the cost of always dropping, the ratios, and cost and saving at each threshold.
     """
     table = Table.of(records)
     always = choice(records, layer, float("inf"), depth)

@@ -1,9 +1,9 @@
 """The information horizon: the layer after which no visual token matters.
 
-arXiv 2512.07580. After layer i all visual tokens are dropped but those of one window V_k. The window's information is
-I_i(V_k) = p_k - p_text: the probability of the true answer's first token with V_k left, minus that with no visual token
-left. Tokens are really dropped, inside the decoder, and the others keep their positions. Windows of one token give the
-metric of the paper's text, windows of 2 × 2 that of its code.
+arXiv 2512.07580. After layer i all visual tokens are dropped except those of one window V_k. The window's
+information is I_i(V_k) = p_k - p_text: the probability of the true answer's first token with V_k left, minus its
+probability with no visual token left. Tokens are really dropped, inside the decoder, and the other tokens keep their
+positions. Windows of one token give the metric of the paper's text; windows of 2 × 2 give the metric of its code.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def document(measured: Measured, probe: Probe, command: str) -> dict[str, Any]:
 
     The records must be `without_windows`.
 
-    The horizon of all tokens together uses the absolute change of each question's probability, as gains and losses
-    would cancel.
+    The horizon of all tokens together uses the absolute change of each question's probability, because gains and
+    losses would cancel.
     """
     table = Table.of(measured.records)
     largest = _per_layer(measured.records, probe, lambda one, _: max(abs(one["largest"]), abs(one["smallest"])))
@@ -143,7 +143,7 @@ def _per_layer(records: Sequence[Record], probe: Probe, value: Any) -> dict[int,
 
 
 def first_within(means: Sequence[float], probe: Probe) -> int | None:
-    """First measured layer from which on all means are within the tolerance, or None."""
+    """First measured layer with all means from there on within the tolerance, or None."""
     horizon = None
     for layer, mean in zip(reversed(probe.layers), reversed(means), strict=True):
         if abs(mean) > probe.tolerance:
@@ -153,7 +153,7 @@ def first_within(means: Sequence[float], probe: Probe) -> int | None:
 
 
 def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
-    """(n,) horizon of each question; infinite where the last measured layer has some."""
+    """(n,) horizon of each question; infinite if information is left at the last layer."""
     found = np.full(int(mine.sum()), np.inf)
     within = np.ones(len(found), dtype=bool)
     for layer in reversed(probe.layers):
@@ -163,7 +163,7 @@ def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
 
 
 def without_windows(record: Record) -> Record:
-    """The record with largest, smallest and typical information for all windows'."""
+    """The record, with largest, smallest and spread in place of all windows' values."""
     layers = {}
     for layer, one in record["layers"].items():
         values = np.array(one["information"])

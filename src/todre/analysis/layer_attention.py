@@ -17,7 +17,7 @@ Listener = Callable[[int, AttentionInputs], None]
 
 
 def attending_layers(model: Any) -> list[int]:
-    """Layers (1-based) that have attention; others carry a state between tokens."""
+    """Layers (1-based) that have attention; other layers carry a state between tokens."""
     decoder = decoder_of(model)
     return [index + 1 for index in range(decoder.n_layers) if decoder.attends(index)]
 
@@ -49,7 +49,7 @@ def watching(model: Any, listener: Listener) -> Iterator[None]:
 
 
 class _Named:
-    """Listener of one layer's attention that passes the layer's number on."""
+    """A listener to one layer's attention, which passes on the layer's number."""
 
     def __init__(self, layer: int, listener: Listener) -> None:
         self.layer, self.listener = layer, listener

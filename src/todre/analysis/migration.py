@@ -1,7 +1,7 @@
 """Information migration: attention by layer and direction, in prefill and decode.
 
-ToDRE, figure 2 (prefill) and figure 5 (decode). Nothing is pruned. Masses come from the model's own queries and keys,
-in blocks of rows, so no map of queries by keys exists and any attention backend will do.
+See ToDRE, figure 2 (prefill) and figure 5 (decode). Nothing is pruned. Attention masses are computed from the model's
+own queries and keys, in blocks of rows, so no map of queries by keys exists and any attention backend will do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 GROUPS = {"system": SYSTEM, "visual": VISUAL, "text": TEXT}
 GENERATED = DRAFT
-"""Class of generated tokens, which are neither S, V nor T: that of unused drafts."""
+"""Class of generated tokens: not S, V or T, but the otherwise unused draft class."""
 
 
 class AttentionLog:
@@ -36,8 +36,8 @@ class AttentionLog:
         prefill: layer to (b, 3, 3) float32: mean mass that queries of a class put on keys of a class, in the order of
             `GROUPS`; NaN where a row has no query of the class.
         uniform: (b, 3, 3), the masses if every query attended equally to all keys that it may see.
-        decode: layer to a list of (b, 4), one for each generated token that was read: its mass on S, V, T and the
-            tokens generated before it, itself included.
+        decode: layer to a list with a (b, 4) tensor for each generated token that was read: the token's mass on S, V,
+            T, and the generated tokens up to and including itself.
     """
 
     def __init__(self, kinds: Tensor) -> None:
@@ -82,7 +82,7 @@ class AttentionLog:
 
 @torch.inference_mode()
 def attention_of(loaded: Loaded, questions: Sequence[PictureQuestion], max_new_tokens: int) -> list[Record]:
-    """Attention masses of each question, ready for JSON; None without a query."""
+    """Attention masses of each question, ready for JSON; None where no query exists."""
     prompts = prompts_of(loaded, questions)
     log = AttentionLog(prompts.kinds)
     with watching(loaded.model, log):
@@ -109,7 +109,7 @@ def attention_of(loaded: Loaded, questions: Sequence[PictureQuestion], max_new_t
 def tokens_read(model: Any, new: Tensor) -> list[int]:
     """Number of generated tokens of each row that were read as queries.
 
-    These are all tokens up to the row's end but the last.
+    All tokens up to the row's end are read, except the last.
     """
     ends = model.generation_config.eos_token_id
     closing = new.new_tensor(ends if isinstance(ends, list) else [-1 if ends is None else ends])
@@ -139,7 +139,7 @@ def migration(job: Job, max_new_tokens: int) -> dict[str, Any]:
 
 
 def document(measured: Measured, layers: Sequence[int], command: str) -> dict[str, Any]:
-    """Document of means over the questions with intervals, by layer and direction."""
+    """Document of means over questions, with intervals, by layer and direction."""
     table = Table.of(measured.records)
     rows = []
     for layer in layers:

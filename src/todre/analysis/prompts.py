@@ -24,8 +24,9 @@ class Prompts:
     """A batch of prompts, padded at the left.
 
     Attributes:
-        inputs: what the model is called with.
-        kinds: (b, q) int8 class of each token: padding, S before the picture, V, T after it (`todre.tensors.columns`).
+        inputs: keyword arguments of the model's forward.
+        kinds: (b, q) int8 class of each token: padding, S (text before the picture), V (visual), or T (text after it);
+            see `todre.tensors.columns`.
         valid: (b, q) bool, False at padding.
     """
 

@@ -30,7 +30,7 @@ class PictureQuestion:
         question: text, true answer and task.
         open: loads the picture, RGB.
         references: all true answers of a file's line; empty for scenes.
-        metric: the metric that a file's line names; empty for scenes and lines without one.
+        metric: the metric that a file's line names; empty for scenes and for lines without a metric.
     """
 
     picture: str
@@ -51,8 +51,8 @@ class PictureQuestion:
     def mark(self, text: str) -> float:
         """Mark of an answer, from 0 to 1.
 
-        A file's line with a metric is marked by it, and a line with several answers and no metric by exact match with
-        any of them. All other questions are marked like those on scenes: by exact match, and captions by F1.
+        A file's line with a metric is marked by that metric, and a line with several answers and no metric by exact
+        match with any of the answers. All other questions are marked like those on scenes: by exact match, and captions by F1.
         """
         if self.references and (self.metric or len(self.references) > 1):
             return mark(self.metric or "exact", text, self.references)
@@ -66,10 +66,10 @@ class Source(Checked):
     Args:
         file: a file of questions (`todre.files.question_file`), with one image each; answers and task are optional.
             None for the scenes.
-        limit: how many questions.
-        split: of the scenes.
+        limit: number of questions.
+        split: split of the scenes.
         size: side of the scenes' square pictures in pixels.
-        tasks: of the scenes; they come in turn, one for each scene, so that their numbers are near equal.
+        tasks: tasks of the scenes; they take turns from scene to scene, so that each task has nearly as many questions.
     """
 
     file: Path | None = None
@@ -83,7 +83,7 @@ class Source(Checked):
 
         Raises:
             InvalidValueError: the file has a line that cannot be used; says which.
-            ImageError: it names a picture that is not there.
+            ImageError: the file names a picture that does not exist.
         """
         return self._from_scenes() if self.file is None else _from_file(self.file, self.limit)
 

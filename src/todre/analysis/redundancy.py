@@ -1,13 +1,13 @@
 """The paper's two redundancies, and whether they are independent.
 
-Appendix B assumes that they are.
+Appendix B of the paper assumes that they are independent.
 
 Eq. 8, within vision: D = 1/N² Σ_{i≠j} κ(v_i, v_j). Eq. 9, across modalities: R = 1/N Σ_i ρ(v_i, T). The paper leaves
 κ and ρ open and applies its own projections W_V and W_T, which no model has; here v and t are the embeddings that enter
 the decoder, κ is the cosine where it is positive, and ρ is measured in two ways: 1 - the largest positive cosine to a
 text token (`embedding`), and 1 - the mean attention that text pays to the token in a layer (`attention`, by layer).
 
-Both are means over tokens: D of d_i = 1/N Σ_{j≠i} κ(v_i, v_j), R of ρ_i. So independence can be measured over
+D and R are means over tokens: D is the mean of d_i = 1/N Σ_{j≠i} κ(v_i, v_j), R the mean of ρ_i. So independence can be measured over
 questions (D against R) and over the tokens of each question (d_i against ρ_i).
 """
 
@@ -39,7 +39,7 @@ _ROWS_AT_ONCE = 512
 
 
 def intra_modal(visual: Tensor) -> Tensor:
-    """(n,) float64 redundancy of each of (n, d) tokens with the others.
+    """(n,) float64 redundancy of each visual token (n, d) with the other visual tokens.
 
     d_i = 1/N Σ_{j≠i} max(0, cos(v_i, v_j)); the mean is D of eq. 8.
 
@@ -55,7 +55,7 @@ def intra_modal(visual: Tensor) -> Tensor:
 
 
 def cross_modal(visual: Tensor, text: Tensor) -> Tensor:
-    """(n,) float64 redundancy of (n, d) visual with (t, d) text tokens.
+    """(n,) float64 redundancy of visual tokens (n, d) with text tokens (t, d).
 
     ρ_i = 1 - max_j max(0, cos(v_i, t_j)), the summand of eq. 9.
     """
@@ -66,7 +66,8 @@ def cross_modal(visual: Tensor, text: Tensor) -> Tensor:
 def overlap(visual: Tensor, text: Tensor) -> tuple[float, float]:
     """Share of the visual tokens' squared length in the span of the text tokens.
 
-    Appendix B assumes 0. Returned with the share of a direction drawn at random: rank of the text over d.
+    Appendix B assumes 0. The second number returned is the share expected of a direction drawn at random: the rank of
+    the text tokens over d.
     """
     v, t = visual.double(), text.double()
     basis, size, _ = torch.linalg.svd(t.T, full_matrices=False)
@@ -76,7 +77,7 @@ def overlap(visual: Tensor, text: Tensor) -> tuple[float, float]:
 
 
 class TextToTokens:
-    """Mean attention of each key from its row's text, in every layer of a prefill."""
+    """Mean attention that each key gets from its row's text, by layer of a prefill."""
 
     def __init__(self, kinds: Tensor) -> None:
         self.kinds = kinds

@@ -42,9 +42,9 @@ class Job(Checked):
         instrument: its name.
         parameters: every setting that can change a number, ready for JSON.
         loaded: model and processor.
-        source: which questions.
-        output: the JSON document; until it is done, the working file lies beside it.
-        batch_size: questions measured together; it changes no number beyond rounding.
+        source: source of the questions.
+        output: path of the JSON document; until the run is done, the working file lies beside it.
+        batch_size: number of questions measured together; it changes no number beyond rounding.
         command: the command line.
         tick: shows progress.
         figure: path of the figure; None puts it beside the document.
@@ -80,7 +80,7 @@ class Measured:
 
 
 def measure_all(job: Job, measure: Measure) -> Measured:
-    """Records of every question of `job`; those of an interrupted run are kept.
+    """Records of every question of `job`; an interrupted run's records are kept.
 
     Each batch is written to the working file as soon as it is done; `finish` removes the file.
 
@@ -110,14 +110,14 @@ def measure_all(job: Job, measure: Measure) -> Measured:
 
 
 def finish(job: Job, document: dict[str, Any], draw: Callable[[dict[str, Any], Path], None]) -> None:
-    """Write the figure and the document, each whole, and remove the working file."""
+    """Write the figure and the document atomically, and remove the working file."""
     draw(document, job.drawn)
     write_atomic(job.output, as_text(document))
     job.working.unlink(missing_ok=True)
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """JSON text of the document, with one line for each record; records come last."""
+    """JSON text of the document, one line per record; the records come last."""
     head = {name: value for name, value in document.items() if name != "records"}
     records = [json.dumps(record, allow_nan=False) for record in document["records"]]
     whole = json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}")

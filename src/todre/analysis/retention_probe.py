@@ -1,6 +1,6 @@
 """Probability of a token when only some visual tokens are left after a layer.
 
-The others are really dropped, not masked.
+The other visual tokens are really dropped, not masked.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class KeepOnly(Method):
     """Method that keeps, after a layer, only the visual tokens named for each row.
 
     Args:
-        layer: count of layers run; the depth of the decoder keeps everything.
-        kept: for each row, 0-based indices among its visual tokens of those that are kept.
+        layer: count of layers run; if it is the depth of the decoder, everything is kept.
+        kept: for each row, the kept tokens as 0-based indices among the row's visual tokens.
         early: count of layers run when the tokens leave, at most `layer`. If it is smaller, the layers between run on
-            fewer tokens, and `states` then replace what they computed, so that the result is the same.
+            fewer tokens; `states` then replace the output of these layers, so that the result is the same.
         states: (q, d) hidden states of the whole prompt after `layer`; needed where `early` is smaller.
         columns: (q,) int8 class of each token of the prompt (`todre.tensors.columns`); needed where `early` is smaller.
     """
@@ -52,7 +52,7 @@ class KeepOnly(Method):
         return tuple(sorted({self.early, self.layer})) if self.layer < n_layers else ()
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Drop what each row does not keep; later, put in the states it would have had."""
+        """Drop tokens that a row does not keep; later, put in the states of a full run."""
         from todre.methods.views.reduction import Reduction
 
         keep = torch.ones_like(context.visual)
@@ -78,14 +78,14 @@ class KeepOnly(Method):
 
 
 class Prober:
-    """Probabilities of one token after one prompt, by visual tokens left after layers.
+    """Probabilities of one token after one prompt, when only some visual tokens are left.
 
     Args:
         loaded: model and processor.
         prompts: a single prompt.
         token: id of the token whose probability is measured, as the first one generated.
-        rows: most rows of one forward. `generate` makes them as several return sequences of one prompt, so that the
-            picture is encoded once.
+        rows: most rows of one forward. `generate` makes the rows as several return sequences of one prompt, so that
+            the picture is encoded once.
     """
 
     def __init__(self, loaded: Loaded, prompts: Prompts, token: int, rows: int) -> None:
@@ -110,7 +110,7 @@ class Prober:
         Args:
             layer: count of layers run.
             early: at most `layer`; see `KeepOnly`.
-            kept: places among the visual tokens.
+            kept: 0-based indices among the visual tokens, a tuple for each probability.
         """
         found: list[float] = []
         for start in range(0, len(kept), self.rows):

@@ -1,6 +1,6 @@
 """Visual tokens that several methods keep of the same pictures, side by side.
 
-ToDRE, figures 1, 6 and 7.
+See ToDRE, figures 1, 6 and 7.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def kept(job: Job, methods: Methods, max_new_tokens: int) -> dict[str, Any]:
 
 
 def overlaps(records: Sequence[Record]) -> dict[str, float]:
-    """Mean Jaccard index of what each pair of methods keeps, by `a & b`.
+    """Mean Jaccard index of the tokens that two methods keep, by pair `a & b`.
 
     Methods that keep everything are left out.
     """
@@ -82,10 +82,10 @@ def overlaps(records: Sequence[Record]) -> dict[str, float]:
 
 
 def rows_of(document: dict[str, Any], questions: Sequence[PictureQuestion], loaded: Loaded) -> list[Row]:
-    """Rows of `todre.plots.kept_tokens`: a picture each, with a panel per method.
+    """Rows for `todre.plots.kept_tokens`: one per picture, with a panel per method.
 
     Raises:
-        UnsupportedModelError: where a token lies in the picture is not known for this model.
+        UnsupportedModelError: the places of tokens in the picture are not known for this model.
     """
     rows = []
     for record, one in zip(document["records"], questions, strict=True):

@@ -23,8 +23,8 @@ class Table:
 
     Attributes:
         pictures: (n,) name of each question's picture.
-        tasks: task to (n,) bool, its questions.
-        bootstrap: None where there is one picture only, so that no interval can be given.
+        tasks: task to (n,) bool, True at its questions.
+        bootstrap: the resampled pictures; None if there is only one picture, so that no interval can be given.
     """
 
     pictures: NDArray[np.str_]
@@ -57,7 +57,7 @@ class Table:
     def correlation(self, first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
         """Pearson's correlation of two (n,) values over questions, resampled by picture.
 
-        None where one of the two is constant. Resamples in which one is constant are left out of the interval.
+        None where one of the two is constant. Resamples with a constant value are left out of the interval.
         """
         x, y = (np.asarray(values, dtype=np.float64) for values in (first, second))
         value = pearson(x, y)
@@ -96,7 +96,7 @@ def weighted_pearson(x: Floats, y: Floats, weights: Floats) -> Floats:
 def ranks(values: Floats) -> Floats:
     """(n,) ranks from 0, ties at their mean.
 
-    Spearman's correlation is Pearson's of these.
+    Spearman's correlation is Pearson's correlation of these ranks.
     """
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum()

@@ -14,12 +14,13 @@ def windows_of(boxes: Sequence[TokenBox], side: int) -> list[list[int]]:
 
     Every token is in exactly one window.
 
-    A thumbnail, the crops of a picture put together, and each frame of a clip are cut apart; windows at a right or
-    lower edge may hold fewer. Newline tokens of one picture make one window, and so does each class token.
+    The thumbnail, the joined crops of a picture, and each frame of a clip are cut into windows separately. Windows at a
+    right or lower edge may hold fewer tokens. All newline tokens of one picture make one window, and so does each class
+    token.
 
     Args:
         boxes: the rectangles of the tokens, in sequence order.
-        side: tokens a side; 1 asks about every token alone.
+        side: side of a window in tokens; 1 puts every token into a window of its own.
 
     Raises:
         InvalidValueError: a side below 1.
@@ -39,9 +40,9 @@ def _sheet(box: TokenBox) -> tuple[int, str, int]:
 
 
 def _cut(boxes: Sequence[TokenBox], tokens: Sequence[int], side: int) -> list[list[int]]:
-    """Windows of one raster, in reading order.
+    """Windows of one raster of tokens, in reading order.
 
-    The raster's rows and columns follow from the rectangles.
+    Each token's row and column follow from its rectangle.
     """
     rows = _numbered([boxes[index].top for index in tokens])
     columns = _numbered([boxes[index].left for index in tokens])

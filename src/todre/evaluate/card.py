@@ -89,7 +89,7 @@ def curves(answers: Answers, depth: int, seed: int) -> dict[str, Any]:
 
 
 def attention(records: Records, uniform: float) -> dict[str, Any]:
-    """Mean share of attention that text after the picture pays to the picture, by layer."""
+    """Mean share of attention that later text pays to the picture, by layer."""
     layers = sorted({int(layer) for record in records for layer in record["ratios"]})
     found = [
         [r["ratios"][str(layer)][0] for r in records if r["ratios"].get(str(layer), [None])[0] is not None]

@@ -1,8 +1,8 @@
 """Runs of `todre eval`: tasks × methods × budgets, resumable after a kill.
 
 A run has a folder: `answers.jsonl`, the working file; `items.jsonl`, the questions; `samples.jsonl`, a line for each
-answer; `result.json`; and `timings.json`. All but `answers.jsonl` and `timings.json` are made from `answers.jsonl`, in a
-fixed order. They do not depend on when or how often the run was stopped, or on how many processes answered.
+answer; `result.json`; and `timings.json`. All but `answers.jsonl` and `timings.json` are made from `answers.jsonl`,
+in a fixed order. They do not depend on when or how often the run was stopped, or on how many processes answered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Greedy answers with all questions about a picture in one row.
 
 The prefix of the prompt, up to the picture's end, runs once, and its KV cache is not copied for the questions. All
-questions follow it in one row, and a mask lets each one see the prefix and itself alone.
+questions follow the prefix in one row; a mask lets each question see only the prefix and itself.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PrefixCache:
     def of(cls, cache: Any, mask: Tensor) -> PrefixCache | None:
         """The prefix cache in `cache`; None where it cannot be shared.
 
-        That is so where a layer of the cache is no plain growing one, or positions were moved.
+        It cannot be shared if a layer of the cache does not simply grow, or if positions were moved.
 
         Args:
             cache: the KV cache after the prefixes ran.
@@ -74,7 +74,7 @@ class PrefixCache:
         return cls(keys, tuple(layer.values for layer in cache.layers), valid, mask.sum(dim=1))
 
     def cache(self, model: Any) -> Any:
-        """A cache of transformers with these keys and values."""
+        """A transformers cache that holds these keys and values."""
         made = DynamicCache(config=text_config(model))
         for layer, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
             made.update(key, value, layer)
@@ -82,7 +82,7 @@ class PrefixCache:
 
 
 def plain(model: Any) -> bool:
-    """True if greedy decoding of `model` takes the likeliest token by no other rule."""
+    """True if greedy decoding of `model` always takes the likeliest token."""
     return set(model.generation_config.to_diff_dict()) <= _HARMLESS
 
 
@@ -95,7 +95,7 @@ def takes_masks(model: Any) -> bool:
 def decode(
     model: Any, prefix: PrefixCache, ends: Sequence[Tensor], pictures: Sequence[int], limit: int
 ) -> list[Tensor]:
-    """New tokens of each question, greedily, up to and with the closing one.
+    """New tokens of each question by greedy decoding, the closing token included.
 
     Args:
         model: a LLaVA-like model: a decoder, embeddings, and a head.
@@ -134,7 +134,7 @@ def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cac
         model: the model.
         columns: the columns of this forward.
         prefix: keys and values of the pictures' prefixes.
-        owners: (pictures, k) int64, the question of each column since the prefix, those of `columns` last.
+        owners: (pictures, k) int64, the question of each column after the prefix; the last columns are `columns`.
         cache: the KV cache.
     """
     decoder, before = decoder_module(model), owners.shape[1] - columns.owner.shape[1]
@@ -152,7 +152,7 @@ class _Columns:
 
     Attributes:
         ids: int64 token ids.
-        positions: int64.
+        positions: int64 position of each column.
         owner: int64 question of each column, -1 at padding.
         last: (questions,) int64 index of each question's last column.
     """
@@ -170,7 +170,7 @@ class _Columns:
 
     @classmethod
     def of(cls, ends: Sequence[Tensor], pictures: Sequence[int], lengths: Tensor) -> _Columns:
-        """Columns of the questions about each picture, one after the other."""
+        """Columns of each picture's questions, one question after the other."""
         filled = [0] * len(lengths)
         starts = []
         for end, picture in zip(ends, pictures, strict=True):
@@ -208,12 +208,12 @@ def _slots(pictures: Sequence[int]) -> Tensor:
 def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
     """(pictures, 1, q, s + k) bool mask: a column sees the picture and its question.
 
-    Of its own question it sees what came before, and itself.
+    In its own question, a column sees the earlier columns and itself.
 
     Args:
         valid: (pictures, s) bool, True at slots of the prefixes that are not padding.
         owners: (pictures, k) int64, the question of each column behind the prefixes.
-        earlier: how many of them came before this forward.
+        earlier: number of columns in `owners` that came before this forward.
     """
     rows, behind = owners.shape
     queries = owners[:, earlier:]

@@ -1,4 +1,4 @@
-"""Probes: methods that observe or drop by a fixed rule, and deleting layers."""
+"""Probes: methods that observe or drop by a fixed rule, and layer deletion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ObserveAttention(Method):
         return tuple(range(1, n_layers + 1))
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Keep all, and report the ratios."""
+        """Keep all visual tokens, and report the ratios."""
         import torch
 
         from todre.methods.views.reduction import Reduction
@@ -40,8 +40,8 @@ class ObserveAttention(Method):
 class DropAfter(Method):
     """Drop every visual token after a fixed count of layers, whatever the question.
 
-    It drops what `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` drops where text follows the picture. As it does
-    not measure ToDRE's ratios, questions can share the prefix of the prompt.
+    Where text follows the picture, `ToDRE(stages=(2,), layers=(layer,), threshold=1.0)` drops the same tokens. This
+    method does not measure ToDRE's ratios, so questions can share the prefix of the prompt.
 
     Args:
         layer: count of decoder layers that see the picture.
@@ -52,7 +52,7 @@ class DropAfter(Method):
     name: ClassVar[str] = "drop-after"
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
-        """The one layer after which it drops."""
+        """The one layer after which the visual tokens are dropped."""
         return (self.layer,)
 
     def reduce(self, context: ReduceContext) -> Reduction:

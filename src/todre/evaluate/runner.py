@@ -50,7 +50,7 @@ class Task:
 
     @property
     def key(self) -> tuple[str, int]:
-        """Key of the task in the working file; the same name with other fields differs."""
+        """Key of the task in the working file: all fields of the condition, and the group."""
         return json.dumps(self.condition.to_dict(), sort_keys=True), self.group
 
 
@@ -60,7 +60,7 @@ class Line:
 
     Attributes:
         condition: every field of the condition, as sorted JSON.
-        group: which group of pictures.
+        group: number of the group of pictures.
         seconds: processor time.
         records: `todre.evaluate.session.Record`s as dictionaries.
     """
@@ -96,15 +96,15 @@ def run(
 ) -> Answers:
     """Answer every question about the first `pictures` scenes under each condition.
 
-    Each group is written to `work` as soon as it is answered, and answers found there, of an interrupted run or another
-    command, are not repeated. The result does not depend on that, on `processes`, or on the batch size.
+    Each group is written to `work` as soon as it is answered. Answers already in `work`, from an interrupted run or
+    another command, are not repeated. The result depends neither on earlier answers, nor on `processes` or batch size.
 
     Args:
         settings: model and questions.
         conditions: with distinct names.
-        pictures: a multiple of the group size.
+        pictures: number of scenes, a multiple of the group size.
         work: folder for the working file.
-        processes: more than one answers in parallel, each on one thread.
+        processes: number of processes; more than one answer in parallel, each on one thread.
         session: a loaded model to use when `processes` is 1.
         ticker: passes finished lines on and shows progress; a bar on stderr by default.
 
@@ -137,7 +137,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def model_sha256(model: str | None) -> str:
-    """SHA-256 over a model folder's configuration and weights; for a hub id, the id."""
+    """SHA-256 of a model folder's configuration and weights; a hub id stays as it is."""
     from todre.tiny import SHIPPED, checkpoint_path, names
 
     folder = Path(model or SHIPPED)

@@ -21,13 +21,13 @@ class RememberedToDRE(ToDRE):
     """ToDRE that selects once for equal visual tokens; stage 1 ignores the question.
 
     Args:
-        answers: by a digest of the embeddings and signals.
+        answers: earlier selections, by a digest of the embeddings and signals.
     """
 
     answers: dict[bytes, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Stage 1's selection, from memory where the same tokens came before."""
+        """Stage 1's selection, from memory if the same visual tokens were seen before."""
         hasher = hashlib.blake2b(digest_size=16)
         for values in (visual.embeddings, *visual.signals.values()):
             hasher.update(values.detach().float().cpu().numpy().tobytes())
@@ -38,7 +38,7 @@ class RememberedToDRE(ToDRE):
 
 
 def remembering(method: Method) -> Method:
-    """`method` with a memory if it is ToDRE and selects before the LLM; else itself."""
+    """`method` with a memory if it is ToDRE and selects before the LLM; else `method`."""
     if type(method) is not ToDRE or not method.selects:
         return method
     fields: dict[str, Any] = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}

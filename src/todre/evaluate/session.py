@@ -56,7 +56,7 @@ class Record:
         prediction, score: the model's answer, and its mark from 0 to 1.
         visual_tokens: visual tokens that entered the decoder.
         dropped_after: count of layers run when all visual tokens were dropped; None if they never were.
-        ratios: by layer, the ratios of ToDRE's eq. 7 (text to visual, visual to text), where measured.
+        ratios: layer to the ratios of ToDRE's eq. 7 (text to visual, visual to text), where measured.
     """
 
     picture: int
@@ -70,14 +70,14 @@ class Record:
     ratios: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Every field, ready for JSON."""
         return asdict(self)
 
 
 class Session:
     """A model in memory that answers groups of scenes.
 
-    A group's pictures are rendered and encoded once, for as many conditions as are answered on it in a row.
+    A group's pictures are rendered and encoded once for all conditions that are answered on the group in a row.
     """
 
     def __init__(self, settings: Settings, loaded: Loaded | None = None) -> None:
@@ -130,7 +130,7 @@ class Session:
         return self._features[key]
 
     def _batches(self) -> Iterator[Sequence[tuple[int, int]]]:
-        """Batches of (picture, question) indices, short answers apart from long ones."""
+        """Batches of (picture, question) indices, short answers apart from long answers."""
         places = [(i, j) for i, picture in enumerate(self._pictures) for j in range(len(picture.questions))]
         limits = {place: new_tokens(self._pictures[place[0]].questions[place[1]]) for place in places}
         for limit in sorted(set(limits.values())):

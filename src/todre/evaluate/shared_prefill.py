@@ -1,8 +1,8 @@
 """Shared prefill: layers that run once on the prefix of prompts about a picture.
 
-The prefix is all that comes before the question. Up to the first layer where a method acts, its states do not depend
-on the question that follows. So each of these layers runs on the prefix once for each picture, and for each prompt on
-the question alone, with the prefix's keys and values before the question's.
+The prefix is all that comes before the question. Up to the first layer where a method acts, the prefix's states do not
+depend on the question. So each of these layers runs on the prefix once for each picture. For each prompt it then runs
+on the question alone, with the prefix's keys and values before the question's.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class _Ran:
     """Result of one layer on a picture's prefix of p columns.
 
     Attributes:
-        hidden: (p, d) output.
-        key, value: (heads, p, c).
+        hidden: (p, d) output of the layer.
+        key, value: (heads, p, c) keys and values of the layer's attention.
     """
 
     hidden: Tensor
@@ -47,16 +47,16 @@ class Store:
 
 
 class _Recorder:
-    """Cache that records the keys and values of a prefix."""
+    """A cache that records the keys and values of a prefix."""
 
     def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Record what would be cached."""
+        """Record the keys and values that would be cached."""
         self.key, self.value = key, value
         return key, value
 
 
 class _Joined:
-    """Cache that puts the prefixes' keys and values before those of the questions.
+    """A cache that puts the prefixes' keys and values before the questions'.
 
     Args:
         cache: the cache of the forward.
@@ -67,7 +67,7 @@ class _Joined:
         self._cache, self._begun = cache, prefix
 
     def update(self, key: Tensor, value: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Pass prefix and question to the forward's cache."""
+        """Pass the prefix's and the question's keys and values to the forward's cache."""
         keys = torch.cat([torch.stack([each.key for each in self._begun]), key], dim=2)
         values = torch.cat([torch.stack([each.value for each in self._begun]), value], dim=2)
         updated: tuple[Tensor, Tensor] = self._cache.update(keys, values, layer, *args, **kwargs)
@@ -77,13 +77,13 @@ class _Joined:
 class Beginnings:
     """Shares the first layers' work on prefixes among the questions about a picture.
 
-    Only for methods that leave these layers the same columns for every question.
+    For use only with methods that leave the same columns in these layers for every question.
 
     Args:
         model: a model whose decoder layers take hidden states of shape (b, q, d) and return them, such as Llama's.
         count: number of first layers whose prefixes no method has changed for a question.
         watched: whether a method reads the attention of the next layer, so that only the MLP of that layer is shared.
-        store: earlier results, to share among methods that leave the same columns.
+        store: earlier results, shared among methods that leave the same columns.
     """
 
     def __init__(self, model: Any, count: int, watched: bool, store: Store) -> None:
@@ -100,7 +100,7 @@ class Beginnings:
     def of(self, pictures: Sequence[Hashable], prompts: Sequence[Tensor]) -> Iterator[None]:
         """Share the prefixes of `prompts`, (n_i,) token ids each, inside the block.
 
-        Prompts with ends of several lengths, and forwards that are padded or hold no beginnings, run as they are.
+        Nothing is shared if the questions differ in length, or in forwards that are padded or hold no prefix.
         """
         tails = {len(prompt) - int((prompt == self._image_token).nonzero().max()) - 1 for prompt in prompts}
         if len(tails) > 1:
@@ -138,7 +138,7 @@ class Beginnings:
         return torch.cat([torch.stack([each.hidden for each in prefix]), ends], dim=1)
 
     def mlp(self, index: int, forward: Any, hidden: Tensor) -> Tensor:
-        """The MLP after the shared layers on (b, p + tail, d), column by column."""
+        """Run the MLP of layer `index` on (b, p + tail, d); prefix columns are shared."""
         begins = hidden.shape[1] - self._tail
         if begins < 1 or len(self._pictures) != len(hidden):
             whole: Tensor = forward(hidden)
@@ -162,7 +162,7 @@ class _At:
 
 
 def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
-    """Number of layers before `method` acts, and if it reads the next one's attention."""
+    """Number of layers before `method` acts, and if it reads the next layer's attention."""
     reducers = method.reducers(n_layers)
     if not reducers:
         return n_layers, False
@@ -184,5 +184,5 @@ def _columns(kwargs: dict[str, Any], where: slice, row: int | None = None) -> di
 
 
 def _behind(begins: int, tail: int, device: torch.device) -> Tensor:
-    """(1, 1, tail, begins + tail) bool, causal mask of the last columns of a prompt."""
+    """(1, 1, tail, begins + tail) bool, causal mask of a prompt's last `tail` columns."""
     return torch.ones(tail, begins + tail, dtype=torch.bool, device=device).tril(begins)[None, None]

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from todre.errors import InvalidValueError
 
 _Z = 1.959963984540054
-"""97.5 % point of the normal distribution: all intervals are of 95 %."""
+"""97.5 % point of the normal distribution, for two-sided 95 % intervals."""
 _Z_POWER = 0.8416212335729143
 """80 % point of the normal distribution, for the power of a test."""
 
@@ -29,7 +29,7 @@ class McNemar(NamedTuple):
 
     Attributes:
         only_first, only_second: questions that only the first, or only the second, got right.
-        p: two-sided.
+        p: the exact two-sided p-value.
     """
 
     only_first: int
@@ -59,7 +59,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
     It is a two-sided binomial test of the discordant pairs.
 
     Args:
-        first, second: (n,) bool, whether each got the question right.
+        first, second: (n,) bool, whether the first or the second answered each question right.
     """
     a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
@@ -96,8 +96,8 @@ class Bootstrap:
     """Resampled sets of pictures, the same for everything that is compared.
 
     Attributes:
-        owner: (n,) int64, which of the pictures each question belongs to, 0..pictures-1.
-        draws: (resamples, pictures) float64, how often each picture was drawn.
+        owner: (n,) int64, the picture of each question, 0..pictures-1.
+        draws: (resamples, pictures) float64, number of times that each picture was drawn.
     """
 
     owner: NDArray[np.int64]
@@ -135,7 +135,7 @@ class Bootstrap:
     def sums(self, parts: ArrayLike) -> NDArray[np.float64]:
         """(resamples, c) sums of `parts` (n, c) over each resample.
 
-        They serve scores that are functions of sums.
+        Scores that are functions of sums are computed from them.
         """
         array = np.asarray(parts, dtype=np.float64)
         clusters = np.zeros((self.draws.shape[1], array.shape[1]))
@@ -145,7 +145,7 @@ class Bootstrap:
 
 
 def percentiles(values: ArrayLike) -> Interval | None:
-    """95 % percentile interval of resampled values without NaN; None if none is left."""
+    """95 % percentile interval of resampled values; NaN is left out, None if all are."""
     array = np.asarray(values, dtype=np.float64)
     kept = array[~np.isnan(array)]
     if not len(kept):

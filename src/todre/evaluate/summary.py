@@ -28,8 +28,8 @@ class Sample:
     Attributes:
         prediction, score: the answer, and its mark from 0 to 1.
         visual_tokens: number of visual tokens that entered the decoder.
-        layer_mean: number that a decoder layer ran on, the mean over layers.
-        dropped_after: count of layers run before all were dropped, or None.
+        layer_mean: number of visual tokens that a decoder layer ran on, averaged over layers.
+        dropped_after: count of layers run before all visual tokens were dropped, or None.
     """
 
     prediction: str
@@ -44,9 +44,9 @@ class _Scores:
     """Scores of a row by task, from the questions and from every resample.
 
     Attributes:
-        value: (tasks,) from the questions.
-        drawn: (resamples, tasks).
-        of_draws: (draws,) mean over tasks of each draw of the method.
+        value: (tasks,) scores from the questions.
+        drawn: (resamples, tasks) scores from the resamples.
+        of_draws: (draws,) score of each random draw of the method, averaged over tasks.
         details: other numbers of each task.
     """
 
@@ -60,9 +60,9 @@ class Summary:
     """Scores of rows on the same items.
 
     Args:
-        items: in the order of the samples.
-        seed: of the bootstrap over pictures.
-        resamples: how many; fewer where there are very many pictures.
+        items: the questions, in the order of the samples.
+        seed: seed of the bootstrap over pictures.
+        resamples: number of resamples; fewer are used where there are very many pictures.
     """
 
     def __init__(self, items: Sequence[Item], seed: int, resamples: int = 10_000) -> None:
@@ -79,7 +79,7 @@ class Summary:
     def row(self, row: Row, samples: Sequence[Sequence[Sample]]) -> dict[str, Any]:
         """Entry of a row in the result, ready for JSON.
 
-        Give the row of no pruning first: the others are compared with it.
+        Give the row of no pruning first, since all other rows are compared with it.
 
         Args:
             row: method and budget.
@@ -113,7 +113,7 @@ class Summary:
         return result | ({"against": others} if others else {})
 
     def keep(self, row: Row, samples: Sequence[Sequence[Sample]]) -> None:
-        """Also compare other methods with this one, where they have its budget."""
+        """Keep a row, so that later rows with the same budget are compared with it."""
         self._kept[row.name, row.retain] = self._scored(samples)
 
     def _scored(self, samples: Sequence[Sequence[Sample]]) -> tuple[_Scores, Numbers]:
@@ -125,7 +125,7 @@ class Summary:
         return total_of(mine[0].metric, [item.kind for item in mine])
 
     def _scores(self, draws: Sequence[Sequence[Sample]]) -> _Scores:
-        """Mean over draws of each task's score; details are of the first draw."""
+        """Each task's score, averaged over draws; the details are of the first draw."""
         value = np.zeros(len(self.tasks))
         drawn = np.zeros((self.resamples if self.bootstrap else 1, len(self.tasks)))
         details: list[dict[str, Any]] = []
@@ -233,7 +233,7 @@ def _ratio(part: Numbers, whole: Numbers) -> Numbers:
 
 
 def _mean(ratios: Numbers) -> Numbers:
-    """Mean over tasks that no pruning scores above 0 on; NaN where there are none."""
+    """Mean of the known ratios over tasks (the last axis); NaN where none is known."""
     known = ~np.isnan(ratios)
     count = known.sum(axis=-1)
     total = np.where(known, ratios, 0.0).sum(axis=-1)

@@ -23,8 +23,8 @@ class Table:
     """The same balanced questions under every condition.
 
     Attributes:
-        questions: one record for each question, of the first condition.
-        tasks: (n,) the task of each.
+        questions: the first condition's record of each question.
+        tasks: (n,) the task of each question.
         records: condition to its records of these questions.
         bootstrap: resampled pictures, shared by all intervals.
     """
@@ -56,14 +56,14 @@ class Table:
     def scores(self, *names: str) -> Scores:
         """(n,) score of each question, averaged over the named conditions.
 
-        The conditions are the seeds of one method.
+        The named conditions are one method under several seeds.
         """
         scores = [[record["score"] for record in self.records[name]] for name in names]
         mean: Scores = np.array(scores, dtype=np.float64).mean(axis=0)
         return mean
 
     def mean(self, scores: Scores) -> dict[str, Any]:
-        """Mean over all questions with its bootstrap interval; tasks weigh the same."""
+        """Mean over all questions, with a bootstrap interval; all tasks weigh the same."""
         low, high = self.bootstrap.interval(scores)
         return _rounded({"score": float(scores.mean()), "low": low, "high": high})
 
@@ -84,7 +84,8 @@ class Table:
     def difference(self, first: Sequence[str], second: Sequence[str]) -> dict[str, Any]:
         """First minus second, paired by question, with a bootstrap interval.
 
-        McNemar's test is added where each is one condition. It leaves captions out, which are not right or wrong.
+        McNemar's test is added where `first` and `second` are one condition each. The test leaves captions out, because
+        they are not right or wrong.
         """
         a, b = self.scores(*first), self.scores(*second)
         low, high = self.bootstrap.interval(a - b)
@@ -103,7 +104,7 @@ class Table:
 
 
 def balanced(tasks: Sequence[str]) -> list[int]:
-    """0-based indices of balanced questions: of each task as many as the rarest has."""
+    """0-based indices of questions, equally many of each task: as the rarest has."""
     least = min(Counter(tasks).values())
     counts: Counter[str] = Counter()
     places = []

@@ -23,17 +23,17 @@ _SINGLE = {
 }
 """Environment of workers: one thread, no progress bars, and freed memory kept.
 
-glibc otherwise returns each large tensor to the system, at a high price.
+Otherwise glibc returns the memory of each large tensor to the system, which costs much time.
 """
 
 
 class Queue(Generic[TaskT]):
-    """Queue that keeps each process on the group that it has in memory.
+    """A queue that keeps each process on the group that the process has in memory.
 
     Args:
-        tasks: what there is to do, each of some group.
-        group_of: a task's group.
-        skip: whether a task is no longer wanted.
+        tasks: the tasks to do; each belongs to a group.
+        group_of: returns a task's group.
+        skip: returns whether a task is no longer wanted.
     """
 
     def __init__(self, tasks: Sequence[TaskT], group_of: Callable[[TaskT], int], skip: Callable[[TaskT], bool]) -> None:
@@ -44,9 +44,9 @@ class Queue(Generic[TaskT]):
         self._group_of, self._skip = group_of, skip
 
     def take(self, last: TaskT | None) -> TaskT | None:
-        """The next task for a process, of the group of its last one if any is left.
+        """The next task for a process, from the group of its last task if any is left.
 
-        Else of a group that no process has begun, or of the fullest.
+        Otherwise the task comes from a group that no process has begun, or from the group with most tasks left.
         """
         while self._waiting:
             group = self._choose(None if last is None else self._group_of(last))
@@ -74,7 +74,7 @@ def inline(start: Callable[[], Work], queue: Queue[TaskT]) -> Generator[Any, Non
 
 
 def parallel(start: Callable[[], Work], queue: Queue[TaskT], processes: int) -> Generator[Any, None, None]:
-    """Results of the queue's tasks from several processes, in the order they come.
+    """Results of the queue's tasks from several processes, in the order of completion.
 
     Args:
         start: makes the function that does a task, once in each process; it is pickled.
@@ -82,7 +82,7 @@ def parallel(start: Callable[[], Work], queue: Queue[TaskT], processes: int) -> 
         processes: number of processes, with one thread each.
 
     Raises:
-        TodreError: a process raised it, or was ended from outside.
+        TodreError: a process raised this error, or was ended from outside.
     """
     with _started(start, processes) as lines:
         last: dict[Connection, TaskT | None] = dict.fromkeys(lines)
@@ -126,7 +126,7 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
 def _no_interrupts() -> Iterator[None]:
     """Keep Ctrl-C from processes started inside the block.
 
-    The terminal sends it to every process; this one ends them.
+    The terminal sends Ctrl-C to every process; the parent process ends the others.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -145,8 +145,8 @@ def _end(number: int, frame: Any) -> None:
 def _serve(line: Connection, start: Callable[[], Work]) -> None:
     """Serve tasks from `line` until its other end is gone.
 
-    It is ended by a signal in the middle of its work, and leaves by the door then too: what libraries have made, such
-    as the semaphore behind their progress bars, is given back, and nobody has to warn of it.
+    A signal may end the process in the middle of its work. It then exits in the normal way, so that resources of
+    libraries, such as the semaphore behind their progress bars, are released without a warning.
     """
     signal.signal(signal.SIGTERM, _end)
     work = None
@@ -163,7 +163,7 @@ def _serve(line: Connection, start: Callable[[], Work]) -> None:
 
 
 def _give(line: Connection, queue: Queue[Any], last: dict[Connection, Any]) -> bool:
-    """Send the next task; False if there is none."""
+    """Send the next task; returns False if no task is left."""
     task = queue.take(last[line])
     if task is None:
         return False

@@ -26,7 +26,7 @@ MARKS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "mme": mme_mark,
     "pairs-f1": lambda answer, references: max(pairs_f1(reference, answer) for reference in references),
 }
-"""Metrics by name: functions that turn (answer, references) into a mark from 0 to 1."""
+"""Metrics by name: functions from (answer, references) to a mark from 0 to 1."""
 _READ = {"pope": pope_says, "mme": mme_says}
 
 

@@ -32,8 +32,8 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
 
     Based on "VQA: Visual Question Answering" (Antol et al., ICCV 2015, arXiv 1505.00468), section 5, in the form of the
     benchmark's own evaluation. With m of ten annotators who agree with the answer, the mark is
-    min(1, ((10 − m)·min(m, 3) + m·min(m − 1, 3)) / 30). Fewer references count as fewer annotators; the answer must equal a
-    single reference.
+    min(1, ((10 − m)·min(m, 3) + m·min(m − 1, 3)) / 30). Fewer references count as fewer annotators; the answer must
+    equal a single reference.
 
     Args:
         answer: the model's answer.

@@ -26,8 +26,8 @@ def anls(answer: str, references: Sequence[str]) -> float:
     """Average normalised Levenshtein similarity of one answer, with the threshold 0.5.
 
     Based on "Scene Text Visual Question Answering" (Biten et al., ICCV 2019, arXiv 1907.00490), eq. 1: the best of
-    1 − NL over the references, where NL is the edit distance over the longer length, and 0 where NL ≥ 0.5. As in the paper,
-    letter case does not count; nor do spaces at the ends or repeated spaces.
+    1 − NL over the references, where NL is the edit distance over the longer length, and 0 where NL ≥ 0.5. As in the
+    paper, letter case does not count; nor do spaces at the ends or repeated spaces.
     """
     return max((_similarity(_folded(answer), _folded(reference)) for reference in references), default=0.0)
 

@@ -25,9 +25,9 @@ __all__ = ["GROUPS", "SEVERAL", "Item", "Task", "names", "tasks_of"]
 SUFFIX = ".jsonl"
 _SCENES = tuple(PREFIX + task for task in TASKS)
 SEVERAL = (*(MULTI + task for task in SET_TASKS), *(VIDEO + task for task in CLIP_TASKS))
-"""All tasks on several pictures and on clips, also those that are near chance.
+"""All tasks on several pictures and on clips, near-chance tasks included.
 
-Near chance are those that the shipped model hardly answers.
+The shipped model answers near-chance tasks hardly better than by guessing.
 """
 _AT_CHANCE = ("colour", "shape", "digit", "moving")
 _MULTI = tuple(MULTI + task for task in SET_TASKS if task not in _AT_CHANCE)
@@ -46,10 +46,10 @@ def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
 
     Args:
         specs: names, groups (`scenes`, `scenes-multi`, `scenes-video`), and files of JSON lines.
-        size: side of the scenes' pictures in pixels; several pictures, and frames, have at most 96.
+        size: side of the scenes' pictures in pixels; for tasks on several pictures or on clips it is at most 96.
 
     Raises:
-        InvalidValueError: a name is unknown, or two tasks have the same one.
+        InvalidValueError: a name is unknown, or two tasks have the same name.
     """
     found = [_task(name, size) for each in specs for name in GROUPS.get(each, (each,))]
     if not found:

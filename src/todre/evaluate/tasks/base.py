@@ -21,12 +21,12 @@ class Item:
         picture: name of the picture; questions about one picture are not independent, and share its encoding.
         media: functions that load the pictures (RGB), at least one, in the order of the prompt.
         question: plain text; the model's chat template puts it into a prompt.
-        references: true answers, at least one; for VQA accuracy one of each annotator.
+        references: true answers, at least one; for VQA accuracy, one answer from each annotator.
         metric: name in `todre.evaluate.metrics.MARKS`.
-        kind: what the score is broken down by: POPE's strategy, MME's category.
+        kind: POPE's strategy or MME's category, by which the score is broken down.
         pair: name of the MME pair that the question belongs to.
-        new_tokens: most tokens of an answer, the closing one included.
-        video: the pictures are the frames of one clip, in order.
+        new_tokens: most tokens of an answer, the closing token included.
+        video: whether the pictures are the frames of one clip, in order.
     """
 
     task: str
@@ -66,8 +66,8 @@ class Task(Protocol):
         """The first questions, the same at each call.
 
         Args:
-            limit: number of questions; None for all, or for the task's own number. Those of a smaller limit are the
-                first of a larger one.
-            seed: for generated tasks, chooses the questions.
+            limit: number of questions; None means all, or the task's own number. A smaller limit gives the first
+                questions of a larger limit.
+            seed: seed that chooses the questions of generated tasks.
         """
         ...

@@ -16,7 +16,7 @@ from todre.images import open_image
 
 _NEW_TOKENS = 16
 _KINDS = {"pope": "random", "mme": "all"}
-"""Metric to the kind of a question that names none."""
+"""Default kind by metric, for questions that name no kind."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LocalTask:
 
         Raises:
             InvalidValueError: the file or one of its lines cannot be used; says which, and what is wrong.
-            ImageError: a picture is not there, or is none.
+            ImageError: a picture file does not exist, or is no picture.
         """
         items: list[Item] = []
         lines: dict[str, int] = {}
@@ -95,7 +95,7 @@ class LocalTask:
 
 
 def metric_of(line: QuestionLine) -> str:
-    """The metric of a line, `exact` without one.
+    """The metric that a line names; `exact` if it names none.
 
     Raises:
         InvalidValueError: there is no such metric.

@@ -1,7 +1,7 @@
 """MME on scenes: two questions about one fact, one answered yes and one no.
 
 "MME: A Comprehensive Evaluation Benchmark for Multimodal Large Language Models" (Fu et al., 2023, arXiv 2306.13394),
-section 2.2. Categories are those that scenes have yes-or-no questions for: existence, and position.
+section 2.2. The categories are existence and position, because scenes have yes-or-no questions for these.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ScenesMme(Checked):
     metric: str = "mme"
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The first questions in whole pairs: an odd limit gives one question less."""
+        """The first questions, in whole pairs; an odd limit gives one question less."""
         count = LIMIT if limit is None else max(2, limit)
         return first_items(scenes(seed, self.size), count - count % 2, self._about)
 

@@ -1,9 +1,9 @@
 """POPE on scenes: presence questions with random, popular, adversarial negatives.
 
 "Evaluating Object Hallucination in Large Vision-Language Models" (Li et al., 2023, arXiv 2305.10355), section 4.1:
-each picture has questions about a few objects that are there and, for each strategy, as many that are not. Those
-are drawn at random, are the most frequent of the data set, or occur most often together with what is in the picture. An
-object here is a colour and a shape; frequencies are counted over training scenes.
+each picture has questions about a few objects that are there and, for each strategy, as many objects that are not. The
+absent objects are drawn at random, are the most frequent of the data set, or occur most often together with the objects
+in the picture. An object here is a colour and a shape; frequencies are counted over training scenes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from todre.scenes.vocabulary import COLOURS, SHAPES, article
 
 Pair = tuple[str, str]
 _ASKED = 3
-"""Questions of each answer, for each picture and strategy, as in POPE."""
+"""Number of "yes" and of "no" questions for each picture and strategy, as in POPE."""
 _COUNTED = 400
 _FEW_TOKENS = 4
 
@@ -75,7 +75,7 @@ class ScenesPope(Checked):
 
 
 def presence(pair: Pair) -> str:
-    """Question whether the picture holds a shape of a colour."""
+    """The question whether the picture holds a shape of a colour."""
     return f"Is there {article(pair[0])} {pair[0]} {pair[1]} in the picture?"
 
 
@@ -88,9 +88,9 @@ def negatives(present: Sequence[Pair], strategy: str, count: int, rng: np.random
     """`count` pairs that are not in the picture, by one of POPE's strategies.
 
     Args:
-        present: what is in the picture.
-        strategy: `random`; `popular`, the most frequent; `adversarial`, those that occur most often together with the
-            pairs in the picture, summed over these.
+        present: pairs that are in the picture.
+        strategy: `random`; `popular`, the most frequent pairs; `adversarial`, the pairs that occur most often together
+            with `present`, summed over `present`.
         count: number of pairs.
         rng: generator of the random strategy.
     """
@@ -110,7 +110,7 @@ def every_pair() -> list[Pair]:
 
 @functools.cache
 def census() -> tuple[Counter[Pair], Counter[tuple[Pair, Pair]]]:
-    """Number of training scenes with each pair, and with each two pairs together."""
+    """Numbers of training scenes with each pair, and with any two pairs together."""
     single: Counter[Pair] = Counter()
     together: Counter[tuple[Pair, Pair]] = Counter()
     for seed in range(_COUNTED):

@@ -19,9 +19,9 @@ from todre.scenes import TASKS, Scene, make_scene
 PREFIX = "scenes-"
 SPLIT = "test"
 LIMIT = 200
-"""Questions of a generated task without a limit."""
+"""Number of questions of a generated task for which no limit is given."""
 SEEDS = 2**20
-"""Scenes of one seed; the next seed's come after them."""
+"""Number of scenes of one seed; the next seed's scenes follow them."""
 _NEW_TOKENS = {"caption": 48}
 _FEW_TOKENS = 4
 WorldT = TypeVar("WorldT")
@@ -41,16 +41,16 @@ class SceneTask(Checked):
 
     @property
     def name(self) -> str:
-        """`scenes-colour` and so on."""
+        """The task's name in results, such as `scenes-colour`."""
         return PREFIX + self.kind
 
     @property
     def metric(self) -> str:
-        """`pairs-f1` for captions, else `exact`."""
+        """The metric of all items: `pairs-f1` for captions, else `exact`."""
         return "pairs-f1" if self.kind == "caption" else "exact"
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The first questions of the seed's scenes; scenes without one are skipped."""
+        """The first questions of the seed's scenes; scenes without any are skipped."""
         return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self._about)
 
     def _about(self, scene: Scene) -> list[Item]:

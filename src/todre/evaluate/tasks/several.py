@@ -22,7 +22,7 @@ VIDEO = PREFIX + "video-"
 SIDE = 96
 """Largest side of pictures and frames in pixels."""
 FRAMES = 6
-"""Frames of a clip."""
+"""Number of frames of a clip."""
 _FEW_TOKENS = 4
 
 
@@ -41,11 +41,11 @@ class SetTask(Checked):
 
     @property
     def name(self) -> str:
-        """`scenes-multi-which` and so on."""
+        """The task's name in results, such as `scenes-multi-which`."""
         return MULTI + self.kind
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The first questions of the seed's sets; sets without one are skipped."""
+        """The first questions of the seed's sets; sets without a question are skipped."""
         return first_items(numbers(seed), LIMIT if limit is None else limit, self._about)
 
     def _about(self, number: int) -> list[Item]:
@@ -84,7 +84,7 @@ class ClipTask(Checked):
 
     @property
     def name(self) -> str:
-        """`scenes-video-moves` and so on."""
+        """The task's name in results, such as `scenes-video-moves`."""
         return VIDEO + self.kind
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
