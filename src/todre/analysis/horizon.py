@@ -153,7 +153,10 @@ def first_within(means: Sequence[float], probe: Probe) -> int | None:
 
 
 def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
-    """(n,) horizon of each question; infinite if information is left at the last layer."""
+    """(n,) horizon of each question; infinite if the last measured layer is not within.
+
+    Within means that the largest information is at most the tolerance.
+    """
     found = np.full(int(mine.sum()), np.inf)
     within = np.ones(len(found), dtype=bool)
     for layer in reversed(probe.layers):

@@ -26,7 +26,7 @@ from todre.tensors.columns import DRAFT, PAD, SYSTEM, TEXT, VISUAL
 
 GROUPS = {"system": SYSTEM, "visual": VISUAL, "text": TEXT}
 GENERATED = DRAFT
-"""Class of generated tokens: not S, V or T, but the otherwise unused draft class."""
+"""Class of generated tokens: not S, V or T, but the class of drafts, unused here."""
 
 
 class AttentionLog:

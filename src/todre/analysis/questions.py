@@ -52,7 +52,8 @@ class PictureQuestion:
         """Mark of an answer, from 0 to 1.
 
         A file's line with a metric is marked by that metric, and a line with several answers and no metric by exact
-        match with any of the answers. All other questions are marked like those on scenes: by exact match, and captions by F1.
+        match with any of the answers. All other questions are marked like questions on scenes: by exact match, and
+        captions by F1.
         """
         if self.references and (self.metric or len(self.references) > 1):
             return mark(self.metric or "exact", text, self.references)

@@ -7,8 +7,8 @@ Eq. 8, within vision: D = 1/N² Σ_{i≠j} κ(v_i, v_j). Eq. 9, across modalitie
 the decoder, κ is the cosine where it is positive, and ρ is measured in two ways: 1 - the largest positive cosine to a
 text token (`embedding`), and 1 - the mean attention that text pays to the token in a layer (`attention`, by layer).
 
-D and R are means over tokens: D is the mean of d_i = 1/N Σ_{j≠i} κ(v_i, v_j), R the mean of ρ_i. So independence can be measured over
-questions (D against R) and over the tokens of each question (d_i against ρ_i).
+D and R are means over tokens: D is the mean of d_i = 1/N Σ_{j≠i} κ(v_i, v_j), R the mean of ρ_i. So independence
+can be measured over questions (D against R) and over the tokens of each question (d_i against ρ_i).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ROWS_AT_ONCE = 512
 
 
 def intra_modal(visual: Tensor) -> Tensor:
-    """(n,) float64 redundancy of each visual token (n, d) with the other visual tokens.
+    """(n,) float64 redundancy of each visual token (n, d) with the others.
 
     d_i = 1/N Σ_{j≠i} max(0, cos(v_i, v_j)); the mean is D of eq. 8.
 

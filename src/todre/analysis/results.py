@@ -110,7 +110,7 @@ def measure_all(job: Job, measure: Measure) -> Measured:
 
 
 def finish(job: Job, document: dict[str, Any], draw: Callable[[dict[str, Any], Path], None]) -> None:
-    """Write the figure and the document atomically, and remove the working file."""
+    """Write the figure and the whole document, then remove the working file."""
     draw(document, job.drawn)
     write_atomic(job.output, as_text(document))
     job.working.unlink(missing_ok=True)

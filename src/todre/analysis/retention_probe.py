@@ -78,7 +78,7 @@ class KeepOnly(Method):
 
 
 class Prober:
-    """Probabilities of one token after one prompt, when only some visual tokens are left.
+    """Probabilities of one token after one prompt, with only some visual tokens left.
 
     Args:
         loaded: model and processor.

@@ -38,15 +38,15 @@ def measure(
 ) -> list[Row]:
     """Measure every subject under `cell`, interleaved round by round.
 
-    The order is rotated by one each round.
+    The order of the subjects is rotated by one each round.
 
     Args:
-        model: already with the cell's backend.
-        prompt: with the cell's batch and text.
-        specs: methods; the untouched model comes first by itself.
+        model: the model, already set to the cell's backend.
+        prompt: the prompt, with the cell's batch and text.
+        specs: methods; the untouched model is added before them.
         cell: the conditions.
-        how: how often.
-        tick: called with what is measured next.
+        how: number of rounds.
+        tick: called with the name of each measurement before it begins.
 
     Returns:
         One row for each subject: no pruning, and each method followed by its oracle.
@@ -83,7 +83,7 @@ def measure(
 def applicable(
     model: Any, prompt: Prompt, specs: Sequence[MethodSpec], tick: Tick
 ) -> tuple[list[MethodSpec], dict[str, str]]:
-    """Methods that can prune this prompt, and by name why the others cannot."""
+    """Methods that can prune this prompt, and the other methods' reasons by name."""
     apply, reasons = [], {}
     for one in specs:
         tick(f"trying {one.name}")
@@ -112,7 +112,7 @@ def threads(count: int | None) -> Iterator[None]:
 def _subjects(
     model: Any, prompt: Prompt, specs: Sequence[MethodSpec], oracles: bool, tick: Tick
 ) -> tuple[list[Subject], dict[str, str]]:
-    """All subjects, and by name the reason why a method has no oracle."""
+    """All subjects, and, by method name, the reasons why methods have no oracle."""
     subjects: list[Subject] = [Untouched(model, prompt)]
     reasons: dict[str, str] = {}
     for one in specs:
@@ -169,7 +169,7 @@ def _timed(samples: dict[str, list[Sample]], name: str, bound: str | None, cell:
 
 
 def _after(samples: Sequence[Sample]) -> dict[str, dict[str, float] | None]:
-    """Milliseconds until the forward of token n, by n: powers of two, and the last."""
+    """Milliseconds to the end of forward n, for n a power of two or the last forward."""
     count = len(samples[0].forwards)
     places = sorted({2**power for power in range(count.bit_length()) if 2**power <= count} | {count})
     return {str(place): spread([each.forwards[place - 1] for each in samples]) for place in places}
@@ -178,7 +178,7 @@ def _after(samples: Sequence[Sample]) -> dict[str, dict[str, float] | None]:
 def _memory_ratios(facts: dict[str, Row], name: str, bound: str | None) -> Row:
     """Ratios of peak memory to the oracle's.
 
-    `floor` is the ratio to what the untouched model takes before its decoder, if that is more than the oracle's peak.
+    `floor` is the ratio to the untouched model's peak before its decoder, if this is more than the oracle's peak.
     """
     mine, other = facts[name]["peak_bytes"], facts[bound]["peak_bytes"] if bound else None
     if mine is None or other is None:
@@ -207,7 +207,7 @@ def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, floor:
 
 
 def _visual_per_layer(model: Any, prompt: Prompt, subject: Subject, called: Called) -> list[list[int]]:
-    """Visual tokens that each decoder layer ran on, for each row."""
+    """Number of visual tokens that each decoder layer ran on, for each row."""
     if called.report is not None:
         return called.report.visual_tokens_per_layer
     layers = text_config(model).num_hidden_layers
@@ -246,7 +246,8 @@ def _flops(
 ) -> Row:
     """FLOPs of the batch, and v1's tally for one row; None where uncountable.
 
-    A tower that ran on fewer tokens tells them for all rows together, so it is counted for batches of one alone.
+    A vision tower that ran on fewer tokens reports their number for all rows together, so its FLOPs are counted only
+    for batches of one row.
     """
     if tower and prompt.rows > 1:
         return {"flops": None, "profiler_flops": None}

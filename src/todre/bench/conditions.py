@@ -17,7 +17,7 @@ from todre.files import write_atomic
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Facts on the device, processor, cores, versions, and the checkout's commit."""
+    """Facts about device, processor, cores, versions, and the checkout's commit."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu": cpu_name(),
@@ -29,7 +29,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """Name of the processor, as far as the system tells."""
+    """Name of the processor, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -57,7 +57,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def record_checks(rows: list[dict[str, Any]], output: Path | None) -> dict[str, Any]:
-    """Document of a check of correctness, written to `output` if there is one."""
+    """Document of a correctness check; also written to `output` if that is given."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     document = {"format": "todre bench check 1", "machine": machine(device), "checks": rows}
     if output is not None:

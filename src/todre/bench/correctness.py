@@ -1,6 +1,6 @@
 """Checks that pruning is right on a device, for every backend and dtype.
 
-Each is compared with the untouched model and with float32.
+Each backend and dtype is compared with the untouched model and with float32.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def check(
 
     Two prompts of random pixels are run. A row has three results; the last two are shares of the largest logit:
 
-    * `keep_all`: whether methods that keep everything change no bit;
+    * `keep_all`: True if methods that keep everything change no bit;
     * `oracle`: difference of stage 1, with renumbered positions, from the untouched model on the hand-shortened prompt;
     * `float32`: difference from the first row, with the same kept tokens.
 
-    A backend that cannot be used here is a row with the reason.
+    A backend that cannot be used here gets a row with the reason.
     """
     rows: list[Check] = []
     reference: Tensor | None = None
@@ -74,7 +74,7 @@ def check(
 def _differences(model: Any, prompt: Prompt, reference: Tensor | None) -> tuple[Check, Tensor]:
     """Differences of one backend and dtype, and logits for comparison with others.
 
-    The logits are of a pruned prompt whose kept tokens do not depend on any number.
+    The logits belong to a pruned prompt whose kept tokens do not depend on computed numbers.
     """
     plain = _logits(model, prompt, None)
     kept = [bool(torch.equal(plain, _logits(model, prompt, method))) for method in KEEP_ALL]
@@ -93,7 +93,7 @@ def _differences(model: Any, prompt: Prompt, reference: Tensor | None) -> tuple[
 
 
 def _positions(model: Any) -> Any:
-    """Renumbered positions, where a shortened prompt has those (not under M-RoPE)."""
+    """The name of renumbered positions, or of original positions under M-RoPE."""
     return "original" if numbers_axes(model) else "compact"
 
 
@@ -110,7 +110,7 @@ def _logits(model: Any, prompt: Prompt, method: Method | None) -> Tensor:
 def _converted(whole: Any, preset: Preset, device: torch.device, dtype: torch.dtype) -> Any:
     """The model in another dtype, with the same weights.
 
-    Buffers, such as rotary frequencies, are those of a model built in that dtype.
+    Buffers, such as rotary frequencies, are like those of a model that was built in this dtype.
     """
     model = build(preset, device, dtype, "sdpa")
     for mine, its in zip(model.parameters(), whole.parameters(), strict=True):

@@ -44,7 +44,7 @@ _WHOLE: Shape = {
     "flops": ({"total": NUMBER}, None),
     "ratio_to_oracle": (Each((_SPREAD, None)), None),
 }
-"""Shape of a row that pages and tables show."""
+"""Keys and types that a row must have for pages and tables."""
 BENCH = Kind("give a file that `todre bench` wrote", _SHAPE)
 _ANY_DOCUMENT = replace(BENCH, shape=OBJECT)
 _WEIGHED: Shape = {**_CONDITIONS, "model": {**_CONDITIONS["model"], "weights": TEXT}}
@@ -68,7 +68,7 @@ def read(path: Path, whole: bool = False) -> Document:
         whole: whether rows must have every value that pages and tables show.
 
     Raises:
-        InvalidValueError: there is no such file, or it is no result of `todre bench`.
+        InvalidValueError: there is no such file, or the file is no result of `todre bench`.
     """
     found: Document = read_json(path, _ANY_DOCUMENT)
     if found.get("format") != FORMAT:
@@ -83,7 +83,7 @@ def resumed(path: Path, conditions: Mapping[str, Any]) -> Document:
     """The document at `path`, to be continued.
 
     Raises:
-        InvalidValueError: it was measured under other conditions.
+        InvalidValueError: the document was measured under other conditions.
     """
     document = read(path)
     differing = difference(document["conditions"], _plain(dict(conditions)))
@@ -122,7 +122,7 @@ def is_finished(document: Document, cell: Cell) -> bool:
 
 
 def as_text(document: Document) -> str:
-    """JSON text of the document, with one line for each row, which come last."""
+    """JSON text of the document, one line per row; the rows come last."""
     head = {name: value for name, value in document.items() if name != "rows"}
     rows = [json.dumps(row, allow_nan=False) for row in document["rows"]]
     body = "[]" if not rows else "[\n  " + ",\n  ".join(rows) + "\n ]"
@@ -130,9 +130,9 @@ def as_text(document: Document) -> str:
 
 
 def _plain(values: Any) -> Any:
-    """`values` as JSON reads them back, with rounded numbers.
+    """`values` in the form that JSON reads back, with rounded numbers.
 
-    Numbers keep six significant digits, or become whole if they are larger.
+    Numbers keep six significant digits; larger numbers become whole.
     """
     return json.loads(json.dumps(_rounded(values), allow_nan=False))
 

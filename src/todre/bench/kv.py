@@ -11,7 +11,7 @@ from torch import Tensor
 def measured_bytes(cache: Any) -> int:
     """Bytes of the distinct storages that the cache's keys and values keep alive.
 
-    A view of a larger tensor counts as that tensor, since none of it can be freed.
+    A view of a larger tensor counts as the whole tensor, because no part of that tensor can be freed.
     """
     storages = {}
     for layer in cache.layers:
@@ -26,12 +26,12 @@ def measured_bytes(cache: Any) -> int:
 def predicted_bytes(config: Any, columns: Sequence[int], rows: int, itemsize: int) -> int:
     """Bytes of a cache that holds exactly `columns[l]` columns of each row in layer l.
 
-    Layers count from 0.
+    Layers are counted from 0.
 
     Args:
         config: the model's config.
-        columns: for each decoder layer, columns of the longest row: text, visual tokens that the layer ran on, and
-            generated tokens without the last, which is never run.
+        columns: for each decoder layer, number of columns of the longest row: text, visual tokens that the layer ran
+            on, and generated tokens without the last, because no layer runs on the last.
         rows: rows of the batch.
         itemsize: bytes of a number.
     """

@@ -21,9 +21,9 @@ class Peak:
     """Bytes of memory at the peak of a call.
 
     Attributes:
-        above: bytes beyond those before the call, so without weights and inputs.
-        whole: everything that the device's allocator held; on the CPU `above` and the weights given.
-        method: how it was measured.
+        above: bytes beyond the memory in use before the call, so without weights and inputs.
+        whole: all bytes that the device's allocator held; on the CPU, `above` plus the bytes of the weights.
+        method: how the peak was measured.
     """
 
     above: int
@@ -32,12 +32,12 @@ class Peak:
 
 
 def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> Peak:
-    """Peak memory of running `call` once; what it returns is dropped.
+    """Peak memory of running `call` once; the return value of `call` is dropped.
 
     Args:
-        device: of the model.
-        call: what to run.
-        weights: bytes of the model, added to `whole` on the CPU, where they cannot be measured.
+        device: device of the model.
+        call: the function to run.
+        weights: bytes of the model's weights, added to `whole` on the CPU, where they cannot be measured.
     """
     if device.type == "cuda":
         return _cuda(device, call)
@@ -50,8 +50,8 @@ def peak_of(device: torch.device, call: Callable[[], object], weights: int) -> P
 def peak_before_decoder(model: Any, inputs: Mapping[str, Any]) -> int:
     """Peak bytes of the untouched model before its decoder begins.
 
-    The model encodes the picture and places its features among the embeddings of the whole prompt. Pruning comes after
-    that, so no method's peak can be lower.
+    The model encodes the picture and places its features among the embeddings of the whole prompt. Pruning comes
+    later, so no method's peak can be lower.
 
     Args:
         model: a model with no method attached.
@@ -81,7 +81,7 @@ def _until_stopped(model: Any, inputs: Mapping[str, Any]) -> None:
 def running_peak(events: list[tuple[int, int]]) -> int:
     """Largest running sum of (time, bytes) events in order of time; at least 0.
 
-    Bytes given back are negative.
+    Freed bytes are negative.
     """
     held = peak = 0
     for _, size in sorted(events, key=lambda event: event[0]):

@@ -1,6 +1,6 @@
 """Method specifications of the command line, such as `todre:stages=1`.
 
-Others are `vtw:layer=8`, or a file, `fitted.json`.
+Other examples are `vtw:layer=8`, and the file `fitted.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     Values are JSON or plain text.
 
     Raises:
-        InvalidValueError: a part is no setting, or the method has none of that name.
+        InvalidValueError: a part is no setting, or the method has no setting of that name.
         UnknownMethodError: no such method.
     """
     name, *parts = text.split(":")
@@ -49,15 +49,15 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 def specs_of(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> list[MethodSpec]:
     """Specifications of every method at every budget.
 
-    A method that has no budget, or whose text names one, appears once.
+    A method appears once if it has no budget, or if its specification names a budget.
 
     Args:
         specs: as `parse` takes them, or JSON files.
-        retains: budgets, as shares or counts; empty for the methods' defaults.
-        seed: for methods that choose at random.
+        retains: budgets, as shares or counts; if empty, methods use their defaults.
+        seed: seed of methods that choose at random.
 
     Raises:
-        InvalidValueError: a setting cannot be used, or two would have one name.
+        InvalidValueError: a setting cannot be used, or two specifications would have the same name.
     """
     found: list[MethodSpec] = []
     for spec in specs:

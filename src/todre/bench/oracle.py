@@ -1,8 +1,8 @@
 """Oracles: the untouched model on a prompt that never had the dropped tokens.
 
 An oracle runs the model's own `get_image_features`, the method's `select` on the tokens of the pruned run, and
-`generate` on embeddings that were shortened beforehand. What a method drops between two decoder layers is replayed: a
-hook takes the columns that stay, which are known in advance. The runtime of pruning does not run.
+`generate` on embeddings that were shortened beforehand. Drops between two decoder layers are replayed: a hook takes the
+columns that stay, which are known in advance. The code that prunes at run time is not used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class NoOracleError(Exception):
-    """Raised if no hand-shortened prompt does what the method does.
+    """Raised if no hand-shortened prompt can stand for the method.
 
     The message says why.
     """
@@ -42,8 +42,8 @@ class Short:
 
     Attributes:
         embeds: (b, q', d) input embeddings, shorter rows padded at their left.
-        mask: (b, q') 1 where real.
-        samples: for each row, the visual tokens as the method was shown them.
+        mask: (b, q'), 1 at real tokens, 0 at padding.
+        samples: for each row, the visual tokens that the method saw.
         drops: columns that leave between layers.
     """
 
@@ -103,7 +103,7 @@ def oracle_of(subject: Pruned) -> Oracle:
 
 @torch.inference_mode()
 def shorten(subject: Pruned) -> Short:
-    """The prompt shortened by hand, by the method's own selection."""
+    """The prompt, shortened by hand to the tokens that the method itself selects."""
     model, prompt, method = subject.model, subject.prompt, subject.method
     if method.in_tower:
         raise NoOracleError(f"{method.name} encodes pictures otherwise, which no shortened prompt does")
@@ -140,7 +140,7 @@ def _report(model: Any, prompt: Prompt, method: Method) -> PruningReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Onlooker(Method):
-    """Method that keeps every token, and logs what `shown` would be shown."""
+    """Method that keeps every token, and logs the tokens that `shown` would see."""
 
     shown: Method
     log: list[VisualTokens]
@@ -163,7 +163,7 @@ class _Onlooker(Method):
 
 
 def visual_tokens_of(model: Any, prompt: Prompt, method: Method) -> list[VisualTokens]:
-    """Visual tokens of each row, as the method's `select` is shown them."""
+    """Visual tokens of each row, as the method's `select` sees them."""
     log: list[VisualTokens] = []
     with exact_length(model), prune(model, _Onlooker(shown=method, log=log)):
         generate(model, 1, **prompt.inputs)

@@ -39,10 +39,10 @@ class Preset:
     """A model's sizes, and the picture that its prompts hold.
 
     Attributes:
-        name: as on the command line.
+        name: the preset's name on the command line.
         config: every field that differs from transformers' defaults, `model_type` included.
-        picture: (height, width) in pixels of the prompt's picture, as the model resizes a large square one: 2×2 crops
-            and a thumbnail for AnyRes, four tiles and a thumbnail for InternVL.
+        picture: (height, width) in pixels of the prompt's picture, as the model resizes a large square picture: 2×2
+            crops and a thumbnail for AnyRes, four tiles and a thumbnail for InternVL.
         aliases: hub ids of checkpoints of this shape.
     """
 
@@ -83,7 +83,7 @@ def _vicuna(large: bool) -> Any:
 
 
 def _pinpoints(side: int, most: int = 2) -> list[list[int]]:
-    """Canvases of up to `most` tiles a side, (height, width) in pixels."""
+    """Canvases of up to `most` tiles per side, each (height, width) in pixels."""
     return [[rows * side, columns * side] for rows in range(1, most + 1) for columns in range(1, most + 1)]
 
 
@@ -199,10 +199,10 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def preset(name: str) -> Preset:
-    """Preset of a name, or of the shape of a checkpoint on the hub.
+    """The preset called `name`, or with the shape of the hub checkpoint `name`.
 
     Raises:
-        InvalidValueError: there is none; says what was probably meant.
+        InvalidValueError: there is no such preset; the message says what was probably meant.
     """
     known = PRESETS | {alias: each for each in _PRESETS for alias in each.aliases}
     if name in known:

@@ -1,4 +1,4 @@
-"""Prompts to measure with: text, a picture of the row's own, and text."""
+"""Prompts to measure with: text, a picture for each row, and more text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from todre.loading.model import Loaded
 
 COLUMNS = (IDS, MASK, "mm_token_type_ids", "token_type_ids")
-"""Inputs with one entry for each column; all others are about pictures."""
+"""Inputs with one entry for each column; all other inputs are about pictures."""
 QUESTION = "What is in the picture?"
 _WORDS = 10
 """First token id that stands for plain text in presets."""
@@ -30,7 +30,7 @@ _WORDS = 10
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt: what `generate` is called with.
+    """A batch of prompts, as arguments of `generate`.
 
     Attributes:
         inputs: keyword arguments, on the model's device.
@@ -42,7 +42,7 @@ class Prompt:
 
     @property
     def rows(self) -> int:
-        """Rows of the batch."""
+        """Number of rows of the batch."""
         return int(self.visual.shape[0])
 
     @property
@@ -52,12 +52,12 @@ class Prompt:
 
     @property
     def visual_tokens(self) -> int:
-        """Visual tokens of a row; all rows have as many."""
+        """Number of visual tokens of a row, the same in all rows."""
         return int(self.visual[0].sum())
 
     @property
     def text_tokens(self) -> int:
-        """Other tokens of a row."""
+        """Number of tokens of a row that are not visual."""
         return int(self.visual.shape[1]) - self.visual_tokens
 
     def first(self) -> dict[str, Tensor]:
@@ -72,13 +72,13 @@ def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed:
 
     Args:
         model: made from `preset`.
-        preset: which picture.
-        rows: prompts in the batch; all different, all equally long.
-        text_tokens: of each row, markers around the picture included.
-        seed: of pixels and text.
+        preset: gives the size of the picture.
+        rows: number of prompts in the batch; all different, all equally long.
+        text_tokens: number of text tokens of each row, markers around the picture included.
+        seed: seed of pixels and text.
 
     Raises:
-        InvalidValueError: fewer text tokens than the markers and one word.
+        InvalidValueError: `text_tokens` is less than the markers and one word need.
     """
     generator = torch.Generator().manual_seed(seed)
     pixels, markers = _PIXELS[model.config.model_type](model.config, preset.picture, rows, generator)
@@ -105,9 +105,9 @@ def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_
     Args:
         loaded: model and processor.
         picture: (height, width) in pixels.
-        rows: prompts in the batch; all the same.
-        text_tokens: the text is made this long by repeating its last word; a longer template stays as it is.
-        seed: of the picture.
+        rows: number of prompts in the batch; all are the same.
+        text_tokens: length of the text, reached by repeating its last word; a longer template stays as it is.
+        seed: seed of the picture.
     """
     import numpy as np
     from PIL import Image
@@ -129,7 +129,7 @@ def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_
 
 
 def _longer(values: Tensor, place: int, more: int) -> Tensor:
-    """(1, q + more): the entry at `place` repeated."""
+    """(1, q + more) values, with the entry at `place` repeated `more` times."""
     return torch.cat([values[:, :place], values[:, place : place + 1].expand(-1, more), values[:, place:]], dim=1)
 
 
@@ -160,7 +160,7 @@ def _last_word(model: Any) -> int:
 
 @torch.inference_mode()
 def _count(model: Any, pictures: Mapping[str, Tensor], rows: int) -> int:
-    """Visual tokens of each row, from the model itself."""
+    """Number of visual tokens of each row, counted by the model itself."""
     features = picture_features(model, pictures)
     entries = features if isinstance(features, list | tuple) else [features]
     return sum(int(one.shape[:-1].numel()) for one in entries) // rows

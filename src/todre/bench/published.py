@@ -19,9 +19,9 @@ class Published:
     """A row of a published table.
 
     Attributes:
-        label: as printed, with the budget where the table has several.
+        label: the row's printed label, with the budget where the table has several budgets.
         method: as `todre.bench.method_specs.parse` takes it; None for no pruning.
-        retain: share kept by the row; None where it names none.
+        retain: share of tokens that the row keeps; None where the row names no share.
         values: printed numbers by name.
     """
 
@@ -34,8 +34,8 @@ class Published:
         """Method to measure for the row; None for no pruning.
 
         Args:
-            certain: let stage 2 drop at its first candidate layer, whatever attention says. With random weights
-                attention never fades and stage 2 would drop nothing; this is the most that it can save.
+            certain: whether stage 2 drops at its first candidate layer, whatever attention says. With random weights
+                attention never fades and stage 2 would drop nothing; a certain drop is the most that it can save.
         """
         if self.method is None:
             return None
@@ -50,10 +50,10 @@ class Table:
     """A published table and how its rows are measured.
 
     Attributes:
-        name: as in `NAMES`.
-        title: as printed.
+        name: the table's name, as in `NAMES`.
+        title: the printed title.
         new_tokens: length of each answer.
-        rows: in the printed order.
+        rows: the rows, in printed order.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Column:
     Attributes:
         heading: the column's heading.
         key: name of the printed value.
-        measure: reads the value from a measured row; None where it was not measured.
+        measure: reads the value from a measured row; returns None where the value was not measured.
     """
 
     heading: str

@@ -18,11 +18,11 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype, backend: str
     Weights are drawn on the device and in the dtype, so that a model of 7B parameters takes 14 GB in bfloat16.
 
     Args:
-        preset: its shape.
-        device: where it goes; `meta` makes a model without weights.
-        dtype: of all weights.
+        preset: the model's shape.
+        device: the model's device; `meta` makes a model without weights.
+        dtype: dtype of all weights.
         backend: attention implementation; None leaves the choice to transformers.
-        seed: of the weights.
+        seed: seed of the weights.
 
     Raises:
         InvalidValueError: the attention implementation cannot be used.

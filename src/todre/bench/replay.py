@@ -18,7 +18,7 @@ from todre.report import PruningReport
 
 
 class NoReplayError(Exception):
-    """Raised if more happened between layers than columns that left for good.
+    """Raised if anything but final drops of columns happened between layers.
 
     The message says why.
     """
@@ -29,7 +29,7 @@ class Drops:
     """Columns that leave between decoder layers.
 
     Attributes:
-        places: by layer (0-based), (b, q) int64, the columns of the prompt, as it was shortened, that it still sees.
+        places: layer (0-based) to (b, q) int64, the columns of the shortened prompt that the layer still sees.
     """
 
     places: Mapping[int, Tensor] = field(default_factory=dict)
@@ -39,9 +39,9 @@ def drops_of(model: Any, report: PruningReport, visual: Sequence[Tensor]) -> Dro
     """Drops of a report, as the columns of the shortened prompt that each layer sees.
 
     Args:
-        model: whose decoder it is.
-        report: of the pruned prefill.
-        visual: of each row, (q',) bool, the visual columns of the shortened prompt, in the order of `report.kept`.
+        model: the pruned model.
+        report: report of the pruned prefill.
+        visual: for each row, (q',) bool, True at the visual columns of the shortened prompt, in the order of `report.kept`.
 
     Raises:
         NoReplayError: tokens came back, rows kept different numbers, or layers see less than the whole prompt.
@@ -70,9 +70,9 @@ def _left(kept: Mapping[int, list[int]], layer: int, visual: Tensor) -> Tensor:
     """Columns of one row's shortened prompt that are left after `layer` layers.
 
     Args:
-        kept: by count of layers run, the original indices of visual tokens that go on.
+        kept: count of layers run to the original indices of the visual tokens that go on.
         layer: count of layers run.
-        visual: (q',) bool, visual columns of the shortened prompt.
+        visual: (q',) bool, True at visual columns of the shortened prompt.
     """
     first, before = kept.get(0, []), kept.get(0, [])
     for at in sorted(kept):
@@ -92,7 +92,7 @@ def _left(kept: Mapping[int, list[int]], layer: int, visual: Tensor) -> Tensor:
 def replaying(model: Any, drops: Drops) -> Iterator[None]:
     """Drop the prompt's columns by `drops` inside the block; later forwards are whole.
 
-    Each layer caches the columns that it is given. Masks are left out: without padding, SDPA needs none.
+    Each layer caches only the columns that the layer sees. Masks are left out: without padding, SDPA needs none.
     """
     handles = []
     try:
@@ -106,7 +106,7 @@ def replaying(model: Any, drops: Drops) -> Iterator[None]:
 
 
 class _Dropper:
-    """Hook that gives one layer (0-based) the columns that it sees."""
+    """Hook that passes only the remaining columns to one layer (0-based)."""
 
     def __init__(self, drops: Drops, index: int) -> None:
         before = [layer for layer in sorted(drops.places) if layer <= index]
@@ -131,6 +131,6 @@ class _Dropper:
 
 
 def _columns(values: Tensor, places: Tensor) -> Tensor:
-    """(…, b, q', d) values of (…, b or 1, q, d) at (b, q') columns."""
+    """(…, b, q', d): values (…, b or 1, q, d) at the columns `places` (b, q')."""
     rows = torch.arange(places.shape[0], device=places.device, dtype=torch.int64)[:, None]
     return values.expand(*values.shape[:-3], places.shape[0], *values.shape[-2:])[..., rows, places, :]

@@ -1,4 +1,4 @@
-"""Timing of one call: the whole without waits inside, and its stages with waits."""
+"""Timing of a call: the whole call without waits inside, its stages with waits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class Sample:
     """Milliseconds of one call.
 
     Attributes:
-        first_token: from the start to the end of the first forward, by a call with no wait inside.
-        decode_per_token: from there to the end of the last forward, over the number of forwards between; None where
-            one token was enough.
+        first_token: from the start to the end of the first forward, in a call with no wait inside.
+        decode_per_token: from the end of the first forward to the end of the last, divided by the number of forwards
+            after the first; None if there was only one forward.
         total: the whole call.
         forwards: from the start to the end of each forward.
-        encode, select, prefill: vision tower and projector, choosing before the LLM, and the rest of the first forward.
-        attach: attaching and detaching the method, which is not part of the call.
+        encode, select, prefill: time of the vision tower and projector, of the selection before the LLM, and of the
+            rest of the first forward.
+        attach: time of attaching and detaching the method, which is not part of the call.
     """
 
     first_token: float
@@ -40,8 +41,8 @@ class Sample:
 def sample(model: Any, subject: Subject, new_tokens: int) -> Sample:
     """One sample of `subject`.
 
-    On a GPU it is called twice: waiting for the device between stages would itself take time, so the stages come from
-    a call of their own. On a CPU there is nothing to wait for, and one call tells both.
+    On a GPU the subject is called twice: waiting for the device between stages would itself take time, so the stages
+    are timed in a second call. On a CPU there is nothing to wait for, and one call gives both.
     """
     attached = 0.0
     if subject.method is not None and subject.of is None:
@@ -99,7 +100,7 @@ class _Marks:
         self._mark()
 
     def end(self) -> float:
-        """Milliseconds since the start, all of the device's work included."""
+        """Milliseconds since the start, after waiting for all of the device's work."""
         if self.cuda:
             torch.cuda.synchronize(self.device)
         return _host_clock() - self.host
@@ -116,7 +117,7 @@ class _Marks:
             self.times.append(_host_clock())
 
     def since_start(self) -> list[float]:
-        """Milliseconds from the start to the end of each forward; after `end`."""
+        """Milliseconds from the start to the end of each forward; call `end` before."""
         if self.cuda:
             return [self.events[0].elapsed_time(event) for event in self.events[1:]]
         return [time - self.times[0] for time in self.times[1:]]

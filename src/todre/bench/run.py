@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from todre.loading.model import Loaded
 
 PICTURE = (672, 672)
-"""(height, width) in pixels of the picture that a checkpoint is asked about."""
+"""Size of the picture that a checkpoint is asked about: (height, width) in pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Source:
         return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
 
     def facts(self) -> dict[str, Any]:
-        """Facts on the model for the result, ready for JSON."""
+        """Facts about the model for the result, ready for JSON."""
         name = self.preset.name if self.preset is not None else self.loaded.name if self.loaded is not None else ""
         weights = list(self.model.parameters())
         return {
@@ -63,7 +63,7 @@ def preset_source(preset: Preset, device: str, dtype: str, seed: int = 0) -> Sou
     """A model with random weights; dtype auto is float32 on the CPU, else bfloat16.
 
     Raises:
-        InvalidValueError: a device or dtype that is unknown or not there.
+        InvalidValueError: a device or dtype is unknown or not available.
     """
     from todre.loading.model import as_device, as_dtype
 
@@ -87,23 +87,24 @@ def run(
     extra: dict[str, Any] | None = None,
     tick: Tick = lambda what: None,
 ) -> doc.Document:
-    """Document of a run; measures every cell and writes after each.
+    """Document of a run; measures every cell and writes the document after each.
 
     Args:
         source: the model.
         specs: methods, besides no pruning.
         cells: conditions, in order.
-        how: rounds.
-        output: where the document goes; None keeps it.
-        resume: continue the document there, if there is one.
-        leave_out: methods that do not apply are noted with the reason, rather than an error.
-        together: most methods that take turns with no pruning; more are measured in groups. 0 for all.
-        command: what was typed.
+        how: number of rounds.
+        output: path of the document; None writes no file.
+        resume: whether to continue the document at `output`, if there is one.
+        leave_out: whether to note methods that do not apply, with the reason, instead of raising.
+        together: most methods that take turns with no pruning; if there are more, they are measured in groups. 0 means
+            all together.
+        command: the command line.
         extra: more conditions for the document, such as a table's name.
-        tick: called with what is measured next.
+        tick: called with the name of each measurement before it begins.
 
     Raises:
-        InvalidValueError: the document there was measured under other conditions.
+        InvalidValueError: the document at `output` was measured under other conditions.
         TodreError: a method cannot prune this model.
     """
     conditions = {
@@ -139,10 +140,10 @@ def _say(tick: Tick, where: str, what: str) -> None:
 
 
 def set_backend(model: Any, backend: str | None) -> None:
-    """Set the model's attention implementation; None leaves it.
+    """Set the model's attention implementation; None leaves it as it is.
 
     Raises:
-        InvalidValueError: it cannot have that one.
+        InvalidValueError: the model cannot use this implementation.
     """
     if backend is None:
         return

@@ -15,12 +15,12 @@ class Cell(Checked):
     """Conditions that may differ within a run.
 
     Attributes:
-        batch: rows.
-        text_tokens: of each row's prompt.
-        new_tokens: of each row's answer, exactly.
-        backend: attention implementation; None for the model's own.
-        threads: of the CPU; None for torch's default.
-        group: which of the groups of methods that take turns together, where they are too many for one.
+        batch: number of rows.
+        text_tokens: number of text tokens of each row's prompt.
+        new_tokens: exact number of tokens of each row's answer.
+        backend: attention implementation; None means the model's own.
+        threads: number of CPU threads; None means torch's default.
+        group: number of the group of methods that take turns; there is more than one if there are many methods.
     """
 
     batch: Count = 1
@@ -40,10 +40,10 @@ class Rounds(Checked):
     """Rounds of each cell.
 
     Attributes:
-        warm_up: rounds that are not counted.
-        rounds: rounds that are.
-        oracle: measure oracles as well.
-        memory: one more call for peak memory.
+        warm_up: number of rounds that are not counted.
+        rounds: number of rounds that are counted.
+        oracle: whether to measure oracles too.
+        memory: whether to measure peak memory, in one more call.
     """
 
     warm_up: Natural = 1
@@ -57,15 +57,15 @@ class Settings(Checked):
     """Every choice of a run.
 
     Attributes:
-        preset: model with random weights.
+        preset: name of the model with random weights.
         methods: as `todre.bench.method_specs.parse` takes them, or JSON files; `("all",)` for every one that applies.
-        retains: budgets that each method is measured at; none leaves the methods' own.
-        batches, text_tokens, new_tokens, backends, threads: every combination is a cell. A backend of None is the
-            model's own, 0 threads are torch's default.
-        rounds, warm_up: of each cell.
-        oracle: measure the oracles.
-        memory: measure peak memory.
-        seed: of weights, pixels, text and methods.
+        retains: budgets at which each method is measured; if empty, methods use their own.
+        batches, text_tokens, new_tokens, backends, threads: every combination is a cell. Backend None means the model's
+            own, and 0 threads mean torch's default.
+        rounds, warm_up: numbers of counted and uncounted rounds of each cell.
+        oracle: whether to measure the oracles.
+        memory: whether to measure peak memory.
+        seed: seed of weights, pixels, text and methods.
     """
 
     preset: str = "llava-next-260m"

@@ -17,7 +17,7 @@ def spread(values: Sequence[float | None]) -> dict[str, float] | None:
 
 
 def ratios(values: Sequence[float | None], others: Sequence[float | None]) -> dict[str, float] | None:
-    """Spread of `values` over `others` of the same round; None without a pair."""
+    """Spread of the ratios of `values` to `others`, by round; None without a pair."""
     pairs = zip(values, others, strict=True)
     return spread([mine / other for mine, other in pairs if mine is not None and other])
 

@@ -1,4 +1,4 @@
-"""Subjects: one `generate` of exact length, untouched, pruned, or by an oracle."""
+"""Subjects: a `generate` of exact length, by untouched or pruned model, or oracle."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Called:
-    """Leftovers of a call: the cache, and times of the selection.
+    """Results of a call: the cache, and times of the selection.
 
     Attributes:
         cache: the KV cache at the end of the call.
         select: milliseconds of the selection before the LLM.
-        nested: milliseconds of `select` within the model's first forward.
+        nested: the part of `select` that falls within the model's first forward, in milliseconds.
         report: the pruned prefill's report; None where nothing was attached.
     """
 
@@ -39,7 +39,7 @@ class Called:
 
 
 Call = Callable[[int, Clock], Called]
-"""Call of (new tokens, clock) that times its own stages with the clock."""
+"""Function of (new tokens, clock) that times its own stages with the clock."""
 
 
 class Subject(Protocol):
@@ -59,10 +59,10 @@ class Subject(Protocol):
 
     @property
     def how(self) -> str:
-        """What is done, in one sentence, where the name does not say it."""
+        """One sentence on what the subject does, where the name does not say it."""
 
     def ready(self) -> AbstractContextManager[Call]:
-        """Context of the call; what is not measured is done on entering and leaving."""
+        """Context that gives the call; unmeasured work is done on entering and leaving."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Untouched:
     how: str = "the untouched model"
 
     def ready(self) -> AbstractContextManager[Call]:
-        """The call; there is nothing to prepare."""
+        """Context that gives the call; there is nothing to prepare."""
         return nullcontext(lambda new_tokens, clock: Called(generate(self.model, new_tokens, **self.prompt.inputs)))
 
 
@@ -129,7 +129,7 @@ def generate(model: Any, new_tokens: int, **inputs: Any) -> Any:
 def exact_length(model: Any) -> Iterator[None]:
     """Make `generate` greedy, with no end token, inside the block.
 
-    The model has its own settings again afterwards.
+    After the block, the model has its own settings again.
     """
     from transformers import GenerationConfig
 

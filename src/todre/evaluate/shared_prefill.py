@@ -162,7 +162,7 @@ class _At:
 
 
 def untouched(method: Method, n_layers: int) -> tuple[int, bool]:
-    """Number of layers before `method` acts, and if it reads the next layer's attention."""
+    """Number of layers before `method` acts, and if it reads attention of the next."""
     reducers = method.reducers(n_layers)
     if not reducers:
         return n_layers, False
