@@ -153,9 +153,9 @@ def first_within(means: Sequence[float], probe: Probe) -> int | None:
 
 
 def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
-    """(n,) horizon of each question; infinite if the last measured layer is not within.
+    """(n,) horizon of each question; infinite if information is left at the last.
 
-    Within means that the largest information is at most the tolerance.
+    The last is the last measured layer; information is left if its largest value exceeds the tolerance.
     """
     found = np.full(int(mine.sum()), np.inf)
     within = np.ones(len(found), dtype=bool)

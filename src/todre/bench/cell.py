@@ -46,7 +46,7 @@ def measure(
         specs: methods; the untouched model is added before them.
         cell: the conditions.
         how: number of rounds.
-        tick: called with the name of each measurement before it begins.
+        tick: called with a description of each step before the step begins.
 
     Returns:
         One row for each subject: no pruning, and each method followed by its oracle.

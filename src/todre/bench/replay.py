@@ -41,7 +41,8 @@ def drops_of(model: Any, report: PruningReport, visual: Sequence[Tensor]) -> Dro
     Args:
         model: the pruned model.
         report: report of the pruned prefill.
-        visual: for each row, (q',) bool, True at the visual columns of the shortened prompt, in the order of `report.kept`.
+        visual: for each row, (q',) bool, True at the visual columns of the shortened prompt, in the order of
+            `report.kept`.
 
     Raises:
         NoReplayError: tokens came back, rows kept different numbers, or layers see less than the whole prompt.

@@ -101,7 +101,7 @@ def run(
             all together.
         command: the command line.
         extra: more conditions for the document, such as a table's name.
-        tick: called with the name of each measurement before it begins.
+        tick: called with a description of each step before the step begins.
 
     Raises:
         InvalidValueError: the document at `output` was measured under other conditions.

@@ -1,8 +1,8 @@
 """Fits: find a method's numbers for one model from a few prompts.
 
 A module belongs here if it returns a method that holds fitted numbers, whose `to_dict` is the whole result. Every fit
-takes the model and batches of its forward's arguments, as a processor makes them; labels are not needed. The same model
-and batches give the same numbers.
+takes a model and batches of arguments of the model's forward, as a processor makes them; labels are not needed. The
+same model and batches give the same numbers.
 """
 
 from __future__ import annotations

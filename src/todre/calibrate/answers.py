@@ -27,9 +27,9 @@ class Reference:
 
     Attributes:
         model: the model.
-        batches: prompts, each a mapping of what the model's forward takes.
+        batches: prompts, each batch a mapping of arguments of the model's forward.
         log_probabilities: per batch, (b, vocabulary) log-probabilities of the token after the prompt, float32.
-        pictured: per batch, (b,) bool, rows with visual tokens.
+        pictured: per batch, (b,) bool, True at rows with visual tokens.
     """
 
     model: Any

@@ -28,9 +28,10 @@ class _Probe(Method):
     """Method that notes each layer's attention, and deletes what a tolerance allows.
 
     Args:
-        full: by count of layers run, (2, b) cross and self mass with all tokens; empty in the run that notes them.
+        full: count of layers run to (2, b) cross and self mass with all tokens; empty in the run that notes the masses.
         tolerance: share of either mass that a layer may lose.
-        noted: by count of layers run, what this run notes: (2, b) masses, or tokens deleted and tokens that entered.
+        noted: count of layers run to the numbers that this run notes: (2, b) masses, or (2, b) numbers of deleted
+            tokens and of tokens that entered.
     """
 
     full: Mapping[int, Tensor] = field(default_factory=dict)
@@ -44,7 +45,7 @@ class _Probe(Method):
         return tuple(range(1, n_layers))
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Delete tokens that are least attended both by the text and by the picture."""
+        """Delete tokens that get least attention both from the text and from the picture."""
         text, fresh = context.text_rows, context.fresh
         queries = torch.where(text.any(dim=1, keepdim=True), text, context.last_row)
         own = fresh[:, -context.queries :]
@@ -61,9 +62,9 @@ class _Probe(Method):
 
 
 def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
-    """(b, s) bool, the lowest fresh scores that can go.
+    """(b, s) bool, True at the lowest fresh scores that can go.
 
-    The other fresh scores still sum to at least `least`.
+    The remaining fresh scores still sum to at least `least`.
 
     Args:
         scores: (b, s) attention that each token gets.
@@ -79,17 +80,18 @@ def spared(scores: Tensor, fresh: Tensor, least: Tensor) -> Tensor:
 
 
 def fit_fitprune(model: Any, batches: Batches, share: float, progress: Progress | None = None) -> FitPrune:
-    """Fit how many tokens to delete after each layer, for a mean `share` over layers.
+    """Fit how many tokens to delete after each layer, so that layers see `share`.
 
     Based on FitPrune (arXiv 2409.10197). For a tolerance α, each layer has a set of tokens with the lowest cross
-    attention and one with the lowest self attention; each set holds at most α of the layer's mass with all tokens, and
-    the tokens in both sets are deleted. α is found by halving, so that the mean is met. The numbers are means over the
-    prompts, as shares of the tokens that entered. The release counts FLOPs where this counts tokens.
+    attention and a set with the lowest self attention; each set holds at most α of the layer's mass with all tokens,
+    and the tokens in both sets are deleted. α is found by halving, so that the mean share over layers is met. The
+    fitted numbers are means over the prompts, as shares of the tokens that entered. The authors' release counts FLOPs;
+    this fit counts tokens.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
-        share: mean over layers of the visual tokens, a fraction of those that enter.
+        share: visual tokens that a layer sees, a fraction of the tokens that enter, averaged over layers.
         progress: called after each α.
 
     Raises:
@@ -126,7 +128,7 @@ def _deletions(
 ) -> list[float]:
     """Share of the entered tokens that leaves after each layer.
 
-    The mean is over the rows with pictures.
+    Each share is a mean over the rows with pictures.
     """
     depth = decoder_of(model).n_layers
     total, rows = torch.zeros(depth, dtype=torch.float64, device="cpu"), 0
@@ -144,7 +146,7 @@ def _deletions(
 
 
 def _mean(deletions: list[float]) -> float:
-    """Mean over layers of the share of tokens that each sees."""
+    """Share of tokens that a layer sees, averaged over layers."""
     held, shares = 1.0, []
     for gone in deletions:
         shares.append(held)
@@ -153,7 +155,7 @@ def _mean(deletions: list[float]) -> float:
 
 
 def _trimmed(deletions: list[float], share: float) -> tuple[float, ...]:
-    """The deletions scaled down so that the mean is met exactly."""
+    """The deletions, scaled down so that layers see exactly `share` on average."""
     saved = 1.0 - _mean(deletions)
     scale = min(1.0, (1.0 - share) / saved) if saved > 0 else 0.0
     return tuple(min(1.0, max(0.0, gone * scale)) for gone in deletions)

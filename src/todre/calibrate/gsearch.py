@@ -22,14 +22,14 @@ def fit_gsearch(
 
     Based on G-Search (arXiv 2412.00556), which goes from shallow to deep layers and finds each share by Bayesian
     optimisation. Tokens that left are gone from all later layers, so shares do not rise; here each share is found by
-    halving the interval below that of the layer before. A layer is tried with all later layers at its share.
+    halving the interval from 0 to the share of the layer before. A share is tried in the layer and all later layers.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
         tolerance: mean KL divergence at the last token, in nats.
         steps: halvings per layer; shares are found to 2**-steps.
-        asking: as in `GSearch`.
+        asking: field of `GSearch`.
         progress: called after each layer.
 
     Raises:

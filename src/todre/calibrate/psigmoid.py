@@ -19,16 +19,16 @@ def fit_psigmoid(
     slopes: Sequence[float] = SLOPES,
     progress: Progress | None = None,
 ) -> PSigmoid:
-    """Fit the slope whose next token diverges least; ties go to the first.
+    """Fit the slope whose next token diverges least; ties go to the first slope.
 
-    The paper (arXiv 2412.00556) searches by Bayesian optimisation; for one number a list of candidates is enough.
+    The paper (arXiv 2412.00556) searches by Bayesian optimisation; for a single number, a list of candidates is enough.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
-        retain: mean over layers of the visual tokens, as in `PSigmoid`.
+        retain: visual tokens averaged over layers, as in `PSigmoid`.
         slopes: candidates.
-        progress: called after each.
+        progress: called after each candidate.
 
     Raises:
         InvalidValueError: there is no candidate, or the budget cannot be met.

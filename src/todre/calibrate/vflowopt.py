@@ -22,19 +22,19 @@ def fit_vflowopt(
     method: VFlowOpt | None = None,
     progress: Progress | None = None,
 ) -> VFlowOpt:
-    """Fit what enters and what each stage leaves, for a mean `share` over layers.
+    """Fit how many tokens enter and stay at each stage, so that layers see `share`.
 
     VFlowOpt (arXiv 2508.05211) searches for the most similar last token by Bayesian optimisation, with 300 trials on 30
-    samples. Here each trial draws its ratios at random, all 1 in the first one, and what enters follows from `share`.
-    The trial whose next token diverges least wins.
+    samples. Here each trial draws its stages' ratios at random (the first trial has ratios of 1), and the number of
+    tokens that enter follows from `share`. The trial whose next token diverges least wins.
 
     Args:
         model: a model that `todre.prune` takes.
         batches: prompts.
-        share: mean over layers of the visual tokens, a fraction of each sample's.
-        trials: how many settings to try.
-        seed: of the random draws.
-        method: VFlowOpt whose layers and attention are kept; None for the defaults.
+        share: visual tokens that a layer sees, a fraction of each sample's visual tokens, averaged over layers.
+        trials: number of settings to try.
+        seed: seed of the random draws.
+        method: VFlowOpt whose layers and attention are kept; None means the defaults.
         progress: called after each trial.
 
     Raises:
@@ -62,7 +62,7 @@ def fit_vflowopt(
 
 
 def _mean_share(method: VFlowOpt, ratios: tuple[float, ...], depth: int) -> float:
-    """Mean over layers of the share of the entered tokens."""
+    """Share of the entered tokens that a layer sees, averaged over layers."""
     total, run, held, number = 0.0, 0, 1.0, -1
     for layer, stage in resolve_stages(method.layers, depth):
         total, run = total + held * (layer - run), layer

@@ -15,8 +15,9 @@ def fit_vtw(
 ) -> VTW:
     """Fit VTW's layer: the first after which dropping the picture changes little.
 
-    Little means a mean KL divergence of the next token of at most `tolerance`. Based on VTW (arXiv 2405.05803), which
-    uses 20 samples, layers from 5 on, and η = 0.003 for LLaVA-1.5-7B, 5e-4 for its 13B and 1e-4 for LLaVA-NeXT-7B.
+    The change is little if the next token's mean KL divergence is at most `tolerance`. Based on VTW (arXiv 2405.05803),
+    which uses 20 samples, layers from 5 on, and η = 0.003 for LLaVA-1.5-7B, 5e-4 for its 13B and 1e-4 for
+    LLaVA-NeXT-7B.
 
     Args:
         model: a model that `todre.prune` takes.

@@ -2,9 +2,9 @@
 
 `python -m todre.glimpse.depths` measures them.
 
-For each count of layers it ranks visual tokens by the next layer's attention from the question (mean over heads; from
-all words, or from the last token) and gives the area under the ROC curve for the tokens that the question is about.
-Pictures are of the `val` split. It writes `results/glimpse-depths.json`.
+For each count of layers run, the visual tokens are ranked by the next layer's attention from the question (mean over
+heads; from all words, or from the last token). The result is the area under the ROC curve for the tokens that the
+question is about. Pictures come from the `val` split. The module writes `results/glimpse-depths.json`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def area(scores: Tensor, target: Tensor) -> float:
         target: (n,) bool, the target tokens.
 
     Returns:
-        Probability that a target token scores above one that is not; equal scores count half.
+        Probability that a target token scores above another token; equal scores count half.
     """
     mine, others = scores[target], scores[~target].sort().values.contiguous()
     below = torch.searchsorted(others, mine) + torch.searchsorted(others, mine, right=True)
@@ -45,9 +45,9 @@ def area(scores: Tensor, target: Tensor) -> float:
 
 
 def attention(view: Any, row: int) -> tuple[Tensor, Tensor]:
-    """(n,) attention to visual tokens: mean over the question, and of its last token.
+    """(n,) attention to visual tokens: from the whole question, and its last token.
 
-    It is a softmax over the visual tokens, averaged over heads.
+    Both are a softmax over the visual tokens, averaged over heads; the first is also averaged over the question.
     """
     query = view.query[row][:, view.text[row]]
     key = view.key[0].repeat_interleave(len(query) // view.key.shape[1], dim=0)

@@ -1,11 +1,11 @@
 """Held-out result of the trained glimpse: `python -m todre.glimpse.evaluate`.
 
-It writes `results/glimpse.json`.
+The module writes `results/glimpse.json`.
 
-The glimpse answers first. Then controls answer the same questions with its mean number of kept tokens:
+The glimpse answers first. Then controls answer the same questions, keeping the glimpse's mean number of tokens:
 
 * random tokens, the most attended tokens, or none, after the same layer;
-* ToDRE before the decoder, with that number of tokens, and with the number that gives the same mean over all layers.
+* ToDRE before the decoder, with this number of tokens, and with the number that gives the same mean over all layers.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def controls(layer: int, n_layers: int, kept: float, seeds: Sequence[int]) -> li
 def kept_shares(session: Session, pictures: int) -> dict[tuple[int, str], float]:
     """Share of visual tokens that the glimpse keeps, by picture and question.
 
-    Read from the prefill's report.
+    The shares are read from the prefill's report.
     """
     shares = {}
     for seed in range(pictures):
@@ -77,7 +77,7 @@ def kept_shares(session: Session, pictures: int) -> dict[tuple[int, str], float]
 
 
 def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict[str, Any]:
-    """The document; answers everything that it needs."""
+    """The document of results; answers all questions that the document needs."""
     session = Session(settings)
     trained = load_trained()
     shape = trained.glimpse.shape
@@ -103,14 +103,14 @@ def measure(settings: Settings, flags: argparse.Namespace, command: str) -> dict
 
 
 def kept_document(table: Table, kept: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Share of tokens that the glimpse keeps: mean with interval, by task, quantiles."""
+    """Share of tokens that the glimpse keeps: mean, interval, task means, quantiles."""
     tasks = {task: round(float(kept[table.tasks == task].mean()), 4) for task in ordered(table.tasks.tolist())}
     least, most = np.quantile(kept, [0.05, 0.95])
     return {**table.mean(kept), "tasks": tasks, "5 %": round(float(least), 4), "95 %": round(float(most), 4)}
 
 
 def rows_of(table: Table, conditions: Sequence[Condition], seeds: int) -> list[dict[str, Any]]:
-    """Rows of the result, one for each method; random draws share one."""
+    """Rows of the result, one for each method; all random draws share a row."""
     drawn = [f"random#{seed}" for seed in range(seeds)]
     rows = []
     for condition in conditions:

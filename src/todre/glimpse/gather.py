@@ -38,7 +38,7 @@ class Gatherer:
         layer: count of layers run before the glimpse looks.
 
     Raises:
-        InvalidValueError: no layer follows that one.
+        InvalidValueError: no layer follows `layer`.
     """
 
     def __init__(self, model: Any, processor: Any, layer: int) -> None:

@@ -1,4 +1,4 @@
-"""Target masks of the predictor: visual tokens of what a question is about."""
+"""Target masks of the predictor: visual tokens that a question is about."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _REFERENCE = re.compile(
 
 
 def subject_places(question: Question, objects: Sequence[SceneObject]) -> list[int]:
-    """0-based indices in `objects` of what a question is about.
+    """0-based indices in `objects` of the objects that a question is about.
 
-    The plate of a digit or a word; for a caption every shape; else every shape that has the size, colour and shape of
-    some reference in the question's text, so none if it asks about something that is not there.
+    For a digit or a word it is the plate; for a caption, every shape. Otherwise it is every shape that has the size,
+    colour and shape of some reference in the question's text, so none if the question is about an absent object.
     """
     if question.task in ("digit", "word"):
         return [place for place, thing in enumerate(objects) if thing.kind == question.task]
@@ -45,7 +45,7 @@ def _fits(thing: SceneObject, reference: dict[str, str | None]) -> bool:
 
 
 def token_owners(scene: Scene) -> NDArray[np.int64]:
-    """(n,) object that each visual token shows, 1-based; 0 for none and newlines.
+    """(n,) object (1-based) that each visual token shows; 0 for none, and newlines.
 
     Tokens are in the shipped model's order.
 
@@ -58,6 +58,6 @@ def token_owners(scene: Scene) -> NDArray[np.int64]:
 
 
 def token_mask(scene: Scene, question: Question) -> NDArray[np.bool_]:
-    """(n,) bool, True at the visual tokens of what the question is about."""
+    """(n,) bool, True at the visual tokens that show what the question is about."""
     labels = np.array(subject_places(question, scene.objects), dtype=np.int64) + 1
     return np.isin(token_owners(scene), labels)

@@ -12,7 +12,7 @@ BCE_WEIGHT = 0.1
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(b,) dice loss of `logits` and `target`, (b, n) float32 each.
 
-    1 - (2 Σ p·y + 1) / (Σ p + Σ y + 1) with p = sigmoid(logits).
+    The loss is 1 - (2 Σ p·y + 1) / (Σ p + Σ y + 1) with p = sigmoid(logits) and y = target.
     """
     p = logits.sigmoid()
     return 1 - (2 * (p * target).sum(dim=1) + 1) / (p.sum(dim=1) + target.sum(dim=1) + 1)

@@ -3,8 +3,8 @@
     python -m todre.glimpse.train --run DIR --output FILE
 
 The model is not changed. Each step has its own pictures of the training split, with about sixteen questions each; the
-renderer gives the mask of what a question is about. A run that was interrupted ends at the same weights when it is
-started again with the same arguments. The log, `glimpse.jsonl`, is beside the checkpoint in the run's folder.
+renderer gives the mask of the visual tokens that a question is about. An interrupted run that is started again with the
+same arguments ends at the same weights. The log, `glimpse.jsonl`, is beside the checkpoint in the run's folder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from todre.tiny.data import training_questions, training_size
 from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
 
 _FIRST_SEED = 10**10
-"""First scene; those from here on were not seen in the model's own training."""
+"""Number of the first scene; the model's own training saw no scene from here on."""
 _SEEDS_PER_RUN = 10**8
 _ASKED = dict.fromkeys(TASKS, 2)
 _WARM_UP = 0.05
@@ -49,11 +49,11 @@ class Options(Checked):
 
     Args:
         run: folder of checkpoint and log.
-        steps: length of the training.
-        pictures: in each step.
+        steps: number of training steps.
+        pictures: number of pictures in each step.
         layer: count of decoder layers run before the glimpse looks.
         lr: AdamW's peak rate; it rises over a twentieth of the steps and falls as a cosine.
-        seed: of the first weights, and of the pictures.
+        seed: seed of the first weights, and of the pictures.
         save_seconds: time between checkpoints.
         log_every: steps between lines of the log.
     """
@@ -69,12 +69,12 @@ class Options(Checked):
 
 
 def train(options: Options, gatherer: Gatherer, show: Callable[[range], Any] = lambda steps: steps) -> Glimpse:
-    """The glimpse, trained to the last step, from the checkpoint if there is one.
+    """The glimpse after the last step; continues from a checkpoint if there is one.
 
     Args:
         options: settings of the training.
         gatherer: the frozen model.
-        show: shows progress; gets the steps that are left, and yields them.
+        show: shows progress; takes the steps that are left, and yields each step.
     """
     glimpse = new_glimpse(gatherer.shape(), options.seed)
     optimizer = torch.optim.AdamW(glimpse.parameters(), lr=options.lr, weight_decay=0.01)
@@ -122,7 +122,7 @@ def update(
 
 
 def measures(logits: Tensor, target: Tensor) -> dict[str, float]:
-    """Share of marked tokens, and the recall and precision of the marks."""
+    """Share of tokens that the glimpse marks, and the marks' recall and precision."""
     marked = (logits.detach() > 0).float()
     hit = float((marked * target).sum())
     return {
@@ -151,12 +151,12 @@ def _save(options: Options, glimpse: Glimpse, optimizer: Any, step: int, seconds
 
 
 def _settings(options: Options) -> dict[str, Any]:
-    """Settings that two parts of one run must have in common."""
+    """Settings that must be equal for a run to be continued from its checkpoint."""
     return {name: getattr(options, name) for name in ("steps", "pictures", "layer", "lr", "seed", "log_every")}
 
 
 def _restore(options: Options, glimpse: Glimpse, optimizer: Any) -> tuple[int, float]:
-    """First step to do, and seconds spent before it."""
+    """Restore the checkpoint; returns the next step, and the seconds spent before it."""
     options.run.mkdir(parents=True, exist_ok=True)
     if not _checkpoint(options).exists():
         _log(options).unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 """SViT's gates (arXiv 2306.07050) on the shipped model's vision tower.
 
-An experiment that no method uses: `gate` defines the gates, `experiment` trains and measures them. `docs/trained.md`
-reports what came out.
+The package is an experiment that no method uses: `gate` defines the gates, `experiment` trains and measures them.
+`docs/trained.md` reports the results.
 """

@@ -4,8 +4,8 @@
 
 The model is not changed. Gates on the tower's last blocks learn to keep the projector's output (mean squared error over
 its variance) while a set share of tokens goes through. Then the whole model answers held-out questions without gates,
-with them, and by three other rules with the same numbers of tokens in each block: the same number in every tile, that
-without a way back, and random tokens. It writes `results/svit.json`.
+with gates, and by three other rules with the same numbers of tokens in each block: an equal number in every tile, an
+equal number without a way back, and random tokens. The module writes `results/svit.json`.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Options(Checked):
 
     Args:
         steps: number of steps, with one picture each.
-        targets: share of tokens that should go through each gated block, in order; the last belongs to the last block
-            that features pass through. The paper has 0.7, 0.49 and 0.343 for three stages of three blocks.
-        lr: AdamW's peak rate; it falls to 0.
-        seed: of weights, noise and pictures.
+        targets: share of tokens that should go through each gated block, in order; the last share belongs to the last
+            block that features pass through. The paper has 0.7, 0.49 and 0.343 for three stages of three blocks.
+        lr: AdamW's peak rate; the rate falls to 0.
+        seed: seed of weights, noise and pictures.
         log_every: steps between lines of the log.
     """
 
@@ -66,7 +66,7 @@ def gated_blocks(model: Any, count: int) -> list[nn.Module]:
     """The last `count` blocks of the tower that features pass through.
 
     Raises:
-        InvalidValueError: the tower has fewer.
+        InvalidValueError: the tower has fewer blocks.
     """
     layers = [one for one in model.model.vision_tower.modules() if type(one).__name__ == "CLIPEncoderLayer"]
     used = layers[: len(layers) + 1 + feature_layer(model.config)]
@@ -120,11 +120,11 @@ def losses(
 
 
 def answers(settings: Settings, pictures: int, choose: Choose | None, count: int) -> dict[str, Any]:
-    """Answers of one kind of gating.
+    """Answers of the whole model under one kind of gating.
 
     Returns:
-        Records of all questions, the share of tokens that went through each block, and of these the share that had gone
-        around an earlier one.
+        Records of all questions, the share of tokens that went through each gated block, and the share of the tokens
+        through each later block that went around an earlier block.
     """
     session = Session(settings)
     groups = range(pictures // settings.group_size)
@@ -139,7 +139,7 @@ def answers(settings: Settings, pictures: int, choose: Choose | None, count: int
 
 
 def measure(settings: Settings, flags: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
-    """The document; trains, answers and compares."""
+    """The document of results; trains the gates, answers the questions and compares."""
     options = Options(flags.steps, tuple(flags.targets), seed=flags.seed)
     loaded = Session(settings).loaded
     gates, log = train(loaded.model, loaded.processor, options, show)

@@ -21,14 +21,14 @@ RATIO_WEIGHT = 4.0
 Choose = Callable[[int, Tensor], Tensor]
 """Called with a gated block (0-based) and the patches before it (t, s, width).
 
-Returns (t, s), 1 for patches that go through the block.
+Returns a (t, s) tensor, 1 for patches that go through the block.
 """
 
 
 class Gate(nn.Module):
     """Gate: LayerNorm and a perceptron of width → width / 4 → 2 logits.
 
-    The logits are of going around and of going through.
+    The first logit stands for going around the block, the second for going through.
 
     Args:
         width: channels of the tower's hidden states.
@@ -52,7 +52,7 @@ class Gate(nn.Module):
 def straight_through(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """(t, s) decisions, 0 or 1, with the gradient of a Gumbel-softmax sample.
 
-    With `generator` they are a sample at temperature 1; without, the argmax and no gradient.
+    With `generator`, the decisions are a sample at temperature 1; without it, they are the argmax, without a gradient.
     """
     if generator is None:
         return (logits[..., 1] > logits[..., 0]).to(logits.dtype)
@@ -72,7 +72,7 @@ class Gating:
     """Masks of the gates in the calls of a tower inside `gated`.
 
     Attributes:
-        passed: of each gated block and call, (t, s) 1 where a token went through, [CLS] left out.
+        passed: for each call of each gated block, (t, s), 1 where a token went through; [CLS] is left out.
     """
 
     passed: list[Tensor] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Chooser:
 class FixedRate:
     """Chooses the same number of tokens in every tile, by the highest gate logits.
 
-    Ties go to the first.
+    Ties go to the first token.
 
     Args:
         gates: one for each gated block.
@@ -131,7 +131,7 @@ class FixedRate:
 
 
 def came_back(passed: Sequence[Tensor]) -> list[float]:
-    """Share of the tokens through each later block that went around an earlier one."""
+    """Share of a later block's tokens that went around an earlier block, by block."""
     shares, always = [], passed[0]
     for through in passed[1:]:
         shares.append(float((through * (1 - always)).sum() / through.sum()))
@@ -145,8 +145,9 @@ def gated(blocks: Sequence[nn.Module], choose: Choose) -> Iterator[Gating]:
 
     Each block has a mask m of its own.
 
-    Other tokens do not see those that go around a block. These stay in the feature map, and the next gate decides about
-    them again. [CLS], the first token, goes through every block. The result is exact, but no work is skipped.
+    Tokens that go through a block do not see the tokens that go around. Tokens that go around stay in the feature map,
+    and the next gate decides about them again. [CLS], the first token, goes through every block. The
+    result is exact, but no work is skipped.
     """
     gating, handles = Gating(), []
     masks: dict[int, tuple[Tensor, Tensor]] = {}
