@@ -143,7 +143,7 @@ def _per_layer(records: Sequence[Record], probe: Probe, value: Any) -> dict[int,
 
 
 def first_within(means: Sequence[float], probe: Probe) -> int | None:
-    """First measured layer with all means from there on within the tolerance, or None."""
+    """First measured layer after which every mean stays within the tolerance, or None."""
     horizon = None
     for layer, mean in zip(reversed(probe.layers), reversed(means), strict=True):
         if abs(mean) > probe.tolerance:
@@ -153,9 +153,9 @@ def first_within(means: Sequence[float], probe: Probe) -> int | None:
 
 
 def horizons_of(largest: dict[int, Any], mine: Any, probe: Probe) -> Any:
-    """(n,) horizon of each question; infinite if information is left at the last.
+    """(n,) horizon of each question; infinite if no measured layer qualifies.
 
-    The last is the last measured layer; information is left if its largest value exceeds the tolerance.
+    A layer qualifies if the largest information is at most the tolerance in this and all later measured layers.
     """
     found = np.full(int(mine.sum()), np.inf)
     within = np.ones(len(found), dtype=bool)
