@@ -143,7 +143,7 @@ def _per_layer(records: Sequence[Record], probe: Probe, value: Any) -> dict[int,
 
 
 def first_within(means: Sequence[float], probe: Probe) -> int | None:
-    """First measured layer after which every mean stays within the tolerance, or None."""
+    """First measured layer from which every mean stays within the tolerance, or None."""
     horizon = None
     for layer, mean in zip(reversed(probe.layers), reversed(means), strict=True):
         if abs(mean) > probe.tolerance:
