@@ -82,7 +82,7 @@ def layer_cache(kwargs: dict[str, Any]) -> Any:
 
 
 def with_cache(kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
-    """A layer's arguments with `cache` in place of its own, under the same keyword."""
+    """A layer's arguments with `cache` in place of its own, by the decoder's keyword."""
     name = next((name for name in CACHE_NAMES if name in kwargs), CACHE_NAMES[0])
     return kwargs | {name: cache}
 

@@ -62,7 +62,7 @@ def all_states(output: Any) -> tuple[Tensor, ...] | None:
 
 
 def media_features(output: Any) -> Any:
-    """The LLM-space features of each picture or clip, from an encoding method's output."""
+    """LLM-space features of each picture or clip, from an encoding method's output."""
     return output.pooler_output
 
 

@@ -1,7 +1,8 @@
 """Imports from transformers that pruning relies on, and the supported releases.
 
-One clear error is raised if a release lacks one of these names. Names of keyword arguments are in `hf/keywords.py`. Rules of
-single models and image processors are imported by the modules that use them: `anyres`, `picture_rules`, `picture_features`.
+One clear error is raised if a release lacks one of these names. Names of keyword arguments are in `hf/keywords.py`.
+Rules of single models and image processors are imported by the modules that use them: `anyres`, `picture_rules`,
+`picture_features`.
 """
 
 from __future__ import annotations

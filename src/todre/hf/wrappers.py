@@ -111,7 +111,8 @@ class Removable(Protocol):
 class ForwardPatch:
     """Puts `call` in place of the forward of `module`, from `put` to `remove`.
 
-    Unlike a hook, the patch keeps the short path of `nn.Module.__call__` and costs next to nothing to put in and take out.
+    Unlike a hook, the patch keeps the short path of `nn.Module.__call__` and costs next to nothing to put in and take
+    out.
 
     Args:
         module: the module whose forward is replaced.

@@ -23,7 +23,7 @@ from todre.loading.device_memory import available
 MAX_PARTS = 1024
 """Most layers, blocks or stages that a config may have.
 
-Even counting the weights builds a module for each of them.
+Even counting the weights builds a module for each layer, block or stage.
 """
 
 MAX_EXPERTS = 16384

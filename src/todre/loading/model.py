@@ -99,12 +99,12 @@ def load(
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "float16" or "bfloat16".
         attn_implementation: "sdpa", "eager", "flash_attention_2", …; None leaves the choice to transformers.
         trust_remote_code: run Python code from the checkpoint; off by default.
-        announce: called with a sentence on the size of a download before it starts, and with a sentence about weights that
-            the model has no place for.
+        announce: called with a sentence on the size of a download before it starts, and with one about weights that the
+            model has no place for.
 
     Raises:
-        LoadError: there is no usable model or processor under that name, or it needs more memory than there is,
-            which is checked before anything is built.
+        LoadError: there is no usable model or processor under that name, or it needs more memory than there
+            is, which is checked before anything is built.
         InvalidValueError: a device, dtype or attention implementation that is unknown or not there.
         MissingDependencyError: an installed torchvision does not fit torch, or the model needs one that is absent.
     """
