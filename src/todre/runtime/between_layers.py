@@ -118,7 +118,8 @@ def _count_left(
 ) -> tuple[list[int], list[int]]:
     """Visual slots left in each row, of this forward and of earlier ones.
 
-    Where the method does not say how many are left, the counts are read from the device, once, together with its ratios.
+    Where the method does not say how many are left, the counts are read from the device, once, together with its
+    ratios.
     """
     if reduction.left is not None:
         earlier = step.cached_visual(index) if reduction.earlier is None else reduction.earlier

@@ -20,7 +20,8 @@ from todre.tensors.slots import SlotTable
 def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall | None:
     """The decoder's call for text alone; None if it needs a step.
 
-    While torch.compile traces, only calls of one column take this path; a call that brings a picture gains nothing by it.
+    While torch.compile traces, only calls of one column take this path; a call that brings a picture gains nothing by
+    it.
 
     Args:
         full: True if every layer has full attention, or a state.

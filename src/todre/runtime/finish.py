@@ -30,8 +30,8 @@ def restore(step: Step, output: Any) -> Any:
     """The decoder's output, its hidden states put back at the length of its input.
 
     At a dropped visual token stands the state of the last kept column before it (zeros if there is none). So the
-    token after a picture, also at the end of a prompt, is predicted as if the dropped token had never been there. Padding behind a
-    row's last token is filled the same way, since the token after the row is predicted there.
+    token after a picture, also at the end of a prompt, is predicted as if the dropped token had never been there.
+    Padding behind a row's last token is filled the same way, since the token after the row is predicted there.
     """
     if not step.in_flight.packed and step.segments is None:
         return output

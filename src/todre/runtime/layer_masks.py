@@ -141,8 +141,8 @@ class _KeySlots:
 def _special_mask(decoder: Decoder, kind: str, slots: _KeySlots, dtype: torch.dtype) -> Tensor:
     """The mask of a layer without plain causal attention, (b, 1, q, s).
 
-    For SDPA the mask is bool; for eager attention it is added to the logits. Windows and chunks are those of the logical
-    columns: when a token leaves, others do not come nearer.
+    For SDPA the mask is bool; for eager attention it is added to the logits. Windows and chunks are those of the
+    logical columns: when a token leaves, others do not come nearer.
 
     Args:
         decoder: the decoder's facts.
