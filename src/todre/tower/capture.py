@@ -1,8 +1,8 @@
 """Facts about visual tokens, tied to what a model's encoding methods return.
 
-`get_image_features` and `get_video_features` of the one instance are wrapped. They are called by `forward` or,
-before prefill, by `generate`, which may then repeat their output for beams. The facts are attributes of the output itself; how often
-samples were repeated is counted later from the prompt's visual columns (`runtime/samples.py`).
+`get_image_features` and `get_video_features` of the one instance are wrapped. They are called by `forward` or, before
+prefill, by `generate`, which may then repeat their output for beams. The facts are attributes of the output itself;
+how often samples were repeated is counted later from the prompt's visual columns (`runtime/samples.py`).
 """
 
 from __future__ import annotations

@@ -94,8 +94,8 @@ class TowerReduction:
     def alive(self) -> list[Tensor]:
         """Tokens still there, (tiles, tokens) float32 of 0 and 1, for each tower call.
 
-        All tokens that the tower began with are listed, without [CLS], in the tower's own order; a packed sequence is one
-        tile.
+        All tokens that the tower began with are listed, without [CLS], in the tower's own order; a packed sequence is
+        one tile.
         """
         return [run.alive() for run in self.local.calls]
 
@@ -104,15 +104,15 @@ class TowerReduction:
         return [run.layer_lengths() for run in self.local.calls]
 
     def complete(self, signals: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
-        """Signals of all tokens, from those of the tokens left, and which tokens live.
+        """Signals of all tokens, from those of the tokens left, and which are alive.
 
         Args:
             signals: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, without
-                [CLS]; of packed sequences that a layer attends to one by one, (1, tokens, c) for each.
+                [CLS]; where a layer attends to packed sequences one by one, (1, tokens, c) for each sequence.
 
         Returns:
             By request, and for `ALIVE`, (tiles, tokens, c) for each call of a tower. A token that is gone has the
-                values of the one it was merged into, or 0.
+                values of the token it was merged into, or 0.
         """
         calls: list[Run] = self.local.calls
         complete = {request: _complete(calls, request.layer, parts) for request, parts in signals.items()}

@@ -42,8 +42,8 @@ def set_facts(output: Any, features: Any, facts: list[TokenFacts]) -> None:
 def facts_of(output: Any) -> list[TokenFacts] | None:
     """The facts of encoded media; None if the media were encoded outside the block.
 
-    The facts are on the output as a whole, or on its entries. So pictures may be encoded once, inside the block, and asked
-    about in any order and combination.
+    The facts are on the output as a whole, or on its entries. So pictures may be encoded once, inside the block, and
+    asked about in any order and combination.
     """
     whole: list[TokenFacts] | None = getattr(output, FACTS_ATTRIBUTE, None)
     entries = entries_of(output)

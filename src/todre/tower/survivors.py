@@ -75,7 +75,7 @@ class Remaining:
         return values.gather(1, self.seats[..., None].expand(-1, -1, values.shape[-1]))
 
     def spread(self, values: Tensor) -> Tensor:
-        """Values of all tokens, (t, full, d), from those left; 0 at tokens merged into none."""
+        """Values of all tokens, (t, full, d), from those left; 0 without a source."""
         spread = values.gather(1, self.source.clamp(min=0)[..., None].expand(-1, -1, values.shape[-1]))
         return spread.masked_fill((self.source < 0)[..., None], 0)
 
