@@ -3,8 +3,8 @@
     with todre.prune(model, todre.ToDRE(retain=0.1)) as report:
         out = model.generate(**inputs, max_new_tokens=64)
 
-Names are loaded when first used, so that importing todre is quick and needs no torch; nothing at all is imported
-before, so that the command line answers Ctrl-C from its first moment on.
+Each name is imported when it is first used, so that importing todre is quick and needs no torch. This module imports
+nothing at its top, so that the command line answers Ctrl-C from its first moment on.
 """
 
 from __future__ import annotations

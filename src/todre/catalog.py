@@ -1,7 +1,7 @@
 """Which architectures are verified and which are refused.
 
 There is one row for each architecture that transformers' auto class knows. Importing torch and transformers takes
-seconds, and a list should not, so what `todre.hf.families` says of the verified ones is kept in catalog.json:
+seconds, and printing a list should not, so the facts of `todre.hf.families` are kept in catalog.json:
 `python -m todre.catalog > src/todre/catalog.json` writes it, and a test compares the two.
 """
 
@@ -42,10 +42,10 @@ class Row:
     """One architecture, and whether todre prunes it.
 
     Attributes:
-        model_type: as in `config.model_type`.
+        model_type: the architecture's `config.model_type`.
         architecture: the class that the auto class loads.
         status: `verified`, `refused`, or `unknown` where transformers is newer than this table.
-        media: what was checked: "images", or "images, clips".
+        media: the media that were checked: "images", or "images, clips".
         saliency: `cls`, `received` or `none`: what the vision tower offers to methods that rank by attention.
         note: limits of a verified row, or the reason of a refusal.
         ships: name of a model of this architecture that comes with todre; empty if there is none.
@@ -89,7 +89,7 @@ def _row(model_type: str, architecture: str, verified: dict[str, dict[str, str]]
 
 
 def _known() -> dict[str, str]:
-    """Model types of the auto class, with the architecture of each.
+    """Model types that the auto class knows, each with its architecture.
 
     They are read from transformers' source, or imported where the source is not as expected.
     """
@@ -97,9 +97,9 @@ def _known() -> dict[str, str]:
 
 
 def _known_of_source() -> dict[str, str]:
-    """The mapping as transformers' source writes it, without running the source.
+    """The auto class's mapping, read from transformers' source without running it.
 
-    Empty where it is not written out there.
+    The mapping is empty where the source does not write it out.
     """
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:

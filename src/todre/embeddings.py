@@ -37,8 +37,8 @@ class PrunedEmbeddings:
         embeddings: (b, m, d), in the dtype and on the device of the input; the values at padding are arbitrary.
         attention_mask: (b, m) int64, 0 at padding.
         position_ids: (b, m) or (axes, b, m) int64, of the tokens that stay; 0 at padding.
-        columns: (b, m) int64, the column (from 0) that each came from, -1 at padding.
-        kept: of each row, which of its visual tokens (0..n-1) stay, ascending.
+        columns: (b, m) int64, the input column (from 0) of each token, -1 at padding.
+        kept: for each row, the visual tokens (0..n-1) that stay, ascending.
     """
 
     embeddings: Tensor
@@ -64,16 +64,16 @@ def prune_embeddings(
     the tokens that stay.
 
     Args:
-        method: one that chooses before the decoder, such as `todre.ToDRE(retain=0.1, stages=(1,))`.
-        embeddings: (b, q, d), the input embeddings of a batch, with those of pictures in their places.
+        method: a method that chooses before the decoder, such as `todre.ToDRE(retain=0.1, stages=(1,))`.
+        embeddings: (b, q, d), the input embeddings of a batch, the embeddings of pictures already in their places.
         visual: (b, q) bool, the columns of visual tokens. Columns that follow each other are one picture, unless
             `grids` says where pictures end.
-        attention_mask: (b, q), 0 at padding, which is left out; None where there is none.
-        position_ids: (b or 1, q) or (axes, b or 1, q) int64; None counts the columns that are no padding.
-        saliency: (b, q), one number for each visual token, such as [CLS] attention; read at visual columns alone. For
-            methods that ask for a signal of the vision tower.
-        grids: (rows, columns) of each picture's raster, in the order of the batch, for methods that ask where tokens
-            lie.
+        attention_mask: (b, q), 0 at padding, which is left out; None where nothing is padding.
+        position_ids: (b or 1, q) or (axes, b or 1, q) int64; None: positions count the columns that are no padding.
+        saliency: (b, q), one number for each visual token, such as [CLS] attention; read at visual columns alone. Only
+            methods that ask for a signal of the vision tower need it.
+        grids: (rows, columns) of each picture's raster, in the order of the batch. Only methods that ask where tokens
+            lie need them.
 
     Raises:
         InvalidValueError: shapes or dtypes that do not fit each other.
@@ -227,7 +227,7 @@ def _positions(method: Method, positions: Tensor | None, valid: Tensor, gone: Te
 
     Args:
         method: says whether positions stay or are renumbered.
-        positions: (b or 1, q) or (axes, b or 1, q) before pruning; None counts the columns that are no padding.
+        positions: (b or 1, q) or (axes, b or 1, q) before pruning; None: they count the columns that are no padding.
         valid: (b, q) bool, False at padding; on the CPU.
         gone: (b, q) bool, visual tokens that the method left out.
         packed: which columns stay, and where they go.

@@ -1,6 +1,6 @@
 """Versions and machine, for results and for reports of a problem.
 
-Importing it reads metadata and imports nothing large.
+This module reads package metadata and imports nothing large.
 """
 
 from __future__ import annotations

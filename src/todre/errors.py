@@ -1,6 +1,6 @@
 """Typed errors and warnings.
 
-Each message is one sentence with what was wrong, the value, and what to do.
+Each message is one sentence that says what was wrong, with which value, and what to do.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ClipError(TodreError):
 class OutputError(TodreError):
     """A result cannot be written where it should go.
 
-    Or it would replace something that has to stay.
+    Either the place cannot be written, or the result would replace something that has to stay.
     """
 
 

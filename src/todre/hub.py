@@ -1,6 +1,6 @@
 """Fetch checkpoints from the Hugging Face hub.
 
-Its size is announced before a download, only safetensors are taken, and one revision is resolved for all files.
+The size of a download is announced before it starts, only safetensors are taken, and all files come from one revision.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST = 300
 PATIENCE = 3.0
 """Seconds that the hub may take to describe a repository.
 
-The environment variable `HF_HUB_ETAG_TIMEOUT` replaces them.
+The environment variable `HF_HUB_ETAG_TIMEOUT` overrides this.
 """
 
 
@@ -45,9 +45,9 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
 
     Args:
         model_id: "organisation/name".
-        revision: branch, tag or commit; None is the default branch.
+        revision: branch, tag or commit; None means the default branch.
         code: also fetch Python files, for `trust_remote_code`.
-        announce: called once with a sentence, with the number and size of files, before a download starts.
+        announce: called once before a download starts, with a sentence that says the number and size of files.
 
     Raises:
         LoadError: no such repository, no access, no network and no cached copy, or no safetensors in it.
@@ -149,8 +149,8 @@ def _patience() -> float:
 def _within(limit: float, ask: Callable[[], Any]) -> Any:
     """The result of `ask`, or its exception; TimeoutError after `limit` seconds.
 
-    A timeout of the transport holds for each address and each part of an answer, and not for the look-up of a name. So
-    `ask` runs in a thread, which ends with the process if it never gets an answer.
+    The transport's own timeout bounds each address and each part of an answer separately, and does not bound the
+    look-up of a name. So `ask` runs in a thread, which ends with the process if `ask` never gets an answer.
     """
     answers: list[Any] = []
     failures: list[Exception] = []

@@ -13,9 +13,9 @@ from todre.errors import ImageError
 from todre.files import check_input, printable
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are tried.
+"""Image formats that are tried.
 
-Those that are no pictures, or start an external program (PostScript), are left out.
+Formats that hold no pictures, or start an external program (PostScript), are left out.
 """
 
 MAX_PIXELS = 64_000_000
@@ -25,7 +25,7 @@ A small file can claim any size.
 """
 
 MAX_ASPECT = 200
-"""Largest ratio of the sides.
+"""Largest ratio of a picture's sides.
 
 A processor that scales the short side up would make a thin strip enormous.
 """
@@ -34,7 +34,7 @@ A processor that scales the short side up would make a thin strip enormous.
 class ImageWarning(UserWarning):
     """The picture was read, but something of its file was left out.
 
-    That is an animation's later frames, or an unreadable tag.
+    The part left out is an animation's later frames, or an unreadable tag.
     """
 
 
@@ -135,7 +135,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey samples of 16 bits, 32 bits or floats, scaled to 8 bits.
 
-    The scale is the smallest of the usual ranges (0…65535, 0…1, …) that holds them.
+    Samples are scaled from the smallest usual range (0…65535, 0…1, …) that holds them all.
     """
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
     tops: tuple[float, ...] = (65535.0,)

@@ -17,7 +17,7 @@ from todre.report import PruningReport
 from todre.runtime.attachment import ATTRIBUTE, Attachment
 
 _ATTACHING = threading.Lock()
-"""Lock under which a model is attached to and detached from."""
+"""Lock that is held while a method is attached to a model or detached from it."""
 
 
 @contextmanager

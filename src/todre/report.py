@@ -13,7 +13,7 @@ ON_DEVICE = ("kept", "kept_from_layer", "attention_ratios")
 class AttentionRatios(NamedTuple):
     """ToDRE's attention ratios (eq. 7) after one layer.
 
-    None where no query could have one.
+    A ratio is None where no query could have one.
     """
 
     text_to_visual: float | None
@@ -29,22 +29,22 @@ class PruningReport:
     longer changes.
 
     Attributes:
-        method: name and fields of the method.
-        n_layers: decoder layers.
+        method: the method's name and fields.
+        n_layers: number of decoder layers.
         kept: indices of the visual tokens kept by stage 1, counted 0..n-1 within the sample.
-        visual_tokens_before: visual tokens of the sample.
-        visual_tokens_after: visual tokens that entered the decoder.
-        visual_tokens_per_layer: visual tokens that each decoder layer ran on.
+        visual_tokens_before: number of visual tokens in the sample.
+        visual_tokens_after: number of visual tokens that entered the decoder.
+        visual_tokens_per_layer: number of visual tokens that each decoder layer ran on.
         kept_from_layer: count of layers run → indices (0..n-1) of the visual tokens that the next layers ran on,
-            wherever that changed; the first is at 0.
+            with an entry wherever these changed; the first is at 0.
         dropped_after_layer: count of layers run (1-based) when all visual tokens were dropped, or None.
         attention_ratios: layer (1-based) → the ratios measured there.
-        text_tokens: other tokens of the sample, without padding.
+        text_tokens: number of tokens in the sample that are neither visual nor padding.
         kv_bytes: bytes of KV cache per row after prefill, padding included; 0 without a cache.
-        kv_bytes_unpruned: the same, had nothing been dropped.
-        tower_tokens: for each layer of the vision tower, (tokens, how many sequences of so many) that it ran on for all
-            rows together, [CLS] counted; empty if no method acts in the tower. A sequence is a tile; of pictures that
-            are packed into one sequence, it is each part that attends within itself.
+        kv_bytes_unpruned: what `kv_bytes` would be, had nothing been dropped.
+        tower_tokens: for each layer of the vision tower, (tokens in a sequence, number of sequences of that length)
+            that the layer ran on for all rows together, [CLS] counted; empty if no method acts in the tower. A sequence
+            is a tile or, where pictures are packed into one sequence, each part that attends within itself.
         select_seconds: time spent choosing tokens before the decoder, on the host's clock.
         prefills: number of prefills with pictures so far.
     """
@@ -112,13 +112,13 @@ class PruningReport:
     def survivors(self, row: int) -> list[int]:
         """The visual tokens (0..n-1) of a row that reached the deepest layers.
 
-        They are the last ones that some layers ran on before all were dropped.
+        If all visual tokens were dropped, these are the tokens that the last layers before that ran on.
         """
         left = [kept for _, kept in sorted(self.kept_from_layer[row].items()) if kept]
         return left[-1] if left else []
 
     def to_dict(self) -> dict[str, Any]:
-        """All values ready for JSON, where layers are strings."""
+        """All values ready for JSON, with layer numbers as strings."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["tower_tokens"] = [[list(pair) for pair in layer] for layer in self.tower_tokens]
         values["attention_ratios"] = [

@@ -30,7 +30,7 @@ from todre.report import PruningReport
 from todre.timing import Timings, median_of, stopwatch
 
 Media = Image.Image | Clip
-"""What a question can be about."""
+"""The media that a question can be about."""
 
 
 class QuestionWarning(UserWarning):
@@ -43,12 +43,12 @@ class Answer:
 
     Attributes:
         text: the model's answer, without special tokens.
-        question: as it was asked.
+        question: the question as it was asked.
         prompt: the rendered chat template, one placeholder for each picture or clip.
         report: the prefill's report; its lists have one row.
         timings: the median of `repeats` runs, after `warm_up` runs that are not counted, in milliseconds.
-        flops: the true count of this answer, by part; None where the model cannot be counted.
-        new_tokens: generated tokens, the closing one included.
+        flops: FLOPs of this answer as it ran, by part; None where the model's FLOPs cannot be counted.
+        new_tokens: number of generated tokens, the closing token included.
         peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
         sizes: (width, height) of each picture or clip in pixels.
         facts: model, method, pictures, clips and settings, ready for JSON.
@@ -100,7 +100,7 @@ class Settings(Checked):
 
     Attributes:
         max_new_tokens: longest answer, in tokens.
-        seed: of torch's random numbers, for methods that choose at random.
+        seed: seed of torch's random numbers, for methods that choose at random.
         warm_up: runs before the timed ones.
         repeats: timed runs.
     """
@@ -123,7 +123,7 @@ def answer(
         media: RGB pictures and clips, at least one, in the order of the prompt.
         question: plain text; the processor's chat template puts it into a prompt.
         method: the method that prunes; `todre.NoPruning()` for the model as it is.
-        settings: of decoding and measuring.
+        settings: how to decode and measure; None means the defaults of `Settings`.
 
     Raises:
         InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
@@ -170,7 +170,7 @@ def answer(
 def media_facts(media: Sequence[Media]) -> dict[str, Any]:
     """What a result records about its pictures and clips, ready for JSON.
 
-    `media` gives their order.
+    They are recorded in the order of `media`.
     """
     pictures = [medium for medium in media if not isinstance(medium, Clip)]
     return {

@@ -26,7 +26,7 @@ class Timings:
         select: choosing visual tokens before the decoder (stage 1).
         prefill: the rest of the first forward: decoder, stage 2 and language-model head.
         decode: all later forwards.
-        other: everything between them (`generate`'s own bookkeeping).
+        other: all time outside these stages (`generate`'s own bookkeeping).
         decode_per_token: `decode` over the number of later forwards; None where one token was enough.
         first_token: from the start to the end of the first forward.
         total: the whole `generate` call.
@@ -50,7 +50,7 @@ class Timings:
 def median_of(runs: Sequence[Timings]) -> Timings:
     """The run whose total is the median, so that its stages add up.
 
-    It is the lower one of an even number of runs.
+    For an even number of runs, the faster of the two middle runs is taken.
     """
     return sorted(runs, key=lambda run: run.total)[(len(runs) - 1) // 2]
 
@@ -135,7 +135,7 @@ def stopwatch(model: Any, clock: Callable[[], float] = time.perf_counter) -> Ite
 
     Args:
         model: a vision-language model of transformers.
-        clock: in seconds; `time.process_time` leaves out what other processes take of a busy machine.
+        clock: returns seconds; `time.process_time` leaves out the time that other processes take on a busy machine.
 
     Yields:
         A `Stopwatch`, complete once the block has ended.

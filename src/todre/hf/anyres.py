@@ -29,7 +29,7 @@ def crop_grid(size: Any, config: Any) -> tuple[int, int]:
 
 
 def picture_sizes(arguments: dict[str, Any]) -> Any:
-    """Sizes of the pictures of one encoding call, (pictures, 2), as height and width.
+    """Picture sizes of one encoding call, (pictures, 2), as height and width.
 
     Args:
         arguments: the arguments of `get_image_features`, by name.
@@ -40,7 +40,7 @@ def picture_sizes(arguments: dict[str, Any]) -> Any:
 def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:
     """Tiles of each picture, its thumbnail included.
 
-    A model may not cut pictures that share a sample with others (OneVision): those are one tile each.
+    Some models (OneVision) leave pictures uncut if these share a sample: each such picture is one tile.
 
     Args:
         config: the model's config.
@@ -62,8 +62,8 @@ def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:
 def anyres(encoding: Encoding) -> list[TokenFacts]:
     """The layout of a thumbnail followed by unpadded crops with newline tokens.
 
-    The model's own packing function lays out tile numbers on the host, and then the signals on their device, so that
-    its unpadding and newlines are never reimplemented.
+    The model's own packing function lays out tile numbers on the host, and then the signals on their device. So its
+    unpadding and newlines are never reimplemented.
     """
     counts = tiles_per_picture(encoding.config, encoding.arguments)
     vision, tiles = encoding.config.vision_config, encoding.tiles()

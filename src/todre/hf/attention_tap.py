@@ -1,8 +1,8 @@
 """The attention tap: read the queries and keys of one attention module as it runs.
 
-While a module is watched, a dispatcher stands in the mapping of attention functions under the backend's own name. It
-calls the function that was there, and shows the watched module's queries and keys to a listener. It is put in right
-before the module runs and taken out right after, also after an exception.
+While a module is watched, a dispatcher stands in the mapping of attention functions under the backend's own name. The
+dispatcher calls the backend's function, and shows the watched module's queries and keys to a listener. It is put in
+right before the module runs and taken out right after, also after an exception.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Dispatcher:
 
 
 def _attention_inputs(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionInputs:
-    """The inputs of one call of an attention function, as a record.
+    """The inputs of one attention function call, as a record.
 
     Raises:
         UnsupportedModelError: the attention has sinks.
@@ -73,7 +73,7 @@ def _attention_inputs(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs:
 
 
 def _start(backend: str, module: nn.Module, listener: Listener) -> None:
-    """Put the dispatcher in for `backend`, if it is not there, and add `listener`."""
+    """Add `listener`, and put `backend`'s dispatcher in if it is not there yet."""
     with _LOCK:
         # Layers look their function up by the backend's name at each call (`get_interface`, seen in 5.24). The name
         # stays as it is, because mask builders and flash attention look it up too.
@@ -149,8 +149,8 @@ def watch(module: nn.Module, listener: Listener, when: Callable[[], bool]) -> li
 def attention_modules(tower: nn.Module) -> list[nn.Module]:
     """The attention modules of a transformer, in the order of its layers.
 
-    They are recognised by class name and config. Their projections say nothing: adapters and quantisation replace these
-    by modules of many types. Of nested attention modules only the innermost counts, since it does the work.
+    They are recognised by class name and config. The types of their projections say nothing, since adapters and
+    quantisation replace them. Of nested attention modules only the innermost counts, since it does the work.
     """
     found = [module for module in tower.modules() if _is_attention(module)]
     return [

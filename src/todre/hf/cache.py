@@ -31,7 +31,7 @@ def check_cache(cache: Any, windows: tuple[bool, ...]) -> None:
 
     Args:
         cache: the caller's cache; its layers are created if it makes them lazily.
-        windows: of each decoder layer, True if it sees only a window, so that its cache layer may forget.
+        windows: for each decoder layer, True if it sees only a window, so that its cache layer may forget tokens.
 
     Raises:
         UnsupportedInputError: the cache, or a layer in it, is of another type.
@@ -58,12 +58,12 @@ def holds_slots(layer: CacheLayerMixin) -> bool:
 
 
 def window_of(layer: CacheLayerMixin) -> int:
-    """Columns in a layer's window, the next query's own included; 0 without a window."""
+    """Columns in a layer's window, the next query's included; 0 without a window."""
     return int(layer.sliding_window) if getattr(layer, "is_sliding", False) else 0
 
 
 def window_columns(layer: CacheLayerMixin) -> int | None:
-    """Last columns that a sliding layer still holds; None without a window."""
+    """Number of last columns that a sliding layer holds; None without a window."""
     if not isinstance(layer, DynamicSlidingWindowLayer):
         return None
     return int(layer.keys.shape[-2]) if layer.is_initialized and layer.keys.numel() else 0

@@ -4,7 +4,8 @@ A pruned layer answers its *logical* length to `generate()` (tokens of the conve
 *physical* slots. Which logical column each slot holds is written in a `SlotTable`, which all layers that hold the same
 columns share. All that a later step needs is on these layers, in the caller's own cache object.
 
-`make_pruned_layer` makes one from a plain layer; `hf/cache.py` puts it into a cache, and finds and checks layers there.
+`make_pruned_layer` makes a pruned layer from a plain one; `hf/cache.py` puts it into a cache, and finds and checks
+layers there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from todre.tensors.slots import SlotTable
 
 
 def _missing(table: SlotTable, slots: int) -> int:
-    """How many more columns the running step adds than it adds slots.
+    """How many of the columns that the running step adds get no slot.
 
     Args:
         table: the layer's slot table.
@@ -43,8 +44,8 @@ def _missing(table: SlotTable, slots: int) -> int:
 class PrunedLayer(DynamicLayer):
     """A growing cache layer with fewer slots than logical columns.
 
-    Without a table it is a plain `DynamicLayer`. While a model decodes, only keys and values change, so nothing has to
-    be counted and torch.compile sees nothing new.
+    Without a table the layer is a plain `DynamicLayer`. While a model decodes, only its keys and values change, so
+    nothing has to be counted and torch.compile sees nothing new.
 
     Attributes:
         keys, values: (b, heads, s, d), the s physical slots.
@@ -90,7 +91,7 @@ class PrunedLayer(DynamicLayer):
         """Remove the last logical columns.
 
         Args:
-            tokens_to_remove: minus the number of columns to remove; a positive number is an absolute length.
+            tokens_to_remove: minus the number of columns to remove; a positive number is the length to keep.
         """
         if self.table is None:
             super().crop(tokens_to_remove)
@@ -108,7 +109,7 @@ class PrunedLayer(DynamicLayer):
         self.dropped = length - self.slots
 
     def keep_slots(self, compaction: Compaction) -> None:
-        """Keep only some slots of each row; the logical length stays the same.
+        """Keep only some slots of each row; the logical length does not change.
 
         Args:
             compaction: from all slots to those that stay.
@@ -140,7 +141,7 @@ class PrunedLayer(DynamicLayer):
         self._rows(indices)
 
     def _rows(self, rows: Tensor) -> None:
-        """Select rows of the shared table, once: only its first layer does it."""
+        """Select rows of the shared table; only the first layer that holds it does so."""
         if self.table is not None and self.table.leader is self:
             self.table.select_rows(rows)
 
@@ -185,7 +186,7 @@ class PrunedSlidingLayer(PrunedLayer):
 
 
 class PrunedStaticLayer(StaticLayer):
-    """A static cache layer that got fewer tokens than logical columns.
+    """A static cache layer with fewer filled slots than logical columns.
 
     The allocated buffers stay as they were.
 
@@ -225,7 +226,7 @@ class PrunedStaticLayer(StaticLayer):
         return self.max_cache_len, self.dropped
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Remove the last logical columns; those of the pruned prompt have to stay.
+        """Remove the last logical columns; the pruned prompt's columns have to stay.
 
         Args:
             tokens_to_remove: minus the number of columns to remove.

@@ -80,12 +80,12 @@ class DecoderCall:
 
     @property
     def caches(self) -> bool | None:
-        """True if the caller asks for a cache, False if not; None if it does not say."""
+        """True if the caller asks for a cache, False if it refuses one, None if unsaid."""
         return self.rest.get(USE_CACHE)
 
     @property
     def deepstack(self) -> Any:
-        """Features of pictures that the first layers add to hidden states, or None."""
+        """Picture features that the first layers add to hidden states, or None."""
         return self.rest.get(DEEPSTACK)
 
     @deepstack.setter
@@ -94,9 +94,9 @@ class DecoderCall:
 
     @property
     def drafts(self) -> int:
-        """Trailing columns that assisted decoding proposes.
+        """Number of trailing columns that assisted decoding proposes.
 
-        It asks for the logits of those and of one more.
+        Assisted decoding asks for the logits of these columns and of one more.
         """
         kept = self.rest.get(LOGITS_TO_KEEP, 0)
         return kept - 1 if isinstance(kept, int) and kept > 1 else 0
@@ -108,7 +108,7 @@ class DecoderCall:
 
     @property
     def brings_media(self) -> bool:
-        """True if this forward may encode pictures or clips, or gets them encoded."""
+        """True if this forward may encode pictures or clips, or is given encoded ones."""
         for name, value in self.rest.items():
             if value is None or name in _TEXT or isinstance(value, bool | int | float | str):
                 continue
@@ -147,7 +147,7 @@ class Door:
 
     @classmethod
     def of(cls, module: nn.Module) -> Door:
-        """The door of a module, by its class's forward, not the instance's patched one."""
+        """The door of a module's class forward, not of the instance's patched forward."""
         return cls(type(module).forward, naming_forward(type(module)))
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> DecoderCall:
@@ -224,7 +224,7 @@ def passes_on(function: Callable[..., Any], kind: Any) -> bool:
 def naming_forward(cls: type) -> Callable[..., Any]:
     """The forward that names a module's arguments, along its class hierarchy.
 
-    A user's own subclass may name only some, or none, and pass all on by `**kwargs` to the class that it extends.
+    A user's own subclass may name only some arguments, or none, and pass all on by `**kwargs` to the class it extends.
     """
     own: Callable[..., Any] = cls.forward  # type: ignore[attr-defined]
     for each in cls.__mro__:
@@ -262,8 +262,10 @@ def contiguous(start: int, length: int, device: torch.device) -> Tensor:
 def embeddings_of(call: DecoderCall) -> Tensor:
     """The embeddings of a decoder's call, (b, q, d).
 
+    Token ids have been looked up before a step is made.
+
     Raises:
-        UnsupportedInputError: the call has none. Token ids are looked up before a step is made.
+        UnsupportedInputError: the call has no embeddings.
     """
     if call.embeds is None:
         raise UnsupportedInputError("The decoder was called without embeddings; pass ids or embeddings.")

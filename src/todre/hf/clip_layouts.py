@@ -26,7 +26,7 @@ def frames_with_newline(encoding: Encoding) -> list[TokenFacts]:
 def frames_with_cls(encoding: Encoding) -> list[TokenFacts]:
     """The layout of clips whose frames are separate entries, with all tower tokens.
 
-    The facts of a clip's frames are joined; its frames are numbered from 0.
+    The facts of a clip's frames are joined into one entry, and the frames are numbered from 0.
     """
     pixels = encoding.arguments.get(VIDEO_PIXELS)
     count = int(pixels.shape[1]) if isinstance(pixels, Tensor) and pixels.ndim == 5 else 1

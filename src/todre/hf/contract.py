@@ -1,8 +1,8 @@
 """Checks, at attach and after each prefill, that transformers works as expected.
 
 todre replaces forwards, gives layers other arguments than their decoder's loop does, and puts its own layers into
-caches. A release that renames a keyword or ignores those layers would not fail by itself: it would answer as if nothing
-had been pruned, or wrongly. The checks take microseconds and wait for no device.
+caches. A release that renames a keyword or ignores these cache layers would not fail by itself: it would answer as if
+nothing had been pruned, or wrongly. The checks take microseconds and wait for no device.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_release(model: nn.Module, base: nn.Module, decoder: nn.Module, layers:
 
     Args:
         model: the whole model.
-        base: the part of it that encodes pictures and calls the decoder.
+        base: the part of the model that encodes pictures and calls the decoder.
         decoder: the module with the layers.
         layers: the decoder's layers.
 
@@ -93,7 +93,7 @@ def check_cache_filled(cache: Any, output: Any) -> None:
     Only shapes on the host are compared.
 
     Args:
-        cache: the cache of a prefill, its layers with slot tables.
+        cache: the cache of a prefill, whose layers have slot tables.
         output: what the decoder returned.
 
     Raises:

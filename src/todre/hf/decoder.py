@@ -1,6 +1,6 @@
 """The decoder of a model: layer types, windows and rotary embeddings.
 
-They are read once, at attach.
+These facts are read once, at attach.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Decoder:
     def recomputes(self) -> bool:
         """True if layers run again in the backward pass, so that nothing is cached.
 
-        That is gradient checkpointing in training mode.
+        This is so with gradient checkpointing in training mode.
         """
         return bool(getattr(self.module, "gradient_checkpointing", False)) and self.module.training
 
@@ -67,7 +67,7 @@ class Decoder:
     def shows_positions(self) -> bool:
         """True if layers may be given positions with gaps.
 
-        That is with SDPA and eager attention. Other backends may take gaps for packed samples.
+        They may with SDPA and eager attention. Other backends may take gaps for packed samples.
         """
         # Flash attention's integration takes gaps in positions for packed samples (`_is_packed_sequence`, 5.24).
         return attention_backend(self.config) in ("sdpa", "eager")
@@ -79,7 +79,7 @@ class Decoder:
 
     @property
     def sees_all(self) -> bool:
-        """True if no layer has a window: each has full causal attention, or a state."""
+        """True if no layer has a window, only full causal attention or a state."""
         return all(kind == FULL or kind in RECURRENT for kind in self.layer_kinds)
 
     @property

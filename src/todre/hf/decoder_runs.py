@@ -27,7 +27,7 @@ def run_decoder(decoder: Any, embeds: Tensor, mask: Tensor, positions: Tensor, c
 
 
 def run_layers(decoder: Any, embeds: Tensor, masks: Sequence[Tensor], positions: Tensor, cache: Any) -> Tensor:
-    """Hidden states after the last layer and final norm, (b, q, d), a mask per layer.
+    """Hidden states after the final norm, (b, q, d), from a run with a mask per layer.
 
     The layers must take hidden states first and return them alone, as Llama's do.
 
@@ -49,7 +49,7 @@ def run_layers(decoder: Any, embeds: Tensor, masks: Sequence[Tensor], positions:
 def rotary_angles(decoder: Any, embeds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines for positions (b, q), (b, q, c) each.
 
-    They have the dtype and device of `embeds`.
+    Both have the dtype and device of `embeds`.
     """
     cosines, sines = decoder.rotary_emb(embeds, **{POSITIONS: positions})
     return cosines, sines

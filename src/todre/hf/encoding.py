@@ -1,4 +1,4 @@
-"""One encoding call: what a layout needs to describe the visual tokens it made."""
+"""One encoding call: the facts by which a layout describes its visual tokens."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Encoding:
         base: the module whose method was called.
         config: the model's config.
         arguments: the method's arguments, by name.
-        lengths: visual tokens of each entry that came back.
-        signals: (tiles, patches, c) float32 for each call of the watched tower, all signals side by side; empty if no
-            tower was watched.
+        lengths: number of visual tokens of each entry that the method returned.
+        signals: for each call of the watched tower, (tiles, patches, c) float32 with all signals side by side; empty if
+            no tower was watched.
         widths: how many of the c channels belong to each signal, in order.
         leading: tower tokens before the patches ([CLS], registers).
-        discard_count: first tower tokens that the model leaves out of the visual tokens.
-        device: of the features.
+        discard_count: number of first tower tokens that the model leaves out of the visual tokens.
+        device: device of the encoded features.
     """
 
     base: Any
@@ -60,7 +60,7 @@ class Encoding:
         return torch.cat([call.flatten(0, 1) for call in self.signals]).to(self.device) if self.signals else None
 
     def unknown(self, n: int) -> Tensor:
-        """Signals that are not known, (n, c) NaN."""
+        """NaN in place of signals that are not known, (n, c)."""
         return torch.full((n, self.channels), torch.nan, device=self.device, dtype=torch.float32)
 
     def facts(
@@ -92,7 +92,7 @@ Layout = Callable[[Encoding], list[TokenFacts]]
 
 
 def pool_square(values: Tensor, n: int) -> Tensor | None:
-    """Means over a square grid of tower tokens, (n, c); None if it does not divide.
+    """Tower tokens averaged to a square grid, (n, c); None if t or n is no square.
 
     Args:
         values: (t, c), t tower tokens in raster order.

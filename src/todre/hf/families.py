@@ -1,6 +1,6 @@
 """Facts about model families, one row per `config.model_type`.
 
-A new family is one row here; everything else is the same code for all. Facts about video processors are in
+A new family is one row here; all other code is the same for every family. Facts about video processors are in
 `todre.processing.families`.
 """
 
@@ -19,19 +19,19 @@ from todre.hf.versions import PreTrainedModel
 
 @dataclass(frozen=True)
 class Family:
-    """What cannot be read off a model of this family.
+    """Facts of one family that cannot be read off its models.
 
     Attributes:
         model_type: `config.model_type`.
         image: the layout by which encoded pictures become visual tokens; None if the family takes no pictures.
-        video: the same for clips.
+        video: the layout by which encoded clips become visual tokens; None if the family takes no clips.
         towers: attribute names of the vision towers in the base model.
         saliency: True if attention in the tower can be followed to visual tokens.
         features: name of the encoded media in the output of `get_image_features`.
         image_token, video_token: names of the config's token ids of visual columns.
         clips_as_pictures: True if the frames of a clip are encoded as pictures.
-        stays: name of the model's argument that says which encoded tokens of clips stand in the prompt at all.
-        note: what checkpoints of a verified family may still be refused for, or what was not checked.
+        stays: name of the model's argument that says which encoded tokens of clips stand in the prompt.
+        note: why a checkpoint of a verified family may still be refused, or what was not checked.
     """
 
     model_type: str
@@ -52,7 +52,7 @@ class Family:
         return self.video is not None or self.clips_as_pictures
 
     def layout(self, kind: str) -> Layout | None:
-        """The layout of one kind of medium, `image` or `video`; None if it takes none."""
+        """The layout of one kind, `image` or `video`; None if the family takes none."""
         return self.image if kind == "image" else self.video
 
     def token_id(self, config: Any, kind: str) -> int | None:
@@ -77,9 +77,9 @@ def _stream(
 
 
 def _opaque(model_type: str, clips: bool = False, **facts: Any) -> Family:
-    """The row of a family whose tokens have no known place in the tower: no saliency.
+    """The row of a family without saliency, since its tokens have no known place.
 
-    A resampler makes such tokens.
+    A resampler makes such tokens from the tower's.
     """
     return Family(
         model_type, image=visual_layouts.opaque, video=visual_layouts.opaque if clips else None, saliency=False, **facts

@@ -1,4 +1,4 @@
-"""Settings of exact greedy decoding, for every `generate` that is compared."""
+"""Settings of exact greedy decoding, used by every `generate` that is compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ transformers warns of them beside `do_sample=False` unless they are None (seen i
 def greedy_settings(max_new_tokens: int) -> dict[str, Any]:
     """Keyword arguments of `generate` for greedy decoding.
 
-    They hold whatever the checkpoint's own settings are.
+    They override the checkpoint's own settings.
 
     Args:
         max_new_tokens: longest answer, the closing token included.

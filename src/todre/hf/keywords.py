@@ -1,7 +1,7 @@
 """Names of transformers' arguments and of its processors' outputs, spelled once.
 
-Every other room imports these; `make lint` refuses the names themselves outside `hf/`. So a release that renames one,
-as 5.24 renamed the KV cache's, is followed here alone.
+Every other package imports these constants; `make lint` refuses the names themselves outside `hf/`. So if a release
+renames an argument, as 5.24 renamed the KV cache's, only this file changes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ EMBEDS = "inputs_embeds"
 MASK = "attention_mask"
 POSITIONS = "position_ids"
 CACHE_NAMES = ("cache", "past_key_values")
-"""Names of the KV cache in forwards: from 5.24 on, and before it."""
+"""Names of the KV cache argument in forwards: since 5.24, and before 5.24."""
 USE_CACHE = "use_cache"
 LOGITS_TO_KEEP = "logits_to_keep"
 ENCODED = "mm_encoder_outputs"

@@ -23,8 +23,8 @@ def repack(call: DecoderCall, packing: Compaction, stay: Tensor | None) -> None:
 
     Args:
         call: the decoder's call with (b, q, d) embeddings; its cache, mask and positions are left alone.
-        packing: from the columns that came in to those that are kept.
-        stay: (m,) int64, indices of the visual columns that stay, among those of all rows in order.
+        packing: from all columns of `call` to the columns that are kept.
+        stay: (m,) int64, the visual columns that stay, as indices into the visual columns of all rows in order.
     """
     rows, length = packing.index.shape[0], call.columns
     if call.embeds is not None:
@@ -43,14 +43,14 @@ def repack(call: DecoderCall, packing: Compaction, stay: Tensor | None) -> None:
 
 _BOUNDS = (FLASH_BOUNDS, "cu_seq_lens_k")
 _PACKING = frozenset({*_BOUNDS, "max_length_q", "max_length_k", "seq_idx"})
-"""Arguments by which collators for training without padding mark packed samples.
+"""Arguments by which collators mark packed samples in training without padding.
 
 They are transformers' FlashAttentionKwargs.
 """
 
 
 def packed_bounds(rest: dict[str, Any]) -> Tensor | None:
-    """Bounds of packed samples among all columns, (m + 1,) int; None without them."""
+    """Bounds of packed samples among all columns, (m + 1,) int; None if not given."""
     bounds = rest.get(_BOUNDS[0])
     return bounds if isinstance(bounds, Tensor) else None
 
@@ -82,7 +82,7 @@ def layer_cache(kwargs: dict[str, Any]) -> Any:
 
 
 def with_cache(kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
-    """A layer's arguments with `cache` in place of its own, by its decoder's name."""
+    """A layer's arguments with `cache` in place of its own, by the decoder's keyword."""
     name = next((name for name in CACHE_NAMES if name in kwargs), CACHE_NAMES[0])
     return kwargs | {name: cache}
 
@@ -101,7 +101,7 @@ def runs_again_bare(layer: nn.Module) -> bool:
 
 
 def rotary_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The positions in a rotary embedding's arguments, by name or second by position."""
+    """A rotary embedding's positions: passed by name, or as the second argument."""
     positions: Tensor = kwargs[POSITIONS] if POSITIONS in kwargs else args[1]
     return positions
 
@@ -116,7 +116,7 @@ def with_rotary_positions(
 
 
 def _take(packing: Compaction, value: Tensor) -> Tensor:
-    """The kept columns of an argument; booleans are False at padding."""
+    """The kept columns of an argument; a bool argument is False at padding."""
     taken = packing.take(value)
     if taken.dtype == torch.bool:  # padding is not a visual column, whatever stood in the column it points to
         shape = packing.valid.shape + (1,) * (taken.ndim - 2)
@@ -127,13 +127,13 @@ def _take(packing: Compaction, value: Tensor) -> Tensor:
 def follow(
     from_loop: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any], start: int
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A layer's arguments for the columns in flight, once some left the loop's.
+    """A layer's arguments for the columns in flight, after some columns left.
 
     Args:
         from_loop: from the columns that the decoder's loop holds to those in flight.
-        args: positional arguments; the first, the hidden states, are those in flight already.
+        args: positional arguments; the first, the hidden states, holds only columns in flight already.
         kwargs: keyword arguments as the loop passes them.
-        start: logical columns before this forward.
+        start: number of logical columns before this forward.
     """
     rows, width = from_loop.index.shape[0], from_loop.width
     taken = dict(kwargs)
@@ -153,7 +153,7 @@ def follow(
 def _angles(from_loop: Compaction, value: Any) -> Any:
     """The kept columns of rotary angles, in tensors, tuples, lists or dicts.
 
-    The column is the last dimension but one, and the batch the one before it.
+    Their last three dimensions are batch, column and channel.
     """
     if isinstance(value, Tensor):
         return from_loop.take_angles(value)

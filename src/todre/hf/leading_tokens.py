@@ -1,6 +1,6 @@
 """Tokens before a vision tower's patches, one row per tower's `model_type`.
 
-They are a [CLS], registers, both, or none.
+A tower may have a [CLS], registers, both, or none.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Leading:
-    """The tokens of a vision tower that come before those of its patches.
+    """The tokens of a vision tower that come before its patch tokens.
 
     Attributes:
         cls: True if token 0 is the one [CLS] that was trained to stand for the picture.
-        others: how many more there are: registers, a distillation token, or several class tokens.
+        others: number of other leading tokens: registers, a distillation token, or several class tokens.
     """
 
     cls: bool = False
@@ -29,7 +29,7 @@ class Leading:
 
     @property
     def kind(self) -> str:
-        """What the leading tokens are: `cls`, `cls+registers`, `registers` or `none`."""
+        """Kind of leading tokens: `cls`, `cls+registers`, `registers` or `none`."""
         parts = (["cls"] if self.cls else []) + (["registers"] if self.others else [])
         return "+".join(parts) or "none"
 
@@ -41,7 +41,7 @@ def leading_of(vision_config: Any) -> Leading | None:
         vision_config: the tower's config.
 
     Returns:
-        None where they are not known, or where the tower's states are no sequence of patches.
+        The leading tokens; None where they are not known, or where the tower's states are no sequence of patches.
     """
     rule = TOWERS.get(getattr(vision_config, "model_type", None) or "")
     return None if rule is None else rule(vision_config)
@@ -132,7 +132,7 @@ TOWERS: dict[str, Rule] = {
 }
 """Towers that are a sequence of patches, by `model_type`.
 
-`tests/families/test_towers.py` checks each.
+`tests/families/test_towers.py` checks each tower.
 """
 
 NOT_FOLLOWED = frozenset(
@@ -146,7 +146,7 @@ NOT_FOLLOWED = frozenset(
 )  # fmt: skip
 """Towers whose attention cannot be followed to visual tokens.
 
-They have an attention of their own, or their tokens come from a resampler, a convolution or another order.
+Their attention is of an unusual form, or their tokens come from a resampler or a convolution, or in another order.
 """
 
 NO_PATCHES = frozenset(
@@ -169,5 +169,6 @@ NO_PATCHES = frozenset(
 )  # fmt: skip
 """Models that a config may name as a tower, though their states are no patches.
 
-They are pyramids, convolutions, detections, shuffled patches (vit_mae), video models, or any timm model.
+Their states are pyramids, convolutions, detections or shuffled patches (vit_mae), or they are video models or any
+timm model.
 """

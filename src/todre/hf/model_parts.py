@@ -37,7 +37,7 @@ def attention_backend(config: Any) -> str:
 
 
 def config_caches(config: Any) -> bool:
-    """True if a model of this config makes a cache where the caller does not say."""
+    """True if a model of this config makes a cache unless its caller says otherwise."""
     return bool(config.use_cache)
 
 
@@ -55,14 +55,14 @@ def last_states(output: Any) -> Tensor:
 def all_states(output: Any) -> tuple[Tensor, ...] | None:
     """Hidden states before each layer and after the last, (b, q, d) each, or None.
 
-    They are None where the caller did not ask for them.
+    The result is None where the caller did not ask for these states.
     """
     states: tuple[Tensor, ...] | None = getattr(output, "hidden_states", None)
     return states
 
 
 def media_features(output: Any) -> Any:
-    """Features of each picture or clip in the LLM's space, from an encoding method."""
+    """LLM-space features of each picture or clip, from an encoding method's output."""
     return output.pooler_output
 
 
@@ -72,7 +72,7 @@ def replace_states(output: Any, last: Tensor, every: tuple[Tensor, ...] | None) 
     Args:
         output: the decoder's output, changed in place.
         last: (b, q, d), in place of the states after the last layer.
-        every: in place of `all_states`; None leaves them.
+        every: tensors in place of `all_states`; None leaves the output's own.
     """
     output.last_hidden_state = last
     if every is not None:

@@ -1,4 +1,4 @@
-"""Features of pictures: compute them, pass them on, find the layer they come from."""
+"""Picture features: compute them, pass them to a model, find their tower layer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def picture_features(model: Any, inputs: Mapping[str, Tensor]) -> Any:
 
     Args:
         model: a model whose `get_image_features` takes `inputs`.
-        inputs: what its image processor returns for the pictures.
+        inputs: the output of the model's image processor for the pictures.
     """
     return media_features(model.get_image_features(**inputs, return_dict=True))
 
 
 def any_resolution_features(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Visual tokens of the first picture of a LLaVA-NeXT, (n, d).
+    """Visual tokens that a LLaVA-NeXT makes of the first picture, (n, d).
 
     Args:
         model: a LLaVA-NeXT.
-        inputs: its image processor's output.
+        inputs: the output of the model's image processor.
     """
     found: Tensor = picture_features(model, {name: inputs[name] for name in (PIXELS, SIZES)})[0]
     return found
@@ -46,5 +46,5 @@ def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def feature_layer(config: Any) -> int:
-    """The tower layer that features are taken from; negative: from the last."""
+    """Index of the tower layer that features are taken from; negative: from the end."""
     return int(config.vision_feature_layer)

@@ -1,6 +1,6 @@
 """Rules by which image processors scale, tile and unpad pictures.
 
-They are imported under plain names, not rewritten: a picture's visual tokens are placed by the very code that cuts it.
+The rules are imported under plain names, not rewritten: so visual tokens are placed by the code that cuts the picture.
 """
 
 from __future__ import annotations

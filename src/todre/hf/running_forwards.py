@@ -21,9 +21,9 @@ class RunningForwards:
 
     @no_compile
     def join(self) -> bool:
-        """Count a forward, or a nested part of one; False if it may not join.
+        """Count a forward, or a nested part of a forward; False if it may not join.
 
-        A forward that joined has to `leave`.
+        Each `join` that returns True needs one `leave`.
         """
         thread = threading.get_ident()
         with self._changed:

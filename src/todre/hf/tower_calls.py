@@ -1,7 +1,7 @@
 """Calls of a vision tower and its layers: arguments and outputs by their meaning.
 
-Towers come in two kinds. Those with tiles side by side have layers that take hidden states and perhaps a mask. Those
-that pack their pictures into one sequence (Qwen-VL and kin) have layers that take bounds and rotary angles too.
+Towers come in two kinds. In a tower with tiles side by side, layers take hidden states and perhaps a mask. In a tower
+that packs its pictures into one sequence (Qwen-VL and kin), layers take bounds and rotary angles too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments)
 def packs_pictures(layers: Sequence[nn.Module]) -> bool | None:
     """True if a tower packs its pictures into one sequence, False if it has tiles.
 
-    None if its layers' arguments tell neither.
+    None if the arguments of its layers do not tell.
     """
     parameters = set().union(*(inspect.signature(layer.forward).parameters for layer in layers))
     packing = {BOUNDS, ROTARY}
@@ -52,7 +52,7 @@ def attention_mask_of(arguments: Arguments) -> Any:
 
 
 def without_mask(arguments: Arguments) -> Arguments:
-    """A layer's arguments without a mask; used where the mask hides nothing."""
+    """A layer's arguments without a mask, for use where the mask hides nothing."""
     return arguments | {MASK: None} if MASK in arguments else arguments
 
 
@@ -77,12 +77,12 @@ def packed_pixels(arguments: Arguments) -> Any:
 
 
 def packed_grids(arguments: Arguments) -> Any:
-    """Grids of a packing tower, (pictures, 3) frames, rows and columns, or None."""
+    """Grids of a packing tower, (pictures, 3) as frames, rows and columns, or None."""
     return arguments.get(GRIDS)
 
 
 def packed_windows(arguments: Arguments) -> Tensor | None:
-    """The order of units in windows, (u,); None if the tower computes it itself."""
+    """Order of the units by windows, (u,); None if the tower itself computes it."""
     return arguments.get(WINDOWS)
 
 
@@ -93,13 +93,13 @@ def packed_bounds_of(arguments: Arguments) -> Tensor:
 
 
 def arguments_for_tokens(arguments: Arguments, seats: Tensor, bounds: Tensor, longest: int) -> Arguments:
-    """A packing tower's layer arguments for the tokens that are left.
+    """A packing tower's layer arguments, for the tokens that are left.
 
     Args:
-        arguments: those of all tokens.
+        arguments: the layer's arguments for all tokens.
         seats: (s,) int64, places of the tokens that are left.
-        bounds: (m + 1,), where their parts start and end.
-        longest: tokens of the longest part.
+        bounds: (m + 1,), where the parts of the shortened sequence start and end.
+        longest: number of tokens in the longest part.
     """
     angles = tuple(part[seats.to(part.device)] for part in arguments[ROTARY])
     changed: Arguments = {BOUNDS: bounds, ROTARY: angles}
@@ -125,11 +125,11 @@ def replace_entry_states(output: Any, states: Tensor) -> None:
 def feature_depth(config: Any, layers: int) -> int:
     """Number of tower layers that run before features are taken.
 
-    If features of several layers are read, the last counts.
+    If features of several layers are read, the last of these layers counts.
 
     Args:
         config: the model's config.
-        layers: layers of the tower.
+        layers: number of layers in the tower.
     """
     taken = getattr(config, "vision_feature_layer", getattr(config, "vision_feature_layers", None))
     if taken is None:

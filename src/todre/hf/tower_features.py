@@ -18,17 +18,17 @@ def run_tower(tower: Any, pixels: Tensor) -> Any:
 
 
 def layer_output(output: Any, index: int) -> Tensor:
-    """(tiles, tokens, width) hidden states after one layer.
+    """Hidden states after one layer, (tiles, tokens, width).
 
     Args:
-        output: of `run_tower`.
-        index: 0 is the embedding's output, 1 the first layer's; negative ones count from the last layer.
+        output: the output of `run_tower`.
+        index: 0 is the embedding's output, 1 the first layer's; negative numbers count from the last layer.
     """
     states: Tensor = output.hidden_states[index]
     return states
 
 
 def pooled_token(output: Any) -> Tensor:
-    """(tiles, width) class token after the tower's last norm."""
+    """The class token after the tower's last norm, (tiles, width)."""
     pooled: Tensor = output.pooler_output
     return pooled

@@ -1,7 +1,8 @@
 """Imports from transformers that pruning relies on, and the supported releases.
 
-One clear error is raised if a release lacks one of them. Names of keyword arguments are in `hf/keywords.py`. Rules of
-single models and image processors are imported where they are used: `anyres`, `picture_rules`, `picture_features`.
+One clear error is raised if a release lacks one of these names. Names of keyword arguments are in `hf/keywords.py`.
+Rules of single models and image processors are imported by the modules that use them: `anyres`, `picture_rules`,
+`picture_features`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def attention_function(backend: str) -> Callable[..., Any] | None:
 
 
 def window_order(grids: Any, merge: int, window: int, patch: int) -> Tensor:
-    """Units of pictures in the order of a tower's windows, (u,) int64 on the host.
+    """Picture units in the order of a tower's windows, (u,) int64 on the host.
 
     Args:
         grids: (pictures, 3), frames, rows and columns of patches.
@@ -120,7 +121,7 @@ class PhysicalLengths:
     get_seq_length = get_query_offset
 
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-        """Number of key slots, and the index of the first."""
+        """Number of key slots, and the index of the first slot."""
         if self.capacity is not None:
             return self.capacity, 0
         return int(self.slots) + query_length, 0

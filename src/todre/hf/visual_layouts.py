@@ -24,14 +24,14 @@ _GRID_NAMES = (IMAGE_GRIDS, VIDEO_GRIDS, "image_grid_hws", GRIDS, "grid_thws")
 
 
 def opaque(encoding: Encoding) -> list[TokenFacts]:
-    """The layout of tokens whose place is not known, as after a resampler: no signals."""
+    """The layout of tokens at unknown places, as after a resampler; without signals."""
     return [encoding.facts(None, Place.unknown(length)) for length in encoding.lengths]
 
 
 def grid(encoding: Encoding) -> list[TokenFacts]:
     """The layout of tiles in raster order, each token from a square of tower tokens.
 
-    An entry is one tile or several.
+    An entry holds one tile or several.
     """
     tiles = encoding.tiles()
     total = sum(encoding.lengths)

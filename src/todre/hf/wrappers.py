@@ -21,11 +21,11 @@ from todre.hf.versions import PreTrainedModel
 _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
 """Submodules in which wrappers keep the module that they wrap.
 
-In order: torch.compile, FSDP, activation checkpointing, DistributedDataParallel.
+The names belong, in order, to torch.compile, FSDP, activation checkpointing and DistributedDataParallel.
 """
 
 _ADAPTED = ("base_model", "model")
-"""Submodules in which PEFT's models keep the tuner, and the tuner the model."""
+"""Submodules in which a PEFT model keeps its tuner, and the tuner its model."""
 
 _ABSENT = object()
 
@@ -111,11 +111,12 @@ class Removable(Protocol):
 class ForwardPatch:
     """Puts `call` in place of the forward of `module`, from `put` to `remove`.
 
-    Unlike a hook it keeps the short path of `nn.Module.__call__` and costs next to nothing to put in and take out.
+    Unlike a hook, the patch keeps the short path of `nn.Module.__call__` and costs next to nothing to put in and take
+    out.
 
     Args:
         module: the module whose forward is replaced.
-        call: called with the forward that was there, and the arguments of each call.
+        call: called with the forward that it replaces, and the arguments of each call.
     """
 
     def __init__(self, module: nn.Module, call: Callable[..., Any]) -> None:
@@ -142,7 +143,7 @@ class ForwardPatch:
 
     @property
     def on_top(self) -> bool:
-        """True if the patch is in, and no other forward was put over it."""
+        """True if the patch is in place and no other forward was put over it."""
         return self.forward is not None and vars(self.module).get("forward") is self.forward
 
     def remove(self) -> None:
@@ -175,7 +176,7 @@ class InstancePatch:
 
 
 class CompileGuard:
-    """Makes torch.compile notice that `module` got hooks, until `remove`.
+    """Makes torch.compile notice, until `remove`, that `module` got hooks.
 
     Args:
         module: the module that got hooks.
@@ -225,7 +226,7 @@ def _with_signature(mark: functools.partial[Any], forward: Callable[..., Any]) -
 def in_forward(module: nn.Module) -> bool:
     """True if this thread's stack holds a forward of `module`.
 
-    The stack is all that tells it of a module without patches. A compiled forward has other frames and is not found.
+    For a module without patches, only the stack tells. A compiled forward has other frames and is not found.
     """
     code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
     frame = inspect.currentframe()
@@ -237,10 +238,10 @@ def in_forward(module: nn.Module) -> bool:
 
 
 def no_compile(function: CallableT) -> CallableT:
-    """`function`, which torch.compile leaves out of graphs, with all that it calls."""
+    """`function`, kept out of torch.compile's graphs with all that it calls."""
     return torch.compiler.disable(function)  # type: ignore[no-any-return]
 
 
 def no_compile_shallow(function: CallableT) -> CallableT:
-    """`function`, which torch.compile leaves out of graphs, but not what it calls."""
+    """`function`, kept out of torch.compile's graphs without what it calls."""
     return torch.compiler.disable(function, recursive=False)  # type: ignore[no-any-return]

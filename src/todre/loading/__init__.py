@@ -16,7 +16,7 @@ __all__ = ["Loaded", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `Loaded`, imported when first used: what they import takes seconds."""
+    """`load` or `Loaded`, imported when first used, since their imports take seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from todre.loading import model

@@ -1,6 +1,6 @@
 """Memory that a device has left for a model.
 
-It is the machine's, its container's, or a GPU's.
+The limit may be the machine's, its container's, or a GPU's.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FREED_AT_ONCE = "inactive_file", "total_inactive_file"
-"""Cached pages of files, by their names in a control group's statistics.
+"""Names of cached file pages in a control group's statistics.
 
-A container's limit counts them, and the kernel frees them when memory is needed.
+A container's limit counts such pages, and the kernel frees them when memory is needed.
 """
 
 
 def available(device: torch.device) -> int | None:
     """Bytes that are still free on `device`.
 
-    On the CPU it is the least of three: memory that the machine has free, memory that its control groups still allow,
+    On the CPU this is the least of three: memory that the machine has free, memory that its control groups still allow,
     and memory that the process may still map (`ulimit -v`).
 
     Returns:
@@ -54,7 +54,7 @@ def _free() -> int | None:
 def _of_macos() -> int | None:
     """Bytes of memory that the machine has in all.
 
-    What is free of it changes with what macOS compresses.
+    Free memory is not used, since it changes with what macOS compresses.
     """
     try:
         answer = subprocess.run(["sysctl", "-n", "hw.memsize"], capture_output=True, text=True, timeout=2, check=True)

@@ -1,6 +1,6 @@
 """Memory that a model's weights need, known before anything is built.
 
-It follows from the config and from the headers of the files of weights.
+The need follows from the config and from the headers of the weight files.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from todre.loading.device_memory import available
 MAX_PARTS = 1024
 """Most layers, blocks or stages that a config may have.
 
-Even counting weights takes a module for each.
+Even counting the weights builds a module for each layer, block or stage.
 """
 
 MAX_EXPERTS = 16384
-"""Most experts of a layer that a config may have."""
+"""Most experts per layer that a config may have."""
 
 _PARTS = re.compile(r"(^|_)(layers?|depths?|blocks|stages)$")
 _EXPERTS = re.compile(r"(^|_)experts$")
@@ -35,7 +35,7 @@ _NUMBERED = re.compile(r"^(num|n)_\w*(layers|heads|blocks|stages|experts)$|^dept
 INDEX = Kind("get a complete copy", {"weight_map": Each(TEXT)}, LoadError, lenient=True)
 """The index of weights that are split over several files."""
 WEIGHTS = Kind("get a complete copy", ANY, LoadError, most=2**50)
-"""A file of weights; its header alone is read here."""
+"""A weight file; only its header is read here."""
 
 _MAX_HEADER = 100_000_000
 """Longest header that safetensors itself reads, in bytes."""
@@ -52,8 +52,8 @@ class Weights:
     """The size of a model's weights.
 
     Attributes:
-        floats: how many numbers are converted to the model's dtype.
-        stored: their bytes in the dtypes that they are stored in.
+        floats: how many stored numbers are converted to the model's dtype.
+        stored: bytes of these numbers in the dtypes that they are stored in.
         others: bytes of tensors that keep their own type in any case (quantised weights, counts).
     """
 
@@ -65,7 +65,7 @@ class Weights:
         """Bytes in memory once loaded.
 
         Args:
-            dtype: of the loaded weights; "auto" is as stored.
+            dtype: dtype of the loaded weights; "auto" keeps the stored dtypes.
         """
         return self.others + (self.floats * dtype.itemsize if isinstance(dtype, torch.dtype) else self.stored)
 
@@ -124,7 +124,7 @@ def stored_weights(name: str, folder: Path) -> Weights:
 def weight_files(name: str, folder: Path) -> list[Path]:
     """The files of weights that transformers reads from a folder.
 
-    That is one file, or those that the index names, or all files of weights.
+    They are one file, or the files that the index names, or all weight files.
 
     Raises:
         LoadError: the index cannot be read, or names a file that is not there.
@@ -171,9 +171,9 @@ def _header(name: str, file: Path) -> list[tuple[str, int]]:
 
 
 def configured_weights(name: str, config: Any) -> Weights:
-    """The size in float32 of the model that a config describes.
+    """The size, in float32, of the model that a config describes.
 
-    It is counted on the meta device, where nothing is allocated.
+    The weights are counted on the meta device, where nothing is allocated.
 
     Raises:
         LoadError: transformers makes no model of the config.
@@ -197,7 +197,7 @@ def check_complete(name: str, stored: Weights, built: Weights) -> None:
     Initialising the missing ones would take time and memory.
 
     Raises:
-        LoadError: fewer than half are there.
+        LoadError: fewer than half of the weights are there.
     """
     if built.floats > 2 * stored.floats:
         raise LoadError(
@@ -213,10 +213,10 @@ def check_fits(
 
     Args:
         name: what the message calls the model.
-        weights: their size.
-        dtype: that they are loaded as; "auto" is as stored.
-        device: where they go.
-        staged: whether they pass through the host's memory on the way.
+        weights: the size of the weights.
+        dtype: the dtype that the weights are loaded as; "auto" keeps the stored dtypes.
+        device: the device that the weights go to.
+        staged: whether the weights pass through the host's memory on the way.
 
     Raises:
         LoadError: the device, or the host on the way there, has less memory left.

@@ -1,6 +1,6 @@
 """Load a vision-language model and its processor.
 
-They come from a folder, from the hub, or from a shipped checkpoint.
+Both come from a folder, from the hub, or from a shipped checkpoint.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Loaded:
         return device
 
     def facts(self) -> dict[str, Any]:
-        """What a result records about the model, ready for JSON."""
+        """The facts that a result records about the model, ready for JSON."""
         return {
             "id": self.name,
             "revision": self.revision,
@@ -99,12 +99,12 @@ def load(
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "float16" or "bfloat16".
         attn_implementation: "sdpa", "eager", "flash_attention_2", …; None leaves the choice to transformers.
         trust_remote_code: run Python code from the checkpoint; off by default.
-        announce: called with one sentence before a download starts, with its size, and with one about weights that the
+        announce: called with a sentence on the size of a download before it starts, and with one about weights that the
             model has no place for.
 
     Raises:
-        LoadError: there is no usable model or processor under that name, or it needs more memory than there is; that
-            is known before anything is built.
+        LoadError: there is no usable model or processor under that name, or it needs more memory than there
+            is, which is checked before anything is built.
         InvalidValueError: a device, dtype or attention implementation that is unknown or not there.
         MissingDependencyError: an installed torchvision does not fit torch, or the model needs one that is absent.
     """
@@ -146,7 +146,7 @@ def load_config(model: str | Path | None = None) -> Any:
 
 
 def _config(name: str, folder: Path) -> Any:
-    """The config of a folder as transformers reads it."""
+    """The config in a folder, as transformers reads it."""
     from transformers import AutoConfig
 
     try:
@@ -158,9 +158,10 @@ def _config(name: str, folder: Path) -> Any:
 
 
 def _weights(name: str, path: Path, config: Any) -> Weights:
-    """The size of the weights: as stored, or as the config says, if that is more.
+    """The size of the weights: the stored size, or the config's if that is larger.
 
-    Quantised weights take less than the config says, and what a checkpoint's own code builds is not known.
+    Quantised weights take less than the config says, and the size of a model that a checkpoint's own code builds is not
+    known.
     """
     stored = stored_weights(name, path)
     if config is None or getattr(config, "quantization_config", None) is not None:
@@ -174,7 +175,7 @@ def as_device(device: str) -> torch.device:
     """The torch device of that name; `auto` is a GPU where there is one.
 
     Raises:
-        InvalidValueError: it is unknown or not there.
+        InvalidValueError: the device is unknown or not there.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -197,7 +198,7 @@ def as_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     `auto` is float32 on the CPU, and stays `auto` (the checkpoint's own) elsewhere.
 
     Raises:
-        InvalidValueError: it is unknown.
+        InvalidValueError: the dtype is unknown.
     """
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else "auto"

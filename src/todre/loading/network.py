@@ -1,4 +1,4 @@
-"""Build a model with transformers and give it a checkpoint's weights, all of them."""
+"""Build a model with transformers, and fill it with a checkpoint's weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def build_network(
     Args:
         name: what messages call the checkpoint.
         path: folder of the checkpoint.
-        dtype: of the weights; "auto" is as stored.
+        dtype: dtype of the weights; "auto" keeps the stored dtypes.
         attn_implementation: attention function by name; None leaves the choice to transformers.
         trust_remote_code: run Python code from the checkpoint.
         announce: called with one sentence about weights that the model has no place for.

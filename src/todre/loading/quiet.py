@@ -1,6 +1,6 @@
 """Keep libraries' log messages from the user while a call of ours runs.
 
-What matters of them reaches the user as an error or an announcement of ours.
+Whatever matters in these messages reaches the user as an error or an announcement of ours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 class _Mute(logging.Filter):
-    """Drops records of some loggers that come from one thread."""
+    """Drops one thread's records of some loggers."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class _Mute(logging.Filter):
 
 @contextmanager
 def mute_loggers(*names: str) -> Iterator[None]:
-    """Keep this thread's records of some loggers from all handlers, inside the block.
+    """Inside the block, keep this thread's records of some loggers from all handlers.
 
     No level is changed, so other threads and other libraries log as before.
 

@@ -1,6 +1,6 @@
 """Assemble a stock processor where torchvision is absent.
 
-A stand-in takes the place of its video processor.
+A stand-in takes the place of the stock processor's video processor.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def can_assemble(stock: Any) -> bool:
 def assemble(path: Path, stock: Any, trust_remote_code: bool) -> Any:
     """A processor of class `stock`, put together from the parts of a folder.
 
-    It has transformers' PIL image processor, the tokenizer, and our stand-in for the video processor. It raises
-    whatever transformers raises for a tokenizer or image processor that cannot be loaded.
+    The parts are transformers' PIL image processor, the tokenizer, and our stand-in for the video processor. If
+    the tokenizer or image processor cannot be loaded, transformers' own error is raised.
 
     Args:
         path: folder of the checkpoint.
@@ -59,8 +59,9 @@ def video_stand_in(path: Path, processor: str) -> VideoProcessorStandIn:
         processor: name of the stock processor class.
 
     Returns:
-        One that prepares clips, or one that raises a clear error when it is called with a clip: where the folder has no
-        settings for videos, or the family's video processor is not among `FAMILIES`. Pictures are served in every case.
+        A stand-in that prepares clips. Where the folder has no settings for videos, or the family's video processor is
+        not among `FAMILIES`, a stand-in that raises a clear error when it is called with a clip. Pictures are served
+        in every case.
     """
     try:
         settings = read_video_settings(path)

@@ -14,10 +14,10 @@ from todre.hub import first_line
 def check_torchvision() -> None:
     """Raise if torchvision is installed but does not fit the installed torch.
 
-    torchvision may be absent. One that is linked to another torch makes every multimodal import of transformers fail.
+    torchvision may be absent. But if it is linked to another torch, every multimodal import of transformers fails.
 
     Raises:
-        MissingDependencyError: it cannot be imported.
+        MissingDependencyError: torchvision is installed and cannot be imported.
     """
     if importlib.util.find_spec("torchvision") is None:
         return
@@ -33,7 +33,7 @@ def check_torchvision() -> None:
 def has_torchvision() -> bool:
     """True if transformers takes its torchvision code paths.
 
-    It decides that once, when it is imported.
+    transformers decides this once, when it is imported.
     """
     from transformers.utils import is_torchvision_available
 

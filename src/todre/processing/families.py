@@ -30,13 +30,13 @@ class VideoFamily:
 
     Attributes:
         name: the class in transformers, as in a checkpoint's `video_processor_type`.
-        defaults: settings for those that a checkpoint leaves out.
-        fit: (settings, frames, height, width) → sizes that a frame is brought to, one after the other.
-        arrange: (prepared clips, settings) → the model's inputs.
-        input_names: names of those inputs.
-        equal_lengths: whether all clips of a batch need one number of frames.
-        pictures_too: whether a prompt may hold pictures and clips; otherwise both go by one name, and one would be
-            lost.
+        defaults: values of the settings that a checkpoint leaves out.
+        fit: a function (settings, frames, height, width) → sizes that a frame is brought to, one after the other.
+        arrange: a function (prepared clips, settings) → the model's inputs.
+        input_names: names of the model's inputs that `arrange` makes.
+        equal_lengths: whether all clips of a batch must have the same number of frames.
+        pictures_too: whether a prompt may hold pictures and clips together; otherwise both inputs have one name, and
+            one of them would be lost.
     """
 
     name: str

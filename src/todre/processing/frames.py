@@ -15,7 +15,7 @@ from todre.hf.keywords import PIXELS, VIDEO_GRIDS, VIDEO_PIXELS
 from todre.processing.sizes import Size
 
 PIXEL_MASK = "pixel_attention_mask"
-"""SmolVLM's name for the mask of pixels that are no padding."""
+"""Name of SmolVLM's mask, which marks the pixels that are no padding."""
 
 
 def pixels(frames: np.ndarray, sizes: Sequence[Size], settings: Mapping[str, Any]) -> Tensor:
@@ -68,16 +68,16 @@ def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def stack_clips(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Pixels of clips that all have one number of frames, (clips, f, 3, h, w) float32."""
+    """Pixels of clips of equal length, stacked to (clips, f, 3, h, w) float32."""
     check_equal_lengths([len(clip) for clip in clips])
     return {VIDEO_PIXELS: torch.stack(list(clips))}
 
 
 def check_equal_lengths(lengths: Sequence[int]) -> None:
-    """Raise unless all clips have one number of frames.
+    """Raise unless all clips have the same number of frames.
 
     Raises:
-        UnsupportedInputError: they differ.
+        UnsupportedInputError: the numbers differ.
     """
     if len(set(lengths)) > 1:
         raise UnsupportedInputError(
@@ -89,12 +89,12 @@ def check_equal_lengths(lengths: Sequence[int]) -> None:
 def pad_clips(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """Pixels of clips, and a mask of the pixels that are no padding.
 
-    Shorter clips get frames of zeros at their ends. The model finds those by their values and throws them away, so the
-    mask, as in the family's own processor, concerns pixels alone.
+    Shorter clips get frames of zeros at their ends. The model finds such frames by their values and throws them away,
+    so the mask, as in the family's own processor, concerns pixels alone.
 
     Args:
         clips: (f, 3, h, w) float32 each.
-        settings: `do_pad` off gives no mask, and needs clips of one length.
+        settings: with `do_pad` off there is no mask, and all clips must have one length.
 
     Returns:
         Pixels (clips, f, 3, h, w) float32, and mask (clips, f, h, w) int64.
@@ -115,8 +115,8 @@ def pad_clips(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str,
 def cut_patches(clips: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """Patches of all clips, and each clip's grid.
 
-    `step` frames make one patch in time; the last frame is repeated until they do. Patches that the model merges into
-    one token (`merge_size` squared) are neighbours in the row.
+    `step` frames make one patch in time; the last frame is repeated until the patch is full. Patches that the
+    model merges into one token (`merge_size` squared) are neighbours in the row.
 
     Args:
         clips: (f, 3, h, w) float32 each.

@@ -1,4 +1,4 @@
-"""Limits on a processor's settings: sizes of pictures, and counts."""
+"""Limits on a processor's settings: picture sizes and counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COUNTS = {
 }
 """Setting → (least, most) of its value.
 
-Each multiplies the pixels, tiles or tokens of a picture.
+Each of these settings multiplies the pixels, tiles or tokens of a picture.
 """
 
 _MAX_PINPOINTS = 4096
@@ -37,11 +37,11 @@ _STRATEGIES = ("default", "full")
 def check_settings(name: str, processor: Any) -> None:
     """Raise unless the settings of all parts of a processor can be followed.
 
-    Nothing is prepared to find out.
+    The check reads settings alone and prepares no picture.
 
     Args:
-        name: what the sentence calls the checkpoint.
-        processor: with its image processor, and maybe a video processor.
+        name: what the error message calls the checkpoint.
+        processor: a processor with an image processor, and maybe a video processor.
 
     Raises:
         LoadError: a size, a count or a strategy is of a wrong type, or beyond what a picture can be brought to.
@@ -68,7 +68,7 @@ def check_agreement(name: str, config: Any, processor: Any) -> None:
     """Raise if model and processor would count a picture's tokens differently.
 
     Raises:
-        LoadError: they cut pictures into different tiles, or drop different tokens of the vision tower.
+        LoadError: model and processor cut pictures into different tiles, or drop different tokens of the vision tower.
     """
     image_processor = getattr(processor, "image_processor", None)
     canvases = [getattr(owner, "image_grid_pinpoints", ()) for owner in (config, image_processor)]
@@ -112,7 +112,7 @@ def _requests(owner: Any) -> Iterator[tuple[str, Any, int, int]]:
 def _sides(field: str, size: Any, areas: bool) -> Iterator[tuple[str, Any, int, int]]:
     """(name, value, least, most) of the sides of one size.
 
-    Processors that merge patches give areas as edges; of these, only the least one enlarges a picture.
+    Processors that merge patches give areas as edges; of these areas, only the least enlarges a picture.
     """
     if not isinstance(size, Mapping):
         size = {side: value for side in _SIDES if (value := getattr(size, side, None)) is not None}

@@ -32,9 +32,9 @@ _NAMING_FILES = (
 def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: str | None = None) -> Any:
     """The processor of a checkpoint: image processor, tokenizer and chat template.
 
-    With torchvision, it is what `AutoProcessor` gives. Without, a processor that carries a video processor would refuse
-    to load, even for pictures; then the same processor class is put together from its PIL image processor, its
-    tokenizer, and a stand-in that prepares frames by PIL. Its text rules are transformers' own in both cases.
+    With torchvision, this is what `AutoProcessor` gives. Without it, a processor that carries a video processor would
+    refuse to load, even for pictures; then the same processor class is put together from its PIL image processor,
+    its tokenizer, and a stand-in that prepares frames by PIL. The text rules are transformers' own in both cases.
 
     Args:
         path: folder of the checkpoint.
@@ -70,7 +70,7 @@ def load_processor(path: str | Path, trust_remote_code: bool = False, *, name: s
 
 
 def _check_parts(name: str, processor: Any) -> None:
-    """Raise unless both parts are there and the tokenizer knows the placeholder.
+    """Raise unless image processor and tokenizer exist and the placeholder is known.
 
     Some tokenizer classes are made without a vocabulary, and without an error, when their files are missing.
     """
@@ -101,9 +101,9 @@ def _load(path: Path, trust_remote_code: bool) -> Any:
 
 
 def _stock_class(path: Path, trust_remote_code: bool) -> Any | None:
-    """Transformers' own processor class for a folder; None for any other.
+    """Transformers' own processor class for a folder; None for any other class.
 
-    It is found as `AutoProcessor` finds it.
+    The class is found as `AutoProcessor` finds it.
     """
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 

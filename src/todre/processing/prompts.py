@@ -26,7 +26,7 @@ Content items are {"type": "text", "text"}, {"type": "image", "image"} with a PI
 def apply(processor: Any, conversation: Conversation, *, add_generation_prompt: bool = True) -> tuple[Any, str]:
     """Model inputs (a batch of one) and the rendered prompt of a conversation.
 
-    The prompt has one placeholder for each picture or clip. It raises as `apply_batch` does.
+    The prompt has one placeholder for each picture or clip. `apply` raises the errors of `apply_batch`.
     """
     inputs, prompts = apply_batch(processor, [conversation], add_generation_prompt=add_generation_prompt)
     return inputs, prompts[0]
@@ -44,7 +44,7 @@ def apply_batch(
     Args:
         processor: from `load_processor`, or any stock processor.
         conversations: at least one. Frames are taken as they are: nothing is sampled here.
-        add_generation_prompt: end with the start of the assistant's answer.
+        add_generation_prompt: end each prompt with the start of the assistant's answer.
         padding_side: where prompts of a batch are filled up, "left" or "right".
 
     Returns:
@@ -90,8 +90,8 @@ def check_columns(config: Any, inputs: Any) -> None:
     """Raise unless prepared inputs have columns for the pictures' visual tokens.
 
     Args:
-        config: the model's; nothing is checked where its family is not known.
-        inputs: as `apply_batch` makes them.
+        config: the model's config; nothing is checked where its family is not known.
+        inputs: the prepared inputs, as `apply_batch` makes them.
 
     Raises:
         LoadError: the config marks pictures by something that is no token, or by one that the processor never writes.
@@ -129,7 +129,7 @@ def _rendered(processor: Any, conversations: Sequence[Any], add_generation_promp
 def _resolve(processor: Any, conversations: Sequence[Conversation]) -> tuple[list[Any], list[list[Any]]]:
     """Copies of the conversations with clips as arrays, and the clips' metadata.
 
-    There is one list of metadata for each conversation.
+    The metadata are one list for each conversation.
     """
     step = getattr(getattr(processor, "video_processor", None), "temporal_patch_size", None) or 1
     placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")]
@@ -162,11 +162,11 @@ def clip_input(clip: Any, step: int = 1) -> tuple[np.ndarray, Any]:
         step: frames in one temporal patch; a shorter clip is filled up by repeating its last frame.
 
     Returns:
-        (frames, h, w, 3) uint8, and `VideoMetadata`. Its frame indices count at the file's `fps`, from the timestamps,
-        so that times are right for files of variable frame rate too.
+        (frames, h, w, 3) uint8, and `VideoMetadata`. The metadata's frame indices are the timestamps counted at
+        the file's `fps`, so that times are right for files of variable frame rate too.
 
     Raises:
-        InvalidValueError: it is no clip, has no frames, or has frames of several sizes.
+        InvalidValueError: `clip` is no clip, has no frames, or has frames of several sizes.
     """
     from transformers.video_utils import VideoMetadata
 

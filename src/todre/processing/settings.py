@@ -1,4 +1,4 @@
-"""A checkpoint's settings for clips: where they stand, and their older spellings."""
+"""A checkpoint's settings for clips: which file has them, and older spellings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from todre.processing.families import BY_PROCESSOR, VideoFamily
 
 
 def read_video_settings(path: Path) -> dict[str, Any]:
-    """The settings for videos of a folder.
+    """The video settings in a checkpoint's folder.
 
-    They are read from the first that is there, as transformers does: `video_processor` inside processor_config.json,
-    then video_preprocessor_config.json, then preprocessor_config.json.
+    They are read from the first of these that is there, as transformers does: `video_processor` inside
+    processor_config.json, then video_preprocessor_config.json, then preprocessor_config.json.
 
     Raises:
         LoadError: none is there, or it is not JSON.
@@ -34,7 +34,7 @@ def read_video_settings(path: Path) -> dict[str, Any]:
 def family_name(settings: dict[str, Any], processor: str) -> str:
     """Name of the video processor's class.
 
-    The settings name it, or else it is the one that belongs to the `processor` class.
+    The settings name the class; otherwise it is the class that belongs to the `processor` class.
     """
     named = settings.get("video_processor_type")
     return str(named or BY_PROCESSOR.get(processor) or processor)
@@ -43,7 +43,7 @@ def family_name(settings: dict[str, Any], processor: str) -> str:
 def complete(settings: dict[str, Any], family: VideoFamily) -> dict[str, Any]:
     """The family's defaults, replaced by the checkpoint's own settings.
 
-    Sizes are dictionaries.
+    All sizes become dictionaries.
     """
     own = {name: value for name, value in settings.items() if value is not None}
     full = {**family.defaults, **own}
@@ -68,7 +68,7 @@ def _edges(size: Any, of_number: dict[str, Any]) -> dict[str, Any]:
 def _qwen2_areas(settings: dict[str, Any]) -> dict[str, Any]:
     """The size of Qwen2's processor, with areas in pixels as its edges.
 
-    Older checkpoints call them `min_pixels` and `max_pixels`, beside `size` or inside it.
+    Older checkpoints call these areas `min_pixels` and `max_pixels`, beside `size` or inside it.
     """
     size = dict(settings["size"])
     for edge, older in (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels")):

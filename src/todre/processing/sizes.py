@@ -1,7 +1,7 @@
-"""Sizes that each family gives to the frames of a clip, from its settings.
+"""Sizes that each family's settings give to the frames of a clip.
 
-Each function returns the sizes that a frame is brought to, one after the other, as (height, width) in pixels. Where the
-rule takes more than a line, transformers' own function decides.
+Each function returns the sizes that a frame is brought to, one after the other, as (height, width) in pixels. Where a
+rule takes more than a line, transformers' own function is called.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ Size = tuple[int, int]
 
 
 def fixed(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
-    """The size in the settings.
+    """The size that the settings give.
 
-    `size` holds `height` and `width`, or `shortest_edge`; then the aspect ratio is kept and the long side rounded down.
+    `size` holds `height` and `width`, or `shortest_edge`. With `shortest_edge` the aspect ratio is kept and the long
+    side rounded down.
     """
     size = settings["size"]
     if size.get("height") and size.get("width"):
@@ -73,9 +74,9 @@ def qwen3(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -
 
 
 def smolvlm(settings: Mapping[str, Any], n_frames: int, height: int, width: int) -> list[Size]:
-    """SmolVLM: the longest side brought to `size`, then a square that the tower reads.
+    """SmolVLM: the longest side is brought to `size`, then the frame to a square.
 
-    The first step keeps the aspect ratio; the square's side is in `max_image_size`.
+    The first step keeps the aspect ratio; the tower reads the square, whose side is in `max_image_size`.
     """
     from transformers.models.smolvlm.video_processing_smolvlm import get_resize_output_image_size
 

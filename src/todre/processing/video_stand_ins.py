@@ -1,6 +1,6 @@
 """Stand-ins for transformers' video processors, with PIL alone.
 
-Transformers' own all need torchvision.
+Transformers' own video processors all need torchvision.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from todre.processing.frames import pixels
 
 
 class VideoProcessorStandIn(PushToHubMixin):
-    """What a stock processor needs of its video processor.
+    """The parts of a video processor that a stock processor needs.
 
-    That is settings as attributes, `to_dict` and the names of inputs.
+    They are the settings as attributes, `to_dict` and the names of inputs.
     """
 
     _auto_class = None
@@ -62,7 +62,7 @@ class PilVideoProcessor(VideoProcessorStandIn):
 
     Args:
         settings: complete settings of the family (`todre.processing.settings.complete`).
-        family: its row of facts.
+        family: the family's row of facts.
     """
 
     backend = "pil"
@@ -89,7 +89,7 @@ class PilVideoProcessor(VideoProcessorStandIn):
             video_metadata: transformers' metadata of each clip (fps, indices, duration); made up if left out.
             do_sample_frames: must not be true; frames come sampled.
             return_metadata: put the metadata beside the tensors, which processors that write timestamps need.
-            overrides: values for this call of settings that the family has.
+            overrides: values that replace the family's settings in this call.
 
         Returns:
             A `BatchFeature` of torch tensors under the family's names, float32 and int64.

@@ -55,8 +55,8 @@ _COPYING = ("__deepcopy__", "__reduce_ex__", "__getstate__")
 class Attachment:
     """One method on one model, from construction to `remove`.
 
-    State of one forward is kept per thread, and state that outlives it on the cache. A forward without pictures that
-    its pruned cache can answer for runs untouched, so that it can be compiled into one graph.
+    State of one forward is kept per thread, and state that outlives the forward is kept on the cache. A forward without
+    pictures runs untouched if its pruned cache can answer for it, so that it can be compiled into one graph.
 
     Args:
         model: the transformers model, without wrappers.
@@ -199,7 +199,7 @@ class Attachment:
 
     @no_compile
     def _before_base(self, call: DecoderCall) -> None:
-        """Read the prompt, and the facts about media that were encoded before."""
+        """Read the prompt, and the facts about media encoded before this forward."""
         self.local.outer_mask = call.mask
         if not call.brings_media and call.embeds is not None and call.ids is None and _begins(call):
             self._warn_unpruned()
@@ -259,7 +259,7 @@ def _refuse_to_copy(*_: Any) -> Any:
 
 
 def _masks_for_generate(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Masks that `generate` builds for a static cache, from the columns that are kept."""
+    """Static-cache masks for `generate`, built from the columns that are kept."""
     door = Door(original)
     call = door.read(args, kwargs)
     return original(**door.write(call.with_fields(mask=mask_for_generate(call.cache, call.mask))))

@@ -29,7 +29,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
-    """Arguments of the layer with index `index` (from 0); None leaves the loop's.
+    """Arguments of the layer with index `index` (from 0); None keeps the loop's own.
 
     Parked tokens come back and methods are asked first.
     """
@@ -47,7 +47,7 @@ def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str
 
 
 def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    """Arguments of the layer with index `index` (from 0), in place of the loop's."""
+    """Arguments of the layer with index `index` (from 0), replacing the loop's own."""
     from_loop = step.in_flight.from_loop
     if from_loop is not None:
         args, kwargs = _follow_columns(step, from_loop, args, kwargs)
@@ -61,7 +61,7 @@ def layer_arguments(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[
 
 
 def _follow_columns(step: Step, from_loop: Compaction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    """A layer's arguments for the columns in flight, once some left the loop's.
+    """A layer's arguments for the columns in flight, after some columns left.
 
     Args:
         step: the running forward.
@@ -78,7 +78,7 @@ def _follow_columns(step: Step, from_loop: Compaction, args: tuple[Any, ...], kw
 
 
 def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """Hidden states that the methods asked after layer `index` (1-based) leave.
+    """Hidden states left once methods were asked after layer `index` (1-based).
 
     Args:
         step: the running forward.
@@ -118,7 +118,8 @@ def _count_left(
 ) -> tuple[list[int], list[int]]:
     """Visual slots left in each row, of this forward and of earlier ones.
 
-    Where the method does not say how many, they are read from the device, once, together with its ratios.
+    Where the method does not say how many are left, the counts are read from the device, once, together with its
+    ratios.
     """
     if reduction.left is not None:
         earlier = step.cached_visual(index) if reduction.earlier is None else reduction.earlier
@@ -139,13 +140,13 @@ def _count_left(
 def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> Reduction:
     """The joint answer of all methods that are asked after layer `layer` (1-based).
 
-    Each method sees what those before it left.
+    Each method sees the tokens that the methods before it left.
 
     Args:
         step: the running forward.
         layer: count of layers that have run.
         hidden: (b, q, d) hidden states that enter the next layer.
-        peek: computes the queries and keys that the next layer will make of them.
+        peek: computes the queries and keys that the next layer will make of `hidden`.
     """
     in_flight, cached = step.in_flight.counts.visual, step.cached_visual(layer)
     step.answers.held_visual[layer] = [now + earlier > 0 for now, earlier in zip(in_flight, cached, strict=True)]
@@ -195,7 +196,7 @@ def _next_context(context: ReduceContext, joint: Reduction, last: Reduction) -> 
     Args:
         context: context of the method before it.
         joint: joint answer of all methods before it.
-        last: answer of the last of them.
+        last: answer of the last of these methods.
     """
     counted = last.left is not None and last.earlier is None
     return dataclasses.replace(

@@ -2,7 +2,7 @@
 
 `Attachment` puts `DecoderForward.run` in place of the decoder's own forward. Each call goes one of three ways:
 
-* a pruned cache answers for it by itself (`fast_path`), and the decoder runs untouched;
+* a pruned cache answers for the call by itself (`fast_path`), and the decoder runs untouched;
 * a forward without pictures on a pruned cache becomes a `Step` (`continuation`);
 * a prompt with pictures becomes a `Step` whose visual tokens are selected (`prefill`).
 """
@@ -49,12 +49,12 @@ class DecoderForward:
         decoder: the decoder's facts.
         method: the method that is attached.
         schedule: after which decoder layers which methods are asked.
-        layer_patches: what stands in for the decoder's layers while a step needs it.
+        layer_patches: the patches on the decoder's layers, in place while a step needs them.
         capture: the facts about the media that this thread's forward encoded.
         forwards: the forwards that are running, by thread.
-        owner: marks the slot tables of this attachment; closed when it is removed.
+        owner: marks the slot tables of this attachment; closed when the attachment is removed.
         embed: the model's input embeddings, for calls with token ids.
-        local: what one forward of the enclosing model needs, per thread: `prompt`, `outer_mask`, `drafts`, `pruned`.
+        local: state of the enclosing model's forward, per thread: `prompt`, `outer_mask`, `drafts`, `pruned`.
         report: filled after each prefill of pictures.
     """
 
@@ -91,7 +91,7 @@ class DecoderForward:
         return self._run_joined(forward, call)
 
     def fast_path(self, call: DecoderCall) -> DecoderCall | None:
-        """The call to make where no step is needed (`fast_path_call`), or None."""
+        """The decoder call where no step is needed (`fast_path_call`), or None."""
         return fast_path_call(self.sees_all, attention_backend(self.text_config), call)
 
     @no_compile_shallow
@@ -117,7 +117,7 @@ class DecoderForward:
 
     @no_compile
     def _prepare(self, call: DecoderCall) -> tuple[DecoderCall, Step | None]:
-        """The call to make of the decoder, and its step; None without a step."""
+        """The call with which to run the decoder, and its step; None without a step."""
         facts = self.capture.current()  # empty in a forward without pictures
         if hasattr(call.cache, "layers"):
             kv.set_owner(call.cache, self.owner)
@@ -183,7 +183,7 @@ class DecoderForward:
 def set_aside(*states: threading.local) -> Iterator[None]:
     """Empty this thread's `states` inside the block, and put them back after it.
 
-    A nested forward of the same model, as from a hook, so starts anew.
+    So a nested forward of the same model, as from a hook, starts anew.
     """
     held = [vars(state) for state in states]
     saved = [dict(values) for values in held]

@@ -1,6 +1,6 @@
 """Visual tokens that leave inside the decoder, and parked ones that come back.
 
-They leave the columns in flight, and what later layers have cached.
+Tokens that leave are removed from the columns in flight and from the caches of later layers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from todre.tensors.columns import PAD, compact, put_back, take_columns
 
 
 def rejoin_slots(step: Step, parked: ParkedState, index: int, hidden: Tensor) -> Tensor:
-    """All hidden states, (b, q0, d), once parked tokens are back in flight.
+    """The hidden states, (b, q0, d), with parked tokens back in flight.
 
     Args:
         step: the running forward.
         parked: the columns in flight when tokens were parked, q0 of them.
         index: index (from 0) of the next layer.
-        hidden: (b, q, d) hidden states in flight without them.
+        hidden: (b, q, d) hidden states in flight, without the parked tokens.
     """
     width, length, place, before = hidden.shape[1], step.inputs.length, step.own_columns, parked.in_flight
     entered = (before.columns - step.inputs.past).clamp(min=0)
@@ -49,7 +49,7 @@ def rejoin_slots(step: Step, parked: ParkedState, index: int, hidden: Tensor) ->
 def drop_slots(
     step: Step, index: int, drop: Tensor, hidden: Tensor, left: Sequence[int], cached: bool = True
 ) -> Tensor:
-    """Hidden states that are left once visual slots are dropped.
+    """The hidden states that are left after visual slots were dropped.
 
     The cached slots of the layers from `index` on are dropped too.
 
@@ -58,7 +58,7 @@ def drop_slots(
         index: index (from 0) of the next layer.
         drop: (b, s) bool, over the key slots of the layer that ran last.
         hidden: (b, q, d) hidden states in flight.
-        left: of each row, visual tokens in flight that stay.
+        left: for each row, the number of visual tokens in flight that stay.
         cached: True if visual slots of earlier forwards leave, too.
     """
     gone, now = _gone_columns(step, index, drop), step.in_flight

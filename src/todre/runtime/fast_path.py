@@ -1,7 +1,7 @@
 """Forwards that continue a pruned cache without a step.
 
-The cache's layers answer for positions and lengths themselves. All decisions use values on the host, so that
-torch.compile can trace them into one graph.
+The cache's layers answer for positions and lengths themselves. All decisions here use values on the host, so that
+torch.compile can trace such a forward into one graph.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from todre.tensors.slots import SlotTable
 def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall | None:
     """The decoder's call for text alone; None if it needs a step.
 
-    While torch.compile traces, only calls of one column take this path: one that brings a picture gains nothing by it.
+    While torch.compile traces, only calls of one column take this path; a call that brings a picture gains nothing by
+    it.
 
     Args:
         full: True if every layer has full attention, or a state.
@@ -55,7 +56,7 @@ def fast_path_call(full: bool, backend: str, call: DecoderCall) -> DecoderCall |
 
 
 def mask_for_generate(cache: Any, mask: Tensor | None) -> Tensor | None:
-    """The mask from which `generate` builds those for a static cache, (b, columns).
+    """The mask, (b, columns), from which `generate` builds static-cache masks.
 
     Args:
         cache: the caller's cache.
@@ -74,7 +75,7 @@ def _ready_made(mask: Tensor, cache: Any) -> bool:
 
 
 def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, traced: bool) -> Tensor | None:
-    """The mask to give to the model's own code, which makes the layers' mask of it.
+    """The mask for the model's own code, which makes the layers' masks from it.
 
     Args:
         table: the slot table that all layers share.
@@ -106,7 +107,7 @@ def _mask(table: SlotTable, cache: Any, mask: Tensor | None, columns: int, trace
 
 
 def _same_for_all(cache: Any, backend: str) -> bool:
-    """True if one new column needs no mask in layers that hold different columns."""
+    """True if one new column needs no mask, though layers hold different columns."""
     # Without a mask, SDPA and flash attention let one query see every key (transformers' integrations, 5.24).
     if backend != "sdpa" and "flash" not in backend:
         return False

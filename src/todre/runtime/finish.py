@@ -15,7 +15,7 @@ from todre.tensors.columns import put_back
 
 
 def finish(step: Step, output: Any) -> Any:
-    """The decoder's output at the length that came in.
+    """The decoder's output, put back at the length of its input.
 
     Methods that read the last layer's attention are asked first.
     """
@@ -27,11 +27,11 @@ def finish(step: Step, output: Any) -> Any:
 
 
 def restore(step: Step, output: Any) -> Any:
-    """The decoder's output with hidden states at the length that came in.
+    """The decoder's output, its hidden states put back at the length of its input.
 
-    At a dropped visual token stands the state of the last kept column before it (zeros if there is none). So what
-    follows a picture, also at the end of a prompt, is predicted as if the token had never been there. Padding behind a
-    row's last token is filled the same way, since the token after the row is predicted there.
+    At a dropped visual token stands the state of the last kept column before it (zeros if there is none). So the
+    token after a picture, also at the end of a prompt, is predicted as if the dropped token had never been there.
+    Padding behind a row's last token is filled the same way, since the token after the row is predicted there.
     """
     if not step.in_flight.packed and step.segments is None:
         return output
@@ -51,19 +51,19 @@ def _restore_depth(step: Step, depth: int, state: Tensor) -> Tensor:
 
 
 def _restore_rows(step: Step, state: Tensor, columns: Tensor) -> Tensor:
-    """Hidden states (b, l, d) in the rows that came in.
+    """Hidden states (b, l, d) in the rows of the decoder's input.
 
     Args:
         step: the finished forward.
         state: (b, q, d) hidden states.
-        columns: (b, q) int64 logical column of each.
+        columns: (b, q) int64 logical column of each state.
     """
     whole = _lengthen(step, state, columns)
     return whole if step.segments is None else step.segments.back(whole)
 
 
 def _lengthen(step: Step, state: Tensor, columns: Tensor) -> Tensor:
-    """Hidden states (b, l, d) of all columns; `restore` says what those that left get."""
+    """Hidden states (b, l, d) of all columns; `restore` says which value a gap gets."""
     inputs = step.inputs
     if state.shape[1] == inputs.length and columns.shape[1] != inputs.length:
         return state

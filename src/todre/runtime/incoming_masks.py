@@ -1,4 +1,4 @@
-"""Masks that come in, the caller's and the model's: what they hide and allow.
+"""Incoming masks, the caller's and the model's: what they hide and allow.
 
 The masks of shortened layers are built in `runtime/layer_masks.py`.
 """
@@ -18,9 +18,9 @@ from todre.hf.versions import Cache
 from todre.tensors.slots import SlotTable
 
 _QUERIES_AT_ONCE = 128
-"""Queries of a FlexAttention block mask that are evaluated together.
+"""Number of queries for which a FlexAttention block mask is evaluated at once.
 
-Their number bounds the memory that it takes.
+It bounds the memory that the evaluation takes.
 """
 
 
@@ -97,11 +97,11 @@ def check_static(mask: Tensor, cache: Cache, table: SlotTable, past: int) -> Non
     Args:
         mask: (b or 1, 1, q, s), as wide as the cache's buffers.
         cache: the caller's cache, whose layers hold the columns of `table`.
-        table: says which of its slots are padding.
+        table: slot table that says which slots are padding.
         past: logical columns before this forward.
 
     Raises:
-        UnsupportedInputError: it is another mask.
+        UnsupportedInputError: `mask` is another mask.
     """
     gap = next(layer.dropped for layer in cache.layers if table_of(layer))
     valid = _valid_slots(mask, past - gap, past)
@@ -140,7 +140,7 @@ def visible(mask: Tensor) -> Tensor:
 
 
 def block_masks_of(mask: Any, length: int, valid: Tensor | None = None) -> dict[str, Tensor] | None:
-    """What a model's own masks allow beyond causal attention, by type of layer.
+    """Masks of what a model allows beyond causal attention, by type of layer.
 
     Pictures may attend within themselves (Gemma 3), or a whole prompt may (PaliGemma), and models combine that with
     windows in different ways. The model builds such masks at full length before the decoder runs.
@@ -176,10 +176,10 @@ def block_masks_of(mask: Any, length: int, valid: Tensor | None = None) -> dict[
 def check_blocks(mask: Any, length: int) -> None:
     """Check that FlexAttention's block masks allow no more than causal attention.
 
-    Other block masks cannot be taken apart. For `mask` and `length` see `block_masks_of`.
+    A block mask that allows more cannot be taken apart. For `mask` and `length` see `block_masks_of`.
 
     Raises:
-        UnsupportedInputError: one of them does.
+        UnsupportedInputError: a block mask allows more.
     """
     masks = mask.values() if isinstance(mask, Mapping) else (mask,)
     if any(_looks_ahead(each, length) for each in masks if hasattr(each, "mask_mod")):
@@ -213,7 +213,7 @@ def _looks_ahead(mask: Any, length: int) -> bool:
 
 
 def takes_no_mask(backend: str, where: str) -> UnsupportedInputError:
-    """The error for an attention backend that takes no mask in a kind of layer."""
+    """The error for an attention backend that takes no mask in some layers."""
     return UnsupportedInputError(
         f"Attention implementation {backend!r} takes no mask over the tokens that are left in a layer with {where}; "
         "load the model with attn_implementation='sdpa'."

@@ -1,6 +1,6 @@
 """The attention mask of each decoder layer in one forward, once tokens have left.
 
-What the caller's and the model's own masks say is read in `runtime/incoming_masks.py`.
+The caller's and the model's own masks are read in `runtime/incoming_masks.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MASK_BACKENDS = ("sdpa", "eager")
 
 
 def set_masks(step: Step, call: DecoderCall, embeds: Tensor) -> None:
-    """Plan each layer's mask, and give the decoder one that it can start from."""
+    """Plan each layer's mask, and give the decoder a mask to start from."""
     plan_masks(step, 0, embeds)
     # The decoder builds one mask for all its layers, or a mapping by layer type, from the mask it is called with.
     attending = [index for index in range(step.n_layers) if step.inputs.decoder.attends(index)]
@@ -106,7 +106,7 @@ def _mask_of(step: Step, kind: str, layer: Any, table: SlotTable | None, embeds:
 
 
 def _recurrent_mask(step: Step, queries: int) -> Tensor | None:
-    """The mask of layers with a state, (b, q) int64, 0 at padding, or None."""
+    """The mask of recurrent layers, (b, q) int64, 0 at padding, or None."""
     if queries == 1:
         return None
     if not step.in_flight.padded:
@@ -126,8 +126,8 @@ class _KeySlots:
         queries: q.
         past: logical columns before this forward.
         pads: (b,) int64, columns of padding at the left of each row.
-        block_mask: (b or 1, l, l) bool, what the model's own mask allows among the l logical columns of this forward;
-            None where attention is causal.
+        block_mask: (b or 1, l, l) bool, True where the model's own mask allows attention among the l logical columns
+            of this forward; None where attention is causal.
     """
 
     columns: Tensor
@@ -141,13 +141,13 @@ class _KeySlots:
 def _special_mask(decoder: Decoder, kind: str, slots: _KeySlots, dtype: torch.dtype) -> Tensor:
     """The mask of a layer without plain causal attention, (b, 1, q, s).
 
-    It is bool for SDPA, and added to the logits for eager attention. Windows and chunks are those of the logical
-    columns: when a token leaves, others do not come nearer.
+    For SDPA the mask is bool; for eager attention it is added to the logits. Windows and chunks are those of the
+    logical columns: when a token leaves, others do not come nearer.
 
     Args:
         decoder: the decoder's facts.
         kind: type of the layer.
-        slots: its key slots.
+        slots: the layer's key slots.
         dtype: dtype of the hidden states.
 
     Raises:
@@ -183,7 +183,7 @@ def _with_block_mask(slots: _KeySlots, block_mask: Tensor, query_columns: Tensor
         slots: the layer's key slots.
         block_mask: (b or 1, l, l) bool, for this forward's columns.
         query_columns: (b, q) int64 logical column of each query.
-        earlier: (b, q, s) bool, for the columns of earlier forwards.
+        earlier: (b, q, s) bool, keys in columns of earlier forwards that each query sees.
     """
     rows, length = slots.columns.shape[0], block_mask.shape[-1]
     local = block_mask.expand(rows, length, length)

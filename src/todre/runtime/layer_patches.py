@@ -62,7 +62,7 @@ class LayerPatches:
             self.local.step = outer
 
     def close(self) -> None:
-        """Let no more steps act, and drop the patches once they are not in use."""
+        """Let no more steps act, and drop the patches once no step uses them."""
         with self.lock:
             self.closed = True
             if not self.users:
@@ -94,9 +94,9 @@ class LayerPatches:
     def _arguments(
         self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], nn.Module | None]:
-        """Arguments of the layer with index `index` (from 0), and its attention to watch.
+        """Arguments of the layer with index `index` (from 0), and the attention to watch.
 
-        The attention module is None where it is not read in this forward.
+        The attention module is None if this forward does not read it.
         """
         step = self.step
         if step is None:
@@ -131,7 +131,7 @@ def _attention_of(layer: nn.Module) -> nn.Module:
     """The attention module of a layer.
 
     Raises:
-        UnsupportedModelError: it has none, or several.
+        UnsupportedModelError: the layer has none, or several.
     """
     found = attention_modules(layer)
     if len(found) != 1:

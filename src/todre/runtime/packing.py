@@ -1,4 +1,4 @@
-"""The samples packed in a prompt's rows, and the cache that a prompt gets."""
+"""Samples packed in a prompt's rows, and the cache that a prompt gets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from todre.runtime.segments import Segments, segments_of
 def packed_samples(call: DecoderCall, prompt: Prompt, decoder: Decoder) -> Segments | None:
     """Samples packed in the rows of `call`; None if each row is one sample.
 
-    They are kept apart only where there is no padding and no cache.
+    Samples are kept apart only where there is no padding and no cache.
 
     Raises:
         UnsupportedInputError: samples are packed where they could not be kept apart, or with a cache.

@@ -1,4 +1,4 @@
-"""A peek: the queries and keys that a layer will make, without running the rest."""
+"""A peek: a layer's coming queries and keys, without running the rest of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from todre.tensors.attention import AttentionInputs
 
 
 class _Enough(Exception):
-    """Raised when the attention function was reached."""
+    """Raised to stop the layer once its attention function is reached."""
 
 
 def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> AttentionInputs:
@@ -26,7 +26,7 @@ def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dic
         arguments: positional and keyword arguments of the layer.
 
     Returns:
-        Queries (b, heads, q, d) and keys (b, kv_heads, q, d), with what else attention is called with.
+        Queries (b, heads, q, d) and keys (b, kv_heads, q, d), and the other inputs of attention.
 
     Raises:
         UnsupportedModelError: there is no such layer, or its attention cannot be read.

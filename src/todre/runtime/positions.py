@@ -15,16 +15,16 @@ from todre.hf.decoder import Decoder
 def shift_positions(
     positions: Tensor, shift: Tensor | None, gone: Tensor | None, decoder: Decoder
 ) -> tuple[Tensor, Tensor | None]:
-    """Positions without the tokens that left before them, and the new shift.
+    """Positions renumbered for tokens that left before them, and the new shift.
 
     Args:
         positions: (b or 1, q), or (axes, b or 1, q) with M-RoPE.
-        shift: (b,) how much smaller positions already are than logical columns, or None.
-        gone: (b, q) how many tokens left at or before each column, to renumber; None keeps the original positions.
+        shift: (b,) logical column minus position so far, or None.
+        gone: (b, q) number of tokens that left at or before each column; None keeps the original positions.
         decoder: the decoder's facts.
 
     Raises:
-        UnsupportedInputError: renumbering where positions are places in a picture (M-RoPE), or where layers have
+        UnsupportedInputError: renumbering is asked for, and positions are places in a picture (M-RoPE) or layers have
             windows.
     """
     if gone is not None:
@@ -47,7 +47,7 @@ def shift_positions(
 
 
 def match_axes(real: Tensor, loop_positions: Tensor) -> Tensor:
-    """The real positions with as many axes as those of the decoder's loop.
+    """The real positions, with as many axes as the decoder loop's positions have.
 
     Args:
         real: (b, q) or (axes, b, q) positions of the columns in flight.

@@ -57,9 +57,9 @@ class _ColumnClasses:
     Attributes:
         past: logical columns before this forward.
         mask: (b, past + q) bool, False at padding; None without a mask.
-        valid: (b, q) bool, the same for this forward's columns.
+        valid: (b, q) bool, False at padding, for this forward's columns alone.
         visual: (b, q) bool, visual columns.
-        had_picture: (b,) bool, rows whose cache holds or held visual tokens.
+        had_picture: (b,) bool, True for rows whose cache holds or held visual tokens.
         kinds: (b, q) int8, classes of `tensors.columns`.
     """
 
@@ -144,11 +144,11 @@ def incoming_columns(past: int, call: DecoderCall) -> Tensor:
 
 
 def _in_flight(classes: _ColumnClasses, kinds: Tensor, call: DecoderCall, padded: bool) -> InFlight:
-    """The columns in flight before any has left.
+    """The columns in flight before any column has left.
 
     Args:
         classes: classes of the prompt's columns, on the host.
-        kinds: (b, q) int8, the same on the device.
+        kinds: (b, q) int8, the columns' classes on the device.
         call: the decoder's call.
         padded: True if some columns are padding.
     """
@@ -161,7 +161,7 @@ def _in_flight(classes: _ColumnClasses, kinds: Tensor, call: DecoderCall, padded
 
 
 def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> LayerAnswers:
-    """What methods between layers are shown besides the columns in flight."""
+    """The record of what methods between layers are shown, at its start."""
     reads_inputs = any(each.reads_inputs for methods in schedule.reducers.values() for each in methods)
     return LayerAnswers(
         signal_maps=samples.signal_maps(call.columns) if schedule.reducers else {},
@@ -170,9 +170,9 @@ def _layer_answers(schedule: Schedule, samples: Samples, call: DecoderCall) -> L
 
 
 def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Compaction | None:
-    """How columns are packed once those not selected have left; None if all stay.
+    """How columns are packed after columns not selected left; None if all stay.
 
-    The columns that leave are taken off the counts of `step`.
+    The columns that leave are subtracted from the counts of `step`.
 
     Args:
         step: the forward.
@@ -192,9 +192,9 @@ def _pack_selected(step: Step, selection: BatchSelection, valid: Tensor) -> Comp
 
 
 def _count_selected(counts: RowCounts, selection: BatchSelection, valid: Tensor) -> list[int]:
-    """Selected tokens of each row that are not padding.
+    """Number of selected tokens in each row that are not padding.
 
-    They are counted on the device only if a mask hides visual tokens.
+    Tokens are counted on the device only if a mask hides visual tokens.
     """
     if counts.visual == tuple(selection.offered):
         return selection.counts
@@ -214,9 +214,9 @@ def _enter(
     Args:
         step: the forward.
         selection: the visual tokens that are kept.
-        packing: from the columns that came in to those that are kept; None if all are.
+        packing: from all columns of the prompt to the columns that are kept; None if all are kept.
         call: the decoder's call, changed in place.
-        cached_visual: by id of slot table, visual slots that each row holds (`Prompt.cached_visual`).
+        cached_visual: by id of slot table, number of visual slots in each row (`Prompt.cached_visual`).
     """
     shift = set_positions(step, call, packing)
     if packing is not None:

@@ -19,23 +19,23 @@ from todre.tensors.transfer import fetch
 
 
 class Prompt:
-    """The call of the enclosing model; all that is read of it is on the host.
+    """The enclosing model's call, read once; all that is kept of it is on the host.
 
     Args:
-        tokens: by kind of medium, the id of its token.
+        tokens: by kind of medium, the id of the token that marks its columns.
         embed: the model's input embeddings, for prompts that come as embeddings alone.
         call: the enclosing model's call.
         stays: (tokens of all clips,) bool, which encoded tokens stand in the prompt, where a model says so.
 
     Attributes:
-        media_columns: by kind of medium, (b, q) bool, columns with its token; media need not come with them.
+        media_columns: by kind of medium, (b, q) bool, columns with its token; they may come without media.
         mask: the caller's mask, of any kind.
         cache: the caller's cache, or None.
         padding: (b, past + q) bool, False at padding; None without padding.
         past: logical columns of the cache.
         positions: the caller's positions, or None.
-        stays: the argument, on the host.
-        cached_visual: by id of slot table, visual slots that each row holds.
+        stays: the argument `stays`, on the host.
+        cached_visual: by id of slot table, number of visual slots in each row.
         had_picture: (b,) bool, rows whose cache holds or held visual tokens; None without a pruned cache.
     """
 
@@ -84,7 +84,7 @@ class Prompt:
         """Check that the decoder's `call` has the shape of this prompt.
 
         Raises:
-            UnsupportedInputError: it has not, so it is about something else.
+            UnsupportedInputError: the shapes differ, so the call is about something else.
         """
         for columns in self.media_columns.values():
             if tuple(columns.shape) != (call.rows, call.columns):
@@ -95,14 +95,14 @@ class Prompt:
 
     @property
     def hides_nothing(self) -> bool:
-        """True if there is no mask, or one of padding that hides no column."""
+        """True if there is no mask, or a padding mask that hides no column."""
         if self.mask is None:
             return True
         plain = isinstance(self.mask, Tensor) and self.mask.ndim == 2
         return plain and self.padding is not None and bool(self.padding.all())
 
     def past_of(self, cache: Any) -> int:
-        """Logical columns of the decoder's cache, which may be newer than the prompt's."""
+        """Logical columns in the decoder's cache, which may be newer than the prompt's."""
         return self.past if cache is self.cache or cache is None else int(cache.get_seq_length())
 
     def mask_of(self, mask: Any, cache: Any, past: int, length: int) -> Tensor | None:
@@ -110,7 +110,7 @@ class Prompt:
 
         Args:
             mask: the mask of the decoder's call.
-            cache: its cache.
+            cache: the cache of the decoder's call.
             past: logical columns before this forward.
             length: logical columns of this forward.
         """
@@ -122,14 +122,14 @@ class Prompt:
         return None if logical is None else fetch([logical])[0]
 
     def causal(self, mask: Any) -> bool:
-        """True if the host knows the decoder's mask to hold only causality and padding."""
+        """True if the host knows that the decoder's mask is only causality and padding."""
         return mask is None or (mask is self.mask and isinstance(mask, Tensor))
 
 
 def _check_rows(call: DecoderCall, padding: Tensor | None) -> None:
     """Check that mask and positions have a row for each row of the prompt.
 
-    One row serves all where it hides nothing.
+    A single row serves all rows where it hides nothing.
 
     Raises:
         UnsupportedInputError: one of them has another number of rows.

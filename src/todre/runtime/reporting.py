@@ -57,12 +57,12 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
 def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
     """Describe a request of text alone in `report`.
 
-    Later steps of that conversation leave the report as it is.
+    Later steps of the conversation leave the report as it is.
 
     Args:
         report: the attachment's report.
         call: the base model's call.
-        cache: the cache that came back, or None.
+        cache: the cache that the base model returned, or None.
     """
     rows = call.rows
     reported = len(report.visual_tokens_before) == rows and not any(report.visual_tokens_before)
@@ -79,8 +79,8 @@ def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
 def _goes_on(cache: Any, columns: int) -> bool:
     """True if a forward of `columns` columns, which filled `cache`, had a past.
 
-    How full a static cache is may be known on a device alone, and no decoding step should wait for that: one column on
-    a static cache counts as having a past.
+    Only the device may know how full a static cache is, and no decoding step should wait for it. So a forward of one
+    column on a static cache counts as having a past.
     """
     layers = [layer for layer in getattr(cache, "layers", ()) if kv.holds_slots(layer)]
     if not layers:
@@ -113,12 +113,12 @@ def _read(
 
 
 def _kept_from(trace: list[Snapshot], places: Tensor, row: int) -> dict[int, list[int]]:
-    """Visual tokens (0..n-1) of one sample in flight, by count of layers run.
+    """One sample's visual tokens (0..n-1) in flight, by count of layers run.
 
-    Only counts of layers at which they change are listed.
+    Only counts of layers at which these tokens change are listed.
 
     Args:
-        trace: the columns in flight, each time they changed.
+        trace: the columns in flight at the start and after each change.
         places: (n,) int64, logical columns of the sample's visual tokens, ascending.
         row: the sample's row.
     """
@@ -143,7 +143,7 @@ def _ratios(read: dict[int, tuple[list[float], list[float], list[bool]]], row: i
 
 
 def _dropped_after(counts: list[int]) -> int | None:
-    """The last layer (1-based) that saw visual tokens; None if all did, or none."""
+    """The last layer (1-based) that saw visual tokens; None if all or no layers did."""
     if not counts[0]:
         return None
     return next((layer for layer, count in enumerate(counts) if not count), None)

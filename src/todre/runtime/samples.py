@@ -19,7 +19,7 @@ class Media:
     """The pictures, or the clips, of a batch.
 
     Attributes:
-        visual: (b, q) bool on the host, the columns of their tokens.
+        visual: (b, q) bool on the host, the columns of the pictures' or clips' tokens.
         facts: facts about the tokens of each entry that the model encodes, in the batch's order before `generate`
             repeats samples.
     """
@@ -51,7 +51,7 @@ def media_of(facts: dict[str, list[TokenFacts]], columns_of: dict[str, Tensor]) 
 
 
 def without_absent(entries: list[TokenFacts], stays: Tensor) -> list[TokenFacts]:
-    """The entries without tokens that a model encodes but leaves out of the prompt.
+    """The entries, less the tokens that a model encodes but keeps out of the prompt.
 
     Args:
         entries: facts of all encoded tokens.
@@ -62,7 +62,7 @@ def without_absent(entries: list[TokenFacts], stays: Tensor) -> list[TokenFacts]
 
 
 def _totals(entries: list[TokenFacts]) -> list[int]:
-    """Tokens of the first 0, 1, 2, … entries together."""
+    """Running totals: tokens of the first 0, 1, 2, … entries together."""
     totals = [0]
     for entry in entries:
         totals.append(totals[-1] + len(entry))
@@ -74,9 +74,9 @@ class Samples:
     """The visual tokens of each row of a batch.
 
     Attributes:
-        tokens: of each row; rows that `generate` made of one sample share one object.
-        columns: of each row, (n,) int64 on the host, the columns of its tokens, ascending.
-        device: of the embeddings.
+        tokens: for each row, its visual tokens; rows that `generate` made of one sample share one object.
+        columns: for each row, (n,) int64 on the host, the columns of its visual tokens, ascending.
+        device: the device of the embeddings.
     """
 
     tokens: list[VisualTokens]
@@ -84,9 +84,9 @@ class Samples:
     device: torch.device
 
     def signal_maps(self, length: int) -> dict[Signal, Tensor]:
-        """Known signals of one number per token at their columns, (b, length) float32.
+        """By request, the one-channel signals laid out on columns, (b, length) float32.
 
-        They are given by request, with NaN at all other columns.
+        Columns without a known signal hold NaN.
         """
         found: dict[Signal, Tensor] = {}
         for row, (sample, columns) in enumerate(zip(self.tokens, self.columns, strict=True)):
@@ -109,7 +109,7 @@ def visual_tokens(embeds: Tensor, media: Sequence[Media], text: Tensor) -> Sampl
     Args:
         embeds: (b, q, d) embeddings with the pictures in place.
         media: the pictures and the clips.
-        text: (b, q) bool on the host, text after a picture.
+        text: (b, q) bool on the host, columns of text after a picture.
 
     Raises:
         UnsupportedInputError: the pictures do not have as many tokens as the prompts.
@@ -132,7 +132,7 @@ def visual_tokens(embeds: Tensor, media: Sequence[Media], text: Tensor) -> Sampl
 
 
 def _repeats(media: Sequence[Media]) -> int:
-    """Rows that `generate` made of each sample.
+    """Number of rows that `generate` made of each sample.
 
     Raises:
         UnsupportedInputError: the prompts' visual tokens are no multiple of the pictures'.
@@ -151,7 +151,7 @@ def _repeats(media: Sequence[Media]) -> int:
 
 
 def _per_sample(media: Media, repeats: int) -> list[list[TokenFacts]]:
-    """The entries of each sample, by the number of its visual columns.
+    """The entries of each sample, split by the samples' numbers of visual columns.
 
     Raises:
         UnsupportedInputError: a sample's entries do not have as many tokens as its columns.
@@ -185,7 +185,7 @@ def _sample(embeddings: Tensor, where: Tensor, entries: list[TokenFacts], text: 
         embeddings: (q, d) embeddings of the row.
         where: (n,) int64 on the host, columns of the entries' tokens, one entry after the other.
         entries: facts of each entry.
-        text: (q,) bool on the host, text after a picture.
+        text: (q,) bool on the host, columns of text after a picture.
     """
     device = embeddings.device
     order = where.argsort()
@@ -235,7 +235,7 @@ def _signals(entries: list[TokenFacts], order: Tensor, device: torch.device) -> 
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of `x` at `index`, a view where they follow each other.
+    """Rows of `x` at `index`; a view if these rows follow each other.
 
     Args:
         x: (q, d).

@@ -1,6 +1,6 @@
 """The schedule: after which decoder layers which methods are asked.
 
-It is fixed at attach.
+The schedule is fixed at attach.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Schedule:
 
     Attributes:
         reducers: by layer, the methods asked after it, in order.
-        attention_layers: layers whose attention some of them reads.
+        attention_layers: layers whose attention some method reads.
         rejoins: layers before which parked tokens come back.
         n_layers: number of decoder layers.
     """
@@ -34,11 +34,11 @@ class Schedule:
     def of(cls, method: Method, decoder: Decoder) -> Schedule:
         """The schedule of `method` on a decoder.
 
-        Attention is read in the last layer with full attention at or before the one that the method names.
+        Attention is read in the last layer with full attention at or before the layer that the method names.
 
         Raises:
-            UnsupportedModelError: a method reads attention, and no layer has full attention; or it lets tokens come
-                back, and some layers have a window or a state.
+            UnsupportedModelError: a method reads attention, and no layer has full attention; or a method lets tokens
+                come back, and some layers have a window or a state.
         """
         reducers: dict[int, tuple[Method, ...]] = {}
         watched: set[int] = set()
@@ -61,10 +61,10 @@ class Schedule:
         return next(method for method in self.reducers[layer] if method.rejoin_before(self.n_layers))
 
     def check(self, deepstack: Any) -> None:
-        """Check that no tokens leave in layers that add features of pictures.
+        """Check that no tokens leave in layers that add picture features.
 
         Args:
-            deepstack: those features, by layer, or None.
+            deepstack: the features, by layer, or None.
 
         Raises:
             UnsupportedInputError: a method is asked among these layers.

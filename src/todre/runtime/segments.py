@@ -1,8 +1,8 @@
 """Samples packed in one row for training: split into rows, then packed again.
 
-Packed samples must not see each other. transformers finds where they begin in their positions, which restart, if there
-is neither a mask nor a cache (`create_causal_mask`; flash attention also with a cache), or in bounds that the caller
-passes. Once tokens have left, positions say nothing any more. So each sample gets a row of its own, padded at the left:
+Packed samples must not see each other. transformers finds where samples begin from bounds that the caller passes or,
+if there is neither a mask nor a cache, from positions that restart (`create_causal_mask`; flash attention also with a
+cache). Once tokens have left, positions say nothing any more. So each sample gets a row of its own, padded at the left:
 every method then sees samples as in a batch, and every attention backend takes them.
 """
 
@@ -25,14 +25,14 @@ from todre.tensors.transfer import fetch, upload
 
 @dataclass(frozen=True)
 class Segments:
-    """Where each of n packed samples stands.
+    """Where each of n packed samples stands in the input's rows.
 
     Attributes:
-        index: (n, m) int64 on the host: for each column of each sample its place among the b * q columns that came in,
-            row by row; 0 at padding.
+        index: (n, m) int64 on the host: for each column of each sample, its place among the b * q input columns, row by
+            row; 0 at padding.
         valid: (n, m) bool on the host, False at padding.
-        rows: b.
-        length: q.
+        rows: b, rows of the input.
+        length: q, columns of each input row.
     """
 
     index: Tensor
@@ -45,7 +45,7 @@ class Segments:
         """The segments of rows in which samples begin at `starts`.
 
         Args:
-            starts: of each row, columns where samples begin, ascending, the first 0.
+            starts: for each row, the columns where samples begin, ascending, the first 0.
             length: columns of each row.
         """
         spans = [
@@ -122,7 +122,7 @@ class Segments:
             call.positions = self.take_positions(call.positions)
 
     def _split_mask(self, mask: Any, padding: Tensor | None) -> Any:
-        """The model's own mask, sample by sample; the padding if it has none."""
+        """The model's own mask, sample by sample; the padding mask if there is none."""
         return self.take_mask(mask) if isinstance(mask, Tensor) and mask.ndim == 4 else padding
 
 
@@ -130,7 +130,7 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
     """Check that masks of windowed layers agree with the others inside the window.
 
     Raises:
-        UnsupportedInputError: they do not.
+        UnsupportedInputError: the masks do not agree.
     """
     # Up to 5.24 at least, the windowed masks of Gemma 3 and 4 look for pictures in the wrong packed sample.
     whole, near = masks.get(FULL), masks.get(SLIDING)
@@ -148,14 +148,14 @@ def _check_windows(masks: Mapping[str, Any], window: int) -> None:
 def segments_of(
     call: DecoderCall, positions: Tensor | None, cached: bool, text_first: bool, flash: bool
 ) -> Segments | None:
-    """The samples packed in the rows of a decoder's `call`; None if each row is one.
+    """Samples packed in the rows of a decoder's `call`; None if each row is one.
 
     Args:
         call: without a mask that hides anything, and with no cache or an empty one.
-        positions: the caller's, on the host; those that a model makes itself never restart.
+        positions: the caller's positions, on the host; positions that a model makes itself never restart.
         cached: True if there is a cache, or will be.
         text_first: True if the first of four axes of positions counts tokens, as in Qwen-VL's M-RoPE.
-        flash: True if the attention backend finds packed samples in positions also with a cache.
+        flash: True if the attention backend finds packed samples from positions also with a cache.
     """
     length, bounds = call.columns, packed_bounds(call.rest)
     if bounds is not None:
@@ -175,7 +175,7 @@ def segments_of(
 def _restarts(positions: Tensor, text_first: bool) -> list[list[int]]:
     """Columns of each row where samples begin: positions that do not go on by one.
 
-    Of positions in several axes without one that counts tokens, the first is time. It stands still within a picture,
+    If positions have several axes and none counts tokens, the first axis is time. Time stands still within a picture,
     and goes back only where a sample begins.
     """
     counts = positions if positions.ndim == 2 else positions[0]

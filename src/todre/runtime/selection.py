@@ -21,8 +21,8 @@ class Choice:
     """The visual tokens of one sample that are kept before the LLM.
 
     Attributes:
-        keep: (k,) int64, ascending, on the tokens' device; None where all are kept.
-        embeddings: (n, d) embeddings of all tokens, with those of merged tokens in place.
+        keep: (k,) int64 indices of kept tokens, ascending, on the tokens' device; None where all are kept.
+        embeddings: (n, d) embeddings of all tokens, merged tokens already with their new ones.
     """
 
     keep: Tensor | None
@@ -40,12 +40,12 @@ class BatchSelection:
     """The visual tokens of a batch that are kept before the LLM.
 
     Attributes:
-        offered: of each row, how many visual tokens there were.
-        counts: of each row, how many are kept.
-        rows: of each row, (k,) int64 which of its visual tokens are kept; None where all are.
-        columns: of each row, (n,) int64 on the host, columns of its visual tokens.
+        offered: for each row, the number of visual tokens before selection.
+        counts: for each row, the number of visual tokens that are kept.
+        rows: for each row, (k,) int64 indices of the visual tokens that are kept; None where all are kept.
+        columns: for each row, (n,) int64 on the host, columns of its visual tokens.
         keep: (b, q) bool, the visual columns that are kept; False at all other columns.
-        embeddings: (b, q, d) input embeddings with those of merged tokens in place; None where nothing was merged.
+        embeddings: (b, q, d) input embeddings, merged tokens with their new ones; None where nothing was merged.
     """
 
     offered: list[int]
@@ -57,7 +57,7 @@ class BatchSelection:
 
     @property
     def stays(self) -> Tensor:
-        """Indices of the kept tokens among the visual tokens of all rows, (kept,) int64."""
+        """Indices of kept tokens into the visual tokens of all rows, (kept,) int64."""
         found, before = [], 0
         for kept, count in zip(self.rows, self.offered, strict=True):
             device = self.keep.device
@@ -123,8 +123,7 @@ def choose(method: Method, sample: VisualTokens) -> Choice:
 def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, Tensor | None]:
     """Show tokens to one selector: its kept indices, (k,) int64, and new embeddings.
 
-    Either is None if unchanged.
-    Each part that `method.per` names has a budget of its own.
+    Either result is None if nothing changed. Each part that `method.per` names has a budget of its own.
     """
     found, embeddings = [], None
     for part in parts(sample, method.per):
@@ -150,8 +149,8 @@ def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, 
 def parts(sample: VisualTokens, per: str) -> list[Tensor | None]:
     """The parts of a sample that have budgets of their own, as indices on the host.
 
-    `sample` makes one part, given as None; `image` and `clip` one of each picture and each clip; `frame` one of each
-    frame, the last of which includes the clip's closing tokens.
+    `sample` makes the whole sample one part, given as None; `image` and `clip` make each picture and each clip a part;
+    `frame` makes each frame a part, and a clip's last frame includes its closing tokens.
     """
     if per == "sample":
         return [None]

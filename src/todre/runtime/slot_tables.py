@@ -17,7 +17,7 @@ from todre.tensors.transfer import fetch
 
 
 def set_positions(step: Step, call: DecoderCall, packing: Compaction | None) -> Tensor | None:
-    """The tables' new shift, (b,) or None; the step's rotary positions are set.
+    """Set the step's rotary positions, and return the tables' new shift, (b,) or None.
 
     Args:
         step: the forward; its `rotary_positions` are set where the model's own are not right.
@@ -70,11 +70,11 @@ def extend_tables(
 
 
 def _before_pictures(step: Step, columns: int | None) -> SlotTable:
-    """The table of a cache layer that no picture has reached.
+    """The slot table of a cache layer before any picture reaches it.
 
     Args:
         step: the forward.
-        columns: last columns that the layer still holds; None if it holds all.
+        columns: number of last columns that the layer still holds; None if it holds all.
     """
     now, inputs = step.in_flight, step.inputs
     return SlotTable.before_pictures(
@@ -97,7 +97,7 @@ def _extend(step: Step, base: SlotTable, packing: Compaction | None, shift: Tens
 
 
 def _count_visual(table: SlotTable) -> list[int]:
-    """Visual slots of each row of a table, read from the device."""
+    """Number of visual slots in each row of a table, read from the device."""
     return list(fetch([table.visual_count])[0].tolist())
 
 
@@ -105,10 +105,10 @@ def shrink_tables(step: Step, index: int, width: int, gone: Tensor | None) -> No
     """Shorten the tables and cached slots of layers from index `index` (from 0) on.
 
     Args:
-        step: the forward, whose columns in flight are already those that are left.
+        step: the forward, whose columns in flight are already shortened.
         index: index of the next layer.
-        width: columns in flight before.
-        gone: (b, columns + 1) bool, logical columns that leave; None if no column of an earlier forward does.
+        width: number of columns in flight before they were shortened.
+        gone: (b, columns + 1) bool, logical columns that leave; None if no column of an earlier forward leaves.
     """
     cache = step.inputs.cache
     if cache is None:

@@ -4,8 +4,8 @@ A step is made right before the decoder runs and dropped right after; what must 
 and `continuation` make a step, `between_layers` and `dropping` change it while layers run, and `finish` puts the
 decoder's output back at full length.
 
-A `layer` is 1-based and an `index` counts from 0. So one number names the place between two layers: after layer `k` is
-before the layer with index `k`, once `k` layers have run.
+A `layer` is 1-based and an `index` counts from 0. So one number names the place between two layers: once `k` layers
+have run, that place is after layer `k` and before the layer with index `k`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_ROWS = RowCounts(head=(), visual=(), between=(), tail=(), drafts=(), had_pic
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderInputs:
-    """What one decoder forward starts from; none of it changes while layers run.
+    """Inputs of one decoder forward; none of them changes while layers run.
 
     Attributes:
         decoder: the decoder's facts.
@@ -44,8 +44,8 @@ class DecoderInputs:
         past: logical columns before this forward.
         length: l, logical columns of this forward.
         mask: (b, past + l) bool, the caller's logical mask, False at padding; None where nothing is padding.
-        block_masks: by type of layer, (b or 1, l, l) bool, what the model's own mask allows where attention is more
-            than causal; None where it is causal.
+        block_masks: by type of layer, (b or 1, l, l) bool, True where the model's own mask allows attention; None where
+            attention is causal.
         method: the attached method; None in a forward without pictures.
         schedule: after which layers which methods are asked.
         visual: (b, l) bool, the visual columns; None in a forward without pictures.
@@ -67,13 +67,13 @@ class InFlight:
     """The columns that the next layer runs on.
 
     Attributes:
-        columns: (b, q) int64 logical column of each; -1 is padding.
-        kinds: (b, q) int8 class of each (see `tensors.columns`).
-        counts: columns of each class, row by row, on the host.
+        columns: (b, q) int64 logical column of each column in flight; -1 is padding.
+        kinds: (b, q) int8 class of each column (see `tensors.columns`).
+        counts: number of columns of each class, row by row, on the host.
         from_loop: from the columns that the decoder's loop holds to these, once some left inside the decoder; the loop
             does not learn of it.
-        packed: True if these are no longer all the columns that came in.
-        padded: True if some of them may be padding, as known on the host.
+        packed: True if some input columns are no longer in flight.
+        padded: True if some columns in flight may be padding, as known on the host.
     """
 
     columns: Tensor
@@ -101,7 +101,7 @@ class Snapshot(NamedTuple):
     Attributes:
         layers: count of layers that have run.
         columns, kinds: (b, q), see `InFlight`.
-        visual: visual tokens of each row.
+        visual: number of visual tokens in each row.
     """
 
     layers: int
@@ -118,7 +118,7 @@ class ParkedState:
         layer: count of layers that had run.
         method: the method that parked them, and takes them back.
         hidden: (b, q0, d) hidden states of all columns in flight then.
-        in_flight: those columns.
+        in_flight: the columns that were in flight then.
         memo: the method's own value, shown to it again.
     """
 
@@ -138,7 +138,7 @@ class LayerAnswers:
     Attributes:
         attention: by layer, the inputs of its attention, until the methods are asked.
         reductions: by layer, the methods' joint answer.
-        held_visual: by layer, True for each row that still held visual tokens when they were asked.
+        held_visual: by layer, for each row, True if it still held visual tokens when the methods were asked.
         signal_maps: by request, (b, l) float32 signals of the vision tower.
         entry: (b, l, d) embeddings that entered the decoder, if a method reads them.
         parked: the columns in flight when tokens were parked, until they come back.
@@ -159,16 +159,16 @@ class Step:
     """State of one decoder forward.
 
     Attributes:
-        inputs: what it started from.
+        inputs: the inputs that the forward started from.
         in_flight: the columns that the next layer runs on.
         answers: what methods between layers are shown and answered.
         selection: the visual tokens kept in stage 1; None in a forward without pictures.
         select_seconds: time that stage 1 took, in seconds.
-        text_counts: of each row, how many columns are neither visual nor padding.
+        text_counts: for each row, the number of columns that are neither visual nor padding.
         rotary_positions: positions for the rotary embedding, where the decoder must not see them; None otherwise.
         masks: by index of layer (from 0), its mask in place of the one that the decoder's loop passes.
         trace: the columns in flight, each time they changed.
-        segments: where the rows come from, if samples were packed in those that came in.
+        segments: where each row comes from, if the input's rows held packed samples.
     """
 
     inputs: DecoderInputs
@@ -209,7 +209,7 @@ class Step:
     def cache_layer(self, index: int) -> Any:
         """The cache layer that the layer with index `index` (from 0) reads, or None.
 
-        That is its own, or the last of its type where layers share one (Gemma 3n).
+        This is the layer's own, or the last of its type where layers share a cache layer (Gemma 3n).
         """
         decoder = self.inputs.decoder
         layers = self.inputs.cache.layers if self.inputs.cache is not None else []

@@ -1,8 +1,8 @@
 """Facts about visual tokens, tied to what a model's encoding methods return.
 
-`get_image_features` and `get_video_features` of the one instance are wrapped. `forward` calls them, or, before prefill,
-`generate` does, which may then repeat their output for beams. The facts are attributes of the output itself; how often
-samples were repeated is counted later from the prompt's visual columns (`runtime/samples.py`).
+`get_image_features` and `get_video_features` of the one instance are wrapped. They are called by `forward` or, before
+prefill, by `generate`, which may then repeat their output for beams. The facts are attributes of the output itself;
+how often samples were repeated is counted later from the prompt's visual columns (`runtime/samples.py`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SaliencyCapture:
         requests: the signals that the method reads.
         tower: a method that acts in or before the vision tower, or None.
         forwards: the running forwards; an encoding tower counts as one.
-        earlier: True in a thread whose forward began before the attach; the media of that forward are left alone.
+        earlier: returns True in a thread whose forward began before the attach; that forward's media are left alone.
 
     Raises:
         UnsupportedModelError: the tower has no such signal, or its tokens cannot be followed.
@@ -132,7 +132,7 @@ class SaliencyCapture:
             media: by kind, media encoded before this forward.
 
         Raises:
-            UnsupportedInputError: they have no facts: they were encoded outside the block, or cut in pieces.
+            UnsupportedInputError: the media have no facts, since they were encoded outside the block or cut in pieces.
         """
         self.local.facts, self.local.lengths = {}, []
         announced, before = getattr(self.local, "announced_facts", {}), getattr(self.local, "earlier_lengths", {})
@@ -152,7 +152,7 @@ class SaliencyCapture:
         return getattr(self.local, "facts", None) or {}
 
     def layer_lengths(self) -> list[Lengths]:
-        """Lengths that the towers' layers ran on for the media of this thread's forward.
+        """Sequence lengths in the towers' layers, for the media of this thread's forward.
 
         The list is empty unless a method acts in the tower.
         """
@@ -232,7 +232,7 @@ class SaliencyCapture:
 
     @no_compile
     def _tie(self, kind: str, output: Any, signals: dict[Signal, list[Tensor]], arguments: dict[str, Any]) -> None:
-        """Put facts about its visual tokens on the `output` of an encoding method.
+        """Tie facts about visual tokens to the `output` of the method that encoded them.
 
         Args:
             kind: kind of medium.

@@ -19,7 +19,7 @@ from todre.tower.tower_plan import TowerPlan
 
 
 class CropRun(Run):
-    """One call of a tower on (tiles, tokens, d), of which only some tiles are run.
+    """One tower call on (tiles, tokens, d) that runs only some of the tiles.
 
     The place of a token that was left out holds the value of the thumbnail's token that shows the same part of the
     picture.
@@ -70,7 +70,7 @@ class CropRun(Run):
         return hidden if self.all_stay else self._spread(hidden)
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """Recorded states of all tiles, from those recorded after crops were left out."""
+        """Recorded states of all tiles, from the states of the tiles that were run."""
         return hidden if hidden.shape[0] == len(self.keep) else self._spread(hidden)
 
     def alive(self) -> Tensor:
@@ -78,14 +78,14 @@ class CropRun(Run):
         return self.keep.float()[:, None].repeat(1, self.full - self.plan.first)
 
     def complete_signal(self, layer: float, values: Tensor) -> Tensor:
-        """A signal of all tokens; those left out get that of the thumbnail's token."""
+        """A signal of all tokens; a token left out gets its thumbnail token's signal."""
         if self.all_stay:
             return values
         head = values.new_zeros(values.shape[0], self.plan.first, values.shape[2])
         return self._spread(torch.cat([head, values], dim=1))[:, self.plan.first :]
 
     def _spread(self, kept: Tensor) -> Tensor:
-        """Values of all tiles, (tiles, full, d), from those of the kept tiles."""
+        """Values of all tiles, (tiles, full, d), from the kept tiles' values."""
         if self.source is None:
             self.source = self._sources()
         self.source = self.source.to(kept.device)

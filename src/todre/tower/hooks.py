@@ -1,8 +1,8 @@
 """Hooks that reduce tokens inside the vision tower of one model, until `remove`.
 
 The tower gives each layer all tokens and gets all tokens back. In between, from the first reduction on, the layer runs
-on those that are left. So recorded hidden states, mergers between layers, and all that follows the tower see their full
-grid, and nothing of the tower has to be known but its layers.
+on the tokens that are left. So recorded hidden states, mergers between layers, and all that follows the tower see the
+full grid, and only the tower's layers have to be known.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ class TowerReduction:
     def alive(self) -> list[Tensor]:
         """Tokens still there, (tiles, tokens) float32 of 0 and 1, for each tower call.
 
-        Tokens are all that the tower began with, without [CLS], in the tower's own order; a packed sequence is one
-        tile.
+        All tokens that the tower began with are listed, without [CLS], in the tower's own order; a packed sequence is
+        one tile.
         """
         return [run.alive() for run in self.local.calls]
 
     def layer_lengths(self) -> list[Lengths]:
-        """Lengths that the layers ran on, for each call of a tower since `encoding` began."""
+        """Sequence lengths by layer, for each call of a tower since `encoding` began."""
         return [run.layer_lengths() for run in self.local.calls]
 
     def complete(self, signals: dict[Signal, list[Tensor]]) -> dict[Signal, list[Tensor]]:
@@ -108,11 +108,11 @@ class TowerReduction:
 
         Args:
             signals: by request, (tiles, tokens, c) for each call of the watched layer since `encoding` began, without
-                [CLS]; of packed sequences that a layer attends to one by one, (1, tokens, c) for each.
+                [CLS]; where a layer attends to packed sequences one by one, (1, tokens, c) for each sequence.
 
         Returns:
             By request, and for `ALIVE`, (tiles, tokens, c) for each call of a tower. A token that is gone has the
-                values of the one it was merged into, or 0.
+                values of the token it was merged into, or 0.
         """
         calls: list[Run] = self.local.calls
         complete = {request: _complete(calls, request.layer, parts) for request, parts in signals.items()}

@@ -1,6 +1,6 @@
 """Facts about visual tokens as attributes of what an encoding method returned.
 
-transformers passes that output on as the same object, also where `generate` encodes before prefill and then repeats
+transformers passes this output on as the same object, also where `generate` encodes before prefill and then repeats
 tensors in it for beams (seen in 5.24). So attributes that are set on it arrive with it.
 """
 
@@ -40,10 +40,10 @@ def set_facts(output: Any, features: Any, facts: list[TokenFacts]) -> None:
 
 
 def facts_of(output: Any) -> list[TokenFacts] | None:
-    """The facts of encoded media; None if they were not encoded inside the block.
+    """The facts of encoded media; None if the media were encoded outside the block.
 
-    They are on the output as a whole, or on its entries. So pictures may be encoded once, inside the block, and asked
-    about in any order and combination.
+    The facts are on the output as a whole, or on its entries. So pictures may be encoded once, inside the block, and
+    asked about in any order and combination.
     """
     whole: list[TokenFacts] | None = getattr(output, FACTS_ATTRIBUTE, None)
     entries = entries_of(output)

@@ -88,7 +88,7 @@ class PackedRun(Run):
         return hidden if self.all_stay else hidden[self.remaining.to(hidden.device).source]
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """Recorded states of all tokens, from those recorded after patches were left out."""
+        """Recorded states of all tokens, from the states of the tokens that are left."""
         return hidden if hidden.shape[0] == self.full else hidden[self.remaining.to(hidden.device).source]
 
     def alive(self) -> Tensor:
@@ -100,7 +100,7 @@ class PackedRun(Run):
         return len(self.remaining.seats)
 
     def complete_signal(self, layer: float, values: Tensor) -> Tensor:
-        """A signal of all tokens; one left out gets that of the token that predicts it."""
+        """A signal of all tokens; a token left out gets its predictor's signal."""
         return values[:, self.remaining.to(values.device).source]
 
 

@@ -29,7 +29,7 @@ from todre.tower.tower_plan import TowerPlan
 Lengths = list[list[int]]
 """Tokens of each sequence, by layer, with [CLS].
 
-A sequence is a tile, or of packed pictures a part that attends within itself: a picture, a frame, a window.
+A sequence is a tile or, in packed pictures, a part that attends within itself: a picture, a frame, a window.
 """
 
 
@@ -61,7 +61,7 @@ class Run:
         return arguments
 
     def bias(self, attention: nn.Module) -> Tensor | None:
-        """What the layer's attention adds to its logits; None for nothing."""
+        """The bias that the layer's attention adds to its logits; None if there is none."""
         return None
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Run:
         raise NotImplementedError
 
     def whole(self, hidden: Tensor) -> Tensor:
-        """States of all tokens that entered the first layer, from recorded ones."""
+        """Entry states of all tokens, from those recorded after some were left out."""
         return hidden
 
     def alive(self) -> Tensor:
@@ -85,7 +85,7 @@ class Run:
 
         Args:
             layer: the watched layer, as the request names it.
-            values: (tiles, tokens left, c), the signal of those that were left there.
+            values: (tiles, tokens left, c), the signal of the tokens that were left at this layer.
         """
         raise NotImplementedError
 
@@ -95,8 +95,8 @@ class TileRun(Run):
 
     Attributes:
         remaining: the tokens that are left; None while all are.
-        remaining_at: by index of layer (from 0), the tokens that it ran on.
-        widths: by layer, tokens of each tile.
+        remaining_at: by index of layer (from 0), the tokens that the layer ran on.
+        widths: by layer, number of tokens in each tile.
         shape: (tiles, tokens) of the whole call.
     """
 
@@ -190,7 +190,7 @@ class TileRun(Run):
         return self.remaining.alive()[:, self.plan.first :]
 
     def complete_signal(self, layer: float, values: Tensor) -> Tensor:
-        """A signal of all tokens; a merged one gets that of the token it went into."""
+        """A signal of all tokens; a merged token gets its target token's signal."""
         left, first = self.remaining_at[self.plan.layer(layer)], self.plan.first
         if left is None:
             return values
@@ -216,7 +216,7 @@ def check_mask(mask: Any) -> None:
     """Check that the tower hides none of its tokens from others.
 
     Raises:
-        UnsupportedInputError: it does, as with padded pictures.
+        UnsupportedInputError: the mask hides tokens, as with padded pictures.
     """
     if isinstance(mask, Tensor) and not bool((mask if mask.dtype == torch.bool else mask == 0).all()):
         raise UnsupportedInputError(

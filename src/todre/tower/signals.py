@@ -25,7 +25,7 @@ _WHOLE = (torch.int32, torch.int64)
 def host_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """All arguments of a call by name, with sizes and grids on the host.
 
-    They are read before the tower has been given any work, so that nothing is waited for.
+    Sizes and grids are read before the tower has been given any work, so that nothing is waited for.
     """
     arguments: dict[str, Any] = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     arguments |= arguments.pop("kwargs", {})

@@ -1,4 +1,4 @@
-"""The tokens left in a vision tower, where they stand, and what went into what.
+"""The tokens left in a vision tower, their places, and which merged into which.
 
 All of it is pure tensors. A reduced tower runs on fewer tokens but hands on all of them: the place of a token that is
 gone holds the value of the token it went into. So whatever needs the whole grid (a merger, pixel shuffle, unpadding)
@@ -22,9 +22,9 @@ class Remaining:
     """The tokens that are left of t tiles with `full` tokens each, [CLS] included.
 
     Attributes:
-        seats: (t, s) int64, the places they stand in, ascending.
+        seats: (t, s) int64, the places of the tokens that are left, ascending.
         source: (t, full) int64, for each place the token (of the s) whose value it gets, -1 if none.
-        size: (t, s) float32, how many tokens each stands for.
+        size: (t, s) float32, how many tokens each token left stands for.
         proportional: True if attention weighs a token by its size.
     """
 
@@ -71,11 +71,11 @@ class Remaining:
         return Remaining(seats, source, size, merging.proportional)
 
     def shorten(self, values: Tensor) -> Tensor:
-        """Values of the tokens that are left, (t, s, d), from those of all, (t, full, d)."""
+        """Values of the tokens left, (t, s, d), from those of all tokens, (t, full, d)."""
         return values.gather(1, self.seats[..., None].expand(-1, -1, values.shape[-1]))
 
     def spread(self, values: Tensor) -> Tensor:
-        """Values of all tokens, (t, full, d), from those left; 0 where one went into none."""
+        """Values of all tokens, (t, full, d), from those left; 0 without a source."""
         spread = values.gather(1, self.source.clamp(min=0)[..., None].expand(-1, -1, values.shape[-1]))
         return spread.masked_fill((self.source < 0)[..., None], 0)
 
@@ -91,7 +91,7 @@ class PackedRemaining:
     """The tokens that are left of a sequence into which a tower packs all pictures.
 
     Attributes:
-        seats: (s,) int64, the places they stand in, ascending.
+        seats: (s,) int64, the places of the tokens that are left, ascending.
         source: (full,) int64, for each place the token (of the s) whose value it gets.
     """
 
@@ -103,7 +103,7 @@ class PackedRemaining:
         """The tokens that are left, from the units that are left.
 
         Args:
-            source: (u,) int64, the unit whose value each gets, in the order of the pictures.
+            source: (u,) int64, for each unit the unit whose value it gets, in the order of the pictures.
             order: (u,) int64, the units in the tower's order.
             patches: consecutive tokens of each unit.
 

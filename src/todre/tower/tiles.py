@@ -47,10 +47,10 @@ def in_thumbnail(cut: Cut, side: int) -> Tensor:
 
 
 def check_tiles(pixels: Any, cuts: list[Cut]) -> Tensor:
-    """The tiles, checked to be those of the pictures.
+    """The tiles, checked against the cuts of the pictures.
 
     Raises:
-        UnsupportedInputError: they are not.
+        UnsupportedInputError: the tiles do not match the cuts.
     """
     expected = sum(cut.tiles for cut in cuts)
     if not isinstance(pixels, Tensor) or pixels.ndim != 4 or len(pixels) != expected:

@@ -111,7 +111,7 @@ def _check_followed(
     """True if the tower packs its pictures, and its leading tokens.
 
     Raises:
-        UnsupportedModelError: its tokens cannot be followed to visual tokens.
+        UnsupportedModelError: the tower's tokens cannot be followed to visual tokens.
     """
     packs, leading = packs_pictures(layers), leading_of(model.config.vision_config)
     known = family.saliency and family.image in (
@@ -133,7 +133,7 @@ def _acts_after(method: TowerMethod, depth: int) -> tuple[int, ...]:
         depth: number of layers that run before features are taken.
 
     Raises:
-        InvalidValueError: it names none, or layers beyond `depth`.
+        InvalidValueError: the method names no layers, or layers beyond `depth`.
     """
     after: tuple[int, ...] = fitted(
         f"{type(method).__name__}.tower_after({depth})", method.tower_after(depth), tuple[int, ...]
@@ -154,7 +154,7 @@ def _check_kind(name: str, family: Family, *, packs: bool, first: bool, crops: b
         family: the facts about the model's family.
         packs: True if the tower packs its pictures into one sequence.
         first: True if the method acts before the first layer.
-        crops: True if it leaves out whole crops.
+        crops: True if the method leaves out whole crops.
 
     Raises:
         UnsupportedModelError: the method needs the other kind.
