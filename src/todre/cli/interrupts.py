@@ -23,8 +23,8 @@ A second Ctrl-C before that counts as the first one.
 class Interrupts:
     """A block in which Ctrl-C raises KeyboardInterrupt until the block ends.
 
-    One raise is not enough: a callback of a library, a `__del__` or an `except BaseException` can swallow the exception,
-    and the work would go on to its end. So KeyboardInterrupt is raised again for as long as nothing handles it.
+    One raise is not enough: a callback of a library, a `__del__` or an `except BaseException` can swallow it, and the
+    work would go on to its end. So KeyboardInterrupt is raised again while nothing handles it.
 
     Attributes:
         came: whether Ctrl-C was pressed.

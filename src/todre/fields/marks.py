@@ -50,8 +50,8 @@ class Range:
 class Items:
     """Tuples with at least `least` items.
 
-    With `once` no item comes twice, with `ascending` the items are in ascending order, and with `lone` a number alone is
-    taken as a tuple of one item.
+    With `once` no item comes twice, with `ascending` the items are in ascending order, and with `lone` a number alone
+    is taken as a tuple of one item.
     """
 
     least: int = 0

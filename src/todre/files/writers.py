@@ -38,8 +38,8 @@ def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: 
 
     Args:
         target: the file.
-        inputs: files and folders that are read; other names are ignored. An input is never overwritten, however its path
-            is spelled, since files are compared by identity and not by name.
+        inputs: files and folders that are read; other names are ignored. An input is never overwritten, however its
+            path is spelled, since files are compared by identity and not by name.
         force: whether an earlier result may be replaced.
 
     Raises:

@@ -84,7 +84,7 @@ class Decoding:
         return text[: min(ends, default=len(text))].strip()
 
     def length(self, tokenizer: Any, tokens: Sequence[int]) -> int:
-        """Number of `tokens` up to and with the token that completes a stop string."""
+        """Number of `tokens` up to and including the one that completes a stop string."""
 
         def stopped(count: int) -> bool:
             text = tokenizer.decode(tokens[:count], skip_special_tokens=True)

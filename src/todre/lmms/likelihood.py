@@ -1,8 +1,8 @@
 """Likelihood of continuations of a prompt under a model.
 
-Each continuation is judged token by token, as the model would generate it. The first token is judged from the prefill of the prompt
-alone and the others from decoding steps. So methods that look at the prompt's last token or at all text decide as they
-do for an answer, and never see the continuation.
+Each continuation is judged token by token, as the model would generate it. The first token is judged
+from the prefill of the prompt alone and the others from decoding steps. So methods that look at the prompt's last token
+or at all text decide as they do for an answer, and never see the continuation.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
 def read_samples(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     """The logged questions of each task, in the documents' order.
 
-    A later run of a task replaces an earlier one. Each question has `doc_id`, `target`, `filtered_resps` (the answer), the task's
-    metrics, and `token_counts`, where the model says what it pruned (`todre.lmms.model.Counts`).
+    A later run of a task replaces an earlier one. Each question has `doc_id`, `target`, `filtered_resps` (the answer),
+    the task's metrics, and `token_counts`, where the model says what it pruned (`todre.lmms.model.Counts`).
 
     Raises:
         InvalidValueError: there are no results.
