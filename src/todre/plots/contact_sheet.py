@@ -177,7 +177,7 @@ def _label(axes: Axes, sheet: Sheet, index: int, kept: int, grid: _Grid) -> None
 
 
 def clock(seconds: float) -> str:
-    """ Text of a time: "1.25 s", from a minute "2:05.3", from an hour "1:02:05"."""
+    """Text of a time: "1.25 s", from a minute "2:05.3", from an hour "1:02:05"."""
     if seconds < 59.995:
         return f"{seconds:.2f} s"
     tenths = round(seconds * 10)

@@ -19,7 +19,8 @@ class Cell:
     """A table cell: a number of one method, with its interval.
 
     Attributes:
-        interval: the number with its interval; `interval.value` is None where the method was not run or lacks the measure.
+        interval: the number with its interval; `interval.value` is None where the method was not run or lacks the
+            measure.
         entry: the entry that the number comes from; None where the method was not run.
         task: name of the task, or `ALL`.
         over: True if the method carries more visual tokens per layer than the column's budget.
