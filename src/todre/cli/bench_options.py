@@ -72,7 +72,7 @@ def parse_backends(text: str) -> tuple[str, ...]:
 
 
 Checkpoint = Annotated[ModelOptions, Without("attn_implementation")]
-"""Options of the model, without the attention implementation, which --backends sets."""
+"""Options of the model, except the attention implementation, set by --backends."""
 Weights = Annotated[
     Any,
     typer.Option(

@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 ROOM = 100
-"""Terminal width below which help has no boxes, since Typer's boxes would cut words."""
+"""Terminal width below which help has no boxes, as Typer's would cut words."""
 _LEAST = 20
 
 
@@ -67,7 +67,7 @@ def _width() -> int:
 
 
 def _plain(command: Any, formatter: Any, width: int) -> Any:
-    """The command without style marks; also sets the formatter to the terminal's width."""
+    """The command without style marks; also sets the formatter's width."""
     formatter.width = max(_LEAST, width - 1)
     plain = copy.copy(command)
     plain.rich_markup_mode = None

@@ -12,7 +12,7 @@ from typing import Any
 INTERRUPTED = 130
 """Exit code of an interrupted command."""
 AGAIN = 0.25
-"""Seconds after which a KeyboardInterrupt that other code swallowed is raised again."""
+"""Seconds after which a swallowed KeyboardInterrupt is raised again."""
 PATIENCE = 1.0
 """Seconds after which a second Ctrl-C ends the process at once.
 

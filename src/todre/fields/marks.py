@@ -60,7 +60,7 @@ class Items:
     lone: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Whether there are enough items, in the right order, none twice where that matters."""
+        """Whether the items are enough, and in order or distinct where required."""
         if len(value) < self.least or (self.once and len(set(value)) < len(value)):
             return False
         return not self.ascending or list(value) == sorted(set(value))

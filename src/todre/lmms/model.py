@@ -57,7 +57,7 @@ class LossAndGreedy(tuple[float, bool]):
     """
 
     def strip(self) -> None:
-        """Refuse lmms-eval's response cache, which calls this method and stores only texts.
+        """Refuse lmms-eval's response cache, which calls this and stores only texts.
 
         Raises:
             UnsupportedInputError: always.

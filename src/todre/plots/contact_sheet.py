@@ -86,10 +86,10 @@ class _Grid:
 def contact_sheet_figure(sheets: Sequence[Sheet]) -> Figure:
     """Figure of each panel as a grid of frames, bright where a kept token looked.
 
-    The question stands over every panel. Colours are those of `kept_tokens_figure`. Under each frame stand its time
-    and how many of the tokens that look at it are kept. A token made from several frames is drawn on each of them. A panel
-    that keeps everything shows bare frames. If a clip has several panels, each has as few rows as fit, so that
-    panels can be compared from top to bottom.
+    The question stands over every panel. Colours are those of `kept_tokens_figure`. Under each frame stand its time,
+    the number of kept tokens that look at it, and the number of all such tokens. A token made from several frames is
+    drawn on each of them. A panel that keeps everything shows bare frames. If a clip has several panels, each has as
+    few rows as fit, so that panels can be compared from top to bottom.
 
     Args:
         sheets: at least one.

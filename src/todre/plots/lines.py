@@ -16,7 +16,7 @@ ORANGE, BLUE, GREEN, PINK, SKY, YELLOW, RED, GREY = (
     "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#666666",
 )  # fmt: skip
 WIDTH = 10.8
-"""Width in inches of a figure of several panels; 10 points are 12 of its 900 pixels."""
+"""Inches across a figure of several panels; 10 points are 12 of its 900 pixels."""
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY, YELLOW, "#7F3C8D", "#A5AA99")
 
 

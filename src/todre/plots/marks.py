@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 COLOURS = {"grid": "#0072B2", "crop": "#0072B2", "thumbnail": "#D55E00", "newline": "#009E73"}
 LIGHT = {"dropped": 0.22, "thumbnail": 0.6, "grid": 1.0, "crop": 1.0}
 FRAMES = (("thumbnail", 0.9), ("grid", 0.6), ("crop", 0.6))
-"""Kinds of token that get a frame, in drawing order, with the frame's width in points."""
+"""Kinds of token with a frame, in drawing order, and the width in points."""
 NAME_SIZE, TEXT_SIZE = 11.5, 9.5
 """Font sizes in points of a panel's name, and of all other text."""
 LEGEND_MARK, LETTER = 0.6, 0.0735
-"""Width in inches of a legend entry's mark, and of an average letter of `TEXT_SIZE`."""
+"""Inches across a legend entry's mark, and across an average letter."""
 _LEADING = 1.2
 """Line height over font size."""
 _PAD = 4

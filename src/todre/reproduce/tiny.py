@@ -55,7 +55,7 @@ def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
     Benchmarks without such a task, or without a shipped model to answer it, are left out.
 
     Raises:
-        InvalidValueError: no benchmark has both.
+        InvalidValueError: all benchmarks are left out.
     """
     found = {
         benchmark.name: benchmark.scenes
