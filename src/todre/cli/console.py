@@ -80,7 +80,7 @@ def working(quiet: bool) -> Iterator[None]:
 def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Show a progress bar of `steps` steps on stderr.
 
-    Call the yielded function at the start of each step, with a text that names the step.
+    Call the yielded function at the start of each step, with the step's name.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)

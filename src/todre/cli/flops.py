@@ -101,7 +101,7 @@ def flops(
 
 @dataclass(frozen=True)
 class _Counts:
-    """What a prompt costs with and without pruning.
+    """FLOPs and visual tokens of a prompt, with and without pruning.
 
     Attributes:
         model: the model's name.

@@ -101,7 +101,7 @@ class Results:
         tasks: names of the tasks.
         questions, pictures: numbers of questions and of pictures.
         conditions: conditions of each file.
-        left_out: methods that refused the model or the questions, with the reason.
+        left_out: reasons by name of a method that the run left out.
     """
 
     none: tuple[Entry, ...]

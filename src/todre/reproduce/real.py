@@ -76,7 +76,7 @@ def measured(
 
 
 def _scores(one: Subject, benchmarks: Sequence[Benchmark], known: Mapping[Cell, Found]) -> dict[str, float]:
-    """A subject's scores by benchmark, if all tasks of the benchmark are finished."""
+    """A subject's scores by benchmark, for benchmarks whose tasks are all finished."""
     found = {}
     for benchmark in benchmarks:
         cells = {task: known.get(Cell(one, task)) for task in benchmark.tasks}
