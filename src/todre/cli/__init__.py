@@ -1,7 +1,7 @@
-"""The command line, `todre …`: a command is one file, and options are shared.
+"""The command line, `todre …`: one file for each command, and shared options.
 
-Results go to stdout, everything else to stderr. `app` registers the commands, `options` has the options that they
-share, `parsers` their values, and `process` runs one command from its streams to its exit code.
+Results go to stdout, everything else to stderr. `app` registers the commands, `options` has their shared options,
+`parsers` turns the text of options into values, and `process` runs one command from its streams to its exit code.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
-    Nothing is imported before this is called, so that Ctrl-C is answered from its first line on.
+    All other imports happen inside this function, so that Ctrl-C is answered from its first line on.
 
     Args:
-        argv: arguments without the program's name; None takes the process's own.
+        argv: arguments without the program's name; None takes those of the process.
     """
     try:
         from todre.cli.process import run

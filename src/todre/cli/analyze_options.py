@@ -19,7 +19,7 @@ SplitName = Literal["train", "val", "test"]
 
 
 def parse_tasks(text: str) -> tuple[str, ...]:
-    """Names of tasks of the scenes, separated by commas."""
+    """Parse names of scene tasks, separated by commas."""
     from todre.scenes import TASKS
 
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -31,7 +31,7 @@ def parse_tasks(text: str) -> tuple[str, ...]:
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """Counts of decoder layers, separated by commas, in ascending order."""
+    """Parse counts of decoder layers, separated by commas, in ascending order."""
     try:
         layers = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
     except ValueError:
@@ -91,7 +91,7 @@ Layers = Annotated[
 
 @dataclass(frozen=True)
 class QuestionOptions(OptionRecord):
-    """Which questions a model is asked: those of a file, or scenes."""
+    """Options that choose a model's questions: from a file, or about scenes."""
 
     questions: Questions = None
     limit: Limit = 60
@@ -99,7 +99,7 @@ class QuestionOptions(OptionRecord):
     size: Size = 192
 
     def source(self) -> Source:
-        """The questions of the file, or of the scenes with all their tasks."""
+        """The source of questions: the file, or scenes with all their tasks."""
         from todre.analysis.questions import Source
 
         return Source(self.questions, self.limit, self.split, self.size)
@@ -107,15 +107,15 @@ class QuestionOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class InstrumentQuestions(QuestionOptions):
-    """Which questions an instrument asks, with a choice of the scenes' tasks."""
+    """Options that choose an instrument's questions, and the tasks of scenes."""
 
     tasks: Tasks = None
 
     def source_of(self, short_answers: bool) -> Source:
-        """The questions.
+        """The source of the instrument's questions.
 
         Args:
-            short_answers: whether scenes leave the task with long answers out, unless --tasks names it.
+            short_answers: True leaves out the scene task with long answers, unless --tasks names it.
         """
         from todre.analysis.questions import Source
         from todre.scenes import TASKS
@@ -126,7 +126,7 @@ class InstrumentQuestions(QuestionOptions):
 
 @dataclass(frozen=True)
 class DocumentOptions(OptionRecord):
-    """Where an instrument writes its document and its figure."""
+    """Options for the files of an instrument: its document and its figure."""
 
     output: Output
     figure: Figure = None

@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 
 def show_migration(document: Document) -> None:
-    """Attention of the text and of generated tokens, by layer."""
+    """Show attention from text and from generated tokens, by layer."""
     table = _table("layer", "text → visual", "visual → text", "text → text", "generated → visual", "generated → text")
     for row in document["layers"]:
         prefill, decode = row["prefill"], row["decode"]
@@ -23,9 +23,9 @@ def show_migration(document: Document) -> None:
 
 
 def show_horizon(document: Document) -> None:
-    """Each task's horizon, and the information left after two layers.
+    """Show each task's horizon, and the information left after two layers.
 
-    The largest information is shown after the first and the last layer that were measured.
+    The two layers are the first and the last that were measured; the largest information is shown for each.
     """
     table = _table("task", "questions", "horizon", "all tokens together", "largest, first layer", "largest, last layer")
     for name, values in document["tasks"].items():
@@ -37,7 +37,7 @@ def show_horizon(document: Document) -> None:
 
 
 def show_redundancy(document: Document) -> None:
-    """Correlations of redundancy within vision with redundancy across modalities."""
+    """Show how redundancy within vision correlates with that across modalities."""
     table = _table("ρ", "over questions", "over tokens, Pearson", "over tokens, Spearman")
     for name, values in document["cross_modal"].items():
         tokens = values["over_tokens"]
@@ -52,7 +52,7 @@ def show_redundancy(document: Document) -> None:
 
 
 def show_calibration(document: Document) -> None:
-    """The chosen layer and τ, and what they cost and save on both halves."""
+    """Show the chosen layer and τ, and what they cost and save on both halves."""
     method = document["method"]
     if not document["found"]:
         show_text(f"No layer and τ keep the loss within {document['loss_allowed']:g}: stage 2 stays off.")

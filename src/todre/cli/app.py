@@ -113,13 +113,13 @@ _COMMANDS = (
 )
 
 _ANYWHERE = (methods, models, version)
-"""Commands that need no working directory."""
+"""Commands that work even if the working directory is gone."""
 _NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
-"""Commands whose function has another name."""
+"""Names of commands that differ from the function's name."""
 
 
 def _first(command: Callable[..., None]) -> str:
-    """The first sentence of a command's help, which lists show whole."""
+    """The first sentence of a command's help, for lists of commands."""
     return inspect.cleandoc(command.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
@@ -159,5 +159,5 @@ app.add_typer(plot, name="plot")
 
 @functools.cache
 def command() -> Any:
-    """The command that Typer makes of the application; call it with arguments."""
+    """The whole application as one command made by Typer; call it with arguments."""
     return typer.main.get_command(app)

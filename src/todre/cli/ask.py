@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from todre.running import Media
 
 FRAMES = 8
-"""Frames that are taken of a video where --frames says nothing."""
+"""Frames that are taken from a video if --frames is not set."""
 
 
 Arguments = Annotated[
@@ -84,7 +84,7 @@ def ask(
 
 
 def _open(files: list[str], frames: int | None, quiet: bool) -> list[Media]:
-    """The pictures and clips; the content of a file decides which it is."""
+    """Open pictures and clips; a file's content decides between the two."""
     from todre.clips import is_clip, open_clip
     from todre.images import open_image
 

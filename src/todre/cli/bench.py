@@ -1,6 +1,6 @@
 """`todre bench`: what pruning saves, and the most that it could save.
 
-Each method is measured beside its bound, a prompt that never had the tokens that the method drops.
+Each method is measured beside its bound: a prompt without the tokens that the method drops.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from todre.bench.run import Source
 
 TOGETHER = 6
-"""Methods that take turns where all are measured.
+"""Number of methods that take turns when all methods are measured.
 
-They are so few that a run can be stopped without losing much.
+The number is small, so that stopping a run loses little.
 """
 
 _SHOWING = frozenset({"json", "quiet", "verbose"})
-"""Options that say how results are shown."""
+"""Names of the options that only change how results are shown."""
 
 Tick = Callable[[str], None]
 
@@ -132,7 +132,7 @@ def _check_files(files: BenchFiles, inputs: Sequence[str | Path | None]) -> None
 
 
 def _check_plots(plots: Path, inputs: Sequence[str | Path | None], force: bool) -> None:
-    """Raise, before any work, unless the figures can be drawn in the folder."""
+    """Raise, before any work, unless the figures can be written in the folder."""
     from todre.plots import require_matplotlib
 
     require_matplotlib()
@@ -175,7 +175,7 @@ def _source(model: ModelOptions, checkpoint: bool, settings: Settings, quiet: bo
 
 
 def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequence[MethodSpec]:
-    """The methods that are measured."""
+    """The methods to measure."""
     from todre.bench.method_specs import specs_of
 
     if printed is not None:
@@ -229,7 +229,7 @@ def _show_earlier(earlier: Path, plots: Path | None, reporting: Reporting) -> No
 
 
 def _show(document: Document, plots: Path | None, reporting: Reporting) -> None:
-    """Draw the figures, and show the document: as it is with --json, else as tables."""
+    """Draw the figures, and show the document: as JSON with --json, else as tables."""
     from todre.cli.bench_tables import measured_table, published_table
 
     if plots is not None:
@@ -270,7 +270,7 @@ def _show_checks(rows: list[dict[str, Any]], output: Path | None, json: bool) ->
 
 @contextmanager
 def _status(quiet: bool) -> Iterator[Tick]:
-    """One line on stderr that says what is being measured."""
+    """Show on stderr, in one line, what is being measured."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield lambda what: None

@@ -22,13 +22,13 @@ MOST_THREADS = 4096
 
 
 def parse_preset(text: str) -> str:
-    """A preset's name, from that or from a hub id."""
+    """Parse a preset's name or hub id into the preset's name."""
     with usage():
         return preset(text).name
 
 
 def parse_specs(text: str) -> tuple[str, ...]:
-    """Methods with settings, separated by commas, or `all`."""
+    """Parse methods with settings, separated by commas, or `all`."""
     specs = tuple(part.strip() for part in text.split(",") if part.strip())
     if not specs:
         raise typer.BadParameter("no method is named; give names separated by commas, such as todre,vtw.")
@@ -44,7 +44,7 @@ def parse_specs(text: str) -> tuple[str, ...]:
 
 
 def parse_counts(text: str) -> tuple[int, ...]:
-    """Whole numbers of at least 1, separated by commas."""
+    """Parse whole numbers of at least 1, separated by commas."""
     try:
         counts = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -56,7 +56,7 @@ def parse_counts(text: str) -> tuple[int, ...]:
 
 
 def parse_threads(text: str) -> tuple[int, ...]:
-    """Counts of threads; `all` is torch's default, 0."""
+    """Parse counts of threads; `all` becomes 0, torch's default."""
     threads = tuple(0 if part.strip() == ALL else parse_counts(part)[0] for part in text.split(","))
     check_each_once(threads, text)
     if max(threads) > MOST_THREADS:
@@ -65,14 +65,14 @@ def parse_threads(text: str) -> tuple[int, ...]:
 
 
 def parse_backends(text: str) -> tuple[str, ...]:
-    """Names of attention implementations, separated by commas."""
+    """Parse names of attention implementations, separated by commas."""
     names = parse_names(text)
     check_each_once(names, text)
     return names
 
 
 Checkpoint = Annotated[ModelOptions, Without("attn_implementation")]
-"""The model, whose attention implementations are what --backends varies."""
+"""Options of the model, except the attention implementation, set by --backends."""
 Weights = Annotated[
     Any,
     typer.Option(
@@ -159,7 +159,7 @@ Seed = Annotated[
 
 @dataclass(frozen=True)
 class SweepOptions(OptionRecord):
-    """What is measured, and how often.
+    """Options that say what is measured, and how often.
 
     Every combination of methods, budgets and conditions is measured.
     """
@@ -196,7 +196,7 @@ class SweepOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class BenchFiles(OptionRecord):
-    """The documents and figures that are written, gone on with, or read."""
+    """Options for documents and figures to write, to resume, or to read."""
 
     output: Output = None
     resume: Resume = False

@@ -22,7 +22,7 @@ _STAGES = {
 
 
 def measured_table(rows: Sequence[Row]) -> Table:
-    """One row for each subject of a cell; milliseconds are medians."""
+    """Table with one row for each subject of a cell; milliseconds are medians."""
     cell, before = rows[0]["cell"], rows[0]["visual_tokens"]["before"]
     title = (
         f"batch {cell['batch']}, {cell['text_tokens']} text tokens, {before} visual tokens, "
@@ -80,9 +80,9 @@ def _sizes(row: Row) -> list[str]:
 
 
 def published_table(rows: Sequence[Row], name: str, certain: bool) -> Table:
-    """A table of the paper, published beside measured values.
+    """A table of the paper, with published values beside measured ones.
 
-    Each value comes with its share of no pruning.
+    Each value is followed by its share of the value without pruning.
     """
     from todre.bench.published import columns, table
 
@@ -113,7 +113,7 @@ def _beside(value: float | None, whole: float | None) -> str:
 
 
 def check_table(rows: Sequence[Row]) -> Table:
-    """One row for each backend and dtype."""
+    """Table of what --check found: one row for each backend and dtype."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("backend", "keep all: same bits", "to the hand-shortened", "to float32", "verdict"):
         table.add_column(heading, overflow="fold")

@@ -1,4 +1,4 @@
-"""Budget options: every `--retain` and `--per`, and how they are read."""
+"""Budget options: every `--retain` and `--per`, and their parsers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from todre.methods.base import Per
 
 
 def parse_retain(text: str) -> float:
-    """A budget: a whole number is a count of tokens, anything else a share in (0, 1]."""
+    """Parse a budget: a whole number counts tokens, others are shares in (0, 1]."""
     value: float
     try:
         value = int(text)
@@ -40,7 +40,7 @@ def parse_retain(text: str) -> float:
 
 
 def parse_retains(text: str) -> tuple[float, ...]:
-    """Budgets, separated by commas, none twice."""
+    """Parse budgets, separated by commas, none twice."""
     retains = tuple(parse_retain(part) for part in parse_names(text))
     check_each_once(retains, text)
     return retains

@@ -1,4 +1,4 @@
-"""The command that was typed, for documents that say how they were made."""
+"""The typed command, which documents record to say how they were made."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Typer's commands and groups with two changes.
+"""Typer's commands and groups, changed in two ways.
 
-An option that is given twice is refused, and no word of the help is cut.
+An option that is typed twice is refused, and no word of the help is cut.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 ROOM = 100
-"""Columns below which Typer's boxes cut words, so that help comes without them."""
+"""Terminal width below which help has no boxes, as Typer's would cut words."""
 _LEAST = 20
 
 
 class _Fitting:
-    """Changes of commands and groups; a base class before Typer's own in both."""
+    """The two changes, as a base class that precedes Typer's own base class."""
 
     def make_parser(self, ctx: Any) -> Any:
-        """The parser of arguments, which refuses an option given twice."""
+        """The parser of arguments, which refuses an option that is typed twice."""
         return _once(super().make_parser(ctx), ctx)  # type: ignore[misc]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -37,15 +37,15 @@ class _Fitting:
 
 
 class Command(_Fitting, TyperCommand):
-    """A command of the command line."""
+    """A Typer command with the two changes."""
 
 
 class Group(_Fitting, TyperGroup):
-    """A group of such commands, or all of them."""
+    """A Typer group with the two changes; the whole application is one."""
 
 
 def _once(parser: Any, ctx: Any) -> Any:
-    """Make a parser refuse an option that is given twice.
+    """Make a parser refuse an option that is typed twice.
 
     Typer would take the last value, and drop the others without a word.
     """
@@ -67,7 +67,7 @@ def _width() -> int:
 
 
 def _plain(command: Any, formatter: Any, width: int) -> Any:
-    """The command without marks of style; the formatter gets the terminal's width."""
+    """The command without style marks; also sets the formatter's width."""
     formatter.width = max(_LEAST, width - 1)
     plain = copy.copy(command)
     plain.rich_markup_mode = None

@@ -103,9 +103,9 @@ def answer_all(
     quiet: bool,
     left_out: dict[str, str] | None = None,
 ) -> list[tuple[str, Answer]]:
-    """(name, answer) of each method, in order, with a progress bar.
+    """Answer under each method, with a progress bar; (name, answer) in order.
 
-    Methods that do not apply are an error, or are noted in `left_out` with the reason.
+    A method that does not apply is an error, or is noted in `left_out` with the reason.
     """
     from todre.running import answer
 

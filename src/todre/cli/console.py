@@ -22,7 +22,7 @@ from todre.files import check_target, printable
 def show(result: RenderableType, whole: bool = False) -> None:
     """Print a result on stdout.
 
-    With `whole`, a table that goes to no terminal is as wide as its cells need.
+    With `whole`, a table that does not go to a terminal is as wide as its cells need.
     """
     with delivering():
         print_fitting(result, whole)
@@ -37,7 +37,7 @@ def show_text(result: str) -> None:
 def show_json(document: Any) -> None:
     """Print the JSON document of a --json run on stdout, always in UTF-8.
 
-    Halves of characters, which stand for bytes of a file's name that are no text, are written as JSON escapes them.
+    Lone surrogates, which stand for undecodable bytes of a file's name, are written as JSON escapes.
     """
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with delivering() as stream:
@@ -65,7 +65,7 @@ def say(line: str) -> None:
 def working(quiet: bool) -> Iterator[None]:
     """Keep stdout for the result; what libraries print goes to stderr.
 
-    Their progress bars are off with `quiet`, and where stderr is no terminal.
+    Libraries' progress bars are off with `quiet`, and where stderr is no terminal.
     """
     check_stdout()
     from transformers.utils import logging
@@ -78,9 +78,9 @@ def working(quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar of `steps` steps on stderr.
+    """Show a progress bar of `steps` steps on stderr.
 
-    Call the yielded function with what begins now.
+    Call the yielded function at the start of each step, with the step's name.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
@@ -98,7 +98,7 @@ def progress(steps: int, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr for work that counts its own steps.
+    """Show a progress bar on stderr for work that counts its own steps.
 
     Call the yielded function with (steps done, steps in all).
     """
@@ -117,9 +117,9 @@ def check_output(
     The suffix names the format.
 
     Args:
-        path: the file; None for none.
-        suffixes: those that can be written.
-        inputs: what the command reads, of which nothing is written over.
+        path: the file; None if there is none to write.
+        suffixes: the suffixes that can be written.
+        inputs: files that the command reads; writing over one is refused.
         force: whether an earlier result may be replaced.
     """
     if path is None:
@@ -135,8 +135,8 @@ def check_figure(path: Path | None, inputs: Iterable[str | Path | None] = (), fo
     """Raise, before any work, unless a figure can be drawn into `path`.
 
     Args:
-        path: the file; None for none.
-        inputs: what the command reads, of which nothing is written over.
+        path: the file; None if there is none to write.
+        inputs: files that the command reads; writing over one is refused.
         force: whether an earlier figure may be replaced.
     """
     if path is None:

@@ -24,7 +24,7 @@ SETTINGS = {"max_new_tokens": 16, "warm_up": 1, "repeats": 3}
 
 
 class Exhibit(NamedTuple):
-    """One picture of the demo, what is asked about it, and the true answer."""
+    """A picture of the demo, the question about it, and the true answer."""
 
     picture: Image.Image
     question: str
@@ -82,7 +82,7 @@ def demo(
 
 
 def exhibits() -> dict[str, Exhibit]:
-    """The pictures of the demo, by the name of their files."""
+    """The exhibits of the demo, by file name of the picture."""
     from todre.scenes import make_scene, photograph
 
     return {

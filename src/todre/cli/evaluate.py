@@ -1,6 +1,6 @@
 """`todre eval`: tasks × methods × budgets, compared with no pruning.
 
-A run that was stopped is resumed by the same command.
+The same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _show(ran: Ran, output: Path, reporting: Reporting) -> None:
 
 
 def _check_against(names: tuple[str, ...], planned: Grid) -> None:
-    """Raise unless each name is a method of the run."""
+    """Raise unless each name of --against is a method of the run."""
     known = list(dict.fromkeys(row.name for row in planned.rows))
     strange = [name for name in names if name not in known]
     if strange:
@@ -103,7 +103,7 @@ def _check_against(names: tuple[str, ...], planned: Grid) -> None:
 
 
 def progress_bar(quiet: bool) -> Ticker:
-    """A progress bar on stderr with the time left; nothing away from a terminal."""
+    """Show a progress bar with the time left on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -128,7 +128,7 @@ def progress_bar(quiet: bool) -> Ticker:
 
 
 def _write_timings(output: Path, ran: Ran, processes: int, wall: float) -> None:
-    """Write what may differ between runs of equal results: times and processes."""
+    """Write times and processes, which may differ between runs with equal results."""
     import json
     import os
     import platform

@@ -18,7 +18,7 @@ FOLDER = Path("todre-eval")
 
 
 def parse_tasks(text: str) -> tuple[str, ...]:
-    """Names of tasks and of files of JSON lines, separated by commas."""
+    """Parse names of tasks and of JSON Lines files, separated by commas."""
     from todre.evaluate.tasks import tasks_of
 
     names = parse_names(text)
@@ -79,7 +79,7 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=MOST, help="M
 
 @dataclass(frozen=True)
 class AnsweringOptions(OptionRecord):
-    """How the questions are drawn and grouped; each of these can change an answer."""
+    """Options that draw and group the questions; each can change an answer."""
 
     size: Size = 192
     group_size: GroupSize = 16

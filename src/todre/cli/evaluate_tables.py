@@ -59,7 +59,7 @@ def _interval(estimate: dict[str, Any], signed: bool = False) -> str:
 
 
 def _mcnemar(tests: list[dict[str, Any]]) -> str:
-    """The p of McNemar's test; empty for several draws, which have one p each."""
+    """The p of McNemar's test; empty for several draws, as each has its own p."""
     if len(tests) > 1:
         return ""
     p = tests[0]["p"]

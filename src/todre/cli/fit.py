@@ -26,7 +26,7 @@ SHARE, TOLERANCE = 0.25, 0.003
 
 
 def parse_fitted(name: str) -> str:
-    """The name of a method that is fitted to a model."""
+    """Parse the name of a method that can be fitted to a model."""
     if name not in BY_SHARE + BY_TOLERANCE:
         raise typer.BadParameter(
             f"{name!r} is not fitted to a model; those that are: {', '.join(sorted(BY_SHARE + BY_TOLERANCE))}."
@@ -35,7 +35,7 @@ def parse_fitted(name: str) -> str:
 
 
 def parse_share(text: str) -> float:
-    """A fraction in (0, 1]."""
+    """Parse a fraction in (0, 1]."""
     try:
         share = float(text)
     except ValueError:
@@ -115,7 +115,7 @@ def fit_method(
     tolerance: float,
     tick: Callable[[int, int], None],
 ) -> Method:
-    """The fitted method, on the questions in batches."""
+    """Fit the method called `name` on the questions, in batches; returns the method."""
     from todre import calibrate
     from todre.analysis.prompts import prompts_of
 

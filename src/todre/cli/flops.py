@@ -35,7 +35,7 @@ PARTS = {
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels, from a text such as 672x336."""
+    """Parse a text such as 672x336 into width and height in pixels."""
     match = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text.lower())
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a size; give width and height in pixels, such as 672x336.")
@@ -44,7 +44,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class PromptOptions(OptionRecord):
-    """The prompt whose cost is counted, and its answer."""
+    """Options that describe the prompt whose cost is counted, and its answer."""
 
     image_size: Annotated[
         Any,
@@ -101,15 +101,15 @@ def flops(
 
 @dataclass(frozen=True)
 class _Counts:
-    """What a prompt costs with and without pruning.
+    """FLOPs and visual tokens of a prompt, with and without pruning.
 
     Attributes:
         model: the model's name.
         before, after: visual tokens without and with pruning.
         per_layer: visual tokens of each decoder layer, with pruning.
-        settings: of the prompt, ready for JSON.
-        whole, pruned: the true counts.
-        papers: by convention, the count without and with pruning.
+        settings: the prompt's settings, ready for JSON.
+        whole, pruned: true counts without and with pruning.
+        papers: (count without pruning, count with pruning) by name of the papers' convention.
     """
 
     model: str
@@ -122,7 +122,7 @@ class _Counts:
     papers: dict[str, tuple[float, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """The counts as a dict, ready for JSON."""
         return {
             "model": self.model,
             "visual_tokens": {"before": self.before, "after": self.after, "per_layer": self.per_layer},
@@ -134,7 +134,7 @@ class _Counts:
 
 
 def _counted(model: str | None, retain: float, drop_after: int | None, prompt: PromptOptions) -> _Counts:
-    """The counts of a prompt, from the model's config alone."""
+    """Count what a prompt costs, from the model's config alone."""
     from todre.flops import count
     from todre.methods.base import budget
 
@@ -159,7 +159,7 @@ def _counted(model: str | None, retain: float, drop_after: int | None, prompt: P
 def _by_conventions(
     shape: ModelShape, before: int, layers: list[int], settings: dict[str, Any]
 ) -> dict[str, tuple[float, float]]:
-    """By convention of the papers, the count without and with pruning."""
+    """Counts without and with pruning, by name of the papers' convention."""
     from todre.flops import CONVENTIONS, convention
 
     counts = {}
@@ -172,7 +172,7 @@ def _by_conventions(
 def _sizes(
     model: str | None, size: tuple[int, int] | None, visual_tokens: int | None
 ) -> tuple[ModelShape, int, int | Sequence[int]]:
-    """The model's shape, and visual tokens and tiles (or patches) of the prompt."""
+    """The model's shape, and the prompt's visual tokens and tiles (or patches)."""
     from todre.flops import from_config
     from todre.flops.shape import PRESETS
     from todre.loading.model import load_config

@@ -21,7 +21,7 @@ FAILED, WRONG_USAGE = 1, 2
 
 
 class FailedError(Exception):
-    """A command failed with `error`; `verbose` asks for its traceback."""
+    """A command failed with `error`; `verbose` asks for the traceback."""
 
     def __init__(self, error: Exception, verbose: bool) -> None:
         super().__init__(str(error))
@@ -34,8 +34,8 @@ def guarded(command: Callable[..., None], anywhere: bool = False) -> Callable[..
     Errors of the work (exit code 1) are kept apart from those of the arguments (2).
 
     Args:
-        command: what Typer is to call.
-        anywhere: whether it works where the working directory is gone; torch's libraries end the process there.
+        command: the function to wrap; Typer calls the wrapped one.
+        anywhere: whether the command works if the working directory is gone, where torch's libraries end the process.
     """
 
     @functools.wraps(command)
@@ -76,14 +76,14 @@ def tell(error: Exception) -> int:
 
 
 def examples(*lines: str) -> str:
-    """The epilog of a command's help: one example per line."""
+    """The end of a command's help: one example per line."""
     return "\n\n".join(["[bold]Examples[/bold]", *(f"  {escape(line)}" for line in lines)])
 
 
 def _is_of_typer(error: Exception) -> bool:
-    """Whether Typer raised it to end a command, or of its arguments.
+    """Whether Typer raised the error, to end a command or about its arguments.
 
-    It carries its own copy of click or imports it, by version, so its errors are known by what they are called.
+    Typer carries a copy of click or imports click, depending on its version, so its errors are known by their names.
     """
     return hasattr(error, "format_message") or type(error).__name__ in ("Exit", "Abort")
 
@@ -101,7 +101,7 @@ def _tell_usage(error: Any) -> int:
 
 
 def _say_what_one_is(retain: Any, quiet: bool) -> None:
-    """Note that `--retain 1` is a count; as a share it would be everything."""
+    """Note that `--retain 1` means one token, and 1.0 all of them."""
     budgets = retain if isinstance(retain, tuple) else (retain,)
     if not quiet and any(type(each) is int and each == 1 for each in budgets):
         say("note: --retain 1 is a count, and keeps one visual token; write 1.0 to keep all of them.")
@@ -109,7 +109,7 @@ def _say_what_one_is(retain: Any, quiet: bool) -> None:
 
 @contextmanager
 def _warnings_on_stderr(verbose: bool, quiet: bool) -> Iterator[None]:
-    """Show todre's warnings as one line each; those of libraries only with -v."""
+    """Show todre's warnings in one line each, and libraries' warnings only with -v."""
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         ours = category.__module__.partition(".")[0] == "todre"

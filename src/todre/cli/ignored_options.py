@@ -1,6 +1,6 @@
-"""Options that would change nothing are refused, or noted on stderr.
+"""Checks that refuse, or note on stderr, options that would change nothing.
 
-They are noted where some of the methods take them.
+An option that no method takes is refused; one that only some take is noted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def check_taken(methods: Sequence[str], option: str, value: object, quiet: bool 
     Where some methods take it, the others are named on stderr.
 
     Args:
-        methods: names, with settings or without (`todre:stages=1`), and files of methods, which are used as they are.
-        option: `--retain` or `--per`, which set the fields of those names.
-        value: what the user set; None for nothing.
+        methods: names, with settings (`todre:stages=1`) or without, and files of methods, whose settings never change.
+        option: `--retain` or `--per`, which set the fields `retain` and `per`.
+        value: the option's value; None if the user did not set the option.
     """
     if value is None:
         return
@@ -39,12 +39,12 @@ def check_taken(methods: Sequence[str], option: str, value: object, quiet: bool 
 
 
 def check_beside(context: typer.Context, what: str, useful: Collection[str]) -> None:
-    """Raise if an option that changes nothing beside another one was set.
+    """Raise if the user set an option that another one makes useless.
 
     Args:
-        context: of the command.
-        what: the other, in words for the sentence: "--from", "a list of recipes".
-        useful: names of the command's parameters that still mean something.
+        context: Typer's context of the command.
+        what: the other option, as the message calls it: "--from", "a list of recipes".
+        useful: names of the command's parameters that still have an effect.
     """
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 WORKING = ".partial.jsonl"
-"""The end of the working file's name; a later run goes on with that file."""
+"""End of the working file's name; a later run resumes from that file."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class InstrumentRun:
     """A run of an instrument, with the options that every instrument has.
 
     Attributes:
-        model: the model that is looked into.
-        questions: what it is asked.
+        model: options of the model.
+        questions: options of the questions that the model is asked.
         files: where the document and the figure go.
         reporting: how the result is shown.
         batch_size: questions of one forward.
-        short_answers: whether scenes leave the task with long answers out, unless tasks are named.
-        beside: ends of the names of further files that are written beside the document.
-        methods: names, separated by commas; files among them are inputs.
+        short_answers: True leaves out the scene task with long answers, unless tasks are named.
+        beside: endings of the further files that are written beside the document.
+        methods: names or files of methods, separated by commas; the files are inputs.
     """
 
     model: ModelOptions
@@ -68,15 +68,15 @@ class InstrumentRun:
 
     @property
     def source(self) -> Source:
-        """The questions."""
+        """The source of the questions."""
         return self.questions.source_of(self.short_answers)
 
     def job(self, instrument: str, parameters: dict[str, Any], loaded: Loaded, tick: Tick) -> Job:
         """The job of an instrument.
 
         Args:
-            instrument: its name.
-            parameters: its own settings, ready for JSON.
+            instrument: name of the instrument.
+            parameters: the instrument's own settings, ready for JSON.
             loaded: the model.
             tick: shows progress.
         """
@@ -96,7 +96,7 @@ class InstrumentRun:
 
     @contextmanager
     def measuring(self, instrument: str) -> Iterator[tuple[Loaded, Tick]]:
-        """Load the model; yields it with the progress bar's tick.
+        """Load the model; yields (model, tick), where `tick` moves the progress bar.
 
         Inside the block, stdout is kept for the result.
         """
@@ -124,10 +124,10 @@ def write(job: Job, document: Document, draw: Callable[[Document], Drawing]) -> 
 
 
 def calibrated(method: Method) -> Method:
-    """A method that has a stage 2 to calibrate.
+    """The method, if it has a stage 2 to calibrate.
 
     Raises:
-        InvalidValueError: it has none.
+        InvalidValueError: the method has no stage 2.
     """
     from todre.methods.todre import ToDRE
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: never lost, and answered with one line wherever it arrives."""
+"""Handling of Ctrl-C: never lost, and answered with one line wherever it arrives."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from types import FrameType, TracebackType
 from typing import Any
 
 INTERRUPTED = 130
-"""The exit code."""
+"""Exit code of an interrupted command."""
 AGAIN = 0.25
-"""Seconds after which a KeyboardInterrupt that somebody swallowed is raised again."""
+"""Seconds after which a swallowed KeyboardInterrupt is raised again."""
 PATIENCE = 1.0
 """Seconds after which a second Ctrl-C ends the process at once.
 
-An earlier one counts as the first.
+A second Ctrl-C before that counts as the first one.
 """
 
 
 class Interrupts:
     """A block in which Ctrl-C raises KeyboardInterrupt until the block ends.
 
-    One raise is not enough: a callback of a library, a `__del__` or an `except BaseException` swallows what arrives
-    inside it, and the work would go on to its end. So it is raised again while nothing is handling it.
+    One raise is not enough: a callback of a library, a `__del__` or an `except BaseException` can swallow it, and the
+    work would go on to its end. So KeyboardInterrupt is raised again while nothing handles it.
 
     Attributes:
-        came: whether it was pressed.
-        reported: whether the user knows of it.
+        came: whether Ctrl-C was pressed.
+        reported: whether the user was told that the command was interrupted.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def deaf(self) -> None:
-        """Ignore Ctrl-C from now on, after the block too: the process is ending."""
+        """Ignore Ctrl-C from now on, even after the block, as the process is ending."""
         self._tick(0.0)
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
@@ -85,7 +85,7 @@ class Interrupts:
     def _swallowed(self, number: int, frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt again, unless one is being handled right now.
 
-        One may be on its way up through a `finally`.
+        A KeyboardInterrupt that passes through a `finally` counts as being handled.
         """
         error = sys.exc_info()[1]
         while error is not None:
@@ -103,7 +103,7 @@ class Interrupts:
     def _unraisable_error(self, unraisable: Any) -> None:
         """Keep Python from printing a KeyboardInterrupt that it ignores.
 
-        It is raised again.
+        The KeyboardInterrupt is raised again.
         """
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._unraisable(unraisable)

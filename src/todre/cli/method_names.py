@@ -1,4 +1,4 @@
-"""Methods as the command line names them: names, JSON files, and `all`."""
+"""Methods on the command line: registered names, JSON files, and `all`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from todre.methods import registry
 from todre.methods.base import Method
 
 ALL = "all"
-"""Stands for every registered method."""
+"""The word that stands for every registered method."""
 FILE = ".json"
-"""The end of the name of a file that holds a method."""
+"""Suffix of files that hold a method."""
 
 
 def parse_name(name: str) -> str:
-    """The name of a registered method."""
+    """Parse the name of a registered method."""
     with usage():
         return registry.entry(name).name
 
 
 def parse_method(name: str) -> str:
-    """The name of a registered method, or of a file that holds one."""
+    """Parse the name of a registered method, or of a file that holds a method."""
     if not name.endswith(FILE):
         return parse_name(name)
     with usage():
@@ -32,7 +32,7 @@ def parse_method(name: str) -> str:
 
 
 def parse_methods(text: str) -> str:
-    """Names of registered methods or of files, separated by commas, or `all`."""
+    """Parse names of methods or of their files, separated by commas, or `all`."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("no method is named; give names separated by commas, such as none,todre.")
@@ -43,9 +43,9 @@ def parse_methods(text: str) -> str:
 
 
 def named_methods(methods: str) -> tuple[list[str], bool]:
-    """Names of a list, with every registered one for `all`; whether it has `all`.
+    """Split a list of names; returns (names, whether `all` is among them).
 
-    Each name comes once.
+    `all` becomes the names of all registered methods. Each name comes once.
     """
     names = methods.split(",")
     every = [name for each in names for name in (registry.names() if each == ALL else (each,))]
@@ -53,7 +53,7 @@ def named_methods(methods: str) -> tuple[list[str], bool]:
 
 
 def make_method(name: str, retain: float | None, seed: int, per: str | None = None) -> Method:
-    """A method with those of the settings that it has; one from a file stays as it is."""
+    """Make a method with the settings that it has; a file's method is unchanged."""
     if name.endswith(FILE):
         return registry.load(name)
     known = registry.entry(name).settings
@@ -62,5 +62,5 @@ def make_method(name: str, retain: float | None, seed: int, per: str | None = No
 
 
 def files_among(methods: str) -> tuple[str, ...]:
-    """The files among names separated by commas: inputs of the command."""
+    """The files among comma-separated methods; they are inputs of the command."""
     return tuple(name for name in methods.split(",") if name.endswith(FILE))

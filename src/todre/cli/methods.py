@@ -1,4 +1,4 @@
-"""`todre methods`: the registered methods, and the card of each."""
+"""`todre methods`: the list of registered methods, and each method's card."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Records of options: frozen dataclasses whose fields Typer sees as options.
 
-A command takes options that go together as one record, `model: ModelOptions = ModelOptions()`. `expand` makes it a
-function whose signature has the record's fields in its place; their defaults are the values of that instance.
+A command takes options that go together as one record, `model: ModelOptions = ModelOptions()`. `expand` turns the
+command into a function whose signature has the record's fields in place of the record; the fields' defaults are the
+values of the record's default instance.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ class OptionRecord:
 
 
 class Trailing:
-    """Mark of an option that a command's help lists after all others."""
+    """Mark of an option that a command's help lists after all unmarked options."""
 
 
 @dataclass(frozen=True)
 class Without:
-    """Mark of a record's parameter: one field is not offered as an option.
+    """Mark of a record's parameter that hides one field from the options.
 
-    The field keeps its default.
+    The hidden field keeps its default.
 
     Attributes:
-        field: the field's name.
+        field: the hidden field's name.
     """
 
     field: str
@@ -48,12 +49,12 @@ class _RecordParameter:
     fields: tuple[str, ...]
 
     def filled(self, options: dict[str, Any]) -> Any:
-        """The record with the values of the options."""
+        """The record, filled with the values of the options."""
         return dataclasses.replace(self.default, **{name: options.pop(name) for name in self.fields})
 
 
 def expand(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose signature has the fields of its records in the records' place.
+    """A command whose signature has its records' fields in place of the records.
 
     Args:
         command: a function with annotations as Typer takes them; each parameter that is an `OptionRecord` has an

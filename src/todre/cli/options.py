@@ -76,7 +76,7 @@ Verbose = Annotated[
 
 @dataclass(frozen=True)
 class ModelOptions(OptionRecord):
-    """Which model a command loads, and how."""
+    """Options that say which model a command loads, and how."""
 
     model: Model = None
     device: Device = "auto"
@@ -85,7 +85,7 @@ class ModelOptions(OptionRecord):
     trust_remote_code: TrustCode = False
 
     def load(self, quiet: bool) -> Loaded:
-        """The model; what is downloaded is said on stderr, unless `quiet`."""
+        """Load the model; downloads are noted on stderr, unless `quiet`."""
         from todre.cli.console import note
         from todre.loading.model import load
 
@@ -101,7 +101,7 @@ class ModelOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class Verbosity(OptionRecord):
-    """How much a command says on stderr."""
+    """Options that say how much a command prints on stderr."""
 
     quiet: Quiet = False
     verbose: Verbose = False
@@ -109,7 +109,7 @@ class Verbosity(OptionRecord):
 
 @dataclass(frozen=True)
 class Reporting(OptionRecord):
-    """How a command shows its result, and how much it says on stderr beside it."""
+    """Options that say how a result is shown, and how much goes to stderr."""
 
     json: Json = False
     quiet: Quiet = False

@@ -15,23 +15,23 @@ from todre.plots.marks import Panel, save_figure
 from todre.running import Answer, Media
 
 Answers = Sequence[tuple[str, Answer]]
-"""(method's name, answer), of one prompt."""
+"""(method's name, answer) pairs, all for one prompt."""
 
 
 def boxes_of(loaded: Loaded, media: Sequence[Media]) -> list[TokenBox]:
     """The place of each visual token of the prompt.
 
     Raises:
-        UnsupportedModelError: that is not known for this model.
+        UnsupportedModelError: the places are not known for this model.
     """
     shapes = [ClipShape(*one.size, len(one)) if isinstance(one, Clip) else one.size for one in media]
     return visual_token_boxes(loaded.processor, loaded.model.config, shapes)
 
 
 def row_of_image(loaded: Loaded, media: Sequence[Media], answers: Answers, index: int, caption: str = "") -> Row:
-    """The row of medium `index` (0-based), a picture: one panel for each answer.
+    """The row of the picture at `index` (0-based): one panel for each answer.
 
-    `caption` stands in every panel; without it the question does.
+    `caption` stands in every panel; without a caption, the question does.
     """
     picture = media[index]
     if isinstance(picture, Clip):
@@ -41,9 +41,9 @@ def row_of_image(loaded: Loaded, media: Sequence[Media], answers: Answers, index
 
 
 def sheet_of(loaded: Loaded, media: Sequence[Media], answers: Answers, index: int, caption: str = "") -> Sheet:
-    """The contact sheet of medium `index` (0-based); of a picture it has one frame.
+    """The contact sheet of medium `index` (0-based); a picture's has one frame.
 
-    `caption` stands over every panel; without it the question does.
+    `caption` stands over every panel; without a caption, the question does.
     """
     caption = caption or _question(answers)
     boxes, panels = _panels(boxes_of(loaded, media), answers, index)
@@ -59,7 +59,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_media(loaded: Loaded, media: Sequence[Media], answers: Answers, path: Path) -> None:
-    """Draw a prompt's media into a file: rows of pictures, or sheets if one is a clip."""
+    """Draw a prompt's media into a file: rows, or sheets if any medium is a clip."""
     places = range(len(media))
     if any(isinstance(medium, Clip) for medium in media):
         save_figure(contact_sheet_figure([sheet_of(loaded, media, answers, index) for index in places]), path)
@@ -70,7 +70,7 @@ def write_media(loaded: Loaded, media: Sequence[Media], answers: Answers, path: 
 def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[list[TokenBox], list[Panel]]:
     """The boxes of medium `index`, and one panel for each answer.
 
-    Indices in a panel's `kept` count within those boxes, from 0.
+    Indices in a panel's `kept` count from 0 within the medium's boxes.
     """
     places = [place for place, box in enumerate(boxes) if box.image == index]
     within = {place: number for number, place in enumerate(places)}
@@ -88,7 +88,7 @@ def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[li
 
 
 def _question(answers: Answers) -> str:
-    """The question that all answers are to."""
+    """The question that all answers share."""
     return answers[0][1].question if answers else ""
 
 

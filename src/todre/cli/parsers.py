@@ -1,4 +1,4 @@
-"""Parsers of options: how their text becomes values, and what is wrong usage."""
+"""Parsers that turn the text of options into values, or report wrong usage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_PROCESSES = 256
 def usage() -> Iterator[None]:
     """Turn refused values inside the block into wrong usage (exit code 2).
 
-    It is for what no file, model or machine would make right.
+    Use it for values that are wrong whatever the files, the model and the machine are.
     """
     try:
         yield
@@ -34,7 +34,7 @@ def usage() -> Iterator[None]:
 
 
 def one_of(*allowed: str) -> Callable[[str], Any]:
-    """A parser that takes one of these words."""
+    """A parser that accepts one of the `allowed` words."""
 
     def parse(text: str) -> str:
         if text not in allowed:
@@ -72,9 +72,9 @@ def number(least: float, most: float = math.inf, inside: bool = False) -> Callab
 
 
 def parse_device(text: str) -> str:
-    """The name of a device: auto, cpu, cuda or cuda:N.
+    """Parse the name of a device: auto, cpu, cuda or cuda:N.
 
-    Loading a model checks that the device is there.
+    Whether the device is there is checked when a model is loaded.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text):
         raise typer.BadParameter(f"device {text!r} is unknown; use auto, cpu, cuda or cuda:N.")
@@ -89,7 +89,7 @@ def check_each_once(values: Sequence[Any], text: str) -> None:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """Names, separated by commas."""
+    """Parse names, separated by commas."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise typer.BadParameter("nothing is named; give names separated by commas.")
@@ -100,7 +100,7 @@ def check_question(question: str) -> str:
     """The question, unless it is empty.
 
     Raises:
-        typer.BadParameter: it is empty.
+        typer.BadParameter: the question is empty.
     """
     if not question.strip():
         raise typer.BadParameter("the question is empty; ask something about the picture.")

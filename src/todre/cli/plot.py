@@ -1,4 +1,4 @@
-"""`todre plot`: figures of what `todre eval` wrote."""
+"""`todre plot`: figures of results that `todre eval` wrote."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One run of the command line, from the streams to the exit code.
 
-Streams and Ctrl-C are made ready, a command runs, and an error becomes one line.
+Streams and Ctrl-C are prepared, a command runs, and an error becomes one line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def run(argv: Sequence[str] | None) -> int:
     """Run the command line; returns the exit code.
 
     Args:
-        argv: arguments without the program's name; None takes the process's own, which ends afterwards.
+        argv: arguments without the program's name; None takes those of the process, which then ends after the run.
     """
     with Interrupts() as interrupts:
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_results(paths: list[Path], methods: tuple[str, ...] | None) -> Results:
-    """The results in files, of some methods only if `methods` names them."""
+    """Read results from files; `methods`, if set, limits them to these methods."""
     from todre.reading.results import read
 
     found = read(paths)

@@ -61,7 +61,7 @@ def reference() -> str:
 def _sections(group: Any, before: str) -> list[str]:
     """The sections of a group's commands.
 
-    A group within it has a section of its own before its commands.
+    A group inside the group has a section of its own, before its commands.
     """
     sections: list[str] = []
     for name, command in group.commands.items():

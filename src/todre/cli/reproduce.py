@@ -81,7 +81,7 @@ def reproduce(
 def _check_folder(chosen: Recipe, folder: Path, inputs: tuple[str | Path | None, ...], force: bool) -> None:
     """Raise, before any work, unless the result can be written.
 
-    Unfinished work in the folder stays, and is resumed.
+    Unfinished work in the folder is no obstacle: it stays, and is resumed.
     """
     if not os.path.lexists(folder):
         check_folder(folder.parent)

@@ -19,7 +19,7 @@ from todre.reproduce.recipes import Recipe
 _LOADING = {"device", "dtype", "attn_implementation", "trust_remote_code"}
 _SCORES = {"limit", "benchmarks"}
 ALWAYS = {"name", "listed", "model", "on", "output", "force", "yes", "dry_run", "json", "quiet", "verbose"}
-"""Options that change something on every route."""
+"""Names of the options that have an effect on every route."""
 USED = {
     "figure": _LOADING | {"limit", "questions", "batch_size"},
     "costs": _LOADING | {"benchmarks", "rounds"},
@@ -28,11 +28,11 @@ USED = {
         "task_map", "include_path", "budget", "seconds_per_question", "python", "ranks", "batch_size",
     },
 }  # fmt: skip
-"""By route of `reproduce_routes`, the options that matter there besides `ALWAYS`."""
+"""Options that have an effect besides `ALWAYS`, by route of `reproduce_routes`."""
 
 
 def route_of(kind: str, tiny: bool) -> str:
-    """The route of a kind of recipe, a key of `USED`."""
+    """The route for a kind of recipe; a key of `USED`."""
     if kind in ("attention", "kept"):
         return "figure"
     if kind == "efficiency":
@@ -46,15 +46,15 @@ class ReproduceConfig:
 
     Attributes:
         recipe: the table or figure.
-        tiny: whether it is measured on the model that ships.
+        tiny: whether the recipe is measured on the shipped model.
         folder: where the result goes.
-        model: the model, where it is not the one that ships.
-        consent: whether the work begins, and whether that is asked for first.
-        scope: how much of it is measured.
-        harness: of scores on a real model.
-        shipped: of scores on the model that ships.
-        measure: of costs, and of what figures and scores are asked.
-        reporting: how the result is shown.
+        model: options of the model, unless the shipped one is measured.
+        consent: options that say whether the work begins, and whether the user is asked first.
+        scope: options that say how much of the table or figure is measured.
+        harness: options for scores on a real model.
+        shipped: options for scores on the shipped model.
+        measure: options for batch size, rounds of costs, and the user's own questions.
+        reporting: options that say how the result is shown.
     """
 
     recipe: Recipe
@@ -70,12 +70,12 @@ class ReproduceConfig:
 
     @property
     def route(self) -> str:
-        """The route of the recipe, a key of `USED`."""
+        """The route for the recipe; a key of `USED`."""
         return route_of(self.recipe.kind, self.tiny)
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
-        """The benchmarks that were named; empty for all."""
+        """The benchmarks that the user named; empty means all."""
         return self.scope.benchmarks or ()
 
     def model_name(self, published: str) -> str | None:

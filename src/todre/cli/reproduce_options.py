@@ -18,14 +18,14 @@ TINY = "tiny"
 
 
 def parse_on(text: str) -> str:
-    """The word tiny, which stands for the model that ships."""
+    """Parse the word tiny, which stands for the shipped model."""
     if text != TINY:
         raise typer.BadParameter(f"{text!r} is unknown; --on takes tiny, and any other model is given with -m.")
     return text
 
 
 def parse_pair(text: str) -> tuple[str, str]:
-    """A benchmark and its task, from `BENCHMARK=TASK` or `BENCHMARK=TASK:METRIC`."""
+    """Parse `BENCHMARK=TASK` or `BENCHMARK=TASK:METRIC` into benchmark and task."""
     name, equals, task = text.partition("=")
     if not equals or not name.strip() or not task.strip():
         raise typer.BadParameter(f"{text!r} points no benchmark at a task; write POPE=my_pope or POPE=my_pope:metric.")
@@ -112,14 +112,14 @@ Questions = Annotated[
 
 @dataclass(frozen=True)
 class PaperModelOptions(ModelOptions):
-    """Which model a table or figure is measured on: without --model the paper's own."""
+    """Options of the model to measure; without --model, it is the paper's own."""
 
     model: Model = None
 
 
 @dataclass(frozen=True)
 class ConsentOptions(OptionRecord):
-    """Whether the work begins, and whether that is asked for first."""
+    """Options that say whether the work begins, and whether the user is asked."""
 
     yes: Yes = False
     dry_run: DryRun = False
@@ -127,7 +127,7 @@ class ConsentOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class ScopeOptions(OptionRecord):
-    """How much of a table or figure is measured."""
+    """Options that say how much of a table or figure is measured."""
 
     limit: Limit = None
     benchmarks: Benchmarks = None
@@ -135,7 +135,7 @@ class ScopeOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class HarnessOptions(OptionRecord):
-    """How lmms-eval measures the scores of a real model."""
+    """Options for lmms-eval, which measures the scores of a real model."""
 
     task_map: TaskMap = None
     include_path: IncludePath = None
@@ -146,18 +146,18 @@ class HarnessOptions(OptionRecord):
 
     @property
     def interpreter(self) -> str:
-        """The Python that has lmms-eval: the one that was named, else this one."""
+        """The Python that has lmms-eval: the user's choice, else the running Python."""
         return self.python or sys.executable
 
     @property
     def tasks(self) -> dict[str, str]:
-        """By benchmark, the user's own task that it is measured on."""
+        """The user's own tasks of lmms-eval, by benchmark."""
         return dict(self.task_map or ())
 
 
 @dataclass(frozen=True)
 class ShippedOptions(OptionRecord):
-    """How scores of the model that ships are measured, with --on tiny."""
+    """Options for scores of the shipped model, with --on tiny."""
 
     processes: Processes = 1
     draws: Draws = 3
@@ -166,7 +166,7 @@ class ShippedOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class MeasureOptions(OptionRecord):
-    """Batch size of questions, rounds of costs, and own questions of figures."""
+    """Options for batch size, rounds of costs, and a figure's own questions."""
 
     batch_size: BatchSize = 1
     rounds: Rounds = 3

@@ -20,13 +20,13 @@ from todre.reproduce.document import restricted
 from todre.reproduce.outcome import notes
 
 FIGURE_ROWS = 0.1
-"""The share that figure 3 shows."""
+"""Share of visual tokens kept in the rows that figure 3 shows."""
 
 
 def published(config: ReproduceConfig) -> Table:
     """The published table of the recipe.
 
-    Restricted to the chosen benchmarks, and for the radar to its rows.
+    The table has only the chosen benchmarks, and for the radar only the radar's rows.
     """
     assert config.recipe.table is not None
     with usage():
@@ -38,15 +38,15 @@ def published(config: ReproduceConfig) -> Table:
 
 
 def agreed(config: ReproduceConfig, plan: Sequence[str], ask: bool = True) -> bool:
-    """Say what would be done; returns whether to do it.
+    """Print the plan; returns whether to carry it out.
 
     Args:
         config: the run.
         plan: lines that say what would be done.
-        ask: whether the user is asked, unless --yes is there.
+        ask: whether the user is asked, unless --yes is set.
 
     Raises:
-        InvalidValueError: nobody is there to be asked, and there is no --yes.
+        InvalidValueError: no user can be asked, and --yes is not set.
     """
     dry_run, json = config.consent.dry_run, config.reporting.json
     for line in plan:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def follow(config: ReproduceConfig) -> None:
-    """Take the route of the recipe."""
+    """Run the recipe by its route."""
     routes = {"figure": _figure, "costs": _costs, "tiny": _tiny, "real": _real}
     routes[config.route](config)
 
 
 def _tiny(config: ReproduceConfig) -> None:
-    """Scores on the model that ships, on scenes in place of the benchmarks."""
+    """Measure scores of the shipped model, on scenes in place of the benchmarks."""
     from todre.reproduce import tiny
 
     printed = published(config)
@@ -64,7 +64,7 @@ def _tiny(config: ReproduceConfig) -> None:
 
 
 def _tiny_warnings(config: ReproduceConfig, printed: Table, measured: Sequence[str]) -> list[str]:
-    """What the model that ships cannot measure of a table."""
+    """Warnings on what the shipped model cannot measure of a table."""
     missing = [name for name in printed.benchmarks if name not in measured]
     warnings = partial_average(table(config.recipe.table or printed.id), measured)
     warnings += [f"Nothing that ships stands in for {', '.join(missing)}."] if missing else []
@@ -76,7 +76,7 @@ def _tiny_warnings(config: ReproduceConfig, printed: Table, measured: Sequence[s
 
 
 def _real(config: ReproduceConfig) -> None:
-    """Scores on a real model, through lmms-eval."""
+    """Measure scores of a real model, through lmms-eval."""
     from todre.reproduce import plan as planning
     from todre.reproduce import real
     from todre.reproduce.cells import cells, require_lmms_eval
@@ -110,7 +110,7 @@ def _real(config: ReproduceConfig) -> None:
 
 
 def _harness_run(config: ReproduceConfig, model: str) -> Run:
-    """How lmms-eval is run: the model's options are those that the user set."""
+    """The settings of lmms-eval's runs, with the model's options as the user set them."""
     from todre.reproduce.cells import Run
 
     chosen_options: dict[str, Any] = {"device": config.model.device, "dtype": config.model.dtype}
@@ -131,7 +131,7 @@ def _harness_run(config: ReproduceConfig, model: str) -> Run:
 
 
 def _model_config(printed: Table, model: str) -> Any:
-    """The model's config, where its name does not tell which one it is."""
+    """The model's config; None where the name tells which published model it is."""
     if is_published(printed, model):
         return None
     from todre.loading.model import load_config
@@ -140,7 +140,7 @@ def _model_config(printed: Table, model: str) -> Any:
 
 
 def _cautions(config: ReproduceConfig, benchmarks: Sequence[Benchmark]) -> list[str]:
-    """What speaks against taking differences at their word."""
+    """Warnings on why measured and published values may differ."""
     assert config.recipe.table is not None
     cautions = partial_average(table(config.recipe.table), config.benchmarks)
     if config.scope.limit is not None:
@@ -157,13 +157,13 @@ def _statement(model: str) -> str:
 
 
 def _questions_of(benchmark: Benchmark, limit: int | None) -> str:
-    """What a benchmark is measured on."""
+    """Text that names the questions on which a benchmark is measured."""
     questions = "all questions" if limit is None else f"the first {limit} questions of each"
     return f"{', '.join(benchmark.tasks)} of lmms-eval, {questions}"
 
 
 def _costs(config: ReproduceConfig) -> None:
-    """FLOPs, memory and throughput, measured as `todre bench` does."""
+    """Measure FLOPs, memory and throughput, as `todre bench` does."""
     from todre.reproduce import costs
 
     printed, rounds = published(config), config.measure.rounds
@@ -200,7 +200,7 @@ def _costs(config: ReproduceConfig) -> None:
 
 
 def _figure(config: ReproduceConfig) -> None:
-    """A figure of attention or of kept tokens, drawn as `todre analyze` does."""
+    """Draw a figure of attention or of kept tokens, as `todre analyze` does."""
     from todre.plots import require_matplotlib
     from todre.reproduce.figures import QUESTIONS, Drawing, draw
 

@@ -12,9 +12,9 @@ from todre.reproduce.pages import headings, lines
 
 
 def reproduced_table(result: dict[str, Any]) -> Table:
-    """The result as a table: for each row the paper's line and ours.
+    """The result as a table: for each row, the paper's line and ours.
 
-    A third line has their difference where numbers can be compared.
+    A third line has the difference between both, where numbers can be compared.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("row", no_wrap=True)
@@ -27,7 +27,7 @@ def reproduced_table(result: dict[str, Any]) -> Table:
 
 
 def draw_radar(result: dict[str, Any], path: Path) -> Path:
-    """Write the table as radars; returns where."""
+    """Draw the table as radars into `path`; returns the file's path."""
     from todre.plots.marks import save_figure
     from todre.plots.reproduction import radars_figure
 

@@ -1,6 +1,6 @@
 """One sentence for an error: what was wrong, and what to do.
 
-It fits one line that any terminal can show.
+The sentence fits one line that any terminal can show.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from todre.errors import TodreError
 from todre.files import printable
 
 WORD, LINE = 200, 1200
-"""Longest word and message, in characters; what is longer loses its middle."""
+"""Longest word and longest message, in characters; longer ones lose their middle."""
 
 
 def line_of(text: str) -> str:
     """A text on one line.
 
-    Long words and a long whole are cut, and what no terminal can show is escaped.
+    Long words and long texts are cut, and characters that a terminal cannot show are escaped.
     """
     words = [printable(word, WORD) for word in text.split()]
     return printable(" ".join(words), LINE)
 
 
 def sentence(error: BaseException) -> str:
-    """What an exception means to somebody who typed a command."""
+    """The sentence that tells a user of the command line what an exception means."""
     if isinstance(error, TodreError):
         return line_of(str(error))
     if isinstance(error, OSError) and _working_directory_is_gone():
@@ -44,7 +44,7 @@ def sentence(error: BaseException) -> str:
 
 
 def _of_the_system(error: OSError) -> str:
-    """A sentence for what the operating system refused."""
+    """The sentence for an error of the operating system."""
     what = error.strerror or str(error)
     name = f"{printable(_text(error.filename))}: " if error.filename is not None else ""
     remedies = {
@@ -74,7 +74,7 @@ def _working_directory_is_gone() -> bool:
 def _is_of_memory(error: BaseException, text: str) -> bool:
     """Whether Python, torch or a GPU ran out of memory.
 
-    On a CPU, torch raises a RuntimeError for it.
+    When a CPU's memory runs out, torch raises a RuntimeError.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

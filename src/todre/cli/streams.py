@@ -1,4 +1,4 @@
-"""stdout and stderr that may be closed, full, unread, or not UTF-8."""
+"""Handling of stdout and stderr that are closed, full, unread, or not UTF-8."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ReaderGoneError(Exception):
 
 
 class Closed(io.TextIOBase):
-    """stdout of a process that was started without one (`>&-`).
+    """Stand-in for stdout in a process that was started without it (`>&-`).
 
     Writing to it is an error, so that no result is lost without a word.
     """
@@ -40,7 +40,7 @@ class Closed(io.TextIOBase):
 def prepare() -> None:
     """Let stdout and stderr write `?` for what they cannot encode.
 
-    A closed stream gets a stand-in: stderr's discards all text, and writing to stdout's is an error.
+    A closed stream gets a stand-in: stderr's discards all text, and stdout's raises an error when written to.
     """
     for number in (0, 1, 2):
         try:
@@ -60,7 +60,7 @@ def check_stdout() -> None:
     """Raise, before any work, if stdout is closed.
 
     Raises:
-        OutputError: it is.
+        OutputError: stdout is closed.
     """
     if isinstance(sys.stdout, Closed):
         raise OutputError(f"stdout is closed, so the result has nowhere to go; {_INSTEAD}")
@@ -68,11 +68,11 @@ def check_stdout() -> None:
 
 @contextlib.contextmanager
 def delivering() -> Iterator[TextIO]:
-    """Yields stdout for a result, and flushes it at the end of the block.
+    """Yield stdout for a result, and flush it at the end of the block.
 
     Raises:
         OutputError: stdout is closed, or the disk behind it is full.
-        ReaderGoneError: nobody reads it any more.
+        ReaderGoneError: the reader of stdout has closed it.
     """
     try:
         yield sys.stdout
@@ -102,10 +102,10 @@ def write_bytes(stream: Any, data: bytes) -> None:
 def settle() -> None:
     """Flush stdout and stderr, or drop what they cannot write.
 
-    Python would fail over it when it ends.
+    Python would fail at its end over text that is left in a stream.
 
     Raises:
-        OutputError, ReaderGoneError: as `delivering` does, of stdout.
+        OutputError, ReaderGoneError: stdout could not be written, as in `delivering`.
     """
     with contextlib.suppress(OSError, ValueError):
         _end(sys.stderr)

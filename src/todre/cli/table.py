@@ -1,4 +1,4 @@
-"""`todre table`: what `todre eval` wrote as a table in Markdown, CSV or LaTeX."""
+"""`todre table`: results of `todre eval` as a table in Markdown, CSV or LaTeX."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def table(
 
 
 def _format(form: str | None, output: Path | None) -> str:
-    """The format that is asked for, or that the suffix of `output` names."""
+    """The format: `form` if it is set, else the format of the suffix of `output`."""
     if output is None:
         return form or FORMAT
     if os.path.isdir(output):

@@ -15,18 +15,18 @@ from rich.table import Column, Table
 from rich.text import Text
 
 PIPE_WIDTH = 118
-"""Columns at which sentences fold in a table that goes to no terminal.
+"""Width at which sentences fold in a table that does not go to a terminal.
 
-The variable COLUMNS overrides it.
+The environment variable COLUMNS overrides this width.
 """
 _WIDEST = 100_000
-"""Columns that no table needs."""
+"""A width, in columns of text, that no table needs."""
 
 
 def print_fitting(result: RenderableType, whole: bool = False) -> None:
     """Print on stdout, as wide as the terminal, or as COLUMNS says.
 
-    A table that goes elsewhere is as wide as its words need, and with `whole` as its cells need.
+    A table that does not go to a terminal is as wide as its words need, or with `whole` as its cells need.
     """
     known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     console = Console(file=sys.stdout, highlight=False)
@@ -74,7 +74,7 @@ def _measured(console: Console, table: Table, column: Column) -> tuple[int, int]
 def _records(console: Console, table: Table) -> Iterator[Text]:
     """One block of lines for each row of a table.
 
-    The first cell comes first, and each other one under it, after its heading.
+    The first cell is the block's first line; each further cell has a line with its heading before it.
     """
     if table.title:
         yield _text(console, table.title)

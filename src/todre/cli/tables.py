@@ -13,7 +13,7 @@ from todre.running import Answer
 
 
 def comparison_table(answers: Sequence[tuple[str, Answer]]) -> Table:
-    """One row for each (method's name, answer)."""
+    """Table with one row for each (method's name, answer)."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
     table.add_column("answer", overflow="fold", max_width=28)
@@ -27,7 +27,7 @@ def comparison_table(answers: Sequence[tuple[str, Answer]]) -> Table:
 
 
 def format_flops(count: float) -> str:
-    """A number of FLOPs for people, in powers of a thousand."""
+    """Text of a number of FLOPs, in powers of a thousand."""
     for unit in ("", " k", " M", " G", " T"):
         if count < 1000 or unit == " T":
             return f"{count:.3g}{unit}" if count < 1000 else f"{count:.0f}{unit}"

@@ -1,4 +1,4 @@
-"""The note that an answer comes from a shipped model, which is a toy."""
+"""A note for answers of a shipped model: the model is a toy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def say_if_toy(loaded: Loaded, quiet: bool) -> None:
 
     Args:
         loaded: the model that answered.
-        quiet: whether nothing is said.
+        quiet: True prints nothing.
     """
     if loaded.name in names():
         note(

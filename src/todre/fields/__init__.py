@@ -1,11 +1,11 @@
 """Checked fields: a dataclass checks its values against their annotations.
 
-Each value is made plain (a numpy number becomes an int or float) or refused in one sentence, when the dataclass is
-made.
+When an instance is made, each value becomes plain (a numpy number becomes an int or float) or is refused in
+one sentence.
 
-What may stand in a field is what its annotation says: `bool`, `int`, `float`, `str`, `None`, `Literal`, enums, tuples,
-unions, classes, and `Annotated` with marks; `todre.fields.kinds` has those that methods share. A whole number is also a
-`float`, and stays whole.
+The annotation of a field says which values are allowed: `bool`, `int`, `float`, `str`, `None`, `Literal`, enums,
+tuples, unions, classes, and `Annotated` with marks; `todre.fields.kinds` has the annotations that methods share. A
+whole number is also allowed as a `float`, and stays whole.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The base class of dataclasses whose fields are checked.
 
-Methods have it, and so do the settings of everything else.
+Methods and all other settings derive from this class.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from todre.fields.coercion import fitted
 class Checked:
     """Base of dataclasses whose fields are checked against their annotations.
 
-    Values are made plain as well, both when an instance is made.
+    When an instance is made, its values are made plain and checked.
 
-    A class's own `__post_init__`, for what fields have to do with each other, runs after that and finds them checked.
+    A class's own `__post_init__`, for checks across several fields, runs after that, on checked values.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -77,9 +77,9 @@ def annotations_of(cls: type) -> dict[str, Any]:
 
 
 def _names_at(cls: type) -> dict[str, Any]:
-    """The names that are known where a class was written.
+    """The names that a class's annotations can use, and their values.
 
-    They are its module's, or, where no module holds the class, the globals of its methods.
+    They are the globals of the class's module and, if that does not hold the class, of its methods too.
     """
     module = sys.modules.get(cls.__module__)
     around: dict[str, Any] = next((each.__globals__ for each in vars(cls).values() if hasattr(each, "__globals__")), {})

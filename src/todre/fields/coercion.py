@@ -1,4 +1,4 @@
-"""Fitting a value to an annotation: made plain, or refused."""
+"""Fitting of a value to an annotation: the value is made plain, or refused."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from todre.fields.words import UNIONS, allowed, short_repr
 _TOP = 2**63
 """Bound of the size of whole numbers.
 
-Generators, indices and other programs' JSON take none beyond it.
+Generators, indices and other programs' JSON take no larger whole numbers.
 """
 _NO = object()
 
 
 def fitted(name: str, value: Any, kind: Any) -> Any:
-    """A value as a field annotated with `kind` holds it.
+    """A value in the form that a field annotated with `kind` holds.
 
-    A refusal calls the value `name`.
+    Messages call the value `name`.
 
     Raises:
-        InvalidValueError: it is not what the annotation allows.
+        InvalidValueError: the annotation does not allow the value.
     """
     try:
         return _fit(name, value, kind)
@@ -36,7 +36,7 @@ def fitted(name: str, value: Any, kind: Any) -> Any:
 
 
 class _Misfit(Exception):
-    """A value, or an item of it, that does not fit; `name` says which."""
+    """A value, or an item of a value, does not fit; `name` says which."""
 
     def __init__(self, name: str, value: Any, kind: Any) -> None:
         self.name, self.value, self.allowed = name, value, allowed(kind)
@@ -75,9 +75,9 @@ def _marked(name: str, value: Any, kind: Any) -> Any:
 
 
 def _one_of_several(name: str, value: Any, kind: Any) -> Any:
-    """The value by the first part of a union that fits it.
+    """The value, fitted to the first part of a union that allows it.
 
-    If none fits, the error names the item that does not, where there is one.
+    If no part fits, the error names the item at fault, where it is not the whole value.
     """
     inner = None
     for each in get_args(kind):
@@ -115,7 +115,7 @@ def _same(value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays, tensors and their scalars as numbers and lists; all else as it is."""
+    """Arrays, tensors and their scalars as numbers and lists; other values unchanged."""
     try:
         return value.tolist() if isinstance(getattr(value, "shape", None), tuple) else value
     except Exception:  # it holds no numbers that can be read, as a tensor on the meta device

@@ -11,15 +11,15 @@ Count = Annotated[int, Range(least=1)]
 Natural = Annotated[int, Range(least=0)]
 """A whole number of at least 0."""
 Seed = Annotated[int, Range(least=0, most=2**63 - 1)]
-"""What a generator takes."""
+"""A seed that a random generator takes: a whole number from 0 to 2**63 − 1."""
 Share = Annotated[float, Range(least=0, most=1, called="a share")]
-"""In [0, 1]."""
+"""A share in [0, 1]."""
 Attended = Annotated[float, Range(least=0, most=1, called="a share of attention")]
-"""Likewise."""
+"""A share of attention in [0, 1]."""
 Positive = Annotated[float, Range(above=0)]
-"""Above 0."""
+"""A number above 0."""
 Cosine = Annotated[float, Range(least=-1, most=1, called="a cosine")]
-"""In [-1, 1]."""
+"""A cosine in [-1, 1]."""
 
 _Fraction = Annotated[float, Range(above=0, most=1)]
 Retain = Annotated[
@@ -28,7 +28,7 @@ Retain = Annotated[
 ]
 """Tokens that stay: a share if it is a float, a count if it is an int.
 
-1 is one token, 1.0 is all.
+1 means one token, 1.0 all tokens.
 """
 Layer = Annotated[
     Count | _Fraction,
@@ -39,7 +39,7 @@ Layer = Annotated[
 A float is a share, an int a count.
 """
 Layers = Annotated[tuple[Layer, ...], Items(least=1, lone=True)]
-"""At least one such place."""
+"""At least one place inside the LLM."""
 TowerLayer = Annotated[
     int | Annotated[float, Range(least=0, below=1)],
     Wording("an index of a layer such as -2, or a fraction of the tower's depth in [0, 1) such as 0.5"),

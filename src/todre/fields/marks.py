@@ -11,11 +11,11 @@ class Mark(Protocol):
     """The interface of a mark."""
 
     def holds(self, value: Any) -> bool:
-        """Whether a value of the right type may stand there."""
+        """Whether a value of the right type is allowed."""
         ...
 
     def words(self, words: str) -> str:
-        """What is allowed, from the words for the type."""
+        """Words for the allowed values, made from the words for the type."""
         ...
 
 
@@ -33,7 +33,7 @@ class Range:
     called: str = ""
 
     def holds(self, value: Any) -> bool:
-        """Whether it lies between the bounds."""
+        """Whether the value lies between the bounds."""
         return bool(self.least <= value <= self.most and self.above < value < self.below)
 
     def words(self, words: str) -> str:
@@ -50,8 +50,8 @@ class Range:
 class Items:
     """Tuples with at least `least` items.
 
-    With `once` no item comes twice, with `ascending` they are in that order, and with `lone` a number alone is a tuple
-    of one.
+    With `once` no item comes twice, with `ascending` the items are in ascending order, and with `lone` a number alone
+    is taken as a tuple of one item.
     """
 
     least: int = 0
@@ -60,7 +60,7 @@ class Items:
     lone: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Whether there are enough, in order."""
+        """Whether the items are enough, and in order or distinct where required."""
         if len(value) < self.least or (self.once and len(set(value)) < len(value)):
             return False
         return not self.ascending or list(value) == sorted(set(value))
@@ -74,12 +74,12 @@ class Items:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of these values, where a `Literal` cannot list them."""
+    """A value among `choices`, where a `Literal` cannot list them."""
 
     choices: tuple[Any, ...]
 
     def holds(self, value: Any) -> bool:
-        """Whether it is."""
+        """Whether the value is among the choices."""
         return value in self.choices
 
     def words(self, words: str) -> str:
@@ -94,7 +94,7 @@ class Wording:
     text: str
 
     def holds(self, value: Any) -> bool:
-        """Always."""
+        """True for every value."""
         return True
 
     def words(self, words: str) -> str:

@@ -13,7 +13,7 @@ _NOUNS = {bool: "True or False", int: "a whole number", float: "a number", str: 
 
 
 def allowed(kind: Any) -> str:
-    """What an annotation allows, in words that follow `must be`."""
+    """Words for the values that an annotation allows, to follow `must be`."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         words = allowed(parts[0])

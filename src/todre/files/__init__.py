@@ -1,8 +1,8 @@
 """Files: inputs are checked before use, results appear whole or not at all.
 
-`readers` is the one way in for every file that a user names: `kind` says what a file should hold, `shapes` what its
-values have to be, and `json_values` keeps JSON within limits. `writers` is the one way out. `question_file` reads files
-of questions, and `names` puts paths and values into messages.
+`readers` reads every file that a user names: `kind` says what a file should hold, `shapes` what its values have to be,
+and `json_values` keeps JSON within limits. `writers` writes every file. `question_file` reads files of questions, and
+`names` puts paths and values into messages.
 """
 
 from __future__ import annotations

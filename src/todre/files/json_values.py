@@ -1,4 +1,4 @@
-"""JSON values within limits of depth and number, and with no name twice."""
+"""JSON values, read within limits of depth and number and with no name twice."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from todre.files.names import printable, reason
 MOST_DEPTH = 64
 """Deepest nesting of JSON."""
 MOST_VALUES = 300_000
-"""Most values of a document, or of a line, nested ones included.
+"""Most values of a document, or of a line, nested values included.
 
-A small file can hold very many, each of 100 bytes.
+A small file can hold very many values, and each takes 100 bytes.
 """
 
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -27,7 +27,7 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 def load_value(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> Any:
     """The JSON value of a text, within the limits.
 
-    No object has a name twice, and no text has half of a character.
+    A text with a lone surrogate is refused; so is a name that comes twice in an object, unless `kind` is lenient.
     """
     what = "JSON" if lines else "JSON object"
     _check_measure(raw, where, kind)
@@ -50,7 +50,7 @@ def load_value(text: str, raw: bytes, where: str, kind: Kind, lines: bool) -> An
 def _check_measure(raw: bytes, where: str, kind: Kind) -> None:
     """Raise if JSON is nested too deep or holds too many values.
 
-    Only its brackets, commas and quotes are looked at.
+    Only brackets, commas and quotes of the JSON are looked at.
     """
     texts = (raw.count(b'"') - raw.count(b'\\"')) // 2
     if texts > 2 * MOST_VALUES:  # a value and its name are two

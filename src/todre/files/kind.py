@@ -12,7 +12,7 @@ from todre.files.shapes import OBJECT, Shape
 MOST_BYTES = 8 * 2**20
 """Largest document, and longest line of a file of lines, in bytes.
 
-The largest that this package writes have a fifth of it.
+The largest files that this package writes have a fifth of this size.
 """
 
 
@@ -21,13 +21,13 @@ class Kind:
     """What a file should hold, and the error to raise if it does not.
 
     Args:
-        hint: what to do then; the end of a sentence.
-        shape: of the document, or of each line.
-        error: what is raised.
-        most: bytes of the whole file.
-        line: bytes of its longest line, where it is read by lines.
-        lenient: whether NaN and Infinity, which Python's JSON writes, are numbers, and the last of two entries of one
-            name counts, as in files that others write.
+        hint: what the user can do about a wrong file; the end of a sentence.
+        shape: shape of the document, or of each line.
+        error: type of the error to raise.
+        most: largest size of the file, in bytes.
+        line: largest size of a line, in bytes, where the file is read by lines.
+        lenient: True for files that other programs write: NaN and Infinity, which Python's JSON writes, are numbers,
+            and the last of two entries with one name counts.
     """
 
     hint: str

@@ -9,9 +9,9 @@ MOST = 120
 
 
 def printable(value: object, most: int = MOST) -> str:
-    """A path or text as it is, anything else as its `repr`, printable on a line.
+    """A path or text itself, or another value's `repr`, printable on one line.
 
-    The middle is left out where it is longer than `most` characters.
+    The middle is left out if the result would be longer than `most` characters.
     """
     text = str(value) if isinstance(value, str | Path) else repr(value)
     text = text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 3) :]}"

@@ -1,4 +1,4 @@
-"""Files of questions, JSON Lines beside pictures, for `eval`, `analyze` and `fit`.
+"""Files of questions (JSON Lines) for `eval`, `analyze` and `fit`.
 
 `docs/evaluation.md` describes the format. Each command refuses a line that lacks what it needs. Fields that only other
 commands use are checked for their type and otherwise left alone.
@@ -35,19 +35,19 @@ _LINE: Shape = {
 QUESTIONS = Kind(
     'write {"image": "a.png", "question": "…", "answers": ["…"]} on each line', _LINE, most=2**28, line=2**20
 )
-"""Kind of file: questions, up to a million of them."""
+"""Kind of a file of questions, with up to a million of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionLine:
-    """One question of a file, as its line says it.
+    """One question of a file, as its line states it.
 
     Attributes:
         file: the file.
-        number: the line's, from 1.
+        number: number of the line, from 1.
         images: paths relative to the file, at least one, none empty.
         question: plain text, not blank.
-        answers: the references; one of each annotator for VQA accuracy. Empty where the line has none.
+        answers: the reference answers; for VQA accuracy, one from each annotator. Empty where the line has none.
         answer: the one true answer: the line's `answer`, or the most frequent of `answers`; empty where there is none.
         task: kind of question, by which `todre analyze` groups; empty where the line has none.
         metric: name of a metric; empty where the line has none.
@@ -76,15 +76,15 @@ class QuestionLine:
         return tuple(self.file.parent / image for image in self.images)
 
     def wrong(self, what: str) -> TodreError:
-        """Error that this line cannot be used.
+        """The error to raise if this line cannot be used.
 
         Args:
-            what: end of the sentence that begins with the line.
+            what: what is wrong; the end of a sentence that begins with the line's place.
         """
         return QUESTIONS.error(f"Line {self.number} of {printable(self.file)} {what}.")
 
     def lacking(self, what: str) -> TodreError:
-        """Error that this line lacks something, with the form of a line."""
+        """The error to raise if this line lacks something; shows the form of a line."""
         return _lacking(self.file, self.number, what)
 
 
@@ -93,7 +93,7 @@ def read_questions(file: Path, limit: int | None = None) -> Iterator[QuestionLin
 
     Args:
         file: JSON Lines; blank lines are skipped.
-        limit: read only so many; None for all.
+        limit: most questions to read; None reads all.
 
     Raises:
         InvalidValueError: the file, or a line, cannot be read, or a line has no image or no question.
@@ -105,8 +105,8 @@ def read_questions(file: Path, limit: int | None = None) -> Iterator[QuestionLin
 def named_files(file: Path, limit: int | None = None) -> Iterator[Path]:
     """The file, and the pictures that its first lines name.
 
-    A line that is no question names what it names: these are inputs, over which nothing may be written, before it is
-    known whether they can be used.
+    These files are inputs, which no output may overwrite. It is not known yet whether they can be used, so a
+    line that is no valid question counts too.
 
     Raises:
         InvalidValueError: the file, or a line, cannot be read.
@@ -143,10 +143,10 @@ def _lacking(file: Path, number: int, what: str) -> TodreError:
 
 
 def _texts(value: str | list[str] | None) -> tuple[str, ...]:
-    """A text, or a list of them, as a tuple; nothing for None."""
+    """A text, or a list of texts, as a tuple; None becomes the empty tuple."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
 def _most_frequent(answers: tuple[str, ...]) -> str:
-    """The most frequent answer, the first of equals; empty without one."""
+    """The most frequent answer, the first of equals; empty if there is no answer."""
     return Counter(answers).most_common(1)[0][0] if answers else ""

@@ -1,6 +1,6 @@
-"""Readers of files: the one way in for every file that a user names.
+"""Readers of files: every file that a user names is read here.
 
-A file is a regular one of a sensible size that holds sound text or JSON, or one sentence says why not.
+A file must be regular, of a sensible size, and hold sound text or JSON; else the error says in one sentence why not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
     """Raise `error`, in one sentence, unless `path` is a file with something in it.
 
     Args:
-        path: what the user gave; an address is refused, since nothing is downloaded.
+        path: the user's path; a web address is refused, since nothing is downloaded.
         thing: what the file should hold: "image", "clip".
     """
     named = printable(path)
@@ -51,10 +51,10 @@ def check_input(path: Path, thing: str, error: type[TodreError]) -> None:
 
 @contextmanager
 def opened(path: Path, kind: Kind) -> Iterator[BufferedReader]:
-    """The file for reading, if it is a regular one of at most `kind.most` bytes.
+    """Open a file for reading, if it is regular and has at most `kind.most` bytes.
 
     Raises:
-        TodreError: of `kind`, it is not.
+        TodreError: the file is not, as an error of `kind`.
     """
     if str(path).startswith(("http://", "https://", "http:/", "https:/")):
         raise kind.wrong(path, "is an address, and todre reads files only")
@@ -98,7 +98,7 @@ def read_json(path: Path, kind: Kind) -> Any:
     """The JSON document of a file, checked against `kind.shape`.
 
     Raises:
-        TodreError: of `kind`, it is none; says where, and what is wrong.
+        TodreError: the document is none or does not fit, as an error of `kind` that says where and what is wrong.
     """
     raw = read_bytes(path, kind)
     if not raw.removeprefix(_MARK).strip():
@@ -116,7 +116,7 @@ def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
     Blank lines are left out.
 
     Raises:
-        TodreError: of `kind`, the file or a line cannot be used; says which line, and what is wrong with it.
+        TodreError: the file or a line cannot be used, as an error of `kind` that says which line and what is wrong.
     """
     with opened(path, kind) as stream:
         for number, line in numbered(stream, path, kind):
@@ -128,12 +128,12 @@ def read_lines(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_finished(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]]]:
     """The finished lines of a working file as (line number from 1, object).
 
-    There are none if there is no such file yet.
+    A file that does not exist yet has no lines.
 
-    A last line without its end was being written when the run was stopped, and is left out.
+    A last line without its line end is left out: it was being written when the run was stopped.
 
     Raises:
-        TodreError: of `kind`, any other line is damaged.
+        TodreError: any other line is damaged, as an error of `kind`.
     """
     if not os.path.lexists(path):
         return
@@ -184,7 +184,7 @@ def parsed(line: bytes, number: int, path: Path, kind: Kind) -> dict[str, Any]:
 
 @contextmanager
 def making_sense(path: Path, kind: Kind) -> Iterator[None]:
-    """A block that computes with a file's values; its errors name the file."""
+    """Run a block that computes with a file's values; its errors name the file."""
     try:
         yield
     except TodreError:
@@ -201,7 +201,7 @@ def sha256(path: Path, kind: Kind) -> str:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open without waiting for a writer, should the file have become a pipe meanwhile."""
+    """Open without waiting for a writer, in case the file has become a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -1,8 +1,8 @@
 """Shapes of JSON documents, declared beside the code that uses them.
 
-A shape is one of the words below, `None`, a tuple of shapes (any of them), a list with one shape (a list of such), a
-longer list (a list of just as many), a dictionary (an object with at least these entries; a name that ends in `?` may
-be absent), or `Each` (an object with any names).
+A shape is one of the words below, `None`, a tuple of shapes (a value of any of them), a list with one shape (a list
+whose items all have this shape), a longer list (a list with as many items, one for each shape), a dictionary (an object
+with at least these entries; a name that ends in `?` may be absent), or `Each` (an object with any names).
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ OBJECT = Each(ANY)
 
 
 def misfit(value: Any, shape: Shape, at: str = "") -> str | None:
-    """The first thing in a value that does not fit a shape; None if all fits.
+    """Text on the first part of a value that misfits a shape; None if all fits.
 
-    It is the end of a sentence about the file: `has rows[3].retain 'x', and needs …`.
+    The text is the end of a sentence about the file: `has rows[3].retain 'x', and needs …`.
 
     Args:
-        value: what was read.
-        shape: what it has to be.
-        at: where it stands in the document.
+        value: the value that was read.
+        shape: the shape that the value must have.
+        at: where the value stands in the document.
     """
     if isinstance(shape, dict):
         return _misfit_of_object(value, shape, at)
@@ -76,7 +76,7 @@ def misfit(value: Any, shape: Shape, at: str = "") -> str | None:
 def _first(entries: Iterable[tuple[Any, Any]], shapes: list[Shape], named: Callable[[Any], str]) -> str | None:
     """The first misfit of (key, value) entries.
 
-    Its place is put together only once it is found, as there may be many entries.
+    The text of a misfit's place is made only after the misfit is found, as there may be many entries.
     """
     for (key, value), shape in zip(entries, shapes, strict=True):
         if shape is not ANY and misfit(value, shape) is not None:
@@ -98,9 +98,9 @@ def _misfit_of_object(value: Any, shape: dict[str, Shape], at: str) -> str | Non
 
 
 def _misfit_of_all(value: Any, shapes: tuple[Shape, ...], at: str) -> str | None:
-    """The misfit of a value that may have any of the shapes; None if one fits.
+    """The misfit of a value that may have any of the shapes; None if a shape fits.
 
-    It is that of the shape which is as deep as the value.
+    The misfit is reported for the shape of the value's own kind (object or list), where there is such a shape.
     """
     found = [misfit(value, one, at) for one in shapes]
     if None in found:

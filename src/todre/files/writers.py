@@ -1,6 +1,6 @@
-"""Writers of files: the one way out, whole or not at all.
+"""Writers of files: every file is written here, whole or not at all.
 
-Nothing is written onto an input, and nothing over an earlier file unless that is asked for.
+An input is never overwritten, and an earlier file only if the user asks for that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_SUFFIX = 16
 
 
 def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
-    """`check_target` for files that are written together, which must differ."""
+    """Run `check_target` for files that are written together; they must differ."""
     known: dict[tuple[int, int], Path] = {}
     sources = list(inputs)
     for target in targets:
@@ -38,12 +38,12 @@ def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: 
 
     Args:
         target: the file.
-        inputs: what is read, files or folders; names that are neither are passed over. None of them is written over,
-            however it is spelled: files are told apart by what they are, not by their names.
+        inputs: files and folders that are read; other names are ignored. An input is never overwritten, however its
+            path is spelled, since files are compared by identity and not by name.
         force: whether an earlier result may be replaced.
 
     Raises:
-        OutputError: it is an input, is there already, is no regular file, or nothing can be written in its folder.
+        OutputError: the file is an input, exists already, is no regular file, or its folder cannot be written.
     """
     found = _status(target)
     if found is not None:
@@ -65,7 +65,7 @@ def check_folder(folder: Path) -> None:
     """Raise unless files can be created in `folder`.
 
     Raises:
-        OutputError: it is not there, or nothing can be written in it.
+        OutputError: the folder does not exist, or nothing can be written in it.
     """
     found = _status(folder)
     if found is None:
@@ -85,7 +85,7 @@ def new_folder(folder: Path, parents: bool = False) -> None:
     """Make a folder if there is none yet; check that files can be created in it.
 
     Raises:
-        OutputError: it cannot be made, or nothing can be written in it.
+        OutputError: the folder cannot be made, or nothing can be written in it.
     """
     try:
         folder.mkdir(parents=parents, exist_ok=True)
@@ -98,15 +98,15 @@ def new_folder(folder: Path, parents: bool = False) -> None:
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `target`, which then becomes `target`.
+    """Yield a temporary path beside `target`; its file then becomes `target`.
 
-    After an exception it is removed instead.
+    After an exception, the temporary file is removed instead.
 
     The temporary name keeps the target's suffix, so that libraries that choose a format by suffix work. Where `target`
     is a symbolic link, the file that it points at is replaced, and the link stays.
 
     Raises:
-        OutputError: it cannot be written; what was there before is there still.
+        OutputError: `target` cannot be written; an earlier file is still there.
     """
     final = Path(os.path.realpath(target))
     suffix = final.suffix if len(final.suffix) <= _LONGEST_SUFFIX else ""
@@ -128,21 +128,21 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 def write_atomic(target: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `target` by way of a temporary file and a rename.
 
-    Halves of characters, which stand for bytes of a file's name that are no text, are written as JSON escapes them.
+    Lone surrogates, which stand for undecodable bytes of a file's name, are written as JSON escapes.
     """
     with atomic_path(target) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None:
-    """Add a line to a working file that is open for appending, past its buffer.
+    """Append a line to an open working file, without its buffer.
 
     With `sync`, the line is on the disk afterwards.
 
-    What a full disk left in a buffer would be an error again when the file is closed.
+    The buffer is avoided because text that a full disk leaves in it would raise again when the file is closed.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the line cannot be written.
     """
     try:
         left = memoryview(line.encode("utf-8", "backslashreplace") + b"\n")
@@ -176,7 +176,7 @@ def _remove(path: Path) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """The status of what a path leads to; None where nothing is there."""
+    """The status of the file or folder at a path; None if there is none."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -186,7 +186,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _files_of(inputs: Iterable[str | Path | None]) -> Iterator[Path]:
-    """The inputs that are files, and the files of those that are folders."""
+    """The inputs that are files, and the files in the inputs that are folders."""
     for source in inputs:
         if source is None or not str(source):
             continue

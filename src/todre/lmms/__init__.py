@@ -1,7 +1,8 @@
 """lmms-eval, a harness of public benchmarks, on models that todre prunes.
 
-`lmms-eval --model todre …` runs it: lmms-eval finds `todre.lmms.model` by an entry point, and nothing else in todre
-imports lmms-eval. `command` builds its command line and `read_results` reads what it wrote; neither needs lmms-eval.
+`lmms-eval --model todre …` runs the harness: lmms-eval finds `todre.lmms.model` by an entry point, and nothing else in
+todre imports lmms-eval. `command` builds the command line of lmms-eval and `read_results` reads its results; neither
+needs lmms-eval.
 todre's own tasks and their scores belong to `todre.evaluate`.
 """
 

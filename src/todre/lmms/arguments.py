@@ -27,7 +27,7 @@ OPTIONS = (
     "frames",
     "group_size",
 )
-"""Names of arguments that are no settings of the method."""
+"""Names of the arguments that are not settings of the method."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Arguments(Checked):
         method: the method.
         pretrained: folder or hub id; None for the shipped model.
         revision: branch, tag or commit on the hub.
-        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
+        device, dtype, attn_implementation, trust_remote_code: arguments of `todre.loading.model.load`.
         batch_size: most questions of one forward.
         frames: frames to take of each video.
-        group_size: documents, in order, that share one draw of a method that chooses at random.
+        group_size: number of successive documents that share one draw of a random method.
     """
 
     method: Method
@@ -57,7 +57,7 @@ class Arguments(Checked):
 
 
 def parse(values: Mapping[str, Any]) -> Arguments:
-    """Arguments from their values by name.
+    """Make the arguments from a mapping of names to values.
 
     Names that are not among `OPTIONS` are settings of the method.
 
@@ -66,8 +66,8 @@ def parse(values: Mapping[str, Any]) -> Arguments:
             From Python, `method` may be a method.
 
     Raises:
-        InvalidValueError: there is no argument of that name, or its value cannot be used.
-        UnknownMethodError: there is no such method.
+        InvalidValueError: an argument does not exist, or its value cannot be used.
+        UnknownMethodError: the method does not exist.
     """
     known = {name: values[name] for name in OPTIONS if values.get(name) is not None}
     fields = {name: _value(name, value) for name, value in values.items() if name not in OPTIONS and value is not None}
@@ -86,7 +86,7 @@ def parse(values: Mapping[str, Any]) -> Arguments:
 
 
 def _method(method: Any, fields: dict[str, Any]) -> Method:
-    """The method, from a method, a name or a file."""
+    """The method for a name, a file or a method object."""
     name = str(method)
     if isinstance(method, Method) or name.endswith(".json"):
         if fields:
@@ -108,7 +108,7 @@ def _method(method: Any, fields: dict[str, Any]) -> Method:
 
 
 def _value(name: str, value: Any) -> Any:
-    """A value from JSON or as it is, with lists as tuples, which methods hold."""
+    """A value, parsed if it is JSON; lists become tuples, as methods need."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)

@@ -15,11 +15,11 @@ class Request:
     """A question about a document, or continuations of it to judge.
 
     Args:
-        places: of the results among all of them: one for a question, else one for each continuation.
-        document: its number (from 0) within the task; None for a request without one.
+        places: positions of this request's results among all results: one for a question, one for each continuation.
+        document: number (from 0) of the document within the task; None for a request without a document.
         key: requests with equal keys can be answered together.
         text: the question.
-        media: opens what the document shows.
+        media: function that opens the document's pictures and clips.
         continuations: texts to judge; empty for a question.
     """
 
@@ -36,12 +36,12 @@ class Draws:
     """The method for each document, with its random draws.
 
     A method that chooses at random draws anew for each group of documents. Groups go by the documents' numbers alone,
-    so neither batches nor ranks change a draw, and they are those of `todre eval` where each document has a picture of
-    its own.
+    so neither batches nor ranks change a draw. Where each document has a picture of its own, the groups are those of
+    `todre eval`.
 
     Args:
         method: the method that prunes.
-        group_size: documents of a group, in their order.
+        group_size: number of successive documents in a group.
     """
 
     method: Method
@@ -59,11 +59,11 @@ class Draws:
 def batches(requests: Sequence[Request], draws: Draws, size: int) -> Iterator[tuple[int, list[Request]]]:
     """Yield (group, requests) for each batch.
 
-    The requests of a batch have one key and one group of draws; those with long texts come first.
+    The requests of a batch have one key and one group of draws. Requests with long texts come first.
 
     Args:
         requests: in any order.
-        draws: says which group a document is in.
+        draws: the groups of documents.
         size: most requests of a batch.
     """
     alike: dict[tuple[Hashable, int], list[Request]] = {}

@@ -1,4 +1,4 @@
-"""How a task wants its answers generated: length, stop strings and sampling."""
+"""Settings by which a task's answers are generated: length, stops, sampling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from todre.errors import InvalidValueError
 from todre.hf.greedy_decoding import SAMPLING, greedy_settings
 
 MAX_NEW_TOKENS = 1024
-"""Longest answer of tasks that name no length, in tokens."""
+"""Longest answer, in tokens, for tasks that set no length."""
 _SAMPLING = (*SAMPLING, "min_p", "typical_p")
 _OTHERS = (
     "num_beams",
@@ -36,7 +36,7 @@ class IgnoredSettingWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Decoding:
-    """Settings of `generate`; prompts with equal ones can be put into one batch.
+    """Settings of `generate`; prompts with equal settings can share a batch.
 
     Args:
         max_new_tokens: longest answer, the closing token included.
@@ -71,7 +71,7 @@ class Decoding:
     def arguments(self) -> dict[str, Any]:
         """Arguments for `generate`.
 
-        Sampling settings that a checkpoint brings are set aside where nothing is sampled.
+        Without sampling, the checkpoint's own sampling settings are set aside.
         """
         settings, greedy = dict(self.settings), greedy_settings(self.max_new_tokens)
         if settings["do_sample"]:
@@ -84,7 +84,7 @@ class Decoding:
         return text[: min(ends, default=len(text))].strip()
 
     def length(self, tokenizer: Any, tokens: Sequence[int]) -> int:
-        """How many of `tokens` there are, up to the one that completes a stop string."""
+        """Number of `tokens` up to and including the one that completes a stop string."""
 
         def stopped(count: int) -> bool:
             text = tokenizer.decode(tokens[:count], skip_special_tokens=True)
@@ -115,14 +115,14 @@ def _stops(until: Any) -> tuple[str, ...]:
 
 
 class StopStrings(StoppingCriteria):
-    """Ends a row once a stop string is among its new tokens.
+    """Stopping criterion: a row ends once its new tokens hold a stop string.
 
     The prompt does not count.
 
     Args:
-        tokenizer: of the model.
-        stops: the strings.
-        prompt: columns of the prompt.
+        tokenizer: the model's tokenizer.
+        stops: the stop strings.
+        prompt: number of columns that the prompt takes.
     """
 
     def __init__(self, tokenizer: Any, stops: Sequence[str], prompt: int) -> None:

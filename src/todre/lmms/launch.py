@@ -34,8 +34,8 @@ def command(
     lmms-eval ends with 0 even where the evaluation itself failed; `read_results` raises then.
 
     Args:
-        tasks: lmms-eval's names, or files of a task of one's own.
-        output: folder of the results, one for each run; `read_results` reads it.
+        tasks: names of lmms-eval's tasks, or files of the user's own tasks.
+        output: folder for the results, a separate one for each run; `read_results` reads it.
         model: folder or hub id; None for the shipped model.
         method: a registered name, or a JSON file of a method.
         retain: the budget, a fraction or a count; None for the method's own.
@@ -45,11 +45,11 @@ def command(
         limit: questions of each task, over all ranks.
         ranks: processes that share the questions, each with a model.
         include_path: folder of further tasks.
-        gen_kwargs: replaces the tasks' own settings of generation.
-        python: of the environment that has lmms-eval and todre.
+        gen_kwargs: settings of generation that replace the tasks' own.
+        python: the Python of the environment that has lmms-eval and todre.
 
     Raises:
-        InvalidValueError: no task, or a value that lmms-eval's command line cannot hold.
+        InvalidValueError: there is no task, or lmms-eval's command line cannot hold a value.
     """
     if not tasks:
         raise InvalidValueError("No task is named; give names that `lmms-eval tasks` lists, such as pope.")
@@ -69,10 +69,10 @@ def command(
 
 
 def join_arguments(values: Mapping[str, Any]) -> str:
-    """Arguments as `a=1,b=[0.5,0.75]`, which lmms-eval takes apart.
+    """Arguments as one text that lmms-eval can parse, such as `a=1,b=[0.5,0.75]`.
 
     Raises:
-        InvalidValueError: a text holds what lmms-eval would split or read as something else.
+        InvalidValueError: lmms-eval would split a text, or read it as something else.
     """
     return ",".join(f"{name}={_text(name, value)}" for name, value in values.items())
 

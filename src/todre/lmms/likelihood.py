@@ -1,8 +1,8 @@
-"""How likely a model finds continuations of a prompt.
+"""Likelihood of continuations of a prompt under a model.
 
-Each is judged token by token, as the model would generate it. The first token is judged from the prefill of the prompt
-alone and the others from decoding steps, so methods that look at the prompt's last token or at all text decide as they
-do for an answer, and not by the continuation.
+Each continuation is judged token by token, as the model would generate it. The first token is judged
+from the prefill of the prompt alone and the others from decoding steps. So methods that look at the prompt's last token
+or at all text decide as they do for an answer, and never see the continuation.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from todre.timing import stopwatch
 
 @dataclass(frozen=True)
 class Judgement:
-    """How likely one continuation is, and what that cost.
+    """The likelihood of one continuation, and what judging it cost.
 
     Attributes:
-        log_likelihood: sum of the natural logarithms of its tokens' probabilities.
-        tokens: how many it has.
-        greedy: whether greedy decoding generates it.
-        cost: of its row.
+        log_likelihood: sum of the natural logarithms of the tokens' probabilities.
+        tokens: number of tokens in the continuation.
+        greedy: whether greedy decoding generates the continuation.
+        cost: cost of the row that the continuation was read from.
     """
 
     log_likelihood: float
@@ -69,12 +69,12 @@ def judge(
 ) -> list[list[Judgement]]:
     """Judge the continuations of each conversation.
 
-    Continuations of a prompt that differ in their last token alone, such as letters of choices, are read from one row.
+    Continuations of a prompt that differ only in their last token, such as letters of choices, share one row.
 
     Args:
         loaded: model and processor.
         method: the method that prunes.
-        conversations: see `todre.processing.prompts`; all of them show something, or none does.
+        conversations: see `todre.processing.prompts`; either all have media, or none has.
         continuations: at least one for each conversation.
         batch_size: most rows of one forward.
 
@@ -101,7 +101,7 @@ def continuation_tokens(tokenizer: Any, prompt: str, text: str) -> tuple[int, ..
     """Token ids of `text` behind the rendered `prompt`.
 
     A prompt that ends with white space already has the space that tasks put before a continuation. Where a token would
-    reach over the border, the continuation is tokenised by itself.
+    span the end of the prompt and the start of the continuation, the continuation is tokenised alone.
 
     Raises:
         InvalidValueError: the text has no token.
@@ -119,9 +119,9 @@ def continuation_tokens(tokenizer: Any, prompt: str, text: str) -> tuple[int, ..
 def _forced_logits(
     loaded: Loaded, method: Method, rows: Sequence[tuple[Conversation, tuple[int, ...]]]
 ) -> list[tuple[Tensor, RowCost]]:
-    """(steps, vocabulary) log-probabilities of each row, and the row's cost.
+    """Log-probabilities (steps, vocabulary) of each row, and the row's cost.
 
-    There is one step for the first token, and one after each token that the row begins with.
+    There is one step for the first token, and one more after each token that the row is forced to begin with.
     """
     inputs, _ = prepare_batch(loaded, [conversation for conversation, _ in rows])
     padding, start = pad_token(loaded), inputs[IDS].shape[1]

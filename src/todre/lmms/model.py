@@ -1,4 +1,4 @@
-"""The model that lmms-eval runs: one that todre loads and a method prunes.
+"""The model that lmms-eval runs: todre loads it, and a method prunes it.
 
 This is the only module that imports lmms-eval.
 """
@@ -31,18 +31,18 @@ from todre.pruning import prune
 from todre.running import Media
 
 Work = Callable[[Method, Sequence[Request], Sequence[Any]], list[list[GenerationResult]]]
-"""(method, requests of a batch, conversations) → the results of each request."""
+"""Function (method, requests of a batch, conversations) → results of each request."""
 
 
 @dataclass
 class Counts(TokenCounts):
-    """Token counts as lmms-eval logs them with each sample, and what was pruned."""
+    """Token counts that lmms-eval logs with each sample, and what was pruned."""
 
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cost: RowCost, **more: Any) -> Counts:
-        """The counts of an answer."""
+        """Make the counts of an answer from its cost."""
         return cls(cost.prompt_tokens, cost.new_tokens, more={**more, **cost.to_dict()})
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,13 +51,13 @@ class Counts(TokenCounts):
 
 
 class LossAndGreedy(tuple[float, bool]):
-    """(mean loss in nats per token, whether greedy decoding generates it).
+    """Pair (mean loss in nats per token, whether greedy decoding generates it).
 
-    lmms-eval's metrics read this pair.
+    The pair is about one continuation; lmms-eval's metrics read it.
     """
 
     def strip(self) -> None:
-        """Refuse lmms-eval's response cache, which calls this and holds texts alone.
+        """Refuse lmms-eval's response cache, which calls this and stores only texts.
 
         Raises:
             UnsupportedInputError: always.
@@ -74,7 +74,7 @@ class Todre(lmms):
         settings: see `todre.lmms.arguments.Arguments`; all other names are settings of the method.
 
     Raises:
-        TodreError: an argument that cannot be used, a model that cannot be loaded or pruned by the method.
+        TodreError: an argument cannot be used, or the model cannot be loaded or pruned by the method.
     """
 
     is_simple = True
@@ -100,10 +100,10 @@ class Todre(lmms):
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Todre:
-        """The model of a command line.
+        """Make the model that a command line of lmms-eval describes.
 
-        A user's error is printed as one line and ends the process. `batch_size` and `device` of `--model_args` count
-        before `--batch_size` and `--device`.
+        A user's error is printed as one line and ends the process. `batch_size` and `device` in `--model_args` override
+        `--batch_size` and `--device`.
         """
         try:
             settings = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
@@ -113,12 +113,12 @@ class Todre(lmms):
 
     @property
     def device(self) -> torch.device:
-        """The device on which ranks exchange what they count."""
+        """The device on which ranks exchange their counts."""
         return self.accelerator.device if self._world_size > 1 else self._ready().device
 
     @property
     def chat_template(self) -> str:
-        """Refuse `--apply_chat_template`, with which lmms-eval reads this property.
+        """Refuse `--apply_chat_template`; lmms-eval reads this property only for that.
 
         Raises:
             UnsupportedInputError: always.
@@ -172,7 +172,7 @@ class Todre(lmms):
         raise UnsupportedInputError("Tasks of several rounds cannot be run with todre; leave them out.")
 
     def _all(self, todo: Sequence[Request], work: Work, results: int) -> list[GenerationResult]:
-        """Do the work of all requests in batches.
+        """Do the work of all requests in batches; returns results by place.
 
         A place that no request fills keeps an empty result.
         """
@@ -191,7 +191,7 @@ class Todre(lmms):
         return results_by_place
 
     def _parts(self, batch: Sequence[Request]) -> Iterator[tuple[list[Request], list[Any]]]:
-        """Parts of a batch that a processor can put together, with their conversations."""
+        """Parts of a batch that the processor takes together, with conversations."""
         parts: dict[Any, tuple[list[Request], list[Any]]] = {}
         placeholder = getattr(self._ready().processor, "image_token", None)
         for request in batch:
@@ -212,7 +212,7 @@ class Todre(lmms):
         return self.task_dict[task][split][document]
 
     def _media(self, shown: Callable[[Any], Any] | None = None, *where: Any) -> Callable[[], list[Media]]:
-        """A function that opens what a document shows; nothing without a document."""
+        """A function that opens a document's media; no media without a document."""
         return lambda: media_of(None if shown is None else shown(self._document(*where)), self.arguments.frames)
 
     def _ready(self) -> Loaded:
@@ -222,11 +222,11 @@ class Todre(lmms):
 
 
 def device_of(device: str, ranks: int, own: torch.device) -> str:
-    """The device of this rank: the user's, or of several GPUs the rank's own.
+    """The device of this rank: the user's, or with several GPUs the rank's own.
 
     Args:
-        device: the user's.
-        ranks: how many there are.
+        device: the user's device.
+        ranks: number of ranks.
         own: the device that accelerate gives this rank.
 
     Raises:
@@ -242,7 +242,7 @@ def device_of(device: str, ranks: int, own: torch.device) -> str:
 
 
 def _parsed(arguments: str) -> dict[str, Any]:
-    """The mapping that `a=1,b=x` writes."""
+    """The mapping that a text such as `a=1,b=x` describes."""
     try:
         values: dict[str, Any] = simple_parse_args_string(arguments)
     except ValueError:

@@ -1,4 +1,4 @@
-"""From a task's document to a conversation for the model's chat template."""
+"""Conversion of a task's document to a conversation for the chat template."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def media_of(visuals: Iterable[Any] | None, frames: int) -> list[Media]:
     """The pictures and clips of a document, in order.
 
     Args:
-        visuals: pictures, and file names of pictures and videos, as the task has them; None for nothing.
-        frames: how many to take of each video.
+        visuals: pictures, and file names of pictures and videos, as the task has them; None if there are none.
+        frames: number of frames to take from each video.
 
     Raises:
-        UnsupportedInputError: something else, such as sound.
-        ImageError, ClipError: a file that cannot be read.
+        UnsupportedInputError: the document has another medium, such as sound.
+        ImageError, ClipError: a file cannot be read.
     """
     return [_opened(visual, frames) for visual in visuals or ()]
 
@@ -57,7 +57,7 @@ def conversation(text: str, media: Sequence[Media], placeholder: str | None = No
         placeholder: the model's own mark of a picture, which has the meaning of `MARK`.
 
     Raises:
-        UnsupportedInputError: the text marks places, and not as many as there are media.
+        UnsupportedInputError: the text marks places for media, but not as many as there are media.
     """
     marks = {MARK} | ({placeholder} if placeholder else set())
     parts = re.split("|".join(map(re.escape, sorted(marks))), text)
@@ -81,8 +81,8 @@ def _item(medium: Media) -> dict[str, Any]:
 
 
 def kind_of(media: Sequence[Media]) -> tuple[bool, tuple[int, ...]]:
-    """What prompts must have in common to be put into one batch.
+    """The key that prompts must share to be put into one batch.
 
-    That is whether they have media, and how long their clips are.
+    The key is whether the prompt has media, and how long its clips are.
     """
     return bool(media), tuple(sorted({len(medium.frames) for medium in media if isinstance(medium, Clip)}))

@@ -1,4 +1,4 @@
-"""Answer a batch of conversations, and record what was pruned and the times."""
+"""Answers to a batch of conversations, with what was pruned and the times."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class RowCost:
         visual_before: visual tokens of the prompt.
         visual_after: visual tokens that entered the decoder.
         visual_mean: visual tokens that a decoder layer ran on, the mean over layers.
-        dropped_after: count of layers run when all were dropped, or None.
-        rows: of the batch.
-        timings: of the whole batch, in milliseconds.
+        dropped_after: number of layers run when all visual tokens were dropped, or None.
+        rows: number of rows in the batch.
+        timings: times of the whole batch, in milliseconds.
     """
 
     prompt_tokens: int
@@ -47,7 +47,7 @@ class RowCost:
     timings: Timings
 
     def to_dict(self) -> dict[str, Any]:
-        """What token counts do not say, ready for JSON: visual tokens, rows and times."""
+        """Visual tokens, rows and times, ready for JSON; token counts are left out."""
         return {
             "visual_tokens": {
                 "before": self.visual_before,
@@ -71,7 +71,7 @@ class PrunedAnswer:
 def answer(
     loaded: Loaded, method: Method, conversations: Sequence[Conversation], decoding: Decoding
 ) -> list[PrunedAnswer]:
-    """Answer a batch of conversations that all show something, or all nothing.
+    """Answer a batch of conversations; either all have media, or none has.
 
     Args:
         loaded: model and processor.
@@ -102,7 +102,7 @@ def prepare_batch(loaded: Loaded, conversations: Sequence[Conversation]) -> tupl
     """The model's inputs on its device, and the rendered prompts.
 
     Raises:
-        UnsupportedInputError: a clip, and a model that takes none.
+        UnsupportedInputError: a conversation has a clip, and the model takes no clips.
     """
     items = [item for each in conversations for message in each for item in message["content"]]
     clips = any(item["type"] == "video" for item in items)
@@ -117,7 +117,7 @@ def prepare_batch(loaded: Loaded, conversations: Sequence[Conversation]) -> tupl
 
 
 def pad_token(loaded: Loaded) -> int:
-    """The token id that fills rows which have ended."""
+    """The token id that pads rows after their end."""
     ends = loaded.model.generation_config.eos_token_id
     known = (loaded.model.generation_config.pad_token_id, loaded.processor.tokenizer.pad_token_id)
     return next((token for token in (*known, ends[0] if isinstance(ends, list) else ends) if token is not None), 0)
@@ -126,13 +126,13 @@ def pad_token(loaded: Loaded) -> int:
 def row_costs(mask: Tensor, lengths: Sequence[int], report: PruningReport, timings: Timings) -> list[RowCost]:
     """The cost of each row.
 
-    With beams, the report has several rows of each, which are alike.
+    With beams, the report has several equal rows for each prompt.
 
     Args:
         mask: (b, n) attention mask of the prompts.
         lengths: new tokens of each row.
-        report: of the block around the call; it has no row if there is no picture.
-        timings: of the call.
+        report: report of the `prune` block around the call; it has no row if there is no picture.
+        timings: times of the call.
     """
     rows, prompts = len(lengths), mask.sum(dim=1).tolist()
     beams = len(report.visual_tokens_before) // rows
@@ -149,7 +149,7 @@ def row_costs(mask: Tensor, lengths: Sequence[int], report: PruningReport, timin
 
 
 def _length(row: Sequence[int], padding: int, ends: int | list[int] | None) -> int:
-    """How many tokens a row has, without padding after its end."""
+    """Number of tokens in a row, without padding after its end."""
     closing = set(ends) if isinstance(ends, list) else {ends}
     first = next((place for place, token in enumerate(row) if token in closing), None)
     if first is not None:

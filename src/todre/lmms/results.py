@@ -1,4 +1,4 @@
-"""Read what lmms-eval wrote: scores of each task, and answers."""
+"""Readers of lmms-eval's results: scores of each task, and answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from todre.files.shapes import ANY, OBJECT, Each, Shape
 
 _DOCUMENT: Shape = {"results": Each(OBJECT), "config?": (OBJECT, None)}
 RESULTS = Kind("lmms-eval did not write it; remove it, or run it again", _DOCUMENT, lenient=True)
-"""A file of results."""
+"""Kind of a file of results."""
 SAMPLES = Kind("run lmms-eval again with --log_samples", {"doc_id": ANY}, most=2**31, lenient=True)
-"""A file with the answer to each question."""
+"""Kind of a file with the answer to each question."""
 _RESULTS, _SAMPLES = "_results.json", "_samples_"
 
 
@@ -27,8 +27,8 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
         folder: lmms-eval's `--output_path`.
 
     Returns:
-        {task: {metric: value}}. A metric has the task's name for it, and its standard error that name with `_stderr`;
-        where a task has filters, `metric,filter`.
+        {task: {metric: value}}. Metrics have the names that the task gives them; a standard error has its metric's
+        name with `_stderr`. Where a task has filters, the name is `metric,filter`.
 
     Raises:
         InvalidValueError: there are no results, or results of runs with different arguments of the model.
@@ -52,8 +52,8 @@ def read_results(folder: str | Path) -> dict[str, dict[str, float]]:
 def read_samples(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     """The logged questions of each task, in the documents' order.
 
-    A later run replaces an earlier one. Each question has `doc_id`, `target`, `filtered_resps` (the answer), the task's
-    metrics, and `token_counts`, where the model says what it pruned (`todre.lmms.model.Counts`).
+    A later run of a task replaces an earlier one. Each question has `doc_id`, `target`, `filtered_resps` (the answer),
+    the task's metrics, and `token_counts`, where the model says what it pruned (`todre.lmms.model.Counts`).
 
     Raises:
         InvalidValueError: there are no results.

@@ -12,7 +12,7 @@ import importlib.util
 from todre.errors import MissingDependencyError
 
 FORMATS = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
-"""Suffixes that figures can be written as."""
+"""Suffixes of the formats in which figures can be written."""
 
 
 def require_matplotlib() -> None:

@@ -23,7 +23,7 @@ _FULL = 100.0
 
 
 def short_tasks(tasks: Sequence[str]) -> list[str]:
-    """Task names without the prefix, up to a hyphen, that all of them share."""
+    """Task names without their common prefix, which ends with a hyphen."""
     first = tasks[0].partition("-")[0] + "-" if tasks else ""
     alike = len(tasks) > 1 and all(task.startswith(first) and len(task) > len(first) for task in tasks)
     return [task.removeprefix(first) if alike else task for task in tasks]
@@ -84,12 +84,12 @@ def retention_figure(results: Results, highlight: Sequence[str] = (), measure: s
 
 
 def radar_figure(results: Results, highlight: Sequence[str] = (), retain: Budget | None = None) -> Figure:
-    """Figure of retention by task at one budget, a polygon a method (ToDRE, figure 3).
+    """Radar of retention by task, one polygon for each method (ToDRE, figure 3).
 
     Args:
         results: methods without a budget are shown if they are named in `highlight`.
-        highlight: the methods; without it both ToDRE, random and the best others within the budget.
-        retain: the budget; without it the one nearest to 10 %.
+        highlight: the methods to show; without it, both ToDRE methods, random and the best others within the budget.
+        retain: the budget; without it, the one nearest to 10 %.
 
     Raises:
         InvalidValueError: there is no such method or budget, or there are fewer than three tasks.
@@ -151,14 +151,14 @@ def _budget_axis(panel: Axes, results: Results) -> None:
 
 
 def _none_levels(results: Results, measure: str) -> list[tuple[str, float]]:
-    """Pairs (words, level) of no pruning; one for each model where scores are shown."""
+    """Pairs (words, level) for no pruning; one for each model if scores are shown."""
     if measure != "score":
         return [("no pruning", _FULL if measure == "retention" else 0.0)]
     return [(e.name.replace("none", "no pruning", 1), 100 * (e.value("score").value or 0.0)) for e in results.none]
 
 
 def _round_axis(panel: Any, angles: Sequence[float], names: Sequence[str], shown: Sequence[Entry]) -> None:
-    """Set names around the radar, and rings that begin below the lowest value."""
+    """Set names around the radar, and rings from below the lowest value outwards."""
     panel.set_theta_offset(math.pi / 2)
     panel.set_theta_direction(-1)
     panel.set_xticks(angles, names, fontsize=9, parse_math=False)

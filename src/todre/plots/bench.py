@@ -1,4 +1,4 @@
-"""Figures of `todre bench`, from its JSON document; None where it lacks numbers."""
+"""Figures of a `todre bench` document; None where the document lacks numbers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def speed_up_figure(document: dict[str, Any]) -> Figure | None:
 
 
 def length_figure(document: dict[str, Any]) -> Figure | None:
-    """Figure of time and speed-up by length of the answer, for the longest cell."""
+    """Figure of time and speed-up by answer length, for the longest cell."""
     rows = max(_cells(document), key=lambda rows: rows[0]["cell"]["new_tokens"])
     if rows[0]["cell"]["new_tokens"] < 2:
         return None
@@ -93,7 +93,7 @@ def length_figure(document: dict[str, Any]) -> Figure | None:
 
 
 def memory_figure(document: dict[str, Any]) -> Figure | None:
-    """Figure of a call's peak memory and of its KV cache, for the first cell."""
+    """Figure of a call's peak memory and KV cache, for the first cell."""
     rows = _cells(document)[0]
     if any(row["peak_bytes"] is None for row in rows):
         return None
@@ -125,7 +125,7 @@ FIGURES = {
     "length": length_figure,
     "memory": memory_figure,
 }
-"""Figures by the end of the file's name."""
+"""Functions that draw figures, by the end of the figure's file name."""
 
 
 def files_of(folder: Path, prefix: str = "bench") -> list[Path]:
@@ -134,7 +134,7 @@ def files_of(folder: Path, prefix: str = "bench") -> list[Path]:
 
 
 def draw_all(document: dict[str, Any], folder: Path, prefix: str = "bench") -> Iterator[Path]:
-    """Write every figure that the document has numbers for; yields the files."""
+    """Write each figure for which the document has numbers; yield the files."""
     if not document["rows"]:
         return
     for draw, file in zip(FIGURES.values(), files_of(folder, prefix), strict=True):

@@ -33,7 +33,7 @@ INSET = 0.1
 DPI = 150
 _MOST_IN_A_ROW = 10
 _LARGEST = 3.0
-"""Inches of a frame's longer side at most, so that one picture fills no page."""
+"""Most inches of a frame's longer side, so that one picture does not fill a page."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Sheet:
     """Frames of a clip, rectangles of its visual tokens, and a panel for each method.
 
     Attributes:
-        frames: pictures of one size; a still picture is a sheet of one.
-        times: seconds at which each is shown; empty for a still picture.
-        boxes: of the clip's visual tokens. `TokenBox.frame` is the first of the `TokenBox.frames` that it looks at.
+        frames: pictures of one size; the sheet of a still picture has one frame.
+        times: seconds at which each frame is shown; empty for a still picture.
+        boxes: boxes of the clip's visual tokens. A token looks at `TokenBox.frames`; `TokenBox.frame` is the first.
         panels: one for each method; `Panel.kept` counts from 0 within `boxes`.
         caption: the question, which stands over every panel.
     """
@@ -73,7 +73,7 @@ class _Grid:
 
     @property
     def size(self) -> tuple[float, float]:
-        """(width, height) of the sheet, the last gap on the right left off."""
+        """(width, height) of the sheet, without the last gap on the right."""
         across = self.columns * (self.width + self.right) - self.right
         return across, self.rows * (self.height + self.below)
 
@@ -86,10 +86,10 @@ class _Grid:
 def contact_sheet_figure(sheets: Sequence[Sheet]) -> Figure:
     """Figure of each panel as a grid of frames, bright where a kept token looked.
 
-    The question stands over every panel. Colours are those of `kept_tokens_figure`. Under each frame stand its time
-    and how many kept tokens look at it, of how many. A token made from several frames is drawn on each of them. A panel
-    that keeps everything shows bare frames. Several panels of one clip have as few rows each as fit, so that they can
-    be compared from above to below.
+    The question stands over every panel. Colours are those of `kept_tokens_figure`. Under each frame stand its time,
+    the number of kept tokens that look at it, and the number of all such tokens. A token made from several frames is
+    drawn on each of them. A panel that keeps everything shows bare frames. If a clip has several panels, each has as
+    few rows as fit, so that panels can be compared from top to bottom.
 
     Args:
         sheets: at least one.
@@ -137,13 +137,13 @@ def _grid(sheet: Sheet) -> _Grid:
 
 
 def _awkwardness(count: int, columns: int, aspect: float) -> float:
-    """Penalty of a grid: distance from 1.6 times as wide as high, and empty share."""
+    """Penalty of a grid: distance from a 1.6 : 1 shape, and share of empty places."""
     rows = math.ceil(count / columns)
     return abs(math.log(columns * aspect / rows / 1.6)) + 1.5 * (rows * columns - count) / count
 
 
 def _draw(axes: Axes, sheet: Sheet, panel: Panel, grid: _Grid) -> set[str]:
-    """Draw one panel without its title; returns the kinds of token that it shows."""
+    """Draw one panel without its title; return the kinds of token that it shows."""
     everything = len(panel.kept) == len(sheet.boxes)
     kept = [sheet.boxes[index] for index in panel.kept]
     longest = math.ceil(max(grid.width, grid.height) * grid.inch * DPI)
@@ -164,7 +164,7 @@ def _draw(axes: Axes, sheet: Sheet, panel: Panel, grid: _Grid) -> set[str]:
 
 
 def _label(axes: Axes, sheet: Sheet, index: int, kept: int, grid: _Grid) -> None:
-    """Under a frame: its time on the left, its kept tokens on the right."""
+    """Write under a frame: its time at the left, its kept tokens at the right."""
     x, y = grid.origin(index)
     looking = sum(index in frames_of(box, grid.count) for box in sheet.boxes)
     counts = f"{kept} of {looking}" if grid.width * grid.inch > 1.2 else str(kept)
@@ -177,7 +177,7 @@ def _label(axes: Axes, sheet: Sheet, index: int, kept: int, grid: _Grid) -> None
 
 
 def clock(seconds: float) -> str:
-    """ "1.25 s" below a minute, "2:05.3" below an hour, "1:02:05" from there on."""
+    """Text of a time: "1.25 s", from a minute "2:05.3", from an hour "1:02:05"."""
     if seconds < 59.995:
         return f"{seconds:.2f} s"
     tenths = round(seconds * 10)

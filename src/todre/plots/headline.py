@@ -1,4 +1,4 @@
-"""The README's figure: what pruning saves in time, and what it costs in accuracy."""
+"""The README's figure: time that pruning saves, and accuracy that it costs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BOUND: dict[str, Any] = {
     "color": ORANGE, "marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2,
 }  # fmt: skip
 _DARK_ORANGE = "#9A6A00"
-"""Of text about the bound, which is drawn in orange."""
+"""Colour of text about the bound, whose line is orange."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def headline_figure(bench: Mapping[str, Any], heldout: Mapping[str, Any]) -> Fig
     """Figure of time to the first token, and of accuracy, against visual tokens kept.
 
     The left panel shows times from the first cell of `bench`: of its first method, of no pruning, and of the bound, a
-    prompt that was shortened by hand. The right panel shows accuracies from `heldout`: of every method, with both
-    stages where it has two.
+    prompt that was shortened by hand. The right panel shows accuracies from `heldout`: of every method, run with both
+    stages where the method has two.
 
     Args:
         bench: a document of `todre bench`.
@@ -90,7 +90,7 @@ def _draw_times(panel: Axes, rows: Sequence[Mapping[str, Any]]) -> list[Placed]:
     """Draw no pruning, the method, its bound and the vision tower's part.
 
     Returns:
-        Labels of their ends; x is 0 for what ends at the edge of the panel.
+        Labels of their ends; x is 0 for a line that ends at the panel's edge.
     """
     none = next(row for row in rows if row["kind"] == "none")
     level, tower = (none["ms"][name]["p50"] / 1000 for name in ("first_token", "encode"))
@@ -123,7 +123,7 @@ def _draw_times(panel: Axes, rows: Sequence[Mapping[str, Any]]) -> list[Placed]:
 
 
 def _shares(heldout: Mapping[str, Any]) -> set[float]:
-    """Shares of visual tokens that were kept, in percent, with no pruning's 100."""
+    """Shares of visual tokens kept, in percent, including 100 for no pruning."""
     return {100.0, *(100 * row["retain"] for row in heldout["rows"] if row["retain"] is not None)}
 
 
@@ -131,7 +131,7 @@ def _draw_scores(panel: Axes, heldout: Mapping[str, Any]) -> list[Placed]:
     """Draw a line with a band for each method, all from no pruning's score.
 
     Returns:
-        Labels of their ends; x is 0 for what ends at the edge of the panel.
+        Labels of their ends; x is 0 for a line that ends at the panel's edge.
     """
     none = next(row for row in heldout["rows"] if row["method"] == "none")["all"]
     panel.axhline(100 * none["score"], color="black", linewidth=1, zorder=2)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FIGURE_SPACE = "\u2007"
 """A space as wide as a digit."""
 _ROW = 0.225
-"""Inches that a method takes."""
+"""Height of a method's row, in inches."""
 _APART = 0.25
 """Width of the gap between the mean and the tasks, in cells."""
 
@@ -35,7 +35,7 @@ def heatmap_figure(
     Args:
         results: methods without a budget are shown too, with a degree sign.
         highlight: methods whose names are bold.
-        retain: the budget; without it the one nearest to 10 %.
+        retain: the budget; without it, the one nearest to 10 %.
         measure: `retention` or `difference`; a star marks where the difference's interval excludes 0.
 
     Raises:
@@ -74,7 +74,7 @@ def heatmap_figure(
 
 
 def _rows(entries: Sequence[Entry], retain: Budget) -> dict[float, Entry | str]:
-    """Methods, and headings of their groups if there are two, by line."""
+    """Methods by line, and headings of their groups if there are two groups."""
     within = [entry for entry in entries if not exceeds(entry, retain)]
     over = [entry for entry in entries if exceeds(entry, retain)]
     if not within or not over:
@@ -96,7 +96,7 @@ def _name(entry: Entry) -> str:
 
 
 def _row(panel: Axes, line: float, entry: Entry, measure: str, tasks: Sequence[str]) -> None:
-    """Draw coloured cells with their numbers; the first, the mean, stands apart."""
+    """Draw a method's coloured cells and numbers; the first, the mean, stands apart."""
     import matplotlib as mpl
     from matplotlib.patches import Rectangle
 

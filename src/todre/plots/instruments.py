@@ -44,7 +44,7 @@ def migration_figure(document: dict[str, Any]) -> Figure:
 
 
 def horizon_figure(document: dict[str, Any]) -> Figure:
-    """Figure of the information of windows by layer, and of all tokens together."""
+    """Figure of information by layer: of each window, and of all tokens together."""
     figure, (largest, spread, together) = panels(3, _title("Information horizon", document), height=4.8)
     tasks = document["tasks"]
     side = document["window"]
@@ -75,7 +75,7 @@ def horizon_figure(document: dict[str, Any]) -> Figure:
 
 
 def redundancy_figure(document: dict[str, Any]) -> Figure:
-    """Figure of the correlation of both redundancies, and of one against the other."""
+    """Figure of both redundancies: their correlation, and one against the other."""
     figure, (over, scatter) = panels(2, _title("The two redundancies of eq. 8 and 9", document), height=4.9)
     kinds = document["cross_modal"]
     layers = [name for name in kinds if name.startswith("attention ")]
@@ -109,7 +109,7 @@ def redundancy_figure(document: dict[str, Any]) -> Figure:
 
 
 def calibration_figure(document: dict[str, Any]) -> Figure:
-    """Figure of what dropping costs at each layer, and at every threshold."""
+    """Figure of the cost of dropping tokens at each layer, and at every threshold."""
     figure, (always, trade) = panels(2, _title("Calibration of stage 2", document), height=5.2)
     rows = document["layers"]
     line(
@@ -174,4 +174,4 @@ FIGURES = {
     "redundancy": redundancy_figure,
     "calibrate": calibration_figure,
 }
-"""Figures by the name of their instrument."""
+"""Functions that draw figures, by name of the instrument."""

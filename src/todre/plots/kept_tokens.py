@@ -35,9 +35,9 @@ LABELS = {
     "newline": "kept newline token (ends a row of crops)",
 }
 MAX_SIDE = 1200
-"""Pixels of the longer side at which a faded picture is drawn at most."""
+"""Most pixels of the longer side of a faded picture."""
 _COLUMN, _ALONE = 2.7, 4.2
-"""Inches that a panel takes across, and the only panel of a figure."""
+"""Width in inches of a panel among several, and of a figure's only panel."""
 _GAP = 0.15
 """Inches between two panels."""
 
@@ -60,7 +60,7 @@ class Row:
 
 
 def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
-    """Figure of each row's picture, once a panel, bright where a kept token looked.
+    """Figure of each row's picture, one panel a method, bright at kept tokens.
 
     Crop and grid tokens show the picture at full strength in a blue frame, thumbnail tokens at half strength in an
     orange frame, newline tokens are ticks at the right margin. A panel that keeps everything shows the bare picture.
@@ -99,7 +99,7 @@ def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _margin(row: Row) -> float:
-    """Width of a panel over that of its picture; ticks of newline tokens need room."""
+    """Ratio of a panel's width to its picture's; newline ticks need room."""
     return 1.05 if any(box.kind == "newline" for box in row.boxes) else 1.0
 
 

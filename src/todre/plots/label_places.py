@@ -1,4 +1,4 @@
-"""Places of labels, such that none lies on another, and looks of lines."""
+"""Places of labels that do not overlap, and looks of lines."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vPX*"
 STRONG = tuple(colour for colour in COLOURS if colour not in (GREY, YELLOW))
-"""Colours that text can have on white."""
+"""Colours in which text can be read on white."""
 PALE = "#BBBBBB"
-"""Colour of what is there for comparison only."""
+"""Colour of lines and points that are shown only for comparison."""
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
 _WAYS = ((-1, 1), (1, -1), (0, 1.3), (1, 1), (-1, -1), (0, -1.3), (1.3, 0), (-1.3, 0))
 _OFFSETS: tuple[tuple[float, float, Literal["left", "center", "right"]], ...] = tuple(
@@ -26,12 +26,12 @@ _OFFSETS: tuple[tuple[float, float, Literal["left", "center", "right"]], ...] = 
     for far in (9, 18, 30, 44, 60, 80)
     for across, up in _WAYS
 )
-"""Places to try beside a point, near ones first.
+"""Places to try for a label beside a point, near places first.
 
-Each is (points across, points up, side of the label that is there).
+Each is (points across, points up, side of the label that faces the point).
 """
 Placed = tuple[float, float, str, str]
-"""(x, y) of a point in its axes, its label, and the label's colour."""
+"""(x, y, label, colour): a point in its axes, its label, and the label's colour."""
 
 
 def style(place: int) -> dict[str, Any]:
@@ -81,10 +81,10 @@ def label_ends(figure: Figure, panel: Axes, ends: Sequence[Placed], size: float 
 
 
 def label_points(figure: Figure, panel: Axes, points: Sequence[Placed], size: float = 7.5) -> list[str]:
-    """Write labels beside their points, inside the axes and on no other label.
+    """Write labels beside their points, inside the axes, without overlap.
 
     Returns:
-        Labels for which there was no room.
+        The labels for which there was no room.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox

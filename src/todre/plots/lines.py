@@ -16,7 +16,7 @@ ORANGE, BLUE, GREEN, PINK, SKY, YELLOW, RED, GREY = (
     "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#666666",
 )  # fmt: skip
 WIDTH = 10.8
-"""Inches across a figure of several panels; 10 points are 12 of 900 pixels then."""
+"""Inches across a figure of several panels; 10 points are 12 of its 900 pixels."""
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY, YELLOW, "#7F3C8D", "#A5AA99")
 
 
@@ -24,9 +24,9 @@ def panels(columns: int, title: str, height: float = 4.0) -> tuple[Figure, Seque
     """Figure with `columns` panels side by side under a title.
 
     Args:
-        columns: how many panels.
+        columns: number of panels.
         title: the figure's title.
-        height: inches.
+        height: height of the figure, in inches.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -52,9 +52,9 @@ def line(
         panel: the axes.
         places: x of each point.
         points: dicts with `key`, `low` and `high`; a point whose `key` is None is left out.
-        colour: of the line and the band.
-        label: of the line.
-        key: of the value.
+        colour: colour of the line and the band.
+        label: label of the line.
+        key: key of the value in each point.
         scale: values are multiplied by it.
         style: marker and line, as matplotlib writes them.
     """

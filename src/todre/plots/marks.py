@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 COLOURS = {"grid": "#0072B2", "crop": "#0072B2", "thumbnail": "#D55E00", "newline": "#009E73"}
 LIGHT = {"dropped": 0.22, "thumbnail": 0.6, "grid": 1.0, "crop": 1.0}
 FRAMES = (("thumbnail", 0.9), ("grid", 0.6), ("crop", 0.6))
-"""Kinds that get a frame, in drawing order, and its width in points."""
+"""Kinds of token with a frame, in drawing order, and the width in points."""
 NAME_SIZE, TEXT_SIZE = 11.5, 9.5
 """Font sizes in points of a panel's name, and of all other text."""
 LEGEND_MARK, LETTER = 0.6, 0.0735
-"""Inches of a legend entry's mark, and of an average letter of `TEXT_SIZE`."""
+"""Inches across a legend entry's mark, and across an average letter."""
 _LEADING = 1.2
 """Line height over font size."""
 _PAD = 4
 """Points between a panel and the text above it."""
 _MOST_LINES = 3
-"""Lines that a question takes at most; other lines take two."""
+"""Most printed lines of a question; other texts take at most two."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one method did with one picture or clip.
+    """A panel of a figure: what one method kept of one picture or clip.
 
     Attributes:
         title: the method's name.
@@ -56,7 +56,7 @@ def lit(image: Image.Image, kept: Sequence[TokenBox], longest: int) -> np.ndarra
 
     Args:
         image: the picture; shown with at most `longest` pixels a side.
-        kept: boxes in pixels of `image`; those of newline and class tokens light nothing.
+        kept: boxes in pixels of `image`; boxes of newline and class tokens light nothing.
 
     Returns:
         (height, width, 3) uint8.
@@ -81,7 +81,7 @@ def draw_marks(
     """Frame the kept tokens of a picture, and tick its newline tokens at the right.
 
     Args:
-        axes: in pixels of the picture, y downwards.
+        axes: axes in pixels of the picture, y downwards.
         kept: the tokens' boxes.
         size: (width, height) of the picture.
         origin: where its upper left corner lies.
@@ -123,9 +123,9 @@ def title_lines(panel: Panel, question: str, width: float) -> list[str]:
     """The panel's name, the question, and the panel's lines, each wrapped to `width`.
 
     Args:
-        panel: each of its lines takes two lines at most.
-        question: takes three lines at most; left out if empty.
-        width: inches.
+        panel: the panel; each of its texts takes at most two lines.
+        question: the question, in at most three lines; left out if empty.
+        width: width in inches.
     """
     letters = max(int(width / LETTER), 12)
     wrapped = [panel.title, *textwrap.wrap(question, letters, max_lines=_MOST_LINES, placeholder=" …")]
@@ -169,8 +169,8 @@ def legend_shape(labels: Sequence[str], width: float) -> tuple[int, float]:
     """Columns and font size of a legend: one row if it fits, else one column.
 
     Args:
-        labels: its entries.
-        width: the figure's; a label that is too long for it makes the font smaller.
+        labels: the legend's entries.
+        width: width of the figure, in inches; a label that is too long for it makes the font smaller.
     """
     widths = [LEGEND_MARK + LETTER * len(label) for label in labels]
     if sum(widths) <= width:
@@ -184,7 +184,7 @@ def save_figure(figure: Figure, path: str | Path, comment: str | None = None) ->
     Args:
         figure: the figure.
         path: the file; its suffix names the format.
-        comment: a line that a PNG keeps inside.
+        comment: a line of text that is stored inside a PNG.
     """
     import matplotlib as mpl
 

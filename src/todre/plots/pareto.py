@@ -35,7 +35,7 @@ def pareto_figure(results: Results, cost: Cost, highlight: Sequence[str] = (), m
 
     Args:
         results: results of one or several runs.
-        cost: the cost of each entry in them; entries without one are left out.
+        cost: the costs of these entries; entries without a cost are left out.
         highlight: methods in colour, their budgets joined by a line; the others are grey.
         measure: `retention`, `score` or `difference`.
 

@@ -1,4 +1,4 @@
-"""Figure of `todre reproduce`: a radar of the paper's shares, and one of ours."""
+"""Figure of `todre reproduce`: radars of the paper's shares and of ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _WHO = (("published", "paper"), ("measured", "here"))
 def radars_figure(result: Mapping[str, Any]) -> Figure:
     """Figure of two radars: an axis for each benchmark, a line for each method.
 
-    The left one has the paper's shares of no pruning (ToDRE, figure 3), the right one those of `result`, on one scale.
+    The left radar has the paper's shares of no pruning (ToDRE, figure 3), the right radar has the shares of `result`.
+    Both have one scale.
 
     Args:
         result: a result of `todre reproduce`.
@@ -62,5 +63,5 @@ def _range(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[flo
 
 
 def _below(result: Mapping[str, Any], name: str) -> str:
-    """Two lines: the benchmark, and the first words of what it was measured on."""
+    """Two lines: the benchmark, and the first words on its measured questions."""
     return f"{name}\n{str(result['benchmarks'][name]).split(',')[0].split(' of ')[0]}"

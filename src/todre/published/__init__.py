@@ -2,8 +2,8 @@
 
 Each JSON file here is one table. Values are named by benchmark, in percent or in the benchmark's own points. Costs are
 `average_percent` (mean share of no pruning), `seconds` (total time), `flops_T`, `memory_GB`, `samples_per_second`,
-`performance_percent`, `flops_reduction_percent`, `memory_reduction_percent` and `speedup`. Measuring the same numbers
-belongs to `todre.reproduce`.
+`performance_percent`, `flops_reduction_percent`, `memory_reduction_percent` and `speedup`. `todre.reproduce` measures
+the same numbers.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Row:
     """One row of a printed table.
 
     Attributes:
-        label: its name here; several rows of a table can have one label, at different budgets.
+        label: name of the row in todre; rows of a table can share a label at different budgets.
         model: a name in `todre.bench.presets.PRESETS`.
-        method: as `todre.bench.method_specs.parse` takes it; None for no pruning, and where `reason` is set.
+        method: a text that `todre.bench.method_specs.parse` takes; None for no pruning, and where `reason` is set.
         retain: share of visual tokens kept; None where the row names none.
-        tokens: the same as the printed count; None where none is printed.
+        tokens: printed count of visual tokens kept; None where none is printed.
         values: printed numbers by name.
-        notes: on disagreements, by the name of a value, or under `row`.
+        notes: notes on disagreements, by the name of a value, or under `row`.
         reason: why the row cannot be measured; empty where it can.
     """
 
@@ -61,12 +61,12 @@ class Table:
     Attributes:
         id: one of `NAMES`.
         paper: name and arXiv number with version.
-        title: what it shows.
+        title: what the table shows.
         kind: `scores` of benchmarks; `stages`, scores with total times; `efficiency`, costs of one benchmark's prompts.
-        benchmarks: in the order of the columns; for `efficiency`, the benchmark whose prompts were run.
-        new_tokens: length of each answer where costs are measured.
-        rows: for each model, no pruning first.
-        notes: about the table as a whole.
+        benchmarks: names in the order of the columns; for `efficiency`, the benchmark whose prompts were run.
+        new_tokens: length of each answer in tokens, where costs are measured.
+        rows: rows of the table; for each model, no pruning comes first.
+        notes: notes about the whole table.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Table:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The presets of its rows, each once."""
+        """The presets of the table's rows, each once."""
         return tuple(dict.fromkeys(row.model for row in self.rows))
 
     @property

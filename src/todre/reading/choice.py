@@ -1,4 +1,4 @@
-"""Choice of the methods that a figure shows in colour."""
+"""Choice of methods that a figure shows in colour."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from todre.reading.results import Budget, Entry, Results
 OURS = ("todre", "todre-v1")
 RANDOM = "random"
 FEW = 8
-"""Methods that a figure shows in colour at most."""
+"""Most methods that a figure shows in colour."""
 
 
 def highlighted(results: Results, names: Sequence[str] = (), most: int = FEW) -> tuple[str, ...]:
     """Methods to show in colour: `names`, or ToDRE, random and each budget's best.
 
-    The best are of those that carry no more tokens than the budget; others come after all of these.
+    The best are chosen among methods within the budget first, then among those that carry more tokens.
 
     Args:
-        results: what was read; where it has no more than `most` methods, all are chosen.
-        names: in the order of their colours.
-        most: how many are chosen without `names`.
+        results: the results; if they have no more than `most` methods, all are chosen.
+        names: methods in the order of their colours.
+        most: most methods to choose if `names` is empty.
 
     Raises:
-        InvalidValueError: there is no such method.
+        InvalidValueError: `names` has a method that the results lack.
     """
     if names:
         results.only(names)
@@ -41,7 +41,7 @@ def highlighted(results: Results, names: Sequence[str] = (), most: int = FEW) ->
 
 
 def best_first(entries: Iterable[Entry], measure: str = "retention") -> list[Entry]:
-    """Entries from a high measure to a low one; those without it come last."""
+    """Entries from high to low measure; entries without the measure come last."""
 
     def key(entry: Entry) -> tuple[bool, float]:
         value = entry.value(measure).value
@@ -56,7 +56,7 @@ def fair_order(entries: Iterable[Entry], retain: Budget | None, measure: str = "
 
 
 def _from_few_to_many(results: Results) -> list[Budget | None]:
-    """Budgets: that nearest to 10 %, then from few tokens to many; [None] for none."""
+    """Budgets: the nearest to 10 % first, then few tokens to many; [None] if none."""
     if not results.budgets:
         return [None]
     usual = results.budget()

@@ -1,4 +1,4 @@
-"""What each method costs: tokens in the decoder, or what `todre bench` measured."""
+"""Costs of methods: tokens in the decoder, or measurements of `todre bench`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MEASURED = {
     "flops": "counted FLOPs of the whole answer",
     "kv": "bytes of the KV cache",
 }
-"""What a document of bench has for each method, and how to say it."""
+"""Costs that `todre bench` measures for each method, with their words for axes."""
 ACROSS = (TOKENS, *MEASURED)
 TOLERANCE = 0.05
-"""Share of its budget by which a method may go over it and still count as within."""
+"""Share of the budget by which a method may exceed it and still count as within."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Cost:
     """A cost of methods, in shares of no pruning's.
 
     Attributes:
-        axis: what it is and where it is from, as an axis label.
-        of: the cost by the entry's label; other methods have none.
+        axis: label for an axis: what the cost is and where it comes from.
+        of: costs by the entry's label; methods without a known cost are absent.
     """
 
     axis: str
@@ -37,11 +37,11 @@ class Cost:
 def exceeds(entry: Entry, retain: Budget | None = None) -> bool:
     """True if a decoder layer runs on more visual tokens than the budget, by over 5 %.
 
-    Methods that drop inside the decoder do: their first layers see all tokens.
+    Methods that drop tokens inside the decoder can exceed the budget, as their first layers see all tokens.
 
     Args:
         entry: a method's result.
-        retain: the budget; without it the entry's own, and False if it has none.
+        retain: the budget; without it, the entry's own budget; the result is False if the entry has none.
     """
     budget = entry.retain if retain is None else retain
     return budget is not None and entry.share > (1 + TOLERANCE) * share_of(budget, entry.before)
@@ -54,15 +54,15 @@ def token_cost(results: Results) -> Cost:
 
 
 def bench_cost(results: Results, document: dict[str, Any], across: str) -> Cost:
-    """Cost that `todre bench` measured in its first cell, for methods of both.
+    """Cost that `todre bench` measured in its first cell, for methods in both files.
 
     Args:
-        results: what was read.
-        document: what bench wrote.
-        across: one of `MEASURED`.
+        results: results of `todre eval`.
+        document: the document of `todre bench`.
+        across: the cost, a key of `MEASURED`.
 
     Raises:
-        InvalidValueError: there is no such cost, or bench measured none of these methods.
+        InvalidValueError: the document lacks the cost, or bench measured none of these methods.
     """
     if across not in MEASURED:
         raise InvalidValueError(f"across must be one of {', '.join(ACROSS)}, not {across!r}.")
@@ -91,10 +91,10 @@ def front(points: list[tuple[float, float]]) -> list[int]:
     A point beats another if it costs no more and gains more, or costs less and gains as much.
 
     Args:
-        points: (cost, gain) of each.
+        points: (cost, gain) of each point.
 
     Returns:
-        Places from low cost to high; of equal points the first.
+        Places from low to high cost; among equal points, the first one's place.
     """
     order = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1], place))
     kept: list[int] = []
@@ -105,7 +105,7 @@ def front(points: list[tuple[float, float]]) -> list[int]:
 
 
 def _ratio(row: dict[str, Any], none: dict[str, Any], across: str) -> float:
-    """A row's cost over no pruning's; of times the median over paired rounds."""
+    """A row's cost over the cost without pruning; for times, paired rounds' median."""
     if across == "flops":
         return float(row["flops"]["total"] / none["flops"]["total"])
     if across == "kv":

@@ -33,7 +33,7 @@ def number(value: float | None, signed: bool = False) -> str:
 
 
 def interval_text(interval: Interval, signed: bool = False, intervals: bool = True) -> str:
-    """Text of a number with its interval in points of a hundred: `79.6 [78.1, 81.1]`."""
+    """Text of a number and its interval in points of 100: `79.6 [78.1, 81.1]`."""
     text = number(interval.value, signed)
     if not intervals or interval.low is None or interval.high is None or interval.value is None:
         return text
@@ -59,7 +59,7 @@ def latex_text(text: str) -> str:
 
 
 def tokens_text(cells: Sequence[Cell]) -> str:
-    """Visual tokens per decoder layer of a row: one mean, or one for each budget.
+    """Text of a row's visual tokens per decoder layer: one mean, or one a budget.
 
     Returns:
         `744`, or `372 / 186 / 74`, with a dash where the method was not run.
@@ -139,7 +139,7 @@ def _latex_number(value: float | None, signed: bool) -> str:
 
 
 def _once(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells without repeats: no pruning's stands in the column of every budget."""
+    """Cells without repeats, as no pruning has the same cell in every column."""
     return list({(id(cell.entry), cell.task): cell for cell in cells}.values())
 
 

@@ -28,7 +28,7 @@ def page(results: Results, source: str, command: str) -> str:
     """Page of the leaderboard: conditions, the best, and every method's numbers.
 
     Args:
-        results: what was read from one document.
+        results: the results of one document.
         source: the document's path in the repository, such as `results/leaderboard.json`.
         command: the command that made the document.
     """
@@ -61,7 +61,7 @@ def page(results: Results, source: str, command: str) -> str:
 def findings(results: Results) -> list[str]:
     """Sentences on each budget: the best, and how many are no better than chance.
 
-    The best are named of those within the budget, then of those that carry more tokens.
+    The best method within the budget is named first, then the best of those that carry more tokens.
     """
     score = interval_text(results.none[0].value("score"))
     sentences = [f"Without pruning the model scores {score}."]
@@ -98,7 +98,7 @@ def _groups(entries: Sequence[Entry], retain: Budget | None = None) -> tuple[lis
 
 
 def _not_above_random(order: Sequence[Entry]) -> int | None:
-    """Number of methods that retain at most what random does; None without random."""
+    """Number of methods that retain no more than random choice; None without random."""
     places = [place for place, entry in enumerate(order) if entry.name == RANDOM]
     return len(order) - places[0] - 1 if places else None
 
@@ -117,7 +117,7 @@ def _kept(entry: Entry) -> str:
 
 
 def _retention(results: Results) -> list[str]:
-    """Tables of retention by budget: of methods within each budget, and of the others."""
+    """Tables of retention by budget: methods within each budget, then the others."""
     with_budget = [entry for entry in results.entries if entry.retain is not None]
     more = {entry.name for entry in with_budget if exceeds(entry)}
     parts = []
@@ -191,7 +191,7 @@ def _own(results: Results) -> list[str]:
 
 
 def _draws(results: Results) -> list[str]:
-    """Scores of every draw of methods that choose at random."""
+    """Lines with the scores of every draw, for methods that choose at random."""
     rows = [
         [
             markdown_text(entry.name), budget_text(entry.retain), number(entry.value("score").value),
@@ -220,7 +220,7 @@ def _left_out(results: Results) -> list[str]:
 
 
 def _names(labels: Sequence[str], results: Results) -> str:
-    """Names of methods, with budgets where not all of theirs are left out."""
+    """Names of left-out methods, with budgets where only some of a method's are out."""
     found: dict[str, list[str]] = {}
     for label in labels:
         name, _, retain = label.partition("@")

@@ -91,7 +91,7 @@ def findings(document: dict[str, Any]) -> list[str]:
 
 
 def _lead(document: dict[str, Any], retain: float, first: str, second: str) -> dict[str, float]:
-    """The paired difference first − second, whichever way round the document has it."""
+    """The paired difference first − second, in whichever order the document has it."""
     for pair in document["pairs"]:
         if pair["retain"] == retain and (pair["first"], pair["second"]) == (first, second):
             return {key: pair[key] for key in ("difference", "low", "high")}

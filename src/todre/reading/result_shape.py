@@ -1,4 +1,4 @@
-"""The shape of `result.json` of `todre eval`, by which a file is checked."""
+"""The shape that `result.json` of `todre eval` must have."""
 
 from __future__ import annotations
 
@@ -32,4 +32,4 @@ RESULT = Kind(
         "left_out": Each(TEXT),
     },
 )
-"""A `result.json` of `todre eval`."""
+"""Kind of a `result.json` of `todre eval`."""

@@ -1,4 +1,4 @@
-"""Results of `todre eval`: files that are checked and put side by side."""
+"""Results of `todre eval`, read from files, checked and put together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from todre.files.shapes import OBJECT, misfit
 from todre.reading.result_shape import RESULT
 
 WHAT = "answers of a model under pruning methods"
-"""What `todre eval` writes under `what`."""
+"""Text that `todre eval` writes under `what` in its document."""
 ALL = "all"
 """The column of the mean over tasks."""
 MEASURES = ("retention", "score", "difference")
@@ -28,7 +28,7 @@ _ANY_DOCUMENT = replace(RESULT, shape=OBJECT)
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its interval of 95 %; None where there is none."""
+    """A number with its 95 % interval; unknown parts, even the number, are None."""
 
     value: float | None
     low: float | None = None
@@ -36,7 +36,7 @@ class Interval:
 
     @classmethod
     def of(cls, numbers: dict[str, Any]) -> Interval:
-        """Interval of the numbers in `result.json`."""
+        """Make an interval from numbers in `result.json`."""
         return cls(numbers["value"], numbers["low"], numbers["high"])
 
     def excludes(self, value: float) -> bool:
@@ -49,16 +49,16 @@ class Entry:
     """A method at one budget.
 
     Attributes:
-        name: the method's; with its model's in brackets where results of several models are together.
-        retain: the budget, or None for a method without one.
-        draws: how often it was run.
+        name: name of the method, with the model's in brackets where results of several models are together.
+        retain: the budget, or None for a method without a budget.
+        draws: number of times that the method was run.
         fields: the method's settings.
-        visual_tokens: that entered the decoder, the mean over questions.
+        visual_tokens: visual tokens that entered the decoder, the mean over questions.
         layer_mean: visual tokens that a decoder layer ran on, the mean over layers and questions.
         before: visual tokens without pruning.
-        values: by measure, by task or `ALL`; without pruning only the score.
-        drawn: the score of each draw, if there are several.
-        others: by name, the difference from another method at the same budget, by task or `ALL`.
+        values: intervals by measure, then by task or `ALL`; the entry without pruning has only the score.
+        drawn: scores of each draw, if there are several.
+        others: differences from other methods at the same budget, by the other's name, then by task or `ALL`.
     """
 
     name: str
@@ -74,16 +74,16 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """Name with the budget, `todre@0.1`, or the name alone."""
+        """The name with the budget, such as `todre@0.1`, or the name alone."""
         return self.name if self.retain is None else f"{self.name}@{self.retain:g}"
 
     @property
     def share(self) -> float:
-        """Share of visual tokens that a decoder layer ran on, of those without pruning."""
+        """Visual tokens that a decoder layer ran on, as a share of those without pruning."""
         return self.layer_mean / self.before
 
     def value(self, measure: str, task: str = ALL) -> Interval:
-        """Interval of a measure of one task, or of all."""
+        """Interval of a measure, for one task or the mean over tasks."""
         return self.values.get(measure, {}).get(task, Interval(None))
 
     def differs(self, task: str = ALL) -> bool:
@@ -96,12 +96,12 @@ class Results:
     """Results of one or several runs.
 
     Attributes:
-        none: no pruning, once for each model.
-        entries: methods at budgets, in the order of the files.
-        tasks: the tasks' names.
-        questions, pictures: how many.
-        conditions: of each file.
-        left_out: methods that refused, with the reason.
+        none: entries without pruning, one for each model.
+        entries: entries of methods at budgets, in the order of the files.
+        tasks: names of the tasks.
+        questions, pictures: numbers of questions and of pictures.
+        conditions: conditions of each file.
+        left_out: reasons by name of a method that the run left out.
     """
 
     none: tuple[Entry, ...]
@@ -114,7 +114,7 @@ class Results:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the methods in order, without no pruning's."""
+        """Names of the methods in order, except no pruning."""
         return tuple(dict.fromkeys(entry.name for entry in self.entries))
 
     @property
@@ -129,7 +129,7 @@ class Results:
         return ", ".join(dict.fromkeys(_model(conditions) for conditions in self.conditions))
 
     def at(self, retain: Budget | None) -> tuple[Entry, ...]:
-        """Entries at one budget; None for those without any."""
+        """Entries at one budget; None means entries without a budget."""
         return tuple(entry for entry in self.entries if entry.retain == retain)
 
     def of(self, name: str) -> tuple[Entry, ...]:
@@ -137,10 +137,10 @@ class Results:
         return tuple(sorted((e for e in self.entries if e.name == name), key=lambda e: e.visual_tokens))
 
     def budget(self, chosen: Budget | None = None) -> Budget:
-        """A budget that was run: `chosen`, or without it the one nearest to 10 %.
+        """A budget that was run: `chosen`, or by default the nearest to 10 %.
 
         Raises:
-            InvalidValueError: it was not run, or no method has a budget.
+            InvalidValueError: `chosen` was not run, or no method has a budget.
         """
         if not self.budgets:
             raise InvalidValueError("No method here has a budget; run `todre eval` with --retain.")
@@ -155,7 +155,7 @@ class Results:
         """Results of these methods alone, in this order.
 
         Raises:
-            InvalidValueError: one was not run.
+            InvalidValueError: a method was not run.
         """
         for name in names:
             if name not in (*self.names, NONE):
@@ -170,7 +170,7 @@ class Results:
         """Results with differences from method `name` in place of those from no pruning.
 
         Raises:
-            InvalidValueError: the run did not compare with it.
+            InvalidValueError: the run did not compare with this method.
         """
         known = dict.fromkeys(other for entry in self.entries for other in entry.others)
         if name not in known:
@@ -185,12 +185,12 @@ class Results:
 
 
 def share_of(retain: Budget, before: float) -> float:
-    """A budget as a share of so many visual tokens."""
+    """A budget as a share of the `before` visual tokens without pruning."""
     return retain / before if isinstance(retain, int) else retain
 
 
 def read(paths: Sequence[Path]) -> Results:
-    """Results of files of `todre eval`, or of folders of its runs, put together.
+    """Read results of `todre eval` from files or folders of runs, put together.
 
     Raises:
         InvalidValueError: a file cannot be read or is another command's, the questions differ, or two files disagree
@@ -230,7 +230,7 @@ def document_of(path: Path) -> dict[str, Any]:
     """The document of a run's folder, or of a file.
 
     Raises:
-        InvalidValueError: there is none that `todre eval` wrote.
+        InvalidValueError: there is no document of `todre eval`.
     """
     file = file_of(path)
     found: dict[str, Any] = read_json(file, _ANY_DOCUMENT)
@@ -243,12 +243,12 @@ def document_of(path: Path) -> dict[str, Any]:
 
 
 def file_of(path: Path) -> Path:
-    """The file that is meant by a file, or by the folder of a run."""
+    """The result file for a path: the path itself, or the file in a run's folder."""
     return path / "result.json" if os.path.isdir(path) else path
 
 
 def _add(known: dict[str, tuple[Path, Entry]], path: Path, entries: Iterable[Entry]) -> None:
-    """Add entries; one that is there already must say the same."""
+    """Add entries to `known`; an entry that is there already must be equal."""
     for entry in entries:
         before, other = known.setdefault(entry.label, (path, entry))
         if other != entry:
@@ -290,7 +290,7 @@ def _identity(conditions: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _name(conditions: dict[str, Any], all_of_them: Sequence[dict[str, Any]]) -> str:
-    """The model's name, with its dtype where that is all that tells two apart."""
+    """The model's name, with the dtype where only that tells two models apart."""
     name = _model(conditions)
     alike = {_identity(other) for other in all_of_them if _model(other) == name}
     return name if len(alike) == 1 else f"{name}, {conditions['dtype']}"

@@ -16,14 +16,15 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of one method.
+    """A table cell: a number of one method, with its interval.
 
     Attributes:
-        interval: the number; None where the method was not run.
-        entry: where it is from; None where the method was not run.
-        task: which task it is of, or `ALL`.
+        interval: the number with its interval; `interval.value` is None where the method was not run or lacks the
+            measure.
+        entry: the entry that the number comes from; None where the method was not run.
+        task: name of the task, or `ALL`.
         over: True if the method carries more visual tokens per layer than the column's budget.
-        best: True if it is the highest of its column, of the methods within the budget.
+        best: True if the cell is marked as its column's highest within the budget; `_with_best` has the exceptions.
     """
 
     interval: Interval
@@ -67,7 +68,7 @@ def table(
     """Table of one measure of every method, by budget, or at one budget by task.
 
     Args:
-        results: what was read.
+        results: the results to show.
         measure: `retention`, `score` or `difference`.
         columns: `budgets` or `tasks`.
         retain: the budget for tasks; without it, the one nearest to 10 %.
@@ -172,10 +173,10 @@ def _place(made: Table, key: str) -> int:
 
 
 def _with_best(made: Table) -> Table:
-    """The table with its best cells marked: in each column the highest in budget.
+    """The table with the best cell of each column marked: the highest within budget.
 
-    Where no method is within it, the highest of all; where only one of several is, none, as nothing compares with it.
-    Equal ones are all marked; no pruning does not count.
+    If no method is within the budget, the highest of all is marked. If only one of several methods is, no cell is
+    marked, as the method has nothing to compare with. Equal cells are all marked; no pruning does not count.
     """
     marked = {id(cell) for place in range(len(made.columns)) for cell in _best_of(made, place)}
     rows = tuple((name, tuple(replace(cell, best=id(cell) in marked) for cell in cells)) for name, cells in made.rows)

@@ -1,6 +1,6 @@
-"""The papers' tables and figures again, published beside measured.
+"""Reproduction of the papers' tables and figures: published beside measured.
 
-`recipes` names them. Scores come from lmms-eval on a real model (`cells`, `plan`, `real`) or from scenes on the shipped
-one (`tiny`), costs from todre's benchmark (`costs`), figures from its instruments (`figures`). `document` and `outcome`
-put the numbers together, and `pages` writes them. The command is `todre reproduce`.
+`recipes` names the tables and figures. Scores come from lmms-eval on a real model (`cells`, `plan`, `real`) or from
+scenes on the shipped model (`tiny`), costs from `todre.bench` (`costs`), figures from `todre.analysis` (`figures`).
+`document` and `outcome` put the numbers together, and `pages` writes them. The command is `todre reproduce`.
 """

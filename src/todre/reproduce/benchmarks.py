@@ -1,4 +1,4 @@
-"""The papers' benchmarks: tasks and metrics of lmms-eval, and similar scenes."""
+"""The papers' benchmarks, as tasks and metrics of lmms-eval, and like scenes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Part:
     """One task of lmms-eval (names of its release 0.7.3).
 
     Attributes:
-        task: its name.
-        metric: the metric that the papers print; None for the only one that a task of one's own has.
-        scale: what turns the metric into the printed unit.
-        questions: how many it has; None where that is not known.
-        weight: of the task in the benchmark's score; None for its number of questions.
+        task: name of the task.
+        metric: the metric that the papers print; None means the only metric of a user's own task.
+        scale: factor that turns the metric into the printed unit.
+        questions: number of questions in the task; None where the number is not known.
+        weight: weight of the task in the benchmark's score; None means the number of questions.
     """
 
     task: str
@@ -32,12 +32,12 @@ class Benchmark:
     """A benchmark of the papers.
 
     Attributes:
-        name: as the published tables here have it.
-        parts: tasks of lmms-eval whose scores make the benchmark's; several metrics of one task are several parts.
+        name: name of the benchmark in the published tables of todre.
+        parts: tasks of lmms-eval whose scores make the benchmark's score; each metric of a task is a part of its own.
         added: whether parts are added up instead of averaged.
         data: where lmms-eval takes the questions from.
-        scenes: task of `todre eval` that stands in for it on the shipped model.
-        note: where what is measured differs from what was printed.
+        scenes: task of `todre eval` that stands in for the benchmark on the shipped model.
+        note: how the measured questions differ from those of the printed score; empty if they do not.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Benchmark:
 
     @property
     def questions(self) -> int | None:
-        """The number of questions; None where that is not known."""
+        """The number of questions; None where the number is not known."""
         counts = {part.task: part.questions for part in self.parts}.values()
         return None if None in counts else sum(count or 0 for count in counts)
 
@@ -63,10 +63,10 @@ class Benchmark:
 
         Args:
             measured: metrics of each task.
-            counts: how many questions of each task were asked.
+            counts: number of questions asked of each task.
 
         Raises:
-            InvalidValueError: a task has not the metric.
+            InvalidValueError: the metric is missing from a task.
         """
         values = [part.scale * _metric(part, measured[part.task]) for part in self.parts]
         if self.added:
@@ -149,11 +149,11 @@ def chosen(names: Sequence[str], mapped: Mapping[str, str]) -> tuple[Benchmark, 
     """The benchmarks of a table, some of them pointed at other tasks.
 
     Args:
-        names: of benchmarks.
-        mapped: by benchmark, `TASK` or `TASK:METRIC` of lmms-eval.
+        names: names of the benchmarks.
+        mapped: `TASK` or `TASK:METRIC` of lmms-eval, by benchmark.
 
     Raises:
-        InvalidValueError: a mapped benchmark is none of the table's.
+        InvalidValueError: a mapped benchmark is not in the table.
     """
     unknown = [name for name in mapped if name not in names]
     if unknown:

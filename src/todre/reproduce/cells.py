@@ -1,6 +1,6 @@
 """Cells of a table on a real model: one method on one task of lmms-eval.
 
-A finished cell is kept in a file of its own.
+Each finished cell is kept in its own file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from todre.reproduce.benchmarks import Benchmark
 from todre.reproduce.subjects import Subject
 
 CELL = Kind("remove it to run it again", {"metrics": Each(NUMBER), "questions": COUNT, "seconds": NUMBER}, lenient=True)
-"""The file of a finished cell."""
+"""Kind of the file of a finished cell."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Run(Checked):
 
     Args:
         model: folder or hub id.
-        folder: of the reproduction; cells, logs and lmms-eval's own files lie in folders below.
+        folder: folder of the reproduction; cells, logs and lmms-eval's own files lie in folders below.
         limit: questions of each task; None for all.
         batch_size: questions answered together.
         ranks: processes that share the questions, each with a model.
         options: `device`, `dtype`, `attn_implementation`, `trust_remote_code`, as lmms-eval's model takes them.
         include_path: folder of further tasks.
-        python: of the environment that has lmms-eval and todre.
+        python: the Python of the environment that has lmms-eval and todre.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Run(Checked):
 
     @functools.cached_property
     def conditions(self) -> dict[str, Any]:
-        """What a cell's numbers depend on, ready for JSON; looked up once."""
+        """Conditions that a cell's numbers depend on, ready for JSON; looked up once."""
         return {
             "model": self.model,
             "weights": _weights(self.model),
@@ -79,7 +79,7 @@ class Cell:
     task: str
 
     def file(self, run: Run) -> Path:
-        """The file of its numbers; another method, model or limit has another file."""
+        """The file of the cell's numbers; other methods, models or limits have others."""
         facts = {**run.conditions, "method": self.subject.method.to_dict(), "task": self.task}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^\w.@+-]+", "_", f"{self.subject.key}--{self.task}")[:100]
@@ -87,14 +87,14 @@ class Cell:
 
 
 def cells(subjects: Sequence[Subject], benchmarks: Sequence[Benchmark]) -> tuple[Cell, ...]:
-    """All cells, method by method; those of no pruning come first."""
+    """All cells, method by method; cells without pruning come first."""
     return tuple(Cell(subject, task) for subject in subjects for benchmark in benchmarks for task in benchmark.tasks)
 
 
 def finished(cell: Cell, run: Run) -> dict[str, Any] | None:
     """The numbers of a finished cell; None where it has not been run.
 
-    They are `metrics`, `questions` and `seconds`.
+    The numbers are `metrics`, `questions` and `seconds`.
     """
     file = cell.file(run)
     if not os.path.lexists(file):
@@ -104,10 +104,10 @@ def finished(cell: Cell, run: Run) -> dict[str, Any] | None:
 
 
 def measure(cell: Cell, run: Run) -> dict[str, Any]:
-    """Run a cell through lmms-eval, and keep what came out.
+    """Run a cell through lmms-eval, and save the cell's numbers.
 
     Raises:
-        TodreError: lmms-eval failed; names the file with what it said.
+        TodreError: lmms-eval failed; the message names the log file.
     """
     file = cell.file(run)
     place = run.folder / "lmms-eval" / file.stem
@@ -138,7 +138,7 @@ def measure(cell: Cell, run: Run) -> dict[str, Any]:
 
 
 def require_lmms_eval(python: str) -> None:
-    """Raise `MissingDependencyError` unless that Python has lmms-eval and todre."""
+    """Raise `MissingDependencyError` unless `python` has lmms-eval and todre."""
     if python == sys.executable:
         there = importlib.util.find_spec("lmms_eval") is not None
     else:
@@ -157,7 +157,7 @@ def require_lmms_eval(python: str) -> None:
 def _weights(model: str) -> str | None:
     """A digest of the names and sizes of a folder's files; None for a hub id.
 
-    It tells two checkpoints in one folder apart.
+    The digest distinguishes checkpoints that lay in one folder at different times.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir():
@@ -167,7 +167,7 @@ def _weights(model: str) -> str | None:
 
 
 def _last_error(log: Path) -> str:
-    """The last line that tells of an error, or the last line at all."""
+    """The last line of a log that reports an error, or else the log's last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"(Error|Exception)\b.*:", line)]
     return (telling or lines or ["it said nothing"])[-1][:300]

@@ -22,16 +22,16 @@ def measured(
 ) -> tuple[list[Measured | None], list[str], dict[str, Any]]:
     """The measured costs of a table's rows.
 
-    Returns the values of each row, the reason of each where there are none, and the conditions. What `todre bench`
-    writes stays in the folder.
+    Returns (values of each row, reason for each row without values, conditions). The document of `todre bench` stays in
+    the folder.
 
     Args:
-        table: of kind `efficiency`.
+        table: a table of kind `efficiency`.
         loaded: the model.
         rounds: how often each row is measured, in turn with the others.
-        folder: of the reproduction.
-        command: what was typed.
-        tick: told what is measured next.
+        folder: folder of the reproduction.
+        command: the typed command.
+        tick: function that is called with a text on what is measured next.
     """
     from todre.bench.run import Source, run
 
@@ -50,7 +50,7 @@ def measured(
 
 
 def _values(row: dict[str, Any] | None, none: dict[str, Any], name: str) -> Measured | None:
-    """Measured values by name, with the changes that follow from them."""
+    """Measured values by name, and changes relative to no pruning."""
     if row is None:
         return None
     found = {cost.key: cost.measure(row) for cost in columns(name)}

@@ -13,17 +13,17 @@ from todre.reproduce.outcome import Measured, table_rows
 
 @dataclass(frozen=True)
 class Description:
-    """What a document states beside its rows.
+    """Description of a reproduction: everything in its document beside the rows.
 
     Attributes:
-        model: what was measured.
+        model: the model that was measured.
         statement: what the numbers are, in a sentence or two.
-        comparable: whether the measured numbers stand for the same as the published ones, so that they differ by
-            something; otherwise shares of no pruning are shown.
-        benchmarks: by column, what it was measured on.
-        warnings: what speaks against comparing, first of all notes.
-        conditions: of the run, ready for JSON.
-        command: what was typed.
+        comparable: whether measured and published numbers mean the same, so that their difference can be shown; if not,
+            shares of no pruning are shown.
+        benchmarks: text on the questions that were measured, by column.
+        warnings: reasons against comparing; they precede all notes.
+        conditions: conditions of the run, ready for JSON.
+        command: the typed command.
     """
 
     model: str
@@ -42,7 +42,7 @@ def document(
     reasons: Sequence[str],
     description: Description,
 ) -> dict[str, Any]:
-    """The document, ready for JSON; `values` and `reasons` are of each of `rows`."""
+    """The document, ready for JSON; `values` and `reasons` have an item for each row."""
     return {
         "what": "a published table, and the same measured",
         "recipe": table.id,
@@ -63,10 +63,10 @@ def document(
 
 
 def restricted(table: Table, names: Sequence[str]) -> Table:
-    """The table with some of its benchmarks alone.
+    """The table with only the benchmarks in `names`.
 
     Raises:
-        InvalidValueError: it has no such benchmark, or its numbers are no scores.
+        InvalidValueError: the table lacks such a benchmark, or its numbers are not scores.
     """
     if not names:
         return table
@@ -84,7 +84,7 @@ def restricted(table: Table, names: Sequence[str]) -> Table:
 
 
 def partial_average(table: Table, names: Sequence[str]) -> list[str]:
-    """A warning where the average is over fewer benchmarks than the published one."""
+    """A warning if the average is over fewer benchmarks than the published average."""
     if not names or len(names) == len(table.benchmarks):
         return []
     return [

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from todre.loading.model import Loaded
 
 QUESTIONS = {"attention": 60, "kept": 3}
-"""How many questions a figure asks without a limit."""
+"""Number of questions that a figure asks if no limit is set."""
 RETAIN = 0.1
 _NEW_TOKENS = 32
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a figure is made from, and where it goes.
+    """Settings of a figure: questions, batch size, and the folder for the result.
 
     Args:
-        folder: of the reproduction.
-        questions: a file of one's own; None for scenes.
-        limit: how many; None for the figure's own number.
+        folder: folder of the reproduction.
+        questions: the user's own file of questions; None means scenes.
+        limit: number of questions; None means the figure's number in `QUESTIONS`.
         batch_size: questions of one forward.
-        command: what was typed.
-        tick: shows progress.
+        command: the typed command.
+        tick: function that shows progress.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Drawing:
 def draw(recipe: Recipe, loaded: Loaded, drawing: Drawing) -> dict[str, Any]:
     """Measure what the figure shows, and write `result.json` and the picture.
 
-    The picture has the recipe's name.
+    The picture's file has the recipe's name.
     """
     source = Source(drawing.questions, drawing.limit or QUESTIONS[recipe.kind])
     instrument, parameters = ("kept", _methods()) if recipe.kind == "kept" else ("migration", {})

@@ -1,4 +1,4 @@
-"""Published, measured and the difference, cell by cell, with notes."""
+"""Published values, measured values and differences by cell, with notes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Measured = Mapping[str, float]
 def average(measured: Measured, none: Measured, benchmarks: Sequence[str]) -> float | None:
     """Mean share of no pruning, in percent; None where nothing can be compared.
 
-    The mean is over the benchmarks that both have.
+    The mean is over the benchmarks that `measured` and `none` share.
     """
     both = [name for name in benchmarks if name in measured and none.get(name)]
     return 100 * sum(measured[name] / none[name] for name in both) / len(both) if both else None
 
 
 def compared(row: Row, measured: Measured, columns: Sequence[str]) -> dict[str, Any]:
-    """By column: `published`, `measured`, `difference` and `note`.
+    """Cells by column: `published`, `measured`, `difference` and `note`.
 
-    Each is None where there is none.
+    Each of the four is None where it does not exist.
     """
     found = {}
     for name in columns:
@@ -39,14 +39,14 @@ def compared(row: Row, measured: Measured, columns: Sequence[str]) -> dict[str, 
 
 
 def shares(row: Row, none: Row, measured: Measured, ours: Measured, columns: Sequence[str]) -> dict[str, Any]:
-    """As `compared`, but of shares of no pruning in percent.
+    """Cells by column as in `compared`, with shares of no pruning in percent.
 
-    Shares can be compared where models and tasks differ.
+    Shares can be compared even where models and tasks differ.
 
     Args:
-        row, none: published, and the published row of no pruning.
-        measured, ours: measured for the row and without pruning.
-        columns: which values.
+        row, none: the published row, and the published row of no pruning.
+        measured, ours: values measured for the row, and values measured without pruning.
+        columns: names of the values.
     """
     found = {}
     for name in columns:
@@ -67,10 +67,10 @@ def table_rows(
     """The rows of a result, ready for JSON.
 
     Args:
-        table: the published one.
-        rows: those that were asked for, no pruning first for each model.
-        measured: values of each; None where nothing was measured.
-        reasons: why not, for each; empty where it was.
+        table: the published table.
+        rows: the rows to reproduce; for each model, no pruning comes first.
+        measured: measured values of each row; None where nothing was measured.
+        reasons: why nothing was measured, for each row; empty where the row was measured.
     """
     found = []
     none: tuple[Row, Measured] = rows[0], {}
@@ -98,7 +98,7 @@ def table_rows(
 
 
 def _label(row: Row, table: Table) -> str:
-    """The row's title; the first row of each of several models names the model."""
+    """The row's title; in a table of several models, each first row names its model."""
     several = len(table.models) > 1 and row.method is None and not row.reason
     return f"{row.title}, {row.model}" if several else row.title
 
@@ -112,7 +112,7 @@ def _share(value: float | None, whole: float | None, name: str) -> float | None:
 def notes(result: Mapping[str, Any]) -> list[str]:
     """Notes on the published numbers and on the run.
 
-    Warnings and the table's notes come first, then those of its rows and cells.
+    Warnings and the table's notes come first, then the notes of rows and cells.
     """
     found = [*result["warnings"], *result["notes"]]
     for row in result["rows"]:

@@ -22,15 +22,15 @@ HEADINGS = {
     "memory_reduction_percent": "memory saved, %",
     "speedup": "times as fast",
 }
-"""Of columns that are no benchmarks."""
+"""Headings of columns that are not benchmarks."""
 NONE = "–"
 MARK = "*"
-"""Behind a published number about which there is a note."""
+"""Mark behind a published number that has a note."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: a label, whose numbers they are, and the cells."""
+    """One line of the table: a label, the source of the numbers, and the cells."""
 
     label: str
     who: str
@@ -45,7 +45,7 @@ def headings(result: Mapping[str, Any]) -> tuple[str, ...]:
 def lines(result: Mapping[str, Any]) -> list[Line]:
     """The lines of the table: three for each row.
 
-    There are two where numbers cannot be compared, in percent of no pruning.
+    Where numbers cannot be compared, a row has two lines, in percent of no pruning.
     """
     found = []
     for row in result["rows"]:

@@ -1,4 +1,4 @@
-"""The plan of a reproduction: what it would run, download, and how long."""
+"""Plan of a reproduction: what it would run and download, and how long it takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from todre.reproduce.subjects import Rows, Subject
 PACE = 1 / 1.5
 """Seconds per question without pruning, as the paper reports them.
 
-It is on one RTX 3090 (version 1, table 3).
+The paper measured it on one RTX 3090 (version 1, table 3).
 """
 
 
@@ -23,11 +23,11 @@ class Plan:
     """The cells of a reproduction, and how long the missing ones take.
 
     Attributes:
-        cells: all of them.
-        missing: those that are not finished.
-        questions: of the missing ones; None where a task's number is not known.
-        pace: seconds a question.
-        basis: where the pace comes from.
+        cells: all cells.
+        missing: cells that are not finished.
+        questions: number of questions in the missing cells; None if a task's number is not known.
+        pace: seconds per question.
+        basis: text on where the pace comes from.
     """
 
     cells: tuple[Cell, ...]
@@ -38,12 +38,12 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """How long it takes at that pace; None where the number of questions is not known."""
+        """Seconds for the missing cells; None if the number of questions is not known."""
         return None if self.questions is None else self.questions * self.pace
 
 
 def plan(cells: Sequence[Cell], benchmarks: Sequence[Benchmark], run: Run, pace: float | None = None) -> Plan:
-    """The plan; its pace is `pace`, or that of the finished cells, or the paper's."""
+    """Make the plan; its pace is `pace`, or the finished cells', or the paper's."""
     done = {cell: finished(cell, run) for cell in cells}
     missing = tuple(cell for cell, found in done.items() if found is None)
     counts = {part.task: part.questions for benchmark in benchmarks for part in benchmark.parts}

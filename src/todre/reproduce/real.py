@@ -18,16 +18,16 @@ from todre.reproduce.subjects import Subject, subject
 
 Say = Callable[[str], None]
 Found = dict[str, Any]
-"""What is known of a cell: `metrics`, `questions`, `seconds`."""
+"""Numbers of a finished cell: `metrics`, `questions`, `seconds`."""
 
 
 def run_cells(cells: Sequence[Cell], run: Run, say: Say) -> tuple[dict[Cell, Found], dict[Cell, str]]:
     """Run the cells that are not finished.
 
-    Returns what is known of each finished cell, and why the others failed.
+    Returns (numbers of each finished cell, the error of each failed cell).
 
     Raises:
-        TodreError: no pruning itself failed on a task, so that nothing could be compared.
+        TodreError: the cell without pruning failed on a task, so that nothing could be compared.
     """
     known: dict[Cell, Found] = {}
     failed: dict[Cell, str] = {}
@@ -47,7 +47,7 @@ def run_cells(cells: Sequence[Cell], run: Run, say: Say) -> tuple[dict[Cell, Fou
 
 
 def _left(cells: Sequence[Cell], known: Mapping[Cell, Found]) -> str:
-    """The time that is left, at the pace of finished cells of the same tasks."""
+    """Text of the time left, at the pace of finished cells of the same tasks."""
     seconds = {cell.task: found["seconds"] for cell, found in known.items()}
     if not seconds or any(cell.task not in seconds for cell in cells):
         return ""
@@ -62,7 +62,7 @@ def measured(
     failed: Mapping[Cell, str],
     budget: str,
 ) -> tuple[list[Measured | None], list[str]]:
-    """The values of each row, and for each the reason why there are none."""
+    """Values of each row, and for each row the reason if it has no values."""
     values: list[Measured | None] = []
     reasons = []
     for row in rows:
@@ -76,7 +76,7 @@ def measured(
 
 
 def _scores(one: Subject, benchmarks: Sequence[Benchmark], known: Mapping[Cell, Found]) -> dict[str, float]:
-    """A subject's score by benchmark, where all tasks of it are finished."""
+    """A subject's scores by benchmark, for benchmarks whose tasks are all finished."""
     found = {}
     for benchmark in benchmarks:
         cells = {task: known.get(Cell(one, task)) for task in benchmark.tasks}

@@ -16,12 +16,12 @@ class Recipe:
     """A table or figure of a paper.
 
     Attributes:
-        name: on the command line.
-        title: what it shows.
+        name: name on the command line.
+        title: what the table or figure shows.
         paper: name and arXiv number with version.
         kind: `scores`, `stages` or `efficiency` as the table is (`todre.published.Table`); `attention`, `radar` or
             `kept` for figures.
-        table: the published table behind it; None where it has none.
+        table: name of the published table behind the recipe; None where there is none.
     """
 
     name: str
@@ -48,7 +48,7 @@ _FIGURES = (
 def recipes() -> tuple[Recipe, ...]:
     """All recipes: tables and figures of version 1, then tables of version 2.
 
-    Others follow.
+    All other recipes follow.
     """
     tables = [table(name) for name in NAMES]
     found = [Recipe(each.id, each.title, each.paper, each.kind, each.id) for each in tables]
@@ -60,7 +60,7 @@ def recipe(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        InvalidValueError: there is none; says what was probably meant.
+        InvalidValueError: there is no such recipe; the message suggests a similar name.
     """
     known = {each.name: each for each in recipes()}
     if name in known:

@@ -1,4 +1,4 @@
-"""Subjects: the method that is run for a published row, and rows by model."""
+"""Subjects, the methods that are run for published rows, and rows by model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUDGETS = ("count", "share")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is run for a row; rows of several models can have the same.
+    """The method run for a row; rows of several models can share a subject.
 
     Attributes:
         name: `none`, or the row's method with its settings.
@@ -40,9 +40,9 @@ class Rows:
     """The rows of a table that are about a model.
 
     Attributes:
-        rows: in order, no pruning first.
-        preset: the published model that they are about.
-        warnings: where the model at hand is another one.
+        rows: the rows in order, no pruning first.
+        preset: the published model that the rows are about.
+        warnings: texts that say so if the user's model is another one.
     """
 
     rows: tuple[Row, ...]
@@ -54,7 +54,7 @@ def subject(row: Row, budget: str = "share") -> Subject | None:
     """The subject of a row; None where the row says why nothing can be run.
 
     Args:
-        row: of a published table.
+        row: a row of a published table.
         budget: `share` keeps the row's share of a picture's visual tokens, `count` the printed number of tokens, or
             the share where no number is printed.
     """
@@ -69,23 +69,23 @@ def subject(row: Row, budget: str = "share") -> Subject | None:
 
 
 def subjects(rows: Sequence[Row], budget: str = "share") -> tuple[Subject, ...]:
-    """The subjects of rows, each once."""
+    """The subjects of all rows, each once."""
     found = [one for row in rows if (one := subject(row, budget)) is not None]
     return tuple({one.key: one for one in found}.values())
 
 
 def repository(preset: str) -> str:
-    """Hub id of the checkpoint that a published model is."""
+    """Hub id of the checkpoint of a published model."""
     return PRESETS[preset].aliases[0]
 
 
 def rows_about(table: Table, model: str, config: Any = None) -> Rows:
-    """The rows about a model, or, with a warning, about the nearest one.
+    """The rows about a model, or, with a warning, about the nearest model.
 
     Args:
-        table: the published one.
+        table: the published table.
         model: folder or hub id.
-        config: its transformers config; not looked at where the id is one that the table is about.
+        config: the model's transformers config; not read if the table is about the hub id.
     """
     named = [name for name in table.models if model in PRESETS[name].aliases]
     if named:
@@ -106,7 +106,7 @@ def rows_about(table: Table, model: str, config: Any = None) -> Rows:
 
 
 def is_published(table: Table, model: str) -> bool:
-    """Whether the id is one that the table is about."""
+    """Whether the table is about the model with this hub id."""
     return any(model in PRESETS[name].aliases for name in table.models)
 
 

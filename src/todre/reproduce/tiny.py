@@ -1,4 +1,4 @@
-"""A table's methods and budgets on the shipped model.
+"""Run of a table's methods and budgets on the shipped model.
 
 Scenes stand in for the benchmarks.
 """
@@ -37,9 +37,9 @@ class Tiny(Checked):
     """The settings of a run on the shipped model.
 
     Args:
-        folder: of the reproduction; `todre eval`'s own folders lie below.
+        folder: folder of the reproduction; `todre eval`'s own folders lie below.
         limit: questions of each task.
-        processes, draws, seed: as `todre eval` takes them.
+        processes, draws, seed: the options of `todre eval`.
     """
 
     folder: Path
@@ -50,12 +50,12 @@ class Tiny(Checked):
 
 
 def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
-    """By benchmark, the task of scenes that stands in for it.
+    """Tasks of scenes that stand in for benchmarks, by benchmark.
 
     Benchmarks without such a task, or without a shipped model to answer it, are left out.
 
     Raises:
-        InvalidValueError: none has.
+        InvalidValueError: all benchmarks are left out.
     """
     found = {
         benchmark.name: benchmark.scenes
@@ -76,7 +76,7 @@ def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: 
     A run that was stopped is resumed.
 
     Returns:
-        One run for tasks on pictures and one for tasks on clips, whichever there are.
+        One run for tasks on pictures and one for tasks on clips, where there are such tasks.
 
     Raises:
         TodreError: a model refuses the questions without any pruning.
@@ -98,9 +98,9 @@ def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: 
 def measured(
     rows: Sequence[Row], tasks: Mapping[str, str], runs: Sequence[Ran]
 ) -> tuple[list[Measured | None], list[str], list[dict[str, Any] | None]]:
-    """For each row: scores, reasons, and the interval of its average share.
+    """Scores, reasons, and intervals of the average share, for each row.
 
-    Scores are in percent by benchmark; a reason is why there are none.
+    Scores are in percent, by benchmark. A reason says why a row has no scores.
     """
     values: list[Measured | None] = []
     reasons, intervals = [], []
@@ -117,7 +117,7 @@ def measured(
 
 
 def _model(task: str) -> str | None:
-    """The shipped model that answers a task; None for the one for pictures."""
+    """The shipped model that answers a task; None means the picture model."""
     return SHIPPED_VIDEO if task.startswith(VIDEO) else None
 
 
