@@ -1,4 +1,4 @@
-"""Nüwa's second stage: halfway through the LLM, the tokens that resemble the text."""
+"""Nüwa's second stage: halfway through the LLM, keep tokens like the text."""
 
 from __future__ import annotations
 
