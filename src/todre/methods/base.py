@@ -111,7 +111,7 @@ class Method(Checked):
     def tower(self) -> Method | None:
         """The method that acts in or before the vision tower, or None.
 
-        For a composed method it is the one of its methods that acts there.
+        A composed method gives the one of its methods that acts there.
         """
         return self if self.in_tower else None
 

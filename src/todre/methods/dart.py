@@ -30,7 +30,7 @@ class DART(Method):
 
     Args:
         retain: visual tokens left after `layer`, pivots included, a fraction of those that entered or a count.
-        layer: layers run before, a count or a fraction of the depth.
+        layer: layers run before tokens leave, a count or a fraction of the depth.
         image_pivots: number of pivots among visual tokens; fewer if the budget is smaller.
         text_pivots: number of pivots among the text after the picture; fewer if there is less text.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all

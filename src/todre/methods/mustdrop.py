@@ -30,10 +30,10 @@ class MustDrop(Method):
     """Drop the visual tokens that neither all text nor any text token attends to.
 
     Based on "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (MustDrop, arXiv
-    2411.10803), its stage in prefill. After each of a few layers a token is dropped if two conditions hold: its
-    attention, summed over the text, is below the share `total_threshold` of that of all visual tokens; and no text
-    token's attention to it reaches `single_threshold`. The tokens that the vision tower's last layer attends to most,
-    the paper's key set, are never dropped.
+    2411.10803), its stage in prefill. After each of a few layers a token is dropped if two conditions hold: the
+    attention that the text as a whole pays to it is below the share `total_threshold` of what the text pays to all
+    visual tokens; and no text token's attention to it reaches `single_threshold`. The tokens that the vision tower's
+    last layer attends to most, the paper's key set, are never dropped.
 
     Args:
         total_threshold: the paper's global θ, a share of the attention that the text pays to all visual tokens.

@@ -27,9 +27,9 @@ class RandomDeep(Method):
 
     Args:
         retain: visual tokens left after `layer`, a fraction of those that entered the LLM or a count.
-        layer: layers run before, a count or a fraction of the depth; the paper has 20 of 32.
+        layer: layers run before tokens leave, a count or a fraction of the depth; the paper has 20 of 32.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
-            layers, if none leave before.
+            layers, if no tokens leave earlier.
         seed: seed of the draw; report the mean over several, the paper over 3.
         positions, per: see `Method`.
     """

@@ -2,8 +2,7 @@
 
 "When Token Pruning is Worse than Random" (arXiv 2512.07580) finds that from some layer on, ranking tokens is no better
 than chance. The paper gives counts for 576 tokens and 32 layers; the recipes turn them into shares for any picture and
-depth. The
-number in a recipe's name is its count of tokens for 576 tokens and 32 layers, as a mean over layers.
+depth. The number in a recipe's name is its count of tokens for 576 tokens and 32 layers, as a mean over layers.
 """
 
 from __future__ import annotations

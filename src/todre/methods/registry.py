@@ -189,7 +189,7 @@ def _brought_in(point: EntryPoint) -> Entry:
 
 
 def _place(each: Entry) -> tuple[int, int, str]:
-    """Sort key of the listing: a few methods first, then by where each acts, by name."""
+    """Sort key of the listing: a few first, then by place of action, then by name."""
     first = _FIRST.index(each.name) if each.name in _FIRST else len(_FIRST)
     acts = [ACTS.index(act) for act in each.card.acts]
     return first, min(acts, default=len(ACTS)), each.name

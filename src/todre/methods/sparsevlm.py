@@ -112,7 +112,7 @@ class SparseVLM(Method):
         return Reduction(keep, hidden=hidden, left=remaining_counts(context, counts))
 
     def _left(self, context: ReduceContext, entered: int) -> int:
-        """Tokens left after this stage, of `entered`."""
+        """Number of tokens left after this stage, out of `entered`."""
         stages = resolve_stages(self.layers, context.n_layers)
         number = stage_at(stages, context.layer)
         if self.kept is not None:

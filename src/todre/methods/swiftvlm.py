@@ -38,7 +38,7 @@ class SwiftVLM(Method):
             programming on how well each layer's attention finds the needed tokens; 3, 11 and 15 for LLaVA-1.5-7B.
         proxies: share of the budget for proxies; at least one proxy, except in a budget of one.
         counting: what `retain` counts: `input`, the tokens between stages and after the last; `layer-average`, their
-            mean over all layers, with all of them in the layers that rank.
+            mean over all layers, where layers that rank count all visual tokens.
         positions, per: see `Method`.
     """
 

@@ -98,7 +98,7 @@ class _State:
         return tokens[found], rise
 
     def _refresh(self, tokens: Array) -> None:
-        """Update the bounds of `tokens` with all picks that they missed, in a few groups."""
+        """Update `tokens` with all picks, in groups that missed about the same number."""
         missed = len(self.order) - self._seen[tokens]
         steps = np.ceil(np.log2(np.maximum(missed, 1)) / 2).astype(np.int64)
         for step in np.unique(steps[missed > 0]):

@@ -1,8 +1,8 @@
 """Transfers between host and device, kept few and mostly without waiting.
 
 Work on a GPU is queued. Reading a number back waits until the queue is empty, and so does a plain copy to the device.
-The prompt is read once, before anything is queued; every other tensor stays on the device where it is made, and
-its shape is known on the host.
+The prompt is read once, before anything is queued; everything else stays where it is made, and every
+shape is known on the host.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class Trained:
     Attributes:
         glimpse: the network, in evaluation mode, float32.
         model: SHA-256 over config and weights of the model that the glimpse was trained on.
-        sketch: (vocabulary, 4) float32, the first channels of that model's word embeddings. They recognise the
-            model by the text embeddings that enter its decoder, because a method sees no files.
+        sketch: (vocabulary, 4) float32, the first channels of that model's word embeddings. A method sees no
+            files, so it recognises the model by text embeddings at the decoder's entry, which must be among these.
     """
 
     glimpse: Glimpse

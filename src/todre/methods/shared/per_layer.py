@@ -24,7 +24,7 @@ def check_falling(method: Any, field: str, alike: bool = True) -> None:
     Args:
         method: the method that holds the numbers.
         field: name of its field with the numbers.
-        alike: whether shares and counts may not be mixed.
+        alike: True forbids mixing shares and counts.
 
     Raises:
         InvalidValueError: a number rises, or shares and counts are mixed.

@@ -181,7 +181,7 @@ class ReduceContext:
         Args:
             rows: (b, q) bool, the query rows.
             heads: how heads are pooled after the softmax, `mean` or `max`.
-            places: (m,) int64, columns that hold at least all of `rows`; without it the device is read.
+            places: (m,) int64, columns that include all of `rows`; without it the device is read.
 
         Returns:
             (b, s) float32.

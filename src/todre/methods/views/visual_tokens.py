@@ -65,7 +65,7 @@ class VisualTokens:
             -1 where unknown. Places are known if the method requests any signal, for example `Signal("grid")`, and the
             model's tokens stand in a grid.
         text: (t, d) embeddings of the sample's text after its first visual token.
-        places: the same facts on the host; None if they are only on the device.
+        places: where the tokens stand, as tensors on the host; None if they are only on the device.
     """
 
     embeddings: Tensor
