@@ -70,7 +70,7 @@ def match_tokens(keys: Tensor, first: int, r: int) -> Tensor:
 
     Args:
         keys: (t, s, c) float32.
-        first: number of leading tokens that are never merged.
+        first: number of leading tokens that are never merged into another token.
         r: number of pairs to merge, closest first; ties go to the lower index, first in A, then in B.
 
     Returns:

@@ -6,7 +6,7 @@ lower bound, and it is enough to know that this bound is above the lowest value.
 among the few tokens of lowest value, whose cosines with each other cost little. The rehearsal tells how far the lowest
 value will rise, hence which tokens matter meanwhile; only their cosines with the block's picks are computed, in one
 matrix product. The picks equal those of the plain loop: a pick is accepted only while its value is lower than the
-bounds of all tokens outside the rehearsal.
+bounds of all tokens outside that product.
 """
 
 from __future__ import annotations

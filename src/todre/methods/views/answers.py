@@ -37,8 +37,9 @@ def kept_index(method: Method, answer: Any, n: int) -> Tensor:
         (k,) int64, ascending. Nothing is read from the device if `method.kept_of` gives the count.
 
     Raises:
-        InvalidValueError: the answer is neither (n,) bool nor (k,) int64; or, where the values are on the CPU, the
-            count is not the declared count, or the indices are not ascending.
+        InvalidValueError: the answer is neither (n,) bool nor (k,) int64; or the number of
+            kept tokens, where known without waiting, is not the declared count; or, if checked, the indices do not
+            ascend.
     """
     count = method.kept_of(n)
     if isinstance(answer, Tensor) and answer.ndim == 1 and answer.dtype == torch.int64:
