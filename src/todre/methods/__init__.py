@@ -1,9 +1,9 @@
 """The pruning methods, one file per paper; importing them needs no torch.
 
-`from todre.methods import DivPrune` finds any method. Beside them: the base class and the record of facts about a
-method (`base`, `card`), composition (`compose`, `recipes`), and methods by name (`registry`). Subpackages: `views`
-holds what a method is shown and how it answers, `shared` what several methods use, `glimpse` one method's network.
-Batches, caches, masks and position ids are the runtime's.
+`from todre.methods import DivPrune` finds any method. Other modules hold the base class (`base`), the record of facts
+about a method (`card`), composition (`compose`, `recipes`), and the lookup by name (`registry`). Subpackages: `views`
+holds what a method is shown and how it answers, `shared` what several methods use, `glimpse` GlimpsePrune's network.
+The runtime handles batches, caches, masks and position ids.
 """
 
 from __future__ import annotations

@@ -41,13 +41,13 @@ class Method(Checked):
     Args:
         positions: `original` keeps the survivors' position ids (needed for grounding); `compact` renumbers them, as for
             a prompt that never had the dropped tokens.
-        per: what a budget is for: all visual tokens of a sample together (`sample`), each picture and each clip
-            (`image` and `clip` mean the same), or each frame of a clip and each picture (`frame`).
+        per: the tokens that share one budget: all visual tokens of a sample (`sample`), those of each picture and each
+            clip (`image` and `clip` mean the same), or those of each frame of a clip and each picture (`frame`).
 
     Attributes:
         name: the name to create the method by.
         summary: one line for lists of methods.
-        paper: where it was published, as an arXiv id.
+        paper: arXiv id of the paper that published the method.
         card: further facts about the method.
         reads_attention: whether `reduce` reads attention; False saves the runtime recording it.
         reads_inputs: whether `reduce` reads the embeddings that entered the decoder.
@@ -74,14 +74,14 @@ class Method(Checked):
     def selectors(self) -> tuple[Method, ...]:
         """Methods that select before the LLM, in order.
 
-        The method itself, or none; several for a composed method.
+        Holds the method itself or nothing; a composed method may list several.
         """
         return (self,) if self.selects else ()
 
     def signals(self) -> tuple[Signal, ...]:
         """Signals of the vision tower that the method reads.
 
-        The first one with a single number per token is `visual.saliency`.
+        The first signal that has a single number per token becomes `visual.saliency`.
         """
         return ()
 
@@ -89,16 +89,16 @@ class Method(Checked):
         """Select the visual tokens of one sample that enter the LLM.
 
         Returns:
-            (n,) bool, True to keep; or (k,) int64, ascending indices of the kept tokens; or a `Selection`, to change
-            their embeddings. To count a bool answer the runtime must wait for the device, unless `kept_of` gives the
-            count.
+            (n,) bool, True to keep; or (k,) int64, ascending indices of the kept tokens; or a `Selection`, which
+            also changes embeddings. A bool answer makes the runtime wait for the device to count the kept tokens,
+            unless `kept_of` gives the count.
         """
         raise NotImplementedError(f"{type(self).__name__} does not select")
 
     def kept_of(self, n: int) -> int | None:
-        """Number of tokens that `select` keeps of any `n`, or None if it depends on them.
+        """Number of tokens that `select` keeps of `n`; None if it depends on the tokens.
 
-        It is known for methods with `exact = True` and a `retain`.
+        The number is known for methods with `exact = True` and a `retain`.
         """
         retain = getattr(self, "retain", None)
         return budget(retain, n) if self.exact and retain is not None else None
@@ -111,7 +111,7 @@ class Method(Checked):
     def tower(self) -> Method | None:
         """The method that acts in or before the vision tower, or None.
 
-        The method itself, or one of several for a composed method.
+        A composed method gives the one of its methods that acts there.
         """
         return self if self.in_tower else None
 
@@ -123,14 +123,14 @@ class Method(Checked):
         return ()
 
     def merge(self, context: TowerContext) -> Merging:
-        """Choose the tokens of each tile that go on, and what is merged into what."""
+        """Choose which tokens of each tile go on, and where the others are merged."""
         raise NotImplementedError(f"{type(self).__name__} does not merge in the vision tower")
 
     def leave_out(self, patches: Patches) -> Tensor:
         """Choose the image units that the vision tower does not run on.
 
         Returns:
-            (u,) int64, the unit whose value each unit takes; itself if it is kept.
+            (u,) int64, for each unit the index of the unit whose value it takes; its own index if it is kept.
         """
         raise NotImplementedError(f"{type(self).__name__} leaves nothing out before the vision tower")
 
@@ -138,7 +138,7 @@ class Method(Checked):
         """Choose the tiles that the vision tower runs on.
 
         Returns:
-            (t,) bool, True for the tiles that stay, among them all thumbnails.
+            (t,) bool, True for the tiles to run on; every thumbnail must be True.
         """
         raise NotImplementedError(f"{type(self).__name__} leaves out no tiles before the vision tower")
 
@@ -153,10 +153,10 @@ class Method(Checked):
     def reducers(self, n_layers: int) -> dict[int, tuple[Method, ...]]:
         """Methods that reduce, in order, by the count of decoder layers run.
 
-        The method itself at each count of `reduce_after`; several for a composed method.
+        At each count of `reduce_after` the method itself acts; a composed method may list several.
 
         Raises:
-            InvalidValueError: `reduce_after` answers with something else than ascending counts from 1 to `n_layers`.
+            InvalidValueError: `reduce_after` does not return ascending counts from 1 to `n_layers`.
         """
         places = tuple[Annotated[int, Range(least=1, most=n_layers)], ...]
         layers = fitted(f"{type(self).__name__}.reduce_after({n_layers})", self.reduce_after(n_layers), places)
@@ -167,7 +167,7 @@ class Method(Checked):
         return ()
 
     def rejoin(self, parked: ParkedView) -> Tensor:
-        """States for all columns that were in flight when tokens were parked.
+        """Hidden states to go on with, for all columns in flight when tokens were parked.
 
         Returns:
             (b, q0, d).
@@ -216,15 +216,15 @@ class NoPruning(Method):
 class Preset:
     """A method under another name with other defaults.
 
-    The registry reads those in a module's `PRESETS`.
+    The registry reads the presets in a module's `PRESETS`.
 
     Attributes:
-        name: of the preset.
+        name: name of the preset.
         create: makes the method.
         cls: class of the method that `create` makes.
-        summary, paper: as a method has them.
-        card: facts about the preset; those of `cls` if None.
-        settings: names of the arguments of `create`; all fields of `cls` if None.
+        summary, paper: see `Method`.
+        card: facts about the preset; None means the card of `cls`.
+        settings: names of the arguments of `create`; None means all fields of `cls`.
     """
 
     name: str
@@ -240,7 +240,7 @@ def check_method(method: Any) -> None:
     """Check that `method` is a method.
 
     Raises:
-        InvalidValueError: it is not.
+        InvalidValueError: `method` is not a method.
     """
     if not isinstance(method, Method):
         raise InvalidValueError(
@@ -271,7 +271,7 @@ def check_names(owner: str, what: str, names: Sequence[Any], known: Sequence[str
         known: the names that exist.
 
     Raises:
-        InvalidValueError: one is not; the message suggests a similar name.
+        InvalidValueError: a name is not known; the message suggests a similar name.
     """
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:

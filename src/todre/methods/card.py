@@ -20,7 +20,7 @@ NEEDS = {
     "training": "weights trained beforehand",
     "packed": "a vision tower that packs its pictures into one sequence (Qwen-VL and its kin)",
 }
-"""What a method may need, by its short name in `Card.needs`."""
+"""Names of things that a method may need, by their keys in `Card.needs`."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Card:
     """Facts about a method that its fields do not say.
 
     Attributes:
-        venue: where it was published.
-        acts: where it acts, of `ACTS`: `tower`, in or before the vision tower; `select`, before the LLM; `reduce`,
-            inside the LLM.
+        venue: where the method was published.
+        acts: where the method acts, from `ACTS`: `tower`, in or before the vision tower; `select`, before the LLM;
+            `reduce`, inside the LLM.
         needs: keys of `NEEDS`.
         budget: `exact`, or one sentence on how far the number of tokens may be from the requested one.
-        follows: which source is followed where paper and code differ, and what is deliberately different here.
+        follows: the source followed where paper and code differ, and the deliberate differences from it.
     """
 
     venue: str = ""

@@ -33,10 +33,10 @@ class CDPruner(Method):
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Each tile is a process of its own and
             keeps an equal fraction by largest remainder, as in the authors' code; newline tokens are kept first, within
             the budget (unless they alone would use it up).
-        relevance: `text` (tokens like the text are relevant), `text-inverted` (tokens unlike it, the authors' sign), or
-            `uniform` (all alike). A sample without text after its pictures gets `uniform`.
-        theta: weight of relevance against diversity, in [0, 1): r becomes exp(r·θ / (2(1 - θ))). None, as released,
-            uses r itself.
+        relevance: the measure of r: `text` (tokens like the text are relevant), `text-inverted` (tokens unlike it, the
+            authors' sign), or `uniform` (all alike). A sample without text after its pictures gets `uniform`.
+        theta: weight of relevance against diversity, in [0, 1): r becomes exp(r·θ / (2(1 - θ))). None uses r
+            itself, as the released code does.
         positions, per: see `Method`.
     """
 

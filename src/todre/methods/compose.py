@@ -1,4 +1,4 @@
-"""Composition of methods: each acts on the tokens that the ones before it kept."""
+"""Composition of methods: each acts on the tokens that earlier methods kept."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Compose(Method):
     """Apply several methods: in the vision tower, before the LLM, and inside it.
 
     `Compose(DivPrune(retain=284), RandomDeep(layer=20, retain=38))` keeps 284 tokens before the LLM and 38 of these
-    after layer 20. A fraction is, before the LLM, of the tokens that the methods before it kept; inside the LLM, of the
-    tokens that entered it.
+    after layer 20. Before the LLM, a fraction counts the tokens that earlier methods kept; inside the LLM, it counts
+    the tokens that entered the LLM.
 
     Args:
         methods: at most one that acts in the vision tower. A method that lets tokens come back inside the LLM must be
@@ -32,7 +32,7 @@ class Compose(Method):
         positions: see `Method`; one setting for all methods. Each method has its own `per`.
 
     Raises:
-        InvalidValueError: no method, something that is no method, or methods that cannot be combined.
+        InvalidValueError: there is no method, an argument is no method, or the methods cannot be combined.
     """
 
     methods: Annotated[
@@ -85,7 +85,7 @@ class Compose(Method):
         """Methods that reduce, in order, by the count of decoder layers run.
 
         Raises:
-            InvalidValueError: one of them lets tokens come back, and another one reduces too.
+            InvalidValueError: a method lets tokens come back, and another method also reduces.
         """
         found: dict[int, tuple[Method, ...]] = {}
         for method in self.methods:
@@ -101,7 +101,7 @@ class Compose(Method):
         return dict(sorted(found.items()))
 
     def rejoin_before(self, n_layers: int) -> tuple[int, ...]:
-        """Layers (1-based) before which the parked tokens of any of the methods come back."""
+        """Layers (1-based) before which tokens parked by any of the methods come back."""
         return next((layers for method in self.methods if (layers := method.rejoin_before(n_layers))), ())
 
     def rejoin(self, parked: ParkedView) -> Tensor:

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 class CropSkip(Method):
     """Run the vision tower on the thumbnail and on the crops that add most to it.
 
-    Ours, without a paper: a crop that equals the enlarged thumbnail adds nothing but tokens. What it adds is measured
-    as the root mean square difference of their pixels; padding counts as equal. Tiles do not see each other in the
-    tower, so the tokens of the remaining tiles do not change.
+    Ours, without a paper: a crop that equals the enlarged thumbnail adds nothing but tokens. A crop's contribution is
+    the root mean square difference between its pixels and the enlarged thumbnail's; padding counts as equal. Tiles do
+    not see each other in the tower, so the tokens of the remaining tiles do not change.
 
     Args:
         retain: crops kept of each picture beside its thumbnail, a fraction or a count; ties go to the first crop.
-        tau: crops that differ by less are left out whatever `retain` says, all of them if need be; 0 leaves out none.
-            It is on the scale of the normalised pixels that the tower gets, where white is 3.7 (CLIP) or 2 (SigLIP)
-            above black.
+        tau: crops that differ by less than tau are left out whatever `retain` says, even all of them; 0 leaves out
+            none. Its scale is that of the normalised pixels that the tower gets, where white is 3.7 (CLIP) or 2
+            (SigLIP) above black.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 

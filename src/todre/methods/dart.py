@@ -30,7 +30,7 @@ class DART(Method):
 
     Args:
         retain: visual tokens left after `layer`, pivots included, a fraction of those that entered or a count.
-        layer: layers run before, a count or a fraction of the depth.
+        layer: layers run before tokens leave, a count or a fraction of the depth.
         image_pivots: number of pivots among visual tokens; fewer if the budget is smaller.
         text_pivots: number of pivots among the text after the picture; fewer if there is less text.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
@@ -63,7 +63,7 @@ class DART(Method):
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Keep the tokens chosen in each row by itself."""
+        """Choose and keep tokens, each row on its own."""
         from todre.methods.views.reduction import Reduction
 
         counts = counts_left(context, self.retain, self.counting)
@@ -75,7 +75,7 @@ class DART(Method):
         return Reduction(keep, left=remaining_counts(context, counts))
 
     def _choose(self, context: ReduceContext, row: int, norms: Tensor, count: int) -> Tensor:
-        """The `count` chosen tokens, as places among the row's fresh visual tokens."""
+        """The `count` chosen tokens, as indices into the row's fresh visual tokens."""
         import torch
 
         from todre.tensors.transfer import known_places

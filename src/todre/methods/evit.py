@@ -1,4 +1,4 @@
-"""EViT: keep what [CLS] attends to and fuse the rest, inside the vision tower."""
+"""EViT: keep tokens that [CLS] attends to, fuse the rest, inside the vision tower."""
 
 from __future__ import annotations
 

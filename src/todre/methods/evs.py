@@ -1,4 +1,4 @@
-"""EVS: what changes from one frame of a clip to the next."""
+"""EVS: keep the tokens that change from one frame of a clip to the next."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _before(visual: VisualTokens) -> Tensor:
 
 
 def _change(embeddings: Tensor, later: Tensor, earlier: Tensor) -> Tensor:
-    """1 - cosine of tokens and their predecessors, exactly 0 where they are identical.
+    """1 - cosine of each token and its predecessor; exactly 0 if both are identical.
 
     Returns:
         (m,) float64.

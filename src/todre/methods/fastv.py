@@ -1,4 +1,4 @@
-"""FastV: after an early layer, keep what the prompt's last token attends to."""
+"""FastV: early in the LLM, keep tokens that the prompt's last token attends to."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class FastV(Method):
     Args:
         retain: visual tokens left after `layer`, a fraction of those that entered or a count; the paper has 0.5 and
             0.25.
-        layer: layers run with all tokens (the paper's K), a count or a fraction of the depth; the attention is the last
-            one's.
+        layer: layers run with all tokens (the paper's K), a count or a fraction of the depth; the attention is
+            that of the last of these layers.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
             layers, as later tables print it.
         positions, per: see `Method`.

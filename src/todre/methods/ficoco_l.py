@@ -37,7 +37,7 @@ class FiCoCoL(Method):
     Args:
         retain: visual tokens left after the last acting layer, a fraction of those that entered or a count; the
             release's 14 per layer are 0.34 of 576. Every acting layer drops the same number.
-        start: layers run before the first that drops, a count or a fraction of the depth.
+        start: layers run before the first layer that drops tokens, a count or a fraction of the depth.
         redundancy: weight of the visual part of the redundancy; the text part has the rest.
         direct: weight of the direct part of the correlation; the part by way of the text has the rest.
         quantile: a discarded token goes to the survivors above this quantile of its correlations.
@@ -125,10 +125,10 @@ class FiCoCoL(Method):
 
 
 def _joined(inputs: AttentionInputs, row: int, queries: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys in flight whose products are the logits averaged over heads.
+    """Queries and keys in flight; their products are the logits averaged over heads.
 
     Returns:
-        Two tensors (q, c).
+        Queries and keys, two tensors (q, c).
     """
     query, key = inputs.query[row].float(), inputs.key[row, :, -queries:].float()
     heads, groups = query.shape[0], key.shape[0]

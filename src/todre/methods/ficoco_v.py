@@ -23,8 +23,8 @@ class FiCoCoV(Method):
     """Fold redundant tokens into similar ones, late in the vision tower.
 
     Based on "Filter, Correlate, Compress" (FiCoCo, arXiv 2411.17686v4) and its code. It acts layer by layer in the
-    second half of the tower. Signals are attention logits, before the softmax, averaged over heads; those of one layer
-    are held for all tiles at once, (t, s, s).
+    second half of the tower. Signals are attention logits, before the softmax, averaged over heads; the logits of one
+    layer are held for all tiles at once, (t, s, s).
 
     Args:
         retain: tokens kept of each tile, a fraction or a count; each layer removes the same number. 114 of 576 is the
@@ -58,7 +58,7 @@ class FiCoCoV(Method):
     )
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Act after every layer beyond the first `start` of them, at least after the last."""
+        """Act after every layer beyond the share `start`, at least after the last layer."""
         return tuple(range(min(math.ceil(self.start * n_layers) + 1, n_layers), n_layers + 1))
 
     def merge(self, context: TowerContext) -> Merging:
@@ -91,14 +91,14 @@ class FiCoCoV(Method):
 
 
 def redundancy(logits: Tensor, cls: Tensor, balance: float) -> Tensor:
-    """How similar each token is to all others, minus its attention from [CLS].
+    """Redundancy of each token: its similarity to all others minus [CLS] attention.
 
     Both parts are normalised to unit length over the tokens.
 
     Args:
-        logits: (t, s, s) between patches.
-        cls: (t, s) from [CLS] to the patches.
-        balance: weight of the first part, from 0 to 1.
+        logits: (t, s, s), attention logits between patches.
+        cls: (t, s), attention from [CLS] to the patches.
+        balance: weight of the similarity, from 0 to 1.
 
     Returns:
         (t, s).
@@ -118,7 +118,7 @@ def penalise(score: Tensor, place: Tensor, side: int, penalty: float) -> Tensor:
         score: (t, s) redundancies.
         place: (t, s) places in a raster of `side` columns.
         side: columns and rows of the raster.
-        penalty: positive redundancies are multiplied by it, negative ones divided.
+        penalty: factor that multiplies a positive redundancy and divides a negative one.
 
     Returns:
         (t, s).
@@ -143,7 +143,7 @@ def compress(hidden: Tensor, gone: Tensor, targets: Tensor, weight: Tensor) -> T
     Args:
         hidden: (t, s, d).
         gone: (t, r) indices of the leaving tokens.
-        targets, weight: (t, r, k) indices and weights of the targets of each.
+        targets, weight: (t, r, k) indices and weights of the k targets of each leaving token.
 
     Returns:
         (t, s, d).

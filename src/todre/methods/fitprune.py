@@ -22,7 +22,7 @@ class FitPrune(Method):
     Based on "Fit and Prune: Fast and Training-free Visual Token Pruning for Multi-modal Large Language Models"
     (FitPrune, arXiv 2409.10197). Tokens with the smallest product of cross and self attention are deleted. Cross
     attention is what a visual token gets from the text, self attention what it gets from the visual tokens, each the
-    maximum over heads, summed over queries. `todre.calibrate` fits the numbers.
+    maximum over heads, summed over queries. `todre.calibrate` fits `deletions`.
 
     Args:
         deletions: visual tokens deleted after each decoder layer: counts, or shares of those that entered. Empty until

@@ -27,13 +27,14 @@ class GlimpsePrune(Method):
     """Keep the visual tokens that a trained glimpse relates to the question.
 
     Based on "A Glimpse to Compress: Dynamic Visual Token Pruning for Large Vision-Language Models" (GlimpsePrune, arXiv
-    2508.01548). The number of kept tokens depends on the picture and the question. It acts after the layer that the
-    weights were trained at.
+    2508.01548). The number of kept tokens depends on the picture and the question. The method acts after the layer
+    that the weights were trained at.
 
     Args:
         threshold: probability, in (0, 1), above which a token is kept.
-        cap: most visual tokens left, a fraction of those that entered or a count; None for no cap. The paper has 0.111.
-        least: fewest visual tokens left, for questions about something that the picture does not show.
+        cap: largest number of visual tokens left, a fraction of those that entered or a count; None for no cap. The
+            paper has 0.111.
+        least: smallest number of visual tokens left, for questions about something that the picture does not show.
         weights: a file that `python -m todre.glimpse.train` wrote; None for the file that ships with the package, which
             fits the model that ships with it.
         positions, per: see `Method`.

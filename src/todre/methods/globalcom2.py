@@ -29,15 +29,16 @@ class GlobalCom2(Method):
     the regions of the crops. Within a crop tokens rank by the sum of two attentions, each divided by its norm over the
     crop: the crop's own, and the thumbnail's, enlarged bilinearly to the raster of the united crops.
 
-    The shares are those of the paper, R(1 + σ_j - mean σ) capped at 1, with R such that all together meet the budget
-    exactly (largest remainder; what a crop cannot hold goes to the others). A thumbnail token belongs to the crop under
-    its centre, which for crops of equal size is the authors' division of the thumbnail.
+    The shares are the paper's, R(1 + σ_j - mean σ) capped at 1, with R such that all shares together meet the budget
+    exactly (largest remainder; tokens beyond a crop's size go to the other crops). A thumbnail token belongs to the
+    crop under its centre, which for crops of equal size is the authors' division of the thumbnail.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.25 in the authors' code. Newline
             tokens are kept first, within the budget (unless they alone would use it up). A picture without crops keeps
             its most attended tokens.
-        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        attention: the ranking attention: `cls`, `received` (mean attention received), or `auto`, the first of
+            these two that the tower offers.
         layer: tower layer whose attention is read; -1 in the authors' code.
         positions, per: see `Method`; a budget for each frame or picture keeps thumbnail and crops together.
     """
@@ -98,10 +99,10 @@ class GlobalCom2(Method):
 
 
 def _guides(visual: VisualTokens, attention: Tensor, thumbnail: Tensor, crops: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The thumbnail's attention, by crop and by place.
+    """The thumbnail's attention, per crop and per place in the united crops.
 
     Returns:
-        Its attention in the region of each crop, (crops,), and over the raster of the united crops, (rows, columns).
+        The attention in the region of each crop, (crops,), and over the raster of the united crops, (rows, columns).
 
     Raises:
         UnsupportedInputError: a place in a raster is unknown.
@@ -130,7 +131,7 @@ def _guides(visual: VisualTokens, attention: Tensor, thumbnail: Tensor, crops: l
 
 
 def _extent(visual: VisualTokens, members: Tensor) -> tuple[int, int]:
-    """Rows and columns of the raster that `members` stand in."""
+    """Number of rows and columns of the raster that holds the tokens `members`."""
     return int(visual.row[members].max()) + 1, int(visual.column[members].max()) + 1
 
 

@@ -30,7 +30,7 @@ class GPrune(Method):
             keeps an equal fraction by largest remainder; newline tokens are kept first, within the budget (unless they
             alone would use it up).
         threshold: smallest cosine of an edge.
-        temperature: of the softmax.
+        temperature: temperature of the softmax.
         steps: number of times that information is passed on.
         positions, per: see `Method`.
     """

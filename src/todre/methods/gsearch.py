@@ -24,11 +24,11 @@ class GSearch(Method):
     """Keep in each layer a fitted share of the visual tokens, ranked one layer before.
 
     Based on "Accelerating Multimodal Large Language Models by Searching Optimal Vision Token Reduction" (G-Search,
-    arXiv 2412.00556), which finds that layers agree on the ranks of tokens. `todre.calibrate` has the search.
+    arXiv 2412.00556), which finds that layers agree on the ranks of tokens. `todre.calibrate` searches the shares.
 
     Args:
         kept: visual tokens that each decoder layer sees: shares of those that entered, or counts, not rising. Empty
-            until fitted; the first layer sees all whatever its number.
+            until fitted; the first layer sees all tokens, whatever its number.
         asking: whose attention ranks: the prompt's last token, or all text after the picture.
         positions, per: see `Method`.
     """

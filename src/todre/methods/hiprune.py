@@ -21,17 +21,18 @@ class HiPrune(Method):
     """Keep anchors, their neighbours, and registers, by attention in the tower.
 
     Based on "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models" (arXiv
-    2508.00553). Of a tile's share n the round(n·alpha/5) tokens that receive most attention in a middle layer, where it
-    lies on objects, are anchors. Their neighbours above, below, left and right are kept with them. The remaining places
-    go to registers, the tokens that receive most attention in a deep layer, where it gathers the whole picture.
+    2508.00553). A tile with a share of n tokens has round(n·alpha/5) anchors: the tokens that receive most attention in
+    a middle layer, where attention lies on objects. Their neighbours above, below, left and right are kept with them.
+    The rest of the share goes to registers, the tokens that receive most attention in a deep layer, where attention
+    gathers the whole picture.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions by largest
             remainder; newline tokens come last.
         alpha: share of the budget for anchors and neighbours, 0 to 1; 0.1 in the paper.
-        object_layer: tower layer for anchors: a fraction of the depth (rounded down) as a float, or an index as Python
-            counts as an int. The paper has 9 of 24 in CLIP, and 16 of 32 in Qwen2.5-VL's tower.
-        register_layer: tower layer for registers, likewise; -2 in CLIP, and -1 in Qwen2.5-VL.
+        object_layer: tower layer for anchors: a fraction of the depth (rounded down) as a float, or a Python
+            index (negative from the end) as an int. The paper has 9 of 24 in CLIP, and 16 of 32 in Qwen2.5-VL's tower.
+        register_layer: tower layer for registers, given like `object_layer`; -2 in CLIP, and -1 in Qwen2.5-VL.
         positions, per: see `Method`.
     """
 

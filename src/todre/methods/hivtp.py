@@ -23,12 +23,12 @@ _WINDOW = 2
 
 @dataclass(frozen=True, kw_only=True)
 class HIVTP(Method):
-    """Keep what middle tower layers attend to most, spread over the picture.
+    """Keep tokens that middle tower layers attend to most, spread over the picture.
 
     Based on "HIVTP: A Training-Free Method to Improve VLMs Efficiency via Hierarchical Visual Token Pruning Using
     Middle-Layer-Based Importance Score" (arXiv 2509.23663). A token's importance is the attention it receives, averaged
     over `layers`. First each quarter of a sheet (see `retain`) keeps its most important tokens; then each window of
-    2 × 2 tokens offers its most important token that is left, and the best of these are kept.
+    2 × 2 tokens offers its most important token not kept yet, and the best offers are kept.
 
     The paper keeps a quarter of the tokens of each region, and every offer, so that its total depends on the picture
     (at most half). Here both passes share the budget: the regions get `share` of it, in proportion to their tokens, and
@@ -103,7 +103,7 @@ class HIVTP(Method):
 
 
 def _block(row: Tensor, column: Tensor) -> Tensor:
-    """Number of each pair of coarse row and column, ascending row by row."""
+    """A number for each pair of coarse row and column, ascending row by row."""
     return row * (column.max() + 1) + column
 
 
@@ -128,7 +128,7 @@ def _by_region(importance: Tensor, region: Tensor, count: int) -> Tensor:
 def _offers(importance: Tensor, window: Tensor, taken: Tensor) -> Tensor:
     """The 0-based round in which each token is offered by its window.
 
-    Round 0 offers the best token that is not taken, round 1 the next best, and so on.
+    Round 0 offers the best token that no region keeps, round 1 the next best, and so on.
 
     Returns:
         (m,) int64.

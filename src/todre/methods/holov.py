@@ -35,10 +35,11 @@ class HoloV(Method):
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions by largest
-            remainder, and stretches likewise; what a stretch cannot hold goes to the others. Newline tokens come last.
+            remainder; tokens beyond a stretch's size go to the other stretches. Newline tokens come last.
         stretches: number of stretches in a tile; 16 for the 576 tokens of LLaVA-1.5.
         rescale: where the variance is rescaled to the attention: `stretch` (as released) or `tile`.
-        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        attention: the ranking attention: `cls`, `received` (mean attention received), or `auto`, the first of
+            these two that the tower offers.
         layer: tower layer whose attention is read; -2 in the authors' code.
         positions, per: see `Method`.
     """

@@ -28,9 +28,9 @@ class MMR(Method):
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count.
         weight: λ, 0 to 1; 0.5 in the paper.
-        importance: `cls` ([CLS] attention), `received` (mean attention received), `norm` (of the embedding), or `auto`,
-            the first of these that the model offers. Newline tokens, and others of unknown attention, have the lowest
-            importance.
+        importance: the measure of importance: `cls` ([CLS] attention), `received` (mean attention received), `norm` (of
+            the embedding), or `auto`, the first of these that the model offers. Newline tokens, and others of unknown
+            attention, have the lowest importance.
         layer: tower layer whose attention is read.
         positions, per: see `Method`.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from todre.tensors.token_facts import Signal
 
 THRESHOLDS = {192: (0.001, 0.001), 128: (0.0012, 0.001), 64: (0.011, 0.01)}
-"""Both thresholds for LLaVA-1.5, by the mean number of tokens in the release."""
+"""Total and single threshold for LLaVA-1.5, keyed by the release's mean of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +30,17 @@ class MustDrop(Method):
     """Drop the visual tokens that neither all text nor any text token attends to.
 
     Based on "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (MustDrop, arXiv
-    2411.10803), its stage in prefill. After each of a few layers a token is dropped if two conditions hold: its
-    attention, summed over the text, is below a share of that of all visual tokens; and no text token's attention to it
-    reaches the second threshold. The tokens that the vision tower's last layer attends to most, the paper's key set,
-    are never dropped.
+    2411.10803), its stage in prefill. After each of a few layers a token is dropped if two conditions hold: the
+    attention that the text as a whole pays to it is below the share `total_threshold` of what the text pays to all
+    visual tokens; and no text token's attention to it reaches `single_threshold`. The tokens that the vision tower's
+    last layer attends to most, the paper's key set, are never dropped.
 
     Args:
         total_threshold: the paper's global θ, a share of the attention that the text pays to all visual tokens.
         single_threshold: the paper's individual θ, the attention of one text token, averaged over heads.
-        protected: the key set's share of the visual tokens that entered, rounded up: those with the most attention from
-            [CLS] in the tower's last layer, or the most received attention where there is no [CLS]. 0.0 for no key set;
-            there is none either where no attention of the tower is known.
+        protected: size of the key set, a share of the visual tokens that entered, rounded up. Its tokens have the most
+            attention from [CLS] in the tower's last layer, or the most received attention where there is no [CLS]. The
+            key set is empty for 0.0, and where no attention of the tower is known.
         layers: layers run before each stage, counts or fractions of the depth.
         positions, per: see `Method`.
     """

@@ -35,7 +35,8 @@ class Nuwa(Method):
         window: tokens along each side of a region.
         pillars: share of the kept tokens of each raster that stay as they are.
         reach: d_th², as a share of the square of the longest distance in the raster.
-        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        attention: the ranking attention: `cls`, `received` (mean attention received), or `auto`, the first of
+            these two that the tower offers.
         layer: tower layer whose attention and keys are read.
         positions, per: see `Method`.
     """
@@ -118,7 +119,7 @@ class Nuwa(Method):
         return chosen
 
     def _offers(self, rank: Tensor, count: int) -> Tensor:
-        """Places of the tokens that regions offer, the fewest that make up `count`."""
+        """Places of the tokens that regions offer: the smallest offer of at least `count`."""
         offered = next(most for most in range(1, len(rank) + 1) if int((rank < most).sum()) >= count)
         return (rank < offered).nonzero().flatten()
 

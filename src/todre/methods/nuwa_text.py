@@ -1,4 +1,4 @@
-"""Nüwa's second stage: halfway through the LLM, the tokens that resemble the text."""
+"""Nüwa's second stage: halfway through the LLM, keep tokens like the text."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class NuwaText(Method):
 
     Args:
         retain: visual tokens left after `layer`, a fraction of those that entered the LLM or a count.
-        layer: layers run before, a count or a fraction of the depth.
+        layer: layers run before tokens leave, a count or a fraction of the depth.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
-            layers, if none leave before.
+            layers, if no tokens leave earlier.
         positions, per: see `Method`.
     """
 

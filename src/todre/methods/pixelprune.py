@@ -23,14 +23,15 @@ class PixelPrune(Method):
 
     Based on "PixelPrune" (arXiv 2604.00886) and its code. A block is one visual token. With A the block to the left, B
     the one above and C the one between them, a block is predicted as B where C is like A but not like B, and as A
-    otherwise. The first row is predicted from A and the first column from B; the corner is kept. Neighbours are taken
-    as they would be restored, so errors do not add up. All this happens before the vision tower's first layer.
+    otherwise. The first row is predicted from A and the first column from B; the corner is kept. Predictions use
+    the restored values of the neighbours, so errors do not add up. All this happens before the vision tower's first
+    layer.
 
     Args:
         tau: largest distance of a block to its prediction, on pixels from 0 to 1; at 0 nothing of the picture is lost.
         metric: the distance: the largest (`max`), the `mean`, or the root mean square (`rms`) difference.
-        std: by which the processor divided the pixels' channels: 0.5 in Qwen3-VL, (0.26862954, 0.26130258, 0.27577711)
-            in Qwen2-VL and Qwen2.5-VL. It has no effect where tau is 0.
+        std: standard deviation by which the processor divided the pixels' channels: 0.5 in Qwen3-VL, (0.26862954,
+            0.26130258, 0.27577711) in Qwen2-VL and Qwen2.5-VL. It has no effect where tau is 0.
         positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
     """
 
@@ -55,7 +56,7 @@ class PixelPrune(Method):
         return (0,)
 
     def leave_out(self, patches: Patches) -> Tensor:
-        """The unit that each unit is finally predicted from; itself if it is kept."""
+        """Index of the kept unit that each unit is restored from; its own if it is kept."""
         import torch
 
         std = patches.pixels.new_tensor(self.std, dtype=torch.float32)
@@ -73,7 +74,7 @@ class PixelPrune(Method):
 
 
 def predict_blocks(pixels: Tensor, places: Tensor, tau: float, metric: Metric) -> Tensor:
-    """Place from which each block is restored; its own if it is kept.
+    """Place from which each block is restored; a kept block has its own place.
 
     Blocks of one anti-diagonal do not depend on each other, and are computed at once.
 

@@ -74,10 +74,10 @@ class Pooling(Method):
 
 
 def cells(rows: int, columns: int, count: int) -> list[tuple[tuple[int, int, int, int], tuple[int, int]]]:
-    """`count` cells that cover a raster.
+    """Bounds and centres of `count` cells that cover a raster.
 
-    Rows of cells, and cells in a row, are those of adaptive average pooling; rows differ by one cell where `count` does
-    not divide.
+    Rows of cells, and cells in a row, are bounded as in adaptive average pooling. Rows differ by one cell where `count`
+    does not divide evenly.
 
     Returns:
         For each cell its bounds (top, bottom, left, right), ends excluded, and the (row, column) of its centre.
@@ -100,7 +100,7 @@ def cells(rows: int, columns: int, count: int) -> list[tuple[tuple[int, int, int
 def _lines(rows: int, columns: int, count: int) -> int:
     """Number of rows of cells.
 
-    It is a divisor of `count` if its cells are at most twice as long as wide.
+    The number divides `count` if the cells are then at most twice as long as wide.
     """
     fitting = range(-(-count // columns), min(rows, count) + 1)
 

@@ -22,9 +22,9 @@ class PruMerge(Method):
     """Keep the tokens of outstanding [CLS] attention, and merge the others into them.
 
     Based on "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (arXiv 2403.15388) and its
-    code. A kept token becomes x_j + Σ a_i x_i over the `neighbours` tokens i whose keys are closest by cosine, with a
-    the attention. One more token, Σ a_i x_i over all tokens that are left out, takes the place of the most attended of
-    them.
+    code. A kept token becomes x_j + Σ a_i x_i over the `neighbours` tokens i whose keys are closest by cosine; a_i
+    is the attention of token i. One more token, Σ a_i x_i over all tokens that are left out, takes the place of the
+    most attended of these.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count, the token for the rest included
@@ -35,7 +35,8 @@ class PruMerge(Method):
         spread: PruMerge+: also keep evenly spaced tokens. With `retain`, three for each outlier; otherwise every
             ⌊⌊1/ratio⌋/3⌋-th, where ratio is the share of outliers.
         neighbours: number of tokens added to each kept token.
-        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        attention: the ranking attention: `cls`, `received` (mean attention received), or `auto`, the first of
+            these two that the tower offers.
         layer: tower layer whose attention and keys are read, the last of CLIP-L in the code.
         positions, per: see `Method`.
     """
@@ -134,7 +135,7 @@ class PruMerge(Method):
     def _merged(self, embeddings: Tensor, attention: Tensor, keys: Tensor, chosen: Tensor) -> Tensor:
         """Embeddings of the chosen tokens with their nearest tokens added, (chosen, d).
 
-        The nearest may be kept or not; ties go to the first.
+        The nearest tokens may be kept ones or not; ties go to the first.
         """
         from torch.nn import functional
 

@@ -27,7 +27,7 @@ class PSigmoid(Method):
     α such that the mean over all layers is `retain`. A very steep slope is VTW, a flat one FastV after layer 1.
 
     Args:
-        retain: mean over all layers of the visual tokens, a fraction of those that entered or a count.
+        retain: visual tokens that a layer sees, as a mean over all layers; a fraction of those that entered or a count.
         slope: k times the number of layers; `todre.calibrate` searches it.
         asking: whose attention ranks: the prompt's last token, or all text after the picture.
         positions, per: see `Method`.

@@ -22,8 +22,8 @@ class PyramidDrop(Method):
     """Keep the same share of the visual tokens at each of a few layers.
 
     Based on "PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction"
-    (arXiv 2410.17247). Tokens rank by the attention that the prompt's last token would pay to them in the next layer:
-    its queries and keys of the current hidden states, of the columns in flight alone.
+    (arXiv 2410.17247). Tokens rank by the attention that the prompt's last token would pay to them in the next layer.
+    That layer's queries and keys are computed from the current hidden states, of the columns in flight alone.
 
     Args:
         retain: visual tokens left after the last stage, a fraction of those that entered or a count. Each stage keeps

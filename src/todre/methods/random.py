@@ -23,7 +23,7 @@ class RandomTokens(Method):
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count.
-        seed: of the draw; report the mean over several.
+        seed: seed of the draw; report the mean over several.
         positions, per: see `Method`.
     """
 

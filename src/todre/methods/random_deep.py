@@ -27,10 +27,10 @@ class RandomDeep(Method):
 
     Args:
         retain: visual tokens left after `layer`, a fraction of those that entered the LLM or a count.
-        layer: layers run before, a count or a fraction of the depth; the paper has 20 of 32.
+        layer: layers run before tokens leave, a count or a fraction of the depth; the paper has 20 of 32.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
-            layers, if none leave before.
-        seed: of the draw; report the mean over several, the paper over 3.
+            layers, if no tokens leave earlier.
+        seed: seed of the draw; report the mean over several, the paper over 3.
         positions, per: see `Method`.
     """
 
@@ -54,7 +54,7 @@ class RandomDeep(Method):
         return resolve_layers((self.layer,), n_layers)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Draw in each row by itself."""
+        """Draw tokens, each row on its own."""
         import torch
 
         from todre.methods.views.reduction import Reduction

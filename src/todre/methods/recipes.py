@@ -1,8 +1,8 @@
 """Recipes of the Information Horizon paper: rank early, then draw or drop.
 
 "When Token Pruning is Worse than Random" (arXiv 2512.07580) finds that from some layer on, ranking tokens is no better
-than chance. It gives counts for 576 tokens and 32 layers; here they are the same shares of any picture and depth. The
-number in a recipe's name is its count of tokens for 576 tokens and 32 layers, as a mean over layers.
+than chance. The paper gives counts for 576 tokens and 32 layers; the recipes turn them into shares for any picture and
+depth. The number in a recipe's name is its count of tokens for 576 tokens and 32 layers, as a mean over layers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _TOKENS, _LAYERS = 576, 32
 
 
 def divprune_random(at_input: int, deep: int, layer: int, seed: int = 0, **fields: Any) -> Method:
-    """DivPrune before the LLM, then `deep` random tokens of these after `layer`.
+    """DivPrune before the LLM, then `deep` random ones of its tokens after `layer`.
 
     Args:
         at_input: tokens that enter the LLM, of 576.
         deep: tokens after `layer`, of 576.
         layer: layers run before the draw, of 32.
-        seed: of the draw.
-        fields: of `Compose`.
+        seed: seed of the draw.
+        fields: further fields of `Compose`.
     """
     return Compose(
         DivPrune(retain=at_input / _TOKENS),
@@ -46,8 +46,8 @@ def dart_random(first: int, kept: int, layer: int, deep: int, seed: int = 0, **f
         kept: tokens that DART keeps, of 576.
         layer: layers run before the draw, of 32.
         deep: tokens after `layer`, of 576.
-        seed: of the draw.
-        fields: of `Compose`.
+        seed: seed of the draw.
+        fields: further fields of `Compose`.
     """
     return Compose(
         DART(layer=first / _LAYERS, retain=kept / _TOKENS),
@@ -62,7 +62,7 @@ def divprune_vtw(at_input: int, layer: int, **fields: Any) -> Method:
     Args:
         at_input: tokens that enter the LLM, of 576.
         layer: layers run with visual tokens, of 32.
-        fields: of `Compose`.
+        fields: further fields of `Compose`.
     """
     return Compose(DivPrune(retain=at_input / _TOKENS), VTW(layer=layer / _LAYERS), **fields)
 

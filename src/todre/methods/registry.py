@@ -1,4 +1,4 @@
-"""Methods by name: those of this package, and those that other packages register.
+"""Methods by name, from this package and from packages that register their own.
 
 Every module of `todre.methods` is searched for classes derived from `Method` that have a name of their own, and for
 presets in `PRESETS`. Another package registers a class under the entry point group `todre.methods`.
@@ -26,7 +26,7 @@ from todre.methods.card import ACTS, Card
 
 GROUP = "todre.methods"
 FILE = Kind("give a file that `todre fit` or `registry.save` wrote", {"method": TEXT}, most=2**20)
-"""The kind of file that describes a method; a fitted one has a few kilobytes."""
+"""Description of a method file, for messages; fitted methods take some kilobytes."""
 _FIRST = ("none", "todre", "todre-v1", "random")
 
 
@@ -35,11 +35,11 @@ class Entry:
     """A registered method.
 
     Attributes:
-        name: the name to create it by.
+        name: the name to create the method by.
         create: makes the method.
         cls: class of the method that `create` makes.
         settings: names of the arguments of `create`.
-        summary, paper, card: as a method has them.
+        summary, paper, card: see `Method`.
     """
 
     name: str
@@ -65,7 +65,7 @@ def entry(name: str) -> Entry:
     """The entry registered under `name`.
 
     Raises:
-        UnknownMethodError: there is none; the message suggests a similar name.
+        UnknownMethodError: no method has this name; the message suggests a similar name.
     """
     found = _entries()
     if isinstance(name, str) and name in found:
@@ -93,7 +93,7 @@ def from_dict(values: Any) -> Method:
 
     Raises:
         InvalidValueError: `values` describes no method.
-        UnknownMethodError: it names an unknown method.
+        UnknownMethodError: the description names an unknown method.
     """
     name = values.get("method") if isinstance(values, dict) else None
     if not isinstance(name, str):
@@ -116,7 +116,7 @@ def load(path: str | Path) -> Method:
 
     Raises:
         InvalidValueError: there is no such file, or it describes no method.
-        UnknownMethodError: it names an unknown method.
+        UnknownMethodError: the description names an unknown method.
     """
     file = Path(path)
     values = read_json(file, FILE)
@@ -147,7 +147,7 @@ def _entries() -> dict[str, Entry]:
 def _modules() -> Iterator[ModuleType]:
     """Modules beside this one.
 
-    They are found as files, so that no method is imported here and a method may import this module.
+    The modules are found as files, so that this module imports no method and a method may import this module.
     """
     for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if info.name != "registry":
@@ -189,7 +189,7 @@ def _brought_in(point: EntryPoint) -> Entry:
 
 
 def _place(each: Entry) -> tuple[int, int, str]:
-    """Sort key of the listing: a few first, then by where a method acts, then by name."""
+    """Sort key of the listing: a few first, then by place of action, then by name."""
     first = _FIRST.index(each.name) if each.name in _FIRST else len(_FIRST)
     acts = [ACTS.index(act) for act in each.card.acts]
     return first, min(acts, default=len(ACTS)), each.name

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from todre.methods.views.reduction import Reduction
 
 LISTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
-"""Tokens left after each stage in version 1.5, by their mean over layers."""
+"""Tokens left after each stage in version 1.5, keyed by their mean over layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseVLM(Method):
-    """Keep what the text tokens about the picture attend to; merge some of the rest.
+    """Keep tokens attended by text about the picture; merge some of the other tokens.
 
     Based on "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (arXiv 2410.04417).
     Raters are the text tokens whose share of softmax(visual · textᵀ), averaged over the visual tokens, is above the
@@ -78,7 +78,7 @@ class SparseVLM(Method):
 
     @classmethod
     def published(cls, tokens: int) -> SparseVLM:
-        """The lists printed for LLaVA-1.5's 576 tokens.
+        """The method with the published `kept` for LLaVA-1.5's 576 tokens.
 
         Args:
             tokens: mean over the layers, 192, 128, 96 or 64.
@@ -112,7 +112,7 @@ class SparseVLM(Method):
         return Reduction(keep, hidden=hidden, left=remaining_counts(context, counts))
 
     def _left(self, context: ReduceContext, entered: int) -> int:
-        """Tokens left after this stage, of `entered`."""
+        """Number of tokens left after this stage, out of `entered`."""
         stages = resolve_stages(self.layers, context.n_layers)
         number = stage_at(stages, context.layer)
         if self.kept is not None:
@@ -129,7 +129,7 @@ class SparseVLM(Method):
 def raters(context: ReduceContext) -> Tensor:
     """Text tokens that rate the picture, (b, q) bool.
 
-    All text where no token stands out; the last token in a row without text.
+    Where no text token stands out, all text rates; in a row without text, its last token rates.
     """
     import torch
 

@@ -38,7 +38,7 @@ class SwiftVLM(Method):
             programming on how well each layer's attention finds the needed tokens; 3, 11 and 15 for LLaVA-1.5-7B.
         proxies: share of the budget for proxies; at least one proxy, except in a budget of one.
         counting: what `retain` counts: `input`, the tokens between stages and after the last; `layer-average`, their
-            mean over all layers, with all of them in the layers that rank.
+            mean over all layers, where layers that rank count all visual tokens.
         positions, per: see `Method`.
     """
 
@@ -106,9 +106,9 @@ class SwiftVLM(Method):
         return Reduction(keep, hidden=hidden, parks=True, memo=(proxy, hidden), left=remaining_counts(context, counts))
 
     def rejoin(self, parked: ParkedView) -> Tensor:
-        """Members as they were, plus the change of their proxy.
+        """States of the parked tokens: their old states plus the change of their proxy.
 
-        Tokens without a proxy come back as they were.
+        Tokens without a proxy come back with their old states.
         """
         import torch
 
@@ -130,7 +130,7 @@ def _grouped(states: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         groups: number of groups.
 
     Returns:
-        Places of the groups' anchors, each token's group (n,), and the groups' means.
+        Indices of the groups' anchors; (n,), the number of each token's group; and the groups' mean states.
     """
     import torch
 

@@ -33,7 +33,7 @@ class ToDRE(Method):
 
     Based on "ToDRE: Visual Token Pruning via Diversity and Task Awareness for Efficient Large Vision-Language Models"
     (arXiv 2505.18757). The defaults are version 2; `ToDRE.v1` is version 1. Algorithm 1 of version 1 prints plain dot
-    products over all tokens; this follows its eq. 4 and 5 (cosine, over the tokens not yet chosen).
+    products over all tokens; this code follows its eq. 4 and 5 (cosine, over the tokens not yet chosen).
 
     Args:
         retain: visual tokens kept by stage 1, a fraction of each sample's tokens or a count.
@@ -45,14 +45,14 @@ class ToDRE(Method):
             pivot costs little); `random`; `center`: nearest to the mean direction; `farthest`: farthest from all
             others.
         layers: where stage 2 decides: fractions of the depth (rounded down) or counts of layers run, 1-based. With 32
-            layers, 7/8 is the 28th; its attention decides, and the last 4 see no picture.
+            layers, 7/8 is layer 28: its attention decides, and the last 4 layers see no picture.
         threshold: τ of section 4.2; both ratios of eq. 7 must lie below it. An undefined ratio (no query qualifies)
             counts as below, but without any text after the picture nothing is dropped.
         stages: the stages to run, 1 and 2.
         newlines: `rank` ranks AnyRes newline tokens like others; `keep` keeps them all, within the budget; `last` keeps
             them only where there is room beyond all others.
         admissible: average eq. 7 over the queries that can see a key of the other kind; False averages over all.
-        seed: for the random pivot.
+        seed: seed for the random pivot.
         positions, per: see `Method`.
     """
 
@@ -82,7 +82,7 @@ class ToDRE(Method):
     def v1(cls, **fields: Any) -> ToDRE:
         """Version 1: greedy k-center, four candidate layers, τ = 0.03.
 
-        Section 4 and appendix C.
+        Source: section 4 and appendix C.
         """
         defaults: dict[str, Any] = {
             "diversity": "k_center",
@@ -166,7 +166,7 @@ class ToDRE(Method):
     def reduce(self, context: ReduceContext) -> Reduction:
         """Stage 2: drop all visual tokens of samples in which cross-modal attention faded.
 
-        Section 4.2, eq. 7.
+        Source: section 4.2, eq. 7.
         """
         from todre.methods.views.reduction import Reduction
 

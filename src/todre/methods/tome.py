@@ -70,11 +70,11 @@ def match_tokens(keys: Tensor, first: int, r: int) -> Tensor:
 
     Args:
         keys: (t, s, c) float32.
-        first: number of leading tokens that never go.
-        r: number of pairs that are merged, the closest ones; ties go to the lower token, of A first.
+        first: number of leading tokens that are never merged into another token.
+        r: number of pairs to merge, closest first; ties go to the lower index, first in A, then in B.
 
     Returns:
-        (t, s) int64; a token that stays goes into itself.
+        (t, s) int64, for each token the index of the token that it is merged into; its own index if it stays.
     """
     import torch
     from torch.nn import functional

@@ -78,7 +78,7 @@ class UniformGrid(Method):
 
 
 def _lattice(row: list[int], column: list[int], count: int) -> list[int]:
-    """`count` of a sheet's tokens, on evenly spaced rows and columns.
+    """Choose `count` of a sheet's tokens, on evenly spaced rows and columns.
 
     A sheet that is no full raster is treated as a line.
     """

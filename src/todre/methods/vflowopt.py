@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from todre.tensors.token_facts import Signal
 
 FITTED = {0.10: (0.117, (1.0, 0.601)), 0.25: (0.265, (0.983, 0.877)), 0.50: (0.723, (0.749, 0.487))}
-"""Released settings for LLaVA-OneVision-7B, by the mean share over 28 layers."""
+"""Released `retain` and `ratios` for LLaVA-OneVision-7B, by mean share of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,14 @@ class VFlowOpt(Method):
     Based on "VFlowOpt: A Token Pruning Framework for LMMs with Visual Information Flow-Guided Optimization" (arXiv
     2508.05211). The stages are before the LLM and at two of its layers. Before the LLM tokens are ranked by the
     attention they receive in the vision tower, inside it by that of the prompt's last token. At each stage the last
-    place of the budget holds the mean of all tokens that leave, weighted by their scores, in the place of the best of
-    them.
+    place of the budget holds the mean of all tokens that leave, weighted by their scores; it stands where the best of
+    them stood.
 
     Args:
         retain: visual tokens that enter the LLM, a fraction of each sample's tokens or a count.
-        ratios: share of its tokens that each stage inside the LLM keeps.
+        ratios: for each stage inside the LLM, the share of the tokens at that stage that it keeps.
         layers: layers run before each of these stages, counts or fractions of the depth; 9 and 18 of 28 in the release.
-        attention: attention of the tower that ranks: `received`, or `cls` where there is a [CLS].
+        attention: tower attention that ranks tokens: `received`, or `cls` where there is a [CLS].
         tower_layer: tower layer whose attention is read, counted as Python does.
         recycle: whether the last place holds the mean of the tokens that leave.
         positions, per: see `Method`.
@@ -135,7 +135,7 @@ class VFlowOpt(Method):
 def _mixed(states: Tensor, scores: Tensor, index: Tensor) -> Tensor:
     """Mean of the states at `index`, weighted by their scores, (d,).
 
-    A plain mean where all scores are 0.
+    The mean is plain where all scores are 0.
     """
     weights = scores[index].float().clamp(min=0)
     weights = weights + (weights.sum() <= 0)

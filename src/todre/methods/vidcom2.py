@@ -1,4 +1,4 @@
-"""VidCom²: more tokens for unusual frames, and the most unusual tokens of each."""
+"""VidCom²: more tokens for unusual frames, and each frame's most unusual tokens."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class VidCom2(Method):
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count; 0.25 in the paper. Clips and pictures
-            get equal fractions by largest remainder, as do frames of their clip's budget, each at least one token where
-            that is possible; newline tokens are kept first, within the budget (unless they alone would use it up).
-        temperature: of the softmax over frames.
+            get equal fractions by largest remainder. Frames divide their clip's budget by largest remainder too, each
+            with at least one token where possible. Newline tokens are kept first, within the budget (unless they alone
+            would use it up).
+        temperature: temperature of the softmax over frames.
         positions, per: see `Method`; `frame` is refused.
     """
 
@@ -64,7 +65,7 @@ class VidCom2(Method):
         return True
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Keep the least alike tokens of each frame of each clip."""
+        """Keep in each frame the tokens least like the centres of clip and frame."""
         from todre.methods.shared.apportion import apportion, at_least_one
         from todre.methods.shared.budgets import shares
         from todre.methods.shared.grouping import best, newlines_first, tiles
@@ -95,7 +96,7 @@ def _judged(embeddings: Tensor, frames: list[Tensor]) -> tuple[list[Tensor], Ten
     """Likeness of each frame's tokens to their centres, and uniqueness of each frame.
 
     Returns:
-        A list of (m,) float64, one for each frame, and (frames,) float64.
+        The likenesses, a list with one (m,) float64 tensor per frame; and the uniqueness, (frames,) float64.
     """
     import torch
 

@@ -29,8 +29,10 @@ class VisionZip(Method):
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by
             largest remainder; newline tokens are kept first, within the budget (unless they alone would use it up).
         dominant: share of the budget that is dominant, 0 to 1; the paper's 54 of 64, 108 of 128 and 162 of 192.
-        merged: whether a contextual token becomes the `sum` of itself and that mean, as in the code, or their `mean`.
-        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        merged: whether a contextual token becomes the `sum` of itself and the mean of the tokens that went to it, as in
+            the code, or the `mean` of both.
+        attention: the ranking attention: `cls`, `received` (mean attention received), or `auto`, the first of
+            these two that the tower offers.
         layer: tower layer whose attention and keys are read; -2 is where LLaVA takes its features from.
         positions, per: see `Method`.
     """
@@ -90,7 +92,7 @@ class VisionZip(Method):
         return Selection(keep, embeddings)
 
     def _contextual(self, embeddings: Tensor, keys: Tensor, target: Tensor, others: Tensor) -> Tensor:
-        """Embeddings of the targets with the others merged into them, (targets, d).
+        """Embeddings of the targets with the other tokens merged into them, (targets, d).
 
         Ties go to the first target.
         """

@@ -29,7 +29,8 @@ class VisPruner(Method):
         retain: visual tokens kept, a fraction of each sample's tokens or a count. Tiles get equal fractions, rounded by
             largest remainder; newline tokens are kept first, within the budget (unless they alone would use it up).
         important: share of the budget that goes by attention, 0 to 1.
-        attention: `cls`, `received` (mean attention received), or `auto`, the first that the tower offers.
+        attention: the ranking attention: `cls`, `received` (mean attention received), or `auto`, the first of
+            these two that the tower offers.
         layer: tower layer whose attention is read; -2 is where LLaVA takes its features from.
         positions, per: see `Method`.
     """

@@ -20,7 +20,7 @@ class VTW(Method):
     """Drop every visual token after a fixed layer.
 
     Based on "Boosting Multimodal Large Language Models with Visual Tokens Withdrawal for Rapid Inference" (VTW, arXiv
-    2405.05803). ToDRE's stage 2 is this with a condition on each sample.
+    2405.05803). ToDRE's stage 2 is VTW with a condition on each sample.
 
     Args:
         layer: layers run with visual tokens (the paper's K), a count or a fraction of the depth. The paper searches it

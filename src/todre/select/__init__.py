@@ -1,7 +1,7 @@
 """Choice of k of n tokens: pure tensor functions, exact, ties to the lowest index.
 
-Most choose by diversity. They know tokens as vectors only; pictures, tiles, budgets and newline tokens are known to the
-methods alone. On the CPU exact algorithms save work (`k_center_bounds`, `max_sum_blocks`, `cosine_blocks`); on an
+Most functions choose by diversity. They know tokens as vectors only; the methods handle pictures, tiles, budgets and
+newline tokens. On the CPU exact algorithms save work (`k_center_bounds`, `max_sum_blocks`, `cosine_blocks`); on an
 accelerator nothing is read back (`device_loops`, `triton_kernels`).
 """
 

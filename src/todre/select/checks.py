@@ -1,4 +1,4 @@
-"""Checks of the arguments of selections."""
+"""Checks of the arguments of selection functions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_count(k: object, n: int) -> int:
     """`k` as an int with 1 ≤ k ≤ n.
 
     Raises:
-        InvalidValueError: it is no int, or out of range.
+        InvalidValueError: `k` is no int, or out of range.
     """
     if isinstance(k, bool) or not isinstance(k, Integral):
         raise InvalidValueError(f"k must be an int, got {k!r}; give the number of tokens to keep.")
@@ -65,13 +65,13 @@ def as_queued_pivots(pivot: object, samples: int, n: int, batched: bool, device:
 
     Args:
         pivot, samples, n, batched: see `as_pivots`.
-        device: of the result.
+        device: device of the result.
 
     Returns:
         (samples,) int64; the range of a pivot tensor on an accelerator is not checked.
 
     Raises:
-        InvalidValueError: wrong type or shape, or, if it can be read, an index outside 0..n - 1.
+        InvalidValueError: wrong type or shape, or an index outside 0..n - 1 that can be read without waiting.
     """
     if not isinstance(pivot, Tensor) or pivot.device.type == "cpu":
         pivots = as_pivots(pivot, samples, n, batched)

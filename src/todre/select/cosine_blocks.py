@@ -1,8 +1,9 @@
 """Cosines computed in blocks, ahead of a greedy loop that uses one row at a time.
 
-The cosines of one token with all n tokens read the whole (n, d) matrix from memory; those of sixteen tokens read it
-once as well. So whenever the cosines of a pick are missing, they are computed together with those of the tokens that
-the loop will probably pick next, and kept until they are needed. A wrong guess costs time and never changes a pick.
+Computing the cosines of one token with all n tokens reads the whole (n, d) matrix from memory once. Computing those of
+sixteen tokens reads it only once as well. So whenever the cosines of a pick are missing, they are computed together
+with those of the tokens that the loop will probably pick next, and kept until they are needed. A wrong guess costs time
+and never changes a pick.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _STRIKES, _ALONE = 3, 64
 
 
 class CosineBlocks:
-    """Cosines of picks with all tokens, requested for one pick at a time, once each."""
+    """Cosines of picks with all tokens; each pick is requested once, one at a time."""
 
     def __init__(self, rows: UnitRows, picks: int) -> None:
         """Prepare for at most `picks` requests."""
@@ -41,7 +42,7 @@ class CosineBlocks:
 
         Args:
             pick: index of the token.
-            guess: `guess(m)` names up to m tokens that may be picked after it.
+            guess: `guess(m)` returns up to m tokens that may be picked after `pick`.
         """
         self._left -= 1
         found = self._known.pop(pick, None)
@@ -68,7 +69,7 @@ class CosineBlocks:
     def _adapt(self) -> None:
         """Set the block size by how often guesses were right.
 
-        Larger blocks while they are right, smaller ones while they fail, single picks after several failures.
+        Blocks grow while guesses are right, shrink while guesses fail, and become single picks after several failures.
         """
         failed = self._hits < self._size // 12
         self._strikes = self._strikes + 1 if failed else 0
@@ -82,7 +83,7 @@ class CosineBlocks:
 
 
 def lowest(value: Array, count: int) -> Array:
-    """Up to `count` tokens of lowest finite value, lowest first."""
+    """Up to `count` tokens with the lowest finite values, lowest first."""
     count = min(count, len(value))
     found = np.argpartition(value, count - 1)[:count] if count else np.empty(0, np.int64)
     found = found[value[found] < np.inf]

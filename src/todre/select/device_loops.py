@@ -1,8 +1,8 @@
 """Selection on an accelerator: all steps are queued, and nothing is read back.
 
-What the CPU's path decides by looking at numbers (which tokens are identical, which need rescaling) is computed here
-for all tokens without looking. Only an error for a token that is not finite cannot be raised this way: such tokens are
-chosen before all others, so that the fault reaches the model's output as it would without pruning. The loop works
+On the CPU the code reads numbers to decide which tokens are identical and which need rescaling; here both are computed
+for all tokens, without reading. Only the error for tokens that are not finite cannot be raised this way. Such tokens
+are chosen before all others, so that the fault reaches the model's output as it would without pruning. The loop works
 wherever torch does; the kernels of `triton_kernels` are tested against it.
 """
 
@@ -28,7 +28,7 @@ class QueuedRows:
 
     Attributes:
         tokens: (n, d), each scaled by a power of two, in the caller's dtype; zeros where `broken`.
-        scale: (n,) float32 (float64 for float64 tokens), one over the norms; 0 for zero and broken tokens.
+        scale: (n,) float32 (float64 for float64 tokens), one over each token's norm; 0 for zero and broken tokens.
         twin: (n,) int64, the lowest row that holds an identical token of the same sample.
         broken: (n,) bool, tokens that hold NaN or infinite values.
     """
@@ -83,8 +83,8 @@ def queued_order(
         rows: tokens of the sample.
         k: number of picks.
         pivot: () int64 on the tokens' device, the first pick; brought into range.
-        rule: the fold.
-        offset: (n,) added to the fold; None for 0.
+        rule: which fold is used.
+        offset: (n,), number added to each token's fold; None for 0.
         weight: factor on the fold if there is an `offset`.
 
     Returns:
@@ -110,7 +110,7 @@ def queued_order(
 def _cosines(rows: QueuedRows, tokens: Tensor, pick: Tensor) -> Tensor:
     """Cosines of the token `pick` (1,) with every token, (n,), at full precision.
 
-    They are the same for identical tokens.
+    Identical tokens get the same cosines.
     """
     at = rows.twin.index_select(0, pick)
     vector = tokens.index_select(0, at)[0] * rows.scale.index_select(0, at)
@@ -134,7 +134,7 @@ def _twins(x: Tensor, sample: Tensor) -> Tensor:
 def _keys(x: Tensor, sample: Tensor) -> Tensor:
     """A 64-bit hash of each row and its sample.
 
-    It adds whole numbers, so that the order of additions does not change it.
+    The hash adds whole numbers, so the order of the additions does not change it.
     """
     whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
     keys = _mixed(sample + x.shape[1])

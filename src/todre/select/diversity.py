@@ -3,7 +3,7 @@
 Both grow a set from a pivot. Each token has one value, a fold over its cosines with the chosen tokens (the maximum for
 k-center, the sum for max-sum), and the token with the lowest value is next. The plain loop reads the whole (n, d)
 matrix once per pick. On the CPU, `k_center_bounds` and `max_sum_blocks` make the same picks with a fraction of
-that. On an accelerator nothing is read back: `triton_kernels` runs on CUDA devices where Triton is installed,
+these reads. On an accelerator nothing is read back: `triton_kernels` runs on CUDA devices where Triton is installed,
 `device_loops` on others.
 """
 
@@ -71,9 +71,9 @@ def max_sum_order(x: Tensor, k: int, pivot: int | Tensor) -> Tensor:
 
 @torch.no_grad()
 def _select(x: Tensor, k: int, pivot: int | Tensor, rule: Rule) -> Tensor:
-    """Choose in each sample by itself.
+    """Choose tokens in each sample on its own.
 
-    A batched product rounds differently, and no pick may depend on other samples.
+    A batched product rounds differently, so picks would depend on the other samples.
     """
     samples = as_samples(x)
     n = x.shape[-2]

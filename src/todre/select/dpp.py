@@ -21,12 +21,12 @@ def dpp_order(x: Tensor, k: int, quality: Tensor) -> Tensor:
 
     The kernel is L = diag(q) K diag(q), with K the tokens' cosines and q their quality. The next token is always the
     one that raises log det of the chosen part of L most. The gains follow from the incremental Cholesky factor: d²_v =
-    L_vv at first, and after a choice j, e_v = (L_jv - ⟨c_j, c_v⟩) / d_j joins c_v and d²_v falls by e_v². All in
-    float64, because the gains lose their digits to cancellation. Of L only the rows of picks, and of likely picks, are
-    computed: O(k n) numbers are held.
+    L_vv at first, and after a choice j, e_v = (L_jv - ⟨c_j, c_v⟩) / d_j joins c_v and d²_v falls by e_v². All
+    arithmetic is in float64, because the gains lose their digits to cancellation. Only the rows of L that belong to
+    picks and likely picks are computed: O(k n) numbers are held.
 
     Where no token raises the determinant above 0 any more (no gain exceeds 1e-13 of the first), the tokens of highest
-    quality are next.
+    quality are chosen next.
 
     Args:
         x: tokens, (n, d), any float dtype and device.

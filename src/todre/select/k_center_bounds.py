@@ -1,11 +1,12 @@
 """Greedy k-center on the CPU: exact, and without most of the cosines.
 
-A token's value is its highest cosine with the chosen tokens. It never falls, and neither does the lowest value of all,
+A token's value is its highest cosine with the chosen tokens. Values never fall, and neither does the lowest of them,
 which decides the next pick. So a token whose value was far above the lowest need not be updated: its old value is a
 lower bound, and it is enough to know that this bound is above the lowest value. A block of picks is first rehearsed
 among the few tokens of lowest value, whose cosines with each other cost little. The rehearsal tells how far the lowest
-value will rise, hence which tokens matter meanwhile, and only these meet the block's picks, in one matrix product. The
-picks are those of the plain loop: each is taken only while it is lower than every bound outside.
+value will rise, hence which tokens matter meanwhile; only their cosines with the block's picks are computed, in one
+matrix product. The picks equal those of the plain loop: a pick is accepted only while its value is lower than the
+bounds of all tokens outside that product.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def nearest_order(rows: UnitRows, k: int, pivot: int, offset: Array | None = Non
 
 
 class _State:
-    """A lower bound of every token's value, and the number of picks in it."""
+    """A lower bound of every token's value, and the number of picks that it includes."""
 
     def __init__(self, rows: UnitRows, pivot: int, offset: Array | None, weight: float) -> None:
         n = len(rows.tokens)
@@ -85,7 +86,7 @@ class _State:
         return len(self.order) - before
 
     def _rehearse(self, tokens: Array, size: int) -> tuple[Array, float]:
-        """The next `size` picks if only `tokens` existed, and the highest value at a pick."""
+        """The next `size` picks among `tokens` alone, and the highest value at a pick."""
         cosines = self._rows.among(torch.from_numpy(tokens)).numpy()
         value, found, rise = self._bound[tokens], [], -np.inf
         for _ in range(min(size, len(tokens))):
@@ -97,7 +98,7 @@ class _State:
         return tokens[found], rise
 
     def _refresh(self, tokens: Array) -> None:
-        """Update `tokens` with all picks; tokens that missed about as many, together."""
+        """Update `tokens` with all picks, in groups that missed about the same number."""
         missed = len(self.order) - self._seen[tokens]
         steps = np.ceil(np.log2(np.maximum(missed, 1)) / 2).astype(np.int64)
         for step in np.unique(steps[missed > 0]):

@@ -17,7 +17,7 @@ _ROWS = 512
 def pivot_center(x: Tensor) -> Tensor:
     """The token nearest to the centre.
 
-    It has the highest cosine to the mean of all unit tokens.
+    The pivot has the highest cosine to the mean of all unit tokens.
 
     Args:
         x: tokens, (n, d) or (b, n, d), any float dtype and device.
@@ -53,8 +53,8 @@ def pivot_isolated(x: Tensor) -> Tensor:
 def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
     """A token drawn uniformly.
 
-    With an int each sample is drawn from a fresh generator with that seed, so that a sample of a batch gets the same
-    pivot as alone; a generator is drawn from once per sample, in order.
+    If `seed` is an int, each sample draws from a fresh generator with that seed, so that a sample of a batch gets the
+    same pivot as alone. If it is a generator, the samples draw from it in order, once each.
 
     Args:
         x: tokens, (n, d) or (b, n, d); only the shape is read.
@@ -64,7 +64,7 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
         int64 index on x's device, () or (b,).
 
     Raises:
-        InvalidValueError: wrong type or shape of x, or a seed that is neither.
+        InvalidValueError: wrong type or shape of x, or a seed that is neither an int nor a generator.
     """
     count, n = len(as_samples(x)), x.shape[-2]
     if isinstance(seed, torch.Generator):
@@ -80,7 +80,7 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
 def _isolated(rows: UnitRows) -> int:
     """Index of the token whose highest cosine to another token is lowest.
 
-    Of each pair one cosine serves both tokens.
+    The cosine of each pair is computed once and serves both tokens.
     """
     n = len(rows.tokens)
     nearest = torch.full((n,), -torch.inf, dtype=torch.float64, device="cpu")
@@ -111,7 +111,7 @@ def _farthest(rows: UnitRows) -> int:
 
 
 def _sums(rows: UnitRows) -> Tensor:
-    """For each token the sum of its cosines with all tokens, itself included.
+    """Sum of each token's cosines with all tokens, itself included.
 
     Returns:
         (n,) float64 on the CPU.

@@ -13,14 +13,14 @@ from todre.select.rows import unit_rows
 def propagation_scores(x: Tensor, threshold: float = 0.5, temperature: float = 0.03, steps: int = 5) -> Tensor:
     """The norm that reaches each token along edges, divided by its number of edges.
 
-    Edges join tokens whose cosine is at least `threshold`; every token has one to itself. With A the softmax of cosine
-    / temperature over the edges of each row, the score of token v is (w A^steps)_v / degree_v, where w are the tokens'
-    norms. The matrix of edges is held, (n, n).
+    Edges join tokens whose cosine is at least `threshold`; every token has an edge to itself. With A the softmax of
+    cosine / temperature over the edges of each row, the score of token v is (w A^steps)_v / degree_v, where w are the
+    tokens' norms. The matrix of edges is held, (n, n).
 
     Args:
         x: tokens, (n, d), any float dtype and device.
         threshold: smallest cosine of an edge.
-        temperature: of the softmax, above 0.
+        temperature: temperature of the softmax, above 0.
         steps: number of times that information is passed on, at least 0.
 
     Returns:

@@ -24,12 +24,12 @@ class UnitRows:
     """The n tokens of one sample as unit vectors.
 
     The unit vectors are never written out: products are scaled instead. Matrix products round differently in different
-    rows; reading every result at the twin makes identical tokens tie exactly.
+    rows; reading each token's result at its twin makes identical tokens tie exactly.
 
     Attributes:
         tokens: (n, d), float32 (float64 for float64 tokens), the caller's own where they need no conversion.
         scale: (n,), one over each token's norm; 0 for a zero token, so that its cosine with every token is 0.
-        twin: (n,) int64 on the CPU, for each token the lowest index of an identical one; None where all differ.
+        twin: (n,) int64 on the CPU, for each token the lowest index of an identical token; None where all differ.
     """
 
     tokens: Tensor
@@ -84,7 +84,7 @@ class UnitRows:
         return found if self.twin is None else found[:, self.twin]
 
     def _gather(self, side: str, index: Tensor) -> Tensor:
-        """The tokens at `index`, in a buffer that the next call for the same side reuses.
+        """The tokens at `index`, in a buffer that the next call for this side reuses.
 
         Fresh memory for each product costs more than the product, because the system hands it out page by page.
         """
@@ -97,8 +97,8 @@ class UnitRows:
     def _multiplied(self, vectors: Tensor, scales: Tensor | None, part: Tensor | None) -> Tensor:
         """Products of `vectors` with unit tokens, at full precision.
 
-        Autocast is off here, and where the process lets float32 products run at reduced precision (TF32, bfloat16),
-        they are taken in float64: a selection must not depend on such switches.
+        Autocast is off here. Where the process lets float32 products run at reduced precision (TF32, bfloat16), the
+        products are computed in float64: a selection must not depend on such switches.
 
         Args:
             vectors: (m, d).
@@ -143,7 +143,7 @@ def _rescale(rows: Tensor, unsafe: Tensor) -> Tensor:
     """Divide the rows `unsafe` by their largest magnitude, in place.
 
     Returns:
-        Their norms, infinite for zero rows.
+        Norms of the divided rows, infinite for zero rows.
 
     Raises:
         InvalidValueError: a value is NaN or infinite.

@@ -14,7 +14,7 @@ def thin(x: Tensor, k: int, at_once: int = 8) -> Tensor:
     """Choose the k tokens of a list that remain when near duplicates leave.
 
     In each round every second token, from the first, is compared with the tokens between. Of the compared tokens, those
-    with the highest best cosine leave: up to `at_once`, or fewer if fewer have to leave in all. The list of the next
+    with the highest best cosine leave: at most `at_once`, and no more than still have to leave. The list of the next
     round holds the remaining compared tokens, by falling best cosine, and then the tokens between, as in the authors'
     code.
 

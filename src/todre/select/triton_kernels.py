@@ -10,8 +10,8 @@ minimum. Products of 16-bit numbers are exact in float32, and norms are applied 
 float32 tokens are multiplied in full precision ("ieee", never TF32).
 
 With more tokens the table (n² · 4 bytes) is too large, but reading the tokens takes long enough to hide a launch, so
-each pick is one launch (`_meet`). Every program first reduces the minima that the launch before left behind, which
-names the pick, then folds the pick into its rows and leaves their minima.
+each pick is one launch (`_meet`). Every program first reduces the minima that the previous launch left behind,
+which gives the pick. It then folds the pick into its rows and leaves their minima.
 
 Estimated times for (2880, 4096) → 288 on an H200 (4.8 TB/s; about 60 TFLOP/s in float32 outside the tensor cores, some
 500 reached inside in bfloat16): reading the tokens once per pick would alone take 287 · 24 MB / 4.8 TB/s = 1.4 ms in
@@ -127,7 +127,7 @@ def _meet(
 ):
     """Fold pick number `step` - 1 into a block of rows.
 
-    The pick is named by the minima of the launch before.
+    The minima of the previous launch give the pick.
     """
     block, sample = tl.program_id(0), tl.program_id(1)
     first = tl.load(starts + sample)

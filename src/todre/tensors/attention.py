@@ -49,7 +49,7 @@ def attention_mass(
     """Attention mass of query rows on groups of keys, averaged over heads.
 
     Rows are computed in blocks, in float32, so no (q, s) map is made. The module's own mask decides which keys a query
-    sees; without one attention is causal.
+    sees; without a mask, attention is causal.
 
     Args:
         inputs: queries and keys of a decoder layer; the last q keys belong to the queries.
@@ -59,7 +59,7 @@ def attention_mass(
         places: (m,) int64, query columns that include all of `rows`; None to read them from the device.
 
     Returns:
-        For each group, (b, q) float32: the mass of each row in `rows`, 0 in the others.
+        One (b, q) float32 tensor for each group: the mass of each query row in `rows`, 0 in all other rows.
     """
     rows_at, queries = inputs.query.shape[0], inputs.query.shape[2]
     used = rows.any(dim=0).nonzero().flatten() if places is None else places
@@ -178,7 +178,7 @@ def _by_heads(mask: Tensor) -> bool:
 
 
 def _between(inputs: AttentionInputs, rows: Tensor | slice) -> Tensor:
-    """What a tower's mask adds per pair of tokens (relative positions), or zeros.
+    """Bias that a tower's mask adds per pair of tokens (relative positions), or zeros.
 
     Returns:
         (b or 1, heads or 1, rows or 1, s) float32.
@@ -189,7 +189,7 @@ def _between(inputs: AttentionInputs, rows: Tensor | slice) -> Tensor:
 
 
 def _weight(inputs: AttentionInputs) -> Tensor:
-    """What the mask adds to every logit of a key; negative values (hiding) count as 0.
+    """Bias that the mask adds to all logits of a key; negatives (hiding) count as 0.
 
     Returns:
         (b or 1, 1, s) float32.

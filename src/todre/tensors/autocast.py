@@ -1,4 +1,4 @@
-"""Autocast off around exact tensor functions, and back on for layers they call."""
+"""Autocast turned off for exact tensor functions, and on again for layers inside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
 def current_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """The autocast state of this moment, as a context to enter later.
 
-    For layers that run while `no_autocast` is in force.
+    Layers that run while `no_autocast` is in force enter this context.
     """
     kind = device.type
     if not torch.amp.autocast_mode.is_autocast_available(kind):

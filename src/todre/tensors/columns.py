@@ -1,4 +1,4 @@
-"""Packing of columns row by row, and the way back.
+"""Packing of kept columns, row by row, and unpacking.
 
 Each row of a batch keeps its own subset of columns. `compact` packs the survivors of a row to the right, so that all
 rows end at the same place and only the left holds padding.
@@ -80,8 +80,8 @@ def take_columns(x: Tensor, index: Tensor, dim: int) -> Tensor:
     """Gather columns of `x` along one dimension.
 
     Args:
-        x: the batch is dimension 0 and may be 1, to be shared by all rows. `x` may be on another device than `index`,
-            because the layers of one model can be spread over several.
+        x: any tensor with the batch as dimension 0; a batch of 1 is shared by all rows. `x` may be on another device
+            than `index`, because the layers of one model can be spread over several.
         index: (b, m) int64.
         dim: the dimension to gather along.
     """

@@ -26,9 +26,9 @@ def mean_mass(
         kinds: (b, s) int8 class of each key (see `tensors.columns`).
         query_kind: class of the queries.
         key_kind: class of the keys.
-        admissible: whether only queries that can see such a key count; the mass of all others is zero. Without it all
-            count, as in eq. 7.
-        places: (m,) int64, columns that hold at least all such queries; without it the device is read.
+        admissible: True counts only the queries that can see a key of `key_kind`; the mass of all other queries is
+            zero. False counts all queries, as in eq. 7.
+        places: (m,) int64, columns that include all queries of `query_kind`; without it the device is read.
 
     Returns:
         (b,) float32; NaN where no query qualifies.
@@ -43,7 +43,7 @@ def mean_mass(
 
 
 def _sees(inputs: AttentionInputs, target: Tensor, queries: int) -> Tensor:
-    """Queries that can see some key of `target`, (b, q) bool."""
+    """Queries that can see some key in `target`, (b, q) bool."""
     if inputs.mask is None or inputs.mask.ndim != 4:
         return target.cumsum(dim=1)[:, -queries:] > 0
     block = torch.arange(queries, device=target.device, dtype=torch.int64)

@@ -1,7 +1,7 @@
 """Counts of the columns in flight, by kind and row, on the host.
 
-Which visual tokens a method keeps is known on the device alone. Their number is known on the host, and with it where
-text begins and ends among the remaining columns.
+Which visual tokens a method keeps is known on the device alone. Their number is known on the host; it tells
+where text begins and ends among the remaining columns.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RowCounts:
 
         Args:
             kinds: (b, q) int8 class of each column, on the host.
-            had_picture: of each row, whether its cache holds or held a picture.
+            had_picture: for each row, whether its cache holds or held a picture.
         """
         rows = []
         for row, known in zip(kinds, had_picture, strict=True):
@@ -62,13 +62,13 @@ class RowCounts:
 
     @property
     def total(self) -> list[int]:
-        """Columns of each row."""
+        """Number of columns in each row."""
         parts = zip(self.head, self.visual, self.between, self.tail, strict=True)
         return [sum(row) for row in parts]
 
     @property
     def text(self) -> list[int]:
-        """Text tokens after a picture, in each row."""
+        """Number of text tokens after a picture in each row."""
         rows = zip(self.head, self.between, self.tail, self.drafts, self.had_picture, strict=True)
         return [between + tail - drafts + (head if known else 0) for head, between, tail, drafts, known in rows]
 
@@ -79,7 +79,7 @@ class RowCounts:
     def places(self, kind: int, width: int) -> Tensor:
         """Columns that may be of one kind in some row.
 
-        Text between pictures may be anywhere among them; everything else is exact.
+        Text between pictures may be anywhere between the first and the last visual token; all other places are exact.
 
         Args:
             kind: `VISUAL` or `TEXT`.

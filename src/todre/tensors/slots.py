@@ -1,4 +1,4 @@
-"""Which logical column each physical slot of a cache layer holds.
+"""The logical column that each physical slot of a cache layer holds.
 
 A logical column is a token's place in the sequence as the caller sees it; a slot is its place in the pruned cache.
 """
@@ -43,13 +43,13 @@ class SlotTable:
         window: number of columns that a query in these layers sees, its own included; 0 for no window. Slots outside it
             are dropped.
         evicted: leading slots that the layers have dropped.
-        rewinds: whether assisted decoding may take columns back, so that no slot expires.
+        rewinds: whether assisted decoding may take columns back; if so, no slot expires.
         earlier: during a prefill, visual slots from earlier forwards in each row, on the host.
         incoming: logical columns that the current step adds to each layer; None between steps, and in steps that add as
             many slots as columns.
         owner: state of the attachment that prunes with this table; None if there is none.
         alone: whether all layers that hold slots share this table.
-        leader: the first cache layer of the group, which reorders and crops the table for the others.
+        leader: the first cache layer of the group, which reorders and crops the table for the other layers.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class SlotTable:
             rows: batch size.
             length: logical columns in the cache.
             padded: whether some column may be padding.
-            device: of the table.
-            held: columns that the layers still hold, the last ones; None for all.
+            device: device of the table.
+            held: number of last columns that the layers still hold; None for all.
         """
         first = 0 if held is None else length - held
         columns = torch.arange(first, length, device=device, dtype=torch.int64).expand(rows, length - first)
@@ -119,7 +119,7 @@ class SlotTable:
         return columns[:, self.evicted :], kinds[:, self.evicted :]
 
     def expired(self, length: int) -> int:
-        """Number of leading slots that no query from column `length` (0-based) on can see."""
+        """Number of leading slots hidden from all queries at column `length` (0-based) on."""
         if not self.window or self.rewinds:
             return self.evicted
         bound = length - self.window
@@ -160,7 +160,7 @@ class SlotTable:
         column `length` - s + i of the mask, and the columns before are ignored.
 
         Args:
-            length: logical columns, or more.
+            length: number of logical columns, or more.
             mask: the caller's logical (b, length) mask, or None.
 
         Returns:
@@ -188,7 +188,7 @@ class SlotTable:
 
         Args:
             length: logical columns that stay.
-            first: whether the caller is the first of the layers that share the table; the others get its answer.
+            first: whether the caller is the first of the layers that share the table; the other layers get its answer.
 
         Returns:
             The slots that stay, or None if only slots after `covered` go.

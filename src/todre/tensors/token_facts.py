@@ -1,6 +1,6 @@
 """Facts about each visual token, known once its picture or clip is encoded.
 
-These are signals of the vision tower, the tile, the frame, and the place in the raster.
+The facts are signals of the vision tower, the tile, the frame, and the place in the raster.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Signal(Checked):
         kind: `cls`, attention of the [CLS] token; `received`, mean attention received; `auto`, the first of these that
             the vision tower offers, or none; `keys`, keys averaged over heads; `grid`, no values, but rows and columns
             are made known; `alive`, whether the token survived a reduction inside the tower.
-        layer: index of the tower's layer, counted as Python does; a fraction is of the depth, rounded down.
+        layer: Python index of the tower's layer (negative from the end), or a fraction of the depth, rounded down.
     """
 
     kind: Literal["cls", "received", "auto", "keys", "grid", "alive"]
@@ -35,7 +35,7 @@ class Signal(Checked):
 
 
 ALIVE = Signal("alive")
-"""Request for survival in the tower: above 0 where any part of the token is left."""
+"""Request for the survival signal: above 0 where the tower left part of the token."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,14 @@ class Place:
 class TokenFacts:
     """Facts about the visual tokens of one medium, in sequence order.
 
-    A medium is what the model encodes as one: a picture, a tile or a clip. Signals are on the device of the features;
-    all other tensors follow from sizes and are on the host.
+    A medium is a picture, a tile or a clip that the model encodes as one unit. Signals are on the device of the
+    features; all other tensors follow from sizes and are on the host.
 
     Attributes:
-        signals: by request, (n,) or (n, c) float32; NaN at newline tokens and where nothing is known.
+        signals: values of each requested signal, (n,) or (n, c) float32; NaN at newline tokens and where unknown.
         tile: (n,) int64, 0 for the thumbnail or the only tile, 1.. for crops; -1 at newline tokens.
-        frame: (n,) int64, 0-based step in time of a clip's tokens; -1 at tokens of no single frame; 0 in pictures.
+        frame: (n,) int64, 0-based step in time of a clip's tokens; -1 at tokens that belong to no single frame; 0 in
+            pictures.
         place: where each token stands in its raster.
         known: whether signals of this medium are known.
     """

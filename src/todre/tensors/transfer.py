@@ -1,8 +1,8 @@
-"""Transfers between host and device: few, in one piece, mostly without waiting.
+"""Transfers between host and device, kept few and mostly without waiting.
 
 Work on a GPU is queued. Reading a number back waits until the queue is empty, and so does a plain copy to the device.
-The prompt is read once, before anything is queued; everything else stays where it is made, and its shape is known on
-the host.
+The prompt is read once, before anything is queued; everything else stays where it is made, and every
+shape is known on the host.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def fetch(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def known_places(chosen: Tensor, count: int) -> Tensor:
-    """Indices of the True entries of each row, whose number is known in advance.
+    """Indices of the True entries of each row, if their number is known in advance.
 
-    Unlike `nonzero` this does not wait for the device.
+    Unlike `nonzero`, this function does not wait for the device.
 
     Args:
         chosen: (…, n) bool.

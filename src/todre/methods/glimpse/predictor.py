@@ -1,4 +1,4 @@
-"""The network of GlimpsePrune: which visual tokens the question is about."""
+"""The network of GlimpsePrune, which finds the visual tokens of the question."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Shape:
     """Sizes of a glimpse, and the decoder layer at which it looks.
 
     Attributes:
-        layer: count of decoder layers run before it looks, 1-based; it uses the projections of the next layer.
-        n_layers: decoder layers in all.
+        layer: count of decoder layers run before the glimpse, 1-based; it uses the next layer's projections.
+        n_layers: number of decoder layers of the model.
         width: channels of hidden states.
         heads: query heads.
         head_dim: channels of each head.

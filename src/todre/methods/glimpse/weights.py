@@ -21,18 +21,18 @@ from todre.methods.glimpse.predictor import Glimpse, Shape
 
 _SKETCH = "sketch"
 _FACTS = "facts"
-"""Key of the only metadata entry; the order of several would not be fixed."""
+"""Key of the only metadata entry; several entries would have no fixed order."""
 _FIELDS = {field.name: POSITIVE for field in fields(Shape)}
 WEIGHTS = Kind(
     "give a file that `python -m todre.glimpse.train` wrote", {"model": TEXT, "shape": _FIELDS}, most=64 * 2**20
 )
-"""The kind of file, for messages about files that are none."""
+"""Description of a weights file, for messages about files of another kind."""
 _CHANNELS = 4
 _NEAR = 1e-2
 
 
 def shipped_weights() -> Path:
-    """Path of the weights that ship with the package, for its own model.
+    """Path of the weights that ship with the package, trained for its own model.
 
     `python -m todre.glimpse.train` made them.
     """
@@ -44,10 +44,10 @@ class Trained:
     """A trained glimpse, and the means to recognise its model.
 
     Attributes:
-        glimpse: in evaluation mode, float32.
-        model: SHA-256 over config and weights of the model that it was trained on.
-        sketch: (vocabulary, 4) float32, the first channels of that model's word embeddings. A method sees no files, but
-            it sees the embeddings that enter the decoder: those of text must be among these.
+        glimpse: the network, in evaluation mode, float32.
+        model: SHA-256 over config and weights of the model that the glimpse was trained on.
+        sketch: (vocabulary, 4) float32, the first channels of that model's word embeddings. A method sees no
+            files, so it recognises the model by text embeddings at the decoder's entry, which must be among these.
     """
 
     glimpse: Glimpse
@@ -55,10 +55,10 @@ class Trained:
     sketch: Tensor
 
     def check_depth(self, n_layers: int) -> None:
-        """Check that the decoder has as many layers as the one trained on.
+        """Check that the decoder has as many layers as the model trained on.
 
         Raises:
-            UnsupportedModelError: it has not.
+            UnsupportedModelError: the decoder has more or fewer layers.
         """
         if n_layers != self.glimpse.shape.n_layers:
             raise self._another(f"has {n_layers} decoder layers instead of {self.glimpse.shape.n_layers}")
@@ -67,7 +67,7 @@ class Trained:
         """Check that `words` (n, width) are word embeddings of the model trained on.
 
         Raises:
-            UnsupportedModelError: one of them is not.
+            UnsupportedModelError: a row is no word embedding of that model.
         """
         width = self.glimpse.shape.width
         if words.shape[1] != width:
@@ -101,7 +101,7 @@ def save_trained(path: Path, trained: Trained) -> None:
 
 
 def load_trained(path: str | None = None, device: torch.device | None = None) -> Trained:
-    """Read a file of `save_trained`, once for each device unless the file changes.
+    """Read a file that `save_trained` wrote, once per device unless the file changes.
 
     Args:
         path: the file; None for the shipped weights.

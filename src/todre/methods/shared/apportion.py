@@ -8,10 +8,10 @@ from fractions import Fraction
 
 
 def apportion(total: int, weights: Sequence[float], caps: Sequence[int]) -> list[int]:
-    """Split `total` over parts by weight, none above its cap, by largest remainder.
+    """Split `total` over parts by weight, up to their caps, by largest remainder.
 
-    What a full part cannot take goes to the others, again by weight. The arithmetic is exact, so that equal weights tie
-    exactly; ties go to the first part.
+    Tokens that a full part cannot take go to the other parts, again by weight. The arithmetic is exact, so that equal
+    weights tie exactly; ties go to the first part.
 
     Args:
         total: tokens to distribute; at most the sum of `caps` is distributed.
@@ -43,9 +43,9 @@ def apportion(total: int, weights: Sequence[float], caps: Sequence[int]) -> list
 
 
 def at_least_one(quotas: list[int]) -> list[int]:
-    """The quotas with one token for each part, if the total suffices.
+    """The quotas with at least one token for each part, if the total suffices.
 
-    Each missing token is taken from the part that has most.
+    Each missing token is taken from the part with the largest quota.
     """
     spread = list(quotas)
     for part, quota in enumerate(quotas):

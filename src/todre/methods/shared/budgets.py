@@ -1,4 +1,4 @@
-"""Budgets: shares of parts, and counts of tokens with a required mean over layers.
+"""Budgets: shares of parts, and token counts that meet a mean over the layers.
 
 Papers mean two things by "n tokens": n enter the LLM, or n is the mean over its layers (SparseVLM, later tables of
 FastV and PyramidDrop, the Information Horizon). All functions here are plain arithmetic on counts. Tokens that leave
@@ -21,7 +21,7 @@ _SLACK = 1e-9  # rounding: products of fractions and counts miss whole numbers a
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:
-    """Split `total` over parts in proportion to `sizes`, none above its size.
+    """Split `total` over parts in proportion to `sizes`; no part exceeds its size.
 
     Fractions are rounded by largest remainder.
     """
@@ -35,7 +35,7 @@ def shares(total: int, sizes: list[int]) -> list[int]:
 
 
 def layer_average(entered: int, layers: Sequence[int], counts: Sequence[int], n_layers: int) -> float:
-    """Mean over the decoder's layers of the tokens that a layer sees.
+    """Number of tokens that a decoder layer sees, as a mean over all layers.
 
     Args:
         entered: tokens that the first layer sees.
@@ -127,8 +127,8 @@ def pyramid(
 
     Args:
         retain: fraction of the tokens that entered, or count.
-        counting: what `retain` counts: `input`, the tokens left after the last step, exactly; `layer-average`, the mean
-            over all layers, at most and within one token.
+        counting: what `retain` counts: `input`, exactly the tokens left after the last step; `layer-average`, the mean
+            over all layers, which is met to within one token and not exceeded.
         entered: tokens that entered the decoder.
         stages: (count of layers run, 0-based number of the step), ascending.
         steps: number of steps.
@@ -157,12 +157,12 @@ def pyramid(
 
 
 def ramp(retain: float, counting: Counting, entered: int, layers: Sequence[int], n_layers: int) -> tuple[int, ...]:
-    """Tokens left after each of `layers` when each drops the same number, within one.
+    """Tokens left after each of `layers` if all drop the same number, give or take 1.
 
     Args:
         retain: fraction of the tokens that entered, or count.
-        counting: what `retain` counts: `input`, the tokens left after the last of `layers`, exactly; `layer-average`,
-            the mean over all layers, at most and within one token.
+        counting: what `retain` counts: `input`, exactly the tokens left after the last of `layers`; `layer-average`,
+            the mean over all layers, which is met to within one token and not exceeded.
         entered: tokens that entered the decoder.
         layers: counts of layers run, ascending.
         n_layers: decoder layers.
@@ -192,7 +192,7 @@ def ramp(retain: float, counting: Counting, entered: int, layers: Sequence[int],
 
 
 def left_after(retain: float, counting: Counting, entered: int, layer: int, n_layers: int) -> int:
-    """Tokens that a method which acts once, after `layer`, leaves.
+    """Tokens left by a method that acts once, after `layer`.
 
     Args:
         retain: fraction of the tokens that entered, or count.
@@ -210,7 +210,7 @@ def left_after(retain: float, counting: Counting, entered: int, layer: int, n_la
 
 
 def left_over(mean: float, entered: int, layer: int, n_layers: int) -> float:
-    """Budget of the layers after `layer`, in tokens times layers.
+    """Budget that remains for the layers after `layer`, in tokens times layers.
 
     Args:
         mean: tokens on average over all layers.
@@ -219,7 +219,7 @@ def left_over(mean: float, entered: int, layer: int, n_layers: int) -> float:
         n_layers: decoder layers.
 
     Raises:
-        InvalidValueError: the first layers alone exceed the mean, or no layer comes after them.
+        InvalidValueError: the first `layer` layers alone exceed the mean, or no layer comes after them.
     """
     spare = mean * n_layers - entered * layer
     if spare < -_SLACK or layer >= n_layers:

@@ -1,4 +1,4 @@
-"""Density peaks: tokens grouped around dense ones that are far from denser ones."""
+"""Density peaks: groups around dense tokens that are far from denser tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         count: number of centres, 1 ≤ count ≤ n.
 
     Returns:
-        (count,) int64 centres, best first, and (n,) int64 the index into them of each token's centre.
+        (count,) int64, the centres, best first; and (n,) int64, for each token the number of its centre in that list.
     """
     import torch
 

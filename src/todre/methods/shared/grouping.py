@@ -68,7 +68,7 @@ def _groups(visual: VisualTokens, key: Tensor) -> list[Tensor]:
 def newlines_first(visual: VisualTokens, k: int) -> tuple[Tensor, int]:
     """Spend a budget of `k` on newline tokens first.
 
-    Where the newline tokens alone would use up the budget, they come last instead.
+    If the newline tokens alone would use up the budget, they come last instead.
 
     Returns:
         (n,) bool, the newline tokens that are kept, and the number of other tokens to keep.

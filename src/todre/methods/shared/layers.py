@@ -15,7 +15,7 @@ def resolve_layers(layers: tuple[float, ...], n_layers: int) -> tuple[int, ...]:
         n_layers: decoder layers.
 
     Returns:
-        Ascending, each count once.
+        The counts, ascending, each once.
 
     Raises:
         InvalidValueError: a count falls outside 1..n_layers.
@@ -53,6 +53,6 @@ def resolve_stages(layers: tuple[float, ...], n_layers: int) -> tuple[tuple[int,
 def stage_at(stages: tuple[tuple[int, int], ...], layer: int) -> int:
     """The 0-based number of the stage that acts after `layer`.
 
-    It is the stage at `layer`, or the next one if the runtime had to act earlier than planned.
+    If the runtime had to act earlier than planned, it is the next stage after `layer`.
     """
     return next((number for count, number in stages if count >= layer), stages[-1][1])

@@ -1,4 +1,4 @@
-"""Fitted numbers per decoder layer: their checks, and the counts that they mean."""
+"""Fitted numbers per decoder layer: checks, and conversion to counts of tokens."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def check_falling(method: Any, field: str, alike: bool = True) -> None:
     """Check that the numbers in `field` do not rise from layer to layer.
 
     Args:
-        method: the method that holds them.
-        field: name of the field.
-        alike: whether all must be shares, or all counts.
+        method: the method that holds the numbers.
+        field: name of its field with the numbers.
+        alike: True forbids mixing shares and counts.
 
     Raises:
         InvalidValueError: a number rises, or shares and counts are mixed.
@@ -40,7 +40,8 @@ def check_stages(method: Any, field: str) -> None:
     """Check that `field` has one number for each of the method's `layers`, in order.
 
     Raises:
-        InvalidValueError: there are more or fewer, or `layers` is not ascending as far as its unresolved values tell.
+        InvalidValueError: there are more or fewer numbers than layers; or neighbours in `layers` that are both counts
+            or both fractions do not ascend.
     """
     values, layers, name = getattr(method, field), method.layers, type(method).__name__
     if len(values) != len(layers):
@@ -57,7 +58,7 @@ def check_depth(name: str, field: str, values: tuple[float, ...], n_layers: int)
     """Check that there is one number for each decoder layer.
 
     Raises:
-        InvalidValueError: `values` is empty, or fitted for another depth.
+        InvalidValueError: `values` is empty, or was fitted for a decoder of another depth.
     """
     if not values:
         raise InvalidValueError(
@@ -73,6 +74,6 @@ def check_depth(name: str, field: str, values: tuple[float, ...], n_layers: int)
 def tokens_of(value: float, entered: int) -> int:
     """Number of tokens that `value` means: a count, or a share of `entered`, rounded.
 
-    At most `entered`.
+    The number is at most `entered`.
     """
     return min(entered, value if isinstance(value, int) else round(value * entered))

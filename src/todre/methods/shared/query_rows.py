@@ -52,8 +52,8 @@ def group_sizes(member: Tensor, groups: int) -> Tensor:
     """Members of each group, (groups,) int64.
 
     Args:
-        member: (n,) int64, the group of each member.
-        groups: number of groups; passed so that the device need not be read.
+        member: (n,) int64, the number of the group that each member belongs to.
+        groups: number of groups; passing it saves reading the device.
     """
     return member.new_zeros(groups).index_add_(0, member, member.new_ones(len(member)))
 

@@ -1,4 +1,4 @@
-"""Tokens left after each of the tower layers at which a method acts."""
+"""Numbers of tokens left after each tower layer at which a method acts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def constant(n: int, target: int, steps: int, most: Callable[[int], int]) -> lis
         n: tokens at the start.
         target: tokens at the end, at least 1.
         steps: number of steps.
-        most: largest number that may be removed at once, by the number of tokens there.
+        most: function from the number of tokens at a step to the largest number that the step may remove.
 
     Returns:
         Tokens left after each step.

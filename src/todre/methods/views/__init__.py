@@ -1,4 +1,4 @@
-"""What a method is shown at each place where it can act, and its forms of answer.
+"""The records that a method is shown at each place where it acts, and its answers.
 
 In order of the forward:
 

@@ -1,7 +1,7 @@
 """Checks of the answers that methods give, before the runtime acts on them.
 
-Types and shapes are always checked. Values are checked on the CPU alone: to read them from an accelerator would mean to
-wait for it.
+Types and shapes are always checked. Values are checked only if they are on the CPU: reading them from an
+accelerator would mean to wait for it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ def kept_index(method: Method, answer: Any, n: int) -> Tensor:
     Args:
         method: the method that answered.
         answer: its answer.
-        n: number of tokens that it was shown.
+        n: number of tokens that the method was shown.
 
     Returns:
         (k,) int64, ascending. Nothing is read from the device if `method.kept_of` gives the count.
 
     Raises:
-        InvalidValueError: the answer is neither (n,) bool nor (k,) int64; or, where it can be known, the count is not
-            the one declared, or the indices are not ascending.
+        InvalidValueError: the answer is neither (n,) bool nor (k,) int64; or the number of
+            kept tokens, where known without waiting, is not the declared count; or, if checked, the indices do not
+            ascend.
     """
     count = method.kept_of(n)
     if isinstance(answer, Tensor) and answer.ndim == 1 and answer.dtype == torch.int64:
@@ -75,8 +76,8 @@ def check_reduction(method: Method, answer: Any, context: ReduceContext) -> Redu
     """An answer of `reduce`, checked.
 
     Raises:
-        InvalidValueError: the answer is no `Reduction`, or a part has the wrong shape; or, where it can be known, it
-            drops tokens that are not visual, or its counts differ from what it keeps.
+        InvalidValueError: the answer is no `Reduction`, or a part has the wrong shape; or, where the values are on the
+            CPU, it drops tokens that are not visual, or its counts differ from the number of kept tokens.
     """
     if not isinstance(answer, Reduction):
         raise InvalidValueError(f"{method.name} answered reduce with {_named(answer)}; answer with a Reduction.")

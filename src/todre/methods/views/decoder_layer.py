@@ -1,4 +1,4 @@
-"""What a method is shown after a decoder layer, and its answer (stage 2)."""
+"""The record that a method is shown after a decoder layer (stage 2)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from todre.tensors.transfer import fetch, known_places, upload
 
 @dataclass(frozen=True)
 class ReduceContext:
-    """What a method is shown after `layer` of `n_layers` decoder layers have run.
+    """The record that a method is shown after `layer` of `n_layers` decoder layers.
 
     Sizes: b rows, s key slots, q columns in flight (those that the next layer runs on; the last q key slots are
     theirs), l columns of the whole forward. "On the host" means that no device has to be read.
@@ -29,17 +29,17 @@ class ReduceContext:
     Attributes:
         layer: count of layers run, 1-based.
         n_layers: number of decoder layers.
-        attention_inputs: queries and keys of that layer; None if no method reads them.
+        attention_inputs: queries and keys of the layer that just ran; None if no method reads them.
         kinds: (b, s) int8 class of each key slot (columns.py).
         hidden: (b, q, d) hidden states that enter the next layer.
         entered: (b,) int64 on the host, visual tokens of this forward that entered the decoder.
         offered: (b,) int64 on the host, visual tokens of this forward before any selection.
-        columns: (b, q) int64, which of the l columns each column in flight is (0-based); -1 at padding.
+        columns: (b, q) int64, for each column in flight its 0-based number among the l columns; -1 at padding.
         signal_maps: for each requested signal of the vision tower, its values at the l columns, (b, l) float32.
         entry: (b, l, d) embeddings that entered the decoder; None unless a method reads them.
         peek: computes the queries and keys that the next layer will make of `hidden`, for the q columns alone.
-        row_counts: columns in flight by kind, on the host; None where only the device knows. What methods before this
-            one have dropped at the same layer is no longer counted.
+        row_counts: columns in flight by kind, on the host; None where only the device knows. Columns that
+            earlier methods dropped at the same layer are not counted.
         present: visual tokens of this forward in each row, on the host; None where only the device knows.
         earlier: visual slots of earlier turns in each row, on the host; None where only the device knows.
         causal: whether the layer's attention is known to be causal.
@@ -68,7 +68,7 @@ class ReduceContext:
 
     @property
     def visual(self) -> Tensor:
-        """Visual key slots, those of earlier turns included, (b, s) bool."""
+        """Visual key slots of this forward and of earlier turns, (b, s) bool."""
         return self.kinds == VISUAL
 
     @property
@@ -124,9 +124,9 @@ class ReduceContext:
 
     @property
     def last_row(self) -> Tensor:
-        """One column of each row: the last text after a picture, (b, q) bool.
+        """The last text column after a picture, one True per row, (b, q) bool.
 
-        In a row without such text it is the last token that is neither padding nor a draft.
+        A row without such text has its last token that is neither padding nor a draft.
         """
         text = self.text_rows
         known = self.kinds[:, -self.queries :]
@@ -181,7 +181,7 @@ class ReduceContext:
         Args:
             rows: (b, q) bool, the query rows.
             heads: how heads are pooled after the softmax, `mean` or `max`.
-            places: (m,) int64, columns that hold at least all of `rows`; without it the device is read.
+            places: (m,) int64, columns that include all of `rows`; without it the device is read.
 
         Returns:
             (b, s) float32.
@@ -204,7 +204,7 @@ class ReduceContext:
 
     @property
     def last_places(self) -> Tensor:
-        """Columns that hold every `last_row`, at most one for each row, (m,) int64."""
+        """Columns where `last_row` is True in some row, (m,) int64."""
         return known_places(self.last_row.any(dim=0), min(self.queries, len(self.kinds)))
 
     def best(self, scores: Tensor, counts: Tensor, **answer: Any) -> Reduction:
@@ -213,7 +213,7 @@ class ReduceContext:
         Args:
             scores: (b, s), see `keep_top`.
             counts: (b,) on the host, see `keep_top`.
-            answer: other fields of the reduction.
+            answer: further fields of the reduction.
         """
         left = [min(count, fresh) for count, fresh in zip(counts.tolist(), self.fresh_counts, strict=True)]
         return Reduction(self.keep_top(scores, counts), left=left, **answer)
@@ -238,7 +238,7 @@ class ReduceContext:
         """Mean attention mass of text queries on visual keys, ToDRE eq. 7.
 
         Args:
-            admissible: whether only queries that can see such a key count.
+            admissible: True counts only the queries that can see a key of the other kind; False counts all.
 
         Returns:
             (b,) float32; NaN where no query qualifies.
@@ -246,7 +246,7 @@ class ReduceContext:
         return mean_mass(self.attention(), self.kinds, TEXT, VISUAL, admissible, self.places(TEXT))
 
     def visual_to_text(self, admissible: bool = True) -> Tensor:
-        """Mean attention mass of visual queries on text keys, as `text_to_visual`."""
+        """Mean attention mass of visual queries on text keys; see `text_to_visual`."""
         counts = self.row_counts
         text_is_last = self.causal and counts is not None and not counts.text_first
         if admissible and text_is_last:  # no visual query sees text

@@ -1,4 +1,4 @@
-"""A method's answer after one decoder layer, and what it is shown again (stage 2)."""
+"""A method's answer after a decoder layer, and its view when tokens come back."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reduction:
-    """A method's answer after one decoder layer.
+    """A method's answer after a decoder layer.
 
     Attributes:
         keep: (b, s) bool over the layer's key slots; only visual slots may be dropped.
         text_to_visual: (b,) float32, the ratio of ToDRE eq. 7 behind the decision, NaN where undefined; None for
             methods without it.
-        visual_to_text: (b,) float32, the other ratio, likewise.
+        visual_to_text: (b,) float32, the other ratio of ToDRE eq. 7, NaN where undefined; None for methods without it.
         hidden: (b, q, d) hidden states that replace the present ones, for methods that merge; None leaves them.
         parks: whether the states of dropped tokens are kept until `rejoin_before` lets them come back.
-        memo: any value for `rejoin`; it comes back as `ParkedView.memo`.
-        left: visual tokens of this forward that `keep` leaves in each row, if the method knows them; otherwise they are
-            counted, which waits for the device.
-        earlier: visual slots of earlier turns that `keep` leaves in each row, likewise; None leaves them all.
+        memo: any value that `rejoin` needs; `ParkedView.memo` returns it.
+        left: visual tokens of this forward that `keep` leaves in each row, if the method knows the number; otherwise
+            the runtime counts them, which waits for the device.
+        earlier: number of visual slots of earlier turns that `keep` leaves in each row; None if it leaves all of them.
     """
 
     keep: Tensor
@@ -53,14 +53,14 @@ class Reduction:
 
 @dataclass(frozen=True)
 class ParkedView:
-    """What `rejoin` is shown when parked tokens come back.
+    """The record that `rejoin` is shown when parked tokens come back.
 
     Attributes:
         layer: count of layers run when the tokens were parked.
-        before: (b, q0, d) hidden states of all columns in flight when they were parked.
-        now: (b, q0, d) hidden states now, 0 where a column is not in flight.
-        present: (b, q0) bool, the columns in flight now.
-        memo: `Reduction.memo` of the answer that parked them.
+        before: (b, q0, d) hidden states of all q0 columns in flight when the tokens were parked.
+        now: (b, q0, d) present hidden states of these columns, 0 where a column is not in flight.
+        present: (b, q0) bool, True for the columns that are still in flight.
+        memo: `Reduction.memo` of the answer that parked the tokens.
     """
 
     layer: int

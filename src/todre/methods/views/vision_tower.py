@@ -1,4 +1,4 @@
-"""What a method is shown before and inside the vision tower, and its answers."""
+"""The records that a method is shown before and inside the tower, and its answers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Cut:
     """Layout of one picture's tiles: first the thumbnail, then its crops row by row.
 
     Attributes:
-        rows, columns: of the crops; 0 where the picture was not cut.
-        height, width: of the original picture, in pixels.
+        rows, columns: number of rows and columns of crops; 0 where the picture was not cut.
+        height, width: size of the original picture, in pixels.
     """
 
     rows: int
@@ -59,21 +59,21 @@ class Tiles:
     """Tiles of all pictures in one call of a vision tower, before its first layer.
 
     Attributes:
-        pixels: (t, channels, side, side), normalised.
-        cuts: layout of each picture; the tiles of one picture follow those of the one before.
+        pixels: (t, channels, side, side), normalised pixels of each tile.
+        cuts: layout of each picture; tiles are ordered picture by picture.
     """
 
     pixels: Tensor
     cuts: list[Cut]
 
     def beyond_thumbnail(self) -> list[Tensor]:
-        """How much each crop differs from its part of the thumbnail.
+        """Difference between each crop and its part of the thumbnail.
 
-        It is the root mean square difference to the thumbnail, enlarged bilinearly to where the picture lies in the
-        crops. Padding counts as equal.
+        The difference is the root mean square over pixels. The thumbnail is first enlarged bilinearly to the area that
+        the picture covers in the crops. Padding counts as equal.
 
         Returns:
-            For each picture, (crops,) float32, on the scale of normalised pixels.
+            One (crops,) float32 tensor for each picture, on the scale of normalised pixels.
         """
         found, start = [], 0
         for cut in self.cuts:
@@ -100,15 +100,15 @@ def _beyond(thumbnail: Tensor, crops: Tensor, cut: Cut) -> Tensor:
 
 @dataclass(frozen=True)
 class TowerContext:
-    """What a method is shown after a layer of a vision tower.
+    """The record that a method is shown after a layer of a vision tower.
 
     Sizes: t tiles of s tokens each, c channels of a head.
 
     Attributes:
         layer: count of layers run, 1-based.
         n_layers: number of layers up to the one that features are taken from.
-        patches: n, patch tokens of each tile before any were merged.
-        first: tokens before the patches ([CLS], registers), which always stay.
+        patches: n, number of patch tokens in each tile before any merging.
+        first: number of tokens before the patches ([CLS], registers); these tokens always stay.
         hidden: (t, s, d) states that enter the next layer.
         attention_inputs: queries and keys (t, heads, s, c) of the layer that has just run.
         size: (t, s) float32, number of original tokens that each token stands for.
@@ -190,11 +190,12 @@ class Merging:
 class Patches:
     """Pixels of pictures and clips packed into one sequence, before the first layer.
 
-    A unit is what becomes one visual token: `merge`² patches.
+    A unit is the `merge`² patches that become one visual token.
 
     Attributes:
-        pixels: (u, p) normalised pixels of each unit; p is channel · frame · row · column for each of its patches.
-        grids: (frames, rows, columns) of each picture or clip, in units, which are ordered frame by frame, row by row.
+        pixels: (u, p) normalised pixels of each unit, patch by patch; within a patch, p is channel · frame · row ·
+            column.
+        grids: (frames, rows, columns) of each picture or clip, in units; units are ordered frame by frame, row by row.
         merge: patches along each side of a unit.
         channels: number of colour channels.
     """
@@ -213,22 +214,22 @@ class TowerMethod(Protocol):
         """Facts about the method; the tower reads `needs`."""
 
     def tower_after(self, n_layers: int) -> tuple[int, ...]:
-        """Counts of layers run after which the method acts; (0,) for before the first."""
+        """Counts of layers run after which the method acts; 0 means before the first."""
 
     def merge(self, context: TowerContext) -> Merging:
         """Choose the tokens that go on."""
 
     def leave_out(self, patches: Patches) -> Tensor:
-        """The unit whose value each unit takes, itself if it is kept, (u,) int64."""
+        """For each unit the unit whose value it takes; its own if it is kept, (u,) int64."""
 
     def choose_tiles(self, tiles: Tiles) -> Tensor:
         """Tiles that the tower runs on, all thumbnails among them, (t,) bool."""
 
 
 def fuse(hidden: Tensor, into: Tensor, weight: Tensor) -> Tensor:
-    """Replace each token that others are merged into by the weighted mean.
+    """Replace each token that others are merged into by their weighted mean.
 
-    The mean includes the token itself; all other tokens stay as they are.
+    The mean includes the token itself; tokens that nothing is merged into stay as they are.
 
     Args:
         hidden: (t, s, d).

@@ -1,4 +1,4 @@
-"""What a method is shown before the LLM: one sample's visual tokens."""
+"""The record that a method is shown before the LLM: one sample's visual tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Places:
     """Where visual tokens stand, on the host; see `VisualTokens`.
 
     Attributes:
-        newline, tile, picture, frame, row, column: (n,).
+        newline, tile, picture, frame, row, column: (n,), see `VisualTokens`.
         known: (n,) bool, tokens for which some requested signal of the vision tower is known.
     """
 
@@ -35,7 +35,7 @@ class Places:
     def pivots(self) -> Tensor:
         """Tokens that may be the pivot, (n,) bool.
 
-        They are those of thumbnails and of pictures with a single tile; all tokens if there are only newline tokens.
+        These are the tokens of thumbnails and of pictures with a single tile; all tokens if all are newline tokens.
         """
         return (self.tile == 0) if bool((self.tile >= 0).any()) else torch.ones_like(self.newline)
 
@@ -53,17 +53,19 @@ class VisualTokens:
 
     Attributes:
         embeddings: (n, d) projected embeddings, in the LLM's space.
-        signals: by request, (n,) or (n, c) float32; NaN at newline tokens and where the signal is unknown.
+        signals: values of each requested signal, (n,) or (n, c) float32; NaN at newline tokens and where the signal is
+            unknown.
         newline: (n,) bool, newline tokens of AnyRes layouts.
         tile: (n,) int64, 0 for a thumbnail or only tile, 1.. for crops, -1 for newline tokens.
         picture: (n,) int64, 0-based number of the token's picture or clip within the sample. If a model encodes the
             tiles of a picture as separate pictures, each tile counts.
-        frame: (n,) int64, 0-based step in time of a clip's tokens; -1 at tokens of no single frame; 0 in pictures.
+        frame: (n,) int64, 0-based step in time of a clip's tokens; -1 at tokens that belong to no single frame; 0 in
+            pictures.
         row, column: (n,) int64, 0-based place in the token's raster (a thumbnail, a picture's united crops, a frame);
             -1 where unknown. Places are known if the method requests any signal, for example `Signal("grid")`, and the
             model's tokens stand in a grid.
         text: (t, d) embeddings of the sample's text after its first visual token.
-        places: the same facts on the host; None if they are only on the device.
+        places: where the tokens stand, as tensors on the host; None if they are only on the device.
     """
 
     embeddings: Tensor
@@ -89,7 +91,7 @@ class VisualTokens:
     def host(self) -> Places:
         """Where tokens stand, on the host.
 
-        Read from the device only after a choice by another method.
+        The device is read only if another method chose tokens before.
         """
         if self.places is not None:
             return self.places
@@ -102,7 +104,7 @@ class VisualTokens:
     def pivots(self) -> Tensor:
         """Tokens that may be the pivot, (n,) bool.
 
-        They are those of thumbnails and of pictures with a single tile; all tokens if there are only newline tokens.
+        These are the tokens of thumbnails and of pictures with a single tile; all tokens if all are newline tokens.
         """
         return self.here(self.host.pivots)
 
@@ -110,7 +112,7 @@ class VisualTokens:
     def saliency(self) -> Tensor:
         """The first signal with one number per token, (n,) float32.
 
-        NaN where the method requested none.
+        All values are NaN if the method requested no such signal.
         """
         for values in self.signals.values():
             if values.ndim == 1:
@@ -144,7 +146,7 @@ class VisualTokens:
         return upload(x, self.device)
 
     def take(self, index: Tensor) -> VisualTokens:
-        """The tokens at `index`, with the same text.
+        """The visual tokens at `index`, with the same text.
 
         Args:
             index: (m,) int64 or bool; if it is on the host, the device is not read.
