@@ -31,9 +31,9 @@ _OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 1), (0, -1), (1, 0), (-1, 0)),
     ((0, 2), (0, -2), (1, 1), (-1, -1)),
 )
-"""Offsets (rows down, columns right) of the first heads of the first layers.
+"""Offsets (rows down, columns right): `_OFFSETS[i][j]` is for layer i, head j.
 
-Each of these heads starts by looking at the patch at its offset; all other heads start random.
+A listed head starts by looking at the patch at its offset; all other heads start random.
 """
 
 
