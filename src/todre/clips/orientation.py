@@ -35,7 +35,7 @@ def upright(frame: Any) -> Image.Image:
 
 
 def has_odd_angle(frame: Any) -> bool:
-    """True if quarter turns and mirrors alone do not make the display matrix.
+    """True if the display matrix does more than quarter turns and mirrors.
 
     `upright` then leaves the frame as it is.
     """

@@ -21,9 +21,9 @@ def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = Non
     """Read `frames` frames of a video file, spread evenly over the whole video.
 
     Of N frames in the order of presentation, the frames numbered ⌊i · N / frames⌋ (from 0) are taken, for i = 0, 1, ….
-    A file with fewer frames gives all of them, with a `ClipWarning`. N counts the frames that are really shown, whatever
-    the header says, so variable frame rates, B-frames and edit lists change nothing. Frames are turned as the file says;
-    sample aspect ratios other than 1 are not applied.
+    A file with fewer frames gives all of them, with a `ClipWarning`. N counts the frames that are really shown,
+    whatever the header says, so variable frame rates, B-frames and edit lists change nothing. Frames are turned as the
+    file says; sample aspect ratios other than 1 are not applied.
 
     One pass reads the packets and a second one decodes. A long file is decoded only from the keyframes before the
     chosen frames, where these keyframes can be reached exactly.

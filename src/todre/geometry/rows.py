@@ -31,7 +31,7 @@ def round_up(view: View, settings: Settings, cell: int) -> View:
 
 
 def within_tokens(view: View, settings: Settings, cell: int) -> View:
-    """Gemma 4: scaled to `max_soft_tokens`, each side rounded down to whole cells."""
+    """Gemma 4: scaled to at most `max_soft_tokens`, sides rounded down to cells."""
     kernel = int(settings.pooling_kernel_size)
     try:
         height, width = rule_of(settings, "get_aspect_ratio_preserving_size")(
