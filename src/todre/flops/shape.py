@@ -1,8 +1,8 @@
 """The sizes of a model that decide its FLOPs, and the FLOPs of each part.
 
 A multiply-add counts as two FLOPs. Only matrix products are counted (projections, attention's two products,
-convolutions as products, heads), as `torch.utils.flop_counter` does; norms, activations, softmax, rotary embeddings and residual
-sums are not. Attention counts all pairs of queries and keys: nothing is subtracted for a causal mask or a sliding
+convolutions as products, heads), as `torch.utils.flop_counter` does; norms, activations, softmax, rotary
+embeddings and residual sums are not. Attention counts all pairs of queries and keys: nothing is subtracted for a causal mask or a sliding
 window, since the usual kernels are compared in that way.
 """
 

@@ -75,7 +75,7 @@ def make_clip(
         event: one of `EVENTS`; None draws one.
 
     Raises:
-        InvalidValueError: a seed, split, size, event or number of frames is outside these ranges.
+        InvalidValueError: a seed, split, size, event or number of frames is not valid.
     """
     rng, event, objects, turn = _plot(seed, frames, size, split, event)
     width, height = scene_size(size)

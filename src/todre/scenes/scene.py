@@ -59,7 +59,7 @@ def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 19
         size: side of a square picture, or (width, height), in pixels.
 
     Raises:
-        InvalidValueError: a seed, split or size is outside these ranges.
+        InvalidValueError: a seed, split or size is not valid.
     """
     width, height = scene_size(size)
     rng = _generator(seed, split, width, height)

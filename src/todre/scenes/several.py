@@ -56,7 +56,7 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
         size: side of square pictures, or (width, height), in pixels.
 
     Raises:
-        InvalidValueError: a seed, split or size is outside these ranges.
+        InvalidValueError: a seed, split or size is not valid.
     """
     width, height = scene_size(size)
     rng = np.random.default_rng([absolute_seed(seed, split), width, height, _TAG])
@@ -128,7 +128,7 @@ def _only_in(pictures: Pictures, place: int) -> list[tuple[str, str]]:
 
 
 def ask_which(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """Which picture: the number of the only picture that holds a shape."""
+    """Which picture: the only picture that holds a certain shape."""
     place = int(rng.integers(len(pictures)))
     there = _only_in(pictures, place)
     if not there:

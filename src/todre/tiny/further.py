@@ -37,7 +37,7 @@ FRAMES = 6
 SET_MIX: dict[str, int] = {"which": 2, "both": 6, "colour": 6, "shape": 6, "digit": 3}
 CLIP_MIX: dict[str, int] = {"moves": 1, "mover": 1, "moving": 3, "appears": 1, "changes": 1}
 STILL_MIX: dict[str, int] = {"presence": 1, "colour": 1}
-"""Task → number of questions about the things in a clip where one moves.
+"""Task → number of questions about the things in a clip with motion.
 
 All things of such a clip are in every frame.
 """
