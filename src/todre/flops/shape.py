@@ -2,8 +2,8 @@
 
 A multiply-add counts as two FLOPs. Only matrix products are counted (projections, attention's two products,
 convolutions as products, heads), as `torch.utils.flop_counter` does; norms, activations, softmax, rotary
-embeddings and residual sums are not. Attention counts all pairs of queries and keys: nothing is subtracted for a causal mask or a sliding
-window, since the usual kernels are compared in that way.
+embeddings and residual sums are not. Attention counts all pairs of queries and keys: nothing is subtracted for a
+causal mask or a sliding window, since the usual kernels are compared in that way.
 """
 
 from __future__ import annotations
