@@ -60,7 +60,7 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
     """(bytes in the file, bytes that the file states) if bytes are missing.
 
     None if no bytes are missing, or if the file states no length. ISO media, Matroska and RIFF state the length of what
-    follows, so a file that was cut short shows it; other containers, and live recordings that left their length open,
+    follows, which reveals a file that was cut short; other containers, and live recordings that left their length open,
     state nothing.
     """
     actual = path.stat().st_size

@@ -61,7 +61,7 @@ class FlatGrid(Layout):
         cell: pixels of the processed picture along one side of a token.
         look: the steps of the image processor, applied to a view.
         classes: rule for the number of class tokens before each picture's grid.
-        frame_classes: rule for the number before each frame's grid; None for a family that reads no clips.
+        frame_classes: rule for the number of class tokens before each frame's grid; None for a family without clips.
     """
 
     cell: Fact = patch

@@ -22,7 +22,7 @@ Rule = Callable[[Settings, View, int], tuple[int, int]]
 
 
 def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
-    """Qwen2-VL: the area of each frame within bounds, whatever their number."""
+    """Qwen2-VL: the area of one frame within bounds, however many frames."""
     least, most = _bounds(settings)
     if frames > 1 and settings.get("cap_pixels_per_frame", False):
         total = int(settings.max_video_tokens * _factor(settings) ** 2 * 0.9)
