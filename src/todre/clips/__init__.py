@@ -1,6 +1,6 @@
 """Video files as an input: a few frames of a clip, and when they are shown.
 
-`open_clip` reads a file through PyAV (extra `video`), `clip_of_frames` makes a clip of pictures that are in memory, and
+`open_clip` reads a file through PyAV (extra `video`), `clip_of_frames` makes a clip from pictures in memory, and
 `is_clip` tells a video file from a picture by its first bytes. How a model's processor prepares frames belongs to
 `todre.processing`. Nothing here imports torch.
 """

@@ -13,9 +13,9 @@ from todre.errors import InvalidValueError
 
 
 class ClipWarning(UserWarning):
-    """The clip was read, but not quite as requested.
+    """Warns that a clip was read, but not quite as requested.
 
-    It has fewer frames than requested, or is turned by an odd angle.
+    The clip has fewer frames than requested, or its frames are turned by an odd angle.
     """
 
 
@@ -26,10 +26,10 @@ class Clip:
     Attributes:
         frames: upright RGB pictures, at least one, all of one size.
         indices: number of each frame in the video, counted from 0 in the order of presentation; increasing.
-        timestamps: seconds from the video's first frame at which each frame is shown.
+        timestamps: for each frame, seconds from the video's first frame until this frame is shown.
         fps: frames per second of the whole video (the mean, where the rate varies).
-        duration: seconds from the first frame's beginning to the last one's end.
-        total_frames: frames of the whole video.
+        duration: seconds from the beginning of the video's first frame to the end of its last.
+        total_frames: number of frames in the whole video.
     """
 
     frames: tuple[Image.Image, ...] = field(repr=False)
@@ -70,7 +70,7 @@ class Clip:
         return self.frames[0].size
 
     def facts(self) -> dict[str, Any]:
-        """What a result records about the clip, ready for JSON."""
+        """Facts about the clip that a result records, ready for JSON."""
         return {
             "sha256": clip_sha256(self),
             "size": list(self.size),
@@ -84,7 +84,7 @@ class Clip:
 
 
 def clip_of_frames(frames: Sequence[Image.Image], fps: float = 8.0) -> Clip:
-    """A clip of all of these pictures, shown at `fps` frames per second.
+    """A clip made of pictures, shown at `fps` frames per second.
 
     Raises:
         InvalidValueError: no frames, frames of several sizes, or a frame rate that is not positive.
@@ -100,7 +100,7 @@ def clip_of_frames(frames: Sequence[Image.Image], fps: float = 8.0) -> Clip:
 def clip_sha256(clip: Clip) -> str:
     """SHA-256 of the frames' number, size and RGB bytes, in hexadecimal digits.
 
-    Equal pixels give equal digests, whatever file they came from.
+    Frames of equal pixels give equal digests, whatever file they came from.
     """
     width, height = clip.size
     digest = hashlib.sha256(f"{len(clip)}x{width}x{height}:".encode())

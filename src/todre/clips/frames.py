@@ -1,6 +1,7 @@
 """Decode the chosen frames of a video file.
 
-Either the whole clip is decoded once and the chosen frames are kept, or decoding starts at the keyframe before each.
+Either the whole clip is decoded once and the chosen frames are kept, or each chosen frame is decoded from the keyframe
+before it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Progress = Callable[[int, int], None]
 WORTH_SEEKING = 600
 """Fewest frames of a clip that is decoded by seeking.
 
-A whole decode also finds damage between the chosen frames.
+Shorter clips are decoded whole, which also finds damage between the chosen frames.
 """
 
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "vp9", "av1", "mjpeg", "prores", "ffv1"}
@@ -35,8 +36,8 @@ class Shown:
     """A decoded frame and its time.
 
     Attributes:
-        time: when it is shown, in the stream's time base; None where the file does not say.
-        picture: upright RGB.
+        time: when the frame is shown, in the stream's time base; None where the file does not say.
+        picture: the frame as an upright RGB picture.
     """
 
     time: int | None
@@ -45,12 +46,12 @@ class Shown:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The frames that were kept, and facts about all frames.
+    """The chosen frames of a clip, and facts about all of its frames.
 
     Attributes:
         kept: number of a frame (from 0) → the frame.
-        total: number of all frames.
-        last: when the last of all frames is shown, in the stream's time base; None where the file does not say.
+        total: number of frames in the clip.
+        last: when the last frame of the clip is shown, in the stream's time base; None where the file does not say.
     """
 
     kept: dict[int, Shown]
@@ -63,12 +64,12 @@ def decode_whole(source: Source, numbers: Collection[int], expected: int, progre
 
     Args:
         source: the open file.
-        numbers: frames to keep, from 0.
-        expected: how many frames there should be, for `progress`.
+        numbers: numbers (from 0) of the frames to keep.
+        expected: frames that the clip should have, for `progress`.
         progress: called after each frame with (frames decoded, frames expected).
 
     Raises:
-        ClipError: a frame is damaged, or of another size than the first.
+        ClipError: a frame is damaged, or differs in size from the first.
         av.FFmpegError: the stream is damaged.
     """
     kept: dict[int, Shown] = {}
@@ -83,19 +84,20 @@ def decode_whole(source: Source, numbers: Collection[int], expected: int, progre
 
 
 def seeking_pays(source: Source, packets: Survey, numbers: Collection[int]) -> bool:
-    """True if seeking reaches the frames exactly, for less than a quarter of the work.
+    """True if seeking is exact and takes less than a quarter of a whole decode.
 
-    Every packet must be a frame and have a time of its own; then a frame's number is the rank of its time.
+    Seeking is exact if every packet is a frame with a time of its own: a frame's number is then the rank of its time.
+    The clip must also have at least `WORTH_SEEKING` packets.
     """
     exact = bool(packets.times) and source.codec in _ONE_FRAME_A_PACKET
     return exact and packets.count >= WORTH_SEEKING and decoding_cost(packets, numbers) < packets.count / 4
 
 
 def decode_by_seeking(source: Source, packets: Survey, numbers: Collection[int], progress: Progress) -> Decoded | None:
-    """Decode each frame of `numbers` from the keyframe before it.
+    """Decode each frame in `numbers` (from 0), starting at the keyframe before it.
 
     Returns:
-        The frames; None as soon as anything is not where it was expected.
+        The frames; None if any frame is not where it was expected.
     """
     by_time = {packets.times[number]: number for number in numbers}
     kept: dict[int, Shown] = {}
@@ -118,7 +120,7 @@ def decode_by_seeking(source: Source, packets: Survey, numbers: Collection[int],
 def _decode_from(source: Source, key: int | None) -> Any:
     """Frames from the keyframe shown at `key` on.
 
-    There are none where seeking does not arrive exactly there.
+    There are no frames where seeking does not arrive exactly at that keyframe.
     """
     if key is None:
         return
@@ -132,7 +134,7 @@ def _decode_from(source: Source, key: int | None) -> Any:
 
 
 def _checked(source: Source, frame: Any, number: int, size: tuple[int, int] | None) -> tuple[int, int]:
-    """The frame's (width, height), which must be that of the frames before it."""
+    """The frame's (width, height), which must equal `size` unless `size` is None."""
     if frame.is_corrupt:
         raise damage_error(source.path, f"frame {number}")
     here = (frame.width, frame.height)

@@ -20,7 +20,7 @@ _TURNS: dict[tuple[int, ...], Image.Transpose | None] = {
     (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
     (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
-"""Signs of the display matrix (a, b, c, d) → what PIL has to do.
+"""Signs of the display matrix (a, b, c, d) → the turn or mirroring for PIL.
 
 The matrix shows the pixel (p, q) at (a·p + c·q, b·p + d·q). PIL names turns counter-clockwise; y points down
 (ISO/IEC 14496-12, section 8.3.2: the track header's matrix).
@@ -35,7 +35,7 @@ def upright(frame: Any) -> Image.Image:
 
 
 def has_odd_angle(frame: Any) -> bool:
-    """True if the display matrix is more than quarter turns and mirrors.
+    """True if the display matrix does more than quarter turns and mirrors.
 
     `upright` then leaves the frame as it is.
     """

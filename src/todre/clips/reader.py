@@ -18,19 +18,19 @@ MAX_PIXELS = 500_000_000
 
 
 def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = None) -> Clip:
-    """Read `frames` frames of a video file, spread evenly over the whole of it.
+    """Read `frames` frames of a video file, spread evenly over the whole video.
 
-    Of N frames in the order of presentation, number ⌊i · N / frames⌋ (from 0) is taken for i = 0, 1, …; a file with
-    fewer frames gives all of them, with a `ClipWarning`. N counts the frames that are really shown, whatever the header
-    says, so variable frame rates, B-frames and edit lists change nothing. Frames are turned as the file says; sample
-    aspect ratios other than 1 are not applied.
+    Of N frames in the order of presentation, the frames numbered ⌊i · N / frames⌋ (from 0) are taken, for i = 0, 1, ….
+    A file with fewer frames gives all of them, with a `ClipWarning`. N counts the frames that are really shown,
+    whatever the header says, so variable frame rates, B-frames and edit lists change nothing. Frames are turned as the
+    file says; sample aspect ratios other than 1 are not applied.
 
     One pass reads the packets and a second one decodes. A long file is decoded only from the keyframes before the
-    chosen frames, where these can be reached exactly.
+    chosen frames, where these keyframes can be reached exactly.
 
     Args:
         path: file name; an address (`https://…`) is not opened.
-        frames: how many to take, at least 1.
+        frames: number of frames to take, at least 1.
         progress: called after each decoded frame with (frames decoded, frames to decode).
 
     Raises:
@@ -110,7 +110,7 @@ def _clip(source: Source, packets: Survey, decoded: Decoded) -> Clip:
 def _pace(source: Source, packets: Survey, decoded: Decoded, first: int, last: int) -> tuple[float, float]:
     """(seconds, frames per second) of the whole video.
 
-    The rate is the stated one where it agrees with the times to within a frame, else the mean.
+    The rate is the one that the file states where that agrees with the times to within a frame, else the mean rate.
     """
     rate, total = source.rate, decoded.total
     if packets.count == total and packets.end > last:  # the last frame's own length is stated

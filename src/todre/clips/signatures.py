@@ -1,4 +1,4 @@
-"""What a file's bytes say: whether it is a video, and whether it is complete.
+"""Checks of a file's bytes: whether it is a video, and whether it is complete.
 
 Only the first bytes and the outermost boxes are read.
 """
@@ -13,7 +13,7 @@ from typing import BinaryIO
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp",
 )  # fmt: skip
-"""Suffixes of videos, for files whose first bytes say nothing.
+"""Suffixes of videos, read only where a file's first bytes say nothing.
 
 Such files are empty, absent or damaged.
 """
@@ -31,7 +31,7 @@ _TS_PACKET = 188
 def is_clip(path: str | Path) -> bool:
     """True if a file is a video, by its first bytes.
 
-    Where they say nothing, its suffix decides.
+    Where the first bytes say nothing, the file's suffix decides.
     """
     head = b""
     with suppress(OSError, ValueError):
@@ -42,9 +42,9 @@ def is_clip(path: str | Path) -> bool:
 
 
 def has_signature(head: bytes) -> bool:
-    """True if these first bytes begin a container that holds video.
+    """True if a file's first bytes begin a container that holds video.
 
-    Known are ISO media, Matroska, AVI, MPEG, FLV, ASF and Ogg.
+    Known containers are ISO media, Matroska, AVI, MPEG, FLV, ASF and Ogg.
     """
     if head[4:8] in _BOXES:
         return head[8:12] not in _PICTURE_BRANDS
@@ -57,11 +57,11 @@ def has_signature(head: bytes) -> bool:
 
 
 def missing_bytes(path: Path) -> tuple[int, int] | None:
-    """(bytes that are there, bytes that the file states) if some are missing.
+    """(bytes in the file, bytes that the file states) if bytes are missing.
 
-    None if none are missing, or if the file does not say. ISO media, Matroska and RIFF state the length of what
-    follows, so they show when a file was cut short; other containers, and live recordings that left their length open,
-    say nothing.
+    None if no bytes are missing, or if the file states no length. ISO media, Matroska and RIFF state the length of what
+    follows, which reveals a file that was cut short; other containers, and live recordings that left their length open,
+    state nothing.
     """
     actual = path.stat().st_size
     with open(path, "rb") as file:
@@ -77,7 +77,7 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
 
 
 def _boxes_end(file: BinaryIO, actual: int) -> int:
-    """Where the last top-level box of an ISO media file ends.
+    """The byte at which the last top-level box of an ISO media file ends.
 
     Reading stops at the first box of an unknown type.
     """
@@ -95,7 +95,7 @@ def _boxes_end(file: BinaryIO, actual: int) -> int:
 
 
 def _riff_end(file: BinaryIO, actual: int) -> int:
-    """Where the last RIFF chunk of an AVI file ends.
+    """The byte at which the last RIFF chunk of an AVI file ends.
 
     A padding byte after a chunk of odd length may be missing.
     """
@@ -111,7 +111,7 @@ def _riff_end(file: BinaryIO, actual: int) -> int:
 
 
 def _matroska_end(file: BinaryIO) -> int | None:
-    """Where a Matroska segment ends; None where its length was left open."""
+    """The byte at which a Matroska segment ends; None if its length is open."""
     file.seek(4)
     header = _vint(file)
     if header is None:

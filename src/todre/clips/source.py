@@ -16,29 +16,29 @@ from todre.files import check_input
 from todre.images import MAX_ASPECT
 
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-"""FFmpeg's demuxers that are tried.
+"""FFmpeg's demuxers that are tried on a file.
 
-Those for still pictures and for playlists, which open other addresses, are left out.
+Demuxers for still pictures are left out, and demuxers for playlists, which open other addresses.
 """
 
 MAX_FRAME_PIXELS = 36_000_000
 """Largest frame that is decoded, in pixels (8K; 108 MB as RGB).
 
-A small file can claim any size.
+The limit is needed because a small file can claim any size.
 """
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open video file, and the one of its video streams that is used.
+    """An open video file, and its video stream that is read.
 
     Attributes:
-        container, stream: PyAV's; neither may be touched once the file is closed again.
+        container, stream: PyAV's objects; neither may be used after the file is closed.
         codec: FFmpeg's name of the decoder.
         size: (width, height) that the file states, before any turn.
         time_base: seconds in one unit of time.
-        rate: frames per second that the file states, if it does.
-        stated: seconds that the header states, where truth can be expected of it (Matroska).
+        rate: frames per second that the file states; None if it states no rate.
+        stated: length in seconds that the header states, for Matroska files alone; None for other containers.
     """
 
     path: Path
@@ -55,7 +55,7 @@ def require_av() -> None:
     """Raise unless PyAV is installed; nothing is imported.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: PyAV is not installed.
     """
     if importlib.util.find_spec("av") is None:
         raise MissingDependencyError(
@@ -67,7 +67,7 @@ def check_file(path: Path) -> None:
     """Raise unless `path` is a complete file, as far as its outermost boxes tell.
 
     Raises:
-        ClipError: it is missing, no file, empty, unreadable or truncated.
+        ClipError: the path is missing or not a file, or the file is empty, unreadable or truncated.
     """
     check_input(path, "clip", ClipError)
     try:
@@ -83,12 +83,13 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
-    """Open the file and its video stream.
+    """Open a video file and its video stream, for a `with` block.
 
-    FFmpeg's errors become a `ClipError`, here and in the block.
+    FFmpeg's errors become a `ClipError`, on opening and inside the block.
 
     Raises:
-        ClipError: not a video, audio alone, a codec that is not there, an absurd size, or damage met in the block.
+        ClipError: the file is not a video, has audio alone, an unavailable codec or an absurd size, or damage shows in
+            the block.
     """
     import av
 
@@ -111,7 +112,7 @@ def damage_error(path: Path, what: str) -> ClipError:
 
 
 def no_frames_error(path: Path, what: str) -> ClipError:
-    """The error for a file without any frame to see."""
+    """The error for a file without a single frame."""
     return ClipError(f"{path} has no frames ({what}); get a complete copy, or record it again.")
 
 
@@ -119,7 +120,7 @@ def check_size(path: Path, width: int, height: int) -> None:
     """Raise unless frames of `width` × `height` pixels can be used.
 
     Raises:
-        ClipError: they are empty, too large or too thin.
+        ClipError: the frames are empty, too large or too thin.
     """
     if width < 1 or height < 1:
         raise damage_error(path, f"its frames have {width} × {height} pixels")

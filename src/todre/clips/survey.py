@@ -1,4 +1,4 @@
-"""What the packets of a video stream say: frames, their times and keyframes.
+"""Facts from the packets of a video stream: number of frames, times, keyframes.
 
 Nothing is decoded.
 """
@@ -18,11 +18,11 @@ class Survey:
 
     Attributes:
         times: presentation time of each packet in the stream's time base, in the order of presentation; empty unless
-            every packet has one of its own.
-        end: when the last frame ends, in the same unit, as far as that is stated.
-        keys: the keyframes' times, in the order of presentation.
-        places: time → place (from 0) in the order of decoding.
-        count: number of packets, which is the number of frames in almost every file; only decoding shows.
+            every packet has a time of its own.
+        end: when the last frame ends, in the stream's time base, as far as the file states it.
+        keys: presentation times of the keyframes, in the order of presentation.
+        places: presentation time of a packet → its place (from 0) in the order of decoding.
+        count: number of packets. In almost every file, this is the number of frames; only decoding tells for certain.
         reached: seconds at which the last packet of any stream ends.
         damaged: whether the demuxer found a packet that is incomplete.
     """
@@ -52,7 +52,7 @@ def survey(source: Source) -> Survey:
             last = packet.pts + (packet.duration or 0)
             reached = max(reached, float(last * packet.time_base))
         if packet.stream_index != source.stream.index or packet.size == 0 or packet.is_discard:
-            continue  # of another stream, the flush at the end, or cut away by an edit list
+            continue  # a packet of another stream, the flush at the end, or a packet that an edit list cuts away
         damaged = damaged or (packet.is_corrupt and not joined)
         times.append(packet.pts)
         if packet.pts is not None:
@@ -60,7 +60,7 @@ def survey(source: Source) -> Survey:
             if packet.is_keyframe:
                 keys.append(packet.pts)
     places = {time: place for place, time in enumerate(times) if time is not None}
-    if len(places) < len(times):  # a packet without a time, or two with the same
+    if len(places) < len(times):  # a packet has no time, or two packets have one time
         return Survey((), 0, (), {}, len(times), reached, damaged)
     return Survey(tuple(sorted(places)), end, tuple(sorted(keys)), places, len(times), reached, damaged)
 
@@ -68,12 +68,12 @@ def survey(source: Source) -> Survey:
 def frame_numbers(total: int, count: int) -> tuple[int, ...]:
     """Numbers (from 0) of the frames to take: ⌊i · total / count⌋ for each i.
 
-    All frames are taken where there are no more than `count`. Each begins an equal share of the clip. The video
-    processors of transformers do the same with `num_frames`.
+    All frames are taken where the clip has no more than `count`. Each frame taken begins an equal share of the clip.
+    The video processors of transformers take the same frames with `num_frames`.
 
     Args:
-        total: frames of the whole clip.
-        count: frames to take.
+        total: number of frames in the whole clip.
+        count: number of frames to take.
     """
     if count >= total:
         return tuple(range(total))
@@ -83,7 +83,7 @@ def frame_numbers(total: int, count: int) -> tuple[int, ...]:
 def decoding_cost(packets: Survey, numbers: Collection[int]) -> int:
     """How many packets must be decoded to reach the frames in `numbers` (from 0).
 
-    Decoding starts at the keyframe before each.
+    Decoding starts at the keyframe before each frame.
     """
     cost, reached, key_reached = 0, -1, None
     for time in (packets.times[number] for number in sorted(numbers)):
@@ -98,6 +98,6 @@ def decoding_cost(packets: Survey, numbers: Collection[int]) -> int:
 
 
 def key_before(packets: Survey, time: int) -> int | None:
-    """Time of the latest keyframe shown no later than `time`; None without one."""
+    """Time of the last keyframe shown at or before `time`; None if there is none."""
     place = bisect_right(packets.keys, time)
     return packets.keys[place - 1] if place else None

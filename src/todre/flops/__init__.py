@@ -1,7 +1,7 @@
-"""Floating-point operations of a run, pruned or not.
+"""Floating-point operations (FLOPs) of a run, pruned or not.
 
-`count` gives the true count, `convention` that of a paper. Nothing here imports torch; measured times belong to
-`todre.timing` and `todre.bench`.
+`count` gives the true count, `convention` the count by a paper's convention. Nothing here imports torch; measured
+times belong to `todre.timing` and `todre.bench`.
 """
 
 from __future__ import annotations

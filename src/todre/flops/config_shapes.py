@@ -20,7 +20,7 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 def shape_of(model: ModelShape | str | Any) -> ModelShape:
-    """The shape itself, a preset by name, or the shape read from a config.
+    """A model's shape: given as it is, by a preset's name, or by a config.
 
     Raises:
         InvalidValueError: no preset has that name.
@@ -40,7 +40,7 @@ def from_config(config: Any) -> ModelShape:
     """Read the shape of a vision-language or language model from its config.
 
     Raises:
-        UnsupportedModelError: the decoder has experts, latent or linear attention, or the projector is not known.
+        UnsupportedModelError: the decoder has experts or latent or linear attention, or the projector is not known.
         InvalidValueError: the object is no transformers config.
     """
     if not hasattr(config, "get_text_config"):

@@ -1,7 +1,7 @@
-"""The papers' FLOP conventions by name, to reproduce their columns.
+"""The papers' FLOP conventions by name, to reproduce the papers' FLOP columns.
 
-None of them is the true count of `todre.flops.count`. n: tokens per layer, d: width, m: FFN width, T: layers, L: tokens
-generated. Columns of different papers follow different conventions and cannot be compared.
+No convention is the true count of `todre.flops.count`. Symbols: n: tokens per layer, d: width, m: FFN width, T: layers,
+L: tokens generated. Columns of different papers follow different conventions and cannot be compared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def convention(
       the FFN has two matrices.
     - `todre-eq2`: T(4Ld² + 2Ldm + dL(2n + L - 1)), ToDRE v1 eq. 2: decode of `new_tokens` = L.
     - `sparsevlm`: Σ(4nd² + 2n²d + 3ndm), SparseVLM's code. The FFN is gated and a multiply-add is one FLOP.
-    - `llm-viewer`: twice that, used by GlobalCom².
+    - `llm-viewer`: twice `sparsevlm`, used by GlobalCom².
     - `glimpse`: Σ(2n(2d² + 2d·d_kv) + 4n²d + 6ndm), GlimpsePrune, with grouped KV heads.
     - `profiler`: the tally behind ToDRE's Table 3 (31.4 → 6.0 T): `tiles` through the tower, the projector, and the
       language model's projections alone, without its n² term.
@@ -39,13 +39,14 @@ def convention(
     Args:
         name: one of `CONVENTIONS`.
         model: a config, a `ModelShape` or a preset's name.
-        n: visual tokens (or all tokens, as the paper has it): one number, or one for each decoder layer.
-        text_tokens: added to n in every layer.
-        new_tokens: tokens generated; needed by `todre-eq2` alone.
-        tiles: tiles the tower encodes, for `profiler` alone.
+        n: number of visual tokens (or of all tokens, as the paper has it): one number for all decoder layers, or one
+            for each.
+        text_tokens: number of text tokens, added to n in every layer.
+        new_tokens: number of tokens generated; needed by `todre-eq2` alone.
+        tiles: tiles that the tower encodes; read by `profiler` alone.
 
     Raises:
-        InvalidValueError: an unknown name or a number out of range.
+        InvalidValueError: the name is unknown, or a number is out of range.
     """
     if name not in CONVENTIONS:
         raise InvalidValueError(f"no FLOP convention is named {name!r}; choose one of {', '.join(CONVENTIONS)}.")

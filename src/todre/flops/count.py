@@ -19,9 +19,9 @@ class PhaseFlops:
     """The language model's FLOPs in prefill or in decode.
 
     Attributes:
-        linear: projections of attention and of the feed-forward blocks.
-        attention: the two products of attention.
-        lm_head: logits.
+        linear: FLOPs of the projections of attention and of the feed-forward blocks.
+        attention: FLOPs of attention's two products, queries by keys and weights by values.
+        lm_head: FLOPs of the logits.
     """
 
     linear: int
@@ -42,13 +42,13 @@ class PhaseFlops:
 class FlopCount:
     """FLOPs of one sample by part, two per multiply-add.
 
-    `todre.flops.shape` says what counts.
+    `todre.flops.shape` lists the operations that are counted.
 
     Attributes:
-        encoder: the vision tower.
-        projector: between tower and language model.
-        selection: choosing visual tokens before the decoder.
-        prefill, decode: the language model.
+        encoder: FLOPs of the vision tower.
+        projector: FLOPs of the projector between tower and language model.
+        selection: FLOPs of choosing visual tokens before the decoder.
+        prefill, decode: FLOPs of the language model in each phase.
     """
 
     encoder: int
@@ -109,26 +109,26 @@ def count(
     head_positions: int = 1,
     tower_tokens: Sequence[Sequence[tuple[int, int]]] = (),
 ) -> FlopCount:
-    """Count one sample's FLOPs.
+    """Count the FLOPs of one sample: a prompt and its answer.
 
     Args:
         model: a transformers config, a `ModelShape`, or the name of a preset (`todre.flops.shape.PRESETS`).
-        text_tokens: prompt tokens that are not visual, padding left out.
-        visual_tokens: visual tokens inside the language model: one number, or one for each decoder layer, as
+        text_tokens: number of prompt tokens that are not visual, padding left out.
+        visual_tokens: number of visual tokens in the language model: one number, or one for each decoder layer, as
             `PruningReport.visual_tokens_per_layer` has them.
-        tiles: how many tiles the tower encodes (LLaVA-NeXT: the thumbnail and the crops), or the patches of each
-            picture for towers that take any size (Qwen: before merging).
-        new_tokens: tokens generated. Prefill yields the first, so decode runs `new_tokens - 1` times; each run attends
-            in each layer to what that layer's cache holds, and to itself.
-        candidates: visual tokens that a diversity selection chose from; None if nothing was selected.
-        head_positions: prompt positions whose logits prefill computes: 1 in generation, all of them with a loss.
-        tower_tokens: tokens that each layer of the vision tower ran on where a method acts in it, as
-            `PruningReport.tower_tokens` has it; empty if all layers ran on all tokens. Projectors run on the whole grid
+        tiles: number of tiles that the tower encodes (LLaVA-NeXT: the thumbnail and the crops). For towers that take
+            any size, the number of patches of each picture (Qwen: before merging).
+        new_tokens: number of tokens generated. Prefill yields the first, so decode runs `new_tokens - 1` times. In
+            each run, the new token attends in each layer to the tokens in that layer's cache and to itself.
+        candidates: number of visual tokens that a diversity selection chose from; None without a selection.
+        head_positions: number of prompt positions whose logits prefill computes: 1 in generation, all with a loss.
+        tower_tokens: for methods that act in the vision tower, the tokens that each tower layer ran on, as in
+            `PruningReport.tower_tokens`; empty if all layers ran on all tokens. Projectors run on the whole grid
             in any case.
 
     Raises:
-        InvalidValueError: a number out of range.
-        UnsupportedModelError: a config that cannot be counted.
+        InvalidValueError: a number is out of range.
+        UnsupportedModelError: the config's model cannot be counted.
     """
     shape = shape_of(model)
     visual = shape.per_layer(visual_tokens, "visual_tokens")
@@ -149,8 +149,8 @@ def count(
 def selection_flops(n: int, k: int, d: int) -> int:
     """FLOPs of choosing k of n tokens of width d by k-center or max-sum.
 
-    That is normalising, and one product for each pick except the first: 3nd + 2(k-1)nd; 0 where k ≥ n, since then all
-    stay. Blocks that are computed in advance and not used are not counted.
+    The count is 3nd for normalising, and 2nd for each pick except the first: 3nd + 2(k-1)nd. It is 0 where k ≥ n, since
+    all tokens stay. Blocks that are computed in advance and not used are not counted.
     """
     for name, value in (("n", n), ("k", k), ("d", d)):
         _check_range(name, value, 0)

@@ -28,13 +28,13 @@ def count_prompt(
 
     Args:
         config: the model's config.
-        inputs: what the processor made. For towers that take pictures of any size, the grids of pictures and clips
-            (n, 3), in patches, or the sizes of pictures (n, 2), in pixels, are read.
-        tiles: how many squares went through a tower of fixed size, the frames of clips among them.
+        inputs: the processor's output. It is read for towers that take pictures of any size: grids of pictures and
+            clips (n, 3) in patches, or sizes of pictures (n, 2) in pixels.
+        tiles: number of tiles, clips' frames included, that went through a tower of fixed size.
         text_tokens, visual_tokens, new_tokens, candidates, tower_tokens: as for `count`.
 
     Returns:
-        The count; None where the model's parts, or these inputs of it, cannot be counted.
+        The count; None where a part of the model, or these inputs, cannot be counted.
     """
     try:
         shape = _pooled(shape_of(config), config, inputs)
@@ -57,10 +57,10 @@ def count_prompt(
 
 
 def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: int) -> int | list[int] | None:
-    """Tiles that the tower encodes, or patches of each picture.
+    """Number of tiles that the tower encodes, or numbers of patches.
 
-    Towers of any size have patches of each picture and of each of a clip's steps in time: Qwen's towers let patches
-    attend within their own step alone. None where the inputs do not say.
+    For towers that take any size, these are the patches of each picture and of each time step of a clip, since Qwen's
+    towers let patches attend within their own time step alone. None where the inputs do not say.
     """
     if shape.vision is None or shape.vision.patches is not None:
         return tiles
@@ -78,8 +78,8 @@ def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: i
 def _pooled(shape: ModelShape, config: Any, inputs: Mapping[str, Any]) -> ModelShape | None:
     """The shape with the projector that LLaVA-NeXT-Video uses for clips.
 
-    It pools a clip's frames before its projector, and its pictures not at all. None where both come together, or where
-    pooling does not divide evenly.
+    The model pools the frames of clips before its projector, but does not pool pictures. None where a prompt has both,
+    or where the pooling does not divide evenly.
     """
     if config.model_type != "llava_next_video" or inputs.get(VIDEO_PIXELS) is None:
         return shape

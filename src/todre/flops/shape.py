@@ -1,9 +1,9 @@
 """The sizes of a model that decide its FLOPs, and the FLOPs of each part.
 
-Two FLOPs per multiply-add. Only matrix products are counted (projections, attention's two products, convolutions as
-products, heads), as `torch.utils.flop_counter` does; norms, activations, softmax, rotary embeddings and residual sums
-are not. Attention counts its whole rectangle of queries times keys: neither the causal half nor a sliding window is
-subtracted, since the usual kernels are compared on that footing.
+A multiply-add counts as two FLOPs. Only matrix products are counted (projections, attention's two products,
+convolutions as products, heads), as `torch.utils.flop_counter` does; norms, activations, softmax, rotary
+embeddings and residual sums are not. Attention counts all pairs of queries and keys: nothing is subtracted for a
+causal mask or a sliding window, since the usual kernels are compared in that way.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Stack:
     """A stack of equal transformer layers.
 
     Attributes:
-        layers: how many there are.
-        width: of the hidden states (d).
-        heads: query heads.
-        kv_heads: heads of keys and values; fewer than `heads` where these are grouped.
+        layers: number of layers.
+        width: width of the hidden states (d).
+        heads: number of query heads.
+        kv_heads: number of key and value heads; fewer than `heads` where query heads share them.
         head_dim: width of one head.
         ffn: width of the feed-forward block (m).
         gated: whether the feed-forward block has a gate.
@@ -44,7 +44,7 @@ class Stack:
     def linear(self, tokens: int) -> int:
         """FLOPs of one layer's projections over `tokens` tokens.
 
-        They are those of queries, keys, values and outputs, and of the feed-forward block.
+        The projections are those of queries, keys, values and outputs, and the matrices of the feed-forward block.
         """
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         weights = 2 * self.width * queries + 2 * self.width * keys + self.ffn_matrices * self.width * self.ffn
@@ -54,23 +54,23 @@ class Stack:
         """FLOPs of one layer's two attention products.
 
         Args:
-            queries, keys: their numbers; all pairs are counted.
+            queries, keys: numbers of queries and keys; all pairs are counted.
         """
         return 4 * self.heads * self.head_dim * queries * keys
 
 
 @dataclass(frozen=True)
 class VisionTower:
-    """A vision encoder. Every layer counts, even if the language model ignores it.
+    """A vision encoder. All layers count, even those the language model ignores.
 
     Attributes:
-        stack: its layers.
+        stack: the transformer layers of the encoder.
         patch_values: numbers in one patch (channels × height × width × frames).
         patches: patches per tile; None where the tower takes pictures of any size.
-        extra_tokens: [CLS] and registers.
+        extra_tokens: number of further tokens per tile: [CLS] and registers.
         window: patches per attention window outside the layers of full attention, or None; windows cut by the picture's
-            edge count as whole ones.
-        full_layers: layers of full attention where the others attend within windows.
+            edge count as whole windows.
+        full_layers: number of layers with full attention, if the other layers attend within windows.
     """
 
     stack: Stack
@@ -93,11 +93,11 @@ class VisionTower:
     def shortened(self, patches: int, layers: Sequence[Sequence[tuple[int, int]]]) -> int:
         """FLOPs of a tower whose layers ran on fewer tokens.
 
-        All patches are embedded.
+        The patch embedding still runs on all patches.
 
         Args:
-            patches: of all tiles or pictures together.
-            layers: by layer, (tokens, how many sequences of so many), class tokens counted.
+            patches: number of patches of all tiles or pictures together.
+            layers: for each layer, pairs (tokens in a sequence, number of such sequences), class tokens included.
 
         Raises:
             InvalidValueError: `layers` does not hold one entry for each layer, or a number is out of range.
@@ -120,9 +120,9 @@ class Projector:
     """The matrices between tower and language model.
 
     Attributes:
-        matrices: (in, out) of each, in order.
-        merge: patches of a tile that go into one run of the matrices.
-        extra_tokens: of the tower's extra tokens, those of each tile that are projected as well.
+        matrices: (inputs, outputs) of each matrix, in order.
+        merge: number of patches of a tile that go into one run of the matrices.
+        extra_tokens: number of the tower's extra tokens per tile that are projected too.
     """
 
     matrices: tuple[tuple[int, int], ...]
@@ -139,10 +139,10 @@ class ModelShape:
     """A vision-language model, or a language model alone.
 
     Attributes:
-        name: of the model, for messages.
+        name: name of the model, for messages.
         decoder: the language model's layers.
-        vocabulary: entries of the vocabulary.
-        vision, projector: None for a language model.
+        vocabulary: number of entries in the vocabulary.
+        vision, projector: vision tower and projector; None for a language model alone.
     """
 
     name: str
@@ -152,10 +152,10 @@ class ModelShape:
     projector: Projector | None = None
 
     def tile_patches(self, tiles: int | Sequence[int]) -> list[int]:
-        """Patches of each tile.
+        """Numbers of patches, one for each tile or picture.
 
         Args:
-            tiles: number of tiles, or for towers of any size the patches of each picture.
+            tiles: number of tiles. For towers that take any size, the number of patches of each picture.
 
         Raises:
             InvalidValueError: a number is out of range, or does not fit the tower.
@@ -174,14 +174,14 @@ class ModelShape:
         return [self.vision.patches] * tiles
 
     def per_layer(self, tokens: int | Sequence[int], name: str) -> list[int]:
-        """Tokens in each decoder layer.
+        """Numbers of tokens, one for each decoder layer.
 
         Args:
-            tokens: one number for all layers, or one for each.
-            name: what messages call it.
+            tokens: one number for all layers, or one for each layer.
+            name: name of the argument in messages.
 
         Raises:
-            InvalidValueError: a number is out of range, or there are too few or too many.
+            InvalidValueError: a number is out of range, or there are too few or too many numbers.
         """
         if isinstance(tokens, int):
             return [_size(name, tokens)] * self.decoder.layers
@@ -203,7 +203,7 @@ def _size(name: str, value: object) -> int:
 def _clip_l(width: int) -> tuple[VisionTower, Projector]:
     """CLIP ViT-L/14 at 336 pixels, with LLaVA's two-layer projector to `width`.
 
-    It has 576 patches and a class token.
+    The tower has 576 patches and a class token.
     """
     tower = VisionTower(Stack(24, 1024, 16, 16, 64, 4096, gated=False), 3 * 14 * 14, 576, extra_tokens=1)
     return tower, Projector(((1024, width), (width, width)))

@@ -1,8 +1,8 @@
-"""Which pixels of the original picture or clip each visual token was made from.
+"""The pixels of a picture or clip from which each visual token was made.
 
 Everything follows from the processor's settings, the config and the sizes in the prompt; no pixel is read. A family is
 one row of `todre.geometry.table`, and each kind of layout is one file: `grid`, `anyres`, `merged`, `tiles`, `pan` and
-`rows`. Where visual tokens lie in the sequence is known to `todre.hf.visual_layouts`; drawing belongs to `todre.plots`.
+`rows`. `todre.hf.visual_layouts` knows where visual tokens lie in the sequence; drawing belongs to `todre.plots`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def visual_token_boxes(processor: Any, config: Any, media: Sequence[Media | tupl
         One `TokenBox` per visual token: index i is the i-th visual token of the row, as in `PruningReport.kept`.
 
     Raises:
-        UnsupportedModelError: no geometry is known for the model's family, or none for what the prompt shows.
+        UnsupportedModelError: no geometry is known for the model's family, or for the kind of media in the prompt.
     """
     layout = layout_of(config)
     prompt = [Picture(*size) if isinstance(size, tuple) else size for size in media]
@@ -54,10 +54,10 @@ def count_visual_tokens(config: Any, size: tuple[int, int] | None = None) -> tup
 
     Args:
         config: a model's config.
-        size: (width, height) in pixels; None takes one that fills the largest canvas. LLaVA-1.5 has one size only.
+        size: (width, height) in pixels; None takes a size that fills the largest canvas. LLaVA-1.5 has one size only.
 
     Raises:
-        UnsupportedModelError: no geometry is known for the model's family, or it depends on the processor's settings.
+        UnsupportedModelError: no geometry is known for the model's family, or the count depends on the processor.
     """
     layout = layout_of(config)
     if size is None:

@@ -1,12 +1,13 @@
 """Thumbnail and crops: LLaVA-NeXT, LLaVA-NeXT-Video and LLaVA-OneVision.
 
 The model looks twice: at a thumbnail (the whole picture squeezed into one square), and at crops (the picture scaled
-into the best of several canvases, padded, cut into squares). The padding is taken out of the crops' tokens again, and
-each of their rows ends in a newline token. The sequence is the thumbnail's grid, then the rows of crops with their
+into the best of several canvases, padded, cut into squares). Tokens of the padding are taken out again, and each row
+of crop tokens ends in a newline token. The sequence is the thumbnail's grid, then the rows of crops with their
 newlines (Liu et al. 2024).
 
-LLaVA-OneVision (Li et al., 2024) scales the grid over all crops down where it is larger than `anyres_max_9` allows. It
-looks once at each of several pictures, and once at each frame, at half the resolution.
+LLaVA-OneVision (Li et al., 2024) scales the grid over all crops down where the grid is larger than `anyres_max_9`
+allows. If a prompt has several pictures, the model looks once at each; it looks once at each frame of a clip, at half
+the resolution.
 """
 
 from __future__ import annotations
@@ -60,14 +61,14 @@ class AnyRes(Layout):
         return boxes
 
     def grid(self, source: Source, rows: int, columns: int) -> tuple[int, int]:
-        """(rows, columns) of the crops' grid, out of those without padding: all of them."""
+        """(rows, columns) of the crops' grid: LLaVA-NeXT keeps all without padding."""
         return rows, columns
 
 
 class AnyResVideo(AnyRes):
     """Layout of LLaVA-NeXT-Video: pictures as in LLaVA-NeXT, frames pooled.
 
-    A frame's token covers `spatial_pool_stride` squared patches; there are no newlines.
+    A frame's token covers `spatial_pool_stride` squared patches; frames have no newlines.
     """
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
@@ -81,7 +82,7 @@ class OneVision(AnyRes):
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
         """Boxes as in LLaVA-NeXT if the prompt has one picture.
 
-        Each of several pictures has one grid and one newline.
+        If the prompt has several pictures, each has one grid and one newline.
         """
         if source.pictures == 1:
             return super().picture(source, picture)
@@ -111,12 +112,12 @@ class _Canvas:
 
     Attributes:
         view: the picture on the canvas.
-        settings: of the image processor.
+        settings: settings of the image processor.
         tile: pixels along one side of a tile.
         side: cells along one side of a tile.
         patch: pixels along one side of a cell, in the tower's view.
-        rows, columns: cells that are left without padding.
-        top, left: rows and columns of padding that were taken out before them.
+        rows, columns: size of the grid in cells after the padding is taken out.
+        top, left: rows and columns of padding that were taken out above and to the left of the grid.
     """
 
     view: View
@@ -131,7 +132,7 @@ class _Canvas:
 
     @staticmethod
     def of(source: Source, tile: int) -> _Canvas:
-        """The canvas for this picture; transformers' own rules choose and unpad it."""
+        """The canvas of a picture, chosen and freed of padding by transformers' rules."""
         view, side = source.view, _side(source)
         height, width = _best(source)
         new_height, new_width = size_within_canvas(blank(view), (height, width), ChannelDimension.FIRST)
@@ -154,16 +155,16 @@ class _Canvas:
 
     @cached_property
     def _within(self) -> View:
-        """The tower's view of a tile, in the tile's own pixels."""
+        """The tower's view of a tile, placed in the tile's own pixels."""
         tile = Picture(self.tile, self.tile)
         return _tower_view(View.plain(0, tile), self.settings)
 
     def line(self, row: int, rows: int, columns: int) -> list[TokenBox]:
-        """Boxes of one row of cells, and of its newline.
+        """Boxes of one row of cells, and of the newline after it.
 
         Args:
             row: number of the row, from 0.
-            rows, columns: the size that the grid was scaled to.
+            rows, columns: size in cells that the grid was scaled to.
         """
         top, bottom = self._span(self.top, row * self.rows / rows, (row + 1) * self.rows / rows)
         boxes = []
@@ -187,16 +188,16 @@ class _Canvas:
 
 
 def _best(source: Source) -> tuple[int, int]:
-    """(height, width) of the canvas for this picture."""
+    """(height, width) in pixels of the best canvas for a picture."""
     size = source.view.height, source.view.width
     height, width = best_canvas(size, source.config.image_grid_pinpoints)
     return height, width
 
 
 def _unpadded(source: Source, rows: int, columns: int) -> tuple[int, int]:
-    """(rows, columns) that are left of a grid over all crops without padding.
+    """(rows, columns) of a grid over all crops after its padding is taken out.
 
-    The model's own rule decides; as much is taken out at either side.
+    The model's own rule decides; opposite sides lose equally much.
     """
     united = torch.empty(1, rows, columns, device="meta", dtype=torch.float32)
     left = without_padding(united, (source.view.height, source.view.width))
@@ -210,7 +211,7 @@ def _tile(settings: Settings) -> int:
 
 
 def _tower_view(view: View, settings: Settings) -> View:
-    """The tower's view of a tile, which is resized and cropped once more."""
+    """The tower's view of a tile: the tile resized and cropped once more."""
     view = resize(view, settings.size)
     return centre_crop(view, settings) if settings.get("do_center_crop", False) else view
 

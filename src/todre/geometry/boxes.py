@@ -44,14 +44,14 @@ class TokenBox:
     """The rectangle of original pixels behind a visual token, within the picture.
 
     Attributes:
-        image: index (from 0) of the picture or clip among those of the prompt.
-        kind: "grid" (the one look at a picture or frame), "thumbnail" (a look at the whole, beside looks at parts),
-            "crop" (a look at a part), "newline" (zero width, at the row's right end) or "class" (a [CLS] token, the
-            whole picture).
+        image: index (from 0) of the picture or clip among all of the prompt.
+        kind: "grid" (the only look at a picture or frame), "thumbnail" (a look at the whole picture, beside looks at
+            its parts), "crop" (a look at a part of the picture), "newline" (zero width, at the row's
+            right end) or "class" (a [CLS] token, the whole picture).
         left, top, right, bottom: pixels of the original picture, right and bottom exclusive; an empty rectangle where
             the token saw nothing but padding.
-        frame: index (from 0) of the sampled frame, or of the first of several; None for a picture.
-        frames: how many consecutive frames the token was made from.
+        frame: index (from 0) of the first sampled frame that the token was made from; None for a picture.
+        frames: number of consecutive frames that the token was made from.
     """
 
     image: int
@@ -77,7 +77,7 @@ class Axis:
     shift: float = 0.0
 
     def then(self, other: Axis) -> Axis:
-        """The map that applies this one and then `other`."""
+        """The map that applies this map first, then `other`."""
         return Axis(self.scale * other.scale, self.shift * other.scale + other.shift)
 
     def source(self, target: float) -> float:
@@ -90,10 +90,10 @@ class View:
     """A raster that the tower sees, and how it lies over a picture or clip.
 
     Attributes:
-        image: index (from 0) of the picture or clip among those of the prompt.
-        media: its size.
+        image: index (from 0) of the picture or clip among all of the prompt.
+        media: size of that picture or clip.
         width, height: size of the raster in pixels.
-        x, y: maps from original pixels to the raster's.
+        x, y: maps from original pixels to pixels of the raster, along each axis.
         frame, frames: as in `TokenBox`.
     """
 
@@ -112,7 +112,7 @@ class View:
         return View(image, media, media.width, media.height)
 
     def at(self, frame: int, frames: int = 1) -> View:
-        """The same view of other frames."""
+        """This view, moved to other frames of the clip."""
         return View(self.image, self.media, self.width, self.height, self.x, self.y, frame, frames)
 
     def resized(self, width: int, height: int) -> View:
@@ -120,7 +120,7 @@ class View:
         return self._moved(width, height, Axis(width / self.width), Axis(height / self.height))
 
     def shifted(self, width: int, height: int, right: float, down: float) -> View:
-        """A raster of another size, with the old one's origin at (right, down).
+        """A raster of another size, with the old raster's origin at (right, down).
 
         Positive offsets pad, negative ones crop.
         """
@@ -138,7 +138,7 @@ class View:
     def cells(self, kind: Kind, cell: float) -> list[TokenBox]:
         """Boxes of the raster's square cells, in reading order.
 
-        A rest at the right or lower edge makes no token.
+        A strip at the right or lower edge that is narrower than a cell makes no token.
         """
         edges = [[index * cell for index in range(int(side // cell) + 1)] for side in (self.width, self.height)]
         return self.cut(kind, *edges)
@@ -154,10 +154,10 @@ class View:
     def tiles(self, kind: Kind, tile: tuple[int, int], cell: float) -> list[TokenBox]:
         """Boxes of the cells of each tile in turn.
 
-        Tiles are in reading order, and so are the cells within a tile.
+        Tiles are in reading order, and cells are in reading order within each tile.
 
         Args:
-            kind: of the boxes.
+            kind: kind of the boxes.
             tile: (width, height) of a tile in pixels of the raster.
             cell: side of a cell in pixels of the raster.
         """
@@ -179,7 +179,7 @@ class View:
         """The box of a token that closes a row, empty at the picture's right edge.
 
         Args:
-            top, bottom: edges of the row in original pixels; None is the lower edge of the picture.
+            top, bottom: edges of the row in original pixels; None means the lower edge of the picture.
         """
         right, lower = float(self.media.width), float(self.media.height) if bottom is None else bottom
         return TokenBox(self.image, "newline", right, top, right, lower, self.frame, self.frames)

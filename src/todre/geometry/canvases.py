@@ -1,7 +1,7 @@
 """Rules by which families lay pictures out in tiles.
 
-The image processor's own code chooses the arrangement. Each rule returns the picture on its canvas, a whole number of
-tiles wide and high, or None where the family looks at the picture once.
+The image processor's own code chooses the arrangement. Each rule returns the view of the picture on its
+canvas, which is a whole number of tiles wide and high, or None where the family looks at the picture once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def by_aspect_ratio(view: View, settings: Settings) -> View | None:
 def by_covered_area(view: View, settings: Settings) -> View | None:
     """Ovis2: the smallest canvas whose tiles keep most of the picture's area.
 
-    The area counts at the picture's own resolution.
+    The area is measured at the picture's own resolution.
     """
     if not settings.get("use_covering_area_grid", True):
         return by_aspect_ratio(view, settings)
@@ -84,7 +84,7 @@ def by_tile_count(view: View, settings: Settings) -> View | None:
 
 
 def by_longest_edge(view: View, settings: Settings) -> View | None:
-    """Idefics3, SmolVLM: the longest edge scaled to `size`, then whole tiles.
+    """Idefics3, SmolVLM: the longest edge scaled to `size`, sides rounded up.
 
     Both sides are rounded up to whole tiles.
     """
@@ -105,7 +105,7 @@ def by_longest_edge(view: View, settings: Settings) -> View | None:
 
 
 def by_tokens(view: View, settings: Settings) -> View | None:
-    """LFM2-VL: tiles for pictures that are much larger than one look allows."""
+    """LFM2-VL: a canvas for pictures that are much larger than one look allows."""
     one_look = int(settings.min_tiles) == int(settings.max_tiles) == 1
     large = is_larger_than_one_look(settings, view.width, view.height)
     if not settings.do_image_splitting or one_look or not large:
@@ -139,12 +139,12 @@ def whole_longest(view: View, settings: Settings) -> View:
 
 
 def rule_of(settings: Settings, name: str) -> Any:
-    """A function by name from the module of the image processor.
+    """A function by name from the module that defines the image processor.
 
     Such functions choose a canvas or a size.
 
     Raises:
-        UnsupportedModelError: this version of transformers has no such function there.
+        UnsupportedModelError: the module has no such function in this version of transformers.
     """
     for kind in type(settings.part).__mro__:
         rule = getattr(sys.modules.get(kind.__module__), name, None)

@@ -25,9 +25,9 @@ def patch(source: Source) -> int:
 
 
 def processor_patch(source: Source) -> int:
-    """Pixels along one side of a cell, from the processor.
+    """Pixels along one side of a cell, as the processor states them.
 
-    For towers whose config does not say it (those that come from timm).
+    This rule is for towers that come from timm, whose config does not state them.
     """
     if source.processor is None:
         Layout().count(source)
@@ -35,21 +35,21 @@ def processor_patch(source: Source) -> int:
 
 
 def none(source: Source) -> int:
-    """The number of class tokens where there are none: 0."""
+    """The number of class tokens of families that have none: 0."""
     return 0
 
 
 def class_tokens(source: Source) -> int:
     """How many class tokens stay among a picture's visual tokens.
 
-    The processor says how many there are, and whether one is dropped.
+    The processor says how many class tokens the tower makes, and whether one is dropped.
     """
     dropped = 1 if source.processor.vision_feature_select_strategy == "default" else 0
     return max(additional_tokens(source) - dropped, 0)
 
 
 def additional_tokens(source: Source) -> int:
-    """How many class tokens the processor counts."""
+    """The number of class tokens, as the processor counts them."""
     return int(getattr(source.processor, "num_additional_image_tokens", 0))
 
 
@@ -59,9 +59,9 @@ class FlatGrid(Layout):
 
     Attributes:
         cell: pixels of the processed picture along one side of a token.
-        look: the steps of the image processor.
-        classes: class tokens before each picture's grid.
-        frame_classes: class tokens before each frame's grid; None for a family that reads no clips.
+        look: the steps of the image processor, applied to a view.
+        classes: rule for the number of class tokens before each picture's grid.
+        frame_classes: rule for the number of class tokens before each frame's grid; None for a family without clips.
     """
 
     cell: Fact = patch
@@ -75,18 +75,18 @@ class FlatGrid(Layout):
         return [view.whole("class")] * self.classes(source) + view.cells("grid", self.cell(source))
 
     def count(self, source: Source) -> tuple[int, int]:
-        """(visual tokens, tiles): one grid; class tokens are not counted."""
+        """(visual tokens, tiles) of one grid; class tokens are not counted."""
         return (square(source.config.vision_config.image_size) // self.cell(source)) ** 2, 1
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
-        """Boxes of each frame in turn, as for a picture."""
+        """Boxes of each frame in turn: class tokens, then cells in reading order."""
         if self.frame_classes is None:
             return super().clip(source, clip)
         return frame_grids(source, clip, self.cell(source), self.frame_classes(source))
 
 
 def frame_grids(source: Source, clip: ClipShape, cell: int, classes: int = 0) -> list[TokenBox]:
-    """Boxes of one grid for each frame, as the video processor scales it."""
+    """Boxes of one grid for each frame, scaled as by the video processor."""
     boxes = []
     for frame in range(clip.frames):
         view = resize_and_crop(source.view.at(frame), source.videos)
@@ -107,7 +107,7 @@ def pooled_cell(ratio: str, *, of: str = "") -> Fact:
 def shuffled_cell(ratio: str, *, of: str = "") -> Fact:
     """A rule for cells of 1 / `config.<of>.<ratio>` patches along one side.
 
-    For configs that give a share below one.
+    This rule is for configs that give the ratio as a share below one.
     """
 
     def cell(source: Source) -> int:

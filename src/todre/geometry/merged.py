@@ -1,9 +1,9 @@
 """Patches at the picture's own aspect ratio, merged 2 × 2: the Qwen2-VL family.
 
 The processor scales the picture so that both sides are multiples of patch × merge and the area stays within bounds
-(Wang et al., 2024). A visual token is one merged cell, in reading order, whatever order the tower works in. In a clip,
-frames go in groups (`temporal_patch_size`), the last frame repeated where one is missing, and a token covers one cell
-of one group.
+(Wang et al., 2024). Each merged cell makes one visual token. Tokens are in reading order, whatever order the
+tower works in. A clip's frames are grouped by `temporal_patch_size`, with the last frame repeated to fill the last
+group, and a token covers one cell of one group.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Rule = Callable[[Settings, View, int], tuple[int, int]]
 
 
 def by_area(settings: Settings, view: View, frames: int) -> tuple[int, int]:
-    """Qwen2-VL: the area of one frame within bounds, for any number of frames."""
+    """Qwen2-VL: the area of one frame within bounds, however many frames."""
     least, most = _bounds(settings)
     if frames > 1 and settings.get("cap_pixels_per_frame", False):
         total = int(settings.max_video_tokens * _factor(settings) ** 2 * 0.9)
@@ -60,7 +60,7 @@ def by_volume(settings: Settings, view: View, frames: int) -> tuple[int, int]:
 def by_area_of_strips(settings: Settings, view: View, frames: int) -> tuple[int, int]:
     """PaddleOCR-VL: the area within bounds, for thin pictures as well.
 
-    A picture thinner than one cell is first made as wide as one.
+    A picture thinner than one cell is first made as wide as one cell.
     """
     least, most = _bounds(settings)
     height, width = size_of_strip(view.height, view.width, _factor(settings), min_pixels=least, max_pixels=most)
@@ -68,12 +68,12 @@ def by_area_of_strips(settings: Settings, view: View, frames: int) -> tuple[int,
 
 
 def group(source: Source) -> int:
-    """How many frames are behind one token: the tower's temporal patch."""
+    """Number of frames behind one token: `temporal_patch_size` of the processor."""
     return int(source.videos.temporal_patch_size)
 
 
 def merged_frames(source: Source) -> int:
-    """How many frames are behind one token: those that the projector merges."""
+    """Number of frames behind one token: as many as the projector merges."""
     return int(source.config.vision_config.temporal_merge_size)
 
 
@@ -82,9 +82,9 @@ class Merged(Layout):
     """Layout of cells of `merge_size` × `merge_size` patches.
 
     Attributes:
-        rule: how a picture is scaled.
-        clip_rule: how frames are scaled; None for a family that reads no clips.
-        group: frames behind one token of a clip.
+        rule: rule by which a picture is scaled.
+        clip_rule: rule by which frames are scaled; None for a family that reads no clips.
+        group: rule for the number of frames behind one token of a clip.
     """
 
     rule: Rule = by_area

@@ -1,7 +1,7 @@
 """Gemma 3: one grid of pooled patches per picture, and one for each crop.
 
-Crops exist with "pan and scan" alone. They are cut out of the original picture side by side, along its longer edge, and
-each is squeezed into the tower's square; the whole picture comes first (Gemma Team, 2025).
+Only "pan and scan" makes crops. Crops are cut out of the original picture side by side, along its longer edge, and each
+crop is squeezed into the tower's square; the whole picture comes first (Gemma Team, 2025).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PanAndScan(FlatGrid):
     """Layout of Gemma 3: the whole picture, then its crops."""
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
-        """Boxes of one grid for each look."""
+        """Boxes of one grid for the whole picture, then of one for each crop."""
         settings, cell = source.images, self.cell(source)
         crops = _crops(source.view, settings) if settings.get("do_pan_and_scan", False) else []
         boxes = resize_and_crop(source.view, settings).cells("thumbnail" if crops else "grid", cell)
@@ -36,9 +36,10 @@ class PanAndScan(FlatGrid):
 
 
 def _crops(view: View, settings: Settings) -> list[View]:
-    """The crops of a picture, as many as its longer edge is times the shorter one.
+    """The crops of a picture, cut side by side along its longer edge.
 
-    Settings bound their number and their size; there may be none.
+    Their number is the ratio of the longer to the shorter edge, rounded, within the settings' bounds on the number and
+    size of crops. There may be no crops.
     """
     longer, shorter = max(view.width, view.height), min(view.width, view.height)
     if longer / shorter < settings.pan_and_scan_min_ratio_to_activate:

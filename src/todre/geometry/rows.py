@@ -1,8 +1,8 @@
 """Rows of merged patches at the picture's own aspect ratio.
 
-Pixtral (Agrawal et al., 2024) rounds each side up to whole tokens, of one patch in Pixtral and of 2 × 2 merged patches
-in Mistral 3; the tokens that end a row and the picture are text, which the model does not replace. Gemma 4 rounds down
-so that the tokens fit a budget. Kimi pads the right and lower edge up to whole tokens.
+Pixtral (Agrawal et al., 2024) rounds each side up to whole tokens: a token is one patch in Pixtral, and 2 × 2 merged
+patches in Mistral 3. The tokens that end a row or the picture are text, which the model does not replace. Gemma 4
+rounds each side down so that the tokens fit a budget. Kimi pads the right and lower edge up to whole tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Scaling = Callable[[View, Settings, int], View]
 
 
 def round_up(view: View, settings: Settings, cell: int) -> View:
-    """Pixtral: shrunk into `size` where it is larger, then up to whole cells."""
+    """Pixtral: the picture shrunk to fit `size`, then rounded up to whole cells."""
     size = dict(settings.size)
     limit = size.get("longest_edge") or (size["height"], size["width"])
     height, width = size_in_patches(blank(view), limit, cell, ChannelDimension.FIRST)
@@ -31,7 +31,7 @@ def round_up(view: View, settings: Settings, cell: int) -> View:
 
 
 def within_tokens(view: View, settings: Settings, cell: int) -> View:
-    """Gemma 4: as large as `max_soft_tokens` allow, each side down to whole cells."""
+    """Gemma 4: scaled to at most `max_soft_tokens`, sides rounded down to cells."""
     kernel = int(settings.pooling_kernel_size)
     try:
         height, width = rule_of(settings, "get_aspect_ratio_preserving_size")(
@@ -45,9 +45,9 @@ def within_tokens(view: View, settings: Settings, cell: int) -> View:
 
 
 def pad_up(view: View, settings: Settings, cell: int) -> View:
-    """Kimi: shrunk where it has too many patches, then padded up to whole cells.
+    """Kimi: the picture shrunk if it has too many patches, then padded to cells.
 
-    Padding is on the right and below.
+    Padding is on the right and below, up to whole cells.
     """
     resize = rule_of(settings, "navit_resize")
     limits = int(settings.max_patches), int(dict(settings.size)["max_height"])
@@ -58,7 +58,7 @@ def pad_up(view: View, settings: Settings, cell: int) -> View:
 def merged_patch(source: Source) -> int:
     """Pixels along one side of `spatial_merge_size` patches.
 
-    Of one patch, where the config has no such setting.
+    Where the config has no such setting, a cell is one patch.
     """
     return patch(source) * int(getattr(source.config, "spatial_merge_size", 1))
 
@@ -74,8 +74,8 @@ class Rows(Layout):
 
     Attributes:
         cell: pixels of the processed picture along one side of a token.
-        scaling: how the picture, or each frame, is scaled.
-        clips: whether the family reads clips, one frame after the other.
+        scaling: rule by which the picture, or each frame, is scaled.
+        clips: whether the family reads clips, whose frames follow each other.
     """
 
     cell: Fact = merged_patch

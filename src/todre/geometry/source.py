@@ -1,6 +1,6 @@
-"""What a layout is shown: the processor's settings, the config and the sizes.
+"""The inputs of a layout: the processor's settings, the config and the sizes.
 
-No layout is shown a pixel.
+No layout reads a pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from todre.hf.picture_rules import default_arguments
 class Settings:
     """An image or video processor's settings.
 
-    Settings that the processor around it always gives to it take precedence.
+    Settings that the model's whole processor always passes on take precedence.
     """
 
     part: Any
@@ -28,20 +28,20 @@ class Settings:
         return self.overrides[name] if name in self.overrides else getattr(self.part, name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A setting that some processors lack, or that is None for its default."""
+        """A setting; `default` if the processor lacks it or has None."""
         value = getattr(self, name, None)
         return default if value is None else value
 
 
 @dataclass(frozen=True)
 class Source:
-    """One picture or clip of a prompt, with all that its tokens' places depend on.
+    """One picture or clip of a prompt, and all that its tokens' places depend on.
 
     Attributes:
         processor: the model's processor.
         config: the model's config.
         prompt: sizes of all pictures and clips of the prompt, in order.
-        index: index (from 0) of this picture or clip among them.
+        index: index (from 0) of this picture or clip in `prompt`.
     """
 
     processor: Any
@@ -56,17 +56,17 @@ class Source:
 
     @property
     def pictures(self) -> int:
-        """How many pictures the prompt has."""
+        """Number of pictures in the prompt; clips do not count."""
         return sum(isinstance(media, Picture) for media in self.prompt)
 
     @property
     def images(self) -> Settings:
-        """Settings for pictures."""
+        """Settings of the image processor."""
         return self._settings("image_processor", "images_kwargs")
 
     @property
     def videos(self) -> Settings:
-        """Settings for clips."""
+        """Settings of the video processor."""
         if getattr(self.processor, "video_processor", None) is None:
             raise UnsupportedModelError(
                 f"This processor of {self.config.model_type!r} has no settings for clips (no video_processor), "
@@ -98,7 +98,7 @@ class Layout:
         )
 
     def count(self, source: Source) -> tuple[int, int]:
-        """(visual tokens, tiles) of one picture, for families whose config says so.
+        """(visual tokens, tiles) of one picture, for families whose config suffices.
 
         `source.processor` may be None.
         """

@@ -1,6 +1,6 @@
 """Steps that many image processors share, as changes of a view.
 
-They resize, pad and crop.
+The steps resize, pad and crop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from todre.hf.picture_rules import ChannelDimension, size_by_shortest_edge
 def resize_and_crop(view: View, settings: Settings) -> View:
     """The raster after a plain processor's steps: resize and centre crop.
 
-    Each is done where it is switched on.
+    Each step is done only where the settings switch it on.
     """
     if settings.get("do_resize", False):
         view = resize(view, settings.size)
@@ -30,7 +30,7 @@ def resize_and_crop(view: View, settings: Settings) -> View:
 def look(view: View, settings: Settings) -> View:
     """The raster after a plain image processor's steps.
 
-    LLaVA's processor pads to a square first, where that is switched on.
+    LLaVA's processor pads to a square first, where the settings switch that on.
     """
     if settings.get("do_pad", False) and hasattr(settings.part, "pad_to_square"):
         view = pad_to_square(view)
@@ -55,7 +55,7 @@ def pad_to_square(view: View) -> View:
 def pair(value: Any) -> tuple[int, int]:
     """(height, width) of a setting.
 
-    The setting is a number, a pair, or has the keys height and width.
+    The setting is one number for both, a pair, or a mapping with the keys height and width.
     """
     if isinstance(value, int):
         return value, value
@@ -67,10 +67,10 @@ def pair(value: Any) -> tuple[int, int]:
 def square(value: Any) -> int:
     """The side of a square (patch, tile) in pixels.
 
-    Configs store it as a number or as a pair of equal ones.
+    Configs store the side as a number or as a pair of equal numbers.
 
     Raises:
-        UnsupportedModelError: the two differ.
+        UnsupportedModelError: the numbers of a pair differ.
     """
     height, width = pair(value)
     if height != width:
@@ -95,8 +95,8 @@ def resize(view: View, size: Any) -> View:
 def centre_crop(view: View, settings: Settings) -> View:
     """The raster after a centre crop to `crop_size`.
 
-    A smaller one is padded on all sides. Where an odd number of pixels is to be padded, torchvision puts the larger
-    half after the picture, PIL before it.
+    A raster smaller than `crop_size` is padded on all sides. Where the padding is an odd number of pixels, torchvision
+    puts the larger half after the picture, PIL before it.
     """
     height, width = pair(settings.crop_size)
     before = 0 if settings.get("backend") == "torchvision" else 1
@@ -110,6 +110,6 @@ def centre_crop(view: View, settings: Settings) -> View:
 def blank(view: View) -> np.ndarray[Any, Any]:
     """A (3, height, width) array of the raster's shape that takes no memory.
 
-    Transformers' rules read sizes off arrays.
+    The array serves transformers' rules, which read sizes off arrays.
     """
     return np.broadcast_to(np.zeros(1, dtype=np.uint8), (3, view.height, view.width))

@@ -97,13 +97,13 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 TOWERS: dict[tuple[str, str], Layout] = {("llava", "pixtral"): Rows()}
-"""(model type, tower's model type) → layout, where a tower has one of its own."""
+"""(model type, tower's model type) → layout, if the tower decides the layout."""
 
 
 RESAMPLED = frozenset({"aria", "blip-2", "idefics2", "instructblip", "instructblipvideo", "kosmos-2"})
 """Families whose visual tokens have no rectangle.
 
-They are learned queries that each read the whole picture.
+Their visual tokens are learned queries, each of which reads the whole picture.
 """
 
 
@@ -111,7 +111,7 @@ def layout_of(config: Any) -> Layout:
     """The layout of a model's visual tokens.
 
     Raises:
-        UnsupportedModelError: it is not known, or the tokens have no place in the picture.
+        UnsupportedModelError: the layout is not known, or the tokens have no place in the picture.
     """
     tower = getattr(getattr(config, "vision_config", None), "model_type", "")
     layout = TOWERS.get((config.model_type, tower)) or LAYOUTS.get(config.model_type)

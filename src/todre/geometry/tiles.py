@@ -1,8 +1,8 @@
 """Square tiles and one look at the whole picture: InternVL, Llama 4, SmolVLM, ….
 
-The picture is scaled onto a canvas of tiles; the tower sees each tile by itself, and the whole picture in one more,
-before or after them. The projector stacks k × k patches ("pixel shuffle") or averages them, so a token is a cell of
-k × k patches. Tokens of a tile follow each other, tiles go in reading order; text between tiles is not visual.
+The picture is scaled onto a canvas of tiles; the tower sees each tile by itself, and the whole picture in one more
+look, before or after the tiles. The projector stacks k × k patches ("pixel shuffle") or averages them, so a token is a
+cell of k × k patches. Tokens of a tile follow each other, tiles go in reading order; text between tiles is not visual.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Tiles(Layout):
 
     Attributes:
         cell: pixels of a tile along one side of a token.
-        canvas: how the picture is laid out.
-        whole: the look at the whole picture, which has the size of a tile except in LFM2-VL.
-        thumbnail: where that look stands.
-        lone_thumbnail: whether there is one beside a single tile.
-        frame: how a clip's frames are scaled; None for a family that reads no clips.
+        canvas: rule by which the picture is laid out in tiles.
+        whole: rule for the look at the whole picture, which has the size of a tile except in LFM2-VL.
+        thumbnail: whether the look at the whole picture comes "first" or "last".
+        lone_thumbnail: whether a picture of a single tile has a look at the whole picture too.
+        frame: rule by which a clip's frames are scaled; None for a family that reads no clips.
     """
 
     cell: Fact
@@ -40,7 +40,7 @@ class Tiles(Layout):
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
         """Boxes of the tiles in reading order, with the whole picture before or after.
 
-        There is one look alone where the family's rule says so.
+        Where the family's rule says so, the picture has a single look.
         """
         settings, cell = source.images, self.cell(source)
         whole, canvas = self.whole(source.view, settings), self.canvas(source.view, settings)

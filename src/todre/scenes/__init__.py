@@ -1,9 +1,10 @@
 """A synthetic world: pictures of shapes, digits and words, with questions.
 
-Any number of scenes can be made; they are deterministic by seed and lie in three disjoint splits. `make_scene` renders
-one, `questions` walks through a split and `score` marks an answer; `make_set` renders two or three that are asked about
-together, `make_clip` one that moves. Tasks follow POPE (presence), VQA (colour, shape, size, count), GQA (relation,
-quadrant), OCR benchmarks (digit, word) and captioning. Nothing here imports torch; models belong to `todre.tiny`.
+Any number of scenes can be made. A seed decides a scene, and the three splits share no scene. `make_scene` renders a
+scene, `questions` walks through a split, and `score` marks an answer. `make_set` renders two or three pictures that are
+asked about together; `make_clip` renders a moving scene. Tasks follow POPE (presence), VQA (colour,
+shape, size, count), GQA (relation, quadrant), OCR benchmarks (digit, word) and captioning. Nothing here imports torch;
+models belong to `todre.tiny`.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def paint_background(rng: np.random.Generator, kind: str, width: int, height: in
 
 
 def _texture(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """(height, width) waves or smooth noise in [−1, 1]."""
+    """A (height, width) texture of waves or smooth noise, in [−1, 1]."""
     if rng.random() < 0.5:
         angle, period = rng.uniform(0, np.pi), rng.uniform(6, 30)
         y, x = np.mgrid[0:height, 0:width]

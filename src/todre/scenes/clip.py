@@ -1,6 +1,6 @@
 """Moving scenes: one thing moves, appears or changes colour.
 
-The question about a clip takes more than one frame to answer.
+No single frame answers the question about a clip.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from todre.scenes.vocabulary import COLOURS, SHAPES
 
 EVENTS: tuple[str, ...] = ("moves", "appears", "changes")
 WAYS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-"""Way → steps in x and y; y points down."""
+"""Direction of motion → steps in x and y; y points down."""
 
 _TAG = 0xC11B
-"""Seed that parts a clip's random numbers from those of the scene of its seed."""
+"""Extra seed, so that a clip and the scene of equal seed differ."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class SceneClip:
     Args:
         seed, split: what `make_clip` was called with.
         frames: the pictures, RGB.
-        objects: for each frame, everything drawn in it, in drawing order; the actor, where it is there, is the last.
+        objects: for each frame, everything drawn in it, in drawing order; the actor, if present, is last.
         event: what the actor does, one of `EVENTS`.
         turn: the first frame that differs from frame 0.
-        questions: what can be asked, with true answers that follow from `objects`.
+        questions: questions about the clip, with true answers that follow from `objects`.
     """
 
     seed: int
@@ -65,7 +65,7 @@ def make_clip(
     """Render the clip that belongs to a seed.
 
     Equal arguments give equal pixels and questions. The still things and the background are the same in all frames; the
-    actor is a shape whose colour and form together occur once, drawn over everything else.
+    actor is a shape drawn over everything else, and no other shape has both its colour and its form.
 
     Args:
         seed: 0 ≤ seed < 2**40, as for `make_scene`.
@@ -75,7 +75,7 @@ def make_clip(
         event: one of `EVENTS`; None draws one.
 
     Raises:
-        InvalidValueError: for a seed, split, size, event or number of frames outside these.
+        InvalidValueError: a seed, split, size, event or number of frames is not valid.
     """
     rng, event, objects, turn = _plot(seed, frames, size, split, event)
     width, height = scene_size(size)
@@ -90,7 +90,7 @@ def clip_objects(
 ) -> tuple[str, tuple[tuple[SceneObject, ...], ...]]:
     """The event, and the things that `make_clip` would draw in each frame.
 
-    Nothing is drawn.
+    This function draws nothing. Arguments are as for `make_clip`.
     """
     _, happens, objects, _ = _plot(seed, frames, size, split, event)
     return happens, objects
@@ -99,11 +99,11 @@ def clip_objects(
 def _plot(
     seed: int, frames: int, size: int | tuple[int, int], split: str, event: str | None
 ) -> tuple[np.random.Generator, str, tuple[tuple[SceneObject, ...], ...], int]:
-    """What a clip shows, before anything is drawn.
+    """The content of a clip, before anything is drawn.
 
     Returns:
-        The random numbers that are left for drawing, the event, the things of each frame, and the first frame that
-        differs from frame 0.
+        The generator to draw with, the event, the things of each frame, and the number of the first frame that differs
+        from frame 0.
     """
     width, height = scene_size(size)
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
@@ -168,8 +168,8 @@ def write_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 8.0)
 
 
 def _cast(rng: np.random.Generator, width: int, height: int) -> tuple[tuple[SceneObject, ...], SceneObject]:
-    """The still things, and the actor: a shape that is alone in its colour and form."""
-    while True:  # a scene without any such shape is rare
+    """The still things, and the actor: the only shape of its colour and form."""
+    while True:  # a scene without a shape of that kind is rare
         objects = sample_objects(rng, width, height)
         alone = unique_pairs(objects)
         if alone:
@@ -180,9 +180,9 @@ def _cast(rng: np.random.Generator, width: int, height: int) -> tuple[tuple[Scen
 def _act(
     rng: np.random.Generator, event: str, actor: SceneObject, frames: int, width: int, height: int
 ) -> tuple[list[SceneObject | None], int]:
-    """The actor in each frame, None where it is absent, and the turn.
+    """The actor in each frame (None where it is absent), and the turn.
 
-    The turn is the first frame that differs from frame 0.
+    The turn is the number of the first frame that differs from frame 0.
     """
     turn = int(rng.integers(1, frames))
     acts: list[SceneObject | None] = [actor] * frames
@@ -198,7 +198,7 @@ def _act(
     margins = (actor.half_width + 2, actor.half_height + 2)
     start, end = [actor.x, actor.y], [actor.x, actor.y]
     for axis, side in enumerate((width, height)):
-        if way[axis]:  # from the near third to the far third, the way it goes
+        if way[axis]:  # along its way, from the near third to the far third
             near = float(rng.uniform(margins[axis], side / 3))
             far = float(rng.uniform(2 * side / 3, side - margins[axis]))
             start[axis], end[axis] = (near, far) if way[axis] > 0 else (far, near)
@@ -209,7 +209,7 @@ def _act(
 
 
 def _render(background: Image.Image, things: tuple[SceneObject, ...], shades: int) -> Image.Image:
-    """One frame.
+    """A frame: the things drawn over the background.
 
     Equal `shades` give a thing the same shade of its colour in every frame.
     """

@@ -1,4 +1,4 @@
-"""A 5 × 7 pixel alphabet for plates, so that no font of the machine is needed."""
+"""A 5 × 7 pixel alphabet for text on plates; no installed font is needed."""
 
 from __future__ import annotations
 

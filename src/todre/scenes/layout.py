@@ -1,4 +1,4 @@
-"""Sample the objects of a scene and their places, which hardly overlap."""
+"""Sample the objects of a scene, and places where they hardly overlap."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sample_objects(rng: np.random.Generator, width: int, height: int) -> tuple[S
 def sample_few(rng: np.random.Generator, width: int, height: int) -> tuple[SceneObject, ...]:
     """A digit and three to five shapes, for small pictures that come in sets.
 
-    There are fewer where they find no room.
+    There are fewer objects where the picture has no room for more.
     """
     placed: list[SceneObject] = []
     _place(rng, placed, width, height, _digit(rng))
@@ -51,7 +51,7 @@ def _count(rng: np.random.Generator, low: int, high: int, share: float) -> int:
 
 
 def _favourite(rng: np.random.Generator) -> tuple[str, str]:
-    """A colour and a shape that a scene repeats, to make counts above two common."""
+    """A colour and a shape that recur in a scene, to make counts above two common."""
     return str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES))
 
 

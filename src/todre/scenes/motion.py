@@ -1,6 +1,6 @@
-"""Questions about a moving scene, several kinds for one event.
+"""Questions about a moving scene; an event has several kinds of questions.
 
-Each takes more than one frame to answer.
+No single frame answers such a question.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLIP_TASKS: dict[str, str] = {
     "appears": "appears",
     "changes": "changes",
 }
-"""Kind of question → the event that it asks about."""
+"""Kind of question → the event that such questions ask about."""
 
 
 def ask_motion(
@@ -32,10 +32,10 @@ def ask_motion(
     Entries that ask about another event are left out.
 
     Args:
-        rng: decides what is asked about where there is a choice.
+        rng: chooses what a question asks about.
         objects: for each frame, everything drawn in it, the actor last.
         event: what the actor does.
-        tasks: kinds, of `CLIP_TASKS`.
+        tasks: kinds of questions, from `CLIP_TASKS`.
     """
     drawn = (_ask(rng, objects, event, task) for task in tasks if CLIP_TASKS[task] == event)
     return [question for question in drawn if question is not None]

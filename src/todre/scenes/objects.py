@@ -12,7 +12,7 @@ class SceneObject:
     Args:
         kind: "shape", "digit" (a white disc with a digit), "word" (a white plate with a word) or "distractor".
         x, y: centre in pixels of the picture.
-        half_width, half_height: half extents in pixels; equal to the radius for shapes.
+        half_width, half_height: half extents in pixels; for shapes, both are the radius.
         colour, shape, size: names from `todre.scenes.vocabulary`; empty unless `kind` is "shape".
         text: the digit, the word, or the distractor's pattern.
         angle: rotation in radians (shapes only).
@@ -43,8 +43,8 @@ class Question:
         task: name from `todre.scenes.TASKS`.
         text: the question, without any chat template.
         answer: the true answer, in the model's vocabulary.
-        choices: every answer the task can have; empty for captions.
-        detail: how it was made, for break-downs: "adversarial", "left of", "colour" …
+        choices: every answer that the task can have; empty for captions.
+        detail: how the question was made, to break scores down: "adversarial", "left of", "colour" …
     """
 
     task: str

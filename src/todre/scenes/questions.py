@@ -1,6 +1,6 @@
 """Questions of each task about a scene.
 
-Their answers follow from the scene's list of objects alone.
+The answers follow from the scene's list of objects alone.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Objects = Sequence[SceneObject]
 Asker = Callable[[np.random.Generator, Objects, int, int], Question | None]
 
 RELATION_MARGIN = 24.0
-"""Least distance in pixels at which objects are compared along an axis.
+"""Least distance in pixels at which two objects are compared along an axis.
 
-It is taken between their centres, along that axis.
+The distance is between their centres, along that axis.
 """
 QUADRANT_MARGIN = 8.0
 """Objects nearer than this many pixels to a middle line are not asked about."""
@@ -52,7 +52,7 @@ def unique_pairs(objects: Objects) -> list[SceneObject]:
 def ask_presence(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
     """Presence, as in POPE: whether a shape of some colour is in the picture.
 
-    Yes and no come equally often; the absent pair is random, popular or adversarial.
+    Yes and no come equally often. If the answer is no, the pair of colour and shape is random, popular or adversarial.
     """
     present = sorted({(thing.colour, thing.shape) for thing in shapes_of(objects)})
     if not present:
@@ -80,7 +80,7 @@ def _absent_pairs(present: list[tuple[str, str]], detail: str) -> list[tuple[str
 
 
 def ask_colour(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """Colour, as in VQA: of the only object of a shape, or of a shape and size."""
+    """Colour, as in VQA, of an object named by shape, or by size and shape."""
     named = _named_once(objects, "shape")
     if not named:
         return None
@@ -89,7 +89,7 @@ def ask_colour(rng: np.random.Generator, objects: Objects, width: int, height: i
 
 
 def ask_shape(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """Shape, as in VQA: of the only object of a colour, or of a colour and size."""
+    """Shape, as in VQA, of an object named by colour, or by size and colour."""
     named = _named_once(objects, "colour")
     if not named:
         return None
@@ -98,9 +98,9 @@ def ask_shape(rng: np.random.Generator, objects: Objects, width: int, height: in
 
 
 def _named_once(objects: Objects, field: str) -> list[tuple[str, SceneObject]]:
-    """(name, object) for objects that their attribute names alone.
+    """(name, object) pairs in which the name fits no other object.
 
-    The name is the attribute's value, or the size and the value where the value alone fits several objects.
+    The name is the value of the attribute `field`, or size and value where the value alone fits several objects.
     """
     shapes = shapes_of(objects)
     alone = Counter(str(getattr(thing, field)) for thing in shapes)
@@ -127,9 +127,9 @@ def ask_size(rng: np.random.Generator, objects: Objects, width: int, height: int
 
 
 def ask_count(rng: np.random.Generator, objects: Objects, width: int, height: int) -> Question | None:
-    """Count, as in VQA: how many shapes of a colour, or of a form.
+    """Count, as in VQA: how many shapes have a colour, or how many have a form.
 
-    The answer is drawn first, so that 0 to 4 come nearly equally often.
+    The answer is drawn first, so that the counts 0 to 4 come nearly equally often.
     """
     field = ("colour", "shape")[int(rng.integers(2))]
     values = tuple(COLOURS) if field == "colour" else SHAPES
@@ -169,7 +169,7 @@ def ask_relation(rng: np.random.Generator, objects: Objects, width: int, height:
 
 
 def holds(direction: str, a: SceneObject, b: SceneObject) -> bool:
-    """True if `a` lies in a direction from `b`, by their centres.
+    """True if the centre of `a` lies in a direction from the centre of `b`.
 
     Args:
         direction: "left of", "right of", "above" or "below".

@@ -1,4 +1,4 @@
-"""Scenes by seed: the picture, what is in it, and one question for each task."""
+"""Scenes by seed: the picture, its objects, and one question for each task."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def make_scene(seed: int, split: str = "train", size: int | tuple[int, int] = 19
         size: side of a square picture, or (width, height), in pixels.
 
     Raises:
-        InvalidValueError: for a seed, split or size outside these.
+        InvalidValueError: a seed, split or size is not valid.
     """
     width, height = scene_size(size)
     rng = _generator(seed, split, width, height)
@@ -82,12 +82,12 @@ def _generator(seed: int, split: str, width: int, height: int) -> np.random.Gene
 
 
 def absolute_seed(seed: int, split: str) -> int:
-    """The underlying seed of a seed within a split.
+    """The underlying seed that belongs to a split and a seed within the split.
 
-    Each split has 2**40 of them.
+    Each split has 2**40 underlying seeds.
 
     Raises:
-        InvalidValueError: for an unknown split, or a seed outside 0 to 2**40 − 1.
+        InvalidValueError: the split is unknown, or the seed is outside 0 to 2**40 − 1.
     """
     if split not in SPLITS:
         raise InvalidValueError(f"there is no split named {split!r}; use one of {', '.join(SPLITS)}")
@@ -101,10 +101,10 @@ def ask(
 ) -> list[Question]:
     """One question for each entry of `tasks`, which may repeat.
 
-    Entries that the scene has no answer for are left out.
+    Tasks that the scene has no answer for are left out.
 
     Args:
-        rng: decides what is asked about where there is a choice.
+        rng: chooses what a question asks about.
         objects: everything in the scene.
         tasks: names from `TASKS`.
         width, height: size of the picture in pixels.

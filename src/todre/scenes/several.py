@@ -1,4 +1,4 @@
-"""Sets of two or three pictures, and questions that take more than one of them."""
+"""Sets of two or three pictures, and questions that need more than one picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pictures = Sequence[Sequence[SceneObject]]
 Asker = Callable[[np.random.Generator, Pictures], Question | None]
 
 _TAG = 0x5E7
-"""Seed that parts a set's random numbers from those of its seed's scene and clip."""
+"""Extra seed, so that a set differs from the scene and clip of equal seed."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class SceneSet:
     Args:
         seed, split: what `make_set` was called with.
         images: two or three pictures of one size, RGB.
-        objects: of each picture, everything drawn, in drawing order.
-        questions: at most one for each kind, in the order of `SET_TASKS`.
+        objects: for each picture, everything drawn in it, in drawing order.
+        questions: at most one question of each kind, in the order of `SET_TASKS`.
     """
 
     seed: int
@@ -46,9 +46,9 @@ class SceneSet:
 def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) -> SceneSet:
     """Render the set of pictures that belongs to a seed.
 
-    Equal arguments give equal pixels and questions. Each picture has three to five shapes and a digit. Pictures after
-    the first often repeat one of its shapes, and one of its forms in another colour, so that the other pictures show
-    what would be wrong answers.
+    Equal arguments give equal pixels and questions. Each picture has three to five shapes and a digit. Later
+    pictures often repeat one shape of the first picture as it is, and one of its forms in another colour, so that a
+    look at the wrong picture gives a wrong answer.
 
     Args:
         seed: 0 ≤ seed < 2**40, as for `make_scene`.
@@ -56,7 +56,7 @@ def make_set(seed: int, split: str = "train", size: int | tuple[int, int] = 96) 
         size: side of square pictures, or (width, height), in pixels.
 
     Raises:
-        InvalidValueError: for a seed, split or size outside these.
+        InvalidValueError: a seed, split or size is not valid.
     """
     width, height = scene_size(size)
     rng = np.random.default_rng([absolute_seed(seed, split), width, height, _TAG])
@@ -86,9 +86,10 @@ def _sample(rng: np.random.Generator, width: int, height: int) -> tuple[tuple[Sc
 def _related(
     rng: np.random.Generator, first: Sequence[SceneObject], things: tuple[SceneObject, ...]
 ) -> tuple[SceneObject, ...]:
-    """`things` with up to two of them changed to resemble things of the first picture.
+    """`things`, up to two of which now resemble shapes of the first picture.
 
-    One takes colour and form of a thing there, another its form alone; each change happens nine times in ten.
+    One shape takes both colour and form of a shape in the first picture. Another takes the form, in a different colour.
+    Each change happens nine times in ten.
     """
     models = shapes_of(first)
     places = [place for place, thing in enumerate(things) if thing.kind == "shape"]
@@ -105,11 +106,11 @@ def _related(
 def ask_set(rng: np.random.Generator, pictures: Pictures, tasks: Sequence[str]) -> list[Question]:
     """One question for each entry of `tasks`, which may repeat.
 
-    Entries that the pictures have no answer for are left out.
+    Tasks that the pictures have no answer for are left out.
 
     Args:
-        rng: decides what is asked about where there is a choice.
-        pictures: of each picture, everything drawn.
+        rng: chooses what a question asks about.
+        pictures: for each picture, everything drawn in it.
         tasks: names from `SET_TASKS`.
     """
     questions = (_ASKERS[task](rng, pictures) for task in tasks)
@@ -127,7 +128,7 @@ def _only_in(pictures: Pictures, place: int) -> list[tuple[str, str]]:
 
 
 def ask_which(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """Which picture: the one that holds a shape which the others do not hold."""
+    """Which picture: the only picture that holds a certain shape."""
     place = int(rng.integers(len(pictures)))
     there = _only_in(pictures, place)
     if not there:
@@ -138,9 +139,9 @@ def ask_which(rng: np.random.Generator, pictures: Pictures) -> Question | None:
 
 
 def ask_both(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """Both: whether a shape is in both of two pictures; if not, it is in one of them.
+    """Both: whether a shape is in both of two pictures.
 
-    Asked only where a question with the answer yes and one with the answer no exist.
+    If the answer is no, the shape is in one picture. None unless the pictures allow both a yes and a no.
     """
     if len(pictures) != 2:
         return None
@@ -158,7 +159,7 @@ def ask_both(rng: np.random.Generator, pictures: Pictures) -> Question | None:
 def ask_colour(rng: np.random.Generator, pictures: Pictures) -> Question | None:
     """The colour of a shape in one picture.
 
-    Another picture has that shape in other colours alone.
+    Some other picture has that shape too, and no other picture has it in the same colour.
     """
     rivalled = _rivalled(rng, pictures, "shape", "colour")
     if rivalled is None:
@@ -169,9 +170,9 @@ def ask_colour(rng: np.random.Generator, pictures: Pictures) -> Question | None:
 
 
 def ask_shape(rng: np.random.Generator, pictures: Pictures) -> Question | None:
-    """The shape of the object of a colour in one picture.
+    """The shape of the only object of a colour in one picture.
 
-    Another picture has that colour in other shapes alone.
+    Some other picture has that colour too, and no other picture has it on the same shape.
     """
     rivalled = _rivalled(rng, pictures, "colour", "shape")
     if rivalled is None:
@@ -184,8 +185,8 @@ def ask_shape(rng: np.random.Generator, pictures: Pictures) -> Question | None:
 def _rivalled(rng: np.random.Generator, pictures: Pictures, known: str, answer: str) -> tuple[int, SceneObject] | None:
     """A picture (from 0) and a thing in it that a wrong look would confuse.
 
-    The thing is alone in its picture in the attribute `known`. Some other picture has things of equal `known`, none of
-    them with the same `answer`.
+    The attribute `known` has a value that no other thing in the picture has. Things of equal `known` exist in other
+    pictures, and none of these has the same `answer`.
     """
     place = int(rng.integers(len(pictures)))
     here = shapes_of(pictures[place])

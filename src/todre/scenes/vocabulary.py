@@ -11,7 +11,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "orange": (250, 135, 15),
     "cyan": (40, 205, 220),
 }
-"""Colour name → sRGB value before the small per-object jitter."""
+"""Colour name → sRGB value, before each object's small jitter."""
 
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "star", "cross", "ring")
 SIZES: dict[str, tuple[float, float]] = {"small": (6.0, 8.0), "large": (11.0, 14.0)}
@@ -30,9 +30,9 @@ YES_NO: tuple[str, ...] = ("yes", "no")
 POPULAR_PAIRS: tuple[tuple[str, str], ...] = tuple(
     (list(COLOURS)[i % len(COLOURS)], SHAPES[i % len(SHAPES)]) for i in range(0, 42, 5)
 )
-"""Pairs of colour and shape that are drawn three times as often.
+"""Pairs of colour and shape that are drawn three times as often as others.
 
-Those that are absent from a scene are POPE's "popular" negatives.
+The pairs that a scene lacks are its "popular" negatives, as POPE calls them.
 """
 
 

@@ -16,7 +16,7 @@ from todre.tiny.labels import tile_labels, tile_presence
 from todre.tiny.tokenizer import SYSTEM_PROMPT
 
 SIZES: tuple[tuple[int, int], ...] = ((192, 192), (192, 96), (96, 192), (192, 144), (144, 192))
-"""Picture sizes (width, height) of training."""
+"""Sizes (width, height) in pixels of the training pictures."""
 TASK_MIX: dict[str, int] = {
     "presence": 3,
     "colour": 2,
@@ -39,9 +39,9 @@ class Packed:
 
     Args:
         tokens: (n,) ids of all questions with their answers, one after another.
-        segments: (n,) which question a token belongs to.
+        segments: (n,) number of the question that a token belongs to.
         offsets: (n,) place of the token within its question.
-        targets: (n,) id that the token must predict, −100 where none.
+        targets: (n,) id that the token must predict; −100 where it predicts nothing.
         weights: (n,) weight of each target.
         tasks: the task of each question.
     """
@@ -102,7 +102,7 @@ class Encoder:
 def training_size(step: int) -> tuple[int, int]:
     """The picture size (width, height) of a step, in pixels.
 
-    Two steps of three use the full size; the third takes the next one of `SIZES`.
+    Two steps of three use the full size; the third takes the next size in `SIZES`.
     """
     return SIZES[0] if step % 3 else SIZES[(step // 3) % len(SIZES)]
 
@@ -124,7 +124,7 @@ def step_scenes(
         first_seed: seed from which the run counts.
         step: number of the step, from 0.
         batch: pictures for each process.
-        rank, world: number of this process (from 0), and how many there are.
+        rank, world: number of this process (from 0), and the number of processes.
         split: "train", "val" or "test".
         size: (width, height) in pixels; None takes the step's own size.
     """
@@ -169,9 +169,9 @@ class TextBatch:
         tokens: (b, n) token ids.
         segments: (b, n) question (from 0) that a token belongs to, −1 at padding.
         offsets: (b, n) place (from 0) of the token within its question.
-        targets: (b, n) id that the token must predict, −100 where none.
+        targets: (b, n) id that the token must predict; −100 where it predicts nothing.
         weights: (b, n) weight of each target.
-        allowed: (b, 1, n, n) bool, which token sees which.
+        allowed: (b, 1, n, n) bool; entry (…, i, j) is True if token i sees token j.
         tasks: `tasks[i][j]` is the task of question j about picture i.
     """
 

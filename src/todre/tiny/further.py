@@ -1,4 +1,4 @@
-"""The fifth training stage: several pictures and clips, from the shipped model.
+"""The fifth stage trains the shipped model on several pictures and on clips.
 
 Single pictures stay in the mix, so that the model does not forget them.
 """
@@ -28,18 +28,18 @@ from todre.tiny.stages import Metrics, Parts, Slice, answer_picture, answers_los
 from todre.tiny.video_model import build_video_model
 
 SIDE = 96
-"""Side in pixels of a set's pictures and of frames.
+"""Side in pixels of the pictures in a set and of the frames in a clip.
 
 A picture has 300 visual tokens, a frame 36.
 """
 FRAMES = 6
-"""Frames of a clip."""
+"""Number of frames in a clip."""
 SET_MIX: dict[str, int] = {"which": 2, "both": 6, "colour": 6, "shape": 6, "digit": 3}
 CLIP_MIX: dict[str, int] = {"moves": 1, "mover": 1, "moving": 3, "appears": 1, "changes": 1}
 STILL_MIX: dict[str, int] = {"presence": 1, "colour": 1}
-"""Questions about the things of a clip in which something moves.
+"""Task → number of questions about the things in a clip with motion.
 
-All of them are in every frame.
+All things of such a clip are in every frame.
 """
 
 
@@ -48,7 +48,7 @@ _ORDER_LAYERS = (1, 2, 3, 4, 5)
 _NOISE = 0.7
 """Factor on the residuals that are added to symbolic tokens.
 
-1 would spread them as widely as real tokens.
+A factor of 1 would spread symbolic tokens as widely as real tokens.
 """
 
 
@@ -86,7 +86,7 @@ class FurtherParts(Parts):
     fitted: FittedSymbols
 
     def modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint holds: the model alone.
+        """The modules that a checkpoint holds: the model alone.
 
         Everything else follows from the shipped weights.
         """
@@ -100,10 +100,11 @@ class FurtherStage:
     The vision tower stays as it is. Sets and clips come in every step, single pictures in some.
 
     Args:
-        sketches_until: share of the stage in which sets and clips are coarse symbolic pictures.
-        sets, clips: how many of each in a step, for each of the batch's pictures.
-        single_every: single pictures come in one of so many steps.
-        single_weight: weight of the single pictures' loss; sets and clips have 1 each.
+        sketches_until: share of the stage, from its start, in which sets and clips are coarse symbolic pictures.
+        sets: sets in a step, per picture of the batch.
+        clips: clips in a step, per picture of the batch.
+        single_every: single pictures come in every `single_every`-th step.
+        single_weight: weight of the loss on single pictures; the losses on sets and on clips have weight 1 each.
     """
 
     name: str = "further"
@@ -180,7 +181,7 @@ class FurtherStage:
         return [_behind(parts, group, _layer(which), "sets") for group in by_size.values()]
 
     def _clips(self, parts: FurtherParts, which: Slice, number: int, sketched: bool) -> tuple[torch.Tensor, Metrics]:
-        """Loss and metrics on clips of one length."""
+        """Loss and metrics on clips, which all have `FRAMES` frames."""
         rng = which.rng()
         frames, side = FRAMES, GRID // 2
         group = []
@@ -205,7 +206,7 @@ class FurtherStage:
     def frame_pixels(self, frames: list[Any]) -> torch.Tensor:
         """(1, frames, 3, 96, 96) float32 pixels of frames of 96 × 96 pixels.
 
-        They are normalised as the video processor does it, without resizing.
+        The pixels are normalised as by the video processor, without resizing.
         """
         arrays = [np.asarray(frame, dtype=np.float32) for frame in frames]
         scale = self.processor.rescale_factor
@@ -220,7 +221,7 @@ class FurtherStage:
 def clip_training_questions(rng: np.random.Generator, objects: Any, event: str) -> list[Question]:
     """Questions about a clip's event, for training.
 
-    Where something moves, all things are in every frame, and questions about the things themselves are added.
+    If something moves, all things are in every frame, and questions about the things themselves are added.
 
     Args:
         rng: decides what is asked about where there is a choice.
@@ -238,7 +239,7 @@ def clip_training_questions(rng: np.random.Generator, objects: Any, event: str) 
 def _behind(
     parts: Parts, group: list[tuple[Start, list[Question]]], layer: int, world: str
 ) -> tuple[torch.Tensor, Metrics]:
-    """Loss of the answers, plus the loss of the visual tokens' places."""
+    """Loss on the answers plus the loss on the visual tokens' places, and metrics."""
     starts, questions = zip(*[(start, those) for start, those in group if those], strict=True)
     text: TextBatch = collate([parts.encoder.pack(those) for those in questions]).to(parts.device)
     hidden, order = hidden_and_order(parts, starts, text, layer)
@@ -247,9 +248,9 @@ def _behind(
 
 
 def _layer(which: Slice) -> int:
-    """The decoder layer (from 0) after which places are read in this step.
+    """The decoder layer (from 0) after which this step reads the tokens' places.
 
-    Steps take the layers in turn, so that none is treated apart.
+    Steps take the layers in turn, so that all layers are trained alike.
     """
     return _ORDER_LAYERS[which.step % len(_ORDER_LAYERS)]
 

@@ -16,9 +16,9 @@ from todre.tiny.model import GRID
 
 SIDE = 192.0
 LATER_RELATIONS = ("right of", "below")
-"""Directions that grids do not ask about.
+"""Directions that questions about grids leave out.
 
-The two that are left each take one comparison.
+Each of the other two directions takes one comparison.
 """
 EASY_MIX: dict[str, int] = {"presence": 3, "colour": 2, "shape": 2, "size": 1, "quadrant": 1, "digit": 1, "word": 1}
 HARD_MIX: dict[str, int] = {
@@ -41,7 +41,7 @@ class GridPicture:
 
     Args:
         labels: (side², 8) classes in the order of `todre.tiny.labels.GROUPS`.
-        questions: questions whose answers follow from its objects.
+        questions: questions whose answers follow from the objects in the picture.
     """
 
     labels: Labels
@@ -49,10 +49,10 @@ class GridPicture:
 
 
 def make_grid(rng: np.random.Generator, side: int, objects: int, mix: dict[str, int]) -> GridPicture:
-    """A grid with shapes, and with a digit and a word half of the time each.
+    """A grid with shapes; half of the grids have a digit, and half have a word.
 
     Args:
-        rng: decides what stands where and what is asked.
+        rng: decides where things stand and which questions are asked.
         side: number of cells along each side.
         objects: number of shapes.
         mix: task → number of questions.

@@ -31,7 +31,7 @@ _PRESENCE_WEIGHT = 4.0
 class TowerHeads(nn.Module):
     """Linear read-outs of the vision tower.
 
-    One reads the labels of each patch; two read from [CLS], at two depths, which objects a tile holds.
+    One read-out predicts the labels of each patch. Two predict from [CLS], at two depths, which objects a tile holds.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Symbols(nn.Module):
     """A vector for each label; a patch's vectors add up to its visual token.
 
     Args:
-        named: label's word → its embedding (width,), which the label starts from; the other labels start at random.
+        named: word of a label → embedding (width,) from which the label starts; labels not in it start at random.
     """
 
     def __init__(self, named: dict[str, torch.Tensor]) -> None:
@@ -96,9 +96,11 @@ class Symbols(nn.Module):
         self.symbols = nn.Parameter(table)
 
     def forward(self, features: torch.Tensor, newline: torch.Tensor) -> torch.Tensor:
-        """(b, n, width) symbolic tokens of (b, n, NUM_FEATURES + 1) label features.
+        """(b, n, width) symbolic tokens made from label features.
 
-        The last feature marks a newline.
+        Args:
+            features: (b, n, NUM_FEATURES + 1) label features; the last feature marks a newline.
+            newline: (width,) the newline vector.
         """
         return features[..., :-1] @ self.symbols + features[..., -1:] * newline
 
@@ -106,9 +108,9 @@ class Symbols(nn.Module):
 def symbolic_features(scenes: list[Scene], crops: bool, rng: np.random.Generator) -> torch.Tensor:
     """(b, n, NUM_FEATURES + 1) label features of every visual token of each scene.
 
-    Tokens are in the order of LLaVA-NeXT. With `crops`: the thumbnail, then the rows of the crops, each closed by a
-    newline. Without: the thumbnail and one newline, as a picture of a single tile is laid out. Half of the pictures
-    with crops have no digit or word in their thumbnail.
+    Tokens are in the order of LLaVA-NeXT. With `crops`, the thumbnail comes first and the rows of the crops follow,
+    each row closed by a newline. Without `crops`, the thumbnail and one newline are all, as for a picture of a single
+    tile. Half of the pictures with crops have no digit or word in their thumbnail.
 
     Args:
         scenes: pictures of one size.

@@ -1,8 +1,8 @@
-"""Initial weights of the tower and the decoder that make training fast.
+"""Initial weights of the tower and the decoder, chosen to make training fast.
 
 Position embeddings start as sines, and some heads of the tower's first layers start by looking at neighbouring
-patches: attention heads of a vision transformer find local offsets only slowly by themselves, and a query that is the
-key's position code turned by an offset starts them there. Some heads of the decoder start by matching names and by
+patches. From random weights, attention heads of a vision transformer find local offsets only slowly; here the query of
+such a head is the key's position code turned by an offset. Some heads of the decoder start by matching names and by
 looking at recent words. All weights are trained afterwards.
 """
 
@@ -16,7 +16,7 @@ import torch
 ROPE_THETA = 1e6
 """The decoder's rotary base.
 
-It is so high that half of each head hardly turns over a picture and can match by content.
+The base is so high that half of each head hardly turns over a picture, and that half can match by content.
 """
 POSITION_SCALE = 0.6
 _CONTENT_SCALE = 0.4
@@ -31,9 +31,9 @@ _OFFSETS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 1), (0, -1), (1, 0), (-1, 0)),
     ((0, 2), (0, -2), (1, 1), (-1, -1)),
 )
-"""For each of the first layers, (rows down, columns right) of its first heads.
+"""Offsets (rows down, columns right): `_OFFSETS[i][j]` is for layer i, head j.
 
-A head starts by looking at that offset; the other heads start random.
+A listed head starts by looking at the patch at its offset; all other heads start random.
 """
 
 
@@ -45,7 +45,7 @@ def rates(bands: int) -> torch.Tensor:
 def sine_positions(side: int, width: int) -> torch.Tensor:
     """(side², width) position code: sines and cosines of the row, then of the column.
 
-    Each of the four takes a quarter of the width.
+    Row sines, row cosines, column sines and column cosines take a quarter of the width each.
     """
     angles = torch.arange(side, dtype=torch.int64, device="cpu")[:, None] * rates(width // 4)
     code = torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -56,13 +56,13 @@ def sine_positions(side: int, width: int) -> torch.Tensor:
 def start_tower(tower: Any, side: int, width: int, heads: int) -> None:
     """Give a CLIP vision tower its first weights, in place.
 
-    They are the position embeddings, and the heads that look at neighbouring patches.
+    These weights are the position embeddings, and the heads that look at neighbouring patches.
 
     Args:
         tower: the tower.
         side: patches along one side of a tile.
-        width: of its hidden states.
-        heads: attention heads of a layer.
+        width: width of the tower's hidden states.
+        heads: number of attention heads in a layer.
     """
     tower.embeddings.position_embedding.weight.zero_()
     tower.embeddings.position_embedding.weight[1:] = POSITION_SCALE * sine_positions(side, width)
@@ -79,7 +79,7 @@ def _turned_code(down: int, right: int, size: int, width: int) -> torch.Tensor:
 
     Args:
         down, right: offset in patches.
-        size: how many coordinates of the code are read.
+        size: number of coordinates of the code that are read.
         width: width of the code.
     """
     bands = width // 4
@@ -104,7 +104,7 @@ def whiten_patches(tower: Any, pixels: torch.Tensor, seed: int) -> None:
     Args:
         tower: a CLIP vision tower.
         pixels: (tiles, 3, side, side) training tiles as the image processor gives them.
-        seed: of the rotation.
+        seed: seed of the random rotation.
     """
     weight = tower.embeddings.patch_embedding.weight
     size = weight.shape[-1]
@@ -127,16 +127,17 @@ def start_decoder(
 
     Every layer starts alike, so that training alone decides what each depth does. Query and key of heads 1 and 2 read
     which of the labels `named` a token holds, in the rotary dimensions that turn slowest, and ignore words; head 1
-    copies the labels in `others` (size, centre, row, column), head 2 the names. Heads 3 to 5 look one or three words
-    back and copy the same. A vector that is added to every word's embedding here tells words from visual tokens.
+    copies the labels in `others` (size, centre, row, column), head 2 the names. Head 3 looks one word back and copies
+    names; heads 4 and 5 look three words back and copy names and the labels in `others`. This function also adds one
+    vector to every word's embedding, which tells words from visual tokens.
 
     Args:
-        decoder: a Llama model whose embedding of a word equals the symbol of the label of that name.
+        decoder: a Llama model in which a word that names a label has that label's symbol as its embedding.
         symbols: (features, width) vectors of the labels.
         named: indices of the labels that questions name, fewer than half a head's width.
         others: indices of the labels that are no names: size, centre, row, column.
         heads: number of heads.
-        seed: of the vector that marks words.
+        seed: seed of the vector that marks words.
     """
     width = symbols.shape[1]
     size = width // heads
@@ -163,7 +164,7 @@ def start_decoder(
 
 
 def _set_copy(attention: Any, start: int, duals: torch.Tensor, symbols: torch.Tensor) -> None:
-    """Make a head copy labels: its values read them, its output writes their symbols."""
+    """Make a head copy labels: values read labels, the output writes symbols."""
     attention.v_proj.weight[start : start + len(duals)] = _READ_GAIN * duals
     attention.o_proj.weight[:, start : start + len(duals)] = _WRITE_GAIN * symbols.T
 

@@ -1,6 +1,6 @@
 """True labels of visual tokens: what each patch of thumbnail and crops shows.
 
-They are read from the scene's owner map, which says which object each pixel belongs to.
+The labels are read from the scene's owner map, which says to which object each pixel belongs.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ FEATURE_NAMES: tuple[str, ...] = (
     *(f"row {row}" for row in range(GRID)),
     *(f"column {column}" for column in range(GRID)),
 )
-"""What each of the NUM_FEATURES places of `one_hot` stands for."""
+"""Names of the NUM_FEATURES entries that `one_hot` makes, in order."""
 NAMED_FEATURES: tuple[int, ...] = tuple(FEATURE_NAMES.index(name) for name in (*SHAPES, *COLOURS))
-"""Features that questions name."""
+"""Indices of the features that questions name: shapes and colours."""
 OTHER_FEATURES: tuple[int, ...] = tuple(
     index for index, name in enumerate(FEATURE_NAMES) if name in SIZES or name.split()[-1] == "centre" or "row " in name
 ) + tuple(index for index, name in enumerate(FEATURE_NAMES) if "column " in name)
-"""Features that say how large an object is and where its patch lies."""
+"""Indices of the features for an object's size and its patch's place."""
 PRESENCE: tuple[str, ...] = (
     *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES),
     *(f"digit {digit}" for digit in DIGITS),
     *(f"word {word}" for word in WORDS),
     *(f"distractor {pattern}" for pattern in PATTERNS),
 )
-"""Classes of the multi-label presence that [CLS] is trained on."""
+"""Classes of objects whose presence in a tile [CLS] is trained to tell."""
 
 _MIN_SHARE = 0.12
 _MAX_OBJECTS = 32
@@ -88,7 +88,7 @@ def patch_owners(owners: NDArray[np.uint8], rows: int, columns: int) -> Labels:
 
     Args:
         owners: (height, width) uint8 owner of each pixel, 0 for the background.
-        rows, columns: cells that the picture is cut into.
+        rows, columns: numbers of cells that the picture is cut into.
     """
     height, width = owners.shape
     cell = (np.arange(height) * rows // height)[:, None] * columns + np.arange(width) * columns // width
@@ -100,7 +100,7 @@ def patch_owners(owners: NDArray[np.uint8], rows: int, columns: int) -> Labels:
 
 
 def grid_labels(scene: Scene, rows: int, columns: int) -> Labels:
-    """(rows, columns, 8) classes of the cells that the whole picture is cut into.
+    """(rows, columns, 8) classes of the cells of a grid over the whole picture.
 
     The classes are in the order of `GROUPS`.
     """
@@ -128,7 +128,7 @@ def fine_labels(scene: Scene) -> Labels:
 
 
 def _padding(side: int) -> int:
-    """Patches of padding before a side of `side` pixels."""
+    """Patches of padding before the picture, along an axis of `side` pixels."""
     return (-(-side // TILE) * GRID - side // PATCH) // 2
 
 
@@ -159,7 +159,7 @@ def tile_labels(scene: Scene) -> Labels:
 def tile_presence(scene: Scene) -> NDArray[np.float32]:
     """(1 + crops, len(PRESENCE)) float32, 1 where a tile holds an object of the class.
 
-    A crop holds an object if it holds its centre; the thumbnail holds all objects.
+    A crop holds an object if the object's centre lies in it; the thumbnail holds all objects.
     """
     width, height = scene.size
     across, down = -(-width // TILE), -(-height // TILE)

@@ -42,8 +42,8 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: 2-D parameters only.
         lr: learning rate; the update is scaled by sqrt(max(1, rows / columns)).
-        momentum: of the gradient average.
-        weight_decay: decoupled.
+        momentum: momentum of the gradient average.
+        weight_decay: decoupled weight decay.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ def make_optimizers(
 def split_parameters(named: Iterable[tuple[str, torch.nn.Parameter]]) -> tuple[list[Any], list[Any]]:
     """Parameters in two lists: hidden matrices, and everything else.
 
-    Embeddings, heads, norms, biases and convolutions belong to the second.
+    Embeddings, heads, norms, biases and convolutions go into the second list.
     """
     hidden: list[Any] = []
     rest: list[Any] = []
@@ -107,14 +107,14 @@ def split_parameters(named: Iterable[tuple[str, torch.nn.Parameter]]) -> tuple[l
 
 @dataclass
 class Budget:
-    """The share of a stage that is done, by steps or by minutes, across restarts.
+    """Length of a stage in steps or minutes, and the share done across restarts.
 
     Args:
         steps: number of steps, or None to go by time.
         minutes: minutes of training, or None to go by steps.
         spent: seconds already used by earlier runs of the stage.
-        cooldown: share of the budget over which the rate falls linearly to nought.
-        warmup: number of steps over which the rate rises.
+        cooldown: share of the budget at the end, over which the learning rate falls linearly to 0.
+        warmup: number of steps at the start, over which the learning rate rises.
     """
 
     steps: int | None
@@ -127,7 +127,7 @@ class Budget:
         self._start = time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds of training so far."""
+        """Seconds of training so far, earlier runs of the stage included."""
         return self.spent + time.monotonic() - self._start
 
     def progress(self, step: int) -> float:

@@ -1,6 +1,6 @@
-"""Prompts of several pictures or a clip, and a loss on the order of their tokens.
+"""Prompts with several pictures or a clip, and a loss on visual tokens' order.
 
-The loss makes each visual token tell which picture it belongs to, or which third of the clip.
+The loss teaches each visual token to tell which picture, or which third of the clip, it belongs to.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Start:
 
     Args:
         embeds: (1, n, width) input embeddings.
-        places: (1, n) which picture a visual token belongs to, from 0, or which third of a clip; `UNPLACED` elsewhere.
+        places: (1, n) number (from 0) of the picture, or of the third of the clip, that a visual token belongs to;
+            `UNPLACED` for other tokens.
     """
 
     embeds: torch.Tensor
@@ -35,7 +36,7 @@ class Start:
 
 
 def set_start(parts: Parts, visual: torch.Tensor) -> Start:
-    """The start for a set: the prefix, then each picture's label and visual tokens.
+    """The start of a set's prompt: prefix, then each picture's label and tokens.
 
     Args:
         parts: the model in training.
@@ -52,7 +53,7 @@ def set_start(parts: Parts, visual: torch.Tensor) -> Start:
 
 
 def clip_start(parts: Parts, visual: torch.Tensor) -> Start:
-    """The start for a clip: the prefix, then the clip's visual tokens.
+    """The start of a clip's prompt: prefix, then the clip's visual tokens.
 
     Args:
         parts: the model in training.
@@ -71,12 +72,12 @@ def hidden_and_order(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states at the questions' tokens, and the loss on visual tokens' places.
 
-    The loss is the cross-entropy between the words "first", "second" and "third" after one decoder layer, read with the
-    model's own last norm and word vectors, so that it trains no weights but those that ship.
+    The loss is a cross-entropy over the words "first", "second" and "third". A visual token's word is read after one
+    decoder layer with the model's own last norm and word vectors, so the loss trains shipped weights only.
 
     Args:
         parts: the model in training.
-        starts: what stands before each row's questions, all of one length.
+        starts: the embeddings before each row's questions, all of one length.
         text: the questions.
         layer: decoder layer (from 0) after which places are read.
     """

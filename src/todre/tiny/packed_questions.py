@@ -1,6 +1,6 @@
 """Run the decoder on one picture and many questions at once.
 
-All questions share the prefix with the picture, and none sees another.
+All questions share the prefix with the picture, and no question sees another.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def packed_attention(
         module: the attention layer; not read.
         query, key, value: (b, heads, n, d).
         mask: (b, 1, n − prefix_length, n), True (or 0.0) where attention is allowed.
-        scaling: factor on the products; None for 1/√d.
-        prefix_length: tokens of the prefix.
+        scaling: factor on the products of queries and keys; None means 1/√d.
+        prefix_length: number of tokens in the prefix.
         kwargs: other arguments of attention functions; not read.
 
     Returns:
@@ -106,9 +106,9 @@ def answer_loss(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> torc
 
 
 def right_answers(model: TinyModel, hidden: torch.Tensor, text: TextBatch) -> dict[str, tuple[int, int]]:
-    """Task → (questions answered right, questions), with the true answers fed in.
+    """Task → (number of right answers, number of questions).
 
-    A question is answered right if every token of its answer is predicted.
+    The true answers are fed in; an answer is right if every token of it is predicted.
 
     Args:
         model: the model in training.

@@ -11,9 +11,9 @@ from todre.tiny.stages import STAGES, Parts, Stage, build_parts
 
 FURTHER = FurtherStage()
 ALL_STAGES: dict[str, Stage] = {**STAGES, FURTHER.name: FURTHER}
-"""The four stages from nothing, and the one that trains the shipped model further."""
+"""Stages by name: four that start from nothing, and the fifth, `further`."""
 
 
 def builder(stage: str) -> Callable[[int, torch.device], Parts]:
-    """The function that makes the parts a stage starts with, from a seed."""
+    """The function that makes a stage's first parts from a seed and a device."""
     return build_further if stage == FURTHER.name else build_parts

@@ -28,10 +28,10 @@ _KEPT_RESIDUALS = 8192
 def cell_labels(things: Sequence[SceneObject], side: int, size: float) -> Labels:
     """(side², 8) classes of a picture's cells, in the order of `GROUPS`.
 
-    A thing covers those that are listed before it.
+    A thing hides the parts of earlier things that it covers.
 
     Args:
-        things: centres and half extents in pixels of a picture of `size` × `size`.
+        things: the things in the picture, with centres and half extents in pixels of a `size` × `size` picture.
         side: number of cells along each axis. A cell belongs to a thing that covers its middle or is centred in it.
         size: side of the picture in pixels.
     """
@@ -51,7 +51,7 @@ def cell_labels(things: Sequence[SceneObject], side: int, size: float) -> Labels
 def picture_sketch(things: Sequence[SceneObject], side: int, size: float) -> NDArray[np.float32]:
     """(side · (side + 1), NUM_FEATURES + 1) label features of one picture.
 
-    A newline follows each row. Arguments are those of `cell_labels`.
+    A newline follows each row. Arguments are as for `cell_labels`.
     """
     return with_newlines(one_hot(cell_labels(things, side, size)).reshape(side, side, -1))
 
@@ -59,16 +59,17 @@ def picture_sketch(things: Sequence[SceneObject], side: int, size: float) -> NDA
 def clip_sketch(frames: Sequence[Sequence[SceneObject]], side: int, size: float) -> NDArray[np.float32]:
     """(frames · side², NUM_FEATURES + 1) label features of a clip.
 
-    Clips have no newlines. Arguments are those of `cell_labels`, with things for each frame.
+    Clips have no newlines. Arguments are as for `cell_labels`, except that `frames` holds the things of each frame.
     """
     features = np.concatenate([one_hot(cell_labels(things, side, size)) for things in frames])
     return np.pad(features, ((0, 0), (0, 1)))
 
 
 class FittedSymbols(nn.Module):
-    """A model's average visual token for each label, and samples of the deviation.
+    """A model's average visual token for each label, and sampled residuals.
 
-    Both are fitted by ridge regression to the tokens of a trained model, so nothing but its weights is needed.
+    The averages are fitted by ridge regression to the tokens of a trained model, and the residuals are what the fit
+    leaves. Nothing but the model's weights is needed.
     """
 
     symbols: torch.Tensor
@@ -106,9 +107,9 @@ class FittedSymbols(nn.Module):
 
 @torch.no_grad()
 def _tokens(model: TinyModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """(t, width) projected tokens of thumbnails and crops, and their labels.
+    """Projected tokens of thumbnails and crops, and their labels.
 
-    The labels are (t, NUM_FEATURES).
+    Tokens are (t, width), labels (t, NUM_FEATURES).
     """
     pixels, labels, _ = picture_tensors(step_scenes(0, 1, _SCENES), build_image_processor())
     hidden = layer_output(run_tower(model.model.vision_tower, torch.cat(pixels)), -2)

@@ -1,6 +1,6 @@
 """The four stages that train the shipped model from nothing.
 
-They train the tower on labels, the decoder on symbols, the projector between them, and then the whole model.
+The stages train the tower on labels, the decoder on symbols, the projector between the two, and then the whole model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WHITENING_SCENES = 32
 
 @dataclass
 class Parts:
-    """The modules that training changes, and what encodes their inputs."""
+    """The modules that training changes, and the encoder of their prompts."""
 
     model: TinyModel
     heads: TowerHeads
@@ -71,7 +71,7 @@ class Slice:
         first_seed: seed from which the run counts.
         step: number of the step, from 0.
         batch: pictures for each process.
-        rank, world: number of this process (from 0), and how many there are.
+        rank, world: number of this process (from 0), and the number of processes.
         split: "train", "val" or "test".
         progress: share of the stage's budget used before this step.
     """
@@ -89,26 +89,26 @@ class Slice:
         return step_scenes(self.first_seed, self.step, self.batch, self.rank, self.world, self.split)
 
     def rng(self) -> np.random.Generator:
-        """Random numbers of this step and process alone."""
+        """A random generator that no other step or process shares."""
         return np.random.default_rng([self.first_seed, self.step, self.rank, 5])
 
 
 class Stage(Protocol):
-    """A stage of training: what it trains, its loss, and what it starts from."""
+    """A stage of training: its modules, its loss and the stages before it."""
 
     @property
     def name(self) -> str:
-        """Name of the stage, on the command line and of its checkpoint."""
+        """Name of the stage on the command line and in its checkpoint's file name."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the stages whose results it starts from."""
+        """Names of the stages whose results this stage starts from."""
 
     def trained(self, parts: Parts) -> dict[str, nn.Module]:
         """Modules whose parameters this stage updates."""
 
     def loss(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, Metrics]:
-        """Loss and numbers for the log."""
+        """The loss of one step, and numbers for the log."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,9 @@ class DecoderStage:
         return loss, {**metrics, "tokens": float(features.shape[1])}
 
     def _grids(self, parts: Parts, which: Slice) -> tuple[torch.Tensor, TextBatch]:
-        """Features and questions of grids, which grow with the stage.
+        """Label features of grids, and questions about them.
 
-        They go from 4 × 4 cells and two objects to 9 × 9 cells and ten.
+        The grids grow during the stage, from 4 × 4 cells with two objects to 9 × 9 cells with ten.
         """
         share, rng = which.progress / self.grids_until, which.rng()
         side = 4 + int(rng.integers(1 + int(5.9 * share)))
@@ -191,7 +191,7 @@ class DecoderStage:
 
 @dataclass(frozen=True)
 class ProjectorStage:
-    """Trains the projector alone, to make the symbolic tokens from tower features."""
+    """Trains the projector alone, to turn tower features into symbolic tokens."""
 
     name: str = "projector"
     needs: tuple[str, ...] = ("tower", "decoder")
@@ -276,7 +276,7 @@ def answer_picture(parts: Parts, visual: torch.Tensor, text: TextBatch) -> tuple
 
 
 def answers_loss(parts: Parts, hidden: torch.Tensor, text: TextBatch) -> tuple[torch.Tensor, Metrics]:
-    """Loss of the answers, and how many of each task are right.
+    """Loss of the answers, and for each task the number of right ones.
 
     Args:
         parts: the model in training.

@@ -50,7 +50,7 @@ def words() -> list[str]:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer: lower case, split at spaces and punctuation, one token per word.
 
-    `<s>` goes in front of each text.
+    The start token `<s>` goes in front of each text.
     """
     vocabulary = {token: index for index, token in enumerate((*SPECIAL, *words()))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))

@@ -45,12 +45,12 @@ class Options(Checked):
         steps, minutes: length of the stage; one of them is None.
         batch: pictures per step and process.
         lr: Muon's peak learning rate.
-        seed: of weights and pictures.
-        processes: data-parallel processes.
-        device: torch's name of the device.
-        save_seconds: time between checkpoints.
-        log_every: steps between records of the log.
-        cooldown: share of the stage over which the rate falls.
+        seed: seed of the starting weights and of the pictures.
+        processes: number of data-parallel processes.
+        device: name of the device in torch.
+        save_seconds: seconds between checkpoints.
+        log_every: number of steps between records of the log.
+        cooldown: share of the stage, at its end, over which the learning rate falls.
     """
 
     stage: str
@@ -69,7 +69,7 @@ class Options(Checked):
 
 @dataclass
 class Progress:
-    """How far a stage has come."""
+    """Steps that a stage has done, and its budget."""
 
     step: int
     budget: Budget
@@ -78,7 +78,7 @@ class Progress:
 def train_stage(options: Options, rank: int = 0) -> Parts:
     """Train one stage to the end of its budget, and return the trained parts.
 
-    It resumes from the stage's checkpoint if there is one.
+    Training resumes from the stage's checkpoint if there is one.
 
     Args:
         options: what the command line sets.
@@ -109,7 +109,7 @@ def _optimizers(stage: Stage, parts: Parts, options: Options) -> list[torch.opti
 def _restore(
     stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], options: Options, device: torch.device
 ) -> Progress:
-    """Load the stage's own checkpoint, or else those of the stages it builds on."""
+    """Load the stage's own checkpoint, else the checkpoints of the stages it needs."""
     budget = Budget(options.steps, options.minutes, cooldown=options.cooldown)
     own = options.run / f"{stage.name}.pt"
     if own.exists():
@@ -166,7 +166,7 @@ def _loop(
 
 
 def _agree(share: float, processes: int) -> float:
-    """The first process's share of the budget, so that all stop at the same step."""
+    """Process 0's share of the budget, so that all processes stop at one step."""
     if processes == 1:
         return share
     value = torch.tensor([share], dtype=torch.float64, device="cpu")
@@ -196,9 +196,9 @@ def _update(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer], rate: f
 def _record(
     stage: Stage, progress: Progress, options: Options, totals: Counter[str], counted: int, share: float, rate: float
 ) -> None:
-    """Log the means since the last record.
+    """Write the means since the last record to the log.
 
-    Counts of right and asked questions become accuracies.
+    Counts of right answers and of questions become accuracies.
     """
     accuracies = {
         key.replace("right/", "accuracy/"): totals[key] / totals[key.replace("right/", "asked/")]
@@ -228,7 +228,7 @@ def _worker(rank: int, options: Options) -> None:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Options of the command line."""
+    """Parse the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.tiny.train", description=__doc__)
     parser.add_argument("stage", choices=[*ALL_STAGES, "export"])
     parser.add_argument("--run", type=Path, required=True, help="directory of the run: checkpoints and logs")

@@ -1,8 +1,8 @@
 """Measure a checkpoint's accuracy on the `val` split.
 
-Run it as `python -m todre.tiny.validate --run DIR --stage whole`. The true answer is fed in and every token of it must
-be predicted, which is what greedy decoding gives for a right answer; a caption counts as right only when all of it is
-right. The last line is one JSON document.
+Run it as `python -m todre.tiny.validate --run DIR --stage whole`. The true answer is fed in, and an answer is
+right if every token of it is predicted; greedy decoding would give the same verdict. A caption is right only if all of
+it is right. The last line of the output is one JSON document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def accuracies(parts: Parts, stage: str, steps: int, batch: int) -> dict[str, fl
     Args:
         parts: the model.
         stage: "decoder" or "whole".
-        steps, batch: number of batches, and pictures in each.
+        steps: number of batches.
+        batch: pictures in a batch.
     """
     tally: Counter[str] = Counter()
     with torch.no_grad():

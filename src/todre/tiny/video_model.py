@@ -1,6 +1,6 @@
 """The shipped model's second form, for clips and several pictures.
 
-It has the shape of the first and is a LLaVA-NeXT-Video of transformers.
+This form is a LLaVA-NeXT-Video of transformers and has the shape of the first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEW_WORDS: tuple[str, ...] = (
 )
 """Words about sets and clips that the first model does not know."""
 _LIKE = {"pictures": "picture", "up": "above", "down": "below", "which": "what"}
-"""New word → known word whose vector it starts from."""
+"""New word → known word whose vector is the new word's start."""
 _ONE_PICTURE = (
     "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image> ' }}{% endfor %}"
 )
@@ -128,9 +128,9 @@ def _start_words(
     tokenizer: PreTrainedTokenizerFast,
     known: dict[str, int],
 ) -> None:
-    """Set the word vectors: known words keep theirs, new words get a start.
+    """Set the word vectors: known words keep their vectors, new words get a start.
 
-    A new word starts at a known word that is near it, or at random at the same scale.
+    A new word starts at the vector of a known word of like meaning, or at random at the same scale.
     """
     table = model.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(0)
