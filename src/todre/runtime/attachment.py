@@ -224,7 +224,7 @@ class Attachment:
 
     @no_compile
     def _after_base(self, call: DecoderCall, output: Any) -> None:
-        """Check that pictures were pruned; report a new request of text alone.
+        """Check that pictures were pruned; fill the report for a new text-only request.
 
         A decoding step changes nothing in the report.
 
