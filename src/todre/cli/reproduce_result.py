@@ -14,7 +14,7 @@ from todre.cli.parsers import usage
 from todre.cli.reproduce_config import ReproduceConfig
 from todre.errors import InvalidValueError
 from todre.files import new_folder
-from todre.published import Table, table
+from todre.published import Table
 from todre.reproduce import pages as writing
 from todre.reproduce.document import restricted
 from todre.reproduce.outcome import notes
@@ -28,9 +28,8 @@ def published(config: ReproduceConfig) -> Table:
 
     The table has only the chosen benchmarks, and for the radar only the radar's rows.
     """
-    assert config.recipe.table is not None
     with usage():
-        whole = restricted(table(config.recipe.table), config.benchmarks)
+        whole = restricted(config.recipe.printed, config.benchmarks)
     if config.recipe.kind != "radar":
         return whole
     rows = tuple(row for row in whole.rows if row.retain in (None, FIGURE_ROWS) and row.model == whole.models[0])

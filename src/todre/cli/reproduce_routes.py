@@ -13,7 +13,7 @@ from todre.cli.parsers import usage
 from todre.cli.reproduce_config import ReproduceConfig
 from todre.cli.reproduce_result import agreed, deliver, published
 from todre.files import new_folder
-from todre.published import Table, table
+from todre.published import Table
 from todre.reproduce.benchmarks import Benchmark, chosen
 from todre.reproduce.document import Description, document, partial_average
 from todre.reproduce.subjects import is_published, repository, rows_about, subjects
@@ -66,7 +66,7 @@ def _tiny(config: ReproduceConfig) -> None:
 def _tiny_warnings(config: ReproduceConfig, printed: Table, measured: Sequence[str]) -> list[str]:
     """Warnings on what the shipped model cannot measure of a table."""
     missing = [name for name in printed.benchmarks if name not in measured]
-    warnings = partial_average(table(config.recipe.table or printed.id), measured)
+    warnings = partial_average(config.recipe.printed, measured)
     warnings += [f"Nothing that ships stands in for {', '.join(missing)}."] if missing else []
     if "seconds" in printed.columns:
         warnings.append(
@@ -141,8 +141,7 @@ def _model_config(printed: Table, model: str) -> Any:
 
 def _cautions(config: ReproduceConfig, benchmarks: Sequence[Benchmark]) -> list[str]:
     """Warnings on why measured and published values may differ."""
-    assert config.recipe.table is not None
-    cautions = partial_average(table(config.recipe.table), config.benchmarks)
+    cautions = partial_average(config.recipe.printed, config.benchmarks)
     if config.scope.limit is not None:
         cautions.append(f"Only the first {config.scope.limit} questions of each task were asked.")
     cautions += [f"{each.name} is measured on other questions: {each.note}." for each in benchmarks if each.note]

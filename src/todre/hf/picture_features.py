@@ -1,4 +1,4 @@
-"""Picture features: compute them, pass them to a model, find their tower layer."""
+"""Picture features: compute them, and pass them to a model."""
 
 from __future__ import annotations
 
@@ -43,8 +43,3 @@ def encoded_argument(features: Sequence[Tensor]) -> dict[str, Any]:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     return {ENCODED: {"image": BaseModelOutputWithPooling(pooler_output=list(features))}}
-
-
-def feature_layer(config: Any) -> int:
-    """Index of the tower layer that features are taken from; negative: from the end."""
-    return int(config.vision_feature_layer)

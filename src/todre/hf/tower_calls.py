@@ -120,19 +120,3 @@ def entry_states(output: Any) -> Tensor | None:
 def replace_entry_states(output: Any, states: Tensor) -> None:
     """Replace the states in a tower's output that `entry_states` returns."""
     output.hidden_states = (states, *output.hidden_states[1:])
-
-
-def feature_depth(config: Any, layers: int) -> int:
-    """Number of tower layers that run before features are taken.
-
-    If features of several layers are read, the last of these layers counts.
-
-    Args:
-        config: the model's config.
-        layers: number of layers in the tower.
-    """
-    taken = getattr(config, "vision_feature_layer", getattr(config, "vision_feature_layers", None))
-    if taken is None:
-        return layers
-    every = [taken] if isinstance(taken, int) else list(taken)
-    return max(layer if layer >= 0 else layers + 1 + layer for layer in every)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from todre.errors import InvalidValueError
 from todre.plots.label_places import PALE, label_ends, style
-from todre.plots.lines import GREY, panels
+from todre.plots.lines import GREY, panels, share_axis
 from todre.reading.choice import RANDOM, highlighted
 from todre.reading.costs import exceeds
 from todre.reading.results import ALL, Budget, Entry, Results, share_of
@@ -141,13 +141,8 @@ def _curve(results: Results, name: str, measure: str) -> list[tuple[float, float
 def _budget_axis(panel: Axes, results: Results) -> None:
     """Set a log axis of budgets, from many tokens at the left to few at the right."""
     shares = sorted({100 * share_of(e.retain, e.before) for e in results.entries if e.retain is not None})
-    panel.set_xscale("log")
-    panel.set_xticks(shares, [f"{share:.3g}" for share in shares])
-    panel.minorticks_off()
-    panel.set_xlim(shares[-1] * 1.06, shares[0] / 1.06)
+    share_axis(panel, shares, 1.06)
     panel.set_xlabel("budget: visual tokens kept, %, as each method counts it (log scale, fewer to the right)")
-    panel.grid(axis="y", color="#EEEEEE", zorder=0)
-    panel.set_axisbelow(True)
 
 
 def _none_levels(results: Results, measure: str) -> list[tuple[str, float]]:

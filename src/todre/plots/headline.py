@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from todre.plots.across_budgets import heading
 from todre.plots.label_places import Placed, label_ends
-from todre.plots.lines import BLUE, GREEN, GREY, ORANGE, RED, panels
+from todre.plots.lines import BLUE, GREEN, GREY, ORANGE, RED, panels, share_axis
 from todre.reading.result_pages import NAMES
 
 if TYPE_CHECKING:
@@ -59,13 +59,8 @@ def headline_figure(bench: Mapping[str, Any], heldout: Mapping[str, Any]) -> Fig
     scores = _draw_scores(right, heldout)
     shares = sorted({time.share for kind in ("method", "oracle") for time in _times(rows, kind)} | _shares(heldout))
     for panel in (left, right):
-        panel.set_xscale("log")
-        panel.set_xticks(shares, [f"{share:g}" for share in shares])
-        panel.minorticks_off()
-        panel.set_xlim(shares[-1] * 1.08, shares[0] / 1.08)
+        share_axis(panel, shares, 1.08)
         panel.set_xlabel("visual tokens kept, %")
-        panel.grid(axis="y", color="#EEEEEE", zorder=0)
-        panel.set_axisbelow(True)
     heading(left, "Time to the first token", _about_times(bench, rows))
     heading(right, "Accuracy", _about_scores(heldout))
     for panel, ends in ((left, times), (right, scores)):

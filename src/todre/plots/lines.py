@@ -42,6 +42,22 @@ def panels(columns: int, title: str, height: float = 4.0) -> tuple[Figure, Seque
     return figure, axes
 
 
+def share_axis(panel: Axes, shares: Sequence[float], margin: float) -> None:
+    """Set a log x axis of shares kept, from many tokens at the left to few at the right.
+
+    Args:
+        panel: the axes.
+        shares: shares of visual tokens in percent, ascending; each gets a tick.
+        margin: factor by which the axis goes beyond the first and the last share.
+    """
+    panel.set_xscale("log")
+    panel.set_xticks(shares, [f"{share:.3g}" for share in shares])
+    panel.minorticks_off()
+    panel.set_xlim(shares[-1] * margin, shares[0] / margin)
+    panel.grid(axis="y", color="#EEEEEE", zorder=0)
+    panel.set_axisbelow(True)
+
+
 def line(
     panel: Axes, places: Sequence[float], points: Sequence[dict[str, Any]], colour: str, label: str, key: str = "mean",
     scale: float = 1.0, style: str = "o-",

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 
 from todre.errors import InvalidValueError
-from todre.published import NAMES, table
+from todre.published import NAMES, Table, table
 
 V1 = "ToDRE, arXiv 2505.18757v1"
 
@@ -35,6 +35,17 @@ class Recipe:
         """Whether the result is a picture."""
         return self.kind in ("attention", "radar", "kept")
 
+    @property
+    def printed(self) -> Table:
+        """The published table behind the recipe.
+
+        Raises:
+            InvalidValueError: there is none, as behind a figure of attention.
+        """
+        if self.table is None:
+            raise InvalidValueError(f"No published table is behind {self.name}; choose a table, or v1-figure3.")
+        return table(self.table)
+
 
 _FIGURES = (
     Recipe("v1-figure2", "Figure 2: attention between text and picture in each layer, in prefill", V1, "attention",
@@ -46,10 +57,7 @@ _FIGURES = (
 
 
 def recipes() -> tuple[Recipe, ...]:
-    """All recipes: tables and figures of version 1, then tables of version 2.
-
-    All other recipes follow.
-    """
+    """All recipes: tables and figures of version 1, then tables of version 2."""
     tables = [table(name) for name in NAMES]
     found = [Recipe(each.id, each.title, each.paper, each.kind, each.id) for each in tables]
     first = [each for each in found if each.name.startswith("v1-")]

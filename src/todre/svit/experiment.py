@@ -31,7 +31,8 @@ from todre.evaluate.table import Table
 from todre.fields import Checked, Items, Range
 from todre.fields.kinds import Count, Positive, Seed
 from todre.files import write_atomic
-from todre.hf.picture_features import any_resolution_features, feature_layer
+from todre.hf.checkpoint_facts import feature_depth
+from todre.hf.picture_features import any_resolution_features
 from todre.scenes import make_scene
 from todre.svit.gate import RATIO_WEIGHT, Choose, Chooser, FixedRate, Gate, came_back, gated, ratio_loss
 
@@ -69,7 +70,7 @@ def gated_blocks(model: Any, count: int) -> list[nn.Module]:
         InvalidValueError: the tower has fewer blocks.
     """
     layers = [one for one in model.model.vision_tower.modules() if type(one).__name__ == "CLIPEncoderLayer"]
-    used = layers[: len(layers) + 1 + feature_layer(model.config)]
+    used = layers[: feature_depth(model.config, len(layers))]
     if not 1 <= count <= len(used):
         raise InvalidValueError(
             f"{count} gates do not fit a tower of {len(used)} blocks; give 1 to {len(used)} targets."

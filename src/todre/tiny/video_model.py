@@ -20,8 +20,7 @@ from transformers import (
 
 from todre import tiny
 from todre.files import write_atomic
-from todre.hf.checkpoint_facts import FEATURE_LAYER
-from todre.hf.picture_features import feature_layer
+from todre.hf.checkpoint_facts import FEATURE_LAYER, feature_layers
 from todre.scenes.several import ORDINALS
 from todre.tiny.export import replace_files
 from todre.tiny.model import GRID, MEAN, PATCH, STD, TILE, build_image_processor
@@ -110,7 +109,7 @@ def build_video_model() -> tuple[LlavaNextVideoForConditionalGeneration, PreTrai
         image_seq_length=GRID * GRID,
         video_seq_length=(GRID // 2) ** 2,
         tie_word_embeddings=True,
-        **{FEATURE_LAYER: feature_layer(first.config)},
+        **{FEATURE_LAYER: feature_layers(first.config)[0]},
     )
     model = LlavaNextVideoForConditionalGeneration(config).eval()
     state = first.state_dict()

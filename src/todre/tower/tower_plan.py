@@ -16,9 +16,10 @@ from todre.fields import fitted
 from todre.hf import visual_layouts
 from todre.hf.anyres import anyres
 from todre.hf.attention_tap import attention_modules
+from todre.hf.checkpoint_facts import feature_depth
 from todre.hf.families import Family
 from todre.hf.leading_tokens import Leading, discarded_count, leading_of
-from todre.hf.tower_calls import feature_depth, packs_pictures
+from todre.hf.tower_calls import packs_pictures
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import bare
 from todre.methods.views.vision_tower import TowerMethod
