@@ -123,3 +123,17 @@ def test_a_task_needs_answers_and_an_instrument_does_not(folder):
     assert Source(file).questions()[0].question.answer == ""
     with pytest.raises(InvalidValueError, match=r"Line 1 of .*mine\.jsonl has no answers; write"):
         LocalTask(file).items(None, 0)
+
+
+def test_an_answer_that_contradicts_the_answers_is_refused(folder):
+    """`eval` goes by `answers` and `analyze` by `answer`, so one of them would be dropped without a word."""
+    file = written(folder, LINE | {"answer": "red", "answers": ["red"]}, LINE | {"answer": "red", "answers": ["blue"]})
+    with pytest.raises(InvalidValueError, match=r"^Line 2 of .*has the answer 'red', which is not among its answers; "):
+        list(read_questions(file))
+
+
+@pytest.mark.parametrize("answers", [["Red ", "blue"], "red", []])
+def test_an_answer_among_the_answers_is_taken(folder, answers):
+    (line,) = read_questions(written(folder, LINE | {"answer": "red", "answers": answers}))
+    assert line.answer == "red"
+    assert line.answers == (tuple([answers] if isinstance(answers, str) else answers) or ("red",))

@@ -96,7 +96,8 @@ def read_questions(file: Path, limit: int | None = None) -> Iterator[QuestionLin
         limit: most questions to read; None reads all.
 
     Raises:
-        InvalidValueError: the file, or a line, cannot be read, or a line has no image or no question.
+        InvalidValueError: the file, or a line, cannot be read, a line has no image or no question, or its `answer` is
+            none of its `answers`.
     """
     for number, values in itertools.islice(read_lines(file, QUESTIONS), limit):
         yield _question(file, number, values)
@@ -122,6 +123,13 @@ def _question(file: Path, number: int, values: dict[str, Any]) -> QuestionLine:
         if missing:
             raise _lacking(file, number, name)
     answers, single = _texts(values.get("answers")), _texts(values.get("answer"))
+    known = {_folded(each) for each in answers}
+    strange = [each for each in single if answers and _folded(each) not in known]
+    if strange:  # `eval` goes by one of the fields and `analyze` by the other
+        raise QUESTIONS.error(
+            f"Line {number} of {printable(file)} has the answer {printable(repr(strange[0]))}, which is not among its "
+            "answers; add it there, or write one of the two fields."
+        )
     return QuestionLine(
         file=file,
         number=number,
@@ -145,6 +153,10 @@ def _lacking(file: Path, number: int, what: str) -> TodreError:
 def _texts(value: str | list[str] | None) -> tuple[str, ...]:
     """A text, or a list of texts, as a tuple; None becomes the empty tuple."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _folded(answer: str) -> str:
+    return answer.strip().casefold()
 
 
 def _most_frequent(answers: tuple[str, ...]) -> str:
