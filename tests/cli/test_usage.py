@@ -112,6 +112,12 @@ def test_what_is_no_option_or_too_long_is_told_shortly(run, name):
         (("fit", "vtw", "--output", "a.json", "--share", "0.5"), ("fitted by --tolerance",)),
         (("fit", "fitprune", "--output", "a.json", "--tolerance", "0.5"), ("fitted to a --share",)),
         (("flops", "--visual-tokens", "9", "--image-size", "9x9"), ("give one of the two",)),
+        (
+            ("ask", "PICTURE", QUESTION, "--method", "todre:stages=1"),
+            ("'stages=1'", "`todre bench` alone", "JSON file"),
+        ),
+        (("eval", "--methods", "random,todre:stges=1"), ("'stges=1'", "`todre bench` alone")),
+        (("ask", "PICTURE", QUESTION, "--method", "todr:stages=1"), ("There is no method",)),
         (("reproduce", "v1-table9"), ("no recipe 'v1-table9'",)),
         (("methods", "todr"), ("did you mean 'todre'",)),
         (("plot", "radar", "run", "--output", "a.doc"), ("a.doc", ".png")),

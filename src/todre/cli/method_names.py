@@ -25,6 +25,12 @@ def parse_name(name: str) -> str:
 def parse_method(name: str) -> str:
     """Parse the name of a registered method, or of a file that holds a method."""
     if not name.endswith(FILE):
+        base, colon, settings = name.partition(":")
+        if colon and base in registry.names():
+            raise typer.BadParameter(
+                f"settings ({settings!r}) are written behind a method's name in `todre bench` alone; "
+                "give a JSON file, which `todre.methods.registry.save` writes."
+            )
         return parse_name(name)
     with usage():
         registry.load(name)
