@@ -43,7 +43,7 @@ def panels(columns: int, title: str, height: float = 4.0) -> tuple[Figure, Seque
 
 
 def share_axis(panel: Axes, shares: Sequence[float], margin: float) -> None:
-    """Set a log x axis of shares kept, from many tokens at the left to few at the right.
+    """Set a log x axis of shares kept, from many tokens down to few.
 
     Args:
         panel: the axes.

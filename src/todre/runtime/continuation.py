@@ -10,8 +10,8 @@ from todre.hf.calls import DecoderCall, embeddings_of
 from todre.hf.decoder import Decoder
 from todre.runtime.incoming_masks import block_masks_of, logical_mask
 from todre.runtime.layer_masks import set_masks
+from todre.runtime.positions import set_positions
 from todre.runtime.prefill import incoming_columns
-from todre.runtime.slot_tables import set_positions
 from todre.runtime.step import DecoderInputs, InFlight, Step
 from todre.tensors.slots import SlotTable
 

@@ -9,7 +9,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
+from todre.hf import cache as kv
+from todre.hf.calls import DecoderCall, contiguous
 from todre.hf.decoder import Decoder
+from todre.runtime.step import Step
+from todre.tensors.columns import Compaction
 
 
 def shift_positions(
@@ -62,3 +66,28 @@ def match_axes(real: Tensor, loop_positions: Tensor) -> Tensor:
     if real.ndim == 3 and loop_positions.ndim == 2:
         return real[0]  # text positions, or those in time
     return real
+
+
+def set_positions(step: Step, call: DecoderCall, packing: Compaction | None) -> Tensor | None:
+    """Set the step's rotary positions, and return the tables' new shift, (b,) or None.
+
+    Args:
+        step: the forward; its `rotary_positions` are set where the model's own are not right.
+        call: the decoder's call.
+        packing: from the columns that came in to those that are kept; None if all are.
+    """
+    inputs = step.inputs
+    tables = kv.distinct_tables(inputs.cache)
+    shift = tables[0].shift if tables else None
+    if packing is None and shift is None:
+        return None
+    positions = call.positions
+    if positions is None:
+        positions = contiguous(inputs.past, inputs.length, step.in_flight.columns.device)
+    gone = None
+    compacts = inputs.method is not None and inputs.method.positions == "compact"
+    if packing is not None and compacts and inputs.visual is not None and step.selection is not None:
+        gone = (inputs.visual & ~step.selection.keep).cumsum(dim=1)
+    positions, shift = shift_positions(positions, shift, gone, inputs.decoder)
+    step.rotary_positions = packing.take_positions(positions) if packing is not None else positions
+    return shift

@@ -16,11 +16,12 @@ from todre.hf.layer_calls import repack
 from todre.methods.base import Method
 from todre.runtime.incoming_masks import block_masks_of
 from todre.runtime.layer_masks import set_masks
+from todre.runtime.positions import set_positions
 from todre.runtime.prompt import Prompt
 from todre.runtime.samples import Media, Samples, visual_tokens
 from todre.runtime.schedule import Schedule
 from todre.runtime.selection import BatchSelection, select_batch
-from todre.runtime.slot_tables import extend_tables, set_positions
+from todre.runtime.slot_tables import extend_tables
 from todre.runtime.step import DecoderInputs, InFlight, LayerAnswers, Step
 from todre.tensors.columns import TEXT, Compaction, compact, token_kinds
 from todre.tensors.row_counts import RowCounts
