@@ -1,0 +1,1 @@
+"""A conversation in the terminal, about pictures that can be added in any turn."""

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server with both stages, on transformers' own server."""

@@ -1,0 +1,1 @@
+"""What servers and their clients share: pictures by address, wire, measures."""

@@ -1,0 +1,1 @@
+"""Stage 1 in vLLM: a plugin that prunes pictures by todre's own selection."""
