@@ -6,6 +6,7 @@ same paths. Outcomes come back as they are done.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Iterable, Iterator
@@ -62,7 +63,7 @@ def _answered(
         _Actor,
         fn_constructor_kwargs={"source": source, "answering": answering if on_gpu else replace(answering, threads=1)},
         batch_size=None,
-        concurrency=actors,
+        compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=1,
         num_gpus=1 if on_gpu else 0,
         max_task_retries=_RETRIES,
@@ -111,6 +112,7 @@ def _cluster(address: str) -> Iterator[Any]:
     """The `ray` package, connected; the connection ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
@@ -120,14 +122,15 @@ def _cluster(address: str) -> Iterator[Any]:
             "`pip install 'todre[ray]'` brings it."
         ) from error
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
         raise TodreError(
             f"There is no Ray cluster at {printable(address)} ({reason(error)}); start one with `ray start --head`, or "
             "use --ray local."
         ) from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # rows that are missing are looked for at the end
     try:
         yield ray

@@ -98,6 +98,7 @@ def opened(
     if os.path.lexists(file):
         with reading(file, OUTPUT):
             pass
+    _recorded(settings_file(file))  # one that no run wrote is never replaced
     stream = _open_locked(file)
     try:
         output = Output(file=file, fingerprint=digest_of(conditions), stream=stream)
@@ -227,14 +228,9 @@ def settings_file(file: Path) -> Path:
 
 
 def _write_settings(file: Path, conditions: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Write down the settings of a new run.
-
-    A file of that name that no run wrote is never replaced.
-    """
-    beside = settings_file(file)
-    _recorded(beside)
+    """Write down the settings of a new run."""
     document = {"format": FORMAT, "conditions": conditions, **facts, "versions": versions()}
-    write_atomic(beside, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(settings_file(file), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _recorded(beside: Path) -> dict[str, Any]:
