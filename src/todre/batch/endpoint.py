@@ -29,6 +29,8 @@ MOST_IN_A_ROW = 8
 
 Those count that say something of the server, not of the row.
 """
+MOST_TEXT = 2000
+"""Longest text of a server that is kept, where it answers without JSON."""
 _OF_THE_SERVER = ("APIConnectionError", "APITimeoutError", "NotFoundError")
 _REFUSED = ("AuthenticationError", "PermissionDeniedError")
 
@@ -154,7 +156,7 @@ async def _sent(client: Any, body: dict[str, Any], key: str) -> Reply | Failure:
             type=name,
             message=message,
             status=error.status_code,
-            body=error.body,
+            body=_whole(error.response.text),
             request_id=error.request_id or "",
         )
     except openai.APIConnectionError as error:
@@ -186,6 +188,14 @@ async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _whole(text: str) -> Any:
+    """A server's answer as JSON, or as text where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text[:MOST_TEXT]
 
 
 def _cause(error: Exception) -> str:

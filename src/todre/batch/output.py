@@ -248,7 +248,7 @@ def _other_settings(file: Path, conditions: dict[str, Any]) -> str:
 
     It names the first that differs, where the settings were written down.
     """
-    before, now = _recorded(settings_file(file)), json.loads(json.dumps(conditions))
+    before, now = _flat(_recorded(settings_file(file))), _flat(json.loads(json.dumps(conditions)))
     for name in [*now, *sorted(set(before) - set(now))] if before else ():
         if before.get(name) != now.get(name):
             return (
@@ -257,6 +257,15 @@ def _other_settings(file: Path, conditions: dict[str, Any]) -> str:
             )
     other = "belongs to a run with other settings; use the same options to go on, or give another --output"
     return f"{printable(file)} {other}."
+
+
+def _flat(conditions: dict[str, Any]) -> dict[str, Any]:
+    """The conditions with those inside them, such as a method's fields, as `method.retain`."""
+    found: dict[str, Any] = {}
+    for name, value in conditions.items():
+        inner = value.items() if isinstance(value, dict) else ()
+        found |= {f"{name}.{each}": held for each, held in inner} if inner else {name: value}
+    return found
 
 
 def _short(value: Any) -> str:
