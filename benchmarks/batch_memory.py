@@ -55,7 +55,7 @@ def answer(folder: Path) -> dict[str, Any]:
 
 
 def _peak() -> float:
-    """Highest memory of this program, in MiB, as Linux counts it from its start; `ru_maxrss` counts the parent's too."""
+    """Highest memory of this program in MiB, as Linux counts it; `ru_maxrss` counts the parent's too."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 2)
 

@@ -168,12 +168,20 @@ def test_rows_that_cannot_be_asked_reach_no_server(folder):
     server = FakeServer()
     values = [{"id": "a", "image": "none.png", "question": "Why?"}, {"id": "b", "question": "Why?"},
               {"id": "c", "image": "http://127.0.0.1/a.png", "question": "Why?"},
-              request("d", picture("https://example.org/a.png"), "Why?"), request("e", "Why?", stream=True)]  # fmt: skip
+              request("d", picture("https://a/b.png"), "Why?"), request("e", "Why?", stream=True)]  # fmt: skip
     found = answered(folder, server, values)
     assert [found[id_].failure.type for id_ in "abcde"] == [
         "ImageError", "InvalidValueError", "ImageError", "ImageError", "InvalidValueError"
     ]  # fmt: skip
     assert server.bodies == []
+
+
+def test_what_else_todre_serve_is_asked_for_stays_in_the_body(folder):
+    server = FakeServer()
+    values = [request("a", "Why?", todre={"method": "random"}), request("b", "Why?", todre={"retain": 3, "x": 1})]
+    answered(folder, server, values, retain=0.5, concurrency=1)
+    assert [body["todre"] for body in server.bodies] == [{"method": "random", "retain": 0.5}, {"retain": 3, "x": 1}]
+    assert "'method'" in answered(folder, server, values[:1], kind="vllm")["a"].failure.message
 
 
 def test_counts_of_visual_tokens_come_from_the_server(folder):
@@ -234,4 +242,6 @@ def test_conditions_go_by_what_is_asked_and_not_by_where():
     moved = Endpoint(folder=".", url="http://b/v1", retain=0.5, concurrency=3, retries=1, timeout=9.0)
     assert endpoint.conditions() == moved.conditions()
     for other in ({"retain": 0.4}, {"kind": "vllm"}, {"model": "m"}, {"max_new_tokens": 5}):
-        assert Endpoint(**{"folder": ".", "url": "http://a/v1", "retain": 0.5, **other}).conditions() != moved.conditions()
+        assert (
+            Endpoint(**{"folder": ".", "url": "http://a/v1", "retain": 0.5, **other}).conditions() != moved.conditions()
+        )

@@ -109,7 +109,10 @@ class _Actor:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[Any]:
-    """The `ray` package, connected; the connection ends with the block."""
+    """The `ray` package, connected for the block.
+
+    A program that is connected already stays so, to its own cluster.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -121,8 +124,10 @@ def _cluster(address: str) -> Iterator[Any]:
             f"--ray needs the ray package with its data part, which cannot be imported ({error}); "
             "`pip install 'todre[ray]'` brings it."
         ) from error
+    own = not ray.is_initialized()
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        if own:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
         raise TodreError(
             f"There is no Ray cluster at {printable(address)} ({reason(error)}); start one with `ray start --head`, or "
@@ -137,4 +142,5 @@ def _cluster(address: str) -> Iterator[Any]:
     except ray.exceptions.RayError as error:
         raise TodreError(f"Ray cannot go on ({reason(error)}); run the same command again to go on.") from error
     finally:
-        ray.shutdown()
+        if own:
+            ray.shutdown()

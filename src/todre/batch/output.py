@@ -260,7 +260,7 @@ def _other_settings(file: Path, conditions: dict[str, Any]) -> str:
 
 
 def _flat(conditions: dict[str, Any]) -> dict[str, Any]:
-    """The conditions with those inside them, such as a method's fields, as `method.retain`."""
+    """The conditions, with a method's fields as `method.retain` and so on."""
     found: dict[str, Any] = {}
     for name, value in conditions.items():
         inner = value.items() if isinstance(value, dict) else ()

@@ -41,7 +41,7 @@ def request_of(
         ImageError: a picture cannot be read.
     """
     if record.openai:
-        body, own = _own_body(record, folder)
+        body, own = _own_body(record, folder, kind)
     else:
         row = row_of(record)
         body, own = {"messages": _messages(row, folder)}, row.retain
@@ -78,8 +78,11 @@ def reply_of(body: Any, request_id: str) -> Reply | Failure:
     )
 
 
-def _own_body(record: Record, folder: Path) -> tuple[dict[str, Any], float | None]:
-    """A request's body, its pictures as URLs, without its budget; and the budget."""
+def _own_body(record: Record, folder: Path, kind: Kind) -> tuple[dict[str, Any], float | None]:
+    """A request's body, its pictures as URLs, without its budget; and the budget.
+
+    `todre serve` itself looks at what else the field `todre` asks for, so that field stays in its body.
+    """
     body = {name: value for name, value in copy.deepcopy(body_of(record)).items() if value is not None}
     if body.get("stream"):
         raise InvalidValueError("The body has stream true, and each row has one whole answer; leave it out.")
@@ -89,6 +92,9 @@ def _own_body(record: Record, folder: Path) -> tuple[dict[str, Any], float | Non
         image = part.get("image_url") if part.get("type") == "image_url" else None
         if isinstance(image, dict) and isinstance(image.get("url"), str):
             image["url"] = url_of(image["url"], folder)
+    own = body.get("todre")
+    if kind == "todre" and isinstance(own, dict):
+        return body, own.get("retain")
     return body, retain_of(body.pop("todre", None))
 
 
@@ -116,7 +122,7 @@ def _put_retain(body: dict[str, Any], kind: Kind, retain: float | None, of_the_r
             f"{where} retain {retain}, and a plain endpoint takes none; leave it out, or say --endpoint-kind."
         )
     if kind == "todre":
-        body["todre"] = {"retain": retain}
+        body["todre"] = {**body.get("todre", {}), "retain": retain}
         return
     options = body.setdefault("mm_processor_kwargs", {})
     if not isinstance(options, dict):

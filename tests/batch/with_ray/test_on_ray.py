@@ -1,68 +1,20 @@
-"""Ray Data: a local cluster of two workers gives the rows of one process, and goes on after a kill."""
+"""Ray Data: two workers give the rows of one process. The tests share one cluster, which is started first."""
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pyarrow
 import pytest
-from batch.stubs import picture, read_rows, request, write_rows
+from batch.deadly import Deadly
+from batch.stubs import read_rows
+from batch.with_ray.comparison import lines
 from pyarrow import parquet
 
-import todre
-from todre.batch.model_answers import Answering
 from todre.batch.on_ray import LOCAL, on_ray
 from todre.batch.parquet import ParquetRows, write_parquet
-from todre.batch.run import inline, run
-from todre.batch.sources import JsonLines
-from todre.errors import InvalidValueError, LoadError, TodreError
-from todre.scenes import make_scene
+from todre.batch.run import run
+from todre.errors import InvalidValueError, LoadError
 
-
-def questions(folder, count):
-    values = []
-    for seed in range(count):
-        scene = make_scene(seed, "val", 96)
-        scene.image.save(folder / f"{seed}.png")
-        values.append({"id": f"row {seed}", "image": f"{seed}.png", "question": scene.questions[0].text})
-    return values
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rows")
-    values = questions(folder, 20)
-    values[3]["retain"], values[4]["max_new_tokens"] = 0.5, 1
-    values[5]["image"] = "none.png"
-    values.append(request("asked", picture("1.png"), picture("2.png"), "Which is brighter?", todre={"retain": 0.4}))
-    return JsonLines(write_rows(folder / "rows.jsonl", values))
-
-
-@pytest.fixture(scope="module")
-def answering(source):
-    method = todre.ToDRE(retain=0.2).to_dict()
-    return Answering(folder=source.folder, device="cpu", method=method, max_new_tokens=6)
-
-
-@pytest.fixture(scope="module")
-def here(source, answering, tmp_path_factory):
-    """The output of one process."""
-    output = tmp_path_factory.mktemp("here") / "out.jsonl"
-    run(source, output, answering.conditions(), inline(answering.start))
-    return output
-
-
-def lines(file):
-    """The lines of an output in one order, without the times that OpenAI's shape has."""
-    found = read_rows(file)
-    for line in found:
-        if (line.get("response") or {}).get("body"):
-            del line["response"]["body"]["created"]
-    return sorted(found, key=str)
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def test_two_workers_answer_as_one_process_does(source, answering, here, tmp_path):
@@ -86,26 +38,6 @@ def test_a_model_that_is_not_there_ends_the_run(source, answering, tmp_path):
         run(source, tmp_path / "out.jsonl", wrong.conditions(), on_ray(source, wrong, LOCAL, 1))
 
 
-def test_a_cluster_that_is_not_there(source, answering, tmp_path):
-    with pytest.raises(TodreError, match="no Ray cluster at auto"):
-        run(source, tmp_path / "out.jsonl", answering.conditions(), on_ray(source, answering, "auto"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Deadly(Answering):
-    """Answers whose third row ends the process, whenever it is tried."""
-
-    def start(self):
-        work = super().start()
-
-        def answer(record):
-            if record.id == "row 2":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return work(record)
-
-        return answer
-
-
 def test_a_row_that_ends_its_worker_costs_itself_alone(source, answering, here, tmp_path):
     deadly = Deadly(**vars(answering))
     output = tmp_path / "out.jsonl"
@@ -115,25 +47,6 @@ def test_a_row_that_ends_its_worker_costs_itself_alone(source, answering, here, 
     assert found["row 2"]["error"]["type"] == "ProcessDied"
     others = [line for line in lines(here) if line["id"] != "row 2"]
     assert sorted((line for name, line in found.items() if name != "row 2"), key=str) == others
-
-
-def test_a_killed_run_goes_on(source, here, tmp_path):
-    """`todre batch --ray local`, killed after its first rows, and run again."""
-    output = tmp_path / "out.jsonl"
-    todre_command = Path(sys.executable).with_name("todre")
-    words = ["batch", source.file, "--output", output, "--retain", "0.2", "--max-new-tokens", "6", "--device", "cpu",
-             "--ray", LOCAL, "--workers", "1", "-q"]  # fmt: skip
-    command = [str(todre_command), *map(str, words)]
-    started = subprocess.Popen(command, start_new_session=True)
-    waited = time.monotonic()
-    while not (output.exists() and output.read_bytes().count(b"\n") > 2) and time.monotonic() - waited < 240:
-        time.sleep(0.05)
-    os.kill(started.pid, signal.SIGKILL)
-    started.wait()
-    kept = output.read_bytes().count(b"\n")
-    assert kept > 2
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 1  # one picture is not there
-    assert lines(output) == lines(here)
 
 
 def test_parquet_in_and_out(source, answering, here, tmp_path):
