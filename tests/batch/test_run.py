@@ -1,5 +1,6 @@
 """A run into a file: every row once, in its shape, whatever ended the runs before it."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -213,6 +214,18 @@ def test_two_lines_about_one_row_are_refused(source, output):
 def test_a_file_that_no_run_wrote_is_left_alone(source, output, text):
     output.write_text(text)
     refused(["Line 1"], source, output)
+
+
+def test_lines_of_any_size_are_read_again(source, output):
+    """Servers answer with thousands of log-probabilities, more than files that users write may hold."""
+    large = {"logprobs": [[0.5] * 10] * 60_000, "deep": json.loads("[" * 99 + "]" * 99)}
+
+    def backend(records):
+        for record in itertools.islice(records, 1):
+            yield Outcome.of(dataclasses.replace(record, openai=True), dataclasses.replace(reply("yes"), body=large))
+
+    assert run(source, output, CONDITIONS, backend).tally.answered == 1
+    assert answered(source, output).done_before == 1
 
 
 def test_settings_that_no_run_wrote_are_left_alone(source, output):

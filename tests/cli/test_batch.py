@@ -65,6 +65,8 @@ def test_pictures_of_a_folder_and_by_pattern(run, tmp_path, picture, monkeypatch
     assert result.code == 0
     assert "1 files or folders" in result.err
     assert [line["id"] for line in lines(tmp_path / "folder.jsonl")] == ["1.png", "2.png"]
+    inside = ("batch", folder, "--question", QUESTION, "--output", folder / "inside.jsonl", *SHORT)
+    assert [run(*inside).code, run(*inside).code] == [0, 0]
     monkeypatch.chdir(folder)
     assert run("batch", "*.png", "--question", QUESTION, "--output", "../many.jsonl", *SHORT).code == 0
     answers = [[line["answer"] for line in lines(tmp_path / f"{name}.jsonl")] for name in ("folder", "many")]
@@ -118,6 +120,7 @@ FAILED = [
     (("empty", "--question", "Why?", *OUT), ("empty", "no rows")),
     (("ROWS", "--output", "no/out.jsonl"), ("no", "create it first")),
     (("ROWS", "--output", "ROWS"), ("is a file that this reads",)),
+    (("ROWS", "--output", "table.parquet"), ("table.parquet", "there already")),
     (("ROWS", *OUT, "-m", "no/such/model"), ("no/such/model",)),
     (("ROWS", *OUT, "--endpoint", "http://127.0.0.1:9/v1", "--retries", "0"), ("does not list its models",)),
 ]
@@ -127,8 +130,10 @@ FAILED = [
 def test_what_cannot_be_done(run, rows, tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "table.parquet").touch()
     before = rows.read_bytes()
     one_line(run("batch", *(rows if word == "ROWS" else word for word in words)), 1, *said)
+    assert (tmp_path / "table.parquet").read_bytes() == b""
     assert rows.read_bytes() == before
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from todre.batch.records import Failure, Outcome, Reply
 from todre.errors import InvalidValueError
-from todre.files import Kind, printable
+from todre.files import Kind, numbered, printable
+from todre.files.names import reason
 from todre.files.shapes import OBJECT
 
-OUTPUT = Kind("restore it, or give another --output", OBJECT, most=2**42, line=2**26, lenient=True)
+OUTPUT = Kind("restore it, or give another --output", OBJECT, most=2**42, line=2**28, lenient=True)
 """Kind of file: an output that is there already."""
 DIGITS = 16
 _REQUEST = "batch_req_"
+_START = b'{"id": "'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,26 @@ def line_of(outcome: Outcome, fingerprint: str) -> str:
     return json.dumps(made, ensure_ascii=False)
 
 
+def read_output(stream: BinaryIO, file: Path) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
+    """(line number, line, its object) of each line of an output.
+
+    For a last line that a kill cut off, the object is None. Objects may be of any size, as servers' answers are.
+
+    Raises:
+        InvalidValueError: a line is none that a batch wrote.
+    """
+    stream.seek(0)
+    for number, line in numbered(stream, file, OUTPUT):
+        whole = line.endswith(b"\n")
+        try:
+            values = json.loads(line) if whole else None
+        except (ValueError, RecursionError) as error:
+            raise OUTPUT.wrong(f"Line {number} of {printable(file)}", f"is damaged ({reason(error)})") from error
+        if (whole and not isinstance(values, dict)) or (not whole and line[: len(_START)] != _START[: len(line)]):
+            raise InvalidValueError(_no_line_of_ours(number, file))
+        yield number, line, values
+
+
 def finished(values: dict[str, Any], number: int, file: Path) -> Finished:
     """What a line says of itself.
 
@@ -55,9 +78,7 @@ def finished(values: dict[str, Any], number: int, file: Path) -> Finished:
     mark = mark.removeprefix(_REQUEST) if isinstance(mark, str) else ""
     id_ = values.get("custom_id" if openai else "id")
     if len(mark) != 2 * DIGITS or not isinstance(id_, str):
-        raise InvalidValueError(
-            f"Line {number} of {printable(file)} is none that `todre batch` wrote; give another --output."
-        )
+        raise InvalidValueError(_no_line_of_ours(number, file))
     return Finished(
         id=id_,
         fingerprint=mark[:DIGITS],
@@ -65,6 +86,10 @@ def finished(values: dict[str, Any], number: int, file: Path) -> Finished:
         failed=values.get("error") is not None,
         visual_tokens=_visual_tokens(values, openai),
     )
+
+
+def _no_line_of_ours(number: int, file: Path) -> str:
+    return f"Line {number} of {printable(file)} is none that `todre batch` wrote; give another --output."
 
 
 def _plain(outcome: Outcome, fingerprint: str) -> dict[str, Any]:

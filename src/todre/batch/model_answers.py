@@ -111,7 +111,7 @@ class _Answerer:
         from todre.pruning import prune
 
         loaded, limit = self._loaded, row.max_new_tokens or self._answering.max_new_tokens
-        if row.model and row.model != loaded.name:
+        if row.model not in ("", loaded.name, Path(loaded.name).name):
             raise InvalidValueError(
                 f"The row asks for the model {row.model!r}, and {loaded.name} answers; name that, or leave it out."
             )

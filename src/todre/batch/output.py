@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from todre.batch.lines import OUTPUT, Finished, finished, line_of
+from todre.batch.lines import OUTPUT, Finished, finished, line_of, read_output
 from todre.batch.records import Outcome, digest_of
 from todre.batch.seen import Ids
 from todre.environment import versions
 from todre.errors import InvalidValueError, OutputError
-from todre.files import Kind, append, atomic_path, numbered, parsed, printable, read_json, write_atomic
+from todre.files import Kind, append, atomic_path, printable, read_json, write_atomic
 from todre.files import opened as reading
 from todre.files.names import reason
 from todre.files.shapes import OBJECT, TEXT
@@ -27,7 +27,6 @@ from todre.files.shapes import OBJECT, TEXT
 FORMAT = "todre batch 1"
 SETTINGS = Kind("remove it, or give another --output", {"format": TEXT, "conditions": OBJECT}, lenient=True)
 """Kind of file: the settings of a run."""
-_START = b'{"id": "'
 
 
 @dataclass
@@ -164,16 +163,8 @@ def _lines(stream: BinaryIO, file: Path) -> Iterator[tuple[int, bytes, Finished 
 
     For a last line that a kill cut off, what it says is None.
     """
-    stream.seek(0)
-    for number, line in numbered(stream, file, OUTPUT):
-        if line.endswith(b"\n"):
-            yield number, line, finished(parsed(line, number, file, OUTPUT), number, file)
-        elif line[: len(_START)] == _START[: len(line)]:
-            yield number, line, None
-        else:
-            raise InvalidValueError(
-                f"Line {number} of {printable(file)} is none that `todre batch` wrote; give another --output."
-            )
+    for number, line, values in read_output(stream, file):
+        yield number, line, None if values is None else finished(values, number, file)
 
 
 def _without_failed(output: Output, end: int) -> BinaryIO:

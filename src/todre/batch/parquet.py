@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from todre.batch.lines import OUTPUT
+from todre.batch.lines import OUTPUT, read_output
 from todre.batch.records import Place, Record
 from todre.batch.sources import record_of
 from todre.errors import InvalidValueError, MissingDependencyError
-from todre.files import Kind, atomic_path, opened, printable, read_lines
+from todre.files import Kind, atomic_path, opened, printable
 from todre.files.names import reason
 
 TABLE = Kind("give a Parquet file with columns such as id, image and question", most=2**42)
@@ -84,14 +85,13 @@ def write_parquet(lines: Path, target: Path) -> None:
         {"id": text, "answer": text, "ended": text, "model": text, "prompt_tokens": count, "new_tokens": count}
         | {"visual_tokens_before": count, "visual_tokens_after": count, "error_type": text, "error_message": text}
     )
-    with atomic_path(target) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
-        few: list[dict[str, Any]] = []
-        for _, values in read_lines(lines, OUTPUT):
-            few.append(_flat(values))
-            if len(few) == _WRITTEN_AT_ONCE:
-                writer.write_table(arrow.Table.from_pylist(few, schema=schema))
-                few = []
-        if few:
+    with (
+        opened(lines, OUTPUT) as stream,
+        atomic_path(target) as temporary,
+        parquet.ParquetWriter(temporary, schema) as writer,
+    ):
+        rows = (_flat(values) for _, _, values in read_output(stream, lines) if values is not None)
+        while few := list(itertools.islice(rows, _WRITTEN_AT_ONCE)):
             writer.write_table(arrow.Table.from_pylist(few, schema=schema))
 
 

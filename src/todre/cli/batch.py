@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from todre.cli.method_names import files_among, make_method
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import check_question, usage
 from todre.errors import TodreError
+from todre.files import check_target
 
 if TYPE_CHECKING:
     from todre.batch.records import Backend, Outcome
@@ -59,7 +61,7 @@ def batch(
         check_taken((method,), "--retain", retain)
         check_taken((method,), "--per", per)
     source = _source(inputs, question, reporting.silent)
-    check_output(output, (JSON_LINES, PARQUET), (*inputs, model.model, *files_among(method)), force=True)
+    _check_output(output, (*inputs, model.model, *files_among(method)))
     with working(reporting.silent):
         from todre.batch.run import run
 
@@ -69,7 +71,7 @@ def batch(
             with usage():
                 pruning = make_method(method, retain, seed, per)
             conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where)
-        lines = output if output.suffix.lower() == JSON_LINES else output.with_name(output.name + JSON_LINES)
+        lines = _lines_of(output)
         facts = {"input": source.name, "command": command_line()}
         watch = progress_bar(reporting.silent)
         summary = run(source, lines, conditions, backend, facts=facts, retry=retry_errors, watch=watch)
@@ -78,6 +80,24 @@ def batch(
 
             write_parquet(lines, output)
     _tell(summary, output, reporting)
+
+
+def _lines_of(output: Path) -> Path:
+    """The file that answers are appended to."""
+    return output if output.suffix.lower() == JSON_LINES else output.with_name(output.name + JSON_LINES)
+
+
+def _check_output(output: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise unless answers can be written at `output`, or are there already.
+
+    Pictures in folders are not among the files that it is compared with: none has the suffix of an output.
+    """
+    files = [each for each in inputs if each is not None and not Path(each).is_dir()]
+    check_output(output, (JSON_LINES, PARQUET), files, force=True)
+    lines = _lines_of(output)
+    if lines != output:
+        check_target(lines, files, force=True)
+        check_target(output, force=os.path.lexists(lines))  # a table without its lines is of no earlier run
 
 
 def _check_where(context: typer.Context, where: WorkerOptions, server: EndpointOptions) -> None:
