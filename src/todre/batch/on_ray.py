@@ -133,7 +133,7 @@ def _cluster(address: str) -> Iterator[Any]:
             f"There is no Ray cluster at {printable(address)} ({reason(error)}); start one with `ray start --head`, or "
             "use --ray local."
         ) from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # rows that are missing are looked for at the end
