@@ -21,6 +21,8 @@ from todre.vllm.settings import ServerSettings
 
 QUESTION = "what color is the square ?"
 LONGEST = 8
+LONGEST_START = 400
+"""Seconds until a server has started at the latest, on a machine that does other things as well."""
 OPTIONS = [
     *("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--block-size", "32"),
     *("--served-model-name", "toy", "--limit-mm-per-prompt", '{"image": 2}'),
@@ -40,17 +42,23 @@ def server(tmp_path_factory):
     with log.open("w") as stream:
         process = subprocess.Popen(whole, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()[-3000:]
-                time.sleep(0.5)
+        until = time.monotonic() + LONGEST_START
+        while not healthy(port):
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()
         process.wait(30)
+
+
+def healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
