@@ -1,1 +1,5 @@
-"""An OpenAI-compatible server with both stages, on transformers' own server."""
+"""An OpenAI-compatible server that prunes: transformers' own, with both of ToDRE's stages.
+
+`requests`, `messages` and `parameters` say what may be asked, `answering` answers on one thread, `endpoint` joins them
+for HTTP, and `launch` starts the whole. `transformers_server` alone touches what is inside transformers' server.
+"""

@@ -1,1 +1,1 @@
-"""What servers and their clients share: pictures by address, wire, measures."""
+"""What servers and their clients share: pictures of requests, and what a request kept."""
