@@ -1,4 +1,7 @@
-"""Settings of exact greedy decoding, used by every `generate` that is compared, and of sampling."""
+"""Settings of exact greedy decoding, and of sampling.
+
+Every `generate` that is compared is greedy.
+"""
 
 from __future__ import annotations
 

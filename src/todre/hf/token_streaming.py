@@ -41,7 +41,9 @@ class _Ended(StoppingCriteria):
 
 
 def watching(on_token: Callable[[int], None], ended: Callable[[], bool]) -> dict[str, Any]:
-    """Keyword arguments of `generate`, for one row without beams, that watch its tokens.
+    """Keyword arguments of `generate` that watch its tokens.
+
+    They are for one row without beams.
 
     Args:
         on_token: called with each new token, the closing token included.

@@ -1,4 +1,4 @@
-"""One answer, from a conversation to text: what runs on the thread that owns the model."""
+"""One answer, from a conversation to text, on the thread that owns the model."""
 
 from __future__ import annotations
 
@@ -143,7 +143,10 @@ def answer_task(
 
 
 def _inputs(loaded: Loaded, turns: Sequence[Turn]) -> Any:
-    """The model's inputs of a conversation, by the same steps as `todre.running.build_inputs`."""
+    """The model's inputs of a conversation.
+
+    The steps are those of `todre.running.build_inputs`.
+    """
     conversation = [{"role": turn.role, "content": [_item(part) for part in turn.parts]} for turn in turns]
     inputs, prompt = apply(loaded.processor, conversation)
     check_columns(loaded.model.config, inputs)
@@ -180,7 +183,10 @@ def _length(loaded: Loaded, task: Task, prompt: int) -> int:
 
 
 def _check_stop(loaded: Loaded, stop: tuple[str, ...]) -> None:
-    """Raise if a text of `stop` is a special token, which never stands in an answer's text."""
+    """Raise if a text of `stop` is a special token.
+
+    None ever stands in an answer's text.
+    """
     tokenizer = loaded.processor.tokenizer
     closing = {tokenizer.convert_ids_to_tokens(token) for token in closing_tokens(loaded.model)}
     special = set(tokenizer.all_special_tokens) - closing
@@ -198,7 +204,10 @@ def _decoding(sampling: Sampling, most: int) -> dict[str, Any]:
 
 
 def _seed(task: Task) -> int:
-    """The request's seed; without one, a new one for sampling, and the server's for greedy decoding."""
+    """The request's seed.
+
+    Without one, it is a new one for sampling, and the server's for greedy decoding.
+    """
     if task.sampling.seed is not None:
         return task.sampling.seed
     return secrets.randbits(63) if task.sampling.temperature else task.seed

@@ -1,4 +1,7 @@
-"""Chat completions over HTTP: a request is read, waits for its turn, and is answered whole or piece by piece."""
+"""Chat completions over HTTP.
+
+A request is read, waits for its turn, and is answered whole or piece by piece.
+"""
 
 from __future__ import annotations
 
@@ -177,9 +180,7 @@ class _Stream(StreamingResponse):
 
 async def _body(request: Request, most: int) -> bytes:
     """The body, which is read to its limit and no further."""
-    too_large = RefusedError(
-        f"The request is larger than {most:,} bytes; send fewer or smaller pictures.", status=413
-    )
+    too_large = RefusedError(f"The request is larger than {most:,} bytes; send fewer or smaller pictures.", status=413)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise too_large

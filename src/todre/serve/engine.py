@@ -1,4 +1,7 @@
-"""Jobs for the thread that owns the model, one after another, each of which can be given up."""
+"""Jobs for the thread that owns the model, one after another.
+
+Each can be given up at any time.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,7 @@ class Job:
         if task is None:
             return
         try:
-            event: Event | None = answer_task(
-                loaded, task, self._post if self.stream else None, self.given_up.is_set
-            )
+            event: Event | None = answer_task(loaded, task, self._post if self.stream else None, self.given_up.is_set)
         except Exception as error:
             event = error
         if event is not None and not self.given_up.is_set():

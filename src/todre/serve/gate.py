@@ -37,6 +37,7 @@ class Gate:
         self._loopback = is_loopback(host)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Refuse a request, or hand it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,25 +1,38 @@
-"""Start of the server: the port first, then a trial of the method, then requests until it is told to end."""
+"""Start of the server: a port, a trial of the method, then requests.
+
+It serves until the process is told to end.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import uvicorn
 from PIL import Image
+from uvicorn.config import LOGGING_CONFIG
 
 from todre.errors import InvalidValueError
 from todre.loading.model import Loaded
 from todre.serve.answering import Task, Turn, answer_task
-from todre.serve.application import make_application
-from todre.serve.limits import Limits
+from todre.serve.gate import App
 from todre.serve.method_choice import MethodChoice
 from todre.serve.parameters import Sampling
 
 _BACKLOG = 2048
+_LOGGING = {
+    **LOGGING_CONFIG,
+    "handlers": {
+        **LOGGING_CONFIG["handlers"],
+        "access": {
+            **LOGGING_CONFIG["handlers"]["access"],
+            "stream": "ext://sys.stderr",
+        },
+    },
+}
+"""uvicorn's way of logging, with nothing on stdout."""
 _PATIENCE = 3
 """Seconds that answers under way have to end once the server is told to."""
 
@@ -68,7 +81,9 @@ class Place:
 
 
 def try_method(loaded: Loaded, methods: MethodChoice) -> None:
-    """Answer one word about an empty picture, so that what cannot be served fails before anybody asks.
+    """Answer one word about an empty picture.
+
+    So what cannot be served fails before anybody asks.
 
     Raises:
         TodreError: the model, or the method on it, is not possible.
@@ -91,44 +106,26 @@ def try_method(loaded: Loaded, methods: MethodChoice) -> None:
     )
 
 
-def serve(
-    loaded: Loaded,
-    methods: MethodChoice,
-    place: Place,
-    opened: socket.socket,
-    *,
-    limits: Limits | None = None,
-    name: str | None = None,
-    api_key: str | None = None,
-    access_log: bool = False,
-    ready: Callable[[str], None] = lambda address: None,
-) -> None:
-    """Serve until the process is told to end.
+def make_server(application: App, *, access_log: bool = False) -> uvicorn.Server:
+    """The HTTP server of an application, which `run(sockets=[…])` starts.
 
     Args:
-        loaded: the model.
-        methods: the server's method, and what requests can change of it.
-        place: where the server listens.
-        opened: the socket of `place`.
-        limits: what the server takes; None for the defaults.
-        name: the name under which the model is served; None for the name it was loaded by.
-        api_key: what clients must send; None asks for nothing.
+        application: from `make_application`.
         access_log: whether each request is logged on stderr.
-        ready: called with the server's address once clients can connect.
-
-    Raises:
-        TodreError: the model, or the method on it, is not possible.
     """
-    try_method(loaded, methods)
-    application = make_application(loaded, methods, limits, name=name, host=place.host, api_key=api_key)
     config = uvicorn.Config(
         application,
         log_level="info" if access_log else "warning",
         access_log=access_log,
+        log_config=_LOGGING,
         lifespan="on",
         timeout_graceful_shutdown=_PATIENCE,
     )
+    return uvicorn.Server(config)
+
+
+def address_of(place: Place, opened: socket.socket) -> str:
+    """What clients call the server's base URL; the socket begins to listen."""
     opened.listen(_BACKLOG)
     host = f"[{place.host}]" if ":" in place.host else place.host
-    ready(f"http://{host}:{opened.getsockname()[1]}/v1")
-    uvicorn.Server(config).run(sockets=[opened])
+    return f"http://{host}:{opened.getsockname()[1]}/v1"

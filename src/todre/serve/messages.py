@@ -129,7 +129,10 @@ def _part(values: Any, param: str, allow_http: bool) -> str | PictureLink:
 
 
 def _link(values: Any, param: str, allow_http: bool) -> PictureLink:
-    """The link of a picture; nothing but data: URLs and web addresses ever reaches a reader."""
+    """The link of a picture.
+
+    Nothing but data: URLs and web addresses ever reaches a reader.
+    """
     if isinstance(values, str):
         values = {"url": values}
     if not isinstance(values, dict) or not isinstance(values.get("url"), str):

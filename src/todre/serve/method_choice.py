@@ -55,11 +55,13 @@ class MethodChoice:
             raise RefusedError(str(error), param="todre") from error
 
     def _changed(self, wishes: dict[str, Any]) -> Method:
-        settings = {name: wishes[name] for name in ("retain", "per") if name in wishes}
+        settings: dict[str, Any] = {name: wishes[name] for name in ("retain", "per") if name in wishes}
         if "retain" in settings:
             settings["retain"] = fitted("todre.retain", settings["retain"], Retain)
         if "per" in settings and settings["per"] not in get_args(Per):
-            raise InvalidValueError(f"todre.per must be one of {', '.join(get_args(Per))}, not {short_repr(settings['per'])}.")
+            raise InvalidValueError(
+                f"todre.per must be one of {', '.join(get_args(Per))}, not {short_repr(settings['per'])}."
+            )
         if "method" not in wishes:
             names = [field.name for field in dataclasses.fields(self.method)]
             _check_taken(self.method.name, settings, names)

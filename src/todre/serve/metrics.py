@@ -94,7 +94,8 @@ class Metrics:
 
     def page(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        page: bytes = generate_latest(self.registry)
+        return page
 
     def _gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
         Gauge(name, text, registry=self.registry).set_function(value)

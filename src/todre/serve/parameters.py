@@ -24,7 +24,10 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": ("none", "auto"),
     "store": (False,),
 }
-"""Parameters that are taken at a value that changes nothing, and refused at every other."""
+"""Parameters, and the values of them that change nothing.
+
+Every other value is refused.
+"""
 
 LABELS = ("user", "safety_identifier")
 """Parameters that say who asks, and change no answer anywhere."""
@@ -55,10 +58,12 @@ class Sampling:
 
 
 def check_neutral(body: dict[str, Any]) -> None:
-    """Raise unless parameters that this server does not have are at values that change nothing."""
+    """Raise if a parameter that this server does not have would change anything."""
     for name, allowed in NEUTRAL.items():
         value = body.get(name)
-        if value is None or any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in allowed):
+        if value is None or any(
+            value == each and isinstance(value, bool) == isinstance(each, bool) for each in allowed
+        ):
             continue
         raise RefusedError(
             f"{name} is {short_repr(value)}, and this server knows {name} only as {short_repr(allowed[0])}; leave it "
@@ -93,7 +98,10 @@ def parse_sampling(body: dict[str, Any]) -> Sampling:
 
 
 def parse_length(body: dict[str, Any], most: int) -> int | None:
-    """The longest answer that the request asks for, in tokens; None leaves it to the server."""
+    """The longest answer that the request asks for, in tokens.
+
+    None leaves it to the server.
+    """
     found = {name: body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None}
     if len(set(map(repr, found.values()))) > 1:
         raise RefusedError(
@@ -142,7 +150,5 @@ def number(body: dict[str, Any], name: str, least: float, most: float) -> float 
         return None
     valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not valid or not least <= value <= most:
-        raise RefusedError(
-            f"{name} is {short_repr(value)}, and needs a number from {least:g} to {most:g}.", param=name
-        )
+        raise RefusedError(f"{name} is {short_repr(value)}, and needs a number from {least:g} to {most:g}.", param=name)
     return float(value)

@@ -1,4 +1,4 @@
-"""Pictures of a request: fetched or decoded, within limits, away from the event loop."""
+"""Pictures of a request, fetched or decoded within limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from todre.serving.http_pictures import FetchRules, fetch_picture
 Fetched = dict[str, bytes]
 """Files of pictures by their address."""
 TOGETHER = 3
-"""How many times as many pixels as its largest picture all pictures of a request may have."""
+"""How many times the pixels of a picture all pictures of a request may have."""
 
 
 def fetch_all(messages: Sequence[Message], rules: FetchRules | None) -> Fetched:

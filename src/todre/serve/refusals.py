@@ -7,6 +7,8 @@ from typing import Any
 from todre.errors import TodreError
 from todre.methods.base import suggestion
 
+_SHORT = 4
+"""Most names that a message lists."""
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "server_error"}
 
 
@@ -36,11 +38,15 @@ def error_body(message: str, status: int, param: str | None = None, code: str | 
 
 
 def check_known(owner: str, values: dict[str, Any], known: tuple[str, ...], param: str) -> None:
-    """Raise if an object has a field that is not known; fields that are null count as left out."""
+    """Raise if an object has a field that is not known.
+
+    Fields that are null count as left out.
+    """
     unknown = next((name for name in values if name not in known and values[name] is not None), None)
     if unknown is not None:
+        takes = f"it takes {', '.join(known)}" if len(known) <= _SHORT else "leave it out"
         raise RefusedError(
             f"{owner} has a field {unknown[:60]!r}, which this server does not take; "
-            f"{suggestion(unknown, known)}leave it out (it takes {', '.join(known)}).",
+            f"{suggestion(unknown, known)}{takes}.",
             param=f"{param}.{unknown[:60]}" if param else unknown[:60],
         )

@@ -1,4 +1,4 @@
-"""Replies in the shapes of OpenAI's chat completions, with todre's field beside them."""
+"""Replies in the shapes of OpenAI's chat completions, with a field of ours."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ class Reply:
         """The whole reply."""
         message = ChatCompletionMessage(role="assistant", content=outcome.text)
         choice = Choice(index=0, message=message, finish_reason=outcome.ended, logprobs=None)
-        return ChatCompletion(
+        document: dict[str, Any] = ChatCompletion(
             id=self.id,
             object="chat.completion",
             created=self.created,
             model=self.model,
             choices=[choice],
             usage=usage_of(outcome),
-        ).model_dump(exclude_unset=True) | {"todre": extension_of(outcome)}
+        ).model_dump(exclude_unset=True)
+        return document | {"todre": extension_of(outcome)}
 
     def first(self) -> str:
         """The chunk that opens a stream."""

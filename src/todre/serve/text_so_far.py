@@ -1,4 +1,7 @@
-"""The text of an answer while its tokens come: what is certain of it, and where it ends."""
+"""The text of an answer while its tokens come.
+
+It says what is certain of the text, and where it ends.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""transformers' server as todre uses it, and the check that it is as todre knows it.
+"""transformers' server as todre uses it, and the check that it is known.
 
 Taken from it: the application with its request ids, health page and end of life; the model manager; the thread on
 which a model's answers are generated one after another. Its own reading of requests is not used, because it opens
@@ -19,7 +19,10 @@ from todre.hf.versions import REQUIRED
 from todre.loading.model import Loaded
 
 KEPT_PATHS = ("/health",)
-"""Paths of transformers' server that stay; its others read files, load any model, or would answer unpruned."""
+"""Paths of transformers' server that stay.
+
+Its others read files, load any model, or would answer unpruned.
+"""
 _HANDLER = "_handler"
 
 try:
@@ -27,7 +30,11 @@ try:
     from transformers.cli.serving.server import build_server
     from transformers.cli.serving.utils import GenerateManager, GenerationState
 except (ImportError, NameError) as error:
-    missing = isinstance(error, ImportError) and (error.name or "").partition(".")[0] in ("fastapi", "uvicorn", "openai")
+    missing = isinstance(error, ImportError) and (error.name or "").partition(".")[0] in (
+        "fastapi",
+        "uvicorn",
+        "openai",
+    )
     if missing:
         raise MissingDependencyError(
             f"A server needs packages that are absent ({error}); install them: pip install 'todre[serve]'."
@@ -39,7 +46,9 @@ except (ImportError, NameError) as error:
 
 
 class ServedModel(ModelManager):
-    """A manager of one model, which `todre.loading.load` loaded and which stays until the server ends.
+    """A manager of one model, which stays until the server ends.
+
+    `todre.loading.load` loaded it.
 
     Args:
         loaded: the model.
@@ -88,7 +97,7 @@ def base_application(served: ServedModel) -> Any:
 
 
 def generation_thread() -> Callable[[Callable[[], None]], None]:
-    """A function that runs its argument on a thread of its own, one call after another.
+    """A function that runs its argument on one thread, call after call.
 
     The argument must not raise. The future that transformers makes is not handed on, because cancelling it would end
     the thread (seen in 5.24).

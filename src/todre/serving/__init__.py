@@ -1,1 +1,4 @@
-"""What servers and their clients share: pictures of requests, and what a request kept."""
+"""What servers and their clients share.
+
+That is reading the pictures of requests, and saying what a request kept.
+"""
