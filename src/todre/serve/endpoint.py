@@ -10,7 +10,6 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
@@ -30,6 +29,8 @@ from todre.serve.replies import DONE, Reply, event
 from todre.serve.requests import ChatRequest, parse_request
 
 _LOG = logging.getLogger(__name__)
+_READ_AWAY = 4
+"""How many times the largest request is read at most."""
 _LEFT = 499
 """The status under which requests are counted whose client went away."""
 
@@ -65,10 +66,13 @@ class ChatEndpoint:
             chat = await self._read(request)
             return await _unless_gone(request, self._answer(chat, visit))
         except BaseException as error:
-            visit.leave(_status(error))
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception):  # the server ends
+                visit.leave(_LEFT)
                 raise
-            return _refusal(error)
+            refused = _refused(error)
+            visit.leave(refused.status)
+            headers = {"retry-after": "1"} if refused.status == 503 else None
+            return JSONResponse(refused.body(), status_code=refused.status, headers=headers)
 
     async def _read(self, request: Request) -> ChatRequest:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -179,17 +183,25 @@ class _Stream(StreamingResponse):
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, which is read to its limit and no further."""
+    """The body, of which no more than `most` bytes are kept.
+
+    Somewhat more is read and thrown away, as many clients read no reply while they send.
+    """
     too_large = RefusedError(f"The request is larger than {most:,} bytes; send fewer or smaller pictures.", status=413)
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
+    if length.isdigit() and int(length) > most * _READ_AWAY:
         raise too_large
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
-        if size > most:
-            raise too_large
-        pieces.append(piece)
+        if size <= most:
+            pieces.append(piece)
+        elif size > most * _READ_AWAY:
+            break
+        else:
+            pieces.clear()
+    if size > most:
+        raise too_large
     return b"".join(pieces)
 
 
@@ -205,8 +217,7 @@ async def _unless_gone(request: Request, work: Awaitable[Response]) -> Response:
     finally:
         for each in (answer, watch):
             each.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
+        await asyncio.wait((answer, watch))
 
 
 async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
@@ -231,13 +242,3 @@ def _refused(error: Exception) -> RefusedError:
         )
     _LOG.error("A request ended with an error that nobody foresaw.", exc_info=error)
     return RefusedError(f"Unexpected {type(error).__name__} ({reason(error)}); the server's log says more.", status=500)
-
-
-def _refusal(error: Exception) -> Response:
-    refused = _refused(error)
-    headers = {"retry-after": "1"} if refused.status == 503 else None
-    return JSONResponse(refused.body(), status_code=refused.status, headers=headers)
-
-
-def _status(error: BaseException) -> int:
-    return _refused(error).status if isinstance(error, Exception) else _LEFT
