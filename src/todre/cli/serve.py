@@ -53,11 +53,28 @@ def serve(
     check_taken((method,), "--per", per)
     with usage():
         pruning = make_method(method, retain, seed, per)
+    _serve_with_transformers(
+        dataclasses.replace(loading, model=model), pruning, method, retain, seed, place, limits, check, verbosity
+    )
+
+
+def _serve_with_transformers(
+    loading: ModelOptions,
+    pruning: Method,
+    method: str,
+    retain: float | None,
+    seed: int,
+    place: PlaceOptions,
+    limits: LimitOptions,
+    check: bool,
+    verbosity: Verbosity,
+) -> None:
+    """Serve by transformers' server, whose port is taken before the model is loaded."""
     from todre.serve.packages import require_packages
 
     require_packages()
     from todre.serve.application import make_application
-    from todre.serve.launch import Place, address_of, make_server, try_method
+    from todre.serve.launch import Place, make_server, try_method
     from todre.serve.method_choice import MethodChoice
 
     where = Place(host=place.host, port=place.port)
@@ -65,20 +82,20 @@ def serve(
         with working(verbosity.quiet):
             from todre.cli.toy_models import say_if_toy
 
-            loaded = dataclasses.replace(loading, model=model).load(verbosity.quiet)
+            loaded = loading.load(verbosity.quiet)
             methods = MethodChoice(method=pruning, retain=retain, seed=seed)
             try_method(loaded, methods)
         say_if_toy(loaded, verbosity.quiet, "name a real model: todre serve MODEL")
-        served = place.name or loaded.name
-        what = f"{served} with {_described(method, pruning)}"
+        name = place.name or loaded.name
+        what = f"{name} with {_described(method, pruning)}"
         if check:
             show_text(f"{what} can be served")
             return
         _warn_if_open(place, verbosity.quiet)
         application = make_application(
-            loaded, methods, limits.limits(), name=served, host=place.host, api_key=place.api_key
+            loaded, methods, limits.limits(), name=name, host=place.host, api_key=place.api_key
         )
-        show_text(f"{what} at {address_of(where, opened)}")
+        show_text(f"{what} at {where.listen(opened)}")
         make_server(application, access_log=verbosity.verbose).run(sockets=[opened])
 
 

@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Request, Response
@@ -23,14 +24,20 @@ from todre.serve.engine import Engine, Job, ran_out_of_memory
 from todre.serve.limits import Limits
 from todre.serve.method_choice import MethodChoice
 from todre.serve.metrics import Metrics
-from todre.serve.pictures import fetch_all, read_turns
+from todre.serve.pictures import Fetched, fetch_all, read_turns
 from todre.serve.refusals import RefusedError
 from todre.serve.replies import DONE, Reply, event
 from todre.serve.requests import ChatRequest, parse_request
 
 _LOG = logging.getLogger(__name__)
+_FETCHERS = 16
+"""Most requests whose pictures are fetched at the same time."""
+_SLOWEST = 120.0
+"""Seconds that a client may take to send its request."""
 _READ_AWAY = 4
 """How many times the largest request is read at most."""
+_UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""Headers that keep proxies from collecting the pieces of a stream."""
 _LEFT = 499
 """The status under which requests are counted whose client went away."""
 
@@ -49,6 +56,7 @@ class ChatEndpoint:
         self._engine, self._name, self._methods, self._limits = engine, name, methods, limits
         self._admitted = 0
         self._prepared = asyncio.Semaphore(limits.prepared)
+        self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
         self.metrics = Metrics(lambda: engine.running, lambda: self._admitted)
 
     async def __call__(self, request: Request) -> Response:
@@ -81,12 +89,18 @@ class ChatEndpoint:
                 f"The content type is {kind[:60]!r}, and this server reads application/json; set the header.",
                 status=415,
             )
-        data = await _body(request, self._limits.max_body)
+        try:
+            async with asyncio.timeout(_SLOWEST):
+                data = await _body(request, self._limits.max_body)
+        except TimeoutError:
+            raise RefusedError(
+                f"The request did not arrive within {_SLOWEST:g} seconds; send fewer or smaller pictures.", status=408
+            ) from None
         return await asyncio.to_thread(parse_request, data, self._name, self._limits)
 
     async def _answer(self, chat: ChatRequest, visit: _Visit) -> Response:
         method = self._methods.of(chat.pruning)
-        fetched = await asyncio.to_thread(fetch_all, chat.messages, self._limits.http_pictures)
+        fetched = await self._fetch(chat)
         await visit.prepare(self._prepared)
         task = Task(
             turns=await asyncio.to_thread(read_turns, chat.messages, fetched, self._limits.max_pixels),
@@ -107,6 +121,13 @@ class ChatEndpoint:
             visit.leave(200)
             return JSONResponse(reply.completion(first))
         return _Stream(self._pieces(reply, first, visit.job, chat.usage, visit), visit)
+
+    async def _fetch(self, chat: ChatRequest) -> Fetched:
+        """Files of pictures at web addresses, by threads of their own, as hosts can be slow."""
+        if self._limits.http_pictures is None:
+            return {}
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._fetchers, fetch_all, chat.messages, self._limits.http_pictures)
 
     async def _pieces(
         self, reply: Reply, found: str | Outcome, job: Job, usage: bool, visit: _Visit
@@ -172,7 +193,7 @@ class _Stream(StreamingResponse):
     """A streamed reply; if the client goes away, its answer is given up."""
 
     def __init__(self, pieces: AsyncIterator[str], visit: _Visit) -> None:
-        super().__init__(pieces, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        super().__init__(pieces, media_type="text/event-stream", headers=_UNBUFFERED)
         self._visit = visit
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
