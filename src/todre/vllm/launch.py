@@ -18,7 +18,7 @@ from todre.vllm.served_methods import create
 from todre.vllm.settings import ServerSettings
 
 ASPECT_RATIO = "anyres_max_9"
-"""By which vLLM shrinks crops of LLaVA-OneVision that are too many, whatever a config says (seen in 0.32)."""
+"""How vLLM packs crops of LLaVA-OneVision, whatever a config says (seen in 0.32)."""
 PER_REQUEST = "--trust-request-mm-kwargs"
 """vLLM's option by which requests may bring arguments for their pictures."""
 
