@@ -29,6 +29,7 @@ def test_rows_are_answered_as_by_ask_and_only_once(run, rows, picture, tmp_path)
     result = run(*words)
     assert (result.code, result.out) == (0, "")
     assert "2 of 2 rows answered" in result.err
+    assert result.err.count("is a toy") == 1
     asked = run("ask", picture, QUESTION, "--json", "--retain", "0.2", *SHORT)
     expected = json.loads(asked.out)
     first, second = lines(output)
@@ -99,6 +100,9 @@ WRONG = [
     (("ROWS", *OUT, "--endpoint", "http://a/v1", "--endpoint-kind", "plain", "--retain", "0.1"), ("plain", "--retain")),
     (("ROWS", *OUT, "--endpoint", "http://a/v1", "--endpoint-kind", "vlm"), ("did you mean 'vllm'",)),
     (("ROWS", *OUT, "--endpoint", "http://a/v1", "--timeout", "0"), ("0",)),
+    (("ROWS", *OUT, "--endpoint", "127.0.0.1:8000"), ("'127.0.0.1:8000'", "http://")),
+    (("ROWS", *OUT, "--endpoint", "http://a/v1", "--api-key-env", "sk-123"), ("'sk-123'", "variable")),
+    (("ROWS", *OUT, "--ray", "here"), ("'here'", "HOST:PORT")),
     (("ROWS", *OUT, "--method", "none", "--retain", "0.1"), ("none", "--retain")),
 ]
 

@@ -62,7 +62,7 @@ def batch(
         check_taken((method,), "--per", per)
     source = _source(inputs, question, reporting.silent)
     _check_output(output, (*inputs, model.model, *files_among(method)))
-    with working(reporting.silent):
+    with working(reporting.silent, printing=reporting.json):
         from todre.batch.run import run
 
         if server.endpoint is not None:
@@ -79,6 +79,8 @@ def batch(
             from todre.batch.parquet import write_parquet
 
             write_parquet(lines, output)
+    if server.endpoint is None:
+        _say_if_toy(model.model, reporting.silent)
     _tell(summary, output, reporting)
 
 
@@ -218,6 +220,18 @@ def _tell(summary: Summary, output: Path, reporting: Reporting) -> None:
         raise TodreError(
             f"{tally.failed} of {summary.rows} rows could not be answered; {output} says why, and --retry-errors tries "
             "them again."
+        )
+
+
+def _say_if_toy(model: str | None, quiet: bool) -> None:
+    """Say on stderr that a shipped model, which was loaded elsewhere, is a toy."""
+    from todre.tiny import SHIPPED, names
+
+    name = model or SHIPPED
+    if name in names():
+        note(
+            f"{name}, which ships with todre, is a toy, and knows synthetic scenes alone; name a real model with -m.",
+            quiet,
         )
 
 

@@ -62,12 +62,14 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def working(quiet: bool) -> Iterator[None]:
+def working(quiet: bool, printing: bool = True) -> Iterator[None]:
     """Keep stdout for the result; what libraries print goes to stderr.
 
-    Libraries' progress bars are off with `quiet`, and where stderr is no terminal.
+    Libraries' progress bars are off with `quiet`, and where stderr is no terminal. Without `printing` there is no
+    result for stdout, which may then be closed.
     """
-    check_stdout()
+    if printing:
+        check_stdout()
     from transformers.utils import logging
 
     if quiet or not sys.stderr.isatty():

@@ -33,8 +33,8 @@ Results go to stdout, progress and warnings to stderr; with `--json`, stdout hol
 - A second Ctrl-C, more than a second after the first, ends the process without waiting for clean-up.
 - An option that is given twice is refused, and so is a `--retain` that no method of the command takes. `--retain 1` is
   a count and keeps one token; a line on stderr says so.
-- `todre ask` and `todre compare` say on stderr when the answer comes from a model that ships with todre. These models
-  are toys: they know about a hundred words and synthetic scenes.
+- `todre ask`, `todre batch` and `todre compare` say on stderr when answers come from a model that ships with todre.
+  These models are toys: they know about a hundred words and synthetic scenes.
 - Characters that stdout's encoding lacks are replaced; JSON is always UTF-8. If stdout is closed, commands that need it
   say so before they begin.
 - Tables are as wide as the terminal, or as the variable COLUMNS says; elsewhere as wide as they need to be. If a word
@@ -42,13 +42,15 @@ Results go to stdout, progress and warnings to stderr; with `--json`, stdout hol
 - What libraries print is hidden, unless `-v` is given or their own variables (`TRANSFORMERS_VERBOSITY`) are set.
 
 **Files that are read** are regular files: UTF-8, with or without a byte-order mark. JSON has at most 8 MiB (a line of
-JSON lines as well; one of questions 1 MiB), 300,000 values and 64 levels, and names nothing twice; a method's file has
-at most 1 MiB, a file of lines a million lines. A picture has at most 64 million pixels, a frame of a video 36 million.
+JSON lines as well; one of questions 1 MiB, one of `todre batch` 256 MiB), 300,000 values and 64 levels, and names
+nothing twice; a method's file has at most 1 MiB, a file of lines a million lines. A picture has at most 64 million
+pixels, a frame of a video 36 million.
 
 **Files that are written** appear whole or not at all. What can be known is checked before any work: no command writes
 onto a file that it reads, however that is spelled (`..`, a link), nor over what is there already, unless `--force` says
 so. Unfinished work is resumed: `todre bench` with `--resume`, and `todre eval` (a finished run, too, with further
-methods), `todre reproduce` and `todre analyze` by the same command.
+methods), `todre batch`, `todre reproduce` and `todre analyze` by the same command. `todre batch` appends to its output
+line by line, so that this alone is never whole before the end.
 """
 
 
