@@ -72,7 +72,10 @@ class Place:
         return opened
 
     def listen(self, opened: socket.socket) -> str:
-        """Let clients connect to the socket; returns the base URL by which they reach the server.
+        """Let clients connect to the socket.
+
+        Returns:
+            The base URL by which they reach the server.
 
         Raises:
             InvalidValueError: another process listens at the port by now.
