@@ -9,9 +9,9 @@ import tracemalloc
 import pytest
 from batch.stubs import Stub, answer, picture, read_rows, reply, request, rows, write_rows
 
-from todre.batch.output import settings_file
 from todre.batch.records import Outcome
 from todre.batch.run import inline, run
+from todre.batch.settings import settings_file
 from todre.batch.sources import JsonLines
 from todre.errors import InvalidValueError, OutputError, TodreError
 

@@ -1,10 +1,15 @@
 """todre batch: the answers of todre ask in a file, the exit code, and one sentence for what cannot work."""
 
+import io
 import json
+import sys
 
 import pytest
 from cli.sentences import one_line
 from PIL import Image
+
+from todre.batch.records import Failure, Outcome
+from todre.cli.batch import progress_bar
 
 QUESTION = "Is there a red square in the picture?"
 SHORT = ("--max-new-tokens", "4", "--device", "cpu")
@@ -81,6 +86,28 @@ def test_a_process_of_its_own_answers_the_same(run, rows, tmp_path):
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_to_a_terminal_alone(monkeypatch):
+    failed = Outcome(id="a", digest="0", openai=False, failure=Failure(type="ImageError", message="No."))
+    shown = {}
+    for kind in (Terminal, io.StringIO):
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr("sys.stderr", kind())
+        assert list(progress_bar(False)([failed] * 3, 4, 10)) == [failed] * 3
+        shown[kind] = sys.stderr.getvalue()
+    assert "answering" in shown[Terminal]
+    assert "/10" in shown[Terminal]
+    assert shown[io.StringIO] == ""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert len(list(progress_bar(True)([failed], 0, 1))) == 1
+    assert sys.stderr.getvalue() == ""
+
+
 OUT = ("--output", "out.jsonl")
 WRONG = [
     ((), ("INPUT",)),
@@ -143,7 +170,7 @@ def test_what_cannot_be_done(run, rows, tmp_path, monkeypatch, words, said):
 
 @pytest.mark.parametrize(("words", "package"), [(("--ray", "local"), "ray"), ((), "pyarrow")])
 def test_packages_that_are_absent(run, rows, tmp_path, monkeypatch, words, package):
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.chdir(tmp_path)
     output = "out.jsonl" if words else "out.parquet"
     one_line(run("batch", rows, "--output", output, *words, *SHORT, "-q"), 1, package, "pip install 'todre[ray]'")

@@ -6,7 +6,6 @@ settings of the run. The file is locked while it is written.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +16,11 @@ from typing import Any, BinaryIO
 from todre.batch.lines import OUTPUT, Finished, finished, line_of, read_output
 from todre.batch.records import Outcome, digest_of
 from todre.batch.seen import Ids
-from todre.environment import versions
+from todre.batch.settings import difference, read_settings, write_settings
 from todre.errors import InvalidValueError, OutputError
-from todre.files import Kind, append, atomic_path, printable, read_json, write_atomic
+from todre.files import append, atomic_path, printable
 from todre.files import opened as reading
 from todre.files.names import reason
-from todre.files.shapes import OBJECT, TEXT
-
-FORMAT = "todre batch 1"
-SETTINGS = Kind("remove it, or give another --output", {"format": TEXT, "conditions": OBJECT}, lenient=True)
-"""Kind of file: the settings of a run."""
 
 
 @dataclass
@@ -97,7 +91,7 @@ def opened(
     if os.path.lexists(file):
         with reading(file, OUTPUT):
             pass
-    _recorded(settings_file(file))  # one that no run wrote is never replaced
+    read_settings(file)  # one that no run wrote is never replaced
     stream = _open_locked(file)
     try:
         output = Output(file=file, fingerprint=digest_of(conditions), stream=stream)
@@ -109,7 +103,7 @@ def opened(
             stream.truncate(end.bytes)
         output.stream.seek(0, os.SEEK_END)
         if not len(output.done):
-            _write_settings(file, conditions, facts or {})
+            write_settings(file, conditions, facts or {})
         yield output
     finally:
         stream.close()
@@ -136,7 +130,7 @@ def _take_in(output: Output, conditions: dict[str, Any], ids: Ids, retry: bool) 
         if each is None:
             break
         if each.fingerprint != output.fingerprint:
-            raise InvalidValueError(_other_settings(output.file, conditions))
+            raise InvalidValueError(difference(output.file, conditions))
         digest = ids.find(each.id)
         if digest is None or f"{digest:016x}" != each.digest:
             what = "which the input does not have" if digest is None else "whose fields are others in the input"
@@ -211,53 +205,3 @@ def _lock(stream: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def settings_file(file: Path) -> Path:
-    """The file beside an output that holds the settings of its run."""
-    return file.with_name(file.name + ".run.json")
-
-
-def _write_settings(file: Path, conditions: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Write down the settings of a new run."""
-    document = {"format": FORMAT, "conditions": conditions, **facts, "versions": versions()}
-    write_atomic(settings_file(file), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-
-
-def _recorded(beside: Path) -> dict[str, Any]:
-    """The settings that a run wrote down; empty if there are none."""
-    if not os.path.lexists(beside):
-        return {}
-    found = read_json(beside, SETTINGS)
-    if found["format"] != FORMAT:
-        raise SETTINGS.wrong(beside, f"is not of the format {FORMAT!r}")
-    return dict(found["conditions"])
-
-
-def _other_settings(file: Path, conditions: dict[str, Any]) -> str:
-    """The sentence about an output of other settings.
-
-    It names the first that differs, where the settings were written down.
-    """
-    before, now = _flat(_recorded(settings_file(file))), _flat(json.loads(json.dumps(conditions)))
-    for name in [*now, *sorted(set(before) - set(now))] if before else ():
-        if before.get(name) != now.get(name):
-            return (
-                f"{printable(file)} belongs to a run with {name} {_short(before.get(name))}, not "
-                f"{_short(now.get(name))}; use the same options to go on, or give another --output."
-            )
-    other = "belongs to a run with other settings; use the same options to go on, or give another --output"
-    return f"{printable(file)} {other}."
-
-
-def _flat(conditions: dict[str, Any]) -> dict[str, Any]:
-    """The conditions, with a method's fields as `method.retain` and so on."""
-    found: dict[str, Any] = {}
-    for name, value in conditions.items():
-        inner = value.items() if isinstance(value, dict) else ()
-        found |= {f"{name}.{each}": held for each, held in inner} if inner else {name: value}
-    return found
-
-
-def _short(value: Any) -> str:
-    return printable(json.dumps(value, ensure_ascii=False), 80)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,23 +10,22 @@ import typer
 
 from todre.cli import batch_options as ask
 from todre.cli import options as opt
+from todre.cli.batch_files import check_answers, lines_of, open_source
 from todre.cli.batch_options import EndpointOptions, WorkerOptions
 from todre.cli.budget_options import BudgetPer, Retain
 from todre.cli.command_line import command_line
-from todre.cli.console import check_output, note, show_json, working
+from todre.cli.console import note, show_json, working
 from todre.cli.ignored_options import check_beside, check_taken
 from todre.cli.method_names import files_among, make_method
 from todre.cli.options import ModelOptions, Reporting
-from todre.cli.parsers import check_question, usage
+from todre.cli.parsers import usage
 from todre.errors import TodreError
-from todre.files import check_target
 
 if TYPE_CHECKING:
     from todre.batch.records import Backend, Outcome
     from todre.batch.run import Summary, Watch
     from todre.batch.sources import Source
 
-JSON_LINES, PARQUET = ".jsonl", ".parquet"
 _OF_A_MODEL = ("method", "per", "seed", "device", "dtype", "attn_implementation", "trust_remote_code")
 _OF_AN_ENDPOINT = ("endpoint_kind", "concurrency", "api_key_env", "retries", "timeout")
 
@@ -60,8 +58,8 @@ def batch(
             raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
         check_taken((method,), "--retain", retain)
         check_taken((method,), "--per", per)
-    source = _source(inputs, question, reporting.silent)
-    _check_output(output, (*inputs, model.model, *files_among(method)))
+    source = open_source(inputs, question, reporting.silent)
+    check_answers(output, (*inputs, model.model, *files_among(method)))
     with working(reporting.silent, printing=reporting.json):
         from todre.batch.run import run
 
@@ -71,7 +69,7 @@ def batch(
             with usage():
                 pruning = make_method(method, retain, seed, per)
             conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where)
-        lines = _lines_of(output)
+        lines = lines_of(output)
         facts = {"input": source.name, "command": command_line()}
         watch = progress_bar(reporting.silent)
         summary = run(source, lines, conditions, backend, facts=facts, retry=retry_errors, watch=watch)
@@ -82,24 +80,6 @@ def batch(
     if server.endpoint is None:
         _say_if_toy(model.model, reporting.silent)
     _tell(summary, output, reporting)
-
-
-def _lines_of(output: Path) -> Path:
-    """The file that answers are appended to."""
-    return output if output.suffix.lower() == JSON_LINES else output.with_name(output.name + JSON_LINES)
-
-
-def _check_output(output: Path, inputs: Iterable[str | Path | None]) -> None:
-    """Raise unless answers can be written at `output`, or are there already.
-
-    Pictures in folders are not among the files that it is compared with: none has the suffix of an output.
-    """
-    files = [each for each in inputs if each is not None and not Path(each).is_dir()]
-    check_output(output, (JSON_LINES, PARQUET), files, force=True)
-    lines = _lines_of(output)
-    if lines != output:
-        check_target(lines, files, force=True)
-        check_target(output, force=os.path.lexists(lines))  # a table without its lines is of no earlier run
 
 
 def _check_where(context: typer.Context, where: WorkerOptions, server: EndpointOptions) -> None:
@@ -115,49 +95,6 @@ def _check_where(context: typer.Context, where: WorkerOptions, server: EndpointO
         check_beside(context, "a model in memory (there is no --endpoint)", names - set(_OF_AN_ENDPOINT))
     if where.ray is None:
         check_beside(context, "a run without --ray", names - {"workers"})
-
-
-def _source(inputs: list[str], question: str | None, quiet: bool) -> Source:
-    """The rows that the arguments name."""
-    from todre.batch.sources import JsonLines, Pictures, left_out
-
-    paths = [path for text in inputs for path in _named(text)]
-    suffix = paths[0].suffix.lower()
-    if suffix in (JSON_LINES, PARQUET) and not paths[0].is_dir():
-        if len(paths) > 1:
-            raise typer.BadParameter(f"{paths[0]} holds rows, and is given beside {paths[1]}; give it alone.")
-        if question is not None:
-            raise typer.BadParameter(
-                f"--question is for pictures, and the rows of {paths[0]} have their own; leave it out."
-            )
-        if suffix == JSON_LINES:
-            return JsonLines(paths[0])
-        from todre.batch.parquet import ParquetRows
-
-        return ParquetRows(paths[0])
-    if question is None:
-        raise typer.BadParameter(f"{paths[0]} is no file of rows (.jsonl, .parquet); add --question for pictures.")
-    for folder in (path for path in paths if path.is_dir()):
-        if others := left_out(folder):
-            note(f"{others} files or folders in {folder} are no pictures by their names, and are left out", quiet)
-    return Pictures(tuple(paths), check_question(question))
-
-
-def _named(text: str) -> Iterator[Path]:
-    """The paths that an argument names.
-
-    A pattern such as `*.png`, which a shell did not fill in, names many.
-    """
-    import glob
-
-    path = Path(text)
-    if glob.has_magic(text) and not path.exists():
-        found = sorted(glob.glob(text, recursive=True))
-        if not found:
-            raise TodreError(f"{text} fits no file; check the pattern.")
-        yield from map(Path, found)
-        return
-    yield path
 
 
 def _models(
