@@ -24,7 +24,12 @@ from todre.files.names import reason
 LOCAL = "local"
 """The address that starts a cluster on this machine for the run."""
 MOST_ROWS = 16
-"""Rows that an actor answers at a time; they come back together."""
+"""Rows that an actor answers at a time; they come back together.
+
+There are more where a run would have more than `MOST_BLOCKS` blocks.
+"""
+MOST_BLOCKS = 4096
+"""Blocks of a run, beyond which they get larger: Ray remembers each of them."""
 _SHARES = 8
 """Blocks for each actor, if there are rows enough: all have work to the end."""
 _RETRIES = 2
@@ -55,7 +60,7 @@ def _answered(
     ray: Any, source: Source, answering: Answering, places: list[bytes], actors: int, on_gpu: bool
 ) -> Iterator[Outcome]:
     """Outcomes of all places, those last whose actors died."""
-    size = max(1, min(MOST_ROWS, len(places) // (actors * _SHARES)))
+    size = max(1, min(MOST_ROWS, len(places) // (actors * _SHARES)), len(places) // MOST_BLOCKS)
     blocks = [{"start": start, "places": places[start : start + size]} for start in range(0, len(places), size)]
     made = ray.data.from_items(
         [{"block": pickle.dumps(block)} for block in blocks], override_num_blocks=len(blocks)
