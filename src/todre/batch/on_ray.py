@@ -71,7 +71,7 @@ def _answered(
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=1,
         num_gpus=1 if on_gpu else 0,
-        max_task_retries=_RETRIES,
+        max_task_retries=_RETRIES,  # without it, a row that ends its actor is tried for ever
     )
     returned = bytearray(len(places))
     for row in made.iter_rows():
