@@ -123,7 +123,10 @@ class ChatEndpoint:
         return _Stream(self._pieces(reply, first, visit.job, chat.usage, visit), visit)
 
     async def _fetch(self, chat: ChatRequest) -> Fetched:
-        """Files of pictures at web addresses, by threads of their own, as hosts can be slow."""
+        """Files of pictures at web addresses.
+
+        Threads of their own fetch them, as hosts can be slow.
+        """
         if self._limits.http_pictures is None:
             return {}
         loop = asyncio.get_running_loop()
