@@ -10,12 +10,13 @@ import typer
 from todre.cli import options as opt
 from todre.cli.budget_options import BudgetPer, Retain
 from todre.cli.console import note, show_text, working
-from todre.cli.ignored_options import check_taken
+from todre.cli.ignored_options import check_beside, check_taken
 from todre.cli.method_names import make_method
 from todre.cli.option_records import Without
 from todre.cli.options import ModelOptions, Verbosity
 from todre.cli.parsers import usage
 from todre.cli.serve_options import LimitOptions, PlaceOptions
+from todre.cli.serve_vllm import EngineChoice, serve_with_vllm
 
 if TYPE_CHECKING:
     from todre.methods.base import Method
@@ -31,7 +32,12 @@ Check = Annotated[
 ]
 
 
+_OF_VLLM = ("max_retain", "per_request", "engine_options")
+"""Parameters that have an effect with vLLM alone."""
+
+
 def serve(
+    context: typer.Context,
     model: Served = None,
     method: opt.MethodName = "todre",
     retain: Retain = None,
@@ -40,6 +46,7 @@ def serve(
     place: PlaceOptions = PlaceOptions(),
     limits: LimitOptions = LimitOptions(),
     check: Check = False,
+    choice: EngineChoice = EngineChoice(),
     loading: Annotated[ModelOptions, Without("model")] = ModelOptions(),
     verbosity: Verbosity = Verbosity(),
 ) -> None:
@@ -49,13 +56,16 @@ def serve(
     """
     if retain is not None and method == "none":
         raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
+    loading = dataclasses.replace(loading, model=model)
+    if choice.engine == "vllm":
+        serve_with_vllm(context, choice, loading, place, method, retain, limits.max_pictures, check, verbosity.quiet)
+        return
+    check_beside(context, "--engine transformers", [name for name in context.params if name not in _OF_VLLM])
     check_taken((method,), "--retain", retain)
     check_taken((method,), "--per", per)
     with usage():
         pruning = make_method(method, retain, seed, per)
-    _serve_with_transformers(
-        dataclasses.replace(loading, model=model), pruning, method, retain, seed, place, limits, check, verbosity
-    )
+    _serve_with_transformers(loading, pruning, method, retain, seed, place, limits, check, verbosity)
 
 
 def _serve_with_transformers(
