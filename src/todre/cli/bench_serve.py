@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 import tempfile
@@ -13,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from todre.cli.bench_options import SweepOptions
-from todre.cli.bench_serve_options import ServeOptions
+from todre.cli.bench_serve_options import ServeOptions, only
 from todre.cli.ignored_options import check_beside
 from todre.cli.method_names import ALL, files_among
 from todre.cli.options import ModelOptions
-from todre.cli.parsers import usage
 
 if TYPE_CHECKING:
     from todre.bench.document import Document
     from todre.bench.load.configurations import Configuration
+    from todre.bench.load.engines import Launch
     from todre.bench.load.settings import LoadSettings
     from todre.bench.presets import Preset
 
@@ -49,7 +50,8 @@ def check_serve(context: typer.Context, load: ServeOptions) -> None:
     useful = _MODEL | _LOAD | _FILES
     if load.servers is not None:
         check_beside(context, "--servers", useful | {"serve", "servers"})
-    check_beside(context, "--serve", useful | _SERVERS)
+    else:
+        check_beside(context, "--serve", useful | _SERVERS)
 
 
 def measure_servers(
@@ -82,8 +84,11 @@ def measure_servers(
     chosen = None if model.model is not None else preset(preset_name or PRESET)
     settings = load.settings(sweep, seed, PICTURE if chosen is None else chosen.picture)
     device, dtype = _device(model)
+    launch = _launch(load, sweep, device, dtype)
+    if load.servers is not None:
+        _configurations(load, sweep, launch)  # a file that cannot be used is better refused before the weights are made
     with _folder(chosen, model.model, dtype, seed, tick) as folder:
-        configurations = _configurations(load, sweep, folder, device, dtype)
+        configurations = _configurations(load, sweep, dataclasses.replace(launch, model=folder))
         question = words_of(settings) if chosen is not None else lambda number: QUESTION
         return run(
             configurations,
@@ -121,39 +126,37 @@ def _folder(chosen: Preset | None, name: str | None, dtype: str, seed: int, tick
         yield folder
 
 
-def _configurations(
-    load: ServeOptions, sweep: SweepOptions, folder: str, device: str, dtype: str
-) -> list[Configuration]:
-    """The servers of --servers, or those of an engine."""
-    from todre.bench.load.configurations import read_configurations
-    from todre.bench.load.engines import Launch, subjects_of, transformers_configurations, vllm_configurations
+def _launch(load: ServeOptions, sweep: SweepOptions, device: str, dtype: str) -> Launch:
+    """How an engine's servers are started."""
+    from todre.bench.load.engines import Launch
 
-    if load.servers is not None:
-        return read_configurations(load.servers)
     methods = tuple(sweep.methods or METHODS)
     if methods == (ALL,) or any(":" in each for each in methods):
         raise typer.BadParameter(
             f"--methods {','.join(methods)} cannot be served; name methods without settings, or give their JSON files."
         )
-    threads = {str(count) for count in sweep.threads or ()}
-    if len(threads) > 1:
-        raise typer.BadParameter("--threads takes one value with --serve; give one.")
-    launch = Launch(
+    if load.one_server and load.engine != "vllm":
+        raise typer.BadParameter("--one-server is for --engine vllm; leave it out.")
+    threads = only("--threads", sweep.threads)
+    return Launch(
         python=load.server_python or sys.executable,
-        model=folder,
         dtype=dtype,
         device=device,
-        environment={} if threads <= {"0"} else {"OMP_NUM_THREADS": threads.pop()},
-        options=shlex.split(load.server_options or ""),
+        environment={"OMP_NUM_THREADS": str(threads)} if threads else {},
+        options=load.server_options or (),
         one_server=load.one_server,
     )
-    with usage():
-        subjects = subjects_of(methods, RETAINS if sweep.retain is None else sweep.retain)
-    if load.engine == "vllm":
-        return vllm_configurations(launch, subjects)
-    if load.one_server:
-        raise typer.BadParameter("--one-server is for --engine vllm; leave it out.")
-    return transformers_configurations(launch, subjects)
+
+
+def _configurations(load: ServeOptions, sweep: SweepOptions, launch: Launch) -> list[Configuration]:
+    """The servers of --servers, or those of an engine."""
+    from todre.bench.load.configurations import read_configurations
+    from todre.bench.load.engines import subjects_of, transformers_configurations, vllm_configurations
+
+    if load.servers is not None:
+        return read_configurations(load.servers)
+    subjects = subjects_of(sweep.methods or METHODS, RETAINS if sweep.retain is None else sweep.retain)
+    return (vllm_configurations if load.engine == "vllm" else transformers_configurations)(launch, subjects)
 
 
 def served_files(sweep: SweepOptions, load: ServeOptions) -> tuple[str | Path | None, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,24 @@ from todre.bench.load.settings import LoadSettings
 from todre.cli.bench_options import SweepOptions, parse_counts
 from todre.cli.option_records import OptionRecord
 from todre.cli.parsers import MOST, one_of, usage
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Parse words as a shell would."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} cannot be split into words ({error}); close what is quoted.") from None
+
+
+def only(option: str, values: tuple[int, ...] | None) -> int | None:
+    """The only value of an option that takes several without --serve."""
+    if values is None:
+        return None
+    if len(values) > 1:
+        raise typer.BadParameter(f"{option} takes one value with --serve; give one.")
+    return values[0]
+
 
 Serve = Annotated[
     bool,
@@ -38,8 +57,13 @@ ServerPython = Annotated[
     typer.Option("--server-python", help="With --serve: the Python that has the engine. Without it, this one."),
 ]
 ServerOptions = Annotated[
-    str | None,
-    typer.Option("--server-options", help="With --serve: more options of each server, in one text."),
+    Any,
+    typer.Option(
+        "--server-options",
+        parser=parse_words,
+        metavar="TEXT",
+        help="With --serve: more options of each server, in one text, quoted as for a shell.",
+    ),
 ]
 OneServer = Annotated[
     bool,
@@ -86,8 +110,8 @@ class ServeOptions(OptionRecord):
             "concurrency": self.concurrency,
             "requests": self.requests,
             "soak": self.soak,
-            "new_tokens": _one("--new-tokens", sweep.new_tokens),
-            "text_tokens": _one("--text-tokens", sweep.text_tokens),
+            "new_tokens": only("--new-tokens", sweep.new_tokens),
+            "text_tokens": only("--text-tokens", sweep.text_tokens),
             "rounds": sweep.rounds,
             "warm_up": sweep.warm_up,
             "seed": seed,
@@ -95,12 +119,3 @@ class ServeOptions(OptionRecord):
         }
         with usage():
             return LoadSettings(**{name: value for name, value in values.items() if value is not None})
-
-
-def _one(option: str, values: tuple[int, ...] | None) -> int | None:
-    """The only value of an option that else takes several."""
-    if values is None:
-        return None
-    if len(values) > 1:
-        raise typer.BadParameter(f"{option} takes one value with --serve; give one.")
-    return values[0]

@@ -28,8 +28,8 @@ def load_table(rows: Sequence[Row], settings: dict[str, Any]) -> Table:
     for row in rows:
         table.add_row(row["configuration"], *_rates(row), *_latencies(row), *_use(row), *_health(row))
     table.caption = (
-        "×: requests/s over the first configuration's, round by round; between: two pieces of text; growth: of the "
-        "memory, from when\nevery picture was there once to the end"
+        "×: requests/s over the first configuration's, round by round; between: two pieces of text;\n"
+        "growth: of the memory, from when every picture was there once to the end"
     )
     table.caption_justify = "left"
     return table

@@ -18,7 +18,7 @@ MOST_REASONS, MOST_MOMENTS = 5, 200
 
 
 def row_of(
-    name: str, cell: dict[str, Any], rounds: Sequence[Round], baseline: Sequence[Round], room: int | None
+    name: str, cell: dict[str, Any], rounds: Sequence[Round], baseline: Sequence[Round] | None, room: int | None
 ) -> Row:
     """The row of one configuration in one cell.
 
@@ -26,7 +26,7 @@ def row_of(
         name: the configuration's name.
         cell: the cell's fields.
         rounds: the configuration's rounds.
-        baseline: the first configuration's rounds, for ratios within each round.
+        baseline: the first configuration's rounds, for ratios within each round; None if it has none.
         room: tokens that the server's KV cache has room for, if it tells.
     """
     outcomes = [one for each in rounds for one in each.driven.outcomes]
@@ -42,7 +42,7 @@ def row_of(
         "tokens": sum(one.tokens for one in good),
         "seconds": [each.driven.seconds for each in rounds],
         "requests_per_second": spread(rates),
-        "ratio_to_baseline": ratios(rates, [_rate(each) for each in baseline]),
+        "ratio_to_baseline": None if baseline is None else ratios(rates, [_rate(each) for each in baseline]),
         "tokens_per_second": spread([_token_rate(each) for each in rounds]),
         "ms": _latencies(good),
         "tower_share": spread([_tower_share(each) for each in rounds]),

@@ -69,19 +69,24 @@ class Bench:
                 )
 
     def measure(self, cell: LoadCell, place: int) -> list[Row]:
-        """Rows of a cell: in each round all configurations take turns, rotated by one."""
-        rounds: dict[str, list[Round]] = {each.name: [] for each in self.configurations}
+        """Rows of a cell: in each round all configurations take turns, rotated by one.
+
+        A long round is for what prunes: the baseline's memory is not in question, and would take the longest.
+        """
+        baseline, *others = self.configurations
+        asked = others if cell.soak and others else [baseline, *others]
+        rounds: dict[str, list[Round]] = {each.name: [] for each in asked}
         count = self.settings.rounds_of(cell)
         for number in range(count):
-            turn = number % len(self.configurations)
-            for each in (*self.configurations[turn:], *self.configurations[:turn]):
+            turn = number % len(asked)
+            for each in (*asked[turn:], *asked[:turn]):
                 what = f"{cell.concurrency} clients, round {number + 1} of {count}, {each.name}"
                 self.tick(what)
                 rounds[each.name].append(self._round(each, cell, place, number, what))
-        baseline = rounds[self.configurations[0].name]
+        first = rounds.get(baseline.name)
         return [
-            row_of(each.name, cell.to_dict(), rounds[each.name], baseline, kv_tokens(self.servers[each.name]))
-            for each in self.configurations
+            row_of(each.name, cell.to_dict(), rounds[each.name], first, kv_tokens(self.servers[each.name]))
+            for each in asked
         ]
 
     def _round(self, each: Configuration, cell: LoadCell, place: int, number: int, what: str) -> Round:
