@@ -43,7 +43,7 @@ Tick = Callable[[str], None]
 def check_serve(context: typer.Context, load: ServeOptions) -> None:
     """Raise if an option would change nothing with, or without, --serve."""
     if not load.serve:
-        useless = next((name for name in sorted(_ONLY_SERVE) if getattr(load, name)), None)
+        useless = next((name for name in sorted(_ONLY_SERVE) if getattr(load, name) not in (None, False)), None)
         if useless is not None:
             raise typer.BadParameter(f"--{useless.replace('_', '-')} is for servers; add --serve, or leave it out.")
         return
