@@ -5,6 +5,8 @@ How many crops a picture is cut into follows transformers' own rule, which is ca
 
 from __future__ import annotations
 
+import functools
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -57,6 +59,22 @@ def tiles_per_picture(config: Any, arguments: dict[str, Any]) -> list[int]:
         return counts
     alone = [int(number) == 1 for number in together for _ in range(int(number))]
     return [count if cut else 1 for count, cut in zip(counts, alone, strict=True)]
+
+
+def packing_of(config: Any) -> Any:
+    """A stand-in that packs tiles by `pack_image_features`, as a model would.
+
+    Other engines run the same checkpoints without transformers' modules.
+
+    Args:
+        config: config of a model with AnyRes pictures.
+    """
+    from transformers.models.llava_next.modeling_llava_next import LlavaNextModel
+    from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
+
+    model = LlavaOnevisionModel if config.model_type == "llava_onevision" else LlavaNextModel
+    stand_in = SimpleNamespace(config=config)  # packing reads nothing else of the model (seen in 5.18 to 5.24)
+    return SimpleNamespace(pack_image_features=functools.partial(model.pack_image_features, stand_in))
 
 
 def anyres(encoding: Encoding) -> list[TokenFacts]:

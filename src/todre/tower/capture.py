@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from todre.errors import UnsupportedInputError
 from todre.fields import fitted
 from todre.hf.anyres import anyres
-from todre.hf.attention_tap import watch
+from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.encoding import Encoding
 from todre.hf.families import Family
 from todre.hf.leading_tokens import discarded_count, leading_of
@@ -74,7 +74,10 @@ class SaliencyCapture:
         self.family = family
         self.leading = leading_of(getattr(model.config, "vision_config", None))
         self.requests = tuple(dict.fromkeys(fitted("What signals answers", requests, tuple[Signal, ...])))
-        kinds = {each: signal_kind(each, family, self.leading, self._towers()) for each in self.requests}
+        towers = self._towers()
+        name = type(towers[0]).__name__ if towers else "of this model"
+        readable = family.saliency and all(attention_modules(each) for each in towers)
+        kinds = {each: signal_kind(each, self.leading, name, readable) for each in self.requests}
         self.kinds = {request: kind for request, kind in kinds.items() if kind is not None}
         self.local = threading.local()
         # Everything that may be refused comes before the first change to the model.

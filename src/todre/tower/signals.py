@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from todre.errors import UnsupportedModelError
 from todre.hf.attention_tap import attention_modules
-from todre.hf.families import Family
 from todre.hf.leading_tokens import Leading
 from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
 from todre.tensors.token_facts import Signal
@@ -64,45 +63,34 @@ def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> T
 
 
 def watched_layer(tower: nn.Module, layer: float) -> nn.Module:
-    """The attention module of the layer `layer` of a tower.
-
-    Args:
-        tower: the vision tower.
-        layer: an index as Python counts (from 0, or negative from the end), or a share of the depth.
+    """The attention module of the layer `layer` of a tower; see `layer_index`.
 
     Raises:
         UnsupportedModelError: the tower has no such layer.
     """
     modules = attention_modules(tower)
-    if isinstance(layer, float):
-        layer = math.floor(layer * len(modules) + 1e-9)
-    if not -len(modules) <= layer < len(modules):
-        raise UnsupportedModelError(
-            f"The vision tower {type(tower).__name__} has {len(modules)} layers, and layer {layer} is asked for."
-        )
-    return modules[int(layer)]
+    return modules[layer_index(layer, len(modules), type(tower).__name__)]
 
 
-def signal_kind(request: Signal, family: Family, leading: Leading | None, towers: Sequence[nn.Module]) -> str | None:
+def signal_kind(request: Signal, leading: Leading | None, tower: str, readable: bool) -> str | None:
     """The signal read for a request: `cls`, `received`, `keys`, `grid` or None.
 
     Args:
         request: the signal that a method reads.
-        family: the facts about the model's family.
         leading: tokens before the tower's patches; None if they are not known.
-        towers: the model's vision towers.
+        tower: name of the vision tower, for messages.
+        readable: whether the tower's attention can be read and followed to visual tokens.
 
     Raises:
         UnsupportedModelError: the tower has no [CLS], or its attention cannot be followed.
     """
-    tower = type(towers[0]).__name__ if towers else "of this model"
     if request.kind == "cls" and leading is not None and not leading.cls:
         several = f"has {leading.others} tokens before its patches, none of which is the one [CLS]"
         raise UnsupportedModelError(
             f"The vision tower {tower} {several if leading.others else 'has no [CLS] token'}; "
             "use pivot='received', pivot='random' or pivot='auto'."
         )
-    readable = family.saliency and leading is not None and all(attention_modules(each) for each in towers)
+    readable = readable and leading is not None
     if not readable and request.kind not in ("auto", "grid"):
         raise UnsupportedModelError(
             f"Attention in the vision tower {tower} cannot be followed to visual tokens; "
@@ -111,3 +99,21 @@ def signal_kind(request: Signal, family: Family, leading: Leading | None, towers
     if request.kind == "auto":
         return ("cls" if leading is not None and leading.cls else "received") if readable else None
     return request.kind if readable else None
+
+
+def layer_index(layer: float, depth: int, tower: str) -> int:
+    """Index, from 0, of a layer of a vision tower.
+
+    Args:
+        layer: an index as Python counts (from 0, or negative from the end), or a share of the depth.
+        depth: number of layers.
+        tower: name of the vision tower, for messages.
+
+    Raises:
+        UnsupportedModelError: the tower has no such layer.
+    """
+    if isinstance(layer, float):
+        layer = math.floor(layer * depth + 1e-9)
+    if not -depth <= layer < depth:
+        raise UnsupportedModelError(f"The vision tower {tower} has {depth} layers, and layer {layer} is asked for.")
+    return int(layer) % depth

@@ -1,0 +1,73 @@
+"""Which methods can be served by vLLM, and why others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.methods import registry
+from todre.methods.base import Method, check_names
+
+
+def why_not(name: str) -> str | None:
+    """The reason, as part of a sentence, why vLLM cannot serve a method, or None.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+    """
+    entry = registry.entry(name)
+    acts, needs = entry.card.acts, entry.card.needs
+    if "text" in needs:
+        return "it reads the question, and vLLM encodes a picture once for all questions"
+    if "tower" in acts:
+        return "it acts in the vision tower, which vLLM runs on all tokens"
+    if "select" not in acts:
+        return "it acts inside the LLM, where vLLM lets no token drop out" if acts else "it drops nothing"
+    if "reduce" in acts and "stages" not in entry.settings:
+        return "it also acts inside the LLM, where vLLM lets no token drop out"
+    if not entry.cls.exact or "retain" not in entry.settings:
+        return "how many tokens it keeps depends on the picture, and vLLM asks for the number beforehand"
+    if "frames" in needs:
+        return "it needs a clip, and only pictures are certain to be asked about"
+    return None
+
+
+def served_names() -> list[str]:
+    """Names of the methods that can be served by vLLM."""
+    return [name for name in registry.names() if why_not(name) is None]
+
+
+def create(name: str, retain: float, positions: str, options: Mapping[str, Any]) -> Method:
+    """Make a method as it is served: stage 1 alone, with a budget for each picture.
+
+    Args:
+        name: name of a registered method.
+        retain: share or count of the tokens of each picture.
+        positions: the positions that kept tokens get in this family.
+        options: further settings of the method.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        UnsupportedInputError: the method cannot be served by vLLM.
+        InvalidValueError: an option is unknown, is settled by vLLM, or has a value that cannot be used.
+    """
+    reason = why_not(name)
+    if reason is not None:
+        raise UnsupportedInputError(
+            f"Method {name!r} cannot be served by vLLM: {reason}; `todre serve` serves it with transformers, and vLLM "
+            f"serves {', '.join(served_names())}."
+        )
+    settings = registry.entry(name).settings
+    fixed = {"per": "image", "positions": positions, "stages": (1,)}
+    if "retain" in options:
+        raise InvalidValueError("The budget is the setting 'retain' beside 'options', not one of them; move it there.")
+    settled = next((option for option in options if option in fixed), None)
+    if settled is not None:
+        raise InvalidValueError(
+            f"The option {settled!r} of method {name!r} is settled in vLLM, as {fixed[settled]!r}; leave it out."
+        )
+    check_names(f"Method {name!r}", "setting", list(options), settings)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    chosen = {key: value for key, value in fixed.items() if key in settings}
+    return registry.create(name, retain=retain, **chosen, **values)

@@ -1,0 +1,164 @@
+"""vLLM's models when pruned: watch the tower, choose tokens, hand on those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from todre.hf.anyres import packing_of
+from todre.hf.encoding import Encoding
+from todre.hf.families import FAMILIES as HF_FAMILIES
+from todre.hf.leading_tokens import discarded_count, leading_of
+from todre.methods.base import Method
+from todre.runtime.samples import Media, visual_tokens
+from todre.runtime.selection import choose
+from todre.tensors.token_facts import Signal, TokenFacts
+from todre.vllm.budget_field import unpacked_retains
+from todre.vllm.contract import check_engine
+from todre.vllm.families import MediumInputs, ServedFamily, family_of
+from todre.vllm.medium_inputs import facts_of, groups, part_of, unit_counts
+from todre.vllm.served_methods import create
+from todre.vllm.settings import ServerSettings, is_all
+from todre.vllm.tower_watch import TowerWatch, side_by_side
+
+
+class Stage1(nn.Module):
+    """Chooses among a model's visual tokens, picture by picture.
+
+    Args:
+        model: vLLM's model, whose tower is built.
+        config: the model's config, with the server's settings.
+
+    Raises:
+        UnsupportedModelError, UnsupportedInputError, InvalidValueError: the settings cannot be served.
+    """
+
+    def __init__(self, model: nn.Module, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.family: ServedFamily = family_of(config.model_type)
+        self.settings = ServerSettings.of(config)
+        self.leading = leading_of(config.vision_config)
+        self.facts = HF_FAMILIES[config.model_type]
+        layers = attrgetter(self.family.layers)(model)
+        self.patches_per_unit = _patches_per_unit(config.vision_config)
+        # A budget of 1.0 asks for no signal, so the smallest one says what will be read.
+        self.requests = self.method(1).signals()
+        self.watch = TowerWatch(
+            layers, self.family.attention, config.vision_config, self.leading, self.facts.saliency, self.requests
+        )
+
+    def method(self, retain: float) -> Method:
+        """The method with a budget."""
+        return create(self.settings.method, retain, self.family.positions, self.settings.options)
+
+    def embed(self, encode: Callable[..., Any], inputs: dict[str, Any]) -> Any:
+        """The embeddings of each medium, (kept tokens, d).
+
+        Args:
+            encode: the model's own method, which gives all tokens of each medium.
+            inputs: its arguments, and each medium's budget.
+        """
+        medium = next((each for each in self.family.media if each.retain in inputs), None)
+        if medium is None:
+            return encode(**inputs)
+        retains = unpacked_retains(inputs.pop(medium.retain))
+        if all(map(is_all, retains)):
+            return encode(**inputs)
+        units = unit_counts(medium, inputs)
+        tokens = [count * self.patches_per_unit for count in units]
+        found: list[Tensor] = []
+        for start, stop in groups(tokens, self.settings.tower_tokens):
+            part = part_of(medium, inputs, units, start, stop)
+            found += self._chosen(encode, medium, part, units[start:stop], retains[start:stop])
+        return tuple(found)
+
+    def _chosen(
+        self,
+        encode: Callable[..., Any],
+        medium: MediumInputs,
+        inputs: dict[str, Any],
+        units: list[int],
+        retains: list[float],
+    ) -> list[Tensor]:
+        """Kept embeddings of media that are encoded together."""
+        with self.watch.recording() as recorded:
+            features = [each.flatten(0, -2) for each in encode(**inputs)]
+        entries = self._entries(medium, inputs, units, features, recorded)
+        return [
+            each if is_all(retain) else self._kept(each, facts, retain)
+            for each, facts, retain in zip(features, entries, retains, strict=True)
+        ]
+
+    def _entries(
+        self,
+        medium: MediumInputs,
+        inputs: dict[str, Any],
+        units: list[int],
+        features: list[Tensor],
+        recorded: dict[Signal, list[Tensor]],
+    ) -> list[list[TokenFacts]]:
+        """Facts about the tokens of each medium, one record for each of its entries."""
+        counts = units if self.family.tiles_apart else [1] * len(units)
+        lengths = [len(each) // count for each, count in zip(features, counts, strict=True) for _ in range(count)]
+        arguments = facts_of(medium, inputs)
+        widths = {request: int(calls[0].shape[-1]) for request, calls in recorded.items()}
+        widths |= {each: 1 for each in self.requests if each not in widths and each.kind != "grid"}
+        layout = self.facts.layout(medium.kind)
+        assert layout is not None  # rows list media of which the layout is known
+        facts = layout(
+            Encoding(
+                base=packing_of(self.config) if hasattr(self.config, "image_grid_pinpoints") else None,
+                config=self.config,
+                arguments=arguments,
+                lengths=lengths,
+                signals=side_by_side(recorded),
+                widths=widths,
+                leading=0 if self.leading is None else self.leading.count,
+                discard_count=discarded_count(self.config, arguments),
+                device=features[0].device,
+            )
+        )
+        waiting = iter(facts)
+        return [[next(waiting) for _ in range(count)] for count in counts]
+
+    def _kept(self, features: Tensor, entries: list[TokenFacts], retain: float) -> Tensor:
+        """The kept rows of one medium's embeddings, merged tokens with their new ones."""
+        everywhere = torch.ones(1, len(features), dtype=torch.bool, device="cpu")
+        (sample,) = visual_tokens(features[None], [Media(everywhere, entries)], ~everywhere).tokens
+        choice = choose(self.method(retain), sample)
+        return choice.embeddings if choice.keep is None else choice.embeddings[choice.keep]
+
+
+class Stage1Model:
+    """Mixin before a family's model: `embed_multimodal` gives kept tokens alone."""
+
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        check_engine(vllm_config)
+        super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
+        self.todre = Stage1(self, vllm_config.model_config.hf_config)  # type: ignore[arg-type]
+
+    def embed_multimodal(self, **inputs: Any) -> Any:
+        """Embeddings of each medium, (kept tokens, d)."""
+        return self.todre.embed(super().embed_multimodal, inputs)  # type: ignore[misc]
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
+        """Load a checkpoint, with what the watched tower needs beside vLLM's layers."""
+        filled: set[str] = set()
+        passing = self.todre.watch.copying(weights, lambda name: filled.add(f"todre.watch.{name}"))
+        loaded: set[str] = super().load_weights(passing)  # type: ignore[misc]
+        return loaded | filled
+
+
+def _patches_per_unit(vision_config: Any) -> int:
+    """Tokens of one tile or frame in the tower; 1 where units are patches."""
+    size, patch = getattr(vision_config, "image_size", None), vision_config.patch_size
+    if size is None:
+        return 1
+    sides = [size] * 2 if isinstance(size, int) else list(size)
+    patches = [patch] * 2 if isinstance(patch, int) else list(patch)
+    return (sides[0] // patches[0]) * (sides[1] // patches[1])
