@@ -34,7 +34,8 @@ def metrics():
     lines = [
         'vllm:cache_config_info{kv_cache_size_tokens="1600"} 1.0',
         f"vllm:kv_cache_usage_perc {seen['most'] * KV_EACH}",
-        f"todre_tower_seconds_total {len(seen['requests']) * TOWER_SECONDS}",
+        'todre_stage_seconds_sum{stage="decode"} 1e9',
+        f'todre_stage_seconds_sum{{stage="tower"}} {len(seen["requests"]) * TOWER_SECONDS}',
         "not:asked_for 7",
     ]
     return PlainTextResponse("\n".join(lines) + "\n")

@@ -35,7 +35,8 @@ def test_subjects_begin_with_no_pruning():
 
 def test_todre_serve_is_started_once_for_each_method():
     none, pruned = transformers_configurations(LAUNCH, [Subject("none"), Subject("todre", 0.1)])
-    shared = ["--host", "127.0.0.1", "--port", "{port}", "--device", "cpu", "--dtype", "bfloat16", "--extra", "1"]
+    shared = ["--host", "127.0.0.1", "--port", "{port}", "--device", "cpu", "--dtype", "bfloat16", "--max-waiting", "10000",
+              "--extra", "1"]  # fmt: skip
     assert list(none.command) == ["py", "-m", "todre", "serve", "{model}", *shared, "--method", "none"]
     assert list(pruned.command)[-4:] == ["--method", "todre", "--retain", "0.1"]
     assert none.server != pruned.server
@@ -60,14 +61,14 @@ def test_one_vllm_server_gets_the_budget_with_each_request():
     launch = Launch(python="py", one_server=True)
     found = vllm_configurations(launch, subjects_of(["todre"], [0.25, 0.1]), flags)
     assert len({each.server for each in found}) == 1
-    assert found[0].command[-1] == "{--method todre --retain 1.0 --max-retain 1.0}"
+    assert found[0].command[-1] == "{--method todre --retain 1.0 --max-retain 1.0 --per-request}"
     retains = [each.body["mm_processor_kwargs"] for each in found]
     assert retains == [{"todre_retain": 1.0}, {"todre_retain": 0.25}, {"todre_retain": 0.1}]
 
 
 def test_flags_are_asked_of_the_servers_python(tmp_path, monkeypatch):
     python = tmp_path / "python"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "--asked \'$*\' $OMP_NUM_THREADS"\n')
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "MODEL --asked \'$*\' $OMP_NUM_THREADS"\n')
     python.chmod(0o755)
     launch = Launch(python=str(python), model="/models/it's", environment={"OMP_NUM_THREADS": "3"})
     with pytest.raises(ValueError, match="quotation"):

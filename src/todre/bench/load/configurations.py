@@ -16,8 +16,9 @@ PORT, MODEL = "{port}", "{model}"
 Tower = Literal["none", "metrics", "vllm"]
 """Where a server tells how long its vision tower ran.
 
-`metrics` is the counter `todre_tower_seconds_total`; `vllm` are calls of the worker, for servers that were started with
-`VLLM_SERVER_DEV_MODE=1` and `--worker-extension-cls todre.bench.load.vllm_worker.EncoderTimes`.
+`metrics` are the seconds of the stage `tower` in `todre_stage_seconds`; `vllm` are calls of the worker, for servers
+that were started with `VLLM_SERVER_DEV_MODE=1` and
+`--worker-extension-cls todre.bench.load.vllm_worker.EncoderTimes`.
 """
 
 _SHAPE: Shape = {

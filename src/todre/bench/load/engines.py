@@ -20,6 +20,8 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 NONE = "none"
 WORKER = "todre.bench.load.vllm_worker.EncoderTimes"
 
+MOST_WAITING = 10_000
+"""Requests that wait at a server of todre before it refuses more."""
 VLLM_FLAGS = (
     *("--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"),
     *("--worker-extension-cls", WORKER),
@@ -93,7 +95,7 @@ def subjects_of(methods: Sequence[str], retains: Sequence[float]) -> list[Subjec
 def transformers_configurations(launch: Launch, subjects: Sequence[Subject]) -> list[Configuration]:
     """Configurations of `todre serve`, a server for each subject."""
     start = [launch.python, "-m", "todre", "serve", MODEL, "--host", HOST, "--port", PORT, "--device", launch.device]
-    start += ["--dtype", launch.dtype, *launch.options]
+    start += ["--dtype", launch.dtype, "--max-waiting", str(MOST_WAITING), *launch.options]
     return [
         Configuration(
             name=each.name,
@@ -123,7 +125,7 @@ def vllm_configurations(launch: Launch, subjects: Sequence[Subject], flags: Flag
         more: list[str] = []
         if launch.one_server:
             of_all = next((one for one in subjects if one.method != NONE), each)
-            more = asked(launch, ["--method", of_all.method, "--retain", "1.0", "--max-retain", "1.0"])
+            more = asked(launch, ["--method", of_all.method, "--retain", "1.0", "--max-retain", "1.0", "--per-request"])
             body["mm_processor_kwargs"] = {"todre_retain": 1.0 if each.retain is None else each.retain}
         elif each.method != NONE:
             more = asked(launch, each.options())
@@ -134,7 +136,7 @@ def vllm_configurations(launch: Launch, subjects: Sequence[Subject], flags: Flag
 
 
 def printed_flags(launch: Launch, options: Sequence[str]) -> list[str]:
-    """Flags that `todre vllm-args` prints, run in the server's Python.
+    """Flags that `todre vllm-args` prints behind the model, run in the server's Python.
 
     Raises:
         LoadError: the command fails.
@@ -149,7 +151,7 @@ def printed_flags(launch: Launch, options: Sequence[str]) -> list[str]:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
         raise LoadError(f"`todre vllm-args` failed ({printable(lines[-1])}); run it by hand to see more.")
-    return shlex.split(done.stdout)
+    return shlex.split(done.stdout)[1:]
 
 
 def _with(environment: Mapping[str, str]) -> dict[str, str]:

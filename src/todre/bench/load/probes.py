@@ -12,11 +12,12 @@ from todre.bench.load.configurations import Configuration
 from todre.bench.load.http import get, post
 from todre.bench.load.servers import Server
 
-KV_SHARE, KV_BYTES = "vllm:kv_cache_usage_perc", "todre_kv_bytes"
-"""Gauges of the KV cache in use: vLLM's share of its cache, and todre's bytes."""
+KV_SHARE, KV_BYTES = "vllm:kv_cache_usage_perc", "todre_kv_bytes_peak"
+"""Gauges of the KV cache: the share of vLLM's in use, and todre's largest, in bytes."""
 _CACHE, _CACHE_TOKENS = "vllm:cache_config_info", "kv_cache_size_tokens"
 """vLLM's facts about its cache, and the one that tells the cache's size in tokens."""
-_TOWER = "todre_tower_seconds_total"
+_TOWER, _STAGE = "todre_stage_seconds_sum", "tower"
+"""todre's seconds of each stage of all answers, and the stage's name."""
 PROC = Path("/proc")
 
 
@@ -38,40 +39,33 @@ def kv_use(server: Server) -> KvUse | None:
     values = metrics(server, KV_SHARE, KV_BYTES)
     for name, unit in ((KV_SHARE, "share"), (KV_BYTES, "bytes")):
         if name in values:
-            return KvUse(max(values[name]) if unit == "share" else sum(values[name]), unit)
+            return KvUse(max(values[name]), unit)
     return None
 
 
 def kv_tokens(server: Server) -> int | None:
     """Tokens that the KV cache has room for; None if the server does not tell."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    text = _metrics_text(server, (_CACHE,))
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            size = sample.labels.get(_CACHE_TOKENS, "")
-            if size.isdigit():
-                return int(size)
-    return None
+    sizes = [labels.get(_CACHE_TOKENS, "") for _, labels, _ in _samples(server, _CACHE)]
+    return next((int(size) for size in sizes if size.isdigit()), None)
 
 
 def metrics(server: Server, *names: str) -> dict[str, list[float]]:
     """Values of the named metrics by name, one for each set of labels."""
-    from prometheus_client.parser import text_string_to_metric_families
-
     found: dict[str, list[float]] = defaultdict(list)
-    for family in text_string_to_metric_families(_metrics_text(server, names)):
-        for sample in family.samples:
-            if sample.name in names:
-                found[sample.name].append(sample.value)
+    for name, _, value in _samples(server, *names):
+        found[name].append(value)
     return dict(found)
 
 
-def _metrics_text(server: Server, names: tuple[str, ...]) -> str:
-    """Lines of the named metrics, which a server may be able to send alone."""
+def _samples(server: Server, *names: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of the named metrics, which some servers can send alone."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     asked = "&".join(f"name[]={name}" for name in names)
     text = get(f"{server.root}/metrics?{asked}") or ""
-    return "".join(f"{line}\n" for line in text.splitlines() if line.startswith(names))
+    lines = "".join(f"{line}\n" for line in text.splitlines() if line.startswith(names))
+    for family in text_string_to_metric_families(lines):
+        yield from ((each.name, each.labels, each.value) for each in family.samples if each.name in names)
 
 
 def watch_tower(server: Server, configuration: Configuration) -> None:
@@ -86,8 +80,7 @@ def tower_seconds(server: Server, configuration: Configuration) -> float | None:
     None if the server does not tell. vLLM's count begins anew with each call, todre's never does: take the difference.
     """
     if configuration.tower == "metrics":
-        values = metrics(server, _TOWER).get(_TOWER)
-        return None if values is None else sum(values)
+        return next((value for _, labels, value in _samples(server, _TOWER) if labels.get("stage") == _STAGE), None)
     if configuration.tower == "vllm":
         return _call_worker(server, "encoder_seconds")
     return None
