@@ -35,8 +35,8 @@ def test_subjects_begin_with_no_pruning():
 
 def test_todre_serve_is_started_once_for_each_method():
     none, pruned = transformers_configurations(LAUNCH, [Subject("none"), Subject("todre", 0.1)])
-    shared = ["--host", "127.0.0.1", "--port", "{port}", "--device", "cpu", "--dtype", "bfloat16", "--max-waiting", "10000",
-              "--extra", "1"]  # fmt: skip
+    shared = ["--host", "127.0.0.1", "--port", "{port}", "--device", "cpu", "--dtype", "bfloat16",
+              "--max-waiting", "10000", "--extra", "1"]  # fmt: skip
     assert list(none.command) == ["py", "-m", "todre", "serve", "{model}", *shared, "--method", "none"]
     assert list(pruned.command)[-4:] == ["--method", "todre", "--retain", "0.1"]
     assert none.server != pruned.server

@@ -136,7 +136,9 @@ def vllm_configurations(launch: Launch, subjects: Sequence[Subject], flags: Flag
 
 
 def printed_flags(launch: Launch, options: Sequence[str]) -> list[str]:
-    """Flags that `todre vllm-args` prints behind the model, run in the server's Python.
+    """Flags that `todre vllm-args` prints, without the model before them.
+
+    It runs in the server's Python.
 
     Raises:
         LoadError: the command fails.

@@ -13,7 +13,7 @@ from todre.bench.load.http import get, post
 from todre.bench.load.servers import Server
 
 KV_SHARE, KV_BYTES = "vllm:kv_cache_usage_perc", "todre_kv_bytes_peak"
-"""Gauges of the KV cache: the share of vLLM's in use, and todre's largest, in bytes."""
+"""Gauges of the KV cache: the used share of vLLM's, and todre's largest in bytes."""
 _CACHE, _CACHE_TOKENS = "vllm:cache_config_info", "kv_cache_size_tokens"
 """vLLM's facts about its cache, and the one that tells the cache's size in tokens."""
 _TOWER, _STAGE = "todre_stage_seconds_sum", "tower"
