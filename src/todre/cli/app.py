@@ -28,6 +28,7 @@ from todre.cli.models import models
 from todre.cli.option_records import expand
 from todre.cli.plot import COMMANDS as FIGURES
 from todre.cli.reproduce import reproduce
+from todre.cli.serve import serve
 from todre.cli.table import table
 
 app = typer.Typer(
@@ -68,6 +69,12 @@ _COMMANDS = (
         'todre compare picture.png "Is there a red circle?" --methods none,todre,random --retain 74 --json',
     ),
     (demo, "todre demo", "todre demo --output docs/images"),
+    (
+        serve,
+        "todre serve --port 8000",
+        "todre serve Qwen/Qwen2.5-VL-7B-Instruct --method todre --retain 0.25 --dtype bfloat16",
+        "todre serve --check --method divprune --retain 0.1",
+    ),
     (
         flops,
         "todre flops --retain 0.1",
