@@ -175,9 +175,9 @@ _PRESETS = (
         "llava-next-120m",
         {
             "model_type": "llava_next",
-            "vision_config": {**CLIP_L, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 8,
+            "vision_config": {**CLIP_L, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 4,
                               "num_attention_heads": 6},
-            "text_config": _text("llama", 768, 2048, 13, 12, 12, 8192),
+            "text_config": _text("llama", 768, 2048, 14, 12, 12, 8192),
             "image_token_id": 8000,
             "image_grid_pinpoints": _pinpoints(336),
         },

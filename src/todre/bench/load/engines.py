@@ -23,7 +23,7 @@ WORKER = "todre.bench.load.vllm_worker.EncoderTimes"
 MOST_WAITING = 10_000
 """Requests that wait at a server of todre before it refuses more."""
 VLLM_FLAGS = (
-    *("--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"),
+    *("--no-enable-prefix-caching", "--mm-processor-cache-gb", "0", "--disable-uvicorn-access-log"),
     *("--worker-extension-cls", WORKER),
 )
 """Flags of every vLLM server: no cache of answers, and a timed vision tower."""
