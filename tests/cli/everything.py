@@ -13,6 +13,7 @@ _CPU = ("--device", "cpu")
 RUNS: dict[str, tuple[str, ...]] = {
     "ask": ("PICTURE", QUESTION, "--max-new-tokens", "2", *_CPU),
     "compare": ("PICTURE", QUESTION, "--max-new-tokens", "2", "--warm-up", "0", "--repeats", "1", *_CPU),
+    "chat": _CPU,
     "demo": ("--output", "NEW"),
     "flops": (),
     "bench": ("--random-weights", "tiny", "--rounds", "1", "--warm-up", "0", "--no-memory", "--new-tokens", "1", *_CPU),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -228,3 +229,22 @@ def test_at_a_terminal_paths_and_commands_are_completed(terminal, scene):
     chat.until("> ")
     chat.type("/quit\n")
     assert chat.process.wait(30) == 0
+
+
+def test_session_on_the_page_is_what_is_shown(run, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
+    shown = re.search(r"```text\n(.*?)```", page, re.DOTALL)[1].splitlines()
+    assert run("demo", "--output", tmp_path / "pictures", "-q").code == 0
+    typed = "".join(f"{line.removeprefix('> ')}\n" for line in shown if line.startswith("> "))
+    done = subprocess.run(
+        [sys.executable, "-m", "todre", "chat", "--device", "cpu"],
+        input=typed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path, timeout=300, encoding="utf-8",
+        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "200"}, check=False,
+    )  # fmt: skip
+
+    def plain(lines):
+        lines = [re.sub(r"\d+\.\d\d s", "N s", line.rstrip()) for line in lines]
+        return [line for line in lines if line and not line.startswith("todre-tiny, which ships")]
+
+    assert plain(done.stdout.splitlines()) == plain(line for line in shown if not line.startswith("> "))
+    assert done.returncode == 1

@@ -47,7 +47,8 @@ class Reply:
         text: the answer, without special tokens.
         report: what was kept of the visual tokens of all turns.
         timings: where the time went, in milliseconds.
-        first_token: seconds from the question to the first token, reading and preparing pictures included.
+        first_token: seconds from the question to the first token, preparing pictures included.
+        seconds: from the question to the last token.
         new_tokens: number of generated tokens, the closing token included.
         stopped: whether the answer was stopped from outside.
         cut: whether the answer ended because it was as long as it may be.
@@ -58,6 +59,7 @@ class Reply:
     report: PruningReport
     timings: Timings
     first_token: float
+    seconds: float
     new_tokens: int
     stopped: bool
     cut: bool
@@ -115,6 +117,7 @@ def reply(
         report=report,
         timings=watch.timings(report.select_seconds),
         first_token=times[0],
+        seconds=time.perf_counter() - began,
         new_tokens=len(text.tokens),
         stopped=stopped(),
         cut=full,

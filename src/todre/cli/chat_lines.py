@@ -47,6 +47,8 @@ def read_typed() -> str | None:
             return input(PROMPT)
         except EOFError:
             return None
+    if sys.stdin is None:
+        return None
     line = sys.stdin.readline()
     return line.rstrip("\n") if line else None
 
