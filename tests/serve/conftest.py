@@ -14,7 +14,7 @@ from serve.pictures import scene_url
 import todre
 from todre.loading import load
 from todre.serve.application import make_application
-from todre.serve.launch import Place, address_of, make_server
+from todre.serve.launch import Place, make_server
 from todre.serve.limits import Limits
 from todre.serve.method_choice import MethodChoice
 
@@ -66,7 +66,7 @@ def start(loaded, limits=None, method=None, **options) -> Served:
     choice = MethodChoice(method=method or todre.ToDRE(retain=RETAIN), retain=RETAIN)
     server = make_server(make_application(loaded, choice, limits, **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
-    url = address_of(place, opened)
+    url = place.listen(opened)
     thread.start()
     until = time.monotonic() + 60
     while not server.started and time.monotonic() < until:

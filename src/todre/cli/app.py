@@ -14,6 +14,7 @@ import typer
 
 from todre.cli.analyze import COMMANDS as INSTRUMENTS
 from todre.cli.ask import ask
+from todre.cli.batch import batch
 from todre.cli.bench import bench
 from todre.cli.chat import chat
 from todre.cli.commands import Command, Group
@@ -31,6 +32,7 @@ from todre.cli.plot import COMMANDS as FIGURES
 from todre.cli.reproduce import reproduce
 from todre.cli.serve import serve
 from todre.cli.table import table
+from todre.cli.vllm_args import vllm_args
 
 app = typer.Typer(
     cls=Group,
@@ -74,6 +76,14 @@ _COMMANDS = (
         compare,
         'todre compare picture.png "Is there a red circle?" --output compare.png',
         'todre compare picture.png "Is there a red circle?" --methods none,todre,random --retain 74 --json',
+    ),
+    (
+        batch,
+        "todre batch rows.jsonl --output answers.jsonl --retain 0.1",
+        'todre batch pictures --question "What is in the picture?" --output answers.jsonl --processes 2',
+        "todre batch rows.jsonl --output answers.jsonl --retry-errors",
+        "todre batch rows.parquet --output answers.parquet --ray auto -m llava-hf/llava-v1.6-mistral-7b-hf",
+        "todre batch requests.jsonl --output answers.jsonl --endpoint http://127.0.0.1:8000/v1 --concurrency 32",
     ),
     (demo, "todre demo", "todre demo --output docs/images"),
     (
@@ -120,6 +130,11 @@ _COMMANDS = (
         "todre fit fitprune --share 0.25 --output fitprune.json",
         "todre fit vtw --tolerance 0.003 --output vtw.json",
     ),
+    (
+        vllm_args,
+        "todre vllm-args",
+        "todre vllm-args llava-hf/llava-v1.6-mistral-7b-hf --method divprune --retain 0.25 --max-retain 0.5",
+    ),
     (methods, "todre methods", "todre methods todre", "todre methods --json"),
     (models, "todre models", "todre models qwen", "todre models --json"),
     (env, "todre env", "todre env --json"),
@@ -128,7 +143,7 @@ _COMMANDS = (
 
 _ANYWHERE = (methods, models, version)
 """Commands that work even if the working directory is gone."""
-_NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
+_NAMES: dict[Callable[..., None], str] = {evaluate: "eval", vllm_args: "vllm-args"}
 """Names of commands that differ from the function's name."""
 
 
@@ -143,7 +158,7 @@ for _function, *_lines in _COMMANDS:
         cls=Command,
         short_help=_first(_function),
         epilog=examples(*_lines),
-        no_args_is_help=_function in (ask, compare, fit, table),
+        no_args_is_help=_function in (ask, batch, compare, fit, table),
     )(guarded(expand(_function), _function in _ANYWHERE))
 
 analyze = typer.Typer(

@@ -10,12 +10,13 @@ import typer
 from todre.cli import options as opt
 from todre.cli.budget_options import BudgetPer, Retain
 from todre.cli.console import note, show_text, working
-from todre.cli.ignored_options import check_taken
+from todre.cli.ignored_options import check_beside, check_taken
 from todre.cli.method_names import make_method
 from todre.cli.option_records import Without
 from todre.cli.options import ModelOptions, Verbosity
 from todre.cli.parsers import usage
 from todre.cli.serve_options import LimitOptions, PlaceOptions
+from todre.cli.serve_vllm import EngineChoice, serve_with_vllm
 
 if TYPE_CHECKING:
     from todre.methods.base import Method
@@ -31,7 +32,12 @@ Check = Annotated[
 ]
 
 
+_OF_VLLM = ("max_retain", "per_request", "engine_options")
+"""Parameters that have an effect with vLLM alone."""
+
+
 def serve(
+    context: typer.Context,
     model: Served = None,
     method: opt.MethodName = "todre",
     retain: Retain = None,
@@ -40,6 +46,7 @@ def serve(
     place: PlaceOptions = PlaceOptions(),
     limits: LimitOptions = LimitOptions(),
     check: Check = False,
+    choice: EngineChoice = EngineChoice(),
     loading: Annotated[ModelOptions, Without("model")] = ModelOptions(),
     verbosity: Verbosity = Verbosity(),
 ) -> None:
@@ -49,15 +56,35 @@ def serve(
     """
     if retain is not None and method == "none":
         raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
+    loading = dataclasses.replace(loading, model=model)
+    if choice.engine == "vllm":
+        serve_with_vllm(context, choice, loading, place, method, retain, limits.max_pictures, check, verbosity.quiet)
+        return
+    check_beside(context, "--engine transformers", [name for name in context.params if name not in _OF_VLLM])
     check_taken((method,), "--retain", retain)
     check_taken((method,), "--per", per)
     with usage():
         pruning = make_method(method, retain, seed, per)
+    _serve_with_transformers(loading, pruning, method, retain, seed, place, limits, check, verbosity)
+
+
+def _serve_with_transformers(
+    loading: ModelOptions,
+    pruning: Method,
+    method: str,
+    retain: float | None,
+    seed: int,
+    place: PlaceOptions,
+    limits: LimitOptions,
+    check: bool,
+    verbosity: Verbosity,
+) -> None:
+    """Serve by transformers' server, whose port is taken before the model is loaded."""
     from todre.serve.packages import require_packages
 
     require_packages()
     from todre.serve.application import make_application
-    from todre.serve.launch import Place, address_of, make_server, try_method
+    from todre.serve.launch import Place, make_server, try_method
     from todre.serve.method_choice import MethodChoice
 
     where = Place(host=place.host, port=place.port)
@@ -65,20 +92,20 @@ def serve(
         with working(verbosity.quiet):
             from todre.cli.toy_models import say_if_toy
 
-            loaded = dataclasses.replace(loading, model=model).load(verbosity.quiet)
+            loaded = loading.load(verbosity.quiet)
             methods = MethodChoice(method=pruning, retain=retain, seed=seed)
             try_method(loaded, methods)
         say_if_toy(loaded, verbosity.quiet, "name a real model: todre serve MODEL")
-        served = place.name or loaded.name
-        what = f"{served} with {_described(method, pruning)}"
+        name = place.name or loaded.name
+        what = f"{name} with {_described(method, pruning)}"
         if check:
             show_text(f"{what} can be served")
             return
         _warn_if_open(place, verbosity.quiet)
         application = make_application(
-            loaded, methods, limits.limits(), name=served, host=place.host, api_key=place.api_key
+            loaded, methods, limits.limits(), name=name, host=place.host, api_key=place.api_key
         )
-        show_text(f"{what} at {address_of(where, opened)}")
+        show_text(f"{what} at {where.listen(opened)}")
         make_server(application, access_log=verbosity.verbose).run(sockets=[opened])
 
 

@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Request, Response
@@ -24,12 +24,20 @@ from todre.serve.engine import Engine, Job, ran_out_of_memory
 from todre.serve.limits import Limits
 from todre.serve.method_choice import MethodChoice
 from todre.serve.metrics import Metrics
-from todre.serve.pictures import fetch_all, read_turns
+from todre.serve.pictures import Fetched, fetch_all, read_turns
 from todre.serve.refusals import RefusedError
 from todre.serve.replies import DONE, Reply, event
 from todre.serve.requests import ChatRequest, parse_request
 
 _LOG = logging.getLogger(__name__)
+_FETCHERS = 16
+"""Most requests whose pictures are fetched at the same time."""
+_SLOWEST = 120.0
+"""Seconds that a client may take to send its request."""
+_READ_AWAY = 4
+"""How many times the largest request is read at most."""
+_UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""Headers that keep proxies from collecting the pieces of a stream."""
 _LEFT = 499
 """The status under which requests are counted whose client went away."""
 
@@ -48,6 +56,7 @@ class ChatEndpoint:
         self._engine, self._name, self._methods, self._limits = engine, name, methods, limits
         self._admitted = 0
         self._prepared = asyncio.Semaphore(limits.prepared)
+        self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
         self.metrics = Metrics(lambda: engine.running, lambda: self._admitted)
 
     async def __call__(self, request: Request) -> Response:
@@ -65,10 +74,13 @@ class ChatEndpoint:
             chat = await self._read(request)
             return await _unless_gone(request, self._answer(chat, visit))
         except BaseException as error:
-            visit.leave(_status(error))
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception):  # the server ends
+                visit.leave(_LEFT)
                 raise
-            return _refusal(error)
+            refused = _refused(error)
+            visit.leave(refused.status)
+            headers = {"retry-after": "1"} if refused.status == 503 else None
+            return JSONResponse(refused.body(), status_code=refused.status, headers=headers)
 
     async def _read(self, request: Request) -> ChatRequest:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -77,12 +89,18 @@ class ChatEndpoint:
                 f"The content type is {kind[:60]!r}, and this server reads application/json; set the header.",
                 status=415,
             )
-        data = await _body(request, self._limits.max_body)
+        try:
+            async with asyncio.timeout(_SLOWEST):
+                data = await _body(request, self._limits.max_body)
+        except TimeoutError:
+            raise RefusedError(
+                f"The request did not arrive within {_SLOWEST:g} seconds; send fewer or smaller pictures.", status=408
+            ) from None
         return await asyncio.to_thread(parse_request, data, self._name, self._limits)
 
     async def _answer(self, chat: ChatRequest, visit: _Visit) -> Response:
         method = self._methods.of(chat.pruning)
-        fetched = await asyncio.to_thread(fetch_all, chat.messages, self._limits.http_pictures)
+        fetched = await self._fetch(chat)
         await visit.prepare(self._prepared)
         task = Task(
             turns=await asyncio.to_thread(read_turns, chat.messages, fetched, self._limits.max_pixels),
@@ -104,10 +122,17 @@ class ChatEndpoint:
             return JSONResponse(reply.completion(first))
         return _Stream(self._pieces(reply, first, visit.job, chat.usage, visit), visit)
 
+    async def _fetch(self, chat: ChatRequest) -> Fetched:
+        """Files of pictures at web addresses, fetched by threads as hosts can be slow."""
+        if self._limits.http_pictures is None:
+            return {}
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._fetchers, fetch_all, chat.messages, self._limits.http_pictures)
+
     async def _pieces(
         self, reply: Reply, found: str | Outcome, job: Job, usage: bool, visit: _Visit
     ) -> AsyncIterator[str]:
-        """The events of a streamed answer, of which the first is there already."""
+        """The events of a streamed answer; the first is there already."""
         yield reply.first()
         try:
             while isinstance(found, str):
@@ -168,7 +193,7 @@ class _Stream(StreamingResponse):
     """A streamed reply; if the client goes away, its answer is given up."""
 
     def __init__(self, pieces: AsyncIterator[str], visit: _Visit) -> None:
-        super().__init__(pieces, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        super().__init__(pieces, media_type="text/event-stream", headers=_UNBUFFERED)
         self._visit = visit
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -179,17 +204,25 @@ class _Stream(StreamingResponse):
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, which is read to its limit and no further."""
+    """The body, of which no more than `most` bytes are kept.
+
+    Somewhat more is read and thrown away, as many clients read no reply while they send.
+    """
     too_large = RefusedError(f"The request is larger than {most:,} bytes; send fewer or smaller pictures.", status=413)
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
+    if length.isdigit() and int(length) > most * _READ_AWAY:
         raise too_large
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
-        if size > most:
-            raise too_large
-        pieces.append(piece)
+        if size <= most:
+            pieces.append(piece)
+        elif size > most * _READ_AWAY:
+            break
+        else:
+            pieces.clear()
+    if size > most:
+        raise too_large
     return b"".join(pieces)
 
 
@@ -205,8 +238,7 @@ async def _unless_gone(request: Request, work: Awaitable[Response]) -> Response:
     finally:
         for each in (answer, watch):
             each.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
+        await asyncio.wait((answer, watch))
 
 
 async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
@@ -231,13 +263,3 @@ def _refused(error: Exception) -> RefusedError:
         )
     _LOG.error("A request ended with an error that nobody foresaw.", exc_info=error)
     return RefusedError(f"Unexpected {type(error).__name__} ({reason(error)}); the server's log says more.", status=500)
-
-
-def _refusal(error: Exception) -> Response:
-    refused = _refused(error)
-    headers = {"retry-after": "1"} if refused.status == 503 else None
-    return JSONResponse(refused.body(), status_code=refused.status, headers=headers)
-
-
-def _status(error: BaseException) -> int:
-    return _refused(error).status if isinstance(error, Exception) else _LEFT

@@ -71,6 +71,22 @@ class Place:
             raise InvalidValueError(self._why(error)) from error
         return opened
 
+    def listen(self, opened: socket.socket) -> str:
+        """Let clients connect to the socket.
+
+        Returns:
+            The base URL by which they reach the server.
+
+        Raises:
+            InvalidValueError: another process listens at the port by now.
+        """
+        try:
+            opened.listen(_BACKLOG)
+        except OSError as error:
+            raise InvalidValueError(self._why(error)) from error
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{opened.getsockname()[1]}/v1"
+
     def _why(self, error: Exception) -> str:
         number = getattr(error, "errno", None)
         if number == errno.EADDRINUSE:
@@ -122,10 +138,3 @@ def make_server(application: App, *, access_log: bool = False) -> uvicorn.Server
         timeout_graceful_shutdown=_PATIENCE,
     )
     return uvicorn.Server(config)
-
-
-def address_of(place: Place, opened: socket.socket) -> str:
-    """What clients call the server's base URL; the socket begins to listen."""
-    opened.listen(_BACKLOG)
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    return f"http://{host}:{opened.getsockname()[1]}/v1"

@@ -6,7 +6,7 @@ import importlib.util
 
 from todre.errors import MissingDependencyError
 
-_NEEDED = ("fastapi", "uvicorn", "openai", "pydantic", "prometheus_client", "accelerate")
+_NEEDED = ("fastapi", "uvicorn", "openai", "pydantic", "prometheus_client")
 
 
 def require_packages() -> None:

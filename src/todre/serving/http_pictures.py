@@ -133,6 +133,7 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(host, port, timeout=max(until - time.monotonic(), 0.001))
         self._addresses, self._until = addresses, until
         self._context = ssl.create_default_context() if encrypted else None
+        self._opened: socket.socket | None = None
         self.late = False
 
     def connect(self) -> None:
@@ -143,9 +144,10 @@ class _Connection(http.client.HTTPConnection):
             if left <= 0:
                 break
             try:
-                self.sock = socket.create_connection((str(address), self.port), left)
+                self.sock = self._opened = socket.create_connection((str(address), self.port), left)
                 if self._context is not None:
                     self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
+                self._opened = self.sock  # as `sock` is gone once a last response has begun
                 return
             except OSError as error:
                 failure = error
@@ -154,7 +156,6 @@ class _Connection(http.client.HTTPConnection):
     def give_up(self) -> None:
         """End what the connection waits for, however slowly the other side sends."""
         self.late = True
-        open_socket = self.sock
-        if open_socket is not None:
+        if self._opened is not None:
             with suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
+                self._opened.shutdown(socket.SHUT_RDWR)
