@@ -1,11 +1,13 @@
 """Commands of the engines' servers, and what is asked of vLLM's worker."""
 
+import json
 import sys
 from types import SimpleNamespace
 
 import pytest
 
 from todre.bench.load.engines import (
+    ALL,
     WORKER,
     Launch,
     Subject,
@@ -76,6 +78,17 @@ def test_flags_are_asked_of_the_servers_python(tmp_path, monkeypatch):
     launch = Launch(python=str(python), model="/models/one", environment={"OMP_NUM_THREADS": "3"})
     asked = "-m todre vllm-args /models/one --method todre"
     assert printed_flags(launch, ["--method", "todre"]) == ["--asked", asked, "3"]
+
+
+def test_flags_are_those_of_vllm_args(tmp_path):
+    from todre.tiny import checkpoint_path
+
+    flags = printed_flags(Launch(model=str(checkpoint_path())), ["--method", "todre", "--retain", "0.25"])
+    assert flags[0] == "--hf-overrides"
+    assert json.loads(flags[1])["todre"]["retain"] == 0.25
+    one = printed_flags(Launch(model=str(checkpoint_path())), [*ALL, "--method", "divprune"])
+    assert one[2:] == ["--trust-request-mm-kwargs"]
+    assert json.loads(one[1])["todre"]["max_retain"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 import torch
 from serve.conftest import NAME, RETAIN
 from serve.pictures import questions, scene, scene_url
-from todre.serve.text_so_far import TextSoFar
 
 import todre
 from todre.running import build_inputs
+from todre.serving.text_so_far import TextSoFar
 
 QUESTION = questions(0)[1]
 

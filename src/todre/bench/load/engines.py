@@ -20,6 +20,8 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 NONE = "none"
 WORKER = "todre.bench.load.vllm_worker.EncoderTimes"
 
+ALL = ("--retain", "1.0", "--max-retain", "1.0", "--per-request")
+"""Options of `todre vllm-args` for a server whose requests bring budgets."""
 MOST_WAITING = 10_000
 """Requests that wait at a server of todre before it refuses more."""
 VLLM_FLAGS = (
@@ -125,7 +127,7 @@ def vllm_configurations(launch: Launch, subjects: Sequence[Subject], flags: Flag
         more: list[str] = []
         if launch.one_server:
             of_all = next((one for one in subjects if one.method != NONE), each)
-            more = asked(launch, ["--method", of_all.method, "--retain", "1.0", "--max-retain", "1.0", "--per-request"])
+            more = asked(launch, ["--method", of_all.method, *ALL])
             body["mm_processor_kwargs"] = {"todre_retain": 1.0 if each.retain is None else each.retain}
         elif each.method != NONE:
             more = asked(launch, each.options())
