@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import urllib.request
@@ -147,8 +148,6 @@ def test_memory_that_requests_leave_behind_is_seen():
 def test_memory_is_that_of_the_whole_family():
     child = "import time; kept = bytearray(b'x' * (1 << 26)); print('there', flush=True); time.sleep(60)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    import subprocess
-
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
             assert process.stdout.readline() == b"there\n"
@@ -191,6 +190,27 @@ def test_deaf_server_and_its_children_are_killed(monkeypatch):
     time.sleep(0.1)
     with pytest.raises(ProcessLookupError):
         os.killpg(groups[0], 0)
+
+
+TERMINATED = """
+import sys, time
+from todre.bench.load.configurations import Configuration
+from todre.bench.load.servers import running
+one = Configuration(name="a", command=(sys.executable, sys.argv[1], "--port", "{port}"))
+with running([one], "m", 60, lambda what: None) as servers:
+    print(servers["a"].process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+def test_no_server_stays_when_the_run_is_ended(number, code):
+    with subprocess.Popen([sys.executable, "-c", TERMINATED, FAKE], stdout=subprocess.PIPE) as process:
+        group = int(process.stdout.readline())
+        process.send_signal(number)
+        assert process.wait(30) == code
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
 
 
 @pytest.mark.parametrize(

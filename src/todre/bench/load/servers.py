@@ -64,7 +64,11 @@ def running(
     Raises:
         LoadError: a server does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="todre-servers-") as folder, contextlib.ExitStack() as stack:
+    with (
+        _ended_by_a_signal(),
+        tempfile.TemporaryDirectory(prefix="todre-servers-") as folder,
+        contextlib.ExitStack() as stack,
+    ):
         servers: dict[Any, Server] = {}
         for each in configurations:
             if each.server not in servers:
@@ -73,6 +77,24 @@ def running(
                 servers[each.server] = stack.enter_context(_started(each, model, log))
                 _wait_until_ready(servers[each.server], each.name, ready)
         yield {each.name: servers[each.server] for each in configurations}
+
+
+@contextlib.contextmanager
+def _ended_by_a_signal() -> Iterator[None]:
+    """Let SIGTERM leave the block as an exception does, so that no server stays."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread, which alone is told of signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
