@@ -48,6 +48,12 @@ def test_a_request_of_many_turns():
     assert (row.retain, row.max_new_tokens, row.seed, row.model) == (0.25, 5, 3, "m")
 
 
+def test_what_says_what_happens_in_any_case_is_taken():
+    body = {"temperature": 0.0, "top_p": 1.0, "n": 1, "stream": False, "logprobs": False, "presence_penalty": 0,
+            "frequency_penalty": 0, "store": False, "user": "me", "stop": None}  # fmt: skip
+    assert row_of(record(request("1", "Why?", **body))) == row_of(record(request("1", "Why?")))
+
+
 def test_nulls_of_a_request_are_not_there():
     body = {"temperature": None, "max_tokens": None, "max_completion_tokens": 4, "todre": None, "seed": None, "n": None}
     row = row_of(record(request("1", "Why?", **body)))
@@ -90,7 +96,8 @@ def said(content, role="user", **more):
         ({**ASKED, "url": "/v1/embeddings"}, ["url '/v1/embeddings'"]),
         ({**ASKED, "body": []}, ["body []"]),
         ({"custom_id": "1"}, ["no body"]),
-        (changed(top_p=0.5), ["'top_p'", "not known"]),
+        (changed(top_p=0.5), ["top_p 0.5", "greedy"]),
+        (changed(stop="."), ["'stop'", "not known"]),
         (changed(temperature=0.7), ["temperature 0.7", "greedy"]),
         (changed(temperature=False), ["temperature False"]),
         (changed(n=2), ["n 2"]),
@@ -104,6 +111,8 @@ def said(content, role="user", **more):
         (changed(todre={"retian": 0.1}), ["'retian'"]),
         (changed(todre={"retain": 7.5}), ["retain", "7.5"]),
         (changed(messages=None), ["messages None"]),
+        (changed(logprobs=True), ["logprobs True"]),
+        (changed(top_p=True), ["top_p True"]),
         (changed(messages=[]), ["messages []"]),
         (changed(messages=["hello"]), ["messages ['hello']"]),
         (said("Why?", role="tool"), ["role 'tool'"]),
@@ -120,7 +129,7 @@ def said(content, role="user", **more):
         (said([{"type": "image_url", "image_url": {"url": "a.png", "detail": "high"}}]), ["detail 'high'", "auto"]),
         (said([{"type": "image_url", "image_url": {"url": "a.png", "size": 3}}]), ["'size'"]),
     ],
-    ids=range(50),
+    ids=range(53),
 )
 def test_what_cannot_be_used_is_refused_in_one_sentence(values, words):
     with pytest.raises(InvalidValueError) as caught:

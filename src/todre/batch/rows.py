@@ -21,7 +21,14 @@ URL = "/v1/chat/completions"
 _PLAIN = ("id", "image", "images", "question", "retain", "max_new_tokens")
 _REQUEST = ("custom_id", "method", "url", "body")
 _LENGTHS = ("max_completion_tokens", "max_tokens")
-_BODY = ("model", "messages", *_LENGTHS, "temperature", "seed", "n", "stream", "todre")
+_ONLY: dict[str, Any] = {
+    **{"temperature": 0, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0},
+    **{"n": 1, "stream": False, "logprobs": False, "store": False},
+}
+"""Settings that are taken with the one value that says what happens anyway."""
+_LABELS = ("user", "safety_identifier")
+"""Settings that say who asks, and change no answer anywhere."""
+_BODY = ("model", "messages", *_LENGTHS, "seed", "todre", *_ONLY, *_LABELS)
 _ROLES = ("system", "user", "assistant")
 
 
@@ -147,13 +154,15 @@ def _picture(value: Any, name: str) -> PictureSource:
     raise InvalidValueError(f"The row has {name} {_short(value)}, and needs a path or a data: URL there; give one.")
 
 
-def _request(body: dict[str, Any]) -> Row:
+def _request(values: dict[str, Any]) -> Row:
+    body = {name: value for name, value in values.items() if value is not None}
     _check_names(body, _BODY, "The body")
-    for name, only in (("temperature", 0), ("n", 1), ("stream", False)):
-        if body.get(name) is not None and (body[name] != only or isinstance(body[name], bool) != (name == "stream")):
-            why = "answers are greedy" if name == "temperature" else "each row has one whole answer"
+    for name in (name for name in _ONLY if name in body):
+        value, only = body[name], _ONLY[name]
+        if value != only or isinstance(value, bool) != isinstance(only, bool):
             raise InvalidValueError(
-                f"The body has {_held(body, name)}, and {why}; write {_json(only)}, or leave it out."
+                f"The body has {_held(body, name)}, and each row has one whole, greedy answer; write {_json(only)}, or "
+                "leave it out."
             )
     lengths = [_fitted(name, body.get(name), Count) for name in _LENGTHS]
     if None not in lengths and lengths[0] != lengths[1]:
