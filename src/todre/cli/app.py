@@ -29,6 +29,7 @@ from todre.cli.option_records import expand
 from todre.cli.plot import COMMANDS as FIGURES
 from todre.cli.reproduce import reproduce
 from todre.cli.table import table
+from todre.cli.vllm_args import vllm_args
 
 app = typer.Typer(
     cls=Group,
@@ -106,6 +107,11 @@ _COMMANDS = (
         "todre fit fitprune --share 0.25 --output fitprune.json",
         "todre fit vtw --tolerance 0.003 --output vtw.json",
     ),
+    (
+        vllm_args,
+        "todre vllm-args",
+        "todre vllm-args llava-hf/llava-v1.6-mistral-7b-hf --method divprune --retain 0.25 --max-retain 0.5",
+    ),
     (methods, "todre methods", "todre methods todre", "todre methods --json"),
     (models, "todre models", "todre models qwen", "todre models --json"),
     (env, "todre env", "todre env --json"),
@@ -114,7 +120,7 @@ _COMMANDS = (
 
 _ANYWHERE = (methods, models, version)
 """Commands that work even if the working directory is gone."""
-_NAMES: dict[Callable[..., None], str] = {evaluate: "eval"}
+_NAMES: dict[Callable[..., None], str] = {evaluate: "eval", vllm_args: "vllm-args"}
 """Names of commands that differ from the function's name."""
 
 

@@ -50,6 +50,7 @@ class ServedFamily:
         positions: the positions that kept tokens get: `compact` with one-dimensional RoPE, as vLLM numbers a prompt by
             its columns; `original` where the model's own positions have rows and columns.
         media: what is pruned.
+        towers: types of vision towers that are laid out like this.
         tiles_apart: whether the tiles of one picture are entries with a budget each, as `todre.prune` sees them.
     """
 
@@ -60,6 +61,7 @@ class ServedFamily:
     attention: str
     positions: Literal["compact", "original"]
     media: tuple[MediumInputs, ...]
+    towers: tuple[str, ...]
     tiles_apart: bool = False
 
     @property
@@ -69,6 +71,7 @@ class ServedFamily:
 
 
 _CLIP_LAYERS = "vision_tower.vision_model.encoder.layers"
+_TOWERS = ("clip_vision_model", "siglip_vision_model")
 _SIZED = MediumInputs("image", PIXELS, facts=(SIZES,))
 _PATCHES = MediumInputs("image", PIXELS, counts=IMAGE_GRIDS, facts=(IMAGE_GRIDS,))
 _CLIP_PATCHES = MediumInputs("video", VIDEO_PIXELS, counts=VIDEO_GRIDS, facts=(VIDEO_GRIDS,))
@@ -96,6 +99,7 @@ FAMILIES: tuple[ServedFamily, ...] = (
         attention="self_attn.attn",
         positions="compact",
         media=(MediumInputs("image", PIXELS),),
+        towers=_TOWERS,
     ),
     ServedFamily(
         architecture="LlavaNextForConditionalGeneration",
@@ -105,6 +109,7 @@ FAMILIES: tuple[ServedFamily, ...] = (
         attention="self_attn.attn",
         positions="compact",
         media=(_SIZED,),
+        towers=_TOWERS,
     ),
     ServedFamily(
         architecture="LlavaOnevisionForConditionalGeneration",
@@ -114,6 +119,7 @@ FAMILIES: tuple[ServedFamily, ...] = (
         attention="self_attn.attn",
         positions="compact",
         media=(_SIZED, MediumInputs("video", VIDEO_PIXELS)),
+        towers=_TOWERS,
     ),
     ServedFamily(
         architecture="InternVLForConditionalGeneration",
@@ -123,6 +129,7 @@ FAMILIES: tuple[ServedFamily, ...] = (
         attention="attention.attn",
         positions="compact",
         media=(MediumInputs("image", PIXELS, counts="image_num_patches", shared=("image_token_id",)),),
+        towers=("internvl_vision",),
         tiles_apart=True,
     ),
     _qwen("Qwen2VLForConditionalGeneration", "qwen2_vl", "TodreQwen2VL"),

@@ -52,12 +52,7 @@ def create(name: str, retain: float, positions: str, options: Mapping[str, Any])
         UnsupportedInputError: the method cannot be served by vLLM.
         InvalidValueError: an option is unknown, is settled by vLLM, or has a value that cannot be used.
     """
-    reason = why_not(name)
-    if reason is not None:
-        raise UnsupportedInputError(
-            f"Method {name!r} cannot be served by vLLM: {reason}; `todre serve` serves it with transformers, and vLLM "
-            f"serves {', '.join(served_names())}."
-        )
+    check_served(name)
     settings = registry.entry(name).settings
     fixed = {"per": "image", "positions": positions, "stages": (1,)}
     if "retain" in options:
@@ -71,3 +66,33 @@ def create(name: str, retain: float, positions: str, options: Mapping[str, Any])
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     chosen = {key: value for key, value in fixed.items() if key in settings}
     return registry.create(name, retain=retain, **chosen, **values)
+
+
+def name_and_options(method: Method) -> tuple[str, float, dict[str, Any]]:
+    """Name, budget and further settings of a method, for a server.
+
+    Settings that vLLM settles are left out.
+
+    Raises:
+        UnsupportedInputError: the method cannot be served by vLLM.
+    """
+    check_served(method.name)
+    values = method.to_dict()
+    retain = values.pop("retain")
+    settled = ("method", "per", "positions", "stages")
+    return method.name, retain, {name: value for name, value in values.items() if name not in settled}
+
+
+def check_served(name: str) -> None:
+    """Check that a registered method can be served by vLLM.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        UnsupportedInputError: the method cannot be served by vLLM.
+    """
+    reason = why_not(name)
+    if reason is not None:
+        raise UnsupportedInputError(
+            f"Method {name!r} cannot be served by vLLM: {reason}; `todre serve` serves it with transformers, and vLLM "
+            f"serves {', '.join(served_names())}."
+        )

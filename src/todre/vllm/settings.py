@@ -56,6 +56,10 @@ class ServerSettings(Checked):
         )
         return cls(**given)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, ready for JSON."""
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+
     def requested(self, arguments: Mapping[str, object]) -> float:
         """The budget of a request: a share as a float, or a count as an int.
 

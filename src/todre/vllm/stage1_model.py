@@ -20,6 +20,7 @@ from todre.tensors.token_facts import Signal, TokenFacts
 from todre.vllm.budget_field import unpacked_retains
 from todre.vllm.contract import check_engine
 from todre.vllm.families import MediumInputs, ServedFamily, family_of
+from todre.vllm.launch import check_config
 from todre.vllm.medium_inputs import facts_of, groups, part_of, unit_counts
 from todre.vllm.served_methods import create
 from todre.vllm.settings import ServerSettings, is_all
@@ -42,6 +43,7 @@ class Stage1(nn.Module):
         self.config = config
         self.width = int(config.get_text_config().hidden_size)
         self.family: ServedFamily = family_of(config.model_type)
+        check_config(self.family, config)
         self.settings = ServerSettings.of(config)
         self.leading = leading_of(config.vision_config)
         self.facts = HF_FAMILIES[config.model_type]
