@@ -87,6 +87,7 @@ def _qwen(architecture: str, model_type: str, name: str) -> ServedFamily:
         attention="attn.attn",
         positions="original",
         media=(_PATCHES, _CLIP_PATCHES),
+        towers=(model_type, f"{model_type}_vision"),
     )
 
 
