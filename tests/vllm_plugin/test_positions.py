@@ -61,7 +61,8 @@ def test_places_are_exact_in_every_dtype(dtype):
     given = torch.stack([one, one.flip(0), one.roll(3)], dim=1)
     rows = torch.randn(len(given), 5, dtype=dtype)
     carried = with_places(rows, given)
-    assert carried.dtype == dtype and carried.shape[1] == 5 + CHANNELS
+    assert carried.dtype == dtype
+    assert carried.shape[1] == 5 + CHANNELS
     back, found = without_places([carried[:4], carried[4:]])
     assert torch.equal(torch.cat(back), rows)
     assert torch.equal(found, given)
