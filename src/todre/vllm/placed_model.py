@@ -84,7 +84,7 @@ class PlacedModel(Stage1Model):
     """The model's config, set by vLLM's own model."""
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
-        _check(vllm_config)
+        check_positions(vllm_config)
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         longest = self.config.get_text_config().max_position_embeddings
         self.todre_table = widened(self.get_language_model(), longest)  # type: ignore[attr-defined]
@@ -133,7 +133,7 @@ class PlacedModel(Stage1Model):
         return super().forward(*args, **kwargs)  # type: ignore[misc]
 
 
-def _check(vllm_config: Any) -> None:
+def check_positions(vllm_config: Any) -> None:
     """Check that places reach the decoder as they are carried.
 
     Raises:

@@ -4,11 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
+from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
 from vllm_plugin.with_vllm.engines import Question, ask, assert_same, engine, overrides
 from vllm_plugin.with_vllm.pictures import SQUARE, picture
 
 import todre
 from todre.clips import clip_of_frames
+from todre.errors import UnsupportedInputError, UnsupportedModelError
+from todre.vllm.budget_field import packed_retain
+from todre.vllm.placed_model import check_positions
+from todre.vllm.position_tables import check_in_table
 
 SERVED = 0.4
 """The budget of requests that name none."""
@@ -28,7 +35,8 @@ CLIPS = [
     for each in (clip(4, 48, 24, 4), clip(5, 24, 40, 4))
     for retain in (0.25, 0.1, 3, "all")
 ]
-MIXED = [*ONE, *TWO, *CLIPS]
+BOTH = [Question((TALL, clip(4, 48, 24, 4)), "what is this and this video ?", retain) for retain in (0.25, "all")]
+MIXED = [*ONE, *TWO, *CLIPS, *BOTH]
 
 
 def method(retain):
@@ -95,11 +103,46 @@ def test_positions_matter_to_these_models(served):
         assert_same(wrong, right, atol=1e-2)
 
 
+def test_tables_of_rotations_reach_four_times_as_far_as_prompts(served):
+    """As vLLM makes them where it drops tokens itself."""
+    llm, reference = served
+    model = model_of(llm)
+    assert model.todre_table == 4 * reference.loaded.model.config.text_config.max_position_embeddings
+    tables = [module for module in model.modules() if isinstance(module, MRotaryEmbedding)]
+    lengths = {len(module.cos_sin_cache) for module in tables}
+    assert lengths == {model.todre_table}
+    far = torch.arange(model.todre_table)[-1:] / tables[0].base ** (torch.arange(0, 32, 2) / 32)
+    assert torch.allclose(tables[0].cos_sin_cache[-1], torch.cat([far.cos(), far.sin()]), atol=1e-3)
+    check_in_table(model.todre_table, model.todre_table)
+    with pytest.raises(UnsupportedInputError, match=r"position 10 before pruning.* ends at 9;"):
+        check_in_table(11, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "sentence"),
+    [
+        ({"uses_mrope": False}, UnsupportedModelError, "has one axis"),
+        ({"use_ubatching": True}, UnsupportedInputError, "--enable-dbo cannot be combined"),
+        ({"draft": True}, UnsupportedInputError, "--speculative-config with a draft model cannot be combined"),
+    ],
+)
+def test_engines_in_which_places_would_be_lost_are_refused(given, error, sentence):
+    draft = SimpleNamespace(uses_draft_kv_cache=lambda: given.get("draft", False))
+
+    def config(**options):
+        return SimpleNamespace(
+            model_config=SimpleNamespace(uses_mrope=options.get("uses_mrope", True)),
+            parallel_config=SimpleNamespace(use_ubatching=options.get("use_ubatching", False)),
+            speculative_config=draft if "draft" in options else None,
+        )
+
+    check_positions(config())
+    with pytest.raises(error, match=sentence):
+        check_positions(config(**given))
+
+
 def test_the_scheduler_reserves_the_largest_budget(served):
     llm, _ = served
-    info = model_of(llm).todre.family
-    from vllm.multimodal import MULTIMODAL_REGISTRY
-
     config = llm.llm_engine.model_executor.driver_worker.model_runner.model_config
     processor = MULTIMODAL_REGISTRY.create_processor(config)
     counts = {"image": 1, "video": 1}
@@ -114,7 +157,7 @@ def test_the_scheduler_reserves_the_largest_budget(served):
         shorter = most()
     finally:
         config.hf_config.todre = settings
-    assert {medium.kind for medium in info.media} == set(counts)
+    assert set(whole) == set(counts)
     assert shorter["image"] == round(whole["image"] / 4)
     assert shorter["video"] < whole["video"]
 
@@ -131,11 +174,8 @@ def test_a_long_clip_is_numbered_as_vllm_numbers_it_unpruned(served):
     }
     ids = model.full_ids("video", fields)
     behind, before = [7, 8, 9], [10, 11]
-    from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
 
     def numbered(middle, retain):
-        from todre.vllm.budget_field import packed_retain
-
         data = {**fields, "todre_retain_video": SimpleNamespace(data=packed_retain(retain)[0])}
         place = PlaceholderRange(offset=len(before), length=len(middle))
         feature = MultiModalFeatureSpec(data=data, modality="video", identifier="a", mm_position=place)
