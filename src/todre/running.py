@@ -247,12 +247,24 @@ def _check_question(question: str, media: Sequence[Media], placeholders: Sequenc
 
 def _warn_unknown(tokenizer: Any, question: str, ids: torch.Tensor) -> None:
     """Warn about words that a small word-level tokenizer does not know."""
+    words = unknown_words(tokenizer, question, ids)
+    if words:
+        warnings.warn(f"the model does not know: {', '.join(words)}", QuestionWarning, stacklevel=4)
+
+
+def unknown_words(tokenizer: Any, text: str, ids: torch.Tensor) -> list[str]:
+    """Words of a text that a small word-level tokenizer does not know, each once.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        text: part of a prompt.
+        ids: the prompt's tokens; where none is unknown, no word is looked up.
+    """
     unknown = tokenizer.unk_token_id
     if unknown is None or not bool((ids == unknown).any()):
-        return
-    words = [word for word in question.split() if unknown in tokenizer.encode(word, add_special_tokens=False)]
-    if words:
-        warnings.warn(f"the model does not know: {', '.join(dict.fromkeys(words))}", QuestionWarning, stacklevel=4)
+        return []
+    words = [word for word in text.split() if unknown in tokenizer.encode(word, add_special_tokens=False)]
+    return list(dict.fromkeys(words))
 
 
 @torch.inference_mode()

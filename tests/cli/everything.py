@@ -13,7 +13,10 @@ _CPU = ("--device", "cpu")
 RUNS: dict[str, tuple[str, ...]] = {
     "ask": ("PICTURE", QUESTION, "--max-new-tokens", "2", *_CPU),
     "compare": ("PICTURE", QUESTION, "--max-new-tokens", "2", "--warm-up", "0", "--repeats", "1", *_CPU),
+    "batch": ("PICTURE", "--question", QUESTION, "--max-new-tokens", "2", "--output", "NEW.jsonl", *_CPU),
     "demo": ("--output", "NEW"),
+    "serve": ("--check", "--port", "0", *_CPU),
+    "vllm-args": (),
     "flops": (),
     "bench": ("--random-weights", "tiny", "--rounds", "1", "--warm-up", "0", "--no-memory", "--new-tokens", "1", *_CPU),
     "eval": ("--tasks", "scenes-colour", "--limit", "1", "--methods", "random", "--retain", "0.5", "--draws", "1",
@@ -39,7 +42,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """By command, arguments with which it is done in a moment: PICTURE, RUN and NEW stand for paths."""
 
-SILENT = ("plot retention", "plot radar", "plot pareto", "plot heatmap")
+SILENT = ("batch", "plot retention", "plot radar", "plot pareto", "plot heatmap")
 """Commands that print nothing on stdout."""
 LIGHT = ("flops", "reproduce", "methods", "models", "env", "version", "table")
 """Commands that load no model, and print."""

@@ -40,6 +40,8 @@ LONG_FILES: dict[str, int] = {}
 SPELLED: dict[str, tuple[str, ...]] = {
     # Public parameters and fields of `todre.prune_embeddings`, named as those of `generate` that they go with.
     "embeddings.py": ("attention_mask", "position_ids"),
+    # A function of Ray.
+    "batch/on_ray.py": ("is_initialized",),
 }
 """Words of transformers that a file outside its room may spell, with a reason beside each entry."""
 

@@ -14,6 +14,7 @@ import typer
 
 from todre.cli.analyze import COMMANDS as INSTRUMENTS
 from todre.cli.ask import ask
+from todre.cli.batch import batch
 from todre.cli.bench import bench
 from todre.cli.commands import Command, Group
 from todre.cli.compare import compare
@@ -28,6 +29,7 @@ from todre.cli.models import models
 from todre.cli.option_records import expand
 from todre.cli.plot import COMMANDS as FIGURES
 from todre.cli.reproduce import reproduce
+from todre.cli.serve import serve
 from todre.cli.table import table
 from todre.cli.vllm_args import vllm_args
 
@@ -68,7 +70,21 @@ _COMMANDS = (
         'todre compare picture.png "Is there a red circle?" --output compare.png',
         'todre compare picture.png "Is there a red circle?" --methods none,todre,random --retain 74 --json',
     ),
+    (
+        batch,
+        "todre batch rows.jsonl --output answers.jsonl --retain 0.1",
+        'todre batch pictures --question "What is in the picture?" --output answers.jsonl --processes 2',
+        "todre batch rows.jsonl --output answers.jsonl --retry-errors",
+        "todre batch rows.parquet --output answers.parquet --ray auto -m llava-hf/llava-v1.6-mistral-7b-hf",
+        "todre batch requests.jsonl --output answers.jsonl --endpoint http://127.0.0.1:8000/v1 --concurrency 32",
+    ),
     (demo, "todre demo", "todre demo --output docs/images"),
+    (
+        serve,
+        "todre serve --port 8000",
+        "todre serve Qwen/Qwen2.5-VL-7B-Instruct --method todre --retain 0.25 --dtype bfloat16",
+        "todre serve --check --method divprune --retain 0.1",
+    ),
     (
         flops,
         "todre flops --retain 0.1",
@@ -135,7 +151,7 @@ for _function, *_lines in _COMMANDS:
         cls=Command,
         short_help=_first(_function),
         epilog=examples(*_lines),
-        no_args_is_help=_function in (ask, compare, fit, table),
+        no_args_is_help=_function in (ask, batch, compare, fit, table),
     )(guarded(expand(_function), _function in _ANYWHERE))
 
 analyze = typer.Typer(

@@ -7,16 +7,17 @@ from todre.loading.model import Loaded
 from todre.tiny import names
 
 
-def say_if_toy(loaded: Loaded, quiet: bool) -> None:
+def say_if_toy(loaded: Loaded, quiet: bool, remedy: str = "name a real model with -m") -> None:
     """Say on stderr that a shipped model is a toy, and how to name a real one.
 
     Args:
         loaded: the model that answered.
         quiet: True prints nothing.
+        remedy: how to name a real model.
     """
     if loaded.name in names():
         note(
             f"{loaded.name}, which ships with todre, is a toy: it knows about a hundred words and synthetic scenes; "
-            "name a real model with -m.",
+            f"{remedy}.",
             quiet,
         )

@@ -46,6 +46,15 @@ def text_config(model: Any) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
+def context_length(model: Any) -> int | None:
+    """Most tokens of a prompt and its answer that the text decoder has positions for.
+
+    None if its config does not say.
+    """
+    length = getattr(text_config(model), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
+
+
 def last_states(output: Any) -> Tensor:
     """Hidden states after the last layer and the final norm, (b, q, d)."""
     states: Tensor = output.last_hidden_state

@@ -1,1 +1,4 @@
-"""What servers and their clients share: pictures by address, wire, measures."""
+"""What servers and their clients share.
+
+That is reading the pictures of requests, and saying what a request kept.
+"""

@@ -1,10 +1,11 @@
-"""vLLM's OpenAI-compatible server as `todre vllm-args` starts it, asked by the `openai` client."""
+"""vLLM's server as `todre serve --engine vllm` starts it, asked by the `openai` client."""
 
 import base64
 import io
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -16,15 +17,12 @@ import todre
 from todre.loading.model import load
 from todre.running import Settings, answer
 from todre.scenes import make_scene
-from todre.vllm.launch import arguments, command
-from todre.vllm.settings import ServerSettings
 
 QUESTION = "what color is the square ?"
 LONGEST = 8
-OPTIONS = [
-    *("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--block-size", "32"),
-    *("--served-model-name", "toy", "--limit-mm-per-prompt", '{"image": 2}'),
-]
+LONGEST_START = 400
+"""Seconds until a server has started at the latest, on a machine that does other things as well."""
+OPTIONS = "--dtype float32 --enforce-eager --max-model-len 1024 --block-size 32"
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +31,30 @@ def server(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    given = arguments(None, ServerSettings(retain=0.1, max_retain=0.5), per_request=True)
-    whole = command([*given, *OPTIONS, "--host", "127.0.0.1", "--port", str(port)])
+    command = [sys.executable, "-m", "todre", "serve", "--engine", "vllm", "--engine-options", OPTIONS]
+    whole = [*command, "--port", str(port), *("--retain", "0.1", "--max-retain", "0.5", "--per-request")]
     log = tmp_path_factory.mktemp("server") / "log.txt"
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "OMP_NUM_THREADS": "1"}
     with log.open("w") as stream:
         process = subprocess.Popen(whole, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()[-3000:]
-                time.sleep(0.5)
+        until = time.monotonic() + LONGEST_START
+        while not healthy(port):
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()
         process.wait(30)
+
+
+def healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,7 @@ def ask(client, *pictures, **own):
     # vLLM leaves out <s> in chats, and this model's template does not write it.
     body = {"add_special_tokens": True, **({"mm_processor_kwargs": own} if own else {})}
     reply = client.chat.completions.create(
-        model="toy", messages=message(*pictures), max_tokens=LONGEST, temperature=0, extra_body=body
+        model="todre-tiny", messages=message(*pictures), max_tokens=LONGEST, temperature=0, extra_body=body
     )
     return reply.choices[0].message.content.strip(), reply.usage.prompt_tokens
 
@@ -105,6 +109,13 @@ def test_many_clients_with_budgets_of_their_own(client, loaded):
 def test_two_pictures(client, loaded):
     pictures = [scene(5), scene(6)]
     assert ask(client, *pictures, todre_retain=0.25) == expected(loaded, pictures, 0.25)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.png", "https://example.com/a.png", "file:///etc/passwd"])
+def test_no_picture_is_fetched_for_a_client(client, url):
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": QUESTION}]
+    with pytest.raises(openai.BadRequestError, match=r"domain|local"):
+        client.chat.completions.create(model="todre-tiny", messages=[{"role": "user", "content": parts}], max_tokens=1)
 
 
 @pytest.mark.parametrize(

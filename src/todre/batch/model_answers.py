@@ -1,0 +1,178 @@
+"""The row function of a model in memory, which answers each row by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from todre.batch.pictures import open_picture
+from todre.batch.records import Failure, Outcome, Record, Reply, Work
+from todre.batch.rows import Message, Row, row_of
+from todre.errors import InvalidValueError, TodreError
+from todre.fields import Checked
+from todre.fields.kinds import Count, Seed
+from todre.files.names import reason
+
+if TYPE_CHECKING:
+    from todre.loading.model import Loaded
+    from todre.methods.base import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering(Checked):
+    """How rows are answered by a model in memory; can be sent to other processes.
+
+    Attributes:
+        folder: the folder that paths of pictures are relative to.
+        model, device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
+        method: the method as `Method.to_dict` describes it.
+        max_new_tokens: longest answer in tokens, where a row does not say it.
+        seed: seed of torch's random numbers before each row, where a row does not say it.
+        threads: torch's threads; None leaves them as they are.
+    """
+
+    folder: Path
+    model: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    method: dict[str, Any] = field(default_factory=lambda: {"method": "todre"})
+    max_new_tokens: Count = 64
+    seed: Seed = 0
+    threads: Count | None = None
+
+    def conditions(self) -> dict[str, Any]:
+        """All that an answer depends on beside its row, ready for JSON.
+
+        How many processes answer is not among it: answers do not depend on that.
+        """
+        from todre.evaluate.runner import model_sha256
+
+        return {
+            "answered by": "a model in memory",
+            "model": model_sha256(self.model),
+            "device": self.device,
+            "dtype": self.dtype,
+            "attn_implementation": self.attn_implementation,
+            "method": self.method,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.seed,
+        }
+
+    def start(self) -> Work:
+        """Load the model; the function that answers a record.
+
+        Raises:
+            TodreError: there is no such model, or the method cannot prune it.
+        """
+        import torch
+
+        from todre.loading.model import load
+        from todre.methods import registry
+        from todre.pruning import prune
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        loaded = load(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            attn_implementation=self.attn_implementation,
+            trust_remote_code=self.trust_remote_code,
+        )
+        method = registry.from_dict(self.method)
+        with prune(loaded.model, method):  # a model that cannot be pruned is refused before the first row
+            pass
+        return _Answerer(self, loaded, method)
+
+
+class _Answerer:
+    """Answers records with a loaded model."""
+
+    def __init__(self, answering: Answering, loaded: Loaded, method: Method) -> None:
+        self._answering, self._loaded, self._method = answering, loaded, method
+
+    def __call__(self, record: Record) -> Outcome:
+        """The outcome of a record, a failure where it cannot be answered."""
+        try:
+            return Outcome.of(record, self._answer(row_of(record)))
+        except Exception as error:
+            return Outcome.of(record, failure_of(error))
+
+    def _answer(self, row: Row) -> Reply:
+        import torch
+
+        from todre.hf.greedy_decoding import greedy_settings
+        from todre.hf.keywords import IDS
+        from todre.processing import apply, check_columns
+        from todre.pruning import prune
+
+        loaded, limit = self._loaded, row.max_new_tokens or self._answering.max_new_tokens
+        if row.model not in ("", loaded.name, Path(loaded.name).name):
+            raise InvalidValueError(
+                f"The row asks for the model {row.model!r}, and {loaded.name} answers; name that, or leave it out."
+            )
+        method = self._method if row.retain is None else with_retain(self._method, row.retain)
+        conversation = [self._opened(message) for message in row.messages]
+        inputs, _ = apply(loaded.processor, conversation)
+        check_columns(loaded.model.config, inputs)
+        inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
+        gpus = [loaded.device] if loaded.device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(gpus), prune(loaded.model, method) as report:
+            torch.manual_seed(self._answering.seed if row.seed is None else row.seed)
+            tokens = loaded.model.generate(**inputs, **greedy_settings(limit))
+        prompt = inputs[IDS].shape[1]
+        new = tokens[0, prompt:]
+        return Reply(
+            text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
+            ended="stop" if int(new[-1]) in _closing(loaded) else "length",
+            model=loaded.name,
+            prompt_tokens=prompt,
+            new_tokens=len(new),
+            visual_tokens=(report.visual_tokens_before[0], report.visual_tokens_after[0]),
+        )
+
+    def _opened(self, message: Message) -> dict[str, Any]:
+        """The message as a processor takes it, with its pictures open."""
+        if isinstance(message.content, str):
+            return {"role": message.role, "content": message.content}
+        items = [
+            {"type": "text", "text": part}
+            if isinstance(part, str)
+            else {"type": "image", "image": open_picture(part.picture, self._answering.folder)}
+            for part in message.content
+        ]
+        return {"role": message.role, "content": items}
+
+
+def with_retain(method: Method, retain: float) -> Method:
+    """The method with another budget.
+
+    Raises:
+        InvalidValueError: the method has no budget.
+    """
+    if "retain" not in {each.name for each in dataclasses.fields(method)}:
+        raise InvalidValueError(
+            f"The row has retain {retain}, and the method {method.name!r} has no budget; leave it out."
+        )
+    fields: dict[str, Any] = {"retain": retain}
+    return dataclasses.replace(method, **fields)
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure of a row whose answer raised an error."""
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, TodreError):
+        return Failure(type=type(error).__name__, message=text)
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return Failure(type="OutOfMemory", message=f"There is not enough memory for this row ({reason(error)}).")
+    return Failure(type=type(error).__name__, message=f"The row could not be answered ({reason(error)}).")
+
+
+def _closing(loaded: Loaded) -> tuple[int, ...]:
+    """The ids of the tokens that end an answer."""
+    ids = loaded.model.generation_config.eos_token_id
+    return tuple(ids) if isinstance(ids, list | tuple) else () if ids is None else (int(ids),)

@@ -1,0 +1,247 @@
+"""`todre batch`: many rows answered into one file, resumed after a kill."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from todre.cli import batch_options as ask
+from todre.cli import options as opt
+from todre.cli.batch_options import EndpointOptions, WorkerOptions
+from todre.cli.budget_options import BudgetPer, Retain
+from todre.cli.command_line import command_line
+from todre.cli.console import check_output, note, show_json, working
+from todre.cli.ignored_options import check_beside, check_taken
+from todre.cli.method_names import files_among, make_method
+from todre.cli.options import ModelOptions, Reporting
+from todre.cli.parsers import check_question, usage
+from todre.errors import TodreError
+from todre.files import check_target
+
+if TYPE_CHECKING:
+    from todre.batch.records import Backend, Outcome
+    from todre.batch.run import Summary, Watch
+    from todre.batch.sources import Source
+
+JSON_LINES, PARQUET = ".jsonl", ".parquet"
+_OF_A_MODEL = ("method", "per", "seed", "device", "dtype", "attn_implementation", "trust_remote_code")
+_OF_AN_ENDPOINT = ("endpoint_kind", "concurrency", "api_key_env", "retries", "timeout")
+
+
+def batch(
+    context: typer.Context,
+    inputs: ask.Inputs,
+    output: ask.Output,
+    question: ask.Question = None,
+    model: ModelOptions = ModelOptions(),
+    method: opt.MethodName = "todre",
+    retain: Retain = None,
+    per: BudgetPer = None,
+    max_new_tokens: opt.NewTokens = 64,
+    seed: opt.Seed = 0,
+    retry_errors: ask.RetryErrors = False,
+    where: WorkerOptions = WorkerOptions(),
+    server: EndpointOptions = EndpointOptions(),
+    reporting: Reporting = Reporting(),
+) -> None:
+    """Answer the rows of a file, or one question about many pictures, into a file.
+
+    Each answer is on the disk before the next is begun, and the same command goes on after a kill. Rows are JSON lines
+    of OpenAI's batch API, or plain ones: {"id": "1", "image": "a.png", "question": "…"}. A row that cannot be answered
+    gets an error in its place; if there are any, the exit code is 1.
+    """
+    _check_where(context, where, server)
+    if server.endpoint is None:
+        if retain is not None and method == "none":
+            raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
+        check_taken((method,), "--retain", retain)
+        check_taken((method,), "--per", per)
+    source = _source(inputs, question, reporting.silent)
+    _check_output(output, (*inputs, model.model, *files_among(method)))
+    with working(reporting.silent):
+        from todre.batch.run import run
+
+        if server.endpoint is not None:
+            conditions, backend = _endpoint(source, model, retain, max_new_tokens, server)
+        else:
+            with usage():
+                pruning = make_method(method, retain, seed, per)
+            conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where)
+        lines = _lines_of(output)
+        facts = {"input": source.name, "command": command_line()}
+        watch = progress_bar(reporting.silent)
+        summary = run(source, lines, conditions, backend, facts=facts, retry=retry_errors, watch=watch)
+        if lines != output:
+            from todre.batch.parquet import write_parquet
+
+            write_parquet(lines, output)
+    _tell(summary, output, reporting)
+
+
+def _lines_of(output: Path) -> Path:
+    """The file that answers are appended to."""
+    return output if output.suffix.lower() == JSON_LINES else output.with_name(output.name + JSON_LINES)
+
+
+def _check_output(output: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise unless answers can be written at `output`, or are there already.
+
+    Pictures in folders are not among the files that it is compared with: none has the suffix of an output.
+    """
+    files = [each for each in inputs if each is not None and not Path(each).is_dir()]
+    check_output(output, (JSON_LINES, PARQUET), files, force=True)
+    lines = _lines_of(output)
+    if lines != output:
+        check_target(lines, files, force=True)
+        check_target(output, force=os.path.lexists(lines))  # a table without its lines is of no earlier run
+
+
+def _check_where(context: typer.Context, where: WorkerOptions, server: EndpointOptions) -> None:
+    """Raise if options contradict one another, or would change nothing."""
+    ways = {"--processes": where.processes, "--ray": where.ray, "--endpoint": server.endpoint}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise typer.BadParameter(f"{given[0]} and {given[1]} both say what answers; give one of the two.")
+    names = {each.name or "" for each in context.command.params}
+    if server.endpoint is not None:
+        check_beside(context, "--endpoint", names - set(_OF_A_MODEL) - {"workers"})
+    else:
+        check_beside(context, "a model in memory (there is no --endpoint)", names - set(_OF_AN_ENDPOINT))
+    if where.ray is None:
+        check_beside(context, "a run without --ray", names - {"workers"})
+
+
+def _source(inputs: list[str], question: str | None, quiet: bool) -> Source:
+    """The rows that the arguments name."""
+    from todre.batch.sources import JsonLines, Pictures, left_out
+
+    paths = [path for text in inputs for path in _named(text)]
+    suffix = paths[0].suffix.lower()
+    if suffix in (JSON_LINES, PARQUET) and not paths[0].is_dir():
+        if len(paths) > 1:
+            raise typer.BadParameter(f"{paths[0]} holds rows, and is given beside {paths[1]}; give it alone.")
+        if question is not None:
+            raise typer.BadParameter(
+                f"--question is for pictures, and the rows of {paths[0]} have their own; leave it out."
+            )
+        if suffix == JSON_LINES:
+            return JsonLines(paths[0])
+        from todre.batch.parquet import ParquetRows
+
+        return ParquetRows(paths[0])
+    if question is None:
+        raise typer.BadParameter(f"{paths[0]} is no file of rows (.jsonl, .parquet); add --question for pictures.")
+    for folder in (path for path in paths if path.is_dir()):
+        if others := left_out(folder):
+            note(f"{others} files or folders in {folder} are no pictures by their names, and are left out", quiet)
+    return Pictures(tuple(paths), check_question(question))
+
+
+def _named(text: str) -> Iterator[Path]:
+    """The paths that an argument names.
+
+    A pattern such as `*.png`, which a shell did not fill in, names many.
+    """
+    import glob
+
+    path = Path(text)
+    if glob.has_magic(text) and not path.exists():
+        found = sorted(glob.glob(text, recursive=True))
+        if not found:
+            raise TodreError(f"{text} fits no file; check the pattern.")
+        yield from map(Path, found)
+        return
+    yield path
+
+
+def _models(
+    source: Source, model: ModelOptions, method: dict[str, Any], limit: int, seed: int, where: WorkerOptions
+) -> tuple[dict[str, Any], Backend]:
+    """The conditions of answers by models in memory, and what makes them."""
+    import dataclasses
+
+    from todre.batch.model_answers import Answering
+    from todre.batch.run import inline
+
+    answering = Answering(
+        folder=source.folder, method=method, max_new_tokens=limit, seed=seed, **dataclasses.asdict(model)
+    )
+    conditions = answering.conditions()
+    if where.ray is not None:
+        from todre.batch.on_ray import on_ray
+
+        return conditions, on_ray(source, answering, where.ray, where.workers)
+    if where.processes is not None:
+        from todre.batch.processes import in_processes, threads_each
+
+        answering = dataclasses.replace(answering, threads=threads_each(where.processes))
+        return conditions, in_processes(answering.start, where.processes)
+    return conditions, inline(answering.start)
+
+
+def _endpoint(
+    source: Source, model: ModelOptions, retain: float | None, limit: int, server: EndpointOptions
+) -> tuple[dict[str, Any], Backend]:
+    """The conditions of answers by a server, and what asks it."""
+    from todre.batch.endpoint import Endpoint
+
+    if retain is not None and server.endpoint_kind == "plain":
+        raise typer.BadParameter("a plain endpoint takes no --retain; leave it out, or say --endpoint-kind.")
+    asked = Endpoint(
+        folder=source.folder,
+        url=str(server.endpoint),
+        kind=server.endpoint_kind,
+        model=model.model or "",
+        retain=retain,
+        max_new_tokens=limit,
+        concurrency=server.concurrency,
+        retries=server.retries,
+        timeout=server.timeout,
+        key=server.api_key_env,
+    )
+    return asked.conditions(), asked.answer
+
+
+def _tell(summary: Summary, output: Path, reporting: Reporting) -> None:
+    """Show what was done; raises if rows failed, so that the exit code says it."""
+    tally = summary.tally
+    if reporting.json:
+        show_json({**summary.to_dict(), "output": str(output)})
+    before = f", {summary.done_before} of them by an earlier run" if summary.done_before else ""
+    saved = f"; visual tokens {tally.before:,} → {tally.after:,}" if tally.before else ""
+    note(f"{output} has {tally.answered} of {summary.rows} rows answered{before}{saved}", reporting.silent)
+    if tally.failed:
+        raise TodreError(
+            f"{tally.failed} of {summary.rows} rows could not be answered; {output} says why, and --retry-errors tries "
+            "them again."
+        )
+
+
+def progress_bar(quiet: bool) -> Watch:
+    """Show a progress bar with rate and time left on stderr, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    console = Console(stderr=True)
+
+    def watch(outcomes: Iterable[Outcome], before: int, rows: int) -> Iterator[Outcome]:
+        hidden = quiet or not console.is_terminal
+        failed = 0
+        with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+            task = bar.add_task("answering", total=rows, completed=before, rate="")
+            for outcome in outcomes:
+                yield outcome
+                failed += outcome.failure is not None
+                speed = bar.tasks[0].speed
+                rate = f"{speed:.2g} rows/s" if speed else ""
+                bar.update(task, advance=1, rate=rate + (f", {failed} failed" if failed else ""))
+
+    return watch

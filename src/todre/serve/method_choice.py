@@ -1,0 +1,82 @@
+"""The method of a request: the server's, with what the request changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from todre.errors import InvalidValueError, UnknownMethodError
+from todre.fields import fitted
+from todre.fields.kinds import Retain
+from todre.fields.words import short_repr
+from todre.methods import registry
+from todre.methods.base import Method, Per
+from todre.serve.refusals import RefusedError, check_known
+
+_SETTINGS = ("method", "retain", "per")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodChoice:
+    """Methods that requests can ask for.
+
+    Attributes:
+        method: the server's own.
+        retain: the server's budget; None where the method has its own.
+        seed: of methods that choose at random.
+    """
+
+    method: Method
+    retain: float | None = None
+    seed: int = 0
+
+    def of(self, wishes: dict[str, Any]) -> Method:
+        """The method for a request's field `todre`.
+
+        A method is chosen by its registered name alone: no file of the server's machine is read for a client.
+
+        Raises:
+            RefusedError: a setting is unknown, or has a value that cannot be used.
+        """
+        check_known("todre", wishes, _SETTINGS, "todre")
+        wishes = {name: value for name, value in wishes.items() if value is not None}
+        if not wishes:
+            return self.method
+        if type(wishes.get("retain")) is int and wishes["retain"] == 1:
+            raise RefusedError(
+                "todre.retain is 1, a count, and would keep one visual token; write 1.0 for all of them, or the "
+                "method 'none'.",
+                param="todre.retain",
+            )
+        try:
+            return self._changed(wishes)
+        except (InvalidValueError, UnknownMethodError) as error:
+            raise RefusedError(str(error), param="todre") from error
+
+    def _changed(self, wishes: dict[str, Any]) -> Method:
+        settings: dict[str, Any] = {name: wishes[name] for name in ("retain", "per") if name in wishes}
+        if "retain" in settings:
+            settings["retain"] = fitted("todre.retain", settings["retain"], Retain)
+        if "per" in settings and settings["per"] not in get_args(Per):
+            raise InvalidValueError(
+                f"todre.per must be one of {', '.join(get_args(Per))}, not {short_repr(settings['per'])}."
+            )
+        if "method" not in wishes:
+            names = [field.name for field in dataclasses.fields(self.method)]
+            _check_taken(self.method.name, settings, names)
+            return dataclasses.replace(self.method, **settings)
+        entry = registry.entry(wishes["method"])
+        if entry.name not in registry.names():
+            raise InvalidValueError(f"todre.method {entry.name!r} is made of others, which a request cannot name.")
+        _check_taken(entry.name, settings, entry.settings)
+        own: dict[str, Any] = {"seed": self.seed} | ({} if self.retain is None else {"retain": self.retain})
+        own = {name: value for name, value in own.items() if name in entry.settings}
+        return entry.create(**{**own, **settings})
+
+
+def _check_taken(name: str, settings: dict[str, Any], known: Any) -> None:
+    """Raise if a setting would change nothing."""
+    idle = next((each for each in settings if each not in known or (name == "none" and each == "retain")), None)
+    if idle is not None:
+        raise InvalidValueError(f"todre.{idle} would change nothing, because {name} has no {idle}; leave it out.")

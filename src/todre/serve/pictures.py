@@ -1,0 +1,91 @@
+"""Pictures of a request, fetched or decoded within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from todre.errors import ImageError
+from todre.images import decode_image
+from todre.serve.answering import Turn
+from todre.serve.messages import Message, PictureLink
+from todre.serve.refusals import RefusedError
+from todre.serving.data_urls import is_data_url, read_data_url
+from todre.serving.http_pictures import FetchRules, fetch_picture
+
+Fetched = dict[str, bytes]
+"""Files of pictures by their address."""
+TOGETHER = 3
+"""How many times the pixels of a picture all pictures of a request may have."""
+
+
+def fetch_all(messages: Sequence[Message], rules: FetchRules | None) -> Fetched:
+    """The files of pictures at web addresses, each fetched once.
+
+    Raises:
+        RefusedError: a picture cannot be fetched.
+    """
+    found: Fetched = {}
+    for link in _links(messages):
+        if is_data_url(link.url) or link.url in found:
+            continue
+        try:
+            found[link.url] = fetch_picture(link.url, rules)
+        except ImageError as error:
+            raise RefusedError(str(error), param=link.param, code="invalid_image") from error
+    return found
+
+
+def read_turns(messages: Sequence[Message], fetched: Fetched, max_pixels: int) -> tuple[Turn, ...]:
+    """The conversation with its pictures decoded.
+
+    Args:
+        messages: texts and links.
+        fetched: files of pictures at web addresses.
+        max_pixels: largest picture, in pixels; all pictures together may have `TOGETHER` times as many.
+
+    Raises:
+        RefusedError: a picture cannot be read or is too large, or all of them together are.
+    """
+    left = max_pixels * TOGETHER
+    turns = []
+    for message in messages:
+        parts: list[str | Image.Image] = []
+        for part in message.parts:
+            if isinstance(part, str):
+                parts.append(part)
+                continue
+            picture = _read(part, fetched)
+            pixels = picture.width * picture.height
+            left -= pixels
+            if pixels > max_pixels:
+                raise RefusedError(
+                    f"The picture is too large ({picture.width} × {picture.height} pixels, and the limit is "
+                    f"{max_pixels:,}); scale it down first, no model looks at that many.",
+                    param=part.param,
+                    code="invalid_image",
+                )
+            if left < 0:
+                raise RefusedError(
+                    f"The pictures of the request have more than {max_pixels * TOGETHER:,} pixels together; scale them "
+                    "down first, no model looks at that many.",
+                    param=part.param,
+                    code="invalid_image",
+                )
+            parts.append(picture)
+        turns.append(Turn(role=message.role, parts=tuple(parts)))
+    return tuple(turns)
+
+
+def _links(messages: Sequence[Message]) -> list[PictureLink]:
+    return [part for message in messages for part in message.parts if isinstance(part, PictureLink)]
+
+
+def _read(link: PictureLink, fetched: Fetched) -> Image.Image:
+    try:
+        if is_data_url(link.url):
+            return read_data_url(link.url)
+        return decode_image(fetched[link.url], "The picture of the web address")
+    except ImageError as error:
+        raise RefusedError(str(error), param=link.param, code="invalid_image") from error

@@ -1,0 +1,161 @@
+"""Pictures of public web addresses, fetched for a client within limits.
+
+A name is resolved once, every address is checked, and the connection goes to a checked address, so that a name that
+answers differently the next time leads nowhere. Redirects are followed by the same rule.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from todre.errors import ImageError
+from todre.files import printable
+from todre.files.names import reason
+from todre.serving.public_addresses import Address, checked_addresses, is_public, resolve
+
+_PORTS = {"http": 80, "https": 443}
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PIECE = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchRules:
+    """What may be fetched.
+
+    Attributes:
+        most_bytes: largest file.
+        seconds: longest time for one picture, redirects included; looking a name up is the system's own time.
+        redirects: most redirects that are followed.
+        allowed: whether an address may be opened.
+        lookup: finds the addresses of a host and a port.
+    """
+
+    most_bytes: int = 20_000_000
+    seconds: float = 10.0
+    redirects: int = 3
+    allowed: Callable[[Address], bool] = is_public
+    lookup: Callable[[str, int], list[Address]] = resolve
+
+
+def fetch_picture(url: str, rules: FetchRules | None = None) -> bytes:
+    """The bytes of a picture at an `http` or `https` address.
+
+    Raises:
+        ImageError: the address may not be opened, does not answer in time, or does not hold a file within the limits.
+    """
+    rules = rules or FetchRules()
+    until = time.monotonic() + rules.seconds
+    for _ in range(rules.redirects + 1):
+        found = _get(_split(url), rules, until)
+        if isinstance(found, bytes):
+            return found
+        url = urljoin(url, found)
+    raise ImageError(
+        f"The picture's address is redirected more than {rules.redirects} times; send the last one, or a data: URL."
+    )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise ImageError(f"{printable(url)!r} is no http or https address; send a data: URL.")
+    if parts.username is not None or parts.password is not None:
+        raise ImageError("The picture's address holds a user's name or password; send a data: URL.")
+    return parts
+
+
+def _get(parts: SplitResult, rules: FetchRules, until: float) -> bytes | str:
+    """The file at an address, or the address that it is redirected to."""
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    addresses = checked_addresses(host, port, rules.lookup, rules.allowed)
+    connection = _Connection(host, port, addresses, until, parts.scheme == "https")
+    alarm = threading.Timer(max(until - time.monotonic(), 0.0), connection.give_up)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "todre"})
+        response = connection.getresponse()
+        place = response.getheader("Location")
+        if response.status in _REDIRECTS and place:
+            return place
+        if response.status != 200:
+            raise ImageError(
+                f"The picture's host {printable(host)!r} answered {response.status}; check the address, or send a "
+                "data: URL."
+            )
+        data = _read(response, rules.most_bytes)
+        if connection.late:
+            raise TimeoutError
+        return data
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = f"it took longer than {rules.seconds:g} seconds" if connection.late else reason(error)
+        raise ImageError(
+            f"The picture cannot be fetched from {printable(host)!r} ({why}); check the address, or send a data: URL."
+        ) from error
+    finally:
+        alarm.cancel()
+        connection.close()
+
+
+def _read(response: http.client.HTTPResponse, most_bytes: int) -> bytes:
+    """The body, with which a large file cannot fill the memory."""
+    pieces, size = [], 0
+    while piece := response.read1(_PIECE):
+        size += len(piece)
+        if size > most_bytes:
+            raise ImageError(
+                f"The picture's file is larger than {most_bytes:,} bytes; scale it down, or send a data: URL."
+            )
+        pieces.append(piece)
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return b"".join(pieces)
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to addresses that were checked, whatever the name means by now."""
+
+    def __init__(self, host: str, port: int, addresses: list[Address], until: float, encrypted: bool) -> None:
+        self.default_port = _PORTS["https" if encrypted else "http"]
+        super().__init__(host, port, timeout=max(until - time.monotonic(), 0.001))
+        self._addresses, self._until = addresses, until
+        self._context = ssl.create_default_context() if encrypted else None
+        self._opened: socket.socket | None = None
+        self.late = False
+
+    def connect(self) -> None:
+        """Connect to the first address that answers."""
+        failure: OSError | None = None
+        for address in self._addresses:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                self.sock = self._opened = socket.create_connection((str(address), self.port), left)
+                if self._context is not None:
+                    self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
+                self._opened = self.sock  # as `sock` is gone once a last response has begun
+                return
+            except OSError as error:
+                failure = error
+        raise failure or TimeoutError("no address answered in time")
+
+    def give_up(self) -> None:
+        """End what the connection waits for, however slowly the other side sends."""
+        self.late = True
+        if self._opened is not None:
+            with suppress(OSError):
+                self._opened.shutdown(socket.SHUT_RDWR)

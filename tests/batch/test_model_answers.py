@@ -1,0 +1,183 @@
+"""The row function of a model: the answers of `todre ask`, whatever the shape of the row."""
+
+import dataclasses
+import pickle
+
+import pytest
+from batch.stubs import picture, request
+from PIL import Image
+
+import todre
+from todre.batch.model_answers import Answering, failure_of, with_retain
+from todre.batch.records import Record
+from todre.errors import ImageError, InvalidValueError, LoadError
+from todre.images import open_image
+from todre.loading.model import load
+from todre.processing import apply
+from todre.running import Settings, answer
+from todre.scenes import make_scene
+from todre.serving.data_urls import data_url
+
+QUESTION = "What color is the circle?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in (3, 4):
+        make_scene(seed, "val", 96).image.save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answering(folder):
+    method = todre.ToDRE(retain=0.2).to_dict()
+    return Answering(folder=folder, device="cpu", method=method, max_new_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def work(answering):
+    return pickle.loads(pickle.dumps(answering)).start()
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load(device="cpu")
+
+
+def record(values):
+    return Record(place=(), id="1", values=values, openai="custom_id" in values)
+
+
+def replied(work, values):
+    outcome = work(record(values))
+    assert outcome.failure is None, outcome.failure
+    return outcome.reply
+
+
+def failed(work, values):
+    outcome = work(record(values))
+    assert outcome.reply is None
+    assert outcome.failure.message.endswith(".")
+    return outcome.failure
+
+
+def asked(loaded, media, question, retain, limit=8):
+    return answer(loaded, media, question, todre.ToDRE(retain=retain), Settings(limit))
+
+
+@pytest.mark.parametrize("question", [QUESTION, "Is there a red square in the picture?", "Describe the picture."])
+def test_a_plain_row_is_answered_as_todre_ask_does(work, loaded, folder, question):
+    expected = asked(loaded, [open_image(folder / "3.png")], question, 0.2)
+    reply = replied(work, {"image": "3.png", "question": question})
+    report = expected.report
+    assert (reply.text, reply.new_tokens) == (expected.text, expected.new_tokens)
+    assert reply.visual_tokens == (report.visual_tokens_before[0], report.visual_tokens_after[0])
+    assert reply.prompt_tokens == report.text_tokens[0] + report.visual_tokens_before[0]
+    assert reply.model == "todre-tiny"
+
+
+def test_a_row_has_its_own_budget_and_length(work, loaded, folder):
+    media = [open_image(folder / "4.png")]
+    for retain in (0.5, 7, 1.0):
+        expected = asked(loaded, media, "Describe the picture.", retain, 3)
+        reply = replied(work, {"image": "4.png", "question": "Describe the picture.", "retain": retain,
+                               "max_new_tokens": 3})  # fmt: skip
+        assert (reply.text, reply.visual_tokens[1]) == (expected.text, expected.report.visual_tokens_after[0])
+        assert (reply.new_tokens, reply.ended) == (3, "length")
+
+
+def test_the_shapes_agree(work, folder):
+    plain = replied(work, {"images": ["3.png", "4.png"], "question": QUESTION, "retain": 0.4})
+    asked_ = request("1", picture("3.png"), picture(data_url(Image.open(folder / "4.png"))), QUESTION,
+                     todre={"retain": 0.4}, model="todre-tiny", max_tokens=8)  # fmt: skip
+    assert replied(work, asked_) == plain
+    assert plain.visual_tokens[0] > replied(work, {"image": "3.png", "question": QUESTION}).visual_tokens[0]
+    assert plain.ended == "stop"
+
+
+def test_a_conversation_goes_through_the_models_own_template(work, loaded, folder):
+    """The tokens are those of `generate` inside `todre.prune` on the processor's own inputs."""
+    first, second = open_image(folder / "3.png"), open_image(folder / "4.png")
+    values = request("1")
+    values["body"]["messages"] = [
+        {"role": "user", "content": [picture("3.png"), {"type": "text", "text": QUESTION}]},
+        {"role": "assistant", "content": "red"},
+        {"role": "user", "content": [{"type": "text", "text": "And here:"}, picture("4.png"),
+                                     {"type": "text", "text": QUESTION}]},
+    ]  # fmt: skip
+    conversation = [
+        {"role": "user", "content": [{"type": "image", "image": first}, {"type": "text", "text": QUESTION}]},
+        {"role": "assistant", "content": "red"},
+        {"role": "user", "content": [{"type": "text", "text": "And here:"}, {"type": "image", "image": second},
+                                     {"type": "text", "text": QUESTION}]},
+    ]  # fmt: skip
+    inputs, _ = apply(loaded.processor, conversation)
+    with todre.prune(loaded.model, todre.ToDRE(retain=0.2)):
+        tokens = loaded.model.generate(**inputs, do_sample=False, max_new_tokens=8)
+    new = tokens[0, inputs["input_ids"].shape[1] :]
+    reply = replied(work, values)
+    assert reply.text == loaded.processor.decode(new, skip_special_tokens=True).strip()
+    assert reply.prompt_tokens == inputs["input_ids"].shape[1]
+
+
+def test_a_request_without_a_picture(work):
+    reply = replied(work, request("1", "Hello?"))
+    assert reply.visual_tokens == (0, 0)
+
+
+def test_what_a_row_leaves_behind_changes_no_other_row(work):
+    values = {"image": "3.png", "question": QUESTION}
+    before = replied(work, values)
+    failed(work, {"image": "none.png", "question": QUESTION})
+    replied(work, {"image": "4.png", "question": QUESTION, "retain": 3})
+    assert replied(work, values) == before
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "words"),
+    [
+        ({"image": "none.png", "question": "Why?"}, "ImageError", "does not exist"),
+        ({"image": "http://127.0.0.1/a.png", "question": "Why?"}, "ImageError", "nothing is fetched"),
+        ({"image": "https://example.org/a.png", "question": "Why?"}, "ImageError", "nothing is fetched"),
+        ({"image": "file:///etc/passwd", "question": "Why?"}, "ImageError", "give a path"),
+        ({"image": "data:text/plain,hello", "question": "Why?"}, "ImageError", "text/plain"),
+        ({"image": "data:image/png;base64,AAAA", "question": "Why?"}, "ImageError", "not an image"),
+        ({"image": ".", "question": "Why?"}, "ImageError", "is a directory"),
+        ({"image": "3.png", "question": "<image> Why?"}, "InvalidValueError", "<image>"),
+        ({"image": "3.png", "question": "Why?", "more": 1}, "InvalidValueError", "'more'"),
+        (request("1", picture("3.png"), "Why?", model="gpt-4o"), "InvalidValueError", "todre-tiny"),
+    ],
+)
+def test_a_row_that_cannot_be_answered_says_why(work, values, kind, words):
+    failure = failed(work, values)
+    assert failure.type == kind
+    assert words in failure.message
+
+
+def test_a_method_without_a_budget_refuses_one():
+    with pytest.raises(InvalidValueError, match="'none' has no budget"):
+        with_retain(todre.NoPruning(), 0.5)
+    assert with_retain(todre.ToDRE(retain=0.1, stages=(1,)), 30) == todre.ToDRE(retain=30, stages=(1,))
+
+
+def test_a_model_that_is_not_there_ends_the_run(answering):
+    with pytest.raises(LoadError):
+        dataclasses.replace(answering, model="/no/such/model").start()
+
+
+def test_conditions_hold_what_can_change_an_answer(answering):
+    conditions = answering.conditions()
+    changes = {"max_new_tokens": 9, "seed": 1, "dtype": "bfloat16", "device": "cuda", "attn_implementation": "eager",
+               "method": todre.ToDRE(retain=0.3).to_dict(), "model": "todre-tiny-video"}  # fmt: skip
+    for name, value in changes.items():
+        assert dataclasses.replace(answering, **{name: value}).conditions() != conditions
+    assert dataclasses.replace(answering, threads=3).conditions() == conditions
+    assert dataclasses.replace(answering, model="todre-tiny").conditions() == conditions
+
+
+def test_failures_are_sentences():
+    assert failure_of(ImageError("It is broken.")).message == "It is broken."
+    assert failure_of(MemoryError()).type == "OutOfMemory"
+    assert failure_of(RuntimeError("CUDA out of memory. Tried to allocate")).type == "OutOfMemory"
+    assert failure_of(KeyError("x")).message == "The row could not be answered ('x')."
