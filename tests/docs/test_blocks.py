@@ -51,7 +51,7 @@ def test_a_block_says_what_it_is(block):
     assert block.language in (*RUN, *SHOWN), f"{block.place}: name the language of the block"
     assert block.needs is None or block.language in RUN, f"{block.place}: a marker above nothing that runs"
     if block.needs is not None:
-        assert re.match(r"weights|time: .+|a GPU|a clone|lmms-eval", block.needs), f"{block.place}: {block.needs}"
+        assert re.match(r"weights|time: .+|a GPU|a clone|lmms-eval|vLLM", block.needs), f"{block.place}: {block.needs}"
 
 
 @pytest.mark.parametrize("page", pages())
