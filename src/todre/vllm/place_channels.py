@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from todre.tensors.transfer import upload
+
 _BASE = 256
 """Digits are below this: bfloat16 has whole numbers to 256, float16 more."""
 _DIGITS = 3
@@ -26,10 +28,10 @@ def with_places(rows: Tensor, places: Tensor) -> Tensor:
 
     Args:
         rows: (k, c) embeddings, with what else is handed on.
-        places: (k, 3) int64, not negative.
+        places: (k, 3) int64 on the host, not negative.
     """
     digits = torch.stack([places // _BASE**power % _BASE for power in range(_DIGITS)], dim=-1).flatten(1)
-    return torch.cat([rows, digits.to(rows.device, rows.dtype)], dim=1)
+    return torch.cat([rows, upload(digits, rows.device).to(rows.dtype)], dim=1)
 
 
 def without_places(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -40,8 +42,8 @@ def without_places(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
     """
     rows = [each[:, :-CHANNELS] for each in outputs]
     digits = torch.cat([each[:, -CHANNELS:] for each in outputs]).long().unflatten(1, (_AXES, _DIGITS))
-    powers = torch.tensor([_BASE**power for power in range(_DIGITS)], device=digits.device, dtype=torch.int64)
-    return rows, (digits * powers).sum(dim=-1)
+    # Numbers of the host, not a tensor of powers, which would be waited for.
+    return rows, sum((digits[..., power] * _BASE**power for power in range(1, _DIGITS)), start=digits[..., 0])
 
 
 class PlaceShifts:

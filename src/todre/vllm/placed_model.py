@@ -50,7 +50,7 @@ class PlacedStage1(Stage1):
         """All tokens, whose positions vLLM gave already: their places are zero."""
         if features is None:
             return None
-        return tuple(with_places(each, torch.zeros(len(each), 3, dtype=torch.int64)) for each in features)
+        return tuple(with_places(each, torch.zeros(len(each), 3, dtype=torch.int64, device="cpu")) for each in features)
 
     def rows(
         self, choice: Choice, features: Tensor, medium: MediumInputs, inputs: dict[str, Any], number: int
@@ -61,13 +61,13 @@ class PlacedStage1(Stage1):
         rows = torch.cat([choice.embeddings, features[:, self.width :]], dim=1)
         keep = choice.keep
         if len(ids) > len(rows):
-            rows, keep = self._with_text(rows, keep, torch.tensor(ids), medium.kind)
+            rows, keep = self._with_text(rows, keep, torch.tensor(ids, device="cpu"), medium.kind)
         rows = with_places(rows, unpruned_prompt.places(medium.kind, fields, ids, self.number))
         return rows if keep is None else rows[keep]
 
     def _with_text(self, rows: Tensor, keep: Tensor | None, ids: Tensor, kind: str) -> tuple[Tensor, Tensor | None]:
         """The rows with those of text among them, and which are kept; all text is."""
-        is_visual = torch.isin(ids, torch.tensor(self.facts.token_id(self.config, kind)))
+        is_visual = torch.isin(ids, torch.tensor(self.facts.token_id(self.config, kind), device="cpu"))
         visual, text = (upload(mask.nonzero().flatten(), rows.device) for mask in (is_visual, ~is_visual))
         everything = rows.new_zeros(len(ids), rows.shape[1])
         everything[:, : self.width] = self.embed_text(upload(ids, rows.device))
