@@ -3,11 +3,15 @@
 Correctness comes first, and nothing is timed if it fails. Each part writes one document, `results/bench-gpu-PART.json`,
 after every cell, and a part that is started again goes on where it was stopped. `--part NAME` runs one of them.
 `--preset tiny --device cpu --output-dir FOLDER` runs the same code anywhere, on a small scale.
+
+`--serve-python PYTHON` adds servers under load: todre's own, and vLLM's in the environment of that Python, which must
+have vLLM and todre. `--dry-run` prints the commands of all parts, and runs none.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,18 +24,28 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Scale:
-    """How large: batches, lengths of answers, rounds; and options of the check."""
+    """How large: batches, lengths of answers, rounds, load of servers; and options of the check."""
 
     batches: str
     short: str
     long: str
     rounds: int
     warm_up: int
+    load: tuple[str, ...]
     check: tuple[str, ...] = ()
 
 
-FULL = Scale(batches="1,8", short="1,20", long="128,512", rounds=5, warm_up=2)
-SMALL = Scale(batches="1,2", short="1,3", long="4,6", rounds=1, warm_up=0, check=("--backends", "sdpa,eager"))
+FULL = Scale(
+    batches="1,8",
+    short="1,20",
+    long="128,512",
+    rounds=5,
+    warm_up=2,
+    load=("--concurrency", "1,4,8,16,32", "--requests", "64", "--new-tokens", "64", "--soak", "1000"),
+)
+SMALL = Scale(batches="1,2", short="1,3", long="4,6", rounds=1, warm_up=0,
+              load=("--concurrency", "1,2", "--requests", "2", "--new-tokens", "3", "--soak", "4"),
+              check=("--backends", "sdpa,eager"))  # fmt: skip
 
 
 def parts(scale: Scale) -> dict[str, list[str]]:
@@ -56,6 +70,16 @@ def parts(scale: Scale) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
+def served(scale: Scale, python: str | None) -> dict[str, list[str]]:
+    """By name, the options of `todre bench` of each part about servers; nothing without `python`."""
+    if python is None:
+        return {}
+    shared = ["--serve", "--retain", "0.25,0.1", *scale.load, "--rounds", "3", "--warm-up", "2"]
+    room = "--max-model-len 4096 --gpu-memory-utilization 0.3"  # three servers share the device
+    vllm = ["--engine", "vllm", "--server-python", python, "--server-options", room]
+    return {"serve-transformers": [*shared, "--engine", "transformers"], "serve-vllm": [*shared, *vllm]}
+
+
 def scripts(preset: str, device: str, folder: Path) -> dict[str, list[str]]:
     """By name, the benchmarks beside this one that are there, with their arguments."""
     small = preset == "tiny"
@@ -75,12 +99,16 @@ def scripts(preset: str, device: str, folder: Path) -> dict[str, list[str]]:
     }
 
 
-def bench(options: list[str], preset: str, device: str, output: Path) -> int:
-    """Run one part in this process; the exit code."""
+def arguments(options: list[str], preset: str, device: str, output: Path) -> list[str]:
+    """Arguments of `todre` that run one part."""
     shared = ["--random-weights", preset, "--device", device, "--output", str(output)]
-    resume = ["--force"] if "--check" in options else ["--resume"]
+    return ["bench", *options, *shared, "--force" if "--check" in options else "--resume"]
+
+
+def bench(command: list[str]) -> int:
+    """Run one part in this process; the exit code."""
     try:
-        todre(["bench", *options, *shared, *resume])
+        todre(command)
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
@@ -93,23 +121,26 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--output-dir", type=Path, default=Path("results"))
     parser.add_argument("--part", action="append", help="run this part alone; may be given several times")
+    parser.add_argument("--serve-python", help="also measure servers, vLLM's in the environment of this Python")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, and run none")
     options = parser.parse_args()
-    options.output_dir.mkdir(parents=True, exist_ok=True)
-    measured, beside = (
-        parts(SMALL if options.preset == "tiny" else FULL),
-        scripts(options.preset, options.device, options.output_dir),
-    )
+    if not options.dry_run:
+        options.output_dir.mkdir(parents=True, exist_ok=True)
+    scale = SMALL if options.preset == "tiny" else FULL
+    measured = parts(scale) | served(scale, options.serve_python)
+    beside = scripts(options.preset, options.device, options.output_dir)
     specs_of = options.part or [*measured, *beside]
     unknown = sorted(set(specs_of) - {*measured, *beside})
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; the parts are {', '.join([*measured, *beside])}")
     for name in specs_of:
         sys.stderr.write(f"== {name}\n")
-        if name in measured:
-            output = options.output_dir / f"bench-gpu-{name}.json"
-            code = bench(measured[name], options.preset, options.device, output)
-        else:
-            code = subprocess.run([sys.executable, *beside[name]], check=False).returncode
+        output = options.output_dir / f"bench-gpu-{name}.json"
+        own = arguments(measured[name], options.preset, options.device, output) if name in measured else None
+        if options.dry_run:
+            print(shlex.join(["todre", *own] if own else [sys.executable, *beside[name]]))
+            continue
+        code = bench(own) if own else subprocess.run([sys.executable, *beside[name]], check=False).returncode
         if code:
             return code
     return 0

@@ -1,5 +1,6 @@
 """Run the command line in this process, and look at its exit code, stdout and stderr."""
 
+import io
 from typing import NamedTuple
 
 import pytest
@@ -19,6 +20,12 @@ def no_terminal(monkeypatch):
     """The sizes of a terminal that pytest-xdist gives its workers say nothing of where tables go."""
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.delenv("LINES", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def typed(monkeypatch):
+    """What commands that read lines get, where a test types nothing else."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"/help\n"), encoding="utf-8"))
 
 
 @pytest.fixture

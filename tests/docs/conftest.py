@@ -1,5 +1,6 @@
 """A folder to run a page's blocks in, with the pictures of `todre demo` made once for all pages."""
 
+import io
 import shutil
 
 import pytest
@@ -27,6 +28,7 @@ def todre_command(tmp_path, monkeypatch, request):
     """Runs the words of a todre command in an empty folder of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
 
     def run(words):
         if words[:2] == ["demo", "--output"] and len(words) == 3:

@@ -9,7 +9,7 @@ from serve.pictures import questions, scene, scene_url
 
 import todre
 from todre.running import build_inputs
-from todre.serve.text_so_far import TextSoFar
+from todre.serving.text_so_far import TextSoFar
 
 QUESTION = questions(0)[1]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from todre.bench.settings import Cell
 from todre.errors import InvalidValueError
 from todre.files import Kind, printable, read_json, write_atomic
 from todre.files.shapes import COUNT, NUMBER, OBJECT, POSITIVE, TEXT, Each, Shape, misfit
@@ -19,6 +18,15 @@ if TYPE_CHECKING:
 FORMAT = "todre bench 1"
 
 Document = dict[str, Any]
+
+
+class Conditions(Protocol):
+    """A cell of any kind of run."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, ready for JSON."""
+        ...
+
 
 _SPREAD: Shape = {"p20": NUMBER, "p50": NUMBER, "p80": NUMBER}
 _CELL: Shape = {
@@ -51,10 +59,10 @@ _WEIGHED: Shape = {**_CONDITIONS, "model": {**_CONDITIONS["model"], "weights": T
 _SHOWN = replace(BENCH, shape={**_SHAPE, "conditions": _WEIGHED, "rows": [_WHOLE]})
 
 
-def new(conditions: Mapping[str, Any], command: str) -> Document:
-    """A new document without rows."""
+def new(conditions: Mapping[str, Any], command: str, form: str = FORMAT) -> Document:
+    """A new document without rows, of the format `form`."""
     whole: Document = {
-        "format": FORMAT, "command": command, "conditions": conditions, "left_out": {}, "finished": [], "rows": []
+        "format": form, "command": command, "conditions": conditions, "left_out": {}, "finished": [], "rows": []
     }  # fmt: skip
     plain: Document = _plain(whole)
     return plain
@@ -79,13 +87,18 @@ def read(path: Path, whole: bool = False) -> Document:
     return found
 
 
-def resumed(path: Path, conditions: Mapping[str, Any]) -> Document:
+def resumed(path: Path, conditions: Mapping[str, Any], read_document: Callable[[Path], Document] = read) -> Document:
     """The document at `path`, to be continued.
+
+    Args:
+        path: the file.
+        conditions: conditions of the run that goes on.
+        read_document: reads the document, which may be of another format.
 
     Raises:
         InvalidValueError: the document was measured under other conditions.
     """
-    document = read(path)
+    document = read_document(path)
     differing = difference(document["conditions"], _plain(dict(conditions)))
     if differing is not None:
         what, then, now = differing
@@ -108,7 +121,7 @@ def difference(one: Any, other: Any, path: str = "") -> tuple[str, Any, Any] | N
     return None if one == other else (path, one, other)
 
 
-def add(document: Document, cell: Cell, rows: list[Row], path: Path | None) -> None:
+def add(document: Document, cell: Conditions, rows: list[Row], path: Path | None) -> None:
     """Add the rows of a finished cell, and write the document."""
     document["rows"] += _plain(rows)
     document["finished"].append(_plain(cell.to_dict()))
@@ -116,7 +129,7 @@ def add(document: Document, cell: Cell, rows: list[Row], path: Path | None) -> N
         write_atomic(path, as_text(document))
 
 
-def is_finished(document: Document, cell: Cell) -> bool:
+def is_finished(document: Document, cell: Conditions) -> bool:
     """True if the document has the cell's rows."""
     return cell.to_dict() in document["finished"]
 

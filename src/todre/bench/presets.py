@@ -172,6 +172,18 @@ _PRESETS = (
         (672, 672),
     ),
     Preset(
+        "llava-next-120m",
+        {
+            "model_type": "llava_next",
+            "vision_config": {**CLIP_L, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 4,
+                              "num_attention_heads": 6},
+            "text_config": _text("llama", 768, 2048, 14, 12, 12, 8192),
+            "image_token_id": 8000,
+            "image_grid_pinpoints": _pinpoints(336),
+        },
+        (336, 672),
+    ),
+    Preset(
         "qwen2.5-vl-small",
         _qwen(
             {"depth": 8, "hidden_size": 256, "intermediate_size": 684, "num_heads": 8, "out_hidden_size": 512,

@@ -13,7 +13,7 @@ def spread(values: Sequence[float | None]) -> dict[str, float] | None:
     known = sorted(value for value in values if value is not None)
     if not known:
         return None
-    return {name: _percentile(known, share) for name, share in SHARES.items()}
+    return {name: percentile(known, share) for name, share in SHARES.items()}
 
 
 def ratios(values: Sequence[float | None], others: Sequence[float | None]) -> dict[str, float] | None:
@@ -22,7 +22,13 @@ def ratios(values: Sequence[float | None], others: Sequence[float | None]) -> di
     return spread([mine / other for mine, other in pairs if mine is not None and other])
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which `share` of the values lie, linear between neighbours.
+
+    Args:
+        ordered: at least one value, in ascending order.
+        share: a share in [0, 1].
+    """
     place = share * (len(ordered) - 1)
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)

@@ -16,6 +16,7 @@ from todre.cli.analyze import COMMANDS as INSTRUMENTS
 from todre.cli.ask import ask
 from todre.cli.batch import batch
 from todre.cli.bench import bench
+from todre.cli.chat import chat
 from todre.cli.commands import Command, Group
 from todre.cli.compare import compare
 from todre.cli.demo import demo
@@ -64,6 +65,12 @@ _COMMANDS = (
         'todre ask picture.png "How many squares are there?" --retain 0.25 --overlay kept.png',
         'todre ask a.png b.png "Which is brighter?" -m llava-hf/llava-v1.6-mistral-7b-hf --json',
         'todre ask clip.mp4 "What happens?" -m llava-hf/LLaVA-NeXT-Video-7B-hf --frames 16 --overlay kept.png',
+    ),
+    (
+        chat,
+        "todre chat picture.png",
+        "todre chat -m llava-hf/llava-v1.6-mistral-7b-hf --retain 0.25",
+        "todre chat -q < questions.txt > answers.txt",
     ),
     (
         compare,

@@ -21,13 +21,15 @@ from todre.bench.settings import Settings
 from todre.bench.suites import SUITES
 from todre.cli import bench_options as ask
 from todre.cli.bench_options import BenchFiles, SweepOptions
-from todre.cli.console import check_output, note, show, show_json, show_text, working
+from todre.cli.bench_serve import check_serve, measure_servers, served_files
+from todre.cli.bench_serve_options import ServeOptions
+from todre.cli.bench_show import show_checks, show_document, show_earlier
+from todre.cli.console import check_output, note, working
 from todre.cli.ignored_options import check_beside, check_taken
-from todre.cli.method_names import ALL, FILE
+from todre.cli.method_names import ALL
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import usage
-from todre.errors import InvalidValueError
-from todre.files import check_folder, check_targets, new_folder
+from todre.files import check_folder, check_targets
 from todre.methods import registry
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def bench(
     suite: ask.Suite = None,
     table: ask.PaperTable = None,
     sweep: SweepOptions = SweepOptions(),
+    load: ServeOptions = ServeOptions(),
     files: BenchFiles = BenchFiles(),
     check: ask.Check = False,
     seed: ask.Seed = 0,
@@ -65,13 +68,24 @@ def bench(
     Measured are encode, select, prefill, first token, decode, peak memory and KV bytes.
 
     A method's bound (its oracle) is the unpruned model on a prompt shortened by hand, with the pictures encoded and the
-    selection made beside it. Everything is measured in turn. See docs/benchmarks.md.
+    selection made beside it. Everything is measured in turn. With --serve, servers are measured under load instead:
+    requests per second, latencies, KV cache. See docs/benchmarks.md.
     """
+    check_serve(context, load)
     _check_alone(context, files.earlier is not None, check)
-    inputs = (model.model, files.earlier, *(spec for spec in sweep.methods or () if spec.endswith(FILE)))
-    _check_files(files, inputs)
+    inputs = (model.model, files.earlier, *served_files(sweep, load))
+    _check_files(files, inputs, load.serve)
     if files.earlier is not None:
-        _show_earlier(files.earlier, files.plots, reporting)
+        show_earlier(files.earlier, files.plots, reporting)
+        return
+    if model.model is not None and random_weights is not None:
+        raise typer.BadParameter(
+            f"--model {model.model} and --random-weights {random_weights} are two models; give one."
+        )
+    if load.serve:
+        with working(reporting.quiet), _status(reporting.quiet) as tick:
+            document = measure_servers(random_weights, model, sweep, load, seed, files.output, files.resume, tick)
+        _finish(document, files, reporting)
         return
     printed = _published(table)
     checkpoint = model.model is not None or (random_weights is None and suite is None and printed is None)
@@ -81,10 +95,6 @@ def bench(
         chosen = _chosen(settings, printed, checkpoint)
     if printed is None and settings.methods != (ALL,):
         check_taken(settings.methods, "--retain", sweep.retain, reporting.quiet)
-    if model.model is not None and random_weights is not None:
-        raise typer.BadParameter(
-            f"--model {model.model} and --random-weights {random_weights} are two models; give one."
-        )
     with working(reporting.quiet), _status(reporting.quiet) as tick:
         if check:
             rows = _check(settings, model.device, tick)
@@ -92,9 +102,14 @@ def bench(
             source = _source(model, checkpoint, settings, reporting.quiet, tick)
             document = _measure(source, settings, chosen, printed, files, tick)
     if check:
-        _show_checks(rows, files.output, reporting.json)
+        show_checks(rows, files.output, reporting.json)
         return
-    _show(document, files.plots, reporting)
+    _finish(document, files, reporting)
+
+
+def _finish(document: Document, files: BenchFiles, reporting: Reporting) -> None:
+    """Show what was measured, and say where it was written."""
+    show_document(document, files.plots, reporting)
     if files.output is not None:
         note(f"wrote {files.output}", reporting.quiet)
 
@@ -111,7 +126,7 @@ def _check_alone(context: typer.Context, earlier: bool, check: bool) -> None:
         )
 
 
-def _check_files(files: BenchFiles, inputs: Sequence[str | Path | None]) -> None:
+def _check_files(files: BenchFiles, inputs: Sequence[str | Path | None], load: bool) -> None:
     """Raise, before any work, unless every file and figure can be written."""
     output = files.output
     if files.resume and files.force:
@@ -123,8 +138,9 @@ def _check_files(files: BenchFiles, inputs: Sequence[str | Path | None]) -> None
         )
     if files.resume and output is not None and os.path.lexists(output):
         from todre.bench.document import read
+        from todre.bench.load.document import read as read_load
 
-        read(output)
+        (read_load if load else read)(output)
     if files.earlier is not None and output is not None:
         raise typer.BadParameter("--from measures nothing that --output could hold; give one of the two.")
     if files.plots is not None:
@@ -140,9 +156,10 @@ def _check_plots(plots: Path, inputs: Sequence[str | Path | None], force: bool) 
         check_folder(plots.parent)
         return
     from todre.plots.bench import files_of
+    from todre.plots.bench_load import FILE as LOAD_FILE
 
     check_folder(plots)
-    check_targets(files_of(plots), inputs, force)
+    check_targets([*files_of(plots), plots / LOAD_FILE], inputs, force)
 
 
 def _published(name: str | None) -> Table | None:
@@ -216,56 +233,6 @@ def _check(settings: Settings, device: str, tick: Tick) -> list[dict[str, Any]]:
 
     backends = [backend for backend in settings.backends if backend is not None] or BACKENDS
     return check(preset(settings.preset), as_device(device), backends, tick)
-
-
-def _show_earlier(earlier: Path, plots: Path | None, reporting: Reporting) -> None:
-    """Show, and draw, a document that an earlier run wrote."""
-    from todre.bench.document import BENCH, read
-    from todre.files import making_sense
-
-    document = read(earlier, whole=True)
-    with making_sense(earlier, BENCH):
-        _show(document, plots, reporting)
-
-
-def _show(document: Document, plots: Path | None, reporting: Reporting) -> None:
-    """Draw the figures, and show the document: as JSON with --json, else as tables."""
-    from todre.cli.bench_tables import measured_table, published_table
-
-    if plots is not None:
-        from todre.plots.bench import draw_all
-
-        new_folder(plots)
-        for file in draw_all(document, plots):
-            note(f"wrote {file}", reporting.quiet)
-    if reporting.json:
-        show_json(document)
-        return
-    model, machine = document["conditions"]["model"], document["conditions"]["machine"]
-    where = machine["cpu"] if machine["device"] == "cpu" else machine["device"]
-    show_text(f"{model['name']} ({model['weights']} weights, {model['dtype']}) on {where}")
-    for cell in document["finished"]:
-        rows = [row for row in document["rows"] if row["asked"] == cell]
-        show(measured_table(rows))
-        if document["conditions"].get("table"):
-            show(published_table(rows, document["conditions"]["table"], model["weights"] == "random"))
-    for name, reason in document["left_out"].items():
-        show_text(f"{name} does not apply here: {reason}")
-
-
-def _show_checks(rows: list[dict[str, Any]], output: Path | None, json: bool) -> None:
-    """Show what --check found; raise if pruning is wrong somewhere."""
-    from todre.bench.conditions import record_checks
-    from todre.cli.bench_tables import check_table
-
-    document = record_checks(rows, output)
-    if json:
-        show_json(document)
-    else:
-        show(check_table(rows))
-    wrong = [row["name"] for row in rows if row.get("ok") is False]
-    if wrong:
-        raise InvalidValueError(f"Pruning is not right with {', '.join(wrong)}; do not use it there, and report it.")
 
 
 @contextmanager

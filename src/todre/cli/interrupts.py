@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -107,3 +109,46 @@ class Interrupts:
         """
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._unraisable(unraisable)
+
+
+class Stops:
+    """A block in which Ctrl-C stops an answer, or the line that is being typed.
+
+    Inside `listening`, the first Ctrl-C asks the answer to stop by itself, so that the model is never left in the
+    middle of a step; a second one, and any outside of it, raises KeyboardInterrupt, which the block's user catches.
+
+    Args:
+        active: whether Ctrl-C is listened to at all; if not, it ends the command as everywhere.
+    """
+
+    def __init__(self, active: bool) -> None:
+        self._active = active
+        self._answering = self._asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> Stops:
+        if self._active and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            try:
+                self._before = signal.signal(signal.SIGINT, self._pressed)
+            except ValueError:
+                self._before = None  # not the main thread, which alone is told of signals
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    @contextmanager
+    def listening(self) -> Iterator[Callable[[], bool]]:
+        """Yield a function that says whether the answer of this block should stop."""
+        self._answering, self._asked = True, False
+        try:
+            yield lambda: self._asked
+        finally:
+            self._answering = False
+
+    def _pressed(self, number: int, frame: FrameType | None) -> None:
+        if self._answering and not self._asked:
+            self._asked = True
+            return
+        raise KeyboardInterrupt

@@ -23,8 +23,8 @@ from todre.pruning import prune
 from todre.running import unknown_words
 from todre.serve.parameters import Sampling
 from todre.serve.refusals import RefusedError
-from todre.serve.text_so_far import TextSoFar
 from todre.serving.kept import Kept
+from todre.serving.text_so_far import TextSoFar
 from todre.timing import Timings, stopwatch
 
 

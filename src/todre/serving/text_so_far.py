@@ -79,6 +79,6 @@ class TextSoFar:
 
     def _rewritten(self) -> UnsupportedInputError:
         return UnsupportedInputError(
-            "The model's tokenizer changes text that it has already written, so this answer cannot be sent piece by "
-            "piece; ask without stream."
+            "The model's tokenizer changes text that it has already written, so this answer cannot be given piece by "
+            "piece; ask for it whole (without stream, or by todre ask)."
         )
