@@ -85,6 +85,7 @@ def check_engine(vllm_config: Any) -> None:
         "cudagraph_mm_encoder": getattr(compilation, "cudagraph_mm_encoder", False),
         "--video-pruning-rate": getattr(multimodal, "video_pruning_rate", None),
         "--mm-encoder-tp-mode data": getattr(multimodal, "mm_encoder_tp_mode", None) == "data",
+        "--enable-tower-connector-lora": getattr(vllm_config.lora_config, "enable_tower_connector_lora", False),
         "--tensor-parallel-size": parallel.tensor_parallel_size > 1,
         "--pipeline-parallel-size": parallel.pipeline_parallel_size > 1,
     }

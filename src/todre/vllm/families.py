@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from todre.errors import UnsupportedModelError
-from todre.hf.keywords import PIXELS, SIZES, VIDEO_PIXELS
+from todre.hf.keywords import IMAGE_GRIDS, PIXELS, SIZES, VIDEO_GRIDS, VIDEO_PIXELS
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,23 @@ class ServedFamily:
 _CLIP_LAYERS = "vision_tower.vision_model.encoder.layers"
 _TOWERS = ("clip_vision_model", "siglip_vision_model")
 _SIZED = MediumInputs("image", PIXELS, facts=(SIZES,))
+_PATCHES = MediumInputs("image", PIXELS, counts=IMAGE_GRIDS, facts=(IMAGE_GRIDS,))
+_CLIP_PATCHES = MediumInputs("video", VIDEO_PIXELS, counts=VIDEO_GRIDS, facts=(VIDEO_GRIDS,))
+
+
+def _qwen(architecture: str, model_type: str, name: str) -> ServedFamily:
+    """The row of a family with packed patches and three axes of RoPE."""
+    return ServedFamily(
+        architecture=architecture,
+        model_type=model_type,
+        target=f"todre.vllm.qwen:{name}",
+        layers="visual.blocks",
+        attention="attn.attn",
+        positions="original",
+        media=(_PATCHES, _CLIP_PATCHES),
+        towers=(model_type, f"{model_type}_vision"),
+    )
+
 
 FAMILIES: tuple[ServedFamily, ...] = (
     ServedFamily(
@@ -116,6 +133,9 @@ FAMILIES: tuple[ServedFamily, ...] = (
         towers=("internvl_vision",),
         tiles_apart=True,
     ),
+    _qwen("Qwen2VLForConditionalGeneration", "qwen2_vl", "TodreQwen2VL"),
+    _qwen("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", "TodreQwen2_5VL"),
+    _qwen("Qwen3VLForConditionalGeneration", "qwen3_vl", "TodreQwen3VL"),
 )
 
 

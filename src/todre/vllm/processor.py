@@ -13,10 +13,23 @@ from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
 from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.methods.base import budget
 from todre.vllm.budget_field import packed_retain
 from todre.vllm.families import ServedFamily, family_of
 from todre.vllm.served_methods import create
 from todre.vllm.settings import PREFIX, RETAIN, ServerSettings, is_all, without_own
+
+
+class Stage1Info:
+    """Mixin before processing information that knows numbers of tokens."""
+
+    def get_mm_max_tokens_per_item(self, *args: Any, **kwargs: Any) -> Any:
+        """The most tokens of a medium, by its kind, at the largest budget that is allowed."""
+        config = self.get_hf_config()  # type: ignore[attr-defined]
+        most = dict(super().get_mm_max_tokens_per_item(*args, **kwargs))  # type: ignore[misc]
+        settings = ServerSettings.of(config)
+        pruned = {medium.kind for medium in family_of(config.model_type).media}
+        return {kind: budget(settings.max_retain, n) if kind in pruned else n for kind, n in most.items()}
 
 
 class Stage1Processor:
@@ -108,39 +121,40 @@ class Stage1Processor:
             item = out_mm_kwargs[update.modality][number]
             if item is not None and field not in item:  # ready-made embeddings are not pruned
                 return full
-            return _shortened(full, lambda n: settings.kept(method, retain, self.entries(update.modality, n)))
+            kind = update.modality
+            return self.shortened(kind, full, lambda n: settings.kept(method, retain, self.entries(kind, n)))
 
         return PromptReplacement(modality=update.modality, target=update.target, replacement=replacement)
+
+    def shortened(self, kind: str, full: Any, kept: Callable[[int], int]) -> Any:
+        """A placeholder with as many embedded tokens as are kept.
+
+        Args:
+            kind: `image` or `video`.
+            full: token ids, or vLLM's details about them.
+            kept: number of tokens that stay of n.
+        """
+        details = full if isinstance(full, PromptUpdateDetails) else PromptUpdateDetails(full)
+        ids = details.full
+        embedded = [True] * len(ids) if details.is_embed is None else details.is_embed(ids).tolist()
+        with _request_errors():
+            left = kept(sum(embedded))
+        places = []
+        for place, is_embedded in enumerate(embedded):
+            if not is_embedded or left > 0:
+                places.append(place)
+                left -= int(is_embedded)
+        stays = [ids[place] for place in places]
+        if details.is_embed is None:
+            return stays
+        mask = torch.tensor([embedded[place] for place in places])
+        return PromptUpdateDetails(full=stays, is_embed=lambda _: mask)
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         with _request_errors():
             retain = self.settings.requested(inputs.hf_processor_mm_kwargs)
         arguments = {**without_own(inputs.hf_processor_mm_kwargs), **self.settings.identity(retain)}
         return super()._get_mm_hashes(dataclasses.replace(inputs, hf_processor_mm_kwargs=arguments))  # type: ignore[misc]
-
-
-def _shortened(full: Any, kept: Callable[[int], int]) -> Any:
-    """A placeholder with as many embedded tokens as are kept.
-
-    Args:
-        full: token ids, or vLLM's details about them.
-        kept: number of tokens that stay of n.
-    """
-    details = full if isinstance(full, PromptUpdateDetails) else PromptUpdateDetails(full)
-    ids = details.full
-    embedded = [True] * len(ids) if details.is_embed is None else details.is_embed(ids).tolist()
-    with _request_errors():
-        left = kept(sum(embedded))
-    places = []
-    for place, is_embedded in enumerate(embedded):
-        if not is_embedded or left > 0:
-            places.append(place)
-            left -= int(is_embedded)
-    stays = [ids[place] for place in places]
-    if details.is_embed is None:
-        return stays
-    mask = torch.tensor([embedded[place] for place in places])
-    return PromptUpdateDetails(full=stays, is_embed=lambda _: mask)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from todre.hf.families import FAMILIES as HF_FAMILIES
 from todre.hf.leading_tokens import discarded_count, leading_of
 from todre.methods.base import Method
 from todre.runtime.samples import Media, visual_tokens
-from todre.runtime.selection import choose
+from todre.runtime.selection import Choice, choose
 from todre.tensors.token_facts import Signal, TokenFacts
 from todre.vllm.budget_field import unpacked_retains
 from todre.vllm.contract import check_engine
@@ -41,6 +41,7 @@ class Stage1(nn.Module):
     def __init__(self, model: nn.Module, config: Any) -> None:
         super().__init__()
         self.config = config
+        self.width = int(config.get_text_config().hidden_size)
         self.family: ServedFamily = family_of(config.model_type)
         check_config(self.family, config)
         self.settings = ServerSettings.of(config)
@@ -66,11 +67,9 @@ class Stage1(nn.Module):
             inputs: its arguments, and each medium's budget.
         """
         medium = next((each for each in self.family.media if each.retain in inputs), None)
-        if medium is None:
-            return encode(**inputs)
-        retains = unpacked_retains(inputs.pop(medium.retain))
-        if all(map(is_all, retains)):
-            return encode(**inputs)
+        retains = [] if medium is None else unpacked_retains(inputs.pop(medium.retain))
+        if medium is None or all(map(is_all, retains)):
+            return self.untouched(encode(**inputs))
         units = unit_counts(medium, inputs)
         tokens = [count * self.patches_per_unit for count in units]
         found: list[Tensor] = []
@@ -91,10 +90,13 @@ class Stage1(nn.Module):
         with self.watch.recording() as recorded:
             features = [each.flatten(0, -2) for each in encode(**inputs)]
         entries = self._entries(medium, inputs, units, features, recorded)
-        return [
-            each if is_all(retain) else self._kept(each, facts, retain)
-            for each, facts, retain in zip(features, entries, retains, strict=True)
-        ]
+        found: list[Tensor] = []
+        for number, (each, facts, retain) in enumerate(zip(features, entries, retains, strict=True)):
+            if is_all(retain):
+                found += self.untouched([each])
+            else:
+                found.append(self.rows(self._choice(each, facts, retain), each, medium, inputs, number))
+        return found
 
     def _entries(
         self,
@@ -128,21 +130,45 @@ class Stage1(nn.Module):
         waiting = iter(facts)
         return [[next(waiting) for _ in range(count)] for count in counts]
 
-    def _kept(self, features: Tensor, entries: list[TokenFacts], retain: float) -> Tensor:
-        """The kept rows of one medium's embeddings, merged tokens with their new ones."""
+    def _choice(self, features: Tensor, entries: list[TokenFacts], retain: float) -> Choice:
+        """The choice among one medium's tokens, by what the LLM's first layer is given."""
         everywhere = torch.ones(1, len(features), dtype=torch.bool, device="cpu")
-        (sample,) = visual_tokens(features[None], [Media(everywhere, entries)], ~everywhere).tokens
-        choice = choose(self.method(retain), sample)
-        return choice.embeddings if choice.keep is None else choice.embeddings[choice.keep]
+        embeddings = features[None, :, : self.width]
+        (sample,) = visual_tokens(embeddings, [Media(everywhere, entries)], ~everywhere).tokens
+        return choose(self.method(retain), sample)
+
+    def untouched(self, features: Any) -> Any:
+        """What is handed on of media that are not pruned, given what the model encoded."""
+        return features
+
+    def rows(
+        self, choice: Choice, features: Tensor, medium: MediumInputs, inputs: dict[str, Any], number: int
+    ) -> Tensor:
+        """What is handed on of a pruned medium, (kept tokens, c).
+
+        Merged tokens have their new embeddings.
+
+        Args:
+            choice: the tokens that are kept.
+            features: (n, c) all tokens; what stands behind the embedding belongs to later layers (deepstack).
+            medium: the kind of medium.
+            inputs: the inputs of the media that were encoded with it.
+            number: which of these it is.
+        """
+        everything = torch.cat([choice.embeddings, features[:, self.width :]], dim=1)
+        return everything if choice.keep is None else everything[choice.keep]
 
 
 class Stage1Model:
     """Mixin before a family's model: `embed_multimodal` gives kept tokens alone."""
 
+    stage1: ClassVar[type[Stage1]] = Stage1
+    """What chooses tokens and hands them on."""
+
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         check_engine(vllm_config)
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
-        self.todre = Stage1(self, vllm_config.model_config.hf_config)  # type: ignore[arg-type]
+        self.todre = self.stage1(self, vllm_config.model_config.hf_config)  # type: ignore[arg-type]
 
     def embed_multimodal(self, **inputs: Any) -> Any:
         """Embeddings of each medium, (kept tokens, d)."""

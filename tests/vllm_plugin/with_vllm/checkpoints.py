@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from families.zoo import llava, llava_next
+from families.zoo import llava, llava_next, qwen_vl
 from families.zoo.parts import siglip_tower, stir
 from families.zoo.specimen import finish
 from processing.kits import _CROP24, _TWO, KITS, Kit
@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from todre.vllm.launch import ASPECT_RATIO
 
+QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 HEAD = 32
 """Size of a decoder's heads: the smallest that vLLM's attention on a CPU takes."""
 _LLAVA = {"processor_class": "LlavaProcessor", "patch_size": 6, "vision_feature_select_strategy": "default"}
@@ -66,6 +67,8 @@ def parts_of(name: str) -> tuple[Kit, Any]:
     if name == "llava_next":
         return _llava_next()
     kit = next(kit for kit in KITS if kit.model_type == name)
+    if name in QWEN:
+        kit = Kit(**{**vars(kit), "image": {**kit.image, **_areas(name, 200)}})
     if name == "internvl":
         kit = Kit(**{**vars(kit), "image": {**kit.image, "crop_to_patches": True}})
     model = kit.specimen.build("sdpa")
@@ -73,6 +76,14 @@ def parts_of(name: str) -> tuple[Kit, Any]:
         kit = Kit(**{**vars(kit), "processor": {**kit.processor, "vision_aspect_ratio": ASPECT_RATIO}})
         model.config.vision_aspect_ratio = ASPECT_RATIO
     return kit, model
+
+
+def _areas(name: str, most: int) -> dict[str, Any]:
+    """Settings by which a picture has from 4 to `most` tokens."""
+    least, largest = (count * (qwen_vl.PATCH * qwen_vl.MERGE) ** 2 for count in (4, most))
+    if name == "qwen3_vl":
+        return {"size": {"shortest_edge": least, "longest_edge": largest}}
+    return {"min_pixels": least, "max_pixels": largest}
 
 
 def write(name: str, folder: Path) -> Path:
@@ -83,6 +94,9 @@ def write(name: str, folder: Path) -> Path:
     text = config.text_config
     text.hidden_size, text.head_dim = 2 * HEAD, HEAD
     text.num_attention_heads, text.num_key_value_heads = 2, 1
+    if name in QWEN:
+        text.rope_parameters = {**text.rope_parameters, "mrope_section": [4, 6, 6]}
+        setattr(config.vision_config, "hidden_size" if name == "qwen2_vl" else "out_hidden_size", text.hidden_size)
     torch.manual_seed(1)
     wide = type(model)(config)
     stir(wide)

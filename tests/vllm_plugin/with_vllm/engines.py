@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 import todre
+from todre.clips import Clip
 from todre.loading.model import load
+from todre.processing.prompts import clip_input
 from todre.running import build_inputs
 from todre.vllm.families import family_of
 
@@ -32,9 +34,9 @@ class Said:
 
 @dataclass(frozen=True)
 class Question:
-    """Pictures, a question about them, and the budget; None for the server's own."""
+    """Pictures or clips, a question about them, and the budget; None for the server's own."""
 
-    pictures: tuple[Image.Image, ...]
+    pictures: tuple[Image.Image | Clip, ...]
     text: str
     retain: float | str | None = None
 
@@ -140,6 +142,18 @@ def _lengths_uncut(inputs: Any, marker: int, pictures: int) -> list[int]:
     return [int((inputs["input_ids"] == marker).sum()) // pictures] * pictures
 
 
+def _media(question: Question) -> dict[str, list[Any]]:
+    """Pictures, or clips as frames with what is known of their times."""
+    found: dict[str, list[Any]] = {}
+    for each in question.pictures:
+        if isinstance(each, Clip):
+            frames, times = clip_input(each)
+            found.setdefault("video", []).append((frames, {**vars(times), "do_sample_frames": False}))
+        else:
+            found.setdefault("image", []).append(each)
+    return found
+
+
 def ask(llm: Any, reference: Reference, questions: list[Question]) -> list[Said]:
     """What vLLM says to the questions, asked at once."""
     from vllm import SamplingParams
@@ -147,7 +161,7 @@ def ask(llm: Any, reference: Reference, questions: list[Question]) -> list[Said]
     prompts = [
         {
             "prompt_token_ids": reference.prompt(each),
-            "multi_modal_data": {"image": list(each.pictures)},
+            "multi_modal_data": _media(each),
             "mm_processor_kwargs": {} if each.retain is None else {"todre_retain": each.retain},
         }
         for each in questions

@@ -79,12 +79,17 @@ def config(**options):
     compilation = {"compile_mm_encoder": False, "cudagraph_mm_encoder": False}
     parallel = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1}
     multimodal = {"video_pruning_rate": None, "mm_encoder_tp_mode": "weights"}
+    lora = {"enable_tower_connector_lora": False}
     parts = [
-        {name: options.get(name, value) for name, value in part.items()} for part in (compilation, parallel, multimodal)
+        {name: options.get(name, value) for name, value in part.items()}
+        for part in (compilation, parallel, multimodal, lora)
     ]
-    compiled, shared, media = (SimpleNamespace(**part) for part in parts)
+    compiled, shared, media, lora = (SimpleNamespace(**part) for part in parts)
     return SimpleNamespace(
-        compilation_config=compiled, parallel_config=shared, model_config=SimpleNamespace(multimodal_config=media)
+        compilation_config=compiled,
+        parallel_config=shared,
+        model_config=SimpleNamespace(multimodal_config=media),
+        lora_config=lora,
     )
 
 
@@ -97,6 +102,7 @@ def config(**options):
         {"pipeline_parallel_size": 2},
         {"video_pruning_rate": 0.5},
         {"mm_encoder_tp_mode": "data"},
+        {"enable_tower_connector_lora": True},
     ],
 )
 def test_options_of_the_engine_that_go_past_the_pruning(option):
