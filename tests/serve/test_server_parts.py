@@ -13,7 +13,7 @@ from todre.methods import registry
 from todre.serve import packages, transformers_server
 from todre.serve.launch import Place, try_method
 from todre.serve.method_choice import MethodChoice
-from todre.serve.transformers_server import KEPT_PATHS, ServedModel, base_application, generation_thread
+from todre.serve.transformers_server import KEPT_PATHS, ServedModel, base_application, check_server, generation_thread
 
 
 def test_none_but_the_kept_paths_stay(served_model):
@@ -50,13 +50,16 @@ def test_another_release_is_refused_in_one_sentence(served_model, monkeypatch, k
     monkeypatch.setattr(transformers_server, "build_server", other_builder(kept, added))
     with pytest.raises(ContractError, match=word) as caught:
         base_application(ServedModel(served_model, lambda: None))
+    with pytest.raises(ContractError, match=word):
+        check_server()
     assert "Install a release that is tested" in str(caught.value)
 
 
 def test_a_release_without_the_thread_is_refused(monkeypatch):
     monkeypatch.delattr(utils.GenerateManager, "submit")
-    with pytest.raises(ContractError, match="submit"):
-        generation_thread()
+    for needs_it in (generation_thread, check_server):
+        with pytest.raises(ContractError, match="submit"):
+            needs_it()
 
 
 def test_calls_run_one_after_another_on_one_thread():

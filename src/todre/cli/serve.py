@@ -86,7 +86,9 @@ def _serve_with_transformers(
     from todre.serve.application import make_application
     from todre.serve.launch import Place, make_server, try_method
     from todre.serve.method_choice import MethodChoice
+    from todre.serve.transformers_server import check_server
 
+    check_server()
     where = Place(host=place.host, port=place.port)
     with where.open() as opened:
         with working(verbosity.quiet):

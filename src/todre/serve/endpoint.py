@@ -123,7 +123,10 @@ class ChatEndpoint:
         return _Stream(self._pieces(reply, first, visit.job, chat.usage, visit), visit)
 
     async def _fetch(self, chat: ChatRequest) -> Fetched:
-        """Files of pictures at web addresses, fetched by threads as hosts can be slow."""
+        """Files of pictures at web addresses.
+
+        Threads of their own fetch them, as hosts can be slow.
+        """
         if self._limits.http_pictures is None:
             return {}
         loop = asyncio.get_running_loop()
@@ -132,7 +135,7 @@ class ChatEndpoint:
     async def _pieces(
         self, reply: Reply, found: str | Outcome, job: Job, usage: bool, visit: _Visit
     ) -> AsyncIterator[str]:
-        """The events of a streamed answer; the first is there already."""
+        """The events of a streamed answer, of which the first is there already."""
         yield reply.first()
         try:
             while isinstance(found, str):

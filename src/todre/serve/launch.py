@@ -72,10 +72,7 @@ class Place:
         return opened
 
     def listen(self, opened: socket.socket) -> str:
-        """Let clients connect to the socket.
-
-        Returns:
-            The base URL by which they reach the server.
+        """Let clients connect to the socket; returns the base URL for them.
 
         Raises:
             InvalidValueError: another process listens at the port by now.

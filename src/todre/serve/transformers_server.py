@@ -23,7 +23,6 @@ KEPT_PATHS = ("/health",)
 
 Its others read files, load any model, or would answer unpruned.
 """
-_HANDLER = "_handler"
 
 try:
     from transformers.cli.serving.model_manager import ModelManager
@@ -68,32 +67,47 @@ class ServedModel(ModelManager):
         self._on_end()
 
 
+def check_server() -> None:
+    """Check that transformers' server is as todre knows it, before a model is loaded.
+
+    Raises:
+        ContractError: it is not.
+    """
+    _arguments(None)
+    _check_thread()
+
+
 def base_application(served: ServedModel) -> Any:
     """transformers' application (FastAPI) with none but its `KEPT_PATHS`.
 
     Raises:
         ContractError: the release builds its application in another way.
     """
-    arguments: dict[str, Any] = {}
-    for name, parameter in inspect.signature(build_server).parameters.items():
-        if name == "model_manager":
-            arguments[name] = served
-        elif name == "generation_state":
-            arguments[name] = GenerationState()
-        elif name.endswith(_HANDLER):
-            arguments[name] = None  # its routes are taken off
-        elif parameter.default is inspect.Parameter.empty:
-            raise _contract_error(f"build_server has a parameter {name!r}")
-    absent = {"model_manager", "generation_state"} - arguments.keys()
-    if absent:
-        raise _contract_error(f"build_server has no parameter {min(absent)!r}")
-    application = build_server(**arguments)
+    application = build_server(**_arguments(served))
     application.router.routes[:] = [
         route for route in application.router.routes if getattr(route, "path", "") in KEPT_PATHS
     ]
     if len(application.router.routes) != len(KEPT_PATHS):
         raise _contract_error(f"its application has no {' or '.join(KEPT_PATHS)}")
     return application
+
+
+def _arguments(served: ServedModel | None) -> dict[str, Any]:
+    """Arguments of `build_server`; the routes of handlers that are None are taken off."""
+    arguments: dict[str, Any] = {}
+    for name, parameter in inspect.signature(build_server).parameters.items():
+        if name == "model_manager":
+            arguments[name] = served
+        elif name == "generation_state":
+            arguments[name] = GenerationState()
+        elif name.endswith("_handler"):
+            arguments[name] = None
+        elif parameter.default is inspect.Parameter.empty:
+            raise _contract_error(f"build_server has a parameter {name!r}")
+    absent = {"model_manager", "generation_state"} - arguments.keys()
+    if absent:
+        raise _contract_error(f"build_server has no parameter {min(absent)!r}")
+    return arguments
 
 
 def generation_thread() -> Callable[[Callable[[], None]], None]:
@@ -105,14 +119,18 @@ def generation_thread() -> Callable[[Callable[[], None]], None]:
     Raises:
         ContractError: the release has no such thread.
     """
+    _check_thread()
     manager = GenerateManager()
-    if not callable(getattr(manager, "submit", None)):
-        raise _contract_error("GenerateManager has no method 'submit'")
 
     def submit(work: Callable[[], None]) -> None:
         manager.submit(work)
 
     return submit
+
+
+def _check_thread() -> None:
+    if not callable(getattr(GenerateManager, "submit", None)):
+        raise _contract_error("GenerateManager has no method 'submit'")
 
 
 def _contract_error(what: str) -> ContractError:
