@@ -203,7 +203,9 @@ def test_at_a_terminal_control_c_stops_the_answer_and_control_d_leaves(terminal,
     chat.type("\x03")
     chat.until(r"first token .* tokens in .*, stopped")
     chat.until("> ")
-    chat.type("half a line\x03")
+    chat.type("half a line")
+    chat.until("half a line")  # readline shows it, so it is listening
+    chat.type("\x03")
     chat.until("> ")
     chat.type("/retain 0.5\n")
     chat.until("todre, retain 0.5")
