@@ -149,6 +149,11 @@ def test_pictures_are_encoded_in_bounded_groups(tokens, most, expected):
     assert groups(tokens, most) == expected
 
 
+def test_clips_of_one_group_have_equally_many_frames():
+    assert groups([4, 4, 3, 3, 4], 100, alike=True) == [(0, 2), (2, 4), (4, 5)]
+    assert groups([4, 4, 4], 8, alike=True) == [(0, 2), (2, 3)]
+
+
 def test_parts_of_a_call():
     tiles = [torch.zeros(3, 3, 2, 2), torch.ones(1, 3, 2, 2), torch.full((2, 3, 2, 2), 2.0)]
     sizes = torch.tensor([[1, 2], [3, 4], [5, 6]])

@@ -34,16 +34,17 @@ def part_of(medium: MediumInputs, inputs: dict[str, Any], units: list[int], star
     return found
 
 
-def groups(tokens: list[int], most: int) -> list[tuple[int, int]]:
+def groups(tokens: list[int], most: int, alike: bool = False) -> list[tuple[int, int]]:
     """Successive media that are encoded together, as (start, stop).
 
     Args:
         tokens: the tower's tokens of each medium.
         most: the bound on their sum; a medium with more is encoded alone.
+        alike: whether media of one group must have equally many, as layouts of clips ask for.
     """
     found, start, together = [], 0, 0
     for number, count in enumerate(tokens):
-        if number > start and together + count > most:
+        if number > start and (together + count > most or (alike and count != tokens[start])):
             found.append((start, number))
             start, together = number, 0
         together += count
@@ -51,11 +52,16 @@ def groups(tokens: list[int], most: int) -> list[tuple[int, int]]:
 
 
 def facts_of(medium: MediumInputs, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs that a layout reads, on the host, (media, …), and the pixels."""
+    """The inputs that a layout reads, on the host, (media, …).
+
+    Of the pixels a layout reads the shape alone, which a tensor without data says.
+    """
     facts = {
         name: torch.stack([torch.as_tensor(each) for each in inputs[name]]).cpu()
         for name in medium.facts
         if inputs.get(name) is not None
     }
     pixels: Tensor | list[Tensor] = inputs[medium.pixels]
+    if isinstance(pixels, list) and len({each.shape for each in pixels}) == 1:
+        pixels = torch.empty((len(pixels), *pixels[0].shape), dtype=pixels[0].dtype, device="meta")
     return {**facts, medium.pixels: pixels}

@@ -72,8 +72,9 @@ class Stage1(nn.Module):
             return self.untouched(encode(**inputs))
         units = unit_counts(medium, inputs)
         tokens = [count * self.patches_per_unit for count in units]
+        alike = medium.kind == "video" and medium.counts is None
         found: list[Tensor] = []
-        for start, stop in groups(tokens, self.settings.tower_tokens):
+        for start, stop in groups(tokens, self.settings.tower_tokens, alike):
             part = part_of(medium, inputs, units, start, stop)
             found += self._chosen(encode, medium, part, units[start:stop], retains[start:stop])
         return tuple(found)

@@ -1,10 +1,11 @@
 """Families without positions of rows and columns: the same answers as transformers and `todre.prune`."""
 
 import pytest
-from vllm_plugin.with_vllm.engines import ask, assert_same, engine, overrides
-from vllm_plugin.with_vllm.pictures import ONE, TWO
+from vllm_plugin.with_vllm.engines import Question, ask, assert_same, engine, overrides
+from vllm_plugin.with_vllm.pictures import ONE, TWO, picture
 
 import todre
+from todre.clips import clip_of_frames
 
 SERVED = 0.4
 """The budget of requests that name none."""
@@ -71,3 +72,13 @@ def test_two_pictures(served):
     llm, reference = served
     for got, question in zip(ask(llm, reference, TWO), TWO, strict=True):
         assert_same(got, reference.says(question, method(question.retain)))
+
+
+def test_clips_of_onevision(folder_of, reference_of):
+    reference = reference_of("llava_onevision")
+    clips = [clip_of_frames([picture(10 + n, 48, 32) for n in range(count)], fps=4) for count in (4, 3)]
+    questions = [Question((each,), "what is this video ?", retain) for each in clips for retain in (0.25, 5, "all")]
+    options = {"max_num_batched_tokens": 288, "limit_mm_per_prompt": {"image": 2, "video": 1}}
+    with engine(folder_of("llava_onevision"), overrides("llava_onevision", retain=SERVED), **options) as llm:
+        for got, question in zip(ask(llm, reference, questions), questions, strict=True):
+            assert_same(got, reference.says(question, method(question.retain)))
