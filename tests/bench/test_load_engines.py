@@ -53,7 +53,7 @@ def test_vllm_runs_without_the_plugin_for_no_pruning():
     assert "--no-enable-prefix-caching" in none.command
     assert none.command[none.command.index("--worker-extension-cls") + 1] == WORKER
     assert none.environment["VLLM_SERVER_DEV_MODE"] == "1"
-    assert none.environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    assert none.environment["VLLM_CPU_KVCACHE_SPACE"] == "2"
     assert none.body == pruned.body == {"ignore_eos": True}
     on_a_gpu = vllm_configurations(Launch(device="cuda"), [Subject("none")], flags)[0]
     assert not [name for name in on_a_gpu.environment if name.startswith("VLLM_CPU")]

@@ -219,6 +219,14 @@ def test_no_server_stays_when_the_run_is_ended(number, code):
         (("no-such-program",), "cannot be started (no-such-program: No such file or directory)"),
         ((sys.executable, "-c", "print('first'); raise SystemExit('no model at {model}')"), "no model at /m"),
         ((sys.executable, "-c", "raise SystemExit(3)"), "ended with 3 before it was ready (it printed nothing)"),
+        (
+            (
+                sys.executable,
+                "-c",
+                "print('ERROR x.py:3 ValueError: too long\\nRuntimeError: see above\\nbye'); exit(3)",
+            ),
+            "ended with 3 before it was ready (ValueError: too long)",
+        ),
         ((sys.executable, "-c", "import time; print('loading', flush=True); time.sleep(60)"), "after 1 seconds"),
     ],
 )

@@ -31,11 +31,11 @@ VLLM_FLAGS = (
 """Flags of every vLLM server: no cache of answers, and a timed vision tower."""
 VLLM_ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 VLLM_CPU_ENVIRONMENT = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "2",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_CI_ENV": "1",
 }
-"""Variables of a vLLM server on the CPU: a KV cache of 1 GiB, no bound cores."""
+"""Variables of a vLLM server on the CPU: a KV cache of 2 GiB, no bound cores."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ LOOK = 0.2
 """Seconds between two looks at a server that is starting or stopping."""
 PATIENCE = 20.0
 """Seconds that a server has to stop, before it is killed."""
+_ERROR = re.compile(r"\b[A-Z]\w*(?:Error|Exception): .+")
+"""How Python names an error at the end of a traceback, also behind a logger's words."""
 
 
 @dataclass(frozen=True)
@@ -140,22 +143,26 @@ def _wait_until_ready(server: Server, name: str, ready: float) -> None:
         if server.process.poll() is not None:
             raise LoadError(
                 f"The server of {name} ended with {server.process.returncode} before it was ready "
-                f"({last_line(server.log)}); run its command by hand to see more."
+                f"({telling_line(server.log)}); run its command by hand to see more."
             )
         if get(f"{server.root}/health") is not None:
             return
         if time.monotonic() > deadline:
             raise LoadError(
-                f"The server of {name} was not ready after {ready:g} seconds ({last_line(server.log)}); "
+                f"The server of {name} was not ready after {ready:g} seconds ({telling_line(server.log)}); "
                 "give it more time, or run its command by hand."
             )
         time.sleep(LOOK)
 
 
-def last_line(log: Path) -> str:
-    """The last line that a server printed, as short as a sentence needs."""
+def telling_line(log: Path) -> str:
+    """The line by which a server says best why it ended, as short as a sentence needs.
+
+    That is the first error that it names, from which others follow, or else its last line.
+    """
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return printable(lines[-1].strip()) if lines else "it printed nothing"
+    errors = [found[0] for line in lines if (found := _ERROR.search(line))]
+    return printable((errors or lines)[0 if errors else -1].strip()) if lines else "it printed nothing"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
