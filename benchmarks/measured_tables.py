@@ -279,9 +279,29 @@ def _shares(values: Sequence[float]) -> str:
     return ", ".join(f"{100 * value:.0f}" for value in values) + " %"
 
 
+def serving() -> str:
+    """vLLM's server under load, with and without pruning (docs/vllm.md)."""
+    rows = read("serve-vllm-cpu")["rows"]
+    names = {"none": "unpruned", "todre@0.25": "25 % kept", "todre@0.1": "10 % kept"}
+    unpruned = {row["cell"]["concurrency"]: row for row in rows if row["configuration"] == "none"}
+    lines = []
+    for row in rows:
+        clients = row["cell"]["concurrency"]
+        kv = row["peak_kv"]["tokens"] / unpruned[clients]["peak_kv"]["tokens"]
+        first = row["ms"]["first_token"]
+        lines.append([
+            str(clients), names[row["configuration"]], f"{row['requests_per_second']['p50']:.2f}",
+            f"{row['ratio_to_baseline']['p50']:.2f}", f"{first['p50'] / 1000:.1f} / {first['p95'] / 1000:.1f}",
+            f"{row['tokens_per_second']['p50']:.1f}", f"{kv:.2f}", f"{100 * row['tower_share']['p50']:.0f} %",
+        ])  # fmt: skip
+    header = ["clients", "", "requests/s", "×", "first token p50 / p95, s", "tokens/s", "peak KV ×", "tower's share"]
+    return pipe_table(header, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
-    for made in (heldout, speed, demo, stages, tower, selection, migration, horizon, calibrate, depths, glimpse, gates)
+    for made in (heldout, speed, demo, stages, tower, selection, migration, horizon, calibrate, depths, glimpse, gates,
+                 serving)
 }  # fmt: skip
 
 
