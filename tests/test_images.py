@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from todre.errors import ImageError
-from todre.images import MAX_PIXELS, ImageWarning, image_sha256, open_image
+from todre.images import MAX_PIXELS, ImageWarning, decode_image, image_sha256, open_image
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -158,6 +158,13 @@ def test_decompression_bomb(tmp_path, size):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         refuse(path, "too large", f"{MAX_PIXELS:,}", "scale it down")
+
+
+@pytest.mark.parametrize(("most", "told"), [(99, "99"), (10**12, f"{MAX_PIXELS:,}")])
+def test_limit_of_a_caller_is_looked_at_before_decoding(most, told):
+    size = (10, 10) if most == 99 else (8001, 8000)
+    with pytest.raises(ImageError, match=f"It is too large.*the limit is {told}"):
+        decode_image(png_claiming(*size), "It", most)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.webp"])

@@ -61,19 +61,20 @@ def open_image(path: str | Path) -> Image.Image:
     return _read(path, printable(path))
 
 
-def decode_image(data: bytes, name: str) -> Image.Image:
+def decode_image(data: bytes, name: str, most: int | None = None) -> Image.Image:
     """Read the bytes of an image file as `open_image` reads a file.
 
     Args:
         data: what the file would hold.
         name: what errors and warnings call the picture; the start of a sentence.
+        most: largest picture that is decoded, in pixels; None for `MAX_PIXELS`, and never more than that.
 
     Raises:
         ImageError: as by `open_image`.
     """
     if not data:
         raise ImageError(f"{name} is empty; send the bytes of an image file.")
-    return _read(io.BytesIO(data), name)
+    return _read(io.BytesIO(data), name, most)
 
 
 def image_sha256(image: Image.Image) -> str:
@@ -87,13 +88,14 @@ def image_sha256(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
-def _read(source: Path | IO[bytes], name: str) -> Image.Image:
+def _read(source: Path | IO[bytes], name: str, most: int | None = None) -> Image.Image:
+    most = MAX_PIXELS if most is None else min(most, MAX_PIXELS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             opened = Image.open(source, formats=_readable_formats())
     except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(name, "more than 178 million")) from error
+        raise ImageError(_too_large(name, "more than 178 million", most)) from error
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not an image that todre can read; use PNG, JPEG, WebP, GIF, BMP or TIFF."
@@ -102,8 +104,8 @@ def _read(source: Path | IO[bytes], name: str) -> Image.Image:
         raise ImageError(f"{name} cannot be opened as an image ({_brief(error)}); save it anew as PNG.") from error
     with opened:
         width, height = opened.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(_too_large(name, f"{width} × {height}"))
+        if width * height > most:
+            raise ImageError(_too_large(name, f"{width} × {height}", most))
         if max(width, height) > MAX_ASPECT * min(width, height):
             raise ImageError(
                 f"{name} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; crop "
@@ -167,9 +169,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8), mode=None)
 
 
-def _too_large(name: str, size: str) -> str:
+def _too_large(name: str, size: str, most: int) -> str:
     return (
-        f"{name} is too large ({size} pixels, and the limit is {MAX_PIXELS:,}); "
+        f"{name} is too large ({size} pixels, and the limit is {most:,}); "
         "scale it down first, no model looks at that many."
     )
 

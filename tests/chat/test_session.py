@@ -262,3 +262,17 @@ def test_template_that_leaves_earlier_turns_out_is_refused(toy, scenes):
     earlier = (Exchange(Turn((picture,), FIRST), "yes"),)
     with pytest.raises(LoadError, match="forgetful leaves out what was said earlier"):
         reply(loaded, earlier, Turn((), SECOND), todre.ToDRE(), Length())
+
+
+def test_an_answer_that_was_thought_over_is_followed_by_others(toy, scenes, monkeypatch):
+    """Templates of models that think leave the thinking of earlier turns out, and no more than that."""
+    template = toy.processor.chat_template
+    shorter = template.replace("part['text'] + ' '", "part['text'].split('</think>')[-1] + ' '")
+    assert shorter != template
+    picture = Picture("one", Image.open(scenes[0]))
+    plain = reply(toy, (Exchange(Turn((picture,), FIRST), "yes"),), Turn((), SECOND), todre.ToDRE(), Length(8))
+    monkeypatch.setattr(toy.processor, "chat_template", shorter)
+    earlier = (Exchange(Turn((picture,), FIRST), "<think>a ring?</think> yes"),)
+    found = reply(toy, earlier, Turn((), SECOND), todre.ToDRE(), Length(8))
+    assert found.new_tokens
+    assert abs(len(found.text) - len(plain.text)) < 100

@@ -48,6 +48,7 @@ def test_a_methods_file_brings_its_settings(run, tmp_path):
         (("serve", "--engine", "vllm", "--check"), "vLLM is not installed in this environment"),
         (("serve", "--engine", "vllm", "--per", "image"), "--engine vllm leaves nothing for --per to do"),
         (("serve", "--engine", "vllm", "--max-waiting", "3"), "leaves nothing for --max-waiting to do"),
+        (("serve", "--engine", "vllm", "-v"), "--engine vllm leaves nothing for --verbose to do"),
         (("serve", "--engine", "vllm", "--engine-options", "'a"), "close its quotes"),
         (("serve", "--max-retain", "0.5", "--check"), "--engine transformers leaves nothing for --max-retain to do"),
         (("serve", "--engine", "sglang"), "sglang"),
@@ -58,3 +59,24 @@ def test_what_cannot_be_done_is_one_sentence(run, arguments, sentence):
     assert result.code in (1, 2)
     assert sentence in " ".join(result.err.split())
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(("words", "key", "told"), [
+    (("--host", "0.0.0.0"), None, True),
+    (("--host", "0.0.0.0", "-q"), None, False),
+    (("--host", "0.0.0.0", "--api-key", "secret"), None, False),
+    (("--host", "0.0.0.0"), "secret", False),
+    (("--host", "0.0.0.0", "--engine-options", "--api-key secret"), None, False),
+    ((), None, False),
+])  # fmt: skip
+def test_a_server_without_a_key_that_all_can_reach_is_told(run, monkeypatch, words, key, told):
+    started = []
+    monkeypatch.setattr("todre.vllm.launch.command", lambda given: ["vllm", *given])
+    monkeypatch.setattr("os.execve", lambda *arguments: started.append(arguments))
+    monkeypatch.delenv("TODRE_API_KEY", raising=False)
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("VLLM_API_KEY", key)
+    result = run("serve", "--engine", "vllm", *words)
+    assert len(started) == 1
+    assert ("anybody who can reach 0.0.0.0" in result.err) == told

@@ -49,13 +49,13 @@ def body(stream, tokens=200):
     return {"model": NAME, "messages": [{"role": "user", "content": content}], "max_tokens": tokens, "stream": stream}
 
 
-def send(served, document):
-    """A connection on which a request was sent, and nothing is read."""
-    data = json.dumps(document).encode()
+def send(served, document, promised=0, sent=None):
+    """A connection on which a request was sent, or the beginning of one, and nothing is read."""
+    data = json.dumps(document).encode() if sent is None else sent
     host, port = served.root.removeprefix("http://").split(":")
     opened = socket.create_connection((host, int(port)))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    opened.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+    opened.sendall(f"{head}Content-Length: {promised or len(data)}\r\n\r\n".encode() + data)
     return opened
 
 

@@ -101,6 +101,10 @@ def test_another_content_type(served):
     ({"temperature": 3}, ("temperature is 3", "from 0 to 2")),
     ({"temperature": "hot"}, ("temperature is 'hot'",)),
     ({"temperature": True}, ("temperature is True",)),
+    ({"temperature": 10**400}, ("temperature is a whole number of",)),
+    ({"temperature": 1, "top_p": -(10**400)}, ("top_p is a whole number of",)),
+    ({"max_tokens": "x" * 100_000, "max_completion_tokens": 6}, ("give one of them",)),
+    ({"max_tokens": 10**400}, ("max_tokens is a whole number of",)),
     ({"top_p": 0, "temperature": 1}, ("top_p is 0",)),
     ({"top_p": 0.5}, ("without a temperature",)),
     ({"seed": -1}, ("seed is -1",)),
@@ -190,6 +194,8 @@ def link(url, **more):
     (user(*[PICTURE] * 5, TEXT), ("5 pictures", "at most 4")),
     (user(PICTURE, {"type": "text", "text": "what is <image> ?"}), ("<image>",)),
     (user(PICTURE, {"type": "text", "text": "ring " * 5000}), ("context",)),
+    (user(PICTURE, {"type": "text", "text": "ring " * 200_001}), ("1,000,005 characters", "at most 1,000,000")),
+    ([*user("x")] * 10_001, ("20,002 messages", "at most 10,000")),
 ])  # fmt: skip
 def test_messages_that_cannot_be_asked(served, messages, words):
     message = refused(served, BASE | {"messages": messages})
@@ -239,6 +245,7 @@ def refused_offline(served, body):
 
 @pytest.mark.parametrize(("url", "words"), [
     (as_url(png(7072, 7072)), ("too large", "7072 × 7072", "32,000,000")),
+    (as_url(png(7072, 7072)[:60]), ("too large", "7072 × 7072", "32,000,000")),  # told before it is decoded
     (as_url(png(9000, 9000)), ("too large", "9000 × 9000")),
     (as_url(png(4000, 2)), ("strip",)),
     (scene_url(0)[:2000], ("damaged",)),

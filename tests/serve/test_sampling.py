@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import openai
 import pytest
 import torch
 from serve.conftest import NAME, RETAIN
@@ -124,3 +125,23 @@ def test_pieces_together_are_the_text(text, stop):
 def test_pieces_come_as_soon_as_they_are_certain():
     so_far = TextSoFar(Bytes(), ("STOP",))
     assert [so_far.add(token) for token in b"go STOOP"] == ["g", "o", "", "", "", "", " STOO", "P"]
+
+
+def test_a_whole_answer_of_a_tokenizer_that_rewrites_text(ask, served_model, monkeypatch):
+    """As tokenizers make "I'm" of "I 'm": what was there changes, which a stream alone cannot take back."""
+    tokenizer = served_model.processor.tokenizer
+    plain = tokenizer.decode
+
+    def rewriting(tokens, **options):
+        text = plain(tokens, **options)
+        return text.upper() if len(tokens) > 2 else text
+
+    question = "describe the picture"
+    wanted = text_of(ask(question, 0))
+    assert len(wanted.split()) > 2
+    monkeypatch.setattr(tokenizer, "decode", rewriting)
+    assert text_of(ask(question, 0)) == wanted.upper()
+    cut = wanted.upper().split()[2]
+    assert text_of(ask(question, 0, stop=cut)) == wanted.upper().partition(cut)[0].strip()
+    with pytest.raises(openai.APIError, match="piece by piece"):
+        list(ask(question, 0, stream=True))

@@ -99,6 +99,7 @@ def rules(**changes):
     "255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "fd12::1", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1",
     "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::808:808", "2002:7f00:1::",
     "2002:808:808::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "::127.0.0.1",
+    "fec0::1", "feff::1", "3fff::1", "3fff:fff::1", "192.88.99.1", "168.63.129.16",
 ])  # fmt: skip
 def test_addresses_that_are_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
@@ -166,6 +167,12 @@ def test_a_redirect_is_checked_as_the_first_address_is(web, place):
     assert [path for path, _ in web.seen] == [f"/to/{place}"]
 
 
+@pytest.mark.parametrize("place", ["http://[x/", "//[/"])
+def test_a_redirect_to_what_is_no_address(web, place):
+    with pytest.raises(ImageError, match="which is no address"):
+        fetch_picture(f"{web.root}/to/{place}", rules())
+
+
 def test_redirects_end(web):
     with pytest.raises(ImageError, match="more than 3 times"):
         fetch_picture(f"{web.root}/round", rules())
@@ -181,6 +188,17 @@ def test_a_large_file_is_left(web):
 def test_a_slow_sender_cannot_draw_it_out(web, where):
     with pytest.raises(ImageError, match=r"longer than 0\.4 seconds"):
         fetch_picture(f"{web.root}/slow/{where}", rules(seconds=0.4))
+
+
+def test_the_end_may_come_sooner_and_pieces_may_be_refused(web):
+    with pytest.raises(ImageError, match=r"or all pictures longer than 30"):
+        fetch_picture(f"{web.root}/slow/body", rules(), time.monotonic() + 0.3)
+
+    def full(size):
+        raise MemoryError(size)
+
+    with pytest.raises(MemoryError, match=str(len(BODY))):
+        fetch_picture(f"{web.root}/picture", rules(), take=full)
 
 
 @pytest.mark.parametrize(("path", "words"), [("missing", "answered 404"), ("cut", "cannot be fetched")])

@@ -130,7 +130,7 @@ def _inputs(loaded: Loaded, earlier: tuple[Exchange, ...], turn: Turn) -> Any:
     inputs, prompt = apply(loaded.processor, messages_of(earlier, turn))
     check_columns(loaded.model.config, inputs)
     for said in (*(each.turn.text for each in earlier), *(each.answer for each in earlier), turn.text):
-        if said.strip() not in prompt:
+        if said.rpartition("</think>")[2].strip() not in prompt:  # templates leave the thinking of earlier turns out
             raise LoadError(
                 f"The chat template of {loaded.name} leaves out what was said earlier, so the model cannot be talked "
                 "with over several turns; ask single questions, with /reset before each."

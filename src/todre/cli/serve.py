@@ -9,7 +9,7 @@ import typer
 
 from todre.cli import options as opt
 from todre.cli.budget_options import BudgetPer, Retain
-from todre.cli.console import note, show_text, working
+from todre.cli.console import show_text, working
 from todre.cli.ignored_options import check_beside, check_taken
 from todre.cli.method_names import make_method
 from todre.cli.option_records import Without
@@ -103,7 +103,7 @@ def _serve_with_transformers(
         if check:
             show_text(f"{what} can be served")
             return
-        _warn_if_open(place, verbosity.quiet)
+        place.warn_if_open(verbosity.quiet)
         application = make_application(
             loaded, methods, limits.limits(), name=name, host=place.host, api_key=place.api_key
         )
@@ -115,14 +115,3 @@ def _described(name: str, method: Method) -> str:
     """The method in a few words."""
     retain = getattr(method, "retain", None)
     return name if retain is None else f"{name} (retain {retain:g})"
-
-
-def _warn_if_open(place: PlaceOptions, quiet: bool) -> None:
-    """Say that anybody who reaches the machine can ask, where that is so."""
-    from todre.serve.gate import is_loopback
-
-    if place.api_key is None and not is_loopback(place.host):
-        note(
-            f"anybody who can reach {place.host} can use this server; set --api-key, or listen at 127.0.0.1.",
-            quiet,
-        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from todre.cli.console import note
 from todre.cli.option_records import OptionRecord
 from todre.cli.options import NewTokens
 from todre.cli.parsers import MOST
@@ -77,6 +78,20 @@ class PlaceOptions(OptionRecord):
     port: Port = 8000
     name: ServedName = None
     api_key: ApiKey = None
+
+    def warn_if_open(self, quiet: bool, has_key: bool = False) -> None:
+        """Say that anybody who reaches the machine can ask, where that is so.
+
+        Args:
+            quiet: say nothing.
+            has_key: whether the server has a key from elsewhere.
+        """
+        from todre.serve.gate import is_loopback
+
+        if self.api_key is None and not has_key and not is_loopback(self.host):
+            note(
+                f"anybody who can reach {self.host} can use this server; set --api-key, or listen at 127.0.0.1.", quiet
+            )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from todre.cli.vllm_args import MaxRetain, PerRequest, server_settings
 USEFUL = frozenset(
     {
         *("model", "method", "retain", "engine", "engine_options", "max_retain", "per_request", "host", "port", "name"),
-        *("api_key", "max_pictures", "check", "dtype", "trust_remote_code", "quiet", "verbose"),
+        *("api_key", "max_pictures", "check", "dtype", "trust_remote_code", "quiet"),
     }
 )
 """Parameters of `todre serve` that have an effect with vLLM."""
@@ -106,6 +106,8 @@ def serve_with_vllm(
     if check:
         show_text(shlex.join(whole))
         return
+    options = choice.engine_options or []
+    place.warn_if_open(quiet, KEY in os.environ or any(each.startswith("--api-key") for each in options))
     note("stage 1 alone, at compact positions where rows and columns have none; vLLM takes over", quiet)
     environment = os.environ | ({} if place.api_key is None else {KEY: place.api_key})
     os.execve(whole[0], whole, environment)

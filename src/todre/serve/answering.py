@@ -115,8 +115,9 @@ def answer_task(
 
     def on_token(token: int) -> None:
         first[0] = first[0] or time.monotonic()
-        piece = text.add(token)
-        if on_text is not None and piece:
+        if on_text is None:
+            text.take(token)
+        elif piece := text.add(token):
             on_text(piece)
 
     settings = _decoding(task.sampling, most) | watching(on_token, lambda: text.stopped or cancelled())

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -28,6 +29,7 @@ from todre.serve.pictures import Fetched, fetch_all, read_turns
 from todre.serve.refusals import RefusedError
 from todre.serve.replies import DONE, Reply, event
 from todre.serve.requests import ChatRequest, parse_request
+from todre.serve.visit import Room, Share, Visit
 
 _LOG = logging.getLogger(__name__)
 _FETCHERS = 16
@@ -56,12 +58,15 @@ class ChatEndpoint:
         self._engine, self._name, self._methods, self._limits = engine, name, methods, limits
         self._admitted = 0
         self._prepared = asyncio.Semaphore(limits.prepared)
+        self._room = Room(limits.max_held, limits.max_body)
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="parse")  # one, as each needs copies of its body
+        self._decoders = ThreadPoolExecutor(limits.prepared, thread_name_prefix="decode")
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
         self.metrics = Metrics(lambda: engine.running, lambda: self._admitted)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
-        visit = _Visit(self, time.monotonic())
+        visit = Visit(time.monotonic(), self._room, self._count, self.metrics.ended)
         try:
             if self._admitted > self._limits.max_waiting:
                 raise RefusedError(
@@ -71,7 +76,7 @@ class ChatEndpoint:
                     code="overloaded",
                 )
             visit.enter()
-            chat = await self._read(request)
+            chat = await self._read(request, visit)
             return await _unless_gone(request, self._answer(chat, visit))
         except BaseException as error:
             if not isinstance(error, Exception):  # the server ends
@@ -82,7 +87,7 @@ class ChatEndpoint:
             headers = {"retry-after": "1"} if refused.status == 503 else None
             return JSONResponse(refused.body(), status_code=refused.status, headers=headers)
 
-    async def _read(self, request: Request) -> ChatRequest:
+    async def _read(self, request: Request, visit: Visit) -> ChatRequest:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # a browser sends other kinds from any page without asking
             raise RefusedError(
@@ -91,19 +96,20 @@ class ChatEndpoint:
             )
         try:
             async with asyncio.timeout(_SLOWEST):
-                data = await _body(request, self._limits.max_body)
+                data = await _body(request, self._limits.max_body, visit.share)
         except TimeoutError:
             raise RefusedError(
                 f"The request did not arrive within {_SLOWEST:g} seconds; send fewer or smaller pictures.", status=408
             ) from None
-        return await asyncio.to_thread(parse_request, data, self._name, self._limits)
+        return await visit.work(self._parser, partial(parse_request, data, self._name, self._limits))
 
-    async def _answer(self, chat: ChatRequest, visit: _Visit) -> Response:
+    async def _answer(self, chat: ChatRequest, visit: Visit) -> Response:
         method = self._methods.of(chat.pruning)
-        fetched = await self._fetch(chat)
+        fetched = await self._fetch(chat, visit)
         await visit.prepare(self._prepared)
+        read = partial(read_turns, chat.messages, fetched, self._limits.max_pixels)
         task = Task(
-            turns=await asyncio.to_thread(read_turns, chat.messages, fetched, self._limits.max_pixels),
+            turns=await visit.work(self._decoders, read),
             method=method,
             sampling=chat.sampling,
             max_new_tokens=chat.max_new_tokens,
@@ -111,7 +117,8 @@ class ChatEndpoint:
             stop=chat.stop,
             seed=self._methods.seed,
         )
-        visit.job = self._engine.start(task, chat.stream)
+        visit.job = self._engine.start(task, chat.stream, visit.answered)
+        del task, read, fetched  # what the job holds ends with it
         first = await visit.job.next_event()
         reply = Reply(id=f"chatcmpl-{uuid.uuid4().hex}", model=self._name, created=int(time.time()))
         if isinstance(first, Outcome):
@@ -122,18 +129,18 @@ class ChatEndpoint:
             return JSONResponse(reply.completion(first))
         return _Stream(self._pieces(reply, first, visit.job, chat.usage, visit), visit)
 
-    async def _fetch(self, chat: ChatRequest) -> Fetched:
+    async def _fetch(self, chat: ChatRequest, visit: Visit) -> Fetched:
         """Files of pictures at web addresses.
 
         Threads of their own fetch them, as hosts can be slow.
         """
-        if self._limits.http_pictures is None:
+        rules = self._limits.http_pictures
+        if rules is None:
             return {}
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._fetchers, fetch_all, chat.messages, self._limits.http_pictures)
+        return await visit.work(self._fetchers, partial(fetch_all, chat.messages, rules, visit.share.take))
 
     async def _pieces(
-        self, reply: Reply, found: str | Outcome, job: Job, usage: bool, visit: _Visit
+        self, reply: Reply, found: str | Outcome, job: Job, usage: bool, visit: Visit
     ) -> AsyncIterator[str]:
         """The events of a streamed answer, of which the first is there already."""
         yield reply.first()
@@ -154,48 +161,15 @@ class ChatEndpoint:
         visit.leave(200)
         yield DONE
 
-    def count(self, change: int) -> None:
+    def _count(self, change: int) -> None:
         """Count a request that has entered (1) or left (-1)."""
         self._admitted += change
-
-
-class _Visit:
-    """One request from its arrival until it has left, once, whatever ends it."""
-
-    def __init__(self, endpoint: ChatEndpoint, arrived: float) -> None:
-        self._endpoint, self.arrived = endpoint, arrived
-        self.job: Job | None = None
-        self._slot: asyncio.Semaphore | None = None
-        self._entered = self._left = False
-
-    def enter(self) -> None:
-        """Count the request as one that is here."""
-        self._entered = True
-        self._endpoint.count(1)
-
-    async def prepare(self, slots: asyncio.Semaphore) -> None:
-        """Wait until pictures may be decoded."""
-        await slots.acquire()
-        self._slot = slots
-
-    def leave(self, status: int) -> None:
-        """Give up what still runs, and count how the request ended."""
-        if self._left:
-            return
-        self._left = True
-        if self.job is not None:
-            self.job.give_up()
-        if self._slot is not None:
-            self._slot.release()
-        if self._entered:
-            self._endpoint.count(-1)
-        self._endpoint.metrics.ended(status)
 
 
 class _Stream(StreamingResponse):
     """A streamed reply; if the client goes away, its answer is given up."""
 
-    def __init__(self, pieces: AsyncIterator[str], visit: _Visit) -> None:
+    def __init__(self, pieces: AsyncIterator[str], visit: Visit) -> None:
         super().__init__(pieces, media_type="text/event-stream", headers=_UNBUFFERED)
         self._visit = visit
 
@@ -206,7 +180,7 @@ class _Stream(StreamingResponse):
             self._visit.leave(_LEFT)
 
 
-async def _body(request: Request, most: int) -> bytes:
+async def _body(request: Request, most: int, share: Share) -> bytes:
     """The body, of which no more than `most` bytes are kept.
 
     Somewhat more is read and thrown away, as many clients read no reply while they send.
@@ -219,11 +193,13 @@ async def _body(request: Request, most: int) -> bytes:
     async for piece in request.stream():
         size += len(piece)
         if size <= most:
+            share.take(len(piece))
             pieces.append(piece)
         elif size > most * _READ_AWAY:
             break
         else:
             pieces.clear()
+            share.give_back()
     if size > most:
         raise too_large
     return b"".join(pieces)

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from traceback import clear_frames
 
 import torch
 
@@ -29,11 +30,12 @@ class Job:
     Args:
         task: what to answer.
         stream: whether pieces of text are events.
+        on_end: called on the loop once the job has ended, whether its events are read or not.
     """
 
-    def __init__(self, task: Task, stream: bool) -> None:
+    def __init__(self, task: Task, stream: bool, on_end: Callable[[], None]) -> None:
         self._task: Task | None = task
-        self.stream = stream
+        self.stream, self._on_end = stream, on_end
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self.given_up = threading.Event()
@@ -55,19 +57,24 @@ class Job:
 
     def run(self, loaded: Loaded) -> None:
         """Answer on this thread; never raises."""
-        task = self._task
+        task, self._task = self._task, None
         if task is None:
             return
         try:
             event: Event | None = answer_task(loaded, task, self._post if self.stream else None, self.given_up.is_set)
         except Exception as error:
+            clear_frames(error.__traceback__)  # they hold the pictures, and nobody knows when the event is read
             event = error
+        del task
         if event is not None and not self.given_up.is_set():
             self._post(event)
 
+    def end(self) -> None:
+        """Say that the job has ended."""
+        call_soon(self._loop, self._on_end)
+
     def _post(self, event: Event) -> None:
-        with suppress(RuntimeError):  # the loop is closed, as the server has ended
-            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        call_soon(self._loop, self._events.put_nowait, event)
 
 
 class Engine:
@@ -92,9 +99,9 @@ class Engine:
         """Number of answers that are generated right now, 0 or 1."""
         return len(self._running)
 
-    def start(self, task: Task, stream: bool) -> Job:
-        """Put an answer into the line."""
-        job = Job(task, stream)
+    def start(self, task: Task, stream: bool, on_end: Callable[[], None]) -> Job:
+        """Put an answer into the line; the arguments are those of `Job`."""
+        job = Job(task, stream, on_end)
         with self._lock:
             self._waiting.add(job)
             self._idle.clear()
@@ -123,6 +130,16 @@ class Engine:
                 self._running.discard(job)
                 if not self._waiting and not self._running:
                     self._idle.set()
+            job.end()
+
+
+def call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> None:
+    """Call on a loop from any thread.
+
+    A loop that is closed, as the server has ended, is left alone.
+    """
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *arguments)
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

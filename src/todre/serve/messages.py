@@ -7,10 +7,12 @@ from typing import Any
 
 from todre.fields.words import short_repr
 from todre.files import printable
+from todre.serve.limits import Limits
 from todre.serve.refusals import RefusedError, check_known
 from todre.serving.data_urls import is_data_url
 
 _ROLES = ("system", "user", "assistant")
+_MOST_PARTS = 10_000
 _OTHER_ROLES = {
     "developer": "write 'system'",
     "tool": "tools are not supported",
@@ -52,13 +54,12 @@ class Message:
     parts: tuple[str | PictureLink, ...]
 
 
-def parse_messages(values: Any, allow_http: bool, most_pictures: int) -> tuple[Message, ...]:
+def parse_messages(values: Any, limits: Limits) -> tuple[Message, ...]:
     """The messages of a request.
 
     Args:
         values: the field `messages`.
-        allow_http: whether pictures may be at http and https addresses.
-        most_pictures: most pictures of a request.
+        limits: what the server takes.
 
     Raises:
         RefusedError: a message cannot be answered as it stands.
@@ -68,6 +69,8 @@ def parse_messages(values: Any, allow_http: bool, most_pictures: int) -> tuple[M
             f"messages is {short_repr(values)}, and needs a list with at least one message; ask something.",
             param="messages",
         )
+    _check_parts(values)
+    allow_http = limits.http_pictures is not None
     messages = tuple(_message(each, f"messages[{number}]", allow_http) for number, each in enumerate(values))
     if messages[-1].role != "user":
         raise RefusedError(
@@ -78,11 +81,30 @@ def parse_messages(values: Any, allow_http: bool, most_pictures: int) -> tuple[M
     if not any(isinstance(part, PictureLink) or part.strip() for part in messages[-1].parts):
         raise RefusedError("The last message is empty; ask something.", param="messages")
     pictures = sum(isinstance(part, PictureLink) for message in messages for part in message.parts)
-    if pictures > most_pictures:
+    if pictures > limits.max_pictures:
         raise RefusedError(
-            f"The request has {pictures} pictures, and at most {most_pictures} are taken; send fewer.", param="messages"
+            f"The request has {pictures} pictures, and at most {limits.max_pictures} are taken; send fewer.",
+            param="messages",
+        )
+    text = sum(len(part) for message in messages for part in message.parts if isinstance(part, str))
+    if text > limits.max_text:
+        raise RefusedError(
+            f"The messages have {text:,} characters of text, and at most {limits.max_text:,} are taken; send less.",
+            param="messages",
         )
     return messages
+
+
+def _check_parts(values: list[Any]) -> None:
+    """Raise if reading all messages and parts would keep others waiting."""
+    contents = (each.get("content") for each in values if isinstance(each, dict))
+    parts = len(values) + sum(len(each) for each in contents if isinstance(each, list))
+    if parts > _MOST_PARTS:
+        raise RefusedError(
+            f"The request has {parts:,} messages and parts of messages, and at most {_MOST_PARTS:,} are taken; send "
+            "fewer.",
+            param="messages",
+        )
 
 
 def _message(values: Any, param: str, allow_http: bool) -> Message:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +104,8 @@ def parse_length(body: dict[str, Any], most: int) -> int | None:
     found = {name: body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None}
     if len(set(map(repr, found.values()))) > 1:
         raise RefusedError(
-            f"max_tokens is {found['max_tokens']!r} and max_completion_tokens {found['max_completion_tokens']!r}; give "
-            "one of them.",
+            f"max_tokens is {short_repr(found['max_tokens'])} and max_completion_tokens "
+            f"{short_repr(found['max_completion_tokens'])}; give one of them.",
             param="max_tokens",
         )
     for name, value in found.items():
@@ -114,7 +113,9 @@ def parse_length(body: dict[str, Any], most: int) -> int | None:
             raise RefusedError(f"{name} is {short_repr(value)}, and needs a whole number of at least 1.", param=name)
         if value > most:
             raise RefusedError(
-                f"{name} is {value}, and this server gives answers of at most {most} tokens; ask for fewer.", param=name
+                f"{name} is {short_repr(value)}, and this server gives answers of at most {most} tokens; ask for "
+                "fewer.",
+                param=name,
             )
         return value
     return None
@@ -148,7 +149,7 @@ def number(body: dict[str, Any], name: str, least: float, most: float) -> float 
     value = body.get(name)
     if value is None:
         return None
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or not least <= value <= most:
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    if not valid:
         raise RefusedError(f"{name} is {short_repr(value)}, and needs a number from {least:g} to {most:g}.", param=name)
     return float(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from PIL import Image
 
@@ -20,18 +21,27 @@ TOGETHER = 3
 """How many times the pixels of a picture all pictures of a request may have."""
 
 
-def fetch_all(messages: Sequence[Message], rules: FetchRules | None) -> Fetched:
+def fetch_all(messages: Sequence[Message], rules: FetchRules, take: Callable[[int], None]) -> Fetched:
     """The files of pictures at web addresses, each fetched once.
+
+    All of them have `rules.together` seconds.
+
+    Args:
+        messages: texts and links.
+        rules: what may be fetched.
+        take: called with the size of each piece before it is kept; what it raises ends the fetching.
 
     Raises:
         RefusedError: a picture cannot be fetched.
     """
     found: Fetched = {}
+    until = time.monotonic() + rules.together
     for link in _links(messages):
         if is_data_url(link.url) or link.url in found:
             continue
+        take(0)
         try:
-            found[link.url] = fetch_picture(link.url, rules)
+            found[link.url] = fetch_picture(link.url, rules, until, take)
         except ImageError as error:
             raise RefusedError(str(error), param=link.param, code="invalid_image") from error
     return found
@@ -56,16 +66,8 @@ def read_turns(messages: Sequence[Message], fetched: Fetched, max_pixels: int) -
             if isinstance(part, str):
                 parts.append(part)
                 continue
-            picture = _read(part, fetched)
-            pixels = picture.width * picture.height
-            left -= pixels
-            if pixels > max_pixels:
-                raise RefusedError(
-                    f"The picture is too large ({picture.width} × {picture.height} pixels, and the limit is "
-                    f"{max_pixels:,}); scale it down first, no model looks at that many.",
-                    param=part.param,
-                    code="invalid_image",
-                )
+            picture = _read(part, fetched, max_pixels)
+            left -= picture.width * picture.height
             if left < 0:
                 raise RefusedError(
                     f"The pictures of the request have more than {max_pixels * TOGETHER:,} pixels together; scale them "
@@ -82,10 +84,10 @@ def _links(messages: Sequence[Message]) -> list[PictureLink]:
     return [part for message in messages for part in message.parts if isinstance(part, PictureLink)]
 
 
-def _read(link: PictureLink, fetched: Fetched) -> Image.Image:
+def _read(link: PictureLink, fetched: Fetched, most: int) -> Image.Image:
     try:
         if is_data_url(link.url):
-            return read_data_url(link.url)
-        return decode_image(fetched[link.url], "The picture of the web address")
+            return read_data_url(link.url, most)
+        return decode_image(fetched[link.url], "The picture of the web address", most)
     except ImageError as error:
         raise RefusedError(str(error), param=link.param, code="invalid_image") from error

@@ -71,7 +71,7 @@ def parse_request(data: bytes, model: str, limits: Limits) -> ChatRequest:
     if pruning is not None and not isinstance(pruning, dict):
         raise RefusedError(f'todre is {short_repr(pruning)}; write {{"retain": 0.25}} there.', param="todre")
     return ChatRequest(
-        messages=parse_messages(body.get("messages"), limits.http_pictures is not None, limits.max_pictures),
+        messages=parse_messages(body.get("messages"), limits),
         sampling=parse_sampling(body),
         max_new_tokens=parse_length(body, limits.max_new_tokens),
         stop=parse_stop(body.get("stop")),

@@ -28,12 +28,13 @@ def is_data_url(url: str) -> bool:
     return url[:5].lower() == "data:"
 
 
-def read_data_url(url: str) -> Image.Image:
+def read_data_url(url: str, most: int | None = None) -> Image.Image:
     """Read the picture of a `data:` URL as `todre.images.open_image` reads a file.
 
     Args:
         url: `data:image/png;base64,…` or, without `;base64`, percent-encoded bytes. The media type must be one of
             images; which format the bytes have is told from the bytes.
+        most: largest picture, in pixels; None for that of `todre.images`.
 
     Returns:
         A loaded PIL image of mode "RGB", upright, within the limits of `todre.images`.
@@ -54,7 +55,7 @@ def read_data_url(url: str) -> Image.Image:
     parameters = head["parameters"].lower().split(";")
     if parameters[-1].strip() == "base64":
         data = _from_base64(data)
-    return decode_image(data, _NAME)
+    return decode_image(data, _NAME, most)
 
 
 def data_url(image: Image.Image) -> str:

@@ -7,6 +7,7 @@ answers differently the next time leads nowhere. Redirects are followed by the s
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import ssl
 import threading
@@ -33,6 +34,7 @@ class FetchRules:
     Attributes:
         most_bytes: largest file.
         seconds: longest time for one picture, redirects included; looking a name up is the system's own time.
+        together: longest time for all pictures of a request, in seconds.
         redirects: most redirects that are followed.
         allowed: whether an address may be opened.
         lookup: finds the addresses of a host and a port.
@@ -40,24 +42,38 @@ class FetchRules:
 
     most_bytes: int = 20_000_000
     seconds: float = 10.0
+    together: float = 30.0
     redirects: int = 3
     allowed: Callable[[Address], bool] = is_public
     lookup: Callable[[str, int], list[Address]] = resolve
 
 
-def fetch_picture(url: str, rules: FetchRules | None = None) -> bytes:
+def fetch_picture(
+    url: str, rules: FetchRules | None = None, until: float = math.inf, take: Callable[[int], None] = lambda size: None
+) -> bytes:
     """The bytes of a picture at an `http` or `https` address.
+
+    Args:
+        url: the address.
+        rules: what may be fetched; None for the defaults.
+        until: when it must be there, by `time.monotonic`, if that is sooner than `rules.seconds`.
+        take: called with the size of each piece before it is kept; what it raises ends the fetching.
 
     Raises:
         ImageError: the address may not be opened, does not answer in time, or does not hold a file within the limits.
     """
     rules = rules or FetchRules()
-    until = time.monotonic() + rules.seconds
+    until = min(until, time.monotonic() + rules.seconds)
     for _ in range(rules.redirects + 1):
-        found = _get(_split(url), rules, until)
+        found = _get(_split(url), rules, until, take)
         if isinstance(found, bytes):
             return found
-        url = urljoin(url, found)
+        try:
+            url = urljoin(url, found)
+        except ValueError as error:
+            raise ImageError(
+                f"The picture's address is redirected to {printable(found)!r}, which is no address; send a data: URL."
+            ) from error
     raise ImageError(
         f"The picture's address is redirected more than {rules.redirects} times; send the last one, or a data: URL."
     )
@@ -76,7 +92,7 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _get(parts: SplitResult, rules: FetchRules, until: float) -> bytes | str:
+def _get(parts: SplitResult, rules: FetchRules, until: float, take: Callable[[int], None]) -> bytes | str:
     """The file at an address, or the address that it is redirected to."""
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     addresses = checked_addresses(host, port, rules.lookup, rules.allowed)
@@ -96,12 +112,13 @@ def _get(parts: SplitResult, rules: FetchRules, until: float) -> bytes | str:
                 f"The picture's host {printable(host)!r} answered {response.status}; check the address, or send a "
                 "data: URL."
             )
-        data = _read(response, rules.most_bytes)
+        data = _read(response, rules.most_bytes, take)
         if connection.late:
             raise TimeoutError
         return data
     except (OSError, http.client.HTTPException, ValueError) as error:
-        why = f"it took longer than {rules.seconds:g} seconds" if connection.late else reason(error)
+        slow = f"it took longer than {rules.seconds:g} seconds, or all pictures longer than {rules.together:g}"
+        why = slow if connection.late else reason(error)
         raise ImageError(
             f"The picture cannot be fetched from {printable(host)!r} ({why}); check the address, or send a data: URL."
         ) from error
@@ -110,7 +127,7 @@ def _get(parts: SplitResult, rules: FetchRules, until: float) -> bytes | str:
         connection.close()
 
 
-def _read(response: http.client.HTTPResponse, most_bytes: int) -> bytes:
+def _read(response: http.client.HTTPResponse, most_bytes: int, take: Callable[[int], None]) -> bytes:
     """The body, with which a large file cannot fill the memory."""
     pieces, size = [], 0
     while piece := response.read1(_PIECE):
@@ -119,6 +136,7 @@ def _read(response: http.client.HTTPResponse, most_bytes: int) -> bytes:
             raise ImageError(
                 f"The picture's file is larger than {most_bytes:,} bytes; scale it down, or send a data: URL."
             )
+        take(len(piece))
         pieces.append(piece)
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)

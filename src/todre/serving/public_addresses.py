@@ -20,6 +20,10 @@ _UNSEEN = tuple(
             "64:ff9b:1::/48",
             "2002::/16",
             "2001::/32",
+            "192.88.99.0/24",  # relays to them
+            "fec0::/10",  # site-local addresses
+            "3fff::/20",  # documentation
+            "168.63.129.16/32",  # a cloud's own host, which answers its machines alone
         ),
     )
 )

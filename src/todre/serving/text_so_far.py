@@ -38,6 +38,15 @@ class TextSoFar:
         held = 0 if self.stopped else self._uncertain(text)
         return self._give(text[: len(text) - held])
 
+    def take(self, token: int) -> None:
+        """Take a token of an answer that is given whole.
+
+        Nothing is certain before its end then, so a tokenizer may change what it has written.
+        """
+        self.tokens.append(token)
+        if self._stop:
+            self._text()
+
     def rest(self) -> str:
         """The text that was held back, once no further token comes."""
         piece = self._give(self._text())
