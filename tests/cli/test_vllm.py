@@ -50,6 +50,11 @@ def test_a_methods_file_brings_its_settings(run, tmp_path):
         (("serve", "--engine", "vllm", "--max-waiting", "3"), "leaves nothing for --max-waiting to do"),
         (("serve", "--engine", "vllm", "-v"), "--engine vllm leaves nothing for --verbose to do"),
         (("serve", "--engine", "vllm", "--engine-options", "'a"), "close its quotes"),
+        (
+            ("serve", "--engine", "vllm", "--engine-options", "--hf-overrides.rope_parameters.factor 4"),
+            "would replace what `todre serve` sets by --hf-overrides",
+        ),
+        (("serve", "--engine", "vllm", "--engine-options", "--hf_overrides={}"), "would replace"),
         (("serve", "--max-retain", "0.5", "--check"), "--engine transformers leaves nothing for --max-retain to do"),
         (("serve", "--engine", "sglang"), "sglang"),
     ],

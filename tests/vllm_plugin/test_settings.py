@@ -23,7 +23,11 @@ def settings(**values):
 
 
 @pytest.mark.parametrize(
-    "given", [{"retian": 0.1}, {"retain": 0}, {"retain": 1.5}, {"max_retain": "most"}, {"options": 3}]
+    "given",
+    [
+        *({"retian": 0.1}, {"retain": 0}, {"retain": 1.5}, {"max_retain": "most"}, {"options": 3}, {"max_retain": 1}),
+        *({"retain": 0.5, "max_retain": 0.2}, {"retain": 50, "max_retain": 20}),
+    ],
 )
 def test_bad_settings_are_one_sentence(given):
     with pytest.raises(InvalidValueError) as caught:
@@ -39,6 +43,7 @@ def test_a_config_without_settings_has_the_defaults():
     "arguments",
     [
         {"todre_retian": 0.1},
+        {"images_kwargs": {"todre_retain": 0.2}},
         *({"todre_retain": value} for value in (0, -1, 1.2, True, "much", None, [0.1], float("nan"), 1)),
     ],
 )
@@ -111,6 +116,7 @@ def test_every_registered_method_is_served_or_has_a_reason():
         ({"positions": "original"}, "settled in vLLM, as 'compact'"),
         ({"stages": [1, 2]}, r"settled in vLLM, as \(1,\)"),
         ({"pivto": "cls"}, "did you mean 'pivot'"),
+        ({"newlines": "keep"}, "ends vLLM's engine"),
         ({"pivot": "middle"}, "pivot"),
     ],
 )

@@ -26,6 +26,10 @@ USEFUL = frozenset(
 """Parameters of `todre serve` that have an effect with vLLM."""
 KEY = "VLLM_API_KEY"
 """Environment variable of vLLM's key; a command line would show it to other users."""
+RUNNER = "VLLM_USE_V2_MODEL_RUNNER"
+"""Environment variable that says which of its two runners vLLM takes."""
+SET_HERE = ("--hf-overrides", "--limit-mm-per-prompt", "--model")
+"""Options of vLLM that are set here, of which it would keep the last alone."""
 NO_DOMAIN = "nowhere.invalid"
 """The only domain whose pictures are fetched for clients: no host has this name."""
 
@@ -93,6 +97,7 @@ def serve_with_vllm(
         quiet: say nothing on stderr.
     """
     check_beside(context, "--engine vllm", USEFUL)
+    _check_engine_options(choice.engine_options or [])
     from todre.vllm.launch import arguments, command
 
     settings = server_settings(method, retain, choice.max_retain)
@@ -109,5 +114,20 @@ def serve_with_vllm(
     options = choice.engine_options or []
     place.warn_if_open(quiet, KEY in os.environ or any(each.startswith("--api-key") for each in options))
     note("stage 1 alone, at compact positions where rows and columns have none; vLLM takes over", quiet)
-    environment = os.environ | ({} if place.api_key is None else {KEY: place.api_key})
+    plugins = os.environ.get("VLLM_PLUGINS")
+    if plugins is not None and "todre" not in plugins.split(","):
+        raise typer.BadParameter(f"VLLM_PLUGINS={plugins!r} does not name todre; add it, or unset the variable.")
+    # The second runner was never seen with todre's models (vLLM takes it by default where there is a GPU).
+    environment = {RUNNER: "0"} | os.environ | ({} if place.api_key is None else {KEY: place.api_key})
     os.execve(whole[0], whole, environment)
+
+
+def _check_engine_options(options: list[str]) -> None:
+    """Raise if an option would replace one that is set here; vLLM keeps the last."""
+    for option in options:
+        name = option.replace("_", "-").split("=")[0].split(".")[0]
+        if option.startswith("--") and name in SET_HERE:
+            raise typer.BadParameter(
+                f"{option} among --engine-options would replace what `todre serve` sets by {name}; start vLLM yourself "
+                "with what `todre vllm-args` prints, and merge the two."
+            )

@@ -88,8 +88,14 @@ def check_engine(vllm_config: Any) -> None:
         "--enable-tower-connector-lora": getattr(vllm_config.lora_config, "enable_tower_connector_lora", False),
         "--tensor-parallel-size": parallel.tensor_parallel_size > 1,
         "--pipeline-parallel-size": parallel.pipeline_parallel_size > 1,
+        "--prefill-context-parallel-size": getattr(parallel, "prefill_context_parallel_size", 1) > 1,
+        "--mm-encoder-only": getattr(multimodal, "mm_encoder_only", False),
     }
     found = next((option for option, is_set in refused.items() if is_set), None)
+    if getattr(vllm_config, "use_v2_model_runner", False):
+        logging.getLogger("vllm.todre").warning(
+            "vLLM's Model Runner V2 was never seen with todre's models; VLLM_USE_V2_MODEL_RUNNER=0 takes the other one."
+        )
     if found is not None:
         raise UnsupportedInputError(
             f"{found} cannot be combined with todre's pruning in vLLM, which has not been shown to be right with it; "

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from todre.errors import UnsupportedModelError
 from todre.tensors.attention import AttentionInputs
 
 _NAME = re.compile(
@@ -56,6 +57,9 @@ class LastLayer(nn.Module):
 
         Returns:
             The name of the parameter that was filled, or None.
+
+        Raises:
+            UnsupportedModelError: the weight is quantised.
         """
         found = _NAME.search(name)
         if found is None or int(found[1]) != self.number:
@@ -64,5 +68,10 @@ class LastLayer(nn.Module):
         parameter = dict(self.named_parameters()).get(own)
         if parameter is None:
             return None
+        if weight.shape != parameter.shape or not weight.is_floating_point() or weight.element_size() < 2:
+            raise UnsupportedModelError(
+                f"The weight {name} of the vision tower is quantised ({str(weight.dtype).removeprefix('torch.')}), and "
+                "signals are read from plain weights; use a checkpoint with a plain tower, or a method without signals."
+            )
         parameter.copy_(weight)
         return own

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from todre.tensors.transfer import upload
 
@@ -46,7 +46,7 @@ def without_places(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
     return rows, sum((digits[..., power] * _BASE**power for power in range(1, _DIGITS)), start=digits[..., 0])
 
 
-class PlaceShifts:
+class PlaceShifts(nn.Module):
     """What a step adds to the positions that vLLM gave its tokens.
 
     One buffer for all steps, as CUDA graphs need; all additions are work of the device, so that captured graphs have
@@ -56,9 +56,12 @@ class PlaceShifts:
         tokens: the most tokens of a step.
     """
 
+    shifts: Tensor
+
     def __init__(self, tokens: int) -> None:
-        # Made on the device that vLLM builds the model on.
-        self.shifts = torch.zeros(tokens, _AXES, dtype=torch.int64)
+        super().__init__()
+        # Made on the device that vLLM builds the model on, and a buffer, which vLLM brings back after sleep.
+        self.register_buffer("shifts", torch.zeros(tokens, _AXES, dtype=torch.int64), persistent=False)
 
     def put(self, places: Tensor, where: Tensor) -> None:
         """Hold the places of a step's visual tokens until `add`.

@@ -11,7 +11,7 @@ from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
 
 from todre.errors import UnsupportedInputError
 
-_FACTOR = 4
+TABLE_FACTOR = 4
 """Length of a table in lengths of the longest prompt."""
 
 
@@ -28,8 +28,8 @@ def widened(decoder: nn.Module, longest: int) -> int:
     tables = [module for module in decoder.modules() if isinstance(module, MRotaryEmbedding)]
     for module in tables:
         # With YaRN the length takes part in the frequencies, so such tables stay as they are.
-        if len(module.cos_sin_cache) < _FACTOR * longest and module.scaling_factor is None:
-            module.max_position_embeddings = module.cache_max_position_num = _FACTOR * longest
+        if len(module.cos_sin_cache) < TABLE_FACTOR * longest and module.scaling_factor is None:
+            module.max_position_embeddings = module.cache_max_position_num = TABLE_FACTOR * longest
             module.cos_sin_cache = module._compute_cos_sin_cache().to(module.cos_sin_cache)
     return min(len(module.cos_sin_cache) for module in tables)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from todre.methods.base import budget
 from todre.vllm.budget_field import packed_retain
 from todre.vllm.families import ServedFamily, family_of
 from todre.vllm.served_methods import create
-from todre.vllm.settings import PREFIX, RETAIN, ServerSettings, is_all, without_own
+from todre.vllm.settings import PREFIX, RETAIN, ServerSettings, check_not_nested, is_all, without_own
 
 
 class Stage1Info:
@@ -50,6 +51,7 @@ class Stage1Processor:
     def __init__(self, info: Any, dummy_inputs: Any) -> None:
         super().__init__(info, dummy_inputs)  # type: ignore[call-arg]
         at_startup = info.ctx.get_mm_config().mm_processor_kwargs or {}
+        check_not_nested(at_startup)
         own = [name for name in at_startup if name.startswith(PREFIX)]
         if own:
             raise InvalidValueError(
@@ -77,8 +79,10 @@ class Stage1Processor:
     def get_dummy_inputs(self, *args: Any, **kwargs: Any) -> Any:
         """Inputs by which vLLM plans memory, at the largest budget that is allowed."""
         inputs = super().get_dummy_inputs(*args, **kwargs)  # type: ignore[misc]
-        most = {**inputs.hf_processor_mm_kwargs, RETAIN: self.settings.max_retain}
-        return dataclasses.replace(inputs, hf_processor_mm_kwargs=most)
+        most = self.settings.max_retain
+        # A share just below 1.0 keeps as many tokens on the way of pruned pictures, whose memory is then in the plan.
+        budget_of_all = {RETAIN: math.nextafter(1.0, 0.0) if is_all(most) else most}
+        return dataclasses.replace(inputs, hf_processor_mm_kwargs={**inputs.hf_processor_mm_kwargs, **budget_of_all})
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, object]) -> Any:
         out = super()._apply_hf_processor_main(mm_items, without_own(hf_kwargs))  # type: ignore[misc]
@@ -103,28 +107,44 @@ class Stage1Processor:
         updates = super()._get_prompt_updates(mm_items, own, out_mm_kwargs)  # type: ignore[misc]
         with _request_errors():
             retain = self.settings.requested(hf_processor_mm_kwargs)
-        fields = {medium.kind: medium.retain for medium in self.family.media}
+            asked = RETAIN in hf_processor_mm_kwargs
+            fields = {medium.kind: medium.retain for medium in self.family.media}
         return [
-            self._shorter(update, retain, fields[update.modality], out_mm_kwargs)
-            if update.modality in fields and not is_all(retain)
+            self._shorter(update, retain, fields[update.modality], out_mm_kwargs, asked)
+            if update.modality in fields
             else update
             for update in updates
         ]
 
-    def _shorter(self, update: Any, retain: float, field: str, out_mm_kwargs: Any) -> Any:
+    def _shorter(self, update: Any, retain: float, field: str, out_mm_kwargs: Any, asked: bool) -> Any:
         """The same update, with as many placeholders as tokens are kept."""
-        settings, original = self.settings, update.replacement
+        settings, original, kind = self.settings, update.replacement, update.modality
         method = create(settings.method, retain, self.family.positions, settings.options)
 
         def replacement(number: int) -> Any:
             full = original(number) if callable(original) else original
-            item = out_mm_kwargs[update.modality][number]
-            if item is not None and field not in item:  # ready-made embeddings are not pruned
-                return full
-            kind = update.modality
-            return self.shortened(kind, full, lambda n: settings.kept(method, retain, self.entries(kind, n)))
+            item = out_mm_kwargs[kind][number]
+            with _request_errors():
+                if item is not None and field not in item:
+                    if asked:
+                        raise InvalidValueError(f"Ready-made embeddings are not pruned; leave {RETAIN} out.")
+                    return full
+                self.check_item(kind, item)
+            shorter = self.shortened(kind, full, lambda n: settings.kept(method, retain, self.entries(kind, n)))
+            return full if is_all(retain) else shorter
 
         return PromptReplacement(modality=update.modality, target=update.target, replacement=replacement)
+
+    def check_item(self, kind: str, item: Any) -> None:
+        """Check what only the model would find, where a failure ends the engine.
+
+        Args:
+            kind: `image` or `video`.
+            item: vLLM's record of the medium's inputs; None if it was checked before and comes from a cache.
+
+        Raises:
+            InvalidValueError: the medium cannot be served.
+        """
 
     def shortened(self, kind: str, full: Any, kept: Callable[[int], int]) -> Any:
         """A placeholder with as many embedded tokens as are kept.
@@ -153,6 +173,13 @@ class Stage1Processor:
     def _get_mm_hashes(self, inputs: Any) -> Any:
         with _request_errors():
             retain = self.settings.requested(inputs.hf_processor_mm_kwargs)
+            kinds = [medium.kind for medium in self.family.media]
+            # Here and not where placeholders are made, which are asked about what no cache has alone.
+            if RETAIN in inputs.hf_processor_mm_kwargs and not any(kind in inputs.mm_data_items for kind in kinds):
+                raise InvalidValueError(
+                    f"{RETAIN} is given, and of this family only media of the kind {' and '.join(kinds)} are pruned; "
+                    "leave it out."
+                )
         arguments = {**without_own(inputs.hf_processor_mm_kwargs), **self.settings.identity(retain)}
         return super()._get_mm_hashes(dataclasses.replace(inputs, hf_processor_mm_kwargs=arguments))  # type: ignore[misc]
 

@@ -28,7 +28,9 @@ from vllm.model_executor.models.qwen3_vl import (
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from todre.errors import InvalidValueError
 from todre.vllm.placed_model import PlacedModel
+from todre.vllm.position_tables import TABLE_FACTOR
 from todre.vllm.processor import Stage1Info, Stage1Processor
 
 
@@ -51,19 +53,47 @@ class Qwen3VLInfo(Stage1Info, Qwen3VLProcessingInfo):
         return {**most, "video": most["video"] + processor.max_frames // processor.temporal_patch_size * stamp}
 
 
-class Qwen2VLProcessor(Stage1Processor, Qwen2VLMultiModalProcessor):
+class PlacedProcessor(Stage1Processor):
+    """Mixin before a processor of media with time, rows and columns."""
+
+    def check_item(self, kind: str, item: Any) -> None:
+        """Check that a medium's positions have room in the model's table.
+
+        Raises:
+            InvalidValueError: they are not.
+        """
+        config = self.info.get_hf_config()
+        text = config.get_text_config()
+        scaled = (getattr(text, "rope_parameters", None) or {}).get("rope_type", "default") == "yarn"
+        counts = next(medium.counts for medium in self.family.media if medium.kind == kind)
+        if item is None or scaled:
+            return
+        steps, rows, columns = item[counts].data.flatten().tolist()
+        seconds = float(item["second_per_grid_ts"].data) if "second_per_grid_ts" in item else 1.0
+        rate = getattr(config.vision_config, "tokens_per_second", 1) if "second_per_grid_ts" in item else 1
+        side = config.vision_config.spatial_merge_size
+        span = max(steps * seconds * rate, rows // side, columns // side)
+        room = TABLE_FACTOR * text.max_position_embeddings - self.info.ctx.model_config.max_model_len
+        if span > room:
+            raise InvalidValueError(
+                f"This {kind} takes {span:,.0f} positions of time, rows or columns, and the model's table has room "
+                f"for {room:,}; send a shorter clip or a smaller picture, or a clip with more frames per second."
+            )
+
+
+class Qwen2VLProcessor(PlacedProcessor, Qwen2VLMultiModalProcessor):
     """The processor of Qwen2-VL."""
 
     model_type: ClassVar[str] = "qwen2_vl"
 
 
-class Qwen2_5VLProcessor(Stage1Processor, Qwen2_5_VLMultiModalProcessor):
+class Qwen2_5VLProcessor(PlacedProcessor, Qwen2_5_VLMultiModalProcessor):
     """The processor of Qwen2.5-VL."""
 
     model_type: ClassVar[str] = "qwen2_5_vl"
 
 
-class Qwen3VLProcessor(Stage1Processor, Qwen3VLMultiModalProcessor):
+class Qwen3VLProcessor(PlacedProcessor, Qwen3VLMultiModalProcessor):
     """The processor of Qwen3-VL."""
 
     model_type: ClassVar[str] = "qwen3_vl"

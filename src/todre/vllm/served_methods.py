@@ -63,6 +63,11 @@ def create(name: str, retain: float, positions: str, options: Mapping[str, Any])
             f"The option {settled!r} of method {name!r} is settled in vLLM, as {fixed[settled]!r}; leave it out."
         )
     check_names(f"Method {name!r}", "setting", list(options), settings)
+    if options.get("newlines") == "keep":
+        raise InvalidValueError(
+            "newlines='keep' may need more tokens than a picture's budget, which shows only once it is encoded, and a "
+            "failure there ends vLLM's engine; use newlines='last' or 'rank'."
+        )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     chosen = {key: value for key, value in fixed.items() if key in settings}
     return registry.create(name, retain=retain, **chosen, **values)

@@ -43,6 +43,17 @@ class ServerSettings(Checked):
     options: dict[str, Any] = field(default_factory=dict)
     tower_tokens: Count = 32768
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = self.max_retain
+        if most == 1 and isinstance(most, int):
+            raise InvalidValueError("max_retain=1 is a single token; write 1.0 for all, or another share or count.")
+        if isinstance(most, int) == isinstance(self.retain, int) and self.retain > most:
+            raise InvalidValueError(
+                f"retain={self.retain:g} is more than max_retain={most:g}, so that every request would be refused; "
+                "raise max_retain, or lower retain."
+            )
+
     @classmethod
     def of(cls, config: Any) -> ServerSettings:
         """The settings in a model's config.
@@ -70,6 +81,7 @@ class ServerSettings(Checked):
             InvalidValueError: the budget cannot be used, or an argument begins with `todre_` and is unknown.
         """
         check_names("A request", "argument", [name for name in arguments if name.startswith(PREFIX)], [RETAIN])
+        check_not_nested(arguments)
         value = arguments.get(RETAIN, self.retain)
         if value == ALL:
             return 1.0
@@ -106,6 +118,18 @@ class ServerSettings(Checked):
 
         options = repr(sorted(self.options.items()))
         return {"todre": f"{__version__} {self.method} {retain!r} {options}"}
+
+
+def check_not_nested(arguments: Mapping[str, object]) -> None:
+    """Check that no argument for todre stands among those of one modality.
+
+    Raises:
+        InvalidValueError: one does, where nobody would read it.
+    """
+    for name, value in arguments.items():
+        inner = [key for key in value if str(key).startswith(PREFIX)] if isinstance(value, Mapping) else []
+        if inner:
+            raise InvalidValueError(f"{inner[0]} stands within {name!r}, where nobody reads it; give it beside that.")
 
 
 def is_all(retain: float) -> bool:

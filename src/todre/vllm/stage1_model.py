@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from todre.errors import UnsupportedModelError
 from todre.hf.anyres import packing_of
 from todre.hf.encoding import Encoding
 from todre.hf.families import FAMILIES as HF_FAMILIES
@@ -180,6 +181,12 @@ class Stage1Model:
         filled: set[str] = set()
         passing = self.todre.watch.copying(weights, lambda name: filled.add(f"todre.watch.{name}"))
         loaded: set[str] = super().load_weights(passing)  # type: ignore[misc]
+        lacking = [name for name, _ in self.todre.watch.named_parameters() if f"todre.watch.{name}" not in filled]
+        if lacking:
+            raise UnsupportedModelError(
+                f"The checkpoint has no plain weight for {lacking[0]} of the vision tower, which a signal is read "
+                "from; use a checkpoint with a plain tower, or a method without signals."
+            )
         return loaded | filled
 
 

@@ -64,6 +64,11 @@ class TowerWatch(nn.Module):
         """Listen to a layer, or to the one before it where vLLM has left it out."""
         if index < len(layers):
             module = attrgetter(attention)(layers[index])
+            if getattr(getattr(module, "attn_backend", None), "name", "") == "FLASHINFER":
+                raise UnsupportedModelError(
+                    "With FLASHINFER as the encoder's attention, pictures are padded in ways that signals are not read "
+                    "through; choose another --mm-encoder-attn-backend."
+                )
             module.register_forward_pre_hook(partial(self._heard, request), with_kwargs=True)
             return
         if index != len(layers) or index != depth - 1 or attention != LastLayer.ATTENTION:

@@ -153,7 +153,7 @@ def test_the_scheduler_reserves_the_largest_budget(served):
     whole = most()
     settings = config.hf_config.todre
     try:
-        config.hf_config.todre = {**settings, "max_retain": 0.25}
+        config.hf_config.todre = {**settings, "retain": 0.1, "max_retain": 0.25}
         shorter = most()
     finally:
         config.hf_config.todre = settings

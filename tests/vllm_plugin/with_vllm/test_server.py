@@ -122,6 +122,9 @@ def test_no_picture_is_fetched_for_a_client(client, url):
     ("own", "sentence"),
     [
         ({"todre_retain": 0.6}, "this server allows"),
+        ({"todre_retain": "all"}, "this server allows"),
+        ({"todre_retain": 1.0}, "this server allows"),
+        ({"images_kwargs": {"todre_retain": 0.2}}, "where nobody reads it"),
         ({"todre_retain": 0}, "todre_retain must be"),
         ({"todre_retain": 1}, "would keep a single token"),
         ({"todre_retian": 0.1}, "did you mean 'todre_retain'"),

@@ -77,8 +77,8 @@ def test_a_budget_among_the_processors_arguments_stops_the_start(folder_of):
 def config(**options):
     """As much of vLLM's config as the check reads."""
     compilation = {"compile_mm_encoder": False, "cudagraph_mm_encoder": False}
-    parallel = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1}
-    multimodal = {"video_pruning_rate": None, "mm_encoder_tp_mode": "weights"}
+    parallel = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1, "prefill_context_parallel_size": 1}
+    multimodal = {"video_pruning_rate": None, "mm_encoder_tp_mode": "weights", "mm_encoder_only": False}
     lora = {"enable_tower_connector_lora": False}
     parts = [
         {name: options.get(name, value) for name, value in part.items()}
@@ -100,6 +100,8 @@ def config(**options):
         {"cudagraph_mm_encoder": True},
         {"tensor_parallel_size": 2},
         {"pipeline_parallel_size": 2},
+        {"prefill_context_parallel_size": 2},
+        {"mm_encoder_only": True},
         {"video_pruning_rate": 0.5},
         {"mm_encoder_tp_mode": "data"},
         {"enable_tower_connector_lora": True},

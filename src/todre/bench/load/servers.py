@@ -26,7 +26,7 @@ LOOK = 0.2
 PATIENCE = 20.0
 """Seconds that a server has to stop, before it is killed."""
 _ERROR = re.compile(r"\b[A-Z]\w*(?:Error|Exception): .+")
-"""How Python names an error at the end of a traceback, also behind a logger's words."""
+"""How Python names an error at the end of a traceback."""
 
 
 @dataclass(frozen=True)
