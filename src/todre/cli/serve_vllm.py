@@ -97,7 +97,8 @@ def serve_with_vllm(
         quiet: say nothing on stderr.
     """
     check_beside(context, "--engine vllm", USEFUL)
-    _check_engine_options(choice.engine_options or [])
+    options: list[str] = choice.engine_options or []
+    _check_engine_options(options)
     from todre.vllm.launch import arguments, command
 
     settings = server_settings(method, retain, choice.max_retain)
@@ -107,11 +108,10 @@ def serve_with_vllm(
     given += ["--limit-mm-per-prompt", f'{{"image": {max_pictures}}}', "--allowed-media-domains", NO_DOMAIN]
     given += [] if loading.dtype == "auto" else ["--dtype", loading.dtype]
     given += ["--trust-remote-code"] if loading.trust_remote_code else []
-    whole = command([*given, *(choice.engine_options or [])])
+    whole = command([*given, *options])
     if check:
         show_text(shlex.join(whole))
         return
-    options = choice.engine_options or []
     place.warn_if_open(quiet, KEY in os.environ or any(each.startswith("--api-key") for each in options))
     note("stage 1 alone, at compact positions where rows and columns have none; vLLM takes over", quiet)
     plugins = os.environ.get("VLLM_PLUGINS")
