@@ -96,6 +96,8 @@ def test_bodies_that_arrive_are_bounded_together(serve):
     code, document, headers = post(running, data)
     assert (code, document["error"]["code"], headers["retry-after"]) == (503, "overloaded", "1")
     assert "at most 250,000" in document["error"]["message"]
+    code, document, _ = post(running, b" " * 40_000_000)  # its client reads nothing before all is sent
+    assert (code, document["error"]["code"]) == (503, "overloaded")
     half.close()
     wait(lambda: here(running) == 0)
     for _ in range(3):  # what each holds is given back

@@ -183,25 +183,28 @@ class _Stream(StreamingResponse):
 async def _body(request: Request, most: int, share: Share) -> bytes:
     """The body, of which no more than `most` bytes are kept.
 
-    Somewhat more is read and thrown away, as many clients read no reply while they send.
+    The rest of one that is refused is read and thrown away, as many clients read no reply while they send.
     """
     too_large = RefusedError(f"The request is larger than {most:,} bytes; send fewer or smaller pictures.", status=413)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most * _READ_AWAY:
         raise too_large
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size, refused = 0, None
     async for piece in request.stream():
         size += len(piece)
-        if size <= most:
-            share.take(len(piece))
-            pieces.append(piece)
-        elif size > most * _READ_AWAY:
-            break
-        else:
+        try:
+            if refused is None:
+                share.take(len(piece))
+                pieces.append(piece)
+        except RefusedError as error:
+            refused = too_large if size > most else error
             pieces.clear()
             share.give_back()
-    if size > most:
-        raise too_large
+        if size > most * _READ_AWAY:
+            break
+    if refused is not None:
+        raise refused
     return b"".join(pieces)
 
 

@@ -1,6 +1,7 @@
 """One request's stay in the server, and what it holds meanwhile.
 
-That is bytes, a slot for its pictures, and a place in the line. All of it is given back once, whatever ends the stay. What a thread still works on stays held until the thread is done.
+That is bytes, a slot for its pictures, and a place in the line. All of it is given back once, whatever ends the stay.
+What a thread still works on stays held until the thread is done.
 """
 
 from __future__ import annotations
