@@ -22,14 +22,16 @@ def text_of(body):
 class FakeServer:
     """Answers `echo: TEXT`; `plan(text, times)` may return a status, "drop", "garbage" or seconds to wait instead.
 
+    `wait` is the `Retry-After` of errors, which else ask for 20 milliseconds.
+
     Attributes:
         bodies: every request's body, in order.
         times: how often each text was asked.
         most_at_once: the most requests that were open at one time.
     """
 
-    def __init__(self, plan=lambda text, times: None, answer=None, models=("served",)):
-        self.plan, self.answer, self.models = plan, answer, models
+    def __init__(self, plan=lambda text, times: None, answer=None, models=("served",), wait=None):
+        self.plan, self.answer, self.models, self.wait = plan, answer, models, wait
         self.bodies, self.keys, self.times = [], [], Counter()
         self.open = self.most_at_once = 0
         self.app = FastAPI()
@@ -64,7 +66,8 @@ class FakeServer:
         if isinstance(what, float):
             await asyncio.sleep(what)
         elif what is not None:
-            headers = {"retry-after-ms": "20", "x-request-id": f"refused {text}"}
+            waits = {"retry-after-ms": "20"} if self.wait is None else {"retry-after": self.wait}
+            headers = {**waits, "x-request-id": f"refused {text}"}
             return JSONResponse({"error": {"message": f"no: {text}", "code": what}}, what, headers)
         said, more = self.answer(body) if self.answer else (f"echo: {text}", {})
         message = {"role": "assistant", "content": said}

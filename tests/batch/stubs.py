@@ -69,3 +69,7 @@ class Stub:
 
 def no_model():
     raise LoadError("There is no such model; name another.")
+
+
+def broken_model():
+    raise RuntimeError("the kernel is missing")

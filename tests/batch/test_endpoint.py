@@ -3,6 +3,7 @@
 import base64
 import socket
 import time
+from email.utils import formatdate
 
 import pytest
 from batch.servers import FakeServer, serving
@@ -208,6 +209,76 @@ def test_a_server_that_is_gone_ends_the_run_and_the_next_goes_on(folder):
     with serving(FakeServer(), port):
         assert asked().tally.answered == 40
     assert sorted(row["id"] for row in read_rows(output)) == sorted(row["id"] for row in values)
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_a_server_that_answers_nothing_ends_the_run(folder, status):
+    """It may be down, or limit requests: the rest of the file would become errors."""
+    server = FakeServer(lambda text, times: status)
+    with pytest.raises(TodreError, match=f"failed one after another .*HTTP {status}"):
+        answered(folder, server, rows(40), retries=0, concurrency=2)
+    assert len(server.bodies) < 14
+
+
+def test_a_row_that_is_forbidden_costs_itself_alone(folder):
+    found = answered(folder, FakeServer(lambda text, times: 403 if "1" in text else None), rows(3))
+    assert (found["row 1"].failure.type, found["row 1"].failure.status) == ("PermissionDeniedError", 403)
+    assert found["row 0"].reply
+    assert found["row 2"].reply
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_long_wait_that_the_server_asks_for_is_waited_for(folder, status, monkeypatch):
+    waited = []
+
+    async def pause(seconds):
+        waited.append(seconds)
+
+    monkeypatch.setattr("todre.batch.endpoint._pause", pause)
+    found = answered(folder, FakeServer(lambda text, times: status if times == 1 else None, wait="600"), rows(1))
+    assert found["row 0"].reply
+    assert waited == [600]
+    when = formatdate(time.time() + 900, usegmt=True)
+    assert answered(folder, FakeServer(lambda text, times: status if times == 1 else None, wait=when), rows(1))
+    assert 890 < waited[1] <= 900
+    late = answered(folder, FakeServer(lambda text, times: status, wait="86400"), rows(1))
+    assert late["row 0"].failure.status == status
+    assert len(waited) == 2
+
+
+@pytest.mark.parametrize("usage", ["none", [1], 7, {"prompt_tokens": "5", "completion_tokens": True}])
+def test_a_usage_that_says_nothing_costs_no_row(folder, usage):
+    found = answered(folder, FakeServer(answer=lambda body: ("yes", {"usage": usage})), rows(1))
+    reply = found["row 0"].reply
+    assert (reply.text, reply.prompt_tokens, reply.new_tokens) == ("yes", None, None)
+
+
+def test_what_nobody_foresaw_is_an_error_of_its_row(folder, monkeypatch):
+    def broken(body, request_id):
+        raise RuntimeError("late")
+
+    monkeypatch.setattr("todre.batch.endpoint.reply_of", broken)
+    failure = answered(folder, FakeServer(), rows(1))["row 0"].failure
+    assert (failure.type, failure.message) == ("RuntimeError", "The row could not be answered (late).")
+
+
+def test_a_picture_is_read_here_where_its_url_is_a_text(folder):
+    server = FakeServer()
+    values = [request("a", {"type": "image_url", "image_url": "1.png"}, "Why?"),
+              request("b", {"type": "image_url", "image_url": "https://a/b.png"}, "Why?")]  # fmt: skip
+    found = answered(folder, server, values)
+    assert found["b"].failure.type == "ImageError"
+    (body,) = server.bodies
+    assert body["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+
+
+def test_the_model_that_is_listed_is_among_the_conditions(folder):
+    with serving(FakeServer(models=("first",))) as url:
+        first = Endpoint(folder=folder, url=url).with_model()
+    with serving(FakeServer(models=("second",))) as url:
+        second = Endpoint(folder=folder, url=url).with_model()
+        assert Endpoint(folder=folder, url=url, model="first").with_model().conditions() == first.conditions()
+    assert (first.conditions()["model"], second.conditions()["model"]) == ("first", "second")
 
 
 def test_a_refused_key_ends_the_run(folder, monkeypatch):

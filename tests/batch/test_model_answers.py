@@ -121,6 +121,59 @@ def test_a_conversation_goes_through_the_models_own_template(work, loaded, folde
     assert reply.prompt_tokens == inputs["input_ids"].shape[1]
 
 
+LLAVA_LIKE = (
+    "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] + ' ' }}{% endfor %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+"""A template that sees parts of a list alone, as LLaVA-1.5's does, and no system message."""
+
+
+def conversation_of_texts(*more):
+    values = request("1")
+    values["body"]["messages"] = [
+        *more,
+        {"role": "user", "content": [picture("3.png"), {"type": "text", "text": "is there a circle ?"}]},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "what color is it ?"},
+    ]
+    return values
+
+
+def test_texts_that_are_no_lists_reach_every_template(work, monkeypatch):
+    rendered = []
+
+    def watched(processor, conversation):
+        inputs, prompt = apply(processor, conversation)
+        rendered.append(prompt)
+        return inputs, prompt
+
+    monkeypatch.setattr(work._loaded.processor, "chat_template", LLAVA_LIKE)
+    monkeypatch.setattr("todre.processing.apply", watched)
+    replied(work, conversation_of_texts())
+    assert rendered == ["USER: <image>\nis there a circle ? ASSISTANT: yes USER: what color is it ? ASSISTANT:"]
+
+
+def test_a_text_that_the_template_leaves_out_is_an_error(work, monkeypatch):
+    monkeypatch.setattr(work._loaded.processor, "chat_template", LLAVA_LIKE)
+    failure = failed(work, conversation_of_texts({"role": "system", "content": "be short ."}))
+    assert failure.type == "LoadError"
+    assert "leaves out a text of the role 'system'" in failure.message
+
+
+def test_a_row_has_to_fit_the_models_context(work, loaded, monkeypatch):
+    values = {"image": "3.png", "question": QUESTION}
+    prompt = replied(work, values).prompt_tokens
+    monkeypatch.setattr(work._loaded.model.config.get_text_config(), "max_position_embeddings", prompt + 1)
+    reply = replied(work, values)
+    assert (reply.new_tokens, reply.ended) == (1, "length")
+    for more in ({"max_new_tokens": 2}, {"question": QUESTION + " circle" * 9}):
+        failure = failed(work, {**values, **more})
+        assert failure.type == "ContextLengthError"
+        assert f"context of {prompt + 1}" in failure.message
+
+
 def test_a_request_without_a_picture(work):
     reply = replied(work, request("1", "Hello?"))
     assert reply.visual_tokens == (0, 0)
@@ -174,6 +227,29 @@ def test_conditions_hold_what_can_change_an_answer(answering):
         assert dataclasses.replace(answering, **{name: value}).conditions() != conditions
     assert dataclasses.replace(answering, threads=3).conditions() == conditions
     assert dataclasses.replace(answering, model="todre-tiny").conditions() == conditions
+
+
+def test_conditions_say_what_auto_is(answering, monkeypatch):
+    chosen = dataclasses.replace(answering, device="auto")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    here = chosen.conditions()
+    assert here == dataclasses.replace(answering, device="cpu", dtype="float32").conditions()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert chosen.conditions() != here
+    assert chosen.conditions() == dataclasses.replace(answering, device="cuda:1").conditions()
+
+
+def test_conditions_hold_the_commit_and_the_tokenizers_files(answering, tmp_path, monkeypatch):
+    monkeypatch.setattr("todre.hub.fetch_config", lambda name: tmp_path / "snapshots" / "4f1d0a")
+    assert dataclasses.replace(answering, model="someone/some-model").conditions()["revision"] == "4f1d0a"
+    (tmp_path / "config.json").write_text("{}")
+    own = dataclasses.replace(answering, model=str(tmp_path))
+    found = [own.conditions()]
+    for name, text in (("merges.txt", "a b"), ("merges.txt", "a c"), ("tokenizer.model", "x")):
+        (tmp_path / name).write_text(text)
+        found.append(own.conditions())
+    assert len({str(each) for each in found}) == 4
+    assert found[0]["revision"] is None
 
 
 def test_failures_are_sentences():

@@ -1,5 +1,7 @@
 """Pictures for a server: it sees the pixels that a model here sees."""
 
+import base64
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,6 +53,15 @@ def test_a_server_sees_what_a_model_here_sees(tmp_path, name):
     assert np.array_equal(np.asarray(open_picture(data, tmp_path)), np.asarray(here))
     assert url_of(data, tmp_path) == url
     assert url_of(url, tmp_path) == url
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_server_sees_what_a_model_here_sees_of_a_data_url(tmp_path, name):
+    """One that is rotated by its EXIF, grey, CMYK or transparent goes as what is seen here."""
+    path = FILES[name](tmp_path)
+    data = (tmp_path / path).read_bytes()
+    url = f"data:image/x;base64,{base64.b64encode(data).decode()}"
+    assert url_of(url, tmp_path) == url_of(path, tmp_path)
 
 
 def test_what_cannot_be_read_goes_nowhere(tmp_path):

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from batch.stubs import Stub, answer, no_model, rows, write_rows
+from batch.stubs import Stub, answer, broken_model, no_model, rows, write_rows
 
 from todre.batch.processes import MOST_DEATHS, in_processes, threads_each
 from todre.batch.sources import JsonLines
@@ -67,6 +67,12 @@ def test_processes_that_die_one_after_another_end_the_run(tmp_path):
 def test_what_cannot_start_ends_the_run(tmp_path):
     with pytest.raises(LoadError, match="no such model"):
         list(in_processes(no_model, 2)(records(tmp_path, rows(4))))
+
+
+def test_what_cannot_start_for_any_reason_ends_the_run_in_a_sentence(tmp_path, capfd):
+    with pytest.raises(TodreError, match=r"cannot be started \(RuntimeError: the kernel is missing\)"):
+        list(in_processes(broken_model, 2)(records(tmp_path, rows(4))))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_processes_end_with_the_generator(tmp_path):

@@ -1,5 +1,7 @@
 """Digests of rows, and ids in a small space."""
 
+import datetime
+import decimal
 import random
 import sys
 import tracemalloc
@@ -17,6 +19,13 @@ def test_a_digest_goes_by_the_fields_and_not_by_their_order():
     assert digest_of({"a": b"bytes"}) == digest_of({"a": b"bytes"})
     assert digest_of({"a": b"bytes"}) != digest_of({"a": b"other"})
     assert len(digest_of({})) == 16
+
+
+def test_dates_and_decimals_of_a_table_have_digests():
+    day, price = datetime.date(2025, 5, 24), decimal.Decimal("1.50")
+    assert digest_of({"a": day, "b": price}) == digest_of({"b": price, "a": day})
+    assert digest_of({"a": day}) != digest_of({"a": day + datetime.timedelta(days=1)})
+    assert digest_of({"a": price}) != digest_of({"a": decimal.Decimal("1.51")})
 
 
 def test_many_digests_differ():

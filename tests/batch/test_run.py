@@ -1,6 +1,7 @@
 """A run into a file: every row once, in its shape, whatever ended the runs before it."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -11,8 +12,9 @@ from batch.stubs import Stub, answer, picture, read_rows, reply, request, rows, 
 
 from todre.batch.records import Outcome
 from todre.batch.run import inline, run
-from todre.batch.settings import settings_file
+from todre.batch.settings import other_versions, settings_file
 from todre.batch.sources import JsonLines
+from todre.environment import versions
 from todre.errors import InvalidValueError, OutputError, TodreError
 
 CONDITIONS = {"model": "stub", "max_new_tokens": 64}
@@ -202,6 +204,33 @@ def test_ids_are_given_once(tmp_path, output):
     source = JsonLines(write_rows(tmp_path / "rows.jsonl", [{"question": "a"}, {"id": 1, "question": "b"}]))
     refused(["'1'", "twice"], source, output)
     refused(["no rows"], JsonLines(write_rows(tmp_path / "rows.jsonl", [])), output)
+
+
+def test_more_rows_than_an_output_holds_are_refused_before_the_first(tmp_path, output, monkeypatch):
+    monkeypatch.setattr("todre.batch.run.MOST_LINES", 3)
+    source = JsonLines(write_rows(tmp_path / "rows.jsonl", rows(4)))
+    refused(["more than 3 rows", "in parts"], source, output)
+    assert not output.exists()
+    assert answered(JsonLines(write_rows(tmp_path / "rows.jsonl", rows(3))), output).tally.answered == 3
+
+
+def test_a_disk_without_locks_is_one_sentence(source, output, monkeypatch):
+    def flock(stream, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(OutputError, match="cannot be locked"):
+        answered(source, output)
+
+
+def test_other_versions_are_found(source, output, monkeypatch):
+    assert other_versions(output) == {}
+    broken_off(source, output, 3)
+    assert other_versions(output) == {}
+    now = {**versions(), "transformers": "99.0", "numpy": "99.0"}
+    monkeypatch.setattr("todre.batch.settings.versions", lambda: now)
+    assert other_versions(output) == {"transformers": (versions()["transformers"], "99.0")}
+    assert answered(source, output).done_before == 3
 
 
 def test_two_lines_about_one_row_are_refused(source, output):

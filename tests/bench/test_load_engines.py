@@ -17,7 +17,7 @@ from todre.bench.load.engines import (
     vllm_configurations,
 )
 from todre.bench.load.vllm_worker import EncoderTimes
-from todre.errors import LoadError
+from todre.errors import InvalidValueError, LoadError
 
 LAUNCH = Launch(python="py", environment={"OMP_NUM_THREADS": "1"}, options=("--extra", "1"))
 
@@ -66,6 +66,17 @@ def test_one_vllm_server_gets_the_budget_with_each_request():
     assert found[0].command[-1] == "{--method todre --retain 1.0 --max-retain 1.0 --per-request}"
     retains = [each.body["mm_processor_kwargs"] for each in found]
     assert retains == [{"todre_retain": 1.0}, {"todre_retain": 0.25}, {"todre_retain": 0.1}]
+
+
+@pytest.mark.parametrize(
+    ("methods", "retains", "words"),
+    [(["todre", "divprune"], [0.25], ("todre, divprune", "one method")), (["none", "todre"], [], ("todre", "budget"))],
+)
+def test_one_vllm_server_answers_one_method_with_budgets(methods, retains, words):
+    """Every row would be answered by the first method, and one without a budget at 1.0."""
+    with pytest.raises(InvalidValueError) as caught:
+        vllm_configurations(Launch(one_server=True), subjects_of(methods, retains), flags)
+    assert all(word in str(caught.value) for word in words)
 
 
 def test_flags_are_asked_of_the_servers_python(tmp_path, monkeypatch):

@@ -48,6 +48,13 @@ def test_rows_are_answered_as_by_ask_and_only_once(run, rows, picture, tmp_path)
     one_line(run("batch", rows, "--output", output, "--retain", "0.3", *SHORT), 1, "method.retain 0.2, not 0.3")
 
 
+def test_other_versions_are_said(run, rows, tmp_path, monkeypatch):
+    words = ("batch", rows, "--output", tmp_path / "out.jsonl", *SHORT)
+    assert "was begun with" not in run(*words).err + run(*words).err
+    monkeypatch.setattr("todre.batch.settings.versions", lambda: {"todre": "99.0"})
+    assert ", now 99.0; answers may differ" in run(*words).err
+
+
 def test_rows_with_errors_end_with_1_and_are_tried_again(run, rows, tmp_path):
     rows.write_text(rows.read_text() + json.dumps({"id": "c", "image": "late.png", "question": QUESTION}) + "\n")
     output = tmp_path / "out.jsonl"

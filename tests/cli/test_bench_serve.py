@@ -123,6 +123,7 @@ def test_engines_servers_are_started_by_their_commands(run, monkeypatch, tmp_pat
         (("--serve", "--methods", "all"), 2, "cannot be served"),
         (("--serve", "--methods", "todre:stages=1"), 2, "cannot be served"),
         (("--serve", "--one-server"), 2, "--one-server is for --engine vllm"),
+        (("--serve", "--engine", "vllm", "--one-server", "--methods", "todre,divprune"), 1, "answers by one method"),
         (("--serve", "--server-options", "'"), 2, "--server-options"),
         (("--serve", "--random-weights", "qwen2.5-vl-small"), 1, "cannot be written"),
         (("--serve", "--random-weights", "tiny", "-m", "elsewhere"), 2, "are two models"),

@@ -1,7 +1,8 @@
 """A backend that asks a server in OpenAI's way, with few requests in flight.
 
 The `openai` client waits and tries again after 408, 409, 429, 5xx, time-outs and broken connections, as long as the
-server's `Retry-After` says, or twice as long each time.
+server's `Retry-After` says, or twice as long each time. Where that is longer than the client waits, it is waited for
+here.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +34,14 @@ Those count that say something of the server, not of the row.
 """
 MOST_TEXT = 2000
 """Longest text of a server that is kept, where it answers without JSON."""
-_OF_THE_SERVER = ("APIConnectionError", "APITimeoutError", "NotFoundError")
-_REFUSED = ("AuthenticationError", "PermissionDeniedError")
+LONGEST_WAIT = 3600.0
+"""Longest `Retry-After`, in seconds, that is waited for."""
+_CLIENT_WAITS = 120.0
+_BUSY = (429, 503)
+_OF_THE_SERVER = (
+    *("APIConnectionError", "APITimeoutError", "NotFoundError"),
+    *("InternalServerError", "RateLimitError", "PermissionDeniedError"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +84,25 @@ class Endpoint(Checked):
             "max_new_tokens": self.max_new_tokens,
         }
 
+    def with_model(self) -> Endpoint:
+        """The endpoint with the only model that the server lists, where none is named.
+
+        Raises:
+            MissingDependencyError: the `openai` package is absent.
+            TodreError: the server cannot be asked, or lists not just one.
+        """
+        if self.model:
+            return self
+        client = self._client()
+
+        async def listed() -> str:
+            try:
+                return await _only_model(client, self.url)
+            finally:
+                await client.close()
+
+        return replace(self, model=asyncio.run(listed()))
+
     def answer(self, records: Iterable[Record]) -> Iterator[Outcome]:
         """Outcomes of the records, as they are done; `concurrency` records are read ahead.
 
@@ -97,6 +125,7 @@ class Endpoint(Checked):
     ) -> Iterator[Outcome]:
         tasks: set[asyncio.Task[Outcome]] = set()
         failed_in_a_row = 0
+        last: Failure | None = None
         while True:
             while len(tasks) < self.concurrency and (record := next(records, None)) is not None:
                 tasks.add(loop.create_task(self._ask(client, model, record)))
@@ -106,11 +135,13 @@ class Endpoint(Checked):
             for outcome in (task.result() for task in sorted(done, key=lambda task: task.exception() is not None)):
                 failed = outcome.failure is not None and outcome.failure.type in _OF_THE_SERVER
                 failed_in_a_row = failed_in_a_row + 1 if failed else 0
+                last = outcome.failure or last
                 yield outcome
-            if failed_in_a_row >= max(MOST_IN_A_ROW, self.concurrency):
+            if last is not None and failed_in_a_row >= max(MOST_IN_A_ROW, self.concurrency):
                 raise TodreError(
-                    f"{failed_in_a_row} requests to {printable(self.url)} failed one after another; see that it serves "
-                    "chat completions there, and run the same command again with --retry-errors to go on."
+                    f"{failed_in_a_row} requests to {printable(self.url)} failed one after another (at last: "
+                    f"{last.message.rstrip('.')}); see that it serves chat completions there, and run the same command "
+                    "again with --retry-errors to go on."
                 )
 
     def _client(self) -> Any:
@@ -131,38 +162,71 @@ class Endpoint(Checked):
             body = await asyncio.to_thread(
                 request_of, record, self.folder, self.kind, model, self.retain, self.max_new_tokens
             )
+            return Outcome.of(record, await self._sent(client, body))
+        except _KeyRefusedError:
+            raise
         except Exception as error:
             return Outcome.of(record, failure_of(error))
-        return Outcome.of(record, await _sent(client, body, self.key))
+
+    async def _sent(self, client: Any, body: dict[str, Any]) -> Reply | Failure:
+        """What became of a request, after the waits that the server asks for."""
+        named = {name: body.pop(name) for name in ("model", "messages")}
+        for _ in range(self.retries):
+            done, wait = await _sent_once(client, named, body, self.key)
+            if wait is None:
+                return done
+            await _pause(wait)
+        return (await _sent_once(client, named, body, self.key))[0]
 
 
-async def _sent(client: Any, body: dict[str, Any], key: str) -> Reply | Failure:
-    """The server's answer to a request."""
+class _KeyRefusedError(TodreError):
+    """The server refuses the key, so that no row can be answered."""
+
+
+async def _sent_once(
+    client: Any, named: dict[str, Any], more: dict[str, Any], key: str
+) -> tuple[Reply | Failure, float | None]:
+    """The server's answer to a request, and how long to wait before it is asked again."""
     import openai
 
-    named = {name: body.pop(name) for name in ("model", "messages")}
     try:
-        raw = await client.chat.completions.with_raw_response.create(**named, extra_body=body)
-        return reply_of(json.loads(raw.http_response.text), raw.headers.get("x-request-id", ""))
+        raw = await client.chat.completions.with_raw_response.create(**named, extra_body=more)
+        return reply_of(json.loads(raw.http_response.text), raw.headers.get("x-request-id", "")), None
+    except openai.AuthenticationError as error:
+        raise _KeyRefusedError(
+            f"The endpoint refuses the key in {key} (HTTP {error.status_code}: {_brief(error.message)}); give another "
+            "with --api-key-env."
+        ) from error
     except openai.APIStatusError as error:
-        name = type(error).__name__
-        if name in _REFUSED:
-            raise TodreError(
-                f"The endpoint refuses the key in {key} (HTTP {error.status_code}: {_brief(error.message)}); give "
-                "another with --api-key-env."
-            ) from error
-        message = f"The endpoint answered HTTP {error.status_code} ({_brief(error.message)})."
-        return Failure(
-            type=name,
-            message=message,
+        failure = Failure(
+            type=type(error).__name__,
+            message=f"The endpoint answered HTTP {error.status_code} ({_brief(error.message)}).",
             status=error.status_code,
             body=_whole(error.response.text),
             request_id=error.request_id or "",
         )
+        return failure, _wait_of(error.response) if error.status_code in _BUSY else None
     except openai.APIConnectionError as error:
-        return Failure(type=type(error).__name__, message=f"The endpoint gave no answer ({_cause(error)}).")
+        return Failure(type=type(error).__name__, message=f"The endpoint gave no answer ({_cause(error)})."), None
     except (ValueError, openai.OpenAIError) as error:
-        return Failure(type="BadAnswer", message=f"The endpoint's answer cannot be read ({_brief(str(error))}).")
+        return Failure(type="BadAnswer", message=f"The endpoint's answer cannot be read ({_brief(str(error))})."), None
+
+
+def _wait_of(response: Any) -> float | None:
+    """Seconds that `Retry-After` asks for, where that is to be waited here.
+
+    None if the client itself waits as long, or if nobody should.
+    """
+    text = response.headers.get("retry-after", "")
+    try:
+        seconds = float(text) if text[:1].isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if _CLIENT_WAITS < seconds <= LONGEST_WAIT else None
+
+
+async def _pause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 async def _only_model(client: Any, url: str) -> str:

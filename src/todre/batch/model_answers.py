@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,16 @@ from todre.batch.rows import Message, Row, row_of
 from todre.errors import InvalidValueError, TodreError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Seed
+from todre.files import Kind, sha256
 from todre.files.names import reason
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
     from todre.methods.base import Method
+
+TOKENIZER = Kind("restore it from the checkpoint", most=2**32)
+"""Kind of file: a tokenizer's own, in no format that is looked at."""
+_OF_A_TOKENIZER = ("merges.txt", "vocab.txt", "*.model", "*.tiktoken")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +54,20 @@ class Answering(Checked):
     def conditions(self) -> dict[str, Any]:
         """All that an answer depends on beside its row, ready for JSON.
 
-        How many processes answer is not among it: answers do not depend on that.
+        How many processes answer is not among it: answers do not depend on that. The device `auto` is the one that it
+        is here, and a model on the hub is its commit.
         """
         from todre.evaluate.runner import model_sha256
+        from todre.loading.model import as_device
 
+        device = as_device("auto").type if self.device == "auto" else self.device.partition(":")[0]
         return {
             "answered by": "a model in memory",
             "model": model_sha256(self.model),
-            "device": self.device,
-            "dtype": self.dtype,
+            "revision": _revision(self.model),
+            "tokenizer files": _tokenizer_sha256(self.model),
+            "device": device,
+            "dtype": "float32" if self.dtype == "auto" and device == "cpu" else self.dtype,
             "attn_implementation": self.attn_implementation,
             "method": self.method,
             "max_new_tokens": self.max_new_tokens,
@@ -109,22 +121,25 @@ class _Answerer:
         from todre.hf.keywords import IDS
         from todre.processing import apply, check_columns
         from todre.pruning import prune
+        from todre.serving.prompt_checks import answer_length, check_texts
 
-        loaded, limit = self._loaded, row.max_new_tokens or self._answering.max_new_tokens
+        loaded = self._loaded
         if row.model not in ("", loaded.name, Path(loaded.name).name):
             raise InvalidValueError(
                 f"The row asks for the model {row.model!r}, and {loaded.name} answers; name that, or leave it out."
             )
         method = self._method if row.retain is None else with_retain(self._method, row.retain)
         conversation = [self._opened(message) for message in row.messages]
-        inputs, _ = apply(loaded.processor, conversation)
+        inputs, rendered = apply(loaded.processor, conversation)
         check_columns(loaded.model.config, inputs)
+        check_texts(rendered, _texts(row), loaded.name)
+        prompt = int(inputs[IDS].shape[1])
+        limit = answer_length(loaded.model, prompt, row.max_new_tokens, self._answering.max_new_tokens)
         inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
         gpus = [loaded.device] if loaded.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(gpus), prune(loaded.model, method) as report:
             torch.manual_seed(self._answering.seed if row.seed is None else row.seed)
             tokens = loaded.model.generate(**inputs, **greedy_settings(limit))
-        prompt = inputs[IDS].shape[1]
         new = tokens[0, prompt:]
         return Reply(
             text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
@@ -136,16 +151,23 @@ class _Answerer:
         )
 
     def _opened(self, message: Message) -> dict[str, Any]:
-        """The message as a processor takes it, with its pictures open."""
-        if isinstance(message.content, str):
-            return {"role": message.role, "content": message.content}
+        """The message as a processor takes it, with its pictures open.
+
+        A text alone is a list of one part as well: some templates see no text outside a list.
+        """
         items = [
             {"type": "text", "text": part}
             if isinstance(part, str)
             else {"type": "image", "image": open_picture(part.picture, self._answering.folder)}
-            for part in message.content
+            for part in message.parts
         ]
         return {"role": message.role, "content": items}
+
+
+def _texts(row: Row) -> Iterator[tuple[str, str]]:
+    """(role, text) of every text of the row's conversation."""
+    for message in row.messages:
+        yield from ((message.role, part) for part in message.parts if isinstance(part, str))
 
 
 def with_retain(method: Method, retain: float) -> Method:
@@ -170,6 +192,41 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
         return Failure(type="OutOfMemory", message=f"There is not enough memory for this row ({reason(error)}).")
     return Failure(type=type(error).__name__, message=f"The row could not be answered ({reason(error)}).")
+
+
+def cannot_start(error: Exception) -> TodreError:
+    """The error that ends a run whose model could not be loaded, in one sentence."""
+    if isinstance(error, TodreError):
+        return error
+    return TodreError(
+        f"The model cannot be started ({type(error).__name__}: {reason(error)}); try `todre ask` with it."
+    )
+
+
+def _revision(model: str | None) -> str | None:
+    """The commit of a model on the hub, or in its cache; None for a folder.
+
+    Raises:
+        LoadError: the model is neither there nor in the cache.
+    """
+    from todre.hub import HUB_ID, fetch_config
+    from todre.tiny import names
+
+    if model is None or model in names() or Path(model).expanduser().exists() or not HUB_ID.fullmatch(model):
+        return None
+    return fetch_config(model).name  # a snapshot's folder is named by its commit
+
+
+def _tokenizer_sha256(model: str | None) -> str | None:
+    """SHA-256 of the files of a folder's tokenizer that are no JSON.
+
+    None where there are none.
+    """
+    folder = Path(model or "").expanduser()
+    found = [file for pattern in _OF_A_TOKENIZER for file in sorted(folder.glob(pattern))] if model else []
+    if not found:
+        return None
+    return hashlib.sha256("".join(f"{file.name} {sha256(file, TOKENIZER)}\n" for file in found).encode()).hexdigest()
 
 
 def _closing(loaded: Loaded) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from todre.batch.model_answers import Answering
+from todre.batch.model_answers import Answering, cannot_start
 from todre.batch.records import Backend, Failure, Outcome, Place, Record, Work
 from todre.batch.sources import Source
 from todre.errors import MissingDependencyError, TodreError
@@ -78,6 +78,8 @@ def _answered(
         number, outcome = pickle.loads(row["outcome"])
         if isinstance(outcome, TodreError):
             raise outcome
+        if returned[number]:  # a block that was tried again may come twice
+            continue
         returned[number] = True
         yield outcome
     message = "The Ray worker that had this row died or could not read it, perhaps for want of memory."
@@ -94,8 +96,8 @@ class _Actor:
         self._work: Work | TodreError
         try:
             self._work = answering.start()
-        except TodreError as error:  # comes back with the first block; raised here, Ray would try again and again
-            self._work = error
+        except Exception as error:  # comes back with the first block; raised here, Ray would try again and again
+            self._work = cannot_start(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answer the blocks of a batch: pickled (number of the row, outcome)."""

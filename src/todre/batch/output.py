@@ -183,7 +183,15 @@ def _open_locked(file: Path) -> BinaryIO:
         stream = file.open("a+b")
     except (OSError, ValueError) as error:
         raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --output.") from error
-    if not _lock(stream) or not os.path.samestat(os.fstat(stream.fileno()), os.stat(file)):
+    try:
+        locked = _lock(stream)
+    except OSError as error:  # network file systems without locks
+        stream.close()
+        raise OutputError(
+            f"{printable(file)} cannot be locked against other runs ({reason(error)}); give an --output on "
+            "a local disk."
+        ) from error
+    if not locked or not os.path.samestat(os.fstat(stream.fileno()), os.stat(file)):
         stream.close()
         raise InvalidValueError(
             f"{printable(file)} is being written by another run; wait for it, or give another --output."

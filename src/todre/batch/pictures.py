@@ -11,7 +11,7 @@ from PIL import Image
 from todre.errors import ImageError
 from todre.files import printable
 from todre.images import decode_image, open_image
-from todre.serving.data_urls import data_url, is_data_url, read_data_url
+from todre.serving.data_urls import bytes_of_data_url, data_url, is_data_url, read_data_url
 
 PictureSource = str | bytes
 """A path, a `data:` URL, or the bytes of a file."""
@@ -47,9 +47,7 @@ def url_of(picture: PictureSource, folder: Path) -> str:
     """
     read = open_picture(picture, folder)  # within the limits, or refused here
     if isinstance(picture, str):
-        if is_data_url(picture):
-            return picture
-        picture = _path(picture, folder).read_bytes()
+        picture = bytes_of_data_url(picture) if is_data_url(picture) else _path(picture, folder).read_bytes()
     with Image.open(io.BytesIO(picture)) as stored:
         media_type = _AS_THEY_ARE.get(stored.format or "")
         plain = stored.mode == "RGB" and getattr(stored, "n_frames", 1) == 1 and not stored.has_transparency_data

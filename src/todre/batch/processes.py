@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from todre.batch.model_answers import cannot_start
 from todre.batch.records import Backend, Failure, Outcome, Record, Work
 from todre.errors import TodreError
 
@@ -182,8 +183,8 @@ def _serve(line: Connection, start: Callable[[], Work]) -> None:
             record = line.recv()
             try:
                 work = work or start()
-            except TodreError as error:
-                line.send((error, None))
+            except Exception as error:
+                line.send((cannot_start(error), None))
                 return
             line.send((None, work(record)))
     except (EOFError, OSError, KeyboardInterrupt):

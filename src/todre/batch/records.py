@@ -113,10 +113,14 @@ Outcomes come in the order in which they are done.
 
 def digest_of(values: Any) -> str:
     """16 hexadecimal digits of a hash of a JSON value, whatever the order of names."""
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_bytes)
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_hashed)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-def _bytes(value: Any) -> str:
-    """Bytes, such as those of a picture in a table, as a hash of them."""
-    return hashlib.blake2b(value, digest_size=16).hexdigest()
+def _hashed(value: Any) -> str:
+    """Bytes, such as those of a picture in a table, as a hash of them.
+
+    Dates and decimals of a table count by what Python writes for them.
+    """
+    held = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(held, digest_size=16).hexdigest()

@@ -59,23 +59,29 @@ def request_of(
 def reply_of(body: Any, request_id: str) -> Reply | Failure:
     """What a server's answer to a request says."""
     try:
-        choice, usage = body["choices"][0], body.get("usage") or {}
-        text = choice["message"]["content"]
+        choice, used, model = body["choices"][0], body.get("usage"), body.get("model")
+        text, ended = choice["message"]["content"], choice.get("finish_reason")
         if not isinstance(text, str):
             raise TypeError
     except (AttributeError, IndexError, KeyError, TypeError):
         message = "The server's answer is no chat completion with a text; look at what it serves."
         return Failure(type="BadAnswer", message=message, status=200, body=body, request_id=request_id)
+    usage = used if isinstance(used, dict) else {}
     return Reply(
         text=text.strip(),
-        ended=str(choice.get("finish_reason") or "stop"),
-        model=str(body.get("model") or ""),
-        prompt_tokens=usage.get("prompt_tokens"),
-        new_tokens=usage.get("completion_tokens"),
+        ended=str(ended or "stop"),
+        model=str(model or ""),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        new_tokens=_count(usage.get("completion_tokens")),
         visual_tokens=pair_of(body.get("todre")),
         body=body,
         request_id=request_id,
     )
+
+
+def _count(value: Any) -> int | None:
+    """A count of tokens; None for anything else that a server may send."""
+    return value if type(value) is int else None
 
 
 def _own_body(record: Record, folder: Path, kind: Kind) -> tuple[dict[str, Any], float | None]:
@@ -90,6 +96,8 @@ def _own_body(record: Record, folder: Path, kind: Kind) -> tuple[dict[str, Any],
         raise InvalidValueError("The body has no list of messages; write one.")
     for part in parts_of(body["messages"]):
         image = part.get("image_url") if part.get("type") == "image_url" else None
+        if isinstance(image, str):  # some servers take it so, and would fetch an address themselves
+            image = part["image_url"] = {"url": image}
         if isinstance(image, dict) and isinstance(image.get("url"), str):
             image["url"] = url_of(image["url"], folder)
     own = body.get("todre")
@@ -106,7 +114,7 @@ def _messages(row: Row, folder: Path) -> list[dict[str, Any]]:
             {"type": "text", "text": part}
             if isinstance(part, str)
             else {"type": "image_url", "image_url": {"url": url_of(part.picture, folder)}}
-            for part in message.content
+            for part in message.parts
         ]
         found.append({"role": message.role, "content": content})
     return found

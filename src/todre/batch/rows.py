@@ -50,6 +50,11 @@ class Message:
     role: str
     content: Content
 
+    @property
+    def parts(self) -> tuple[str | ImagePart, ...]:
+        """The content as a tuple, of one part for a text alone."""
+        return (self.content,) if isinstance(self.content, str) else self.content
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:

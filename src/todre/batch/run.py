@@ -14,6 +14,7 @@ from todre.batch.seen import Ids
 from todre.batch.sources import Source
 from todre.errors import InvalidValueError
 from todre.files import printable
+from todre.files.readers import MOST_LINES
 
 Watch = Callable[[Iterable[Outcome], int, int], Iterable[Outcome]]
 """Passes outcomes on and shows progress.
@@ -83,11 +84,16 @@ def checked_ids(source: Source) -> Ids:
     """The ids of all rows, each with its row's digest as a number.
 
     Raises:
-        InvalidValueError: two rows have one id, a row has none that can be used, or there are no rows.
+        InvalidValueError: two rows have one id, a row has none that can be used, there are no rows, or too many.
     """
     ids = Ids()
     for record in source.records():
         ids.add(record.id, int(record.digest, 16))
+        if len(ids) > MOST_LINES:
+            raise InvalidValueError(
+                f"{source.name} holds more than {MOST_LINES:,} rows, and an output holds no more; answer them in "
+                "parts, each with an --output of its own."
+            )
     if not len(ids):
         raise InvalidValueError(f"{source.name} holds no rows; there is nothing to answer.")
     ids.freeze()

@@ -15,6 +15,8 @@ FORMAT = "todre batch 1"
 SETTINGS = Kind("remove it, or give another --output", {"format": TEXT, "conditions": OBJECT}, lenient=True)
 """Kind of file: the settings of a run."""
 
+_MATTER = ("todre", "transformers", "torch")
+
 
 def settings_file(file: Path) -> Path:
     """The file beside an output that holds the settings of its run."""
@@ -36,6 +38,23 @@ def read_settings(file: Path) -> dict[str, Any]:
     if found["format"] != FORMAT:
         raise SETTINGS.wrong(beside, f"is not of the format {FORMAT!r}")
     return dict(found["conditions"])
+
+
+def other_versions(file: Path) -> dict[str, tuple[str, str]]:
+    """Packages whose version has changed since an output was begun: (then, now).
+
+    Answers may depend on them, but an output goes on all the same.
+    """
+    beside, now = settings_file(file), versions()
+    if not os.path.lexists(beside) or not os.path.lexists(file):
+        return {}
+    then = read_json(beside, SETTINGS).get("versions")
+    before = then if isinstance(then, dict) else {}
+    return {
+        name: (str(before[name]), now[name])
+        for name in _MATTER
+        if name in before and name in now and before[name] != now[name]
+    }
 
 
 def difference(file: Path, conditions: dict[str, Any]) -> str:

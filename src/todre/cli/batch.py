@@ -69,6 +69,7 @@ def batch(
             with usage():
                 pruning = make_method(method, retain, seed, per)
             conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where)
+            _say_if_other_versions(lines_of(output), reporting.silent)
         lines = lines_of(output)
         facts = {"input": source.name, "command": command_line()}
         watch = progress_bar(reporting.silent)
@@ -141,7 +142,7 @@ def _endpoint(
         retries=server.retries,
         timeout=server.timeout,
         key=server.api_key_env,
-    )
+    ).with_model()
     return asked.conditions(), asked.answer
 
 
@@ -158,6 +159,15 @@ def _tell(summary: Summary, output: Path, reporting: Reporting) -> None:
             f"{tally.failed} of {summary.rows} rows could not be answered; {output} says why, and --retry-errors tries "
             "them again."
         )
+
+
+def _say_if_other_versions(lines: Path, quiet: bool) -> None:
+    """Say on stderr that an output goes on with other packages than it was begun with."""
+    from todre.batch.settings import other_versions
+
+    changed = [f"{name} {then}, now {now}" for name, (then, now) in other_versions(lines).items()]
+    if changed:
+        note(f"{lines} was begun with {'; '.join(changed)}; answers may differ", quiet)
 
 
 def _say_if_toy(model: str | None, quiet: bool) -> None:

@@ -22,7 +22,7 @@ from todre.cli.options import ModelOptions
 if TYPE_CHECKING:
     from todre.bench.document import Document
     from todre.bench.load.configurations import Configuration
-    from todre.bench.load.engines import Launch
+    from todre.bench.load.engines import Launch, Subject
     from todre.bench.load.settings import LoadSettings
     from todre.bench.presets import Preset
 
@@ -87,6 +87,10 @@ def measure_servers(
     launch = _launch(load, sweep, device, dtype)
     if load.servers is not None:
         _configurations(load, sweep, launch)  # a file that cannot be used is better refused before the weights are made
+    elif launch.one_server:
+        from todre.bench.load.engines import check_one_server
+
+        check_one_server(_subjects(sweep))  # earlier than the weights, too
     with _folder(chosen, model.model, dtype, seed, tick) as folder:
         configurations = _configurations(load, sweep, dataclasses.replace(launch, model=folder))
         question = words_of(settings) if chosen is not None else lambda number: QUESTION
@@ -151,12 +155,18 @@ def _launch(load: ServeOptions, sweep: SweepOptions, device: str, dtype: str) ->
 def _configurations(load: ServeOptions, sweep: SweepOptions, launch: Launch) -> list[Configuration]:
     """The servers of --servers, or those of an engine."""
     from todre.bench.load.configurations import read_configurations
-    from todre.bench.load.engines import subjects_of, transformers_configurations, vllm_configurations
+    from todre.bench.load.engines import transformers_configurations, vllm_configurations
 
     if load.servers is not None:
         return read_configurations(load.servers)
-    subjects = subjects_of(sweep.methods or METHODS, RETAINS if sweep.retain is None else sweep.retain)
-    return (vllm_configurations if load.engine == "vllm" else transformers_configurations)(launch, subjects)
+    return (vllm_configurations if load.engine == "vllm" else transformers_configurations)(launch, _subjects(sweep))
+
+
+def _subjects(sweep: SweepOptions) -> list[Subject]:
+    """What is compared: no pruning, and the methods at their budgets."""
+    from todre.bench.load.engines import subjects_of
+
+    return subjects_of(sweep.methods or METHODS, RETAINS if sweep.retain is None else sweep.retain)
 
 
 def served_files(sweep: SweepOptions, load: ServeOptions) -> tuple[str | Path | None, ...]:

@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from todre.errors import LoadError
 from todre.hf.greedy_decoding import greedy_settings, sampled_settings
 from todre.hf.keywords import IDS
-from todre.hf.model_parts import context_length
 from todre.hf.token_streaming import closing_tokens, watching
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -24,6 +22,7 @@ from todre.running import unknown_words
 from todre.serve.parameters import Sampling
 from todre.serve.refusals import RefusedError
 from todre.serving.kept import Kept
+from todre.serving.prompt_checks import ContextLengthError, answer_length, check_texts
 from todre.serving.text_so_far import TextSoFar
 from todre.timing import Timings, stopwatch
 
@@ -151,14 +150,8 @@ def _inputs(loaded: Loaded, turns: Sequence[Turn]) -> Any:
     conversation = [{"role": turn.role, "content": [_item(part) for part in turn.parts]} for turn in turns]
     inputs, prompt = apply(loaded.processor, conversation)
     check_columns(loaded.model.config, inputs)
-    for turn in turns:
-        for part in turn.parts:
-            text = part.rpartition("</think>")[2].strip() if isinstance(part, str) else ""
-            if text and text not in prompt:  # templates of some models leave roles or parts out without a word
-                raise LoadError(
-                    f"The chat template of {loaded.name} leaves out a text of the role {turn.role!r}, so the model "
-                    "would not see it; put it into the user's message."
-                )
+    texts = ((turn.role, part) for turn in turns for part in turn.parts if isinstance(part, str))
+    check_texts(prompt, texts, loaded.name)
     return inputs.to(loaded.device, dtype=loaded.model.dtype)
 
 
@@ -170,17 +163,10 @@ def _item(part: str | Image.Image) -> dict[str, Any]:
 
 def _length(loaded: Loaded, task: Task, prompt: int) -> int:
     """The longest answer that the model has positions for and that was asked for."""
-    context = context_length(loaded.model)
-    wanted = task.max_new_tokens
-    if context is not None and prompt + (wanted or 1) > context:
-        answer = f" and an answer of {wanted}" if wanted else ""
-        raise RefusedError(
-            f"The prompt has {prompt} tokens before pruning, and the model's context of {context} has no room for it"
-            f"{answer}; send fewer or smaller pictures, or less text.",
-            param="messages",
-            code="context_length_exceeded",
-        )
-    return wanted or min(task.most_new_tokens, task.most_new_tokens if context is None else context - prompt)
+    try:
+        return answer_length(loaded.model, prompt, task.max_new_tokens, task.most_new_tokens)
+    except ContextLengthError as error:
+        raise RefusedError(str(error), param="messages", code="context_length_exceeded") from error
 
 
 def _check_stop(loaded: Loaded, stop: tuple[str, ...]) -> None:

@@ -43,6 +43,15 @@ def read_data_url(url: str, most: int | None = None) -> Image.Image:
         ImageError: the text is no `data:` URL of an image, or its bytes are no picture that can be read. The message
             is short, however long the URL is.
     """
+    return decode_image(bytes_of_data_url(url), _NAME, most)
+
+
+def bytes_of_data_url(url: str) -> bytes:
+    """The bytes of the file in a `data:` URL of an image, whatever they are.
+
+    Raises:
+        ImageError: the text is no `data:` URL of an image.
+    """
     head = _HEAD.match(url, 0, _MOST_HEAD)
     if head is None:
         shown = printable(url[:_MOST_SHOWN] + ("…" if len(url) > _MOST_SHOWN else ""))
@@ -55,7 +64,7 @@ def read_data_url(url: str, most: int | None = None) -> Image.Image:
     parameters = head["parameters"].lower().split(";")
     if parameters[-1].strip() == "base64":
         data = _from_base64(data)
-    return decode_image(data, _NAME, most)
+    return data
 
 
 def data_url(image: Image.Image) -> str:

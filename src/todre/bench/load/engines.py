@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from todre.bench.load.configurations import MODEL, PORT, Configuration
 from todre.bench.load.servers import HOST
-from todre.errors import LoadError
+from todre.errors import InvalidValueError, LoadError
 from todre.files import printable
 
 Engine = Literal["transformers", "vllm"]
@@ -116,7 +116,12 @@ def vllm_configurations(launch: Launch, subjects: Sequence[Subject], flags: Flag
         launch: how servers are started.
         subjects: what is compared.
         flags: asks `todre vllm-args` for the flags of a method.
+
+    Raises:
+        InvalidValueError: one server is to answer several methods, or one without a budget.
     """
+    if launch.one_server:
+        check_one_server(subjects)
     asked = flags or printed_flags
     start = [launch.python, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL]
     start += ["--host", HOST, "--port", PORT, "--dtype", launch.dtype, *VLLM_FLAGS, *launch.options]
@@ -135,6 +140,26 @@ def vllm_configurations(launch: Launch, subjects: Sequence[Subject], flags: Flag
             Configuration(name=each.name, command=(*start, *more), environment=environment, body=body, tower="vllm")
         )
     return found
+
+
+def check_one_server(subjects: Sequence[Subject]) -> None:
+    """Raise unless requests to one server tell the subjects apart by budgets alone.
+
+    Raises:
+        InvalidValueError: there are several methods, or one without a budget.
+    """
+    methods = list(dict.fromkeys(each.method for each in subjects if each.method != NONE))
+    if len(methods) > 1:
+        raise InvalidValueError(
+            f"One server answers by one method, and {printable(', '.join(methods))} were given; name one of them, or "
+            "start a server for each."
+        )
+    without = next((each.method for each in subjects if each.method != NONE and each.retain is None), None)
+    if without is not None:
+        raise InvalidValueError(
+            f"One server takes its budget from each request, and {printable(without)} has none here; give a budget, or "
+            "start a server for each."
+        )
 
 
 def printed_flags(launch: Launch, options: Sequence[str]) -> list[str]:
