@@ -33,7 +33,7 @@ def layer():
 
 @pytest.mark.parametrize("infix", ["", "vision_model."])
 def test_its_attention_is_the_layers_own(layer, infix):
-    part = LastLayer(CONFIG)
+    part = LastLayer(CONFIG, like=torch.zeros(1))
     taken = [part.take(name, weight) for name, weight in named(layer, 2, infix).items()]
     assert {name for name in taken if name} == {name for name, _ in part.named_parameters()}
     states = torch.randn(2, 10, 32)
@@ -44,7 +44,7 @@ def test_its_attention_is_the_layers_own(layer, infix):
 
 
 def test_other_layers_and_other_weights_are_left_alone(layer):
-    part = LastLayer(CONFIG)
+    part = LastLayer(CONFIG, like=torch.zeros(1))
     before = {name: weight.clone() for name, weight in part.state_dict().items()}
     others = named(layer, 1) | {"language_model.layers.2.self_attn.q_proj.weight": torch.zeros(32, 32)}
     assert [part.take(name, weight) for name, weight in others.items()] == [None] * len(others)
@@ -62,4 +62,4 @@ def test_other_layers_and_other_weights_are_left_alone(layer):
 def test_a_quantised_weight_is_refused(weight):
     name = "vision_tower.vision_model.encoder.layers.2.self_attn.q_proj.weight"
     with pytest.raises(UnsupportedModelError, match="is quantised"):
-        LastLayer(CONFIG).take(name, weight)
+        LastLayer(CONFIG, like=torch.zeros(1)).take(name, weight)

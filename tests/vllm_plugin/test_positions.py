@@ -69,7 +69,7 @@ def test_places_are_exact_in_every_dtype(dtype):
 
 
 def test_a_step_adds_its_places_once():
-    shifts = PlaceShifts(8)
+    shifts = PlaceShifts(8, torch.device("cpu"))
     buffer = torch.arange(24).reshape(3, 8)
     step = buffer[:, :5]
     where = torch.tensor([False, True, False, True, False])

@@ -26,18 +26,20 @@ class LastLayer(nn.Module):
 
     Args:
         vision_config: config of a CLIP tower.
+        like: a weight of another layer, whose dtype and device these have.
     """
 
     ATTENTION: ClassVar[str] = "self_attn.attn"
     """Where the towers whose last layer is laid out like this have their attention."""
 
-    def __init__(self, vision_config: Any) -> None:
+    def __init__(self, vision_config: Any, like: Tensor) -> None:
         super().__init__()
         width = vision_config.hidden_size
         self.heads = vision_config.num_attention_heads
         self.number = vision_config.num_hidden_layers - 1
-        self.layer_norm1 = nn.LayerNorm(width, eps=vision_config.layer_norm_eps)
-        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.layer_norm1 = nn.LayerNorm(width, eps=vision_config.layer_norm_eps, dtype=like.dtype, device=like.device)
+        self.q_proj = nn.Linear(width, width, dtype=like.dtype, device=like.device)
+        self.k_proj = nn.Linear(width, width, dtype=like.dtype, device=like.device)
 
     def forward(self, states: Tensor, first_only: bool) -> AttentionInputs:
         """What the layer's attention would be called with.

@@ -15,7 +15,7 @@ def unit_counts(medium: MediumInputs, inputs: dict[str, Any]) -> list[int]:
     if medium.counts is None:
         return [int(pixels.shape[0]) if pixels.ndim == 4 else 1 for pixels in inputs[medium.pixels]]
     counts = inputs[medium.counts]
-    rows = [torch.as_tensor(each).reshape(-1) for each in counts]
+    rows = [torch.as_tensor(each, dtype=torch.int64, device="cpu").reshape(-1) for each in counts]
     return [int(row.prod()) for row in rows]
 
 
@@ -57,7 +57,7 @@ def facts_of(medium: MediumInputs, inputs: dict[str, Any]) -> dict[str, Any]:
     Of the pixels a layout reads the shape alone, which a tensor without data says.
     """
     facts = {
-        name: torch.stack([torch.as_tensor(each) for each in inputs[name]]).cpu()
+        name: torch.stack([torch.as_tensor(each, dtype=torch.int64, device="cpu") for each in inputs[name]])
         for name in medium.facts
         if inputs.get(name) is not None
     }

@@ -54,14 +54,15 @@ class PlaceShifts(nn.Module):
 
     Args:
         tokens: the most tokens of a step.
+        device: the device of the model.
     """
 
     shifts: Tensor
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, device: torch.device) -> None:
         super().__init__()
-        # Made on the device that vLLM builds the model on, and a buffer, which vLLM brings back after sleep.
-        self.register_buffer("shifts", torch.zeros(tokens, _AXES, dtype=torch.int64), persistent=False)
+        # A buffer, which vLLM brings back after sleep.
+        self.register_buffer("shifts", torch.zeros(tokens, _AXES, dtype=torch.int64, device=device), persistent=False)
 
     def put(self, places: Tensor, where: Tensor) -> None:
         """Hold the places of a step's visual tokens until `add`.

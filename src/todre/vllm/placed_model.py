@@ -61,13 +61,14 @@ class PlacedStage1(Stage1):
         rows = torch.cat([choice.embeddings, features[:, self.width :]], dim=1)
         keep = choice.keep
         if len(ids) > len(rows):
-            rows, keep = self._with_text(rows, keep, torch.tensor(ids, device="cpu"), medium.kind)
+            rows, keep = self._with_text(rows, keep, torch.tensor(ids, dtype=torch.int64, device="cpu"), medium.kind)
         rows = with_places(rows, unpruned_prompt.places(medium.kind, fields, ids, self.number))
         return rows if keep is None else rows[keep]
 
     def _with_text(self, rows: Tensor, keep: Tensor | None, ids: Tensor, kind: str) -> tuple[Tensor, Tensor | None]:
         """The rows with those of text among them, and which are kept; all text is."""
-        is_visual = torch.isin(ids, torch.tensor(self.facts.token_id(self.config, kind), device="cpu"))
+        token = self.facts.token_id(self.config, kind)
+        is_visual = torch.isin(ids, torch.tensor(token, dtype=torch.int64, device="cpu"))
         visual, text = (upload(mask.nonzero().flatten(), rows.device) for mask in (is_visual, ~is_visual))
         everything = rows.new_zeros(len(ids), rows.shape[1])
         everything[:, : self.width] = self.embed_text(upload(ids, rows.device))
@@ -88,7 +89,8 @@ class PlacedModel(Stage1Model):
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         longest = self.config.get_text_config().max_position_embeddings
         self.todre_table = widened(self.get_language_model(), longest)  # type: ignore[attr-defined]
-        self.todre_shifts = PlaceShifts(vllm_config.scheduler_config.max_num_batched_tokens)
+        device = next(self.parameters()).device  # type: ignore[attr-defined]
+        self.todre_shifts = PlaceShifts(vllm_config.scheduler_config.max_num_batched_tokens, device)
 
     def full_ids(self, kind: str, fields: Mapping[str, Any]) -> list[int]:
         """The ids of one medium before pruning; see `unpruned_prompt.FullIds`."""

@@ -167,7 +167,7 @@ class Stage1Processor:
         stays = [ids[place] for place in places]
         if details.is_embed is None:
             return stays
-        mask = torch.tensor([embedded[place] for place in places])
+        mask = torch.tensor([embedded[place] for place in places], dtype=torch.bool, device="cpu")
         return PromptUpdateDetails(full=stays, is_embed=lambda _: mask)
 
     def _get_mm_hashes(self, inputs: Any) -> Any:

@@ -77,7 +77,7 @@ class TowerWatch(nn.Module):
                 f"{depth}; use a method that reads another layer, or none, such as divprune."
             )
         if self.last is None:
-            self.last = LastLayer(vision_config)
+            self.last = LastLayer(vision_config, like=attrgetter("layer_norm1.weight")(layers[-1]))
         layers[-1].register_forward_hook(partial(self._passed_on, request))
 
     def _heard(self, request: Signal, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def positions(
     columns += range(len(ids), len(ids) + len(tokens) - done)
     ids += tokens[done:]
     found, behind = number(ids, shifted)
-    return found[:, torch.tensor(columns, dtype=torch.int64)], behind + len(ids) - len(tokens)
+    return found[:, torch.tensor(columns, dtype=torch.int64, device="cpu")], behind + len(ids) - len(tokens)
 
 
 def places(kind: str, fields: Mapping[str, Any], ids: list[int], number: Numbering) -> Tensor:
