@@ -55,7 +55,7 @@ def test_document_says_what_was_served(measured):
     assert document["conditions"]["settings"]["new_tokens"] == 3
     assert document["conditions"]["settings"]["picture"] == [168, 168]
     assert document["conditions"]["machine"]["versions"]["torch"]
-    assert document["command"].startswith("todre ")
+    assert document["command"].startswith("todre")
     assert [(row["cell"]["concurrency"], row["configuration"]) for row in document["rows"]] == [
         (1, "whole"), (1, "pruned"), (2, "whole"), (2, "pruned"), (8, "pruned"),
     ]  # fmt: skip
