@@ -45,7 +45,8 @@ def here(made, tmp_path, monkeypatch):
 
     shutil.copytree(made, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
-    users = ("todre.cli.overlay", "todre.plots.bench")  # patched before `marks`, whose function they import
+    # Patched before `marks`, whose function they import, so that none is imported first while it is another one.
+    users = ("todre.cli.overlay", "todre.plots.bench", "todre.plots.bench_load", "todre.reproduce.figures")
     for place in (*(f"{user}.save_figure" for user in users), "todre.plots.marks.save_figure"):
         monkeypatch.setattr(place, begin)
     for place in ("todre.loading.model.load", "todre.cli.table.write_atomic"):
