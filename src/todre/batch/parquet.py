@@ -11,9 +11,9 @@ from typing import Any
 
 from todre.batch.lines import OUTPUT, read_output
 from todre.batch.records import Place, Record
-from todre.batch.sources import record_of
+from todre.batch.sources import RowsFile, record_of
 from todre.errors import InvalidValueError, MissingDependencyError
-from todre.files import Kind, atomic_path, opened, printable
+from todre.files import Kind, atomic_path, opened
 from todre.files.names import reason
 
 TABLE = Kind("give a Parquet file with columns such as id, image and question", most=2**42)
@@ -23,24 +23,12 @@ _WRITTEN_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class ParquetRows:
+class ParquetRows(RowsFile):
     """A Parquet file of plain rows; pictures are paths, `data:` URLs or bytes.
 
     Records are at (row group, index in it, number of the row from 1). Empty cells are
     fields that the row does not have.
     """
-
-    file: Path
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return printable(self.file)
-
-    @property
-    def folder(self) -> Path:
-        """The file's folder."""
-        return self.file.parent
 
     def records(self) -> Iterator[Record]:
         """Each row, a few in memory at a time.

@@ -17,6 +17,7 @@ from typing import Any
 from todre.batch.model_answers import cannot_start
 from todre.batch.records import Backend, Failure, Outcome, Record, Work
 from todre.errors import TodreError
+from todre.evaluate.workers import end_normally, no_interrupts
 
 MOST_DEATHS = 3
 """Processes that may die one after another without an answer between them."""
@@ -96,7 +97,7 @@ class _Crew:
         """Start a process on a record."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, self._start), daemon=True)
-        with _no_interrupts():
+        with no_interrupts():
             process.start()
         theirs.close()  # so that the process's end is seen here, and ours there
         worker = _Worker(process, ours)
@@ -154,29 +155,9 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[_Crew]:
             worker.process.join()
 
 
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C from processes started inside the block.
-
-    A terminal sends it to every process, and this one ends the others.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end(number: int, frame: Any) -> None:
-    raise SystemExit(0)
-
-
 def _serve(line: Connection, start: Callable[[], Work]) -> None:
     """Answer records from `line` until its other end is gone."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end_normally)
     work = None
     try:
         while True:

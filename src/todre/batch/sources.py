@@ -52,10 +52,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class JsonLines:
-    """A file of JSON Lines: rows of the plain shape, of OpenAI's batch API, or both.
+class RowsFile:
+    """A file of rows; its name and folder as a source's.
 
-    Records are at (offset in bytes, line number).
+    Attributes:
+        file: the file.
     """
 
     file: Path
@@ -69,6 +70,14 @@ class JsonLines:
     def folder(self) -> Path:
         """The file's folder."""
         return self.file.parent
+
+
+@dataclass(frozen=True)
+class JsonLines(RowsFile):
+    """A file of JSON Lines: rows of the plain shape, of OpenAI's batch API, or both.
+
+    Records are at (offset in bytes, line number).
+    """
 
     def records(self) -> Iterator[Record]:
         """Each line that is not blank.

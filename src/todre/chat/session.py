@@ -11,6 +11,7 @@ from todre.chat.lines import Command, paths_of
 from todre.errors import InvalidValueError
 from todre.fields import fitted
 from todre.fields.kinds import Retain
+from todre.fields.texts import number_of
 from todre.files import printable
 from todre.images import open_image
 from todre.loading.model import Loaded
@@ -148,15 +149,10 @@ def parse_retain(text: str) -> float:
     Raises:
         InvalidValueError: the text is no number, or the budget cannot be used.
     """
-    value: float
-    try:
-        value = int(text)
-    except ValueError:
-        try:
-            value = float(text)
-        except ValueError:
-            raise InvalidValueError(
-                f"{printable(text)} is not a number; give a share such as /retain 0.25, or a count such as /retain 288."
-            ) from None
+    value = number_of(text)
+    if value is None:
+        raise InvalidValueError(
+            f"{printable(text)} is not a number; give a share such as /retain 0.25, or a count such as /retain 288."
+        )
     found: float = fitted("/retain", value, Retain)
     return found

@@ -15,28 +15,24 @@ from todre.cli.parsers import (
 from todre.errors import InvalidValueError
 from todre.fields import fitted
 from todre.fields.kinds import Retain as RetainField
+from todre.fields.texts import number_of
 from todre.methods.base import Per
 
 
 def parse_retain(text: str) -> float:
     """Parse a budget: a whole number counts tokens, others are shares in (0, 1]."""
-    value: float
-    try:
-        value = int(text)
-    except ValueError:
-        try:
-            value = float(text)
-        except ValueError:
-            raise typer.BadParameter(
-                f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
-            ) from None
+    value = number_of(text)
+    if value is None:
+        raise typer.BadParameter(
+            f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
+        )
     if value > MOST:
         raise typer.BadParameter(f"{text!r} is more than any picture has; give a count of at most {MOST:,}.")
     try:
-        value = fitted("retain", value, RetainField)
+        found: float = fitted("retain", value, RetainField)
     except InvalidValueError as error:
         raise typer.BadParameter(str(error)) from error
-    return value
+    return found
 
 
 def parse_retains(text: str) -> tuple[float, ...]:

@@ -105,7 +105,7 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
         for _ in range(processes):
             ours, theirs = context.Pipe()
             child = context.Process(target=_serve, args=(theirs, start), daemon=True)
-            with _no_interrupts():
+            with no_interrupts():
                 child.start()
             theirs.close()  # so that a child's end is seen here, and ours there
             lines.append(ours)
@@ -123,7 +123,7 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[list[Connect
 
 
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
+def no_interrupts() -> Iterator[None]:
     """Keep Ctrl-C from processes started inside the block.
 
     The terminal sends Ctrl-C to every process; the parent process ends the others.
@@ -138,7 +138,8 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end(number: int, frame: Any) -> None:
+def end_normally(number: int, frame: Any) -> None:
+    """Handle a signal that ends a worker: exit as if its work was done."""
     raise SystemExit(0)
 
 
@@ -148,7 +149,7 @@ def _serve(line: Connection, start: Callable[[], Work]) -> None:
     A signal may end the process in the middle of its work. It then exits in the normal way, so that resources of
     libraries, such as the semaphore behind their progress bars, are released without a warning.
     """
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end_normally)
     work = None
     try:
         while True:
