@@ -1,0 +1,1 @@
+"""`smol`: a LLaVA-NeXT with a pretrained decoder."""

@@ -1,0 +1,96 @@
+"""Pictures and questions of each training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from todre.hf.keywords import PIXELS
+from todre.scenes import Question, Scene, ask, make_scene
+from todre.scenes.questions import unique_pairs
+from todre.tiny.model import build_image_processor
+
+SHORT_SIZES: tuple[tuple[int, int], ...] = ((96, 96), (128, 128))
+"""Sizes (width, height) in pixels of pictures that are shown as thumbnails alone."""
+FULL_SIZES: tuple[tuple[int, int], ...] = ((192, 192), (192, 192), (192, 96), (192, 192), (192, 192), (96, 192))
+"""Sizes of pictures that are shown as thumbnail and crops, in turn."""
+TASK_MIX: dict[str, int] = {
+    "presence": 6,
+    "colour": 3,
+    "shape": 3,
+    "size": 2,
+    "count": 6,
+    "relation": 7,
+    "quadrant": 3,
+    "digit": 1,
+    "word": 1,
+    "caption": 1,
+}
+"""How many questions of each task are asked about one picture.
+
+Equal questions are asked once.
+"""
+PLACES = 6
+"""Strips that a picture is cut into for the questions about places."""
+_PLACE_QUESTIONS = 4
+
+
+def step_seeds(first: int, step: int, batch: int, rank: int, world: int) -> range:
+    """Seeds of the scenes that one process trains on in one step.
+
+    No two steps or processes share a seed.
+    """
+    start = first + (step * world + rank) * batch
+    return range(start, start + batch)
+
+
+def training_questions(scene: Scene, step: int) -> list[Question]:
+    """Questions about a scene, new ones for each step, each text once.
+
+    Args:
+        scene: the picture to ask about.
+        step: seeds the choice of questions, together with the scene's own seed.
+    """
+    rng = np.random.default_rng([scene.seed, step, 77])
+    tasks = [task for task, times in TASK_MIX.items() for _ in range(times)]
+    questions = [*ask(rng, scene.objects, tasks, *scene.size), *place_questions(rng, scene)]
+    return list({question.text: question for question in questions}.values())
+
+
+def place_questions(rng: np.random.Generator, scene: Scene) -> list[Question]:
+    """Questions that only training asks: in which strip of the picture an object lies.
+
+    Without them the model hardly learns to compare places, which questions of the task "relation" need.
+    """
+    unique = unique_pairs(scene.objects)
+    width, height = scene.size
+    asked = []
+    for index in rng.permutation(len(unique))[: _PLACE_QUESTIONS // 2].tolist():
+        thing = unique[index]
+        for word, share in (("column", thing.x / width), ("row", thing.y / height)):
+            answer = str(1 + min(PLACES - 1, int(share * PLACES)))
+            asked.append(Question("place", f"Which {word} is the {thing.name} in?", answer))
+    return asked
+
+
+def thumbnail_pixels(scenes: Sequence[Scene]) -> torch.Tensor:
+    """(b, 3, 96, 96) float32 thumbnails as the image processor makes them."""
+    return torch.stack([tiles[0] for tiles in tile_pixels(scenes)])
+
+
+def tile_pixels(scenes: Sequence[Scene]) -> list[torch.Tensor]:
+    """For each scene, (tiles, 3, 96, 96) float32: thumbnail and crops."""
+    processor = build_image_processor()
+    return [processor(scene.image, return_tensors="pt")[PIXELS][0] for scene in scenes]
+
+
+def small_scene(seed: int, split: str = "train") -> Scene:
+    """The scene of a seed in one of `SHORT_SIZES`, in turn by seed."""
+    return make_scene(seed, split, SHORT_SIZES[seed // 8 % len(SHORT_SIZES)])
+
+
+def large_scene(seed: int, step: int, split: str = "train") -> Scene:
+    """The scene of a seed in the step's size of `FULL_SIZES`."""
+    return make_scene(seed, split, FULL_SIZES[step % len(FULL_SIZES)])

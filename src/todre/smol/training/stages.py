@@ -1,0 +1,87 @@
+"""The stages with the decoder: thumbnails, then thumbnail and crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from todre.smol.training.chunks import collate, pack
+from todre.smol.training.data import (
+    large_scene,
+    small_scene,
+    step_seeds,
+    thumbnail_pixels,
+    tile_pixels,
+    training_questions,
+)
+from todre.smol.training.learner import Learner, answer_loss
+
+Result = tuple[torch.Tensor, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The pictures of one step for one process.
+
+    Attributes:
+        first: seed from which the stage counts.
+        step: number of the step, from 0.
+        batch: pictures for each process.
+        rank, world: number of this process (from 0), and the number of processes.
+        split: "train", "val" or "test".
+    """
+
+    first: int
+    step: int
+    batch: int
+    rank: int = 0
+    world: int = 1
+    split: str = "train"
+
+    def seeds(self) -> range:
+        """Seeds of the pictures."""
+        return step_seeds(self.first, self.step, self.batch, self.rank, self.world)
+
+
+def short_loss(learner: Learner, which: Slice) -> Result:
+    """Loss of questions behind thumbnails of small pictures (144 visual tokens)."""
+    scenes = [small_scene(seed, which.split) for seed in which.seeds()]
+    chunks = collate([pack(learner.pieces, training_questions(scene, which.step)) for scene in scenes])
+    visual = learner.thumbnails(thumbnail_pixels(scenes))
+    return answer_loss(learner, learner.hidden(visual, chunks), chunks)
+
+
+def full_loss(learner: Learner, which: Slice) -> Result:
+    """Loss of questions behind thumbnail and crops.
+
+    Pictures of 192 × 192 pixels have 744 visual tokens.
+    """
+    scenes = [large_scene(seed, which.step, which.split) for seed in which.seeds()]
+    chunks = collate([pack(learner.pieces, training_questions(scene, which.step)) for scene in scenes])
+    visual = learner.with_crops(tile_pixels(scenes), [scene.size for scene in scenes])
+    return answer_loss(learner, learner.hidden(visual, chunks), chunks)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of training.
+
+    Attributes:
+        name: its name on the command line and in the names of its files.
+        before: name of the stage whose result it starts from.
+        loss: the loss of one step, and numbers for the log.
+        first: seed of its first picture.
+    """
+
+    name: str
+    before: str
+    loss: Callable[[Learner, Slice], Result]
+    first: int
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (Stage("short", "warm", short_loss, 10**8), Stage("full", "short", full_loss, 2 * 10**8))
+}
