@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from todre.evaluate.card_subjects import Subject, subject_of
 from todre.reading.result_pages import markdown_table, paragraph, percent, points, spread
 
 _FAR = 0.2
@@ -14,7 +15,7 @@ def page(document: dict[str, Any], source: str, image: str) -> str:
     return (
         "\n\n".join(
             [
-                "# Card of the shipped model",
+                f"# {_subject(document).title}",
                 _about(document, source),
                 f"![accuracy by task, random pruning, attention by layer, use of depth](images/{image})",
                 "## What it knows, and what it does not",
@@ -30,11 +31,15 @@ def page(document: dict[str, Any], source: str, image: str) -> str:
                 "## Use of depth",
                 _depth(document),
                 "## What follows from it, and what does not",
-                _limits(),
+                paragraph(_subject(document).limits),
             ]
         )
         + "\n"
     )
+
+
+def _subject(document: dict[str, Any]) -> Subject:
+    return subject_of(str(document["conditions"]["model"]["id"]))
 
 
 def chance(values: dict[str, Any]) -> float:
@@ -58,11 +63,7 @@ def knowledge(document: dict[str, Any]) -> list[str]:
         sentences.append(f"Above chance, but weak: {', '.join(above)}.")
     if near:
         sentences.append(f"**Not shown to be above chance: {', '.join(near)}.**")
-    sentences.append(
-        "It knows the small world of `todre.scenes` only: six shapes, seven colours, ten words, ten digits, and the "
-        "wordings of its questions. Other words are unknown to its tokenizer. On photographs, drawings or screens it "
-        "answers in the same few words, and those answers mean nothing."
-    )
+    sentences.append(_subject(document).world)
     return sentences
 
 
@@ -73,9 +74,7 @@ def _about(document: dict[str, Any], source: str) -> str:
         [
             paragraph(
                 f"A LLaVA-NeXT of {document['parameters'] / 1e6:.1f} million parameters with "
-                f"{document['decoder_layers']} decoder layers, trained from nothing on rendered scenes "
-                "(`python -m todre.tiny.train`; logs in `results/tiny`). It is here so that pruning can be tried and "
-                "tested on a model that really looks, with nothing to download."
+                f"{document['decoder_layers']} decoder layers, {_subject(document).origin}"
             ),
             "Made by",
             f"    {document['command']}",
@@ -173,12 +172,3 @@ def depth_findings(document: dict[str, Any]) -> list[str]:
     else:
         sentences.append("All layers are shown to be in use.")
     return sentences
-
-
-def _limits() -> str:
-    return paragraph(
-        "The model was trained with dense patch labels, so its visual tokens are unusually separable, and its "
-        "pictures hold a few small objects on much background. A ranking of pruning methods on it is a finding about "
-        "this model alone: no evidence about models of billions of parameters, about photographs, or about benchmarks. "
-        "One training run stands behind it, so no interval here covers a second one."
-    )
