@@ -7,16 +7,17 @@ import re
 from todre.scenes.objects import Question
 from todre.scenes.vocabulary import COLOURS, SHAPES
 
+_LISTING = ("caption", "sentence")
 _PAIR = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})\b")
 
 
 def score(question: Question, prediction: str) -> float:
     """Score of an answer, from 0.0 to 1.0.
 
-    A caption gets an F1 score over the pairs of colour and shape that it mentions. Any other answer gets 1.0 if it
-    equals the true one, apart from letter case, spaces and a final full stop.
+    A caption, as a list or a sentence, gets an F1 score over the pairs of colour and shape that it mentions. Any other
+    answer gets 1.0 if it equals the true one, apart from letter case, spaces and a final full stop.
     """
-    if question.task == "caption":
+    if question.task in _LISTING:
         return pairs_f1(question.answer, prediction)
     return float(_normalise(prediction) == _normalise(question.answer))
 
