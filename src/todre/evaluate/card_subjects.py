@@ -1,4 +1,4 @@
-"""What a card says about each model that no run can measure: its origin and its world."""
+"""What a card says of each model beside what a run measures."""
 
 from __future__ import annotations
 

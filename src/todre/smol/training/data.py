@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from todre.hf.keywords import PIXELS
-from todre.scenes import Question, Scene, ask, make_scene
+from todre.pages import Page, make_page
+from todre.pages import ask as ask_page
+from todre.scenes import Question, Scene, as_sentence, ask, make_scene, reword
 from todre.scenes.questions import unique_pairs
 from todre.tiny.model import build_image_processor
 
@@ -32,9 +35,20 @@ TASK_MIX: dict[str, int] = {
 
 Equal questions are asked once.
 """
+PLACE = "place"
+"""Task of the questions that only training asks."""
 PLACES = 6
 """Strips that a picture is cut into for the questions about places."""
 _PLACE_QUESTIONS = 4
+PAGE_MIX: dict[str, int] = {"reading": 10, "locating": 10, "sum": 8, "count": 5}
+"""How many questions of each task are asked about one page.
+
+Equal questions are asked once.
+"""
+PAGE_EVERY = 5
+"""One picture of this many is a page, once pictures have crops."""
+_REWORDED = 0.3
+"""Share of questions about scenes that are reworded in the stage "full"."""
 
 
 def step_seeds(first: int, step: int, batch: int, rank: int, world: int) -> range:
@@ -59,6 +73,39 @@ def training_questions(scene: Scene, step: int) -> list[Question]:
     return list({question.text: question for question in questions}.values())
 
 
+def worded_questions(scene: Scene, step: int) -> list[Question]:
+    """Training questions, a share of them in other words.
+
+    Half of the captions are sentences.
+
+    Args:
+        scene: the picture to ask about.
+        step: seeds the choice of questions and of their wording.
+    """
+    rng = np.random.default_rng([scene.seed, step, 79])
+    asked = []
+    for question in training_questions(scene, step):
+        if question.task == "caption" and rng.random() < 0.5:
+            question = as_sentence(question)
+        if question.task != PLACE and rng.random() < _REWORDED:
+            question = reword(question, rng, "train")
+        asked.append(question)
+    return list({question.text: question for question in asked}.values())
+
+
+def page_questions(page: Page, step: int) -> list[Question]:
+    """Questions about a page, each text once; their tasks get the prefix "page-".
+
+    Args:
+        page: the page to ask about.
+        step: seeds the choice of questions, together with the page's own seed.
+    """
+    rng = np.random.default_rng([page.seed, step, 83])
+    asked = ask_page(rng, page, [task for task, times in PAGE_MIX.items() for _ in range(times)])
+    named = [replace(question, task=f"page-{question.task}") for question in asked]
+    return list({question.text: question for question in named}.values())
+
+
 def place_questions(rng: np.random.Generator, scene: Scene) -> list[Question]:
     """Questions that only training asks: in which strip of the picture an object lies.
 
@@ -71,7 +118,7 @@ def place_questions(rng: np.random.Generator, scene: Scene) -> list[Question]:
         thing = unique[index]
         for word, share in (("column", thing.x / width), ("row", thing.y / height)):
             answer = str(1 + min(PLACES - 1, int(share * PLACES)))
-            asked.append(Question("place", f"Which {word} is the {thing.name} in?", answer))
+            asked.append(Question(PLACE, f"Which {word} is the {thing.name} in?", answer))
     return asked
 
 
@@ -80,8 +127,8 @@ def thumbnail_pixels(scenes: Sequence[Scene]) -> torch.Tensor:
     return torch.stack([tiles[0] for tiles in tile_pixels(scenes)])
 
 
-def tile_pixels(scenes: Sequence[Scene]) -> list[torch.Tensor]:
-    """For each scene, (tiles, 3, 96, 96) float32: thumbnail and crops."""
+def tile_pixels(scenes: Sequence[Scene | Page]) -> list[torch.Tensor]:
+    """For each picture, (tiles, 3, 96, 96) float32: thumbnail and crops."""
     processor = build_image_processor()
     return [processor(scene.image, return_tensors="pt")[PIXELS][0] for scene in scenes]
 
@@ -94,3 +141,8 @@ def small_scene(seed: int, split: str = "train") -> Scene:
 def large_scene(seed: int, step: int, split: str = "train") -> Scene:
     """The scene of a seed in the step's size of `FULL_SIZES`."""
     return make_scene(seed, split, FULL_SIZES[step % len(FULL_SIZES)])
+
+
+def large_page(seed: int, step: int, split: str = "train") -> Page:
+    """The page of a seed in the step's size of `FULL_SIZES`."""
+    return make_page(seed, split, FULL_SIZES[step % len(FULL_SIZES)])

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 import torch
 
+from todre.pages import Page
+from todre.scenes import Scene
 from todre.smol.training.chunks import collate, pack
 from todre.smol.training.data import (
+    PAGE_EVERY,
+    large_page,
     large_scene,
+    page_questions,
     small_scene,
     step_seeds,
     thumbnail_pixels,
     tile_pixels,
     training_questions,
+    worded_questions,
 )
 from todre.smol.training.learner import Learner, answer_loss
 
@@ -54,13 +60,19 @@ def short_loss(learner: Learner, which: Slice) -> Result:
 
 
 def full_loss(learner: Learner, which: Slice) -> Result:
-    """Loss of questions behind thumbnail and crops.
+    """Loss of questions behind thumbnail and crops, of scenes and of pages.
 
-    Pictures of 192 × 192 pixels have 744 visual tokens.
+    Pictures of 192 × 192 pixels have 744 visual tokens. One process in one step has pages or scenes, not both.
     """
-    scenes = [large_scene(seed, which.step, which.split) for seed in which.seeds()]
-    chunks = collate([pack(learner.pieces, training_questions(scene, which.step)) for scene in scenes])
-    visual = learner.with_crops(tile_pixels(scenes), [scene.size for scene in scenes])
+    pictures: list[Scene] | list[Page]
+    if (which.step * which.world + which.rank) % PAGE_EVERY == PAGE_EVERY - 1:
+        pictures = [large_page(seed, which.step, which.split) for seed in which.seeds()]
+        asked = [page_questions(page, which.step) for page in pictures]
+    else:
+        pictures = [large_scene(seed, which.step, which.split) for seed in which.seeds()]
+        asked = [worded_questions(scene, which.step) for scene in pictures]
+    chunks = collate([pack(learner.pieces, questions) for questions in asked])
+    visual = learner.with_crops(tile_pixels(pictures), [picture.size for picture in pictures])
     return answer_loss(learner, learner.hidden(visual, chunks), chunks)
 
 
