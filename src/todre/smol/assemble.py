@@ -1,4 +1,4 @@
-"""Put the model together: todre-tiny's tower, the trained connector, the decoder with its LoRA."""
+"""Put the model together: tower, connector, and the decoder with its LoRA."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from todre.errors import LoadError
 from todre.hf.checkpoint_facts import FEATURE_LAYER
 from todre.smol.part import CONNECTOR, NEWLINE, Part
 from todre.smol.tokenizer import IMAGE_ID, build_processor, build_tokenizer
+from todre.smol.weights import plain_config
 from todre.tiny import load as load_tiny
 from todre.tiny.model import GRID, PINPOINTS
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def build_config(vision: Any, text: LlamaConfig) -> LlavaNextConfig:
-    """The model's config: the tower's and the decoder's, with the crops of `todre-tiny`."""
+    """The model's config: tower, decoder, and the crops of `todre-tiny`."""
     from transformers import LlavaNextConfig
 
     return LlavaNextConfig(
         vision_config=vision,
-        text_config=text,
+        text_config=plain_config(text),
         image_token_id=IMAGE_ID,
         image_grid_pinpoints=PINPOINTS,
         projector_hidden_act="gelu",
@@ -89,7 +90,7 @@ def _merged(decoder: LlamaForCausalLM, part: Part) -> dict[str, torch.Tensor]:
     for (layer, projection), (down, up) in part.factors().items():
         name = f"model.layers.{layer}.self_attn.{projection}.weight"
         if name not in state or state[name].shape != (up.shape[0], down.shape[1]):
-            raise LoadError(f"The LoRA of layer {layer}'s {projection} does not fit the decoder; use the one it is for.")
+            raise LoadError(f"The LoRA of layer {layer}'s {projection} does not fit the decoder; use its own.")
         state[name] = state[name] + part.scale * (up.to("cpu", torch.float32) @ down.to("cpu", torch.float32))
     return state
 

@@ -1,8 +1,8 @@
 """The part of the model that was trained here, as one safetensors file.
 
-It holds, in float16, the connector (`connector.linear_1.weight`, …), `image_newline`, and for each adapted projection of
-the decoder the two factors of its LoRA: `lora.{layer}.{q,k,v,o}_proj.A` (rank, inputs) and `.B` (outputs, rank). The
-projection's weight becomes W + scale · B A.
+It holds, in float16, the connector (`connector.linear_1.weight`, …), `image_newline`, and for each adapted projection
+of the decoder the two factors of its LoRA: `lora.{layer}.{q,k,v,o}_proj.A` (rank, inputs) and `.B` (outputs, rank).
+The projection's weight becomes W + scale · B A.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Part:
     base_sha256: str
 
     def __post_init__(self) -> None:
-        """Raise unless the tensors are those of a connector, a newline and a LoRA of this rank."""
+        """Raise unless connector, newline and LoRA are whole, and of this rank."""
         whole = {f"connector.{name}" for name in CONNECTOR} | {NEWLINE}
         missing = sorted(whole - self.tensors.keys())
         if missing:

@@ -11,17 +11,18 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlavaNextProcessor, PreTrainedTokenizerFast
 
 from todre.errors import LoadError
+from todre.smol.base import TOKENIZER
+from todre.smol.weights import PAD_ID
 from todre.tiny.model import PATCH, build_image_processor
 
 IMAGE = "<image>"
 IMAGE_ID = 3
-"""Id of the picture's token, which the decoder's own vocabulary calls `<repo_name>`.
+"""Id of the picture's token, called `<repo_name>` in the decoder's vocabulary.
 
 The decoder never sees the embedding of this token, so no row is added to the table.
 """
 RENAMED = "<repo_name>"
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
-FILE = "tokenizer.json"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
@@ -33,7 +34,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""Turns without a system prompt; a turn's pictures come first, each on a line of its own."""
+"""Turns without a system prompt; pictures come first, each on its own line."""
 _CONTROL = 3
 """The type of special tokens in GGUF files."""
 
@@ -61,6 +62,23 @@ def tokenizer_of(metadata: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
+def check_tokenizer(tokenizer: Tokenizer, where: str | Path) -> None:
+    """Raise unless the special tokens are where SmolLM2 has them.
+
+    Args:
+        tokenizer: the decoder's own, or with `<image>`.
+        where: it was found.
+
+    Raises:
+        LoadError: they are elsewhere.
+    """
+    third = IMAGE if tokenizer.token_to_id(IMAGE) is not None else RENAMED
+    wanted = {PAD: PAD_ID, START: 1, END: 2, third: IMAGE_ID}
+    found = {token: tokenizer.token_to_id(token) for token in wanted}
+    if found != wanted:
+        raise LoadError(f"The decoder in {where} has its special tokens at {found}, not at {wanted}; fetch it again.")
+
+
 def build_tokenizer(base: Path) -> PreTrainedTokenizerFast:
     """The model's tokenizer: the decoder's own, with `<image>` as token 3.
 
@@ -73,7 +91,7 @@ def build_tokenizer(base: Path) -> PreTrainedTokenizerFast:
         LoadError: the folder has no tokenizer of SmolLM2's.
     """
     try:
-        document = json.loads((base / FILE).read_text(encoding="utf-8"))
+        document = json.loads((base / TOKENIZER).read_text(encoding="utf-8"))
         vocabulary, added = document["model"]["vocab"], document["added_tokens"]
         vocabulary[IMAGE] = vocabulary.pop(RENAMED)
         (renamed,) = [token for token in added if token["content"] == RENAMED]
@@ -81,8 +99,7 @@ def build_tokenizer(base: Path) -> PreTrainedTokenizerFast:
         tokenizer = Tokenizer.from_str(json.dumps(document))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LoadError(f"The decoder in {base} has no tokenizer of SmolLM2's ({error}); fetch it again.") from error
-    if tokenizer.token_to_id(IMAGE) != IMAGE_ID:
-        raise LoadError(f"The decoder in {base} has its {RENAMED} not at {IMAGE_ID}; fetch it again.")
+    check_tokenizer(tokenizer, base)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,

