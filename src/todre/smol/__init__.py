@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from todre.smol.names import SMOL, SMOL_1, has_part, names, part_path
+from todre.smol.parts import SMOL, SMOL_1, has_part, names, part_path
 
 if TYPE_CHECKING:
     from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor

@@ -99,8 +99,8 @@ def _filled(config: LlavaNextConfig, state: dict[str, torch.Tensor]) -> LlavaNex
     """A model of a config, with these weights."""
     from transformers import LlavaNextForConditionalGeneration
 
-    with torch.random.fork_rng(devices=[]):
-        model = LlavaNextForConditionalGeneration(config)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        model = LlavaNextForConditionalGeneration(config).to(torch.float32)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -108,7 +108,8 @@ def _filled(config: LlavaNextConfig, state: dict[str, torch.Tensor]) -> LlavaNex
     generation = model.generation_config
     generation.pad_token_id, generation.eos_token_id = config.text_config.pad_token_id, config.text_config.eos_token_id
     generation.bos_token_id = None
-    return model.to(torch.float32).eval()
+    ready: LlavaNextForConditionalGeneration = model.eval()
+    return ready
 
 
 def save_model(model: LlavaNextForConditionalGeneration, base: Path, folder: Path) -> None:

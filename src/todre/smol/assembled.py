@@ -11,14 +11,17 @@ from todre.errors import LoadError
 from todre.files import Kind, sha256
 from todre.files.shapes import ANY
 from todre.smol.base import Base, find_base
-from todre.smol.names import SMOL, part_path
+from todre.smol.parts import SMOL, part_path
 from todre.smol.places import smol_folder, whole_folder
 from todre.tiny import checkpoint_path
 
 PART = Kind("update todre", ANY, LoadError, most=2**30)
 """A file that ships with todre."""
 _RECIPE = 1
-"""Number of the way in which models are put together; a change of the result raises it."""
+"""Number of the way in which models are put together.
+
+A change of the result raises it.
+"""
 
 
 def identity(name: str = SMOL) -> str:

@@ -99,8 +99,8 @@ def fetch_from_hub(announce: Callable[[str], None], *, again: bool = False) -> B
     except Exception as error:  # each library has types of its own for files that do not fit
         raise LoadError(f"{HUB} is not the decoder that todre knows ({error}); leave out --from-hub.") from error
     check_tokenizer(tokenizer, HUB)
-    with torch.random.fork_rng(devices=[]):
-        model = LlamaForCausalLM(plain_config(loaded.config))
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        model = LlamaForCausalLM(plain_config(loaded.config)).to(torch.float32)
     model.load_state_dict(loaded.state_dict())
     origin = Origin(bases.HUB, HUB, snapshot.revision, sha256(snapshot.path / WEIGHTS, WHEEL))
     if again:

@@ -161,14 +161,16 @@ def decoder_of(reader: Any) -> LlamaForCausalLM:
 
     config = plain_config(config_of(metadata_of(reader)))
     state = state_of(reader, config)
-    with torch.random.fork_rng(devices=[]):
-        model = LlamaForCausalLM(config)
-    state["lm_head.weight"] = state.get("model.embed_tokens.weight", torch.empty(0, dtype=torch.float32))
+    if "model.embed_tokens.weight" in state:
+        state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        model = LlamaForCausalLM(config).to(torch.float32)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise LoadError("The GGUF file's tensors do not fit its own description; fetch it again.") from error
-    return model.eval()
+    decoder: LlamaForCausalLM = model.eval()
+    return decoder
 
 
 def _name_of(tensor: str) -> str:

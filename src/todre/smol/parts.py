@@ -10,6 +10,8 @@ SMOL = "smol"
 """Name of the model that was trained with seed 0."""
 SMOL_1 = "smol-1"
 """Name of the model that was trained with seed 1."""
+FOLDER = Path(__file__).parent / "checkpoint"
+"""The folder of the files that were trained."""
 _SEEDS = {SMOL: 0, SMOL_1: 1}
 
 
@@ -36,4 +38,4 @@ def part_path(name: str = SMOL) -> Path:
 
 
 def _part(name: str) -> Path:
-    return Path(__file__).parent / "checkpoint" / f"seed-{_SEEDS[name]}.safetensors"
+    return FOLDER / f"seed-{_SEEDS[name]}.safetensors"
