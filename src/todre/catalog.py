@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from todre.hf.refused import REFUSED
-from todre.tiny import SHIPPED, SHIPPED_VIDEO
+from todre.shipped import brought
 
 if TYPE_CHECKING:
     from todre.hf.families import Family
@@ -34,7 +34,6 @@ They run on tiny random models in float32, with SDPA against eager attention.
 """
 
 _MAPPING = "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES"
-_SHIPPED = {"llava_next": SHIPPED, "llava_next_video": SHIPPED_VIDEO}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Row:
         media: the media that were checked: "images", or "images, clips".
         saliency: `cls`, `received` or `none`: what the vision tower offers to methods that rank by attention.
         note: limits of a verified row, or the reason of a refusal.
-        ships: name of a model of this architecture that comes with todre; empty if there is none.
+        ships: names of models of this architecture that come with todre.
     """
 
     model_type: str
@@ -57,7 +56,7 @@ class Row:
     media: str
     saliency: str
     note: str
-    ships: str = ""
+    ships: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The row ready for JSON, with the checks of a verified row."""
@@ -82,7 +81,8 @@ def facts() -> dict[str, dict[str, str]]:
 
 def _row(model_type: str, architecture: str, verified: dict[str, dict[str, str]]) -> Row:
     if model_type in verified:
-        return Row(model_type, architecture, "verified", **verified[model_type], ships=_SHIPPED.get(model_type, ""))
+        ships = tuple(model.name for model in brought() if model.model_type == model_type)
+        return Row(model_type, architecture, "verified", **verified[model_type], ships=ships)
     if model_type in REFUSED:
         return Row(model_type, architecture, "refused", "", "", REFUSED[model_type])
     return Row(model_type, architecture, "unknown", "", "", "newer than this release of todre, so it is refused")

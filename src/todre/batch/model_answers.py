@@ -210,7 +210,7 @@ def _revision(model: str | None) -> str | None:
         LoadError: the model is neither there nor in the cache.
     """
     from todre.hub import HUB_ID, fetch_config
-    from todre.tiny import names
+    from todre.shipped import names
 
     if model is None or model in names() or Path(model).expanduser().exists() or not HUB_ID.fullmatch(model):
         return None

@@ -31,6 +31,7 @@ from todre.cli.option_records import expand
 from todre.cli.plot import COMMANDS as FIGURES
 from todre.cli.reproduce import reproduce
 from todre.cli.serve import serve
+from todre.cli.smol import COMMANDS as SMOL
 from todre.cli.table import table
 from todre.cli.vllm_args import vllm_args
 
@@ -184,6 +185,17 @@ for _draw, *_lines in FIGURES:
         guarded(expand(_draw))
     )
 app.add_typer(plot, name="plot")
+
+smol = typer.Typer(
+    cls=Group,
+    help="Get what the model `smol` needs, whose decoder was pretrained on text.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=examples("todre smol fetch", 'todre ask picture.png "What is in the picture?" -m smol'),
+)
+for _function, *_lines in SMOL:
+    smol.command(cls=Command, short_help=_first(_function), epilog=examples(*_lines))(guarded(expand(_function)))
+app.add_typer(smol, name="smol")
 
 
 @functools.cache

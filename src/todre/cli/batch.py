@@ -172,14 +172,12 @@ def _say_if_other_versions(lines: Path, quiet: bool) -> None:
 
 def _say_if_toy(model: str | None, quiet: bool) -> None:
     """Say on stderr that a shipped model, which was loaded elsewhere, is a toy."""
-    from todre.tiny import SHIPPED, names
+    from todre.shipped import named, names
+    from todre.tiny import SHIPPED
 
     name = model or SHIPPED
     if name in names():
-        note(
-            f"{name}, which ships with todre, is a toy, and knows synthetic scenes alone; name a real model with -m.",
-            quiet,
-        )
+        note(f"{name}{named(name).caution}; name a real model with -m.", quiet)
 
 
 def progress_bar(quiet: bool) -> Watch:

@@ -23,6 +23,7 @@ def models(
     What verified means is listed below the table.
     """
     from todre.catalog import CHECKS, rows
+    from todre.shipped import brought
 
     chosen = [
         row for row in rows() if name is None or name.lower().replace("-", "_") in row.model_type.replace("-", "_")
@@ -46,6 +47,6 @@ def models(
     )
     for check in CHECKS:
         show_text(f"  - {check}")
-    for row in chosen:
-        if row.ships:
-            show_text(f"{row.ships} comes with todre: {row.model_type}, {row.media}.")
+    for model in brought():
+        if model.model_type in {row.model_type for row in chosen}:
+            show_text(f"{model.name} {model.arrives}: {model.model_type}, {model.media}.")

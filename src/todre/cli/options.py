@@ -19,7 +19,9 @@ DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
 Model = Annotated[
     str | None,
     typer.Option(
-        "-m", "--model", help="Folder, hub id, or todre-tiny-video. Without it, todre-tiny, which ships with todre."
+        "-m",
+        "--model",
+        help="Folder, hub id, todre-tiny-video, smol. Without it, todre-tiny, which ships with todre.",
     ),
 ]
 Device = Annotated[

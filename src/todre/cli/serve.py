@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Served = Annotated[
     str | None,
     typer.Argument(
-        metavar="MODEL", help="Folder, hub id, or todre-tiny-video. Without it, todre-tiny, which ships with todre."
+        metavar="MODEL",
+        help="Folder, hub id, todre-tiny-video, smol. Without it, todre-tiny, which ships with todre.",
     ),
 ]
 Check = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from todre.cli.console import note
 from todre.loading.model import Loaded
-from todre.tiny import names
+from todre.shipped import named, names
 
 
 def say_if_toy(loaded: Loaded, quiet: bool, remedy: str = "name a real model with -m") -> None:
@@ -16,8 +16,4 @@ def say_if_toy(loaded: Loaded, quiet: bool, remedy: str = "name a real model wit
         remedy: how to name a real model.
     """
     if loaded.name in names():
-        note(
-            f"{loaded.name}, which ships with todre, is a toy: it knows about a hundred words and synthetic scenes; "
-            f"{remedy}.",
-            quiet,
-        )
+        note(f"{loaded.name}{named(loaded.name).caution}; {remedy}.", quiet)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ServedModel = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help="Folder or hub id. Without it, todre-tiny, which ships with todre."),
+    typer.Argument(metavar="[MODEL]", help="Folder, hub id or smol. Without it, todre-tiny, which ships with todre."),
 ]
 MaxRetain = Annotated[
     Any,

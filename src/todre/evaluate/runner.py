@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from todre.errors import InvalidValueError
 from todre.evaluate.conditions import Condition
-from todre.files import Kind, append, new_folder, opened, read_finished, write_atomic
+from todre.files import Kind, append, new_folder, read_finished, write_atomic
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ WORKING = Kind(
     lenient=True,
 )
 """Kind of file: the working file of a run."""
-CHECKPOINT = Kind("get a complete copy of the model", most=2**50)
-"""Kind of file: any file of a model's folder."""
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483648"}
 """Settings that make glibc keep freed memory.
 
@@ -137,21 +135,18 @@ def fingerprint(settings: Settings) -> str:
 
 
 def model_sha256(model: str | None) -> str:
-    """SHA-256 of a model folder's configuration and weights; a hub id stays as it is."""
-    from todre.tiny import SHIPPED, checkpoint_path, names
+    """SHA-256 of a model folder's configuration and weights; a hub id stays as it is.
 
-    folder = Path(model or SHIPPED)
-    if model is None or (model in names() and not folder.is_dir()):
-        folder = checkpoint_path(model or SHIPPED)
-    if not folder.is_dir():
-        return str(model)
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.jinja")]):
-        digest.update(file.name.encode() + b"\0")
-        with opened(file, CHECKPOINT) as stream:
-            while piece := stream.read(2**20):
-                digest.update(piece)
-    return digest.hexdigest()
+    Raises:
+        LoadError: the decoder of a model that has a name was not fetched yet.
+    """
+    from todre import shipped
+    from todre.tiny import SHIPPED
+
+    name = model or SHIPPED
+    if model is None or (name in shipped.names() and not Path(name).is_dir()):
+        return shipped.model_sha256(name)
+    return shipped.folder_sha256(Path(name)) if Path(name).is_dir() else name
 
 
 def read_lines(file: Path) -> dict[tuple[str, int], Line]:

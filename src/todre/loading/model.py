@@ -29,9 +29,9 @@ from todre.loading.memory_needs import (
 from todre.loading.network import build_network
 from todre.loading.quiet import mute_loggers
 from todre.processing import check_agreement, check_torchvision, load_processor
+from todre.shipped import checkpoint_path
+from todre.shipped import names as shipped_names
 from todre.tiny import SHIPPED as SHIPPED
-from todre.tiny import checkpoint_path
-from todre.tiny import names as shipped_names
 
 CONFIG = Kind("restore it from the checkpoint", ANY, LoadError, lenient=True)
 """A model's config.json."""
@@ -92,15 +92,15 @@ def load(
     """Load a model and its processor.
 
     Args:
-        model: a folder, a hub id, a shipped model's name, or None for `todre-tiny`, which ships with todre. Weights are
-            read from safetensors alone.
+        model: a folder, a hub id, a name that `todre models` lists, or None for `todre-tiny`, which ships with todre.
+            Weights are read from safetensors alone.
         revision: branch, tag or commit on the hub.
         device: "auto" (a GPU where there is one), or a torch device such as "cpu" or "cuda:1".
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "float16" or "bfloat16".
         attn_implementation: "sdpa", "eager", "flash_attention_2", …; None leaves the choice to transformers.
         trust_remote_code: run Python code from the checkpoint; off by default.
-        announce: called with a sentence on the size of a download before it starts, and with one about weights that the
-            model has no place for.
+        announce: called with a sentence on the size of a download before it starts, with one about weights that the
+            model has no place for, and with one before a model that has a name is put together.
 
     Raises:
         LoadError: there is no usable model or processor under that name, or it needs more memory than there
@@ -125,7 +125,8 @@ def load_config(model: str | Path | None = None) -> Any:
     """The config of a model, without its weights.
 
     Args:
-        model: a folder, a hub id (only its config.json is fetched), a shipped model's name, or None for `todre-tiny`.
+        model: a folder, a hub id (only its config.json is fetched), a name that `todre models` lists, or None for
+            `todre-tiny`.
 
     Raises:
         LoadError: there is no readable config under that name.
@@ -217,7 +218,7 @@ def _locate(
     if path.is_dir() and name.strip():
         return name, path, None
     if model in shipped_names():
-        return name, checkpoint_path(name), None
+        return name, checkpoint_path(name, announce), None
     if path.is_file():
         raise LoadError(f"{name} is a file, not a model; give the folder that holds its config.json.")
     if isinstance(model, Path) or not HUB_ID.fullmatch(name):

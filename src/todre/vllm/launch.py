@@ -11,8 +11,8 @@ from typing import Any
 
 from todre.errors import MissingDependencyError, UnsupportedModelError
 from todre.loading.model import SHIPPED, load_config
-from todre.tiny import checkpoint_path
-from todre.tiny import names as shipped_names
+from todre.shipped import checkpoint_path
+from todre.shipped import names as shipped_names
 from todre.vllm.families import ServedFamily, family_of
 from todre.vllm.served_methods import create
 from todre.vllm.settings import ServerSettings
@@ -27,7 +27,8 @@ def arguments(model: str | Path | None, settings: ServerSettings, *, per_request
     """The arguments of vLLM's server: the model, and what prunes its pictures.
 
     Args:
-        model: a folder, a hub id (only its config.json is fetched), a shipped model's name, or None for `todre-tiny`.
+        model: a folder, a hub id (only its config.json is fetched), a name that `todre models` lists, or None for
+            `todre-tiny`.
         settings: what the server prunes with.
         per_request: whether clients may set `todre_retain`. vLLM then lets them set every argument of the model's
             processor, so give it to clients that are trusted.
