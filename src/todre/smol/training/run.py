@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from todre.fields import Checked
 from todre.fields.kinds import Count, Positive, Seed
+from todre.smol.part import read_part
 from todre.smol.training.learner import Learner, build_learner
 from todre.smol.training.stages import STAGES, Slice, Stage
 from todre.smol.training.warm import warm_start
@@ -43,6 +44,7 @@ class Options(Checked):
         rank: rank of the updates.
         scale: factor on the updates.
         seed: seed of the starting weights and of the pictures.
+        start: part file that a new stage starts from; None takes the checkpoint of the stage before it.
         processes: number of data-parallel processes, each with one thread.
         dtype: dtype of the decoder.
         val_every: steps between measurements on the `val` split.
@@ -59,6 +61,7 @@ class Options(Checked):
     rank: Count = 32
     scale: Positive = 2.0
     seed: Seed = 0
+    start: Path | None = None
     processes: Count = 1
     dtype: str = "bfloat16"
     val_every: Count = 150
@@ -142,8 +145,7 @@ def _restore(stage: Stage, learner: Learner, optimizer: torch.optim.AdamW, optio
     budget = Budget(None, options.minutes)
     own = _file(options, stage.name, "pt")
     if not own.exists():
-        before = load_state(_file(options, stage.before, "pt"), torch.device("cpu"))
-        learner.load(before["trained"])
+        learner.load(_before(stage, options))
         return 0, budget
     state = load_state(own, torch.device("cpu"))
     learner.load(state["trained"])
@@ -153,6 +155,14 @@ def _restore(stage: Stage, learner: Learner, optimizer: torch.optim.AdamW, optio
         group["peak"] = peak
     budget.spent = float(state["seconds"])
     return int(state["step"]), budget
+
+
+def _before(stage: Stage, options: Options) -> dict[str, torch.Tensor]:
+    """The trained tensors that a new stage starts from."""
+    if options.start is not None:
+        return dict(read_part(options.start).tensors)
+    tensors: dict[str, torch.Tensor] = load_state(_file(options, stage.before, "pt"), torch.device("cpu"))["trained"]
+    return tensors
 
 
 def _copies(learner: Learner) -> dict[str, torch.Tensor]:
