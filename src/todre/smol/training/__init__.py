@@ -1,5 +1,5 @@
 """Training of `smol`: connector and low-rank updates of a pretrained decoder.
 
-`python -m todre.smol.training` runs it; stages follow each other: `warm` (connector alone), `short` (thumbnails) and
-`full` (thumbnail and crops).
+`python -m todre.smol.training` runs it. Stages follow each other: `warm` (connector alone), `short` (thumbnails),
+`places` (a louder code of rows and columns) and `full` (thumbnail and crops).
 """

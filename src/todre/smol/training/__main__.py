@@ -18,7 +18,7 @@ from todre.smol.training.stages import STAGES
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.smol.training", description=__doc__)
-    parser.add_argument("stage", choices=["warm", *STAGES, "export"])
+    parser.add_argument("stage", choices=["warm", "short", "places", "full", "export"])
     parser.add_argument("--base", type=Path, help="folder of the decoder; by default what `todre smol fetch` got")
     parser.add_argument("--run", type=Path, required=True, help="directory of the run: checkpoints and logs")
     parser.add_argument("--minutes", type=float, default=60.0, help="length of the stage in minutes of training")

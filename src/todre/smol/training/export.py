@@ -22,4 +22,5 @@ def export(checkpoint: Path, seed: int, target: Path) -> Part:
     state = load_state(checkpoint, torch.device("cpu"))
     part = Part(state["trained"], int(state["rank"]), float(state["scale"]), seed, PINNED.gguf_sha256)
     write_part(part, target)
+    target.chmod(0o644)
     return part

@@ -17,6 +17,7 @@ from todre.fields import Checked
 from todre.fields.kinds import Count, Positive, Seed
 from todre.smol.part import read_part
 from todre.smol.training.learner import Learner, build_learner
+from todre.smol.training.places import strengthen_places
 from todre.smol.training.stages import STAGES, Slice, Stage
 from todre.smol.training.warm import warm_start
 from todre.tiny.optim import Budget
@@ -35,7 +36,7 @@ class Options(Checked):
     """What the command line sets for one stage.
 
     Attributes:
-        stage: "warm", "short" or "full".
+        stage: "warm", "short", "places" or "full".
         base: folder of the decoder, as `todre smol fetch` writes it.
         run: directory of checkpoints and logs.
         minutes: length of the stage in minutes of training.
@@ -77,8 +78,8 @@ def train(options: Options, rank: int = 0) -> Learner:
         rank: number of this process, from 0; process 0 writes logs and checkpoints.
     """
     learner = build_learner(options.base, options.rank, options.scale, options.seed, DTYPES[options.dtype])
-    if options.stage == "warm":
-        _warm(learner, options)
+    if options.stage in ("warm", "places"):
+        (_warm if options.stage == "warm" else _places)(learner, options)
         return learner
     stage = STAGES[options.stage]
     optimizer = make_optimizer(learner, options.lr)
@@ -138,6 +139,15 @@ def _warm(learner: Learner, options: Options) -> None:
 
     warm_start(learner, 600, 1500, options.seed, record)
     save_state(_file(options, "warm", "pt"), {"trained": _copies(learner)})
+
+
+def _places(learner: Learner, options: Options) -> None:
+    learner.load(load_state(_file(options, "short", "pt"), torch.device("cpu"))["trained"])
+    entry = {"step": 0, **strengthen_places(learner, 200)}
+    _file(options, "places", "jsonl").unlink(missing_ok=True)
+    append_log(_file(options, "places", "jsonl"), entry)
+    log.info("places %s", entry)
+    save_state(_file(options, "places", "pt"), {"trained": _copies(learner)})
 
 
 def _restore(stage: Stage, learner: Learner, optimizer: torch.optim.AdamW, options: Options) -> tuple[int, Budget]:

@@ -95,5 +95,5 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
-    for stage in (Stage("short", "warm", short_loss, 10**8), Stage("full", "short", full_loss, 2 * 10**8))
+    for stage in (Stage("short", "warm", short_loss, 10**8), Stage("full", "places", full_loss, 2 * 10**8))
 }

@@ -33,7 +33,7 @@ def warm_start(learner: Learner, scenes: int, steps: int, seed: int, record: Cal
         seed: of the choice of patches.
         record: called with a record of the log.
     """
-    features, labels = _patches(learner, scenes)
+    features, labels = patches_of(learner, scenes)
     targets = WordTargets(learner.model.get_input_embeddings().weight, learner.pieces)
     wanted = targets(labels)
     shown = labels[:, 0] > 0
@@ -67,7 +67,7 @@ def warm_start(learner: Learner, scenes: int, steps: int, seed: int, record: Cal
             )
 
 
-def _patches(learner: Learner, scenes: int) -> tuple[torch.Tensor, torch.Tensor]:
+def patches_of(learner: Learner, scenes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(patches, 192) float32 tower features and (patches, 8) labels of many scenes."""
     features, labels = [], []
     for seed in range(10**9, 10**9 + scenes):
