@@ -6,19 +6,23 @@ import pytest
 from PIL import Image
 
 from todre.errors import ImageError, InvalidValueError
+from todre.evaluate.metrics import mark
 from todre.evaluate.tasks import names, tasks_of
 from todre.evaluate.tasks.local import LocalTask
 from todre.evaluate.tasks.pope import census, negatives, pairs_in
 from todre.evaluate.tasks.scenes import SEEDS, scene_of
-from todre.scenes import make_scene
+from todre.pages import make_page
+from todre.scenes import make_scene, wordings_of
 from todre.scenes.scene import scene_objects
 
 SIZE = 96
+PAGE_SIDE = 192
 
 
 @pytest.mark.parametrize("name", names())
 def test_a_task_is_the_same_again_and_its_beginning_is_that_of_a_longer_one(name):
-    (task,) = tasks_of([name], SIZE)
+    side = PAGE_SIDE if name.startswith("pages-") else SIZE
+    (task,) = tasks_of([name], side)
     items = task.items(6, 0)
     assert items == task.items(12, 0)[:6] or [i.facts() for i in items] == [i.facts() for i in task.items(12, 0)][:6]
     assert len(items) == len({item.id for item in items}) == 6
@@ -26,7 +30,7 @@ def test_a_task_is_the_same_again_and_its_beginning_is_that_of_a_longer_one(name
     other = task.items(6, 1)
     assert {item.picture for item in items}.isdisjoint(item.picture for item in other)
     image = items[0].media[0]()
-    assert image.size == (SIZE, SIZE)
+    assert image.size == (side, side)
 
 
 def test_scenes_are_those_of_the_test_split_and_of_their_seed():
@@ -37,6 +41,46 @@ def test_scenes_are_those_of_the_test_split_and_of_their_seed():
     assert first.media[0]().tobytes() == scene.image.tobytes()
     (question,) = [question for question in scene.questions if question.task == "colour"]
     assert (first.question, first.references) == (question.text, (question.answer,))
+
+
+def test_reworded_scenes_have_the_pictures_and_answers_of_scenes_and_held_out_words():
+    for kind in ("relation", "caption"):
+        stock, worded = (tasks_of([f"{group}-{kind}"], SIZE)[0].items(20, 1) for group in ("scenes", "wordings"))
+        assert [(i.id, i.picture, i.references) for i in stock] == [(i.id, i.picture, i.references) for i in worded]
+        assert stock[0].media[0]().tobytes() == worded[0].media[0]().tobytes()
+        assert {item.question for item in stock}.isdisjoint(item.question for item in worded)
+        openings = {wording.split("{")[0] for wording in wordings_of(kind, "test")}
+        assert all(any(item.question.startswith(opening) for opening in openings) for item in worded)
+
+
+def test_sentences_hold_the_pairs_of_the_captions_and_are_marked_like_these():
+    (captions, sentences) = (task.items(5, 0) for task in tasks_of(["scenes-caption", "wordings-sentence"], SIZE))
+    for caption, sentence in zip(captions, sentences, strict=True):
+        assert sentence.metric == caption.metric == "pairs-f1"
+        assert mark("pairs-f1", sentence.references[0], caption.references) == 1.0
+        assert sentence.references[0].startswith("There is a")
+        assert sentence.new_tokens > len(sentence.references[0].split()) * 1.4
+
+
+def test_pages_are_those_of_the_test_split_and_say_what_is_new_about_them():
+    for task in tasks_of(["pages"]):
+        items = task.items(60, 3)
+        assert {item.kind for item in items} == {"seen", "unseen-layout", "unseen-words"}
+        for item in items[:8]:
+            page = make_page(int(item.id), "test")
+            assert item.picture == f"page-{page.kind}-{item.id}"
+            assert item.media[0]().tobytes() == page.image.tobytes()
+            (question,) = [question for question in page.questions if f"pages-{question.task}" == task.name]
+            assert (item.question, item.references, item.kind) == (question.text, (question.answer,), page.novelty)
+
+
+def test_pages_come_in_one_size_and_names_are_spelled_right():
+    with pytest.raises(InvalidValueError, match="Pages are 192 by 192 pixels, not 96 by 96; leave the size out"):
+        tasks_of(["pages"], 96)
+    with pytest.raises(InvalidValueError, match="no task 'page'; did you mean 'pages'"):
+        tasks_of(["page"])
+    with pytest.raises(InvalidValueError, match="no task 'wordings-color'; did you mean 'wordings-colour'"):
+        tasks_of(["wordings-color"])
 
 
 def test_objects_without_drawing_are_those_that_are_drawn():

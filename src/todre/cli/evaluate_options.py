@@ -33,7 +33,8 @@ Tasks = Annotated[
         "--tasks",
         parser=parse_tasks,
         metavar="A,B,…",
-        help="Tasks: scenes (ten kinds), scenes-pope, -mme, -multi, -video, or files of JSON lines (.jsonl).",
+        help="Tasks: scenes (ten kinds), scenes-pope, -mme, -multi, -video, wordings (scenes in other words), pages "
+        "(of text), or files of JSON lines (.jsonl).",
     ),
 ]
 Draws = Annotated[int, typer.Option("--draws", min=1, max=MOST, help="Runs of each method that chooses at random.")]

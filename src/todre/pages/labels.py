@@ -47,7 +47,7 @@ def patch_owners(page: Page, rows: int, columns: int) -> NDArray[np.int64]:
         rows, columns: numbers of cells that the page is cut into; they divide its height and width.
     """
     height, width = page.owners.shape
-    cells = page.owners.reshape(rows, height // rows, columns, width // columns).transpose(0, 2, 1, 3)
-    cells = cells.reshape(rows, columns, -1)
+    boxes = page.owners.reshape(rows, height // rows, columns, width // columns).transpose(0, 2, 1, 3)
+    cells = boxes.reshape(rows, columns, -1)
     shares = np.stack([(cells == number).mean(axis=-1) for number in range(1, len(page.entries) + 1)], axis=-1)
     return np.where(shares.max(axis=-1) >= _MIN_SHARE, shares.argmax(axis=-1) + 1, 0)

@@ -107,7 +107,7 @@ def ask(rng: np.random.Generator, page: Page, tasks: Sequence[str]) -> list[Ques
     Raises:
         InvalidValueError: there is no such task.
     """
-    drawn = (ask_about(rng, page.kind, page.novelty, page.entries, task) for task in tasks)
+    drawn = [ask_about(rng, page.kind, page.novelty, page.entries, _checked_task(task)) for task in tasks]
     return [question for question in drawn if question is not None]
 
 
@@ -126,14 +126,13 @@ def questions(
     Raises:
         InvalidValueError: a task, split or size is not valid, or there is no task.
     """
-    unknown = [task for task in tasks if task not in PAGE_TASKS]
-    if unknown or not tasks:
-        named = f"there is no task of pages named {unknown[0]!r}" if unknown else "no task of pages is named"
-        raise InvalidValueError(f"{named}; use some of {', '.join(PAGE_TASKS)}")
+    chosen = {_checked_task(task) for task in tasks}
+    if not chosen:
+        raise InvalidValueError(f"no task of pages is named; use some of {', '.join(PAGE_TASKS)}")
     left, seed = n, start
     while left > 0:
         page = make_page(seed, split, size)
-        for question in [q for q in page.questions if q.task in tasks][:left]:
+        for question in [q for q in page.questions if q.task in chosen][:left]:
             yield page, question
             left -= 1
         seed += 1
@@ -156,3 +155,9 @@ def _checked_kind(kind: str) -> str:
     if kind not in KINDS:
         raise InvalidValueError(f"there is no kind of page named {kind!r}; use one of {', '.join(KINDS)}")
     return kind
+
+
+def _checked_task(task: str) -> str:
+    if task not in PAGE_TASKS:
+        raise InvalidValueError(f"there is no task of pages named {task!r}; use some of {', '.join(PAGE_TASKS)}")
+    return task

@@ -6,13 +6,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todre.evaluate.metrics import Marked, total_of
-from todre.evaluate.metrics.totals import Mean, Mme, Pope
+from todre.evaluate.metrics.totals import MOST_KINDS, Mean, Mme, Pope
 
 
 def test_mean():
     marked = [Marked(1.0), Marked(0.5), Marked(0.0)]
     assert Mean().value(Mean().parts(marked).sum(axis=0)) == 0.5
     assert np.isnan(Mean().value(np.zeros(2)))
+
+
+def test_a_mean_is_broken_down_by_kind_and_the_same_with_and_without_kinds():
+    marked = [Marked(1.0, kind="seen"), Marked(0.5, kind="new"), Marked(0.0, kind="new"), Marked(1.0)]
+    total = total_of("exact", [each.kind for each in marked])
+    sums = total.parts(marked).sum(axis=0)
+    assert total.value(sums) == Mean().value(Mean().parts(marked).sum(axis=0)) == 0.625
+    assert total.details(sums) == {"new": {"mean": 0.25, "questions": 2}, "seen": {"mean": 1.0, "questions": 1}}
+    assert total.value(np.stack([sums, 2 * sums])).tolist() == [0.625, 0.625]
+
+
+def test_a_mean_without_kinds_or_with_too_many_has_no_details():
+    assert total_of("exact", ["", ""]) == Mean()
+    assert Mean().details(np.array([1.0, 2.0])) == {}
+    assert total_of("exact", [str(number) for number in range(MOST_KINDS + 1)]) == Mean()
+    assert len(total_of("exact", [str(number) for number in range(MOST_KINDS)]).kinds) == MOST_KINDS
 
 
 def test_pope_by_hand():

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 STRATEGIES = ("random", "popular", "adversarial")
+MOST_KINDS = 32
+"""Largest number of kinds that a mean is broken down by; with more, it is given whole."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Marked:
         score: from 0 to 1.
         answer_class: `yes`, `no` or `other`, as the metric reads the answer; empty for other metrics.
         truth: `yes` or `no`; empty for other metrics.
-        kind: POPE's strategy or MME's category.
+        kind: POPE's strategy, MME's category, or what a task breaks its score down by.
         pair: name of the MME pair that the question belongs to.
     """
 
@@ -54,19 +56,35 @@ class Total(Protocol):
 
 @dataclass(frozen=True)
 class Mean(Total):
-    """The mean mark."""
+    """The mean mark, whatever the kinds.
+
+    Args:
+        kinds: kinds of questions, whose means are given apart; empty where the questions have none.
+    """
+
+    kinds: tuple[str, ...] = ()
 
     def parts(self, marked: Sequence[Marked]) -> Numbers:
-        """(n, 2) float64: each question's mark, and 1 to count the question."""
-        return np.array([[each.score, 1.0] for each in marked], dtype=np.float64).reshape(-1, 2)
+        """(n, 2 + 2·kinds) float64: each question's mark, and 1 to count it; then the same in its kind's columns."""
+        parts = np.zeros((len(marked), 2 + 2 * len(self.kinds)))
+        for row, each in enumerate(marked):
+            parts[row, :2] = each.score, 1.0
+            if each.kind in self.kinds:
+                start = 2 + 2 * self.kinds.index(each.kind)
+                parts[row, start : start + 2] = each.score, 1.0
+        return parts
 
     def value(self, sums: Numbers) -> Numbers:
         """Sum of the marks over the number of questions."""
         return ratio(sums[..., 0], sums[..., 1])
 
     def details(self, sums: Numbers) -> dict[str, Any]:
-        """An empty dictionary: the mean has no other numbers."""
-        return {}
+        """Each kind's mean mark and number of questions."""
+        found = {}
+        for place, kind in enumerate(self.kinds):
+            right, questions = sums[2 + 2 * place : 4 + 2 * place]
+            found[kind] = {"mean": finite(ratio(right, questions)), "questions": int(questions)}
+        return found
 
 
 @dataclass(frozen=True)
@@ -166,13 +184,14 @@ def total_of(metric: str, kinds: Sequence[str]) -> Total:
 
     Args:
         metric: name of the metric.
-        kinds: each question's POPE strategy or MME category.
+        kinds: each question's POPE strategy, MME category, or other kind; empty for none.
     """
     if metric == "pope":
         return Pope(tuple(kind for kind in (*STRATEGIES, *sorted(set(kinds) - set(STRATEGIES))) if kind in set(kinds)))
     if metric == "mme":
         return Mme(tuple(dict.fromkeys(kinds)))
-    return Mean()
+    named = tuple(sorted({kind for kind in kinds if kind}))
+    return Mean(named if len(named) <= MOST_KINDS else ())
 
 
 def ratio(part: Any, whole: Any) -> Numbers:

@@ -1,4 +1,4 @@
-"""Tasks by name: those on rendered scenes, and JSON Lines files of questions.
+"""Tasks by name: those on rendered scenes and pages, and JSON Lines files of questions.
 
 A module belongs here if it makes `Item`s (`base`): questions with pictures, references and a metric.
 """
@@ -13,10 +13,13 @@ from todre.errors import InvalidValueError
 from todre.evaluate.tasks.base import Item, Task
 from todre.evaluate.tasks.local import LocalTask
 from todre.evaluate.tasks.mme import ScenesMme
+from todre.evaluate.tasks.pages import PAGES, PageTask
 from todre.evaluate.tasks.pope import ScenesPope
 from todre.evaluate.tasks.scenes import PREFIX, SceneTask
 from todre.evaluate.tasks.several import MULTI, SIDE, VIDEO, ClipTask, SetTask
-from todre.scenes import TASKS
+from todre.evaluate.tasks.wordings import WORDINGS, WordingTask
+from todre.pages import PAGE_TASKS
+from todre.scenes import TASKS, WORDED
 from todre.scenes.motion import CLIP_TASKS
 from todre.scenes.several import SET_TASKS
 
@@ -32,24 +35,32 @@ The shipped model answers near-chance tasks hardly better than by guessing.
 _AT_CHANCE = ("colour", "shape", "digit", "moving")
 _MULTI = tuple(MULTI + task for task in SET_TASKS if task not in _AT_CHANCE)
 _VIDEO = tuple(VIDEO + task for task in CLIP_TASKS if task not in _AT_CHANCE)
-GROUPS: dict[str, tuple[str, ...]] = {"scenes": _SCENES, "scenes-multi": _MULTI, "scenes-video": _VIDEO}
+_WORDINGS = tuple(WORDINGS + task for task in WORDED)
+_PAGES = tuple(PAGES + task for task in PAGE_TASKS)
+GROUPS: dict[str, tuple[str, ...]] = {
+    "scenes": _SCENES,
+    "scenes-multi": _MULTI,
+    "scenes-video": _VIDEO,
+    "wordings": _WORDINGS,
+    "pages": _PAGES,
+}
 """Names of groups, and the tasks in each."""
 
 
 def names() -> tuple[str, ...]:
     """Every named task; a file of questions ends in `.jsonl`."""
-    return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL)
+    return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL, *_WORDINGS, *_PAGES)
 
 
 def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     """The tasks of names, groups and files, in order.
 
     Args:
-        specs: names, groups (`scenes`, `scenes-multi`, `scenes-video`), and files of JSON lines.
+        specs: names, groups (keys of `GROUPS`), and files of JSON lines.
         size: side of the scenes' pictures in pixels; for tasks on several pictures or on clips it is at most 96.
 
     Raises:
-        InvalidValueError: a name is unknown, or two tasks have the same name.
+        InvalidValueError: a name is unknown, two tasks have the same name, or pages do not come in that size.
     """
     found = [_task(name, size) for each in specs for name in GROUPS.get(each, (each,))]
     if not found:
@@ -69,6 +80,10 @@ def _task(name: str, size: int) -> Task:
         return ScenesMme(size)
     if name in _SCENES:
         return SceneTask(name.removeprefix(PREFIX), size)
+    if name in _WORDINGS:
+        return WordingTask(name.removeprefix(WORDINGS), size)
+    if name in _PAGES:
+        return PageTask(name.removeprefix(PAGES), size)
     if name in SEVERAL and name.startswith(MULTI):
         return SetTask(name.removeprefix(MULTI), min(size, SIDE))
     if name in SEVERAL:

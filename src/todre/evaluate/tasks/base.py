@@ -23,7 +23,7 @@ class Item:
         question: plain text; the model's chat template puts it into a prompt.
         references: true answers, at least one; for VQA accuracy, one answer from each annotator.
         metric: name in `todre.evaluate.metrics.MARKS`.
-        kind: POPE's strategy or MME's category, by which the score is broken down.
+        kind: POPE's strategy, MME's category, or whatever the score is broken down by.
         pair: name of the MME pair that the question belongs to.
         new_tokens: most tokens of an answer, the closing token included.
         video: whether the pictures are the frames of one clip, in order.

@@ -51,9 +51,10 @@ class SceneTask(Checked):
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
         """The first questions of the seed's scenes; scenes without any are skipped."""
-        return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self._about)
+        return first_items(scenes(seed, self.size), LIMIT if limit is None else limit, self.about)
 
-    def _about(self, scene: Scene) -> list[Item]:
+    def about(self, scene: Scene) -> list[Item]:
+        """The question of this kind about a scene, or nothing."""
         questions = [question for question in scene.questions if question.task == self.kind]
         return [self._item(scene, question.text, question.answer) for question in questions]
 
