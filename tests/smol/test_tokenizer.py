@@ -13,8 +13,9 @@ from todre.smol import tokenizer as made
 from todre.smol import weights
 
 TEXTS = (
-    "the use of a thing", "in us the there", "naïve 東京 <3", "a\n\nb\tc", "What is 12,345.67?", "", " the", "It's the us."
-)  # fmt: skip
+    *("the use of a thing", "in us the there", "naïve 東京 <3", "a\n\nb\tc", "What is 12,345.67?", "", " the"),
+    "It's the us.",
+)
 
 
 @pytest.fixture
