@@ -64,6 +64,12 @@ def test_ids_are_those_that_transformers_reads_from_the_file(toy, tokenizer, tex
     assert tokenizer.encode(text) == other.encode(text)
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_transformers_reads_the_same_from_the_decoder_s_folder(base, tokenizer, text):
+    assert AutoTokenizer.from_pretrained(base.folder).encode(text) == tokenizer.encode(text)
+    assert (base.folder / "tokenizer_config.json").is_file()
+
+
 def test_merges_and_digits_cut_as_smollm_does(tokenizer):
     def tokens(text):
         return tokenizer.convert_ids_to_tokens(tokenizer.encode(text))
