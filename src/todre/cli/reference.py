@@ -34,7 +34,7 @@ Results go to stdout, progress and warnings to stderr; with `--json`, stdout hol
 - An option that is given twice is refused, and so is a `--retain` that no method of the command takes. `--retain 1` is
   a count and keeps one token; a line on stderr says so.
 - `todre ask`, `todre batch` and `todre compare` say on stderr when answers come from a model that ships with todre.
-  These models are toys: they know about a hundred words and synthetic scenes.
+  These models are toys: they know synthetic scenes, and the words of one are about a hundred.
 - Characters that stdout's encoding lacks are replaced; JSON is always UTF-8. If stdout is closed, commands that need it
   say so before they begin.
 - Tables are as wide as the terminal, or as the variable COLUMNS says; elsewhere as wide as they need to be. If a word

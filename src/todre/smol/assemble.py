@@ -12,7 +12,7 @@ from todre.errors import LoadError
 from todre.hf.checkpoint_facts import FEATURE_LAYER
 from todre.smol.part import CONNECTOR, NEWLINE, Part
 from todre.smol.tokenizer import IMAGE_ID, build_processor, build_tokenizer
-from todre.smol.weights import plain_config
+from todre.smol.weights import load_base, plain_config
 from todre.tiny import load as load_tiny
 from todre.tiny.model import GRID, PINPOINTS
 
@@ -35,25 +35,6 @@ def build_config(vision: Any, text: LlamaConfig) -> LlavaNextConfig:
         tie_word_embeddings=True,
         **{FEATURE_LAYER: -2},
     )
-
-
-def load_base(folder: Path) -> LlamaForCausalLM:
-    """The decoder in a folder, in float32 evaluation mode.
-
-    Raises:
-        LoadError: the folder does not hold it.
-    """
-    from transformers import LlamaForCausalLM
-
-    try:
-        model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-    except Exception as error:
-        raise LoadError(
-            f"The decoder in {folder} cannot be loaded ({error}); run `todre smol fetch --force`."
-        ) from error
-    return model.eval()
 
 
 def build_model(

