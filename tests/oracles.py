@@ -29,10 +29,10 @@ def from_report(report, visual: Tensor, n_layers: int) -> Tensor:
 
 
 @torch.no_grad()
-def attention_from_early_states(model, inputs: dict[str, Tensor], layer: int, later: int) -> Tensor:
+def attention_from_early_states(model, inputs: dict[str, Tensor], layer: int, later: int, since: int = 0) -> Tensor:
     """Attention of layer `later` when it is given the states after `layer`, of the untouched eager model.
 
-    Layers are 1-based. The layers between run, but what they made is thrown away.
+    Layers are 1-based. The layers between run, but what they made is thrown away, in the columns from `since` on.
 
     Returns:
         (b, heads, q, q).
@@ -45,7 +45,7 @@ def attention_from_early_states(model, inputs: dict[str, Tensor], layer: int, la
         found["states"] = args[0].clone()
 
     def swap(module, args):
-        return found["states"], *args[1:]
+        return torch.cat([args[0][:, :since], found["states"][:, since:]], dim=1), *args[1:]
 
     def read(module, args, output):
         found["weights"] = output[1]
