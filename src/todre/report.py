@@ -138,7 +138,7 @@ class PruningReport:
             for row in self.ratios_ahead
         ]
         values["kept_from_layer"] = [{str(layer): kept for layer, kept in row.items()} for row in self.kept_from_layer]
-        return values
+        return values | {"notes": self.notes}
 
     @property
     def notes(self) -> list[str]:
@@ -154,13 +154,18 @@ class PruningReport:
             for layer, rows in sorted(early.items())
         ]
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """What was kept, one line for each row, without the notes."""
         if not self.prefills:
             return f"{self.method['method']}: no picture has been seen yet"
         rows = [self._line(row) for row in range(len(self.kept))]
-        if len(rows) > 1:
-            rows = [f"[{row}] {line}" for row, line in enumerate(rows)]
-        return "\n".join([*rows, *self.notes])
+        if len(rows) == 1:
+            return rows[0]
+        return "\n".join(f"[{row}] {line}" for row, line in enumerate(rows))
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *self.notes])
 
     def _line(self, row: int) -> str:
         before, after = self.visual_tokens_before[row], self.visual_tokens_after[row]

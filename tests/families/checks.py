@@ -13,6 +13,7 @@ import torch
 from families.oracle import hidden_columns, mask_oracle, short_run
 from families.prompts import Prompt, batch, prompt, ragged, words
 from families.zoo.specimen import FIRST_WORD, Specimen
+from oracles import attention_from_early_states
 from torch import Tensor
 from upstream import CACHE
 
@@ -26,6 +27,7 @@ METHODS: dict[str, todre.Method] = {
     "both-stages": todre.ToDRE(retain=0.4, threshold=1.0, layers=(3,)),
     "stage-2": todre.ToDRE(stages=(2,), threshold=1.0, layers=(3,)),
 }
+GUARDED = todre.ToDRE(stages=(2,), threshold=1.0, layers=(2,), ratio_over="last", ahead="layers", floor=2)
 
 
 def visual_columns(specimen: Specimen, model: Any, ids: Tensor) -> Tensor:
@@ -116,6 +118,32 @@ def check_report(report: Any, visual: Tensor, method: Any) -> None:
         assert report.visual_tokens_after == [max(1, round(method.retain * n)) if n else 0 for n in counts]
     if 2 in method.stages:
         assert all((layer is not None) == (n > 0) for layer, n in zip(report.dropped_after_layer, counts, strict=True))
+
+
+def looks_ahead(specimen: Specimen, model: Any, eager: Any, kind: str) -> None:
+    """Estimates of later layers, and the floor, against the untouched model that is given early states."""
+    prompts = ragged(specimen, model, kind)
+    with todre.prune(model, GUARDED) as report:
+        generate(model, batch(specimen, model, prompts), max_new_tokens=1)
+    for row, one in enumerate(prompts):
+        alone = batch(specimen, eager, [one])
+        visual = visual_columns(specimen, eager, alone["input_ids"])[0]
+        assert bool(report.ratios_ahead[row]) == bool(visual.any())
+        for layer, found in report.ratios_ahead[row].items():
+            kept = report.kept_from_layer[row][layer]
+            weights = attention_of(eager, alone, layer, layer)[-1]
+            best = sorted(weights[visual].topk(2).indices.tolist())
+            assert kept == best
+            for later, ratios in found.items():
+                expected = attention_of(eager, alone, layer, later)[-1][visual].sum().item()
+                assert abs(ratios.text_to_visual - expected) < TOLERANCE
+
+
+@torch.no_grad()
+def attention_of(eager: Any, inputs: dict[str, Any], layer: int, later: int) -> Tensor:
+    """Attention of layer `later` on the states after `layer`, mean over heads, (q, q), of a batch of one."""
+    early = layer if later > layer else layer - 1
+    return attention_from_early_states(eager, inputs, early, later)[0].double().mean(0)
 
 
 def batch_equals_singles(specimen: Specimen, model: Any, kind: str, name: str) -> None:

@@ -55,6 +55,12 @@ def test_a_batch_equals_its_singles(built):
         checks.batch_equals_singles(built.specimen, built.sdpa, kind, built.specimen.methods[0])
 
 
+def test_a_look_ahead_equals_the_oracle(built):
+    if built.first and "stage-2" in built.specimen.methods:
+        for kind in kinds(built):
+            checks.looks_ahead(built.specimen, built.sdpa, built.eager, kind)
+
+
 def test_a_second_turn_equals_the_oracle(built):
     for kind in kinds(built):
         checks.second_turn(built.specimen, built.sdpa, built.eager, kind, built.specimen.methods[0])

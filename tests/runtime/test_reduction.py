@@ -258,7 +258,7 @@ def test_tokens_stay_where_a_later_layer_is_expected_to_look(ahead):
 
 @torch.no_grad()
 def test_a_look_ahead_in_a_later_turn_sees_the_keys_that_each_layer_holds():
-    """The first turn's picture is gone from later layers' caches, whose other keys are what these layers really made."""
+    """The first turn's picture is gone from later layers' caches; the other keys there are what these layers made."""
     model, exact = tm.build(), tm.build(backend="eager").double()
     first = tm.batch(model, [tm.sample(model, 6, [tm.SIZES[0]], 8, seed=4)])
     second = tm.batch(model, [tm.sample(model, 3, [tm.SIZES[2]], 5, seed=7)])

@@ -219,6 +219,11 @@ PRESETS = (
         ToDRE,
         "diverse tokens by greedy k-center, dropped at one of four layers (v1)",
         "arXiv 2505.18757v1",
+        card=dataclasses.replace(
+            ToDRE.card,
+            follows=f"{ToDRE.card.follows} Its early layers were seen to drop pictures that the answer still needed "
+            "(docs/findings.md); todre-ahead and its like guard against that.",
+        ),
     ),
     Preset(
         "todre-patches",
@@ -239,6 +244,6 @@ PRESETS = (
         "no visual token after vision has faded (ToDRE's stage 2 alone)",
         "arXiv 2505.18757v2",
         card=Card("", ("reduce",), ("attention",), "Everything is kept, or nothing.", ToDRE.card.follows),
-        settings=("positions", "layers", "threshold", "admissible"),
+        settings=("positions", "layers", "threshold", "ratio_over", "floor", "ahead", "horizon", "admissible"),
     ),
 )
