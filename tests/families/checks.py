@@ -42,8 +42,7 @@ def visual_columns(specimen: Specimen, model: Any, ids: Tensor) -> Tensor:
 
 def has_state(model: Any) -> bool:
     """Whether some layer carries a state, which no mask makes forget."""
-    types = getattr(model.config.get_text_config(decoder=True), "layer_types", None) or []
-    return bool({"linear_attention", "conv"} & set(types))
+    return bool({"linear_attention", "conv"} & set(layer_types(model)))
 
 
 def generate(model: Any, inputs: dict[str, Any], **options: Any) -> Any:
@@ -120,7 +119,7 @@ def check_report(report: Any, visual: Tensor, method: Any) -> None:
         assert all((layer is not None) == (n > 0) for layer, n in zip(report.dropped_after_layer, counts, strict=True))
 
 
-def looks_ahead(specimen: Specimen, model: Any, eager: Any, kind: str) -> None:
+def looks_ahead(specimen: Specimen, model: Any, eager: Any, kind: str) -> Any:
     """Estimates of later layers, and the floor, against the untouched model that is given early states."""
     prompts = ragged(specimen, model, kind)
     with todre.prune(model, GUARDED) as report:
@@ -128,7 +127,10 @@ def looks_ahead(specimen: Specimen, model: Any, eager: Any, kind: str) -> None:
     for row, one in enumerate(prompts):
         alone = batch(specimen, eager, [one])
         visual = visual_columns(specimen, eager, alone["input_ids"])[0]
-        assert bool(report.ratios_ahead[row]) == bool(visual.any())
+        if not visual.any():
+            assert report.ratios_ahead[row] == {}
+        elif "sliding_attention" not in layer_types(eager):
+            assert [list(found) for found in report.ratios_ahead[row].values()] == [full_after(eager, 2)]
         for layer, found in report.ratios_ahead[row].items():
             kept = report.kept_from_layer[row][layer]
             weights = attention_of(eager, alone, layer, layer)[-1]
@@ -137,6 +139,20 @@ def looks_ahead(specimen: Specimen, model: Any, eager: Any, kind: str) -> None:
             for later, ratios in found.items():
                 expected = attention_of(eager, alone, layer, later)[-1][visual].sum().item()
                 assert abs(ratios.text_to_visual - expected) < TOLERANCE
+    return report
+
+
+def layer_types(model: Any) -> list[str]:
+    """The types of the decoder's layers, or an empty list if all are of one type."""
+    return list(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or [])
+
+
+def full_after(model: Any, layer: int) -> list[int]:
+    """Layers (1-based) with full attention after the last one at or before `layer`, or after the first of all."""
+    types = layer_types(model) or ["full_attention"] * 4
+    full = [index + 1 for index, kind in enumerate(types) if kind == "full_attention"]
+    asked = max([each for each in full if each <= layer], default=full[0])
+    return [each for each in full if each > asked]
 
 
 @torch.no_grad()

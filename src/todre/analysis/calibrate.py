@@ -37,7 +37,7 @@ from todre.pruning import prune
 
 _MOST_THRESHOLDS = 64
 _REPLACED = ("layers", "threshold", "stages", "horizon", "ahead")
-"""Settings of a method that no record depends on: every layer is tried, with one candidate at a time."""
+"""Settings of a method that no record depends on; every layer is tried alone."""
 Floats = NDArray[np.float64]
 Find = Literal["pair", "horizon"]
 
@@ -94,8 +94,8 @@ class Goal(Checked):
 
         With a threshold of 1, the method always drops where text follows the picture.
         """
-        alone = {"layers": (layer,), "horizon": None, "ahead": "no"}
-        return dataclasses.replace(self.method, stages=(1, 2), threshold=threshold, **alone)
+        alone = dataclasses.replace(self.method, horizon=None, ahead="no")
+        return dataclasses.replace(alone, stages=(1, 2), layers=(layer,), threshold=threshold)
 
 
 @dataclass(frozen=True)

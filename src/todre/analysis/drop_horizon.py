@@ -1,4 +1,4 @@
-"""The measured horizon of stage 2: from which layer on dropping the picture costs little.
+"""The measured horizon of stage 2: where dropping the picture costs little.
 
 Another horizon than that of `todre.analysis.horizon`, which asks what single windows still tell: here the whole picture
 leaves, the model answers, and what counts is the score. A layer is safe if the whole 95 % interval of the change lies
@@ -36,14 +36,14 @@ def drop_horizon(table: Table, changes: Mapping[int, Floats], loss: float, metho
         depth: decoder layers.
     """
     groups = {"all": np.ones(len(table.pictures), dtype=bool), **table.tasks}
-    tasks = {}
+    tasks: dict[str, dict[str, Any]] = {}
     for name, mine in groups.items():
         points = [
             {"layer": layer, **table.mean(np.where(mine, change, np.nan))} for layer, change in sorted(changes.items())
         ]
         tasks[name] = {"questions": int(mine.sum()), "horizon": first_safe(points, loss), "layers": points}
     found = [task["horizon"] for task in tasks.values()]
-    horizon = None if None in found else max(found)
+    horizon: int | None = None if None in found else max(found)
     both = tuple(sorted({*method.stages, 2}))
     candidates = dataclasses.replace(method, stages=both, horizon=None).reduce_after(depth)
     waiting = dataclasses.replace(method, stages=both, horizon=horizon)
@@ -57,7 +57,7 @@ def drop_horizon(table: Table, changes: Mapping[int, Floats], loss: float, metho
 
 
 def first_safe(points: Sequence[Mapping[str, Any]], loss: float) -> int | None:
-    """The first layer from which on every point's whole interval lies above -loss; None if there is none.
+    """The first layer from which on every whole interval lies above -loss, or None.
 
     Args:
         points: by ascending layer, each with `layer` and `low`, the lower end of its interval or None.

@@ -74,7 +74,7 @@ def show_calibration(document: Document) -> None:
 
 
 def _show_drop_horizon(document: Document) -> None:
-    """Show from which layer on dropping stays within the loss, by task, and the candidates that are left."""
+    """Show each task's horizon, and the candidate layers that are left."""
     measured = document["horizon"]
     table = _table("task", "questions", "horizon", "always dropped there")
     for name, task in measured["tasks"].items():

@@ -86,7 +86,7 @@ class _Judged(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What a `_Judged` holds, on the host; each pair has a list with a value for each row."""
+    """What a `_Judged` holds, on the host, with a value for each row in each list."""
 
     judged: _Judged
     pair: tuple[list[float], list[float]]
