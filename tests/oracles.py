@@ -15,25 +15,53 @@ from upstream import CACHE
 LOWEST = torch.finfo(torch.float32).min
 
 
-def hidden_columns(visual: Tensor, kept: list[list[int]], dropped_after: list[int | None], n_layers: int) -> Tensor:
-    """(b, layers, q) bool: columns that a layer must not see."""
+def from_report(report, visual: Tensor, n_layers: int) -> Tensor:
+    """(b, layers, q) bool: columns that a layer must not see; rows of `visual` are repeated to match beams."""
+    visual = visual.repeat_interleave(len(report.kept) // visual.shape[0], 0)
     rows, length = visual.shape
     gone = torch.zeros(rows, n_layers, length, dtype=torch.bool)
     for row in range(rows):
         columns = visual[row].nonzero().flatten()
-        survivors = columns[kept[row]] if kept[row] else columns[:0]
-        lost = visual[row].clone()
-        lost[survivors] = False
-        gone[row, :, lost] = True
-        if dropped_after[row] is not None:
-            gone[row, dropped_after[row] :, visual[row]] = True
+        for layers, kept in sorted(report.kept_from_layer[row].items()):
+            gone[row, layers:] = visual[row]
+            gone[row, layers:, columns[kept]] = False
     return gone
 
 
-def from_report(report, visual: Tensor, n_layers: int) -> Tensor:
-    """`hidden_columns` for a report's rows; rows of `visual` are repeated to match beams."""
-    repeats = len(report.kept) // visual.shape[0]
-    return hidden_columns(visual.repeat_interleave(repeats, 0), report.kept, report.dropped_after_layer, n_layers)
+@torch.no_grad()
+def attention_from_early_states(model, inputs: dict[str, Tensor], layer: int, later: int, since: int = 0) -> Tensor:
+    """Attention of layer `later` when it is given the states after `layer`, of the untouched eager model.
+
+    Layers are 1-based. The layers between run, but what they made is thrown away, in the columns from `since` on.
+
+    Returns:
+        (b, heads, q, q).
+    """
+    decoder = model.get_decoder()
+    layers = list(decoder.layers if hasattr(decoder, "layers") else decoder.model.layers)
+    found: dict[str, Tensor] = {}
+
+    def keep(module, args):
+        found["states"] = args[0].clone()
+
+    def swap(module, args):
+        return torch.cat([args[0][:, :since], found["states"][:, since:]], dim=1), *args[1:]
+
+    def read(module, args, output):
+        found["weights"] = output[1]
+
+    attention = [each for name, each in layers[later - 1].named_children() if "attn" in name or "attention" in name]
+    handles = [
+        layers[layer].register_forward_pre_hook(keep),
+        layers[later - 1].register_forward_pre_hook(swap),
+        attention[0].register_forward_hook(read),
+    ]
+    try:
+        model(**inputs, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found["weights"]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-ON_DEVICE = ("kept", "kept_from_layer", "attention_ratios")
+ON_DEVICE = ("kept", "kept_from_layer", "attention_ratios", "ratios_ahead", "faded_after_layer", "faded_early")
 """Fields about single tokens, which are read from the device on first access."""
 
 
@@ -39,6 +39,11 @@ class PruningReport:
             with an entry wherever these changed; the first is at 0.
         dropped_after_layer: count of layers run (1-based) when all visual tokens were dropped, or None.
         attention_ratios: layer (1-based) → the ratios measured there.
+        ratios_ahead: layer (1-based) → later layer → the ratios that were estimated for it, where ToDRE looked ahead.
+        faded_after_layer: count of layers run (1-based) when ToDRE's stage 2 dropped visual tokens, all or down to its
+            floor; None if it did not.
+        faded_early: True if that was before 7/8 of the depth, and no horizon was measured: a low ratio there does not
+            mean that vision is finished. `notes` says so.
         text_tokens: number of tokens in the sample that are neither visual nor padding.
         kv_bytes: bytes of KV cache per row after prefill, padding included; 0 without a cache.
         kv_bytes_unpruned: what `kv_bytes` would be, had nothing been dropped.
@@ -58,6 +63,9 @@ class PruningReport:
     kept_from_layer: list[dict[int, list[int]]] = field(default_factory=list)
     dropped_after_layer: list[int | None] = field(default_factory=list)
     attention_ratios: list[dict[int, AttentionRatios]] = field(default_factory=list)
+    ratios_ahead: list[dict[int, dict[int, AttentionRatios]]] = field(default_factory=list)
+    faded_after_layer: list[int | None] = field(default_factory=list)
+    faded_early: list[bool] = field(default_factory=list)
     text_tokens: list[int] = field(default_factory=list)
     kv_bytes: list[int] = field(default_factory=list)
     kv_bytes_unpruned: list[int] = field(default_factory=list)
@@ -97,7 +105,8 @@ class PruningReport:
         rows = len(text_tokens)
         self.__dict__.pop("_read", None)
         self.kept, self.kept_from_layer = [[] for _ in range(rows)], [{0: []} for _ in range(rows)]
-        self.attention_ratios = [{} for _ in range(rows)]
+        self.attention_ratios, self.ratios_ahead = [{} for _ in range(rows)], [{} for _ in range(rows)]
+        self.faded_after_layer, self.faded_early = [None] * rows, [False] * rows
         self.visual_tokens_before, self.visual_tokens_after = [0] * rows, [0] * rows
         self.visual_tokens_per_layer = [[0] * self.n_layers for _ in range(rows)]
         self.dropped_after_layer = [None] * rows
@@ -124,16 +133,39 @@ class PruningReport:
         values["attention_ratios"] = [
             {str(layer): ratios._asdict() for layer, ratios in row.items()} for row in self.attention_ratios
         ]
+        values["ratios_ahead"] = [
+            {str(layer): {str(at): one._asdict() for at, one in found.items()} for layer, found in row.items()}
+            for row in self.ratios_ahead
+        ]
         values["kept_from_layer"] = [{str(layer): kept for layer, kept in row.items()} for row in self.kept_from_layer]
-        return values
+        return values | {"notes": self.notes}
 
-    def __str__(self) -> str:
+    @property
+    def notes(self) -> list[str]:
+        """Warnings about the latest prefill, one sentence for each layer concerned."""
+        early: dict[int, list[int]] = {}
+        for row, (layer, is_early) in enumerate(zip(self.faded_after_layer, self.faded_early, strict=True)):
+            if layer is not None and is_early:
+                early.setdefault(layer, []).append(row)
+        return [
+            f"Stage 2 dropped the picture after layer {layer} of {self.n_layers}{_of_rows(rows, len(self.kept))}, "
+            "before 7/8 of the depth, where a low ratio does not mean that vision is finished: measure the horizon "
+            "with `todre analyze calibrate`, or set horizon, ahead or floor."
+            for layer, rows in sorted(early.items())
+        ]
+
+    @property
+    def summary(self) -> str:
+        """What was kept, one line for each row, without the notes."""
         if not self.prefills:
             return f"{self.method['method']}: no picture has been seen yet"
         rows = [self._line(row) for row in range(len(self.kept))]
         if len(rows) == 1:
             return rows[0]
         return "\n".join(f"[{row}] {line}" for row, line in enumerate(rows))
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *self.notes])
 
     def _line(self, row: int) -> str:
         before, after = self.visual_tokens_before[row], self.visual_tokens_after[row]
@@ -143,9 +175,17 @@ class PruningReport:
         layer = self.dropped_after_layer[row]
         if layer is not None:
             parts.append(f"all dropped after layer {layer} of {self.n_layers}")
+        elif self.faded_after_layer[row] is not None:
+            left = self.visual_tokens_per_layer[row][-1]
+            parts.append(f"{left} left after layer {self.faded_after_layer[row]} of {self.n_layers}")
         if self.kv_bytes[row]:
             parts.append(f"KV {format_bytes(self.kv_bytes_unpruned[row])} → {format_bytes(self.kv_bytes[row])}")
         return ", ".join(parts)
+
+
+def _of_rows(rows: list[int], count: int) -> str:
+    """The rows that a note is about, or "" where there is one row only."""
+    return "" if count == 1 else f" in row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))}"
 
 
 def format_bytes(count: float) -> str:

@@ -165,6 +165,57 @@ def test_a_choice_is_confirmed_by_the_other_half_alone(spoiled):
     assert found["confirmed"] is not spoiled
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_horizon_is_that_of_brute_force(seed, loss):
+    """A task is past its horizon where every later layer, too, is safe; the method waits for the slowest task."""
+    records, v1 = invented(seed, pictures=60), todre.ToDRE.v1(layers=(1, 2, 3))
+    if seed % 2:
+        for record in records:  # one task recovers at layer 2 and is lost again at 3: a dip, as in real decoders
+            for layer, score in (("1", 0.0), ("2", record["kept"]), ("3", 0.0 if record["task"] == "t1" else 1.0)):
+                record["drop"][layer]["score"] = score
+    found = calibrate.document(records, Goal(v1, loss, (1, 2, 3)), 4)["horizon"]
+    table, horizons = Table.of(records), []
+    for task in ("all", "t0", "t1"):
+        safe = []
+        for layer in (1, 2, 3):
+            change = [
+                np.nan
+                if task not in ("all", one["task"])
+                else one["drop"][str(layer)]["score"] - one["kept"]
+                if one["drop"][str(layer)]["dropped"] and one["drop"][str(layer)]["text_to_visual"] is not None
+                else 0.0
+                for one in records
+            ]
+            safe.append(table.mean(change)["low"] >= -loss)
+        passed = [layer for layer in (1, 2, 3) if all(safe[layer - 1 :])]
+        assert found["tasks"][task]["horizon"] == (passed[0] if passed else None)
+        horizons.append(passed[0] if passed else 9)
+    worst = max(horizons)
+    method = todre.ToDRE.from_dict(found["method"])
+    assert found["horizon"] == (None if worst == 9 else worst)
+    assert found["left"] == [layer for layer in (1, 2, 3) if layer >= worst]
+    assert list(method.reduce_after(4)) == found["left"]
+    assert (method.threshold, method.diversity, method.layers) == (v1.threshold, v1.diversity, v1.layers)
+
+
+def test_a_horizon_beyond_all_candidates_is_the_only_one():
+    records = invented(0)
+    for record in records:
+        record["kept"] = 1.0
+        for layer, drop in record["drop"].items():
+            drop["score"] = float(layer == "3")
+    found = calibrate.document(records, Goal(todre.ToDRE.v1(layers=(1, 2)), 0.0, (1, 2, 3)), 4)["horizon"]
+    assert (found["horizon"], found["candidates"], found["left"]) == (3, [1, 2], [3])
+
+
+def test_records_do_not_depend_on_what_a_calibration_replaces(loaded, asked, goal, records):
+    guarded = dataclasses.replace(METHOD, layers=(3,), horizon=3, ahead="layers", threshold=0.0)
+    other = Goal.checked(loaded.model, guarded, 0.1, None, max_new_tokens=STEPS)
+    assert other.parameters() == goal.parameters()
+    assert answers_of(loaded, asked, other) == records
+
+
 def test_a_run_saves_a_method_that_loads(loaded, goal, tmp_path):
     source = Source(limit=8, split="val", size=96, tasks=("presence", "count"))
     job = Job("calibrate", goal.parameters(), loaded, source, tmp_path / "c.json", 4)
@@ -175,6 +226,8 @@ def test_a_run_saves_a_method_that_loads(loaded, goal, tmp_path):
     assert method.retain == 0.2
     assert found["found"]
     assert method.layers == (1,), "with any loss allowed, the first layer saves most"
+    calibrate.save_method(found, job.output, "horizon")
+    assert registry.load(path).to_dict() == found["horizon"]["method"]
     assert found["chosen_on"]["questions"] + found["checked_on"]["questions"] == 8
     json.dumps(found, allow_nan=False)
 

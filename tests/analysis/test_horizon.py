@@ -37,7 +37,7 @@ def prompts(loaded, asked):
 def masked(loaded, prompts, token, kept, layer):
     """The probability by the mask oracle, which uses none of todre's runtime."""
     visual = prompts.kinds == VISUAL
-    gone = oracles.hidden_columns(visual, [list(range(int(visual.sum())))], [None], LAYERS)
+    gone = torch.zeros(1, LAYERS, visual.shape[1], dtype=torch.bool)
     lost = visual[0].clone()
     lost[visual[0].nonzero().flatten()[list(kept)]] = False
     gone[0, layer:, lost] = True

@@ -13,6 +13,7 @@ import torch
 from families.oracle import hidden_columns, mask_oracle, short_run
 from families.prompts import Prompt, batch, prompt, ragged, words
 from families.zoo.specimen import FIRST_WORD, Specimen
+from oracles import attention_from_early_states
 from torch import Tensor
 from upstream import CACHE
 
@@ -26,6 +27,7 @@ METHODS: dict[str, todre.Method] = {
     "both-stages": todre.ToDRE(retain=0.4, threshold=1.0, layers=(3,)),
     "stage-2": todre.ToDRE(stages=(2,), threshold=1.0, layers=(3,)),
 }
+GUARDED = todre.ToDRE(stages=(2,), threshold=1.0, layers=(2,), ratio_over="last", ahead="layers", floor=2)
 
 
 def visual_columns(specimen: Specimen, model: Any, ids: Tensor) -> Tensor:
@@ -40,8 +42,7 @@ def visual_columns(specimen: Specimen, model: Any, ids: Tensor) -> Tensor:
 
 def has_state(model: Any) -> bool:
     """Whether some layer carries a state, which no mask makes forget."""
-    types = getattr(model.config.get_text_config(decoder=True), "layer_types", None) or []
-    return bool({"linear_attention", "conv"} & set(types))
+    return bool({"linear_attention", "conv"} & set(layer_types(model)))
 
 
 def generate(model: Any, inputs: dict[str, Any], **options: Any) -> Any:
@@ -116,6 +117,49 @@ def check_report(report: Any, visual: Tensor, method: Any) -> None:
         assert report.visual_tokens_after == [max(1, round(method.retain * n)) if n else 0 for n in counts]
     if 2 in method.stages:
         assert all((layer is not None) == (n > 0) for layer, n in zip(report.dropped_after_layer, counts, strict=True))
+
+
+def looks_ahead(specimen: Specimen, model: Any, eager: Any, kind: str) -> Any:
+    """Estimates of later layers, and the floor, against the untouched model that is given early states."""
+    prompts = ragged(specimen, model, kind)
+    with todre.prune(model, GUARDED) as report:
+        generate(model, batch(specimen, model, prompts), max_new_tokens=1)
+    for row, one in enumerate(prompts):
+        alone = batch(specimen, eager, [one])
+        visual = visual_columns(specimen, eager, alone["input_ids"])[0]
+        if not visual.any():
+            assert report.ratios_ahead[row] == {}
+        elif "sliding_attention" not in layer_types(eager):
+            assert [list(found) for found in report.ratios_ahead[row].values()] == [full_after(eager, 2)]
+        for layer, found in report.ratios_ahead[row].items():
+            kept = report.kept_from_layer[row][layer]
+            weights = attention_of(eager, alone, layer, layer)[-1]
+            best = sorted(weights[visual].topk(2).indices.tolist())
+            assert kept == best
+            for later, ratios in found.items():
+                expected = attention_of(eager, alone, layer, later)[-1][visual].sum().item()
+                assert abs(ratios.text_to_visual - expected) < TOLERANCE
+    return report
+
+
+def layer_types(model: Any) -> list[str]:
+    """The types of the decoder's layers, or an empty list if all are of one type."""
+    return list(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or [])
+
+
+def full_after(model: Any, layer: int) -> list[int]:
+    """Layers (1-based) with full attention after the last one at or before `layer`, or after the first of all."""
+    types = layer_types(model) or ["full_attention"] * 4
+    full = [index + 1 for index, kind in enumerate(types) if kind == "full_attention"]
+    asked = max([each for each in full if each <= layer], default=full[0])
+    return [each for each in full if each > asked]
+
+
+@torch.no_grad()
+def attention_of(eager: Any, inputs: dict[str, Any], layer: int, later: int) -> Tensor:
+    """Attention of layer `later` on the states after `layer`, mean over heads, (q, q), of a batch of one."""
+    early = layer if later > layer else layer - 1
+    return attention_from_early_states(eager, inputs, early, later)[0].double().mean(0)
 
 
 def batch_equals_singles(specimen: Specimen, model: Any, kind: str, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from families import checks
 from families.specimens import all_specimens, refused_variants
+from families.zoo import gemma3
 from upstream import PICTURES
 
 import todre
@@ -53,6 +54,22 @@ def test_ragged_batches_equal_the_oracle(built):
 def test_a_batch_equals_its_singles(built):
     for kind in kinds(built):
         checks.batch_equals_singles(built.specimen, built.sdpa, kind, built.specimen.methods[0])
+
+
+def test_a_look_ahead_equals_the_oracle(built):
+    if "stage-2" in built.specimen.methods:
+        for kind in kinds(built) if built.first else KINDS[:1]:
+            checks.looks_ahead(built.specimen, built.sdpa, built.eager, kind)
+
+
+def test_a_look_ahead_passes_over_layers_with_a_window(monkeypatch):
+    """Gemma 3's layers with a window have angles of their own; only those with full attention are looked at."""
+    monkeypatch.setattr(gemma3, "LAYERS", ["full_attention", "sliding_attention", "full_attention", "full_attention"])
+    specimen = next(one for one in SPECIMENS if one.name == "gemma3")
+    report = checks.looks_ahead(specimen, specimen.build("sdpa"), specimen.build("eager"), "image")
+    assert [{layer: list(found) for layer, found in row.items()} for row in report.ratios_ahead] == [
+        {1: [3, 4]}, {1: [3, 4]}, {},
+    ]  # fmt: skip
 
 
 def test_a_second_turn_equals_the_oracle(built):

@@ -25,7 +25,9 @@ METHODS = {
     "both-stages": todre.ToDRE(retain=0.2, threshold=1.0, layers=(5,)),
     "stage-1": todre.ToDRE(retain=0.2, stages=(1,)),
     "stage-2": todre.ToDRE(stages=(2,), threshold=1.0, layers=(4,)),
+    "guarded": todre.ToDRE(retain=0.4, threshold=1.0, layers=(3, 5), ratio_over="last", ahead="layers", horizon=4),
 }
+FLOOR = {"floor": todre.ToDRE(retain=0.4, threshold=1.0, layers=(3, 5), ratio_over="last", ahead="candidates", floor=4)}
 
 
 def visual_of(model, inputs):
@@ -44,12 +46,12 @@ def same(got, expected):
 
 
 @pytest.mark.parametrize("kind", ["next-llama", "llava"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *FLOOR])
 @pytest.mark.parametrize("mode", MODES)
 def test_generation_equals_the_mask_oracle(models, kind, name, mode):
     model = models(kind)
     inputs = tm.ragged(model)
-    with todre.prune(model, METHODS[name]) as report:
+    with todre.prune(model, (METHODS | FLOOR)[name]) as report:
         got = run(model, inputs, **MODES[mode])
     repeats = len(report.kept) // 3
     gone = oracles.from_report(report, visual_of(model, inputs), 8)
@@ -73,10 +75,10 @@ def test_keeping_everything_generates_the_same_bits(models, mode, backend):
 
 @pytest.mark.parametrize("backend", ["sdpa", "eager"])
 @pytest.mark.parametrize("positions", ["original", "compact"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *FLOOR])
 def test_a_batch_generates_what_its_samples_generate(models, name, positions, backend):
     model = models(backend=backend)
-    method = todre.ToDRE.from_dict(METHODS[name].to_dict() | {"positions": positions})
+    method = todre.ToDRE.from_dict((METHODS | FLOOR)[name].to_dict() | {"positions": positions})
     samples = [
         tm.sample(model, 7, [tm.SIZES[0]], 6, seed=1),
         tm.sample(model, 4, [tm.SIZES[2], tm.SIZES[4]], 9, seed=2),
@@ -91,7 +93,7 @@ def test_a_batch_generates_what_its_samples_generate(models, name, positions, ba
                 torch.testing.assert_close(many[row], one[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *FLOOR])
 @pytest.mark.parametrize("options", [{"prompt_lookup_num_tokens": 4}, {"assistant": True}])
 def test_assisted_decoding_equals_greedy(models, name, options):
     model = models()
@@ -100,7 +102,7 @@ def test_assisted_decoding_equals_greedy(models, name, options):
     options = dict(options)
     if options.pop("assistant", None):
         options["assistant_model"] = models("next-mistral")
-    with todre.prune(model, METHODS[name]) as report:
+    with todre.prune(model, (METHODS | FLOOR)[name]) as report:
         greedy = run(model, inputs, do_sample=False)
         dropped = report.dropped_after_layer, report.kept, report.attention_ratios
         assisted = run(model, inputs, do_sample=False, **options)

@@ -13,12 +13,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from todre.analysis.drop_horizon import drop_horizon
 from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion
 from todre.analysis.results import Job, Record, measure_all
@@ -35,7 +36,10 @@ from todre.methods.todre import ToDRE
 from todre.pruning import prune
 
 _MOST_THRESHOLDS = 64
+_REPLACED = ("layers", "threshold", "stages", "horizon", "ahead")
+"""Settings of a method that no record depends on; every layer is tried alone."""
 Floats = NDArray[np.float64]
+Find = Literal["pair", "horizon"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Goal(Checked):
 
     def parameters(self) -> dict[str, Any]:
         """Every setting that can change a record, ready for JSON."""
-        fields = {k: v for k, v in self.method.to_dict().items() if k not in ("layers", "threshold", "stages")}
+        fields = {k: v for k, v in self.method.to_dict().items() if k not in _REPLACED}
         return {"method": fields, "layers": list(self.layers), "max_new_tokens": self.max_new_tokens}
 
     @property
@@ -90,7 +94,8 @@ class Goal(Checked):
 
         With a threshold of 1, the method always drops where text follows the picture.
         """
-        return dataclasses.replace(self.method, stages=(1, 2), layers=(layer,), threshold=threshold)
+        alone = dataclasses.replace(self.method, horizon=None, ahead="no")
+        return dataclasses.replace(alone, stages=(1, 2), layers=(layer,), threshold=threshold)
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Goal)
             ratios = report.attention_ratios[row].get(int(name))
             record["drop"][name] = {
                 "score": mark,
-                "dropped": report.dropped_after_layer[row] is not None,
+                "dropped": report.faded_after_layer[row] is not None,
                 "text_to_visual": None if ratios is None else ratios.text_to_visual,
                 "visual_to_text": None if ratios is None else ratios.visual_to_text,
             }
@@ -218,13 +223,20 @@ def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
     return document(measured.records, goal, depth) | {"command": job.command, "conditions": measured.conditions}
 
 
-def save_method(document: dict[str, Any], output: Path) -> Path:
-    """Write the found method to a file beside the document; returns the file's path.
+def save_method(document: dict[str, Any], output: Path, find: Find = "pair") -> Path:
+    """Write a method that was found to a file beside the document; returns its path.
 
     `ToDRE.from_dict(json.load(…))` reads this file.
+
+    Args:
+        document: the document of the calibration.
+        output: the document's file.
+        find: `pair` for the layer and threshold that save most; `horizon` for the method as it was, without the
+            candidate layers before the measured horizon.
     """
     path = output.with_suffix(".method.json")
-    write_atomic(path, json.dumps(document["method"], indent=1) + "\n")
+    method = document["method"] if find == "pair" else document["horizon"]["method"]
+    write_atomic(path, json.dumps(method, indent=1) + "\n")
     return path
 
 
@@ -260,6 +272,8 @@ def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
             "saved": round(made.saved, 6) if made else 0.0,
         }
     result["confirmed"] = _within(*checked, goal.loss)
+    always = {layer: choice(records, layer, float("inf"), depth).difference for layer in goal.layers}
+    result["horizon"] = drop_horizon(Table.of(records), always, goal.loss, goal.method, depth)
     result["layers"] = [_curve(records, layer, depth) for layer in goal.layers]
     result["records"] = records
     return result

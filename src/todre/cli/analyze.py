@@ -16,7 +16,7 @@ from todre.cli.ignored_options import check_taken
 from todre.cli.instrument_run import InstrumentRun, calibrated, write
 from todre.cli.method_names import make_method, named_methods, parse_method
 from todre.cli.options import ModelOptions, Reporting
-from todre.cli.parsers import MOST, number, usage
+from todre.cli.parsers import MOST, number, one_of, usage
 
 Window = Annotated[
     int,
@@ -36,7 +36,9 @@ Tolerance = Annotated[
 Rows = Annotated[int, typer.Option("--rows", min=1, max=MOST, help="Windows of one forward pass; changes no number.")]
 
 
-Calibrated = Annotated[str, typer.Option("--method", parser=parse_method, metavar="NAME", help="todre or todre-v1.")]
+Calibrated = Annotated[
+    str, typer.Option("--method", parser=parse_method, metavar="NAME", help="todre, or a variant of it.")
+]
 Loss = Annotated[
     Any,
     typer.Option(
@@ -44,6 +46,18 @@ Loss = Annotated[
         parser=number(0.0, 1.0),
         metavar="NUMBER",
         help="Accuracy that may be lost; 0.02 is two points.",
+    ),
+]
+
+
+Found = Annotated[
+    Any,
+    typer.Option(
+        "--find",
+        parser=one_of("pair", "horizon"),
+        metavar="WHAT",
+        help="The method to write: the layer and τ that save most (pair), or the method itself without its layers "
+        "before the measured horizon (horizon).",
     ),
 ]
 
@@ -129,6 +143,7 @@ def calibrate(
     method: Calibrated = "todre",
     retain: Retain = None,
     loss: Loss = 0.02,
+    find: Found = "pair",
     layers: ask.Layers = None,
     max_new_tokens: opt.NewTokens = 16,
     batch_size: ask.Batch = 9,
@@ -137,8 +152,9 @@ def calibrate(
 ) -> None:
     """Find the layer and τ of ToDRE's stage 2 that save most within an accuracy loss.
 
-    The choice is made on half of the pictures and checked on the other half. The method is also written, ready for
-    `from_dict`, into a file that ends in .method.json. Questions need true answers.
+    The choice is made on half of the pictures and checked on the other half. Over all, each task's horizon is measured:
+    the layer from which on dropping the picture stays within the loss. The method is also written, ready for --method,
+    into a file that ends in .method.json. Questions need true answers.
     """
     run = InstrumentRun(
         model, questions, files, reporting, batch_size,
@@ -155,7 +171,7 @@ def calibrate(
         goal = Goal.checked(loaded.model, pruning, loss, layers, max_new_tokens=max_new_tokens)
         job = run.job("calibrate", goal.parameters(), loaded, tick)
         document = measure(job, goal)
-        save_method(document, files.output)
+        save_method(document, files.output, find)
         write(job, document, calibration_figure)
     run.report(job, document, tables.show_calibration)
 
@@ -202,6 +218,7 @@ COMMANDS = (
     (
         calibrate,
         "todre analyze calibrate --retain 0.1 --loss 0.02",
+        "todre analyze calibrate --method todre-v1 --find horizon --loss 0.05",
         "todre analyze calibrate --retain 288 -m llava-hf/llava-v1.6-vicuna-7b-hf --questions questions.jsonl",
     ),
     (kept, "todre analyze kept", "todre analyze kept --methods todre,random --retain 0.05 --limit 2"),

@@ -70,6 +70,25 @@ def show_calibration(document: Document) -> None:
         table.add_row(name.replace("_", " "), str(half["questions"]), alone, changed, fired, saved)
     show(table)
     _say_whether_confirmed(document)
+    _show_drop_horizon(document)
+
+
+def _show_drop_horizon(document: Document) -> None:
+    """Show each task's horizon, and the candidate layers that are left."""
+    measured = document["horizon"]
+    table = _table("task", "questions", "horizon", "always dropped there")
+    for name, task in measured["tasks"].items():
+        there = next((point for point in task["layers"] if point["layer"] == task["horizon"]), None)
+        changed = "–" if there is None else _percent(there, sign=True)
+        table.add_row(name, str(task["questions"]), _layer(task["horizon"]), changed)
+    show(table)
+    if measured["horizon"] is None:
+        show_text("No horizon for every task within the loss: without it, stage 2 stays off.")
+        return
+    left = tuple(measured["left"])
+    show_text(
+        f"horizon={measured['horizon']}: of the candidates {tuple(measured['candidates'])}, layers={left} are left."
+    )
 
 
 def _say_whether_confirmed(document: Document) -> None:

@@ -77,7 +77,9 @@ def ask(
         show_json(document)
         return
     show_text(answered.text)
-    note(f"{answered.report}, {answered.timings.total:.0f} ms", reporting.quiet)
+    note(f"{answered.report.summary}, {answered.timings.total:.0f} ms", reporting.quiet)
+    for sentence in answered.report.notes:
+        note(sentence, reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if overlay is not None:
         note(f"wrote {overlay}", reporting.quiet)

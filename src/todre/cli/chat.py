@@ -175,3 +175,5 @@ def _ask(session: Session, question: Question, out: TextIO, verbosity: Verbosity
     if reply.cut:
         note(f"cut after {reply.new_tokens} tokens; --max-new-tokens allows more", verbosity.quiet)
     note(summary(reply) + (", stopped" if reply.stopped else ""), verbosity.quiet)
+    for warning in reply.report.notes:
+        note(warning, verbosity.quiet)

@@ -47,7 +47,7 @@ class AnswerStream:
 def summary(reply: Reply) -> str:
     """One line about an answer: tokens kept, and times."""
     times = f"first token {reply.first_token:.2f} s, {reply.new_tokens} tokens in {reply.seconds:.2f} s"
-    report = str(reply.report) if reply.report.prefills else "no visual tokens"
+    report = reply.report.summary if reply.report.prefills else "no visual tokens"
     return f"{report}, {times}"
 
 

@@ -79,6 +79,9 @@ def compare(
         return
     show_text(question)
     _show_answers(answers, left_out or {})
+    for name, each in answers:
+        for sentence in each.report.notes:
+            note(f"{name}: {sentence}", reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if output is not None:
         note(f"wrote {output}", reporting.quiet)

@@ -96,6 +96,11 @@ class Decoder:
         """True if the layer with index `layer` (from 0) has keys and values."""
         return self.layer_kinds[layer] not in RECURRENT
 
+    @property
+    def full_layers(self) -> tuple[int, ...]:
+        """The layers (1-based) with full attention."""
+        return tuple(index + 1 for index, kind in enumerate(self.layer_kinds) if kind == FULL)
+
     def readable_layer(self, layer: int) -> int:
         """The last layer with full attention at or before layer `layer` (both 1-based).
 
@@ -105,7 +110,7 @@ class Decoder:
         Raises:
             UnsupportedModelError: no layer has full attention.
         """
-        full = [index + 1 for index, kind in enumerate(self.layer_kinds) if kind == FULL]
+        full = self.full_layers
         if not full:
             raise UnsupportedModelError(
                 f"No layer of {type(self.module).__name__} has full attention, so stage 2 cannot tell whether vision "

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import Items, Range
-from todre.fields.kinds import Attended, Layers, Retain, Seed
+from todre.fields.kinds import Attended, Layer, Layers, Natural, Retain, Seed
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
-from todre.methods.shared.layers import resolve_layers
+from todre.methods.shared.fading import LATE, Ahead, RatioOver, Ratios, keep_attended, look_ahead
+from todre.methods.shared.layers import resolve_layer, resolve_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,21 @@ class ToDRE(Method):
         layers: where stage 2 decides: fractions of the depth (rounded down) or counts of layers run, 1-based. With 32
             layers, 7/8 is layer 28: its attention decides, and the last 4 layers see no picture.
         threshold: τ of section 4.2; both ratios of eq. 7 must lie below it. An undefined ratio (no query qualifies)
-            counts as below, but without any text after the picture nothing is dropped.
+            counts as below, but without any text after the picture nothing is dropped. A low ratio does not mean that
+            vision is finished: a decoder may look away for some layers and read the picture later (docs/findings.md).
+            The four settings below are this project's own, and change nothing as they stand.
+        ratio_over: the text queries of eq. 7: all text after a picture (`text`, as printed), or the last token alone
+            (`last`), from which the answer is predicted.
+        floor: visual tokens that stay where stage 2 drops the others, a count: those that text attends to most at that
+            layer, of all pictures and turns of the sample. 0 leaves none, as printed.
+        ahead: what must be below the threshold too before tokens leave: nothing more (`no`, as printed); the ratios at
+            all later `layers` (`candidates`); those of every later layer with full attention (`layers`). They are
+            estimates: the present hidden states, given to the later layer's own norm and projections to queries and
+            keys. Each layer looked at costs these projections of all tokens, a sixth to a quarter of a layer, and only
+            where the ratio itself is low. `PruningReport.ratios_ahead` shows them.
+        horizon: a layer measured on the model, before which nothing is dropped, a fraction or a count as in `layers`.
+            Earlier `layers` are left out; if none is left, the horizon itself is the only one. `todre analyze
+            calibrate` measures it.
         stages: the stages to run, 1 and 2.
         newlines: `rank` ranks AnyRes newline tokens like others; `keep` keeps them all, within the budget; `last` keeps
             them only where there is room beyond all others.
@@ -61,6 +76,10 @@ class ToDRE(Method):
     pivot: Pivot = "auto"
     layers: Layers = (7 / 8,)
     threshold: Attended = 0.10
+    ratio_over: RatioOver = "text"
+    floor: Natural = 0
+    ahead: Ahead = "no"
+    horizon: Layer | None = None
     stages: Annotated[tuple[Annotated[int, Range(least=1, most=2)], ...], Items(least=1, ascending=True)] = (1, 2)
     newlines: Newlines = "rank"
     admissible: bool = True
@@ -82,7 +101,8 @@ class ToDRE(Method):
     def v1(cls, **fields: Any) -> ToDRE:
         """Version 1: greedy k-center, four candidate layers, τ = 0.03.
 
-        Source: section 4 and appendix C.
+        Source: section 4 and appendix C. It is as printed. Its early layers were seen to drop pictures that the answer
+        still needed, because a low ratio does not mean that vision is finished (docs/findings.md); the report warns.
         """
         defaults: dict[str, Any] = {
             "diversity": "k_center",
@@ -161,19 +181,35 @@ class ToDRE(Method):
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Stage 2's candidate layers, as counts of layers run."""
-        return resolve_layers(self.layers, n_layers) if 2 in self.stages else ()
+        if 2 not in self.stages:
+            return ()
+        layers = resolve_layers(self.layers, n_layers)
+        if self.horizon is None:
+            return layers
+        first = resolve_layer(self.horizon, n_layers, "horizon")
+        return tuple(layer for layer in layers if layer >= first) or (first,)
 
     def reduce(self, context: ReduceContext) -> Reduction:
-        """Stage 2: drop all visual tokens of samples in which cross-modal attention faded.
+        """Stage 2: drop the visual tokens of samples in which cross-modal attention faded.
 
-        Source: section 4.2, eq. 7.
+        Source: section 4.2, eq. 7; `ratio_over`, `floor`, `ahead` and `horizon` are this project's own.
         """
         from todre.methods.views.reduction import Reduction
 
-        to_visual = context.text_to_visual(self.admissible)
-        to_text = context.visual_to_text(self.admissible)
-        faded = (to_visual < self.threshold) & (to_text.isnan() | (to_text < self.threshold))
-        return Reduction(~(context.visual & faded[:, None]), to_visual, to_text)
+        here = Ratios.of(context, self.admissible, self.ratio_over)
+        faded = here.below(self.threshold)
+        later = look_ahead(context, self.ahead, faded, self.admissible, self.ratio_over)
+        for ratios in later.values():
+            faded = faded & ratios.below(self.threshold)
+        keep = keep_attended(context, self.floor, self.ratio_over) if self.floor else ~context.visual
+        return Reduction(
+            keep | ~faded[:, None],
+            here.to_visual,
+            here.to_text,
+            faded=faded & (context.visual.sum(dim=1) > self.floor),
+            early=self.horizon is None and context.layer < resolve_layer(LATE, context.n_layers),
+            ahead={layer: (ratios.to_visual, ratios.to_text) for layer, ratios in later.items()},
+        )
 
 
 PRESETS = (
@@ -183,6 +219,11 @@ PRESETS = (
         ToDRE,
         "diverse tokens by greedy k-center, dropped at one of four layers (v1)",
         "arXiv 2505.18757v1",
+        card=dataclasses.replace(
+            ToDRE.card,
+            follows=f"{ToDRE.card.follows} Its early layers were seen to drop pictures that the answer still needed "
+            "(docs/findings.md); todre-ahead and its like guard against that.",
+        ),
     ),
     Preset(
         "todre-patches",
@@ -203,6 +244,6 @@ PRESETS = (
         "no visual token after vision has faded (ToDRE's stage 2 alone)",
         "arXiv 2505.18757v2",
         card=Card("", ("reduce",), ("attention",), "Everything is kept, or nothing.", ToDRE.card.follows),
-        settings=("positions", "layers", "threshold", "admissible"),
+        settings=("positions", "layers", "threshold", "ratio_over", "floor", "ahead", "horizon", "admissible"),
     ),
 )

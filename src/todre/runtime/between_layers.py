@@ -16,7 +16,7 @@ from todre.methods.views.decoder_layer import ReduceContext
 from todre.methods.views.reduction import Reduction
 from todre.runtime.dropping import drop_slots, rejoin_slots
 from todre.runtime.layer_masks import plan_masks
-from todre.runtime.peek import next_attention
+from todre.runtime.peek import after_cached_keys, next_attention
 from todre.runtime.positions import match_axes
 from todre.runtime.step import ParkedState, Step
 from todre.tensors.attention import AttentionInputs
@@ -92,7 +92,16 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
         with ambient:
             return next_attention(step, index, layer_arguments(step, index, (hidden, *args[1:]), kwargs))
 
-    reduction = ask(step, index, hidden, peek)
+    # The loop's arguments for the layer that ran last: it has full attention, as later layers that are looked at.
+    passed = step.answers.passed.pop(index, None)
+
+    def look(later: int) -> tuple[AttentionInputs, Tensor]:
+        rest, named = passed or (args[1:], kwargs)
+        with ambient:
+            made = next_attention(step, later - 1, layer_arguments(step, later - 1, (hidden, *rest), named))
+        return after_cached_keys(step, later, made, hidden.device), step.key_kinds(later).to(hidden.device)
+
+    reduction = ask(step, index, hidden, peek, look)
     if reduction.parks:
         step.answers.parked = ParkedState(
             layer=index,
@@ -137,7 +146,13 @@ def _count_left(
     return left.tolist(), left_earlier.tolist()
 
 
-def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> Reduction:
+def ask(
+    step: Step,
+    layer: int,
+    hidden: Tensor,
+    peek: Callable[[], AttentionInputs],
+    look: Callable[[int], tuple[AttentionInputs, Tensor]] | None = None,
+) -> Reduction:
     """The joint answer of all methods that are asked after layer `layer` (1-based).
 
     Each method sees the tokens that the methods before it left.
@@ -147,22 +162,24 @@ def ask(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInpu
         layer: count of layers that have run.
         hidden: (b, q, d) hidden states that enter the next layer.
         peek: computes the queries and keys that the next layer will make of `hidden`.
+        look: computes those that a later layer would make of it; see `ReduceContext`.
     """
     in_flight, cached = step.in_flight.counts.visual, step.cached_visual(layer)
     step.answers.held_visual[layer] = [now + earlier > 0 for now, earlier in zip(in_flight, cached, strict=True)]
     first, *others = step.inputs.schedule.reducers[layer]
-    context = _first_context(step, layer, hidden, peek)
-    joint = answer = _answer_of(first, context)
+    context = dataclasses.replace(_first_context(step, layer, hidden, peek), look=look)
+    joint = answer = _answer_of(step, first, context)
     for method in others:
         context = _next_context(context, joint, answer)
-        answer = _answer_of(method, context)
+        answer = _answer_of(step, method, context)
         joint = answer.after(joint)
     step.answers.reductions[layer] = joint
     return joint
 
 
-def _answer_of(method: Method, context: ReduceContext) -> Reduction:
-    """The checked answer of one method."""
+def _answer_of(step: Step, method: Method, context: ReduceContext) -> Reduction:
+    """The checked answer of one method, which is told where it is asked again."""
+    context = dataclasses.replace(context, asked_later=step.inputs.schedule.asked_later(method, context.layer))
     with no_autocast(context.hidden.device):
         return check_reduction(method, method.reduce(context), context)
 
@@ -187,6 +204,7 @@ def _first_context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], At
         present=step.in_flight.counts.visual,
         earlier=step.cached_visual(layer),
         causal=step.inputs.block_masks is None,
+        readable_later=tuple(each for each in step.inputs.decoder.full_layers if each > layer),
     )
 
 

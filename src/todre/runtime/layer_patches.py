@@ -101,9 +101,13 @@ class LayerPatches:
         step = self.step
         if step is None:
             return args, kwargs, None
+        passed = args[1:], kwargs
         args, kwargs = before_layer(step, index, args, kwargs) or (args, kwargs)
         watched = self.attention_of.get(index + 1)
-        return args, kwargs, watched if watched is not None and step.wants(index + 1) else None
+        if watched is None or not step.wants(index + 1):
+            return args, kwargs, None
+        step.answers.passed[index + 1] = passed
+        return args, kwargs, watched
 
     @no_compile_shallow
     def _rotary(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import torch
+
 from todre.errors import UnsupportedModelError
+from todre.hf import cache as kv
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.layer_calls import without_cache
 from todre.runtime.step import Step
@@ -54,3 +58,19 @@ def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dic
         for handle in handles:
             handle.remove()
     return found[0]
+
+
+def after_cached_keys(step: Step, layer: int, made: AttentionInputs, device: torch.device) -> AttentionInputs:
+    """The inputs of a layer's attention, with the keys that its cache already holds.
+
+    Args:
+        step: the running forward.
+        layer: the layer (1-based), which has not run yet.
+        made: its queries and keys for the columns in flight alone.
+        device: device of the answer.
+    """
+    held, key = step.cache_layer(layer - 1), made.key.to(device)
+    if held is not None and kv.has_keys(held):
+        key = torch.cat([held.keys.to(key), key], dim=2)
+    mask = None if made.mask is None else made.mask.to(device)
+    return replace(made, query=made.query.to(device), key=key, mask=mask)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall
+from todre.methods.views.reduction import Reduction
 from todre.report import AttentionRatios, PruningReport
 from todre.runtime.selection import BatchSelection
 from todre.runtime.step import Snapshot, Step
@@ -45,13 +46,52 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
     held = kv.kv_bytes(step.inputs.cache)
     report.kv_bytes = [held for _ in rows]
     report.kv_bytes_unpruned = [_unpruned_bytes(step) for _ in rows]
-    ratios = {
-        layer: (one.text_to_visual, one.visual_to_text, step.answers.held_visual[layer])
+    judged = [
+        _Judged(layer, layer < step.n_layers, one, step.answers.held_visual[layer])
         for layer, one in step.answers.reductions.items()
         if one.text_to_visual is not None and one.visual_to_text is not None
-    }
+    ]
     trace, past = list(step.trace), step.inputs.past
-    report.read_later(lambda: _read(selection, trace, past, ratios))
+    report.read_later(lambda: _read(selection, trace, past, judged))
+
+
+class _Judged(NamedTuple):
+    """A layer after which a method's ratios decided.
+
+    Attributes:
+        layer: count of layers run.
+        drops: whether layers are left that tokens can leave.
+        answer: the methods' joint answer.
+        held: for each row, whether it held visual tokens.
+    """
+
+    layer: int
+    drops: bool
+    answer: Reduction
+    held: Sequence[bool]
+
+    def tensors(self) -> list[Tensor]:
+        """All that has to be read from the device, in the order of `told`."""
+        answer = self.answer
+        faded = [] if answer.faded is None else [answer.faded]
+        pairs = [answer.text_to_visual, answer.visual_to_text, *(x for pair in answer.ahead.values() for x in pair)]
+        return [*(x for x in pairs if x is not None), *faded]
+
+    def told(self, found: Iterator[Tensor]) -> _Told:
+        """The values of `tensors`, taken from `found` in their order."""
+        pair = next(found).tolist(), next(found).tolist()
+        ahead = {layer: (next(found).tolist(), next(found).tolist()) for layer in self.answer.ahead}
+        faded = [False] * len(self.held) if self.answer.faded is None else next(found).tolist()
+        return _Told(self, pair, ahead, faded)
+
+
+class _Told(NamedTuple):
+    """What a `_Judged` holds, on the host, with a value for each row in each list."""
+
+    judged: _Judged
+    pair: tuple[list[float], list[float]]
+    ahead: dict[int, tuple[list[float], list[float]]]
+    faded: list[bool]
 
 
 def fill_text(report: PruningReport, call: DecoderCall, cache: Any) -> None:
@@ -90,26 +130,41 @@ def _goes_on(cache: Any, columns: int) -> bool:
     return int(layers[0].get_seq_length()) > columns
 
 
-def _read(
-    selection: BatchSelection, trace: list[Snapshot], past: int, ratios: dict[int, tuple[Tensor, Tensor, list[bool]]]
-) -> dict[str, Any]:
+def _read(selection: BatchSelection, trace: list[Snapshot], past: int, judged: list[_Judged]) -> dict[str, Any]:
     """The report's values that only the device knows, read in one piece."""
     chosen = [kept for kept in selection.rows if kept is not None]
     moving = [x for snapshot in trace for x in (snapshot.columns, snapshot.kinds)]
-    measured = [x for pair in ratios.values() for x in pair[:2]]
-    found = iter(fetch([*chosen, *moving, *measured]))
+    found = iter(fetch([*chosen, *moving, *(x for one in judged for x in one.tensors())]))
     kept = [
         list(range(count)) if kept is None else next(found).tolist()
         for kept, count in zip(selection.rows, selection.offered, strict=True)
     ]
     snapshots = [snapshot._replace(columns=next(found), kinds=next(found)) for snapshot in trace]
-    read = {layer: (next(found).tolist(), next(found).tolist(), pair[2]) for layer, pair in ratios.items()}
-    rows = range(len(kept))
+    told, rows = [one.told(found) for one in judged], range(len(kept))
+    fired = [_fired(told, row) for row in rows]
     return {
         "kept": kept,
         "kept_from_layer": [_kept_from(snapshots, selection.columns[row] + past, row) for row in rows],
-        "attention_ratios": [_ratios(read, row) for row in rows],
+        "attention_ratios": [
+            {one.judged.layer: _pair(one.pair, row) for one in told if one.judged.held[row]} for row in rows
+        ],
+        "ratios_ahead": [
+            {
+                one.judged.layer: {layer: _pair(pair, row) for layer, pair in one.ahead.items()}
+                for one in told
+                if one.judged.held[row] and one.ahead
+            }
+            for row in rows
+        ],
+        "faded_after_layer": [None if one is None else one.layer for one in fired],
+        "faded_early": [one is not None and one.answer.early for one in fired],
     }
+
+
+def _fired(told: list[_Told], row: int) -> _Judged | None:
+    """The first layer after which the ratios of one row made visual tokens leave."""
+    fired = (one.judged for one in told if one.faded[row] and one.judged.held[row] and one.judged.drops)
+    return next(fired, None)
 
 
 def _kept_from(trace: list[Snapshot], places: Tensor, row: int) -> dict[int, list[int]]:
@@ -132,14 +187,9 @@ def _kept_from(trace: list[Snapshot], places: Tensor, row: int) -> dict[int, lis
     return found
 
 
-def _ratios(read: dict[int, tuple[list[float], list[float], list[bool]]], row: int) -> dict[int, AttentionRatios]:
-    """The attention ratios of one row, by layer (1-based); NaN becomes None."""
-    found = {}
-    for layer, (to_visual, to_text, had) in read.items():
-        if had[row]:
-            pair = (to_visual[row], to_text[row])
-            found[layer] = AttentionRatios(*(None if value != value else value for value in pair))
-    return found
+def _pair(values: tuple[list[float], list[float]], row: int) -> AttentionRatios:
+    """Both ratios of one row; NaN becomes None."""
+    return AttentionRatios(*(None if one[row] != one[row] else one[row] for one in values))
 
 
 def _dropped_after(counts: list[int]) -> int | None:

@@ -56,6 +56,10 @@ class Schedule:
             )
         return cls(dict(sorted(reducers.items())), tuple(sorted(watched)), rejoins, decoder.n_layers)
 
+    def asked_later(self, method: Method, layer: int) -> tuple[int, ...]:
+        """Layers after layer `layer` (all 1-based) after which `method` is asked again."""
+        return tuple(place for place, methods in self.reducers.items() if place > layer and method in methods)
+
     def parking(self, layer: int) -> Method:
         """The method that parks tokens after layer `layer` (1-based) and takes them back."""
         return next(method for method in self.reducers[layer] if method.rejoin_before(self.n_layers))

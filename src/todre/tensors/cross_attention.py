@@ -16,6 +16,7 @@ def mean_mass(
     key_kind: int,
     admissible: bool = True,
     places: Tensor | None = None,
+    among: Tensor | None = None,
 ) -> Tensor:
     """Mean attention mass of queries of one kind on keys of another.
 
@@ -29,6 +30,7 @@ def mean_mass(
         admissible: True counts only the queries that can see a key of `key_kind`; the mass of all other queries is
             zero. False counts all queries, as in eq. 7.
         places: (m,) int64, columns that include all queries of `query_kind`; without it the device is read.
+        among: (b, q) bool, counts these queries alone; None counts all queries of `query_kind`.
 
     Returns:
         (b,) float32; NaN where no query qualifies.
@@ -36,6 +38,7 @@ def mean_mass(
     queries = inputs.query.shape[2]
     target = kinds == key_kind
     rows = kinds[:, -queries:] == query_kind
+    rows = rows if among is None else rows & among
     seeing = rows & _sees(inputs, target, queries)
     (mass,) = attention_mass(inputs, seeing, [target], kinds != PAD, places)
     count = (seeing if admissible else rows).sum(dim=1)

@@ -23,8 +23,10 @@ def resolve_layers(layers: tuple[float, ...], n_layers: int) -> tuple[int, ...]:
     return tuple(sorted({resolve_layer(layer, n_layers) for layer in layers}))
 
 
-def resolve_layer(layer: float, n_layers: int) -> int:
+def resolve_layer(layer: float, n_layers: int, name: str = "layers") -> int:
     """Count of layers run, for one fraction (rounded down, at least 1) or count.
+
+    Messages call the value `name`.
 
     Raises:
         InvalidValueError: the count falls outside 1..n_layers.
@@ -32,7 +34,7 @@ def resolve_layer(layer: float, n_layers: int) -> int:
     count = int(layer) if isinstance(layer, int) else max(1, math.floor(layer * n_layers + 1e-9))
     if not 1 <= count <= n_layers:
         raise InvalidValueError(
-            f"layers={layer!r} is layer {count} of a decoder that has {n_layers}; "
+            f"{name}={layer!r} is layer {count} of a decoder that has {n_layers}; "
             f"give counts from 1 to {n_layers}, or fractions of the depth."
         )
     return count

@@ -94,6 +94,11 @@ def check_reduction(method: Method, answer: Any, context: ReduceContext) -> Redu
             raise InvalidValueError(
                 f"{method.name} answered reduce with {_named(ratio)} as {name}; it must be ({rows},)."
             )
+    said = answer.faded
+    if said is not None and (not isinstance(said, Tensor) or said.dtype != torch.bool or tuple(said.shape) != (rows,)):
+        raise InvalidValueError(
+            f"{method.name} answered reduce with {_named(said)} as faded; it must be ({rows},) bool."
+        )
     for name, present in (("left", context.present), ("earlier", context.earlier)):
         _check_counts(method, name, getattr(answer, name), present, rows)
     if keep.device.type == context.kinds.device.type == "cpu":

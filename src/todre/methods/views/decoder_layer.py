@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,10 @@ class ReduceContext:
         present: visual tokens of this forward in each row, on the host; None where only the device knows.
         earlier: visual slots of earlier turns in each row, on the host; None where only the device knows.
         causal: whether the layer's attention is known to be causal.
+        asked_later: later layers after which the method is asked again.
+        readable_later: later layers whose attention can be read.
+        look: computes the queries and keys that a later layer would make of `hidden`, with the cached keys of earlier
+            turns before them, and the (b, s) classes of these keys; None where it cannot be known.
     """
 
     layer: int
@@ -60,6 +64,9 @@ class ReduceContext:
     present: Sequence[int] | None = None
     earlier: Sequence[int] | None = None
     causal: bool = False
+    asked_later: Sequence[int] = ()
+    readable_later: Sequence[int] = ()
+    look: Callable[[int], tuple[AttentionInputs, Tensor]] | None = None
 
     @property
     def queries(self) -> int:
@@ -234,16 +241,37 @@ class ReduceContext:
         rank = torch.empty_like(order).scatter_(1, order, place)
         return ~fresh | (rank < upload(counts, rank.device)[:, None])
 
-    def text_to_visual(self, admissible: bool = True) -> Tensor:
+    def ahead(self, layer: int) -> ReduceContext:
+        """The context after a later layer, guessed from the present hidden states.
+
+        Nothing is run but what `layer` does before its attention: its norm, and its projections to queries and keys.
+        What the layers between would have changed is left out, so what is read from it is an estimate.
+
+        Args:
+            layer: one of `asked_later` or `readable_later`.
+
+        Raises:
+            UnsupportedInputError: later layers cannot be looked at.
+        """
+        if self.look is None:
+            raise UnsupportedInputError("Later layers cannot be looked at from here; drop without a look ahead.")
+        inputs, kinds = self.look(layer)
+        kinds = kinds.clone()
+        kinds[:, -self.queries :] = self.kinds[:, -self.queries :]
+        return replace(self, layer=layer, attention_inputs=inputs, kinds=kinds, look=None)
+
+    def text_to_visual(self, admissible: bool = True, last: bool = False) -> Tensor:
         """Mean attention mass of text queries on visual keys, ToDRE eq. 7.
 
         Args:
             admissible: True counts only the queries that can see a key of the other kind; False counts all.
+            last: True counts only the last text token after a picture.
 
         Returns:
             (b,) float32; NaN where no query qualifies.
         """
-        return mean_mass(self.attention(), self.kinds, TEXT, VISUAL, admissible, self.places(TEXT))
+        places, among = (self.last_places, self.last_row) if last else (self.places(TEXT), None)
+        return mean_mass(self.attention(), self.kinds, TEXT, VISUAL, admissible, places, among)
 
     def visual_to_text(self, admissible: bool = True) -> Tensor:
         """Mean attention mass of visual queries on text keys; see `text_to_visual`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +24,10 @@ class Reduction:
         left: visual tokens of this forward that `keep` leaves in each row, if the method knows the number; otherwise
             the runtime counts them, which waits for the device.
         earlier: number of visual slots of earlier turns that `keep` leaves in each row; None if it leaves all of them.
+        faded: (b,) bool, rows in which the ratios say that vision has faded, and visual tokens leave; None for methods
+            without ratios.
+        early: whether the method itself does not trust ratios of this layer; reports then say so.
+        ahead: later layer → both ratios as estimated from the present hidden states, (b,) float32 each.
     """
 
     keep: Tensor
@@ -34,6 +38,9 @@ class Reduction:
     memo: Any = None
     left: Sequence[int] | None = None
     earlier: Sequence[int] | None = None
+    faded: Tensor | None = None
+    early: bool = False
+    ahead: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def after(self, earlier: Reduction | None) -> Reduction:
         """This answer combined with the answer of a method before it at the same layer."""
@@ -48,6 +55,9 @@ class Reduction:
             memo=self.memo if self.parks else earlier.memo,
             left=self.left,
             earlier=self.earlier if self.earlier is not None else earlier.earlier,
+            faded=self.faded if self.faded is not None else earlier.faded,
+            early=self.early if self.faded is not None else earlier.early,
+            ahead=self.ahead if self.faded is not None else earlier.ahead,
         )
 
 
