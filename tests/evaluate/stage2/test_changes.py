@@ -33,7 +33,9 @@ def texts(loaded, items, change=None, method=None, grey=False):
         one = asked(loaded.model, pictures, method or todre.NoPruning(), range(DEPTH) if method is None else ())
         tokens = one.whole if change is None else one.changed(change)
         places = [place for picture in pictures for place in picture.places]
-        said |= dict(zip(places, loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True))
+        said |= dict(
+            zip(places, loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True)
+        )
     return [said[place].strip() for place in range(len(items))]
 
 
@@ -64,7 +66,9 @@ def test_the_whole_model_answers_as_it_does_alone(loaded, items):
 def test_a_picture_that_leaves_after_a_layer_is_really_gone(loaded, items, layer):
     said = texts(loaded, items, Change("drop", layer))
     assert said == generated(loaded, items, method=VTW(layer=layer))
-    assert said == [reply[0] for reply in Asker(loaded, [items], 8).answer(0, Condition("c", DropAfter(layer=layer)))[0]]
+    assert said == [
+        reply[0] for reply in Asker(loaded, [items], 8).answer(0, Condition("c", DropAfter(layer=layer)))[0]
+    ]
     assert said != texts(loaded, items)
 
 

@@ -111,4 +111,4 @@ def watching(model: Any, listener: AttentionWatch | None) -> Iterator[None]:
 
 
 def _short(values: Tensor) -> list[float]:
-    return [round(value, 5) for value in values.tolist()]
+    return [round(value, 7) for value in values.tolist()]
