@@ -4,7 +4,8 @@ Measures, on the same questions: accuracy when the picture leaves after each lay
 layer, and when layers are skipped; attention to the picture after every layer; how often the stage 2 of both versions
 of ToDRE fires and what that costs; other methods beside them; and rankings against random tokens in deep layers.
 
-Interrupted, the same command goes on where it was. Layers: all, none, every:2, or numbers as in 4,8,12.
+Tasks are all on scenes but captions. Layers are written all, none, every:2, or 4,8,12. Interrupted, the same command
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ from todre.evaluate.stage2.plan import Plan, named_layers
 from todre.evaluate.stage2.run import study
 from todre.evaluate.stage2.working import Done
 from todre.evaluate.tasks import tasks_of
+from todre.evaluate.tasks.scenes import PREFIX
 from todre.files import check_targets, write_atomic
 from todre.hf.model_parts import decoder_depth
 from todre.loading.model import Loaded
 from todre.plots.marks import save_figure
+from todre.scenes import TASKS as SCENES
 
 PROGRAM = "python -m todre.evaluate.stage2"
+TASKS = ",".join(PREFIX + task for task in SCENES if task != "caption")
+"""All tasks on scenes but captions, whose long answers would take most of the time."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,14 +48,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("-m", "--model", help="name, folder or hub id; the shipped model by default")
-    add("--tasks", default="scenes", help="tasks of `todre eval`, or files of questions, separated by commas")
-    add("--questions", type=int, default=1000, help="in all; each task has as many")
+    add("--tasks", default=TASKS, help="tasks of `todre eval`, or files of questions, separated by commas")
+    add("--questions", type=int, default=900, help="in all; each task has as many")
     add("--size", type=int, default=192, help="side of the scenes' pictures in pixels")
     add("--seed", type=int, default=0, help="of the scenes and of the bootstrap")
     add("--drop", default="all", help="layers after which the picture leaves")
-    add("--hide", default="all", help="layers in which text does not see the picture")
+    add("--hide", default="every:2", help="layers in which text does not see the picture")
     add("--delete", default="all", help="layers after which all others are skipped")
-    add("--skip", default="all", help="layers that are skipped alone; the dearest change")
+    add("--skip", default="every:5", help="layers that are skipped alone; the dearest change")
     add("--retain", type=float, nargs="+", default=[0.25, 0.1], help="budgets of stage 1 before stage 2")
     add("--threshold", type=float, nargs="+", default=[0.03, 0.1, 0.2], help="thresholds of stage 2, ascending")
     add("--method", action="append", default=[], metavar="SPEC", help="also this one, as in todre:retain=0.1; repeat")
