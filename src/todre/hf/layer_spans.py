@@ -1,4 +1,4 @@
-"""Runs of some of a decoder's layers on states, keys, values and masks of one's own.
+"""Runs of some of a decoder's layers on one's own states, keys and masks.
 
 The layers must take hidden states first and return them alone, as Llama's do.
 """
@@ -84,7 +84,7 @@ def final_norm(decoder: Any, states: Tensor) -> Tensor:
 
 @contextmanager
 def entering_states(decoder: Any, layers: Iterable[int], seen: Seen) -> Iterator[None]:
-    """Show `seen` the states that enter `layers` (from 0) in every run inside the block."""
+    """Show `seen` the states that enter `layers` (from 0) inside the block."""
 
     def show(index: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen(index, split_states(args, kwargs)[0])

@@ -10,6 +10,7 @@ from PIL import Image
 from todre.errors import InvalidValueError
 from todre.evaluate.stage2.__main__ import main
 from todre.evaluate.stage2.plan import Plan, deep_method, named_layers
+from todre.evaluate.stage2.summary import as_text
 from todre.evaluate.stage2.working import Done, opened
 
 SMALL = ["--tasks", "scenes-colour,scenes-presence", "--questions", "8", "--size", "96", "--group-size", "2"]
@@ -101,6 +102,15 @@ def test_a_working_file_of_another_run_is_refused(tmp_path):
     file.write_text('{"group": 0}\n')
     with pytest.raises(InvalidValueError, match="no working file"), opened(file, {"seed": 1}):
         pass
+
+
+def test_text_of_a_document_is_its_json():
+    document = {"a": [{"b": list(range(400))}, {"c": "é"}], "d": {"e": {str(n): n / 7 for n in range(200)}}, "f": None}
+    text = as_text(document)
+    assert json.loads(text) == document
+    assert "é" in text
+    assert text.count("\n") > 500
+    assert as_text([1, {"a": 2}]) == '[1, {"a": 2}]'
 
 
 def test_layers_by_name():

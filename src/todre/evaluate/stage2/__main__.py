@@ -11,7 +11,6 @@ goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shlex
 import sys
@@ -27,6 +26,7 @@ from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.stage2.figure import figure
 from todre.evaluate.stage2.plan import Plan, named_layers
 from todre.evaluate.stage2.run import study
+from todre.evaluate.stage2.summary import as_text
 from todre.evaluate.stage2.working import Done
 from todre.evaluate.tasks import tasks_of
 from todre.evaluate.tasks.scenes import PREFIX
@@ -38,7 +38,7 @@ from todre.scenes import TASKS as SCENES
 
 PROGRAM = "python -m todre.evaluate.stage2"
 TASKS = ",".join(PREFIX + task for task in SCENES if task != "caption")
-"""All tasks on scenes but captions, whose long answers would take most of the time."""
+"""All tasks on scenes but captions, whose long answers would take the most time."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -148,10 +148,13 @@ def measure(flags: argparse.Namespace, command: str) -> dict[str, Any]:
     facts = conditions(config, plan, loaded, flags.processes)
     work = flags.work or output.with_suffix(".partial.jsonl")
     found = study(config, plan, work, processes=flags.processes, loaded=loaded, ticker=progress)
-    document = {"what": "where a model needs its picture, and where stage 2 drops it", "command": command}
+    document: dict[str, Any] = {
+        "what": "where a model needs its picture, and where stage 2 drops it",
+        "command": command,
+    }
     document |= {"conditions": facts, **found}
     save_figure(figure(document), drawing)
-    write_atomic(output, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_atomic(output, as_text(document) + "\n")
     return document
 
 

@@ -94,7 +94,7 @@ class Asked:
     def _masks(
         self, span: Sequence[int], slots: Sequence[LayerSlots], owners: Tensor, earlier: int
     ) -> dict[int, Tensor | None]:
-        """Each layer's mask, (pictures, 1, q, k) bool; layers with as many slots share one.
+        """Each layer's mask, (pictures, 1, q, k) bool; equal masks are one tensor.
 
         Args:
             span: the layers.

@@ -1,4 +1,4 @@
-"""Changes of a decoder's layers: the picture leaves, is hidden, or layers are skipped."""
+"""Changes of a decoder's layers: the picture leaves or is hidden, or layers go."""
 
 from __future__ import annotations
 

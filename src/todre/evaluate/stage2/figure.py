@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from todre.evaluate.tasks.scenes import PREFIX
 from todre.plots.label_places import style
 from todre.plots.lines import BLUE, GREEN, GREY, ORANGE, PINK, RED, legend_below, line, panels
 
@@ -37,10 +38,19 @@ def figure(document: dict[str, Any]) -> Figure:
         changes.axhline(100 * value, color=GREY, linestyle="-" if value == whole else ":", label=label)
     _attention(attention, document["ratios"][0]["layers"])
     for place, task in enumerate(document["tasks"]):
-        look = style(place)
+        shape = style(place)
         points = [each["score"]["tasks"][task] | {"low": None} for each in document["curves"]["drop"]]
         layers = [each["layer"] for each in document["curves"]["drop"]]
-        line(tasks, layers, points, look["color"], task, "value", 100, f"{look['marker']}{look['linestyle']}")
+        line(
+            tasks,
+            layers,
+            points,
+            shape["color"],
+            task.removeprefix(PREFIX),
+            "value",
+            100,
+            f"{shape['marker']}{shape['linestyle']}",
+        )
     titles = ("Accuracy by layer", "Attention to the picture (figures 2, 5)", "Picture leaves after the layer, by task")
     for panel, title in zip((changes, attention, tasks), titles, strict=True):
         panel.set_title(title, fontsize=10)

@@ -46,8 +46,8 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """Hash of all that an answer depends on, so that another part of the same name is another part."""
-        fields = {"method": self.method.to_dict(), "changes": [each.name for each in self.changes]}
+        """Hash of all that an answer depends on, besides the name."""
+        fields: dict[str, Any] = {"method": self.method.to_dict(), "changes": [each.name for each in self.changes]}
         fields |= {"layered": self.layered, "grey": self.grey}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -147,7 +147,9 @@ def deep_name(ranking: str, layer: int, retain: float, draw: int = 0) -> str:
 
 
 def deep_method(name: str, layer: int, retain: float, draws: int) -> list[Method]:
-    """The method `name` acting after `layer` alone, once for each draw if it is random.
+    """The method `name` acting after `layer` alone, one for each draw.
+
+    A method that is not random has one draw.
 
     Raises:
         InvalidValueError: the method has no layer after which it keeps a share.

@@ -1,4 +1,4 @@
-"""What ToDRE's stage 2 would do at any threshold, from ratios and answers by layer.
+"""What stage 2 would do at any threshold, from ratios and answers by layer.
 
 Until the picture leaves, the decoder runs as without stage 2. So the ratios of that run decide, and the answer is the
 one with the picture dropped after the layer that decided (`todre.analysis.calibrate` does the same).

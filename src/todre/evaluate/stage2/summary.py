@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,9 @@ from todre.evaluate.stage2.changes import KINDS
 from todre.evaluate.stage2.plan import BLIND, WHOLE, Part, Plan, deep_method, deep_name
 from todre.evaluate.stage2.rules import Fired, describe, fired
 from todre.evaluate.stage2.scores import Floats, Scores
+
+_LONGEST = 1000
+"""Most characters of a line that holds more than one value."""
 
 
 def summarise(scores: Scores, plan: Plan) -> dict[str, Any]:
@@ -29,6 +33,24 @@ def summarise(scores: Scores, plan: Plan) -> dict[str, Any]:
         "methods": [_method(scores, part, parts[WHOLE], rules) for part in _named(parts)],
         "deep": _deep(scores, plan, parts),
     }
+
+
+def as_text(value: Any, indent: int = 0) -> str:
+    """JSON text of a document; a value that is short stands on one line.
+
+    Args:
+        value: the document, or a part of it.
+        indent: number of spaces before its inner lines.
+    """
+    line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if len(line) <= _LONGEST or not isinstance(value, dict | list):
+        return line
+    inner = " " * (indent + 1)
+    if isinstance(value, list):
+        rows, brackets = [as_text(each, indent + 1) for each in value], "[]"
+    else:
+        rows, brackets = [f"{json.dumps(key)}: {as_text(each, indent + 1)}" for key, each in value.items()], "{}"
+    return f"{brackets[0]}\n{inner}" + f",\n{inner}".join(rows) + f"\n{' ' * indent}{brackets[1]}"
 
 
 def _named(parts: dict[str, Part]) -> list[Part]:

@@ -18,10 +18,11 @@ from todre.tensors.attention import AttentionInputs, attention_mass
 
 
 class AttentionWatch:
-    """Mean attention of each question's columns to the picture, by layer (ToDRE eq. 7).
+    """Mean attention of each question's columns to the picture, by layer.
 
-    Heads are averaged after the softmax. The text queries are all columns behind the picture. Each of them sees the
-    picture, so averages over the queries that can see it and over all queries, as eq. 7 is printed, are the same.
+    This is ToDRE's eq. 7; heads are averaged after the softmax. The text queries are all columns behind the picture.
+    Each of them sees the picture, so averages over the queries that can see it and over all queries, as eq. 7 is
+    printed, are the same.
 
     Args:
         visual: (s,) bool, True at visual slots of the prefix.
@@ -88,7 +89,7 @@ class AttentionWatch:
 
 @contextmanager
 def watching(model: Any, listener: AttentionWatch | None) -> Iterator[None]:
-    """Show `listener` the attention of every decoder layer in each run inside the block.
+    """Show `listener` the attention of every layer in each run inside the block.
 
     Raises:
         UnsupportedModelError: a layer has no single attention module.

@@ -1,6 +1,7 @@
-"""The working file of a study, one line for each part and group; a kill repeats little.
+"""The working file of a study, one line for each part and group.
 
-The first line holds all that a measurement depends on. A line is on the disk before the next is measured.
+The first line holds all that a measurement depends on. Each line is on the disk when its part and group are done, so a
+kill repeats little.
 """
 
 from __future__ import annotations
