@@ -30,11 +30,10 @@ class Asked:
         ends: (t_i,) token ids of each question behind its picture.
         pictures: 0-based index of each question's picture.
         limits: most new tokens of each answer, the closing token included.
-        listener: whether attention is read; it is in `watch` afterwards.
 
     Attributes:
         whole: new tokens of each question by the whole decoder, the closing token included.
-        watch: attention to the picture by layer, or None.
+        watch: attention to the picture by layer.
     """
 
     @torch.inference_mode()
@@ -45,7 +44,6 @@ class Asked:
         ends: Sequence[Tensor],
         pictures: Sequence[int],
         limits: Sequence[int],
-        listener: bool = True,
     ) -> None:
         self.model, self.decoder, self.prefixes = model, decoder_module(model), prefixes
         self.depth, self.limits, device = len(prefixes.slots), tuple(limits), prefixes.visual.device
@@ -57,7 +55,7 @@ class Asked:
         lengths = [prefixes.length + len(end) for end in ends]
         self.lengths = torch.tensor(lengths, dtype=torch.int64, device=device)
         self._stop = torch.tensor(closing_tokens(model), dtype=torch.int64, device=device)
-        self.watch = AttentionWatch(prefixes.visual, self.columns, len(ends), self.depth) if listener else None
+        self.watch = AttentionWatch(prefixes.visual, self.columns, len(ends), self.depth)
         self._entered: dict[int, Tensor] = {}
         embedded = model.get_input_embeddings()(self.columns.ids)
         with watching(model, self.watch):

@@ -57,7 +57,8 @@ class Measurer:
 
     def _record(self, one: Asked, question: int, said: dict[str, str]) -> dict[str, Any]:
         counts = {"visual": int(one.prefixes.visual.sum()), "text": int((one.columns.owner == question).sum())}
-        return {"said": said, "tokens": counts, "attention": None if one.watch is None else one.watch.facts(question)}
+        counts["unseeing"] = int(one.watch.unseeing[question])
+        return {"said": said, "tokens": counts, "attention": one.watch.facts(question)}
 
     def _by_runtime(self, number: int, part: Part) -> list[dict[str, Any]]:
         replies, _ = self._asker.answer(number, Condition(part.name, part.method))

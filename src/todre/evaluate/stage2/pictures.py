@@ -123,7 +123,6 @@ def asked(
     pictures: Sequence[Shown],
     method: Method,
     keep: Collection[int] = (),
-    listener: bool = True,
 ) -> Asked:
     """The questions about pictures of one layout, after `method`'s stage 1.
 
@@ -132,7 +131,6 @@ def asked(
         pictures: of one layout.
         method: a method that acts before the decoder alone.
         keep: layers (from 0) whose prefixes' entering states are kept; only without pruning.
-        listener: whether attention is read.
     """
     with nullcontext() if isinstance(method, NoPruning) else prune(model, method):
         features = [encode(model, one.pixels) for one in pictures]
@@ -140,7 +138,7 @@ def asked(
     ends = [end for one in pictures for end in one.ends]
     owners = [number for number, one in enumerate(pictures) for _ in one.ends]
     limits = [limit for one in pictures for limit in one.limits]
-    return Asked(model, prefixes, ends, owners, limits, listener)
+    return Asked(model, prefixes, ends, owners, limits)
 
 
 def _same(one: Shown, other: Shown) -> bool:

@@ -80,12 +80,13 @@ def _ratios(scores: Scores, part: Part, plan: Plan) -> dict[str, Any]:
         row |= {which: scores.mean(at[which]) for which in ("generated", "first_slot") if which in at}
         layers.append(row)
     queries = scores.each(part, lambda item, record: record["tokens"]["text"])
+    unseeing = scores.each(part, lambda item, record: record["tokens"]["unseeing"])
     tokens = scores.each(part, lambda item, record: record["tokens"]["visual"])
     return {
         "part": part.name,
         "visual_tokens": round(float(np.nanmean(tokens)), 3),
         "text_queries": int(np.nansum(queries)),
-        "text_queries_that_cannot_see_the_picture": 0,
+        "text_queries_that_cannot_see_the_picture": int(np.nansum(unseeing)),
         "layers": layers,
     }
 

@@ -14,15 +14,15 @@ from todre.errors import UnsupportedModelError
 from todre.evaluate.packed_questions import Columns
 from todre.hf.attention_tap import attention_modules, watch
 from todre.hf.model_parts import decoder_layers
-from todre.tensors.attention import AttentionInputs, attention_mass
+from todre.tensors.attention import AttentionInputs, attention_mass, visible_keys
 
 
 class AttentionWatch:
     """Mean attention of each question's columns to the picture, by layer.
 
     This is ToDRE's eq. 7; heads are averaged after the softmax. The text queries are all columns behind the picture.
-    Each of them sees the picture, so averages over the queries that can see it and over all queries, as eq. 7 is
-    printed, are the same.
+    Averages over the queries that can see it and over all queries, as eq. 7 is printed, differ only where `unseeing` is
+    above 0.
 
     Args:
         visual: (s,) bool, True at visual slots of the prefix.
@@ -35,6 +35,7 @@ class AttentionWatch:
             picture, and all text queries on the first slot of the prompt.
         generated: (layers, questions) float32, the same mass of generated tokens, summed over those that were read.
         read: (questions,) float32, number of generated tokens that were read.
+        unseeing: (questions,) float32, number of text queries that can see no visual token.
     """
 
     def __init__(self, visual: Tensor, columns: Columns, questions: int, depth: int) -> None:
@@ -43,7 +44,7 @@ class AttentionWatch:
         self.text, self.last, self.first, self.generated = (
             torch.zeros(shape, dtype=torch.float32, device=device) for _ in range(4)
         )
-        self.read = torch.zeros(questions, dtype=torch.float32, device=device)
+        self.read, self.unseeing = (torch.zeros(questions, dtype=torch.float32, device=device) for _ in range(2))
 
     def generating(self, columns: Columns) -> None:
         """Say that the next forward runs on generated tokens, the columns `columns`."""
@@ -62,6 +63,8 @@ class AttentionWatch:
         if self._generating:
             self.generated[layer] += self._sum(seen)
             return
+        shown = (visible_keys(inputs, places) & visual[:, None]).any(dim=-1)
+        self.unseeing = self._sum((~shown).to(seen.dtype))
         counts = self._sum(torch.ones_like(seen))
         self.text[layer], self.first[layer] = self._sum(seen) / counts, self._sum(first) / counts
         owners = self._columns.owner
@@ -88,7 +91,7 @@ class AttentionWatch:
 
 
 @contextmanager
-def watching(model: Any, listener: AttentionWatch | None) -> Iterator[None]:
+def watching(model: Any, listener: AttentionWatch) -> Iterator[None]:
     """Show `listener` the attention of every layer in each run inside the block.
 
     Raises:
@@ -96,14 +99,13 @@ def watching(model: Any, listener: AttentionWatch | None) -> Iterator[None]:
     """
     handles = []
     try:
-        for index, layer in enumerate(decoder_layers(model) if listener is not None else ()):
+        for index, layer in enumerate(decoder_layers(model)):
             found = attention_modules(layer)
             if len(found) != 1:
                 raise UnsupportedModelError(
                     f"Layer {index + 1} is a {type(layer).__name__} with {len(found)} attention modules, and one is "
                     "needed to look at; use a model with a Llama-like decoder."
                 )
-            assert listener is not None
             handles += watch(found[0], functools.partial(listener, index), when=lambda: True)
         yield
     finally:
