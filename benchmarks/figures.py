@@ -99,6 +99,12 @@ def instrument(name: str, path: Path) -> Any:
     return FIGURES[name](document(path))
 
 
+def stage2(path: Path) -> Any:
+    from todre.evaluate.stage2.figure import figure
+
+    return figure(document(path))
+
+
 def kept(path: Path) -> Any:
     from todre.analysis.questions import Source
     from todre.analysis.selections import rows_of
@@ -206,6 +212,7 @@ PAGES_OF_RESULTS = (
     Made("docs/model-card.md", "results/model-card.json", card),
     Made("docs/images/model-card.png", "results/model-card.json", card_figure),
 )
+STAGE2 = tuple(Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2) for name in ("tiny",))
 LEADERBOARD_SOURCE = "results/leaderboard.json"
 LEADERBOARD_COMMAND = (
     "todre eval --methods all,results/fitted/fitprune-0.5.json,results/fitted/fitprune-0.25.json,"
@@ -220,7 +227,7 @@ LEADERBOARD = (
     ),
 )
 
-MADE = (*PAGES_OF_RESULTS, *HEADLINE, *ANALYSIS, *KEPT, *BENCH, *LEADERBOARD)
+MADE = (*PAGES_OF_RESULTS, *HEADLINE, *ANALYSIS, *KEPT, *BENCH, *STAGE2, *LEADERBOARD)
 """Everything that is committed and made from a committed file."""
 
 DEMO = "todre demo --output docs/images --force"

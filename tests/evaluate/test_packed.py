@@ -69,7 +69,7 @@ def test_attention_without_such_masks_gets_rows_of_their_own(groups, loaded, mon
 def test_a_column_sees_its_picture_and_its_own_question():
     valid = torch.tensor([[False, True]])
     owners = torch.tensor([[0, 0, 1, -1, 0, 1]])
-    assert packed._visible(valid, owners, 4)[0, 0].tolist() == [
+    assert packed.visible(valid, owners, 4)[0, 0].tolist() == [
         [False, True, True, True, False, False, True, False],
         [False, True, False, False, True, False, False, True],
     ]

@@ -5,15 +5,14 @@ Other examples are `vtw:layer=8`, and the file `fitted.json`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from todre.errors import InvalidValueError
 from todre.methods import registry
 from todre.methods.base import Method
+from todre.methods.specs import parse as parse
 
 
 @dataclass(frozen=True)
@@ -22,28 +21,6 @@ class MethodSpec:
 
     name: str
     method: Method
-
-
-def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """Name and settings of a method, from `NAME` or `NAME:FIELD=VALUE:FIELD=VALUE`.
-
-    Values are JSON or plain text.
-
-    Raises:
-        InvalidValueError: a part is no setting, or the method has no setting of that name.
-        UnknownMethodError: no such method.
-    """
-    name, *parts = text.split(":")
-    known = registry.entry(name)
-    settings: dict[str, Any] = {}
-    for part in parts:
-        field, equals, value = part.partition("=")
-        if not equals or field not in known.settings:
-            raise InvalidValueError(
-                f"{part!r} is no setting of {name}; write FIELD=VALUE, with one of {', '.join(known.settings)}."
-            )
-        settings[field] = _value(known.cls, field, value)
-    return name, settings
 
 
 def specs_of(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> list[MethodSpec]:
@@ -79,14 +56,3 @@ def specs_of(specs: Sequence[str], retains: Sequence[float], seed: int = 0) -> l
     if twice is not None:
         raise InvalidValueError(f"{twice!r} would be measured twice; name each method and budget once.")
     return found
-
-
-def _value(cls: type[Method], field: str, text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    default = next((each.default for each in fields(cls) if each.name == field), MISSING)
-    if isinstance(value, list):
-        return tuple(value)
-    return (value,) if isinstance(default, tuple) else value

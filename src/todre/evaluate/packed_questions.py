@@ -106,10 +106,10 @@ def decode(
     """
     device, rows = prefix.lengths.device, len(prefix.lengths)
     pictures_at = torch.tensor(pictures, device=device, dtype=torch.int64)
-    slots = _slots(pictures)
-    stop = torch.tensor(_stops(model), device=device, dtype=torch.int64)
+    slots = places_within(pictures)
+    stop = torch.tensor(closing_tokens(model), device=device, dtype=torch.int64)
     cache, owners = prefix.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
-    columns = _Columns.of(ends, pictures, prefix.lengths)
+    columns = Columns.of(ends, pictures, prefix.lengths)
     tokens: list[list[Tensor]] = [[] for _ in ends]
     open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
     lengths = prefix.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
@@ -123,11 +123,11 @@ def decode(
         open_ &= ~torch.isin(new, stop)
         if not bool(open_.any()):
             break
-        columns = _Columns.single(new, lengths + step, pictures_at, slots, rows)
+        columns = Columns.single(new, lengths + step, pictures_at, slots, rows)
     return [torch.stack(each) for each in tokens]
 
 
-def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
+def _run(model: Any, columns: Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
     """(pictures, c, d) states of the columns after the last layer.
 
     Args:
@@ -138,7 +138,7 @@ def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cac
         cache: the KV cache.
     """
     decoder, before = decoder_module(model), owners.shape[1] - columns.owner.shape[1]
-    distinct = {id(valid): _visible(valid, owners, before) for valid in prefix.valid}
+    distinct = {id(valid): visible(valid, owners, before) for valid in prefix.valid}
     masks = [distinct[id(valid)] for valid in prefix.valid]
     embeds = model.get_input_embeddings()(columns.ids)
     if prefix.uniform:
@@ -147,7 +147,7 @@ def _run(model: Any, columns: _Columns, prefix: PrefixCache, owners: Tensor, cac
 
 
 @dataclass(frozen=True)
-class _Columns:
+class Columns:
     """Columns of one forward, (pictures, c) each.
 
     Attributes:
@@ -163,13 +163,13 @@ class _Columns:
     last: Tensor
 
     @classmethod
-    def empty(cls, shape: tuple[int, int], last: Tensor) -> _Columns:
+    def empty(cls, shape: tuple[int, int], last: Tensor) -> Columns:
         """Columns that are all padding."""
         ids, positions, owner = (torch.full(shape, fill, device=last.device, dtype=torch.int64) for fill in (0, 0, -1))
         return cls(ids, positions, owner, last)
 
     @classmethod
-    def of(cls, ends: Sequence[Tensor], pictures: Sequence[int], lengths: Tensor) -> _Columns:
+    def of(cls, ends: Sequence[Tensor], pictures: Sequence[int], lengths: Tensor) -> Columns:
         """Columns of each picture's questions, one question after the other."""
         filled = [0] * len(lengths)
         starts = []
@@ -189,7 +189,7 @@ class _Columns:
         return made
 
     @classmethod
-    def single(cls, new: Tensor, positions: Tensor, pictures: Tensor, slots: Tensor, rows: int) -> _Columns:
+    def single(cls, new: Tensor, positions: Tensor, pictures: Tensor, slots: Tensor, rows: int) -> Columns:
         """Columns of the next token of each question."""
         shape = (rows, int(slots.max()) + 1)
         made = cls.empty(shape, slots.to(new.device))
@@ -199,13 +199,13 @@ class _Columns:
         return made
 
 
-def _slots(pictures: Sequence[int]) -> Tensor:
+def places_within(pictures: Sequence[int]) -> Tensor:
     """(questions,) int64, 0-based index of each question among those of its picture."""
     earlier = [list(pictures[:place]).count(picture) for place, picture in enumerate(pictures)]
     return torch.tensor(earlier, dtype=torch.int64, device="cpu")
 
 
-def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
+def visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
     """(pictures, 1, q, s + k) bool mask: a column sees the picture and its question.
 
     In its own question, a column sees the earlier columns and itself.
@@ -224,6 +224,7 @@ def _visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
     return torch.cat([before, own], dim=2)[:, None]
 
 
-def _stops(model: Any) -> list[int]:
+def closing_tokens(model: Any) -> list[int]:
+    """Ids of the tokens that end an answer."""
     ends = model.generation_config.eos_token_id
     return [] if ends is None else list(ends) if isinstance(ends, list | tuple) else [int(ends)]

@@ -1,0 +1,200 @@
+"""Tables of docs/stage2.md in Markdown, from a committed study of stage 2.
+
+python benchmarks/stage2_tables.py TABLE RESULT    RESULT is the name of a document in results/, without its suffix
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from todre.reading.formats import interval_text, markdown_text, pipe_table
+from todre.reading.results import Interval
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+PREFIX = "scenes-"
+KINDS = {
+    "drop": "picture leaves after it",
+    "delete": "later layers skipped",
+    "hide": "text does not see it in it",
+    "skip": "it is skipped",
+}
+SPANS = {"first_token": "first token", "decode_per_token": "each token after it", "total": "whole answer"}
+Document = dict[str, Any]
+
+
+def points(numbers: dict[str, Any] | None, signed: bool = False) -> str:
+    """Text of a value and its interval in points, with a true minus sign; empty for None."""
+    return "" if numbers is None else interval_text(Interval.of(numbers), signed).replace("-", "−")
+
+
+def share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def tasks_of(document: Document) -> list[str]:
+    return list(document["tasks"])
+
+
+def short(task: str) -> str:
+    return task.removeprefix(PREFIX)
+
+
+def layers(document: Document) -> str:
+    """Accuracy under each change of the layers, and attention to the picture."""
+    curves = {kind: {each["layer"]: each for each in rows} for kind, rows in document["curves"].items() if rows}
+    attention = {row["layer"]: row for row in document["ratios"][0]["layers"]}
+    lines = []
+    for layer in sorted(set().union(*curves.values())):
+        cells = [points(curves[kind][layer]["score"]) if layer in curves[kind] else "" for kind in curves]
+        row = attention[layer]
+        lines.append([str(layer), share(row["text"]["value"]), share(row["last"]["value"]), *cells])
+    header = ["layer", "text → picture, %", "last token → picture, %", *(KINDS[kind] for kind in curves)]
+    return pipe_table(header, lines)
+
+
+def drops(document: Document) -> str:
+    """Accuracy by task when the picture leaves after a layer."""
+    tasks = tasks_of(document)
+    ends = {"blind": document["blind"], "never": document["whole"]}
+    rows = {str(each["layer"]): each["score"] for each in document["curves"]["drop"]}
+    rows = {"blind": ends["blind"], **rows, "never": ends["never"]}
+    lines = [[name, *(share(row["tasks"][task]["value"]) for task in tasks), points(row)] for name, row in rows.items()]
+    return pipe_table(["picture leaves after", *map(short, tasks), "all"], lines)
+
+
+def ratios(document: Document) -> str:
+    """Text → picture after each layer: mean, range and share below each threshold."""
+    lines = []
+    for row in document["ratios"][0]["layers"]:
+        cells = [str(row["layer"])]
+        for which in ("text", "last"):
+            mine = row[which]
+            cells += [share(mine["value"]), f"{share(mine['least'])}–{share(mine['most'])}"]
+            cells += [share(value) for value in mine["below"].values()]
+        lines.append(cells)
+    below = [f"< {tau}" for tau in document["ratios"][0]["layers"][0]["text"]["below"]]
+    header = ["layer", "all text", "range", *below, "last token", "range", *below]
+    return pipe_table(header, lines)
+
+
+def by_task(document: Document) -> str:
+    """Text → picture after each layer, by task."""
+    tasks = tasks_of(document)
+    lines = [
+        [
+            str(row["layer"]),
+            *(share(row["text"]["tasks"][task]["value"]) for task in tasks),
+            share(row["text"]["value"]),
+        ]
+        for row in document["ratios"][0]["layers"]
+    ]
+    return pipe_table(["layer", *map(short, tasks), "all"], lines)
+
+
+def rules(document: Document) -> str:
+    """How often stage 2 fires at each threshold, where, and what it costs."""
+    lines = []
+    for row in document["stage2"]:
+        name = {"todre": "v2", "todre-v1": "v1"}[row["version"]]
+        before = "alone" if row["retain"] is None else f"after stage 1, {100 * row['retain']:g} %"
+        where = ", ".join(f"{count} at {layer}" for layer, count in row["by_layer"].items())
+        threshold = f"**{row['threshold']:g}**" if row["printed"] else f"{row['threshold']:g}"
+        lines.append([
+            f"{name} {before}", threshold, share(row["fired"]["value"]), where, points(row["score"]),
+            points(row["against_without"], signed=True), f"{row['layer_mean']:.0f}",
+        ])  # fmt: skip
+    header = [
+        "stage 2",
+        "τ",
+        "fires, %",
+        "questions by layer",
+        "accuracy",
+        "against without",
+        "visual tokens per layer",
+    ]
+    return pipe_table(header, lines)
+
+
+def costs(document: Document) -> str:
+    """What stage 2 costs at the printed thresholds, by task."""
+    tasks = tasks_of(document)
+    lines = []
+    for row in document["stage2"]:
+        if row["printed"]:
+            name = {"todre": "v2", "todre-v1": "v1"}[row["version"]]
+            before = "alone" if row["retain"] is None else f"{100 * row['retain']:g} %"
+            cells = [points(row["against_without"]["tasks"][task], signed=True) for task in tasks]
+            lines.append([f"{name} {before}", *cells])
+    return pipe_table(["points", *map(short, tasks)], lines)
+
+
+def methods(document: Document) -> str:
+    """Methods that were named, against no pruning and against v1's and v2's stage 2."""
+    lines = []
+    for row in document["methods"]:
+        own = row["fields"].get("retain") if 1 in row["fields"].get("stages", ()) else None
+        suffix = " stage 2" if own is None else f"@{own:g}"
+        against = [
+            row["against_whole"],
+            *(row["against"].get(f"{version}{suffix}") for version in ("todre-v1", "todre")),
+        ]
+        lines.append(
+            [
+                markdown_text(row["name"]),
+                f"{row['layer_mean']:.0f}",
+                share(row["dropped"]["value"]),
+                points(row["score"]),
+                *(points(each, signed=True) for each in against),
+            ]
+        )
+    header = ["method", "visual tokens per layer", "drops all, %", "accuracy", "− no pruning", "− v1", "− v2"]
+    return pipe_table(header, lines)
+
+
+def deep(document: Document) -> str:
+    """Rankings against random tokens in deep layers."""
+    lines = [
+        [
+            f"{row['ranking']}", str(row["layer"]), f"{100 * row['retain']:g} %", points(row["score"]),
+            points(row["against_whole"], signed=True), points(row.get("against_random"), signed=True),
+        ]
+        for row in document["deep"]
+    ]  # fmt: skip
+    return pipe_table(["ranking", "after layer", "kept", "accuracy", "− no pruning", "− random"], lines)
+
+
+def times(document: Document) -> str:
+    """Time with stage 2 over time without, from a benchmark of `todre bench`."""
+    lines = []
+    for row in document["rows"]:
+        if row["kind"] == "oracle":
+            continue
+        ratio = row["ratio_to_none"]["total"]
+        over = "" if row["kind"] == "none" else f"{ratio['p50']:.3f} [{ratio['p20']:.3f}, {ratio['p80']:.3f}]"
+        name = "no pruning" if row["kind"] == "none" else markdown_text(row["subject"])
+        lines.append([name, str(row["cell"]["new_tokens"]), f"{row['ms']['total']['p50'] / 1000:.2f} s", over])
+    return pipe_table(["", "tokens of the answer", "time", "over no pruning, paired"], lines)
+
+
+TABLES: dict[str, Callable[[Document], str]] = {
+    made.__name__.replace("_", "-"): made
+    for made in (layers, drops, ratios, by_task, rules, costs, methods, deep, times)
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    names = sys.argv[1:] if arguments is None else arguments
+    if len(names) != 2 or names[0] not in TABLES:
+        sys.stderr.write(f"error: name one of {', '.join(TABLES)}, and a document in results/.\n")
+        return 2
+    document = json.loads((RESULTS / f"{names[1]}.json").read_text(encoding="utf-8"))
+    sys.stdout.write(TABLES[names[0]](document))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
