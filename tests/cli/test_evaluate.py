@@ -84,10 +84,31 @@ def test_questions_of_ones_own_about_one_picture_have_no_intervals(run, checkpoi
     assert json.loads((tmp_path / "run/items.jsonl").read_text())["references"] == ["red"] * 10
 
 
+def test_pages_and_wordings_run_and_say_how_scores_differ_by_what_is_new(run, checkpoint, tmp_path):
+    output = tmp_path / "run"
+    code, _, _ = run(
+        "--tasks", "pages-reading,wordings-digit", "-m", checkpoint, "--methods", "uniform", "--retain", "0.2", "-q",
+        "--device", "cpu", "--limit", "6", "--output", str(output),
+    )  # fmt: skip
+    assert code == 0
+    result = json.loads((output / "result.json").read_text())
+    items = [json.loads(line) for line in (output / "items.jsonl").read_text().splitlines()]
+    kinds = [item["kind"] for item in items if item["task"] == "pages-reading"]
+    for row in result["rows"]:
+        details = row["tasks"]["pages-reading"]["details"]
+        assert {kind: each["questions"] for kind, each in details.items()} == {
+            kind: kinds.count(kind) for kind in kinds
+        }
+        assert "details" not in row["tasks"]["wordings-digit"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("--tasks", "scenes-color"), 2, "did you mean 'scenes-colour'?"),
+        (("--tasks", "pages-adding"), 2, "did you mean 'pages-reading'?"),
+        (("--tasks", "wordings-color"), 2, "did you mean 'wordings-colour'?"),
+        (("--tasks", "pages"), 1, "Pages are 192 by 192 pixels, not 96 by 96; leave the size out."),
         (("--tasks", "gone.jsonl"), 1, "gone.jsonl does not exist"),
         (("--tasks", ","), 2, "nothing is named"),
         (("--methods", "todr"), 2, "did you mean 'todre' or 'todre-v1'?"),

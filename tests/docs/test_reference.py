@@ -13,7 +13,8 @@ from todre import errors
 from todre.methods import registry
 
 ROOMS = (
-    *("todre.clips", "todre.flops", "todre.lmms", "todre.processing", "todre.scenes", "todre.select", "todre.smol"),
+    *("todre.clips", "todre.flops", "todre.lmms", "todre.pages", "todre.processing"),
+    *("todre.scenes", "todre.select", "todre.smol"),
     "todre.tiny",
 )
 """Rooms whose `__all__` the reference promises whole."""
