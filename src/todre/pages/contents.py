@@ -58,7 +58,10 @@ def _paragraph(rng: np.random.Generator, kind: str, unseen: bool, across: int, d
 
 
 def _table(rng: np.random.Generator, kind: str, unseen: bool, across: int, down: int) -> list[Text]:
-    """A header, a label for each row, and a digit in each cell; no row or column adds up to more than `MAX_SUM`."""
+    """A header, a label for each row, and a digit in each cell.
+
+    No row or column adds up to more than `MAX_SUM`.
+    """
     columns = int(rng.integers(min(2, across - 1), across))
     rows = int(rng.integers(2, min(down - 1, 4) + 1))
     cells = rng.integers(0, 10, size=(rows, columns))
@@ -83,7 +86,10 @@ def _receipt(rng: np.random.Generator, kind: str, unseen: bool, across: int, dow
 
 
 def _form(rng: np.random.Generator, kind: str, unseen: bool, across: int, down: int) -> list[Text]:
-    """Two to five labels with a digit or another word as value; two values or more are digits, and all words differ."""
+    """Two to five labels with a digit or another word as value.
+
+    Two values or more are digits, and all words differ.
+    """
     count = int(rng.integers(2, min(across * (down // 2), down, 5) + 1))
     numeric = rng.random(count) < 0.6
     numeric[rng.permutation(count)[:2]] = True

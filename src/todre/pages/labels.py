@@ -10,19 +10,22 @@ from todre.pages.page import Page
 from todre.scenes.vocabulary import DIGITS, WORDS
 
 TILE, PATCH = 96, 8
-"""Sides of a crop and of a patch in pixels; the thumbnail is one crop in size."""
+"""Sides in pixels of a crop, as of the thumbnail, and of a patch."""
 GRID = TILE // PATCH
 GROUPS: dict[str, int] = {"word": len(WORDS), "digit": len(DIGITS), "line": 192 // CELL_HEIGHT, "column": 4}
-"""Label group → number of classes; −1 marks a patch that shows neither a word nor a digit."""
+"""Label group → number of classes.
+
+−1 marks a patch to which a group does not apply: one of bare paper has none, and a word is no digit.
+"""
 _MIN_SHARE = 0.12
 
 
 def tile_labels(page: Page) -> NDArray[np.int64]:
-    """(1 + crops, 144, 4) classes of the patches of the thumbnail and of each crop, in the order of `GROUPS`.
+    """(1 + crops, 144, 4) classes of the patches of thumbnail and crops.
 
-    A patch shows the word or digit with most pixels in it, if these are at least 12 % of the patch. Line and column
-    are the plate's place in the page's grid of 48 × 32 pixels. Crops go from left to right, then down, as image
-    processors cut them.
+    The classes are in the order of `GROUPS`. A patch shows the word or digit whose plate has most pixels in it, if
+    these are at least 12 % of the patch. Line and column are the plate's place in the page's grid of 48 × 32 pixels.
+    Crops go from left to right, then down, as image processors cut them.
     """
     table = np.array([[-1] * len(GROUPS), *(_classes(page, place) for place in range(len(page.entries)))])
     width, height = page.size
@@ -40,7 +43,9 @@ def _classes(page: Page, place: int) -> list[int]:
 
 
 def patch_owners(page: Page, rows: int, columns: int) -> NDArray[np.int64]:
-    """(rows, columns) number from 1 of the entry that each cell of a grid shows, or 0 for none.
+    """(rows, columns) number of the entry that each cell shows, or 0 for none.
+
+    Numbers count the page's entries from 1.
 
     Args:
         page: the page.

@@ -66,7 +66,10 @@ def _plate(rng: np.random.Generator, text: str, cell: Cell, height: float) -> Sc
 
 
 def _paragraph(texts: Sequence[Text], layout: str, across: int) -> list[Cell]:
-    """Lines from the left edge ("left"), to the right edge ("right"), or with the first line moved in ("indented")."""
+    """Lines of words, flush left or right.
+
+    Lines begin at the left edge ("left"), end at the right edge ("right"), or the first one is moved in ("indented").
+    """
     cells = []
     for line, words in groupby(texts, key=lambda text: text.row):
         length = len(list(words))
@@ -77,7 +80,11 @@ def _paragraph(texts: Sequence[Text], layout: str, across: int) -> list[Cell]:
 
 
 def _table(texts: Sequence[Text], layout: str, across: int) -> list[Cell]:
-    """The header on top, or below the rows ("header-bottom"); labels left of the cells, or right ("labels-right")."""
+    """A header, labels, and cells.
+
+    The header is on top, or below the rows ("header-bottom"). Labels stand left of the cells, or right of them
+    ("labels-right").
+    """
     rows = 1 + max(text.row for text in texts)
     columns = 1 + max(text.column for text in texts)
     header, first = (rows, 0) if layout == "header-bottom" else (0, 1)
@@ -89,13 +96,20 @@ def _table(texts: Sequence[Text], layout: str, across: int) -> list[Cell]:
 
 
 def _receipt(texts: Sequence[Text], layout: str, across: int) -> list[Cell]:
-    """Prices beside the items ("near"), at the right edge ("justified"), or before the items ("prices-first")."""
+    """A line for each item.
+
+    Prices stand beside the items ("near"), at the right edge ("justified"), or before the items ("prices-first").
+    """
     item, price = {"near": (0, 1), "justified": (0, across - 1), "prices-first": (1, 0)}[layout]
     return [(text.row, item if text.role == "item" else price) for text in texts]
 
 
 def _form(texts: Sequence[Text], layout: str, across: int) -> list[Cell]:
-    """Values right of their labels ("beside", two fields on a line where they fit; "wide"), or under them ("below")."""
+    """Values beside or under their labels.
+
+    They stand next to them ("beside", two fields on a line where these fit), at the right edge ("wide"), or under them
+    ("below").
+    """
     cells = []
     for text in texts:
         value = text.role == "value"

@@ -1,4 +1,4 @@
-"""The empty page: a light tone with faint noise, and a panel behind each field of a form."""
+"""The empty page: a tone with faint noise, and panels behind a form's fields."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def paint_paper(rng: np.random.Generator, kind: str, entries: Sequence[Entry], w
 
 
 def _shade(pixels: NDArray[np.float64], field: Sequence[Entry]) -> None:
-    """Darken the cells from the first to the last entry of a field, up to a gap of 2 pixels around."""
+    """Darken the cells of a field, up to a rim of 1 pixel."""
     lines = [int(entry.thing.y // CELL_HEIGHT) for entry in field]
     places = [int(entry.thing.x // CELL_WIDTH) for entry in field]
     top, bottom = min(lines) * CELL_HEIGHT + 1, (max(lines) + 1) * CELL_HEIGHT - 1

@@ -63,7 +63,7 @@ def digit(rng: np.random.Generator, texts: Sequence[str], answer: str) -> Asked:
 
 
 def ordinal(rng: np.random.Generator, texts: Sequence[str], place: int) -> Asked:
-    """A question, in one of several wordings, that an ordinal answers; the first place is 0."""
+    """A question that an ordinal answers; the first place is 0."""
     return Asked(pick(rng, texts), ORDINALS[place], ORDINALS)
 
 

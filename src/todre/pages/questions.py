@@ -15,7 +15,10 @@ from todre.pages.vocabulary import UNSEEN_WORDS
 from todre.scenes import Question
 
 PAGE_TASKS: tuple[str, ...] = ("reading", "locating", "sum", "count")
-"""Kinds of questions: what stands somewhere, where something stands, what numbers add up to, how many there are."""
+"""Kinds of questions about pages.
+
+They ask what stands somewhere, where something stands, what numbers add up to, and how many there are.
+"""
 ASKERS: Mapping[str, Mapping[str, tuple[Asker, ...]]] = {
     "paragraph": PARAGRAPH,
     "table": TABLE,
@@ -51,7 +54,7 @@ def ask_about(
 
 
 def _draw(rng: np.random.Generator, askers: Sequence[Asker], entries: Sequence[Entry]) -> Asked | None:
-    """The first question that the page has an answer for, from the askers in random order."""
+    """The first question that has an answer, from the askers in random order."""
     for place in rng.permutation(len(askers)):
         asked = askers[int(place)](rng, entries)
         if asked is not None:

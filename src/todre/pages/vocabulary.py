@@ -1,4 +1,4 @@
-"""What pages are made of: kinds, layouts, words, and which of these training never shows."""
+"""What pages are made of, and which layouts and words training never shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNSEEN_WORDS: dict[str, tuple[str, ...]] = {
 "tea" is on no training page at all; training scenes show every word.
 """
 NOVELTIES: tuple[str, ...] = ("seen", "unseen-layout", "unseen-words")
-"""What is new about a page, compared with training pages; training pages are all "seen"."""
+"""What training pages lack; they are all "seen" themselves."""
 
 ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth", "fifth", "sixth")
 MAX_SUM = 20

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 STRATEGIES = ("random", "popular", "adversarial")
 MOST_KINDS = 32
-"""Largest number of kinds that a mean is broken down by; with more, it is given whole."""
+"""Largest number of kinds that a mean is broken down by.
+
+With more kinds, it is given whole.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Mean(Total):
     kinds: tuple[str, ...] = ()
 
     def parts(self, marked: Sequence[Marked]) -> Numbers:
-        """(n, 2 + 2·kinds) float64: each question's mark, and 1 to count it; then the same in its kind's columns."""
+        """(n, 2 + 2·kinds) float64: a mark, and 1 to count it, overall and by kind."""
         parts = np.zeros((len(marked), 2 + 2 * len(self.kinds)))
         for row, each in enumerate(marked):
             parts[row, :2] = each.score, 1.0

@@ -1,4 +1,4 @@
-"""Tasks by name: those on rendered scenes and pages, and JSON Lines files of questions.
+"""Tasks by name: on rendered scenes and pages, and JSON Lines files of questions.
 
 A module belongs here if it makes `Item`s (`base`): questions with pictures, references and a metric.
 """

@@ -17,7 +17,10 @@ from todre.pages import PAGE_TASKS, Page, make_page
 
 PAGES = "pages-"
 SIDE = 192
-"""Side of the pages in pixels; their text has one size, so that they come in no other."""
+"""Side of the pages in pixels.
+
+Text has one size on pages, so that they come in no other.
+"""
 _FEW_TOKENS = 4
 
 

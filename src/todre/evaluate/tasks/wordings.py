@@ -1,4 +1,4 @@
-"""Scene tasks in wordings that no training has used, one for each task with wordings."""
+"""Scene tasks in wordings that no training has used."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _TAG = 0x3D
 
 @dataclass(frozen=True)
 class WordingTask(Checked):
-    """One kind of question about scenes, in held-out wordings; at most one for each scene.
+    """One kind of question about scenes, in held-out wordings.
 
-    Pictures and answers are those of the scene task; "sentence" asks for the caption as a sentence.
+    There is at most one for each scene. Pictures and answers are those of the scene task; "sentence" asks for the
+    caption as a sentence.
 
     Args:
         kind: name in `todre.scenes.WORDED`.
