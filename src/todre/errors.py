@@ -43,6 +43,10 @@ class UnprunedWarning(UserWarning):
     """Something ran unpruned while a model was being pruned."""
 
 
+class OtherWeightsWarning(UserWarning):
+    """A model was put together with other weights than those it was trained with."""
+
+
 class ImageError(TodreError):
     """An image file cannot be read as a picture."""
 

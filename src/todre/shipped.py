@@ -66,8 +66,10 @@ def checkpoint_path(name: str = tiny.SHIPPED, announce: Callable[[str], None] = 
 
     Args:
         name: one of `names()`.
-        announce: called with a sentence before a long step, and with one if the decoder in the cache is another than
-            the model was trained with.
+        announce: called with a sentence before a long step.
+
+    Warns:
+        OtherWeightsWarning: the decoder in the cache is not the one that the model was trained with.
 
     Raises:
         LoadError: a part of the model is not there; the message says how to get it.

