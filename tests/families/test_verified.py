@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from families import checks
+from families.prompts import batch, ragged
 from families.specimens import all_specimens, refused_variants
 from families.zoo import gemma3
 from upstream import PICTURES
 
 import todre
-from todre.errors import TodreError
+from todre.errors import TodreError, UnsupportedModelError
 from todre.hf.families import FAMILIES
 
 SPECIMENS = [one for one in all_specimens() if one.model_type in FAMILIES and one.name not in refused_variants()]
@@ -60,6 +61,16 @@ def test_a_look_ahead_equals_the_oracle(built):
     if "stage-2" in built.specimen.methods:
         for kind in kinds(built) if built.first else KINDS[:1]:
             checks.looks_ahead(built.specimen, built.sdpa, built.eager, kind)
+
+
+def test_a_look_ahead_at_layers_with_other_angles_is_refused():
+    """Molmo 2 of OLMo's kind scales the positions of its first and third layer."""
+    specimen = next(one for one in SPECIMENS if one.name == "molmo2-olmo")
+    model = specimen.build("sdpa")
+    inputs = batch(specimen, model, ragged(specimen, model))
+    refused = pytest.raises(UnsupportedModelError, match=r"Layers 1 and 4 .* so layer 4 cannot be looked at ahead")
+    with refused, todre.prune(model, todre.ToDRE(stages=(2,), layers=(1,), threshold=1.0, ahead="layers")):
+        checks.generate(model, inputs)
 
 
 def test_a_look_ahead_passes_over_layers_with_a_window(monkeypatch):

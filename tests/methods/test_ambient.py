@@ -119,7 +119,7 @@ def _within(method):
 def _recording(original, found):
     def answer(self, question):
         if isinstance(question, ReduceContext):
-            question = replace(question, peek=functools.cache(question.peek))
+            question = replace(question, peek=functools.cache(question.peek), look=functools.cache(question.look))
         given = original(self, question)
         found.append((original, self, question, given))
         return given
@@ -151,6 +151,8 @@ def same(one, other):
         return one.dtype == other.dtype and torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0))
     if is_dataclass(one):
         return type(one) is type(other) and all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    if isinstance(one, dict):
+        return same(tuple(one.items()), tuple(other.items()))
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
     return bool(one == other)

@@ -65,6 +65,16 @@ def test_a_decision_is_read_once_for_each_candidate_layer(away):
     assert (len(lines), set(dropped)) == (2 + 1, {1, None})  # one row is text alone
 
 
+def test_a_look_ahead_costs_one_more_read_where_the_picture_would_leave(away):
+    for ahead in ("candidates", "layers"):
+        guarded = todre.ToDRE(retain=0.5, layers=(1, 2, 3), threshold=1.0, ratio_over="last", ahead=ahead)
+        lines, dropped, _ = reads(away, guarded)
+        assert (len(lines), set(dropped)) == (2 + 2, {1, None})
+    floor = todre.ToDRE(retain=0.5, layers=(1, 2, 3), threshold=1.0, floor=3)
+    lines, dropped, _ = reads(away, floor)
+    assert (len(lines), set(dropped)) == (2 + 3, {None})  # some tokens are left, and each layer asks again
+
+
 def test_reads_are_noticed():
     """The instrument itself can fail; what is not a line of todre is not counted."""
     from todre.tensors.columns import compact

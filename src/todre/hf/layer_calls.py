@@ -93,6 +93,17 @@ def without_cache(kwargs: dict[str, Any]) -> dict[str, Any]:
     return left | {USE_CACHE: False} if USE_CACHE in left else left
 
 
+def same_angles(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """True if two layers' arguments hold the very same rotary angles, or none."""
+    return _identical(one.get(ROTARY), other.get(ROTARY))
+
+
+def _identical(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return len(one) == len(other) and all(map(_identical, one, other))
+    return one is other
+
+
 def runs_again_bare(layer: nn.Module) -> bool:
     """True if gradient checkpointing reruns a layer without a patched `forward`."""
     # Before 5.23 transformers checkpoints `__call__` of a layer, and the second run calls the class's own forward.

@@ -59,7 +59,7 @@ class ToDRE(Method):
             all later `layers` (`candidates`); those of every later layer with full attention (`layers`). They are
             estimates: the present hidden states, given to the later layer's own norm and projections to queries and
             keys. Each layer looked at costs these projections of all tokens, a sixth to a quarter of a layer, and only
-            where the ratio itself is low. `PruningReport.ratios_ahead` shows them.
+            where the ratio itself is low; counts of FLOPs leave that out. `PruningReport.ratios_ahead` shows them.
         horizon: a layer measured on the model, before which nothing is dropped, a fraction or a count as in `layers`.
             Earlier `layers` are left out; if none is left, the horizon itself is the only one. `todre analyze
             calibrate` measures it.

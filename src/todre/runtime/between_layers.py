@@ -16,7 +16,7 @@ from todre.methods.views.decoder_layer import ReduceContext
 from todre.methods.views.reduction import Reduction
 from todre.runtime.dropping import drop_slots, rejoin_slots
 from todre.runtime.layer_masks import plan_masks
-from todre.runtime.peek import after_cached_keys, next_attention
+from todre.runtime.peek import after_cached_keys, check_assumed, next_attention
 from todre.runtime.positions import match_axes
 from todre.runtime.step import ParkedState, Step
 from todre.tensors.attention import AttentionInputs
@@ -36,6 +36,8 @@ def before_layer(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str
     answers, schedule = step.answers, step.inputs.schedule
     if answers.peeking:
         return None
+    if index + 1 in answers.assumed:
+        check_assumed(index + 1, *answers.assumed.pop(index + 1), kwargs)
     if answers.parked is not None and index + 1 in schedule.rejoins:
         args = (rejoin_slots(step, answers.parked, index, args[0]), *args[1:])
         plan_masks(step, index, args[0])
@@ -92,11 +94,13 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
         with ambient:
             return next_attention(step, index, layer_arguments(step, index, (hidden, *args[1:]), kwargs))
 
-    # The loop's arguments for the layer that ran last: it has full attention, as later layers that are looked at.
+    # The loop's arguments for the layer that ran last, which has full attention, as those that are looked at.
+    # Whether these get the same is checked when their turn comes; only the next layer's own arguments are known now.
     passed = step.answers.passed.pop(index, None)
 
     def look(later: int) -> tuple[AttentionInputs, Tensor]:
-        rest, named = passed or (args[1:], kwargs)
+        rest, named = (args[1:], kwargs) if later == index + 1 or passed is None else passed
+        step.answers.assumed[later] = index, named
         with ambient:
             made = next_attention(step, later - 1, layer_arguments(step, later - 1, (hidden, *rest), named))
         return after_cached_keys(step, later, made, hidden.device), step.key_kinds(later).to(hidden.device)

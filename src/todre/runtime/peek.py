@@ -10,7 +10,7 @@ import torch
 from todre.errors import UnsupportedModelError
 from todre.hf import cache as kv
 from todre.hf.attention_tap import attention_modules, watch
-from todre.hf.layer_calls import without_cache
+from todre.hf.layer_calls import same_angles, without_cache
 from todre.runtime.step import Step
 from todre.tensors.attention import AttentionInputs
 
@@ -74,3 +74,24 @@ def after_cached_keys(step: Step, layer: int, made: AttentionInputs, device: tor
         key = torch.cat([held.keys.to(key), key], dim=2)
     mask = None if made.mask is None else made.mask.to(device)
     return replace(made, query=made.query.to(device), key=key, mask=mask)
+
+
+def check_assumed(layer: int, earlier: int, assumed: dict[str, Any], passed: dict[str, Any]) -> None:
+    """Check that a layer that was looked at is given what was assumed.
+
+    Only now, when its turn has come, is it known what the decoder's loop passes to it.
+
+    Args:
+        layer: the layer (1-based) that runs next.
+        earlier: the layer whose arguments it was given when it was looked at.
+        assumed: keyword arguments of the earlier layer.
+        passed: keyword arguments that the loop passes to this layer.
+
+    Raises:
+        UnsupportedModelError: the two layers get different rotary angles, so what was seen ahead was wrong.
+    """
+    if not same_angles(assumed, passed):
+        raise UnsupportedModelError(
+            f"Layers {earlier} and {layer} of this decoder turn positions into angles differently, so layer {layer} "
+            "cannot be looked at ahead of its turn; use ahead='no'."
+        )

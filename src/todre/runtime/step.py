@@ -138,6 +138,7 @@ class LayerAnswers:
     Attributes:
         attention: by layer, the inputs of its attention, until the methods are asked.
         passed: by layer, the further positional and the keyword arguments that the loop passed to it, until then.
+        assumed: by later layer that was looked at, the layer whose arguments it was given, and these.
         reductions: by layer, the methods' joint answer.
         held_visual: by layer, for each row, True if it still held visual tokens when the methods were asked.
         signal_maps: by request, (b, l) float32 signals of the vision tower.
@@ -148,6 +149,7 @@ class LayerAnswers:
 
     attention: dict[int, AttentionInputs] = field(default_factory=dict)
     passed: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
+    assumed: dict[int, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
     held_visual: dict[int, list[bool]] = field(default_factory=dict)
     signal_maps: dict[Signal, Tensor] = field(default_factory=dict)
