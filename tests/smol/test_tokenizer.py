@@ -13,7 +13,7 @@ from todre.smol import tokenizer as made
 from todre.smol import weights
 
 TEXTS = (
-    *("the use of a thing", "in us the there", "naïve 東京 <3", "a\n\nb\tc", "What is 12,345.67?", "", " the"),
+    *("the use of a thing", "in us the there", "naïve 東京 <3", "a\n\nb\tc", "What is 34,567.8?", "", " the"),
     "It's the us.",
 )
 

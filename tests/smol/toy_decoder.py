@@ -16,7 +16,7 @@ from todre.smol.pinned import Pin
 LAYERS, WIDTH, HEADS, KV_HEADS, INNER, EYES = 2, 64, 4, 2, 96, 192
 HEAD = WIDTH // HEADS
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>")
-MERGES = ("h e", "Ġ t", "Ġt he", "i n", "u s", "us e", "r <", "Ġ a")
+MERGES = ("h e", "Ġ t", "Ġt he", "i n", "u s", "us e", "r <", "Ġ a", "1 2")
 TOKENS = [*SPECIAL, *sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
 SHAPES = {
     "attn_q": (WIDTH, WIDTH),
