@@ -97,8 +97,22 @@ def by_task(document: Document) -> str:
 
 def rules(document: Document) -> str:
     """How often stage 2 fires at each threshold, where, and what it costs."""
+    return _rules([row for row in document["stage2"] if row["rule"] == "printed"])
+
+
+def last_token(document: Document) -> str:
+    """The same where the last text token's attention decides."""
+    return _rules([row for row in document["stage2"] if row["rule"] == "last"])
+
+
+def later_layers(document: Document) -> str:
+    """The same where attention has to stay low after every later layer."""
+    return _rules([row for row in document["stage2"] if row["rule"] == "later"])
+
+
+def _rules(rows: list[dict[str, Any]]) -> str:
     lines = []
-    for row in document["stage2"]:
+    for row in rows:
         name = {"todre": "v2", "todre-v1": "v1"}[row["version"]]
         before = "alone" if row["retain"] is None else f"after stage 1, {100 * row['retain']:g} %"
         where = ", ".join(f"{count} at {layer}" for layer, count in row["by_layer"].items())
@@ -182,7 +196,7 @@ def times(document: Document) -> str:
 
 TABLES: dict[str, Callable[[Document], str]] = {
     made.__name__.replace("_", "-"): made
-    for made in (layers, drops, ratios, by_task, rules, costs, methods, deep, times)
+    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, methods, deep, times)
 }
 
 

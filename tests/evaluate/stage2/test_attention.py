@@ -14,6 +14,8 @@ from todre.evaluate.stage2.measure import Measurer
 from todre.evaluate.stage2.plan import WHOLE, Part, Plan, stage1_name
 from todre.evaluate.stage2.rules import fired, layers_of
 from todre.evaluate.stage2.scores import Scores
+from todre.evaluate.stage2.working import Done
+from todre.evaluate.tasks import Item
 from todre.methods.shared.layers import resolve_layers
 
 DEPTH = 4
@@ -92,6 +94,7 @@ def test_rules_answer_as_the_real_stage_two(loaded, groups, measurer, version, r
     name = WHOLE if retain is None else stage1_name(version, retain)
     part = next(part for part in parts if part.name == name)
     rows = [row for row in fired(scores, plan) if (row.version, row.retain) == (version, retain)]
+    rows = [row for row in rows if row.rule == "printed"]
     own = plan.versions[version].threshold
     assert [row.threshold for row in rows] == sorted({0.3, 0.5, 0.8, own})
     assert [row.threshold for row in rows if row.printed] == [own]
@@ -112,6 +115,35 @@ def test_rules_answer_as_the_real_stage_two(loaded, groups, measurer, version, r
         seen |= set(row.layers[~np.isnan(row.layers)].tolist())
     assert seen <= set(resolve_layers(plan.versions[version].layers, DEPTH))
     assert seen
+
+
+def test_other_rules_read_other_ratios():
+    """The last token's attention; and the greatest ratio from a layer on, by a loop."""
+    plan = Plan(depth=4, retains=(), thresholds=(0.3,))
+    part = plan.parts()[0]
+    drawn = np.random.default_rng(0).random((6, 2, 4)).round(7)
+    items = [Item("t", str(n), str(n), (), "?", ("yes",), "exact") for n in range(6)]
+    records = [
+        {
+            "said": dict.fromkeys(("whole", "drop-2", "drop-3"), "yes"),
+            "tokens": {"visual": 9},
+            "attention": {"text": text.tolist(), "last": last.tolist()},
+        }
+        for text, last in drawn
+    ]
+    scores = Scores([items], [Done(0, part.name, part.digest, 0.0, records)])
+    found = {(row.rule, row.threshold): row.layers for row in fired(scores, plan) if row.version == "todre-v1"}
+    fire = {}
+    for rule, below in (
+        ("printed", lambda text, last, n, tau: text[n] < tau),
+        ("last", lambda text, last, n, tau: last[n] < tau),
+        ("later", lambda text, last, n, tau: all(value < tau for value in text[n:])),
+    ):
+        for tau in (0.03, 0.3):
+            expected = [next((n for n in (2, 3) if below(*one, n - 1, tau)), np.nan) for one in drawn]
+            assert np.array_equal(found[rule, tau], expected, equal_nan=True)
+            fire[rule] = expected
+    assert fire["printed"] != fire["last"]
 
 
 def test_the_first_layer_below_the_threshold_decides():

@@ -51,9 +51,11 @@ def test_a_study_is_whole_and_goes_on(run, tmp_path):
     for row in document["ratios"][0]["layers"]:
         assert 0 <= row["text"]["least"] <= row["text"]["value"] <= row["text"]["most"] <= 1
         assert row["text"]["below"]["0.3"] <= row["text"]["below"]["0.8"]
+    assert len(document["stage2"]) == 3 * 2 * 2 * 3
     alone = next(
         row for row in document["stage2"] if (row["version"], row["retain"], row["threshold"]) == ("todre", None, 0.8)
     )
+    assert alone["rule"] == "printed"
     (method,) = document["methods"]
     assert method["dropped"]["value"] == alone["fired"]["value"] > 0
     assert method["by_layer"] == alone["by_layer"]

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from todre.errors import TodreError
 from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.stage2.figure import figure
+from todre.evaluate.stage2.pictures import check_model
 from todre.evaluate.stage2.plan import Plan, named_layers
 from todre.evaluate.stage2.run import study
 from todre.evaluate.stage2.summary import as_text
@@ -143,6 +144,7 @@ def measure(flags: argparse.Namespace, command: str) -> dict[str, Any]:
     config = config_of(flags)
     check_targets([output, drawing], config.files(), flags.force)
     loaded = config.load()
+    check_model(loaded.model)
     plan = plan_of(flags, decoder_depth(loaded.model))
     plan.parts()
     facts = conditions(config, plan, loaded, flags.processes)
