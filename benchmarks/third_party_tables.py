@@ -41,7 +41,8 @@ def by_rule(rows: Sequence[Mapping[str, Any]], column: str, measure: str, low_fi
     found: dict[str, dict[Any, Mapping[str, float]]] = {}
     for row in rows:
         found.setdefault(row["rule"], {})[row[column]] = row[measure]
-    order = sorted(found, key=lambda rule: sum(cell["score"] or 0 for cell in found[rule].values()), reverse=not low_first)
+    total = {rule: sum(cell["score"] or 0 for cell in cells.values()) for rule, cells in found.items()}
+    order = sorted(found, key=lambda rule: total[rule], reverse=not low_first)
     headings = [percent(each) if column == "share" else f"layer {each}" for each in columns]
     lines = [[rule, *(shown(found[rule][each]) for each in columns)] for rule in order]
     return pipe_table(["rule", *headings], lines)

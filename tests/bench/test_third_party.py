@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from transformers import Dinov2Config, Dinov2Model
+from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "third_party"
 
@@ -246,12 +246,38 @@ def test_errors_of_reconstruction_are_those_of_a_brute_force(part):
     assert features.effective_rank(torch.cat([torch.eye(4), -torch.eye(4)])) == pytest.approx(4.0, rel=1e-6)
 
 
+@pytest.mark.parametrize("registers", [0, 3])
+def test_what_is_read_of_a_vit_is_what_its_eager_attention_makes(part, registers):
+    features, sizes = part("features"), {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"mlp_ratio": 2, "image_size": 28, "patch_size": 7}
+    kinds = Dinov2WithRegistersModel, Dinov2WithRegistersConfig
+    model_class, config_class = kinds if registers else (Dinov2Model, Dinov2Config)
+    more = {"num_register_tokens": registers} if registers else {}
+    torch.manual_seed(2)
+    model = model_class(config_class(**sizes, **more)).eval()
+    for weight in model.parameters():
+        nn.init.normal_(weight, std=0.3)
+    pixels = torch.randn(2, 3, 28, 28)
+    seen = features.seen_by(model, pixels)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        output = model(pixels, output_attentions=True, output_hidden_states=True)
+    for layer in range(2):
+        row = output.attentions[layer][:, :, 0, 1 + registers :].mean(dim=1)
+        torch.testing.assert_close(seen.salient[layer], row, atol=1e-6, rtol=1e-5)
+        states = output.hidden_states[layer + 1][:, 1 + registers :]
+        torch.testing.assert_close(seen.states[layer], states, atol=1e-5, rtol=1e-5)
+        assert seen.keys[layer].shape == (2, 16, 6)
+        assert row.std(dim=1).min() > 1e-4
+
+
 def test_scenes_know_the_tokens_of_their_objects(part, tmp_path):
     cutouts = part("cutouts")
     rng = np.random.default_rng(0)
     for name, noise in (("photo", (110, 110, 55)), ("flat", (1, 1, 1))):
         image = np.zeros((100, 100, 4), dtype=np.uint8)
-        image[10:90, 10:90, :3] = rng.integers(0, noise, size=(80, 80, 3)) + (0, 0, 200)  # blue
+        image[10:90, 10:90, :3] = rng.integers(0, noise, size=(80, 80, 3))
+        image[10:90, 10:90, 2] += 200  # blue
         image[10:90, 10:90, 3] = 255
         for number in range(6):
             Image.fromarray(image).save(tmp_path / f"{name}-{number}.png")
