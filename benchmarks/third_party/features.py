@@ -1,4 +1,4 @@
-"""Rules on the features of the saliency ViT, layer by layer: objects hit, and what the kept tokens say of the others."""
+"""Rules on the features of the saliency ViT by layer: objects hit, and what kept tokens say of the others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import intervals
 import numpy as np
 import torch
 from cutouts import PATCH, SIDE, CutScene, photographic, scenes
@@ -94,31 +95,56 @@ def _answered(part: Part) -> dict[str, Any]:
     return document
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a tower makes of pictures; the tokens before the patches are left out.
+
+    Attributes:
+        states: after each layer, (b, n, d).
+        salient: of each layer, (b, n) attention of the [CLS].
+        keys: of each layer, (b, n, c) averaged over heads.
+    """
+
+    states: list[Tensor]
+    salient: list[Tensor]
+    keys: list[Tensor]
+
+
 @torch.no_grad()
-def _measured(part: Part, made: Sequence[CutScene]) -> list[dict[str, Any]]:
-    tower = _tower()
+def seen_by(tower: Any, pixels: Tensor) -> Seen:
+    """What a tower whose token 0 is the [CLS] makes of pictures (b, 3, height, width).
+
+    Raises:
+        ValueError: todre knows of no [CLS] in such a tower.
+    """
     leading = leading_of(tower.config)
-    assert leading is not None and leading.cls  # the facts that pivot="cls" rests on
-    seen: list[AttentionInputs] = []
+    if leading is None or not leading.cls:
+        raise ValueError(f"todre knows of no [CLS] in a tower of the type {tower.config.model_type!r}.")
+    heard: list[AttentionInputs] = []
     modules = attention_modules(tower)
-    handles = [handle for module in modules for handle in watch(module, seen.append, when=lambda: True)]
-    pixels = torch.stack([_normalised(scene.pixels) for scene in made])
+    handles = [handle for module in modules for handle in watch(module, heard.append, when=lambda: True)]
     output = run_tower(tower, pixels)
     for handle in handles:
         handle.remove()
-    salient = [salience(inputs, leading.count, cls=True) for inputs in seen]
-    keys = [mean_keys(inputs, leading.count) for inputs in seen]
+    return Seen(
+        states=[layer_output(output, layer + 1)[:, leading.count :] for layer in range(len(modules))],
+        salient=[salience(inputs, leading.count, cls=True) for inputs in heard],
+        keys=[mean_keys(inputs, leading.count) for inputs in heard],
+    )
+
+
+def _measured(part: Part, made: Sequence[CutScene]) -> list[dict[str, Any]]:
+    seen = seen_by(_tower(), torch.stack([_normalised(scene.pixels) for scene in made]))
     side = SIDE // PATCH
     answers = []
     for row, scene in enumerate(made):
-        answer: dict[str, Any] = {"objects": len(scene.objects), "rank": [], "measures": {}}
-        for layer in range(1, len(modules) + 1):
-            answer["rank"].append(effective_rank(layer_output(output, layer)[row, leading.count :]))
+        ranks = [effective_rank(states[row]) for states in seen.states]
+        answer: dict[str, Any] = {"objects": len(scene.objects), "rank": ranks, "measures": {}}
         for layer in LAYERS:
             tokens = PictureTokens(
-                states=layer_output(output, layer)[row, leading.count :], grid=(side, side),
-                salient=[each[row] for each in salient[:layer]], keys=[each[row] for each in keys[:layer]], cls=True,
-                seed=10_000 * part.number + part.start + row,
+                states=seen.states[layer - 1][row], grid=(side, side),
+                salient=[each[row] for each in seen.salient[:layer]], keys=[each[row] for each in seen.keys[:layer]],
+                cls=True, seed=10_000 * part.number + part.start + row,
             )  # fmt: skip
             budgets = [budget(share, len(tokens)) for share in SHARES]
             for name in part.names:
@@ -176,30 +202,22 @@ def _summarised(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for (key, share), each in values.items():
         name, layer = key.rsplit(" ", 1)
         row: dict[str, Any] = {"rule": name, "layer": int(layer), "share": share}
-        row |= {measure: _mean(each[measure], samples[measure]) for measure in samples}
+        row |= {measure: intervals.mean(each[measure], samples[measure]) for measure in samples}
         other = values[f"random {layer}", share]
         if name != "random":
             row["minus_random"] = {
-                measure: _difference(each[measure] - other[measure], samples[measure]) for measure in samples
+                measure: intervals.difference(each[measure] - other[measure], samples[measure]) for measure in samples
             }
         rows.append(row)
-    pairs = [
-        {"first": first, "second": second, "layer": layer, "share": share,
-         "hit": _difference(values[f"{first} {layer}", share]["hit"] - values[f"{second} {layer}", share]["hit"], by_object)}
-        for first, second in PAIRS for layer in LAYERS for share in SHARES
-    ]  # fmt: skip
+    pairs = []
+    for first, second in PAIRS:
+        for layer in LAYERS:
+            for share in SHARES:
+                gain = values[f"{first} {layer}", share]["hit"] - values[f"{second} {layer}", share]["hit"]
+                pair = {"first": first, "second": second, "layer": layer, "share": share}
+                pairs.append({**pair, "hit": intervals.difference(gain, by_object)})
     ranks = np.array([answer["rank"] for answer in answers]).mean(axis=0)
     return {
         "scenes": len(answers), "objects": len(owner), "visual_tokens": (SIDE // PATCH) ** 2,
         "effective_rank_by_layer": [round(float(rank), 1) for rank in ranks], "rows": rows, "pairs": pairs,
     }  # fmt: skip
-
-
-def _mean(values: NDArray[np.float64], bootstrap: Bootstrap) -> dict[str, float]:
-    low, high = bootstrap.interval(values)
-    return {"score": round(float(values.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
-
-
-def _difference(values: NDArray[np.float64], bootstrap: Bootstrap) -> dict[str, float]:
-    found = _mean(values, bootstrap)
-    return {"difference": found["score"], "low": found["low"], "high": found["high"]}

@@ -20,10 +20,10 @@ from todre.files import write_atomic
 from todre.methods.base import budget
 
 SHARES = (0.25, 0.10, 0.05, 0.02)
-CHUNK, AT_ONCE = 40, 10
-"""Formulas decoded together, and pictures encoded together."""
-ROOM = 1.5
-"""A pruned text may be this much longer than the unpruned one (and 8 tokens); there it is cut."""
+CHUNK, ROWS, PICTURES = 50, 200, 10
+"""Formulas of a chunk, texts decoded together, and pictures encoded together."""
+ROOM = 16
+"""A pruned text may have this many tokens more than the unpruned one; there it is cut."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,18 @@ def _made(chunk: Chunk) -> dict[str, Any]:
     tokens = _picture_tokens(reader, pictures, seeds)
     whole = reader.decoder.cross(torch.stack([each.states for each in tokens]))
     unpruned = reader.decoder.greedy(whole, [reader.longest - 1] * chunk.count)
-    limits = [min(reader.longest - 1, int(ROOM * len(text)) + 8) for text in unpruned]
+    limits = [min(reader.longest - 1, len(text) + ROOM) for text in unpruned]
     budgets = [budget(share, len(tokens[0])) for share in SHARES]
-    pruned = {}
-    for name in chunk.names:
-        kept = [RULES[name](each, budgets) for each in tokens]
-        pruned[name] = [
-            [reader.text(ids) for ids in reader.decoder.greedy(_crossed(reader, whole, column), limits)]
-            for column in (list(row) for row in zip(*kept, strict=True))
-        ]
+    kept = {name: [RULES[name](each, budgets) for each in tokens] for name in chunk.names}
+    pruned: dict[str, list[list[str]]] = {name: [] for name in chunk.names}
+    together = max(1, ROWS // chunk.count)
+    for at in range(len(budgets)):
+        for start in range(0, len(chunk.names), together):
+            names = chunk.names[start : start + together]
+            crossed = [_crossed(reader, whole, [each[at] for each in kept[name]]) for name in names]
+            texts_read = [reader.text(ids) for ids in reader.decoder.greedy(joined(crossed), limits * len(names))]
+            for place, name in enumerate(names):
+                pruned[name].append(texts_read[place * chunk.count : (place + 1) * chunk.count])
     return {
         "formulas": list(texts),
         "unpruned": [reader.text(ids) for ids in unpruned],
@@ -123,7 +126,7 @@ def _made(chunk: Chunk) -> dict[str, Any]:
 
 def _picture_tokens(reader: Reader, pictures: torch.Tensor, seeds: Sequence[int]) -> list[PictureTokens]:
     found = []
-    for some, some_seeds in zip(pictures.split(AT_ONCE), torch.tensor(seeds).split(AT_ONCE), strict=True):
+    for some, some_seeds in zip(pictures.split(PICTURES), torch.tensor(seeds).split(PICTURES), strict=True):
         encoded = reader.encode(some)
         salient = [salience(inputs, 0, cls=False) for inputs in encoded.attention]
         keys = [mean_keys(inputs, 0) for inputs in encoded.attention]
@@ -135,6 +138,14 @@ def _picture_tokens(reader: Reader, pictures: torch.Tensor, seeds: Sequence[int]
             for row, seed in enumerate(some_seeds.tolist())
         ]  # fmt: skip
     return found
+
+
+def joined(crossed: Sequence[Crossed]) -> Crossed:
+    """Rows of several batches below each other."""
+    return [
+        (torch.cat([key for key, _ in layer]), torch.cat([value for _, value in layer]))
+        for layer in zip(*crossed, strict=True)
+    ]
 
 
 def _crossed(reader: Reader, whole: Crossed, kept: Sequence[Kept]) -> Crossed:

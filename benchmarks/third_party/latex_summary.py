@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import intervals
 import numpy as np
 from formulas import read_as
 from latex_runs import SHARES
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from todre.evaluate.statistics import Bootstrap
 
@@ -69,7 +70,7 @@ def summarised(chunks: Sequence[Mapping[str, Any]], tokens: int) -> dict[str, An
     ]
     pairs = [
         {"first": first, "second": second, "share": share,
-         **{measure: _difference(values[first, share][measure] - values[second, share][measure], bootstrap)
+         **{measure: intervals.difference(values[first, share][measure] - values[second, share][measure], bootstrap)
             for measure in ("similarity", "still_right")}}
         for first, second in PAIRS
         for share in SHARES
@@ -77,9 +78,9 @@ def summarised(chunks: Sequence[Mapping[str, Any]], tokens: int) -> dict[str, An
     return {
         "formulas": len(truth), "sets": len(set(number.tolist())), "visual_tokens": tokens,
         "unpruned": {
-            "right": _mean(right, bootstrap), "ended": int(sum(ended)),
+            "right": intervals.mean(right, bootstrap), "ended": int(sum(ended)),
             "characters": float(np.mean([len(text) for text in unpruned])),
-            "similarity_to_truth": _mean(similarity([read_as(text) for text in unpruned], truth), bootstrap),
+            "similarity_to_truth": intervals.mean(similarity([read_as(text) for text in unpruned], truth), bootstrap),
         },
         "rows": rows, "pairs": pairs,
     }  # fmt: skip
@@ -100,7 +101,7 @@ def _measured(
 
 
 def _row(values: Mapping[str, NDArray[np.float64]], bootstrap: Bootstrap, number: NDArray[np.int64]) -> dict[str, Any]:
-    row: dict[str, Any] = {name: _mean(each, bootstrap) for name, each in values.items()}
+    row: dict[str, Any] = {name: intervals.mean(each, bootstrap) for name, each in values.items()}
     row["similarity_by_set"] = [
         round(float(values["similarity"][number == each].mean()), 4) for each in sorted(set(number.tolist()))
     ]
@@ -108,22 +109,12 @@ def _row(values: Mapping[str, NDArray[np.float64]], bootstrap: Bootstrap, number
 
 
 def _minus(
-    values: Mapping[str, NDArray[np.float64]], others: Mapping[str, NDArray[np.float64]], bootstrap: Bootstrap, skip: bool
+    values: Mapping[str, NDArray[np.float64]], others: Mapping[str, NDArray[np.float64]], boot: Bootstrap, skip: bool
 ) -> dict[str, Any]:
     if skip:
         return {}
     return {
         "minus_random": {
-            name: _difference(values[name] - others[name], bootstrap) for name in ("similarity", "still_right")
+            name: intervals.difference(values[name] - others[name], boot) for name in ("similarity", "still_right")
         }
     }
-
-
-def _mean(values: ArrayLike, bootstrap: Bootstrap) -> dict[str, float]:
-    low, high = bootstrap.interval(values)
-    return {"score": round(float(np.nanmean(values)), 4), "low": round(low, 4), "high": round(high, 4)}
-
-
-def _difference(values: NDArray[np.float64], bootstrap: Bootstrap) -> dict[str, float]:
-    found = _mean(values, bootstrap)
-    return {"difference": found["score"], "low": found["low"], "high": found["high"]}

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--stamps", type=Path, help="folder of tuxpaint's stamps; without it only formulas are read")
     parser.add_argument("--sets", type=int, default=3)
-    parser.add_argument("--formulas", type=int, default=200, help="of each set")
+    parser.add_argument("--formulas", type=int, default=100, help="of each set")
     parser.add_argument("--scenes", type=int, default=30, help="of each set")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--force", action="store_true", help="replace the output")

@@ -142,7 +142,7 @@ MERGING = ("pooling", "nuwa", "prumerge", "prumerge-plus", "visionzip")
 
 LEFT_OUT = {
     "cdpruner": "needs the question; its search with equal quality is the row dpp",
-    "cls-top-k, fastervlm": "the row top-k: by the attention of [CLS] where there is one, else by the attention received",
+    "cls-top-k, fastervlm": "the row top-k, by attention of [CLS] where there is one, else by attention received",
     "globalcom2": "directs crops; on a picture without crops it is the row top-k",
     "todre-patches": "differs at newline tokens alone; without them it is todre",
     "evs, vidcom2": "compare the frames of a clip",
