@@ -12,12 +12,16 @@ MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>"]
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with a token for each byte and the four marks of SmolLM2 at ids 0 to 3."""
+    """A tokenizer with a token for each byte, and SmolLM2's four marks at ids 0 to 3.
+
+    The words for places have tokens of their own, as in SmolLM2.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*MARKS, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([f" {word}" for word in ("top", "bottom", "left", "right")])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<|im_start|>",
