@@ -26,6 +26,7 @@ DECODERS = {
     ),
     "bart": lambda: BartConfig(
         vocab_size=99, d_model=32, decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=48, encoder_layers=2,
+        forced_eos_token_id=None,
         encoder_attention_heads=4, encoder_ffn_dim=48,
     ),
     "bert": lambda: BertConfig(
