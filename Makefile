@@ -34,7 +34,7 @@ PINS := .venv-pins
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu figures pins
+.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu bench-third-party figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -113,6 +113,9 @@ bench: $(READY)  ## what pruning saves, beside its bound, on one CPU thread; wri
 
 bench-gpu: $(READY)  ## correctness, then time on a GPU with a 7B model's random weights; writes results/bench-gpu-*.json
 	$(BIN)/python benchmarks/gpu.py
+
+bench-third-party:  ## prune two models that others trained, in an environment of its own
+	$(PYTHON) benchmarks/third_party/run.py --work .third-party --force
 
 figures: $(READY)  ## make figures, pages and tables of the README and docs anew from committed results
 	$(BIN)/python benchmarks/figures.py
