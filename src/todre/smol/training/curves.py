@@ -14,7 +14,7 @@ from todre.tiny.runfiles import read_log
 def draw(run: Path, target: Path) -> None:
     """Draw accuracy by task and the loss over minutes, a panel for each stage.
 
-    Accuracies are those of pictures of the `val` split.
+    Accuracies are running means on training pictures before they were learned from; each is shown once.
 
     Args:
         run: directory of the run, with one log for each stage.
@@ -36,15 +36,25 @@ def draw(run: Path, target: Path) -> None:
 
 
 def _panel(axis: Any, name: str, log: list[dict[str, Any]]) -> None:
-    for key in sorted({key for record in log for key in record if key.startswith("val/")}):
-        points = [(record["seconds"] / 60, record[key]) for record in log if key in record]
-        axis.plot(*zip(*points, strict=True), label=key.removeprefix("val/"), marker=".", linewidth=1)
+    from matplotlib import colormaps
+
+    shades = iter(colormaps["tab20"].colors)
+    for key in sorted({key for record in log for key in record if key.startswith("train/")}):
+        points = smoothed([(record["seconds"] / 60, record[key]) for record in log if key in record])
+        axis.plot(*zip(*points, strict=True), label=key.removeprefix("train/"), linewidth=1.2, color=next(shades))
     twin = axis.twinx()
-    losses = [(record["seconds"] / 60, record["loss"]) for record in log if "loss" in record]
+    losses = smoothed([(record["seconds"] / 60, record["loss"]) for record in log if "loss" in record])
     twin.plot(*zip(*losses, strict=True), color="black", linestyle=":", linewidth=1)
-    twin.set_ylabel("loss on training pictures (dotted)")
-    axis.set(title=name, xlabel="minutes of training", ylabel="accuracy on held-out pictures", ylim=(0, 1.02))
-    axis.legend(fontsize=7, loc="lower right", ncol=2)
+    twin.set_ylabel("loss (dotted)")
+    axis.set(title=name, xlabel="minutes of training", ylabel="accuracy on new training pictures", ylim=(0, 1.02))
+    axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=6, frameon=False)
+
+
+def smoothed(points: list[tuple[float, float]], window: int = 8) -> list[tuple[float, float]]:
+    """Points with each value replaced by the mean of up to `window` values that end there."""
+    values = [value for _, value in points]
+    means = [sum(values[max(0, k - window + 1) : k + 1]) / min(k + 1, window) for k in range(len(values))]
+    return [(place, mean) for (place, _), mean in zip(points, means, strict=True)]
 
 
 if __name__ == "__main__":
