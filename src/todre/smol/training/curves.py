@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def draw(run: Path, target: Path) -> None:
 def _panel(axis: Any, name: str, log: list[dict[str, Any]]) -> None:
     from matplotlib import colormaps
 
-    shades = iter(colormaps["tab20"].colors)
+    shades = itertools.cycle(colormaps["tab20"](index) for index in range(20))
     for key in sorted({key for record in log for key in record if key.startswith("train/")}):
         points = smoothed([(record["seconds"] / 60, record[key]) for record in log if key in record])
         axis.plot(*zip(*points, strict=True), label=key.removeprefix("train/"), linewidth=1.2, color=next(shades))
