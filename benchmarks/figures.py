@@ -231,8 +231,9 @@ MADE = (*PAGES_OF_RESULTS, *HEADLINE, *ANALYSIS, *KEPT, *BENCH, *STAGE2, *LEADER
 """Everything that is committed and made from a committed file."""
 
 DEMO = "todre demo --output docs/images --force"
-RUN = {f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}
-"""Pictures that a command copies out of the package."""
+CURVES = "python -m todre.smol.training.curves results/smol/seed-0 docs/images/smol-curves.png"
+RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, "docs/images/smol-curves.png": CURVES}
+"""Pictures that a command makes by itself."""
 
 
 def tables(text: str) -> str:

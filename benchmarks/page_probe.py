@@ -96,13 +96,17 @@ def _joined(rows: Sequence[tuple[Any, ...]]) -> Patches:
 def fitted(features: torch.Tensor, classes: torch.Tensor, epochs: int, seed: int) -> nn.Module:
     """An MLP of one hidden layer of 256, trained by AdamW with a one-cycle rate up to 0.003."""
     torch.manual_seed(seed)
-    layers = (nn.Linear(features.shape[1], 256), nn.GELU(), nn.Linear(256, int(classes.max()) + 1))
-    model = nn.Sequential(nn.LayerNorm(features.shape[1]), *layers)
+    layers = (
+        nn.Linear(features.shape[1], 256, dtype=torch.float32, device="cpu"),
+        nn.GELU(),
+        nn.Linear(256, int(classes.max()) + 1, dtype=torch.float32, device="cpu"),
+    )
+    model = nn.Sequential(nn.LayerNorm(features.shape[1], dtype=torch.float32, device="cpu"), *layers)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
     steps = -(-len(features) // 512)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=epochs * steps)
     for _ in range(epochs):
-        for rows in torch.randperm(len(features)).split(512):
+        for rows in torch.randperm(len(features), dtype=torch.int64, device="cpu").split(512):
             loss = nn.functional.cross_entropy(model(features[rows]), classes[rows])
             optimiser.zero_grad()
             loss.backward()

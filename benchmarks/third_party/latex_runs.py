@@ -126,7 +126,9 @@ def _made(chunk: Chunk) -> dict[str, Any]:
 
 def _picture_tokens(reader: Reader, pictures: torch.Tensor, seeds: Sequence[int]) -> list[PictureTokens]:
     found = []
-    for some, some_seeds in zip(pictures.split(PICTURES), torch.tensor(seeds).split(PICTURES), strict=True):
+    for some, some_seeds in zip(
+        pictures.split(PICTURES), torch.tensor(seeds, dtype=torch.int64, device="cpu").split(PICTURES), strict=True
+    ):
         encoded = reader.encode(some)
         salient = [salience(inputs, 0, cls=False) for inputs in encoded.attention]
         keys = [mean_keys(inputs, 0) for inputs in encoded.attention]

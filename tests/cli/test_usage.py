@@ -8,7 +8,7 @@ from todre.methods import registry
 
 FREE = {"--model", "--attn-implementation", "--backends", "--overlay", "--output", "--figure", "--questions", "--from",
         "--plots", "--bench", "--include-path", "--python", "--sort", "--highlight",
-        "--host", "--name", "--api-key", "--question"}  # fmt: skip
+        "--host", "--name", "--api-key", "--question", "--wheel"}  # fmt: skip
 """Options that take any text, or whose meaning depends on a file."""
 OF_A_FILE = {("table", "--methods"), ("table", "--against"), *((f"plot {kind}", "--methods") for kind in
              ("retention", "radar", "pareto", "heatmap"))}  # fmt: skip

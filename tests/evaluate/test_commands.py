@@ -80,12 +80,16 @@ def test_knowledge_is_sorted_by_what_the_intervals_show():
     def task(low, chance):
         return {"score": low + 0.05, "low": low, "majority": {"score": chance}, "blind": {"score": 0.1}}
 
-    document = {"tasks": {"colour": task(0.9, 0.2), "count": task(0.3, 0.25), "relation": task(0.45, 0.5)}}
-    far, above, near, _ = card_page.knowledge(document)
+    tasks = {"colour": task(0.9, 0.2), "count": task(0.3, 0.25), "relation": task(0.45, 0.5)}
+    document = {"tasks": tasks, "conditions": {"model": {"id": "todre-tiny"}}}
+    far, above, near, world = card_page.knowledge(document)
     assert far.startswith("Far above chance")
     assert "colour" in far
     assert above.startswith("Above chance, but weak: count")
     assert near.startswith("**Not shown to be above chance: relation")
+    assert "unknown to its tokenizer" in world
+    document["conditions"]["model"]["id"] = "smol"
+    assert "understands English" in card_page.knowledge(document)[-1]
 
 
 def test_depth_findings_name_the_last_layer_that_is_shown_to_matter():

@@ -99,8 +99,14 @@ def _groups(entries: Sequence[Entry], retain: Budget | None = None) -> tuple[lis
 
 def _not_above_random(order: Sequence[Entry]) -> int | None:
     """Number of methods that retain no more than random choice; None without random."""
-    places = [place for place, entry in enumerate(order) if entry.name == RANDOM]
-    return len(order) - places[0] - 1 if places else None
+    kept = {entry.name: _fraction(entry) for entry in order}
+    return sum(value <= kept[RANDOM] for name, value in kept.items() if name != RANDOM) if RANDOM in kept else None
+
+
+def _fraction(entry: Entry) -> float:
+    """Share of the unpruned score that an entry keeps; without one, below all others."""
+    value = entry.value("retention").value
+    return float("-inf") if value is None else float(value)
 
 
 def _item(text: str) -> str:
