@@ -212,7 +212,9 @@ PAGES_OF_RESULTS = (
     Made("docs/model-card.md", "results/model-card.json", card),
     Made("docs/images/model-card.png", "results/model-card.json", card_figure),
 )
-STAGE2 = tuple(Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2) for name in ("tiny",))
+STAGE2 = tuple(
+    Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2) for name in ("tiny", "smol")
+)
 LEADERBOARD_SOURCE = "results/leaderboard.json"
 LEADERBOARD_COMMAND = (
     "todre eval --methods all,results/fitted/fitprune-0.5.json,results/fitted/fitprune-0.25.json,"

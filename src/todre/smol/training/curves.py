@@ -52,7 +52,7 @@ def _panel(axis: Any, name: str, log: list[dict[str, Any]]) -> None:
 
 
 def smoothed(points: list[tuple[float, float]], window: int = 8) -> list[tuple[float, float]]:
-    """Points with each value replaced by the mean of up to `window` values that end there."""
+    """Points whose values are means of up to `window` values that end there."""
     values = [value for _, value in points]
     means = [sum(values[max(0, k - window + 1) : k + 1]) / min(k + 1, window) for k in range(len(values))]
     return [(place, mean) for (place, _), mean in zip(points, means, strict=True)]
