@@ -1,6 +1,7 @@
 """todre chat: lines from a pipe, and from a terminal with Ctrl-C, Ctrl-D and completion."""
 
 import codecs
+import contextlib
 import io
 import os
 import pty
@@ -194,6 +195,15 @@ def terminal():
         each.close()
 
 
+def press_until(chat, key, pattern):
+    """Press a key, and again as a person would: the terminal may echo a line before readline listens."""
+    for _ in range(5):
+        chat.type(key)
+        with contextlib.suppress(AssertionError):
+            return chat.until(pattern, seconds=15)
+    raise AssertionError(f"{pattern} never came")
+
+
 def test_at_a_terminal_control_c_stops_the_answer_and_control_d_leaves(terminal, endless, scene):
     chat = terminal("-m", endless, "--max-new-tokens", "3000", scene)
     chat.until("/help lists the commands")
@@ -204,9 +214,8 @@ def test_at_a_terminal_control_c_stops_the_answer_and_control_d_leaves(terminal,
     chat.until(r"first token .* tokens in .*, stopped")
     chat.until("> ")
     chat.type("half a line")
-    chat.until("half a line")  # readline shows it, so it is listening
-    chat.type("\x03")
-    chat.until("> ")
+    chat.until("half a line")
+    press_until(chat, "\x03", "> ")
     chat.type("/retain 0.5\n")
     chat.until("todre, retain 0.5")
     chat.until("> ")
