@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
@@ -26,6 +25,7 @@ from todre.fields import Checked
 from todre.fields.kinds import Count, Positive, Seed, Share
 from todre.tiny.export import export
 from todre.tiny.optim import Budget, make_optimizers, split_parameters
+from todre.tiny.parallel import agree, average_gradients, joined
 from todre.tiny.registry import ALL_STAGES, FURTHER, builder
 from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
 from todre.tiny.stages import STAGES, Parts, Slice, Stage
@@ -149,7 +149,7 @@ def _loop(
 ) -> None:
     first_seed = (options.seed * len(STAGES) + list(ALL_STAGES).index(stage.name)) * _SEEDS_PER_STAGE
     saved, totals, counted = time.monotonic(), Counter[str](), 0
-    while (share := _agree(progress.budget.progress(progress.step), options.processes)) < 1.0:
+    while (share := agree(progress.budget.progress(progress.step), options.processes)) < 1.0:
         rate = progress.budget.rate(progress.step, share)
         which = Slice(first_seed, progress.step, options.batch, rank, options.processes, progress=share)
         loss, metrics = stage.loss(parts, which)
@@ -165,27 +165,13 @@ def _loop(
             saved = time.monotonic()
 
 
-def _agree(share: float, processes: int) -> float:
-    """Process 0's share of the budget, so that all processes stop at one step."""
-    if processes == 1:
-        return share
-    value = torch.tensor([share], dtype=torch.float64, device="cpu")
-    dist.broadcast(value, 0)
-    return float(value)
-
-
 def _update(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer], rate: float, processes: int) -> None:
     """Step the optimisers once, with gradients averaged over processes and clipped."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
     parameters = [p for o in optimizers for g in o.param_groups for p in g["params"] if p.grad is not None]
-    if processes > 1:
-        flat = torch.cat([p.grad.flatten() for p in parameters])
-        dist.all_reduce(flat)
-        pieces = (flat / processes).split([p.numel() for p in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.grad = piece.view_as(parameter)
+    average_gradients(parameters, processes)
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -218,13 +204,8 @@ def _record(
 
 
 def _worker(rank: int, options: Options) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{options.run.resolve()}/.rendezvous", rank=rank, world_size=options.processes
-    )
-    train_stage(options, rank)
-    dist.destroy_process_group()
+    with joined(options.run, rank, options.processes):
+        train_stage(options, rank)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

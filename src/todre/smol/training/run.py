@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from todre.fields import Checked
 from todre.fields.kinds import Count, Positive, Seed
@@ -21,6 +20,7 @@ from todre.smol.training.places import strengthen_places
 from todre.smol.training.stages import STAGES, Slice, Stage
 from todre.smol.training.warm import warm_start
 from todre.tiny.optim import Budget
+from todre.tiny.parallel import agree, average_gradients, joined
 from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
 
 log = logging.getLogger("todre.smol.training")
@@ -97,13 +97,8 @@ def work(rank: int, options: Options) -> None:
         rank: number of this process, from 0.
         options: what the command line sets.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{options.run.resolve()}/.rendezvous", rank=rank, world_size=options.processes
-    )
-    train(options, rank)
-    dist.destroy_process_group()
+    with joined(options.run, rank, options.processes):
+        train(options, rank)
 
 
 def make_optimizer(learner: Learner, lr: float) -> torch.optim.AdamW:
@@ -192,7 +187,7 @@ def _loop(
     losses: list[float] = []
     saved = time.monotonic()
     first = stage.first + options.seed * _SEEDS_PER_RUN
-    while (share := _agree(budget.progress(step), options.processes)) < 1.0:
+    while (share := agree(budget.progress(step), options.processes)) < 1.0:
         which = Slice(first, step, options.batch, rank, options.processes)
         loss, found = stage.loss(learner, which)
         _update(loss, optimizer, rate(step, share), options.processes)
@@ -212,26 +207,12 @@ def _loop(
         _save(stage, learner, optimizer, options, step, budget)
 
 
-def _agree(share: float, processes: int) -> float:
-    """Process 0's share of the budget, so that all processes stop at one step."""
-    if processes == 1:
-        return share
-    value = torch.tensor([share], dtype=torch.float64, device="cpu")
-    dist.broadcast(value, 0)
-    return float(value)
-
-
 def _update(loss: torch.Tensor, optimizer: torch.optim.AdamW, factor: float, processes: int) -> None:
     """Step the optimiser once, with gradients averaged over processes and clipped."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if processes > 1:
-        flat = torch.cat([p.grad.flatten() for p in parameters])
-        dist.all_reduce(flat)
-        pieces = (flat / processes).split([p.numel() for p in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.grad = piece.view_as(parameter)
+    average_gradients(parameters, processes)
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
