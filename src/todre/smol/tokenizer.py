@@ -13,7 +13,7 @@ from transformers import LlavaNextProcessor, PreTrainedTokenizerFast
 from todre.errors import LoadError
 from todre.smol.base import TOKENIZER
 from todre.smol.weights import PAD_ID
-from todre.tiny.model import PATCH, build_image_processor
+from todre.tiny.model import build_processor as tiny_processor
 
 IMAGE = "<image>"
 IMAGE_ID = 3
@@ -116,11 +116,4 @@ def build_tokenizer(base: Path) -> PreTrainedTokenizerFast:
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaNextProcessor:
     """Image processor of `todre-tiny` and tokenizer together."""
-    return LlavaNextProcessor(
-        image_processor=build_image_processor(),
-        tokenizer=tokenizer,
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-    )
+    return tiny_processor(tokenizer, CHAT_TEMPLATE)

@@ -101,13 +101,13 @@ def build_image_processor() -> LlavaNextImageProcessorPil:
     )
 
 
-def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaNextProcessor:
-    """Image processor and tokenizer together, with the chat template."""
+def build_processor(tokenizer: PreTrainedTokenizerFast, template: str = CHAT_TEMPLATE) -> LlavaNextProcessor:
+    """Image processor and tokenizer together, with a chat template."""
     return LlavaNextProcessor(
         image_processor=build_image_processor(),
         tokenizer=tokenizer,
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=template,
     )
