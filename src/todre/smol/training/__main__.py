@@ -34,6 +34,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     found = parser.parse_args(arguments)
     if found.stage == "export" and found.output is None:
         parser.error("export needs --output")
+    if found.stage != "export" and found.output is not None:
+        parser.error(f"--output is for export, and the stage is {found.stage}; leave it out")
+    if found.start is not None and found.stage not in STAGES:
+        parser.error(f"--start is for {' and '.join(STAGES)}, and the stage is {found.stage}; leave it out")
+    if found.start is not None and (found.run / f"{found.stage}.pt").exists():
+        parser.error(
+            f"{found.run} has a checkpoint of {found.stage}, which goes on; leave out --start or take another run"
+        )
     return found
 
 
