@@ -24,21 +24,22 @@ FIGURES = {
 """Captions of the page's figures, by the end of the file's name."""
 
 
-def page(results: Results, source: str, command: str) -> str:
+def page(results: Results, source: str, command: str, board: str = "leaderboard") -> str:
     """Page of the leaderboard: conditions, the best, and every method's numbers.
 
     Args:
         results: the results of one document.
         source: the document's path in the repository, such as `results/leaderboard.json`.
         command: the command that made the document.
+        board: the name that files of its figures begin with.
     """
     parts = [
-        "# Leaderboard: every method on the shipped model",
+        f"# Leaderboard: every method on {results.model}",
         _conditions(results, source, command),
         "## What it says",
         "\n".join(_item(sentence) for sentence in findings(results)),
-        _figure("retention"),
-        _figure("pareto"),
+        _figure(board, "retention"),
+        _figure(board, "pareto"),
         "## Retention by budget",
         paragraph(
             "In percent of no pruning's score, with 95 % intervals, sorted by the budget nearest to 10 %. A budget is "
@@ -52,7 +53,7 @@ def page(results: Results, source: str, command: str) -> str:
         *_by_budget(results),
         *_own(results),
         *_draws(results),
-        f"## By task\n\n{_figure('heatmap')}\n\n{_figure('radar')}",
+        f"## By task\n\n{_figure(board, 'heatmap')}\n\n{_figure(board, 'radar')}",
         *_left_out(results),
     ]
     return "\n\n".join(parts) + "\n"
@@ -158,8 +159,8 @@ def _conditions(results: Results, source: str, command: str) -> str:
     )
 
 
-def _figure(name: str) -> str:
-    return f"![{FIGURES[name]}](figures/leaderboard-{name}.png)"
+def _figure(board: str, name: str) -> str:
+    return f"![{FIGURES[name]}](figures/{board}-{name}.png)"
 
 
 def _by_budget(results: Results) -> list[str]:

@@ -1,0 +1,228 @@
+"""Tables of docs/findings.md and docs/choose.md in Markdown, from the leaderboards of several models.
+
+python benchmarks/both_models.py carry            differences between methods, model by model
+python benchmarks/both_models.py ranks            how alike the models rank the methods
+python benchmarks/both_models.py best BOARD       by task and budget, the method that loses least
+python benchmarks/both_models.py least BOARD      by task and rule, the least budget that costs little
+
+BOARD is the name of a leaderboard in results/, without its suffix.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from todre.reading.costs import exceeds
+from todre.reading.formats import interval_text, markdown_text, pipe_table
+from todre.reading.results import ALL, NONE, Budget, Entry, Interval, Results, read
+from todre.reading.tables import budget_text
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+BOARDS = {"todre-tiny": "leaderboard", "smol": "leaderboard-smol", "smol-1": "leaderboard-smol-1"}
+RULES = ("todre", "todre-v1", "todre-patches", "mmr", "divprune", "cls-top-k", "fastv", "random")
+LARGEST_LOSS = 0.05
+"""The lower end of an interval that counts as a small loss, in shares of the score's scale."""
+FEW, FEWER, FEWEST = 0.1, 0.05, 0.02
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A finding that one model may show and another not.
+
+    Attributes:
+        text: the finding, as a difference above or below 0 would show it.
+        method, other: the methods whose scores are compared; `other` is one that the run compared all with, or "none".
+        retains: budgets at which they are compared; None is a budget of the method's own.
+    """
+
+    text: str
+    method: str
+    other: str
+    retains: tuple[Budget | None, ...] = (0.25, FEW, FEWER, FEWEST)
+
+
+CLAIMS = (
+    Claim("half of the tokens are enough for ToDRE v2", "todre", NONE, (0.5,)),
+    Claim("a quarter is enough for ToDRE v2", "todre", NONE, (0.25,)),
+    Claim("ToDRE v2 is ahead of random tokens", "todre", "random"),
+    Claim("ToDRE v1 is ahead of random tokens", "todre-v1", "random"),
+    Claim("v1 is ahead of v2", "todre-v1", "todre"),
+    Claim("v2 gains by sparing newline tokens", "todre-patches", "todre"),
+    Claim("DivPrune is ahead of ToDRE v1", "divprune", "todre-v1"),
+    Claim("MMR is ahead of ToDRE v1", "mmr", "todre-v1"),
+    Claim("[CLS] attention alone is behind ToDRE v1", "cls-top-k", "todre-v1"),
+    Claim("even spacing is ahead of random tokens", "uniform", "random"),
+    Claim("means over cells are behind random tokens", "pooling", "random"),
+    Claim("merging in the tower (ToMe) costs nothing", "tome", NONE, (0.25, FEW)),
+    Claim("after layer 2, FastV's choice costs nothing", "fastv", NONE),
+    Claim("PyramidDrop costs nothing", "pyramiddrop", NONE),
+    Claim("deep inside, random tokens cost nothing", "random-deep", NONE, (FEW, FEWEST)),
+    Claim("nothing visual after half of the layers (VTW) costs nothing", "vtw", NONE, (None,)),
+)
+
+
+def boards() -> dict[str, Results]:
+    """The leaderboards that are committed, by model."""
+    paths = {model: RESULTS / f"{name}.json" for model, name in BOARDS.items()}
+    return {model: read([path]) for model, path in paths.items() if path.exists()}
+
+
+def found(results: Results, name: str, retain: Budget | None) -> Entry | None:
+    """The entry of a method at a budget, if it was run."""
+    return next((entry for entry in results.at(retain) if entry.name == name), None)
+
+
+def compared(results: Results, claim: Claim, retain: Budget | None) -> Interval | None:
+    """The difference that a claim is about; None if it was not measured."""
+    entry = found(results, claim.method, retain)
+    if entry is None:
+        return None
+    return entry.value("difference") if claim.other == NONE else entry.others.get(claim.other, {}).get(ALL)
+
+
+def sign(interval: Interval) -> int:
+    """1 or -1 if the interval excludes 0, else 0."""
+    if not interval.excludes(0.0) or interval.value is None:
+        return 0
+    return 1 if interval.value > 0 else -1
+
+
+def verdict(intervals: dict[str, Interval]) -> str:
+    """In words, whether all models show the same."""
+    signs = {model: sign(each) for model, each in intervals.items()}
+    if len(signs) < 2:
+        return ""
+    if len(set(signs.values())) == 1:
+        return "the same" if any(signs.values()) else "nowhere told apart"
+    if {1, -1} <= set(signs.values()):
+        return "**reversed**"
+    shown = [model for model, direction in signs.items() if direction]
+    return f"only on {' and '.join(shown)}"
+
+
+def signed(interval: Interval | None) -> str:
+    return "–" if interval is None else interval_text(interval, signed=True).replace("-", "−")
+
+
+def carry() -> str:
+    """Each claim's difference in points on every model, and what comes of it."""
+    models = boards()
+    lines = []
+    for claim in CLAIMS:
+        for retain in claim.retains:
+            cells = {model: compared(results, claim, retain) for model, results in models.items()}
+            known = {model: each for model, each in cells.items() if each is not None}
+            if known:
+                kept = "own" if retain is None else budget_text(retain)
+                pair = f"{claim.method} − {'no pruning' if claim.other == NONE else claim.other}"
+                lines.append([claim.text, pair, kept, *(signed(each) for each in cells.values()), verdict(known)])
+    return pipe_table(["finding", "difference", "kept", *models, "carries over"], lines)
+
+
+def ranks() -> str:
+    """Spearman's correlation of retention over methods within the budget, for each pair of models."""
+    models = boards()
+    budgets = next(iter(models.values())).budgets
+    lines = []
+    for first, second in combinations(models, 2):
+        cells = []
+        for retain in budgets:
+            mine, other = (_retained(models[model], retain) for model in (first, second))
+            both = sorted(mine.keys() & other.keys())
+            rho = spearman([mine[name] for name in both], [other[name] for name in both])
+            cells.append(f"{rho:.2f} ({len(both)})")
+        lines.append([f"{first}, {second}", *cells])
+    return pipe_table(["models", *(budget_text(retain) for retain in budgets)], lines)
+
+
+def _retained(results: Results, retain: Budget) -> dict[str, float]:
+    values = {e.name: e.value("retention").value for e in results.at(retain) if not exceeds(e)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Rank correlation of two lists; equal values share the mean of their ranks."""
+    return float(np.corrcoef(mean_ranks(first), mean_ranks(second))[0, 1])
+
+
+def mean_ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 0; equal values get their mean."""
+    array = np.asarray(values)
+    return [float((array < each).sum() + ((array == each).sum() - 1) / 2) for each in array]
+
+
+def _tasks(results: Results) -> dict[str, str]:
+    """Task → its heading; the mean over all comes first."""
+    return {ALL: "all tasks", **{task: task.partition("-")[2] for task in results.tasks}}
+
+
+def best(board: str) -> str:
+    """By task and budget: the method within the budget that loses least, and its difference."""
+    results = read([RESULTS / f"{board}.json"])
+    lines = []
+    for task, heading in _tasks(results).items():
+        cells = []
+        for retain in results.budgets:
+            within = [e for e in results.at(retain) if not exceeds(e) and e.value("difference", task).value is not None]
+            first = max(within, key=lambda entry: entry.value("difference", task).value or 0.0)
+            cells.append(f"{markdown_text(first.name)} {signed(first.value('difference', task))}")
+        lines.append([heading, *cells])
+    return pipe_table(["", *(f"{budget_text(retain)} kept" for retain in results.budgets)], lines)
+
+
+def least(board: str) -> str:
+    """By task and rule: the least budget at which the loss is small, and the difference there."""
+    results = read([RESULTS / f"{board}.json"])
+    names = [name for name in RULES if name in results.names]
+    lines = []
+    for task, heading in _tasks(results).items():
+        cells = []
+        for name in names:
+            enough = [each for each in results.of(name) if _small(each.value("difference", task))]
+            cells.append(_least(enough, [e for e in results.of(name) if e.retain is not None], task))
+        lines.append([heading, *cells])
+    return pipe_table(["", *(markdown_text(name) for name in names)], lines)
+
+
+def _small(difference: Interval) -> bool:
+    return difference.low is not None and difference.low >= -LARGEST_LOSS
+
+
+def _least(enough: Sequence[Entry], measured: Sequence[Entry], task: str) -> str:
+    """Text of the least budget from which on all larger ones are enough too."""
+    good = {entry.label for entry in enough}
+    chosen = None
+    for entry in sorted(measured, key=lambda entry: -float(entry.retain or 0)):
+        if entry.label not in good:
+            break
+        chosen = entry
+    if chosen is None or chosen.retain is None:
+        return "none"
+    return f"{budget_text(chosen.retain)}: {signed(chosen.value('difference', task))}"
+
+
+TABLES: dict[str, Callable[[], str]] = {"carry": carry, "ranks": ranks}
+BOARD_TABLES: dict[str, Callable[[str], str]] = {"best": best, "least": least}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print one table; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) == 1 and given[0] in TABLES:
+        sys.stdout.write(TABLES[given[0]]())
+        return 0
+    if len(given) == 2 and given[0] in BOARD_TABLES and (RESULTS / f"{given[1]}.json").exists():
+        sys.stdout.write(BOARD_TABLES[given[0]](given[1]))
+        return 0
+    sys.stderr.write(f"error: write {' or '.join(TABLES)}, or {' or '.join(BOARD_TABLES)} with a board of results/.\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
