@@ -14,6 +14,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import todre
 from todre.errors import TodreError
+from todre.runtime import attachment
+from todre.runtime.decoder_forward import DecoderForward
 
 SECONDS = float(os.environ.get("TODRE_THREADS_SECONDS", "6"))
 """A minute shows more: TODRE_THREADS_SECONDS=60."""
@@ -108,6 +110,50 @@ def test_eight_threads_on_two_models():
     assert after == backends
     for model, given, answers in zip(models, inputs, right, strict=True):
         assert torch.equal(answer(model, given), answers[0])
+
+
+@pytest.mark.parametrize("name", ["next-llama", "llava"])
+def test_a_forward_that_began_while_patches_were_being_put_in_stays_unpruned(name, monkeypatch):
+    """It encodes its pictures when only some patches are in place, and decodes when all are."""
+    model = tm.build(name)
+    inputs = tm.ragged(model)
+    expected = answer(model, inputs)
+    begun, encode, encoded, decode, found = *(threading.Event() for _ in range(4)), []
+
+    def run():
+        try:
+            found.append(answer(model, inputs))
+        except TodreError as error:
+            found.append(error)
+
+    def pause(*args):
+        begun.set()
+        assert encode.wait(30)
+
+    def placed(*args, **kwargs):
+        encoded.set()
+        assert decode.wait(30)
+        return type(model.model).get_placeholder_mask(model.model, *args, **kwargs)
+
+    def between(**kwargs):
+        encode.set()
+        assert encoded.wait(30)
+        return DecoderForward(**kwargs)
+
+    handle = model.get_input_embeddings().register_forward_pre_hook(pause)
+    monkeypatch.setattr(model.model, "get_placeholder_mask", placed)
+    monkeypatch.setattr(attachment, "DecoderForward", between)
+    runner = threading.Thread(target=run)
+    runner.start()
+    assert begun.wait(30)
+    todre.attach(model, METHODS[0])
+    decode.set()
+    runner.join(30)
+    handle.remove()
+    todre.detach(model)
+    assert len(found) == 1
+    assert not isinstance(found[0], TodreError), found[0]
+    assert torch.equal(found[0], expected)
 
 
 def test_detaching_waits_for_a_forward_that_is_under_way():

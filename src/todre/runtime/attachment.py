@@ -86,6 +86,7 @@ class Attachment:
         self.model_door, self.base_door = Door.of(model), Door.of(self.base)
         self.layer_patches = LayerPatches(self.decoder, self.schedule.attention_layers)
         self.base_patch: Callable[[], ForwardPatch | None] = lambda: None
+        self.placed = False
         self.changes: list[Removable] = []
         try:
             self._put()
@@ -119,6 +120,7 @@ class Attachment:
         patches = [ForwardPatch(module, run).put() for module, run in patched]
         self.changes += patches
         self.base_patch = weakref.ref(patches[1])  # weak: the patch points back here
+        self.placed = True
         # `generate` takes this method from the instance, or else the function of the same name, and builds masks by
         # it before it calls the model on a static cache (seen in 5.24).
         original = getattr(self.model, MASKS_FOR_GENERATE, masks_for_generate)
@@ -139,9 +141,13 @@ class Attachment:
         self.layer_patches.close()
 
     def _began_earlier(self) -> bool:
-        """True if this thread is in a forward of the base that began before the attach."""
+        """True if this thread is in a forward of the base that began before the attach.
+
+        Until all patches are placed, any forward of the base did.
+        """
         patch = self.base_patch()
-        return not self.forwards.active and patch is not None and patch.on_top and in_forward(self.base)
+        whole = not self.placed or (patch is not None and patch.on_top)
+        return not self.forwards.active and whole and in_forward(self.base)
 
     def _run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The output of the whole model."""
