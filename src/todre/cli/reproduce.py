@@ -56,7 +56,7 @@ def reproduce(
     if on is not None and model.model is not None:
         raise typer.BadParameter(f"--on {on} and -m {model.model} are two models; give one.")
     used = USED[route_of(chosen.kind, on is not None)]
-    check_beside(context, f"{chosen.name}{' --on tiny' if on else ''}", ALWAYS | used)
+    check_beside(context, f"{chosen.name}{f' --on {on}' if on else ''}", ALWAYS | used)
     folder = output or Path(f"todre-{chosen.name}")
     if not consent.dry_run:
         _check_folder(chosen, folder, (model.model, measure.questions, harness.include_path), force)
@@ -65,7 +65,7 @@ def reproduce(
     follow(
         ReproduceConfig(
             recipe=chosen,
-            tiny=on is not None,
+            on=on,
             folder=folder,
             model=model,
             consent=consent,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from todre.cli.options import Reporting
 from todre.cli.reproduce_options import (
+    TINY,
     ConsentOptions,
     HarnessOptions,
     MeasureOptions,
@@ -23,7 +24,7 @@ ALWAYS = {"name", "listed", "model", "on", "output", "force", "yes", "dry_run", 
 USED = {
     "figure": _LOADING | {"limit", "questions", "batch_size"},
     "costs": _LOADING | {"benchmarks", "rounds"},
-    "tiny": _SCORES | {"processes", "draws", "seed"},
+    "small": _SCORES | _LOADING | {"processes", "draws", "seed"},
     "real": _SCORES | _LOADING | {
         "task_map", "include_path", "budget", "seconds_per_question", "python", "ranks", "batch_size",
     },
@@ -31,13 +32,13 @@ USED = {
 """Options that have an effect besides `ALWAYS`, by route of `reproduce_routes`."""
 
 
-def route_of(kind: str, tiny: bool) -> str:
+def route_of(kind: str, small: bool) -> str:
     """The route for a kind of recipe; a key of `USED`."""
     if kind in ("attention", "kept"):
         return "figure"
     if kind == "efficiency":
         return "costs"
-    return "tiny" if tiny else "real"
+    return "small" if small else "real"
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,19 @@ class ReproduceConfig:
 
     Attributes:
         recipe: the table or figure.
-        tiny: whether the recipe is measured on the shipped model.
+        on: the small model that the recipe is measured on; None for a real one.
         folder: where the result goes.
-        model: options of the model, unless the shipped one is measured.
+        model: options of the model; a small one is named by `on`.
         consent: options that say whether the work begins, and whether the user is asked first.
         scope: options that say how much of the table or figure is measured.
         harness: options for scores on a real model.
-        shipped: options for scores on the shipped model.
+        shipped: options for scores on a small model.
         measure: options for batch size, rounds of costs, and the user's own questions.
         reporting: options that say how the result is shown.
     """
 
     recipe: Recipe
-    tiny: bool
+    on: str | None
     folder: Path
     model: PaperModelOptions
     consent: ConsentOptions
@@ -71,13 +72,18 @@ class ReproduceConfig:
     @property
     def route(self) -> str:
         """The route for the recipe; a key of `USED`."""
-        return route_of(self.recipe.kind, self.tiny)
+        return route_of(self.recipe.kind, self.on is not None)
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
         """The benchmarks that the user named; empty means all."""
         return self.scope.benchmarks or ()
 
+    @property
+    def small(self) -> str | None:
+        """The small model as -m takes it; None for the one that ships whole."""
+        return None if self.on == TINY else self.on
+
     def model_name(self, published: str) -> str | None:
-        """The model to load: the user's, else the paper's; None for the shipped one."""
-        return None if self.tiny else self.model.model or published
+        """The model to load; None means the one that ships whole."""
+        return self.small if self.on else self.model.model or published

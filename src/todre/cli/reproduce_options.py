@@ -13,14 +13,19 @@ from todre.cli.option_records import OptionRecord
 from todre.cli.options import ModelOptions
 from todre.cli.parsers import MOST, MOST_PROCESSES, MOST_SEED, number, one_of, parse_names
 from todre.reproduce.subjects import BUDGETS
+from todre.smol.parts import names as smol_names
 
 TINY = "tiny"
+SMALL = (TINY, *smol_names())
+"""Words for the small models whose scenes stand in for the benchmarks."""
 
 
 def parse_on(text: str) -> str:
-    """Parse the word tiny, which stands for the shipped model."""
-    if text != TINY:
-        raise typer.BadParameter(f"{text!r} is unknown; --on takes tiny, and any other model is given with -m.")
+    """Parse the word that stands for one of todre's own small models."""
+    if text not in SMALL:
+        raise typer.BadParameter(
+            f"{text!r} is unknown; --on takes {', '.join(SMALL)}, and any other model is given with -m."
+        )
     return text
 
 
@@ -43,9 +48,9 @@ On = Annotated[
     typer.Option(
         "--on",
         parser=parse_on,
-        metavar="tiny",
+        metavar="NAME",
         show_default=False,
-        help="tiny: measure on the model that ships, with scenes in place of the benchmarks.",
+        help="tiny, smol or smol-1: measure on this model of todre's own, with scenes in place of the benchmarks.",
     ),
 ]
 Output = Annotated[
@@ -56,7 +61,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Begin without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and stop.")]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, max=MOST, help="Questions of each task. Without it, all; with --on tiny 40."),
+    typer.Option("--limit", min=1, max=MOST, help="Questions of each task. Without it, all; with --on 40."),
 ]
 Benchmarks = Annotated[
     Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Only these benchmarks of the table.")
@@ -94,13 +99,13 @@ Python = Annotated[
 ]
 Ranks = Annotated[int, typer.Option("--ranks", min=1, max=MOST, help="GPUs that share the questions of a benchmark.")]
 Processes = Annotated[
-    int, typer.Option("--processes", min=1, max=MOST_PROCESSES, help="With --on tiny: processes that answer.")
+    int, typer.Option("--processes", min=1, max=MOST_PROCESSES, help="With --on: processes that answer.")
 ]
 Draws = Annotated[
-    int, typer.Option("--draws", min=1, max=MOST, help="With --on tiny: runs of each method that chooses at random.")
+    int, typer.Option("--draws", min=1, max=MOST, help="With --on: runs of each method that chooses at random.")
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=MOST_SEED, help="With --on tiny: seed of the scenes and of the first draw.")
+    int, typer.Option("--seed", min=0, max=MOST_SEED, help="With --on: seed of the scenes and of the first draw.")
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=MOST, help="Questions answered together.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, max=MOST, help="Tables of cost: measurements of each row.")]
@@ -157,7 +162,7 @@ class HarnessOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class ShippedOptions(OptionRecord):
-    """Options for scores of the shipped model, with --on tiny."""
+    """Options for scores of a small model, with --on."""
 
     processes: Processes = 1
     draws: Draws = 3

@@ -24,23 +24,34 @@ if TYPE_CHECKING:
 
 def follow(config: ReproduceConfig) -> None:
     """Run the recipe by its route."""
-    routes = {"figure": _figure, "costs": _costs, "tiny": _tiny, "real": _real}
+    routes = {"figure": _figure, "costs": _costs, "small": _small, "real": _real}
     routes[config.route](config)
 
 
-def _tiny(config: ReproduceConfig) -> None:
-    """Measure scores of the shipped model, on scenes in place of the benchmarks."""
+def _small(config: ReproduceConfig) -> None:
+    """Measure scores of a small model, on scenes in place of the benchmarks."""
     from todre.reproduce import tiny
 
     printed = published(config)
-    tasks = tiny.stands_in(chosen(printed.benchmarks, {}))
-    shipped = config.shipped
-    how = tiny.Tiny(config.folder, config.scope.limit or 40, shipped.processes, shipped.draws, shipped.seed)
+    tasks = tiny.stands_in(chosen(printed.benchmarks, {}), config.small)
+    shipped, loading = config.shipped, config.model
+    how = tiny.Tiny(
+        folder=config.folder,
+        model=config.small,
+        limit=config.scope.limit or 40,
+        processes=shipped.processes,
+        draws=shipped.draws,
+        seed=shipped.seed,
+        device=loading.device,
+        dtype=loading.dtype,
+        attn_implementation=loading.attn_implementation,
+        trust_remote_code=loading.trust_remote_code,
+    )
     methods = subjects(printed.rows)
     answers = len(methods) * len(tasks) * how.limit
     plan = [
-        f"{printed.id} on the model that ships: {len(methods)} methods with budgets on {', '.join(tasks.values())}, "
-        f"{how.limit} questions of each, about {answers:,} answers; nothing is downloaded"
+        f"{printed.id} on {config.small or 'the model that ships'}: {len(methods)} methods with budgets on "
+        f"{', '.join(tasks.values())}, {how.limit} questions of each, about {answers:,} answers; nothing is downloaded"
     ]
     if not agreed(config, plan, ask=False):
         return
@@ -54,7 +65,7 @@ def _tiny(config: ReproduceConfig) -> None:
         statement=tiny.STATEMENT,
         comparable=False,
         benchmarks={name: f"{task}, {how.limit} questions" for name, task in tasks.items()},
-        warnings=_tiny_warnings(config, printed, list(tasks)),
+        warnings=_small_warnings(config, printed, list(tasks)),
         conditions={"runs": conditions},
         command=command_line(),
     )
@@ -63,8 +74,8 @@ def _tiny(config: ReproduceConfig) -> None:
     deliver(config, result)
 
 
-def _tiny_warnings(config: ReproduceConfig, printed: Table, measured: Sequence[str]) -> list[str]:
-    """Warnings on what the shipped model cannot measure of a table."""
+def _small_warnings(config: ReproduceConfig, printed: Table, measured: Sequence[str]) -> list[str]:
+    """Warnings on what a small model cannot measure of a table."""
     missing = [name for name in printed.benchmarks if name not in measured]
     warnings = partial_average(config.recipe.printed, measured)
     warnings += [f"Nothing that ships stands in for {', '.join(missing)}."] if missing else []
@@ -176,7 +187,7 @@ def _costs(config: ReproduceConfig) -> None:
         "time: seconds for a small model on a CPU or a large one on a GPU; not known otherwise",
         *(f"warning: {warning}" for warning in warnings),
     ]
-    if not agreed(config, plan, ask=model is not None):
+    if not agreed(config, plan, ask=config.on is None):
         return
     new_folder(config.folder)
     with working(config.reporting.silent):
@@ -189,7 +200,7 @@ def _costs(config: ReproduceConfig) -> None:
         model=loaded.name,
         statement=f"Published: LLaVA-NeXT-7B on one RTX 3090. Measured: {loaded.name}, on the machine that result.json "
         "names. FLOPs are tallied as the paper's are, which leaves attention's products out.",
-        comparable=not config.tiny,
+        comparable=config.on is None,
         benchmarks={},
         warnings=warnings,
         conditions=conditions,
@@ -212,7 +223,7 @@ def _figure(config: ReproduceConfig) -> None:
         f"{name} on {model or 'the model that ships'}: {pictures}, nothing is pruned by the model itself",
         "downloads: nothing, unless the model is on the hub (its size is said before the download starts)",
     ]
-    if not agreed(config, plan, ask=model is not None):
+    if not agreed(config, plan, ask=config.on is None):
         return
     new_folder(config.folder)
     with working(config.reporting.silent):

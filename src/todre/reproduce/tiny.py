@@ -1,4 +1,4 @@
-"""Run of a table's methods and budgets on the shipped model.
+"""Run of a table's methods and budgets on a small model of todre's own.
 
 Scenes stand in for the benchmarks.
 """
@@ -26,7 +26,7 @@ from todre.reproduce.subjects import Subject, subject, subjects
 from todre.tiny import SHIPPED, SHIPPED_VIDEO, checkpoint_path
 
 STATEMENT = (
-    "The paper's numbers are of its models and benchmarks, ours of small models that ship with the package, on "
+    "The paper's numbers are of its models and benchmarks, ours of small models of this package, on "
     "drawn scenes. They cannot be compared as numbers; what can is the structure, and how much of its score without "
     "pruning each method keeps."
 )
@@ -34,25 +34,36 @@ STATEMENT = (
 
 @dataclass(frozen=True)
 class Tiny(Checked):
-    """The settings of a run on the shipped model.
+    """The settings of a run on a small model.
 
     Args:
         folder: folder of the reproduction; `todre eval`'s own folders lie below.
+        model: name of the model; None for the one that ships whole, with its relative for clips.
         limit: questions of each task.
         processes, draws, seed: the options of `todre eval`.
+        device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
     """
 
     folder: Path
+    model: str | None = None
     limit: Count = 40
     processes: Count = 1
     draws: Count = 3
     seed: Seed = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
 
 
-def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
+def stands_in(benchmarks: Sequence[Benchmark], small: str | None = None) -> dict[str, str]:
     """Tasks of scenes that stand in for benchmarks, by benchmark.
 
-    Benchmarks without such a task, or without a shipped model to answer it, are left out.
+    Benchmarks without such a task, or without a small model to answer it, are left out.
+
+    Args:
+        benchmarks: the benchmarks of a table.
+        small: name of the model; None for the one that ships whole, with its relative for clips.
 
     Raises:
         InvalidValueError: all benchmarks are left out.
@@ -60,7 +71,7 @@ def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
     found = {
         benchmark.name: benchmark.scenes
         for benchmark in benchmarks
-        if benchmark.scenes in names() and checkpoint_path(_model(benchmark.scenes) or SHIPPED).is_dir()
+        if benchmark.scenes in names() and _can_answer(benchmark.scenes, small)
     }
     if not found:
         raise InvalidValueError(
@@ -71,7 +82,7 @@ def stands_in(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
 
 
 def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: Ticker) -> list[Ran]:
-    """Answer the tasks with the shipped models under every method of the rows.
+    """Answer the tasks with the small models under every method of the rows.
 
     A run that was stopped is resumed.
 
@@ -84,10 +95,19 @@ def answered(rows: Sequence[Row], tasks: Mapping[str, str], tiny: Tiny, ticker: 
     made = tuple(row_of(one.name, one.retain, one.method, tiny.draws, tiny.seed) for one in subjects(rows))
     new_folder(tiny.folder)
     runs = []
-    for model in dict.fromkeys(_model(task) for task in tasks.values()):
-        mine = tuple(dict.fromkeys(task for task in tasks.values() if _model(task) == model))
-        config = EvalConfig(mine, model, limit=tiny.limit, seed=tiny.seed)
-        folder = tiny.folder / ("eval" if model is None else "eval-video")
+    for model in dict.fromkeys(_model(task, tiny.model) for task in tasks.values()):
+        mine = tuple(dict.fromkeys(task for task in tasks.values() if _model(task, tiny.model) == model))
+        config = EvalConfig(
+            mine,
+            model,
+            limit=tiny.limit,
+            seed=tiny.seed,
+            device=tiny.device,
+            dtype=tiny.dtype,
+            attn_implementation=tiny.attn_implementation,
+            trust_remote_code=tiny.trust_remote_code,
+        )
+        folder = tiny.folder / ("eval-video" if model == SHIPPED_VIDEO else "eval")
         ran = run(config, Grid(made, {}), folder, processes=tiny.processes, forgiving=True, ticker=ticker)
         if "none" in ran.result["left_out"]:
             raise TodreError(ran.result["left_out"]["none"])
@@ -116,9 +136,16 @@ def measured(
     return values, reasons, intervals
 
 
-def _model(task: str) -> str | None:
-    """The shipped model that answers a task; None means the picture model."""
-    return SHIPPED_VIDEO if task.startswith(VIDEO) else None
+def _model(task: str, small: str | None) -> str | None:
+    """The model that answers a task; None means the shipped model for pictures."""
+    return SHIPPED_VIDEO if small is None and task.startswith(VIDEO) else small
+
+
+def _can_answer(task: str, small: str | None) -> bool:
+    """Whether a small model is there that takes a task's pictures or clips."""
+    if small is not None:
+        return not task.startswith(VIDEO)
+    return checkpoint_path(_model(task, small) or SHIPPED).is_dir()
 
 
 def _of(one: Subject, ran: Ran) -> dict[str, Any] | None:
