@@ -2,6 +2,7 @@
 
 python benchmarks/both_models.py carry            differences between methods, model by model
 python benchmarks/both_models.py ranks            how alike the models rank the methods
+python benchmarks/both_models.py cards            accuracy without pruning by task, from the models' cards
 python benchmarks/both_models.py best BOARD       by task and budget, the method that loses least
 python benchmarks/both_models.py least BOARD      by task and rule, the least budget that costs little
 
@@ -10,6 +11,7 @@ BOARD is the name of a leaderboard in results/, without its suffix.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from todre.reading.tables import budget_text
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 BOARDS = {"todre-tiny": "leaderboard", "smol": "leaderboard-smol", "smol-1": "leaderboard-smol-1"}
+CARDS = {"todre-tiny": "model-card", "smol": "smol-card", "smol-1": "smol-1-card"}
 RULES = ("todre", "todre-v1", "todre-patches", "mmr", "divprune", "cls-top-k", "fastv", "random")
 LARGEST_LOSS = 0.05
 """The lower end of an interval that counts as a small loss, in shares of the score's scale."""
@@ -207,7 +210,24 @@ def _least(enough: Sequence[Entry], measured: Sequence[Entry], task: str) -> str
     return f"{budget_text(chosen.retain)}: {signed(chosen.value('difference', task))}"
 
 
-TABLES: dict[str, Callable[[], str]] = {"carry": carry, "ranks": ranks}
+def cards() -> str:
+    """Accuracy without pruning, by task and model."""
+    paths = {model: RESULTS / f"{name}.json" for model, name in CARDS.items()}
+    known = {model: json.loads(path.read_text(encoding="utf-8")) for model, path in paths.items() if path.exists()}
+    lines = []
+    for task in next(iter(known.values()))["tasks"]:
+        lines.append([task, *(_accuracy(card["tasks"][task]) for card in known.values())])
+    lines.append(["**all**", *(_accuracy(card["all"]) for card in known.values())])
+    lines.append(["all, grey picture", *(_accuracy(card["blind"]) for card in known.values())])
+    lines.append(["questions", *(f"{card['conditions']['questions']:,}" for card in known.values())])
+    return pipe_table(["", *known], lines)
+
+
+def _accuracy(numbers: dict[str, float]) -> str:
+    return interval_text(Interval(numbers["score"], numbers["low"], numbers["high"]))
+
+
+TABLES: dict[str, Callable[[], str]] = {"carry": carry, "ranks": ranks, "cards": cards}
 BOARD_TABLES: dict[str, Callable[[str], str]] = {"best": best, "least": least}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from todre.smol.parts import names as smol_names
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ _SMOL = Subject(
         "The tower was trained with dense patch labels, and the pictures hold a few small objects on much background. "
         "What is seen here is a finding about this one model: a pretrained decoder of 135 million parameters behind a "
         "small tower. It is no evidence about models of billions of parameters, about photographs, or about "
-        "benchmarks. No interval here covers a second training run."
+        "benchmarks. No interval here covers a second training run: smol and smol-1 are two of them, side by side on "
+        "the page about both."
     ),
 )
 
@@ -67,4 +70,4 @@ def subject_of(model: str) -> Subject:
     Args:
         model: its name or folder, as the run recorded it.
     """
-    return _SMOL if model.startswith("smol") else _TOY
+    return replace(_SMOL, title=f"Card of {model}") if model in smol_names() else _TOY
