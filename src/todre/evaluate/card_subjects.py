@@ -36,10 +36,10 @@ _TOY = Subject(
         "answers in the same few words, and those answers mean nothing."
     ),
     limits=(
-        "The model was trained with dense patch labels, so its visual tokens are unusually separable, and its pictures "
-        "hold a few small objects on much background. A ranking of pruning methods on it is a finding about this model "
-        "alone: no evidence about models of billions of parameters, about photographs, or about benchmarks. One "
-        "training run stands behind it, so no interval here covers a second one."
+        "The model was trained with dense patch labels, so its visual tokens may be unusually separable, and its "
+        "pictures hold a few small objects on much background. A ranking of pruning methods on it is a finding about "
+        "this model alone: no evidence about models of billions of parameters, about photographs, or about "
+        "benchmarks. One training run stands behind it, so no interval here covers a second one."
     ),
 )
 _SMOL = Subject(

@@ -48,8 +48,8 @@ class ToDRE(Method):
         layers: where stage 2 decides: fractions of the depth (rounded down) or counts of layers run, 1-based. With 32
             layers, 7/8 is layer 28: its attention decides, and the last 4 layers see no picture.
         threshold: τ of section 4.2; both ratios of eq. 7 must lie below it. An undefined ratio (no query qualifies)
-            counts as below, but without any text after the picture nothing is dropped. A low ratio does not mean that
-            vision is finished: a decoder may look away for some layers and read the picture later (docs/findings.md).
+            counts as below, but without any text after the picture nothing is dropped. A low ratio need not mean that
+            vision is finished: smol looks away for some layers and reads the picture later (docs/stage2.md).
             The four settings below are this project's own, and change nothing as they stand.
         ratio_over: the text queries of eq. 7: all text after a picture (`text`, as printed), or the last token alone
             (`last`), from which the answer is predicted.
@@ -101,8 +101,8 @@ class ToDRE(Method):
     def v1(cls, **fields: Any) -> ToDRE:
         """Version 1: greedy k-center, four candidate layers, τ = 0.03.
 
-        Source: section 4 and appendix C. It is as printed. Its early layers were seen to drop pictures that the answer
-        still needed, because a low ratio does not mean that vision is finished (docs/findings.md); the report warns.
+        Source: section 4 and appendix C. It is as printed. On smol, with the threshold 0.1, its early layers dropped
+        pictures that answers still needed; at 0.03 no loss was shown (docs/stage2.md). The report warns.
         """
         defaults: dict[str, Any] = {
             "diversity": "k_center",
@@ -221,8 +221,9 @@ PRESETS = (
         "arXiv 2505.18757v1",
         card=dataclasses.replace(
             ToDRE.card,
-            follows=f"{ToDRE.card.follows} Its early layers were seen to drop pictures that the answer still needed "
-            "(docs/findings.md); todre-ahead and its like guard against that.",
+            follows=f"{ToDRE.card.follows} On smol, with the threshold 0.1, its early layers dropped pictures that "
+            "answers still needed; at 0.03 no loss was shown (docs/stage2.md). todre-ahead and its like are meant to "
+            "prevent that.",
         ),
     ),
     Preset(
@@ -232,8 +233,8 @@ PRESETS = (
         "version 2 on patches; newline tokens only where there is room",
         card=dataclasses.replace(
             ToDRE.card,
-            follows="This project's own (docs/findings.md): max-sum takes newline tokens for diverse, but they say "
-            "nothing. Otherwise as todre.",
+            follows="This project's own (docs/findings.md): on todre-tiny max-sum kept many newline tokens, "
+            "which are one and the same vector. Otherwise as todre.",
         ),
         settings=tuple(field.name for field in dataclasses.fields(ToDRE) if field.name != "newlines"),
     ),

@@ -1,7 +1,7 @@
 """Variants of ToDRE's version 1 whose stage 2 does not trust one low ratio.
 
 Eq. 7 asks whether text looks at the picture at one layer. A decoder may look away for some layers and read the picture
-later; dropped in between, the picture is missing where it is needed (docs/findings.md). Each variant guards against
+later; dropped in between, the picture is missing where it is needed (docs/stage2.md). Each variant guards against
 that in one way. All keep version 1's candidate layers and threshold, so that they can be compared.
 """
 
@@ -23,7 +23,7 @@ def _preset(name: str, summary: str, guard: str, budget: str = ToDRE.card.budget
         budget: of the card.
         fields: settings that differ from version 1.
     """
-    card = Card("", ("select", "reduce"), ("attention",), budget, f"This project's own (docs/findings.md): {guard}")
+    card = Card("", ("select", "reduce"), ("attention",), budget, f"This project's own (docs/stage2.md): {guard}")
     return Preset(name, functools.partial(ToDRE.v1, **fields), ToDRE, summary, card=card)
 
 
@@ -56,7 +56,7 @@ PRESETS = (
     _preset(
         "todre-horizon",
         "version 1 without the layers before a measured horizon",
-        "nothing leaves before 4/5 of the depth, the horizon of one model; `todre analyze calibrate` measures "
+        "nothing leaves before 4/5 of the depth, the horizon of smol; `todre analyze calibrate` measures "
         "another's. Otherwise todre-v1.",
         horizon=4 / 5,
     ),
