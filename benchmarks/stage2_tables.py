@@ -147,22 +147,23 @@ def costs(document: Document) -> str:
 
 
 def methods(document: Document) -> str:
-    """Methods that were named, against no pruning and against v1's and v2's stage 2."""
+    """Methods that were named, against no pruning and against v1's and v2's stage 2.
+
+    Brackets behind a difference name the version's row: its stage 2 alone, or after stage 1 at a budget.
+    """
     lines = []
     for row in document["methods"]:
         own = row["fields"].get("retain") if 1 in row["fields"].get("stages", ()) else None
-        suffix = " stage 2" if own is None else f"@{own:g}"
-        against = [
-            row["against_whole"],
-            *(row["against"].get(f"{version}{suffix}") for version in ("todre-v1", "todre")),
-        ]
+        suffix, after = (" stage 2", "alone") if own is None else (f"@{own:g}", f"{100 * own:g} %")
+        versions = [row["against"].get(f"{version}{suffix}") for version in ("todre-v1", "todre")]
         lines.append(
             [
                 markdown_text(row["name"]),
                 f"{row['layer_mean']:.0f}",
                 share(row["dropped"]["value"]),
                 points(row["score"]),
-                *(points(each, signed=True) for each in against),
+                points(row["against_whole"], signed=True),
+                *(f"{points(each, signed=True)} ({after})" if each else "" for each in versions),
             ]
         )
     header = ["method", "visual tokens per layer", "drops all, %", "accuracy", "− no pruning", "− v1", "− v2"]
@@ -173,12 +174,13 @@ def deep(document: Document) -> str:
     """Rankings against random tokens in deep layers."""
     lines = [
         [
-            f"{row['ranking']}", str(row["layer"]), f"{100 * row['retain']:g} %", points(row["score"]),
+            f"{row['ranking']}", str(row["layer"]), f"{100 * row['retain']:g} %", str(row["score"]["n"]),
+            points(row["score"]),
             points(row["against_whole"], signed=True), points(row.get("against_random"), signed=True),
         ]
         for row in document["deep"]
     ]  # fmt: skip
-    return pipe_table(["ranking", "after layer", "kept", "accuracy", "− no pruning", "− random"], lines)
+    return pipe_table(["ranking", "after layer", "kept", "questions", "accuracy", "− no pruning", "− random"], lines)
 
 
 def times(document: Document) -> str:

@@ -51,13 +51,17 @@ def test_a_small_model_is_measured_under_its_own_name(run, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TODRE_CACHE", str(tmp_path / "cache"))
     result = run("reproduce", name, "--on", "smol", "--dry-run")
-    if name == "v1-table3":  # its rows are chosen by the model's shape, and the decoder is not here
-        assert (result.code, result.out) == (1, "")
-        assert "todre smol fetch" in result.err
-    else:
-        assert (result.code, result.err) == (0, "")
-        assert result.out.startswith(f"{name} on smol: ")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"{name} on smol: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_the_name_of_a_small_model_is_not_taken_for_it(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smol").mkdir()
+    result = run("reproduce", "v1-table5", "--on", "smol", "--dry-run")
+    assert result.code == 2
+    assert "smol is also a folder or file here" in result.err
 
 
 def test_a_small_model_that_takes_no_clips_answers_none(run, tmp_path, monkeypatch):

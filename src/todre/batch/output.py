@@ -18,7 +18,7 @@ from todre.batch.records import Outcome, digest_of
 from todre.batch.seen import Ids
 from todre.batch.settings import difference, read_settings, write_settings
 from todre.errors import InvalidValueError, OutputError
-from todre.files import append, atomic_path, printable
+from todre.files import append, atomic_path, lock, printable
 from todre.files import opened as reading
 from todre.files.names import reason
 
@@ -184,7 +184,7 @@ def _open_locked(file: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --output.") from error
     try:
-        locked = _lock(stream)
+        locked = lock(stream)
     except OSError as error:  # network file systems without locks
         stream.close()
         raise OutputError(
@@ -197,19 +197,3 @@ def _open_locked(file: Path) -> BinaryIO:
             f"{printable(file)} is being written by another run; wait for it, or give another --output."
         )
     return stream
-
-
-def _lock(stream: BinaryIO) -> bool:
-    """Lock the file; False if another process has it.
-
-    Systems without `fcntl` have no such lock.
-    """
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

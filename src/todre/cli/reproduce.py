@@ -55,6 +55,8 @@ def reproduce(
         chosen = recipe(name)
     if on is not None and model.model is not None:
         raise typer.BadParameter(f"--on {on} and -m {model.model} are two models; give one.")
+    if on is not None:
+        ask.refuse_folder(on)
     used = USED[route_of(chosen.kind, on is not None)]
     check_beside(context, f"{chosen.name}{f' --on {on}' if on else ''}", ALWAYS | used)
     folder = output or Path(f"todre-{chosen.name}")

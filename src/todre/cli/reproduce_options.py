@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,15 @@ def parse_pair(text: str) -> tuple[str, str]:
     if not equals or not name.strip() or not task.strip():
         raise typer.BadParameter(f"{text!r} points no benchmark at a task; write POPE=my_pope or POPE=my_pope:metric.")
     return name.strip(), task.strip()
+
+
+def refuse_folder(name: str) -> None:
+    """Raise if a folder here would be taken in place of todre's own model of this name."""
+    if name != TINY and os.path.lexists(name):
+        raise typer.BadParameter(
+            f"{name} is also a folder or file here, which would be taken in place of todre's own model; run this "
+            "somewhere else, or name yours with -m."
+        )
 
 
 Name = Annotated[str | None, typer.Argument(metavar="RECIPE", help="A table or figure. Without it, all are listed.")]

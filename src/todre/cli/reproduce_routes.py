@@ -178,7 +178,7 @@ def _costs(config: ReproduceConfig) -> None:
 
     printed, rounds = published(config), config.measure.rounds
     model = config.model_name(repository(printed.models[0]))
-    about = None if model is None else rows_about(printed, model, _model_config(printed, model))
+    about = None if model is None or config.on else rows_about(printed, model, _model_config(printed, model))
     warnings = [] if about is None else list(about.warnings)
     plan = [
         f"{printed.id} on {model or 'the model that ships'}: {len(about.rows if about else printed.rows)} rows, "

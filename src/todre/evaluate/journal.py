@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from todre.errors import InvalidValueError, OutputError
-from todre.files import Kind, append, numbered, parsed, printable
+from todre.files import Kind, append, lock, numbered, parsed, printable
 from todre.files import opened as reading
 from todre.files.names import reason
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
@@ -109,7 +109,10 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
     except (OSError, ValueError) as error:
         raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --output.") from error
     with stream:
-        _lock(stream, file)
+        if not lock(stream):
+            raise InvalidValueError(
+                f"{printable(file)} is being written by another run; wait for it, or give another --output."
+            )
         stream.seek(0)
         start = next(numbered(stream, file, WORKING), (1, b""))[1][: len(_START)]
         if not _START.startswith(start):
@@ -134,23 +137,6 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
         if not journal.done:  # nothing was answered yet
             journal.start(conditions)
         yield journal
-
-
-def _lock(stream: BinaryIO, file: Path) -> None:
-    """Lock the file against other runs until it is closed or the process ends.
-
-    Systems without `fcntl` have no such lock, and nothing is done there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InvalidValueError(
-            f"{printable(file)} is being written by another run; wait for it, or give another --output."
-        ) from None
 
 
 def _done(values: dict[str, Any]) -> Done:

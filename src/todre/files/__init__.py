@@ -29,6 +29,7 @@ from todre.files.writers import (
     check_folder,
     check_target,
     check_targets,
+    lock,
     new_folder,
     write_atomic,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "check_input",
     "check_target",
     "check_targets",
+    "lock",
     "making_sense",
     "new_folder",
     "numbered",

@@ -156,6 +156,22 @@ def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None
         ) from error
 
 
+def lock(stream: IO[bytes]) -> bool:
+    """Lock an open file until it is closed or the process ends; False if another process has it.
+
+    Systems without `fcntl` have no such lock, and nothing is done there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _to_disk(path: Path) -> None:
     """Write a file's content to the disk before it gets its name.
 

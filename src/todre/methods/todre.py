@@ -54,7 +54,8 @@ class ToDRE(Method):
         ratio_over: the text queries of eq. 7: all text after a picture (`text`, as printed), or the last token alone
             (`last`), from which the answer is predicted.
         floor: visual tokens that stay where stage 2 drops the others, a count: those that text attends to most at that
-            layer, of all pictures and turns of the sample. 0 leaves none, as printed.
+            layer, of all pictures and turns of the sample. Later layers keep fewer where they lost some of
+            these in an earlier turn. 0 leaves none, as printed.
         ahead: what must be below the threshold too before tokens leave: nothing more (`no`, as printed); the ratios at
             all later `layers` (`candidates`); those of every later layer with full attention (`layers`). They are
             estimates: the present hidden states, given to the later layer's own norm and projections to queries and

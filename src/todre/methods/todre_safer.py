@@ -50,7 +50,7 @@ PRESETS = (
         "todre-floor",
         "version 1, but 16 visual tokens stay to the end",
         "the tokens that text attends to most stay. Otherwise todre-v1.",
-        "Stage 1 is exact; stage 2 keeps all or 16.",
+        "Stage 1 is exact; stage 2 keeps all or 16, in later turns of a chat at most 16.",
         floor=16,
     ),
     _preset(

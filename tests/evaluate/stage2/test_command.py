@@ -106,6 +106,41 @@ def test_a_working_file_of_another_run_is_refused(tmp_path):
         pass
 
 
+def test_a_working_file_is_locked_and_a_kill_costs_no_more_than_its_last_line(tmp_path):
+    file = tmp_path / "work.jsonl"
+    first, second = Done(0, "part", "digest", 1.0, [{}]), Done(1, "part", "digest", 1.0, [{}])
+    with opened(file, {"seed": 0}) as journal:
+        journal.add(first)
+        with pytest.raises(InvalidValueError, match="is being written by another run"), opened(file, {"seed": 0}):
+            pass
+        journal.add(second)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-5])
+    with opened(file, {"seed": 0}) as journal:
+        assert list(journal.done.values()) == [first]
+        journal.add(second)
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("text", ["notes", "{}", '{"format": "other"}'])
+def test_a_file_that_is_no_working_file_stays_as_it_is(tmp_path, text):
+    file = tmp_path / "work.jsonl"
+    file.write_text(text)
+    with pytest.raises(InvalidValueError, match="is no working file of this command"), opened(file, {"seed": 0}):
+        pass
+    assert file.read_text() == text
+
+
+def test_a_header_that_a_kill_cut_off_is_written_anew(tmp_path):
+    file = tmp_path / "work.jsonl"
+    with opened(file, {"seed": 0}):
+        whole = file.read_bytes()
+    file.write_bytes(whole[:7])
+    with opened(file, {"seed": 0}):
+        pass
+    assert file.read_bytes() == whole
+
+
 def test_text_of_a_document_is_its_json():
     document = {"a": [{"b": list(range(400))}, {"c": "é"}], "d": {"e": {str(n): n / 7 for n in range(200)}}, "f": None}
     text = as_text(document)

@@ -40,7 +40,8 @@ def study(
     """Measure what is not measured yet; returns the document without its conditions.
 
     Lines that are in `file` already, from an interrupted run or a run of fewer parts, are not measured again. The
-    document does not depend on them, on the number of processes, or on group sizes.
+    document does not depend on them, or on the number of processes. Group sizes matter to random methods, which draw
+    anew for each group, and to rankings in deep layers, which are asked about the first groups alone.
 
     Args:
         config: questions and model.

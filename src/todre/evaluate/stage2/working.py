@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from todre.errors import InvalidValueError
-from todre.files import Kind, append, printable, read_finished, write_atomic
+from todre.errors import InvalidValueError, OutputError
+from todre.files import Kind, append, lock, printable, read_finished
+from todre.files.names import reason
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT, misfit
 
 FORMAT = "todre stage2 1"
@@ -61,12 +62,33 @@ class Journal:
 
 @contextmanager
 def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
-    """The working file of a run under `conditions`; a new one if there is none.
+    """The locked working file of a run under `conditions`; a new one if there is none.
 
     Raises:
-        InvalidValueError: the file belongs to a run under other conditions, or is damaged.
+        InvalidValueError: the file belongs to a run under other conditions, is open in another run, or is damaged.
+        OutputError: nothing can be written there.
     """
     head = json.loads(json.dumps({"format": FORMAT, "conditions": conditions}))
+    try:
+        stream = file.open("a+b")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --work.") from error
+    with stream:
+        if not lock(stream):
+            raise InvalidValueError(
+                f"{printable(file)} is being written by another run; wait for it, or give another --work."
+            )
+        done = _finished(file, head)
+        if not done:
+            _check_start(stream, json.dumps(head), file)
+        stream.truncate(_whole_lines(stream) if done else 0)  # a kill may have cut the last line off
+        if not done:  # nothing was measured yet
+            append(stream, json.dumps(head), file, sync=True)
+        yield Journal(stream, file, done)
+
+
+def _finished(file: Path, head: dict[str, Any]) -> dict[Key, Done]:
+    """What a working file holds, after its header was compared with this run's."""
     done: dict[Key, Done] = {}
     for number, line in read_finished(file, WORKING):
         if number == 1:
@@ -77,9 +99,23 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
             raise WORKING.wrong(f"Line {number} of {printable(file)}", wrong)
         one = Done(**{name: line[name] for name in _LINE})
         done[one.key] = one
-    write_atomic(file, "".join(text + "\n" for text in (json.dumps(head), *map(_line, done.values()))))
-    with file.open("ab") as stream:
-        yield Journal(stream, file, done)
+    return done
+
+
+def _check_start(stream: BinaryIO, header: str, file: Path) -> None:
+    """Raise if a file without measurements is something else than a header that a kill cut off."""
+    stream.seek(0)
+    if not f"{header}\n".encode().startswith(stream.read(len(header) + 2)):
+        raise InvalidValueError(f"{printable(file)} is no working file of this command; write elsewhere.")
+
+
+def _whole_lines(stream: BinaryIO) -> int:
+    """Number of bytes up to the end of the last whole line."""
+    stream.seek(0)
+    end = 0
+    for line in stream:
+        end += len(line) if line.endswith(b"\n") else 0
+    return end
 
 
 def _compare(line: Any, head: dict[str, Any], file: Path) -> None:

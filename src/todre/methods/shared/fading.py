@@ -85,7 +85,8 @@ def look_ahead(
 def keep_attended(context: ReduceContext, count: int, over: RatioOver) -> Tensor:
     """Mask of the visual slots that text attends to most, and of everything else.
 
-    Slots of earlier turns are ranked along. Scores are sums over text queries, heads averaged; ties go to the first.
+    Slots of earlier turns are ranked along; later layers may have dropped some of them, and so keep fewer. Scores are
+    sums over text queries, heads averaged; ties go to the first.
 
     Args:
         context: the context after a layer.
