@@ -21,7 +21,7 @@ from todre.files import write_atomic
 from todre.methods.base import budget
 
 SHARES = (0.25, 0.10, 0.05, 0.02)
-CHUNK, ROWS, PICTURES = 50, 200, 10
+CHUNK, ROWS, PICTURES = 35, 200, 10
 """Formulas of a chunk, texts decoded together, and pictures encoded together."""
 ROOM = 16
 """A pruned text may have this many tokens more than the unpruned one; there it is cut."""
