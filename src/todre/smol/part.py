@@ -34,7 +34,7 @@ class Part:
         rank: of the LoRA.
         scale: factor of its products.
         seed: of the training.
-        base_sha256: SHA-256 of the GGUF file whose weights the LoRA was fitted to.
+        base_sha256: SHA-256 of the file whose weights the LoRA was fitted to, as the decoder's `Origin` has it.
     """
 
     tensors: Mapping[str, torch.Tensor]

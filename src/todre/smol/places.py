@@ -15,6 +15,8 @@ from todre.files import new_folder, printable
 
 VARIABLE = "TODRE_CACHE"
 """The environment variable that names another cache folder."""
+STAGE = ".todre-"
+"""How the name of a folder begins that is not whole yet."""
 
 
 def cache_folder() -> Path:
@@ -53,7 +55,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         OutputError: the folder cannot be written.
     """
     new_folder(target.parent, parents=True)
-    stage = Path(tempfile.mkdtemp(prefix=".todre-", dir=target.parent))
+    stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=target.parent))
     try:
         yield stage
         for file in stage.iterdir():

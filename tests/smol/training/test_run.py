@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 from smol.training.base import write_base
 
 from todre.smol.training import run
+from todre.smol.training.checkpoints import facts_of
 from todre.smol.training.learner import Learner, build_learner
 from todre.smol.training.lora import LowRank
-from todre.smol.training.run import Options, make_optimizer, rate, train
+from todre.smol.training.options import Options
+from todre.smol.training.run import make_optimizer, rate, train
 from todre.smol.training.stages import STAGES, Slice
 from todre.tiny.runfiles import load_state, read_log
 
@@ -31,7 +34,8 @@ def started(base: Path, folder: Path) -> Options:
     options = Options(
         stage="short", base=base, run=folder, minutes=100.0, batch=1, rank=2, dtype="float32", log_every=1, val_every=50
     )
-    run.save_state(folder / "warm.pt", {"trained": learner_of(base).trained()})
+    facts = facts_of(replace(options, stage="warm"))
+    run.save_state(folder / "warm.pt", {"trained": learner_of(base).trained(), "facts": facts})
     return options
 
 
@@ -82,8 +86,9 @@ def test_only_connector_newline_and_updates_change(base: Path, tmp_path: Path, m
     changed = {name for name in old if not torch.equal(old[name], new[name])}
     assert changed
     assert all("multi_modal_projector" in name or name.endswith((".A", ".B")) for name in changed)
-    trained = load_state(tmp_path / "run" / "short.pt", torch.device("cpu"))["trained"]
-    assert set(trained) == set(after.trained())
+    state = load_state(tmp_path / "run" / "short.pt", torch.device("cpu"))
+    assert set(state["trained"]) == set(after.trained())
+    assert state["facts"] == facts_of(started(base, tmp_path / "same"))
 
 
 def test_the_full_stage_moves_the_newline_and_uses_crops(base: Path) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from todre import tiny
+from todre.errors import InvalidValueError
 from todre.hf.keywords import EMBEDS, MASK, POSITIONS, USE_CACHE
 from todre.hf.model_parts import last_states, media_features
 from todre.hf.tower_features import layer_output, run_tower
@@ -59,8 +60,19 @@ class Learner:
         """Copy trained tensors, named as `trained` names them, into the modules.
 
         Tensors that are missing leave their modules as they are.
+
+        Raises:
+            InvalidValueError: a tensor has no place here, or another shape; then nothing is copied.
         """
         own = self.trained()
+        for name, value in tensors.items():
+            if name not in own:
+                raise InvalidValueError(f"{name} has no place in this decoder; take what was trained for it.")
+            if value.shape != own[name].shape:
+                raise InvalidValueError(
+                    f"{name} has the shape {tuple(value.shape)}, not {tuple(own[name].shape)}; take what was trained "
+                    "with this rank and for this decoder."
+                )
         for name, value in tensors.items():
             own[name].copy_(value)
 

@@ -7,24 +7,21 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from todre.fields import Checked
-from todre.fields.kinds import Count, Positive, Seed
-from todre.smol.part import read_part
+from todre.smol.training.checkpoints import facts_of, start_of
 from todre.smol.training.learner import Learner, build_learner
+from todre.smol.training.options import DTYPES, Options
 from todre.smol.training.places import strengthen_places
 from todre.smol.training.stages import STAGES, Slice, Stage
 from todre.smol.training.warm import warm_start
 from todre.tiny.optim import Budget
 from todre.tiny.parallel import agree, average_gradients, joined
-from todre.tiny.runfiles import append_log, load_state, rewind_log, save_state
+from todre.tiny.runfiles import append_log, rewind_log, save_state
 
 log = logging.getLogger("todre.smol.training")
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 _SEEDS_PER_RUN = 10**10
 _FLAT = 0.3
 _LAST_RATE = 0.03
@@ -32,42 +29,24 @@ _CONNECTOR_RATE = 0.15
 
 
 @dataclass(frozen=True)
-class Options(Checked):
-    """What the command line sets for one stage.
+class _Run:
+    """What the steps of a stage share.
 
     Attributes:
-        stage: "warm", "short", "places" or "full".
-        base: folder of the decoder, as `todre smol fetch` writes it.
-        run: directory of checkpoints and logs.
-        minutes: length of the stage in minutes of training.
-        batch: pictures per step and process.
-        lr: peak learning rate of the low-rank updates; the connector's is 0.15 of it.
-        rank: rank of the updates.
-        scale: factor on the updates.
-        seed: seed of the starting weights and of the pictures.
-        start: part file that a new stage starts from; None takes the checkpoint of the stage before it.
-        processes: number of data-parallel processes, each with one thread.
-        dtype: dtype of the decoder.
-        val_every: steps between measurements on the `val` split.
-        log_every: steps between records of the log.
-        save_seconds: seconds between checkpoints.
+        stage: the stage.
+        learner: what is trained.
+        optimizer: of its trained tensors.
+        options: what the command line sets.
+        budget: how long the stage is.
+        facts: what the checkpoint says of the training.
     """
 
-    stage: str
-    base: Path
-    run: Path
-    minutes: Positive = 60.0
-    batch: Count = 2
-    lr: Positive = 1e-3
-    rank: Count = 32
-    scale: Positive = 2.0
-    seed: Seed = 0
-    start: Path | None = None
-    processes: Count = 1
-    dtype: str = "bfloat16"
-    val_every: Count = 150
-    log_every: Count = 10
-    save_seconds: Positive = 120.0
+    stage: Stage
+    learner: Learner
+    optimizer: torch.optim.AdamW
+    options: Options
+    budget: Budget
+    facts: dict[str, Any]
 
 
 def train(options: Options, rank: int = 0) -> Learner:
@@ -76,17 +55,27 @@ def train(options: Options, rank: int = 0) -> Learner:
     Args:
         options: what the command line sets.
         rank: number of this process, from 0; process 0 writes logs and checkpoints.
+
+    Raises:
+        InvalidValueError: what the stage goes on from is not there, or was trained with other settings.
+        LoadError: the part file or the decoder's folder is none.
     """
+    facts = facts_of(options)
+    start = start_of(options) if options.stage != "warm" else None
     learner = build_learner(options.base, options.rank, options.scale, options.seed, DTYPES[options.dtype])
-    if options.stage in ("warm", "places"):
-        (_warm if options.stage == "warm" else _places)(learner, options)
+    if start is None:
+        _warm(learner, options, facts)
         return learner
-    stage = STAGES[options.stage]
-    optimizer = make_optimizer(learner, options.lr)
-    step, budget = _restore(stage, learner, optimizer, options)
-    if rank == 0 and _file(options, stage.name, "jsonl").exists():
-        rewind_log(_file(options, stage.name, "jsonl"), step)
-    _loop(stage, learner, optimizer, step, budget, options, rank)
+    learner.load(start["trained"])
+    if options.stage == "places":
+        _places(learner, options, facts)
+        return learner
+    budget = Budget(None, options.minutes)
+    run = _Run(STAGES[options.stage], learner, make_optimizer(learner, options.lr), options, budget, facts)
+    step = _resume(run, start)
+    if rank == 0 and options.file(options.stage, "jsonl").exists():
+        rewind_log(options.file(options.stage, "jsonl"), step)
+    _loop(run, step, rank)
     return learner
 
 
@@ -120,12 +109,8 @@ def rate(step: int, progress: float) -> float:
     return min(1.0, (step + 1) / 8) * cosine
 
 
-def _file(options: Options, stage: str, suffix: str) -> Path:
-    return options.run / f"{stage}.{suffix}"
-
-
-def _warm(learner: Learner, options: Options) -> None:
-    target = _file(options, "warm", "jsonl")
+def _warm(learner: Learner, options: Options, facts: dict[str, Any]) -> None:
+    target = options.file("warm", "jsonl")
     target.unlink(missing_ok=True)
 
     def record(entry: dict[str, Any]) -> None:
@@ -133,78 +118,62 @@ def _warm(learner: Learner, options: Options) -> None:
         log.info("warm %s", entry)
 
     warm_start(learner, 600, 1500, options.seed, record)
-    save_state(_file(options, "warm", "pt"), {"trained": _copies(learner)})
+    save_state(options.file("warm", "pt"), {"trained": _copies(learner), "facts": facts})
 
 
-def _places(learner: Learner, options: Options) -> None:
-    learner.load(load_state(_file(options, "short", "pt"), torch.device("cpu"))["trained"])
+def _places(learner: Learner, options: Options, facts: dict[str, Any]) -> None:
     entry = {"step": 0, **strengthen_places(learner, 200)}
-    _file(options, "places", "jsonl").unlink(missing_ok=True)
-    append_log(_file(options, "places", "jsonl"), entry)
+    options.file("places", "jsonl").unlink(missing_ok=True)
+    append_log(options.file("places", "jsonl"), entry)
     log.info("places %s", entry)
-    save_state(_file(options, "places", "pt"), {"trained": _copies(learner)})
+    save_state(options.file("places", "pt"), {"trained": _copies(learner), "facts": facts})
 
 
-def _restore(stage: Stage, learner: Learner, optimizer: torch.optim.AdamW, options: Options) -> tuple[int, Budget]:
-    """Load the stage's own checkpoint, else that of the stage before it."""
-    budget = Budget(None, options.minutes)
-    own = _file(options, stage.name, "pt")
-    if not own.exists():
-        learner.load(_before(stage, options))
-        return 0, budget
-    state = load_state(own, torch.device("cpu"))
-    learner.load(state["trained"])
-    peaks = [group["peak"] for group in optimizer.param_groups]
-    optimizer.load_state_dict(state["optimizer"])
-    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+def _resume(run: _Run, start: dict[str, Any]) -> int:
+    """Restore optimiser and budget, and return the step to go on with.
+
+    Args:
+        run: its learner has the trained tensors already.
+        start: as `start_of` gives it; only a stage's own checkpoint has steps.
+    """
+    if "step" not in start:
+        return 0
+    peaks = [group["peak"] for group in run.optimizer.param_groups]
+    run.optimizer.load_state_dict(start["optimizer"])
+    for group, peak in zip(run.optimizer.param_groups, peaks, strict=True):
         group["peak"] = peak
-    budget.spent = float(state["seconds"])
-    return int(state["step"]), budget
-
-
-def _before(stage: Stage, options: Options) -> dict[str, torch.Tensor]:
-    """The trained tensors that a new stage starts from."""
-    if options.start is not None:
-        return dict(read_part(options.start).tensors)
-    tensors: dict[str, torch.Tensor] = load_state(_file(options, stage.before, "pt"), torch.device("cpu"))["trained"]
-    return tensors
+    run.budget.spent = float(start["seconds"])
+    return int(start["step"])
 
 
 def _copies(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in learner.trained().items()}
 
 
-def _loop(
-    stage: Stage,
-    learner: Learner,
-    optimizer: torch.optim.AdamW,
-    step: int,
-    budget: Budget,
-    options: Options,
-    rank: int,
-) -> None:
+def _loop(run: _Run, step: int, rank: int) -> None:
+    options = run.options
     counts: Counter[str] = Counter()
     losses: list[float] = []
     saved = time.monotonic()
-    first = stage.first + options.seed * _SEEDS_PER_RUN
-    while (share := agree(budget.progress(step), options.processes)) < 1.0:
+    first = run.stage.first + options.seed * _SEEDS_PER_RUN
+    while (share := agree(run.budget.progress(step), options.processes)) < 1.0:
         which = Slice(first, step, options.batch, rank, options.processes)
-        loss, found = stage.loss(learner, which)
-        _update(loss, optimizer, rate(step, share), options.processes)
+        loss, found = run.stage.loss(run.learner, which)
+        _update(loss, run.optimizer, rate(step, share), options.processes)
         losses.append(float(loss.detach()))
         counts.update(found)
         step += 1
         if rank == 0 and step % options.log_every == 0:
-            _record(stage, options, step, budget, losses, counts, share)
+            _record(run, step, losses, counts, share)
             losses, counts = [], Counter()
         if rank == 0 and step % options.val_every == 0:
-            _measure(stage, learner, options, step, budget)
+            _measure(run, step)
         if rank == 0 and time.monotonic() - saved > options.save_seconds:
-            _save(stage, learner, optimizer, options, step, budget)
+            _save(run, step)
             saved = time.monotonic()
     if rank == 0:
-        _measure(stage, learner, options, step, budget)
-        _save(stage, learner, optimizer, options, step, budget)
+        _measure(run, step)
+        _save(run, step)
 
 
 def _update(loss: torch.Tensor, optimizer: torch.optim.AdamW, factor: float, processes: int) -> None:
@@ -219,36 +188,30 @@ def _update(loss: torch.Tensor, optimizer: torch.optim.AdamW, factor: float, pro
     optimizer.step()
 
 
-def _record(
-    stage: Stage,
-    options: Options,
-    step: int,
-    budget: Budget,
-    losses: list[float],
-    counts: Counter[str],
-    share: float,
-) -> None:
+def _record(run: _Run, step: int, losses: list[float], counts: Counter[str], share: float) -> None:
     """Write the means since the last record to the log."""
-    entry = {
-        "step": step - 1,
-        "seconds": round(budget.elapsed(), 1),
+    means = {
         "progress": round(share, 4),
         "loss": round(sum(losses) / len(losses), 4),
         **accuracies(counts, "train"),
     }
-    append_log(_file(options, stage.name, "jsonl"), entry)
-    log.info("%s %s", stage.name, entry)
+    _tell(run, step, means)
 
 
 @torch.no_grad()
-def _measure(stage: Stage, learner: Learner, options: Options, step: int, budget: Budget) -> None:
+def _measure(run: _Run, step: int) -> None:
     """Measure accuracy on pictures of the `val` split and write it to the log."""
     counts: Counter[str] = Counter()
     for index in range(6):
-        counts.update(stage.loss(learner, Slice(0, index, options.batch, split="val"))[1])
-    entry = {"step": step - 1, "seconds": round(budget.elapsed(), 1), **accuracies(counts, "val")}
-    append_log(_file(options, stage.name, "jsonl"), entry)
-    log.info("%s %s", stage.name, entry)
+        counts.update(run.stage.loss(run.learner, Slice(0, index, run.options.batch, split="val"))[1])
+    _tell(run, step, accuracies(counts, "val"))
+
+
+def _tell(run: _Run, step: int, found: dict[str, float]) -> None:
+    """Write a record to the log."""
+    entry = {"step": step - 1, "seconds": round(run.budget.elapsed(), 1), **found}
+    append_log(run.options.file(run.stage.name, "jsonl"), entry)
+    log.info("%s %s", run.stage.name, entry)
 
 
 def accuracies(counts: Counter[str], prefix: str) -> dict[str, float]:
@@ -257,15 +220,12 @@ def accuracies(counts: Counter[str], prefix: str) -> dict[str, float]:
     return {f"{prefix}/{task}": round(counts[f"right/{task}"] / counts[f"asked/{task}"], 3) for task in tasks}
 
 
-def _save(
-    stage: Stage, learner: Learner, optimizer: torch.optim.AdamW, options: Options, step: int, budget: Budget
-) -> None:
+def _save(run: _Run, step: int) -> None:
     state = {
-        "trained": _copies(learner),
-        "optimizer": optimizer.state_dict(),
+        "trained": _copies(run.learner),
+        "optimizer": run.optimizer.state_dict(),
         "step": step,
-        "seconds": budget.elapsed(),
-        "rank": learner.rank,
-        "scale": learner.scale,
+        "seconds": run.budget.elapsed(),
+        "facts": run.facts,
     }
-    save_state(_file(options, stage.name, "pt"), state)
+    save_state(run.options.file(run.stage.name, "pt"), state)

@@ -68,7 +68,10 @@ def warm_start(learner: Learner, scenes: int, steps: int, seed: int, record: Cal
 
 
 def patches_of(learner: Learner, scenes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(patches, 192) float32 tower features and (patches, 8) labels of many scenes."""
+    """(patches, 192) float32 tower features and (patches, 8) labels of many scenes.
+
+    The scenes are the same for every seed.
+    """
     features, labels = [], []
     for seed in range(10**9, 10**9 + scenes):
         small = seed % 2 == 0
