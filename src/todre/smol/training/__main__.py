@@ -22,7 +22,7 @@ _ALL = ("warm", "short", "places", "full")
 _EXPORT = "export"
 _USED = {
     **dict.fromkeys(("base", "rank", "seed", "dtype"), _ALL),
-    **dict.fromkeys(("minutes", "batch", "lr", "start", "processes"), tuple(STAGES)),
+    **dict.fromkeys(("minutes", "batch", "lr", "skip", "start", "processes"), tuple(STAGES)),
     **dict.fromkeys(("source", "output"), (_EXPORT,)),
 }
 """The stages that use an option."""
@@ -41,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, help="peak rate of the low-rank updates; 0.001 by default")
     parser.add_argument("--rank", type=int, help="rank of the updates; 32 by default")
     parser.add_argument("--seed", type=int, help="seed of the run, the same for all its stages; 0 by default")
+    parser.add_argument("--skip", type=int, help="pictures that an earlier run of the stage saw; 0 by default")
     parser.add_argument("--start", type=Path, help="part file that a new stage starts from")
     parser.add_argument("--processes", type=int, help="data-parallel processes (CPU, gloo); 1 by default")
     parser.add_argument("--dtype", choices=list(DTYPES), help="dtype of the decoder; bfloat16 by default")

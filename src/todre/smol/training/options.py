@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from todre.fields import Checked
-from todre.fields.kinds import Count, Positive, Seed
+from todre.fields.kinds import Count, Natural, Positive, Seed
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -28,6 +28,7 @@ class Options(Checked):
         scale: factor on the updates.
         seed: seed of the starting weights, of the choice of patches in `warm`, and of the pictures of `short` and
             `full`; `warm` and `places` draw the same pictures for every seed.
+        skip: pictures that are left out before the first one, as an earlier run of the stage saw them.
         start: part file that a new stage starts from; None takes the checkpoint of the stage before it.
         processes: number of data-parallel processes, each with one thread; `warm` and `places` run in one.
         dtype: dtype of the decoder.
@@ -45,6 +46,7 @@ class Options(Checked):
     rank: Count = 32
     scale: Positive = 2.0
     seed: Seed = 0
+    skip: Natural = 0
     start: Path | None = None
     processes: Count = 1
     dtype: str = "bfloat16"
