@@ -233,8 +233,13 @@ MADE = (*PAGES_OF_RESULTS, *HEADLINE, *ANALYSIS, *KEPT, *BENCH, *STAGE2, *LEADER
 """Everything that is committed and made from a committed file."""
 
 DEMO = "todre demo --output docs/images --force"
-CURVES = "python -m todre.smol.training.curves results/smol/seed-0 docs/images/smol-curves.png"
-RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, "docs/images/smol-curves.png": CURVES}
+CURVES = {
+    f"docs/images/{name}-curves.png": (
+        f"python -m todre.smol.training.curves results/smol/seed-{seed} docs/images/{name}-curves.png"
+    )
+    for seed, name in enumerate(("smol", "smol-1"))
+}
+RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, **CURVES}
 """Pictures that a command makes by itself."""
 
 

@@ -46,7 +46,7 @@ def learner_of(folder: Path, rank: int) -> Learner:
 
 def test_facts_are_those_of_the_stage(options: Options) -> None:
     shared = {"seed": 3, "rank": 2, "scale": 2.0, "dtype": "bfloat16", "base_sha256": base_sha256(options.base)}
-    steps = {"batch": 1, "processes": 2, "skip": 0, "minutes": 60.0, "lr": 1e-3}
+    steps = {"batch": 1, "processes": 2, "minutes": 60.0, "lr": 1e-3}
     assert facts_of(options) == {"stage": "short", **shared, **steps}
     assert facts_of(dataclasses.replace(options, stage="places")) == {"stage": "places", **shared}
 
@@ -66,7 +66,6 @@ def test_the_weights_are_known_by_the_file_they_came_from(folder: Path, base: Ba
         ("scale", 1.0, "was trained with scale 1.0, not 2.0"),
         ("batch", 2, "was trained with batch 2, not 1"),
         ("processes", 1, "was trained with processes 1, not 2"),
-        ("skip", 40, "was trained with skip 40, not 0"),
     ],
 )
 def test_a_stage_goes_on_under_the_same_settings_alone(options: Options, name: str, value: Any, sentence: str) -> None:
@@ -77,7 +76,9 @@ def test_a_stage_goes_on_under_the_same_settings_alone(options: Options, name: s
         train(options)
 
 
-@pytest.mark.parametrize(("stage", "before"), [("short", "warm"), ("places", "short"), ("full", "places")])
+@pytest.mark.parametrize(
+    ("stage", "before"), [("short", "warm"), ("places", "short"), ("full", "places"), ("weak", "full")]
+)
 def test_a_stage_starts_from_one_of_the_same_run(options: Options, stage: str, before: str) -> None:
     later = dataclasses.replace(options, stage=stage)
     with pytest.raises(InvalidValueError, match=rf"{before}\.pt is not there; train {before} first"):

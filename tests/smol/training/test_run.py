@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from todre.smol.training.learner import Learner, build_learner
 from todre.smol.training.lora import LowRank
 from todre.smol.training.options import Options
 from todre.smol.training.run import make_optimizer, rate, train
-from todre.smol.training.stages import STAGES, Slice, short_loss
+from todre.smol.training.stages import STAGES, Slice
 from todre.tiny.runfiles import load_state, read_log
 
 
@@ -78,23 +77,6 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     ]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 4
-
-
-def test_pictures_that_an_earlier_run_saw_can_be_left_out(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[int]] = []
-
-    def loss(learner: Learner, which: Slice) -> Any:
-        if which.split == "train":
-            seen.append(list(which.seeds()))
-        return short_loss(learner, which)
-
-    monkeypatch.setitem(run.STAGES, "short", replace(STAGES["short"], loss=loss))
-    whole = started(base, tmp_path / "whole")
-    run_steps(whole, 4, monkeypatch)
-    run_steps(replace(started(base, tmp_path / "rest"), skip=2), 2, monkeypatch)
-    assert seen[4:] == seen[2:4]
 
 
 def test_only_connector_newline_and_updates_change(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

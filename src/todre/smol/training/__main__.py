@@ -18,11 +18,11 @@ from todre.smol.training.options import DTYPES, Options
 from todre.smol.training.run import train, work
 from todre.smol.training.stages import STAGES
 
-_ALL = ("warm", "short", "places", "full")
+_ALL = ("warm", "short", "places", "full", "weak")
 _EXPORT = "export"
 _USED = {
     **dict.fromkeys(("base", "rank", "seed", "dtype"), _ALL),
-    **dict.fromkeys(("minutes", "batch", "lr", "skip", "start", "processes"), tuple(STAGES)),
+    **dict.fromkeys(("minutes", "batch", "lr", "start", "processes"), tuple(STAGES)),
     **dict.fromkeys(("source", "output"), (_EXPORT,)),
 }
 """The stages that use an option."""
@@ -41,11 +41,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, help="peak rate of the low-rank updates; 0.001 by default")
     parser.add_argument("--rank", type=int, help="rank of the updates; 32 by default")
     parser.add_argument("--seed", type=int, help="seed of the run, the same for all its stages; 0 by default")
-    parser.add_argument("--skip", type=int, help="pictures that an earlier run of the stage saw; 0 by default")
     parser.add_argument("--start", type=Path, help="part file that a new stage starts from")
     parser.add_argument("--processes", type=int, help="data-parallel processes (CPU, gloo); 1 by default")
     parser.add_argument("--dtype", choices=list(DTYPES), help="dtype of the decoder; bfloat16 by default")
-    parser.add_argument("--source", choices=list(STAGES), help="export: which stage's checkpoint; full by default")
+    parser.add_argument("--source", choices=list(STAGES), help="export: which stage's checkpoint; weak by default")
     parser.add_argument("--output", type=Path, help="export: part file to write")
     found = parser.parse_args(arguments)
     for name, stages in _USED.items():
@@ -81,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if found.stage == _EXPORT:
-            export(found.run / f"{getattr(found, 'source', 'full')}.pt", found.output)
+            export(found.run / f"{getattr(found, 'source', 'weak')}.pt", found.output)
         else:
             _train(options_of(found))
     except TodreError as error:

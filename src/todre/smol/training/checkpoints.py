@@ -23,7 +23,7 @@ from todre.tiny.runfiles import load_state
 DECODER = Kind("give a folder as `todre smol fetch` writes it", ANY, LoadError, most=2**40)
 """A decoder's file of weights."""
 _OF_RUN = ("seed", "rank", "scale")
-_OF_STEPS = ("batch", "processes", "skip")
+_OF_STEPS = ("batch", "processes")
 _BEFORE = {"places": "short", **{stage.name: stage.before for stage in STAGES.values()}}
 
 

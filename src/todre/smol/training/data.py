@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +35,19 @@ TASK_MIX: dict[str, int] = {
 
 Equal questions are asked once.
 """
+WEAK_MIX: dict[str, int] = {
+    "presence": 2,
+    "colour": 2,
+    "shape": 2,
+    "size": 2,
+    "count": 12,
+    "relation": 8,
+    "quadrant": 6,
+    "digit": 1,
+    "word": 1,
+    "caption": 2,
+}
+"""As `TASK_MIX`, with more of what is learned last."""
 PLACE = "place"
 """Task of the questions that only training asks."""
 PLACES = 6
@@ -48,7 +61,7 @@ Equal questions are asked once.
 PAGE_EVERY = 5
 """One picture of this many is a page, once pictures have crops."""
 _REWORDED = 0.3
-"""Share of questions about scenes that are reworded in the stage "full"."""
+"""Share of questions about scenes that are reworded in the stages "full" and "weak"."""
 
 
 def step_seeds(first: int, step: int, batch: int, rank: int, world: int) -> range:
@@ -60,20 +73,21 @@ def step_seeds(first: int, step: int, batch: int, rank: int, world: int) -> rang
     return range(start, start + batch)
 
 
-def training_questions(scene: Scene, step: int) -> list[Question]:
+def training_questions(scene: Scene, step: int, mix: Mapping[str, int] = TASK_MIX) -> list[Question]:
     """Questions about a scene, new ones for each step, each text once.
 
     Args:
         scene: the picture to ask about.
         step: seeds the choice of questions, together with the scene's own seed.
+        mix: how many questions of each task are asked.
     """
     rng = np.random.default_rng([scene.seed, step, 77])
-    tasks = [task for task, times in TASK_MIX.items() for _ in range(times)]
+    tasks = [task for task, times in mix.items() for _ in range(times)]
     questions = [*ask(rng, scene.objects, tasks, *scene.size), *place_questions(rng, scene)]
     return list({question.text: question for question in questions}.values())
 
 
-def worded_questions(scene: Scene, step: int) -> list[Question]:
+def worded_questions(scene: Scene, step: int, mix: Mapping[str, int] = TASK_MIX) -> list[Question]:
     """Training questions, a share of them in other words.
 
     Half of the captions are sentences.
@@ -81,10 +95,11 @@ def worded_questions(scene: Scene, step: int) -> list[Question]:
     Args:
         scene: the picture to ask about.
         step: seeds the choice of questions and of their wording.
+        mix: how many questions of each task are asked.
     """
     rng = np.random.default_rng([scene.seed, step, 79])
     asked = []
-    for question in training_questions(scene, step):
+    for question in training_questions(scene, step, mix):
         if question.task == "caption" and rng.random() < 0.5:
             question = as_sentence(question)
         if question.task != PLACE and rng.random() < _REWORDED:

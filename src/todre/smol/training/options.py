@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from todre.fields import Checked
-from todre.fields.kinds import Count, Natural, Positive, Seed
+from todre.fields.kinds import Count, Positive, Seed
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -18,7 +18,7 @@ class Options(Checked):
     """What the command line sets for one stage.
 
     Attributes:
-        stage: "warm", "short", "places" or "full".
+        stage: "warm", "short", "places", "full" or "weak".
         base: folder of the decoder, as `todre smol fetch` writes it.
         run: directory of checkpoints and logs.
         minutes: length of the stage in minutes of training.
@@ -26,9 +26,8 @@ class Options(Checked):
         lr: peak learning rate of the low-rank updates; the connector's is 0.15 of it.
         rank: rank of the updates.
         scale: factor on the updates.
-        seed: seed of the starting weights, of the choice of patches in `warm`, and of the pictures of `short` and
-            `full`; `warm` and `places` draw the same pictures for every seed.
-        skip: pictures that are left out before the first one, as an earlier run of the stage saw them.
+        seed: seed of the starting weights, of the choice of patches in `warm`, and of the pictures of `short`,
+            `full` and `weak`; `warm` and `places` draw the same pictures for every seed.
         start: part file that a new stage starts from; None takes the checkpoint of the stage before it.
         processes: number of data-parallel processes, each with one thread; `warm` and `places` run in one.
         dtype: dtype of the decoder.
@@ -46,7 +45,6 @@ class Options(Checked):
     rank: Count = 32
     scale: Positive = 2.0
     seed: Seed = 0
-    skip: Natural = 0
     start: Path | None = None
     processes: Count = 1
     dtype: str = "bfloat16"

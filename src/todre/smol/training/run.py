@@ -155,7 +155,7 @@ def _loop(run: _Run, step: int, rank: int) -> None:
     counts: Counter[str] = Counter()
     losses: list[float] = []
     saved = time.monotonic()
-    first = run.stage.first + options.seed * _SEEDS_PER_RUN + options.skip
+    first = run.stage.first + options.seed * _SEEDS_PER_RUN
     while (share := agree(run.budget.progress(step), options.processes)) < 1.0:
         which = Slice(first, step, options.batch, rank, options.processes)
         loss, found = run.stage.loss(run.learner, which)

@@ -1,8 +1,9 @@
-"""The stages with the decoder: thumbnails, then thumbnail and crops."""
+"""The stages with the decoder: thumbnails, then thumbnail and crops, then what is weak."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from todre.scenes import Scene
 from todre.smol.training.chunks import collate, pack
 from todre.smol.training.data import (
     PAGE_EVERY,
+    TASK_MIX,
+    WEAK_MIX,
     large_page,
     large_scene,
     page_questions,
@@ -59,10 +62,15 @@ def short_loss(learner: Learner, which: Slice) -> Result:
     return answer_loss(learner, learner.hidden(visual, chunks), chunks)
 
 
-def full_loss(learner: Learner, which: Slice) -> Result:
+def full_loss(learner: Learner, which: Slice, mix: Mapping[str, int] = TASK_MIX) -> Result:
     """Loss of questions behind thumbnail and crops, of scenes and of pages.
 
     Pictures of 192 × 192 pixels have 744 visual tokens. One process in one step has pages or scenes, not both.
+
+    Args:
+        learner: the model.
+        which: the pictures.
+        mix: how many questions of each task are asked about a scene.
     """
     pictures: list[Scene] | list[Page]
     if (which.step * which.world + which.rank) % PAGE_EVERY == PAGE_EVERY - 1:
@@ -70,7 +78,7 @@ def full_loss(learner: Learner, which: Slice) -> Result:
         asked = [page_questions(page, which.step) for page in pictures]
     else:
         pictures = [large_scene(seed, which.step, which.split) for seed in which.seeds()]
-        asked = [worded_questions(scene, which.step) for scene in pictures]
+        asked = [worded_questions(scene, which.step, mix) for scene in pictures]
     chunks = collate([pack(learner.pieces, questions) for questions in asked])
     visual = learner.with_crops(tile_pixels(pictures), [picture.size for picture in pictures])
     return answer_loss(learner, learner.hidden(visual, chunks), chunks)
@@ -95,5 +103,9 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
-    for stage in (Stage("short", "warm", short_loss, 10**8), Stage("full", "places", full_loss, 2 * 10**8))
+    for stage in (
+        Stage("short", "warm", short_loss, 10**8),
+        Stage("full", "places", full_loss, 2 * 10**8),
+        Stage("weak", "full", functools.partial(full_loss, mix=WEAK_MIX), 3 * 10**8),
+    )
 }
