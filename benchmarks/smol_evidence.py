@@ -1,0 +1,149 @@
+"""Measure what the docs say of smol anew, step by step: `python benchmarks/smol_evidence.py --work DIR [STEP ...]`.
+
+Every step is a command of todre that goes on where it was stopped, and so does this one: a step that is done with these
+weights and these words is not run again. Results go into results/; `make figures` makes pages and figures of them.
+All steps together take many hours of two cores; without a name, all are run in this order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from todre import smol
+from todre.files import new_folder, write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+BUDGETS = "0.5,0.25,0.1,0.05,0.02"
+HALF = ("--dtype", "bfloat16", "--processes", "2")
+SAFER = ("todre-ahead", "todre-ahead-all", "todre-last", "todre-floor", "todre-horizon")
+"""Presets that guard version 1's stage 2."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measurement.
+
+    Attributes:
+        words: of the command, after the Python that runs this; WORK stands for the step's own folder.
+        made: files under that folder → names in results/.
+        model: the model that it is about.
+    """
+
+    words: tuple[str, ...]
+    made: Mapping[str, str]
+    model: str = smol.SMOL
+
+
+def card(model: str) -> Step:
+    """The model's card; curves over layers on few pictures, as the study of stage 2 has them on many."""
+    words = (
+        "-m", "todre.evaluate.card", "-m", model, *HALF, "--pictures", "104", "--curve-pictures", "8",
+        "--attention-pictures", "8", "--random-seeds", "1", "--work", "WORK/work", "--output", "WORK/card.json",
+        "--page", "WORK/card.md", "--figure", "WORK/card.png",
+    )  # fmt: skip
+    return Step(words, {"card.json": f"{model}-card.json"}, model)
+
+
+def stage2(model: str, questions: int) -> Step:
+    """Where the picture is needed and where stage 2 drops it, with safer rules at the threshold that loses most."""
+    methods = [f"{name}:retain=0.1:threshold={tau}" for tau in ("0.03", "0.1") for name in SAFER]
+    methods += [f"{name}:stages=2:threshold=0.1" for name in ("todre-ahead", "todre-floor", "todre-horizon")]
+    words = (
+        "-m", "todre.evaluate.stage2", "-m", model, *HALF, "--questions", str(questions),
+        *(word for method in methods for word in ("--method", method)), "--deep-layers", "15,20,24",
+        "--work", "WORK/work.jsonl", "--output", "WORK/stage2.json", "--figure", "WORK/stage2.png", "--force",
+    )  # fmt: skip
+    return Step(words, {"stage2.json": f"stage2-{model}.json"}, model)
+
+
+def board(model: str, tasks: str, limit: int, methods: str, output: str, budgets: str = BUDGETS) -> Step:
+    """A leaderboard."""
+    words = (
+        "-m", "todre", "eval", "-m", model, "--tasks", tasks, "--limit", str(limit), "--methods", methods,
+        "--retain", budgets, "--against", "random,todre,todre-v1", "--group-size", "26", *HALF, "--output", "WORK/run",
+    )  # fmt: skip
+    return Step(words, {"run/result.json": f"{output}.json", "run/timings.json": f"{output}-timings.json"}, model)
+
+
+def table(name: str) -> Step:
+    """One of version 1's tables about stage 2."""
+    words = (
+        "-m", "todre", "reproduce", name, "--on", smol.SMOL, *HALF, "--limit", "100", "--output", "WORK/run",
+        "--force",
+    )  # fmt: skip
+    return Step(words, {"run/result.json": f"smol-{name}.json"})
+
+
+FEW = "todre,todre-v1,todre-patches,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
+STEPS: dict[str, Step] = {
+    "card": card(smol.SMOL),
+    "card-1": card(smol.SMOL_1),
+    "stage2": stage2(smol.SMOL, 450),
+    "stage2-1": stage2(smol.SMOL_1, 450),
+    "pages": board(smol.SMOL, "pages", 60, "all", "leaderboard-smol-pages"),
+    "leaderboard": board(smol.SMOL, "scenes", 100, "all", "leaderboard-smol"),
+    "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),
+    "leaderboard-1": board(smol.SMOL_1, "scenes", 100, FEW, "leaderboard-smol-1"),
+    **{name: table(name) for name in ("v1-table4", "v1-table5", "v1-table6")},
+}
+
+
+def stamp(step: Step) -> str:
+    """SHA-256 of a step's words and of its model's trained part."""
+    part = smol.part_path(step.model).read_bytes()
+    return hashlib.sha256(json.dumps(step.words).encode() + part).hexdigest()
+
+
+def run(name: str, work: Path) -> int:
+    """Run a step unless it is done; returns its exit code."""
+    step, folder = STEPS[name], work / name
+    done = folder / "done"
+    if done.exists() and done.read_text(encoding="utf-8") == stamp(step):
+        print(f"{name} is done already")
+        return 0
+    new_folder(folder, parents=True)
+    shown = os.path.relpath(folder, ROOT)  # results name their command
+    words = [word.replace("WORK", shown) for word in step.words]
+    print(f"{name}: {shlex.join(['python', *words])}", flush=True)
+    begun = time.monotonic()
+    code = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
+    if code:
+        return code
+    for made, result in step.made.items():
+        if (folder / made).exists():
+            shutil.copyfile(folder / made, RESULTS / result)
+    write_atomic(done, stamp(step))
+    print(f"{name} took {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the named steps; returns the exit code of the first that failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "smol", help="folder of unfinished work")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.steps if name not in STEPS]
+    if unknown:
+        parser.error(f"{unknown[0]} is no step; name some of {', '.join(STEPS)}.")
+    for name in given.steps or STEPS:
+        code = run(name, given.work.resolve())
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
