@@ -37,7 +37,7 @@ def test_a_part_adapts_every_layer_of_the_pinned_decoder(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_its_training_is_on_record(name):
     folder = RESULTS / f"seed-{smol.names().index(name)}"
-    for stage in ("warm", "short", "places", "full", "weak"):
+    for stage in ("warm", "short", "places", "full", "weak", "counts"):
         steps = [record["step"] for record in read_log(folder / f"{stage}.jsonl")]
         assert steps == sorted(steps)
         assert steps

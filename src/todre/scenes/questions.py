@@ -141,6 +141,19 @@ def ask_count(rng: np.random.Generator, objects: Objects, width: int, height: in
     weights = np.array([(1.0, 1.0, 1.2, 1.9, 3.0)[count] for count in possible])
     count = possible[int(rng.choice(len(possible), p=weights / weights.sum()))]
     value = by_count[count][int(rng.integers(len(by_count[count])))]
+    return _count(field, value, count)
+
+
+def every_count(objects: Objects) -> list[Question]:
+    """All questions of the task "count" whose answer is one of `COUNTS`, in a fixed order."""
+    asked = []
+    for field, values in (("colour", tuple(COLOURS)), ("shape", SHAPES)):
+        counts = Counter(str(getattr(thing, field)) for thing in shapes_of(objects))
+        asked += [_count(field, value, counts[value]) for value in values if counts[value] < len(COUNTS)]
+    return asked
+
+
+def _count(field: str, value: str, count: int) -> Question:
     noun = f"{value} shapes" if field == "colour" else plural(value)
     return Question("count", f"How many {noun} are there?", str(count), COUNTS, field)
 

@@ -77,7 +77,8 @@ def test_a_stage_goes_on_under_the_same_settings_alone(options: Options, name: s
 
 
 @pytest.mark.parametrize(
-    ("stage", "before"), [("short", "warm"), ("places", "short"), ("full", "places"), ("weak", "full")]
+    ("stage", "before"),
+    [("short", "warm"), ("places", "short"), ("full", "places"), ("weak", "full"), ("counts", "weak")],
 )
 def test_a_stage_starts_from_one_of_the_same_run(options: Options, stage: str, before: str) -> None:
     later = dataclasses.replace(options, stage=stage)

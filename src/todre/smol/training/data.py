@@ -12,7 +12,7 @@ from todre.hf.keywords import PIXELS
 from todre.pages import Page, make_page
 from todre.pages import ask as ask_page
 from todre.scenes import Question, Scene, as_sentence, ask, make_scene, reword
-from todre.scenes.questions import unique_pairs
+from todre.scenes.questions import every_count, unique_pairs
 from todre.tiny.model import build_image_processor
 
 SHORT_SIZES: tuple[tuple[int, int], ...] = ((96, 96), (128, 128))
@@ -48,6 +48,8 @@ WEAK_MIX: dict[str, int] = {
     "caption": 2,
 }
 """As `TASK_MIX`, with more of what is learned last."""
+COUNT_TIMES: dict[str, tuple[int, int]] = {"0": (2, 1), "1": (2, 1), "2": (2, 1), "3": (3, 2), "4": (3, 4)}
+"""By answer, how many things at most are counted in a picture, and in how many wordings at most each."""
 PLACE = "place"
 """Task of the questions that only training asks."""
 PLACES = 6
@@ -61,7 +63,7 @@ Equal questions are asked once.
 PAGE_EVERY = 5
 """One picture of this many is a page, once pictures have crops."""
 _REWORDED = 0.3
-"""Share of questions about scenes that are reworded in the stages "full" and "weak"."""
+"""Share of questions about scenes that are reworded in the stages with crops."""
 
 
 def step_seeds(first: int, step: int, batch: int, rank: int, world: int) -> range:
@@ -105,6 +107,27 @@ def worded_questions(scene: Scene, step: int, mix: Mapping[str, int] = TASK_MIX)
         if question.task != PLACE and rng.random() < _REWORDED:
             question = reword(question, rng, "train")
         asked.append(question)
+    return list({question.text: question for question in asked}.values())
+
+
+def counting_questions(scene: Scene, step: int) -> list[Question]:
+    """Training questions with counts whose answers come about equally often.
+
+    The task draws its answers so. But equal questions are asked once, and few things in a picture are there four times:
+    drawn as often as in `WEAK_MIX`, counts of 0 and 1 came five times as often as 4, and the model never said 4.
+
+    Args:
+        scene: the picture to ask about.
+        step: seeds the choice of questions and of their wording.
+    """
+    rng = np.random.default_rng([scene.seed, step, 89])
+    asked = worded_questions(scene, step, {**WEAK_MIX, "count": 0})
+    possible = every_count(scene.objects)
+    for answer, (most, wordings) in COUNT_TIMES.items():
+        right = [question for question in possible if question.answer == answer]
+        for index in rng.permutation(len(right))[:most].tolist():
+            asked.append(right[index])
+            asked += [reword(right[index], rng, "train") for _ in range(wordings - 1)]
     return list({question.text: question for question in asked}.values())
 
 

@@ -1,20 +1,20 @@
-"""The stages with the decoder: thumbnails, then thumbnail and crops, then what is weak."""
+"""The stages with the decoder: thumbnails, then thumbnail and crops, then what is weak, then counts."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from todre.pages import Page
-from todre.scenes import Scene
+from todre.scenes import Question, Scene
 from todre.smol.training.chunks import collate, pack
 from todre.smol.training.data import (
     PAGE_EVERY,
-    TASK_MIX,
     WEAK_MIX,
+    counting_questions,
     large_page,
     large_scene,
     page_questions,
@@ -28,6 +28,7 @@ from todre.smol.training.data import (
 from todre.smol.training.learner import Learner, answer_loss
 
 Result = tuple[torch.Tensor, dict[str, float]]
+Ask = Callable[[Scene, int], list[Question]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def short_loss(learner: Learner, which: Slice) -> Result:
     return answer_loss(learner, learner.hidden(visual, chunks), chunks)
 
 
-def full_loss(learner: Learner, which: Slice, mix: Mapping[str, int] = TASK_MIX) -> Result:
+def full_loss(learner: Learner, which: Slice, ask: Ask = worded_questions) -> Result:
     """Loss of questions behind thumbnail and crops, of scenes and of pages.
 
     Pictures of 192 × 192 pixels have 744 visual tokens. One process in one step has pages or scenes, not both.
@@ -70,7 +71,7 @@ def full_loss(learner: Learner, which: Slice, mix: Mapping[str, int] = TASK_MIX)
     Args:
         learner: the model.
         which: the pictures.
-        mix: how many questions of each task are asked about a scene.
+        ask: from a scene and the number of the step to the questions about it.
     """
     pictures: list[Scene] | list[Page]
     if (which.step * which.world + which.rank) % PAGE_EVERY == PAGE_EVERY - 1:
@@ -78,7 +79,7 @@ def full_loss(learner: Learner, which: Slice, mix: Mapping[str, int] = TASK_MIX)
         asked = [page_questions(page, which.step) for page in pictures]
     else:
         pictures = [large_scene(seed, which.step, which.split) for seed in which.seeds()]
-        asked = [worded_questions(scene, which.step, mix) for scene in pictures]
+        asked = [ask(scene, which.step) for scene in pictures]
     chunks = collate([pack(learner.pieces, questions) for questions in asked])
     visual = learner.with_crops(tile_pixels(pictures), [picture.size for picture in pictures])
     return answer_loss(learner, learner.hidden(visual, chunks), chunks)
@@ -106,6 +107,12 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("short", "warm", short_loss, 10**8),
         Stage("full", "places", full_loss, 2 * 10**8),
-        Stage("weak", "full", functools.partial(full_loss, mix=WEAK_MIX), 3 * 10**8),
+        Stage(
+            "weak",
+            "full",
+            functools.partial(full_loss, ask=functools.partial(worded_questions, mix=WEAK_MIX)),
+            3 * 10**8,
+        ),
+        Stage("counts", "weak", functools.partial(full_loss, ask=counting_questions), 4 * 10**8),
     )
 }
