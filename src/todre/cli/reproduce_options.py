@@ -39,7 +39,7 @@ def parse_pair(text: str) -> tuple[str, str]:
 
 
 def refuse_folder(name: str) -> None:
-    """Raise if a folder here would be taken in place of todre's own model of this name."""
+    """Raise if a folder here would be taken for the model of this name."""
     if name != TINY and os.path.lexists(name):
         raise typer.BadParameter(
             f"{name} is also a folder or file here, which would be taken in place of todre's own model; run this "

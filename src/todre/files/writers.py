@@ -157,7 +157,7 @@ def append(stream: IO[bytes], line: str, path: Path, sync: bool = False) -> None
 
 
 def lock(stream: IO[bytes]) -> bool:
-    """Lock an open file until it is closed or the process ends; False if another process has it.
+    """Lock an open file until it is closed; False if another process has it.
 
     Systems without `fcntl` have no such lock, and nothing is done there.
     """

@@ -145,7 +145,7 @@ def ask_count(rng: np.random.Generator, objects: Objects, width: int, height: in
 
 
 def every_count(objects: Objects) -> list[Question]:
-    """All questions of the task "count" whose answer is one of `COUNTS`, in a fixed order."""
+    """All questions of the task "count" that have an answer, in a fixed order."""
     asked = []
     for field, values in (("colour", tuple(COLOURS)), ("shape", SHAPES)):
         counts = Counter(str(getattr(thing, field)) for thing in shapes_of(objects))

@@ -103,7 +103,7 @@ def _finished(file: Path, head: dict[str, Any]) -> dict[Key, Done]:
 
 
 def _check_start(stream: BinaryIO, header: str, file: Path) -> None:
-    """Raise if a file without measurements is something else than a header that a kill cut off."""
+    """Raise if a file without measurements is no header, whole or cut off."""
     stream.seek(0)
     if not f"{header}\n".encode().startswith(stream.read(len(header) + 2)):
         raise InvalidValueError(f"{printable(file)} is no working file of this command; write elsewhere.")

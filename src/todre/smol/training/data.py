@@ -49,7 +49,7 @@ WEAK_MIX: dict[str, int] = {
 }
 """As `TASK_MIX`, with more of what is learned last."""
 COUNT_TIMES: dict[str, tuple[int, int]] = {"0": (2, 1), "1": (2, 1), "2": (2, 1), "3": (3, 2), "4": (3, 4)}
-"""By answer, how many things at most are counted in a picture, and in how many wordings at most each."""
+"""By answer, at most how many counts of a picture, and wordings of each."""
 PLACE = "place"
 """Task of the questions that only training asks."""
 PLACES = 6

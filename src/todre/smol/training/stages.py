@@ -1,4 +1,4 @@
-"""The stages with the decoder: thumbnails, then thumbnail and crops, then what is weak, then counts."""
+"""The stages with the decoder: thumbnails, then crops too, then what is weak."""
 
 from __future__ import annotations
 
