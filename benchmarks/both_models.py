@@ -1,4 +1,4 @@
-"""Tables of docs/findings.md and docs/choose.md in Markdown, from the leaderboards of several models.
+"""Tables in Markdown that compare several models, from their leaderboards and cards.
 
 python benchmarks/both_models.py carry            differences between methods, model by model
 python benchmarks/both_models.py ranks            how alike the models rank the methods
@@ -31,7 +31,6 @@ CARDS = {"todre-tiny": "model-card", "smol": "smol-card", "smol-1": "smol-1-card
 RULES = ("todre", "todre-v1", "todre-patches", "mmr", "divprune", "cls-top-k", "fastv", "random")
 LARGEST_LOSS = 0.05
 """The lower end of an interval that counts as a small loss, in shares of the score's scale."""
-FEW, FEWER, FEWEST = 0.1, 0.05, 0.02
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Claim:
     text: str
     method: str
     other: str
-    retains: tuple[Budget | None, ...] = (0.25, FEW, FEWER, FEWEST)
+    retains: tuple[Budget | None, ...] = (0.25, 0.1, 0.05, 0.02)
 
 
 CLAIMS = (
@@ -62,10 +61,10 @@ CLAIMS = (
     Claim("[CLS] attention alone is behind ToDRE v1", "cls-top-k", "todre-v1"),
     Claim("even spacing is ahead of random tokens", "uniform", "random"),
     Claim("means over cells are behind random tokens", "pooling", "random"),
-    Claim("merging in the tower (ToMe) costs nothing", "tome", NONE, (0.25, FEW)),
+    Claim("merging in the tower (ToMe) costs nothing", "tome", NONE, (0.25, 0.1)),
     Claim("after layer 2, FastV's choice costs nothing", "fastv", NONE),
     Claim("PyramidDrop costs nothing", "pyramiddrop", NONE),
-    Claim("deep inside, random tokens cost nothing", "random-deep", NONE, (FEW, FEWEST)),
+    Claim("deep inside, random tokens cost nothing", "random-deep", NONE, (0.1, 0.02)),
     Claim("nothing visual after half of the layers (VTW) costs nothing", "vtw", NONE, (None,)),
 )
 
@@ -187,8 +186,7 @@ def least(board: str) -> str:
     for task, heading in _tasks(results).items():
         cells = []
         for name in names:
-            enough = [each for each in results.of(name) if _small(each.value("difference", task))]
-            cells.append(_least(enough, [e for e in results.of(name) if e.retain is not None], task))
+            cells.append(_least([entry for entry in results.of(name) if entry.retain is not None], task))
         lines.append([heading, *cells])
     return pipe_table(["", *(markdown_text(name) for name in names)], lines)
 
@@ -197,12 +195,11 @@ def _small(difference: Interval) -> bool:
     return difference.low is not None and difference.low >= -LARGEST_LOSS
 
 
-def _least(enough: Sequence[Entry], measured: Sequence[Entry], task: str) -> str:
+def _least(measured: Sequence[Entry], task: str) -> str:
     """Text of the least budget from which on all larger ones are enough too."""
-    good = {entry.label for entry in enough}
     chosen = None
     for entry in sorted(measured, key=lambda entry: -float(entry.retain or 0)):
-        if entry.label not in good:
+        if not _small(entry.value("difference", task)):
             break
         chosen = entry
     if chosen is None or chosen.retain is None:
