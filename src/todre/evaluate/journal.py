@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from todre.errors import InvalidValueError, OutputError
-from todre.files import Kind, append, lock, numbered, parsed, printable
+from todre.errors import InvalidValueError
+from todre.files import Kind, append, numbered, open_locked, parsed, printable
 from todre.files import opened as reading
-from todre.files.names import reason
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
 
 FORMAT = "todre eval 1"
@@ -104,15 +103,7 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
     if os.path.lexists(file):
         with reading(file, WORKING):
             pass
-    try:
-        stream = file.open("a+b")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --output.") from error
-    with stream:
-        if not lock(stream):
-            raise InvalidValueError(
-                f"{printable(file)} is being written by another run; wait for it, or give another --output."
-            )
+    with open_locked(file, "--output") as stream:
         stream.seek(0)
         start = next(numbered(stream, file, WORKING), (1, b""))[1][: len(_START)]
         if not _START.startswith(start):

@@ -31,6 +31,7 @@ from todre.files.writers import (
     check_targets,
     lock,
     new_folder,
+    open_locked,
     write_atomic,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "making_sense",
     "new_folder",
     "numbered",
+    "open_locked",
     "opened",
     "parsed",
     "parsed_text",

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
-from todre.errors import OutputError
+from todre.errors import InvalidValueError, OutputError
 from todre.files.names import printable, reason
 
 _LONGEST_SUFFIX = 16
@@ -170,6 +170,37 @@ def lock(stream: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def open_locked(path: Path, option: str) -> BinaryIO:
+    """Open a working file to read and append, locked against other runs.
+
+    Args:
+        path: the file; a new one if there is none.
+        option: the option that names it, for messages.
+
+    Raises:
+        InvalidValueError: another run has it open.
+        OutputError: nothing can be written there, or it cannot be locked.
+    """
+    try:
+        stream = path.open("a+b")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{printable(path)} cannot be written ({reason(error)}); give another {option}.") from error
+    try:
+        locked = lock(stream)
+    except OSError as error:  # network file systems without locks
+        stream.close()
+        raise OutputError(
+            f"{printable(path)} cannot be locked against other runs ({reason(error)}); give {option} a place on a "
+            "local disk."
+        ) from error
+    if not locked:
+        stream.close()
+        raise InvalidValueError(
+            f"{printable(path)} is being written by another run; wait for it, or give another {option}."
+        )
+    return stream
 
 
 def _to_disk(path: Path) -> None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from todre.errors import InvalidValueError, OutputError
-from todre.files import Kind, append, lock, printable, read_finished
-from todre.files.names import reason
+from todre.errors import InvalidValueError
+from todre.files import Kind, append, open_locked, printable, read_finished
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT, misfit
 
 FORMAT = "todre stage2 1"
@@ -69,15 +68,7 @@ def opened(file: Path, conditions: dict[str, Any]) -> Iterator[Journal]:
         OutputError: nothing can be written there.
     """
     head = json.loads(json.dumps({"format": FORMAT, "conditions": conditions}))
-    try:
-        stream = file.open("a+b")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --work.") from error
-    with stream:
-        if not lock(stream):
-            raise InvalidValueError(
-                f"{printable(file)} is being written by another run; wait for it, or give another --work."
-            )
+    with open_locked(file, "--work") as stream:
         done = _finished(file, head)
         if not done:
             _check_start(stream, json.dumps(head), file)
