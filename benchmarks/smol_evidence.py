@@ -26,7 +26,9 @@ from todre.files import new_folder, write_atomic
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 BUDGETS = "0.5,0.25,0.1,0.05,0.02"
-HALF = ("--dtype", "bfloat16", "--processes", "2")
+NUMBERS = ("--dtype", "float32")
+"""Not every processor is fast in bfloat16: without matrix units for it, float32 takes a third of the time."""
+RUN = (*NUMBERS, "--processes", "2")
 SAFER = ("todre-ahead", "todre-ahead-all", "todre-last", "todre-floor", "todre-horizon")
 """Presets that guard version 1's stage 2."""
 
@@ -49,7 +51,7 @@ class Step:
 def card(model: str) -> Step:
     """The model's card; curves over layers on few pictures, as the study of stage 2 has them on many."""
     words = (
-        "-m", "todre.evaluate.card", "-m", model, *HALF, "--pictures", "104", "--curve-pictures", "8",
+        "-m", "todre.evaluate.card", "-m", model, *RUN, "--pictures", "104", "--curve-pictures", "8",
         "--attention-pictures", "8", "--random-seeds", "1", "--work", "WORK/work", "--output", "WORK/card.json",
         "--page", "WORK/card.md", "--figure", "WORK/card.png",
     )  # fmt: skip
@@ -61,7 +63,7 @@ def stage2(model: str, questions: int) -> Step:
     methods = [f"{name}:retain=0.1:threshold={tau}" for tau in ("0.03", "0.1") for name in SAFER]
     methods += [f"{name}:stages=2:threshold=0.1" for name in ("todre-ahead", "todre-floor", "todre-horizon")]
     words = (
-        "-m", "todre.evaluate.stage2", "-m", model, *HALF, "--questions", str(questions),
+        "-m", "todre.evaluate.stage2", "-m", model, *RUN, "--questions", str(questions),
         *(word for method in methods for word in ("--method", method)), "--deep-layers", "15,20,24",
         "--work", "WORK/work.jsonl", "--output", "WORK/stage2.json", "--figure", "WORK/stage2.png", "--force",
     )  # fmt: skip
@@ -72,7 +74,7 @@ def board(model: str, tasks: str, limit: int, methods: str, output: str, budgets
     """A leaderboard."""
     words = (
         "-m", "todre", "eval", "-m", model, "--tasks", tasks, "--limit", str(limit), "--methods", methods,
-        "--retain", budgets, "--against", "random,todre,todre-v1", "--group-size", "26", *HALF, "--output", "WORK/run",
+        "--retain", budgets, "--against", "random,todre,todre-v1", "--group-size", "26", *RUN, "--output", "WORK/run",
     )  # fmt: skip
     return Step(words, {"run/result.json": f"{output}.json", "run/timings.json": f"{output}-timings.json"}, model)
 
@@ -80,10 +82,29 @@ def board(model: str, tasks: str, limit: int, methods: str, output: str, budgets
 def table(name: str) -> Step:
     """One of version 1's tables about stage 2."""
     words = (
-        "-m", "todre", "reproduce", name, "--on", smol.SMOL, *HALF, "--limit", "100", "--output", "WORK/run",
+        "-m", "todre", "reproduce", name, "--on", smol.SMOL, *RUN, "--limit", "100", "--output", "WORK/run",
         "--force",
     )  # fmt: skip
     return Step(words, {"run/result.json": f"smol-{name}.json"})
+
+
+def instrument(name: str, *settings: str) -> Step:
+    """An instrument of `todre analyze`."""
+    words = (
+        "-m", "todre", "analyze", name, "-m", smol.SMOL, *NUMBERS, *settings, "--output", f"WORK/{name}.json",
+        "--force",
+    )  # fmt: skip
+    return Step(words, {f"{name}.json": f"analysis-{name}-smol.json"})
+
+
+def times() -> Step:
+    """What stage 2 saves where it fires, with short and long answers."""
+    words = (
+        "-m", "todre", "bench", "-m", smol.SMOL, "--methods", "todre-stage-2:threshold=1", "--new-tokens", "1,20,200",
+        "--threads", "1", "--rounds", "5", "--no-oracle", "--no-memory", *NUMBERS, "--output", "WORK/bench.json",
+        "--force",
+    )  # fmt: skip
+    return Step(words, {"bench.json": "stage2-smol-bench.json"})
 
 
 FEW = "todre,todre-v1,todre-patches,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
@@ -92,6 +113,11 @@ STEPS: dict[str, Step] = {
     "card-1": card(smol.SMOL_1),
     "stage2": stage2(smol.SMOL, 450),
     "stage2-1": stage2(smol.SMOL_1, 450),
+    "migration": instrument("migration", "--limit", "60"),
+    "horizon": instrument(
+        "horizon", "--window", "6", "--limit", "54", "--layers", "8,12,15,18,19,20,21,22,23,24,25,26,28"
+    ),
+    "times": times(),
     "pages": board(smol.SMOL, "pages", 60, "all", "leaderboard-smol-pages"),
     "leaderboard": board(smol.SMOL, "scenes", 100, "all", "leaderboard-smol"),
     "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),

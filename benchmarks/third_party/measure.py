@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import latex_runs
 import latex_summary
 from cutouts import Stamps, stamps_in
 from rules import LEFT_OUT, MERGING
+from run import add_sizes
 
 from todre.bench.conditions import machine
 from todre.errors import TodreError
@@ -71,10 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for answers, which a later run takes up")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--stamps", type=Path, help="folder of tuxpaint's stamps; without it only formulas are read")
-    parser.add_argument("--sets", type=int, default=3)
-    parser.add_argument("--formulas", type=int, default=70, help="of each set")
-    parser.add_argument("--scenes", type=int, default=20, help="of each set")
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    add_sizes(parser)
     parser.add_argument("--force", action="store_true", help="replace the output")
     given = parser.parse_args(arguments)
     try:

@@ -83,6 +83,21 @@ def _refusal(output: Path, force: bool) -> str | None:
     return None
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, read from the command line."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how much is measured."""
+    parser.add_argument("--sets", type=positive, default=3)
+    parser.add_argument("--formulas", type=positive, default=70, help="of each set")
+    parser.add_argument("--scenes", type=positive, default=20, help="of each set")
+    parser.add_argument("--workers", type=positive, default=min(2, os.cpu_count() or 1), help="processes")
+
+
 def _call(words: Sequence[str], folder: Path | None = None) -> None:
     subprocess.run(words, cwd=folder, check=True)
 
@@ -93,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for the environment and the answers so far")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "third-party.json", help="JSON file to write")
     parser.add_argument("--force", action="store_true", help="replace the output")
-    given, more = parser.parse_known_args(arguments)
+    add_sizes(parser)
+    given = parser.parse_args(arguments)
     refusal = _refusal(given.output, given.force)
     if refusal:
         sys.stderr.write(f"error: {refusal}\n")
@@ -112,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     words = [str(python), str(Path(__file__).parent / "measure.py"), "--work", str(work)]
     words += ["--output", str(given.output.resolve()), *(["--stamps", str(found)] if found else [])]
-    words += [*(["--force"] if given.force else []), *more]
+    words += ["--force"] if given.force else []
+    words += [f"--{name}={getattr(given, name)}" for name in ("sets", "formulas", "scenes", "workers")]
     sys.stdout.flush()
     return subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from todre.scenes import make_scene
+import pytest
+
+from todre.scenes import Question, make_scene
 from todre.scenes.questions import every_count, shapes_of
-from todre.smol.training.data import counting_questions, large_scene, worded_questions
+from todre.smol.training.data import counting_questions, counting_scene, large_scene, worded_questions
 
 
 def test_every_count_is_asked_once_and_is_true():
@@ -23,17 +25,41 @@ def test_every_count_is_asked_once_and_is_true():
         assert all(0 <= int(question.answer) <= 4 for question in asked)
 
 
-def test_counts_are_balanced_where_they_were_not():
-    def answers(ask):
-        scenes = [large_scene(seed, seed) for seed in range(100)]
-        return Counter(q.answer for step, scene in enumerate(scenes) for q in ask(scene, step) if q.task == "count")
+@pytest.fixture(scope="module")
+def counts() -> list[tuple[set[str], Question]]:
+    """Counts that the stage of counts asks of 120 pictures, each with the plain texts of its picture's."""
+    found = []
+    for step in range(120):
+        scene = counting_scene(step, step)
+        plain = {question.text for question in every_count(scene.objects)}
+        found += [(plain, question) for question in counting_questions(scene, step) if question.task == "count"]
+    return found
 
-    before, after = answers(worded_questions), answers(counting_questions)
+
+def test_counts_are_balanced_where_they_were_not(counts):
+    scenes = [large_scene(seed, seed) for seed in range(100)]
+    drawn = [q.answer for step, scene in enumerate(scenes) for q in worded_questions(scene, step) if q.task == "count"]
+    before, after = Counter(drawn), Counter(question.answer for _, question in counts)
     assert before["0"] > 3 * before["4"]
-    assert max(after[answer] for answer in "01234") < 2.2 * min(after[answer] for answer in "01234")
+    assert max(after[answer] for answer in "01234") < 1.6 * min(after[answer] for answer in "01234")
+
+
+def test_the_wording_of_a_count_does_not_tell_its_answer(counts):
+    asked = Counter(question.answer for _, question in counts)
+    plain = Counter(question.answer for texts, question in counts if question.text in texts)
+    shares = [plain[answer] / asked[answer] for answer in "01234"]
+    assert max(shares) - min(shares) < 0.05
+    assert min(shares) > 0.3
+
+
+def test_pictures_for_counts_are_chosen_for_four_of_a_thing():
+    def fours(draw):
+        return sum(any(q.answer == "4" for q in every_count(draw(seed, seed, "val").objects)) for seed in range(40))
+
+    assert fours(counting_scene) > 1.4 * fours(large_scene)
 
 
 def test_each_text_is_asked_once():
     for seed in range(10):
-        texts = [question.text for question in counting_questions(large_scene(seed, seed), seed)]
+        texts = [question.text for question in counting_questions(counting_scene(seed, seed), seed)]
         assert len(set(texts)) == len(texts)

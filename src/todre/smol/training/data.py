@@ -48,8 +48,12 @@ WEAK_MIX: dict[str, int] = {
     "caption": 2,
 }
 """As `TASK_MIX`, with more of what is learned last."""
-COUNT_TIMES: dict[str, tuple[int, int]] = {"0": (2, 1), "1": (2, 1), "2": (2, 1), "3": (3, 2), "4": (3, 4)}
-"""By answer, at most how many counts of a picture, and wordings of each."""
+COUNT_MOST: dict[str, int] = {"0": 1, "1": 1, "2": 1, "3": 2, "4": 3}
+"""By answer, at most how many counts of a picture are asked in the stage of counts."""
+COUNT_WORDINGS = 3
+"""Wordings that each of these counts is asked in, whatever the answer."""
+COUNT_CHOICE = 4
+"""Pictures of which the first is taken that shows something four times, or else the first."""
 PLACE = "place"
 """Task of the questions that only training asks."""
 PLACES = 6
@@ -111,23 +115,22 @@ def worded_questions(scene: Scene, step: int, mix: Mapping[str, int] = TASK_MIX)
 
 
 def counting_questions(scene: Scene, step: int) -> list[Question]:
-    """Training questions with counts whose answers come about equally often.
+    """Training questions with counts whose answers come about equally often, in the same wordings.
 
     The task draws its answers so. But equal questions are asked once, and few things in a picture are there four times:
     drawn as in `WEAK_MIX`, 0 and 1 came six times as often as 4 over 200 scenes, and the model never said 4.
 
     Args:
-        scene: the picture to ask about.
+        scene: the picture to ask about, of `counting_scene`.
         step: seeds the choice of questions and of their wording.
     """
     rng = np.random.default_rng([scene.seed, step, 89])
     asked = worded_questions(scene, step, {**WEAK_MIX, "count": 0})
     possible = every_count(scene.objects)
-    for answer, (most, wordings) in COUNT_TIMES.items():
+    for answer, most in COUNT_MOST.items():
         right = [question for question in possible if question.answer == answer]
         for index in rng.permutation(len(right))[:most].tolist():
-            asked.append(right[index])
-            asked += [reword(right[index], rng, "train") for _ in range(wordings - 1)]
+            asked += [right[index], *(reword(right[index], rng, "train") for _ in range(COUNT_WORDINGS - 1))]
     return list({question.text: question for question in asked}.values())
 
 
@@ -179,6 +182,19 @@ def small_scene(seed: int, split: str = "train") -> Scene:
 def large_scene(seed: int, step: int, split: str = "train") -> Scene:
     """The scene of a seed in the step's size of `FULL_SIZES`."""
     return make_scene(seed, split, FULL_SIZES[step % len(FULL_SIZES)])
+
+
+def counting_scene(seed: int, step: int, split: str = "train") -> Scene:
+    """One of `COUNT_CHOICE` scenes for a seed, in the step's size: one with something there four times, if any is.
+
+    Seeds that differ by less than 10⁷ share no scene.
+    """
+    choice = [large_scene(seed + place * 10**7, step, split) for place in range(COUNT_CHOICE)]
+    return next((scene for scene in choice if _shows_four(scene)), choice[0])
+
+
+def _shows_four(scene: Scene) -> bool:
+    return any(question.answer == "4" for question in every_count(scene.objects))
 
 
 def large_page(seed: int, step: int, split: str = "train") -> Page:

@@ -15,6 +15,7 @@ from todre.smol.training.data import (
     PAGE_EVERY,
     WEAK_MIX,
     counting_questions,
+    counting_scene,
     large_page,
     large_scene,
     page_questions,
@@ -29,6 +30,7 @@ from todre.smol.training.learner import Learner, answer_loss
 
 Result = tuple[torch.Tensor, dict[str, float]]
 Ask = Callable[[Scene, int], list[Question]]
+Draw = Callable[[int, int, str], Scene]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def short_loss(learner: Learner, which: Slice) -> Result:
     return answer_loss(learner, learner.hidden(visual, chunks), chunks)
 
 
-def full_loss(learner: Learner, which: Slice, ask: Ask = worded_questions) -> Result:
+def full_loss(learner: Learner, which: Slice, ask: Ask = worded_questions, draw: Draw = large_scene) -> Result:
     """Loss of questions behind thumbnail and crops, of scenes and of pages.
 
     Pictures of 192 × 192 pixels have 744 visual tokens. One process in one step has pages or scenes, not both.
@@ -72,13 +74,14 @@ def full_loss(learner: Learner, which: Slice, ask: Ask = worded_questions) -> Re
         learner: the model.
         which: the pictures.
         ask: from a scene and the number of the step to the questions about it.
+        draw: from a seed, the number of the step and a split to a scene.
     """
     pictures: list[Scene] | list[Page]
     if (which.step * which.world + which.rank) % PAGE_EVERY == PAGE_EVERY - 1:
         pictures = [large_page(seed, which.step, which.split) for seed in which.seeds()]
         asked = [page_questions(page, which.step) for page in pictures]
     else:
-        pictures = [large_scene(seed, which.step, which.split) for seed in which.seeds()]
+        pictures = [draw(seed, which.step, which.split) for seed in which.seeds()]
         asked = [ask(scene, which.step) for scene in pictures]
     chunks = collate([pack(learner.pieces, questions) for questions in asked])
     visual = learner.with_crops(tile_pixels(pictures), [picture.size for picture in pictures])
@@ -113,6 +116,6 @@ STAGES: dict[str, Stage] = {
             functools.partial(full_loss, ask=functools.partial(worded_questions, mix=WEAK_MIX)),
             3 * 10**8,
         ),
-        Stage("counts", "weak", functools.partial(full_loss, ask=counting_questions), 4 * 10**8),
+        Stage("counts", "weak", functools.partial(full_loss, ask=counting_questions, draw=counting_scene), 6 * 10**8),
     )
 }
