@@ -49,11 +49,11 @@ WEAK_MIX: dict[str, int] = {
 }
 """As `TASK_MIX`, with more of what is learned last."""
 COUNT_MOST: dict[str, int] = {"0": 1, "1": 1, "2": 1, "3": 2, "4": 3}
-"""By answer, at most how many counts of a picture are asked in the stage of counts."""
+"""By answer, at most how many counts of a picture are asked in `counts`."""
 COUNT_WORDINGS = 3
 """Wordings that each of these counts is asked in, whatever the answer."""
 COUNT_CHOICE = 4
-"""Pictures of which the first is taken that shows something four times, or else the first."""
+"""Scenes of which one is taken that shows something four times, if one does."""
 PLACE = "place"
 """Task of the questions that only training asks."""
 PLACES = 6
@@ -115,10 +115,11 @@ def worded_questions(scene: Scene, step: int, mix: Mapping[str, int] = TASK_MIX)
 
 
 def counting_questions(scene: Scene, step: int) -> list[Question]:
-    """Training questions with counts whose answers come about equally often, in the same wordings.
+    """Training questions with counts whose answers come about equally often.
 
     The task draws its answers so. But equal questions are asked once, and few things in a picture are there four times:
-    drawn as in `WEAK_MIX`, 0 and 1 came six times as often as 4 over 200 scenes, and the model never said 4.
+    drawn as in `WEAK_MIX`, 0 and 1 came six times as often as 4 over 200 scenes, and the model never said 4. All counts
+    are asked in as many wordings: where only large ones were reworded, the model learned the wording.
 
     Args:
         scene: the picture to ask about, of `counting_scene`.
@@ -185,8 +186,9 @@ def large_scene(seed: int, step: int, split: str = "train") -> Scene:
 
 
 def counting_scene(seed: int, step: int, split: str = "train") -> Scene:
-    """One of `COUNT_CHOICE` scenes for a seed, in the step's size: one with something there four times, if any is.
+    """A scene of a seed in the step's size, chosen for its counts.
 
+    Of `COUNT_CHOICE` scenes it is the first that shows something four times, or else the first.
     Seeds that differ by less than 10⁷ share no scene.
     """
     choice = [large_scene(seed + place * 10**7, step, split) for place in range(COUNT_CHOICE)]
