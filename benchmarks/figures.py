@@ -163,7 +163,7 @@ def heldout(path: Path) -> str:
 def card(path: Path) -> str:
     from todre.evaluate.card_page import page
 
-    return page(document(path), path.name, "model-card.png")
+    return page(document(path), path.name, f"{path.stem}.png")
 
 
 def card_figure(path: Path) -> Any:
@@ -172,11 +172,11 @@ def card_figure(path: Path) -> Any:
     return figure(document(path))
 
 
-def leaderboard(path: Path) -> str:
+def leaderboard(command: str, path: Path) -> str:
     from todre.reading.leaderboard import page
     from todre.reading.results import read
 
-    return page(read([path]), LEADERBOARD_SOURCE, LEADERBOARD_COMMAND)
+    return page(read([path]), path.relative_to(ROOT).as_posix(), command, board=path.stem)
 
 
 def leaderboard_figure(name: str, path: Path) -> Any:
@@ -207,24 +207,31 @@ BENCH = tuple(
     Made(f"docs/figures/bench-{name}.png", BENCH_SOURCE, functools.partial(bench, name))
     for name in ("breakdown", "length", "memory")
 )
+CARDS = ("model-card",)
 PAGES_OF_RESULTS = (
     Made("docs/results.md", "results/heldout.json", heldout),
-    Made("docs/model-card.md", "results/model-card.json", card),
-    Made("docs/images/model-card.png", "results/model-card.json", card_figure),
+    *(Made(f"docs/{name}.md", f"results/{name}.json", card) for name in CARDS),
+    *(Made(f"docs/images/{name}.png", f"results/{name}.json", card_figure) for name in CARDS),
 )
 STAGE2 = tuple(
     Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2) for name in ("tiny", "smol")
 )
-LEADERBOARD_SOURCE = "results/leaderboard.json"
-LEADERBOARD_COMMAND = (
-    "todre eval --methods all,results/fitted/fitprune-0.5.json,results/fitted/fitprune-0.25.json,"
-    "results/fitted/g-search-0.003.json --retain 0.5,0.25,0.1,0.05,0.02 --against random,todre,todre-v1 "
-    "--processes 2 --output runs/leaderboard"
-)
+LEADERBOARDS = {
+    "leaderboard": (
+        "todre eval --methods all,results/fitted/fitprune-0.5.json,results/fitted/fitprune-0.25.json,"
+        "results/fitted/g-search-0.003.json --retain 0.5,0.25,0.1,0.05,0.02 --against random,todre,todre-v1 "
+        "--processes 2 --output runs/leaderboard"
+    ),
+}
+"""Boards, and the command of each."""
 LEADERBOARD = (
-    Made("docs/leaderboard.md", LEADERBOARD_SOURCE, leaderboard),
     *(
-        Made(f"docs/figures/leaderboard-{name}.png", LEADERBOARD_SOURCE, functools.partial(leaderboard_figure, name))
+        Made(f"docs/{board}.md", f"results/{board}.json", functools.partial(leaderboard, command))
+        for board, command in LEADERBOARDS.items()
+    ),
+    *(
+        Made(f"docs/figures/{board}-{name}.png", f"results/{board}.json", functools.partial(leaderboard_figure, name))
+        for board in LEADERBOARDS
         for name in ("retention", "pareto", "heatmap", "radar")
     ),
 )

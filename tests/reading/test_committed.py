@@ -57,10 +57,11 @@ def test_tables_in_pages_are_what_their_commands_print(path):
     assert figures.tables(text) == text, "run: make figures"
 
 
-def test_a_committed_leaderboard_is_shown():
-    """With the result in place, its page and figures belong to what is made, and not before."""
-    there = (ROOT / figures.LEADERBOARD_SOURCE).is_file()
-    assert all((made in figures.MADE) == there for made in figures.LEADERBOARD)
+def test_every_committed_leaderboard_and_card_is_shown():
+    """With a result in place, its page and figures belong to what is made, and not before."""
+    boards = {path.stem for path in (ROOT / "results").glob("leaderboard*.json")}
+    assert {board for board in boards if not board.endswith("-timings")} == set(figures.LEADERBOARDS)
+    assert {path.stem for path in (ROOT / "results").glob("*-card.json")} == set(figures.CARDS)
 
 
 def test_tables_are_filled_between_their_markers(folder):
