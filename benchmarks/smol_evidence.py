@@ -117,9 +117,7 @@ STEPS: dict[str, Step] = {
     "stage2": stage2(smol.SMOL, 450),
     "stage2-1": stage2(smol.SMOL_1, 450),
     "migration": instrument("migration", "--limit", "60"),
-    "horizon": instrument(
-        "horizon", "--window", "6", "--limit", "54", "--layers", "8,12,15,18,19,20,21,22,23,24,25,26,28"
-    ),
+    "horizon": instrument("horizon", "--window", "12", "--limit", "27", "--layers", "16,19,20,21,22,23,24,25,26"),
     "times": times(),
     "pages": board(smol.SMOL, "pages", 60, "all", "leaderboard-smol-pages"),
     "leaderboard": board(smol.SMOL, "scenes", 100, "all", "leaderboard-smol"),

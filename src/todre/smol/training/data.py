@@ -48,12 +48,12 @@ WEAK_MIX: dict[str, int] = {
     "caption": 2,
 }
 """As `TASK_MIX`, with more of what is learned last."""
-COUNT_MOST: dict[str, int] = {"0": 1, "1": 1, "2": 1, "3": 2, "4": 3}
+COUNT_MOST: dict[str, int] = {"0": 1, "1": 2, "2": 2, "3": 3, "4": 3}
 """By answer, at most how many counts of a picture are asked in `counts`."""
-COUNT_WORDINGS = 3
+COUNT_WORDINGS = 2
 """Wordings that each of these counts is asked in, whatever the answer."""
-COUNT_CHOICE = 4
-"""Scenes of which one is taken that shows something four times, if one does."""
+COUNT_CHOICE = 8
+"""Scenes of which the one is taken that shows most things three or four times."""
 PLACE = "place"
 """Task of the questions that only training asks."""
 PLACES = 6
@@ -188,15 +188,12 @@ def large_scene(seed: int, step: int, split: str = "train") -> Scene:
 def counting_scene(seed: int, step: int, split: str = "train") -> Scene:
     """A scene of a seed in the step's size, chosen for its counts.
 
-    Of `COUNT_CHOICE` scenes it is the first that shows something four times, or else the first.
+    Of `COUNT_CHOICE` scenes it is the one with most counts of three and four, the first of them if there are several.
+
     Seeds that differ by less than 10⁷ share no scene.
     """
     choice = [large_scene(seed + place * 10**7, step, split) for place in range(COUNT_CHOICE)]
-    return next((scene for scene in choice if _shows_four(scene)), choice[0])
-
-
-def _shows_four(scene: Scene) -> bool:
-    return any(question.answer == "4" for question in every_count(scene.objects))
+    return max(choice, key=lambda scene: sum(question.answer in "34" for question in every_count(scene.objects)))
 
 
 def large_page(seed: int, step: int, split: str = "train") -> Page:

@@ -116,6 +116,6 @@ STAGES: dict[str, Stage] = {
             functools.partial(full_loss, ask=functools.partial(worded_questions, mix=WEAK_MIX)),
             3 * 10**8,
         ),
-        Stage("counts", "weak", functools.partial(full_loss, ask=counting_questions, draw=counting_scene), 6 * 10**8),
+        Stage("counts", "weak", functools.partial(full_loss, ask=counting_questions, draw=counting_scene), 7 * 10**8),
     )
 }
