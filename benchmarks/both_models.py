@@ -2,6 +2,7 @@
 
 python benchmarks/both_models.py carry            differences between methods, model by model
 python benchmarks/both_models.py ranks            how alike the models rank the methods
+python benchmarks/both_models.py advice           what to use, and what it costs on every model
 python benchmarks/both_models.py cards            accuracy without pruning by task, from the models' cards
 python benchmarks/both_models.py best BOARD       by task and budget, the method that loses least
 python benchmarks/both_models.py least BOARD      by task and rule, the least budget that costs little
@@ -68,6 +69,15 @@ CLAIMS = (
     Claim("nothing visual after half of the layers (VTW) costs nothing", "vtw", NONE, (None,)),
 )
 
+ADVICE: tuple[tuple[str, Budget, tuple[str, ...]], ...] = (
+    ("half of the tokens", 0.5, ("todre", "random")),
+    ("a quarter", 0.25, ("todre", "todre-v1", "random")),
+    ("a tenth", 0.1, ("todre-patches", "todre-v1", "mmr", "todre", "random")),
+    ("a twentieth", 0.05, ("todre-v1", "mmr", "random")),
+    ("a fiftieth, from the third layer on", 0.02, ("fastv",)),
+)
+"""What somebody wants to keep, the budget, and the methods to compare there."""
+
 
 def boards() -> dict[str, Results]:
     """The leaderboards that are committed, by model."""
@@ -125,6 +135,19 @@ def carry() -> str:
                 pair = f"{claim.method} − {'no pruning' if claim.other == NONE else claim.other}"
                 lines.append([claim.text, pair, kept, *(signed(each) for each in cells.values()), verdict(known)])
     return pipe_table(["finding", "difference", "kept", *models, "carries over"], lines)
+
+
+def advice() -> str:
+    """What methods lose at the budgets that somebody may want, on every model."""
+    models = boards()
+    lines = []
+    for wanted, retain, methods in ADVICE:
+        for method in methods:
+            entries = [found(results, method, retain) for results in models.values()]
+            prices = [signed(None if entry is None else entry.value("difference")) for entry in entries]
+            lines.append([wanted, markdown_text(method), *prices])
+            wanted = ""
+    return pipe_table(["kept", "method", *models], lines)
 
 
 def ranks() -> str:
@@ -224,7 +247,7 @@ def _accuracy(numbers: dict[str, float]) -> str:
     return interval_text(Interval(numbers["score"], numbers["low"], numbers["high"]))
 
 
-TABLES: dict[str, Callable[[], str]] = {"carry": carry, "ranks": ranks, "cards": cards}
+TABLES: dict[str, Callable[[], str]] = {"carry": carry, "advice": advice, "ranks": ranks, "cards": cards}
 BOARD_TABLES: dict[str, Callable[[str], str]] = {"best": best, "least": least}
 
 
