@@ -7,15 +7,18 @@ accelerator nothing is read back (`device_loops`, `triton_kernels`).
 
 from __future__ import annotations
 
+from todre.select.components import component_loadings
 from todre.select.diversity import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.dpp import dpp_order
 from todre.select.gram import gram
 from todre.select.marginal_relevance import mmr_order
 from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
 from todre.select.propagation import propagation_scores
+from todre.select.suppression import unsuppressed
 from todre.select.thinning import thin
 
 __all__ = [
+    "component_loadings",
     "dpp_order",
     "gram",
     "k_center",
@@ -29,4 +32,5 @@ __all__ = [
     "pivot_random",
     "propagation_scores",
     "thin",
+    "unsuppressed",
 ]
