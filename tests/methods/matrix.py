@@ -55,6 +55,7 @@ ALL: dict[str, dict[str, Any]] = {
     "g-search": {"kept": (1.0, 1.0, 1.0, 1.0)},
     "mustdrop": {"total_threshold": 0.0, "single_threshold": 0.0},
     "vflowopt": {"retain": 1.0, "ratios": (1.0, 1.0)},
+    "vscan": {"retain": 1.0, "deep": 1.0},
     "vtw": {"layer": 1.0},
 }
 """How to keep everything, where `retain=1.0` is not the way."""
@@ -88,6 +89,7 @@ MERGING = {
     "tome",
     "vflowopt",
     "visionzip",
+    "vscan",
 }
 """Methods whose tokens change, so that hiding columns of the untouched model is no reference."""
 

@@ -23,12 +23,13 @@ from todre.methods.sparsevlm import SparseVLM
 from todre.methods.swiftvlm import SwiftVLM
 from todre.methods.vflowopt import VFlowOpt
 from todre.methods.views.reduction import ParkedView
+from todre.methods.vscan import VScan
 from todre.methods.vtw import VTW
 from todre.tensors.attention import AttentionInputs
 
 METHODS = [
     DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), GSearch(kept=(0.5,) * 8), MustDrop(), NuwaText(),
-    PSigmoid(), PyramidDrop(), RandomDeep(), SparseVLM(), SwiftVLM(layers=(3, 6)), VFlowOpt(), VTW(),
+    PSigmoid(), PyramidDrop(), RandomDeep(), SparseVLM(), SwiftVLM(layers=(3, 6)), VFlowOpt(), VScan(), VTW(),
 ]  # fmt: skip
 
 

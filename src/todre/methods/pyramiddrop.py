@@ -10,7 +10,7 @@ from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.shared.budgets import Counting, pyramid
 from todre.methods.shared.layers import resolve_layers, resolve_stages, stage_at
-from todre.methods.shared.query_rows import row_counts
+from todre.methods.shared.query_rows import next_layer_scores, row_counts
 
 if TYPE_CHECKING:
     from todre.methods.views.decoder_layer import ReduceContext
@@ -59,11 +59,6 @@ class PyramidDrop(Method):
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Rank by the next layer's attention."""
-        import torch
-
-        from todre.tensors.attention import attention_scores
-        from todre.tensors.columns import PAD
-
         stages = resolve_stages(self.layers, context.n_layers)
         numbers = [number for _, number in stages]
         place = numbers.index(stage_at(stages, context.layer))
@@ -73,10 +68,4 @@ class PyramidDrop(Method):
                 place
             ],
         )
-        following, in_flight = context.peek(), context.kinds[:, -context.queries :] != PAD
-        there = following.query.device  # the next layer may be on another device
-        scores = attention_scores(
-            following, context.last_row.to(there), in_flight.to(there), places=context.last_places.to(there)
-        ).to(in_flight.device)
-        earlier = context.kinds.shape[1] - context.queries
-        return context.best(torch.nn.functional.pad(scores, (earlier, 0)), counts)
+        return context.best(next_layer_scores(context), counts)

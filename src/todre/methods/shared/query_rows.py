@@ -48,6 +48,25 @@ def remaining_counts(context: ReduceContext, counts: Tensor) -> list[int]:
     return [min(count, fresh) for count, fresh in zip(counts.tolist(), context.fresh_counts, strict=True)]
 
 
+def next_layer_scores(context: ReduceContext) -> Tensor:
+    """Attention that the last token would pay in the next layer, (b, s) float32.
+
+    The next layer's queries and keys are computed from the current hidden states, of the columns in flight alone. The
+    softmax is over these columns, then heads are averaged; slots of earlier turns get 0.
+    """
+    from torch.nn.functional import pad
+
+    from todre.tensors.attention import attention_scores
+    from todre.tensors.columns import PAD
+
+    following, in_flight = context.peek(), context.kinds[:, -context.queries :] != PAD
+    there = following.query.device  # the next layer may be on another device
+    scores = attention_scores(
+        following, context.last_row.to(there), in_flight.to(there), places=context.last_places.to(there)
+    ).to(in_flight.device)
+    return pad(scores, (context.kinds.shape[1] - context.queries, 0))
+
+
 def group_sizes(member: Tensor, groups: int) -> Tensor:
     """Members of each group, (groups,) int64.
 
