@@ -7,7 +7,7 @@ accelerator nothing is read back (`device_loops`, `triton_kernels`).
 
 from __future__ import annotations
 
-from todre.select.components import component_loadings
+from todre.select.components import component_loadings, effective_rank
 from todre.select.diversity import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.dpp import dpp_order
 from todre.select.gram import gram
@@ -20,6 +20,7 @@ from todre.select.thinning import thin
 __all__ = [
     "component_loadings",
     "dpp_order",
+    "effective_rank",
     "gram",
     "k_center",
     "k_center_order",

@@ -1,4 +1,4 @@
-"""Principal components of tokens, by an exact decomposition in float64."""
+"""Principal components and effective rank of tokens, exact and in float64."""
 
 from __future__ import annotations
 
@@ -44,3 +44,23 @@ def component_loadings(x: Tensor, count: int) -> Tensor:
         vectors = centred @ vectors / values.where(real, 1.0).sqrt()
     loadings: Tensor = vectors.abs().where(real, 0.0).cpu()
     return loadings if twin is None else loadings[twin]
+
+
+@torch.no_grad()
+def effective_rank(x: Tensor) -> float:
+    """The effective rank of tokens: the exponential of the entropy of their spectrum.
+
+    With σ the singular values of x and p = σ / Σ σ it is exp(-Σ p ln p): 1 where all tokens point in one direction,
+    min(n, d) where all directions are equally strong.
+
+    Args:
+        x: tokens, (n, d), any float dtype and device.
+
+    Returns:
+        A number from 1 to min(n, d); 1 if all tokens are zero.
+    """
+    tokens = x.detach().double()
+    squares = tokens @ tokens.T if len(tokens) <= tokens.shape[1] else tokens.T @ tokens
+    sigma = torch.linalg.eigvalsh(squares).clamp(min=0).sqrt()
+    share = sigma / sigma.sum().clamp(min=torch.finfo(torch.float64).tiny)
+    return float(torch.special.entr(share).sum().exp())
