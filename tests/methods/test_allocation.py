@@ -25,7 +25,9 @@ SETTINGS = {"swiftvlm": {"layers": (1, 3)}}
 INSIDE = [name for name in registry.names() if "reduce" in registry.entry(name).card.acts]
 BEFORE = [name for name in registry.names() if registry.entry(name).card.acts == ("select",)]
 HOLDING = {
+    "agile-threshold": "All cosines of one tile's tokens are held.",
     "gprune": "the edges of one graph are held at a time, (m, m)",
+    "prunesid": "holds the cosines of all its pairs",
     "vispruner": "All cosines of one tile's tokens are held.",
 }
 """Methods before the LLM that hold a matrix of a part of the tokens, and where they say so."""

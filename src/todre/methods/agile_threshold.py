@@ -29,7 +29,7 @@ class AgileThreshold(Method):
     below τ_i = min(most, step·i·ratio) are deleted, where i counts the kept tokens from 1. The ratio is the effective
     rank of the tile's embeddings, the exponential of the entropy of their singular values divided by their sum, over
     `average_rank`: the richer a picture, the more diverse its tokens. If the list runs out, the most attended of the
-    deleted tokens fill the budget.
+    deleted tokens fill the budget. All cosines of one tile's tokens are held.
 
     The paper's τ_max and the average rank, which depends on the model, are not published. Our `most` is a guess, and
     without `average_rank` the ratio is 1, so that τ grows alike for every picture: measure it on the model's pictures
