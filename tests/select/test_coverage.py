@@ -251,5 +251,6 @@ def test_bad_values_are_refused():
             coverage_order(matrix, 2, weight)
     with pytest.raises(InvalidValueError, match="matrix must be finite"):
         coverage_order(matrix.masked_fill(matrix > 0.5, torch.nan), 2)
-    with pytest.raises(InvalidValueError, match="one entry for each of 2 samples"):
-        coverage_orders([matrix, matrix], [1])
+    for counts, weights in (([1], None), ([1, 1, 1], None), ([1, 1], [torch.ones(3)]), ([1, 1], [torch.ones(3)] * 3)):
+        with pytest.raises(InvalidValueError, match="one entry for each sample"):
+            coverage_orders([matrix, matrix], counts, weights)

@@ -7,7 +7,7 @@ picks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -50,11 +50,12 @@ def coverage_order(matrix: Tensor, k: int, weight: Tensor | None = None) -> Tens
 
 @torch.no_grad()
 def coverage_orders(
-    matrices: Sequence[Tensor], counts: Sequence[int], weights: Sequence[Tensor] | None = None
+    matrices: Iterable[Tensor], counts: Sequence[int], weights: Sequence[Tensor] | None = None
 ) -> list[Tensor]:
     """`coverage_order` of several samples of any sizes, each as it would be alone.
 
-    On an accelerator they are chosen from together, a step of all samples at a time.
+    On the CPU one sample follows the other, so that `matrices` may make its tensors as they are needed. On an
+    accelerator each step is one for all samples.
 
     Args:
         matrices: for each sample, (rows, n); all on one device.
@@ -65,16 +66,24 @@ def coverage_orders(
         (count,) int64 for each sample.
 
     Raises:
-        InvalidValueError: see `coverage_order`.
+        InvalidValueError: see `coverage_order`; or the arguments hold different numbers of samples.
     """
-    if not len(matrices) == len(counts) == len(matrices if weights is None else weights):
-        raise InvalidValueError(f"counts and weights must hold one entry for each of {len(matrices)} samples.")
-    columns = [_columns(matrix) for matrix in matrices]
-    counts = [as_count(k, len(part)) for k, part in zip(counts, columns, strict=True)]
-    factors = [_factors(part, weights[at] if weights else None) for at, part in enumerate(columns)]
-    if columns and columns[0].device.type not in HOSTED:
-        return queued_coverage(columns, counts, factors)
-    return [_hosted(part, k, factor) for part, k, factor in zip(columns, counts, factors, strict=True)]
+    factors = [None] * len(counts) if weights is None else list(weights)
+    chosen: list[Tensor] = []
+    waiting: list[tuple[Tensor, int, Tensor]] = []
+    for at, matrix in enumerate(matrices):
+        if at >= min(len(counts), len(factors)):
+            break
+        columns = _columns(matrix)
+        task = columns, as_count(counts[at], len(columns)), _factors(columns, factors[at])
+        if columns.device.type in HOSTED:
+            chosen.append(_hosted(*task))
+        else:
+            waiting.append(task)
+    else:
+        if len(chosen) + len(waiting) == len(counts) == len(factors):
+            return queued_coverage(*map(list, zip(*waiting, strict=True))) if waiting else chosen
+    raise InvalidValueError("matrices, counts and weights must hold one entry for each sample; make them as long.")
 
 
 def facility_order(x: Tensor, k: int, weight: Tensor | None = None) -> Tensor:
@@ -104,7 +113,7 @@ def facility_orders(
 
     Arguments, result and errors are those of `coverage_orders`, but for `samples`: (n, d) each.
     """
-    return coverage_orders([likeness(x).T for x in samples], counts, weights)
+    return coverage_orders((likeness(x).T for x in samples), counts, weights)
 
 
 def _columns(matrix: object) -> Tensor:
