@@ -22,6 +22,7 @@ STATIC = {
     "pyramiddrop": {},
     "random-deep": {"layer": 2},
     "dart": {},
+    "scope": {},
     "p-sigmoid": {"retain": 0.6},
 }
 """Methods whose budgets say how many tokens stay."""
