@@ -26,6 +26,7 @@ INSIDE = [name for name in registry.names() if "reduce" in registry.entry(name).
 BEFORE = [name for name in registry.names() if registry.entry(name).card.acts == ("select",)]
 HOLDING = {
     "gprune": "the edges of one graph are held at a time, (m, m)",
+    "mmtok": "All cosines of one tile's tokens are held.",
     "scope": "All cosines of one tile's tokens are held.",
     "vispruner": "All cosines of one tile's tokens are held.",
 }

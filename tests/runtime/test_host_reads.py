@@ -23,6 +23,7 @@ STATIC = {
     "random-deep": {"layer": 2},
     "dart": {},
     "scope": {},
+    "mmtok": {},
     "p-sigmoid": {"retain": 0.6},
 }
 """Methods whose budgets say how many tokens stay."""
