@@ -67,6 +67,8 @@ REFUSED: dict[str, set[str]] = {
     "evs": {QWEN, NEXT, INTERN},
     "fastervlm": {QWEN},
     "ficoco-v": {QWEN},
+    "flowcut": {QWEN},
+    "flowcut-anyres": {QWEN},
     "glimpseprune": {QWEN, NEXT, INTERN},  # its weights are the shipped model's; tests/glimpse has weights for these
     "pixelprune": {NEXT, INTERN},
     "tome": {QWEN},
@@ -78,6 +80,8 @@ MERGING = {
     "evit",
     "ficoco-l",
     "ficoco-v",
+    "flowcut",
+    "flowcut-anyres",
     "nuwa",
     "pixelprune",
     "pooling",
