@@ -49,11 +49,12 @@ def made(rows=ROWS, queries=None, seed=0, scale=1.0, layer=3, n_layers=8, d=8, d
 
 
 def inputs_of(kinds, queries, seed=0, scale=1.0, dtype=torch.float32):
-    """Random queries and keys; with scale 0 attention is uniform."""
+    """Random queries, keys and values; with scale 0 attention is uniform."""
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(len(kinds), 6, queries, 4, generator=generator) * scale
     key = torch.randn(len(kinds), 2, kinds.shape[1], 4, generator=generator) * scale
-    return AttentionInputs(query.to(dtype), key.to(dtype), 0.5)
+    value = torch.randn(len(kinds), 2, kinds.shape[1], 5, generator=generator)
+    return AttentionInputs(query.to(dtype), key.to(dtype), 0.5, value=value.to(dtype))
 
 
 def attention(inputs, kinds, row, place):
@@ -117,7 +118,8 @@ def alone(context, row):
     """The context of one row by itself."""
 
     def part(inputs):
-        return AttentionInputs(inputs.query[row : row + 1], inputs.key[row : row + 1], inputs.scaling)
+        query, key, value = (each[row : row + 1] for each in (inputs.query, inputs.key, inputs.value))
+        return AttentionInputs(query, key, inputs.scaling, value=value)
 
     following = part(context.peek()) if context.peek is not None else None
     pick = slice(row, row + 1)

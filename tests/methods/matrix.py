@@ -35,6 +35,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "todre-last": {"threshold": 1.0},
     "todre-floor": {"threshold": 1.0, "floor": 3},
     "todre-horizon": {"threshold": 1.0},
+    "erase": {"late": 3},
+    "erase-qwen3": {"early": 2, "late": 3},
     "fitprune": {"deletions": (0.1, 0.2, 0.3, 0.0)},
     "g-search": {"kept": (0.8, 0.5, 0.2, 0.2)},
     "mustdrop": {"total_threshold": 0.05, "single_threshold": 0.5, "layers": (1, 2)},
@@ -64,10 +66,14 @@ QWEN, NEXT, INTERN = FAMILIES[1], FAMILIES[0], FAMILIES[2]
 REFUSED: dict[str, set[str]] = {
     "cls-top-k": {QWEN},
     "crop-skip": {QWEN, INTERN},
+    "erase": {NEXT, INTERN},
+    "erase-qwen3": {NEXT, INTERN},
     "evit": {QWEN},
     "evs": {QWEN, NEXT, INTERN},
     "fastervlm": {QWEN},
     "ficoco-v": {QWEN},
+    "flowcut": {QWEN},
+    "flowcut-anyres": {QWEN},
     "glimpseprune": {QWEN, NEXT, INTERN},  # its weights are the shipped model's; tests/glimpse has weights for these
     "pixelprune": {NEXT, INTERN},
     "tome": {QWEN},
@@ -76,9 +82,13 @@ REFUSED: dict[str, set[str]] = {
 """Families on which a method says in one sentence why it does not apply."""
 
 MERGING = {
+    "erase",
+    "erase-qwen3",
     "evit",
     "ficoco-l",
     "ficoco-v",
+    "flowcut",
+    "flowcut-anyres",
     "nuwa",
     "pixelprune",
     "pooling",

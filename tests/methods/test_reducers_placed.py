@@ -13,6 +13,7 @@ from todre.methods.dart import DART
 from todre.methods.fastv import FastV
 from todre.methods.ficoco_l import FiCoCoL
 from todre.methods.fitprune import FitPrune
+from todre.methods.flowcut import FlowCut
 from todre.methods.gsearch import GSearch
 from todre.methods.mustdrop import MustDrop
 from todre.methods.nuwa_text import NuwaText
@@ -28,13 +29,15 @@ from todre.methods.vtw import VTW
 from todre.tensors.attention import AttentionInputs
 
 METHODS = [
-    DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), GSearch(kept=(0.5,) * 8), MustDrop(), NuwaText(),
-    PSigmoid(), PyramidDrop(), RandomDeep(), SparseVLM(), SwiftVLM(layers=(3, 6)), VFlowOpt(), VScan(), VTW(),
+    DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), FlowCut(second=3), GSearch(kept=(0.5,) * 8), MustDrop(),
+    NuwaText(), PSigmoid(), PyramidDrop(), RandomDeep(), SparseVLM(), SwiftVLM(layers=(3, 6)), VFlowOpt(), VScan(),
+    VTW(),
 ]  # fmt: skip
 
 
 def moved(inputs, device):
-    return AttentionInputs(put(inputs.query.clone(), device), put(inputs.key.clone(), device), inputs.scaling)
+    query, key, value = (put(each.clone(), device) for each in (inputs.query, inputs.key, inputs.value))
+    return AttentionInputs(query, key, inputs.scaling, value=value)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -22,6 +22,8 @@ STATIC = {
     "pyramiddrop": {},
     "random-deep": {"layer": 2},
     "dart": {},
+    "scope": {},
+    "mmtok": {},
     "p-sigmoid": {"retain": 0.6},
     "vscan": {},
 }

@@ -247,6 +247,19 @@ def test_attention_of_merged_tokens_counts_them_as_often_as_they_are_large():
     torch.testing.assert_close(received_attention(seen).double(), expected.mean(dim=(1, 2)), atol=1e-6, rtol=0)
 
 
+def test_attention_of_hidden_tokens_is_that_without_them():
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, 3, 7, 4, generator=generator) for _ in range(2))
+    stay = torch.tensor([0, 1, 3, 4, 6])
+    mask = torch.full((7,), -torch.inf)
+    mask[stay] = 0.0
+    seen = AttentionInputs(query, key, 0.5, mask=mask.expand(2, 1, 1, 7))
+    shorter = AttentionInputs(query[:, :, stay], key[:, :, stay], 0.5)
+    got = cls_attention(seen)
+    torch.testing.assert_close(got[:, stay[1:] - 1], cls_attention(shorter))
+    assert float(got[:, [1, 4]].abs().max()) == 0.0
+
+
 @pytest.mark.parametrize("backend", ["sdpa", "eager"])
 @pytest.mark.parametrize("how", ["bfloat16", "autocast"])
 def test_half_precision_takes_the_weights_of_merged_tokens(backend, how):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
+from neverread import NeverRead
 
 from todre.errors import InvalidValueError
 from todre.select import diversity, k_center_order, max_sum_order, mmr_order
@@ -17,16 +17,6 @@ from todre.select.marginal_relevance import _queued
 ORDERS = {"k_center": k_center_order, "max_sum": max_sum_order}
 both = pytest.mark.parametrize("rule", ["k_center", "max_sum"])
 CPU = torch.device("cpu")
-
-
-class NeverRead(TorchDispatchMode):
-    """Fails on every operation that would make the host wait for a device."""
-
-    readers = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "_unique2", "masked_select", "item")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert func.overloadpacket.__name__ not in self.readers, f"{func} reads a value"
-        return func(*args, **(kwargs or {}))
 
 
 def queued(x, k, pivot, rule):

@@ -73,7 +73,7 @@ def after_cached_keys(step: Step, layer: int, made: AttentionInputs, device: tor
     if held is not None and kv.has_keys(held):
         key = torch.cat([held.keys.to(key), key], dim=2)
     mask = None if made.mask is None else made.mask.to(device)
-    return replace(made, query=made.query.to(device), key=key, mask=mask)
+    return replace(made, query=made.query.to(device), key=key, mask=mask, value=None)
 
 
 def check_assumed(layer: int, earlier: int, assumed: dict[str, Any], passed: dict[str, Any]) -> None:

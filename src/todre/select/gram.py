@@ -7,6 +7,9 @@ from torch import Tensor
 
 from todre.select.rows import UnitRows, unit_rows
 
+# More tokens than this are multiplied block by block, and only above the diagonal.
+_WHOLE, _BLOCK = 1024, 512
+
 
 def gram(x: Tensor) -> Tensor:
     """Cosines of all pairs of tokens.
@@ -28,8 +31,7 @@ def gram(x: Tensor) -> Tensor:
 
 def gram_of(rows: UnitRows) -> Tensor:
     """Cosines of all pairs of unit rows, see `gram`."""
-    cosines = rows.cosines(torch.arange(len(rows.tokens), dtype=torch.int64, device="cpu"))
-    upper = cosines.triu_(1)
+    upper = _above_diagonal(rows)
     cosines = upper + upper.T
     alive = rows.alive()
     cosines.diagonal().copy_(alive)
@@ -38,3 +40,12 @@ def gram_of(rows: UnitRows) -> Tensor:
         same = (rows.twin[:, None] == rows.twin) & alive
         cosines.masked_fill_(same, 1.0)
     return cosines.clamp_(max=1.0)
+
+
+def _above_diagonal(rows: UnitRows) -> Tensor:
+    """Cosines of each token with later ones, (n, n) on the CPU; 0 elsewhere."""
+    n = len(rows.tokens)
+    if n <= _WHOLE:
+        return rows.cosines(torch.arange(n, dtype=torch.int64, device="cpu")).triu_(1)
+    blocks = [(start, rows.onward(start, min(start + _BLOCK, n))) for start in range(0, n, _BLOCK)]
+    return torch.cat([torch.nn.functional.pad(block, (start, 0)) for start, block in blocks]).triu_(1)

@@ -78,6 +78,16 @@ class UnitRows:
         found = self._product(gathered, scale, gathered, scale)
         return found if place is None else found[place][:, place]
 
+    def onward(self, start: int, end: int) -> Tensor:
+        """Cosines of the tokens `start` up to `end` with all from `start` on.
+
+        Identical tokens may differ in the last digits.
+
+        Returns:
+            (end - start, n - start) on the CPU.
+        """
+        return self._product(self.tokens[start:end], self.scale[start:end], self.tokens[start:], self.scale[start:])
+
     def products(self, vectors: Tensor) -> Tensor:
         """Inner products of `vectors` (m, d) with every unit token, (m, n) on the CPU."""
         found = self._multiplied(vectors, None, None)
@@ -113,7 +123,7 @@ class UnitRows:
 
     def _product(self, vectors: Tensor, scales: Tensor | None, tokens: Tensor, scale: Tensor) -> Tensor:
         with torch.autocast(tokens.device.type, enabled=False):
-            if tokens.dtype == torch.float32 and _float32_is_reduced(tokens.device):
+            if tokens.dtype == torch.float32 and float32_is_reduced(tokens.device):
                 tokens, scale = tokens.double(), scale.double()
             vectors = vectors.to(tokens.dtype)
             # A few vectors are fastest as the right factor; one alone is a product with a vector.
@@ -185,7 +195,7 @@ def _first_equal(rows: Tensor) -> list[int]:
     return [seen.setdefault(row.tobytes(), index) for index, row in enumerate((rows + 0.0).cpu().numpy())]
 
 
-def _float32_is_reduced(device: torch.device) -> bool:
+def float32_is_reduced(device: torch.device) -> bool:
     """True if the process allows TF32 or bfloat16 inside float32 matrix products."""
     backends = {"cuda": torch.backends.cuda.matmul, "cpu": getattr(torch.backends.mkldnn, "matmul", None)}
     if device.type not in backends:

@@ -26,6 +26,7 @@ class AttentionInputs:
             causal. Positive values weigh keys (merged tokens of a vision tower), negative values hide them.
         logit_cap: the logits are squashed into (-logit_cap, logit_cap) by tanh; None for no cap.
         segments: (m + 1,) int, the bounds along q and s of sequences packed into one row; None for a single sequence.
+        value: (b, kv_heads, s, c), cached values first; None where only queries and keys are known.
     """
 
     query: Tensor
@@ -34,6 +35,7 @@ class AttentionInputs:
     mask: Tensor | None = None
     logit_cap: float | None = None
     segments: Tensor | None = None
+    value: Tensor | None = None
 
     def capped(self, logits: Tensor) -> Tensor:
         """Logits squashed by `logit_cap`, or unchanged without one."""
@@ -189,7 +191,9 @@ def _between(inputs: AttentionInputs, rows: Tensor | slice) -> Tensor:
 
 
 def _weight(inputs: AttentionInputs) -> Tensor:
-    """Bias that the mask adds to all logits of a key; negatives (hiding) count as 0.
+    """Bias that the mask adds to all logits of a key.
+
+    Negatives hide a key and count as 0, but minus infinity stays: it hides the key for good.
 
     Returns:
         (b or 1, 1, s) float32.
@@ -197,4 +201,5 @@ def _weight(inputs: AttentionInputs) -> Tensor:
     mask = inputs.mask
     if mask is None or mask.ndim != 4 or mask.shape[2] != 1 or mask.dtype == torch.bool:
         return torch.zeros(1, 1, inputs.key.shape[2], device=inputs.key.device, dtype=torch.float32)
-    return mask[:, :, 0, : inputs.key.shape[2]].float().clamp(min=0)
+    weight = mask[:, :, 0, : inputs.key.shape[2]].float()
+    return torch.where(weight.isneginf(), weight, weight.clamp(min=0))

@@ -130,20 +130,24 @@ class TileRun(Run):
         return without_mask(arguments)
 
     def bias(self, attention: nn.Module) -> Tensor | None:
-        """The logarithm of each token's size, (tiles, 1, 1, s); None without weights.
+        """What weighs or hides each token, (tiles, 1, 1, s); None where nothing does.
 
         Raises:
             UnsupportedModelError: the attention takes no mask to add it by.
         """
-        if self.remaining is None or not self.remaining.proportional:
+        bias = None if self.remaining is None else self.remaining.bias
+        if self.remaining is None or bias is None:
             return None
         backend = attention_backend(attention.config)
         if backend not in ("sdpa", "eager") or not takes_mask(attention):
             raise UnsupportedModelError(
-                f"Attention by '{backend}' in this vision tower cannot count a token as often as it is large; use "
+                f"Attention by '{backend}' in this vision tower cannot hide a token from others; "
+                "load the model with attn_implementation='sdpa'."
+                if self.remaining.absent is not None
+                else f"Attention by '{backend}' in this vision tower cannot count a token as often as it is large; use "
                 "proportional=False, or load the model with attn_implementation='sdpa'."
             )
-        return self.remaining.size.log()[:, None, None].to(self.dtype)
+        return bias[:, None, None].to(self.dtype)
 
     def leave(self, index: int, hidden: Tensor) -> Tensor:
         """Hidden states of all tokens, after the method has merged some."""
@@ -173,11 +177,13 @@ class TileRun(Run):
             attention_inputs=self.attention_inputs,
             size=left.size,
             place=left.seats - first,
+            absent=left.absent,
+            carried=left.carried,
         )
         self.attention_inputs = None
         with no_autocast(hidden.device):
             merging = plan.method.merge(context)
-        if bool(merging.keep.all()) and merging.hidden is None and self.remaining is None:
+        if self.remaining is None and merging.changes_nothing:
             return hidden
         self.remaining = left.after(merging)
         changed = hidden if merging.hidden is None else merging.hidden

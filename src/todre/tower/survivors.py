@@ -26,12 +26,16 @@ class Remaining:
         source: (t, full) int64, for each place the token (of the s) whose value it gets, -1 if none.
         size: (t, s) float32, how many tokens each token left stands for.
         proportional: True if attention weighs a token by its size.
+        absent: (t, s) bool, tokens that count as gone; None if there are none.
+        carried: (t, s) float32, what the method carries for each token; None if it carries nothing.
     """
 
     seats: Tensor
     source: Tensor
     size: Tensor
     proportional: bool = False
+    absent: Tensor | None = None
+    carried: Tensor | None = None
 
     @classmethod
     def all_tokens(cls, tiles: int, full: int, device: torch.device) -> Remaining:
@@ -41,7 +45,10 @@ class Remaining:
 
     def to(self, device: torch.device) -> Remaining:
         """The same on another device."""
-        return Remaining(self.seats.to(device), self.source.to(device), self.size.to(device), self.proportional)
+        absent = None if self.absent is None else self.absent.to(device)
+        carried = None if self.carried is None else self.carried.to(device)
+        places = self.seats.to(device), self.source.to(device), self.size.to(device)
+        return Remaining(*places, self.proportional, absent, carried)
 
     def after(self, merging: Merging) -> Remaining:
         """The tokens that are left after `merging`.
@@ -67,8 +74,9 @@ class Remaining:
         source = rank.gather(1, self.source.clamp(min=0)).masked_fill(self.source < 0, -1)
         size = self.size.new_zeros(keep.shape[0], int(counts[0]))
         size.scatter_add_(1, rank.clamp(min=0), self.size.masked_fill(into < 0, 0.0))
-        seats = self.seats[keep].view(keep.shape[0], -1)
-        return Remaining(seats, source, size, merging.proportional)
+        absent = None if merging.absent is None else _of_kept(merging.absent, keep)
+        carried = None if merging.carry is None else _of_kept(merging.carry, keep)
+        return Remaining(_of_kept(self.seats, keep), source, size, merging.proportional, absent, carried)
 
     def shorten(self, values: Tensor) -> Tensor:
         """Values of the tokens left, (t, s, d), from those of all tokens, (t, full, d)."""
@@ -81,9 +89,23 @@ class Remaining:
 
     def alive(self) -> Tensor:
         """1 where a token stands, 0 where one has gone, (t, full) float32."""
+        there = torch.ones_like(self.size) if self.absent is None else (~self.absent).float()
         return torch.zeros(self.source.shape, device=self.seats.device, dtype=torch.float32).scatter_(
-            1, self.seats, 1.0
+            1, self.seats, there
         )
+
+    @property
+    def bias(self) -> Tensor | None:
+        """What attention adds to the logits of each key, (t, s) float32; None for nothing."""
+        if not self.proportional and self.absent is None:
+            return None
+        bias = self.size.log() if self.proportional else torch.zeros_like(self.size)
+        return bias if self.absent is None else bias.masked_fill(self.absent, float("-inf"))
+
+
+def _of_kept(values: Tensor, keep: Tensor) -> Tensor:
+    """The values (t, s) of kept tokens, as many in each tile, (t, kept)."""
+    return values[keep].view(keep.shape[0], -1)
 
 
 @dataclass(frozen=True)

@@ -110,10 +110,13 @@ class TowerContext:
         patches: n, number of patch tokens in each tile before any merging.
         first: number of tokens before the patches ([CLS], registers); these tokens always stay.
         hidden: (t, s, d) states that enter the next layer.
-        attention_inputs: queries and keys (t, heads, s, c) of the layer that has just run.
+        attention_inputs: queries, keys and values (t, heads, s, c) of the layer that has just run.
         size: (t, s) float32, number of original tokens that each token stands for.
         place: (t, s) int64, 0-based place of each token in the tile's raster of n places, ascending; negative for
             tokens before the patches.
+        absent: (t, s) bool, the tokens that have left a tile of which more left than of others (`Merging.absent`);
+            None if there are none.
+        carried: (t, s) float32, what the method's last answer carried for the tokens that are left; None before it.
     """
 
     layer: int
@@ -124,10 +127,12 @@ class TowerContext:
     attention_inputs: AttentionInputs
     size: Tensor
     place: Tensor
+    absent: Tensor | None = None
+    carried: Tensor | None = None
 
     @property
     def count(self) -> int:
-        """Patch tokens left in each tile."""
+        """Patch tokens left in each tile, the absent ones included."""
         return self.hidden.shape[1] - self.first
 
     @property
@@ -178,12 +183,23 @@ class Merging:
             dropped.
         hidden: (t, s, d) states that replace the present ones, read at kept tokens alone; None leaves them.
         proportional: whether later layers add the logarithm of a token's size to the logits of its key.
+        absent: (t, s) bool, kept tokens that count as gone: no token attends to them any more. With these a method may
+            leave fewer tokens in some tiles than in others. Each answer names them anew; None if there are none.
+        carry: (t, s) float32, a number of each token that the method wants back the next time it is asked.
     """
 
     keep: Tensor
     into: Tensor
     hidden: Tensor | None = None
     proportional: bool = False
+    absent: Tensor | None = None
+    carry: Tensor | None = None
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True if all tokens go on as they are, and nothing is to be remembered."""
+        kept = self.hidden is None and self.absent is None and self.carry is None
+        return kept and bool(self.keep.all())
 
 
 @dataclass(frozen=True)
