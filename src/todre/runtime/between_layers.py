@@ -182,10 +182,17 @@ def ask(
 
 
 def _answer_of(step: Step, method: Method, context: ReduceContext) -> Reduction:
-    """The checked answer of one method, which is told where it is asked again."""
-    context = dataclasses.replace(context, asked_later=step.inputs.schedule.asked_later(method, context.layer))
+    """The checked answer of one method, which is told where it is asked again.
+
+    It is shown the memo of its own latest answer.
+    """
+    later, memos = step.inputs.schedule.asked_later(method, context.layer), step.answers.memos
+    context = dataclasses.replace(context, asked_later=later, memo=memos.get(method))
     with no_autocast(context.hidden.device):
-        return check_reduction(method, method.reduce(context), context)
+        answer = check_reduction(method, method.reduce(context), context)
+    if answer.memo is not None:
+        memos[method] = answer.memo
+    return answer
 
 
 def _first_context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:

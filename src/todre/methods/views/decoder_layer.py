@@ -47,6 +47,7 @@ class ReduceContext:
         readable_later: later layers whose attention can be read.
         look: computes the queries and keys that a later layer would make of `hidden`, with the cached keys of earlier
             turns before them, and the (b, s) classes of these keys; None where it cannot be known.
+        memo: `Reduction.memo` of the method's own latest answer in this forward that had one; None before that.
     """
 
     layer: int
@@ -67,6 +68,7 @@ class ReduceContext:
     asked_later: Sequence[int] = ()
     readable_later: Sequence[int] = ()
     look: Callable[[int], tuple[AttentionInputs, Tensor]] | None = None
+    memo: Any = None
 
     @property
     def queries(self) -> int:
