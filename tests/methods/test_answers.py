@@ -211,7 +211,7 @@ def test_layers_of_the_tower_that_there_are_not(after):
 
 
 @pytest.mark.parametrize(
-    "name", ["fastv", "vtw", "sparsevlm", "swiftvlm", "pyramiddrop", "dart", "mustdrop", "psigmoid"]
+    "name", ["fastv", "vtw", "sparsevlm", "swiftvlm", "pyramiddrop", "dart", "mustdrop", "psigmoid", "autoprune"]
 )
 def test_methods_that_say_how_many_are_left_say_the_truth(name):
     """`check_reduction` compares counts with what is kept.
