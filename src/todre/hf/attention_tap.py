@@ -40,7 +40,7 @@ class _Dispatcher:
         listeners = self.listeners.get((threading.get_ident(), module))
         if listeners:
             with torch.no_grad(), no_autocast(query.device):
-                inputs = _attention_inputs(query, key, args, kwargs)
+                inputs = _attention_inputs(query, key, value, args, kwargs)
                 for listener in listeners:
                     listener(inputs)
         # Eager attention is not in the mapping: each modelling file passes its own function as the default.
@@ -48,7 +48,9 @@ class _Dispatcher:
         return function(module, query, key, value, *args, **kwargs)
 
 
-def _attention_inputs(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionInputs:
+def _attention_inputs(
+    query: Tensor, key: Tensor, value: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AttentionInputs:
     """The inputs of one attention function call, as a record.
 
     Raises:
@@ -69,6 +71,7 @@ def _attention_inputs(query: Tensor, key: Tensor, args: tuple[Any, ...], kwargs:
         mask if isinstance(mask, Tensor) else None,
         kwargs.get("softcap"),
         kwargs.get("cu_seq_lens_q"),
+        value,
     )
 
 

@@ -63,6 +63,8 @@ def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dic
 def after_cached_keys(step: Step, layer: int, made: AttentionInputs, device: torch.device) -> AttentionInputs:
     """The inputs of a layer's attention, with the keys that its cache already holds.
 
+    Values are left out.
+
     Args:
         step: the running forward.
         layer: the layer (1-based), which has not run yet.
@@ -73,7 +75,7 @@ def after_cached_keys(step: Step, layer: int, made: AttentionInputs, device: tor
     if held is not None and kv.has_keys(held):
         key = torch.cat([held.keys.to(key), key], dim=2)
     mask = None if made.mask is None else made.mask.to(device)
-    return replace(made, query=made.query.to(device), key=key, mask=mask)
+    return replace(made, query=made.query.to(device), key=key, mask=mask, value=None)
 
 
 def check_assumed(layer: int, earlier: int, assumed: dict[str, Any], passed: dict[str, Any]) -> None:

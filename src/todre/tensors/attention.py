@@ -27,6 +27,7 @@ class AttentionInputs:
             causal. Positive values weigh keys (merged tokens of a vision tower), negative values hide them.
         logit_cap: the logits are squashed into (-logit_cap, logit_cap) by tanh; None for no cap.
         segments: (m + 1,) int, the bounds along q and s of sequences packed into one row; None for a single sequence.
+        value: (b, kv_heads, s, d'), the values of the keys; None where they were not recorded.
     """
 
     query: Tensor
@@ -35,6 +36,7 @@ class AttentionInputs:
     mask: Tensor | None = None
     logit_cap: float | None = None
     segments: Tensor | None = None
+    value: Tensor | None = None
 
     def capped(self, logits: Tensor) -> Tensor:
         """Logits squashed by `logit_cap`, or unchanged without one."""
