@@ -23,6 +23,7 @@ STATIC = {
     "random-deep": {"layer": 2},
     "dart": {},
     "p-sigmoid": {"retain": 0.6},
+    "ivc-prune": {},
 }
 """Methods whose budgets say how many tokens stay."""
 
