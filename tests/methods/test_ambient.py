@@ -119,7 +119,8 @@ def _within(method):
 def _recording(original, found):
     def answer(self, question):
         if isinstance(question, ReduceContext):
-            question = replace(question, peek=functools.cache(question.peek), look=functools.cache(question.look))
+            lazy = {name: functools.cache(getattr(question, name)) for name in ("peek", "look", "angles")}
+            question = replace(question, **lazy)
         given = original(self, question)
         found.append((original, self, question, given))
         return given

@@ -186,6 +186,23 @@ def test_signals_that_there_are_not(signals):
         Signal("attention")
 
 
+def test_a_memo_is_shown_to_its_own_method_at_later_layers_of_the_same_forward():
+    shown = {"one": [], "other": []}
+
+    def telling(who, memos):
+        def answer(context):
+            shown[who].append(context.memo)
+            return Reduction(context.kinds == context.kinds, memo=memos.get(context.layer))
+
+        return SaysInside(answer=answer, layers=(1, 2, 3, 4))
+
+    one = telling("one", {1: "a", 3: [0]})  # the second layer has none, and changes nothing
+    both = todre.Compose(one, telling("other", {2: 0}))
+    run(both)
+    run(both)
+    assert shown == {"one": [None, "a", "a", [0]] * 2, "other": [None, None, 0, 0] * 2}
+
+
 @pytest.mark.parametrize("after", [None, 3, ["x"], (1.5,), (99,), (-1,), ()])
 def test_layers_of_the_tower_that_there_are_not(after):
     merges = type("Merges", (todre.ToMe,), {"tower_after": lambda self, n_layers: after})
@@ -194,7 +211,7 @@ def test_layers_of_the_tower_that_there_are_not(after):
 
 
 @pytest.mark.parametrize(
-    "name", ["fastv", "vtw", "sparsevlm", "swiftvlm", "pyramiddrop", "dart", "mustdrop", "psigmoid"]
+    "name", ["fastv", "vtw", "sparsevlm", "swiftvlm", "pyramiddrop", "dart", "mustdrop", "psigmoid", "autoprune"]
 )
 def test_methods_that_say_how_many_are_left_say_the_truth(name):
     """`check_reduction` compares counts with what is kept.

@@ -9,6 +9,7 @@ import torch
 from methods import decoder_layers
 from pseudodevices import Devices, place, put
 
+from todre.methods.autoprune import AutoPrune
 from todre.methods.dart import DART
 from todre.methods.fastv import FastV
 from todre.methods.ficoco_l import FiCoCoL
@@ -29,9 +30,9 @@ from todre.methods.vtw import VTW
 from todre.tensors.attention import AttentionInputs
 
 METHODS = [
-    DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), FlowCut(second=3), GSearch(kept=(0.5,) * 8), MustDrop(),
-    NuwaText(), PSigmoid(), PyramidDrop(), RandomDeep(), SparseVLM(), SwiftVLM(layers=(3, 6)), VFlowOpt(), VScan(),
-    VTW(),
+    AutoPrune(), DART(), FastV(), FiCoCoL(), FitPrune(deletions=(2,) * 8), FlowCut(second=3), GSearch(kept=(0.5,) * 8),
+    MustDrop(), NuwaText(), PSigmoid(), PyramidDrop(), RandomDeep(), SparseVLM(), SwiftVLM(layers=(3, 6)), VFlowOpt(),
+    VScan(), VTW(),
 ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ STATIC = {
     "mmtok": {},
     "p-sigmoid": {"retain": 0.6},
     "vscan": {},
+    "ivc-prune": {},
 }
 """Methods whose budgets say how many tokens stay."""
 
@@ -66,6 +67,11 @@ def test_a_decision_is_read_once_for_each_candidate_layer(away):
     at_once = todre.ToDRE(retain=0.5, layers=(1, 2, 3), threshold=1.0)
     lines, dropped, _ = reads(away, at_once)
     assert (len(lines), set(dropped)) == (2 + 1, {1, None})  # one row is text alone
+
+
+def test_a_curve_of_its_own_for_each_sample_is_read_once(away):
+    lines, _, _ = reads(away, todre.AutoPrune(retain=0.6))
+    assert len(lines) == 2 + 1
 
 
 def test_a_look_ahead_costs_one_more_read_where_the_picture_would_leave(away):

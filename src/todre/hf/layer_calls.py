@@ -98,6 +98,23 @@ def same_angles(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return _identical(one.get(ROTARY), other.get(ROTARY))
 
 
+def layer_angles(kwargs: dict[str, Any]) -> tuple[Tensor, Tensor] | None:
+    """Cosine and sine of the rotary angles in a layer's arguments.
+
+    Returns:
+        (axes, b or 1, q, c) with M-RoPE where the decoder leaves the axes apart, else (b or 1, q, c), each; None if the
+        layer is given no such pair.
+    """
+    value = kwargs.get(ROTARY)
+    if isinstance(value, Tensor) and value.is_complex():  # Llama 4 (seen in 5.24)
+        return value.real, value.imag
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return None
+    cosine, sine = value
+    paired = all(isinstance(one, Tensor) and one.is_floating_point() and one.ndim >= 3 for one in (cosine, sine))
+    return (cosine, sine) if paired and cosine.shape == sine.shape else None
+
+
 def _identical(one: Any, other: Any) -> bool:
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
         return len(one) == len(other) and all(map(_identical, one, other))

@@ -16,6 +16,8 @@ NEEDS = {
     "frames": "a clip",
     "attention": "queries and keys of decoder layers",
     "hidden": "hidden states between decoder layers",
+    "values": "values of decoder layers",
+    "angles": "rotary angles that decoder layers are given as cosines and sines",
     "calibration": "numbers fitted beforehand",
     "training": "weights trained beforehand",
     "packed": "a vision tower that packs its pictures into one sequence (Qwen-VL and its kin)",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.hf.layer_calls import follow, layer_positions, with_mask, with_positions
+from todre.hf.layer_calls import follow, layer_angles, layer_positions, with_mask, with_positions
 from todre.methods.base import Method
 from todre.methods.views.answers import check_reduction
 from todre.methods.views.decoder_layer import ReduceContext
@@ -94,6 +94,9 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
         with ambient:
             return next_attention(step, index, layer_arguments(step, index, (hidden, *args[1:]), kwargs))
 
+    def angles() -> tuple[Tensor, Tensor] | None:
+        return layer_angles(layer_arguments(step, index, (hidden, *args[1:]), kwargs)[1])
+
     # The loop's arguments for the layer that ran last, which has full attention, as those that are looked at.
     # Whether these get the same is checked when their turn comes; only the next layer's own arguments are known now.
     passed = step.answers.passed.pop(index, None)
@@ -105,7 +108,7 @@ def reduce_at(step: Step, index: int, args: tuple[Any, ...], kwargs: dict[str, A
             made = next_attention(step, later - 1, layer_arguments(step, later - 1, (hidden, *rest), named))
         return after_cached_keys(step, later, made, hidden.device), step.key_kinds(later).to(hidden.device)
 
-    reduction = ask(step, index, hidden, peek, look)
+    reduction = ask(step, index, hidden, peek, look, angles)
     if reduction.parks:
         step.answers.parked = ParkedState(
             layer=index,
@@ -156,6 +159,7 @@ def ask(
     hidden: Tensor,
     peek: Callable[[], AttentionInputs],
     look: Callable[[int], tuple[AttentionInputs, Tensor]] | None = None,
+    angles: Callable[[], tuple[Tensor, Tensor] | None] | None = None,
 ) -> Reduction:
     """The joint answer of all methods that are asked after layer `layer` (1-based).
 
@@ -167,11 +171,12 @@ def ask(
         hidden: (b, q, d) hidden states that enter the next layer.
         peek: computes the queries and keys that the next layer will make of `hidden`.
         look: computes those that a later layer would make of it; see `ReduceContext`.
+        angles: finds the rotary angles that the next layer is given; see `ReduceContext`.
     """
     in_flight, cached = step.in_flight.counts.visual, step.cached_visual(layer)
     step.answers.held_visual[layer] = [now + earlier > 0 for now, earlier in zip(in_flight, cached, strict=True)]
     first, *others = step.inputs.schedule.reducers[layer]
-    context = dataclasses.replace(_first_context(step, layer, hidden, peek), look=look)
+    context = dataclasses.replace(_first_context(step, layer, hidden, peek), look=look, angles=angles)
     joint = answer = _answer_of(step, first, context)
     for method in others:
         context = _next_context(context, joint, answer)
@@ -182,10 +187,17 @@ def ask(
 
 
 def _answer_of(step: Step, method: Method, context: ReduceContext) -> Reduction:
-    """The checked answer of one method, which is told where it is asked again."""
-    context = dataclasses.replace(context, asked_later=step.inputs.schedule.asked_later(method, context.layer))
+    """The checked answer of one method, which is told where it is asked again.
+
+    It is shown the memo of its own latest answer.
+    """
+    later, memos = step.inputs.schedule.asked_later(method, context.layer), step.answers.memos
+    context = dataclasses.replace(context, asked_later=later, memo=memos.get(method))
     with no_autocast(context.hidden.device):
-        return check_reduction(method, method.reduce(context), context)
+        answer = check_reduction(method, method.reduce(context), context)
+    if answer.memo is not None:
+        memos[method] = answer.memo
+    return answer
 
 
 def _first_context(step: Step, layer: int, hidden: Tensor, peek: Callable[[], AttentionInputs]) -> ReduceContext:

@@ -63,6 +63,8 @@ def next_attention(step: Step, index: int, arguments: tuple[tuple[Any, ...], dic
 def after_cached_keys(step: Step, layer: int, made: AttentionInputs, device: torch.device) -> AttentionInputs:
     """The inputs of a layer's attention, with the keys that its cache already holds.
 
+    Values are left out.
+
     Args:
         step: the running forward.
         layer: the layer (1-based), which has not run yet.

@@ -140,6 +140,7 @@ class LayerAnswers:
         passed: by layer, the further positional and the keyword arguments that the loop passed to it, until then.
         assumed: by later layer that was looked at, the layer whose arguments it was given, and these.
         reductions: by layer, the methods' joint answer.
+        memos: by method, the memo of its latest answer that had one.
         held_visual: by layer, for each row, True if it still held visual tokens when the methods were asked.
         signal_maps: by request, (b, l) float32 signals of the vision tower.
         entry: (b, l, d) embeddings that entered the decoder, if a method reads them.
@@ -151,6 +152,7 @@ class LayerAnswers:
     passed: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     assumed: dict[int, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     reductions: dict[int, Reduction] = field(default_factory=dict)
+    memos: dict[Method, Any] = field(default_factory=dict)
     held_visual: dict[int, list[bool]] = field(default_factory=dict)
     signal_maps: dict[Signal, Tensor] = field(default_factory=dict)
     entry: Tensor | None = None

@@ -6,6 +6,7 @@ records them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,7 +27,7 @@ class AttentionInputs:
             causal. Positive values weigh keys (merged tokens of a vision tower), negative values hide them.
         logit_cap: the logits are squashed into (-logit_cap, logit_cap) by tanh; None for no cap.
         segments: (m + 1,) int, the bounds along q and s of sequences packed into one row; None for a single sequence.
-        value: (b, kv_heads, s, c), cached values first; None where only queries and keys are known.
+        value: (b, kv_heads, s, d'), cached values first; None where only queries and keys are known.
     """
 
     query: Tensor
@@ -98,6 +99,45 @@ def attention_scores(
         pooled = probabilities.mean(dim=(1, 2)) if heads == "mean" else probabilities.amax(dim=(1, 2))
         total += torch.einsum("bqs,bq->bs", pooled, rows[:, block].to(pooled.dtype))
     return total
+
+
+def attention_information(
+    inputs: AttentionInputs, rows: Tensor, keys: Tensor, allowed: Tensor, places: Tensor | None = None
+) -> Tensor:
+    """Mutual information of query rows and keys in bits, averaged over heads.
+
+    Each of the t query rows counts 1/t. With A the attention of a row, and Ā its mean over the rows, a head has the
+    information Σ A·log2(A / Ā) / t over rows and `keys`. What a row pays to other keys is left out, and A is not scaled
+    up for it. Heads are not pooled before. Rows are computed in blocks, in float32, so no (q, s) map is made.
+
+    Args:
+        inputs: queries and keys of a decoder layer; the last q keys belong to the queries.
+        rows: (b, q) bool, the query rows.
+        keys: (b, s) bool, the keys.
+        allowed: (b, s) bool, keys that are not padding.
+        places: (m,) int64, query columns that include all of `rows`; None to read them from the device.
+
+    Returns:
+        (b,) float32, at least 0; 0 without query rows or keys, and exactly 0 for a single query row.
+    """
+    used = rows.any(dim=0).nonzero().flatten() if places is None else places
+    blocks = used.split(_ROWS_AT_ONCE)
+    count = rows.sum(dim=1).clamp(min=1).float()
+
+    def paid(block: Tensor) -> Tensor:
+        pairs = rows[:, block][:, None, None, :, None] & keys[:, None, None, None, :]
+        return _probabilities(inputs, block, allowed).masked_fill(~pairs, 0.0)
+
+    size = (len(rows), inputs.key.shape[1], inputs.query.shape[1] // inputs.key.shape[1], keys.shape[1])
+    mean = torch.zeros(size, device=inputs.key.device, dtype=torch.float32)
+    for block in blocks:
+        mean += paid(block).sum(dim=3) / count[:, None, None, None]
+    mean = mean.clamp(min=torch.finfo(torch.float32).tiny)[:, :, :, None]
+    total = torch.zeros_like(count)
+    for block in blocks:  # once more, as differences of large sums would lose what rows have in common
+        part = paid(block)
+        total += torch.xlogy(part, part / mean).sum(dim=(1, 2, 3, 4))
+    return (total / (count * (inputs.query.shape[1] * math.log(2)))).clamp(min=0)
 
 
 def _probabilities(inputs: AttentionInputs, block: Tensor, allowed: Tensor) -> Tensor:

@@ -47,6 +47,9 @@ class ReduceContext:
         readable_later: later layers whose attention can be read.
         look: computes the queries and keys that a later layer would make of `hidden`, with the cached keys of earlier
             turns before them, and the (b, s) classes of these keys; None where it cannot be known.
+        angles: finds cosine and sine of the rotary angles that the next layer is given for the columns in flight,
+            (axes, b or 1, q, c) or (b or 1, q, c) each, or None where it is given none; None where it cannot be known.
+        memo: `Reduction.memo` of the method's own latest answer in this forward that had one; None before that.
     """
 
     layer: int
@@ -67,6 +70,8 @@ class ReduceContext:
     asked_later: Sequence[int] = ()
     readable_later: Sequence[int] = ()
     look: Callable[[int], tuple[AttentionInputs, Tensor]] | None = None
+    angles: Callable[[], tuple[Tensor, Tensor] | None] | None = None
+    memo: Any = None
 
     @property
     def queries(self) -> int:
@@ -150,6 +155,18 @@ class ReduceContext:
         if self.attention_inputs is None:
             raise UnsupportedInputError("This method says that it does not read attention; set reads_attention = True.")
         return self.attention_inputs
+
+    @property
+    def values(self) -> Tensor:
+        """Values of the layer that ran, (b, kv_heads, s, d).
+
+        Raises:
+            UnsupportedInputError: they were not recorded.
+        """
+        values = self.attention().value
+        if values is None:
+            raise UnsupportedInputError("The values of this layer were not recorded; use a method that reads none.")
+        return values
 
     def signal(self, request: Signal) -> Tensor:
         """A signal of the vision tower at the fresh visual slots.
@@ -258,7 +275,7 @@ class ReduceContext:
         inputs, kinds = self.look(layer)
         kinds = kinds.clone()
         kinds[:, -self.queries :] = self.kinds[:, -self.queries :]
-        return replace(self, layer=layer, attention_inputs=inputs, kinds=kinds, look=None)
+        return replace(self, layer=layer, attention_inputs=inputs, kinds=kinds, look=None, angles=None)
 
     def text_to_visual(self, admissible: bool = True, last: bool = False) -> Tensor:
         """Mean attention mass of text queries on visual keys, ToDRE eq. 7.

@@ -20,7 +20,8 @@ class Reduction:
         visual_to_text: (b,) float32, the other ratio of ToDRE eq. 7, NaN where undefined; None for methods without it.
         hidden: (b, q, d) hidden states that replace the present ones, for methods that merge; None leaves them.
         parks: whether the states of dropped tokens are kept until `rejoin_before` lets them come back.
-        memo: any value that `rejoin` needs; `ParkedView.memo` returns it.
+        memo: any value that the method needs later in the same forward: `ParkedView.memo` returns it to `rejoin`, and
+            `ReduceContext.memo` to `reduce` at later layers.
         left: visual tokens of this forward that `keep` leaves in each row, if the method knows the number; otherwise
             the runtime counts them, which waits for the device.
         earlier: number of visual slots of earlier turns that `keep` leaves in each row; None if it leaves all of them.
