@@ -132,6 +132,7 @@ RULES: Mapping[str, Rule] = {
     "nuwa": _by_method("nuwa"),
     "prumerge": _by_method("prumerge"),
     "prumerge-plus": _by_method("prumerge-plus"),
+    "scope": _by_method("scope"),
     "visionzip": _by_method("visionzip"),
     "vispruner": _by_method("vispruner"),
 }
@@ -141,12 +142,15 @@ MERGING = ("pooling", "nuwa", "prumerge", "prumerge-plus", "visionzip")
 """Rules that change the tokens that stay."""
 
 LEFT_OUT = {
+    "mmtok": "needs the question",
+    "prunesid, agile-threshold": "decompose the tokens anew at each budget, which takes longer than all other rules do",
     "cdpruner": "needs the question; its search with equal quality is the row dpp",
     "cls-top-k, fastervlm": "the row top-k, by attention of [CLS] where there is one, else by attention received",
     "globalcom2": "directs crops; on a picture without crops it is the row top-k",
     "todre-patches": "differs at newline tokens alone; without them it is todre",
     "evs, vidcom2": "compare the frames of a clip",
-    "crop-skip, evit, ficoco-v, pixelprune, tome": "act in or before a vision tower that todre attaches to",
+    "crop-skip, erase, erase-qwen3, pixelprune": "act before a vision tower that todre attaches to",
+    "evit, ficoco-v, flowcut, flowcut-anyres, tome": "act in a vision tower that todre attaches to",
     "vflowopt and all rules inside the LLM, stage 2 among them": "read a decoder that holds the visual tokens itself",
 }
 """Methods that have no row, and why."""
