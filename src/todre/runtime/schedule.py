@@ -79,7 +79,9 @@ class Schedule:
         deep = max((place + 1 for place in places), default=0) if isinstance(places, Sequence) else 0
         first = min(self.reducers)
         if first < deep:
+            name = type(self.reducers[first][0]).__name__
             raise UnsupportedInputError(
                 f"Tokens cannot be dropped after layer {first}: this model adds features of its pictures to the hidden "
-                f"states of its first {deep} layers; name layers from {deep} on."
+                f"states of its first {deep} layers; set the layers of {name} from {deep} on, or use a method that "
+                "acts later, such as todre."
             )
