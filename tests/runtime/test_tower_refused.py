@@ -8,6 +8,7 @@ import flashlike
 import pytest
 import tinymodels as tm
 import torch
+from families.prompts import batch, ragged
 from towers import (
     Scripted,
     built,
@@ -16,6 +17,7 @@ from towers import (
     state,
 )
 
+import todre
 from todre.errors import InvalidValueError, UnsupportedInputError, UnsupportedModelError
 from todre.hf.families import family_of
 from todre.methods.evit import EViT
@@ -109,3 +111,12 @@ def test_recomputed_layers_are_refused():
     model.base_model.vision_tower.gradient_checkpointing_enable()
     with pytest.raises(UnsupportedModelError, match="gradient checkpointing"):
         features(model, given, ToMe())
+
+
+def test_a_layer_before_the_last_picture_features_is_refused_by_name():
+    specimen, model = built("qwen3_vl")
+    inputs = batch(specimen, model, ragged(specimen, model))
+    with todre.prune(model, todre.FastV(layer=1, retain=0.5)), pytest.raises(UnsupportedInputError) as raised:
+        model(**inputs)
+    assert "set the layers of FastV from" in str(raised.value)
+    assert str(raised.value).count(". ") == 0
