@@ -100,3 +100,21 @@ def order_of(scores, members):
     """Members by falling score; ties keep their order, unknown scores (NaN) are last."""
     known = {i: float("-inf") if scores[i] != scores[i] else float(scores[i]) for i in members}
     return sorted(members, key=lambda i: (-known[i], i))
+
+
+def check_merging(selection, visual, expected, k, atol=1e-5):
+    """Compare k kept tokens, and those that are expected with their embeddings; the others are newline tokens.
+
+    Args:
+        selection: the method's answer.
+        visual: the tokens.
+        expected: index → (d,) float64 embedding.
+        k: the budget.
+        atol: largest absolute difference of embeddings.
+    """
+    kept = selection.keep.nonzero().flatten().tolist()
+    assert len(kept) == k
+    assert set(expected) <= set(kept)
+    assert all(bool(visual.newline[i]) for i in set(kept) - set(expected))
+    for i, embedding in expected.items():
+        torch.testing.assert_close(selection.embeddings[i].double(), torch.from_numpy(embedding), atol=atol, rtol=1e-5)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from methods import decoder_layers
-from methods.examples import STILL, order_of, placeless, together
+from methods.examples import STILL, check_merging, order_of, placeless, together
 from methods.making import visual_tokens_of
 from methods.test_reducers_ranking import peeked_scores
 from methods.test_visionzip import cosine, quotas, tiles_of
@@ -64,13 +64,7 @@ def brute(visual, k, method):
 
 
 def check(visual, k, method):
-    selection, expected = method.select(visual), brute(visual, k, method)
-    kept = selection.keep.nonzero().flatten().tolist()
-    assert len(kept) == k
-    assert set(expected) <= set(kept)
-    assert all(bool(visual.newline[i]) for i in set(kept) - set(expected))
-    for i, embedding in expected.items():
-        torch.testing.assert_close(selection.embeddings[i].double(), torch.from_numpy(embedding), atol=1e-5, rtol=1e-5)
+    check_merging(method.select(visual), visual, brute(visual, k, method), k)
 
 
 @settings(max_examples=50, deadline=None)

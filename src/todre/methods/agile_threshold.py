@@ -81,13 +81,11 @@ class AgileThreshold(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Walk each tile's tokens in the order of attention."""
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import newlines_first, tiles
+        from todre.methods.shared.grouping import newlines_first, tile_shares
 
         attention = visual.signal(*self.signals())
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
-        found = tiles(visual)
-        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+        for tile, share in tile_shares(visual, room):
             if share in (0, len(tile)):
                 keep[tile] = share > 0
                 continue

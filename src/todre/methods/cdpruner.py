@@ -64,14 +64,12 @@ class CDPruner(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep in each tile the greedy set with the largest determinant."""
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import newlines_first, tiles
+        from todre.methods.shared.grouping import newlines_first, tile_shares
         from todre.select import dpp_order
 
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
         quality = self._quality(visual)
-        found = tiles(visual)
-        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+        for tile, share in tile_shares(visual, room):
             if share:
                 keep[tile[dpp_order(visual.embeddings[tile], share, quality[tile])]] = True
         return keep

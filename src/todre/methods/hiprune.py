@@ -69,13 +69,11 @@ class HiPrune(Method):
         """Keep in each tile anchors, then neighbours, then registers."""
         import torch
 
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import best, newlines_last, tiles
+        from todre.methods.shared.grouping import best, newlines_last, tile_shares
 
         middle, deep = (visual.signal(request) for request in self.signals())
         keep, room = newlines_last(visual, budget(self.retain, len(visual)))
-        found = tiles(visual)
-        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+        for tile, share in tile_shares(visual, room):
             ranked = best(middle[tile], len(tile))
             anchors = ranked[: round(share * self.alpha / 5)]
             near = _beside(visual.row[tile], visual.column[tile], anchors)

@@ -77,13 +77,11 @@ class HoloV(Method):
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep the most attended tokens of each stretch of each tile."""
         from todre.methods.shared.apportion import apportion
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import best, newlines_last, tiles
+        from todre.methods.shared.grouping import best, newlines_last, tile_shares
 
         attention = visual.signal(*self.signals())
         keep, room = newlines_last(visual, budget(self.retain, len(visual)))
-        found = tiles(visual)
-        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+        for tile, share in tile_shares(visual, room):
             stretches = tile.tensor_split(min(self.stretches, len(tile)))
             weights = self._weights(visual, attention.double().nan_to_num(0.0), stretches)
             quotas = apportion(share, weights, [len(stretch) for stretch in stretches])

@@ -61,14 +61,11 @@ class MMTok(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep in each tile the tokens that cover most."""
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import newlines_first, tiles
+        from todre.methods.shared.grouping import newlines_first, tile_shares
         from todre.select import coverage_orders
 
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
-        found = tiles(visual)
-        counts = shares(room, [len(tile) for tile in found])
-        parts = [(tile, count) for tile, count in zip(found, counts, strict=True) if count]
+        parts = [(tile, count) for tile, count in tile_shares(visual, room) if count]
         rows = (self._rows(visual.embeddings[tile], visual.text) for tile, _ in parts)
         orders = coverage_orders(rows, [count for _, count in parts])
         for (tile, _), order in zip(parts, orders, strict=True):

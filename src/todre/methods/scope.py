@@ -70,15 +70,12 @@ class SCOPE(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep in each tile the salient tokens that cover it best."""
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import newlines_first, tiles
+        from todre.methods.shared.grouping import newlines_first, tile_shares
         from todre.select import facility_orders
 
         attention = visual.signal(*self.signals())
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
-        found = tiles(visual)
-        counts = shares(room, [len(tile) for tile in found])
-        parts = [(tile, count) for tile, count in zip(found, counts, strict=True) if count]
+        parts = [(tile, count) for tile, count in tile_shares(visual, room) if count]
         orders = facility_orders(
             [visual.embeddings[tile] for tile, _ in parts],
             [count for _, count in parts],

@@ -69,15 +69,13 @@ class VisionZip(Method):
 
     def select(self, visual: VisualTokens) -> Selection:
         """Keep in each tile the dominant tokens, then the contextual ones."""
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import best, newlines_first, tiles
+        from todre.methods.shared.grouping import best, newlines_first, tile_shares
         from todre.methods.views.visual_tokens import Selection
 
         attention, keys = (visual.signal(request) for request in self.signals())
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
         embeddings = visual.embeddings.clone()
-        found = tiles(visual)
-        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+        for tile, share in tile_shares(visual, room):
             count = min(round(share * self.dominant), share)
             dominant = tile[best(attention[tile], count)]
             keep[dominant] = True

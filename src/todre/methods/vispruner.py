@@ -66,14 +66,12 @@ class VisPruner(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep in each tile the most attended tokens, then the most distinct ones."""
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import best, newlines_first, tiles
+        from todre.methods.shared.grouping import best, newlines_first, tile_shares
         from todre.select import thin
 
         attention = visual.signal(*self.signals())
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
-        found = tiles(visual)
-        for tile, share in zip(found, shares(room, [len(tile) for tile in found]), strict=True):
+        for tile, share in tile_shares(visual, room):
             ranked = tile[best(attention[tile], len(tile))]
             important = int(share * self.important)
             keep[ranked[:important]] = True

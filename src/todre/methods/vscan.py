@@ -99,8 +99,7 @@ class VScan(Method):
         Raises:
             UnsupportedInputError: the place of a token in its raster is unknown.
         """
-        from todre.methods.shared.budgets import shares
-        from todre.methods.shared.grouping import newlines_first, tiles
+        from todre.methods.shared.grouping import newlines_first, tile_shares
         from todre.methods.views.visual_tokens import Selection
 
         places = visual.host
@@ -113,8 +112,7 @@ class VScan(Method):
         window, windows = self._windows(visual)
         keep, room = newlines_first(visual, budget(self.retain, len(visual)))
         embeddings = visual.embeddings.clone()
-        found = tiles(visual)
-        for tile, share, among in zip(found, shares(room, [len(tile) for tile in found]), windows, strict=True):
+        for (tile, share), among in zip(tile_shares(visual, room), windows, strict=True):
             if share in (0, len(tile)):
                 keep[tile] = share > 0
                 continue

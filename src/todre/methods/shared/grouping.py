@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from todre.methods.shared.budgets import shares
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -24,6 +26,15 @@ def tiles(visual: VisualTokens) -> list[Tensor]:
     places = visual.host
     key = torch.stack([places.picture, places.frame, places.tile], dim=1)
     return _groups(visual, key)
+
+
+def tile_shares(visual: VisualTokens, room: int) -> list[tuple[Tensor, int]]:
+    """Each of `tiles`, and how many of its tokens to keep of `room` in all.
+
+    Tiles get equal fractions, rounded by largest remainder.
+    """
+    found = tiles(visual)
+    return list(zip(found, shares(room, [len(tile) for tile in found]), strict=True))
 
 
 def sheets(visual: VisualTokens) -> list[Tensor]:
