@@ -30,7 +30,7 @@ NUMBERS = ("--dtype", "float32")
 """Runs alike on all processors: those without matrix units for bfloat16 take three times as long in it."""
 RUN = (*NUMBERS, "--processes", "2")
 BOARD_RUN = ("--dtype", "bfloat16", "--processes", "2")
-"""For the longest runs, which need such units (`amx` in /proc/cpuinfo): a board takes half as long with them."""
+"""For the longest runs, which such units (`amx_bf16` in /proc/cpuinfo) should make about twice as fast; an estimate."""
 SAFER = ("todre-ahead", "todre-ahead-all", "todre-last", "todre-floor", "todre-horizon")
 """Presets that guard version 1's stage 2."""
 
