@@ -15,6 +15,7 @@ CACHE_NAMES = ("cache", "past_key_values")
 """Names of the KV cache argument in forwards: since 5.24, and before 5.24."""
 USE_CACHE = "use_cache"
 LOGITS_TO_KEEP = "logits_to_keep"
+ALL_STATES = "output_hidden_states"
 ENCODED = "mm_encoder_outputs"
 DEEPSTACK = "deepstack_visual_embeds"
 

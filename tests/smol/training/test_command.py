@@ -21,20 +21,23 @@ from todre.tiny.runfiles import save_state
     [
         (
             ("warm", "--processes", "2"),
-            "--processes is for short, full, weak and counts, and the stage is warm; leave it out",
+            "--processes is for short, full, weak, counts and firsts, and the stage is warm; leave it out",
         ),
         (
             ("places", "--processes", "2"),
-            "--processes is for short, full, weak and counts, and the stage is places; leave it out",
+            "--processes is for short, full, weak, counts and firsts, and the stage is places; leave it out",
         ),
-        (("warm", "--minutes", "5"), "--minutes is for short, full, weak and counts"),
-        (("places", "--start", "part"), "--start is for short, full, weak and counts"),
+        (("warm", "--minutes", "5"), "--minutes is for short, full, weak, counts and firsts"),
+        (("places", "--start", "part"), "--start is for short, full, weak, counts and firsts"),
         (("short", "--output", "part"), "--output is for export, and the stage is short; leave it out"),
         (("full", "--source", "short"), "--source is for export"),
-        (("export", "--output", "part", "--seed", "0"), "--seed is for warm, short, places, full, weak and counts"),
+        (
+            ("export", "--output", "part", "--seed", "0"),
+            "--seed is for warm, short, places, full, weak, counts and firsts",
+        ),
         (
             ("export", "--output", "part", "--base", "folder"),
-            "--base is for warm, short, places, full, weak and counts",
+            "--base is for warm, short, places, full, weak, counts and firsts",
         ),
         (("export",), "export needs --output"),
     ],
@@ -55,8 +58,8 @@ def test_what_is_not_given_is_what_the_options_say(tmp_path: Path, base: Base) -
 
 
 def test_exporting_takes_seed_and_weights_from_the_run(tmp_path: Path, base: Base) -> None:
-    facts = facts_of(Options("counts", base.folder, tmp_path, rank=2, seed=5))
-    save_state(tmp_path / "counts.pt", {"trained": random_tensors(2), "facts": facts})
+    facts = facts_of(Options("firsts", base.folder, tmp_path, rank=2, seed=5))
+    save_state(tmp_path / "firsts.pt", {"trained": random_tensors(2), "facts": facts})
     target = tmp_path / "part.safetensors"
     assert command.main(["export", "--run", str(tmp_path), "--output", str(target)]) == 0
     assert (read_part(target).seed, read_part(target).base_sha256) == (5, base.origin.sha256)

@@ -8,7 +8,7 @@ import pytest
 
 from todre.scenes import Question, make_scene
 from todre.scenes.questions import every_count, shapes_of
-from todre.smol.training.data import counting_questions, counting_scene, large_scene, worded_questions
+from todre.smol.training.data import FIRSTS_MIX, counting_questions, counting_scene, large_scene, worded_questions
 
 
 def test_every_count_is_asked_once_and_is_true():
@@ -25,14 +25,15 @@ def test_every_count_is_asked_once_and_is_true():
         assert all(0 <= int(question.answer) <= 4 for question in asked)
 
 
-@pytest.fixture(scope="module")
-def counts() -> list[tuple[set[str], Question]]:
-    """Counts that the stage of counts asks of 120 pictures, each with the plain texts of its picture's."""
+@pytest.fixture(scope="module", params=[{}, {"mix": FIRSTS_MIX, "wordings": 1}], ids=["counts", "firsts"])
+def counts(request: pytest.FixtureRequest) -> list[tuple[set[str], Question]]:
+    """Counts that a stage asks of 120 pictures, each with the plain texts of its picture's."""
     found = []
     for step in range(120):
         scene = counting_scene(step, step)
         plain = {question.text for question in every_count(scene.objects)}
-        found += [(plain, question) for question in counting_questions(scene, step) if question.task == "count"]
+        asked = counting_questions(scene, step, **request.param)
+        found += [(plain, question) for question in asked if question.task == "count"]
     return found
 
 
@@ -47,9 +48,11 @@ def test_counts_are_balanced_where_they_were_not(counts):
 def test_the_wording_of_a_count_does_not_tell_its_answer(counts):
     asked = Counter(question.answer for _, question in counts)
     plain = Counter(question.answer for texts, question in counts if question.text in texts)
-    shares = [plain[answer] / asked[answer] for answer in "01234"]
-    assert max(shares) - min(shares) < 0.05
-    assert min(shares) > 0.3
+    overall = plain.total() / asked.total()
+    assert 0.3 < overall < 0.7
+    for answer in "01234":
+        error = (overall * (1 - overall) / asked[answer]) ** 0.5
+        assert abs(plain[answer] / asked[answer] - overall) < 3 * error, answer
 
 
 def test_pictures_for_counts_are_chosen_for_large_ones():

@@ -18,7 +18,7 @@ from todre.smol.training.options import DTYPES, Options
 from todre.smol.training.run import train, work
 from todre.smol.training.stages import STAGES
 
-_ALL = ("warm", "short", "places", "full", "weak", "counts")
+_ALL = ("warm", "short", "places", "full", "weak", "counts", "firsts")
 _EXPORT = "export"
 _USED = {
     **dict.fromkeys(("base", "rank", "seed", "dtype"), _ALL),
@@ -44,7 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="part file that a new stage starts from")
     parser.add_argument("--processes", type=int, help="data-parallel processes (CPU, gloo); 1 by default")
     parser.add_argument("--dtype", choices=list(DTYPES), help="dtype of the decoder; bfloat16 by default")
-    parser.add_argument("--source", choices=list(STAGES), help="export: which stage's checkpoint; counts by default")
+    parser.add_argument("--source", choices=list(STAGES), help="export: which stage's checkpoint; firsts by default")
     parser.add_argument("--output", type=Path, help="export: part file to write")
     found = parser.parse_args(arguments)
     for name, stages in _USED.items():
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if found.stage == _EXPORT:
-            export(found.run / f"{getattr(found, 'source', 'counts')}.pt", found.output)
+            export(found.run / f"{getattr(found, 'source', 'firsts')}.pt", found.output)
         else:
             _train(options_of(found))
     except TodreError as error:

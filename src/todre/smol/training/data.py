@@ -48,12 +48,26 @@ WEAK_MIX: dict[str, int] = {
     "caption": 2,
 }
 """As `TASK_MIX`, with more of what is learned last."""
+COUNTS_MIX: dict[str, int] = {**WEAK_MIX, "count": 0}
+"""What is asked beside the counts in `counts`."""
 COUNT_MOST: dict[str, int] = {"0": 1, "1": 2, "2": 2, "3": 3, "4": 3}
 """By answer, at most how many counts of a picture are asked in `counts`."""
 COUNT_WORDINGS = 2
 """Wordings that each of these counts is asked in, whatever the answer."""
 COUNT_CHOICE = 8
 """Scenes of which the one is taken that shows most things three or four times."""
+FIRSTS_MIX: dict[str, int] = {
+    "presence": 2,
+    "colour": 1,
+    "shape": 1,
+    "size": 1,
+    "relation": 5,
+    "quadrant": 3,
+    "digit": 1,
+    "word": 1,
+    "caption": 1,
+}
+"""What is asked beside the counts in `firsts`, so that it is not forgotten."""
 PLACE = "place"
 """Task of the questions that only training asks."""
 PLACES = 6
@@ -114,7 +128,9 @@ def worded_questions(scene: Scene, step: int, mix: Mapping[str, int] = TASK_MIX)
     return list({question.text: question for question in asked}.values())
 
 
-def counting_questions(scene: Scene, step: int) -> list[Question]:
+def counting_questions(
+    scene: Scene, step: int, mix: Mapping[str, int] = COUNTS_MIX, wordings: int = COUNT_WORDINGS
+) -> list[Question]:
     """Training questions with counts whose answers come about equally often.
 
     The task draws its answers so. But equal questions are asked once, and few things in a picture are there four times:
@@ -124,14 +140,17 @@ def counting_questions(scene: Scene, step: int) -> list[Question]:
     Args:
         scene: the picture to ask about, of `counting_scene`.
         step: seeds the choice of questions and of their wording.
+        mix: how many questions of each other task are asked.
+        wordings: of each count, the plain one among them; with 1, it is the plain one or another, equally often.
     """
     rng = np.random.default_rng([scene.seed, step, 89])
-    asked = worded_questions(scene, step, {**WEAK_MIX, "count": 0})
+    asked = worded_questions(scene, step, mix)
     possible = every_count(scene.objects)
     for answer, most in COUNT_MOST.items():
         right = [question for question in possible if question.answer == answer]
         for index in rng.permutation(len(right))[:most].tolist():
-            asked += [right[index], *(reword(right[index], rng, "train") for _ in range(COUNT_WORDINGS - 1))]
+            plain = [right[index]] if wordings > 1 or rng.random() < 0.5 else []
+            asked += [*plain, *(reword(right[index], rng, "train") for _ in range(wordings - len(plain)))]
     return list({question.text: question for question in asked}.values())
 
 

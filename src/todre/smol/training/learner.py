@@ -13,12 +13,13 @@ from torch import nn
 
 from todre import tiny
 from todre.errors import InvalidValueError
-from todre.hf.keywords import EMBEDS, MASK, POSITIONS, USE_CACHE
-from todre.hf.model_parts import last_states, media_features
+from todre.hf.keywords import ALL_STATES, EMBEDS, MASK, POSITIONS, USE_CACHE
+from todre.hf.model_parts import all_states, last_states, media_features
 from todre.hf.tower_features import layer_output, run_tower
 from todre.smol.prompts import Pieces
 from todre.smol.training.attention import use_chunk_attention
 from todre.smol.training.chunks import Chunks
+from todre.smol.training.firsts import LAYER, Marks
 from todre.smol.training.lora import LowRank, add_low_rank
 
 
@@ -31,6 +32,7 @@ class Learner:
         updates: "{layer}.{matrix}" → low-rank update.
         pieces: token ids of prompts.
         rank, scale: of the low-rank updates.
+        marks: reads an extra target of training; it does not ship.
     """
 
     model: Any
@@ -38,6 +40,7 @@ class Learner:
     pieces: Pieces
     rank: int
     scale: float
+    marks: Marks
 
     @property
     def connector(self) -> nn.Module:
@@ -108,6 +111,18 @@ class Learner:
             visual: (b, n, width) visual tokens.
             chunks: the questions.
         """
+        return self.watched(visual, chunks)[0]
+
+    def watched(self, visual: torch.Tensor, chunks: Chunks) -> tuple[torch.Tensor, torch.Tensor]:
+        """Last hidden states at the questions, earlier ones at the visual tokens.
+
+        Args:
+            visual: (b, n, width) visual tokens.
+            chunks: the questions.
+
+        Returns:
+            (b, c, l, width), and (b, n, width) before the layer `firsts.LAYER`.
+        """
         table = self.model.get_input_embeddings()
         batch, count, length = chunks.tokens.shape
         before, after = (
@@ -119,9 +134,13 @@ class Learner:
         cut = embeds.shape[1] - count * length
         prefix = torch.arange(cut, dtype=torch.int64, device="cpu").expand(batch, -1)
         positions = torch.cat([prefix, cut + chunks.offsets.view(batch, -1)], dim=1)
-        arguments = {EMBEDS: embeds, MASK: chunks.allowed, POSITIONS: positions, USE_CACHE: False}
-        states = last_states(self.model.model.language_model(**arguments))
-        return states[:, cut:].reshape(batch, count, length, -1)
+        arguments = {EMBEDS: embeds, MASK: chunks.allowed, POSITIONS: positions, USE_CACHE: False, ALL_STATES: True}
+        output = self.model.model.language_model(**arguments)
+        states = all_states(output) or ()
+        early = states[min(LAYER, len(states) - 1)]
+        start = len(self.pieces.before)
+        seen = early[:, start : start + visual.shape[1]]
+        return last_states(output)[:, cut:].reshape(batch, count, length, -1), seen
 
 
 def build_learner(base: Path, rank: int, scale: float, seed: int, dtype: torch.dtype) -> Learner:
@@ -158,7 +177,8 @@ def build_learner(base: Path, rank: int, scale: float, seed: int, dtype: torch.d
         model.model.image_newline = nn.Parameter(newline)
         updates = add_low_rank(model.model.language_model, rank, scale)
     use_chunk_attention(model.model.language_model)
-    return Learner(model.eval(), updates, Pieces(AutoTokenizer.from_pretrained(base)), rank, scale)
+    pieces = Pieces(AutoTokenizer.from_pretrained(base))
+    return Learner(model.eval(), updates, pieces, rank, scale, Marks(decoder.config.hidden_size))
 
 
 def answer_loss(learner: Learner, hidden: torch.Tensor, chunks: Chunks) -> tuple[torch.Tensor, dict[str, float]]:

@@ -18,7 +18,7 @@ class Options(Checked):
     """What the command line sets for one stage.
 
     Attributes:
-        stage: "warm", "short", "places", "full", "weak" or "counts".
+        stage: "warm", "short", "places", "full", "weak", "counts" or "firsts".
         base: folder of the decoder, as `todre smol fetch` writes it.
         run: directory of checkpoints and logs.
         minutes: length of the stage in minutes of training.
@@ -27,7 +27,7 @@ class Options(Checked):
         rank: rank of the updates.
         scale: factor on the updates.
         seed: seed of the starting weights, of the choice of patches in `warm`, and of the pictures of `short`,
-            `full`, `weak` and `counts`; `warm` and `places` draw the same pictures for every seed.
+            `full`, `weak`, `counts` and `firsts`; `warm` and `places` draw the same pictures for every seed.
         start: part file that a new stage starts from; None takes the checkpoint of the stage before it.
         processes: number of data-parallel processes, each with one thread; `warm` and `places` run in one.
         dtype: dtype of the decoder.

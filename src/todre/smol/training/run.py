@@ -26,6 +26,7 @@ _SEEDS_PER_RUN = 10**10
 _FLAT = 0.3
 _LAST_RATE = 0.03
 _CONNECTOR_RATE = 0.15
+_MARKS_RATE = 5.0
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,14 @@ def work(rank: int, options: Options) -> None:
 
 
 def make_optimizer(learner: Learner, lr: float) -> torch.optim.AdamW:
-    """AdamW for updates and connector; each group keeps its peak rate as "peak"."""
+    """AdamW; each group keeps its peak rate as "peak"."""
     named = learner.trained()
     updates = [value for name, value in named.items() if name.startswith("lora.")]
     others = [value for name, value in named.items() if not name.startswith("lora.")]
     groups = [
         {"params": updates, "lr": lr, "peak": lr},
         {"params": others, "lr": lr * _CONNECTOR_RATE, "peak": lr * _CONNECTOR_RATE},
+        {"params": list(learner.marks.parameters()), "lr": lr * _MARKS_RATE, "peak": lr * _MARKS_RATE},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
 
@@ -138,6 +140,7 @@ def _resume(run: _Run, start: dict[str, Any]) -> int:
     """
     if "step" not in start:
         return 0
+    run.learner.marks.load_state_dict(start["marks"])
     peaks = [group["peak"] for group in run.optimizer.param_groups]
     run.optimizer.load_state_dict(start["optimizer"])
     for group, peak in zip(run.optimizer.param_groups, peaks, strict=True):
@@ -223,6 +226,7 @@ def accuracies(counts: Counter[str], prefix: str) -> dict[str, float]:
 def _save(run: _Run, step: int) -> None:
     state = {
         "trained": _copies(run.learner),
+        "marks": run.learner.marks.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "step": step,
         "seconds": run.budget.elapsed(),

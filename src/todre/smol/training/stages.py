@@ -12,6 +12,7 @@ from todre.pages import Page
 from todre.scenes import Question, Scene
 from todre.smol.training.chunks import collate, pack
 from todre.smol.training.data import (
+    FIRSTS_MIX,
     PAGE_EVERY,
     WEAK_MIX,
     counting_questions,
@@ -26,6 +27,7 @@ from todre.smol.training.data import (
     training_questions,
     worded_questions,
 )
+from todre.smol.training.firsts import WEIGHT, first_patches, marks_loss
 from todre.smol.training.learner import Learner, answer_loss
 
 Result = tuple[torch.Tensor, dict[str, float]]
@@ -88,6 +90,21 @@ def full_loss(learner: Learner, which: Slice, ask: Ask = worded_questions, draw:
     return answer_loss(learner, learner.hidden(visual, chunks), chunks)
 
 
+def firsts_loss(learner: Learner, which: Slice) -> Result:
+    """Loss of questions, many of them counts, and of the marks of `firsts`.
+
+    They stand behind thumbnail and crops of scenes.
+    """
+    scenes = [counting_scene(seed, which.step, which.split) for seed in which.seeds()]
+    asked = [counting_questions(scene, which.step, FIRSTS_MIX, wordings=1) for scene in scenes]
+    chunks = collate([pack(learner.pieces, questions) for questions in asked])
+    visual = learner.with_crops(tile_pixels(scenes), [scene.size for scene in scenes])
+    hidden, early = learner.watched(visual, chunks)
+    loss, counts = answer_loss(learner, hidden, chunks)
+    marks, found = marks_loss(learner.marks, early, [first_patches(scene) for scene in scenes])
+    return loss + WEIGHT * marks, {**counts, **found}
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage of training.
@@ -117,5 +134,6 @@ STAGES: dict[str, Stage] = {
             3 * 10**8,
         ),
         Stage("counts", "weak", functools.partial(full_loss, ask=counting_questions, draw=counting_scene), 7 * 10**8),
+        Stage("firsts", "counts", firsts_loss, 8 * 10**8),
     )
 }
