@@ -8,9 +8,10 @@ import pytest
 import torch
 from smol.training.base import write_base
 
-from todre.scenes import make_scene
+from todre.scenes import Question, make_scene
+from todre.smol.training.chunks import collate, pack
 from todre.smol.training.firsts import LAYER, NEWLINE, Marks, first_patches, marks_loss
-from todre.smol.training.learner import build_learner
+from todre.smol.training.learner import answer_loss, build_learner
 from todre.smol.training.stages import STAGES, Slice
 
 
@@ -101,3 +102,24 @@ def test_marks_are_learned_and_do_not_ship(base: Path) -> None:
     assert learner.marks.weight.grad.abs().sum() > 0
     assert counts["asked/first"] > 0
     assert not any("marks" in name for name in learner.trained())
+
+
+def test_weights_of_tasks_weigh_each_token_of_their_answers(base: Path) -> None:
+    """The oracle takes each question by itself."""
+    learner = build_learner(base, rank=2, scale=2.0, seed=0, dtype=torch.float32)
+    questions = [
+        Question("count", "How many?", "3"),
+        Question("word", "Which word?", "seven"),
+        Question("count", "And crosses?", "10"),
+    ]
+    visual = torch.randn(1, 5, 48, generator=torch.Generator().manual_seed(3))
+    chunks = collate([pack(learner.pieces, questions)])
+    loss, _ = answer_loss(learner, learner.hidden(visual, chunks), chunks, {"count": 4.0})
+    total, weights = 0.0, 0.0
+    for question in questions:
+        alone = collate([pack(learner.pieces, [question])])
+        tokens = int((alone.targets >= 0).sum())
+        weight = 4.0 if question.task == "count" else 1.0
+        total += weight * tokens * float(answer_loss(learner, learner.hidden(visual, alone), alone)[0].detach())
+        weights += weight * tokens
+    assert float(loss.detach()) == pytest.approx(total / weights, rel=1e-5)

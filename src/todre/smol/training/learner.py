@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,17 +181,27 @@ def build_learner(base: Path, rank: int, scale: float, seed: int, dtype: torch.d
     return Learner(model.eval(), updates, pieces, rank, scale, Marks(decoder.config.hidden_size))
 
 
-def answer_loss(learner: Learner, hidden: torch.Tensor, chunks: Chunks) -> tuple[torch.Tensor, dict[str, float]]:
+def answer_loss(
+    learner: Learner, hidden: torch.Tensor, chunks: Chunks, weights: Mapping[str, float] | None = None
+) -> tuple[torch.Tensor, dict[str, float]]:
     """Mean cross-entropy of the answers' tokens, and counts of right answers by task.
 
     The true answers are fed in; an answer is right if every token of it is predicted over the whole vocabulary.
+
+    Args:
+        learner: the model.
+        hidden: (b, c, l, width) last hidden states at the questions' tokens.
+        chunks: the questions.
+        weights: task → weight of its tokens in the mean; 1 where it is not named.
 
     Returns:
         The loss, and "right/TASK" and "asked/TASK" → number of questions.
     """
     chosen = chunks.targets >= 0
     logits = learner.model.lm_head(hidden[chosen]).float()
-    loss = F.cross_entropy(logits, chunks.targets[chosen])
+    each = F.cross_entropy(logits, chunks.targets[chosen], reduction="none")
+    shares = _token_weights(chunks, weights or {})[chosen]
+    loss = (each * shares).sum() / shares.sum()
     with torch.no_grad():
         wrong = torch.zeros_like(chosen)
         wrong[chosen] = logits.argmax(-1) != chunks.targets[chosen]
@@ -202,3 +212,12 @@ def answer_loss(learner: Learner, hidden: torch.Tensor, chunks: Chunks) -> tuple
             counts[f"asked/{task}"] = counts.get(f"asked/{task}", 0.0) + 1
             counts[f"right/{task}"] = counts.get(f"right/{task}", 0.0) + (index not in missed)
     return loss, counts
+
+
+def _token_weights(chunks: Chunks, weights: Mapping[str, float]) -> torch.Tensor:
+    """(b, c, l) float32 weight of each token's task; 1 at padding."""
+    rows = []
+    for segments, tasks in zip(chunks.segments, chunks.tasks, strict=True):
+        of_task = torch.tensor([*(weights.get(task, 1.0) for task in tasks), 1.0], dtype=torch.float32, device="cpu")
+        rows.append(of_task[segments])  # padding is segment −1, which is the last entry
+    return torch.stack(rows)

@@ -30,6 +30,11 @@ from todre.smol.training.data import (
 from todre.smol.training.firsts import WEIGHT, first_patches, marks_loss
 from todre.smol.training.learner import Learner, answer_loss
 
+FIRSTS_WEIGHTS = {"count": 4.0}
+"""Weights of tasks in `firsts`.
+
+Tokens of counts weigh more: they are short, and captions would outweigh them.
+"""
 Result = tuple[torch.Tensor, dict[str, float]]
 Ask = Callable[[Scene, int], list[Question]]
 Draw = Callable[[int, int, str], Scene]
@@ -100,7 +105,7 @@ def firsts_loss(learner: Learner, which: Slice) -> Result:
     chunks = collate([pack(learner.pieces, questions) for questions in asked])
     visual = learner.with_crops(tile_pixels(scenes), [scene.size for scene in scenes])
     hidden, early = learner.watched(visual, chunks)
-    loss, counts = answer_loss(learner, hidden, chunks)
+    loss, counts = answer_loss(learner, hidden, chunks, FIRSTS_WEIGHTS)
     marks, found = marks_loss(learner.marks, early, [first_patches(scene) for scene in scenes])
     return loss + WEIGHT * marks, {**counts, **found}
 
@@ -134,6 +139,6 @@ STAGES: dict[str, Stage] = {
             3 * 10**8,
         ),
         Stage("counts", "weak", functools.partial(full_loss, ask=counting_questions, draw=counting_scene), 7 * 10**8),
-        Stage("firsts", "counts", firsts_loss, 8 * 10**8),
+        Stage("firsts", "counts", firsts_loss, 9 * 10**8),
     )
 }
