@@ -103,11 +103,9 @@ class History(Method):
         tiers = [_tiers(visual, screen, repeat) for screen, repeat in zip(found, repeats, strict=True)]
         fresh = [int((~repeat).sum()) for repeat in repeats]
         quotas = self._quotas(budget(self.retain, len(visual)), [len(screen) for screen in found], fresh)
-        generator = torch.Generator().manual_seed(self.seed)
+        drawn = _drawn(found, self.seed)
         keep = torch.zeros(len(visual), dtype=torch.bool, device=visual.device)
-        for screen, parts, quota in zip(found, tiers, quotas, strict=True):
-            drawn = torch.empty(len(visual), dtype=torch.int64, device="cpu")
-            drawn[screen] = torch.randperm(len(screen), generator=generator, dtype=torch.int64, device="cpu")
+        for parts, quota in zip(tiers, quotas, strict=True):
             left = quota
             for part in parts:
                 count = min(left, len(part))
@@ -205,6 +203,18 @@ def _same_layout(visual: VisualTokens, older: Tensor, newer: Tensor) -> bool:
     places = visual.host
     facts = (places.tile, places.row, places.column)
     return len(older) == len(newer) and all(bool((fact[older] == fact[newer]).all()) for fact in facts)
+
+
+def _drawn(found: list[Tensor], seed: int) -> Tensor:
+    """The place of each token in a random order of its screen, (n,) int64 on the host."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    place = torch.empty(sum(len(screen) for screen in found), dtype=torch.int64, device="cpu")
+    for screen in found:
+        order = torch.randperm(len(screen), generator=generator, dtype=torch.int64, device="cpu")
+        place[screen[order]] = torch.arange(len(screen), dtype=torch.int64, device="cpu")
+    return place
 
 
 def _halving(n: int) -> Tensor:
