@@ -215,7 +215,13 @@ def test_what_is_scarce_goes_first_to_floors_and_to_the_newest():
         method = History(retain=retain, floor=2, change=None)
         return visual.picture[method.select(visual)].bincount(minlength=4).tolist()
 
-    assert [counts(k) for k in (1, 2, 3, 7, 8)] == [[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 2], [1, 2, 2, 2], [2, 2, 2, 2]]
+    assert [counts(k) for k in (1, 2, 3, 7, 8)] == [
+        [0, 0, 0, 1],
+        [0, 0, 0, 2],
+        [0, 0, 1, 2],
+        [1, 2, 2, 2],
+        [2, 2, 2, 2],
+    ]
     assert [counts(k) for k in (15, 16, 17, 19)] == [[2, 2, 2, 9], [2, 2, 2, 10], [2, 2, 3, 10], [2, 2, 5, 10]]
 
 
@@ -335,8 +341,8 @@ def test_bad_values_are_refused():
     with pytest.raises(InvalidValueError, match="history divides a budget over screens, so per='frame' leaves"):
         History(per="frame")
     for wrong in ({"retain": 0}, {"gamma": 1.5}, {"floor": -1}, {"floor": 1.5}, {"newest": 0}, {"change": 2}):
-        with pytest.raises(InvalidValueError, match=f"History.{next(iter(wrong))} must be"):
+        with pytest.raises(InvalidValueError, match=rf"History\.{next(iter(wrong))} must be"):
             History(**wrong)
-    with pytest.raises(InvalidValueError, match="History.ranker must be"):
+    with pytest.raises(InvalidValueError, match=r"History\.ranker must be"):
         History(ranker="cls")
     assert History.from_dict(History(floor=3, change=None).to_dict()) == History(floor=3, change=None)

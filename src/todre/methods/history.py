@@ -26,7 +26,7 @@ Least = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class History(Method):
-    """Divide one budget over the screens of a history by their age and by what changed.
+    """Divide a budget over the screens of a history by age and by what changed.
 
     The rule is todre's own. It follows what "GUI agents" (arXiv 2603.26041) reports of past screenshots: recent ones
     need more tokens than distant ones, and tokens drawn at random serve as well as chosen ones, because they keep the
@@ -93,7 +93,7 @@ class History(Method):
         return () if self.change is None else (Signal("grid"),)
 
     def select(self, visual: VisualTokens) -> Tensor:
-        """Keep the first tokens of each screen's order, as many as its age and change allow."""
+        """Keep the first tokens of each screen, as many as age and change allow."""
         import torch
 
         from todre.methods.shared.grouping import screens
@@ -169,7 +169,7 @@ def _least(floor: float, size: int) -> int:
 
 
 def _tiers(visual: VisualTokens, screen: Tensor, repeat: Tensor) -> list[Tensor]:
-    """A screen's tokens in parts: of the picture, newline tokens, repeats; on the host."""
+    """A screen's tokens in parts, on the host: picture, newline tokens, repeats."""
     newline = visual.host.newline[screen]
     return [screen[~repeat & ~newline], screen[~repeat & newline], screen[repeat]]
 

@@ -1,4 +1,4 @@
-"""Histories of screens: one scene whose state changes a little from screen to screen."""
+"""Histories of screens: one scene in states that differ a little."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Screens = Sequence[Sequence[SceneObject]]
 Asker = Callable[[np.random.Generator, Screens], Question | None]
 
 _TAG = 0x5C4
-"""Extra seed, so that a history differs from the scene, set and clip of equal seed."""
+"""Extra seed, so that a history differs from other worlds of equal seed."""
 _DIGIT_CHANGES = 0.25
 
 
@@ -144,7 +144,7 @@ def ask_first(rng: np.random.Generator, screens: Screens) -> Question | None:
 
 
 def _recoloured(rng: np.random.Generator, screens: Screens) -> tuple[SceneObject, SceneObject] | None:
-    """A shape in the first and in the last screen: the only one of its form, in two colours."""
+    """A shape in the first and the last screen, in two colours, alone of its form."""
     forms = Counter(thing.shape for thing in shapes_of(screens[0]))
     pairs = zip(shapes_of(screens[0]), shapes_of(screens[-1]), strict=True)
     fitting = [(old, new) for old, new in pairs if forms[old.shape] == 1 and old.colour != new.colour]

@@ -17,7 +17,7 @@ from todre.scenes.screens import SCREEN_TASKS, SceneHistory, make_history
 SCREENS = "screens-"
 CLIPS = SCREENS + "clip-"
 AS_PICTURES: tuple[str, ...] = ("colour", "digit", "presence", "first")
-"""Kinds of questions that name the last or the first picture, for models that know these words."""
+"""Kinds of questions about pictures; they name the last or the first one."""
 AS_CLIPS: tuple[str, ...] = ("become",)
 """Kinds of questions about a history that is shown as a clip."""
 _FEW_TOKENS = 4
@@ -44,7 +44,7 @@ class ScreensTask(Checked):
         return (CLIPS if self.video else SCREENS) + self.kind
 
     def items(self, limit: int | None, seed: int) -> tuple[Item, ...]:
-        """The first questions of the seed's histories; histories without a question are skipped."""
+        """The first questions of the seed's histories, where these have one."""
         return first_items(numbers(seed), LIMIT if limit is None else limit, self._about)
 
     def _about(self, number: int) -> list[Item]:

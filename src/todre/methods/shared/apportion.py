@@ -44,10 +44,10 @@ def apportion(total: int, weights: Sequence[float], caps: Sequence[int]) -> list
 
 
 def apportion_between(total: int, weights: Sequence[float], floors: Sequence[int], caps: Sequence[int]) -> list[int]:
-    """Split `total` over parts by weight, each between its floor and its cap, by largest remainder.
+    """Split `total` by weight, each part between its floor and its cap.
 
-    There is one factor c for all, and a part gets c times its weight, but no less than its floor and no more than its
-    cap. The arithmetic is exact; ties go to the first part.
+    Fractions are rounded by largest remainder. There is one factor c for all: a part gets c times its weight, but no
+    less than its floor and no more than its cap. The arithmetic is exact; ties go to the first part.
 
     Args:
         total: tokens to distribute, at least the sum of `floors`; at most the sum of `caps` is distributed.

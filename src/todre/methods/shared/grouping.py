@@ -59,9 +59,10 @@ def sheets(visual: VisualTokens) -> list[Tensor]:
 
 
 def screens(visual: VisualTokens) -> list[Tensor]:
-    """Indices of the tokens of each picture and each frame, on the host, in sequence order.
+    """Indices of the tokens of each picture and each frame, in sequence order.
 
-    Newline tokens belong to their picture; a clip's tokens that belong to no single frame go with its last frame.
+    The indices are on the host. Newline tokens belong to their picture; a clip's tokens that belong to no single frame
+    go with its last frame.
     """
     places = visual.host
     frame = places.frame.clone()
