@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from methods.examples import anyres, assert_exact, assert_same_in_any_scale, clip, kept, pictures, placeless, together
 from methods.making import visual_tokens_of
@@ -113,13 +113,21 @@ def halved(n):
     return [i for i in order if i < n]
 
 
+def clear(scores):
+    """Index of the lowest score; equal scores, which rounding may order either way, are no example."""
+    order = np.argsort(scores, kind="stable")
+    assume(len(order) < 2 or scores[order[1]] - scores[order[0]] > 1e-5)
+    return int(order[0])
+
+
 def k_center(x, count):
+    """Greedy k-center; the two tokens of a pair are equally near to their centre."""
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    chosen = [int((unit @ unit.mean(axis=0)).argmax())]
+    chosen = [clear(-(unit @ unit.mean(axis=0)))]
     while len(chosen) < count:
         nearest = (unit @ unit[chosen].T).max(axis=1)
         nearest[chosen] = np.inf
-        chosen.append(int(nearest.argmin()))
+        chosen.append(clear(nearest))
     return chosen
 
 
