@@ -187,7 +187,9 @@ def _repeats(visual: VisualTokens, found: list[Tensor], change: float | None) ->
     from todre.tensors.transfer import fetch
 
     repeats = [torch.zeros(len(screen), dtype=torch.bool, device="cpu") for screen in found]
-    pairs = [] if change is None else [at for at in range(len(found) - 1) if _same_layout(visual, *found[at : at + 2])]
+    if change is None:
+        return repeats
+    pairs = [at for at in range(len(found) - 1) if _same_layout(visual, *found[at : at + 2])]
     alike = []
     for at in pairs:
         older, newer = (visual.embeddings[visual.here(screen)] for screen in found[at : at + 2])

@@ -16,9 +16,9 @@ from todre.scenes.screens import SCREEN_TASKS, SceneHistory, make_history
 
 SCREENS = "screens-"
 CLIPS = SCREENS + "clip-"
-AS_PICTURES: tuple[str, ...] = ("colour", "digit", "presence", "first")
-"""Kinds of questions about pictures; they name the last or the first one."""
-AS_CLIPS: tuple[str, ...] = ("become",)
+AS_PICTURES: tuple[str, ...] = SCREEN_TASKS
+"""Kinds of questions about a history that is shown as pictures."""
+AS_CLIPS: tuple[str, ...] = ("become", "first")
 """Kinds of questions about a history that is shown as a clip."""
 _FEW_TOKENS = 4
 

@@ -66,7 +66,7 @@ def apportion_between(total: int, weights: Sequence[float], floors: Sequence[int
         return [min(max(level * share, Fraction(floor)), Fraction(cap)) for share, floor, cap in bounds]
 
     turns = sorted({Fraction(bound) / share for share, *both in bounds if share for bound in both})
-    below = bisect.bisect_right(turns, total, key=lambda level: sum(quotas_at(level)))
+    below = bisect.bisect_right(turns, Fraction(total), key=lambda level: sum(quotas_at(level), Fraction(0)))
     level = turns[below - 1] if below else Fraction(0)
     quotas = quotas_at(level)
     rises = sum(share for share, floor, cap in bounds if floor <= level * share < cap)
