@@ -28,12 +28,12 @@ Least = Annotated[
 class History(Method):
     """Divide a budget over the screens of a history by age and by what changed.
 
-    The rule is todre's own. It follows what "GUI agents" (arXiv 2603.26041) reports of past screenshots: recent ones
-    need more tokens than distant ones, and tokens drawn at random serve as well as chosen ones, because they keep the
-    layout. A screen is a picture, or a frame of a clip, with its newline tokens; the last of a sample is the newest. A
-    token of an older screen is a repeat if its cosine to the token in the same place of the next screen is at least
-    `change`, where both screens have the same layout. So what stays the same is kept in the newest screen that shows
-    it, and the newest screen has no repeats.
+    The rule is todre's own. It follows what arXiv 2603.26041 reports of the past screenshots of GUI agents: recent ones
+    need more tokens than distant ones, and tokens drawn at random do better than chosen ones, as they keep the layout.
+    A screen is a picture, or a frame of a clip, with its newline tokens; the last of a sample is the newest. A token of
+    an older screen is a repeat if its cosine to the token in the same place of the next screen is at least `change`,
+    where both screens have the same layout. So what stays the same is kept in the newest screen that shows it, and the
+    newest screen has no repeats.
 
     The budget is spent in this order: the floors, from newest to oldest; the newest screen, up to its share; the
     older screens, of which one of age g with m tokens that are no repeats gets c·m·γ^g of them, with one factor c for
