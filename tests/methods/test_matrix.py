@@ -62,7 +62,7 @@ def test_config_round_trip(name, tmp_path):
     assert registry.load(tmp_path / "method.json") == method
 
 
-@pytest.mark.parametrize("name", ["evs", "vidcom2"])
+@pytest.mark.parametrize("name", ["evs", "history", "vidcom2"])
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava_next_video", "llava_onevision"])
 def test_method_for_clips(name, family):
     specimen, model = matrix.specimen_of(family), model_of(family, "sdpa")

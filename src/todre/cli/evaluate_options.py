@@ -34,7 +34,7 @@ Tasks = Annotated[
         parser=parse_tasks,
         metavar="A,B,…",
         help="Tasks: scenes (ten kinds), scenes-pope, -mme, -multi, -video, wordings (scenes in other words), pages "
-        "(of text), or files of JSON lines (.jsonl).",
+        "(of text), screens (ten in a row), screens-clip, or files of JSON lines (.jsonl).",
     ),
 ]
 Draws = Annotated[int, typer.Option("--draws", min=1, max=MOST, help="Runs of each method that chooses at random.")]

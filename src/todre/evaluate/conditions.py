@@ -55,9 +55,12 @@ def parts(method: Method) -> tuple[Method, ...]:
 def draws_at_random(method: Method) -> bool:
     """True if the method's answers depend on its seed.
 
-    Methods that find their pivot without a draw have a seed too, but do not use it.
+    Methods that find their pivot or their order without a draw have a seed too, but do not use it.
     """
-    return any(hasattr(part, "seed") and getattr(part, "pivot", "random") == "random" for part in parts(method))
+    return any(
+        hasattr(part, "seed") and all(getattr(part, choice, "random") == "random" for choice in ("pivot", "ranker"))
+        for part in parts(method)
+    )
 
 
 def reseeded(method: Method, change: Callable[[int], int]) -> Method:

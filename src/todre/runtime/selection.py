@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from todre.methods.base import Method
+from todre.methods.shared.grouping import screens
 from todre.methods.views import answers
 from todre.methods.views.visual_tokens import Selection, VisualTokens
 from todre.runtime.samples import Samples
@@ -154,12 +155,7 @@ def parts(sample: VisualTokens, per: str) -> list[Tensor | None]:
     """
     if per == "sample":
         return [None]
-    places = sample.host
-    group = places.picture
     if per == "frame":
-        frame = places.frame.clone()
-        for picture in places.picture.unique():
-            mine = places.picture == picture
-            frame[mine & (places.frame < 0)] = places.frame[mine].max().clamp(min=0)
-        group = places.picture * (int(frame.max()) + 1) + frame
-    return [(group == number).nonzero().flatten() for number in group.unique()]
+        return list(screens(sample))
+    picture = sample.host.picture
+    return [(picture == number).nonzero().flatten() for number in picture.unique()]

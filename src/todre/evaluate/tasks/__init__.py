@@ -16,6 +16,7 @@ from todre.evaluate.tasks.mme import ScenesMme
 from todre.evaluate.tasks.pages import PAGES, PageTask
 from todre.evaluate.tasks.pope import ScenesPope
 from todre.evaluate.tasks.scenes import PREFIX, SceneTask
+from todre.evaluate.tasks.screens import AS_CLIPS, AS_PICTURES, CLIPS, SCREENS, ScreensTask
 from todre.evaluate.tasks.several import MULTI, SIDE, VIDEO, ClipTask, SetTask
 from todre.evaluate.tasks.wordings import WORDINGS, WordingTask
 from todre.pages import PAGE_TASKS
@@ -37,19 +38,23 @@ _MULTI = tuple(MULTI + task for task in SET_TASKS if task not in _AT_CHANCE)
 _VIDEO = tuple(VIDEO + task for task in CLIP_TASKS if task not in _AT_CHANCE)
 _WORDINGS = tuple(WORDINGS + task for task in WORDED)
 _PAGES = tuple(PAGES + task for task in PAGE_TASKS)
+_SCREENS = tuple(SCREENS + task for task in AS_PICTURES)
+_SCREEN_CLIPS = tuple(CLIPS + task for task in AS_CLIPS)
 GROUPS: dict[str, tuple[str, ...]] = {
     "scenes": _SCENES,
     "scenes-multi": _MULTI,
     "scenes-video": _VIDEO,
     "wordings": _WORDINGS,
     "pages": _PAGES,
+    "screens": _SCREENS,
+    "screens-clip": _SCREEN_CLIPS,
 }
 """Names of groups, and the tasks in each."""
 
 
 def names() -> tuple[str, ...]:
     """Every named task; a file of questions ends in `.jsonl`."""
-    return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL, *_WORDINGS, *_PAGES)
+    return (*_SCENES, PREFIX + "pope", PREFIX + "mme", *SEVERAL, *_WORDINGS, *_PAGES, *_SCREENS, *_SCREEN_CLIPS)
 
 
 def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
@@ -57,7 +62,8 @@ def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
 
     Args:
         specs: names, groups (keys of `GROUPS`), and files of JSON lines.
-        size: side of the scenes' pictures in pixels; for tasks on several pictures or on clips it is at most 96.
+        size: side of the scenes' pictures in pixels; for tasks on several pictures, on screens or on clips it is at
+            most 96.
 
     Raises:
         InvalidValueError: a name is unknown, two tasks have the same name, or pages do not come in that size.
@@ -84,6 +90,10 @@ def _task(name: str, size: int) -> Task:
         return WordingTask(name.removeprefix(WORDINGS), size)
     if name in _PAGES:
         return PageTask(name.removeprefix(PAGES), size)
+    if name in _SCREENS:
+        return ScreensTask(kind=name.removeprefix(SCREENS), size=min(size, SIDE))
+    if name in _SCREEN_CLIPS:
+        return ScreensTask(kind=name.removeprefix(CLIPS), video=True, size=min(size, SIDE))
     if name in SEVERAL and name.startswith(MULTI):
         return SetTask(name.removeprefix(MULTI), min(size, SIDE))
     if name in SEVERAL:

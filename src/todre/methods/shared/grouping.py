@@ -58,6 +58,21 @@ def sheets(visual: VisualTokens) -> list[Tensor]:
     return _groups(visual, torch.stack([places.picture, places.frame, crops, copy], dim=1))
 
 
+def screens(visual: VisualTokens) -> list[Tensor]:
+    """Indices of the tokens of each picture and each frame, in sequence order.
+
+    The indices are on the host. Newline tokens belong to their picture; a clip's tokens that belong to no single frame
+    go with its last frame.
+    """
+    places = visual.host
+    frame = places.frame.clone()
+    for picture in places.picture.unique():
+        mine = places.picture == picture
+        frame[mine & (places.frame < 0)] = places.frame[mine].max().clamp(min=0)
+    screen = places.picture * (int(frame.max()) + 1) + frame
+    return [(screen == number).nonzero().flatten() for number in screen.unique()]
+
+
 def _groups(visual: VisualTokens, key: Tensor) -> list[Tensor]:
     """Indices of the tokens of each group, ordered by their first token.
 
