@@ -44,6 +44,16 @@ class AnyRes(Layout):
         thumbnail = _tower_view(source.view.resized(tile, tile), settings)
         return thumbnail.cells("thumbnail", patch(source)) + self._crops(source, tile)
 
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of tokens of the thumbnail and of the rows of crops with their newlines."""
+        settings = source.images
+        tile, side = _tile(settings), _side(source)
+        thumbnail = _tower_view(source.view.resized(tile, tile), settings)
+        height, width = _best(source)
+        unpadded = _unpadded(source, height // tile * side, width // tile * side)
+        rows, columns = self.grid(source, *unpadded)
+        return thumbnail.count(patch(source)) + rows * (columns + 1)
+
     def count(self, source: Source) -> tuple[int, int]:
         """(visual tokens, tiles): thumbnail and crops, newlines included."""
         tile, side = square(source.config.vision_config.image_size), _side(source)
@@ -88,6 +98,12 @@ class OneVision(AnyRes):
             return super().picture(source, picture)
         view = resize_and_crop(pad_to_square(source.view), source.images)
         return [*view.cells("grid", patch(source)), view.newline()]
+
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of tokens as in LLaVA-NeXT, or of one grid and one newline."""
+        if source.pictures == 1:
+            return super().tokens(source, picture)
+        return resize_and_crop(pad_to_square(source.view), source.images).count(patch(source)) + 1
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
         """Boxes of each frame's grid at half the resolution, and one newline at the end."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from todre.errors import InvalidValueError
+from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import Checked, Range, fitted, short_repr
 from todre.methods.card import Card
 
@@ -107,6 +107,19 @@ class Method(Checked):
     def in_tower(self) -> bool:
         """True if the method acts in or before the vision tower."""
         return "tower" in self.card.acts
+
+    @property
+    def in_pixels(self) -> bool:
+        """True if the method acts on pictures before the processor, and on nothing else."""
+        return "pixels" in self.card.acts
+
+    def most_tokens(self, counts: Sequence[int]) -> list[int]:
+        """Most visual tokens that each picture of a prompt may become, for methods that act on pictures.
+
+        Args:
+            counts: visual tokens of each picture as it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not resize pictures")
 
     def tower(self) -> Method | None:
         """The method that acts in or before the vision tower, or None.
@@ -246,6 +259,20 @@ def check_method(method: Any) -> None:
         raise InvalidValueError(
             f"method must be a method such as todre.ToDRE(retain=0.1), not {short_repr(method)}; "
             "by name: todre.methods.registry.create('todre', retain=0.1)."
+        )
+
+
+def check_prunes(method: Method) -> None:
+    """Check that `method` acts on a model, rather than on pictures before the processor.
+
+    Raises:
+        UnsupportedInputError: the method acts on pictures, which whoever prunes a model does not see.
+    """
+    if method.in_pixels:
+        raise UnsupportedInputError(
+            f"{method.name} resizes pictures before the processor, which pruning the model cannot do; resize each "
+            "picture with todre.downsample(image, processor, model, retain=0.25) and run the model on it without this "
+            "method."
         )
 
 

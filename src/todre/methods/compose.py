@@ -53,6 +53,12 @@ class Compose(Method):
     def __post_init__(self) -> None:
         if any(isinstance(method, Compose) for method in self.methods):
             raise InvalidValueError("Compose takes methods one after the other, not one that is composed itself.")
+        pixels = [method.name for method in self.methods if method.in_pixels]
+        if pixels:
+            raise InvalidValueError(
+                f"{pixels[0]} changes pictures before the processor and cannot be combined with methods that prune the "
+                "model; resize the picture with todre.downsample, then prune with the others."
+            )
         towers = [method.name for method in self.methods if method.in_tower]
         if len(towers) > 1:
             raise InvalidValueError(

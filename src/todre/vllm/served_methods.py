@@ -18,6 +18,8 @@ def why_not(name: str) -> str | None:
     """
     entry = registry.entry(name)
     acts, needs = entry.card.acts, entry.card.needs
+    if "pixels" in acts:
+        return "it resizes pictures before the processor, which clients can do themselves with todre.downsample"
     if "text" in needs:
         return "it reads the question, and vLLM encodes a picture once for all questions"
     if "tower" in acts:
