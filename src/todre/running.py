@@ -25,6 +25,7 @@ from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
 from todre.processing import apply, check_columns
+from todre.processing.downsampling import Shower, Shown, check_shown
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, median_of, stopwatch
@@ -52,6 +53,7 @@ class Answer:
         peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
         sizes: (width, height) of each picture or clip in pixels.
         facts: model, method, pictures, clips and settings, ready for JSON.
+        shown: what the processor was given in place of the pictures, by methods that resize them.
     """
 
     text: str
@@ -64,6 +66,17 @@ class Answer:
     peak_bytes: int
     sizes: tuple[tuple[int, int], ...]
     facts: dict[str, Any]
+    shown: Shown
+
+    @property
+    def visual_tokens_before(self) -> int:
+        """Visual tokens of the prompt without any method."""
+        return sum(self.shown.before) if self.shown.before else self.report.visual_tokens_before[0]
+
+    @property
+    def summary(self) -> str:
+        """What was kept, in one line."""
+        return "; ".join(self.shown.sentences) or self.report.summary
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as one JSON document."""
@@ -74,7 +87,7 @@ class Answer:
             "prompt": self.prompt,
             **self.facts,
             "visual_tokens": {
-                "before": row["visual_tokens_before"],
+                "before": self.visual_tokens_before,
                 "after": row["visual_tokens_after"],
                 "per_layer": row["visual_tokens_per_layer"],
             },
@@ -131,17 +144,20 @@ def answer(
     Raises:
         InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
         LoadError: the processor has no chat template.
-        UnsupportedInputError: a clip, and a model that takes none.
+        UnsupportedInputError: a clip, and a model or method that takes none; or a budget that the method cannot meet.
         UnsupportedModelError: the model's family is not supported.
     """
     settings = settings or Settings()
-    inputs, prompt = build_inputs(loaded, media, question)
+    _check_question(loaded.processor, question, media)
+    shown = Shower(loaded.processor, loaded.model.config).show(method, media)
+    inputs, prompt = build_inputs(loaded, shown.pictures, question)
+    check_shown(loaded.model.config, shown, list(inputs[IDS]))
     runs: list[Timings] = []
     _reset_peak(loaded.device)
     for number in range(settings.warm_up + settings.repeats):
         with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch:
             torch.manual_seed(settings.seed)
-            with prune(loaded.model, method) as report:
+            with prune(loaded.model, shown.method) as report:
                 tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))
@@ -161,12 +177,14 @@ def answer(
             "method": method.to_dict(),
             "mode": "drop",
             **media_facts(media),
+            **shown.facts(),
             "max_new_tokens": settings.max_new_tokens,
             "decoding": "greedy",
             "seed": settings.seed,
             "warm_up": settings.warm_up,
             "repeats": settings.repeats,
         },
+        shown=shown,
     )
 
 
@@ -211,7 +229,7 @@ def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple
         UnsupportedInputError: a clip, and a model that takes none.
     """
     processor = loaded.processor
-    _check_question(question, media, [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")])
+    _check_question(processor, question, media)
     if not getattr(processor, "chat_template", None):
         raise LoadError(
             f"{loaded.name} has no chat template, so a question cannot be put into its prompt format; "
@@ -236,7 +254,8 @@ def _item(medium: Media) -> dict[str, Any]:
     return {"type": "image", "image": medium}
 
 
-def _check_question(question: str, media: Sequence[Media], placeholders: Sequence[str | None]) -> None:
+def _check_question(processor: Any, question: str, media: Sequence[Media]) -> None:
+    placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")]
     if not question.strip():
         raise InvalidValueError("The question is empty; ask something about the picture.")
     if not media:

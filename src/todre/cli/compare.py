@@ -80,7 +80,7 @@ def compare(
     show_text(question)
     _show_answers(answers, left_out or {})
     for name, each in answers:
-        for sentence in each.report.notes:
+        for sentence in (*each.shown.sentences, *each.report.notes):
             note(f"{name}: {sentence}", reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if output is not None:

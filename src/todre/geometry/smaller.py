@@ -66,9 +66,7 @@ def smaller(processor: Any, config: Any, sizes: Sequence[Size], index: int, most
     whole = layout.tokens(source, picture)
     if whole <= most:
         return Smaller(sizes[index], whole)
-    found = [
-        each for size in layout.smaller(source, picture) if (each := _counted(layout, source, size)) is not None
-    ]
+    found = [each for size in layout.smaller(source, picture) if (each := _counted(layout, source, size)) is not None]
     fitting = [each for each in found if each.tokens <= most]
     if fitting:
         return max(fitting, key=lambda each: (each.tokens, *_preference(each.size, picture)))

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
-from todre.errors import ContractError, InvalidValueError
+from todre.errors import ContractError, InvalidValueError, UnsupportedInputError
 from todre.fields import fitted, short_repr
 from todre.fields.kinds import Retain
 from todre.geometry.sizes import Size
@@ -68,34 +69,62 @@ class Shown:
     """What a method shows of a prompt's pictures, and what is left for the runtime to do.
 
     Attributes:
-        pictures: the pictures for the processor.
+        pictures: the pictures for the processor; also clips, where the method does not act on pixels.
         method: the method for the runtime.
         visual_tokens: number of visual tokens of each picture; empty where the method does not act on pixels.
         before: the same of the pictures as they were.
     """
 
-    pictures: tuple[Image.Image, ...]
+    pictures: tuple[Any, ...]
     method: Method
     visual_tokens: tuple[int, ...] = ()
     before: tuple[int, ...] = ()
+
+    @property
+    def sentences(self) -> list[str]:
+        """One sentence that says what was shown; none where the method does not act on pixels."""
+        if not self.visual_tokens:
+            return []
+        sizes = ", ".join(f"{width} × {height}" for width, height in self.sizes)
+        return [f"shown as {sizes} pixels: {sum(self.visual_tokens)} of {sum(self.before)} visual tokens"]
+
+    def facts(self) -> dict[str, Any]:
+        """What a result records of resized pictures, ready for JSON; nothing where the method does not act on pixels."""
+        if not self.visual_tokens:
+            return {}
+        rows = zip(self.sizes, self.visual_tokens, self.before, strict=True)
+        return {"shown": [{"size": list(size), "visual_tokens": now, "before": then} for size, now, then in rows]}
 
     @property
     def sizes(self) -> tuple[Size, ...]:
         """(width, height) of each picture for the processor."""
         return tuple(picture.size for picture in self.pictures)
 
-    def check(self, visual_tokens: int) -> None:
-        """Raise unless a prompt has as many visual tokens as were promised.
 
-        Raises:
-            ContractError: it has more or fewer.
-        """
-        if self.visual_tokens and sum(self.visual_tokens) != visual_tokens:
-            raise ContractError(
-                f"A prompt with pictures of {', '.join(f'{w} × {h}' for w, h in self.sizes)} pixels has "
-                f"{visual_tokens} visual tokens, and {sum(self.visual_tokens)} were expected when these sizes "
-                "were chosen; use the model's own processor and a release of transformers that todre knows."
-            )
+def check_shown(config: Any, shown: Shown, prompts: Sequence[Tensor]) -> None:
+    """Raise unless prompts about resized pictures have as many visual tokens as were promised.
+
+    Args:
+        config: the model's config.
+        shown: what was shown; nothing is checked where the method does not act on pixels.
+        prompts: token ids of each prompt about these pictures, (n_i,).
+
+    Raises:
+        ContractError: a prompt has more or fewer.
+    """
+    if not shown.visual_tokens:
+        return
+    from todre.hf.families import FAMILIES
+
+    mark, promised = FAMILIES[config.model_type].token_id(config, "image"), sum(shown.visual_tokens)
+    found = [int((ids == mark).sum()) for ids in prompts]
+    wrong = next((count for count in found if count != promised), None)
+    if wrong is not None:
+        sizes = ", ".join(f"{width} × {height}" for width, height in shown.sizes)
+        raise ContractError(
+            f"A prompt with pictures of {sizes} pixels has {wrong} visual tokens, and {promised} were expected when "
+            "these sizes were chosen; use the model's own processor and a release of transformers that todre knows."
+        )
 
 
 @dataclass(frozen=True)
@@ -112,17 +141,21 @@ class Shower:
     config: Any
     found: dict[tuple[tuple[Size, ...], int, int], Smaller] = field(default_factory=dict, repr=False, compare=False)
 
-    def show(self, method: Method, pictures: Sequence[Image.Image]) -> Shown:
+    def show(self, method: Method, pictures: Sequence[Any]) -> Shown:
         """The pictures of one prompt as `method` shows them, and the method that the runtime is to run.
 
-        Methods that do not act on pixels change nothing.
+        Methods that do not act on pixels change nothing, and take clips as well.
 
         Raises:
             UnsupportedModelError: the number of tokens cannot be lowered, or is not known.
-            UnsupportedInputError: no smaller size has so few tokens.
+            UnsupportedInputError: no smaller size has so few tokens, or there is a clip.
         """
         if not method.in_pixels:
             return Shown(tuple(pictures), method)
+        if not all(isinstance(picture, Image.Image) for picture in pictures):
+            raise UnsupportedInputError(
+                f"{method.name} resizes pictures and not clips; ask about pictures, or use uniform as the control."
+            )
         sizes = tuple(picture.size for picture in pictures)
         before = counts(self.processor, self.config, sizes)
         chosen = [self._smaller(sizes, index, most) for index, most in enumerate(method.most_tokens(before))]
