@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from todre.flops import FlopCount, count_prompt
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
 from todre.images import image_sha256
+from todre.loading.device_memory import peak_bytes, reset_peak
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
@@ -153,7 +152,7 @@ def answer(
     inputs, prompt = build_inputs(loaded, shown.pictures, question)
     check_shown(loaded.model.config, shown, list(inputs[IDS]))
     runs: list[Timings] = []
-    _reset_peak(loaded.device)
+    reset_peak(loaded.device)
     for number in range(settings.warm_up + settings.repeats):
         with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch:
             torch.manual_seed(settings.seed)
@@ -170,7 +169,7 @@ def answer(
         timings=median_of(runs),
         flops=_flops(loaded, inputs, method, report, watch.tiles, int(new.numel())),
         new_tokens=int(new.numel()),
-        peak_bytes=_peak(loaded.device),
+        peak_bytes=peak_bytes(loaded.device),
         sizes=tuple(medium.size for medium in media),
         facts={
             **{"model" if name == "id" else name: value for name, value in loaded.facts().items()},
@@ -298,15 +297,3 @@ def _generate(model: Any, inputs: Any, max_new_tokens: int) -> torch.Tensor:
 
 def _gpus(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

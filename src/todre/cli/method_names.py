@@ -68,7 +68,7 @@ def make_method(name: str, retain: float | None, seed: int, per: str | None = No
 
 
 def make_pruning(name: str, retain: float | None, seed: int, per: str | None = None) -> Method:
-    """Make a method as `make_method` does, for a command that prunes a model in advance.
+    """Make a method for a command that prunes a model before it sees a picture.
 
     Raises:
         UnsupportedInputError: the method acts on pictures before the processor instead.

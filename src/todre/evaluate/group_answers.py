@@ -143,9 +143,9 @@ class Asker:
         return Beginnings(model, count, watched, Store() if own else self._stores.setdefault(group.sizes, Store()))
 
     def _prepared(self, number: int, items: Sequence[Item], method: Method) -> _Group:
-        """The pictures and prompts of a group, prepared once for each method that resizes pictures.
+        """The pictures and prompts of a group, prepared once.
 
-        All other methods share one preparation.
+        Each method that resizes pictures has its own preparation, and all others share one.
         """
         if self._number != number:
             self._number, self._groups, self._features, self._stores = number, {}, {}, {}

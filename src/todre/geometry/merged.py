@@ -104,7 +104,7 @@ class Merged(Layout):
         return view.count(_factor(settings))
 
     def smaller(self, source: Source, picture: Picture) -> Iterator[Size]:
-        """Sizes of whole cells, which the processor does not resize again within its bounds."""
+        """Sizes of whole cells; within its bounds the processor keeps them."""
         return whole_cells(picture.width, picture.height, _factor(source.images))
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:

@@ -92,7 +92,7 @@ class Rows(Layout):
         return self._scaled(source, source.view, source.images).count(self.cell(source))
 
     def smaller(self, source: Source, picture: Picture) -> Iterator[Size]:
-        """Sizes of whole cells, which the processor does not resize again within its bounds."""
+        """Sizes of whole cells; within its bounds the processor keeps them."""
         return whole_cells(picture.width, picture.height, self.cell(source))
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:

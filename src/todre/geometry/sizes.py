@@ -54,7 +54,7 @@ def whole_cells(width: int, height: int, cell: int) -> Iterator[Size]:
 
 
 def _spaced(first: int, last: int, most: int) -> list[int]:
-    """Whole numbers from `first` to `last`: all of them, or `most` of them, evenly spaced."""
+    """Whole numbers from `first` to `last`: all, or `most` evenly spaced ones."""
     count = last - first + 1
     if count <= most:
         return list(range(first, last + 1))

@@ -47,7 +47,7 @@ def counts(processor: Any, config: Any, sizes: Sequence[Size]) -> list[int]:
 
 
 def smaller(processor: Any, config: Any, sizes: Sequence[Size], index: int, most: int) -> Smaller:
-    """The size at which a picture becomes at most `most` visual tokens, and as many as possible.
+    """The size at which a picture has the most visual tokens within a budget.
 
     Of sizes with equally many tokens, the one nearest to the picture's ratio of sides is taken (to a hundredth), and of
     those the largest. A picture that has no more tokens than that keeps its size.
@@ -85,7 +85,7 @@ def smaller(processor: Any, config: Any, sizes: Sequence[Size], index: int, most
 
 
 def _counted(layout: Layout, source: Source, size: Size) -> Smaller | None:
-    """A size with its tokens; None if the processor cannot take a picture of this size."""
+    """A size with its tokens; None if the processor cannot take such a picture."""
     picture = Picture(*size)
     prompt = [*source.prompt[: source.index], picture, *source.prompt[source.index + 1 :]]
     try:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from todre.errors import InvalidValueError
 from todre.fields import Items, Wording, fitted
-from todre.methods.base import Method, check_names
+from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.registry import from_dict as make_method
+from todre.methods.shared.names import check_names
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""Downsampling: the picture resized before the processor, a control without pruning."""
+"""Downsampling: a picture resized before the processor, a control."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from todre.methods.card import Card
 
 @dataclass(frozen=True, kw_only=True)
 class Downsample(Method):
-    """Resize each picture before the processor, so that the model itself makes fewer visual tokens.
+    """Resize each picture before the processor, for fewer visual tokens.
 
     A common baseline (Liao et al. 2025, "Are We Using the Right Benchmark"). The size is the one at which the picture
     becomes as many visual tokens as the budget allows, at about its own ratio of sides; the model then runs unpruned.

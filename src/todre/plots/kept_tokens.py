@@ -63,9 +63,9 @@ def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
     """Figure of each row's picture, one panel a method, bright at kept tokens.
 
     Crop and grid tokens show the picture at full strength in a blue frame, thumbnail tokens at half strength in an
-    orange frame, newline tokens are ticks at the right margin. A panel that keeps everything shows the bare picture, and
-    a panel with a smaller picture that picture.
-    The row's question stands in every panel, under the method's name.
+    orange frame, newline tokens are ticks at the right margin. A panel that keeps everything shows the bare picture,
+    and a panel of a method that resized the picture the smaller one. The row's question stands in every panel, under
+    the method's name.
 
     Args:
         rows: at least one; `Panel.kept` counts within that row's `boxes`.

@@ -1,4 +1,4 @@
-"""Pictures resized before the processor, so that a model makes fewer visual tokens.
+"""Pictures resized before the processor, for fewer visual tokens.
 
 Methods that act on pixels (`todre.methods.downsample`) say how many tokens each picture may become; the size follows
 from the processor's rules, and the picture is resampled once. What prepares a prompt for such a method calls `Shower`.
@@ -38,7 +38,7 @@ class Downsampled:
 
 
 def downsample(image: Image.Image, processor: Any, model: Any, *, retain: float) -> Downsampled:
-    """Resize a picture so that the model itself makes at most a budget of visual tokens.
+    """Resize a picture until the model itself makes few enough visual tokens.
 
     The size is the one with the most tokens within the budget, near the picture's own ratio of sides. The picture is
     resampled once, with the processor's filter. A picture within the budget stays as it is.
@@ -66,7 +66,7 @@ def downsample(image: Image.Image, processor: Any, model: Any, *, retain: float)
 
 @dataclass(frozen=True)
 class Shown:
-    """What a method shows of a prompt's pictures, and what is left for the runtime to do.
+    """What a method shows of a prompt's pictures, and what the runtime is to run.
 
     Attributes:
         pictures: the pictures for the processor; also clips, where the method does not act on pixels.
@@ -82,14 +82,14 @@ class Shown:
 
     @property
     def sentences(self) -> list[str]:
-        """One sentence that says what was shown; none where the method does not act on pixels."""
+        """A sentence that says what was shown, if the method acts on pixels."""
         if not self.visual_tokens:
             return []
         sizes = ", ".join(f"{width} × {height}" for width, height in self.sizes)
         return [f"shown as {sizes} pixels: {sum(self.visual_tokens)} of {sum(self.before)} visual tokens"]
 
     def facts(self) -> dict[str, Any]:
-        """What a result records of resized pictures, ready for JSON; nothing where the method does not act on pixels."""
+        """What a result records if the method acts on pixels, ready for JSON."""
         if not self.visual_tokens:
             return {}
         rows = zip(self.sizes, self.visual_tokens, self.before, strict=True)
@@ -102,7 +102,7 @@ class Shown:
 
 
 def check_shown(config: Any, shown: Shown, prompts: Sequence[Tensor]) -> None:
-    """Raise unless prompts about resized pictures have as many visual tokens as were promised.
+    """Raise unless prompts about resized pictures have the promised visual tokens.
 
     Args:
         config: the model's config.
@@ -142,7 +142,7 @@ class Shower:
     found: dict[tuple[tuple[Size, ...], int, int], Smaller] = field(default_factory=dict, repr=False, compare=False)
 
     def show(self, method: Method, pictures: Sequence[Any]) -> Shown:
-        """The pictures of one prompt as `method` shows them, and the method that the runtime is to run.
+        """The pictures of one prompt as `method` shows them.
 
         Methods that do not act on pixels change nothing, and take clips as well.
 
@@ -173,7 +173,7 @@ class Shower:
         return self.found[key]
 
     def _resized(self, picture: Image.Image, size: Size) -> Image.Image:
-        """The picture in RGB, resampled by the processor's filter; bicubic if it names none."""
+        """The picture in RGB, resampled by the processor's filter, or a bicubic one."""
         picture = picture.convert("RGB")
         if picture.size == size:
             return picture

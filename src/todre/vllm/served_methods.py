@@ -7,7 +7,8 @@ from typing import Any
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.methods import registry
-from todre.methods.base import Method, check_names
+from todre.methods.base import Method
+from todre.methods.shared.names import check_names
 
 
 def why_not(name: str) -> str | None:
