@@ -34,11 +34,7 @@ class AnyRes(Layout):
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
         """Boxes of the thumbnail, then of the rows of crops."""
-        if class_tokens(source) != 0:
-            raise UnsupportedModelError(
-                "LLaVA-NeXT with class tokens among its visual tokens has no known geometry; "
-                'use vision_feature_select_strategy="default".'
-            )
+        _check_classes(source)
         settings = source.images
         tile = _tile(settings)
         thumbnail = _tower_view(source.view.resized(tile, tile), settings)
@@ -46,6 +42,7 @@ class AnyRes(Layout):
 
     def tokens(self, source: Source, picture: Picture) -> int:
         """Number of tokens of the thumbnail and of the rows of crops with their newlines."""
+        _check_classes(source)
         settings = source.images
         tile, side = _tile(settings), _side(source)
         thumbnail = _tower_view(source.view.resized(tile, tile), settings)
@@ -201,6 +198,15 @@ class _Canvas:
             for tile, cell in zip(tiles, (start, stop), strict=True)
         ]
         return edges[0], edges[1]
+
+
+def _check_classes(source: Source) -> None:
+    """Raise if class tokens are among the visual tokens."""
+    if class_tokens(source) != 0:
+        raise UnsupportedModelError(
+            "LLaVA-NeXT with class tokens among its visual tokens has no known geometry; "
+            'use vision_feature_select_strategy="default".'
+        )
 
 
 def _best(source: Source) -> tuple[int, int]:

@@ -27,7 +27,7 @@ class Downsample(Method):
         per: see `Method`; a frame is a picture.
     """
 
-    retain: Retain = 0.25
+    retain: Retain = 0.1
 
     name: ClassVar[str] = "downsample"
     summary: ClassVar[str] = "a smaller picture: the control that prunes nothing"
