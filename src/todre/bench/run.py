@@ -47,7 +47,7 @@ class Source:
         return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
 
     def smaller(self, cell: Cell, method: Method) -> Prompt:
-        """The prompt of a cell, with the picture as a method that resizes pictures shows it.
+        """The prompt of a cell with the picture in the size that a method chooses.
 
         Raises:
             UnsupportedModelError: the model makes equally many tokens of every picture, or how many is not known.

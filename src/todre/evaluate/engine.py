@@ -21,6 +21,7 @@ from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import Condition
 from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import Grid
+from todre.evaluate.hard_split import hard_splits
 from todre.evaluate.journal import WORKING, Done, Journal, Unit, opened
 from todre.evaluate.summary import Sample, Summary, sample_of
 from todre.evaluate.tasks import Item
@@ -252,6 +253,7 @@ def _collect(
         if row.name in against:
             summary.keep(row, draws)
     rows = [summary.row(row, draws) for row, draws in answered]
+    splits = hard_splits(items, answered)
     tasks = {task: {"metric": items[places[0]].metric, "questions": len(places)}
              for task, places in zip(summary.tasks, summary.places, strict=True)}  # fmt: skip
     result = {
@@ -263,7 +265,7 @@ def _collect(
         "bootstrap": {"resamples": summary.resamples, "seed": config.seed, "clusters": "pictures"},
         "rows": rows,
         "left_out": left_out,
-    }
+    } | ({"hard_splits": splits} if splits else {})
     return result, lines
 
 
