@@ -88,7 +88,7 @@ def table(
     fractions with all digits, one line for each number.
     """
     if hard:
-        check_beside(context, "--hard", {each.name for each in context.command.params} - _USELESS_BESIDE_HARD)
+        check_beside(context, "--hard", {each.name or "" for each in context.command.params} - _USELESS_BESIDE_HARD)
     kind = _format(form, output)
     if output is not None:
         check_target(output, results, force)

@@ -31,7 +31,7 @@ def splits_of(results: Results, retain: float | int | None = None) -> tuple[dict
             "that it can meet."
         )
     found = tuple(split for split in results.splits if retain is None or split["retain"] == retain)
-    if not found:
+    if retain is not None and not found:
         known = ", ".join(f"{split['retain']:g}" for split in results.splits)
         raise InvalidValueError(f"There is no hard split at the budget {retain:g}; use one of {known}.")
     return found
