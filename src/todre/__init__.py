@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from todre.methods.compose import Compose
     from todre.methods.random import RandomTokens
     from todre.methods.todre import ToDRE
+    from todre.processing.downsampling import Downsampled, downsample
     from todre.pruning import attach, detach, prune
     from todre.report import AttentionRatios, PruningReport
 
@@ -28,6 +29,7 @@ _HOMES = {
     "AttentionRatios": "todre.report",
     "CLSTopK": "todre.methods.cls_top_k",
     "Compose": "todre.methods.compose",
+    "Downsampled": "todre.processing.downsampling",
     "Method": "todre.methods.base",
     "NoPruning": "todre.methods.base",
     "PrunedEmbeddings": "todre.embeddings",
@@ -36,6 +38,7 @@ _HOMES = {
     "ToDRE": "todre.methods.todre",
     "attach": "todre.pruning",
     "detach": "todre.pruning",
+    "downsample": "todre.processing.downsampling",
     "prune": "todre.pruning",
     "prune_embeddings": "todre.embeddings",
 }
@@ -44,6 +47,7 @@ __all__ = [
     "AttentionRatios",
     "CLSTopK",
     "Compose",
+    "Downsampled",
     "Method",
     "NoPruning",
     "PrunedEmbeddings",
@@ -53,6 +57,7 @@ __all__ = [
     "__version__",
     "attach",
     "detach",
+    "downsample",
     "prune",
     "prune_embeddings",
 ]

@@ -17,7 +17,7 @@ from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import fitted, short_repr
 from todre.fields.kinds import Count
 from todre.hf.keywords import MASK, POSITIONS
-from todre.methods.base import Method, check_method
+from todre.methods.base import Method, check_method, check_prunes
 from todre.runtime.samples import Media, visual_tokens
 from todre.runtime.selection import select_batch
 from todre.tensors.columns import TEXT, Compaction, compact, token_kinds
@@ -170,6 +170,7 @@ def _check(
                 f"{POSITIONS} must be (b or 1, q) or (axes, b or 1, q) for embeddings of {shape}, not "
                 f"{tuple(positions.shape)}."
             )
+    check_prunes(method)
     if not method.selects and not method.selectors():
         raise UnsupportedInputError(
             f"{method.name} does not choose before the decoder, so embeddings would stay as they are; use a method "

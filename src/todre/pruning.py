@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import inner_model
-from todre.methods.base import Method, check_method
+from todre.methods.base import Method, check_method, check_prunes
 from todre.report import PruningReport
 from todre.runtime.attachment import ATTRIBUTE, Attachment
 
@@ -60,9 +60,10 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
     Raises:
         UnsupportedModelError: the model's family is not supported.
         ContractError: the installed transformers is not understood.
-        UnsupportedInputError: the model is already being pruned.
+        UnsupportedInputError: the model is already being pruned, or the method acts on pictures before the processor.
     """
     check_method(method)
+    check_prunes(method)
     model = inner_model(model)
     with _ATTACHING:
         current = getattr(model, ATTRIBUTE, None)

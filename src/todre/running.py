@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +19,12 @@ from todre.flops import FlopCount, count_prompt
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
 from todre.images import image_sha256
+from todre.loading.device_memory import peak_bytes, reset_peak
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
 from todre.processing import apply, check_columns
+from todre.processing.downsampling import Shower, Shown, check_shown
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, median_of, stopwatch
@@ -52,6 +52,7 @@ class Answer:
         peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
         sizes: (width, height) of each picture or clip in pixels.
         facts: model, method, pictures, clips and settings, ready for JSON.
+        shown: what the processor was given in place of the pictures, by methods that resize them.
     """
 
     text: str
@@ -64,6 +65,17 @@ class Answer:
     peak_bytes: int
     sizes: tuple[tuple[int, int], ...]
     facts: dict[str, Any]
+    shown: Shown
+
+    @property
+    def visual_tokens_before(self) -> int:
+        """Visual tokens of the prompt without any method."""
+        return sum(self.shown.before) if self.shown.before else self.report.visual_tokens_before[0]
+
+    @property
+    def summary(self) -> str:
+        """What was kept, in one line."""
+        return "; ".join(self.shown.sentences) or self.report.summary
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as one JSON document."""
@@ -74,7 +86,7 @@ class Answer:
             "prompt": self.prompt,
             **self.facts,
             "visual_tokens": {
-                "before": row["visual_tokens_before"],
+                "before": self.visual_tokens_before,
                 "after": row["visual_tokens_after"],
                 "per_layer": row["visual_tokens_per_layer"],
             },
@@ -131,17 +143,20 @@ def answer(
     Raises:
         InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
         LoadError: the processor has no chat template.
-        UnsupportedInputError: a clip, and a model that takes none.
+        UnsupportedInputError: a clip, and a model or method that takes none; or a budget that the method cannot meet.
         UnsupportedModelError: the model's family is not supported.
     """
     settings = settings or Settings()
-    inputs, prompt = build_inputs(loaded, media, question)
+    _check_question(loaded.processor, question, media)
+    shown = Shower(loaded.processor, loaded.model.config).show(method, media)
+    inputs, prompt = build_inputs(loaded, shown.pictures, question)
+    check_shown(loaded.model.config, shown, list(inputs[IDS]))
     runs: list[Timings] = []
-    _reset_peak(loaded.device)
+    reset_peak(loaded.device)
     for number in range(settings.warm_up + settings.repeats):
         with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch:
             torch.manual_seed(settings.seed)
-            with prune(loaded.model, method) as report:
+            with prune(loaded.model, shown.method) as report:
                 tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))
@@ -154,19 +169,21 @@ def answer(
         timings=median_of(runs),
         flops=_flops(loaded, inputs, method, report, watch.tiles, int(new.numel())),
         new_tokens=int(new.numel()),
-        peak_bytes=_peak(loaded.device),
+        peak_bytes=peak_bytes(loaded.device),
         sizes=tuple(medium.size for medium in media),
         facts={
             **{"model" if name == "id" else name: value for name, value in loaded.facts().items()},
             "method": method.to_dict(),
             "mode": "drop",
             **media_facts(media),
+            **shown.facts(),
             "max_new_tokens": settings.max_new_tokens,
             "decoding": "greedy",
             "seed": settings.seed,
             "warm_up": settings.warm_up,
             "repeats": settings.repeats,
         },
+        shown=shown,
     )
 
 
@@ -211,7 +228,7 @@ def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple
         UnsupportedInputError: a clip, and a model that takes none.
     """
     processor = loaded.processor
-    _check_question(question, media, [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")])
+    _check_question(processor, question, media)
     if not getattr(processor, "chat_template", None):
         raise LoadError(
             f"{loaded.name} has no chat template, so a question cannot be put into its prompt format; "
@@ -236,7 +253,8 @@ def _item(medium: Media) -> dict[str, Any]:
     return {"type": "image", "image": medium}
 
 
-def _check_question(question: str, media: Sequence[Media], placeholders: Sequence[str | None]) -> None:
+def _check_question(processor: Any, question: str, media: Sequence[Media]) -> None:
+    placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")]
     if not question.strip():
         raise InvalidValueError("The question is empty; ask something about the picture.")
     if not media:
@@ -279,15 +297,3 @@ def _generate(model: Any, inputs: Any, max_new_tokens: int) -> torch.Tensor:
 
 def _gpus(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

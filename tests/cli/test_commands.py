@@ -1,6 +1,7 @@
 """compare, demo, flops, methods, env, version and help."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -112,6 +113,28 @@ def test_compare_runs_all_that_apply_and_says_why_others_do_not(run, picture, tm
     assert {"evs", "vidcom2", "pixelprune", "fitprune", "g-search"} <= set(facts["left_out"])
     assert len(facts["answers"]) + len(facts["left_out"]) == len(registry.names())
     assert all(reason.endswith(".") for reason in facts["left_out"].values())
+
+
+def test_compare_shows_a_smaller_picture_or_says_why_not(run, tmp_path):
+    large, figure = tmp_path / "large.png", tmp_path / "figure.png"
+    Image.new("RGB", (192, 192), (200, 30, 30)).save(large)
+    arguments = ("compare", large, QUESTION, "--methods", "none,downsample,pooling", *FAST)
+    result = run(*arguments, "--retain", "0.5", "--output", figure)
+    assert result.code == 0
+    assert re.search(r"downsample.* 744 → 300 ", result.out)
+    assert "downsample: shown as 96 × 96 pixels: 300 of 744 visual tokens" in result.err
+    with Image.open(figure) as drawn:
+        assert drawn.width > 300
+    result = run(*arguments, "--retain", "0.1", "--json")
+    facts = json.loads(result.out)
+    assert [answer["method"]["method"] for answer in facts["answers"]] == ["none", "pooling"]
+    assert "the fewest at any smaller size are 300" in facts["left_out"]["downsample"]
+
+
+def test_commands_that_prune_beforehand_refuse_to_resize(run, picture, tmp_path):
+    batch = ("batch", picture, "--question", QUESTION, "--output", tmp_path / "answers.jsonl")
+    for command in (("chat",), ("serve",), batch):
+        error_line(run(*command, "--method", "downsample"), 1, "todre.downsample(image, processor, model")
 
 
 def test_compare_refuses_bad_lists_of_methods(run, picture):

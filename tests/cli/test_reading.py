@@ -33,6 +33,29 @@ def bench(folder, tmp_path):
     return path
 
 
+def test_the_hard_split_is_a_table_of_its_own(run, tmp_path):
+    folder = tmp_path / "run"
+    evaluate(ASKED, grid(["todre", "random", "downsample"], [0.5, 0.1], draws=2), folder, start=playing)
+    code, out, err = run("table", folder, "--hard", "--retain", "0.1")
+    assert (code, err) == (0, "")
+    assert "With downsample at a budget of 10 % (10 visual tokens)" in out
+    assert "never compare methods with it there" in out
+    rows = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("|")]
+    assert rows == ["method", "---", "todre", "random"]
+    code, out, _ = run("table", folder, "--hard", "--format", "csv", "--methods", "todre")
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert [(line["budget"], line["group"], line["method"]) for line in lines] == [
+        (budget, group, "todre") for budget in ("0.5", "0.1") for group in ("hard", "simple")
+    ]
+    code, _, err = run("table", folder, "--hard", "--sort", "name")
+    assert (code, "--hard leaves nothing for --sort to do" in err) == (2, True)
+
+
+def test_the_hard_split_needs_the_control(run, folder):
+    code, _, err = run("table", folder, "--hard")
+    assert (code, "run `todre eval` with downsample among --methods" in err) == (1, True)
+
+
 @pytest.mark.parametrize("kind", ["retention", "radar", "pareto", "heatmap"])
 def test_each_figure_is_a_picture(run, folder, tmp_path, kind):
     output = tmp_path / "figure.png"

@@ -66,6 +66,7 @@ QWEN, NEXT, INTERN = FAMILIES[1], FAMILIES[0], FAMILIES[2]
 REFUSED: dict[str, set[str]] = {
     "cls-top-k": {QWEN},
     "crop-skip": {QWEN, INTERN},
+    "downsample": {QWEN, NEXT, INTERN},  # it acts before the processor; tests/processing has it on these families
     "erase": {NEXT, INTERN},
     "erase-qwen3": {NEXT, INTERN},
     "evit": {QWEN},

@@ -13,7 +13,7 @@ from todre.analysis.results import Job, Record, measure_all
 from todre.errors import TodreError, UnsupportedInputError, UnsupportedModelError
 from todre.geometry import visual_token_boxes
 from todre.loading.model import Loaded
-from todre.methods.base import Method
+from todre.methods.base import Method, check_prunes
 from todre.plots.kept_tokens import Row
 from todre.plots.marks import Panel
 from todre.running import Settings, answer
@@ -30,6 +30,7 @@ def kept_of(loaded: Loaded, question: PictureQuestion, methods: Methods, max_new
     panels: dict[str, Any] = {}
     for name, method in methods:
         try:
+            check_prunes(method)
             reply = answer(loaded, [question.open()], question.question.text, method, Settings(max_new_tokens))
         except (UnsupportedModelError, UnsupportedInputError) as error:
             panels[name] = {"refused": str(error)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,13 +11,13 @@ import torch
 from todre.bench.kv import measured_bytes, predicted_bytes
 from todre.bench.memory import Peak, peak_before_decoder, peak_of
 from todre.bench.method_specs import MethodSpec
-from todre.bench.oracle import NoOracleError, Oracle, oracle_of
+from todre.bench.oracle import Oracle
 from todre.bench.prompts import Prompt
 from todre.bench.rounds import Sample, sample
 from todre.bench.settings import Cell, Rounds
 from todre.bench.spread import ratios, spread
-from todre.bench.workloads import Called, Pruned, Subject, Untouched, exact_length
-from todre.errors import TodreError
+from todre.bench.subjects import Smaller, Tick, subjects_of
+from todre.bench.workloads import Called, Subject, exact_length
 from todre.flops import convention, count_prompt
 from todre.hf.keywords import IMAGE_GRIDS
 from todre.hf.model_parts import attention_backend, text_config
@@ -30,11 +30,16 @@ COMPARED = ("first_token", "decode_per_token", "total")
 
 Row = dict[str, Any]
 """Row of a result: one measurement, ready for JSON."""
-Tick = Callable[[str], None]
 
 
 def measure(
-    model: Any, prompt: Prompt, specs: Sequence[MethodSpec], cell: Cell, how: Rounds, tick: Tick = lambda what: None
+    model: Any,
+    prompt: Prompt,
+    specs: Sequence[MethodSpec],
+    cell: Cell,
+    how: Rounds,
+    tick: Tick = lambda what: None,
+    smaller: Smaller | None = None,
 ) -> list[Row]:
     """Measure every subject under `cell`, interleaved round by round.
 
@@ -47,14 +52,17 @@ def measure(
         cell: the conditions.
         how: number of rounds.
         tick: called with a description of each step before the step begins.
+        smaller: makes the prompts of methods that resize pictures; needed where there are such methods.
 
     Returns:
         One row for each subject: no pruning, and each method followed by its oracle.
     """
     with exact_length(model), threads(cell.threads):
-        subjects, reasons = _subjects(model, prompt, specs, how.oracle, tick)
+        subjects, reasons = subjects_of(model, prompt, specs, how.oracle, tick, smaller)
         floor = peak_before_decoder(model, prompt.inputs) if how.memory else None
-        facts = {each.name: _facts(model, prompt, each, cell.new_tokens, floor, tick) for each in subjects}
+        facts = {
+            each.name: _facts(model, prompt.visual_tokens, each, cell.new_tokens, floor, tick) for each in subjects
+        }
         samples: dict[str, list[Sample]] = {each.name: [] for each in subjects}
         for number in range(how.warm_up + how.rounds):
             turn = number % len(subjects)
@@ -80,23 +88,6 @@ def measure(
     ]
 
 
-def applicable(
-    model: Any, prompt: Prompt, specs: Sequence[MethodSpec], tick: Tick
-) -> tuple[list[MethodSpec], dict[str, str]]:
-    """Methods that can prune this prompt, and the other methods' reasons by name."""
-    apply, reasons = [], {}
-    for one in specs:
-        tick(f"trying {one.name}")
-        try:
-            with exact_length(model), Pruned(model, prompt, one.name, one.method).ready() as call:
-                call(1, lambda: 0.0)
-        except TodreError as error:
-            reasons[one.name] = str(error)
-        else:
-            apply.append(one)
-    return apply, reasons
-
-
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
     """Let torch use `count` CPU threads inside the block."""
@@ -107,24 +98,6 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _subjects(
-    model: Any, prompt: Prompt, specs: Sequence[MethodSpec], oracles: bool, tick: Tick
-) -> tuple[list[Subject], dict[str, str]]:
-    """All subjects, and, by method name, the reasons why methods have no oracle."""
-    subjects: list[Subject] = [Untouched(model, prompt)]
-    reasons: dict[str, str] = {}
-    for one in specs:
-        pruned = Pruned(model, prompt, one.name, one.method)
-        subjects.append(pruned)
-        if oracles:
-            tick(f"shortening by hand for {one.name}")
-            try:
-                subjects.append(oracle_of(pruned))
-            except NoOracleError as reason:
-                reasons[one.name] = str(reason)
-    return subjects, reasons
 
 
 def _described(subject: Subject, reasons: dict[str, str]) -> Row:
@@ -187,27 +160,32 @@ def _memory_ratios(facts: dict[str, Row], name: str, bound: str | None) -> Row:
     return {"memory_ratio_to_oracle": {**found, "floor": mine["above"] / max(other["above"], other["before_decoder"])}}
 
 
-def _facts(model: Any, prompt: Prompt, subject: Subject, new_tokens: int, floor: int | None, tick: Tick) -> Row:
-    """Facts of a subject that do not vary: tokens, KV bytes, FLOPs, peak memory."""
+def _facts(model: Any, before: int, subject: Subject, new_tokens: int, floor: int | None, tick: Tick) -> Row:
+    """Facts of a subject that do not vary: tokens, KV bytes, FLOPs, peak memory.
+
+    `before` is the number of visual tokens of a row of the unpruned model.
+    """
+    prompt = subject.prompt
     tick(f"looking at {subject.name}")
     with stopwatch(model) as watch, subject.ready() as call:
         called = call(new_tokens, lambda: 0.0)
-        per_layer = _visual_per_layer(model, prompt, subject, called)
+        per_layer = _visual_per_layer(model, subject, called)
         measured = measured_bytes(called.cache)
         tower = called.report.tower_tokens if called.report is not None else []
         del called
     columns = [prompt.text_tokens + max(counts) + new_tokens - 1 for counts in zip(*per_layer, strict=True)]
     predicted = predicted_bytes(model.config, columns, prompt.rows, model.dtype.itemsize)
     return {
-        "visual_tokens": {"before": prompt.visual_tokens, "entered": per_layer[0][0], "per_layer": per_layer[0]},
+        "visual_tokens": {"before": before, "entered": per_layer[0][0], "per_layer": per_layer[0]},
         "kv_bytes": {"measured": measured, "predicted": predicted},
         "peak_bytes": None if floor is None else _peak(model, subject, new_tokens, floor, tick),
         **_flops(model, prompt, subject.method, per_layer, new_tokens, watch.tiles // prompt.rows, tower),
     }
 
 
-def _visual_per_layer(model: Any, prompt: Prompt, subject: Subject, called: Called) -> list[list[int]]:
+def _visual_per_layer(model: Any, subject: Subject, called: Called) -> list[list[int]]:
     """Number of visual tokens that each decoder layer ran on, for each row."""
+    prompt = subject.prompt
     if called.report is not None:
         return called.report.visual_tokens_per_layer
     layers = text_config(model).num_hidden_layers

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from todre.bench.presets import Preset
 from todre.errors import InvalidValueError
+from todre.hf.anyres import crop_grid
 from todre.hf.decoder_runs import numbers_axes
 from todre.hf.families import family_of
 from todre.hf.keywords import IDS, IMAGE_GRIDS, MASK, PIXELS, SIZES
 from todre.hf.model_parts import text_config
 from todre.hf.picture_features import picture_features
+from todre.methods.base import Method, NoPruning
+from todre.processing.downsampling import Shower, check_shown
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -99,7 +102,14 @@ def random_prompt(model: Any, preset: Preset, rows: int, text_tokens: int, seed:
     return _prompt(model, ids.to(model.device), inputs)
 
 
-def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_tokens: int, seed: int = 0) -> Prompt:
+def checkpoint_prompt(
+    loaded: Loaded,
+    picture: tuple[int, int],
+    rows: int,
+    text_tokens: int,
+    seed: int = 0,
+    method: Method | None = None,
+) -> Prompt:
     """A prompt for a checkpoint, by its processor, about a picture of noise.
 
     Args:
@@ -108,6 +118,7 @@ def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_
         rows: number of prompts in the batch; all are the same.
         text_tokens: length of the text, reached by repeating its last word; a longer template stays as it is.
         seed: seed of the picture.
+        method: shows the picture in another size, if it resizes pictures.
     """
     import numpy as np
     from PIL import Image
@@ -115,7 +126,9 @@ def checkpoint_prompt(loaded: Loaded, picture: tuple[int, int], rows: int, text_
     from todre.running import build_inputs
 
     noise = np.random.default_rng(seed).integers(0, 256, (*picture, 3), dtype=np.uint8)
-    processed, _ = build_inputs(loaded, [Image.fromarray(noise)], QUESTION)
+    shown = Shower(loaded.processor, loaded.model.config).show(method or NoPruning(), [Image.fromarray(noise)])
+    processed, _ = build_inputs(loaded, shown.pictures, QUESTION)
+    check_shown(loaded.model.config, shown, list(processed[IDS]))
     one = {name: value for name, value in processed.items() if isinstance(value, Tensor)}
     visual = one[IDS][0] == _image_token(loaded.model)
     missing = text_tokens - int((~visual).sum())
@@ -188,7 +201,8 @@ def _any_res(
     config: Any, picture: tuple[int, int], rows: int, generator: torch.Generator, counted: bool = False
 ) -> Pixels:
     side = _side(config)
-    tiles = 1 + (picture[0] // side) * (picture[1] // side)
+    across, down = crop_grid(picture, config)
+    tiles = 1 + across * down
     inputs = {
         PIXELS: _pixels((rows, tiles, 3, side, side), generator),
         SIZES: torch.tensor([picture] * rows, dtype=torch.int64, device="cpu"),

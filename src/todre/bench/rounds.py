@@ -45,7 +45,7 @@ def sample(model: Any, subject: Subject, new_tokens: int) -> Sample:
     are timed in a second call. On a CPU there is nothing to wait for, and one call gives both.
     """
     attached = 0.0
-    if subject.method is not None and subject.of is None:
+    if subject.method is not None and subject.of is None and not subject.method.in_pixels:
         attached = attach_ms(model, subject.method)
     if model.device.type == "cuda":
         forwards, total, _ = _marked(model, subject, new_tokens)

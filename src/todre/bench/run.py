@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from todre.bench import document as doc
-from todre.bench.cell import Tick, applicable, measure
+from todre.bench.cell import measure
 from todre.bench.conditions import machine
 from todre.bench.method_specs import MethodSpec
 from todre.bench.presets import Preset
 from todre.bench.prompts import Prompt, checkpoint_prompt, random_prompt
 from todre.bench.random_models import build
 from todre.bench.settings import Cell, Rounds
+from todre.bench.smaller_preset import smaller_preset
+from todre.bench.subjects import Tick, refusals
 from todre.errors import InvalidValueError
+from todre.methods.base import Method
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -42,6 +45,19 @@ class Source:
             return random_prompt(self.model, self.preset, cell.batch, cell.text_tokens, self.seed)
         assert self.loaded is not None
         return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
+
+    def smaller(self, cell: Cell, method: Method) -> Prompt:
+        """The prompt of a cell with the picture in the size that a method chooses.
+
+        Raises:
+            UnsupportedModelError: the model makes equally many tokens of every picture, or how many is not known.
+            UnsupportedInputError: no smaller size meets the budget.
+        """
+        if self.preset is not None:
+            small = smaller_preset(self.model, self.preset, method)
+            return random_prompt(self.model, small, cell.batch, cell.text_tokens, self.seed)
+        assert self.loaded is not None
+        return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed, method)
 
     def facts(self) -> dict[str, Any]:
         """Facts about the model for the result, ready for JSON."""
@@ -96,7 +112,8 @@ def run(
         how: number of rounds.
         output: path of the document; None writes no file.
         resume: whether to continue the document at `output`, if there is one.
-        leave_out: whether to note methods that do not apply, with the reason, instead of raising.
+        leave_out: whether to note methods that do not apply, with the reason, instead of raising. Methods that resize
+            pictures are always left out where no smaller size meets the budget.
         together: most methods that take turns with no pruning; if there are more, they are measured in groups. 0 means
             all together.
         command: the command line.
@@ -123,10 +140,12 @@ def run(
         say = functools.partial(_say, tick, f"cell {number + 1} of {len(grouped)}")
         set_backend(source.model, cell.backend)
         prompt = source.prompt(cell)
-        if leave_out:
-            chosen, reasons = applicable(source.model, prompt, chosen, say)
-            document["left_out"] |= reasons
-        doc.add(document, cell, measure(source.model, prompt, chosen, cell, how, say), output)
+        smaller = functools.partial(source.smaller, cell)
+        tried = [one for one in chosen if leave_out or one.method.in_pixels]
+        reasons = refusals(source.model, prompt, tried, say, smaller)
+        document["left_out"] |= reasons
+        chosen = [one for one in chosen if one.name not in reasons]
+        doc.add(document, cell, measure(source.model, prompt, chosen, cell, how, say, smaller), output)
     return document
 
 

@@ -50,6 +50,10 @@ class Subject(Protocol):
         """The subject's name, unique in a run."""
 
     @property
+    def prompt(self) -> Prompt:
+        """The prompt that the subject answers."""
+
+    @property
     def method(self) -> Method | None:
         """The method that prunes; None for the untouched model."""
 
@@ -106,6 +110,29 @@ class Pruned:
             yield call
         finally:
             detach(self.model)
+
+
+@dataclass(frozen=True)
+class Resized:
+    """The untouched model on a picture that was resized before the processor.
+
+    Attributes:
+        model: the model.
+        prompt: the prompt with the smaller picture.
+        name: as for `Subject`.
+        method: the method that chose the picture's size.
+    """
+
+    model: Any
+    prompt: Prompt
+    name: str
+    method: Method
+    of: str | None = None
+    how: str = "the untouched model on a picture resized before the processor"
+
+    def ready(self) -> AbstractContextManager[Call]:
+        """Context that gives the call; the picture was resized before."""
+        return Untouched(self.model, self.prompt).ready()
 
 
 def attach_ms(model: Any, method: Method) -> float:

@@ -77,7 +77,7 @@ def ask(
         show_json(document)
         return
     show_text(answered.text)
-    note(f"{answered.report.summary}, {answered.timings.total:.0f} ms", reporting.quiet)
+    note(f"{answered.summary}, {answered.timings.total:.0f} ms", reporting.quiet)
     for sentence in answered.report.notes:
         note(sentence, reporting.quiet)
     say_if_toy(loaded, reporting.quiet)

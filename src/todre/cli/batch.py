@@ -16,7 +16,7 @@ from todre.cli.budget_options import BudgetPer, Retain
 from todre.cli.command_line import command_line
 from todre.cli.console import note, show_json, working
 from todre.cli.ignored_options import check_beside, check_taken
-from todre.cli.method_names import files_among, make_method
+from todre.cli.method_names import files_among, make_pruning
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import usage
 from todre.errors import TodreError
@@ -67,7 +67,7 @@ def batch(
             conditions, backend = _endpoint(source, model, retain, max_new_tokens, server)
         else:
             with usage():
-                pruning = make_method(method, retain, seed, per)
+                pruning = make_pruning(method, retain, seed, per)
             conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where)
             _say_if_other_versions(lines_of(output), reporting.silent)
         lines = lines_of(output)

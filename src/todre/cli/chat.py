@@ -17,7 +17,7 @@ from todre.cli.chat_lines import is_typed, line_editing, read_typed
 from todre.cli.console import note, say, show, show_text, working
 from todre.cli.ignored_options import check_taken
 from todre.cli.interrupts import Stops
-from todre.cli.method_names import make_method
+from todre.cli.method_names import make_pruning
 from todre.cli.options import ModelOptions, Verbosity
 from todre.cli.parsers import usage
 from todre.cli.sentences import sentence
@@ -53,7 +53,7 @@ def chat(
         raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
     check_taken((method,), "--retain", retain)
     with usage():
-        make_method(method, retain, seed)
+        make_pruning(method, retain, seed)
     out = sys.stdout
     with working(verbosity.quiet):
         from todre.chat.answering import Length
@@ -62,7 +62,7 @@ def chat(
 
         session = Session(
             model.load(verbosity.quiet),
-            lambda name, budget: make_method(name, budget, seed),
+            lambda name, budget: make_pruning(name, budget, seed),
             method,
             retain,
             Length(max_new_tokens, seed),

@@ -67,20 +67,20 @@ def compare(
 
         loaded = model.load(reporting.quiet)
         settings = Settings(max_new_tokens, seed, warm_up, repeats)
-        left_out: dict[str, str] | None = {} if everything else None
-        answers = answer_all(loaded, picture, question, names, retain, settings, reporting.quiet, left_out)
+        left_out: dict[str, str] = {}
+        answers = answer_all(loaded, picture, question, names, retain, settings, reporting.quiet, left_out, everything)
         if output is not None:
             write_rows([row_of_image(loaded, [picture], answers, 0, question)], output)
     if reporting.json:
         drawn = {"output": str(output)} if output else {}
-        reasons = {} if left_out is None else {"left_out": left_out}
+        reasons = {"left_out": left_out} if everything or left_out else {}
         documents = [each.to_dict() for _, each in answers]
         show_json({"question": question, "file": image, **drawn, **reasons, "answers": documents})
         return
     show_text(question)
-    _show_answers(answers, left_out or {})
+    _show_answers(answers, left_out)
     for name, each in answers:
-        for sentence in each.report.notes:
+        for sentence in (*each.shown.sentences, *each.report.notes):
             note(f"{name}: {sentence}", reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if output is not None:
@@ -105,10 +105,12 @@ def answer_all(
     settings: Settings,
     quiet: bool,
     left_out: dict[str, str] | None = None,
+    forgiving: bool = False,
 ) -> list[tuple[str, Answer]]:
     """Answer under each method, with a progress bar; (name, answer) in order.
 
-    A method that does not apply is an error, or is noted in `left_out` with the reason.
+    A method that does not apply is an error; with `forgiving`, and for methods that resize pictures, it is noted in
+    `left_out` with the reason.
     """
     from todre.running import answer
 
@@ -116,11 +118,13 @@ def answer_all(
     with progress(len(names), quiet) as begin:
         for name in names:
             begin(f"answering with {name}")
+            pixels = False
             try:
                 method = make_method(name, retain, settings.seed)
+                pixels = method.in_pixels
                 answers.append((name, answer(loaded, [picture], question, method, settings)))
             except TodreError as error:
-                if left_out is None:
+                if left_out is None or not (forgiving or pixels):
                     raise
                 left_out[name] = str(error)
     return answers

@@ -8,7 +8,7 @@ import typer
 
 from todre.cli.parsers import usage
 from todre.methods import registry
-from todre.methods.base import Method
+from todre.methods.base import Method, check_prunes
 
 ALL = "all"
 """The word that stands for every registered method."""
@@ -65,6 +65,17 @@ def make_method(name: str, retain: float | None, seed: int, per: str | None = No
     known = registry.entry(name).settings
     settings: dict[str, Any] = {"seed": seed, "per": per or "sample"} | ({} if retain is None else {"retain": retain})
     return registry.create(name, **{key: value for key, value in settings.items() if key in known})
+
+
+def make_pruning(name: str, retain: float | None, seed: int, per: str | None = None) -> Method:
+    """Make a method for a command that prunes a model before it sees a picture.
+
+    Raises:
+        UnsupportedInputError: the method acts on pictures before the processor instead.
+    """
+    method = make_method(name, retain, seed, per)
+    check_prunes(method)
+    return method
 
 
 def files_among(methods: str) -> tuple[str, ...]:

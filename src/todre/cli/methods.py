@@ -15,7 +15,12 @@ from todre.cli.method_names import parse_name
 from todre.methods import registry
 from todre.methods.card import NEEDS
 
-WHERE = {"tower": "vision tower", "select": "before the LLM", "reduce": "inside the LLM"}
+WHERE = {
+    "pixels": "picture, before the processor",
+    "tower": "vision tower",
+    "select": "before the LLM",
+    "reduce": "inside the LLM",
+}
 
 
 def methods(

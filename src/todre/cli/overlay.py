@@ -76,6 +76,10 @@ def _panels(boxes: Sequence[TokenBox], answers: Answers, index: int) -> tuple[li
     within = {place: number for number, place in enumerate(places)}
     panels = []
     for name, answer in answers:
+        if answer.shown.visual_tokens:
+            tokens = answer.shown.visual_tokens[index], answer.shown.before[index]
+            panels.append(Panel(name, _lines(answer, *tokens), [], answer.shown.pictures[index]))
+            continue
         count = answer.report.visual_tokens_before[0]
         if count != len(boxes):
             raise UnsupportedModelError(

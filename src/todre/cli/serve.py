@@ -11,7 +11,7 @@ from todre.cli import options as opt
 from todre.cli.budget_options import BudgetPer, Retain
 from todre.cli.console import show_text, working
 from todre.cli.ignored_options import check_beside, check_taken
-from todre.cli.method_names import make_method
+from todre.cli.method_names import make_pruning
 from todre.cli.option_records import Without
 from todre.cli.options import ModelOptions, Verbosity
 from todre.cli.parsers import usage
@@ -65,7 +65,7 @@ def serve(
     check_taken((method,), "--retain", retain)
     check_taken((method,), "--per", per)
     with usage():
-        pruning = make_method(method, retain, seed, per)
+        pruning = make_pruning(method, retain, seed, per)
     _serve_with_transformers(loading, pruning, method, retain, seed, place, limits, check, verbosity)
 
 

@@ -12,6 +12,7 @@ from todre.cli import options as opt
 from todre.cli import reading_options as ask
 from todre.cli.budget_options import AtBudget
 from todre.cli.console import note, show_text
+from todre.cli.ignored_options import check_beside
 from todre.cli.options import Verbosity
 from todre.cli.parsers import one_of
 from todre.errors import InvalidValueError
@@ -22,6 +23,8 @@ from todre.reading.tables import COLUMNS
 
 FORMAT = next(iter(WRITERS))
 
+
+_USELESS_BESIDE_HARD = {"columns", "measure", "against", "sort"}
 
 Columns = Annotated[
     str,
@@ -41,6 +44,14 @@ Sort = Annotated[
         "Without it, the budget nearest to 10 %, or the mean.",
     ),
 ]
+Hard = Annotated[
+    bool,
+    typer.Option(
+        "--hard",
+        help="Show the hard split instead: methods on questions that the unpruned model gets right, apart for those "
+        "that it gets wrong with downsample at the same budget.",
+    ),
+]
 NoIntervals = Annotated[bool, typer.Option("--no-intervals", help="Leave the intervals out (CSV always has them).")]
 Form = Annotated[
     str | None,
@@ -55,6 +66,7 @@ Output = Annotated[Path | None, typer.Option("--output", help="A file to write i
 
 
 def table(
+    context: typer.Context,
     results: ask.Files,
     columns: Columns = COLUMNS[0],
     measure: ask.Measure = MEASURES[0],
@@ -62,6 +74,7 @@ def table(
     retain: AtBudget = None,
     methods: ask.Methods = None,
     sort: Sort = None,
+    hard: Hard = False,
     no_intervals: NoIntervals = False,
     form: Form = None,
     output: Output = None,
@@ -74,15 +87,22 @@ def table(
     column among the methods within the budget (up to 5 % more). Numbers are points of 100 with 95 % intervals; CSV has
     fractions with all digits, one line for each number.
     """
-    writer = WRITERS[_format(form, output)]
+    if hard:
+        check_beside(context, "--hard", {each.name or "" for each in context.command.params} - _USELESS_BESIDE_HARD)
+    kind = _format(form, output)
     if output is not None:
         check_target(output, results, force)
+    from todre.reading.hard_split import WRITERS as HARD_WRITERS
+    from todre.reading.hard_split import splits_of
     from todre.reading.tables import table as make
 
     found = ask.read_results(results, methods)
     if against is not None:
         found, measure = found.against(against), "difference"
-    text = writer(make(found, measure, columns, retain, sort), not no_intervals)
+    if hard:
+        text = HARD_WRITERS[kind](splits_of(found, retain), not no_intervals)
+    else:
+        text = WRITERS[kind](make(found, measure, columns, retain, sort), not no_intervals)
     if output is None:
         show_text(text.rstrip("\n"))
         return

@@ -37,7 +37,7 @@ def format_flops(count: float) -> str:
 
 def _savings(answer: Answer) -> tuple[str, str, str, str, str]:
     report = answer.report
-    before, after = report.visual_tokens_before[0], report.visual_tokens_after[0]
+    before, after = answer.visual_tokens_before, report.visual_tokens_after[0]
     layer = report.dropped_after_layer[0]
     layers = report.visual_tokens_per_layer[0]
     tokens = f"{before}" if after == before else f"{before} → {after}"

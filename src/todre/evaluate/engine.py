@@ -21,6 +21,7 @@ from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import Condition
 from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import Grid
+from todre.evaluate.hard_split import hard_splits
 from todre.evaluate.journal import WORKING, Done, Journal, Unit, opened
 from todre.evaluate.summary import Sample, Summary, sample_of
 from todre.evaluate.tasks import Item
@@ -77,7 +78,8 @@ def run(
         grid: methods and budgets; a finished run can be continued with more of them.
         output: the run's folder; its parent exists.
         processes: number of processes; more than one answer in parallel, each with its own model on one thread.
-        forgiving: whether to leave out methods that refuse, noting the reason, instead of raising.
+        forgiving: whether to leave out methods that refuse, noting the reason, instead of raising. Methods that
+            resize pictures are always left out where no smaller size meets the budget.
         ticker: shows progress.
         loaded: the model, to use when `processes` is 1.
         start: makes, in each process, the function that answers units; None means `answering`.
@@ -85,7 +87,7 @@ def run(
 
     Raises:
         InvalidValueError: the folder belongs to a run under other conditions, or a value cannot be used.
-        TodreError: a method refuses this model or these questions, unless `forgiving`.
+        TodreError: a method refuses this model or these questions, and is not left out.
     """
     if processes < 1:
         raise InvalidValueError(f"processes must be a whole number of at least 1, not {processes!r}.")
@@ -183,7 +185,7 @@ def _answer(
     with closing(results) as lines:
         for done in ticker(lines, len(waiting), len(units)):
             if done.refused:
-                if not forgiving:
+                if not forgiving and not units[done.unit].method.in_pixels:
                     raise TodreError(f"{done.unit.condition} cannot be evaluated: {done.refused}")
                 earliest = min(done.unit.group, refused.get(done.unit.digest, done.unit.group))
                 refused[done.unit.digest] = earliest
@@ -251,6 +253,7 @@ def _collect(
         if row.name in against:
             summary.keep(row, draws)
     rows = [summary.row(row, draws) for row, draws in answered]
+    splits = hard_splits(items, answered)
     tasks = {task: {"metric": items[places[0]].metric, "questions": len(places)}
              for task, places in zip(summary.tasks, summary.places, strict=True)}  # fmt: skip
     result = {
@@ -262,7 +265,7 @@ def _collect(
         "bootstrap": {"resamples": summary.resamples, "seed": config.seed, "clusters": "pictures"},
         "rows": rows,
         "left_out": left_out,
-    }
+    } | ({"hard_splits": splits} if splits else {})
     return result, lines
 
 

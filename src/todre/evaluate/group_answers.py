@@ -29,12 +29,14 @@ from todre.evaluate.packed_questions import takes_masks
 from todre.evaluate.selection_cache import remembering
 from todre.evaluate.shared_prefill import Beginnings, Store, untouched
 from todre.evaluate.tasks import Item
+from todre.geometry.sizes import Size
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
 from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.loading.model import Loaded
-from todre.methods.base import Method
+from todre.methods.base import Method, NoPruning
 from todre.processing import apply_batch, check_columns
+from todre.processing.downsampling import Shower, Shown, check_shown
 from todre.pruning import prune
 from todre.tiny import SHIPPED_VIDEO
 
@@ -56,6 +58,7 @@ class _Group:
 
     Attributes:
         number: the group's number, from 0.
+        sizes: (width, height) of each picture as the processor saw it.
         pixels: each picture's tensors.
         prompts: token ids of each distinct question.
         pictures: 0-based index in `pixels` of each question's picture.
@@ -63,6 +66,7 @@ class _Group:
     """
 
     number: int
+    sizes: tuple[Size, ...]
     pixels: tuple[dict[str, Tensor], ...]
     prompts: tuple[Tensor, ...]
     pictures: tuple[int, ...]
@@ -80,9 +84,11 @@ class Asker:
 
     def __init__(self, loaded: Loaded, groups: Sequence[Sequence[Item]], batch_size: int) -> None:
         self.loaded, self.groups, self.batch_size = loaded, groups, batch_size
-        self._group: _Group | None = None
+        self._shower = Shower(loaded.processor, loaded.model.config)
+        self._number: int | None = None
+        self._groups: dict[Method | None, _Group] = {}
         self._features: dict[Hashable, list[Tensor]] = {}
-        self._store = Store()
+        self._stores: dict[tuple[Size, ...], Store] = {}
 
     @torch.inference_mode()
     def answer(self, number: int, condition: Condition) -> tuple[list[AnswerTuple], float]:
@@ -90,11 +96,13 @@ class Asker:
         started = time.process_time()
         distinct = list({_key(item): item for item in self.groups[number]}.values())
         method = remembering(condition.method_for(number))
-        with prune(self.loaded.model, method) as report:
+        runs = NoPruning() if method.in_pixels else method
+        with prune(self.loaded.model, runs) as report:
             if self._apart(distinct):
-                replies = self._encoded_apart(number, distinct, method, report)
+                group = self._prepared(number, distinct, method)
+                replies = self._encoded_apart(group, runs, report)
             else:
-                replies = self._whole_prompts(distinct, report)
+                replies = self._whole_prompts(distinct, method, report)
         by_key = {_key(item): _as_tuple(reply) for item, reply in zip(distinct, replies, strict=True)}
         return [by_key[_key(item)] for item in self.groups[number]], time.process_time() - started
 
@@ -102,13 +110,12 @@ class Asker:
         known = self.loaded.model.config.model_type in _ENCODED_APART
         return known and all(len(item.media) == 1 and not item.video for item in items)
 
-    def _encoded_apart(self, number: int, items: Sequence[Item], method: Method, report: Any) -> list[Reply]:
-        group = self._prepared(number, items)
-        features = self._encoded(group, (method.signals(), method.tower()))
+    def _encoded_apart(self, group: _Group, method: Method, report: Any) -> list[Reply]:
+        features = self._encoded(group, (group.sizes, method.signals(), method.tower()))
         share = can_share(method, decoder_depth(self.loaded.model))
         if share and (found := self._packed(group, features, report)) is not None:
             return found
-        beginnings = None if share else self._beginnings(method)
+        beginnings = None if share else self._beginnings(method, group)
         replies: dict[int, Reply] = {}
         for places in self._batches(group, share):
             prompts = [group.prompts[place] for place in places]
@@ -116,13 +123,13 @@ class Asker:
             with nullcontext() if beginnings is None else beginnings.of([group.pictures[p] for p in places], prompts):
                 answers = answer(self.loaded, report, prompts, shown, group.limits[places[0]], share)
             replies.update(zip(places, answers, strict=True))
-        return [replies[place] for place in range(len(items))]
+        return [replies[place] for place in range(len(group.prompts))]
 
     def _packed(self, group: _Group, features: Sequence[Tensor], report: Any) -> list[Reply] | None:
         shown = [features[picture] for picture in group.pictures]
         return answer_packed(self.loaded, report, group.prompts, shown, group.limits)
 
-    def _beginnings(self, method: Method) -> Beginnings | None:
+    def _beginnings(self, method: Method, group: _Group) -> Beginnings | None:
         """Shared prefix states of a group, for methods that leave the first layers alone.
 
         The states are kept for later methods of this kind.
@@ -133,31 +140,48 @@ class Asker:
         if not known or not (count or watched):
             return None
         own = method.selects or method.tower() is not None
-        return Beginnings(model, count, watched, Store() if own else self._store)
+        return Beginnings(model, count, watched, Store() if own else self._stores.setdefault(group.sizes, Store()))
 
-    def _prepared(self, number: int, items: Sequence[Item]) -> _Group:
-        if self._group is None or self._group.number != number:
-            names = list(dict.fromkeys(item.picture for item in items))
-            pixels: list[dict[str, Tensor]] = []
-            prompts: dict[int, Tensor] = {}
-            for name in names:
-                about = [place for place, item in enumerate(items) if item.picture == name]
-                image = items[about[0]].media[0]()
-                tensor, ids = tensors(self.loaded, image, [items[place].question for place in about])
-                pixels.append(tensor)
-                prompts.update(zip(about, ids, strict=True))
-            ordered = tuple(prompts[place] for place in range(len(items)))
-            pictures = tuple(names.index(item.picture) for item in items)
-            self._group = _Group(number, tuple(pixels), ordered, pictures, tuple(item.new_tokens for item in items))
-            self._features, self._store = {}, Store()
-        return self._group
+    def _prepared(self, number: int, items: Sequence[Item], method: Method) -> _Group:
+        """The pictures and prompts of a group, prepared once.
+
+        Each method that resizes pictures has its own preparation, and all others share one.
+        """
+        if self._number != number:
+            self._number, self._groups, self._features, self._stores = number, {}, {}, {}
+        key = method if method.in_pixels else None
+        if key not in self._groups:
+            self._groups[key] = self._prepare(number, items, method)
+        return self._groups[key]
+
+    def _prepare(self, number: int, items: Sequence[Item], method: Method) -> _Group:
+        names = list(dict.fromkeys(item.picture for item in items))
+        shown: list[Shown] = []
+        pixels: list[dict[str, Tensor]] = []
+        prompts: dict[int, Tensor] = {}
+        for name in names:
+            about = [place for place, item in enumerate(items) if item.picture == name]
+            one = self._shower.show(method, [items[about[0]].media[0]()])
+            tensor, ids = tensors(self.loaded, one.pictures[0], [items[place].question for place in about])
+            check_shown(self.loaded.model.config, one, ids)
+            shown.append(one)
+            pixels.append(tensor)
+            prompts.update(zip(about, ids, strict=True))
+        return _Group(
+            number=number,
+            sizes=tuple(size for one in shown for size in one.sizes),
+            pixels=tuple(pixels),
+            prompts=tuple(prompts[place] for place in range(len(items))),
+            pictures=tuple(names.index(item.picture) for item in items),
+            limits=tuple(item.new_tokens for item in items),
+        )
 
     def _encoded(self, group: _Group, key: Hashable) -> list[Tensor]:
         """Visual tokens of each picture, encoded once per `key`; call it inside `prune`.
 
         Args:
             group: the pictures.
-            key: the method's signals and its work in the tower, on which the encoding depends.
+            key: the pictures' sizes, the method's signals and its work in the tower, on which the encoding depends.
         """
         if key not in self._features:
             self._features[key] = [encode(self.loaded.model, pixels) for pixels in group.pixels]
@@ -181,7 +205,7 @@ class Asker:
             for start in range(0, len(places), self.batch_size):
                 yield places[start : start + self.batch_size]
 
-    def _whole_prompts(self, items: Sequence[Item], report: Any) -> list[Reply]:
+    def _whole_prompts(self, items: Sequence[Item], method: Method, report: Any) -> list[Reply]:
         """Answers by the processor and `generate`, for every family and any pictures."""
         model, processor = self.loaded.model, self.loaded.processor
         if any(item.video for item in items) and getattr(processor, "video_processor", None) is None:
@@ -195,8 +219,13 @@ class Asker:
             alike = list(members)
             for start in range(0, len(alike), self.batch_size):
                 batch = alike[start : start + self.batch_size]
-                inputs, _ = apply_batch(processor, [_conversation(items[place]) for place in batch])
+                shown = [self._shown(items[place], method) for place in batch]
+                inputs, _ = apply_batch(
+                    processor, [_conversation(items[place], one) for place, one in zip(batch, shown, strict=True)]
+                )
                 check_columns(model.config, inputs)
+                for one, ids in zip(shown, inputs[IDS], strict=True):
+                    check_shown(model.config, one, [ids])
                 inputs = inputs.to(self.loaded.device, dtype=model.dtype)
                 tokens = model.generate(**inputs, **greedy_settings(limit))
                 new = tokens[:, inputs[IDS].shape[1] :]
@@ -204,15 +233,21 @@ class Asker:
                 replies.update({place: reply_of(report, row, texts[row]) for row, place in enumerate(batch)})
         return [replies[place] for place in range(len(items))]
 
+    def _shown(self, item: Item, method: Method) -> Shown:
+        """An item's pictures, or its clip, as the method shows them."""
+        pictures = [opened() for opened in item.media]
+        if not item.video:
+            return self._shower.show(method, pictures)
+        return self._shower.show(method, [clip_of_frames(pictures, FPS)])
+
 
 def _key(item: Item) -> tuple[str, str, int]:
     return item.picture, item.question, item.new_tokens
 
 
-def _conversation(item: Item) -> list[dict[str, Any]]:
-    pictures: list[dict[str, Any]] = [{"type": "image", "image": opened()} for opened in item.media]
-    if item.video:
-        pictures = [{"type": "video", "video": clip_of_frames([shown["image"] for shown in pictures], FPS)}]
+def _conversation(item: Item, shown: Shown) -> list[dict[str, Any]]:
+    kind = "video" if item.video else "image"
+    pictures = [{"type": kind, kind: medium} for medium in shown.pictures]
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": item.question}]}]
 
 

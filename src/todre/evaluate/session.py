@@ -18,6 +18,8 @@ from todre.fields import Checked, OneOf
 from todre.fields.kinds import Count
 from todre.hf.model_parts import decoder_depth
 from todre.loading.model import Loaded, load
+from todre.methods.base import Method, NoPruning
+from todre.processing.downsampling import Shower, check_shown
 from todre.pruning import prune
 from todre.scenes import SPLITS, make_scene, score
 
@@ -83,15 +85,17 @@ class Session:
     def __init__(self, settings: Settings, loaded: Loaded | None = None) -> None:
         self.settings = settings
         self.loaded = loaded or load(settings.model, device=settings.device, dtype=settings.dtype)
-        self._group: tuple[int, str] | None = None
+        self._shower = Shower(self.loaded.processor, self.loaded.model.config)
+        self._group: tuple[int, str, Method | None] | None = None
         self._pictures: list[Prepared] = []
         self._features: dict[Hashable, list[Tensor]] = {}
 
     def answer_group(self, group: int, condition: Condition) -> tuple[list[Record], float]:
         """Records of every question about a group's pictures, and the processor seconds."""
         started = time.process_time()
-        pictures = self._prepared(group, condition.picture)
         method = condition.method_for(group)
+        pictures = self._prepared(group, condition.picture, method)
+        method = NoPruning() if method.in_pixels else method
         replies: dict[tuple[int, int], Reply] = {}
         with torch.inference_mode(), first_layers(self.loaded.model, condition.first_layers):
             share = can_share(method, decoder_depth(self.loaded.model))
@@ -105,17 +109,20 @@ class Session:
                     replies.update(zip(places, answers, strict=True))
         return self._records(group, replies), time.process_time() - started
 
-    def _prepared(self, group: int, kind: str) -> list[Prepared]:
-        if self._group != (group, kind):
+    def _prepared(self, group: int, kind: str, method: Method) -> list[Prepared]:
+        key = group, kind, method if method.in_pixels else None
+        if self._group != key:
             self._pictures, self._features = [], {}
             for seed in self._seeds(group):
                 scene = make_scene(seed, self.settings.split, self.settings.size)
                 image = scene.image if kind == "true" else Image.new("RGB", scene.size, GREY)
-                prepared = prepare(self.loaded, image, scene.questions)
+                shown = self._shower.show(method, [image])
+                prepared = prepare(self.loaded, shown.pictures[0], scene.questions)
+                check_shown(self.loaded.model.config, shown, prepared.prompts)
                 if kind == "grey" and self._pictures:  # all alike: encoded, and run, once
                     prepared = replace(prepared, pixels=self._pictures[0].pixels)
                 self._pictures.append(prepared)
-            self._group = (group, kind)
+            self._group = key
         return self._pictures
 
     def _seeds(self, group: int) -> range:

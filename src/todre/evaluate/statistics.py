@@ -37,10 +37,14 @@ class McNemar(NamedTuple):
     p: float
 
 
-def wilson(right: int, total: int) -> Interval:
+def wilson(right: float, total: int) -> Interval:
     """Wilson's score interval for a share of right answers.
 
     Wilson 1927, eq. 4, without continuity correction.
+
+    Args:
+        right: number of right answers; a mean over several draws need not be whole.
+        total: number of questions.
 
     Raises:
         InvalidValueError: there is no question, or more right answers than questions.

@@ -34,15 +34,22 @@ class AnyRes(Layout):
 
     def picture(self, source: Source, picture: Picture) -> list[TokenBox]:
         """Boxes of the thumbnail, then of the rows of crops."""
-        if class_tokens(source) != 0:
-            raise UnsupportedModelError(
-                "LLaVA-NeXT with class tokens among its visual tokens has no known geometry; "
-                'use vision_feature_select_strategy="default".'
-            )
+        _check_classes(source)
         settings = source.images
         tile = _tile(settings)
         thumbnail = _tower_view(source.view.resized(tile, tile), settings)
         return thumbnail.cells("thumbnail", patch(source)) + self._crops(source, tile)
+
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of tokens of the thumbnail and of the rows of crops with their newlines."""
+        _check_classes(source)
+        settings = source.images
+        tile, side = _tile(settings), _side(source)
+        thumbnail = _tower_view(source.view.resized(tile, tile), settings)
+        height, width = _best(source)
+        unpadded = _unpadded(source, height // tile * side, width // tile * side)
+        rows, columns = self.grid(source, *unpadded)
+        return thumbnail.count(patch(source)) + rows * (columns + 1)
 
     def count(self, source: Source) -> tuple[int, int]:
         """(visual tokens, tiles): thumbnail and crops, newlines included."""
@@ -88,6 +95,12 @@ class OneVision(AnyRes):
             return super().picture(source, picture)
         view = resize_and_crop(pad_to_square(source.view), source.images)
         return [*view.cells("grid", patch(source)), view.newline()]
+
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of tokens as in LLaVA-NeXT, or of one grid and one newline."""
+        if source.pictures == 1:
+            return super().tokens(source, picture)
+        return resize_and_crop(pad_to_square(source.view), source.images).count(patch(source)) + 1
 
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
         """Boxes of each frame's grid at half the resolution, and one newline at the end."""
@@ -185,6 +198,15 @@ class _Canvas:
             for tile, cell in zip(tiles, (start, stop), strict=True)
         ]
         return edges[0], edges[1]
+
+
+def _check_classes(source: Source) -> None:
+    """Raise if class tokens are among the visual tokens."""
+    if class_tokens(source) != 0:
+        raise UnsupportedModelError(
+            "LLaVA-NeXT with class tokens among its visual tokens has no known geometry; "
+            'use vision_feature_select_strategy="default".'
+        )
 
 
 def _best(source: Source) -> tuple[int, int]:

@@ -143,6 +143,10 @@ class View:
         edges = [[index * cell for index in range(int(side // cell) + 1)] for side in (self.width, self.height)]
         return self.cut(kind, *edges)
 
+    def count(self, cell: float) -> int:
+        """Number of square cells, as `cells` makes them."""
+        return int(self.width // cell) * int(self.height // cell)
+
     def cut(self, kind: Kind, columns: Sequence[float], rows: Sequence[float]) -> list[TokenBox]:
         """Boxes between consecutive column and row edges, in reading order."""
         return [

@@ -74,6 +74,10 @@ class FlatGrid(Layout):
         view = self.look(source.view, source.images)
         return [view.whole("class")] * self.classes(source) + view.cells("grid", self.cell(source))
 
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of class tokens and cells."""
+        return self.classes(source) + self.look(source.view, source.images).count(self.cell(source))
+
     def count(self, source: Source) -> tuple[int, int]:
         """(visual tokens, tiles) of one grid; class tokens are not counted."""
         return (square(source.config.vision_config.image_size) // self.cell(source)) ** 2, 1

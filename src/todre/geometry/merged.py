@@ -8,12 +8,13 @@ group, and a token covers one cell of one group.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from todre.errors import UnsupportedInputError, UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.grid import Fact
+from todre.geometry.sizes import Size, whole_cells
 from todre.geometry.source import Layout, Settings, Source
 from todre.hf.picture_rules import size_of_strip, size_within_area, size_within_volume
 
@@ -96,6 +97,16 @@ class Merged(Layout):
         settings = source.images
         return _cells(source.view, settings, self.rule, int(settings.temporal_patch_size))
 
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of merged cells."""
+        settings = source.images
+        view = _scaled(source.view, settings, self.rule, int(settings.temporal_patch_size))
+        return view.count(_factor(settings))
+
+    def smaller(self, source: Source, picture: Picture) -> Iterator[Size]:
+        """Sizes of whole cells; within its bounds the processor keeps them."""
+        return whole_cells(picture.width, picture.height, _factor(source.images))
+
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
         """Boxes of the merged cells of each group of frames in turn."""
         if self.clip_rule is None:
@@ -114,6 +125,11 @@ class Merged(Layout):
 
 
 def _cells(view: View, settings: Settings, rule: Rule, frames: int) -> list[TokenBox]:
+    return _scaled(view, settings, rule, frames).cells("grid", _factor(settings))
+
+
+def _scaled(view: View, settings: Settings, rule: Rule, frames: int) -> View:
+    """The raster that the tower sees."""
     if settings.get("do_resize", True):
         try:
             height, width = rule(settings, view, frames)
@@ -124,7 +140,7 @@ def _cells(view: View, settings: Settings, rule: Rule, frames: int) -> list[Toke
                 "give a less narrow picture, or more frames."
             ) from error
         view = view.resized(width, height)
-    return view.cells("grid", _factor(settings))
+    return view
 
 
 def _area(settings: Settings, view: View, least: int, most: int) -> tuple[int, int]:

@@ -34,6 +34,12 @@ class PanAndScan(FlatGrid):
             boxes += resize_and_crop(crop, settings).cells("crop", cell)
         return boxes
 
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of tokens of the whole picture's grid and of each crop's."""
+        settings, cell = source.images, self.cell(source)
+        crops = _crops(source.view, settings) if settings.get("do_pan_and_scan", False) else []
+        return sum(resize_and_crop(view, settings).count(cell) for view in (source.view, *crops))
+
 
 def _crops(view: View, settings: Settings) -> list[View]:
     """The crops of a picture, cut side by side along its longer edge.

@@ -7,13 +7,14 @@ rounds each side down so that the tokens fit a budget. Kimi pads the right and l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from todre.errors import UnsupportedInputError
 from todre.geometry.boxes import ClipShape, Picture, TokenBox, View
 from todre.geometry.canvases import rule_of
 from todre.geometry.grid import Fact, patch
+from todre.geometry.sizes import Size, whole_cells
 from todre.geometry.source import Layout, Settings, Source
 from todre.geometry.steps import blank, square
 from todre.hf.picture_rules import ChannelDimension, size_in_patches
@@ -86,6 +87,14 @@ class Rows(Layout):
         """Boxes of the picture's rows."""
         return self._cells(source, source.view, source.images)
 
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of the picture's cells."""
+        return self._scaled(source, source.view, source.images).count(self.cell(source))
+
+    def smaller(self, source: Source, picture: Picture) -> Iterator[Size]:
+        """Sizes of whole cells; within its bounds the processor keeps them."""
+        return whole_cells(picture.width, picture.height, self.cell(source))
+
     def clip(self, source: Source, clip: ClipShape) -> list[TokenBox]:
         """Boxes of each frame's rows in turn."""
         if not self.clips:
@@ -96,7 +105,8 @@ class Rows(Layout):
         return boxes
 
     def _cells(self, source: Source, view: View, settings: Settings) -> list[TokenBox]:
-        cell = self.cell(source)
-        if settings.get("do_resize", True):
-            view = self.scaling(view, settings, cell)
-        return view.cells("grid", cell)
+        return self._scaled(source, view, settings).cells("grid", self.cell(source))
+
+    def _scaled(self, source: Source, view: View, settings: Settings) -> View:
+        """The raster that the tower sees."""
+        return self.scaling(view, settings, self.cell(source)) if settings.get("do_resize", True) else view

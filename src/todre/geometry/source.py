@@ -5,12 +5,13 @@ No layout reads a pixel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from todre.errors import UnsupportedModelError
 from todre.geometry.boxes import ClipShape, Media, Picture, TokenBox, View
+from todre.geometry.sizes import Size, scaled_sizes
 from todre.hf.picture_rules import default_arguments
 
 
@@ -96,6 +97,17 @@ class Layout:
         raise UnsupportedModelError(
             f"Models of type {source.config.model_type!r} read pictures only; give single frames as pictures."
         )
+
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of the boxes that `picture` gives; layouts count it without making boxes."""
+        return len(self.picture(source, picture))
+
+    def smaller(self, source: Source, picture: Picture) -> Iterator[Size]:
+        """Sizes that the picture can be resized to for fewer visual tokens.
+
+        Without another rule, these are sizes of about the picture's own ratio of sides.
+        """
+        return scaled_sizes(picture.width, picture.height)
 
     def count(self, source: Source) -> tuple[int, int]:
         """(visual tokens, tiles) of one picture, for families whose config suffices.

@@ -55,6 +55,18 @@ class Tiles(Layout):
         thumbnail = _cells(whole, "thumbnail", cell)
         return crops + thumbnail if self.thumbnail == "last" else thumbnail + crops
 
+    def tokens(self, source: Source, picture: Picture) -> int:
+        """Number of tokens of the tiles and of the look at the whole picture."""
+        settings, cell = source.images, self.cell(source)
+        whole, canvas = self.whole(source.view, settings), self.canvas(source.view, settings)
+        if canvas is None:
+            return whole.count(cell)
+        tile = self._tile(source, whole)
+        tiles = -(-canvas.width // tile) * -(-canvas.height // tile) * (tile // cell) ** 2
+        if (canvas.width, canvas.height) == (tile, tile) and not self.lone_thumbnail:
+            return canvas.count(cell)
+        return tiles + (whole.count(cell) if settings.get("use_thumbnail", True) else 0)
+
     def _tile(self, source: Source, whole: View) -> int:
         tile = int(source.images.get("tile_size", whole.width))
         _check(tile, self.cell(source))

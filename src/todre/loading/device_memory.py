@@ -6,6 +6,7 @@ The limit may be the machine's, its container's, or a GPU's.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,20 @@ def available(device: torch.device) -> int | None:
         return None
     known = [amount for amount in (_free(), _mappable(), *_allowed()) if amount is not None]
     return max(0, min(known)) if known else None
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin to watch the peak of a GPU's memory anew; a CPU's cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """A GPU's peak of memory since `reset_peak`, or the process's since its start."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _free() -> int | None:

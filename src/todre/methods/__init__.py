@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
     found = registry.classes()
     if name not in found:
-        from todre.methods.base import suggestion
+        from todre.methods.shared.names import suggestion
 
         hint = suggestion(name, found)
         raise AttributeError(f"todre has no method {name!r}; {hint}`todre methods` lists all", name=None)

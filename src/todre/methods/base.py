@@ -7,16 +7,16 @@ inside the LLM, or at several of these places. The runtime handles caches, masks
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from todre.errors import InvalidValueError
+from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import Checked, Range, fitted, short_repr
 from todre.methods.card import Card
+from todre.methods.shared.names import check_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +107,21 @@ class Method(Checked):
     def in_tower(self) -> bool:
         """True if the method acts in or before the vision tower."""
         return "tower" in self.card.acts
+
+    @property
+    def in_pixels(self) -> bool:
+        """True if the method acts on pictures before the processor, and on nothing else."""
+        return "pixels" in self.card.acts
+
+    def most_tokens(self, counts: Sequence[int]) -> list[int]:
+        """Most visual tokens that each picture of a prompt may become.
+
+        Methods that act on pictures before the processor say so.
+
+        Args:
+            counts: visual tokens of each picture as it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not resize pictures")
 
     def tower(self) -> Method | None:
         """The method that acts in or before the vision tower, or None.
@@ -249,6 +264,20 @@ def check_method(method: Any) -> None:
         )
 
 
+def check_prunes(method: Method) -> None:
+    """Check that `method` acts on a model, and not before the processor.
+
+    Raises:
+        UnsupportedInputError: the method acts on pictures, which whoever prunes a model does not see.
+    """
+    if method.in_pixels:
+        raise UnsupportedInputError(
+            f"{method.name} resizes pictures before the processor, which pruning the model cannot do; resize each "
+            "picture with todre.downsample(image, processor, model, retain=0.25) and run the model on it without this "
+            "method."
+        )
+
+
 def budget(retain: float, n: int) -> int:
     """Number of tokens to keep of `n`, at most n.
 
@@ -259,34 +288,6 @@ def budget(retain: float, n: int) -> int:
     if isinstance(retain, numbers.Integral):
         return min(int(retain), n)
     return min(n, max(1, round(float(retain) * n)))
-
-
-def check_names(owner: str, what: str, names: Sequence[Any], known: Sequence[str]) -> None:
-    """Check that all `names` are among those `known`.
-
-    Args:
-        owner: the thing that has the names, for the message.
-        what: the kind of name, such as field.
-        names: the names to check.
-        known: the names that exist.
-
-    Raises:
-        InvalidValueError: a name is not known; the message suggests a similar name.
-    """
-    unknown = next((name for name in names if name not in known), None)
-    if unknown is not None:
-        hint = suggestion(unknown, known)
-        raise InvalidValueError(
-            f"{owner} has no {what} {short_repr(unknown)}; {hint}its {what}s are {', '.join(sorted(known))}."
-        )
-
-
-def suggestion(word: Any, known: Iterable[str]) -> str:
-    """Beginning of a hint that names the `known` words similar to `word`, or ""."""
-    spelt = {each.lower().replace("_", "-"): each for each in known}
-    text = word[:100].lower().replace("_", "-") if isinstance(word, str) else ""
-    close = [spelt[each] for each in difflib.get_close_matches(text, spelt, n=3)]
-    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
 
 
 def _ready(value: Any) -> Any:

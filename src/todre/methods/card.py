@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ACTS = ("tower", "select", "reduce")
+ACTS = ("pixels", "tower", "select", "reduce")
 
 NEEDS = {
     "cls": "a vision tower with a [CLS] token",
@@ -31,8 +31,8 @@ class Card:
 
     Attributes:
         venue: where the method was published.
-        acts: where the method acts, from `ACTS`: `tower`, in or before the vision tower; `select`, before the LLM;
-            `reduce`, inside the LLM.
+        acts: where the method acts, from `ACTS`: `pixels`, on pictures before the processor; `tower`, in or before the
+            vision tower; `select`, before the LLM; `reduce`, inside the LLM.
         needs: keys of `NEEDS`.
         budget: `exact`, or one sentence on how far the number of tokens may be from the requested one.
         follows: the source followed where paper and code differ, and the deliberate differences from it.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from todre.errors import InvalidValueError
 from todre.fields import Items, Wording, fitted
-from todre.methods.base import Method, check_names
+from todre.methods.base import Method
 from todre.methods.card import Card
 from todre.methods.registry import from_dict as make_method
+from todre.methods.shared.names import check_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +54,12 @@ class Compose(Method):
     def __post_init__(self) -> None:
         if any(isinstance(method, Compose) for method in self.methods):
             raise InvalidValueError("Compose takes methods one after the other, not one that is composed itself.")
+        pixels = [method.name for method in self.methods if method.in_pixels]
+        if pixels:
+            raise InvalidValueError(
+                f"{pixels[0]} changes pictures before the processor and cannot be combined with methods that prune the "
+                "model; resize the picture with todre.downsample, then prune with the others."
+            )
         towers = [method.name for method in self.methods if method.in_tower]
         if len(towers) > 1:
             raise InvalidValueError(

@@ -21,8 +21,9 @@ from typing import Any, TypeGuard
 from todre.errors import InvalidValueError, UnknownMethodError
 from todre.files import Kind, printable, read_json, write_atomic
 from todre.files.shapes import TEXT
-from todre.methods.base import Method, check_names, suggestion
+from todre.methods.base import Method
 from todre.methods.card import ACTS, Card
+from todre.methods.shared.names import check_names, suggestion
 
 GROUP = "todre.methods"
 FILE = Kind("give a file that `todre fit` or `registry.save` wrote", {"method": TEXT}, most=2**20)

@@ -63,8 +63,9 @@ def kept_tokens_figure(rows: Sequence[Row]) -> Figure:
     """Figure of each row's picture, one panel a method, bright at kept tokens.
 
     Crop and grid tokens show the picture at full strength in a blue frame, thumbnail tokens at half strength in an
-    orange frame, newline tokens are ticks at the right margin. A panel that keeps everything shows the bare picture.
-    The row's question stands in every panel, under the method's name.
+    orange frame, newline tokens are ticks at the right margin. A panel that keeps everything shows the bare picture,
+    and a panel of a method that resized the picture the smaller one. The row's question stands in every panel, under
+    the method's name.
 
     Args:
         rows: at least one; `Panel.kept` counts within that row's `boxes`.
@@ -110,18 +111,18 @@ def _height(row: Row, width: float) -> float:
 
 def _kinds(row: Row, panel: Panel) -> set[str]:
     """The kinds of kept token that a panel marks; none if it keeps everything."""
-    if len(panel.kept) == len(row.boxes):
+    if panel.shown is not None or len(panel.kept) == len(row.boxes):
         return set()
     return {str(row.boxes[index].kind) for index in panel.kept} & set(LABELS)
 
 
 def _draw(axes: Axes, row: Row, panel: Panel) -> None:
     """Draw one panel without its title."""
-    everything = len(panel.kept) == len(row.boxes)
+    everything = panel.shown is not None or len(panel.kept) == len(row.boxes)
     kept = [] if everything else [row.boxes[index] for index in panel.kept]
     axes.set_axis_off()
     axes.imshow(
-        row.image if everything else lit(row.image, kept, MAX_SIDE),
+        panel.shown or row.image if everything else lit(row.image, kept, MAX_SIDE),
         extent=(0, row.image.width, row.image.height, 0),
         interpolation="antialiased",
     )

@@ -44,11 +44,13 @@ class Panel:
         title: the method's name.
         lines: text under the title and the question: counts, then the answer.
         kept: indices into the boxes of the picture or clip.
+        shown: the smaller picture that the method showed in place of the whole one, if it did.
     """
 
     title: str
     lines: tuple[str, ...]
     kept: Sequence[int]
+    shown: Image.Image | None = None
 
 
 def lit(image: Image.Image, kept: Sequence[TokenBox], longest: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -20,6 +20,17 @@ _ROW: Shape = {
     "against_none?": ({"retention": _SPREAD, "difference": _SPREAD, "tasks": Each(OBJECT)}, None),
     "against?": Each(_AGAINST),
 }
+_GROUP: Shape = {"questions": COUNT, "pictures": COUNT}
+_SPLIT: Shape = {
+    "control": TEXT,
+    "retain": (NUMBER, None),
+    "layer_mean": NUMBER,
+    "questions": COUNT,
+    "right_without_pruning": COUNT,
+    "groups": {"hard": _GROUP, "simple": _GROUP},
+    "statement": TEXT,
+    "rows": [{"name": TEXT, "draws": POSITIVE, "layer_mean": NUMBER, "hard": _SPREAD, "simple": _SPREAD}],
+}
 _CONDITIONS: Shape = {"model": TEXT, "model_sha256": TEXT, "dtype": TEXT, "questions": TEXT}
 RESULT = Kind(
     "give the folder of a finished run of `todre eval`, or its result.json",
@@ -30,6 +41,7 @@ RESULT = Kind(
         "pictures": COUNT,
         "rows": [_ROW],
         "left_out": Each(TEXT),
+        "hard_splits?": [_SPLIT],
     },
 )
 """Kind of a `result.json` of `todre eval`."""

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError
-from todre.files import making_sense, read_json
-from todre.files.shapes import OBJECT, misfit
+from todre.files import making_sense
+from todre.reading.documents import document_of, file_of
 from todre.reading.result_shape import RESULT
 
-WHAT = "answers of a model under pruning methods"
-"""Text that `todre eval` writes under `what` in its document."""
 ALL = "all"
 """The column of the mean over tasks."""
 MEASURES = ("retention", "score", "difference")
 NONE = "none"
 
 Budget = float | int
-
-_ANY_DOCUMENT = replace(RESULT, shape=OBJECT)
 
 
 @dataclass(frozen=True)
@@ -102,6 +97,7 @@ class Results:
         questions, pictures: numbers of questions and of pictures.
         conditions: conditions of each file.
         left_out: reasons by name of a method that the run left out.
+        splits: the hard splits of the runs, as in their `result.json`, with the model's name where there are several.
     """
 
     none: tuple[Entry, ...]
@@ -111,6 +107,7 @@ class Results:
     pictures: int
     conditions: tuple[dict[str, Any], ...]
     left_out: dict[str, str]
+    splits: tuple[dict[str, Any], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -164,7 +161,8 @@ class Results:
                 raise InvalidValueError(f"There is no {name!r} among the results; {hint}")
         order = {name: place for place, name in reversed(list(enumerate(names)))}
         kept = sorted((e for e in self.entries if e.name in order), key=lambda entry: order[entry.name])
-        return replace(self, entries=tuple(kept))
+        splits = [split | {"rows": [row for row in split["rows"] if row["name"] in order]} for split in self.splits]
+        return replace(self, entries=tuple(kept), splits=tuple(splits))
 
     def against(self, name: str) -> Results:
         """Results with differences from method `name` in place of those from no pruning.
@@ -209,12 +207,14 @@ def read(paths: Sequence[Path]) -> Results:
     several = len({_identity(document["conditions"]) for _, document in documents}) > 1
     none: dict[str, tuple[Path, Entry]] = {}
     entries: dict[str, tuple[Path, Entry]] = {}
+    splits: list[dict[str, Any]] = []
     for path, document in documents:
         suffix = f" ({_name(document['conditions'], [d['conditions'] for _, d in documents])})" if several else ""
         with making_sense(file_of(path), RESULT):
             rows = _entries(document, suffix)
         _add(none, path, rows[:1])
         _add(entries, path, rows[1:])
+        splits += [_split(split, suffix) for split in document.get("hard_splits", ())]
     return Results(
         tuple(entry for _, entry in none.values()),
         tuple(entry for _, entry in entries.values()),
@@ -223,28 +223,8 @@ def read(paths: Sequence[Path]) -> Results:
         first["pictures"],
         tuple(document["conditions"] for _, document in documents),
         {name: reason for _, document in documents for name, reason in document["left_out"].items()},
+        tuple(splits),
     )
-
-
-def document_of(path: Path) -> dict[str, Any]:
-    """The document of a run's folder, or of a file.
-
-    Raises:
-        InvalidValueError: there is no document of `todre eval`.
-    """
-    file = file_of(path)
-    found: dict[str, Any] = read_json(file, _ANY_DOCUMENT)
-    if found.get("what") != WHAT:
-        raise RESULT.wrong(file, "is no result of `todre eval`")
-    wrong = misfit(found, RESULT.shape) or (None if found["rows"] else "has no rows")
-    if wrong:
-        raise RESULT.wrong(file, wrong)
-    return found
-
-
-def file_of(path: Path) -> Path:
-    """The result file for a path: the path itself, or the file in a run's folder."""
-    return path / "result.json" if os.path.isdir(path) else path
 
 
 def _add(known: dict[str, tuple[Path, Entry]], path: Path, entries: Iterable[Entry]) -> None:
@@ -279,6 +259,12 @@ def _entries(document: dict[str, Any], suffix: str) -> list[Entry]:
         what = row["name"] + suffix, row["retain"], row["draws"], row["fields"]
         found.append(Entry(*what, *tokens, values, drawn, others))
     return found
+
+
+def _split(split: dict[str, Any], suffix: str) -> dict[str, Any]:
+    """A hard split with the model's name behind each method's."""
+    rows = [row | {"name": row["name"] + suffix} for row in split["rows"]]
+    return split | {"control": split["control"] + suffix, "rows": rows}
 
 
 def _model(conditions: dict[str, Any]) -> str:

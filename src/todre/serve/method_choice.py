@@ -6,12 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from todre.errors import InvalidValueError, UnknownMethodError
+from todre.errors import InvalidValueError, UnknownMethodError, UnsupportedInputError
 from todre.fields import fitted
 from todre.fields.kinds import Retain
 from todre.fields.words import short_repr
 from todre.methods import registry
-from todre.methods.base import Method, Per
+from todre.methods.base import Method, Per, check_prunes
 from todre.serve.refusals import RefusedError, check_known
 
 _SETTINGS = ("method", "retain", "per")
@@ -51,7 +51,7 @@ class MethodChoice:
             )
         try:
             return self._changed(wishes)
-        except (InvalidValueError, UnknownMethodError) as error:
+        except (InvalidValueError, UnknownMethodError, UnsupportedInputError) as error:
             raise RefusedError(str(error), param="todre") from error
 
     def _changed(self, wishes: dict[str, Any]) -> Method:
@@ -72,7 +72,9 @@ class MethodChoice:
         _check_taken(entry.name, settings, entry.settings)
         own: dict[str, Any] = {"seed": self.seed} | ({} if self.retain is None else {"retain": self.retain})
         own = {name: value for name, value in own.items() if name in entry.settings}
-        return entry.create(**{**own, **settings})
+        method = entry.create(**{**own, **settings})
+        check_prunes(method)
+        return method
 
 
 def _check_taken(name: str, settings: dict[str, Any], known: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from todre.errors import TodreError
-from todre.methods.base import suggestion
+from todre.methods.shared.names import suggestion
 
 _SHORT = 4
 """Most names that a message lists."""

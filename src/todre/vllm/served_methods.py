@@ -7,7 +7,8 @@ from typing import Any
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.methods import registry
-from todre.methods.base import Method, check_names
+from todre.methods.base import Method
+from todre.methods.shared.names import check_names
 
 
 def why_not(name: str) -> str | None:
@@ -18,6 +19,8 @@ def why_not(name: str) -> str | None:
     """
     entry = registry.entry(name)
     acts, needs = entry.card.acts, entry.card.needs
+    if "pixels" in acts:
+        return "it resizes pictures before the processor, which clients can do themselves with todre.downsample"
     if "text" in needs:
         return "it reads the question, and vLLM encodes a picture once for all questions"
     if "tower" in acts:

@@ -14,7 +14,8 @@ from typing import Any
 from todre.errors import InvalidValueError
 from todre.fields import Checked, fitted, short_repr
 from todre.fields.kinds import Count, Retain
-from todre.methods.base import Method, budget, check_names
+from todre.methods.base import Method, budget
+from todre.methods.shared.names import check_names
 
 PREFIX = "todre_"
 """Beginning of the names of arguments that are meant for todre."""
