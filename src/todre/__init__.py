@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from todre.embeddings import PrunedEmbeddings, prune_embeddings
+    from todre.methods.auto_budget import AutoBudget
     from todre.methods.base import Method, NoPruning
     from todre.methods.cls_top_k import CLSTopK
     from todre.methods.compose import Compose
+    from todre.methods.guard import Guard, GuardFinding
     from todre.methods.random import RandomTokens
     from todre.methods.todre import ToDRE
     from todre.pruning import attach, detach, prune
@@ -26,8 +28,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AttentionRatios": "todre.report",
+    "AutoBudget": "todre.methods.auto_budget",
     "CLSTopK": "todre.methods.cls_top_k",
     "Compose": "todre.methods.compose",
+    "Guard": "todre.methods.guard",
+    "GuardFinding": "todre.methods.guard",
     "Method": "todre.methods.base",
     "NoPruning": "todre.methods.base",
     "PrunedEmbeddings": "todre.embeddings",
@@ -42,8 +47,11 @@ _HOMES = {
 
 __all__ = [
     "AttentionRatios",
+    "AutoBudget",
     "CLSTopK",
     "Compose",
+    "Guard",
+    "GuardFinding",
     "Method",
     "NoPruning",
     "PrunedEmbeddings",

@@ -59,7 +59,7 @@ def effective_rank(x: Tensor) -> float:
     Returns:
         A number from 1 to min(n, d); 1 if all tokens are zero.
     """
-    tokens = x.detach().double()
+    tokens = x.detach().to("cpu" if x.device.type == "mps" else x.device).double()
     squares = tokens @ tokens.T if len(tokens) <= tokens.shape[1] else tokens.T @ tokens
     sigma = torch.linalg.eigvalsh(squares).clamp(min=0).sqrt()
     share = sigma / sigma.sum().clamp(min=torch.finfo(torch.float64).tiny)
