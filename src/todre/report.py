@@ -152,7 +152,7 @@ class PruningReport:
 
     @property
     def notes(self) -> list[str]:
-        """Warnings about the latest prefill: one sentence for each layer, and each guarded picture, concerned."""
+        """Warnings about the latest prefill, one sentence for each layer or picture."""
         early: dict[int, list[int]] = {}
         for row, (layer, is_early) in enumerate(zip(self.faded_after_layer, self.faded_early, strict=True)):
             if layer is not None and is_early:

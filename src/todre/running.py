@@ -14,7 +14,7 @@ from PIL import Image
 
 from todre.clips import Clip
 from todre.environment import versions
-from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
+from todre.errors import GuardWarning, InvalidValueError, LoadError, UnsupportedInputError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
@@ -23,6 +23,7 @@ from todre.hf.keywords import IDS
 from todre.images import image_sha256
 from todre.loading.model import Loaded
 from todre.methods.base import Method
+from todre.methods.guard import Guard, GuardName
 from todre.methods.todre import ToDRE
 from todre.processing import apply, check_columns
 from todre.pruning import prune
@@ -87,6 +88,8 @@ class Answer:
             "faded_after_layer": row["faded_after_layer"],
             "attention_ratios": row["attention_ratios"],
             "ratios_ahead": row["ratios_ahead"],
+            "guard": self.report.guard,
+            **{name: row.get(name, []) for name in ("auto_budgets", "guarded")},
             "notes": self.report.notes,
             "kv_bytes": row["kv_bytes"],
             "kv_bytes_unpruned": row["kv_bytes_unpruned"],
@@ -115,7 +118,12 @@ class Settings(Checked):
 
 
 def answer(
-    loaded: Loaded, media: Sequence[Media], question: str, method: Method, settings: Settings | None = None
+    loaded: Loaded,
+    media: Sequence[Media],
+    question: str,
+    method: Method,
+    settings: Settings | None = None,
+    guard: Guard | GuardName = "off",
 ) -> Answer:
     """Ask `question` about `media` while `method` prunes the visual tokens.
 
@@ -127,6 +135,7 @@ def answer(
         question: plain text; the processor's chat template puts it into a prompt.
         method: the method that prunes; `todre.NoPruning()` for the model as it is.
         settings: how to decode and measure; None means the defaults of `Settings`.
+        guard: see `todre.prune`; it warns in the first run alone.
 
     Raises:
         InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
@@ -141,7 +150,9 @@ def answer(
     for number in range(settings.warm_up + settings.repeats):
         with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch:
             torch.manual_seed(settings.seed)
-            with prune(loaded.model, method) as report:
+            with prune(loaded.model, method, guard=guard) as report, warnings.catch_warnings():
+                if number:
+                    warnings.simplefilter("ignore", GuardWarning)
                 tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))

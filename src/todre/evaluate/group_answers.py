@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from todre.clips import clip_of_frames
-from todre.errors import UnsupportedInputError
+from todre.errors import GuardWarning, UnsupportedInputError
 from todre.evaluate.batch_answers import (
     LAYERS_APART,
     Reply,
@@ -34,6 +35,7 @@ from todre.hf.keywords import IDS
 from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.loading.model import Loaded
 from todre.methods.base import Method
+from todre.methods.guard import OFF, Guard
 from todre.processing import apply_batch, check_columns
 from todre.pruning import prune
 from todre.tiny import SHIPPED_VIDEO
@@ -76,10 +78,13 @@ class Asker:
         loaded: model and processor.
         groups: the items of each group; items about the same picture are in the same group.
         batch_size: most rows of one forward.
+        guard: looks at each picture under methods that drop something; None for no guard.
     """
 
-    def __init__(self, loaded: Loaded, groups: Sequence[Sequence[Item]], batch_size: int) -> None:
-        self.loaded, self.groups, self.batch_size = loaded, groups, batch_size
+    def __init__(
+        self, loaded: Loaded, groups: Sequence[Sequence[Item]], batch_size: int, guard: Guard | None = None
+    ) -> None:
+        self.loaded, self.groups, self.batch_size, self.guard = loaded, groups, batch_size, guard
         self._group: _Group | None = None
         self._features: dict[Hashable, list[Tensor]] = {}
         self._store = Store()
@@ -90,7 +95,8 @@ class Asker:
         started = time.process_time()
         distinct = list({_key(item): item for item in self.groups[number]}.values())
         method = remembering(condition.method_for(number))
-        with prune(self.loaded.model, method) as report:
+        with prune(self.loaded.model, method, guard=self.guard or OFF) as report, warnings.catch_warnings():
+            warnings.simplefilter("ignore", GuardWarning)  # one for each batch would say nothing of the score
             if self._apart(distinct):
                 replies = self._encoded_apart(number, distinct, method, report)
             else:

@@ -1,4 +1,4 @@
-"""Automatic budgets: how many tokens a picture keeps, from the picture's own tokens.
+"""Automatic budgets: how many tokens a picture keeps, from its own tokens.
 
 A method's `retain` may be an `AutoBudget` in place of a number. The runtime then counts for each picture, and gives the
 method that number. Nothing is trained, and nothing but the picture's tokens is read.
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Rule = Literal["rank", "energy", "coverage"]
 AUTO = "auto"
-"""The word for an automatic budget with default settings, and the beginning of every other one as text."""
+"""The automatic budget with default settings; all others begin with this word."""
 THRESHOLDS: dict[Rule, float] = {"rank": 1.0, "energy": 0.9, "coverage": 0.5}
-"""The threshold of each rule where none is given; docs/auto.md says where they come from."""
+"""Thresholds where none is given, by rule; docs/auto.md says where from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class AutoBudget(Checked):
 
     @classmethod
     def of_plain(cls, value: Any) -> AutoBudget | None:
-        """The budget that a text or a mapping describes; None if it describes something else.
+        """The budget that a text or a mapping describes; None if it describes none.
 
         Args:
             value: `auto`, `auto-RULE` or `auto-RULE-THRESHOLD`, such as `auto-coverage-0.9`; or the fields by name,
@@ -114,6 +114,10 @@ class AutoBudget(Checked):
         """All fields, ready for JSON, as `of_plain` takes them."""
         return {"rule": self.rule, "threshold": self.threshold, "floor": self.floor, "ceiling": self.ceiling}
 
+    def __format__(self, spec: str) -> str:
+        """The text, whatever the format, so that it stands where a number would."""
+        return str(self)
+
     def __str__(self) -> str:
         """The shortest text that names rule and threshold."""
         default = type(self)(floor=self.floor, ceiling=self.ceiling)
@@ -126,7 +130,7 @@ SelectRetain = Annotated[
     Retain | AutoBudget | Literal["auto"],
     Wording("'auto', a fraction in (0, 1] such as 0.1, or a whole number of tokens from 1, such as 288"),
 ]
-"""Budget of a method that selects before the LLM: a number, or an automatic budget.
+"""Budget of a method that selects before the LLM: a number, or automatic.
 
 The text `auto` becomes an `AutoBudget`, so that a method never holds the text.
 """

@@ -1,4 +1,4 @@
-"""The guard: signals that foretell harm by pruning, and what is done with such a picture.
+"""The guard: signals that foretell harm by pruning, and what follows.
 
 The runtime looks at each picture before the LLM runs, once a method has chosen and before its answer is used.
 """
@@ -19,7 +19,7 @@ from todre.methods.base import Method, NoPruning, check_names
 
 Action = Literal["warn", "refuse"]
 GuardName = Literal["warn", "refuse", "off"]
-OFF = "off"
+OFF: Literal["off"] = "off"
 """The word for no guard."""
 FILE = Kind("give a file that `todre analyze guard` wrote", most=2**16)
 """Description of a guard's file, for messages."""
@@ -29,7 +29,7 @@ Radius = Annotated[float, Range(least=0, most=2, called="a distance")]
 
 @dataclass(frozen=True, kw_only=True)
 class Guard(Checked):
-    """Thresholds of the signals, and what to do with a picture that is above one of them.
+    """Thresholds of the signals, and what to do with a picture above one of them.
 
     A signal whose threshold is None is not looked at. Newline tokens count in none of them.
 
@@ -59,7 +59,7 @@ class Guard(Checked):
 
     @classmethod
     def of(cls, value: Any) -> Guard | None:
-        """The guard that `warn`, `refuse` or `off` names, or a guard as it is; None for no guard.
+        """The guard that a word names, or a guard as it is; None for `off`.
 
         Raises:
             InvalidValueError: the value is none of these.

@@ -1,10 +1,11 @@
-"""The guard at work: each picture of a sample, between a method's choice and its use."""
+"""The guard at work: it looks at each picture before a choice is used."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from todre.tensors.transfer import fetch
 _SALIENCY = ("cls", "received", "auto")
 """Kinds of signals that say how much attention a token gets."""
 Ask = Callable[[Method, VisualTokens], tuple[Tensor | None, Tensor | None]]
-"""Shows tokens to a selector; returns kept indices and new embeddings, None where nothing changes."""
+"""Shows tokens to a selector; returns kept indices and new embeddings, or None."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def look(guard: Guard, shown: VisualTokens, chosen: Tensor, number: int) -> Guar
         number: of the picture within its sample.
     """
     kept, content = int(chosen.sum()), ~shown.host.newline
-    found: dict[str, float | None] = {}
+    found: dict[str, Any] = {}
     if kept < len(shown) and bool(content.any()):
         x = shown.embeddings[shown.here(content.nonzero().flatten())]
         inside = chosen[content]
@@ -138,7 +139,7 @@ def _instead(
     if int(chosen.sum()) >= least:
         return None, shown.embeddings
     (selector,) = method.selectors()
-    asked = dataclasses.replace(selector, **{"retain": least, "per": "image"})
+    asked = dataclasses.replace(selector, **dict[str, Any](retain=least, per="image"))
     keep, new = ask(asked, shown)
     return _on_host(len(shown), keep), shown.embeddings if new is None else new
 

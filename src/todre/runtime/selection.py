@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -156,7 +157,7 @@ def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, 
         with no_autocast(sample.device):
             if auto is not None:
                 counts.append(auto.count(shown))
-                method = dataclasses.replace(method, **{"retain": counts[-1]})
+                method = dataclasses.replace(method, **dict[str, Any](retain=counts[-1]))
             answer = method.select(shown)
         where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):
@@ -175,7 +176,7 @@ def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, 
 
 
 def automatic(method: Method) -> AutoBudget | None:
-    """The automatic budget of a method; None if its budget is a number, or it has none."""
+    """The automatic budget of a method; None if its budget is a number or absent."""
     retain = getattr(method, "retain", None)
     return retain if isinstance(retain, AutoBudget) else None
 

@@ -1,4 +1,4 @@
-"""Signals that say how many tokens a picture needs, and how well those kept stand for the others.
+"""Signals of how many tokens a picture needs, and how well those kept cover it.
 
 All are pure functions of tokens as vectors, computed in float64 where sums are long. None of them draws at random, so a
 picture gets the same number in a batch as alone.
@@ -51,7 +51,7 @@ def energy_rank(x: Tensor, share: float) -> int:
 
 @torch.no_grad()
 def coverage_count(x: Tensor, cosine: float) -> int:
-    """The fewest tokens, by greedy k-center, that have every other token within a cosine.
+    """The fewest tokens, by greedy k-center, that have all others within a cosine.
 
     The order of choosing is that of `k_center` from the token nearest to the centre. Greedy
     k-center takes next the token that those chosen cover worst. So the first k tokens cover all others within the
@@ -82,7 +82,7 @@ def coverage_count(x: Tensor, cosine: float) -> int:
 
 @torch.no_grad()
 def coverage_radius(x: Tensor, kept: Tensor) -> float:
-    """How far the worst covered token is from the nearest kept one, as a distance 1 - cosine.
+    """Distance, 1 - cosine, of the worst covered token from the nearest kept one.
 
     Args:
         x: tokens, (n, d), any float dtype and device.
@@ -105,7 +105,7 @@ def coverage_radius(x: Tensor, kept: Tensor) -> float:
 
 @torch.no_grad()
 def normalised_entropy(weight: Tensor) -> float | None:
-    """The entropy of weights as shares of their sum, divided by that of equal shares: H / ln n.
+    """The entropy of weights, as a share of that of equal weights: H / ln n.
 
     Args:
         weight: (n,) numbers of at least 0, such as attention, on any device.
