@@ -118,13 +118,9 @@ class Settings(Checked):
 
 
 def answer(
-    loaded: Loaded,
-    media: Sequence[Media],
-    question: str,
-    method: Method,
-    settings: Settings | None = None,
+    loaded: Loaded, media: Sequence[Media], question: str, method: Method, settings: Settings | None = None,
     guard: Guard | GuardName = "off",
-) -> Answer:
+) -> Answer:  # fmt: skip
     """Ask `question` about `media` while `method` prunes the visual tokens.
 
     The model is left as it was.
