@@ -64,7 +64,8 @@ def test_a_record_is_what_the_runtime_says(loaded, asked, monkeypatch):
     kept = [
         after / before for after, before in zip(report.visual_tokens_after, report.visual_tokens_before, strict=True)
     ]
-    expected = effect(records, "radius", threshold)
+    named = [{**one.facts(), **record} for one, record in zip(asked, records, strict=True)]
+    expected = effect(named, "radius", threshold)
     assert expected["kept"] == pytest.approx(np.mean(kept), abs=1e-6)
     assert expected["whole"] == 0.5
 
