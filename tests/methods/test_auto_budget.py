@@ -46,10 +46,12 @@ def test_a_budget_is_written_in_many_ways():
         held = todre.DivPrune(retain=text).retain
         assert held == expected == method_of(f"divprune:retain={text}").retain
         assert AutoBudget.of_plain(str(held)) == held
+        assert text in str(held)
         assert AutoBudget.of_plain(json.loads(json.dumps(held.to_plain()))) == held
         assert f"{held:g}" == str(held)
     assert str(AutoBudget()) == "auto"
     assert str(AutoBudget(rule="rank", threshold=2)) == "auto-rank-2"
+    assert str(AutoBudget(floor=3)) == f"auto-coverage-{THRESHOLDS['coverage']:g}"
     assert AutoBudget(rule="rank").cut == THRESHOLDS["rank"]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Rule = Literal["rank", "energy", "coverage"]
 AUTO = "auto"
 """The automatic budget with default settings; all others begin with this word."""
-THRESHOLDS: dict[Rule, float] = {"rank": 1.0, "energy": 0.9, "coverage": 0.5}
+THRESHOLDS: dict[Rule, float] = {"rank": 4.0, "energy": 0.995, "coverage": 0.9}
 """Thresholds where none is given, by rule; docs/auto.md says where from."""
 
 
@@ -119,11 +119,8 @@ class AutoBudget(Checked):
         return str(self)
 
     def __str__(self) -> str:
-        """The shortest text that names rule and threshold."""
-        default = type(self)(floor=self.floor, ceiling=self.ceiling)
-        if self == default:
-            return AUTO
-        return f"{AUTO}-{self.rule}" + ("" if self.cut == THRESHOLDS[self.rule] else f"-{self.cut:g}")
+        """`auto` for the defaults, else rule and threshold; floor and ceiling are left out."""
+        return AUTO if self == type(self)() else f"{AUTO}-{self.rule}-{self.cut:g}"
 
 
 SelectRetain = Annotated[
