@@ -119,7 +119,7 @@ class AutoBudget(Checked):
         return str(self)
 
     def __str__(self) -> str:
-        """`auto` for the defaults, else rule and threshold; floor and ceiling are left out."""
+        """`auto` for the defaults, else the rule and its threshold."""
         return AUTO if self == type(self)() else f"{AUTO}-{self.rule}-{self.cut:g}"
 
 

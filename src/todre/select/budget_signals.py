@@ -6,6 +6,8 @@ picture gets the same number in a batch as alone.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -118,8 +120,8 @@ def normalised_entropy(weight: Tensor) -> float | None:
     total = float(weight.sum())
     if len(weight) < 2 or not 0.0 < total < float("inf"):
         return None
-    entropy = torch.special.entr(weight / total).sum() / torch.tensor(float(len(weight)), dtype=torch.float64).log()
-    return min(1.0, float(entropy))
+    entropy = float(torch.special.entr(weight / total).sum())
+    return min(1.0, entropy / math.log(len(weight)))
 
 
 def _one_sample(x: Tensor) -> list[Tensor]:
