@@ -42,8 +42,8 @@ class Guard(Checked):
     """
 
     action: Action = "warn"
-    radius: Radius | None = 0.9
-    rank: Positive | None = 2.0
+    radius: Radius | None = 0.6
+    rank: Positive | None = 1.0
     entropy: Share | None = None
     floor: Retain | None = None
 
