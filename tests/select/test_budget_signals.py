@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from todre.errors import InvalidValueError
-from todre.select import coverage_count, coverage_radius, energy_rank, normalised_entropy
+from todre.select import coverage_count, coverage_radius, effective_rank, energy_rank, normalised_entropy
 
 SHAPES = [(1, 4), (2, 4), (9, 3), (7, 16), (40, 8)]
 SHARES = [0.3, 0.5, 0.9, 0.99, 1.0]
@@ -105,6 +105,10 @@ def test_the_entropy_is_that_of_shares():
 
 def test_what_cannot_be_counted_is_one_sentence():
     x = tokens(4, 3)
+    for broken in (torch.nan, torch.inf):
+        for count in (effective_rank, lambda y: energy_rank(y, 0.5), lambda y: coverage_count(y, 0.5)):
+            with pytest.raises(InvalidValueError, match=r"NaN or infinite.*\.$"):
+                count(x.index_fill(0, torch.tensor([2]), broken))
     for wrong in (0.0, -1.0, 1.5, float("nan")):
         for count in (energy_rank, coverage_count):
             with pytest.raises(InvalidValueError, match=r"^The threshold must lie in \(0, 1\], got .*; change it\.$"):

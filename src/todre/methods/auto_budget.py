@@ -78,9 +78,10 @@ class AutoBudget(Checked):
     def _wanted(self, visual: VisualTokens) -> int:
         from todre.select import coverage_count, effective_rank, energy_rank
 
-        content = visual.embeddings[~visual.newline]
-        if not len(content):
+        places = (~visual.host.newline).nonzero().flatten()
+        if not len(places):
             return 0
+        content = visual.embeddings if len(places) == len(visual) else visual.embeddings[visual.here(places)]
         if self.rule == "rank":
             return max(1, round(self.cut * effective_rank(content)))
         return energy_rank(content, self.cut) if self.rule == "energy" else coverage_count(content, self.cut)

@@ -139,7 +139,11 @@ def choose(method: Method, sample: VisualTokens, guard: Guard | None = None) -> 
     left = None if left is not None and len(left) == len(sample) else left
     if guard is None:
         return Choice(left, embeddings, tuple(budgets))
-    ask = lambda asked, shown: _ask_selector(asked, shown)[:2]  # noqa: E731
+
+    def ask(asked: Method, shown: VisualTokens) -> tuple[Tensor | None, Tensor | None]:
+        keep, new, _ = _ask_selector(asked, shown)
+        return keep, new
+
     watched = watch(guard, method, sample, present, left, embeddings, ask)
     return Choice(watched.keep, watched.embeddings, tuple(budgets), watched.findings)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from todre.errors import InvalidValueError
-from todre.select.checks import as_samples
+from todre.select.checks import as_samples, exact_tokens
 from todre.select.diversity import k_center_order
 from todre.select.likeness import likeness
 from todre.select.pivots import pivot_center
@@ -39,11 +39,11 @@ def energy_rank(x: Tensor, share: float) -> int:
         A count from 1 to min(n, d); 1 if all tokens are zero.
 
     Raises:
-        InvalidValueError: x has the wrong type or shape, or share is out of range.
+        InvalidValueError: x has the wrong type or shape, or holds a NaN or infinite value; or share is out of range.
     """
     _check_share(share)
-    (tokens,) = _one_sample(x)
-    tokens = tokens.detach().to("cpu" if x.device.type == "mps" else x.device).double()
+    _one_sample(x)
+    tokens = exact_tokens(x)
     squares = tokens @ tokens.T if len(tokens) <= tokens.shape[1] else tokens.T @ tokens
     energy = torch.linalg.eigvalsh(squares).flip(0).clamp(min=0)
     energy = energy.where(energy > _NOISE * energy[0], 0.0)
