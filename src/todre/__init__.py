@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from todre.embeddings import PrunedEmbeddings, prune_embeddings
+    from todre.methods.auto_budget import AutoBudget
     from todre.methods.base import Method, NoPruning
     from todre.methods.cls_top_k import CLSTopK
     from todre.methods.compose import Compose
+    from todre.methods.guard import Guard, GuardFinding
     from todre.methods.random import RandomTokens
     from todre.methods.todre import ToDRE
     from todre.processing.downsampling import Downsampled, downsample
@@ -27,9 +29,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AttentionRatios": "todre.report",
+    "AutoBudget": "todre.methods.auto_budget",
     "CLSTopK": "todre.methods.cls_top_k",
     "Compose": "todre.methods.compose",
     "Downsampled": "todre.processing.downsampling",
+    "Guard": "todre.methods.guard",
+    "GuardFinding": "todre.methods.guard",
     "Method": "todre.methods.base",
     "NoPruning": "todre.methods.base",
     "PrunedEmbeddings": "todre.embeddings",
@@ -45,9 +50,12 @@ _HOMES = {
 
 __all__ = [
     "AttentionRatios",
+    "AutoBudget",
     "CLSTopK",
     "Compose",
     "Downsampled",
+    "Guard",
+    "GuardFinding",
     "Method",
     "NoPruning",
     "PrunedEmbeddings",

@@ -43,6 +43,10 @@ class UnprunedWarning(UserWarning):
     """Something ran unpruned while a model was being pruned."""
 
 
+class GuardWarning(UserWarning):
+    """The guard saw a picture whose answer pruning may harm."""
+
+
 class OtherWeightsWarning(UserWarning):
     """A model was put together with other weights than those it was trained with."""
 

@@ -13,6 +13,7 @@ from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import inner_model
 from todre.methods.base import Method, check_method, check_prunes
+from todre.methods.guard import Guard, GuardName
 from todre.report import PruningReport
 from todre.runtime.attachment import ATTRIBUTE, Attachment
 
@@ -21,13 +22,15 @@ _ATTACHING = threading.Lock()
 
 
 @contextmanager
-def prune(model: PreTrainedModel, method: Method) -> Iterator[PruningReport]:
+def prune(model: PreTrainedModel, method: Method, *, guard: Guard | GuardName = "off") -> Iterator[PruningReport]:
     """Prune visual tokens in every forward and `generate` of `model` in the block.
 
     Args:
         model: a vision-language model of transformers, also inside a wrapper of PEFT, torch.compile,
             DistributedDataParallel or FSDP; the wrapper and the model may both be called.
         method: the tokens to keep, for example `todre.ToDRE(retain=0.1)`.
+        guard: looks at each picture before the LLM runs, for signals that foretell harm: `warn` warns, `refuse` leaves
+            such a picture whole, `off` does not look; or a `Guard` with thresholds of its own.
 
     Yields:
         A report on the most recent forward that was not a decoding step.
@@ -36,15 +39,16 @@ def prune(model: PreTrainedModel, method: Method) -> Iterator[PruningReport]:
         UnsupportedModelError: the model's family is not supported.
         ContractError: the installed transformers is not understood.
         UnsupportedInputError: the model is already being pruned.
+        InvalidValueError: `method` is no method, or the guard cannot watch it.
     """
-    report = attach(model, method)
+    report = attach(model, method, guard=guard)
     try:
         yield report
     finally:
         detach(model)
 
 
-def attach(model: PreTrainedModel, method: Method) -> PruningReport:
+def attach(model: PreTrainedModel, method: Method, *, guard: Guard | GuardName = "off") -> PruningReport:
     """Prune `model` until `detach`, as for a served model.
 
     If several threads attach to one model, one succeeds and the others get an error. A forward that is running in
@@ -53,6 +57,7 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
     Args:
         model: see `prune`.
         method: see `prune`.
+        guard: see `prune`.
 
     Returns:
         A report on the most recent forward that was not a decoding step.
@@ -61,9 +66,13 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
         UnsupportedModelError: the model's family is not supported.
         ContractError: the installed transformers is not understood.
         UnsupportedInputError: the model is already being pruned, or the method acts on pictures before the processor.
+        InvalidValueError: `method` is no method, or the guard cannot watch it.
     """
     check_method(method)
     check_prunes(method)
+    watching = Guard.of(guard)
+    if watching is not None:
+        watching.check(method)
     model = inner_model(model)
     with _ATTACHING:
         current = getattr(model, ATTRIBUTE, None)
@@ -72,7 +81,7 @@ def attach(model: PreTrainedModel, method: Method) -> PruningReport:
                 f"This model is already being pruned by {current.method.describe()}; "
                 "leave that block, or call todre.detach(model), before pruning it again."
             )
-        attachment = Attachment(model, method)
+        attachment = Attachment(model, method, watching)
     return attachment.report
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
+
+from todre.methods.guard import GuardFinding
 
 ON_DEVICE = ("kept", "kept_from_layer", "attention_ratios", "ratios_ahead", "faded_after_layer", "faded_early")
 """Fields about single tokens, which are read from the device on first access."""
@@ -52,6 +54,9 @@ class PruningReport:
             is a tile or, where pictures are packed into one sequence, each part that attends within itself.
         select_seconds: time spent choosing tokens before the decoder, on the host's clock.
         prefills: number of prefills with pictures so far.
+        auto_budgets: the number of tokens that an automatic budget gave each picture (or frame); empty without one.
+        guard: the guard's fields; None without a guard.
+        guarded: what the guard saw in each picture; empty without a guard.
     """
 
     method: dict[str, Any]
@@ -72,6 +77,9 @@ class PruningReport:
     tower_tokens: list[list[tuple[int, int]]] = field(default_factory=list)
     select_seconds: float = 0.0
     prefills: int = 0
+    auto_budgets: list[list[int]] = field(default_factory=list)
+    guard: dict[str, Any] | None = None
+    guarded: list[list[GuardFinding]] = field(default_factory=list)
 
     def read_later(self, read: Callable[[], dict[str, Any]]) -> None:
         """Leave the values of single tokens on the device until somebody reads them.
@@ -113,6 +121,7 @@ class PruningReport:
         self.text_tokens = text_tokens
         self.kv_bytes, self.kv_bytes_unpruned = [kv_bytes] * rows, [kv_bytes] * rows
         self.tower_tokens, self.select_seconds = [], 0.0
+        self.auto_budgets, self.guarded = [[] for _ in range(rows)], [[] for _ in range(rows)]
 
     def __getstate__(self) -> dict[str, Any]:
         """All values, read from the device if need be, for pickling and copying."""
@@ -138,20 +147,27 @@ class PruningReport:
             for row in self.ratios_ahead
         ]
         values["kept_from_layer"] = [{str(layer): kept for layer, kept in row.items()} for row in self.kept_from_layer]
+        values["guarded"] = [[asdict(seen) | {"above": list(seen.above)} for seen in row] for row in self.guarded]
         return values | {"notes": self.notes}
 
     @property
     def notes(self) -> list[str]:
-        """Warnings about the latest prefill, one sentence for each layer concerned."""
+        """Warnings about the latest prefill, one sentence for each layer or picture."""
         early: dict[int, list[int]] = {}
         for row, (layer, is_early) in enumerate(zip(self.faded_after_layer, self.faded_early, strict=True)):
             if layer is not None and is_early:
                 early.setdefault(layer, []).append(row)
-        return [
+        found = [
             f"Stage 2 dropped the picture after layer {layer} of {self.n_layers}{_of_rows(rows, len(self.kept))}, "
             "before 7/8 of the depth, where a low ratio does not mean that vision is finished: measure the horizon "
             "with `todre analyze calibrate`, or set horizon, ahead or floor."
             for layer, rows in sorted(early.items())
+        ]
+        above = [(row, seen) for row, pictures in enumerate(self.guarded) for seen in pictures if seen.above]
+        return found + [
+            f"The guard saw {seen.words(self.guard or {})} in picture {seen.picture}{_of_rows([row], len(self.kept))}, "
+            f"of which {seen.left} of {seen.tokens} visual tokens entered the LLM."
+            for row, seen in above
         ]
 
     @property

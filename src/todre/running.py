@@ -12,7 +12,7 @@ from PIL import Image
 
 from todre.clips import Clip
 from todre.environment import versions
-from todre.errors import InvalidValueError, LoadError, UnsupportedInputError
+from todre.errors import GuardWarning, InvalidValueError, LoadError, UnsupportedInputError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
@@ -22,9 +22,11 @@ from todre.images import image_sha256
 from todre.loading.device_memory import peak_bytes, reset_peak
 from todre.loading.model import Loaded
 from todre.methods.base import Method
+from todre.methods.guard import Guard, GuardName
 from todre.methods.todre import ToDRE
 from todre.processing import apply, check_columns
 from todre.processing.downsampling import Shower, Shown, check_shown
+from todre.processing.unknown_words import unknown_words
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, median_of, stopwatch
@@ -99,6 +101,8 @@ class Answer:
             "faded_after_layer": row["faded_after_layer"],
             "attention_ratios": row["attention_ratios"],
             "ratios_ahead": row["ratios_ahead"],
+            "guard": self.report.guard,
+            **{name: row.get(name, []) for name in ("auto_budgets", "guarded")},
             "notes": self.report.notes,
             "kv_bytes": row["kv_bytes"],
             "kv_bytes_unpruned": row["kv_bytes_unpruned"],
@@ -127,8 +131,9 @@ class Settings(Checked):
 
 
 def answer(
-    loaded: Loaded, media: Sequence[Media], question: str, method: Method, settings: Settings | None = None
-) -> Answer:
+    loaded: Loaded, media: Sequence[Media], question: str, method: Method, settings: Settings | None = None,
+    guard: Guard | GuardName = "off",
+) -> Answer:  # fmt: skip
     """Ask `question` about `media` while `method` prunes the visual tokens.
 
     The model is left as it was.
@@ -139,6 +144,7 @@ def answer(
         question: plain text; the processor's chat template puts it into a prompt.
         method: the method that prunes; `todre.NoPruning()` for the model as it is.
         settings: how to decode and measure; None means the defaults of `Settings`.
+        guard: see `todre.prune`; it warns in the first run alone.
 
     Raises:
         InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
@@ -148,6 +154,8 @@ def answer(
     """
     settings = settings or Settings()
     _check_question(loaded.processor, question, media)
+    if (watching := Guard.of(guard)) is not None:
+        watching.check(method)
     shown = Shower(loaded.processor, loaded.model.config).show(method, media)
     inputs, prompt = build_inputs(loaded, shown.pictures, question)
     check_shown(loaded.model.config, shown, list(inputs[IDS]))
@@ -156,7 +164,9 @@ def answer(
     for number in range(settings.warm_up + settings.repeats):
         with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch:
             torch.manual_seed(settings.seed)
-            with prune(loaded.model, shown.method) as report:
+            with prune(loaded.model, shown.method, guard=guard) as report, warnings.catch_warnings():
+                if number:
+                    warnings.simplefilter("ignore", GuardWarning)
                 tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))
@@ -271,21 +281,6 @@ def _warn_unknown(tokenizer: Any, question: str, ids: torch.Tensor) -> None:
     words = unknown_words(tokenizer, question, ids)
     if words:
         warnings.warn(f"the model does not know: {', '.join(words)}", QuestionWarning, stacklevel=4)
-
-
-def unknown_words(tokenizer: Any, text: str, ids: torch.Tensor) -> list[str]:
-    """Words of a text that a small word-level tokenizer does not know, each once.
-
-    Args:
-        tokenizer: the model's tokenizer.
-        text: part of a prompt.
-        ids: the prompt's tokens; where none is unknown, no word is looked up.
-    """
-    unknown = tokenizer.unk_token_id
-    if unknown is None or not bool((ids == unknown).any()):
-        return []
-    words = [word for word in text.split() if unknown in tokenizer.encode(word, add_special_tokens=False)]
-    return list(dict.fromkeys(words))
 
 
 @torch.inference_mode()

@@ -39,6 +39,7 @@ CASES = {
     "horizon": ("--limit", 1, "--window", 12, "--layers", "1,3"),
     "redundancy": ("--limit", 2),
     "calibrate": ("--limit", 8, "--tasks", "presence,colour", "--layers", "2", "--max-new-tokens", 2, "--loss", 0.9),
+    "guard": ("--limit", 8, "--tasks", "presence,colour", "--max-new-tokens", 2, "--loss", 0.9),
     "kept": ("--limit", 1, "--methods", "todre,random", "--retain", 0.1, "--max-new-tokens", 2),
 }
 
@@ -55,7 +56,8 @@ def test_each_instrument_writes_a_document_and_a_figure(run, checkpoint, tmp_pat
     assert result.out.strip()
     with Image.open(tmp_path / "found.png") as figure:
         assert figure.size[0] > 300
-    left = {"found.json", "found.png"} | ({"found.method.json"} if name == "calibrate" else set())
+    beside = {"calibrate": {"found.method.json"}, "guard": {"found.guard.json"}}
+    left = {"found.json", "found.png"} | beside.get(name, set())
     assert {path.name for path in tmp_path.iterdir()} == left
 
 

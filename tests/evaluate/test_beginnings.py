@@ -10,6 +10,7 @@ from todre.evaluate.engine import grouped
 from todre.evaluate.group_answers import Asker
 from todre.evaluate.selection_cache import remembering
 from todre.evaluate.shared_prefill import untouched
+from todre.methods.auto_budget import AutoBudget
 from todre.methods.pyramiddrop import PyramidDrop
 
 METHODS = {
@@ -48,6 +49,20 @@ def test_every_answer_is_that_of_running_prompts_whole(groups, loaded, monkeypat
     assert shared == whole == again
     assert "forward" not in vars(layer)
     assert few < 0.7 * sum(ran)
+
+
+@pytest.mark.parametrize("size", [2, 8])
+def test_prefixes_of_different_lengths_share_nothing_wrong(groups, loaded, monkeypatch, size):
+    """An automatic budget keeps another number of tokens of each picture, so that rows are padded."""
+    for layers in ((1,), (3,)):
+        method = todre.ToDRE(retain=AutoBudget(threshold=0.6, floor=2), layers=layers, threshold=0.9)
+        found, _ = Asker(loaded, groups, size).answer(0, Condition("c", method))
+        with monkeypatch.context() as patch:
+            patch.setattr(asking.Asker, "_beginnings", lambda self, method: None)
+            patch.setattr(asking, "remembering", lambda method: method)
+            whole, _ = Asker(loaded, groups, 1).answer(0, Condition("c", method))
+        assert found == whole
+        assert len({tokens for _, tokens, *_ in found}) > 1
 
 
 def test_layers_before_the_first_look():

@@ -35,6 +35,7 @@ from todre.fields.base import annotations_of
 from todre.glimpse.train import Options as GlimpseOptions
 from todre.lmms.arguments import Arguments
 from todre.methods import registry
+from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
 from todre.reproduce.cells import Run
 from todre.reproduce.tiny import Tiny
@@ -47,7 +48,7 @@ METHODS = sorted(set(registry.classes().values()), key=lambda cls: cls.__name__)
 SETTINGS = [
     *(Arguments, Condition, Goal, Run),
     *(EvalConfig, BenchSettings, Cell, ClipTask, GlimpseOptions, Probe, Rounds, RunSettings, SceneTask, ScenesMme),
-    *(ScenesPope, SessionSettings, SetTask, Signal, Source, SvitOptions, Tiny, TinyOptions),
+    *(AutoBudget, ScenesPope, SessionSettings, SetTask, Signal, Source, SvitOptions, Tiny, TinyOptions),
 ]
 ALL = [*METHODS, *SETTINGS]
 EXAMPLES = -(-10_000 // len(ALL))
@@ -164,6 +165,7 @@ def fitting(kind):
         return inside(kind, Range())
     simple = {bool: st.booleans(), str: st.text(max_size=5), type(None): st.none(), Path: st.just(Path("run"))}
     simple |= dict.fromkeys((Method, todre.ToDRE), st.just(todre.ToDRE(retain=9)))
+    simple[AutoBudget] = st.sampled_from(["auto", "auto-energy-0.5", {"rule": "rank"}, AutoBudget(floor=3)])
     return simple[kind] if kind in simple else st.just({"device": "cpu"})
 
 
@@ -200,7 +202,9 @@ def arguments_for(cls):
 
 
 def is_plain(value):
-    """True if Python's own JSON returns the value unchanged, except for tuples."""
+    """True if Python's own JSON returns the value unchanged, except for tuples and automatic budgets."""
+    if type(value) is AutoBudget:
+        return AutoBudget.of_plain(json.loads(json.dumps(value.to_plain()))) == value
     if type(value) is tuple:
         return all(is_plain(each) for each in value)
     if type(value) is float:

@@ -24,9 +24,9 @@ from todre.hf.token_streaming import closing_tokens, watching
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply, check_columns
+from todre.processing.unknown_words import unknown_words
 from todre.pruning import prune
 from todre.report import PruningReport
-from todre.running import unknown_words
 from todre.serving.text_so_far import TextSoFar
 from todre.timing import Timings, stopwatch
 

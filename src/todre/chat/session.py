@@ -16,10 +16,12 @@ from todre.files import printable
 from todre.images import open_image
 from todre.loading.model import Loaded
 from todre.methods import registry
+from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
 
 FILE = ".json"
-MakeMethod = Callable[[str, float | None], Method]
+Budget = float | AutoBudget
+MakeMethod = Callable[[str, Budget | None], Method]
 """Function of (name or JSON file, budget or None) that makes a method."""
 
 
@@ -35,7 +37,7 @@ class Session:
     """
 
     def __init__(
-        self, loaded: Loaded, make_method: MakeMethod, method: str, retain: float | None, length: Length
+        self, loaded: Loaded, make_method: MakeMethod, method: str, retain: Budget | None, length: Length
     ) -> None:
         self.loaded, self.length = loaded, length
         self._make_method = make_method
@@ -137,18 +139,23 @@ class Session:
         self._method, self._name = self._make_method(name, self._budget(name, self._retain)), name
 
     @staticmethod
-    def _budget(name: str, retain: float | None) -> float | None:
+    def _budget(name: str, retain: Budget | None) -> Budget | None:
         """The budget, if the method takes one from outside."""
         taken = not name.endswith(FILE) and name != "none" and "retain" in registry.entry(name).settings
         return retain if taken else None
 
 
-def parse_retain(text: str) -> float:
+def parse_retain(text: str) -> Budget:
     """Parse a budget: a whole number counts tokens, others are shares in (0, 1].
+
+    The word `auto` begins automatic budgets.
 
     Raises:
         InvalidValueError: the text is no number, or the budget cannot be used.
     """
+    automatic = AutoBudget.of_plain(text)
+    if automatic is not None:
+        return automatic
     value = number_of(text)
     if value is None:
         raise InvalidValueError(

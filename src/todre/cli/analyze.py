@@ -39,6 +39,10 @@ Rows = Annotated[int, typer.Option("--rows", min=1, max=MOST, help="Windows of o
 Calibrated = Annotated[
     str, typer.Option("--method", parser=parse_method, metavar="NAME", help="todre, or a variant of it.")
 ]
+Watched = Annotated[
+    str,
+    typer.Option("--method", parser=parse_method, metavar="NAME", help="A method that chooses tokens before the LLM."),
+]
 Loss = Annotated[
     Any,
     typer.Option(
@@ -207,6 +211,42 @@ def kept(
     run.report(job, document, tables.show_kept)
 
 
+def guard(
+    model: ModelOptions = ModelOptions(),
+    questions: InstrumentQuestions = InstrumentQuestions(limit=180, split="val"),
+    files: DocumentOptions = DocumentOptions(output=Path("analysis-guard.json")),
+    method: Watched = "todre",
+    retain: Retain = None,
+    loss: Loss = 0.01,
+    max_new_tokens: opt.NewTokens = 16,
+    batch_size: ask.Batch = 9,
+    seed: opt.Seed = 0,
+    reporting: Reporting = Reporting(),
+) -> None:
+    """Find the signal and threshold of a guard that catch what a method loses.
+
+    The guard leaves the fewest pictures whole with which the loss stays within what is allowed. It is chosen on half of
+    the pictures, checked on the other half, and also written, ready for --guard, into a file that ends in .guard.json.
+    Questions need true answers.
+    """
+    run = InstrumentRun(
+        model, questions, files, reporting, batch_size,
+        short_answers=True, beside=(".guard.json",), methods=method,
+    )  # fmt: skip
+    check_taken((method,), "--retain", retain)
+    from todre.analysis.guard_fit import GuardGoal, calibrate_guard, save_guard
+    from todre.plots.guard_curves import guard_figure
+
+    with usage():
+        goal = GuardGoal(make_method(method, retain, seed), loss, max_new_tokens)
+    with run.measuring("guard") as (loaded, tick):
+        job = run.job("guard", goal.parameters(), loaded, tick)
+        document = calibrate_guard(job, goal)
+        save_guard(document, files.output)
+        write(job, document, guard_figure)
+    run.report(job, document, tables.show_guard)
+
+
 COMMANDS = (
     (migration, "todre analyze migration", "todre analyze migration --limit 20 --output migration.json"),
     (
@@ -220,6 +260,11 @@ COMMANDS = (
         "todre analyze calibrate --retain 0.1 --loss 0.02",
         "todre analyze calibrate --method todre-v1 --find horizon --loss 0.05",
         "todre analyze calibrate --retain 288 -m llava-hf/llava-v1.6-vicuna-7b-hf --questions questions.jsonl",
+    ),
+    (
+        guard,
+        "todre analyze guard --retain 0.1 --loss 0.01",
+        "todre analyze guard --method divprune --retain auto --questions questions.jsonl -m llava-hf/llava-1.5-7b-hf",
     ),
     (kept, "todre analyze kept", "todre analyze kept --methods todre,random --retain 0.05 --limit 2"),
 )

@@ -98,6 +98,28 @@ def _say_whether_confirmed(document: Document) -> None:
         show_text(f"Not confirmed: on the half it was not chosen on the change {reach}. Ask more questions.")
 
 
+def show_guard(document: Document) -> None:
+    """Show each signal's correlation with the loss, and the chosen guard's effect."""
+    table = _table("signal", "pictures", "correlation with the loss")
+    for name, values in document["signals"].items():
+        with_loss = "–" if values["correlation"] is None else _number(values["correlation"], "r")
+        table.add_row(name, str(values["known"]), with_loss)
+    show(table)
+    signal = document["signal"]
+    show_text(f"Leave a picture whole where {signal} is above {document['guard'][signal]:.4g}")
+    table = _table("half", "questions", "left whole", "tokens kept", "change unguarded", "change guarded")
+    for name in ("chosen_on", "checked_on"):
+        half = document[name]
+        shares = (f"{100 * half[key]:.1f} %" for key in ("whole", "kept"))
+        changes = (_percent(half[key], sign=True) for key in ("unguarded", "difference"))
+        table.add_row(name.replace("_", " "), str(half["questions"]), *shares, *changes)
+    show(table)
+    if not document["confirmed"]:
+        low = document["checked_on"]["difference"]["low"]
+        reach = "has no interval" if low is None else f"reaches {100 * low:+.1f} %"
+        show_text(f"Not confirmed: on the half it was not chosen on the change {reach}. Ask more questions.")
+
+
 def show_kept(document: Document) -> None:
     """Show how far methods agree on the tokens that they keep."""
     for record in document["records"]:

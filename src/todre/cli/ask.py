@@ -14,6 +14,8 @@ from todre.cli.ignored_options import check_taken
 from todre.cli.method_names import files_among, make_method
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import MOST, check_question, usage
+from todre.cli.picture_guard import GuardName, guard_files, guard_of
+from todre.methods.guard import OFF
 
 if TYPE_CHECKING:
     from todre.running import Media
@@ -41,6 +43,7 @@ def ask(
     method: opt.MethodName = "todre",
     retain: Retain = None,
     per: BudgetPer = None,
+    guard: GuardName = OFF,
     frames: Frames = None,
     overlay: Overlay = None,
     force: opt.Force = False,
@@ -59,7 +62,8 @@ def ask(
     check_taken((method,), "--per", per)
     with usage():
         pruning = make_method(method, retain, seed, per)
-    check_figure(overlay, (*files, model.model, *files_among(method)), force)
+    watching = guard_of(guard, (pruning,))
+    check_figure(overlay, (*files, model.model, *files_among(method), *guard_files(guard)), force)
     media = _open(files, frames, reporting.quiet)
     with working(reporting.quiet):
         from todre.cli.overlay import boxes_of, write_media
@@ -69,7 +73,7 @@ def ask(
         loaded = model.load(reporting.quiet)
         if overlay is not None:
             boxes_of(loaded, media)  # tokens whose places are not known are better refused before the answer
-        answered = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed))
+        answered = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed), watching or OFF)
         if overlay is not None:
             write_media(loaded, media, [(method, answered)], overlay)
     document = answered.to_dict() | {"files": files} | ({"overlay": str(overlay)} if overlay else {})

@@ -20,6 +20,7 @@ from todre.cli.method_names import files_among, make_pruning
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import usage
 from todre.errors import TodreError
+from todre.methods.auto_budget import AutoBudget
 
 if TYPE_CHECKING:
     from todre.batch.records import Backend, Outcome
@@ -64,6 +65,10 @@ def batch(
         from todre.batch.run import run
 
         if server.endpoint is not None:
+            if isinstance(retain, AutoBudget):
+                raise typer.BadParameter(
+                    f"--endpoint sends a number as budget, not {retain}; give a number, or start the server with it."
+                )
             conditions, backend = _endpoint(source, model, retain, max_new_tokens, server)
         else:
             with usage():

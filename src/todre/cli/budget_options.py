@@ -11,17 +11,24 @@ from todre.cli.parsers import (
     check_each_once,
     one_of,
     parse_names,
+    usage,
 )
 from todre.errors import InvalidValueError
 from todre.fields import fitted
 from todre.fields.kinds import Retain as RetainField
 from todre.fields.texts import number_of
+from todre.methods.auto_budget import AUTO, AutoBudget
 from todre.methods.base import Per
 
 
 def parse_retain(text: str) -> float:
     """Parse a budget: a whole number counts tokens, others are shares in (0, 1]."""
     value = number_of(text)
+    if value is None and text.partition("-")[0] == AUTO:
+        raise typer.BadParameter(
+            f"{text!r} is a budget that depends on the picture, and this needs a number; give a fraction in (0, 1] "
+            "such as 0.1, or a count such as 288."
+        )
     if value is None:
         raise typer.BadParameter(
             f"{text!r} is not a number; give a fraction in (0, 1] such as 0.1, or a count such as 288."
@@ -35,6 +42,16 @@ def parse_retain(text: str) -> float:
     return found
 
 
+def parse_auto_retain(text: str) -> float | AutoBudget:
+    """Parse a budget, which may be automatic: auto, auto-RULE or auto-RULE-THRESHOLD."""
+    if text.partition("-")[0] != AUTO:
+        return parse_retain(text)
+    with usage():
+        found = AutoBudget.of_plain(text)
+    assert found is not None  # the text begins with the word
+    return found
+
+
 def parse_retains(text: str) -> tuple[float, ...]:
     """Parse budgets, separated by commas, none twice."""
     retains = tuple(parse_retain(part) for part in parse_names(text))
@@ -42,7 +59,27 @@ def parse_retains(text: str) -> tuple[float, ...]:
     return retains
 
 
+def parse_auto_retains(text: str) -> tuple[float | AutoBudget, ...]:
+    """Parse budgets, which may be automatic, separated by commas, none twice."""
+    retains = tuple(parse_auto_retain(part) for part in parse_names(text))
+    check_each_once(retains, text)
+    return retains
+
+
 Retain = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_auto_retain,
+        metavar="BUDGET",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count, auto what each picture needs. Without it, the "
+        "method's own.",
+        show_default=False,
+    ),
+]
+
+
+NumberRetain = Annotated[
     Any,
     typer.Option(
         "--retain",
@@ -69,9 +106,9 @@ EvalRetains = Annotated[
     Any,
     typer.Option(
         "--retain",
-        parser=parse_retains,
+        parser=parse_auto_retains,
         metavar="A,B,…",
-        help="Budgets: shares such as 0.1, or counts such as 288.",
+        help="Budgets: shares such as 0.1, counts such as 288, or auto.",
     ),
 ]
 

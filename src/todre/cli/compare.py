@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,7 +14,9 @@ from todre.cli.ignored_options import check_taken
 from todre.cli.method_names import files_among, make_method, named_methods
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import MOST, check_question, usage
+from todre.cli.picture_guard import GuardName, guard_files, guard_of
 from todre.errors import TodreError
+from todre.methods.guard import OFF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from todre.loading.model import Loaded
+    from todre.methods.auto_budget import AutoBudget
+    from todre.methods.guard import Guard
     from todre.running import Answer, Settings
 
 METHODS = "none,todre,todre-v1,random"
@@ -40,6 +44,7 @@ def compare(
     methods: opt.MethodNames = METHODS,
     model: ModelOptions = ModelOptions(),
     retain: Retain = None,
+    guard: GuardName = OFF,
     output: Output = None,
     force: opt.Force = False,
     warm_up: WarmUp = 1,
@@ -51,12 +56,13 @@ def compare(
     """Answer one question under several methods: tokens, FLOPs, memory and times."""
     check_question(question)
     names, everything = named_methods(methods)
+    watching = guard_of(guard)
     if not everything:
         with usage():
-            for name in names:
-                make_method(name, retain, seed)
+            made = [make_method(name, retain, seed) for name in names]
+        guard_of(guard, made)
     check_taken(names, "--retain", retain, reporting.quiet)
-    check_figure(output, (image, model.model, *files_among(methods)), force)
+    check_figure(output, (image, model.model, *files_among(methods), *guard_files(guard)), force)
     from todre.images import open_image
 
     picture = open_image(image)
@@ -68,7 +74,9 @@ def compare(
         loaded = model.load(reporting.quiet)
         settings = Settings(max_new_tokens, seed, warm_up, repeats)
         left_out: dict[str, str] = {}
-        answers = answer_all(loaded, picture, question, names, retain, settings, reporting.quiet, left_out, everything)
+        answers = answer_all(
+            loaded, picture, question, names, retain, settings, reporting.quiet, left_out, everything, watching or OFF
+        )
         if output is not None:
             write_rows([row_of_image(loaded, [picture], answers, 0, question)], output)
     if reporting.json:
@@ -101,11 +109,12 @@ def answer_all(
     picture: Image.Image,
     question: str,
     names: Sequence[str],
-    retain: float | None,
+    retain: float | AutoBudget | None,
     settings: Settings,
     quiet: bool,
     left_out: dict[str, str] | None = None,
     forgiving: bool = False,
+    guard: Guard | Literal["off"] = "off",
 ) -> list[tuple[str, Answer]]:
     """Answer under each method, with a progress bar; (name, answer) in order.
 
@@ -122,7 +131,7 @@ def answer_all(
             try:
                 method = make_method(name, retain, settings.seed)
                 pixels = method.in_pixels
-                answers.append((name, answer(loaded, [picture], question, method, settings)))
+                answers.append((name, answer(loaded, [picture], question, method, settings, guard)))
             except TodreError as error:
                 if left_out is None or not (forgiving or pixels):
                     raise

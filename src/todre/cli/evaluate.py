@@ -15,7 +15,7 @@ import typer
 
 from todre.cli import evaluate_options as ask
 from todre.cli import options as opt
-from todre.cli.budget_options import EvalRetains, parse_retains
+from todre.cli.budget_options import EvalRetains, parse_auto_retains
 from todre.cli.command_line import command_line
 from todre.cli.console import note, show, show_json, show_text, working
 from todre.cli.evaluate_options import AnsweringOptions
@@ -23,6 +23,8 @@ from todre.cli.ignored_options import check_taken
 from todre.cli.method_names import files_among, named_methods
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import usage
+from todre.cli.picture_guard import GuardName, guard_files, guard_of
+from todre.methods.guard import OFF
 
 if TYPE_CHECKING:
     from todre.evaluate.engine import Ran, Ticker
@@ -36,6 +38,7 @@ def evaluate(
     retain: EvalRetains = ask.RETAINS,
     draws: ask.Draws = 3,
     against: ask.Against = None,
+    guard: GuardName = OFF,
     output: ask.Output = ask.FOLDER,
     model: ModelOptions = ModelOptions(),
     limit: ask.Limit = None,
@@ -52,9 +55,10 @@ def evaluate(
     from todre.evaluate.eval_config import EvalConfig
     from todre.evaluate.grid import grid
 
-    check_run(output, files_among(methods))
+    check_run(output, (*files_among(methods), *guard_files(guard)))
+    watching = guard_of(guard)
     named, everything = named_methods(methods)
-    if retain != parse_retains(ask.RETAINS):
+    if retain != parse_auto_retains(ask.RETAINS):
         check_taken(named, "--retain", retain, reporting.quiet)
     with usage():
         planned = grid(named, retain, draws, seed, everything)
@@ -62,7 +66,12 @@ def evaluate(
     started = time.monotonic()
     with working(reporting.silent):
         config = EvalConfig(
-            tasks=tuple(tasks), limit=limit, seed=seed, **dataclasses.asdict(model), **dataclasses.asdict(answering)
+            tasks=tuple(tasks),
+            limit=limit,
+            seed=seed,
+            guard=None if watching is None else watching.to_dict(),
+            **dataclasses.asdict(model),
+            **dataclasses.asdict(answering),
         )
         ran = run(
             config, planned, output, processes=processes, forgiving=everything,

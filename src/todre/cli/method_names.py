@@ -8,6 +8,7 @@ import typer
 
 from todre.cli.parsers import usage
 from todre.methods import registry
+from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method, check_prunes
 
 ALL = "all"
@@ -58,7 +59,7 @@ def named_methods(methods: str) -> tuple[list[str], bool]:
     return list(dict.fromkeys(every)), ALL in names
 
 
-def make_method(name: str, retain: float | None, seed: int, per: str | None = None) -> Method:
+def make_method(name: str, retain: float | AutoBudget | None, seed: int, per: str | None = None) -> Method:
     """Make a method with the settings that it has; a file's method is unchanged."""
     if name.endswith(FILE):
         return registry.load(name)
@@ -67,7 +68,7 @@ def make_method(name: str, retain: float | None, seed: int, per: str | None = No
     return registry.create(name, **{key: value for key, value in settings.items() if key in known})
 
 
-def make_pruning(name: str, retain: float | None, seed: int, per: str | None = None) -> Method:
+def make_pruning(name: str, retain: float | AutoBudget | None, seed: int, per: str | None = None) -> Method:
     """Make a method for a command that prunes a model before it sees a picture.
 
     Raises:

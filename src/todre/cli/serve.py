@@ -19,6 +19,7 @@ from todre.cli.serve_options import LimitOptions, PlaceOptions
 from todre.cli.serve_vllm import EngineChoice, serve_with_vllm
 
 if TYPE_CHECKING:
+    from todre.methods.auto_budget import AutoBudget
     from todre.methods.base import Method
 
 Served = Annotated[
@@ -73,7 +74,7 @@ def _serve_with_transformers(
     loading: ModelOptions,
     pruning: Method,
     method: str,
-    retain: float | None,
+    retain: float | AutoBudget | None,
     seed: int,
     place: PlaceOptions,
     limits: LimitOptions,

@@ -16,6 +16,7 @@ from todre.cli.options import ModelOptions
 from todre.cli.parsers import one_of
 from todre.cli.serve_options import PlaceOptions
 from todre.cli.vllm_args import MaxRetain, PerRequest, server_settings
+from todre.methods.auto_budget import AutoBudget
 
 USEFUL = frozenset(
     {
@@ -80,7 +81,7 @@ def serve_with_vllm(
     loading: ModelOptions,
     place: PlaceOptions,
     method: str,
-    retain: float | None,
+    retain: float | AutoBudget | None,
     max_pictures: int,
     check: bool,
     quiet: bool,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from todre.cli import options as opt
-from todre.cli.budget_options import Retain, parse_retain
+from todre.cli.budget_options import NumberRetain, parse_retain
 from todre.cli.console import show_json, show_text, working
 from todre.cli.method_names import FILE
 
 if TYPE_CHECKING:
+    from todre.methods.auto_budget import AutoBudget
     from todre.vllm.settings import ServerSettings
 
 ServedModel = Annotated[
@@ -41,7 +42,7 @@ PerRequest = Annotated[
 def vllm_args(
     model: ServedModel = None,
     method: opt.MethodName = "todre",
-    retain: Retain = None,
+    retain: NumberRetain = None,
     max_retain: MaxRetain = None,
     per_request: PerRequest = False,
     json: opt.Json = False,
@@ -60,15 +61,16 @@ def vllm_args(
         show_text(shlex.join(found))
 
 
-def server_settings(method: str, retain: float | None, max_retain: float | None) -> ServerSettings:
+def server_settings(method: str, retain: float | AutoBudget | None, max_retain: float | None) -> ServerSettings:
     """The settings of a server, from the options of a command.
 
     A file's method brings all its settings; those that vLLM settles are left out.
     """
     from todre.methods import registry
-    from todre.vllm.served_methods import check_served, name_and_options
+    from todre.vllm.served_methods import check_served, name_and_options, number_of_tokens
     from todre.vllm.settings import ServerSettings
 
+    asked = number_of_tokens(retain)
     given: dict[str, Any] = {} if max_retain is None else {"max_retain": max_retain}
     if method.endswith(FILE):
         name, own, options = name_and_options(registry.load(method))
@@ -76,4 +78,4 @@ def server_settings(method: str, retain: float | None, max_retain: float | None)
     else:
         check_served(method)
         name, own, _ = name_and_options(registry.create(method))
-    return ServerSettings(method=name, retain=own if retain is None else retain, **given)
+    return ServerSettings(method=name, retain=own if asked is None else asked, **given)

@@ -27,6 +27,7 @@ from todre.evaluate.summary import Sample, Summary, sample_of
 from todre.evaluate.tasks import Item
 from todre.evaluate.workers import Queue, Work, inline, parallel
 from todre.files import check_folder, check_targets, new_folder, printable, write_atomic
+from todre.methods.guard import Guard
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -208,7 +209,8 @@ def answering(loaded: Loaded | None, single: bool, config: EvalConfig) -> Work:
         torch.set_num_threads(1)
     items = config.items()
     groups = [[items[place] for place in places] for places in grouped(items, config.group_size)]
-    asker = Asker(loaded or config.load(), groups, config.batch_size)
+    guard = None if config.guard is None else Guard.from_dict(config.guard)
+    asker = Asker(loaded or config.load(), groups, config.batch_size, guard)
 
     def work(task: tuple[Unit, Condition]) -> Done:
         unit, condition = task

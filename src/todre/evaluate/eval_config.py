@@ -15,6 +15,7 @@ from todre.evaluate.tasks import Item, tasks_of
 from todre.evaluate.tasks.local import LocalTask
 from todre.fields import Checked
 from todre.fields.kinds import Count, Seed
+from todre.methods.guard import Guard
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -32,6 +33,7 @@ class EvalConfig(Checked):
         size: side of the scenes' pictures in pixels.
         group_size: number of pictures answered together; random methods draw anew for each group.
         batch_size: most rows of one forward.
+        guard: fields of a `todre.Guard` that looks at each picture; None for no guard.
         device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
     """
 
@@ -42,10 +44,16 @@ class EvalConfig(Checked):
     size: Count = 192
     group_size: Count = 16
     batch_size: Count = 48
+    guard: dict[str, Any] | None = None
     device: str = "auto"
     dtype: str = "auto"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.guard is not None:
+            Guard.from_dict(self.guard)
 
     def items(self) -> list[Item]:
         """All questions, task by task."""
@@ -76,6 +84,8 @@ class EvalConfig(Checked):
 
         digest = hashlib.sha256(json.dumps([item.facts() for item in items]).encode()).hexdigest()
         fields = asdict(self) | {"model": self.model or "todre-tiny", "tasks": list(self.tasks)}
+        if self.guard is None:  # as it is in runs from before there was a guard
+            del fields["guard"]
         device = as_device(self.device)
         precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
         fields |= {"device": str(device), "dtype": precision}

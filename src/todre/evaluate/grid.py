@@ -10,9 +10,10 @@ from typing import Any
 from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import NONE, Condition, draws_at_random, label, reseeded
 from todre.methods import registry
+from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
 
-Retain = float | int
+Retain = float | int | AutoBudget
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class Row:
     """A method at one budget, with one condition, or one for each random draw.
 
     Attributes:
-        name: the method's name, or the name of its file without the suffix.
-        retain: the budget; None for a method without a budget or from a file.
+        name: the method's name, or the name of its file without the suffix; with an automatic budget the two as one,
+            such as `todre@auto`.
+        retain: the budget; None for a method from a file, without a budget, or with one that each picture has its own
+            number for.
         conditions: the row's conditions, with distinct names.
     """
 
     name: str
-    retain: Retain | None
+    retain: float | None
     conditions: tuple[Condition, ...]
 
     @property
@@ -57,7 +60,7 @@ def grid(
 
     Args:
         methods: registered names, and JSON files of methods; methods from files keep their own budget.
-        retains: budgets, fractions or counts.
+        retains: budgets: fractions, counts, or automatic ones.
         draws: number of runs of methods that choose at random, each with its own seed.
         seed: seed of the first draw.
         forgiving: whether methods that cannot be made go into `left_out`, instead of raising.
@@ -73,14 +76,13 @@ def grid(
     rows: list[Row] = [Row("none", None, (NONE,))]
     left_out: dict[str, str] = {}
     for spec in methods:
-        if spec == "none":
-            continue
-        try:
-            rows += _rows(spec, retains, draws, seed)
-        except TodreError as error:
-            if not forgiving:
-                raise
-            left_out[spec] = str(error)
+        for budget in () if spec == "none" else _budgets(spec, retains):
+            try:
+                rows.append(_row(spec, budget, draws, seed))
+            except TodreError as error:
+                if not forgiving:
+                    raise
+                left_out[f"{spec}@{budget}" if isinstance(budget, AutoBudget) else spec] = str(error)
     labels = [row.label for row in rows]
     twice = [label for place, label in enumerate(labels) if label in labels[:place]]
     if twice:
@@ -88,15 +90,23 @@ def grid(
     return Grid(tuple(rows), left_out)
 
 
-def _rows(spec: str, retains: Sequence[Retain], draws: int, seed: int) -> list[Row]:
+def _budgets(spec: str, retains: Sequence[Retain]) -> Sequence[Retain | None]:
+    """The budgets of a method's rows; None alone for a file, or a method without one."""
+    none = spec.endswith(".json") or "retain" not in registry.entry(spec).settings
+    return (None,) if none else retains
+
+
+def _row(spec: str, retain: Retain | None, draws: int, seed: int) -> Row:
+    """The row of a method at one budget."""
     if spec.endswith(".json"):
-        return [row_of(Path(spec).stem, None, registry.load(spec), draws, seed)]
-    if "retain" not in registry.entry(spec).settings:
-        return [row_of(spec, None, registry.create(spec), draws, seed)]
-    return [row_of(spec, retain, registry.create(spec, retain=retain), draws, seed) for retain in retains]
+        return row_of(Path(spec).stem, None, registry.load(spec), draws, seed)
+    if isinstance(retain, AutoBudget):
+        return row_of(f"{spec}@{retain}", None, registry.create(spec, retain=retain), draws, seed)
+    method = registry.create(spec) if retain is None else registry.create(spec, retain=retain)
+    return row_of(spec, retain, method, draws, seed)
 
 
-def row_of(name: str, retain: Retain | None, method: Method, draws: int, seed: int) -> Row:
+def row_of(name: str, retain: float | None, method: Method, draws: int, seed: int) -> Row:
     """The row of `method` called `name`, with a condition for each random draw."""
     base = Row(name, retain, ())
     if not draws_at_random(method):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from todre.clips import clip_of_frames
-from todre.errors import UnsupportedInputError
+from todre.errors import GuardWarning, UnsupportedInputError
 from todre.evaluate.batch_answers import (
     LAYERS_APART,
     Reply,
@@ -35,6 +36,7 @@ from todre.hf.keywords import IDS
 from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
+from todre.methods.guard import OFF, Guard
 from todre.processing import apply_batch, check_columns
 from todre.processing.downsampling import Shower, Shown, check_shown
 from todre.pruning import prune
@@ -80,10 +82,13 @@ class Asker:
         loaded: model and processor.
         groups: the items of each group; items about the same picture are in the same group.
         batch_size: most rows of one forward.
+        guard: looks at each picture under methods that drop something; None for no guard.
     """
 
-    def __init__(self, loaded: Loaded, groups: Sequence[Sequence[Item]], batch_size: int) -> None:
-        self.loaded, self.groups, self.batch_size = loaded, groups, batch_size
+    def __init__(
+        self, loaded: Loaded, groups: Sequence[Sequence[Item]], batch_size: int, guard: Guard | None = None
+    ) -> None:
+        self.loaded, self.groups, self.batch_size, self.guard = loaded, groups, batch_size, guard
         self._shower = Shower(loaded.processor, loaded.model.config)
         self._number: int | None = None
         self._groups: dict[Method | None, _Group] = {}
@@ -96,8 +101,11 @@ class Asker:
         started = time.process_time()
         distinct = list({_key(item): item for item in self.groups[number]}.values())
         method = remembering(condition.method_for(number))
+        if self.guard is not None:
+            self.guard.check(method)
         runs = NoPruning() if method.in_pixels else method
-        with prune(self.loaded.model, runs) as report:
+        with prune(self.loaded.model, runs, guard=self.guard or OFF) as report, warnings.catch_warnings():
+            warnings.simplefilter("ignore", GuardWarning)  # one for each batch would say nothing of the score
             if self._apart(distinct):
                 group = self._prepared(number, distinct, method)
                 replies = self._encoded_apart(group, runs, report)

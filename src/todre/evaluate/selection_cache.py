@@ -21,14 +21,15 @@ class RememberedToDRE(ToDRE):
     """ToDRE that selects once for equal visual tokens; stage 1 ignores the question.
 
     Args:
-        answers: earlier selections, by a digest of the embeddings and signals.
+        answers: earlier selections, by a digest of the budget, the embeddings and the signals. An automatic budget or
+            a guard's floor asks for several budgets of one method.
     """
 
     answers: dict[bytes, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Stage 1's selection, from memory if the same visual tokens were seen before."""
-        hasher = hashlib.blake2b(digest_size=16)
+        hasher = hashlib.blake2b(str(self.retain).encode(), digest_size=16)
         for values in (visual.embeddings, *visual.signals.values()):
             hasher.update(values.detach().float().cpu().numpy().tobytes())
         key = hasher.digest()

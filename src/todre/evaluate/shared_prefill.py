@@ -40,10 +40,13 @@ class _Ran:
 
 @dataclass
 class Store:
-    """Results of layers and MLPs on pictures' prefixes, by layer and picture."""
+    """Results of layers and MLPs on pictures' prefixes, by layer and picture.
+
+    Those of MLPs are also kept by the number of columns, as prefixes of other lengths in the batch pad a picture's own.
+    """
 
     layers: dict[tuple[int, Hashable], _Ran] = field(default_factory=dict)
-    mlps: dict[tuple[int, Hashable], Tensor] = field(default_factory=dict)
+    mlps: dict[tuple[int, Hashable, int], Tensor] = field(default_factory=dict)
 
 
 class _Recorder:
@@ -144,9 +147,9 @@ class Beginnings:
             whole: Tensor = forward(hidden)
             return whole
         for row, picture in enumerate(self._pictures):
-            if (index, picture) not in self._store.mlps:
-                self._store.mlps[index, picture] = forward(hidden[row : row + 1, :begins])[0]
-        passed = torch.stack([self._store.mlps[index, picture] for picture in self._pictures])
+            if (index, picture, begins) not in self._store.mlps:
+                self._store.mlps[index, picture, begins] = forward(hidden[row : row + 1, :begins])[0]
+        passed = torch.stack([self._store.mlps[index, picture, begins] for picture in self._pictures])
         return torch.cat([passed, forward(hidden[:, begins:])], dim=1)
 
 

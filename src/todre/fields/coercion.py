@@ -106,7 +106,10 @@ def _instance(value: Any, cls: Any) -> Any:
     if issubclass(cls, Enum) and not isinstance(value, cls):
         found = _same(value, tuple(each.value for each in cls))
         return found if found is _NO else cls(found)
-    return value if isinstance(value, cls) else _NO
+    if isinstance(value, cls):
+        return value
+    made = cls.of_plain(value) if hasattr(cls, "of_plain") else None
+    return _NO if made is None else made
 
 
 def _same(value: Any, choices: tuple[Any, ...]) -> Any:

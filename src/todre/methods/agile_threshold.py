@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from todre.fields import Range
-from todre.fields.kinds import Attention, Positive, Retain
+from todre.fields.kinds import Attention, Positive
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -47,7 +48,7 @@ class AgileThreshold(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     step: Positive = 0.01
     most: Distance = 0.3
     average_rank: Positive | None = None

@@ -7,7 +7,6 @@ inside the LLM, or at several of these places. The runtime handles caches, masks
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import Checked, Range, fitted, short_repr
+from todre.methods.auto_budget import AutoBudget, count_of
 from todre.methods.card import Card
 from todre.methods.shared.names import check_names
 
@@ -42,7 +42,8 @@ class Method(Checked):
         positions: `original` keeps the survivors' position ids (needed for grounding); `compact` renumbers them, as for
             a prompt that never had the dropped tokens.
         per: the tokens that share one budget: all visual tokens of a sample (`sample`), those of each picture and each
-            clip (`image` and `clip` mean the same), or those of each frame of a clip and each picture (`frame`).
+            clip (`image` and `clip` mean the same; so does `sample` where the budget is automatic), or those of each
+            frame of a clip and each picture (`frame`).
 
     Attributes:
         name: the name to create the method by.
@@ -98,10 +99,10 @@ class Method(Checked):
     def kept_of(self, n: int) -> int | None:
         """Number of tokens that `select` keeps of `n`; None if it depends on the tokens.
 
-        The number is known for methods with `exact = True` and a `retain`.
+        The number is known for methods with `exact = True` and a `retain` that is a number.
         """
         retain = getattr(self, "retain", None)
-        return budget(retain, n) if self.exact and retain is not None else None
+        return None if retain is None or isinstance(retain, AutoBudget) or not self.exact else budget(retain, n)
 
     @property
     def in_tower(self) -> bool:
@@ -278,20 +279,21 @@ def check_prunes(method: Method) -> None:
         )
 
 
-def budget(retain: float, n: int) -> int:
-    """Number of tokens to keep of `n`, at most n.
+def budget(retain: float | AutoBudget | str, n: int) -> int:
+    """Number of tokens to keep of `n`, as `count_of` says.
 
-    Args:
-        retain: a count (int), or a fraction (float), which means max(1, round(retain * n)).
-        n: number of tokens.
+    Raises:
+        InvalidValueError: `retain` is automatic, so that the tokens themselves decide.
     """
-    if isinstance(retain, numbers.Integral):
-        return min(int(retain), n)
-    return min(n, max(1, round(float(retain) * n)))
+    if isinstance(retain, AutoBudget | str):
+        raise InvalidValueError(f"The budget {retain} depends on the picture, so {n} tokens alone do not say it.")
+    return count_of(retain, n)
 
 
 def _ready(value: Any) -> Any:
     """A field's value in the form that JSON holds."""
     if isinstance(value, tuple):
         return [_ready(each) for each in value]
+    if isinstance(value, AutoBudget):
+        return value.to_plain()
     return value.value if isinstance(value, Enum) else value

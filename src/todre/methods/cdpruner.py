@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from todre.fields import Range
-from todre.fields.kinds import Retain
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -40,7 +40,7 @@ class CDPruner(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     relevance: Literal["text", "text-inverted", "uniform"] = "text"
     theta: Annotated[float, Range(least=0, below=1, called="a weight")] | None = None
 

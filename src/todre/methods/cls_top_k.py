@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.fields.kinds import Retain
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
 from todre.methods.shared.budgets import shares
@@ -33,7 +33,7 @@ class CLSTopK(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     layer: int = -2
 
     name: ClassVar[str] = "cls-top-k"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.fields.kinds import Retain
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -32,7 +32,7 @@ class EVS(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.25
+    retain: SelectRetain = 0.25
 
     name: ClassVar[str] = "evs"
     exact: ClassVar[bool] = True

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.fields.kinds import Attention, Retain
+from todre.fields.kinds import Attention
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -43,7 +44,7 @@ class GlobalCom2(Method):
         positions, per: see `Method`; a budget for each frame or picture keeps thumbnail and crops together.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     attention: Attention = "auto"
     layer: int = -1
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.fields.kinds import Cosine, Natural, Positive, Retain
+from todre.fields.kinds import Cosine, Natural, Positive
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -35,7 +36,7 @@ class GPrune(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     threshold: Cosine = 0.5
     temperature: Positive = 0.03
     steps: Natural = 5

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.fields.kinds import Retain, Share, TowerLayer
+from todre.fields.kinds import Share, TowerLayer
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -36,7 +37,7 @@ class HiPrune(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     alpha: Share = 0.1
     object_layer: TowerLayer = 9 / 24
     register_layer: TowerLayer = -2

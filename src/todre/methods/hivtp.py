@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from todre.errors import UnsupportedInputError
 from todre.fields import Items
-from todre.fields.kinds import Retain, Share, TowerLayer
+from todre.fields.kinds import Share, TowerLayer
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -43,7 +44,7 @@ class HIVTP(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     share: Share = 0.5
     layers: Annotated[tuple[TowerLayer, ...], Items(least=1)] = (6 / 24, 7 / 24, 8 / 24)
 

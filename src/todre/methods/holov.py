@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.fields.kinds import Attention, Count, Retain
+from todre.fields.kinds import Attention, Count
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -44,7 +45,7 @@ class HoloV(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     stretches: Count = 16
     rescale: Literal["stretch", "tile"] = "stretch"
     attention: Attention = "auto"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.fields.kinds import Retain, Share
+from todre.fields.kinds import Share
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -35,7 +36,7 @@ class MMR(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     weight: Share = 0.5
     importance: Literal["auto", "cls", "received", "norm"] = "auto"
     layer: int = -1

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from todre.fields import Range
-from todre.fields.kinds import Positive, Retain
+from todre.fields.kinds import Positive
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -35,7 +36,7 @@ class MMTok(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     alpha: Annotated[float, Range(least=0)] = 0.5
     text_temperature: Positive = 0.02
     visual_temperature: Positive = 0.2

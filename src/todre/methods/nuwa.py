@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import UnsupportedInputError
-from todre.fields.kinds import Attention, Count, Retain, Share
+from todre.fields.kinds import Attention, Count, Share
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -41,7 +42,7 @@ class Nuwa(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     window: Count = 2
     pillars: Share = 0.25
     reach: Share = 0.26

@@ -6,7 +6,8 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.fields.kinds import Attention, Natural, Retain
+from todre.fields.kinds import Attention, Natural
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
 
@@ -41,7 +42,7 @@ class PruMerge(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain | None = None
+    retain: SelectRetain | None = None
     spread: bool = False
     neighbours: Natural = 32
     attention: Attention = "auto"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.fields.kinds import Count, Positive, Retain
+from todre.fields.kinds import Count, Positive
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -46,7 +47,7 @@ class PruneSID(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     per_group: Count = 4
     scale: Positive = 18.0
     importance: Literal["auto", "cls", "received", "loading"] = "auto"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from todre.fields import Range
-from todre.fields.kinds import Attention, Retain
+from todre.fields.kinds import Attention
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -38,7 +39,7 @@ class SCOPE(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     alpha: Annotated[float, Range(least=0)] = 1.0
     attention: Attention = "auto"
     layer: int = -2

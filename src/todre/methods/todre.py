@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import Items, Range
-from todre.fields.kinds import Attended, Layer, Layers, Natural, Retain, Seed
+from todre.fields.kinds import Attended, Layer, Layers, Natural, Seed
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
 from todre.methods.shared.fading import LATE, Ahead, RatioOver, Ratios, keep_attended, look_ahead
@@ -72,7 +73,7 @@ class ToDRE(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     diversity: Diversity = "max_sum"
     pivot: Pivot = "auto"
     layers: Layers = (7 / 8,)

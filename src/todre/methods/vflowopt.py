@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from todre.fields import OneOf, Range, fitted
-from todre.fields.kinds import Layers, Retain
+from todre.fields.kinds import Layers
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.shared.grouping import best
@@ -46,7 +47,7 @@ class VFlowOpt(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.265
+    retain: SelectRetain = 0.265
     ratios: tuple[Annotated[float, Range(above=0, most=1, called="a share")], ...] = (0.983, 0.877)
     layers: Layers = (9 / 28, 18 / 28)
     attention: Literal["received", "cls"] = "received"

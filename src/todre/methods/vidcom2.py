@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from todre.errors import InvalidValueError, UnsupportedInputError
-from todre.fields.kinds import Positive, Retain
+from todre.fields.kinds import Positive
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -38,7 +39,7 @@ class VidCom2(Method):
         positions, per: see `Method`; `frame` is refused.
     """
 
-    retain: Retain = 0.25
+    retain: SelectRetain = 0.25
     temperature: Positive = 0.01
 
     name: ClassVar[str] = "vidcom2"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from todre.fields.kinds import Attention, Retain, Share
+from todre.fields.kinds import Attention, Share
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -37,7 +38,7 @@ class VisionZip(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     dominant: Share = 54 / 64
     merged: Literal["sum", "mean"] = "sum"
     attention: Attention = "auto"

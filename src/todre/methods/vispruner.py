@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from todre.fields.kinds import Attention, Retain, Share
+from todre.fields.kinds import Attention, Share
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 
@@ -35,7 +36,7 @@ class VisPruner(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 0.1
+    retain: SelectRetain = 0.1
     important: Share = 0.5
     attention: Attention = "auto"
     layer: int = -2

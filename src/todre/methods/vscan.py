@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from todre.errors import UnsupportedInputError
 from todre.fields import Items, Range
 from todre.fields.kinds import Attention, Count, Layer, Retain, Share, TowerLayer
+from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, budget
 from todre.methods.card import Card
 from todre.methods.shared.layers import resolve_layers
@@ -53,7 +54,7 @@ class VScan(Method):
         positions, per: see `Method`.
     """
 
-    retain: Retain = 1 / 6
+    retain: SelectRetain = 1 / 6
     deep: Retain = 1 / 3
     layer: Layer = 1 / 2
     local: Share = 0.5

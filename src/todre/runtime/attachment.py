@@ -36,6 +36,7 @@ from todre.hf.wrappers import (
     no_compile_shallow,
 )
 from todre.methods.base import Method
+from todre.methods.guard import Guard
 from todre.report import PruningReport
 from todre.runtime.decoder_forward import DecoderForward, set_aside
 from todre.runtime.fast_path import mask_for_generate
@@ -61,23 +62,26 @@ class Attachment:
     Args:
         model: the transformers model, without wrappers.
         method: the method to attach.
+        guard: looks at each picture before the method's answer is used; None for no guard.
 
     Raises:
         UnsupportedModelError: the model, or what the method needs of it, is not supported.
         ContractError: the installed transformers is not understood.
     """
 
-    def __init__(self, model: PreTrainedModel, method: Method) -> None:
+    def __init__(self, model: PreTrainedModel, method: Method, guard: Guard | None = None) -> None:
         self.family = family_of(model)
         check_whole(model)
         self.model = model
         self.config = model.config
-        self.method = method
+        self.method, self.guard = method, guard
         self.decoder = decoder_of(model)
         self.base = bare(base_module(model))
         check_release(model, self.base, self.decoder.module, self.decoder.layers)
         self.schedule = Schedule.of(method, self.decoder)
-        self.report = PruningReport(method.to_dict(), self.decoder.n_layers)
+        self.report = PruningReport(
+            method.to_dict(), self.decoder.n_layers, guard=None if guard is None else guard.to_dict()
+        )
         self.local = threading.local()
         self.owner = AttachmentState()
         self.forwards, self.leaving = RunningForwards(), False
@@ -111,6 +115,7 @@ class Attachment:
             embed=self.embed,
             local=self.local,
             report=self.report,
+            guard=self.guard,
         )
         patched = (
             (self.decoder.module, self.decoder_forward.run),

@@ -26,6 +26,7 @@ from todre.hf.model_parts import attention_backend
 from todre.hf.running_forwards import RunningForwards
 from todre.hf.wrappers import no_compile, no_compile_shallow
 from todre.methods.base import Method
+from todre.methods.guard import Guard
 from todre.report import PruningReport
 from todre.runtime.continuation import continuation
 from todre.runtime.fast_path import fast_path_call
@@ -56,6 +57,7 @@ class DecoderForward:
         embed: the model's input embeddings, for calls with token ids.
         local: state of the enclosing model's forward, per thread: `prompt`, `outer_mask`, `drafts`, `pruned`.
         report: filled after each prefill of pictures.
+        guard: looks at each picture before the method's answer is used; None for no guard.
     """
 
     def __init__(
@@ -71,10 +73,11 @@ class DecoderForward:
         embed: Any,
         local: threading.local,
         report: PruningReport,
+        guard: Guard | None = None,
     ) -> None:
         self.decoder, self.method, self.schedule = decoder, method, schedule
         self.layer_patches, self.capture, self.forwards = layer_patches, capture, forwards
-        self.owner, self.embed, self.local, self.report = owner, embed, local, report
+        self.owner, self.embed, self.local, self.report, self.guard = owner, embed, local, report, guard
         # Read once: every decoding step passes here, and torch.compile traces it.
         self.sees_all, self.text_config = decoder.sees_all, decoder.config
         self.door = Door.of(decoder.module)
@@ -155,7 +158,7 @@ class DecoderForward:
         if prompt.stays is not None and "video" in facts:
             facts = facts | {"video": without_absent(facts["video"], prompt.stays)}
         prompt_media = PromptMedia(media_of(facts, prompt.media_columns), getattr(self.local, "drafts", 0), prompt)
-        step = prefill(self.decoder, self.method, self.schedule, prompt_media, call)
+        step = prefill(self.decoder, self.method, self.schedule, prompt_media, call, self.guard)
         step.segments, self.local.pruned = segments, True
         return step
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from todre.errors import GuardWarning
 from todre.hf import cache as kv
 from todre.hf.calls import DecoderCall, contiguous, embeddings_of
 from todre.hf.decoder import Decoder
 from todre.hf.layer_calls import repack
 from todre.methods.base import Method
+from todre.methods.guard import Guard
+from todre.runtime.guarded import warning_of
 from todre.runtime.incoming_masks import block_masks_of
 from todre.runtime.layer_masks import set_masks
 from todre.runtime.positions import set_positions
@@ -85,7 +89,14 @@ class _ColumnClasses:
         return cls(past=past, mask=mask, valid=valid, visual=visual, had_picture=earlier, kinds=kinds)
 
 
-def prefill(decoder: Decoder, method: Method, schedule: Schedule, prompt_media: PromptMedia, call: DecoderCall) -> Step:
+def prefill(
+    decoder: Decoder,
+    method: Method,
+    schedule: Schedule,
+    prompt_media: PromptMedia,
+    call: DecoderCall,
+    guard: Guard | None = None,
+) -> Step:
     """The step of a prompt whose visual tokens were selected.
 
     `call` is rewritten in place for the columns that are kept.
@@ -96,6 +107,7 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, prompt_media: 
         schedule: after which layers which methods are asked.
         prompt_media: the prompt and its media.
         call: the decoder's call.
+        guard: looks at each picture before the method's answer is used; None for no guard.
 
     Raises:
         UnsupportedInputError: the prompt or its mask cannot be shortened exactly.
@@ -106,8 +118,11 @@ def prefill(decoder: Decoder, method: Method, schedule: Schedule, prompt_media: 
     started = time.perf_counter()
     samples = visual_tokens(embeds, prompt_media.media, classes.kinds == TEXT)
     kinds, visual = upload(torch.stack([classes.kinds, classes.visual.to(classes.kinds.dtype)]), embeds.device)
-    selection = select_batch(method, samples, visual > 0, embeds)
+    selection = select_batch(method, samples, visual > 0, embeds, guard)
     select_seconds = time.perf_counter() - started
+    warning = None if guard is None else warning_of(guard, selection.findings)
+    if warning is not None:
+        warnings.warn(warning, GuardWarning, stacklevel=2)
     if selection.embeddings is not None:
         call.embeds = selection.embeddings
     # The step, still with all columns that came in.

@@ -36,6 +36,8 @@ def fill(report: PruningReport, step: Step, tower: Iterable[Lengths]) -> None:
     report.tower_tokens = tally(tower)
     report.visual_tokens_before, report.visual_tokens_after = list(selection.offered), list(selection.counts)
     report.text_tokens = list(step.text_counts)
+    report.auto_budgets = [list(counts) for counts in selection.budgets]
+    report.guarded = [list(found) for found in selection.findings]
     counts, changes = [], {snapshot.layers: snapshot.visual for snapshot in step.trace}
     visual = step.trace[0].visual
     for layer in range(step.n_layers):

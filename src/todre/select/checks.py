@@ -41,6 +41,18 @@ def as_count(k: object, n: int) -> int:
     return count
 
 
+def exact_tokens(x: Tensor) -> Tensor:
+    """Tokens in float64, on a device that has it; the device is waited for.
+
+    Raises:
+        InvalidValueError: a value is NaN or infinite.
+    """
+    tokens = x.detach().to("cpu" if x.device.type == "mps" else x.device).double()
+    if not bool(tokens.isfinite().all()):
+        raise InvalidValueError("x holds a value that is NaN or infinite; look at the vision tower's output and dtype.")
+    return tokens
+
+
 def as_pivots(pivot: object, samples: int, n: int, batched: bool) -> list[int]:
     """One pivot per sample.
 

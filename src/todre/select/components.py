@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from todre.select.checks import as_count
+from todre.select.checks import as_count, exact_tokens
 from todre.select.rows import unit_rows
 
 # A component with less than this share of the largest variance is rounding noise.
@@ -58,8 +58,11 @@ def effective_rank(x: Tensor) -> float:
 
     Returns:
         A number from 1 to min(n, d); 1 if all tokens are zero.
+
+    Raises:
+        InvalidValueError: x holds a NaN or infinite value.
     """
-    tokens = x.detach().double()
+    tokens = exact_tokens(x)
     squares = tokens @ tokens.T if len(tokens) <= tokens.shape[1] else tokens.T @ tokens
     sigma = torch.linalg.eigvalsh(squares).clamp(min=0).sqrt()
     share = sigma / sigma.sum().clamp(min=torch.finfo(torch.float64).tiny)

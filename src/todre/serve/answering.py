@@ -17,8 +17,8 @@ from todre.hf.token_streaming import closing_tokens, watching
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply, check_columns
+from todre.processing.unknown_words import unknown_words
 from todre.pruning import prune
-from todre.running import unknown_words
 from todre.serve.parameters import Sampling
 from todre.serve.refusals import RefusedError
 from todre.serving.kept import Kept

@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 from todre.errors import InvalidValueError, UnknownMethodError, UnsupportedInputError
 from todre.fields import fitted
-from todre.fields.kinds import Retain
 from todre.fields.words import short_repr
 from todre.methods import registry
+from todre.methods.auto_budget import AutoBudget, SelectRetain
 from todre.methods.base import Method, Per, check_prunes
 from todre.serve.refusals import RefusedError, check_known
 
@@ -28,7 +28,7 @@ class MethodChoice:
     """
 
     method: Method
-    retain: float | None = None
+    retain: float | AutoBudget | None = None
     seed: int = 0
 
     def of(self, wishes: dict[str, Any]) -> Method:
@@ -57,7 +57,7 @@ class MethodChoice:
     def _changed(self, wishes: dict[str, Any]) -> Method:
         settings: dict[str, Any] = {name: wishes[name] for name in ("retain", "per") if name in wishes}
         if "retain" in settings:
-            settings["retain"] = fitted("todre.retain", settings["retain"], Retain)
+            settings["retain"] = fitted("todre.retain", settings["retain"], SelectRetain)
         if "per" in settings and settings["per"] not in get_args(Per):
             raise InvalidValueError(
                 f"todre.per must be one of {', '.join(get_args(Per))}, not {short_repr(settings['per'])}."

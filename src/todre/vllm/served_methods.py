@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.methods import registry
+from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
 from todre.methods.shared.names import check_names
+
+T = TypeVar("T")
 
 
 def why_not(name: str) -> str | None:
@@ -85,10 +88,25 @@ def name_and_options(method: Method) -> tuple[str, float, dict[str, Any]]:
         UnsupportedInputError: the method cannot be served by vLLM.
     """
     check_served(method.name)
+    number_of_tokens(getattr(method, "retain", None))
     values = method.to_dict()
     retain = values.pop("retain")
     settled = ("method", "per", "positions", "stages")
     return method.name, retain, {name: value for name, value in values.items() if name not in settled}
+
+
+def number_of_tokens(retain: T | AutoBudget) -> T:
+    """A budget that is a number, as it is.
+
+    Raises:
+        UnsupportedInputError: the budget is automatic.
+    """
+    if isinstance(retain, AutoBudget):
+        raise UnsupportedInputError(
+            f"vLLM asks for the number of tokens before it encodes a picture, so it cannot serve the budget {retain}; "
+            "give a number, or serve with transformers, as `todre serve` does."
+        )
+    return retain
 
 
 def check_served(name: str) -> None:
