@@ -15,6 +15,7 @@ from todre.select.dpp import dpp_order
 from todre.select.gram import gram
 from todre.select.likeness import likeness
 from todre.select.marginal_relevance import mmr_order
+from todre.select.max_min import max_min_order
 from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
 from todre.select.propagation import propagation_scores
 from todre.select.suppression import unsuppressed
@@ -32,6 +33,7 @@ __all__ = [
     "k_center",
     "k_center_order",
     "likeness",
+    "max_min_order",
     "max_sum",
     "max_sum_order",
     "mmr_order",
