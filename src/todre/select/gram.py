@@ -7,7 +7,7 @@ from torch import Tensor
 
 from todre.select.rows import UnitRows, unit_rows
 
-# Rows multiplied at once: few, so that little below the diagonal is computed; enough for a fast product.
+# Rows mirrored at once.
 _BLOCK = 160
 
 
@@ -30,22 +30,14 @@ def gram(x: Tensor) -> Tensor:
 
 
 def gram_of(rows: UnitRows) -> Tensor:
-    """Cosines of all pairs of unit rows, see `gram`.
-
-    Each pair is multiplied once, block by block above the diagonal, and written to both of its places.
-    """
-    n = len(rows.tokens)
-    alive = rows.alive()
-    cosines: Tensor | None = None
-    for start in range(0, n, _BLOCK):
-        end = min(start + _BLOCK, n)
-        block = rows.onward(start, end).clamp_(max=1.0)
-        cosines = block.new_empty(n, n) if cosines is None else cosines
-        corner = block[:, : end - start].triu_(1)
-        corner += corner.T.clone()
-        cosines[start:end, start:] = block
+    """Cosines of all pairs of unit rows, see `gram`; each pair is multiplied once."""
+    cosines, alive = rows.upper(), rows.alive()
+    for start in range(0, len(cosines), _BLOCK):
+        end = min(start + _BLOCK, len(cosines))
+        block = cosines[start:end, start:].clamp_(max=1.0)
+        block[:, : end - start].triu_(1)
+        block[:, : end - start] += block[:, : end - start].T.clone()
         cosines[end:, start:end] = block[:, end - start :].T
-    assert cosines is not None
     cosines.diagonal().copy_(alive)
     if rows.twin is not None:
         cosines = cosines[rows.twin][:, rows.twin]
