@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from todre.select.components import component_loadings, effective_rank
 from todre.select.coverage import coverage_order, coverage_orders, facility_order, facility_orders
+from todre.select.distances import distances
 from todre.select.diversity import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.dpp import dpp_order
 from todre.select.gram import gram
@@ -25,6 +26,7 @@ __all__ = [
     "component_loadings",
     "coverage_order",
     "coverage_orders",
+    "distances",
     "dpp_order",
     "effective_rank",
     "facility_order",
