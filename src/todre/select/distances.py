@@ -1,4 +1,4 @@
-"""Euclidean distances of all pairs of tokens on the CPU, from their inner products."""
+"""Euclidean distances of all pairs of tokens, from inner products, on the CPU."""
 
 from __future__ import annotations
 
@@ -16,38 +16,45 @@ _PAIRS, _MOST = 512, 16
 
 @torch.no_grad()
 def distances(x: Tensor) -> Tensor:
-    """Distances of all pairs, symmetric, and exactly 0 between identical tokens, which have identical distances.
+    """Distances of all pairs of tokens, by half a product.
 
-    Squared distances are differences of inner products, half a product in all. Those of close pairs, which would lose
-    their digits that way, are computed from the tokens' differences.
+    Squared distances are differences of inner products. Those of close pairs, which would lose their digits that way,
+    are computed from the tokens' differences.
 
     Args:
         x: tokens, (n, d), any float dtype, on the CPU; computed in float32.
 
     Returns:
-        (n, n) float32.
+        (n, n) float32, symmetric. Identical tokens are at distance 0 of each other, and at the same distances from
+        others.
 
     Raises:
         InvalidValueError: a value in x is NaN or infinite.
     """
     twin = unit_rows(x).twin
-    x = x.detach().float().contiguous()
+    x, half = _scaled(x.detach().float().contiguous())
     squared = None if float32_is_reduced(x.device) else _from_products(x)
-    if squared is None:
-        found = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    else:
-        found = squared.sqrt_()
+    found = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") if squared is None else squared.sqrt_()
     if twin is not None:
         found = found[twin][:, twin].masked_fill_(twin[:, None] == twin, 0.0)
-    return found
+    return found.mul_(half[0]).mul_(half[1])
+
+
+def _scaled(x: Tensor) -> tuple[Tensor, tuple[float, float]]:
+    """The tokens times a power of two, and two factors that undo it.
+
+    Their squares stay inside float32's range.
+    """
+    exponent = int(torch.frexp(x.abs().max()).exponent)
+    first = exponent // 2  # one factor alone could overflow
+    second = exponent - first
+    return (x * 2.0**-first).mul_(2.0**-second), (2.0**first, 2.0**second)
 
 
 def _from_products(x: Tensor) -> Tensor | None:
-    """Squared distances of all pairs, (n, n); None if many pairs are close, or numbers are too large."""
-    products = UnitRows(x, torch.ones_like(x[:, 0]), None).upper().triu_(1)
+    """Squared distances of all pairs, (n, n); None if many pairs are close."""
+    products = UnitRows(x, torch.ones_like(x[:, 0]), None).upper()
     norms = torch.linalg.vecdot(x, x)
-    if not bool(torch.isfinite(4 * norms.sum())):
-        return None
     sums = norms[:, None] + norms
     squared = (sums - products.mul_(2)).triu_(1)
     close = (squared <= sums.mul_(_CLOSE)).triu_(1).nonzero()

@@ -21,7 +21,10 @@ _SMALLEST = 48
 
 
 def most_isolated(rows: UnitRows) -> int:
-    """Index of the token whose highest cosine with another token is lowest; the first of equals."""
+    """Index of the token whose highest cosine with another is lowest.
+
+    It is the first of equals.
+    """
     n = len(rows.tokens)
     bound, met = _known_twins(rows), np.zeros(n, bool)
     size = min(max(n // _SHARE, _SMALLEST), _LARGEST)
@@ -39,7 +42,7 @@ def most_isolated(rows: UnitRows) -> int:
 
 
 def _known_twins(rows: UnitRows) -> Array:
-    """Lower bounds of highest cosines before any product, (n,): 1 for tokens that have a twin, and else -inf."""
+    """Lower bounds before any product, (n,): 1 for tokens with a twin, else -inf."""
     n = len(rows.tokens)
     bound = np.full(n, -np.inf)
     if rows.twin is not None:
@@ -49,10 +52,11 @@ def _known_twins(rows: UnitRows) -> Array:
 
 
 def _crossed(rows: UnitRows, block: Array, others: Array) -> Array:
-    """Cosines of the tokens `block` with `others`, which hold them, (block, others); -inf of a token with itself.
+    """Cosines of the tokens `block` with `others`, (block, others).
 
-    A pair inside the block is multiplied twice, and both tokens get the higher number: rounding must not choose
-    between two tokens that are nearest to each other.
+    `others` are ascending and hold the block; a token's cosine with itself is -inf. A pair inside the block is
+    multiplied twice, and both tokens get the higher number: rounding must not choose between two tokens that are
+    nearest to each other.
     """
     cosines = rows.between(torch.from_numpy(block), torch.from_numpy(others)).numpy().astype(np.float64)
     inside = np.searchsorted(others, block)

@@ -1,4 +1,4 @@
-"""Greedy max-min diversity from the most isolated token (DivPrune, arXiv 2503.02175)."""
+"""Max-min diversity from the most isolated token (DivPrune, arXiv 2503.02175)."""
 
 from __future__ import annotations
 

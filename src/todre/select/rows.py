@@ -81,10 +81,10 @@ class UnitRows:
         return found if place is None else found[place][:, place]
 
     def upper(self) -> Tensor:
-        """Cosines of all pairs of tokens, (n, n) on the CPU, above the diagonal; numbers elsewhere mean nothing.
+        """Cosines of all pairs of tokens above the diagonal, (n, n) on the CPU.
 
-        Identical tokens may differ in the last digits. The first half of the tokens meets the second in one product,
-        and so on in each half: large products are the fastest.
+        What is on and below the diagonal means nothing. Identical tokens may differ in the last digits. The first half
+        of the tokens meets the second in one product, and so on in each half: large products are the fastest.
         """
         tokens, scale = self._precise(self.tokens, self.scale)
         found = tokens.new_empty(len(tokens), len(tokens))
@@ -142,7 +142,7 @@ class UnitRows:
 
     @staticmethod
     def _precise(tokens: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and scales in float64 where float32 products would run at reduced precision."""
+        """Both in float64 where float32 products would run at reduced precision."""
         if tokens.dtype == torch.float32 and float32_is_reduced(tokens.device):
             return tokens.double(), scale.double()
         return tokens, scale
