@@ -63,4 +63,5 @@ def _from_products(x: Tensor) -> Tensor | None:
     for part in close.split(_PAIRS):
         left, right = part.unbind(1)
         squared[left, right] = (x[left] - x[right]).square_().sum(dim=1)
-    return squared + squared.T
+    whole: Tensor = squared + squared.T
+    return whole

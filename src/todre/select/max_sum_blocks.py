@@ -43,11 +43,16 @@ def _rows_of(rows: UnitRows, k: int, value: Array) -> Callable[[int], Array]:
         return lambda pick: blocks.row(pick, partial(_rehearsed, rows, value, pick))
     if _SHARE * k > len(value):
         table: Array = gram_of(rows).numpy()
-        return lambda pick: table[pick]
+
+        def read(pick: int) -> Array:
+            found: Array = table[pick]
+            return found
+
+        return read
 
     def alone(pick: int) -> Array:
-        cosines: Array = rows.cosines(torch.tensor([pick], dtype=torch.int64, device="cpu")).numpy()
-        return cosines[0]
+        found: Array = rows.cosines(torch.tensor([pick], dtype=torch.int64, device="cpu")).numpy()[0]
+        return found
 
     return alone
 
