@@ -152,6 +152,20 @@ def selection() -> str:
     return pipe_table(["tokens, rule", "ours, ms", "plain over ours", "published over ours"], lines)
 
 
+def selection_rules() -> str:
+    """Seven rules beside their formulas (docs/performance.md)."""
+    lines = [
+        [
+            f"{row['rule'].replace('_', ' ')}, ({row['n']:,}, {row['d']:,}) → {row['k']:,}, {CLOUDS[row['tokens']]}",
+            *(f"{row['processor'][name]:,.0f}" for name in ("ours_ms", "plain_ms")),
+            "{plain_over_ours:.2f} [{lowest:.2f}, {highest:.2f}]".format(**row["processor"]),
+            f"{row['clock']['plain_over_ours']:.2f}",
+        ]
+        for row in read("selection-rules")["rows"]
+    ]
+    return pipe_table(["rule, tokens", "ours, ms", "plain, ms", "plain over ours", "by the clock"], lines)
+
+
 def _cloud(n: int, d: int, k: int, tokens: str, rule: str) -> str:
     return f"({n:,}, {d:,}) → {k:,}, {CLOUDS[tokens]}, {RULES[rule]}"
 
@@ -300,8 +314,8 @@ def serving() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
-    for made in (heldout, speed, demo, stages, tower, selection, migration, horizon, calibrate, depths, glimpse, gates,
-                 serving)
+    for made in (heldout, speed, demo, stages, tower, selection, selection_rules, migration, horizon, calibrate, depths,
+                 glimpse, gates, serving)
 }  # fmt: skip
 
 

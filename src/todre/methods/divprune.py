@@ -21,8 +21,7 @@ class DivPrune(Method):
 
     Based on "DivPrune: Diversity-based Visual Token Pruning for Large Multimodal Models" (arXiv 2503.02175). The first
     token is the one whose nearest neighbour is farthest; each next one is farthest from its nearest chosen token. All
-    visual tokens of a sample take part, newline tokens too. The result is that of the full distance matrix, which is
-    computed in blocks of rows.
+    visual tokens of a sample take part, newline tokens too. The result is that of the full distance matrix.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count; the paper's main setting is 0.098.
@@ -51,12 +50,12 @@ class DivPrune(Method):
         """Grow the set greedily from the most isolated token."""
         import torch
 
-        from todre.select import k_center, pivot_isolated
+        from todre.select import max_min_order
 
         x = visual.embeddings
         keep = torch.zeros(len(visual), dtype=torch.bool, device=x.device)
         k = budget(self.retain, len(visual))
         if k == len(visual):
             return ~keep
-        keep[k_center(x, k, pivot_isolated(x))] = True
+        keep[max_min_order(x, k)] = True
         return keep

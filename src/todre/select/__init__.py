@@ -11,11 +11,13 @@ from __future__ import annotations
 from todre.select.budget_signals import coverage_count, coverage_radius, energy_rank, normalised_entropy
 from todre.select.components import component_loadings, effective_rank
 from todre.select.coverage import coverage_order, coverage_orders, facility_order, facility_orders
+from todre.select.distances import distances
 from todre.select.diversity import k_center, k_center_order, max_sum, max_sum_order
 from todre.select.dpp import dpp_order
 from todre.select.gram import gram
 from todre.select.likeness import likeness
 from todre.select.marginal_relevance import mmr_order
+from todre.select.max_min import max_min_order
 from todre.select.pivots import pivot_center, pivot_farthest, pivot_isolated, pivot_random
 from todre.select.propagation import propagation_scores
 from todre.select.suppression import unsuppressed
@@ -27,6 +29,7 @@ __all__ = [
     "coverage_order",
     "coverage_orders",
     "coverage_radius",
+    "distances",
     "dpp_order",
     "effective_rank",
     "energy_rank",
@@ -36,6 +39,7 @@ __all__ = [
     "k_center",
     "k_center_order",
     "likeness",
+    "max_min_order",
     "max_sum",
     "max_sum_order",
     "mmr_order",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from todre.select.rows import UnitRows, unit_rows
 
-# More tokens than this are multiplied block by block, and only above the diagonal.
-_WHOLE, _BLOCK = 1024, 512
+# Rows mirrored at once.
+_BLOCK = 160
 
 
 def gram(x: Tensor) -> Tensor:
@@ -30,22 +29,17 @@ def gram(x: Tensor) -> Tensor:
 
 
 def gram_of(rows: UnitRows) -> Tensor:
-    """Cosines of all pairs of unit rows, see `gram`."""
-    upper = _above_diagonal(rows)
-    cosines = upper + upper.T
-    alive = rows.alive()
+    """Cosines of all pairs of unit rows, see `gram`; each pair is multiplied once."""
+    cosines, alive = rows.upper(), rows.alive()
+    for start in range(0, len(cosines), _BLOCK):
+        end = min(start + _BLOCK, len(cosines))
+        block = cosines[start:end, start:].clamp_(max=1.0)
+        block[:, : end - start].triu_(1)
+        block[:, : end - start] += block[:, : end - start].T.clone()
+        cosines[end:, start:end] = block[:, end - start :].T
     cosines.diagonal().copy_(alive)
     if rows.twin is not None:
         cosines = cosines[rows.twin][:, rows.twin]
         same = (rows.twin[:, None] == rows.twin) & alive
         cosines.masked_fill_(same, 1.0)
-    return cosines.clamp_(max=1.0)
-
-
-def _above_diagonal(rows: UnitRows) -> Tensor:
-    """Cosines of each token with later ones, (n, n) on the CPU; 0 elsewhere."""
-    n = len(rows.tokens)
-    if n <= _WHOLE:
-        return rows.cosines(torch.arange(n, dtype=torch.int64, device="cpu")).triu_(1)
-    blocks = [(start, rows.onward(start, min(start + _BLOCK, n))) for start in range(0, n, _BLOCK)]
-    return torch.cat([torch.nn.functional.pad(block, (start, 0)) for start, block in blocks]).triu_(1)
+    return cosines

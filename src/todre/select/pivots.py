@@ -9,9 +9,8 @@ from torch import Tensor
 
 from todre.errors import InvalidValueError
 from todre.select.checks import as_samples
+from todre.select.isolated import most_isolated
 from todre.select.rows import UnitRows, unit_rows
-
-_ROWS = 512
 
 
 def pivot_center(x: Tensor) -> Tensor:
@@ -43,10 +42,10 @@ def pivot_farthest(x: Tensor) -> Tensor:
 def pivot_isolated(x: Tensor) -> Tensor:
     """The token whose nearest other token is farthest (DivPrune, arXiv 2503.02175).
 
-    Identical tokens are at distance 0 of each other; a zero token lies at distance 1 from every other. Cosines are
-    computed in blocks of rows. Arguments, result and errors are those of `pivot_center`.
+    Identical tokens are at distance 0 of each other; a zero token lies at distance 1 from every other. Most cosines are
+    not computed. Arguments, result and errors are those of `pivot_center`.
     """
-    found = [_isolated(unit_rows(sample)) for sample in as_samples(x)]
+    found = [most_isolated(unit_rows(sample)) for sample in as_samples(x)]
     return torch.tensor(found, dtype=torch.int64, device="cpu").reshape(x.shape[:-2]).to(x.device)
 
 
@@ -75,24 +74,6 @@ def pivot_random(x: Tensor, seed: int | torch.Generator) -> Tensor:
     else:
         raise InvalidValueError(f"seed must be an int or a torch.Generator, got {seed!r}; give an int.")
     return drawn.reshape(x.shape[:-2]).to(x.device)
-
-
-def _isolated(rows: UnitRows) -> int:
-    """Index of the token whose highest cosine to another token is lowest.
-
-    The cosine of each pair is computed once and serves both tokens.
-    """
-    n = len(rows.tokens)
-    nearest = torch.full((n,), -torch.inf, dtype=torch.float64, device="cpu")
-    for block in torch.arange(n, dtype=torch.int64, device="cpu").split(_ROWS):
-        cosines = rows.cosines(block).double()
-        cosines[torch.arange(n, dtype=torch.int64, device="cpu") <= block[:, None]] = -torch.inf
-        torch.maximum(nearest, cosines.amax(dim=0), out=nearest)
-        nearest[block] = torch.maximum(nearest[block], cosines.amax(dim=1))
-    if rows.twin is not None:
-        alone = rows.twin.bincount(minlength=n)[rows.twin] == 1
-        nearest[~alone & rows.alive()] = 1.0
-    return int(nearest.clamp(max=1.0).argmin())
 
 
 @torch.no_grad()

@@ -17,6 +17,8 @@ _PREFIX = 16
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 # Tokens gathered at once for a product, few enough to stay in the processor's cache.
 _ROWS = 256
+# Tokens whose products with each other are not divided further.
+_LEAF = 96
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,23 @@ class UnitRows:
         found = self._product(gathered, scale, gathered, scale)
         return found if place is None else found[place][:, place]
 
-    def onward(self, start: int, end: int) -> Tensor:
-        """Cosines of the tokens `start` up to `end` with all from `start` on.
+    def upper(self) -> Tensor:
+        """Cosines of all pairs of tokens above the diagonal, (n, n) on the CPU.
 
-        Identical tokens may differ in the last digits.
-
-        Returns:
-            (end - start, n - start) on the CPU.
+        What is on and below the diagonal means nothing. Identical tokens may differ in the last digits. The first half
+        of the tokens meets the second in one product, and so on in each half: large products are the fastest.
         """
-        return self._product(self.tokens[start:end], self.scale[start:end], self.tokens[start:], self.scale[start:])
+        tokens, scale = self._precise(self.tokens, self.scale)
+        found = tokens.new_empty(len(tokens), len(tokens))
+        spans = [(0, len(tokens))]
+        with torch.autocast(tokens.device.type, enabled=False):
+            while spans:
+                start, end = spans.pop()
+                middle = start if end - start <= _LEAF else (start + end) // 2
+                top = end if middle == start else middle
+                torch.mm(tokens[start:top], tokens[middle:end].T, out=found[start:top, middle:end])
+                spans += [] if middle == start else [(start, middle), (middle, end)]
+        return found.mul_(scale).mul_(scale[:, None]).cpu()
 
     def products(self, vectors: Tensor) -> Tensor:
         """Inner products of `vectors` (m, d) with every unit token, (m, n) on the CPU."""
@@ -122,14 +132,20 @@ class UnitRows:
         return self._product(vectors, scales, tokens, scale)
 
     def _product(self, vectors: Tensor, scales: Tensor | None, tokens: Tensor, scale: Tensor) -> Tensor:
+        tokens, scale = self._precise(tokens, scale)
         with torch.autocast(tokens.device.type, enabled=False):
-            if tokens.dtype == torch.float32 and float32_is_reduced(tokens.device):
-                tokens, scale = tokens.double(), scale.double()
             vectors = vectors.to(tokens.dtype)
             # A few vectors are fastest as the right factor; one alone is a product with a vector.
             found = tokens.mv(vectors[0])[None] if len(vectors) == 1 else (tokens @ vectors.T).T
             found = found * scale if scales is None else found * scale * scales.to(scale.dtype)[:, None]
             return found.cpu().contiguous()
+
+    @staticmethod
+    def _precise(tokens: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Both in float64 where float32 products would run at reduced precision."""
+        if tokens.dtype == torch.float32 and float32_is_reduced(tokens.device):
+            return tokens.double(), scale.double()
+        return tokens, scale
 
 
 def unit_rows(tokens: Tensor) -> UnitRows:

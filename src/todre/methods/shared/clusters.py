@@ -19,7 +19,7 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
     divided by √d. Its separation is the distance to the nearest denser token, or the largest of all distances for the
     densest token. Centres are the tokens with the largest product of the two; every other token joins the nearest
     centre. Of equally dense tokens the first counts as denser, and ties go to the first. Distances are held for a block
-    of rows at a time.
+    of rows at a time; on the CPU, where one block holds all, they come from inner products.
 
     Args:
         tokens: (n, d), any float dtype; computed in float32.
@@ -30,9 +30,13 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     import torch
 
+    from todre.select import distances
+
     x = tokens.float()
     parts = torch.arange(len(x), device=x.device, dtype=torch.int64).split(max(_HELD // len(x), 1))
-    one = _distances(x, x) if len(parts) == 1 else None
+    one = None
+    if len(parts) == 1:
+        one = distances(x) / math.sqrt(x.shape[1]) if x.device.type == "cpu" else _distances(x, x)
     density, largest = torch.zeros_like(x[:, 0]), x.new_zeros(())
     for part in parts:
         distance = _distances(x[part], x) if one is None else one
@@ -44,7 +48,7 @@ def density_peaks(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         distance = _distances(x[part], x) if one is None else one
         indicator[part] = torch.where(rank[None, :] < rank[part, None], distance, largest).amin(dim=1)
     centres = (indicator * density).argsort(descending=True, stable=True)[:count]
-    member = _distances(x[centres], x).argmin(dim=0)
+    member = (_distances(x[centres], x) if one is None else one[centres]).argmin(dim=0)
     member[centres] = torch.arange(count, device=member.device, dtype=torch.int64)
     return centres, member
 
