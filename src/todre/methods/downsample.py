@@ -31,7 +31,7 @@ class Downsample(Method):
 
     name: ClassVar[str] = "downsample"
     summary: ClassVar[str] = "a smaller picture: the control that prunes nothing"
-    paper: ClassVar[str] = "2510.07143"
+    paper: ClassVar[str] = "arXiv 2510.07143"
     card: ClassVar[Card] = Card(
         venue="ACL 2026",
         acts=("pixels",),
