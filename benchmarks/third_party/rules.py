@@ -149,6 +149,7 @@ LEFT_OUT = {
     "globalcom2": "directs crops; on a picture without crops it is the row top-k",
     "todre-patches": "differs at newline tokens alone; without them it is todre",
     "evs, vidcom2": "compare the frames of a clip",
+    "downsample": "resizes the picture before the encoder, and chooses no tokens",
     "history": "divides a budget over several pictures; within one picture it is random, k-center or even spacing",
     "crop-skip, erase, erase-qwen3, pixelprune": "act before a vision tower that todre attaches to",
     "evit, ficoco-v, flowcut, flowcut-anyres, tome": "act in a vision tower that todre attaches to",

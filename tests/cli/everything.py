@@ -33,6 +33,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "analyze horizon": ("--limit", "1", "--size", "96", "--window", "6", "--layers", "1", "--output", "NEW.json",
                         *_CPU),
     "analyze redundancy": ("--limit", "3", "--size", "96", "--output", "NEW.json", *_CPU),
+    "analyze guard": ("--limit", "8", "--tasks", "presence,colour", "--max-new-tokens", "2", "--loss", "0.9",
+                      "--output", "NEW.json", *_CPU),
     "analyze calibrate": ("--limit", "4", "--size", "96", "--layers", "2", "--max-new-tokens", "1", "--output",
                           "NEW.json", *_CPU),
     "analyze kept": ("--limit", "1", "--size", "96", "--max-new-tokens", "1", "--output", "NEW.json", *_CPU),

@@ -40,7 +40,7 @@ def test_every_answer_is_that_of_running_prompts_whole(groups, loaded, monkeypat
         few = sum(ran)
         again, _ = asker.answer(0, condition)
         with monkeypatch.context() as patch:
-            patch.setattr(asking.Asker, "_beginnings", lambda self, method: None)
+            patch.setattr(asking.Asker, "_beginnings", lambda self, *args: None)
             patch.setattr(asking, "remembering", lambda method: method)
             ran.clear()
             whole, _ = Asker(loaded, groups, 8).answer(0, condition)
@@ -58,7 +58,7 @@ def test_prefixes_of_different_lengths_share_nothing_wrong(groups, loaded, monke
         method = todre.ToDRE(retain=AutoBudget(threshold=0.6, floor=2), layers=layers, threshold=0.9)
         found, _ = Asker(loaded, groups, size).answer(0, Condition("c", method))
         with monkeypatch.context() as patch:
-            patch.setattr(asking.Asker, "_beginnings", lambda self, method: None)
+            patch.setattr(asking.Asker, "_beginnings", lambda self, *args: None)
             patch.setattr(asking, "remembering", lambda method: method)
             whole, _ = Asker(loaded, groups, 1).answer(0, Condition("c", method))
         assert found == whole
@@ -81,8 +81,8 @@ def test_a_memory_chooses_once_and_the_same(loaded, groups, monkeypatch):
     method = todre.ToDRE(retain=0.3, layers=(3,))
     asker = Asker(loaded, groups, 2)
     remembered, _ = asker.answer(0, Condition("c", method))
-    assert len(asked) == len(asker._group.pixels)
-    assert len(asker._group.prompts) > len(asked)
+    assert len(asked) == len(asker._groups[None].pixels)
+    assert len(asker._groups[None].prompts) > len(asked)
     monkeypatch.setattr(asking, "remembering", lambda method: method)
     assert Asker(loaded, groups, 2).answer(0, Condition("c", method))[0] == remembered
     assert remembering(todre.FastV(retain=0.3)) == todre.FastV(retain=0.3)

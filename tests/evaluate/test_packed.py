@@ -42,7 +42,7 @@ def test_every_answer_is_that_of_rows_of_their_own(groups, loaded, monkeypatch, 
     monkeypatch.setattr(Asker, "_packed", lambda self, *args: None)
     assert Asker(loaded, groups, 8).answer(0, condition)[0] == together
     monkeypatch.setattr(asking, "can_share", lambda method, depth: False)
-    monkeypatch.setattr(Asker, "_beginnings", lambda self, method: None)
+    monkeypatch.setattr(Asker, "_beginnings", lambda self, *args: None)
     assert Asker(loaded, groups, 8).answer(0, condition)[0] == together
 
 

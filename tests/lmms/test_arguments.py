@@ -65,7 +65,7 @@ def test_a_fitted_method(tmp_path):
         ({"pretraind": "a/b"}, "no argument 'pretraind'; did you mean 'pretrained'"),
         ({"method": "none", "retain": 0.1}, "no argument 'retain'"),
         ({"retain": 0}, "a whole number of tokens from 1, .* not 0"),
-        ({"retain": "much"}, "must be a fraction .* not 'much'"),
+        ({"retain": "much"}, "must be .*a fraction .* not 'much'"),
         ({"layers": "[0.5"}, "no JSON"),
         ({"batch_size": "auto"}, "batch_size must be a whole number"),
         ({"frames": True}, "frames must be a whole number"),

@@ -23,7 +23,7 @@ INSIDE = "such as 0.1, or a whole number of tokens from 1, such as 288, not 'aut
 @pytest.mark.parametrize("name", WITH_BUDGET)
 def test_every_method_takes_an_automatic_budget_or_refuses_it_in_one_sentence(name):
     acts = registry.entry(name).card.acts
-    if "select" not in acts:
+    if "select" not in acts or name == "history":  # one budget over all pictures, where auto counts each by itself
         with pytest.raises(InvalidValueError) as refused:
             registry.create(name, retain="auto")
         assert str(refused.value).endswith(INSIDE)

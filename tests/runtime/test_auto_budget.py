@@ -23,7 +23,7 @@ AUTO = AutoBudget(threshold=0.6, floor=3)
 SELECTING = [
     name
     for name in registry.names()
-    if "retain" in registry.entry(name).settings and "select" in registry.entry(name).card.acts
+    if "retain" in registry.entry(name).settings and "select" in registry.entry(name).card.acts and name != "history"
 ]
 
 
