@@ -70,9 +70,7 @@ def attach(model: PreTrainedModel, method: Method, *, guard: Guard | GuardName =
     """
     check_method(method)
     check_prunes(method)
-    watching = Guard.of(guard)
-    if watching is not None:
-        watching.check(method)
+    watching = Guard.watching(guard, method)
     model = inner_model(model)
     with _ATTACHING:
         current = getattr(model, ATTRIBUTE, None)

@@ -154,8 +154,7 @@ def answer(
     """
     settings = settings or Settings()
     _check_question(loaded.processor, question, media)
-    if (watching := Guard.of(guard)) is not None:
-        watching.check(method)
+    Guard.watching(guard, method)  # the method itself: what resizes pictures leaves the runtime nothing to watch
     shown = Shower(loaded.processor, loaded.model.config).show(method, media)
     inputs, prompt = build_inputs(loaded, shown.pictures, question)
     check_shown(loaded.model.config, shown, list(inputs[IDS]))

@@ -71,6 +71,18 @@ class Guard(Checked):
         return None if action == OFF else cls(action=action)
 
     @classmethod
+    def watching(cls, value: Any, method: Method) -> Guard | None:
+        """The guard that `of` gives, checked with the method it is to watch.
+
+        Raises:
+            InvalidValueError: as `of` and `check` say.
+        """
+        found = cls.of(value)
+        if found is not None:
+            found.check(method)
+        return found
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Guard:
         """The guard that `to_dict` described.
 

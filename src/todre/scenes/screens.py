@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -116,31 +117,21 @@ def ask_screens(rng: np.random.Generator, screens: Screens, tasks: Sequence[str]
     return [question for question in questions if question is not None]
 
 
-def ask_colour(rng: np.random.Generator, screens: Screens) -> Question | None:
-    """The colour of a shape in the last screen, which it had not in the first."""
+def ask_recoloured(rng: np.random.Generator, screens: Screens, kind: str, text: str, place: int) -> Question | None:
+    """The colour of a shape in the first or the last screen, which differ in it.
+
+    Args:
+        rng: chooses the shape.
+        screens: for each screen, everything drawn in it.
+        kind: name of the task.
+        text: the question, in which `{shape}` and `{name}` (with the first colour) stand for the shape.
+        place: 0 for the colour in the first screen, −1 for that in the last.
+    """
     change = _recoloured(rng, screens)
     if change is None:
         return None
-    text = f"What color is the {change[1].shape} in the last picture?"
-    return Question("colour", text, change[1].colour, tuple(COLOURS), "last")
-
-
-def ask_become(rng: np.random.Generator, screens: Screens) -> Question | None:
-    """The same about a clip, in the words of questions about clips."""
-    change = _recoloured(rng, screens)
-    if change is None:
-        return None
-    text = f"What color does the {change[0].name} become?"
-    return Question("become", text, change[1].colour, tuple(COLOURS), "last")
-
-
-def ask_first(rng: np.random.Generator, screens: Screens) -> Question | None:
-    """The colour of a shape in the first screen, which it has not in the last."""
-    change = _recoloured(rng, screens)
-    if change is None:
-        return None
-    text = f"What color is the {change[0].shape} in the first picture?"
-    return Question("first", text, change[0].colour, tuple(COLOURS), "first")
+    named = text.format(shape=change[0].shape, name=change[0].name)
+    return Question(kind, named, change[place].colour, tuple(COLOURS), "first" if place == 0 else "last")
 
 
 def _recoloured(rng: np.random.Generator, screens: Screens) -> tuple[SceneObject, SceneObject] | None:
@@ -174,12 +165,16 @@ def ask_presence(rng: np.random.Generator, screens: Screens) -> Question | None:
     return Question("presence", text, "yes" if truthful else "no", YES_NO, "last")
 
 
+def _colours(kind: str, text: str, place: int) -> Asker:
+    return partial(ask_recoloured, kind=kind, text=text, place=place)
+
+
 _ASKERS: dict[str, Asker] = {
-    "colour": ask_colour,
+    "colour": _colours("colour", "What color is the {shape} in the last picture?", -1),
     "digit": ask_digit,
     "presence": ask_presence,
-    "first": ask_first,
-    "become": ask_become,
+    "first": _colours("first", "What color is the {shape} in the first picture?", 0),
+    "become": _colours("become", "What color does the {name} become?", -1),
 }
 SCREEN_TASKS: tuple[str, ...] = tuple(_ASKERS)
 """Kinds of questions about a history of screens."""
