@@ -32,19 +32,23 @@ PICTURE = (672, 672)
 
 @dataclass(frozen=True)
 class Source:
-    """Model of a run: a preset with random weights, or a checkpoint."""
+    """Model of a run.
+
+    Attributes:
+        model: the model.
+        origin: the preset that it has the shape of, with random weights, or the checkpoint.
+        seed: of random weights and prompts.
+    """
 
     model: Any
-    preset: Preset | None = None
-    loaded: Loaded | None = None
+    origin: Preset | Loaded
     seed: int = 0
 
     def prompt(self, cell: Cell) -> Prompt:
         """The prompt of a cell."""
-        if self.preset is not None:
-            return random_prompt(self.model, self.preset, cell.batch, cell.text_tokens, self.seed)
-        assert self.loaded is not None
-        return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed)
+        if isinstance(self.origin, Preset):
+            return random_prompt(self.model, self.origin, cell.batch, cell.text_tokens, self.seed)
+        return checkpoint_prompt(self.origin, PICTURE, cell.batch, cell.text_tokens, self.seed)
 
     def smaller(self, cell: Cell, method: Method) -> Prompt:
         """The prompt of a cell with the picture in the size that a method chooses.
@@ -53,24 +57,23 @@ class Source:
             UnsupportedModelError: the model makes equally many tokens of every picture, or how many is not known.
             UnsupportedInputError: no smaller size meets the budget.
         """
-        if self.preset is not None:
-            small = smaller_preset(self.model, self.preset, method)
+        if isinstance(self.origin, Preset):
+            small = smaller_preset(self.model, self.origin, method)
             return random_prompt(self.model, small, cell.batch, cell.text_tokens, self.seed)
-        assert self.loaded is not None
-        return checkpoint_prompt(self.loaded, PICTURE, cell.batch, cell.text_tokens, self.seed, method)
+        return checkpoint_prompt(self.origin, PICTURE, cell.batch, cell.text_tokens, self.seed, method)
 
     def facts(self) -> dict[str, Any]:
         """Facts about the model for the result, ready for JSON."""
-        name = self.preset.name if self.preset is not None else self.loaded.name if self.loaded is not None else ""
+        origin = self.origin
         weights = list(self.model.parameters())
         return {
-            "name": name,
-            "weights": "random" if self.preset is not None else "checkpoint",
-            "revision": self.loaded.revision if self.loaded is not None else None,
+            "name": origin.name,
+            "weights": "random" if isinstance(origin, Preset) else "checkpoint",
+            "revision": None if isinstance(origin, Preset) else origin.revision,
             "model_type": self.model.config.model_type,
             "parameters": sum(weight.numel() for weight in weights),
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "picture": list(self.preset.picture if self.preset is not None else PICTURE),
+            "picture": list(origin.picture if isinstance(origin, Preset) else PICTURE),
             "seed": self.seed,
         }
 
@@ -86,7 +89,7 @@ def preset_source(preset: Preset, device: str, dtype: str, seed: int = 0) -> Sou
     target = as_device(device)
     resolved = as_dtype(dtype, target)
     precision = resolved if isinstance(resolved, torch.dtype) else torch.bfloat16
-    return Source(build(preset, target, precision, seed=seed), preset=preset, seed=seed)
+    return Source(build(preset, target, precision, seed=seed), preset, seed)
 
 
 def run(

@@ -186,7 +186,7 @@ def _source(model: ModelOptions, checkpoint: bool, settings: Settings, quiet: bo
 
     if checkpoint:
         loaded = model.load(quiet)
-        return Source(loaded.model, loaded=loaded, seed=settings.seed)
+        return Source(loaded.model, loaded, settings.seed)
     tick(f"drawing the weights of {settings.preset}")
     return preset_source(preset(settings.preset), model.device, model.dtype, settings.seed)
 

@@ -44,12 +44,9 @@ def parse_retain(text: str) -> float:
 
 def parse_auto_retain(text: str) -> float | AutoBudget:
     """Parse a budget, which may be automatic: auto, auto-RULE or auto-RULE-THRESHOLD."""
-    if text.partition("-")[0] != AUTO:
-        return parse_retain(text)
     with usage():
         found = AutoBudget.of_plain(text)
-    assert found is not None  # the text begins with the word
-    return found
+    return parse_retain(text) if found is None else found
 
 
 def parse_retains(text: str) -> tuple[float, ...]:

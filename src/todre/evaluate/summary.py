@@ -104,7 +104,7 @@ class Summary:
         if self._none is None:
             self._none = scores, marks[0]
         else:
-            result["against_none"] = self._against(scores, marks)
+            result["against_none"] = self._against(*self._none, scores, marks)
         others = {
             name: self._beside(scores, marks, other)
             for (name, retain), other in self._kept.items()
@@ -155,13 +155,11 @@ class Summary:
         scores = [total.value(sums[:, starts[place] : starts[place + 1]]) for place, total in enumerate(self._totals)]
         return np.stack(scores, axis=1)
 
-    def _against(self, scores: _Scores, marks: Numbers) -> dict[str, Any]:
+    def _against(self, none: _Scores, before: Numbers, scores: _Scores, marks: Numbers) -> dict[str, Any]:
         """Difference and retention against no pruning, and McNemar's test of every draw.
 
         Both use the same items and resamples.
         """
-        assert self._none is not None
-        none, before = self._none
         ratio, ratios = _ratio(scores.value, none.value), _ratio(scores.drawn, none.drawn)
         binary = np.isin(before, (0.0, 1.0)) & np.isin(marks, (0.0, 1.0)).all(axis=0)
         tests = [mcnemar(before[binary] == 1.0, draw[binary] == 1.0) for draw in marks]

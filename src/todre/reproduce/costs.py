@@ -38,7 +38,7 @@ def measured(
     costs = costs_of(table.id)
     settings = replace(Settings(), new_tokens=(costs.new_tokens,), rounds=rounds, oracle=False)
     document = run(
-        Source(loaded.model, loaded=loaded), costs.subjects(certain=False), settings.cells(), settings.how_often(),
+        Source(loaded.model, loaded), costs.subjects(certain=False), settings.cells(), settings.how_often(),
         output=folder / "bench.json", resume=True, leave_out=True, command=command, extra={"table": table.id},
         tick=tick,
     )  # fmt: skip
