@@ -29,7 +29,7 @@ def test_tokens_flops_and_cache_are_those_of_the_smaller_picture(name):
         source, whole, small, tiles = preset_source(PRESETS["tiny"], "cpu", "float32"), 192, 78, (5, 2)
     else:
         loaded = load(None, device="cpu", dtype="float32")
-        source, whole, small, tiles = Source(loaded.model, loaded=loaded), 744, 300, (5, 3)
+        source, whole, small, tiles = Source(loaded.model, loaded), 744, 300, (5, 3)
     specs = specs_of(["downsample", "todre:stages=1"], [0.5])
     rows, left_out = rows_of(source, specs)
     assert left_out == {}

@@ -100,7 +100,7 @@ def cells():
 
 
 def go(tiny, cells, output, resume=True, rounds=1):
-    source = Source(tiny, preset=PRESETS["tiny"])
+    source = Source(tiny, PRESETS["tiny"])
     how = Rounds(warm_up=0, rounds=rounds, oracle=False, memory=False)
     return run(source, specs_of(["random"], [0.1]), cells, how, output=output, resume=resume)
 
@@ -134,7 +134,7 @@ def test_killed_run_goes_on(tiny, cells, tmp_path, monkeypatch):
 def test_many_methods_are_measured_in_groups(tiny):
     chosen = specs_of(["random", "evs", "uniform"], [0.1])
     how = Rounds(warm_up=0, rounds=1, oracle=False, memory=False)
-    document = run(Source(tiny, preset=PRESETS["tiny"]), chosen, [Cell(new_tokens=1)], how, leave_out=True, together=2)
+    document = run(Source(tiny, PRESETS["tiny"]), chosen, [Cell(new_tokens=1)], how, leave_out=True, together=2)
     names = [(row["asked"]["group"], row["subject"]) for row in document["rows"]]
     assert names == [(0, "none"), (0, "random@0.1"), (1, "none"), (1, "uniform@0.1")]
     assert "clip" in document["left_out"]["evs@0.1"]
