@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 BUDGETS = "0.5,0.25,0.1,0.05,0.02"
 NUMBERS = ("--dtype", "float32")
-"""Runs alike on all processors: those without matrix units for bfloat16 take three times as long in it."""
-RUN = (*NUMBERS, "--processes", "2")
-BOARD_RUN = ("--dtype", "bfloat16", "--processes", "2")
-"""For the longest runs, which such units (`amx_bf16` in /proc/cpuinfo) should make about twice as fast; an estimate."""
+"""Of instruments and times, as on the other pages about them."""
+RUN = ("--dtype", "bfloat16", "--processes", "2")
+"""Of answers, so that cards, studies, tables and boards may be compared. Processors with `avx512_bf16` or `amx_bf16` in
+/proc/cpuinfo answer about 1.5 times as fast as in float32, others a third as fast."""
 SAFER = ("todre-ahead", "todre-ahead-all", "todre-last", "todre-floor", "todre-horizon")
 """Presets that guard version 1's stage 2."""
 
@@ -76,7 +76,7 @@ def board(model: str, tasks: str, limit: int, methods: str, output: str, budgets
     """A leaderboard."""
     words = (
         "-m", "todre", "eval", "-m", model, "--tasks", tasks, "--limit", str(limit), "--methods", methods,
-        "--retain", budgets, "--against", "random,todre,todre-v1", "--group-size", "26", *BOARD_RUN,
+        "--retain", budgets, "--against", "random,todre,todre-v1", "--group-size", "26", *RUN,
         "--output", "WORK/run",
     )  # fmt: skip
     return Step(words, {"run/result.json": f"{output}.json", "run/timings.json": f"{output}-timings.json"}, model)
