@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
+from todre.hf.token_streaming import watching
 from todre.images import image_sha256
 from todre.loading.device_memory import peak_bytes, reset_peak
 from todre.loading.model import Loaded
@@ -132,7 +133,8 @@ class Settings(Checked):
 
 def answer(
     loaded: Loaded, media: Sequence[Media], question: str, method: Method, settings: Settings | None = None,
-    guard: Guard | GuardName = "off",
+    guard: Guard | GuardName = "off", on_token: Callable[[int], None] | None = None,
+    ended: Callable[[], bool] = lambda: False,
 ) -> Answer:  # fmt: skip
     """Ask `question` about `media` while `method` prunes the visual tokens.
 
@@ -145,6 +147,8 @@ def answer(
         method: the method that prunes; `todre.NoPruning()` for the model as it is.
         settings: how to decode and measure; None means the defaults of `Settings`.
         guard: see `todre.prune`; it warns in the first run alone.
+        on_token: called with each new token, the closing token included; of every run.
+        ended: asked after each token, where there is `on_token`; True ends the answer.
 
     Raises:
         InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
@@ -166,7 +170,8 @@ def answer(
             with prune(loaded.model, shown.method, guard=guard) as report, warnings.catch_warnings():
                 if number:
                     warnings.simplefilter("ignore", GuardWarning)
-                tokens = _generate(loaded.model, inputs, settings.max_new_tokens)
+                hooks = watching(on_token, ended) if on_token else {}
+                tokens = _generate(loaded.model, inputs, greedy_settings(settings.max_new_tokens) | hooks)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))
     new = tokens[0, inputs[IDS].shape[1] :]
@@ -283,9 +288,9 @@ def _warn_unknown(tokenizer: Any, question: str, ids: torch.Tensor) -> None:
 
 
 @torch.inference_mode()
-def _generate(model: Any, inputs: Any, max_new_tokens: int) -> torch.Tensor:
+def _generate(model: Any, inputs: Any, settings: dict[str, Any]) -> torch.Tensor:
     """(1, prompt + new) token ids by greedy decoding."""
-    tokens: torch.Tensor = model.generate(**inputs, **greedy_settings(max_new_tokens))
+    tokens: torch.Tensor = model.generate(**inputs, **settings)
     return tokens
 
 

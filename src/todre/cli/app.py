@@ -28,6 +28,7 @@ from todre.cli.guard import examples, guarded
 from todre.cli.methods import methods
 from todre.cli.models import models
 from todre.cli.option_records import expand
+from todre.cli.page import page
 from todre.cli.plot import COMMANDS as FIGURES
 from todre.cli.reproduce import reproduce
 from todre.cli.serve import serve
@@ -92,6 +93,11 @@ _COMMANDS = (
         "todre serve --port 8000",
         "todre serve Qwen/Qwen2.5-VL-7B-Instruct --method todre --retain 0.25 --dtype bfloat16",
         "todre serve --check --method divprune --retain 0.1",
+    ),
+    (
+        page,
+        "todre page",
+        "todre page -m llava-hf/llava-v1.6-mistral-7b-hf --dtype bfloat16 --port 9000",
     ),
     (
         flops,

@@ -63,9 +63,8 @@ def make_method(name: str, retain: float | AutoBudget | None, seed: int, per: st
     """Make a method with the settings that it has; a file's method is unchanged."""
     if name.endswith(FILE):
         return registry.load(name)
-    known = registry.entry(name).settings
     settings: dict[str, Any] = {"seed": seed, "per": per or "sample"} | ({} if retain is None else {"retain": retain})
-    return registry.create(name, **{key: value for key, value in settings.items() if key in known})
+    return registry.create_with(name, **settings)
 
 
 def make_pruning(name: str, retain: float | AutoBudget | None, seed: int, per: str | None = None) -> Method:

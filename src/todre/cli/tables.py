@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from todre.flops import format_flops
 from todre.report import format_bytes
 from todre.running import Answer
 
@@ -24,15 +25,6 @@ def comparison_table(answers: Sequence[tuple[str, Answer]]) -> Table:
     for name, answer in answers:
         table.add_row(name, Text(answer.text or "(nothing)"), *_savings(answer), *_milliseconds(answer))
     return table
-
-
-def format_flops(count: float) -> str:
-    """Text of a number of FLOPs, in powers of a thousand."""
-    for unit in ("", " k", " M", " G", " T"):
-        if count < 1000 or unit == " T":
-            return f"{count:.3g}{unit}" if count < 1000 else f"{count:.0f}{unit}"
-        count /= 1000
-    raise AssertionError  # pragma: no cover
 
 
 def _savings(answer: Answer) -> tuple[str, str, str, str, str]:

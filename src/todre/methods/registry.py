@@ -89,6 +89,17 @@ def create(name: str, **values: Any) -> Method:
     return found.create(**values)
 
 
+def create_with(name: str, **offered: Any) -> Method:
+    """Create the method `name` with those of the offered settings that it has.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        InvalidValueError: a setting has a value that cannot be used.
+    """
+    found = entry(name)
+    return found.create(**{field: value for field, value in offered.items() if field in found.settings})
+
+
 def from_dict(values: Any) -> Method:
     """The method that `to_dict` described.
 

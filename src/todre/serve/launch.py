@@ -71,8 +71,12 @@ class Place:
             raise InvalidValueError(self._why(error)) from error
         return opened
 
-    def listen(self, opened: socket.socket) -> str:
+    def listen(self, opened: socket.socket, path: str = "/v1") -> str:
         """Let clients connect to the socket; returns the base URL for them.
+
+        Args:
+            opened: from `open`.
+            path: where the URL leads on this server.
 
         Raises:
             InvalidValueError: another process listens at the port by now.
@@ -82,7 +86,7 @@ class Place:
         except OSError as error:
             raise InvalidValueError(self._why(error)) from error
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{opened.getsockname()[1]}/v1"
+        return f"http://{host}:{opened.getsockname()[1]}{path}"
 
     def _why(self, error: Exception) -> str:
         number = getattr(error, "errno", None)

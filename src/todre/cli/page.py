@@ -1,0 +1,47 @@
+"""`todre page`: a local web page that compares methods on a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from todre.cli.console import note, show_text, working
+from todre.cli.option_records import OptionRecord
+from todre.cli.options import ModelOptions, Verbosity
+from todre.cli.serve_options import Host, Port
+
+
+@dataclass(frozen=True)
+class PageOptions(OptionRecord):
+    """Options that say where the page is."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 7860
+
+
+def page(
+    model: ModelOptions = ModelOptions(), place: PageOptions = PageOptions(), verbosity: Verbosity = Verbosity()
+) -> None:
+    """Compare methods on a page in the browser: answers, kept tokens, costs.
+
+    Its address goes to stdout once it can be opened. Ctrl-C ends it. Nothing on it comes from another machine.
+    """
+    from todre.page.packages import require_packages
+
+    require_packages()
+    from todre.page.copies import Running
+    from todre.page.launch import make_application
+    from todre.serve.gate import is_loopback
+    from todre.serve.launch import Place, make_server
+    from todre.shipped import named, names
+
+    where = Place(host=place.host, port=place.port)
+    with where.open() as opened:
+        with working(verbosity.quiet):
+            loaded = model.load(verbosity.quiet)
+            running = Running(model=loaded.name, device=model.device, dtype=model.dtype)
+            caution = f"{loaded.name}{named(loaded.name).caution}." if loaded.name in names() else ""
+            application = make_application(loaded, running, place.host, caution)
+        if not is_loopback(place.host):
+            note(f"anybody who can reach {place.host} can use this page; listen at 127.0.0.1.", verbosity.quiet)
+        show_text(f"todre page of {loaded.name} at {where.listen(opened, '/')}")
+        make_server(application, access_log=verbosity.verbose).run(sockets=[opened])

@@ -1,0 +1,157 @@
+"""Answers under several methods, one after the other, and the record of them.
+
+Each is `todre.running.answer`, as in `todre compare`, so the numbers are the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from todre.errors import TodreError
+from todre.loading.model import Loaded
+from todre.methods import registry
+from todre.methods.base import Method
+from todre.page.wish import Wish
+from todre.running import Answer, Settings, answer
+
+SETTINGS = Settings(max_new_tokens=64, seed=0, warm_up=0, repeats=1)
+"""How every answer of the page is generated: one run, not warmed up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """An answer that has begun.
+
+    Attributes:
+        place: of the method among those chosen.
+        text: the answer so far.
+    """
+
+    place: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of one method.
+
+    Attributes:
+        place: of the method among those chosen.
+        name: the method's name.
+        answer: the answer; None where the method does not apply.
+        refusal: why it does not apply.
+    """
+
+    place: int
+    name: str
+    answer: Answer | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A sentence beside the results."""
+
+    text: str
+
+
+def method_of(name: str, share: float) -> Method:
+    """The method of that name, with the share where it has a budget."""
+    return registry.create_with(name, seed=SETTINGS.seed, retain=share)
+
+
+def answer_all(
+    loaded: Loaded, picture: Image.Image, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
+) -> None:
+    """Answer under each method; gives `Begun`, `Outcome` and `Note` as they come.
+
+    Args:
+        loaded: model and processor.
+        picture: RGB.
+        wish: what is asked.
+        give: called with each of them.
+        ended: asked after each token; once True, nothing further is given.
+
+    Raises:
+        InvalidValueError: the question cannot be asked.
+    """
+    with noted(give):
+        for place, name in enumerate(wish.methods):
+            give(Begun(place=place, text=""))
+            found = outcome(loaded, picture, wish.question, (place, name, wish.share), give, ended)
+            if ended():
+                return
+            give(found)
+
+
+def outcome(
+    loaded: Loaded,
+    picture: Image.Image,
+    question: str,
+    chosen: tuple[int, str, float],
+    give: Callable[[Any], None],
+    ended: Callable[[], bool],
+) -> Outcome:
+    """What comes of one method.
+
+    Args:
+        loaded: model and processor.
+        picture: RGB.
+        question: plain text.
+        chosen: the method's place, its name, and the share that it keeps.
+        give: called with a `Begun` after each token.
+        ended: asked after each token; True ends the answer.
+    """
+    place, name, share = chosen
+    tokens: list[int] = []
+
+    def on_token(token: int) -> None:
+        tokens.append(token)
+        text = loaded.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        give(Begun(place=place, text=text))
+
+    try:
+        method = method_of(name, share)
+        answered = answer(loaded, [picture], question, method, SETTINGS, on_token=on_token, ended=ended)
+    except TodreError as error:
+        return Outcome(place=place, name=name, answer=None, refusal=str(error))
+    return Outcome(place=place, name=name, answer=answered)
+
+
+def record(question: str, file: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The document that `todre compare --json` prints.
+
+    Args:
+        question: as it was asked.
+        file: name of the picture's file, or of the example.
+        outcomes: in the order of the methods.
+    """
+    refused = {each.name: each.refusal for each in outcomes if each.answer is None}
+    answers = [each.answer.to_dict() for each in outcomes if each.answer is not None]
+    return {"question": question, "file": file, **({"left_out": refused} if refused else {}), "answers": answers}
+
+
+@contextmanager
+def noted(give: Callable[[Any], None]) -> Iterator[None]:
+    """Give todre's own warnings inside the block as notes, each once.
+
+    Warnings are the whole process's, so the block must be where the model is.
+    """
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        text = str(message)
+        if category.__module__.partition(".")[0] == "todre" and text not in said:
+            said.add(text)
+            give(Note(text=text))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield

@@ -1,0 +1,58 @@
+"""Attention from text to picture and back, by layer, with the threshold of stage 2."""
+
+from __future__ import annotations
+
+from html import escape
+
+from PIL import Image
+
+from todre.analysis.migration import GROUPS, attention_of
+from todre.analysis.questions import PictureQuestion
+from todre.hf.decoder import decoder_of
+from todre.loading.model import Loaded
+from todre.methods.todre import ToDRE
+from todre.page.answering import SETTINGS, method_of
+from todre.page.svg import share_bars
+from todre.page.wish import Wish
+from todre.scenes import Question
+
+_TEXT, _VISUAL = list(GROUPS).index("text"), list(GROUPS).index("visual")
+
+
+def attention(loaded: Loaded, picture: Image.Image, wish: Wish) -> str:
+    """Two drawings, one for each direction, of the unpruned model's prefill.
+
+    The measurement is that of `todre analyze migration`; the threshold is that of the first ToDRE among the methods, or
+    of `todre`.
+
+    Raises:
+        UnsupportedModelError: a layer's attention cannot be followed.
+    """
+    question = Question(text=wish.question, answer="", task="asked")
+    asked = PictureQuestion(picture="picture", question=question, open=lambda: picture)
+    (found,) = attention_of(loaded, [asked], SETTINGS.max_new_tokens)
+    masses = {int(layer): mass for layer, mass in found["prefill"].items()}
+    name, method = stage2_of(wish)
+    deciding = method.reduce_after(decoder_of(loaded.model).n_layers)
+    drawn = [
+        share_bars({layer: mass[asking][target] for layer, mass in masses.items()}, title, method.threshold, deciding)
+        for asking, target, title in (
+            (_TEXT, _VISUAL, "attention of text to the picture, by layer"),
+            (_VISUAL, _TEXT, "attention of the picture to text, by layer"),
+        )
+    ]
+    where = ", ".join(map(str, deciding))
+    words = (
+        f"Measured without pruning, for the answer “{found['said']}”. {name} drops the picture after layer {where} where "
+        f"both lie below {100 * method.threshold:g} %."
+    )
+    return f'<div class="todre-pair">{"".join(drawn)}</div><p>{escape(words)}</p>'
+
+
+def stage2_of(wish: Wish) -> tuple[str, ToDRE]:
+    """(name, method) whose stage 2 is drawn."""
+    for name in wish.methods:
+        method = method_of(name, wish.share)
+        if isinstance(method, ToDRE) and 2 in method.stages:
+            return name, method
+    return ToDRE.name, ToDRE()

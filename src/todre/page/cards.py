@@ -1,0 +1,124 @@
+"""What the page shows of an answer, in HTML: a card for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from PIL import Image
+
+from todre.flops import format_flops
+from todre.geometry import TokenBox, visual_token_boxes
+from todre.loading.model import Loaded
+from todre.page import svg
+from todre.page.answering import Outcome
+from todre.report import PruningReport, format_bytes
+from todre.running import Answer
+
+HINT = "Point at a token, or click on it, to see its place."
+
+
+def waiting(name: str, text: str) -> str:
+    """The card of a method that is still answering; `text` is its answer so far."""
+    said = escape(text) or "…"
+    return f'<article class="todre-card" data-state="answering"><h3>{escape(name)}</h3>{_answer(said)}</article>'
+
+
+def card(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
+    """The card of a method that has answered, or does not apply."""
+    head = f"<h3>{escape(outcome.name)}</h3>"
+    if outcome.answer is None:
+        return f'<article class="todre-card" data-state="refused">{head}<p>{escape(outcome.refusal)}</p></article>'
+    answered = outcome.answer
+    notes = "".join(f"<p>{escape(note)}</p>" for note in answered.report.notes)
+    before = answered.visual_tokens_before
+    return (
+        f'<article class="todre-card" data-state="done" data-method="{escape(outcome.name)}">{head}'
+        f"{_answer(escape(answered.text) or '(nothing)')}{drawing(loaded, picture, answered)}{_facts(answered)}"
+        f"{svg.layer_bars(answered.report.visual_tokens_per_layer[0], before)}"
+        f"{svg.time_bar(answered.timings.to_dict())}{notes}</article>"
+    )
+
+
+def drawing(loaded: Loaded, picture: Image.Image, answered: Answer) -> str:
+    """The kept tokens over the picture, or the smaller picture that was shown.
+
+    Where the places of a model's tokens are not known, the picture alone.
+    """
+    if answered.shown.visual_tokens:
+        smaller = answered.shown.pictures[0]
+        return _figure(
+            svg.plain_picture(smaller, "the smaller picture that the model was shown"),
+            f"The model was shown this picture of {smaller.width} × {smaller.height} pixels.",
+        )
+    boxes = places(loaded, picture)
+    if len(boxes) != answered.report.visual_tokens_before[0]:
+        return _figure(
+            svg.plain_picture(picture, "the picture"), "The places of this model's visual tokens are not known."
+        )
+    kept = {place: token_words(boxes, place, answered.report) for place in answered.report.survivors(0)}
+    return _figure(svg.kept_tokens(picture, boxes, kept), HINT)
+
+
+def places(loaded: Loaded, picture: Image.Image) -> list[TokenBox]:
+    """The place of each visual token; none where they are not known."""
+    from todre.errors import UnsupportedModelError
+
+    try:
+        return visual_token_boxes(loaded.processor, loaded.model.config, [picture.size])
+    except UnsupportedModelError:
+        return []
+
+
+def token_words(boxes: Sequence[TokenBox], place: int, report: PruningReport) -> str:
+    """Where a kept token looked, and the layers that it was in."""
+    box = boxes[place]
+    looked = f"x {box.left:.0f}–{box.right:.0f}, y {box.top:.0f}–{box.bottom:.0f} in pixels"
+    if box.kind == "newline":
+        looked = f"the end of a row of crops, y {box.top:.0f}–{box.bottom:.0f}"
+    last = _last_layer(place, report)
+    deep = f"in all {report.n_layers} layers" if last == report.n_layers else f"in layers 1 to {last}"
+    return f"Token {place} of {len(boxes)} ({box.kind}): {looked}; {deep} of the decoder."
+
+
+def _last_layer(place: int, report: PruningReport) -> int:
+    """The last layer (1-based) that ran on a visual token."""
+    last = 0
+    steps = sorted(report.kept_from_layer[0].items())
+    ends = [start for start, _ in steps[1:]] + [report.n_layers]
+    for (_, kept), end in zip(steps, ends, strict=True):
+        if place in kept:
+            last = end
+    return last
+
+
+def _facts(answered: Answer) -> str:
+    """The counts of an answer; exact numbers are in `data-value`."""
+    report, flops = answered.report, answered.flops
+    before, after = answered.visual_tokens_before, report.visual_tokens_after[0]
+    share = f" ({100 * after / before:.1f} %)" if before else ""
+    rows = [
+        ("Visual tokens", after, f"{before} → {after}{share}"),
+        (
+            "KV cache",
+            report.kv_bytes[0],
+            f"{format_bytes(report.kv_bytes_unpruned[0])} → {format_bytes(report.kv_bytes[0])}",
+        ),
+        ("FLOPs", flops and flops.total, "not known for this model" if flops is None else format_flops(flops.total)),
+        ("New tokens", answered.new_tokens, f"{answered.new_tokens}"),
+        ("Time", "", f"{answered.timings.total:.0f} ms"),
+    ]
+    lines = "".join(
+        f'<tr><th scope="row">{name}</th><td data-fact="{name}" data-value="{"" if value is None else value}">'
+        f"{escape(said)}</td></tr>"
+        for name, value, said in rows
+    )
+    return f'<table class="todre-facts">{lines}</table>'
+
+
+def _answer(said: str) -> str:
+    return f'<p class="todre-answer">{said}</p>'
+
+
+def _figure(drawn: str, caption: str) -> str:
+    return f'<figure>{drawn}<figcaption class="todre-say" aria-live="polite">{escape(caption)}</figcaption></figure>'

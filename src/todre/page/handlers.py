@@ -1,0 +1,223 @@
+"""What the page does for a visitor: each handler turns values of the page into values for it.
+
+Errors become one sentence on the page. Gradio calls a handler on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from todre.errors import InvalidValueError, TodreError
+from todre.files import printable
+from todre.images import open_image
+from todre.loading.model import Loaded
+from todre.page import cards, copies, svg
+from todre.page.answering import Begun, Note, Outcome, answer_all, noted, record
+from todre.page.attention import attention
+from todre.page.budgets import Cell, strip, walk
+from todre.page.copies import Running
+from todre.page.desk import Desk, Ended, Give
+from todre.page.examples import example
+from todre.page.wish import MOST_METHODS, Wish, asks, share_of
+
+Values = tuple[Any, ...]
+
+
+class Handlers:
+    """The handlers of a page.
+
+    Args:
+        loaded: the model that all visitors share.
+        running: how it was loaded.
+    """
+
+    def __init__(self, loaded: Loaded, running: Running) -> None:
+        self._loaded, self._running, self._desk = loaded, running, Desk()
+
+    def restore(self, request: gr.Request) -> Values:
+        """Values for a page that is opened: question, methods, percent, example, preview, whether to ask."""
+        parameters = dict(request.query_params)
+        try:
+            wish = Wish.of_query(parameters)
+        except TodreError as error:
+            gr.Warning(str(error), title="This link")
+            wish, parameters = Wish(), {}
+        chosen = wish.picture or None
+        shown = svg.plain_picture(example(chosen).open(), chosen) if chosen else ""
+        return wish.question, list(wish.methods), 100 * wish.share, chosen, shown, bool(chosen) and asks(parameters)
+
+    def choose(self, name: str | None) -> Values:
+        """Values after an example is chosen: file, preview, question."""
+        if not name:
+            return gr.skip(), gr.skip(), gr.skip()
+        with _sentences():
+            chosen = example(name)
+            return None, svg.plain_picture(chosen.open(), name), chosen.question
+
+    def drop(self, file: str | None) -> Values:
+        """Values after a file is dropped: example, preview."""
+        if not file:
+            return gr.skip(), gr.skip()
+        with _sentences():
+            return None, svg.plain_picture(_open(file), Path(file).name)
+
+    def ask(self, *values: Any) -> Iterator[Values]:
+        """Answer; yields the cards, the notes, and in the end the record and what can be copied.
+
+        Args:
+            *values: question, methods, percent, example, file, and Gradio's request.
+        """
+        *asked, request = values
+        with _sentences():
+            wish, picture, file = self._wish(*asked)
+            found: dict[int, Outcome] = {}
+            notes: list[str] = []
+            yield self._cards(wish, {}), "", "", "", "", ""
+
+            def work(give: Give, ended: Ended) -> None:
+                answer_all(self._loaded, picture, wish, give, ended)
+
+            for one in self._desk.serve(_visitor(request), work):
+                if isinstance(one, Note):
+                    notes.append(one.text)
+                    yield ({}, _lines(notes), *[gr.skip()] * 4)
+                elif isinstance(one, Begun):
+                    yield ({one.place: cards.waiting(wish.methods[one.place], one.text)}, *[gr.skip()] * 5)
+                elif isinstance(one, Outcome):
+                    found[one.place] = one
+                    yield ({one.place: cards.card(self._loaded, picture, one)}, *[gr.skip()] * 5)
+            if len(found) < len(wish.methods):
+                return
+            document = record(wish.question, file, [found[place] for place in sorted(found)])
+            yield (
+                {},
+                _lines(notes),
+                json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False),
+                copies.command(wish, self._running, file),
+                copies.snippet(wish, self._running, file),
+                _link(wish, request),
+            )
+
+    def budgets(self, *values: Any) -> Iterator[str]:
+        """Answer at each budget; yields the strip so far. `values` are those of `ask`."""
+        *asked, request = values
+        with _sentences():
+            wish, picture, _ = self._wish(*asked)
+            cells: list[Cell] = []
+
+            def work(give: Give, ended: Ended) -> None:
+                walk(self._loaded, picture, wish, give, ended)
+
+            for one in self._desk.serve(_visitor(request), work):
+                if isinstance(one, Cell):
+                    cells.append(one)
+                    yield strip(cells)
+
+    def attention(self, *values: Any) -> Iterator[str]:
+        """Attention by layer; `values` are those of `ask`."""
+        *asked, request = values
+        with _sentences():
+            wish, picture, _ = self._wish(*asked)
+
+            def work(give: Give, ended: Ended) -> None:
+                with noted(lambda note: None):
+                    give(attention(self._loaded, picture, wish))
+
+            yield from self._desk.serve(_visitor(request), work)
+
+    def stop(self, request: gr.Request) -> None:
+        """End what the visitor waits for."""
+        if self._desk.stop(_visitor(request)):
+            gr.Info("Stopped.")
+
+    def leave(self, request: gr.Request) -> None:
+        """End what the visitor waited for, since the page was closed."""
+        self._desk.stop(_visitor(request))
+
+    def _wish(
+        self, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None
+    ) -> tuple[Wish, Image.Image, str]:
+        """(what is asked, the picture, name of its file)."""
+        if not file and not chosen:
+            raise InvalidValueError("There is no picture; drop one, or choose an example.")
+        picture = "" if file else chosen or ""
+        wish = Wish(question=question or "", methods=tuple(methods or ()), share=share_of(percent), picture=picture)
+        if file:
+            return wish, _open(file), Path(file).name
+        return wish, example(picture).open(), f"{picture}.png"
+
+    def _cards(self, wish: Wish, found: dict[int, str]) -> dict[int, str | None]:
+        """The card of every place; None for places without a method."""
+        names = [*wish.methods, *[None] * (MOST_METHODS - len(wish.methods))]
+        return {place: found.get(place, name and cards.waiting(name, "")) for place, name in enumerate(names)}
+
+
+def spread(handler: Callable[..., Iterator[Values]]) -> Callable[..., Iterator[list[Any]]]:
+    """A handler whose first value, cards by place, becomes one value for each place.
+
+    Gradio knows by the last parameter's annotation that it is to give its request.
+    """
+
+    def spreading(
+        question: str, methods: list[str], percent: float, chosen: str | None, file: str | None, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        for shown, *rest in handler(question, methods, percent, chosen, file, request):
+            yield [*(_slot(shown, place) for place in range(MOST_METHODS)), *rest]
+
+    return spreading
+
+
+def _slot(shown: dict[int, str | None], place: int) -> Any:
+    """What becomes of a card's place; a place that is not named stays as it is."""
+    if place not in shown:
+        return gr.skip()
+    return gr.update(value=shown[place] or "", visible=shown[place] is not None)
+
+
+def _open(file: str) -> Image.Image:
+    """The visitor's picture, called by the name that the visitor knows."""
+    try:
+        return open_image(file)
+    except TodreError as error:
+        raise type(error)(str(error).replace(printable(Path(file)), printable(Path(file).name))) from error
+
+
+def _visitor(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _link(wish: Wish, request: gr.Request) -> str:
+    """A link to the request, at the address by which the visitor came."""
+    base = str(request.headers.get("referer") or request.headers.get("origin") or "").partition("?")[0]
+    return f"{base.rstrip('/')}/?{wish.query()}"
+
+
+def _lines(notes: list[str]) -> str:
+    return "\n".join(notes)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Show whatever is raised inside the block as one sentence on the page."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except TodreError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    except Exception as error:
+        traceback.print_exc()
+        text = " ".join(str(error).split()).rstrip(".") or "no message"
+        raise gr.Error(
+            f"Unexpected {type(error).__name__} ({printable(text, 300)}); the terminal of `todre page` shows where it "
+            "came from.",
+            print_exception=False,
+        ) from error

@@ -1,0 +1,142 @@
+"""The page's parts and what happens when they are used, in Gradio."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from todre.methods import registry
+from todre.page.budgets import BUDGETS
+from todre.page.examples import EXAMPLES
+from todre.page.handlers import Handlers, spread
+from todre.page.wish import LEAST_SHARE, MOST_METHODS, MOST_QUESTION, Wish
+
+MODEL = "model"
+"""Name of the queue of everything that needs the model."""
+_ON_TOKENS = """
+element.addEventListener("click", (event) => {
+  const token = event.target.closest("[data-say]");
+  if (!token) return;
+  element.querySelectorAll(".chosen").forEach((one) => one.classList.remove("chosen"));
+  token.classList.add("chosen");
+  element.querySelector(".todre-say").textContent = token.dataset.say;
+});
+"""
+
+
+def build(handlers: Handlers, title: str, caution: str) -> Any:
+    """The page as Gradio's Blocks.
+
+    Args:
+        handlers: what it does.
+        title: what the browser's tab says.
+        caution: a sentence on what the model's answers are worth; may be empty.
+    """
+    wish = Wish()
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
+        gr.Markdown(f"# {title}\nThe same question under several ways to leave out visual tokens. {caution}")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=280):
+                preview = gr.HTML(label="Picture", elem_id="preview")
+                example = gr.Radio(
+                    [each.name for each in EXAMPLES], value=wish.picture, label="Example", elem_id="example"
+                )
+                file = gr.File(label="… or drop your own picture here", height=110, elem_id="file")
+            with gr.Column(scale=3, min_width=280):
+                question = gr.Textbox(
+                    wish.question, label="Question", lines=2, max_length=MOST_QUESTION, elem_id="question"
+                )
+                methods = gr.Dropdown(
+                    registry.names(),
+                    value=list(wish.methods),
+                    multiselect=True,
+                    max_choices=MOST_METHODS,
+                    label=f"Methods, side by side (up to {MOST_METHODS})",
+                    elem_id="methods",
+                )
+                percent = gr.Slider(
+                    100 * LEAST_SHARE, 100, 100 * wish.share, step=1, label="Visual tokens kept, in percent",
+                    elem_id="percent",
+                )  # fmt: skip
+                with gr.Row():
+                    ask = gr.Button("Ask", variant="primary", elem_id="ask", min_width=100)
+                    stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=100)
+                with gr.Row():
+                    over = gr.Button("Where does the answer change?", elem_id="budgets", min_width=140)
+                    look = gr.Button("Attention by layer", elem_id="attention", min_width=140)
+        notes = gr.Textbox(label="Notes", elem_id="notes", lines=1, max_lines=6, interactive=False)
+        with gr.Row(elem_id="cards"):
+            slots = [
+                gr.HTML(elem_id=f"card-{place}", js_on_load=_ON_TOKENS, min_width=240, visible=place == 0, padding=True)
+                for place in range(MOST_METHODS)
+            ]
+        shown = ", ".join(f"{100 * share:g}" for share in BUDGETS)
+        strip = gr.HTML(label=f"Answers at {shown} percent", show_label=True, elem_id="strip", padding=True)
+        layers = gr.HTML(label="Attention by layer", show_label=True, elem_id="layers", padding=True)
+        link, command, snippet, record = _copies()
+        opened = gr.State(False)
+
+        asked = [question, methods, percent, example, file]
+        told = [*slots, notes, record, command, snippet, link]
+        of_model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL, "api_visibility": "private"}
+        light: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        answering, budgets, attention = spread(handlers.ask), *_plain(handlers)
+        begun = [ask.click(answering, asked, told, **of_model), question.submit(answering, asked, told, **of_model)]
+        begun += [over.click(budgets, asked, strip, **of_model), look.click(attention, asked, layers, **of_model)]
+        example.input(handlers.choose, example, [file, preview, question], **light)
+        file.upload(handlers.drop, file, [example, preview], **light)
+        restored = [question, methods, percent, example, preview, opened]
+        first = page.load(handlers.restore, None, restored, **light)
+        begun.append(first.then(_if_opened(answering), [opened, *asked], told, **of_model))
+        stop.click(handlers.stop, None, None, cancels=begun, queue=False, **light)
+        page.unload(handlers.leave)
+    return page
+
+
+def _copies() -> tuple[Any, Any, Any, Any]:
+    """The boxes to copy from: link, command, Python, record."""
+    with gr.Accordion("Copy these settings", open=False):
+        link = gr.Textbox(
+            label="Link to this answer",
+            info="Your own picture is not in it: a link cannot hold a picture.",
+            buttons=["copy"], interactive=False, elem_id="link",
+        )  # fmt: skip
+        command = gr.Textbox(
+            label="Shell, the same numbers but for the times", lines=2, buttons=["copy"], interactive=False,
+            elem_id="command",
+        )  # fmt: skip
+        snippet = gr.Code(label="Python", language="python", interactive=False, elem_id="snippet")
+    with gr.Accordion("Everything measured", open=False):
+        record = gr.Textbox(
+            label="The document of todre compare --json", lines=8, max_lines=20, buttons=["copy"], interactive=False,
+            elem_id="record",
+        )  # fmt: skip
+    return link, command, snippet, record
+
+
+def _plain(handlers: Handlers) -> tuple[Any, Any]:
+    """The handlers of the two further buttons, with the signature that Gradio reads."""
+
+    def budgets(question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
+                request: gr.Request) -> Any:  # fmt: skip
+        yield from handlers.budgets(question, methods, percent, chosen, file, request)
+
+    def attention(question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
+                  request: gr.Request) -> Any:  # fmt: skip
+        yield from handlers.attention(question, methods, percent, chosen, file, request)
+
+    return budgets, attention
+
+
+def _if_opened(answering: Any) -> Any:
+    """The handler that answers a link at once, and does nothing on a page opened without one."""
+
+    def handler(opened: bool, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
+                request: gr.Request) -> Any:  # fmt: skip
+        if opened:
+            yield from answering(question, methods, percent, chosen, file, request)
+        else:
+            yield [gr.skip()] * (MOST_METHODS + 5)
+
+    return handler
