@@ -29,19 +29,20 @@ def page(
 
     require_packages()
     from todre.page.copies import Running
-    from todre.page.launch import make_application
+    from todre.page.launch import PageServer, make_page, warm_up
     from todre.serve.gate import is_loopback
-    from todre.serve.launch import Place, make_server
+    from todre.serve.launch import Place
     from todre.shipped import named, names
 
     where = Place(host=place.host, port=place.port)
     with where.open() as opened:
         with working(verbosity.quiet):
             loaded = model.load(verbosity.quiet)
+            warm_up(loaded)
             running = Running(model=loaded.name, device=model.device, dtype=model.dtype)
             caution = f"{loaded.name}{named(loaded.name).caution}." if loaded.name in names() else ""
-            application = make_application(loaded, running, place.host, caution)
+            made = make_page(loaded, running, caution)
         if not is_loopback(place.host):
             note(f"anybody who can reach {place.host} can use this page; listen at 127.0.0.1.", verbosity.quiet)
         show_text(f"todre page of {loaded.name} at {where.listen(opened, '/')}")
-        make_server(application, access_log=verbosity.verbose).run(sockets=[opened])
+        PageServer(made, place.host, verbosity.verbose).run(sockets=[opened])

@@ -20,7 +20,7 @@ _TEXT, _VISUAL = list(GROUPS).index("text"), list(GROUPS).index("visual")
 
 
 def attention(loaded: Loaded, picture: Image.Image, wish: Wish) -> str:
-    """Two drawings, one for each direction, of the unpruned model's prefill.
+    """A drawing for each direction that can be, of the unpruned model's prefill.
 
     The measurement is that of `todre analyze migration`; the threshold is that of the first ToDRE among the methods, or
     of `todre`.
@@ -34,19 +34,22 @@ def attention(loaded: Loaded, picture: Image.Image, wish: Wish) -> str:
     masses = {int(layer): mass for layer, mass in found["prefill"].items()}
     name, method = stage2_of(wish)
     deciding = method.reduce_after(decoder_of(loaded.model).n_layers)
-    drawn = [
-        share_bars({layer: mass[asking][target] for layer, mass in masses.items()}, title, method.threshold, deciding)
-        for asking, target, title in (
-            (_TEXT, _VISUAL, "attention of text to the picture, by layer"),
-            (_VISUAL, _TEXT, "attention of the picture to text, by layer"),
-        )
-    ]
+    drawn, blind = "", ""
+    for asking, target, title in (
+        (_TEXT, _VISUAL, "attention of text to the picture, by layer"),
+        (_VISUAL, _TEXT, "attention of the picture to text, by layer"),
+    ):
+        if found["uniform"][asking][target]:
+            values = {layer: mass[asking][target] for layer, mass in masses.items()}
+            drawn += share_bars(values, title, method.threshold, deciding)
+        else:
+            blind = " Here the picture stands before the text and cannot see it, which counts as below."
     where = ", ".join(map(str, deciding))
     words = (
-        f"Measured without pruning, for the answer “{found['said']}”. {name} drops the picture after layer {where} where "
-        f"both lie below {100 * method.threshold:g} %."
+        f"Measured without pruning, for the answer “{found['said']}”. {name} drops the picture after layer {where} "
+        f"where both directions lie below {100 * method.threshold:g} %.{blind}"
     )
-    return f'<div class="todre-pair">{"".join(drawn)}</div><p>{escape(words)}</p>'
+    return f'<div class="todre-pair">{drawn}</div><p>{escape(words)}</p>'
 
 
 def stage2_of(wish: Wish) -> tuple[str, ToDRE]:

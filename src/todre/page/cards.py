@@ -24,6 +24,11 @@ def waiting(name: str, text: str) -> str:
     return f'<article class="todre-card" data-state="answering"><h3>{escape(name)}</h3>{_answer(said)}</article>'
 
 
+def stopped(name: str) -> str:
+    """The card of a method that the visitor did not wait for."""
+    return f'<article class="todre-card" data-state="stopped"><h3>{escape(name)}</h3><p>Stopped.</p></article>'
+
+
 def card(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
     """The card of a method that has answered, or does not apply."""
     head = f"<h3>{escape(outcome.name)}</h3>"

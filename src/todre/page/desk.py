@@ -77,9 +77,7 @@ class Desk:
             earlier.set()
         return ended
 
-    def _run(
-        self, work: Callable[[Give, Ended], None], given: queue.SimpleQueue[Any], ended: threading.Event
-    ) -> None:
+    def _run(self, work: Callable[[Give, Ended], None], given: queue.SimpleQueue[Any], ended: threading.Event) -> None:
         try:
             with self._model:
                 if not ended.is_set():

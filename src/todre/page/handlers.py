@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,10 @@ class Handlers:
         with _sentences():
             return None, svg.plain_picture(_open(file), Path(file).name)
 
-    def ask(self, *values: Any) -> Iterator[Values]:
-        """Answer; yields the cards, the notes, and in the end the record and what can be copied.
+    def ask(self, *values: Any) -> Iterator[list[Any]]:
+        """Answer; yields the cards, then notes, record, command, Python and link.
+
+        Every time all values are yielded, because Gradio's page shows the latest of those that come together.
 
         Args:
             *values: question, methods, percent, example, file, and Gradio's request.
@@ -79,8 +81,8 @@ class Handlers:
         with _sentences():
             wish, picture, file = self._wish(*asked)
             found: dict[int, Outcome] = {}
-            notes: list[str] = []
-            yield self._cards(wish, {}), "", "", "", "", ""
+            shown, notes = [cards.waiting(name, "") for name in wish.methods], list[str]()
+            yield _told(shown, notes)
 
             def work(give: Give, ended: Ended) -> None:
                 answer_all(self._loaded, picture, wish, give, ended)
@@ -88,23 +90,21 @@ class Handlers:
             for one in self._desk.serve(_visitor(request), work):
                 if isinstance(one, Note):
                     notes.append(one.text)
-                    yield ({}, _lines(notes), *[gr.skip()] * 4)
                 elif isinstance(one, Begun):
-                    yield ({one.place: cards.waiting(wish.methods[one.place], one.text)}, *[gr.skip()] * 5)
+                    shown[one.place] = cards.waiting(wish.methods[one.place], one.text)
                 elif isinstance(one, Outcome):
                     found[one.place] = one
-                    yield ({one.place: cards.card(self._loaded, picture, one)}, *[gr.skip()] * 5)
+                    shown[one.place] = cards.card(self._loaded, picture, one)
+                yield _told(shown, notes)
             if len(found) < len(wish.methods):
+                left = [cards.stopped(name) if place not in found else shown[place] for place, name in
+                        enumerate(wish.methods)]  # fmt: skip
+                yield _told(left, notes)
                 return
             document = record(wish.question, file, [found[place] for place in sorted(found)])
-            yield (
-                {},
-                _lines(notes),
-                json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False),
-                copies.command(wish, self._running, file),
-                copies.snippet(wish, self._running, file),
-                _link(wish, request),
-            )
+            text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+            copied = copies.command(wish, self._running, file), copies.snippet(wish, self._running, file)
+            yield _told(shown, notes, text, *copied, _link(wish, request))
 
     def budgets(self, *values: Any) -> Iterator[str]:
         """Answer at each budget; yields the strip so far. `values` are those of `ask`."""
@@ -154,32 +154,12 @@ class Handlers:
             return wish, _open(file), Path(file).name
         return wish, example(picture).open(), f"{picture}.png"
 
-    def _cards(self, wish: Wish, found: dict[int, str]) -> dict[int, str | None]:
-        """The card of every place; None for places without a method."""
-        names = [*wish.methods, *[None] * (MOST_METHODS - len(wish.methods))]
-        return {place: found.get(place, name and cards.waiting(name, "")) for place, name in enumerate(names)}
 
-
-def spread(handler: Callable[..., Iterator[Values]]) -> Callable[..., Iterator[list[Any]]]:
-    """A handler whose first value, cards by place, becomes one value for each place.
-
-    Gradio knows by the last parameter's annotation that it is to give its request.
-    """
-
-    def spreading(
-        question: str, methods: list[str], percent: float, chosen: str | None, file: str | None, request: gr.Request
-    ) -> Iterator[list[Any]]:
-        for shown, *rest in handler(question, methods, percent, chosen, file, request):
-            yield [*(_slot(shown, place) for place in range(MOST_METHODS)), *rest]
-
-    return spreading
-
-
-def _slot(shown: dict[int, str | None], place: int) -> Any:
-    """What becomes of a card's place; a place that is not named stays as it is."""
-    if place not in shown:
-        return gr.skip()
-    return gr.update(value=shown[place] or "", visible=shown[place] is not None)
+def _told(shown: list[str], notes: list[str], *copied: str) -> list[Any]:
+    """All values of an answer: a card for each place, the notes, and what can be copied."""
+    slots = [gr.update(value=card, visible=True) for card in shown]
+    slots += [gr.update(value="", visible=False)] * (MOST_METHODS - len(shown))
+    return [*slots, gr.update(value="\n".join(notes), visible=bool(notes)), *(copied or [""] * 4)]
 
 
 def _open(file: str) -> Image.Image:
@@ -198,10 +178,6 @@ def _link(wish: Wish, request: gr.Request) -> str:
     """A link to the request, at the address by which the visitor came."""
     base = str(request.headers.get("referer") or request.headers.get("origin") or "").partition("?")[0]
     return f"{base.rstrip('/')}/?{wish.query()}"
-
-
-def _lines(notes: list[str]) -> str:
-    return "\n".join(notes)
 
 
 @contextmanager

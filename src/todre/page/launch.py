@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from todre.loading.model import Loaded
+from todre.methods.base import NoPruning
 from todre.page.copies import Running
-from todre.serve.gate import App, Gate
+from todre.page.examples import EXAMPLES
+from todre.running import Settings, answer
+from todre.serve.gate import Gate
+from todre.serve.launch import make_server
 
 MOST_MEGABYTES = 100
 """Largest file that can be dropped on the page."""
 
 
-def make_application(loaded: Loaded, running: Running, host: str, caution: str = "") -> App:
+class PageServer(uvicorn.Server):
+    """The page's HTTP server, which hangs up on open pages when it is told to end.
+
+    Args:
+        page: from `make_page`.
+        host: where it listens; on the loopback interface it answers to names of that interface alone.
+        access_log: whether each request is logged on stderr.
+    """
+
+    def __init__(self, page: Any, host: str, access_log: bool = False) -> None:
+        super().__init__(make_server(Gate(page, host, None, lambda status: None), access_log=access_log).config)
+        self._page = page
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; what is cut off by that is no error."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        for route in self._page.routes:
+            ending = getattr(getattr(route, "app", None), "stop_event", None)
+            if ending is not None:
+                ending.set()
+        await super().shutdown(sockets)
+
+
+def make_page(loaded: Loaded, running: Running, caution: str = "") -> Any:
     """The page as an ASGI application.
 
     Its fonts are the system's own, and Gradio's telemetry and its links for sharing are off.
@@ -22,7 +53,6 @@ def make_application(loaded: Loaded, running: Running, host: str, caution: str =
     Args:
         loaded: the model that all visitors share.
         running: how it was loaded.
-        host: where the server listens; one on the loopback interface answers to names of that interface alone.
         caution: a sentence on what the model's answers are worth.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -35,11 +65,12 @@ def make_application(loaded: Loaded, running: Running, host: str, caution: str =
     page = build(Handlers(loaded, running), f"todre · {running.model}", caution)
     page.queue(api_open=False, max_size=256, default_concurrency_limit=4)
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
-    application: Any = gr.mount_gradio_app(
+    return gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         page,
         path="/",
         footer_links=[],
+        run_history=False,
         max_file_size=f"{MOST_MEGABYTES}mb",
         ssr_mode=False,
         enable_monitoring=False,
@@ -48,4 +79,13 @@ def make_application(loaded: Loaded, running: Running, host: str, caution: str =
         theme=theme,
         css_paths=Path(__file__).parent / "page.css",
     )
-    return Gate(application, host, None, lambda status: None)
+
+
+def warm_up(loaded: Loaded) -> None:
+    """Answer one word about an example, so that the first visitor's times are like all others.
+
+    Raises:
+        TodreError: the model cannot be pruned, or cannot answer; it is better told before anybody asks.
+    """
+    first = EXAMPLES[0]
+    answer(loaded, [first.open()], first.question, NoPruning(), Settings(max_new_tokens=1))

@@ -9,7 +9,7 @@ import gradio as gr
 from todre.methods import registry
 from todre.page.budgets import BUDGETS
 from todre.page.examples import EXAMPLES
-from todre.page.handlers import Handlers, spread
+from todre.page.handlers import Handlers
 from todre.page.wish import LEAST_SHARE, MOST_METHODS, MOST_QUESTION, Wish
 
 MODEL = "model"
@@ -42,7 +42,7 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
                 example = gr.Radio(
                     [each.name for each in EXAMPLES], value=wish.picture, label="Example", elem_id="example"
                 )
-                file = gr.File(label="… or drop your own picture here", height=110, elem_id="file")
+                file = gr.File(label="… or drop your own picture here", height=150, elem_id="file")
             with gr.Column(scale=3, min_width=280):
                 question = gr.Textbox(
                     wish.question, label="Question", lines=2, max_length=MOST_QUESTION, elem_id="question"
@@ -65,7 +65,7 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
                 with gr.Row():
                     over = gr.Button("Where does the answer change?", elem_id="budgets", min_width=140)
                     look = gr.Button("Attention by layer", elem_id="attention", min_width=140)
-        notes = gr.Textbox(label="Notes", elem_id="notes", lines=1, max_lines=6, interactive=False)
+        notes = gr.Textbox(label="Notes", elem_id="notes", lines=1, max_lines=6, interactive=False, visible=False)
         with gr.Row(elem_id="cards"):
             slots = [
                 gr.HTML(elem_id=f"card-{place}", js_on_load=_ON_TOKENS, min_width=240, visible=place == 0, padding=True)
@@ -81,14 +81,14 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
         told = [*slots, notes, record, command, snippet, link]
         of_model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL, "api_visibility": "private"}
         light: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        answering, budgets, attention = spread(handlers.ask), *_plain(handlers)
+        answering, budgets, attention = map(_with_request, (handlers.ask, handlers.budgets, handlers.attention))
         begun = [ask.click(answering, asked, told, **of_model), question.submit(answering, asked, told, **of_model)]
         begun += [over.click(budgets, asked, strip, **of_model), look.click(attention, asked, layers, **of_model)]
         example.input(handlers.choose, example, [file, preview, question], **light)
         file.upload(handlers.drop, file, [example, preview], **light)
         restored = [question, methods, percent, example, preview, opened]
         first = page.load(handlers.restore, None, restored, **light)
-        begun.append(first.then(_if_opened(answering), [opened, *asked], told, **of_model))
+        begun.append(first.then(_if_opened(handlers.ask), [opened, *asked], told, **of_model))
         stop.click(handlers.stop, None, None, cancels=begun, queue=False, **light)
         page.unload(handlers.leave)
     return page
@@ -115,28 +115,24 @@ def _copies() -> tuple[Any, Any, Any, Any]:
     return link, command, snippet, record
 
 
-def _plain(handlers: Handlers) -> tuple[Any, Any]:
-    """The handlers of the two further buttons, with the signature that Gradio reads."""
+def _with_request(handler: Any) -> Any:
+    """A handler of what was asked, with the signature from which Gradio reads that it needs its request."""
 
-    def budgets(question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
-                request: gr.Request) -> Any:  # fmt: skip
-        yield from handlers.budgets(question, methods, percent, chosen, file, request)
+    def asking(question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
+               request: gr.Request) -> Any:  # fmt: skip
+        yield from handler(question, methods, percent, chosen, file, request)
 
-    def attention(question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
-                  request: gr.Request) -> Any:  # fmt: skip
-        yield from handlers.attention(question, methods, percent, chosen, file, request)
-
-    return budgets, attention
+    return asking
 
 
 def _if_opened(answering: Any) -> Any:
     """The handler that answers a link at once, and does nothing on a page opened without one."""
 
-    def handler(opened: bool, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
+    def opening(opened: bool, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
                 request: gr.Request) -> Any:  # fmt: skip
         if opened:
             yield from answering(question, methods, percent, chosen, file, request)
         else:
             yield [gr.skip()] * (MOST_METHODS + 5)
 
-    return handler
+    return opening

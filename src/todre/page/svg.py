@@ -42,6 +42,8 @@ def plain_picture(picture: Image.Image, words: str) -> str:
 def kept_tokens(picture: Image.Image, boxes: Sequence[TokenBox], kept: Mapping[int, str]) -> str:
     """The picture, pale where no kept token looked, with a frame for each kept token.
 
+    Where all tokens are kept, frames show under the pointer alone.
+
     Args:
         picture: RGB.
         boxes: places of all visual tokens.
@@ -55,8 +57,9 @@ def kept_tokens(picture: Image.Image, boxes: Sequence[TokenBox], kept: Mapping[i
     places = sorted(kept, key=lambda place: order.get(boxes[place].kind, 0))
     frames = "".join(_frame(boxes[place], kept[place], width) for place in places)
     words = f"{len(kept)} of {len(boxes)} visual tokens, framed over the picture"
+    look = "todre-kept todre-all" if len(kept) == len(boxes) else "todre-kept"
     return (
-        f'<svg class="todre-kept" viewBox="0 0 {right:g} {height}" role="img" aria-label="{words}">'
+        f'<svg class="{look}" viewBox="0 0 {right:g} {height}" role="img" aria-label="{words}">'
         f'<image href="{data_url(shown)}" width="{width}" height="{height}" preserveAspectRatio="none"/>{frames}</svg>'
     )
 

@@ -52,8 +52,8 @@ class Wish:
             )
         if not 1 <= len(self.methods) <= MOST_METHODS:
             raise InvalidValueError(
-                f"{len(self.methods)} methods are chosen, and from one to {MOST_METHODS} are shown side by side; choose "
-                "some of them."
+                f"{len(self.methods)} methods are chosen, and from one to {MOST_METHODS} are shown side by side; "
+                "choose some of them."
             )
         if len(set(self.methods)) < len(self.methods):
             raise InvalidValueError(f"The methods {', '.join(self.methods)} name one twice; name each once.")

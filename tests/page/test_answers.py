@@ -1,0 +1,208 @@
+"""Answers, strip, attention and drawings, against answers asked for one by one and against the report."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from todre.errors import InvalidValueError
+from todre.geometry import visual_token_boxes
+from todre.loading import load
+from todre.methods import registry
+from todre.page import cards, svg
+from todre.page.answering import SETTINGS, Begun, Note, Outcome, answer_all, record
+from todre.page.attention import attention, stage2_of
+from todre.page.budgets import BUDGETS, Cell, changes, strip, walk
+from todre.page.examples import EXAMPLES
+from todre.page.wish import Wish
+from todre.running import answer
+
+MOVING = ("timings_ms", "peak_bytes")
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return EXAMPLES[0].open().resize((120, 90))
+
+
+def still(document):
+    return {name: value for name, value in document.items() if name not in MOVING}
+
+
+def asked(loaded, picture, wish):
+    given = []
+    answer_all(loaded, picture, wish, given.append, lambda: False)
+    return given
+
+
+def test_each_answer_is_that_of_asking_alone_and_streams_to_its_end(loaded, picture):
+    wish = Wish(methods=("none", "todre", "random"), share=0.25)
+    given = asked(loaded, picture, wish)
+    outcomes = [one for one in given if isinstance(one, Outcome)]
+    assert [one.name for one in outcomes] == list(wish.methods)
+    for place, found in enumerate(outcomes):
+        method = registry.create("none") if found.name == "none" else registry.create(found.name, retain=0.25)
+        alone = answer(loaded, [picture], wish.question, method, SETTINGS)
+        assert still(found.answer.to_dict()) == still(alone.to_dict())
+        texts = [one.text for one in given if isinstance(one, Begun) and one.place == place]
+        assert texts[0] == ""
+        assert texts[-1] == alone.text
+        assert len(texts) == alone.new_tokens + 1
+
+
+def test_the_record_names_what_does_not_apply(loaded, picture):
+    wish = Wish(methods=("none", "ivc-prune", "glimpseprune"))
+    given = asked(loaded, picture, wish)
+    outcomes = [one for one in given if isinstance(one, Outcome)]
+    document = record(wish.question, "a.png", outcomes)
+    refused = {one.name for one in outcomes if one.answer is None}
+    assert set(document.get("left_out", {})) == refused
+    assert len(document["answers"]) == 3 - len(refused)
+    for one in outcomes:
+        text = cards.card(loaded, picture, one)
+        ElementTree.fromstring(text.replace("<br>", ""))
+        assert ('data-state="refused"' in text) == (one.answer is None)
+
+
+def test_unknown_words_become_a_note(loaded, picture):
+    given = asked(loaded, picture, Wish(question="Is there a wombat here ?", methods=("none", "todre")))
+    assert [one.text for one in given if isinstance(one, Note)] == ["the model does not know: wombat, here"]
+
+
+def test_nothing_is_given_once_the_visitor_has_left(loaded, picture):
+    given = []
+    answer_all(loaded, picture, Wish(), given.append, lambda: any(one.text for one in given))
+    assert not [one for one in given if isinstance(one, Outcome)]
+    assert {one.place for one in given} == {0}
+
+
+def test_a_placeholder_in_the_question_is_told(loaded, picture):
+    (found,) = [one for one in asked(loaded, picture, Wish(question="<image>?", methods=("none",)))
+                if isinstance(one, Outcome)]  # fmt: skip
+    assert "marks a picture's place" in found.refusal
+
+
+def test_frames_are_the_boxes_of_the_kept_tokens(loaded, picture):
+    wish = Wish(methods=("todre",), share=0.1)
+    (found,) = [one for one in asked(loaded, picture, wish) if isinstance(one, Outcome)]
+    boxes = visual_token_boxes(loaded.processor, loaded.model.config, [picture.size])
+    text = cards.drawing(loaded, picture, found.answer)
+    said = re.findall(r'data-say="Token (\d+) of (\d+) ', text)
+    visible = [place for place in found.answer.report.kept[0] if boxes[place].bottom > boxes[place].top]
+    assert sorted(int(place) for place, _ in said) == sorted(visible)
+    assert {int(count) for _, count in said} == {len(boxes)}
+    drawn = {
+        int(place): [float(number) for number in numbers]
+        for place, *numbers in re.findall(
+            r'data-say="Token (\d+) of [^"]*" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', text
+        )
+    }
+    for place in visible:
+        box = boxes[place]
+        if box.kind != "newline":
+            assert drawn[place] == pytest.approx(
+                [box.left, box.top, box.right - box.left, box.bottom - box.top], abs=0.051
+            )
+
+
+def test_a_token_says_the_last_layer_that_had_it(loaded, picture):
+    """Against the report's own count of each layer."""
+    for name in ("none", "pyramiddrop", "fastv"):
+        (found,) = [one for one in asked(loaded, picture, Wish(methods=(name,))) if isinstance(one, Outcome)]
+        report = found.answer.report
+        lasts = [cards._last_layer(place, report) for place in range(report.visual_tokens_before[0])]
+        for layer, count in enumerate(report.visual_tokens_per_layer[0], 1):
+            assert sum(last >= layer for last in lasts) == count
+
+
+def test_the_strip_is_what_asking_at_each_budget_gives(loaded, picture):
+    wish = Wish(methods=("none", "todre"))
+    cells = []
+    walk(loaded, picture, wish, cells.append, lambda: False)
+    assert [(cell.method, cell.share) for cell in cells] == [("none", None), *(("todre", share) for share in BUDGETS)]
+    for cell in cells[1:]:
+        alone = answer(loaded, [picture], wish.question, registry.create("todre", retain=cell.share), SETTINGS)
+        assert (cell.text, cell.kept) == (alone.text, alone.report.visual_tokens_after[0])
+    text = strip(cells)
+    differing = sum(cell.text != cells[0].text for cell in cells[1:])
+    assert text.count("todre-changed") == differing
+    assert text.count("todre-same") == len(BUDGETS) - differing
+
+
+@pytest.mark.parametrize(("texts", "said"), [
+    (("a", "a", "a", "a", "a"), "at none of these"),
+    (("a", "a", "b", "a", "b"), "first at 10 %"),
+    (("b",), "first at 50 %"),
+    (("a", "a"), "not so far"),
+])  # fmt: skip
+def test_where_the_answer_changes(texts, said):
+    whole = Cell(method="none", share=None, text="a", kept=9)
+    cells = [Cell(method="m", share=share, text=text, kept=1) for share, text in zip(BUDGETS, texts, strict=False)]
+    assert changes(whole, cells) == said
+
+
+def test_attention_is_what_stage_2_reads(loaded, picture):
+    """The bar at the layer that decides is the ratio of ToDRE's own report, where it keeps all tokens."""
+    wish = Wish(methods=("none", "todre"), share=1.0)
+    text = attention(loaded, picture, wish)
+    report = answer(loaded, [picture], wish.question, registry.create("todre", retain=1.0), SETTINGS).report
+    (layer,) = report.attention_ratios[0]
+    bars = [float(value) for value in re.findall(rf"layer {layer}: ([\d.]+) %, stage 2 decides", text)]
+    ratios = report.attention_ratios[0][layer]
+    there = [100 * ratio for ratio in (ratios.text_to_visual, ratios.visual_to_text) if ratio is not None]
+    assert there
+    assert bars == pytest.approx(there, abs=0.006)
+    assert text.count("threshold 10 %") == len(there)
+    assert ("cannot see it" in text) == (ratios.visual_to_text is None)
+
+
+def test_the_threshold_is_that_of_the_first_todre_asked_for():
+    assert stage2_of(Wish(methods=("none", "todre-v1", "todre")))[0] == "todre-v1"
+    assert stage2_of(Wish(methods=("random",)))[1] == registry.create("todre")
+
+
+def test_what_visitors_write_is_no_html(loaded):
+    words = '<img src=x onerror="alert(1)">'
+    for text in (
+        cards.waiting(words, words), cards.stopped(words), svg.plain_picture(Image.new("RGB", (3, 3)), words),
+        cards.card(loaded, Image.new("RGB", (3, 3)), Outcome(place=0, name=words, answer=None, refusal=words)),
+        strip([Cell(method="none", share=None, text=words, kept=1), Cell(method=words, share=0.5, text=words, kept=1)]),
+    ):  # fmt: skip
+        assert "<img src=x" not in text
+        assert 'onerror="' not in text
+
+
+def test_bars_have_the_height_of_their_numbers():
+    text = svg.layer_bars([100, 50, 0], 100)
+    heights = [float(value) for value in re.findall(r'<rect [^>]*height="([\d.]+)"', text)]
+    assert np.array(heights) / heights[0] == pytest.approx([1, 0.5, 0])
+
+
+def test_the_parts_of_a_time_fill_its_bar():
+    text = svg.time_bar({"encode": 10.0, "select": 0.0, "prefill": 30.0, "decode": None, "other": 10.0})
+    widths = [float(value) for value in re.findall(r'<rect [^>]*width="([\d.]+)"', text)]
+    assert np.array(widths) / sum(widths) == pytest.approx([0.2, 0, 0.6, 0, 0.2])
+
+
+def test_a_page_needs_its_packages(monkeypatch):
+    import importlib.util
+
+    from todre.errors import MissingDependencyError
+    from todre.page.packages import require_packages
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else find(name))
+    with pytest.raises(MissingDependencyError, match=r"gradio.*todre\[page\]"):
+        require_packages()
+
+
+def test_no_share_is_no_number():
+    with pytest.raises(InvalidValueError):
+        Wish(share=float("nan"))
