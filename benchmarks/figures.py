@@ -246,7 +246,8 @@ CURVES = {
     )
     for seed, name in enumerate(("smol", "smol-1"))
 }
-RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, **CURVES}
+PAGE = {f"docs/images/{name}.png": "make test-page PICTURES=docs/images" for name in ("page", "page-phone")}
+RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, **CURVES, **PAGE}
 """Pictures that a command makes by itself."""
 
 

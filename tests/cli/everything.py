@@ -17,6 +17,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "batch": ("PICTURE", "--question", QUESTION, "--max-new-tokens", "2", "--output", "NEW.jsonl", *_CPU),
     "demo": ("--output", "NEW"),
     "serve": ("--check", "--port", "0", *_CPU),
+    "page": ("--check", "--port", "0", *_CPU),
     "vllm-args": (),
     "flops": (),
     "bench": ("--random-weights", "tiny", "--rounds", "1", "--warm-up", "0", "--no-memory", "--new-tokens", "1", *_CPU),

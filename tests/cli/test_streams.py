@@ -27,6 +27,7 @@ def results(tmp_path_factory):
 def call(picture, results, tmp_path, monkeypatch, capsys):
     """call(name, stream) → (exit code, stderr), with stdout as given."""
     monkeypatch.setattr("todre.cli.demo.SETTINGS", {"max_new_tokens": 1, "warm_up": 0, "repeats": 1})
+    monkeypatch.setattr("todre.page.packages._NEEDED", ())  # Gradio, which has an environment of its own
 
     def call(name, stream):
         capsys.readouterr()

@@ -98,6 +98,7 @@ _COMMANDS = (
         page,
         "todre page",
         "todre page -m llava-hf/llava-v1.6-mistral-7b-hf --dtype bfloat16 --port 9000",
+        "todre page --check",
     ),
     (
         flops,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from todre.cli.console import note, show_text, working
 from todre.cli.option_records import OptionRecord
@@ -18,8 +21,14 @@ class PageOptions(OptionRecord):
     port: Port = 7860
 
 
+Check = Annotated[bool, typer.Option("--check", help="Load the model, let it answer once, and end without a page.")]
+
+
 def page(
-    model: ModelOptions = ModelOptions(), place: PageOptions = PageOptions(), verbosity: Verbosity = Verbosity()
+    model: ModelOptions = ModelOptions(),
+    place: PageOptions = PageOptions(),
+    check: Check = False,
+    verbosity: Verbosity = Verbosity(),
 ) -> None:
     """Compare methods on a page in the browser: answers, kept tokens, costs.
 
@@ -39,6 +48,10 @@ def page(
         with working(verbosity.quiet):
             loaded = model.load(verbosity.quiet)
             warm_up(loaded)
+        if check:
+            show_text(f"a page of {loaded.name} can be shown")
+            return
+        with working(verbosity.quiet):
             running = Running(model=loaded.name, device=model.device, dtype=model.dtype)
             caution = f"{loaded.name}{named(loaded.name).caution}." if loaded.name in names() else ""
             made = make_page(loaded, running, caution)

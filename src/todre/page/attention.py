@@ -1,4 +1,4 @@
-"""Attention from text to picture and back, by layer, with the threshold of stage 2."""
+"""Attention of text to the picture by layer, and the threshold of stage 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A strip over budgets: where the answer of each method changes as fewer tokens stay."""
+"""A strip over budgets: where answers change as fewer visual tokens stay."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Cell:
 def walk(
     loaded: Loaded, picture: Image.Image, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
 ) -> None:
-    """Answer without pruning, then under each method at each budget; gives a `Cell` for each.
+    """Answer without pruning, then under each method at each budget.
 
     Args:
         loaded: model and processor.
         picture: RGB.
         wish: what is asked; its share is not used.
-        give: called with each cell, and with notes.
+        give: called with a `Cell` for each answer, and with notes.
         ended: asked after each token; once True, nothing further is given.
     """
     with noted(give):
@@ -64,7 +64,9 @@ def walk(
 
 
 def strip(cells: Sequence[Cell]) -> str:
-    """Table of the answers by method and budget; those that differ from the unpruned answer are marked.
+    """Table of the answers by method and budget.
+
+    Those that differ from the unpruned answer are marked.
 
     Args:
         cells: what `walk` has given so far; the first is the unpruned answer.

@@ -1,6 +1,7 @@
-"""What the page does for a visitor: each handler turns values of the page into values for it.
+"""What the page does for a visitor.
 
-Errors become one sentence on the page. Gradio calls a handler on a thread of its own.
+Each handler turns values of the page into values for it. Errors become one sentence on the page. Gradio calls a handler
+on a thread of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ class Handlers:
         self._loaded, self._running, self._desk = loaded, running, Desk()
 
     def restore(self, request: gr.Request) -> Values:
-        """Values for a page that is opened: question, methods, percent, example, preview, whether to ask."""
+        """Values for a page that is opened.
+
+        They are question, methods, percent, example, preview, and whether to ask.
+        """
         parameters = dict(request.query_params)
         try:
             wish = Wish.of_query(parameters)
@@ -156,7 +160,7 @@ class Handlers:
 
 
 def _told(shown: list[str], notes: list[str], *copied: str) -> list[Any]:
-    """All values of an answer: a card for each place, the notes, and what can be copied."""
+    """All values of an answer: cards, notes, and what can be copied."""
     slots = [gr.update(value=card, visible=True) for card in shown]
     slots += [gr.update(value="", visible=False)] * (MOST_METHODS - len(shown))
     return [*slots, gr.update(value="\n".join(notes), visible=bool(notes)), *(copied or [""] * 4)]

@@ -1,4 +1,4 @@
-"""The server of the page: nothing of it leaves the machine, and nothing comes from elsewhere."""
+"""The server of the page, which loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def make_page(loaded: Loaded, running: Running, caution: str = "") -> Any:
 
 
 def warm_up(loaded: Loaded) -> None:
-    """Answer one word about an example, so that the first visitor's times are like all others.
+    """Answer one word about an example.
+
+    So the first visitor's times are like all others.
 
     Raises:
         TodreError: the model cannot be pruned, or cannot answer; it is better told before anybody asks.

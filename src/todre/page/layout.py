@@ -116,7 +116,7 @@ def _copies() -> tuple[Any, Any, Any, Any]:
 
 
 def _with_request(handler: Any) -> Any:
-    """A handler of what was asked, with the signature from which Gradio reads that it needs its request."""
+    """A handler with a signature that tells Gradio to give its request."""
 
     def asking(question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
                request: gr.Request) -> Any:  # fmt: skip
@@ -126,7 +126,7 @@ def _with_request(handler: Any) -> Any:
 
 
 def _if_opened(answering: Any) -> Any:
-    """The handler that answers a link at once, and does nothing on a page opened without one."""
+    """The handler that answers a link at once, and does nothing without one."""
 
     def opening(opened: bool, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
                 request: gr.Request) -> Any:  # fmt: skip

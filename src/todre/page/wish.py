@@ -18,8 +18,6 @@ MOST_QUESTION = 2000
 """Longest question, in characters."""
 LEAST_SHARE = 0.01
 """Smallest share that can be kept."""
-PARAMETERS = ("question", "methods", "keep", "picture")
-"""Names of a link's parameters; others, which are not the page's own, change nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,9 @@ class Wish:
 
     @staticmethod
     def of_query(parameters: Mapping[str, str]) -> Wish:
-        """The request that a link's parameters describe; what they leave out is the default.
+        """The request that a link's parameters describe.
+
+        What they leave out is the default; parameters of other names are not the page's own.
 
         Raises:
             InvalidValueError: a value cannot be used.

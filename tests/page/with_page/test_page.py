@@ -34,6 +34,7 @@ def visit(browser, address, query="", **settings):
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.goto(address + query)
     page.wait_for_selector("#preview img")
+    unfold(page)
     yield page
     context.close()
     assert [url for url in strangers if not url.startswith((address, "data:", "blob:"))] == []
@@ -56,8 +57,8 @@ def field(page, name):
     return page.eval_on_selector(f"#{name} textarea, #{name} input", "box => box.value")
 
 
-def opened(page):
-    """Opens the two folded parts."""
+def unfold(page):
+    """Open the two folded parts."""
     for button in page.query_selector_all("button.label-wrap"):
         if "open" not in (button.get_attribute("class") or ""):
             button.click()
@@ -104,7 +105,6 @@ def upload(page, path):
 
 def test_an_example_is_answered_and_the_numbers_are_those_of_compare(browser, address, tmp_path):
     with visit(browser, address) as page:
-        opened(page)
         record = ask(page)
         command, link = field(page, "command"), field(page, "link")
         shown = [page.inner_text(f"#card-{place} .todre-answer") for place in range(3)]
@@ -132,7 +132,6 @@ def test_an_example_is_answered_and_the_numbers_are_those_of_compare(browser, ad
 
 def test_the_python_that_can_be_copied_answers_the_same(browser, address):
     with visit(browser, address, "?" + urlencode({"picture": "coffee", "keep": "0.25"})) as page:
-        opened(page)
         record = ask(page)
         code = page.inner_text("#snippet .cm-content")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -146,7 +145,6 @@ def test_the_python_that_can_be_copied_answers_the_same(browser, address):
 
 def test_a_picture_is_dropped_and_the_slider_moved(browser, address, own):
     with visit(browser, address) as page:
-        opened(page)
         upload(page, own)
         page.wait_for_selector("#preview img[alt='my coffee.png']")
         assert page.locator("#example input:checked").count() == 0
@@ -197,7 +195,6 @@ def test_methods_are_chosen_and_one_that_does_not_apply_says_so(browser, address
 
 def test_a_link_opened_anew_shows_the_same(browser, address):
     with visit(browser, address) as page:
-        opened(page)
         page.locator("#example label", has_text="rocket").click()
         page.wait_for_selector("#preview img[alt=rocket]")
         page.locator("#question textarea").fill("Is there a red circle in the picture?")
@@ -294,7 +291,6 @@ def test_stop_ends_a_request_and_frees_the_model(browser, address):
 def test_two_visitors_get_their_own_answers(browser, address):
     with visit(browser, address, "?keep=0.5") as one, visit(browser, address, "?keep=0.05&picture=coffee") as other:
         for page in (one, other):
-            opened(page)
             page.click("#ask")
         first, second = answered(one), answered(other)
     assert [share_kept(first), share_kept(second)] == pytest.approx([0.5, 0.05], abs=0.01)
