@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 from PIL import Image
 
 from todre.geometry import TokenBox
+from todre.plots.kept_tokens import LABELS
 from todre.plots.lines import BLUE, GREEN, GREY, ORANGE, RED, SKY
 from todre.plots.marks import COLOURS, lit
 
@@ -61,6 +62,7 @@ def kept_tokens(picture: Image.Image, boxes: Sequence[TokenBox], kept: Mapping[i
     return (
         f'<svg class="{look}" viewBox="0 0 {right:g} {height}" role="img" aria-label="{words}">'
         f'<image href="{data_url(shown)}" width="{width}" height="{height}" preserveAspectRatio="none"/>{frames}</svg>'
+        f"{_legend({box.kind for box in looked})}"
     )
 
 
@@ -118,13 +120,21 @@ def time_bar(times: Mapping[str, float | None]) -> str:
             f"<title>{stage}: {part:.1f} ms</title></rect>"
         )
         left += width
-    keys = " ".join(
-        f'<span><i style="background:{STAGES[stage]}"></i>{stage} {part:.1f}</span>' for stage, part in parts.items()
-    )
+    keys = " ".join(_key(STAGES[stage], f"{stage} {part:.1f}") for stage, part in parts.items())
     return (
         f'<svg class="todre-bars" viewBox="0 0 {_WIDTH} 14" preserveAspectRatio="none" role="img" '
         f'aria-label="time by stage">{drawn}</svg><p class="todre-keys">{keys} ms</p>'
     )
+
+
+def _legend(kinds: Collection[str]) -> str:
+    """What the colours of frames mean, for the kinds of token that are framed."""
+    keys = [_key(COLOURS[kind], words) for kind, words in LABELS.items() if kind in kinds]
+    return f'<p class="todre-keys">{" ".join(keys)}</p>' if keys else ""
+
+
+def _key(colour: str, words: str) -> str:
+    return f'<span><i style="background:{colour}"></i>{escape(words)}</span>'
 
 
 def _frame(box: TokenBox, words: str, width: int) -> str:

@@ -1,5 +1,6 @@
 """The page in a real browser: a newcomer's way through it, and everything that can go wrong there."""
 
+import io
 import json
 import os
 import re
@@ -58,10 +59,9 @@ def field(page, name):
 
 
 def unfold(page):
-    """Open the two folded parts."""
+    """Open the two folded parts, or fold them again."""
     for button in page.query_selector_all("button.label-wrap"):
-        if "open" not in (button.get_attribute("class") or ""):
-            button.click()
+        button.click()
 
 
 def fact(page, place, name):
@@ -300,28 +300,40 @@ def test_two_visitors_get_their_own_answers(browser, address):
 def test_attention_by_layer(browser, address):
     with visit(browser, address) as page:
         page.click("#attention")
-        page.wait_for_selector("#layers svg")
-        assert page.locator("#layers svg").count() == 1
-        assert page.locator("#layers svg >> nth=0 >> rect").count() == 8
+        page.wait_for_selector("#layers .todre-bars")
+        assert page.locator("#layers .todre-bars").count() == 1
+        assert page.locator("#layers .todre-bars rect").count() == 8
         text = page.inner_text("#layers")
         assert "threshold 10 %" in text
         assert "todre drops the picture after layer 7" in text
         assert "cannot see it" in text
 
 
-def test_pictures_of_the_page(browser, address):
-    """At a desktop's and a phone's width nothing is wider than the screen; TODRE_PICTURES names a folder for both."""
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "size"), [("page", DESKTOP), ("page-phone", PHONE)])
+def test_it_fits_the_screen(browser, address, name, size, scheme):
+    """At a desktop's and a phone's width; TODRE_PICTURES names a folder for pictures of both."""
     folder = os.environ.get("TODRE_PICTURES")
-    for name, size in (("page", DESKTOP), ("page-phone", PHONE)):
-        for scheme in ("light", "dark"):
-            with visit(browser, address, color_scheme=scheme) as page:
-                page.set_viewport_size(size)
-                ask(page)
-                page.wait_for_timeout(500)
-                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-                for place in range(3):
-                    box = page.locator(f"#card-{place}").bounding_box()
-                    assert box["width"] >= 240
-                if folder:
-                    suffix = "" if scheme == "light" else "-dark"
-                    page.screenshot(path=Path(folder) / f"{name}{suffix}.png", full_page=True)
+    with visit(browser, address, color_scheme=scheme) as page:
+        page.set_viewport_size(size)
+        ask(page)
+        unfold(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        cards = [page.locator(f"#card-{place}").bounding_box() for place in range(3)]
+        assert all(240 <= card["width"] <= size["width"] for card in cards)
+        beside = len({round(card["y"]) for card in cards}) == 1
+        assert beside == (size is DESKTOP)
+        if folder and scheme == "light":
+            page.click("#card-1 rect.todre-token[data-say*='(crop)'] >> nth=12")
+            last = page.locator(f"#card-{0 if size is PHONE else 2}").bounding_box()
+            height = page.evaluate("window.scrollY") + last["y"] + last["height"]
+            clip = {"x": 0, "y": 0, "width": size["width"], "height": height}
+            shrink(page.screenshot(full_page=True, clip=clip), Path(folder) / f"{name}.png")
+
+
+def shrink(data, path):
+    """Keep a picture for the documentation, at most 960 pixels wide and in few colours."""
+    steps = [round(level / 17) * 17 for level in range(256)]
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.thumbnail((960, 10_000))
+        picture.convert("RGB").point(steps * 3).save(path, optimize=True)
