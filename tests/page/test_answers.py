@@ -141,10 +141,15 @@ def test_the_strip_is_what_asking_at_each_budget_gives(loaded, picture):
     (("a", "a", "b", "a", "b"), "first at 10 %"),
     (("b",), "first at 50 %"),
     (("a", "a"), "not so far"),
+    ((None, None), "does not apply"),
+    (("a", None, None, None, None), "at none of these"),
 ])  # fmt: skip
 def test_where_the_answer_changes(texts, said):
     whole = Cell(method="none", share=None, text="a", kept=9)
-    cells = [Cell(method="m", share=share, text=text, kept=1) for share, text in zip(BUDGETS, texts, strict=False)]
+    cells = [
+        Cell(method="m", share=share, text=text or "why not", kept=text and 1)
+        for share, text in zip(BUDGETS, texts, strict=False)
+    ]
     assert changes(whole, cells) == said
 
 

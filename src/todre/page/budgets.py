@@ -99,6 +99,8 @@ def changes(whole: Cell, cells: Sequence[Cell]) -> str:
     different = [cell.share for cell in cells if cell.kept is not None and cell.text != whole.text]
     if different and different[0] is not None:
         return f"first at {100 * different[0]:g} %"
+    if all(cell.kept is None for cell in cells):
+        return "does not apply"
     return "not so far" if len(cells) < len(BUDGETS) else "at none of these"
 
 

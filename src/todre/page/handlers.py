@@ -67,11 +67,17 @@ class Handlers:
             return None, svg.plain_picture(chosen.open(), name), chosen.question
 
     def drop(self, file: str | None) -> Values:
-        """Values after a file is dropped: example, preview."""
+        """Values after a file is dropped: file, example, preview.
+
+        A file that cannot be read is put away, so that what is shown is what is asked about.
+        """
         if not file:
-            return gr.skip(), gr.skip()
-        with _sentences():
-            return None, svg.plain_picture(_open(file), Path(file).name)
+            return gr.skip(), gr.skip(), gr.skip()
+        try:
+            return gr.skip(), None, svg.plain_picture(_open(file), Path(file).name)
+        except TodreError as error:
+            gr.Warning(str(error), title="This file")
+            return None, gr.skip(), gr.skip()
 
     def ask(self, *values: Any) -> Iterator[list[Any]]:
         """Answer; yields the cards, then notes, record, command, Python and link.

@@ -85,7 +85,7 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
         begun = [ask.click(answering, asked, told, **of_model), question.submit(answering, asked, told, **of_model)]
         begun += [over.click(budgets, asked, strip, **of_model), look.click(attention, asked, layers, **of_model)]
         example.input(handlers.choose, example, [file, preview, question], **light)
-        file.upload(handlers.drop, file, [example, preview], **light)
+        file.upload(handlers.drop, file, [file, example, preview], **light)
         restored = [question, methods, percent, example, preview, opened]
         first = page.load(handlers.restore, None, restored, **light)
         begun.append(first.then(_if_opened(handlers.ask), [opened, *asked], told, **of_model))

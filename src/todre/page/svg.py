@@ -97,11 +97,11 @@ def share_bars(values: Mapping[int, float | None], title: str, threshold: float,
         colours.append(RED if layer in deciding else BLUE)
     across = _ABOVE + _HEIGHT * (1 - threshold / top)
     line = (
-        f'<line x1="0" x2="{_WIDTH}" y1="{across:.1f}" y2="{across:.1f}" stroke="{RED}" stroke-dasharray="4 3"/>'
-        f'<text x="{_WIDTH}" y="{across - 3:.1f}" text-anchor="end" class="todre-small">'
-        f"threshold {100 * threshold:g} %</text>"
+        f'<line x1="0" x2="{_WIDTH}" y1="{across:.1f}" y2="{across:.1f}" stroke="currentColor" '
+        'stroke-width="1.5" stroke-dasharray="4 3"/>'
     )
-    return _bars(bars, title, f"{100 * top:.1f} %", BLUE, colours, line, list(values))
+    scale = f"{100 * top:.1f} %, dashed: threshold {100 * threshold:g} %"
+    return _bars(bars, title, scale, BLUE, colours, line, list(values))
 
 
 def time_bar(times: Mapping[str, float | None]) -> str:

@@ -1,6 +1,7 @@
 """A page that `todre page` serves, and a real browser to look at it."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,12 +12,31 @@ from playwright.sync_api import sync_playwright
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
+LEAVING = """
+import sys
+
+def hear(event, arguments):
+    if event not in ("socket.connect", "socket.getaddrinfo"):
+        return
+    place = arguments[1] if event == "socket.connect" else arguments
+    host = place[0] if isinstance(place, tuple) else place
+    host = host.decode() if isinstance(host, bytes) else host
+    if isinstance(host, str) and not host.startswith(("127.", "::1", "localhost", "/")):
+        print("LEFT THE MACHINE", event, place, file=sys.stderr, flush=True)
+
+sys.addaudithook(hear)
+from todre.cli import main
+main()
+"""
+"""`todre`, which says on stderr when it asks another machine."""
+
+
 @pytest.fixture(scope="session")
-def address():
-    """The address of a page in a process of its own, as a user starts it."""
+def address(browser):
+    """The address of a page in a process of its own, as a user starts it, and ends it: with Ctrl-C, a page open."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "todre", "page", "--port", "0", "--device", "cpu"],
+        [sys.executable, "-c", LEAVING, "page", "--port", "0", "--device", "cpu"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     said: list[str] = []
@@ -24,10 +44,15 @@ def address():
     reader.start()
     line = process.stdout.readline()
     assert " at http://127.0.0.1:" in line, line + "".join(said)
-    yield line.rpartition(" ")[2].strip()
-    process.terminate()
-    process.wait(timeout=30)
-    assert "Traceback" not in "".join(said), "".join(said)
+    place = line.rpartition(" ")[2].strip()
+    yield place
+    left_open = browser.new_page()
+    left_open.goto(place)
+    left_open.wait_for_selector("#preview img")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    reader.join(10)
+    assert [line for line in said if "todre-tiny" not in line] == ["interrupted\n"]
 
 
 @pytest.fixture(scope="session")
