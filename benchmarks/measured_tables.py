@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from todre.flops import format_flops
+from todre.flops.words import format_flops
 from todre.reading.formats import interval_text, markdown_text, pipe_table
 from todre.reading.results import Interval
 from todre.report import format_bytes

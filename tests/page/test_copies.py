@@ -16,8 +16,9 @@ def taken(line):
     """What `todre compare` would be called with."""
     from todre.cli.app import command as application
 
-    context = application().commands["compare"].make_context("compare", shlex.split(line)[2:])
-    return context.params
+    group = application()
+    parent = group.make_context("todre", ["compare"])  # from which a command has its names of --help
+    return group.commands["compare"].make_context("compare", shlex.split(line)[2:], parent=parent).params
 
 
 @settings(max_examples=40, deadline=None)

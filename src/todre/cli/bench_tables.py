@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from todre.flops import format_flops
+from todre.flops.words import format_flops
 
 Row = dict[str, Any]
 _STAGES = {

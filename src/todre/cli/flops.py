@@ -204,7 +204,7 @@ def _per_layer(shape: ModelShape, after: int, drop_after: int | None) -> list[in
 
 
 def _parts_table(counts: _Counts) -> Table:
-    from todre.flops import format_flops
+    from todre.flops.words import format_flops
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part")
@@ -218,7 +218,7 @@ def _parts_table(counts: _Counts) -> Table:
 
 
 def _papers_table(papers: dict[str, tuple[float, float]]) -> Table:
-    from todre.flops import format_flops
+    from todre.flops.words import format_flops
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("convention")

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from todre.flops import format_flops
+from todre.flops.words import format_flops
 from todre.report import format_bytes
 from todre.running import Answer
 

@@ -11,7 +11,6 @@ from todre.flops.conventions import CONVENTIONS, convention
 from todre.flops.count import FlopCount, PhaseFlops, count, selection_flops
 from todre.flops.prompt import count_prompt
 from todre.flops.shape import PRESETS, ModelShape, Projector, Stack, VisionTower
-from todre.flops.words import format_flops
 
 __all__ = [
     "CONVENTIONS",
@@ -25,7 +24,6 @@ __all__ = [
     "convention",
     "count",
     "count_prompt",
-    "format_flops",
     "from_config",
     "selection_flops",
 ]

@@ -7,7 +7,7 @@ from html import escape
 
 from PIL import Image
 
-from todre.flops import format_flops
+from todre.flops.words import format_flops
 from todre.geometry import TokenBox, visual_token_boxes
 from todre.loading.model import Loaded
 from todre.page import svg
