@@ -146,6 +146,28 @@ def costs(document: Document) -> str:
     return pipe_table(["points", *map(short, tasks)], lines)
 
 
+def beside(row: Document) -> tuple[str, str]:
+    """Ending of a version's name in results, and words, for the same stage 1 as a named method has."""
+    own = row["fields"].get("retain") if 1 in row["fields"].get("stages", ()) else None
+    return (" stage 2", "alone") if own is None else (f"@{own:g}", f"{100 * own:g} %")
+
+
+def safer(document: Document) -> str:
+    """Methods that were named, against version 1 at the same threshold, by the tasks that it loses."""
+    lines = []
+    for row in document["methods"]:
+        suffix, after = beside(row)
+        alike = row["against_at_its_threshold"].get(f"todre-v1{suffix}")
+        if alike is None:
+            continue
+        names = [name for name in tasks_of(document) if short(name) in ("digit", "word")]
+        cells = [points(each, signed=True) for each in (alike, *(alike["tasks"][name] for name in names))]
+        name = row["name"].split(":")[0]
+        lines.append([name, f"{row['fields']['threshold']:g}", after, points(row["score"]), *cells])
+    header = ["method", "τ", "stage 1", "accuracy", "− v1 at this τ", "digits − v1", "words − v1"]
+    return pipe_table(header, lines)
+
+
 def methods(document: Document) -> str:
     """Methods that were named, against no pruning and against v1's and v2's stage 2.
 
@@ -153,8 +175,7 @@ def methods(document: Document) -> str:
     """
     lines = []
     for row in document["methods"]:
-        own = row["fields"].get("retain") if 1 in row["fields"].get("stages", ()) else None
-        suffix, after = (" stage 2", "alone") if own is None else (f"@{own:g}", f"{100 * own:g} %")
+        suffix, after = beside(row)
         versions = [row["against"].get(f"{version}{suffix}") for version in ("todre-v1", "todre")]
         lines.append(
             [
@@ -198,7 +219,7 @@ def times(document: Document) -> str:
 
 TABLES: dict[str, Callable[[Document], str]] = {
     made.__name__.replace("_", "-"): made
-    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, methods, deep, times)
+    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, safer, methods, deep, times)
 }
 
 
