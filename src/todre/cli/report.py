@@ -12,6 +12,7 @@ from todre.cli.console import check_output, note
 from todre.cli.ignored_options import check_beside
 from todre.cli.options import Verbosity
 from todre.files import check_target, making_sense, write_atomic
+from todre.reading.documents import file_of
 
 if TYPE_CHECKING:
     from todre.onepage.pieces import Page
@@ -53,7 +54,7 @@ def report(
     The page holds everything that it shows and asks no network for anything. Tables have the numbers of `todre table`,
     `todre bench` and `todre reproduce`; plots show values and intervals under the pointer.
     """
-    check_output(output, SUFFIXES, (run, run / "result.json"), force)
+    check_output(output, SUFFIXES, (file_of(run),), force)
     from todre.onepage import require_packages
 
     require_packages()

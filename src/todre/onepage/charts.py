@@ -11,6 +11,7 @@ from todre.plots.lines import BLUE, GREEN, ORANGE, PINK, RED, SKY
 GREY = "#8A8A8A"
 """Colour of what is not named: told from a white page and from a black one."""
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, "#9467BD", "#A5AA99")
+ROWS = "rows"
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
 ROW = 20
 """Height of a row of bars or dots, in pixels."""
@@ -74,7 +75,7 @@ def dots(
     import altair as alt
 
     rows = list(dict.fromkeys(record["row"] for record in records))
-    base = alt.Chart(alt.Data(values=[dict(record) for record in records]))
+    base = alt.Chart(alt.NamedData(name=ROWS))
     y: dict[str, Any] = {
         "y": alt.Y(field="row", type="nominal", sort=rows, title=None, axis=alt.Axis(labelLimit=200)),
         "yOffset": alt.YOffset(field="name", type="nominal", sort=list(names)),
@@ -86,15 +87,22 @@ def dots(
         x=alt.X(field="low", type="quantitative", title=across), x2=alt.X2(field="high"), **y
     )
     points = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, shape=shape(names), **y)
-    return finished(bars + points, ROW * len(rows) * max(1.0, len(names) * 0.7))
+    height = ROW * len(rows) * max(1.0, len(names) * 0.7)
+    return finished(alt.layer(bars, points), {ROWS: records}, height)
 
 
-def finished(chart: Any, height: float | None = None) -> dict[str, Any]:
+def finished(chart: Any, data: Mapping[str, Sequence[Record]], height: float) -> dict[str, Any]:
     """The chart's document: as wide as its place on the page.
 
     Altair checks the document against Vega-Lite's schema.
+
+    Args:
+        chart: made of named data.
+        data: records by the data's name.
+        height: of the axes, in pixels.
     """
-    made = chart.properties(width="container", **({} if height is None else {"height": height}))
+    values = {name: [dict(record) for record in records] for name, records in data.items()}
+    made = chart.properties(width="container", height=height, datasets=values)
     made = made.configure(background="transparent", autosize={"type": "fit-x", "contains": "padding"})
     document: dict[str, Any] = made.to_dict()
     return document

@@ -114,7 +114,7 @@ def _grid(made: Table, caption: str, options: str, shown: bool) -> Grid:
         caption=caption,
         headings=("method", TOKENS, *map(heading, made.columns)),
         groups=tuple(groups),
-        note=f"{_MARKED} The same numbers as `todre table {options}`.",
+        note=f'{_MARKED} The same numbers as "todre table {options}".',
         shown=shown,
     )
 
@@ -136,7 +136,7 @@ def _split(split: dict[str, Any]) -> Grid:
         caption=f"Hard and simple questions{at}",
         headings=("method", TOKENS, *headings(split)),
         groups=tuple((row,) for row in rows),
-        note=f"{sentence(split)} The same numbers as `todre table --hard`.",
+        note=f'{sentence(split)} The same numbers as "todre table --hard".',
         shown=False,
     )
 

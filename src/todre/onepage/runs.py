@@ -13,7 +13,8 @@ from todre.reading.documents import WHAT as EVAL_WHAT
 from todre.reading.documents import file_of
 from todre.reproduce.document import WHAT as TABLE_WHAT
 
-EVAL, BENCH, LOAD, TABLE = "eval", "bench", "load", "reproduce"
+EVAL, BENCH, LOAD, TABLE = "eval", "bench", "bench --serve", "reproduce"
+"""Kinds of runs: how the command that made them is called."""
 RUN = Kind(
     "give the folder of a run of `todre eval` or `todre reproduce`, its result.json, or a document of `todre bench`"
 )

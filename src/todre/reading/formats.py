@@ -153,12 +153,6 @@ def _once(cells: Sequence[Cell]) -> list[Cell]:
     return list({(id(cell.entry), cell.task): cell for cell in cells}.values())
 
 
-def _heading(column: str) -> str:
-    return "own budget" if column == OWN else column
-
-
-def _shown(cell: Cell, measure: str, intervals: bool, best: str) -> str:
-    if cell.entry is None:
-        return ""
-    text = interval_text(cell.interval, measure == "difference", intervals)
-    return best.format(text) if cell.best else text
+def _marked(cell: Cell, measure: str, intervals: bool) -> str:
+    text = cell_text(cell, measure, intervals)
+    return f"**{text}**" if cell.best else text
