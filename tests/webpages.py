@@ -6,7 +6,19 @@ import json
 from html.parser import HTMLParser
 
 EMPTY = {"meta", "img", "br", "link", "input", "hr", "base"}
-FETCHING = {"src", "href", "srcset", "poster", "data", "action", "formaction", "background", "cite", "ping", "xlink:href"}
+FETCHING = {
+    "src",
+    "href",
+    "srcset",
+    "poster",
+    "data",
+    "action",
+    "formaction",
+    "background",
+    "cite",
+    "ping",
+    "xlink:href",
+}
 
 
 class Webpage(HTMLParser):
@@ -95,7 +107,8 @@ def fetched(page):
     return [
         (tag, name, value)
         for tag, name, value in page.attributes
-        if name in FETCHING and not (value.startswith("#") or (tag == "img" and value.startswith("data:image/webp;base64,")))
+        if name in FETCHING
+        and not (value.startswith("#") or (tag == "img" and value.startswith("data:image/webp;base64,")))
     ]
 
 

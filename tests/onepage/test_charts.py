@@ -90,9 +90,13 @@ def test_times_are_drawn():
     for chart in (times, shares):
         check(chart)
     for chart, key, scale in ((times, "ms", 1e-3), (shares, "ratio_to_none", 100)):
-        found = {(each["row"], each["name"]): (each["low"], each["value"], each["high"]) for each in records(chart.spec)}
+        found = {
+            (each["row"], each["name"]): (each["low"], each["value"], each["high"]) for each in records(chart.spec)
+        }
         expected = {
-            (row["subject"], name): tuple(pytest.approx(row[key][stage][edge] * scale) for edge in ("p20", "p50", "p80"))
+            (row["subject"], name): tuple(
+                pytest.approx(row[key][stage][edge] * scale) for edge in ("p20", "p50", "p80")
+            )
             for row in document["rows"]
             for stage, name in (("first_token", "first token"), ("total", "whole answer"))
         }
@@ -109,7 +113,7 @@ def test_loads_are_drawn():
 @pytest.mark.parametrize("name", ["v1-table1", "v1-table3", "v2-supplement2"])
 def test_a_papers_table_is_drawn_beside_ours(name):
     found = table(name)
-    values = [{column: 50.0 + place for column in found.columns} for place, _ in enumerate(found.rows)]
+    values = [dict.fromkeys(found.columns, 50.0 + place) for place, _ in enumerate(found.rows)]
     description = Description("mine", "A statement.", False, {}, (), {}, "todre")
     document = reproduced(found, found.rows, values, [""] * len(values), description)
     if "average" in document["columns"]:

@@ -37,7 +37,7 @@ def test_rows_are_sorted_as_python_sorts_them():
         key = (lambda place, of=values: of[place]) if words else (lambda place, of=values: float(of[place]))
         expected = sorted(known, key=key)
         if down:  # the largest first, equal ones in their order
-            expected = sorted(reversed(known), key=key)[::-1]
+            expected = sorted(known, key=key, reverse=True)
         missing = [place for place, value in enumerate(values) if value is None]
         assert places == expected + missing, (values, down)
 

@@ -17,7 +17,9 @@ _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2.0**10, "Mi":
 
 
 def grid_of(table: Table, caption: str, key: int = 0, shown: bool = True) -> Grid:
-    """A table of the terminal for a page; rows without a name of their own stay with the one above.
+    """A table of the terminal for a page.
+
+    Rows without a name of their own stay with the one above.
 
     Args:
         table: the table; its caption becomes the note.
@@ -46,9 +48,9 @@ def grid_of(table: Table, caption: str, key: int = 0, shown: bool = True) -> Gri
 
 
 def sort_value(text: str) -> float | str | None:
-    """What a cell is sorted by: the number that it begins with, else its text; None for no number.
+    """What a cell is sorted by: the number that it begins with, or its text.
 
-    `1:30` is in seconds, and units of a thousand or of 1024 count.
+    An empty cell, or a dash, has None. `1:30` is in seconds, and units of a thousand or of 1024 count.
     """
     if text.strip() in ("", "–"):
         return None
@@ -83,7 +85,10 @@ def load_grids(document: dict[str, Any]) -> Iterator[Grid]:
 
 
 def reproduced_grid(document: dict[str, Any]) -> Grid:
-    """The table that `todre reproduce` shows; groups are sorted by what was measured here."""
+    """The table that `todre reproduce` shows.
+
+    Groups are sorted by what was measured here.
+    """
     from todre.cli.reproduce_tables import reproduced_table
 
     return grid_of(reproduced_table(document), document["title"], key=1)

@@ -21,7 +21,7 @@ def bench_page(document: dict[str, Any], grids: Iterable[Grid]) -> Page:
 
 
 def load_page(document: dict[str, Any], grids: Iterable[Grid]) -> Page:
-    """The page of a document of `todre bench --serve`; the arguments are those of `bench_page`."""
+    """The page of a document of `todre bench --serve`, as `bench_page` makes one."""
     return _page(document, grids, load_charts(document))
 
 

@@ -9,7 +9,7 @@ from todre.onepage.pieces import Chart
 from todre.plots.lines import BLUE, GREEN, ORANGE, PINK, RED, SKY
 
 GREY = "#8A8A8A"
-"""Colour of what is not named: told from a white page and from a black one."""
+"""Colour of what is not named; it shows on white and on black."""
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, "#9467BD", "#A5AA99")
 ROWS = "rows"
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
@@ -18,7 +18,7 @@ ROW = 20
 
 Record = Mapping[str, str | float | None]
 Tip = tuple[str, str, str]
-"""A field's name, its type as Vega-Lite writes it with its format (`Q.1f`), and its title."""
+"""A field's name, its type with its format (`N`, or `Q.1f`), and its title."""
 
 
 def tooltip(tips: Sequence[Tip]) -> list[Any]:

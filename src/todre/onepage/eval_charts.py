@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from todre.onepage.charts import GREY, ROW, ROWS, Record, Tip, chart, colour, dots, finished, interval_tips, shape, tooltip
+from todre.onepage.charts import (
+    GREY,
+    ROW,
+    ROWS,
+    Record,
+    Tip,
+    chart,
+    colour,
+    dots,
+    finished,
+    interval_tips,
+    shape,
+    tooltip,
+)
 from todre.onepage.pieces import Chart
 from todre.reading.choice import best_first, highlighted
 from todre.reading.costs import exceeds
@@ -102,7 +115,11 @@ def _curves(records: Sequence[Record], names: Sequence[str]) -> dict[str, Any]:
     axis = alt.Axis(values=shares, format="~g", grid=False)
     title = "budget: visual tokens kept, %"
     x = alt.X(
-        field="share", type="quantitative", title=title, axis=axis, scale=alt.Scale(type="log", reverse=True, nice=False)
+        field="share",
+        type="quantitative",
+        title=title,
+        axis=axis,
+        scale=alt.Scale(type="log", reverse=True, nice=False),
     )
     y = alt.Y(field="value", type="quantitative", title=_RETENTION, scale=alt.Scale(zero=False))
     grey = {"x": x, "y": y, "detail": alt.Detail(field="name", type="nominal")}
@@ -144,7 +161,10 @@ def _costs(records: Sequence[Record], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _at_budget(results: Results) -> list[Entry]:
-    """Methods at the usual budget, best first, those that carry more tokens last; then methods without a budget."""
+    """Methods at the usual budget, best first, then those without a budget.
+
+    Among the former, those that carry more tokens come last.
+    """
     if not results.budgets:
         return best_first(results.at(None))
     at = results.budget()
@@ -166,9 +186,7 @@ def _tasks(results: Results, shown: Sequence[Entry]) -> dict[str, Any]:
     columns = list(dict.fromkeys(record["task"] for record in records))
     scale = alt.Scale(scheme="redblue", domain=[40, 160], domainMid=100, clamp=True)
     cells = alt.Chart(alt.NamedData(name=ROWS)).encode(
-        x=alt.X(
-            field="task", type="nominal", sort=columns, title=None, axis=alt.Axis(orient="top", labelAngle=-40)
-        ),
+        x=alt.X(field="task", type="nominal", sort=columns, title=None, axis=alt.Axis(orient="top", labelAngle=-40)),
         y=alt.Y(field="name", type="nominal", sort=[entry.name for entry in shown], title=None),
         tooltip=tooltip(tips),
     )

@@ -73,7 +73,7 @@ def eval_page(file: Path, most: int) -> EvalPage:
 
 
 def grids_of(results: Results) -> Iterator[Grid]:
-    """The tables that `todre table` makes of the results: by budget, by task, and of the hard split."""
+    """The tables of `todre table`: by budget, by task, and of the hard split."""
     if results.entries:
         for measure in MEASURES:
             made = table(results, measure)
@@ -124,10 +124,7 @@ def _split(split: dict[str, Any]) -> Grid:
         (
             Cell(text=row["name"], value=row["name"]),
             Cell(text=f"{row['layer_mean']:.0f}", value=row["layer_mean"]),
-            *(
-                Cell(text=text, value=row[group]["value"])
-                for group, text in zip(GROUPS, group_cells(row), strict=True)
-            ),
+            *(Cell(text=text, value=row[group]["value"]) for group, text in zip(GROUPS, group_cells(row), strict=True)),
         )
         for row in split["rows"]
     ]

@@ -15,6 +15,8 @@ from todre.onepage import require_packages
 from todre.onepage.pieces import Page
 
 TEMPLATE, STYLE, SCRIPT = "page.html.jinja", "page.css", "page.js"
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+"""What the page's own script needs of the bundle."""
 
 
 def html(page: Page) -> str:
@@ -40,7 +42,7 @@ def html(page: Page) -> str:
 
 
 def policy(scripts: Sequence[str]) -> str:
-    """The page's own rule for browsers: these scripts alone run, and nothing is fetched."""
+    """The rule for browsers: these scripts alone run, and nothing is fetched."""
     known = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}'" for script in scripts
     )
@@ -58,7 +60,7 @@ def bundle() -> str:
     """
     import vl_convert
 
-    found: str = vl_convert.javascript_bundle()
+    found: str = vl_convert.javascript_bundle(_SNIPPET)
     if any(sign in found.lower() for sign in ("</script", "<!--", "<script", "\r")):
         raise InvalidValueError(
             "This release of vl-convert-python has a script that cannot stand in a page; install another release."

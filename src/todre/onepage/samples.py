@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from todre.errors import TodreError
-from todre.files import Kind, read_lines
+from todre.files import Kind, printable, read_lines
 from todre.files.shapes import FLAG, NUMBER, POSITIVE, TEXT, Shape
 from todre.onepage.pieces import Answers, Sample, Samples
 from todre.reading.formats import number
@@ -90,17 +90,17 @@ def _digest(facts: Sequence[dict[str, Any]]) -> str:
 def _given(file: Path, items: Mapping[Key, Any]) -> dict[Key, Given]:
     """The answers to each question."""
     found: dict[Key, Given] = {}
-    for number_, values in read_lines(file, _ANSWER_FILE):
+    for line, values in read_lines(file, _ANSWER_FILE):
         key = values["task"], values["id"]
         if key not in items:
-            raise _ANSWER_FILE.wrong(f"Line {number_} of {file}", f"answers no question of {ITEMS}")
+            raise _ANSWER_FILE.wrong(f"Line {line} of {printable(file)}", f"answers no question of {ITEMS}")
         answer = values["prediction"], float(values["score"])
         found.setdefault(key, {}).setdefault(answer, []).append(values["condition"])
     return found
 
 
 def _in_turn(keys: Iterable[Key], given: Mapping[Key, Given]) -> Iterator[Key]:
-    """The questions of each task in turn, those first on which the marks are most evenly divided."""
+    """The questions of each task in turn, those with evenly divided marks first."""
 
     def unevenness(key: Key) -> float:
         marks = [(mark, len(names)) for (_, mark), names in given[key].items()]
@@ -116,9 +116,9 @@ def _in_turn(keys: Iterable[Key], given: Mapping[Key, Given]) -> Iterator[Key]:
 def _media(
     conditions: Mapping[str, Any], asked: Sequence[dict[str, Any]]
 ) -> tuple[dict[Key, tuple[Any, ...]], str, tuple[Path, ...]]:
-    """Functions that load each question's pictures, or the reason why there are none; and files that are read.
+    """Functions that load each question's pictures, or a reason; files that are read.
 
-    The questions are made again from the conditions, and must be the very same.
+    The reason says why there are none. The questions are made again from the conditions, and must be the very same.
     """
     from todre.evaluate.eval_config import EvalConfig
 
@@ -135,7 +135,11 @@ def _media(
     except (TodreError, TypeError) as error:
         return {}, str(error), ()
     if _digest([item.facts() for item in items]) != conditions["questions"]:
-        return {}, "this release of todre, or the files that are here now, make other questions of the same names", files
+        return (
+            {},
+            "this release of todre, or the files that are here now, make other questions of the same names",
+            files,
+        )
     return {(item.task, item.id): item.media for item in items}, "", files
 
 

@@ -42,7 +42,8 @@ def to_markdown(splits: Sequence[dict[str, Any]], intervals: bool = True) -> str
     parts = []
     for split in splits:
         rows = [
-            [markdown_text(row["name"]), f"{row['layer_mean']:.0f}", *group_cells(row, intervals)] for row in split["rows"]
+            [markdown_text(row["name"]), f"{row['layer_mean']:.0f}", *group_cells(row, intervals)]
+            for row in split["rows"]
         ]
         parts.append(f"{sentence(split)}\n\n{pipe_table(['method', TOKENS, *headings(split)], rows)}")
     return "\n".join(parts)
@@ -54,7 +55,8 @@ def to_latex(splits: Sequence[dict[str, Any]], intervals: bool = True) -> str:
     for split in splits:
         head = " & ".join(map(latex_text, ["method", TOKENS, *headings(split)]))
         body = [
-            " & ".join(map(latex_text, [row["name"], f"{row['layer_mean']:.0f}", *group_cells(row, intervals)])) + r" \\"
+            " & ".join(map(latex_text, [row["name"], f"{row['layer_mean']:.0f}", *group_cells(row, intervals)]))
+            + r" \\"
             for row in split["rows"]
         ]
         lines = [
