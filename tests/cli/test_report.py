@@ -8,11 +8,16 @@ import re
 from pathlib import Path
 
 import pytest
+from files.hostile import five_hundred
 from played import ASKED, playing
 from webpages import Webpage, fetched, fields, records
 
+from todre.cli.report import page_of
+from todre.errors import TodreError
 from todre.evaluate.engine import run as evaluate
 from todre.evaluate.grid import grid
+from todre.onepage.render import html
+from todre.onepage.runs import find
 from todre.published import table as published
 from todre.reproduce.document import Description, document
 from todre.reproduce.pages import write
@@ -331,3 +336,28 @@ def test_without_the_extra_one_sentence_names_it(run, folder, tmp_path, monkeypa
     assert found.err.count("\n") == 1
     assert "pip install 'todre[report]'" in found.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["eval", "bench", "load", "reproduce"])
+def test_hostile_files_are_one_sentence_or_a_page(what, reproduced, tmp_path, no_bundle):
+    """Every fourth of five hundred files, most of which are like a good one but for one value."""
+    source = {
+        "eval": BOARD, "bench": ROOT / "results" / "bench-cpu.json", "load": ROOT / "results" / "serve-vllm-cpu.json",
+        "reproduce": reproduced / "result.json",
+    }  # fmt: skip
+    good = json.loads(source[what].read_text())
+    good["rows"] = [row for row in good["rows"] if row.get("name", "none") in ("none", "todre")]
+    sentences, made = [], 0
+    for place, (path, _) in enumerate(five_hundred(tmp_path, [good])):
+        if place % 4:
+            continue
+        try:
+            found = Webpage(html(page_of(find(path), 3)[0]))
+        except TodreError as error:
+            sentences.append(str(error))
+        else:
+            assert fetched(found) == []
+            made += 1
+    assert len(sentences) > 50
+    assert not [sentence for sentence in sentences if "\n" in sentence]
+    assert made > 3

@@ -65,14 +65,19 @@ def report(
     if found.kind != EVAL:
         useful = {each.name or "" for each in context.command.params} - _USELESS_WITHOUT_ANSWERS
         check_beside(context, f"a run of `todre {found.kind}`", useful)
-    page, files = _page(found, samples)
+    page, files = page_of(found, samples)
     check_target(output, files, force)
     write_atomic(output, html(page))
     note(f"wrote {output}", verbosity.quiet)
 
 
-def _page(found: Found, samples: int) -> tuple[Page, tuple[Path, ...]]:
-    """The page of a run, and the files that it was made from."""
+def page_of(found: Found, samples: int) -> tuple[Page, tuple[Path, ...]]:
+    """The page of a run, and the files that it was made from.
+
+    Args:
+        found: the run's file.
+        samples: most questions that are shown.
+    """
     from todre.cli.report_tables import bench_grids, load_grids, reproduced_grid
     from todre.onepage.runs import BENCH, EVAL, LOAD
 
