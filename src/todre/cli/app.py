@@ -29,6 +29,7 @@ from todre.cli.methods import methods
 from todre.cli.models import models
 from todre.cli.option_records import expand
 from todre.cli.plot import COMMANDS as FIGURES
+from todre.cli.report import report
 from todre.cli.reproduce import reproduce
 from todre.cli.serve import serve
 from todre.cli.smol import COMMANDS as SMOL
@@ -120,6 +121,12 @@ _COMMANDS = (
         "todre table run another/result.json --methods todre,random --format csv",
     ),
     (
+        report,
+        "todre report run",
+        "todre report run --output digits.html --samples 30",
+        "todre report b.json --output speed.html --force",
+    ),
+    (
         reproduce,
         "todre reproduce --list",
         "todre reproduce v1-table1 --on tiny --processes 2",
@@ -159,7 +166,7 @@ for _function, *_lines in _COMMANDS:
         cls=Command,
         short_help=_first(_function),
         epilog=examples(*_lines),
-        no_args_is_help=_function in (ask, batch, compare, fit, table),
+        no_args_is_help=_function in (ask, batch, compare, fit, table, report),
     )(guarded(expand(_function), _function in _ANYWHERE))
 
 analyze = typer.Typer(
