@@ -12,11 +12,11 @@ from todre.batch.model_answers import Answering, failure_of, with_retain
 from todre.batch.records import Record
 from todre.errors import ImageError, InvalidValueError, LoadError
 from todre.images import open_image
+from todre.inputs.data_urls import data_url
 from todre.loading.model import load
 from todre.processing import apply
 from todre.running import Settings, answer
 from todre.scenes import make_scene
-from todre.serving.data_urls import data_url
 
 QUESTION = "What color is the circle?"
 
