@@ -133,7 +133,7 @@ def _get(
         slow = f"it took longer than {rules.seconds:g} seconds"
         if math.isfinite(rules.together):
             slow += f", or all pictures longer than {rules.together:g}"
-        why = slow if connection.late else reason(error)
+        why = slow if connection.late or isinstance(error, TimeoutError) else reason(error)
         raise ImageError(
             f"The picture cannot be fetched from {printable(host)!r} ({why}); check the address, or {rules.instead}."
         ) from error

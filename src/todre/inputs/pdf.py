@@ -21,6 +21,8 @@ DPI = 150
 PAGE_PIXELS = 16_000_000
 """Most pixels of a page; a poster is drawn at a lower resolution."""
 _POINTS = 72.0
+_JUST = 1 - 1e-6
+"""Keeps sides that are whole numbers of pixels, but for rounding, from being rounded up."""
 _BEFORE = b"\xef\xbb\xbf \t\r\n\0"
 _PASSWORD, _SECURITY = 4, 5
 _ONE_AT_A_TIME = threading.Lock()
@@ -71,7 +73,7 @@ def _drawn(document: Any, index: int, name: str, most: int) -> Image.Image:
         raise _damaged(named, error) from error
     if not (0 < width < math.inf and 0 < height < math.inf):
         raise ImageError(f"{named} has no area ({width:g} × {height:g} points); choose another page.")
-    scale = min(DPI / _POINTS, math.sqrt(most / (width * height)))
+    scale = _JUST * min(DPI / _POINTS, math.sqrt(most / (width * height)))
     check_extent(named, math.ceil(width * scale), math.ceil(height * scale))
     try:
         bitmap = page.render(scale=scale)
