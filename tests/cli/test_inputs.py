@@ -22,7 +22,7 @@ from todre.cli.options import ModelOptions
 from todre.errors import TodreError
 from todre.evaluate.tasks.local import LocalTask
 from todre.images import ImageWarning, decode_image
-from todre.inputs import picture_of, typed
+from todre.inputs import picture_of, reading_for
 from todre.lmms.prompts import media_of
 
 QUESTION = "Is there a red square in the picture?"
@@ -92,7 +92,9 @@ def opened(run, monkeypatch, tmp_path):
         return seen.pop()
 
     def chat(text, urls):
-        session = Session(None, lambda *_: None, "none", None, Length(1, 0), typed(urls, stdin="brings the lines"))
+        session = Session(
+            None, lambda *_: None, "none", None, Length(1, 0), reading_for(urls, stdin="brings the lines")
+        )
         meant = read_line(f'@"{text}" What is it?')
         session.add_pictures(meant.pictures)
         return session.pictures[0].image
@@ -173,7 +175,9 @@ def test_standard_input_is_for_commands_that_read_nothing_else(folder, opened, c
         assert same(opened(command, "-"), IMAGE)
         return
     if command == "chat":
-        session = Session(None, lambda *_: None, "none", None, Length(1, 0), typed(False, stdin="brings the lines"))
+        session = Session(
+            None, lambda *_: None, "none", None, Length(1, 0), reading_for(False, stdin="brings the lines")
+        )
         with pytest.raises(TodreError, match="'-' is standard input, which brings the lines"):
             session.add_pictures(["-"])
         return
@@ -213,7 +217,7 @@ def test_ask_about_pages_a_folder_and_standard_input(folder, run, monkeypatch):
 def test_ask_about_an_animation_as_a_video(folder, run):
     result = run("ask", "moving.gif", QUESTION, "--video", "--frames", "4", "-m", "todre-tiny-video", "--json", *SHORT)
     assert result.code == 0, result.err
-    (clip,) = json.loads(result.out)["media"]
+    (clip,) = json.loads(result.out)["clips"]
     assert clip["indices"] == [0, 1, 3, 5]
     assert clip["timestamps"] == pytest.approx([0, 0.1, 0.35, 0.78])
 
@@ -225,7 +229,7 @@ def test_ask_about_an_animation_as_a_video(folder, run):
     (("ask", "a b.png", "-"), 2, "put the question last"),
     (("ask", "a b.png", "https://a.b/c.png"), 2, "put the question last"),
     (("ask", "*.webp", QUESTION), 1, "fits no file"),
-    (("ask", ".", "https://a.b/c.png", QUESTION), 1, "--allow-urls"),
+    (("ask", "a b.png", "https://a.b/c.png", QUESTION), 1, "--allow-urls"),
     (("compare", "a.pdf#1-2", QUESTION), 1, "stands for 2 pictures"),
     (("compare", "*.p*", QUESTION), 1, "stands for 2 pictures"),
     (("batch", "-", "--question", QUESTION, "--output", "out.jsonl"), 1, "read again"),

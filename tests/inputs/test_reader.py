@@ -14,11 +14,11 @@ from PIL import Image
 from todre.clips import Clip
 from todre.errors import ImageError
 from todre.images import ImageWarning
-from todre.inputs import Reading, open_medium, open_picture, open_with_bytes, picture_of, typed
+from todre.inputs import Reading, open_medium, open_picture, open_with_bytes, picture_of, reading_for
 from todre.inputs.reader import WEB
 
 IMAGE = specimen()
-WEBBED = typed(urls=True)
+WEBBED = reading_for(urls=True)
 
 
 def refused(work, *words):
@@ -107,14 +107,14 @@ def test_a_terminal_is_not_waited_for(piped, monkeypatch):
 def test_standard_input_belongs_to_a_command_line(piped):
     piped(png(IMAGE))
     refused(lambda: open_picture("-"), "can only be named on a command line", "./-")
-    refused(lambda: open_picture("-", typed(True, stdin="brings the lines of the chat")), "lines of the chat")
+    refused(lambda: open_picture("-", reading_for(True, stdin="brings the lines of the chat")), "lines of the chat")
 
 
 # -- the web --------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_fetched_unless_it_is_allowed(web):
-    refused(lambda: open_picture(f"{web.root}/a.png", typed(urls=False)), "nothing is fetched", "--allow-urls")
+    refused(lambda: open_picture(f"{web.root}/a.png", reading_for(urls=False)), "nothing is fetched", "--allow-urls")
     message = refused(lambda: open_picture(f"{web.root}/a.png"), "nothing is fetched", "download")
     assert "--allow-urls" not in message
     assert not web.seen

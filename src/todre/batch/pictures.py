@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from todre.inputs import open_picture as open_named
-from todre.inputs import open_with_bytes, picture_of, typed
+from todre.inputs import open_with_bytes, picture_of, reading_for
 from todre.inputs.data_urls import data_url
 
 PictureSource = str | bytes
@@ -32,7 +32,7 @@ def open_picture(picture: PictureSource, folder: Path, urls: bool = False) -> Im
     """
     if isinstance(picture, bytes):
         return picture_of(picture, "The picture in the row")
-    return open_named(picture, typed(urls, folder, _STDIN))
+    return open_named(picture, reading_for(urls, folder, _STDIN))
 
 
 def url_of(picture: PictureSource, folder: Path, urls: bool = False) -> str:
@@ -47,7 +47,7 @@ def url_of(picture: PictureSource, folder: Path, urls: bool = False) -> str:
     if isinstance(picture, bytes):
         read, data = open_picture(picture, folder), picture
     else:
-        read, data = open_with_bytes(picture, typed(urls, folder, _STDIN))  # within the limits, or refused here
+        read, data = open_with_bytes(picture, reading_for(urls, folder, _STDIN))  # within the limits, or refused here
     media_type = _type_as_it_is(data)
     return (
         data_url(read) if media_type is None else f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

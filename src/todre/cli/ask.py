@@ -77,10 +77,10 @@ def ask(
     with usage():
         pruning = make_method(method, retain, seed, per)
     watching = guard_of(guard, (pruning,))
-    from todre.inputs import typed
+    from todre.inputs import reading_for
 
     check_figure(overlay, (*map(local_file, files), model.model, *files_among(method), *guard_files(guard)), force)
-    media = _open(files, frames, typed(allow_urls), video, reporting.quiet)
+    media = _open(files, frames, reading_for(allow_urls), video, reporting.quiet)
     with working(reporting.quiet):
         from todre.cli.overlay import boxes_of, write_media
         from todre.cli.toy_models import say_if_toy

@@ -76,10 +76,10 @@ def _named(text: str, urls: bool) -> Iterator[str]:
 
     A pattern such as `*.png`, which a shell did not fill in, names many, and so does a range of pages.
     """
-    from todre.inputs import named_pictures, typed
+    from todre.inputs import named_pictures, reading_for
     from todre.inputs.several import matches
 
-    place = typed(urls, stdin="cannot be read again when a run goes on").located(text)
+    place = reading_for(urls, stdin="cannot be read again when a run goes on").located(text)
     if place.kind == "data":
         raise typer.BadParameter("a data: URL has no name that its row could have; put it into a file of rows.")
     if place.path is None or place.pages is not None:

@@ -64,7 +64,7 @@ def chat(
         from todre.chat.answering import Length
         from todre.chat.session import Session
         from todre.cli.toy_models import say_if_toy
-        from todre.inputs import typed
+        from todre.inputs import reading_for
 
         session = Session(
             model.load(verbosity.quiet),
@@ -72,7 +72,7 @@ def chat(
             method,
             retain,
             Length(max_new_tokens, seed),
-            typed(allow_urls, stdin="brings the lines of the chat"),
+            reading_for(allow_urls, stdin="brings the lines of the chat"),
         )
         if pictures:
             note(session.add_pictures(pictures), verbosity.quiet)

@@ -64,11 +64,11 @@ def compare(
             made = [make_method(name, retain, seed) for name in names]
         guard_of(guard, made)
     check_taken(names, "--retain", retain, reporting.quiet)
-    from todre.inputs import one_picture, open_picture, typed
+    from todre.inputs import one_picture, open_picture, reading_for
 
     image = one_picture(image)
     check_figure(output, (local_file(image), model.model, *files_among(methods), *guard_files(guard)), force)
-    picture = open_picture(image, typed(allow_urls))
+    picture = open_picture(image, reading_for(allow_urls))
     with working(reporting.quiet):
         from todre.cli.overlay import row_of_image, write_rows
         from todre.cli.toy_models import say_if_toy

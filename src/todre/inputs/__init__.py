@@ -7,7 +7,7 @@ finds the pictures that folders, patterns and ranges of pages stand for. What a 
 
 from __future__ import annotations
 
-from todre.inputs.reader import Reading, open_medium, open_picture, open_with_bytes, picture_of, typed
+from todre.inputs.reader import Reading, open_medium, open_picture, open_with_bytes, picture_of, reading_for
 from todre.inputs.several import MOST_TOGETHER, PICTURES, named_pictures, one_picture
 
 __all__ = [
@@ -20,5 +20,5 @@ __all__ = [
     "open_picture",
     "open_with_bytes",
     "picture_of",
-    "typed",
+    "reading_for",
 ]

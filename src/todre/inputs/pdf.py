@@ -22,7 +22,7 @@ PAGE_PIXELS = 16_000_000
 """Most pixels of a page; a poster is drawn at a lower resolution."""
 _POINTS = 72.0
 _JUST = 1 - 1e-6
-"""Keeps sides that are whole numbers of pixels, but for rounding, from being rounded up."""
+"""Keeps sides that are whole pixels, but for rounding, from being rounded up."""
 _BEFORE = b"\xef\xbb\xbf \t\r\n\0"
 _PASSWORD, _SECURITY = 4, 5
 _ONE_AT_A_TIME = threading.Lock()

@@ -67,7 +67,7 @@ class Reading:
         return place
 
 
-def typed(urls: bool, folder: Path = Path(), stdin: str = "") -> Reading:
+def reading_for(urls: bool, folder: Path = Path(), stdin: str = "") -> Reading:
     """How a command with the option --allow-urls reads what it is given.
 
     Args:
@@ -206,10 +206,11 @@ def _read(path: Path, most: int = -1) -> bytes:
 
 def _standard_input() -> bytes:
     """All of standard input, which a command reads once."""
-    if sys.stdin is None or sys.stdin.isatty():
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None or sys.stdin.isatty():
         raise ImageError("'-' is standard input, and no picture comes from there; pipe one in, or give a path.")
     pieces, size = [], 0
-    while piece := sys.stdin.buffer.read(_PIECE):
+    while piece := stream.read(_PIECE):
         pieces.append(piece)
         size += len(piece)
         if size > MOST_BYTES:
