@@ -52,6 +52,12 @@ def expected(text):
     return picture_of(FILES[name[0]], "expected", (2, 2) if name[2] else None)
 
 
+def talk(urls=False):
+    """A chat without a model."""
+    reading = reading_for(urls, stdin="brings the lines")
+    return Session(None, lambda *_: None, "none", None, Length(1, 0), reading)
+
+
 class StopError(TodreError):
     """What stands for loading a model."""
 
