@@ -119,6 +119,7 @@ def test_pages_of_a_tiff_do_not_move():
     assert not is_animation(b"")
 
 
+@pytest.mark.filterwarnings("ignore::todre.clips.ClipWarning")
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_a_cut_file_gives_a_whole_clip_or_one_sentence(kind):
     data = saved(kind)
