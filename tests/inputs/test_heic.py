@@ -8,6 +8,7 @@ import pytest
 from inputs.files import BLUE, RED, heic, png
 from PIL import Image, UnidentifiedImageError
 
+from todre.clips import is_clip
 from todre.errors import ImageError, MissingDependencyError
 from todre.images import ImageWarning
 from todre.inputs import open_picture, picture_of
@@ -99,6 +100,13 @@ def test_avif_is_left_to_pillow():
     assert not is_heic(head(b"mif1", b"avif"))
     assert not is_heic(head(b"isom", b"heic"))
     assert not is_heic(png(two_halves()))
+
+
+@pytest.mark.parametrize("brand", ["heic", "heix", "heim", "heis", "hevc", "hevx", "mif1"])
+def test_heic_is_no_video(tmp_path, brand):
+    (tmp_path / "a.heic").write_bytes(bytes(3) + b"\x14ftyp" + brand.encode("ascii") + bytes(8))
+    assert is_heic((tmp_path / "a.heic").read_bytes())
+    assert not is_clip(tmp_path / "a.heic")
 
 
 def test_without_pillow_heif_the_extra_is_named(monkeypatch):
