@@ -67,6 +67,7 @@ _COMMANDS = (
         'todre ask picture.png "How many squares are there?" --retain 0.25 --overlay kept.png',
         'todre ask a.png b.png "Which is brighter?" -m llava-hf/llava-v1.6-mistral-7b-hf --json',
         'todre ask clip.mp4 "What happens?" -m llava-hf/LLaVA-NeXT-Video-7B-hf --frames 16 --overlay kept.png',
+        'todre ask "letter.pdf#page=2" "photos/*.jpg" "Which photo is the letter about?"',
     ),
     (
         chat,
