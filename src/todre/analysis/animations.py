@@ -1,4 +1,4 @@
-"""What animations of pruning show: the order of choosing, a falling budget, layers.
+"""What animations show: the order of choosing, answers at budgets, the layers.
 
 Each function turns one picture and one question into an `Animation`, a record of what every frame shows. Drawing
 belongs to `todre.plots.animations`.
@@ -7,6 +7,7 @@ belongs to `todre.plots.animations`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def order_of_choosing(
     counts = [0, *(round((step + 1) * len(tokens) / steps) for step in range(steps))]
     frames = [
         OrderFrame(kept=tokens[:count], fresh=count - before, radius=radii[count - 1])
-        for before, count in zip(counts, counts[1:], strict=False)
+        for before, count in itertools.pairwise(counts)
     ]
     return Animation(picture, boxes, method.name, question, answered.text, frames)
 
@@ -238,5 +239,3 @@ def _warned_once(already: bool) -> Iterator[None]:
         if already:
             warnings.simplefilter("ignore", QuestionWarning)
         yield
-
-

@@ -105,7 +105,7 @@ def animate(
     with usage():
         budgets = _budgets(show, method, retain, seed)
     if show == "order":
-        ordered(budgets[0][1])
+        ordered(budgets[0][1], method)
     check_output(output, SUFFIXES, (image, model.model, *files_among(method)), force)
     _check_packages(output)
     from todre.images import open_image
@@ -155,11 +155,11 @@ def _budgets(
     if show != "budget":
         return [("", make_pruning(name, retain[0] if retain else None, seed))]
     if retain is None:
-        check_budget(name)
+        _check_budget(name)
     return [(_text(each), make_pruning(name, each, seed)) for each in retain or BUDGETS]
 
 
-def check_budget(name: str) -> None:
+def _check_budget(name: str) -> None:
     """Raise unless a method takes a budget."""
     try:
         check_taken((name,), "--retain", BUDGETS)
@@ -206,7 +206,9 @@ def _text(budget: float | AutoBudget) -> str:
 
 def _answers(made: Animation) -> list[str]:
     """The lines for stdout: the answer, or that of each budget."""
-    found = [f"{frame.budget}: {frame.answer}" for frame in made.frames if hasattr(frame, "budget")]
+    from todre.plots.animation_frames import BudgetFrame
+
+    found = [f"{frame.budget}: {frame.answer}" for frame in made.frames if isinstance(frame, BudgetFrame)]
     return found or [made.answer]
 
 

@@ -74,10 +74,11 @@ def _answers(axes: Axes, shown: Sequence[BudgetFrame], frames: Sequence[BudgetFr
     axes.plot(shares, heights, "o", color=BLUE, markersize=4)
     axes.plot(shares[-1:], heights[-1:], "o", color=RED if shown[-1].changed else BLUE, markersize=7)
     every = [100 * len(frame.kept) / tokens for frame in frames]
+    most, least = max(every) * 1.2, min(every) / 1.2
     axes.set_xscale("log")
-    axes.set_xlim(max(every) * 1.2, min(every) / 1.2)
-    ticks = [share for share in (100, 50, 20, 10, 5, 2, 1) if min(every) <= share <= max(every)]
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlim(most, least)
+    ticks = [share for share in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if least <= share <= most]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     reached = list(dict.fromkeys(frame.answer for frame in shown))
     axes.set_yticks(range(len(reached)), [_short(answer) for answer in reached], parse_math=False)

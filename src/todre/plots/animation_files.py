@@ -15,7 +15,10 @@ from todre.scenes import write_mp4
 
 HOLD = 2_000
 """Least milliseconds of the last frame, before a GIF or a WebP begins again."""
-_COLOURS = 255
+_COLOURS = 253
+"""Colours of a GIF beside white, black, and one that stands for no change."""
+_NEAR = 248
+"""Level of all three colours from which a colour is shown as white."""
 _SAMPLED = 8
 """Frames that a GIF's colours are taken from."""
 _WEBP = {"quality": 75, "method": 4, "allow_mixed": True, "loop": 0}
@@ -62,7 +65,7 @@ def write_animation(frames: Sequence[Image.Image], path: Path, duration: int) ->
     with atomic_path(path) as temporary:
         if suffix == ".gif":
             first, *rest = _with_few_colours(frames)
-            first.save(temporary, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+            first.save(temporary, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=True)
         else:
             first, *rest = frames
             first.save(temporary, "WEBP", save_all=True, append_images=rest, duration=durations, **_WEBP)
@@ -76,5 +79,9 @@ def _with_few_colours(frames: Sequence[Image.Image]) -> list[Image.Image]:
     sheet = Image.new("RGB", (width, height * len(some)))
     for place, frame in enumerate(some):
         sheet.paste(frame, (0, place * height))
-    colours = sheet.quantize(_COLOURS, dither=Image.Dither.NONE)
+    found = sheet.quantize(_COLOURS, dither=Image.Dither.NONE).getpalette() or []
+    triples = [found[at : at + 3] for at in range(0, len(found), 3)][:_COLOURS]
+    others = [colour for colour in triples if min(colour) < _NEAR]
+    colours = Image.new("P", (1, 1))
+    colours.putpalette([255, 255, 255, 0, 0, 0, *(level for colour in others for level in colour)])
     return [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames]

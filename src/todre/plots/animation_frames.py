@@ -1,4 +1,4 @@
-"""What each frame of an animation shows: records that say nothing of how it is drawn."""
+"""What each frame of an animation shows; how it is drawn is said elsewhere."""
 
 from __future__ import annotations
 

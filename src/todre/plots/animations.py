@@ -1,4 +1,4 @@
-"""Frames of animations: the kept tokens over the picture, beside a chart that grows."""
+"""Frames of animations: kept tokens over the picture, beside a growing chart."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _stage(animation: Animation, width: int) -> tuple[Figure, _Stage]:
     def write(text: str, from_top: float, **style: Any) -> Text:
         return figure.text(_MARGIN / _ACROSS, 1 - from_top / tall, text, va="top", parse_math=False, **style)
 
-    write(animation.method, _MARGIN, fontsize=NAME_SIZE, fontweight="bold")
+    write(_wrapped(animation.method, 1)[0], _MARGIN, fontsize=NAME_SIZE, fontweight="bold")
     write("\n".join(asked), _MARGIN + 1.2 * _LINE, fontsize=TEXT_SIZE)
     under = above + down + 0.04
     counts = write("", under, fontsize=TEXT_SIZE)
@@ -142,7 +142,7 @@ def _draw_newest(axes: Axes, boxes: Sequence[TokenBox], image: Image.Image) -> N
     for box in boxes:
         if box.area > 0:
             corner, size = (box.left, box.top), (box.right - box.left, box.bottom - box.top)
-            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=PINK, linewidth=2.0, zorder=3))
+            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=PINK, linewidth=2.0, zorder=3, clip_on=False))
         else:
             middle = (box.top + box.bottom) / 2
             axes.hlines([middle], image.width * 1.0, image.width * 1.05, colors=PINK, linewidth=2.0)

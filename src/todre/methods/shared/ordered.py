@@ -27,8 +27,12 @@ class Ordered(Protocol):
         ...
 
 
-def ordered(method: Method) -> Ordered:
+def ordered(method: Method, called: str = "") -> Ordered:
     """The method, if it chooses one token after another.
+
+    Args:
+        method: any method.
+        called: what a message calls it; without it, the method's own name.
 
     Raises:
         UnsupportedInputError: it does not.
@@ -36,6 +40,6 @@ def ordered(method: Method) -> Ordered:
     if method.selects and isinstance(method, Ordered):
         return method
     raise UnsupportedInputError(
-        f"{method.name} does not choose one token of the picture after another, so it has no order of choosing; use a "
-        "method that does, such as todre, todre-v1, divprune or mmr."
+        f"{called or method.name} does not choose one token of the picture after another, so it has no order of "
+        "choosing; use a method that does, such as todre, todre-v1, divprune or mmr."
     )
