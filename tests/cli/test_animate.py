@@ -149,6 +149,14 @@ def test_the_answer_goes_to_stdout_and_quiet_is_quiet(run, dark, tmp_path):
     assert (second.code, second.out, second.err) == (0, first.out, "")
 
 
+@pytest.mark.parametrize("show", ["order", "budget", "layers"])
+def test_an_unknown_word_is_told_once(run, dark, tmp_path, show):
+    words = ("--show", show, "--retain", "5,4,3" if show == "budget" else "5", *SHORT)
+    result = run("animate", dark, "Is there a xylophone?", "--output", tmp_path / "a.gif", *words)
+    assert result.code == 0
+    assert result.err.count("does not know") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

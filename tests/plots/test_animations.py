@@ -105,6 +105,14 @@ def test_frames_are_as_wide_as_asked_and_of_one_even_height(width):
     assert down % 2 == 0
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".mp4"])
+def test_an_odd_width_and_a_single_frame_are_written(tmp_path, suffix):
+    single = Animation(BLACK, BOXES, "m", "Why?", "yes", CHOICE.frames[:1])
+    write_animation(list(animation_images(single, 333)), tmp_path / f"a{suffix}", 100)
+    (frame,) = decoded(tmp_path / f"a{suffix}")
+    assert frame.width == 333
+
+
 @pytest.mark.parametrize("shape", [(2000, 40), (40, 2000), (1, 1), (3000, 2000)])
 def test_pictures_of_any_shape_are_drawn(shape):
     boxes = [TokenBox(0, "thumbnail", 0, 0, *shape), TokenBox(0, "newline", shape[0], 0, shape[0], shape[1])]
