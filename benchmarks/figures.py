@@ -246,7 +246,13 @@ CURVES = {
     )
     for seed, name in enumerate(("smol", "smol-1"))
 }
-RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, **CURVES}
+ANIMATION = {
+    "docs/images/order.gif": (
+        'todre animate docs/images/scene.png "Is there a blue triangle in the picture?" --output docs/images/order.gif '
+        "--force"
+    )
+}
+RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, **CURVES, **ANIMATION}
 """Pictures that a command makes by itself."""
 
 

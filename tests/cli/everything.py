@@ -13,6 +13,7 @@ _CPU = ("--device", "cpu")
 RUNS: dict[str, tuple[str, ...]] = {
     "ask": ("PICTURE", QUESTION, "--max-new-tokens", "2", *_CPU),
     "compare": ("PICTURE", QUESTION, "--max-new-tokens", "2", "--warm-up", "0", "--repeats", "1", *_CPU),
+    "animate": ("PICTURE", QUESTION, "--max-new-tokens", "2", "--frames", "2", "--output", "NEW.gif", *_CPU),
     "chat": _CPU,
     "batch": ("PICTURE", "--question", QUESTION, "--max-new-tokens", "2", "--output", "NEW.jsonl", *_CPU),
     "demo": ("--output", "NEW"),

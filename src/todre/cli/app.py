@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from todre.cli.analyze import COMMANDS as INSTRUMENTS
+from todre.cli.animate import animate
 from todre.cli.ask import ask
 from todre.cli.batch import batch
 from todre.cli.bench import bench
@@ -79,6 +80,12 @@ _COMMANDS = (
         compare,
         'todre compare picture.png "Is there a red circle?" --output compare.png',
         'todre compare picture.png "Is there a red circle?" --methods none,todre,random --retain 74 --json',
+    ),
+    (
+        animate,
+        'todre animate picture.png "Is there a red circle?" --output order.gif',
+        'todre animate picture.png "Is there a red circle?" --show budget --retain 0.5,0.2,0.1,0.02 --output b.webp',
+        'todre animate picture.png "Is there a red circle?" --show layers --method pyramiddrop --output layers.mp4',
     ),
     (
         batch,
@@ -167,7 +174,7 @@ for _function, *_lines in _COMMANDS:
         cls=Command,
         short_help=_first(_function),
         epilog=examples(*_lines),
-        no_args_is_help=_function in (ask, batch, compare, fit, table, report),
+        no_args_is_help=_function in (animate, ask, batch, compare, fit, table, report),
     )(guarded(expand(_function), _function in _ANYWHERE))
 
 analyze = typer.Typer(
