@@ -113,7 +113,10 @@ def _distribution(scores: Scores, values: Floats, plan: Plan) -> dict[str, Any]:
 
 
 def _method(scores: Scores, part: Part, whole: Part, rules: list[Fired]) -> dict[str, Any]:
-    """A method that was named, against no pruning and against stage 2 as printed, also at the method's own threshold."""
+    """A method that was named, against no pruning and against stage 2.
+
+    Stage 2 is the versions' own, as printed and at the method's threshold.
+    """
     marks, fields = scores.marks(part), part.method.to_dict()
     alike = [row for row in rules if row.rule == "printed" and row.threshold == fields.get("threshold")]
     dropped = scores.each(part, lambda item, record: float(record["dropped_after"] is not None))
