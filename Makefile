@@ -105,6 +105,7 @@ format: $(READY)  ## fix style and formatting in place
 
 docs: $(READY) $(DOCS_READY)  ## build the documentation into site/, and check that every public name is in it
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --clean
+	$(BIN)/todre report results/leaderboard.json --output site/leaderboard/page.html
 	$(BIN)/python -m pytest tests/docs/with_site
 
 # Runs in .venv, with Jupyter from the documentation's environment. What a tutorial prints must not depend on the day.

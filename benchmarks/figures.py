@@ -214,7 +214,7 @@ PAGES_OF_RESULTS = (
     *(Made(f"docs/images/{name}.png", f"results/{name}.json", card_figure) for name in CARDS),
 )
 STAGE2 = tuple(
-    Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2) for name in ("tiny", "smol")
+    Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2) for name in ("tiny", "smol", "smol-1")
 )
 LEADERBOARDS = {
     "leaderboard": (
@@ -247,7 +247,13 @@ CURVES = {
     for seed, name in enumerate(("smol", "smol-1"))
 }
 PAGE = {f"docs/images/{name}.png": "make test-page PICTURES=docs/images" for name in ("page", "page-phone")}
-RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, **CURVES, **PAGE}
+ANIMATION = {
+    "docs/images/order.gif": (
+        'todre animate docs/images/scene.png "Is there a blue triangle in the picture?" --output docs/images/order.gif '
+        "--force"
+    )
+}
+RUN = {**{f"docs/images/{name}.png": DEMO for name in ("scene", "photograph")}, **CURVES, **PAGE, **ANIMATION}
 """Pictures that a command makes by itself."""
 
 

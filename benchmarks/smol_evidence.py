@@ -110,6 +110,13 @@ def times() -> Step:
     return Step(words, {"bench.json": "stage2-smol-bench.json"})
 
 
+METHODS = (
+    "todre,todre-v1,todre-patches,todre-horizon,todre-stage-2,random,uniform,pooling,cls-top-k,mmr,divprune,scope,mmtok,"
+    "cdpruner,agile-threshold,holov,hivtp,hiprune,visionzip,vispruner,vscan,prunesid,prumerge,prumerge-plus,globalcom2,"
+    "gprune,nuwa,vflowopt,crop-skip,downsample,tome,evit,ficoco-v,erase,flowcut,flowcut-anyres,fastv,pyramiddrop,dart,"
+    "sparsevlm,swiftvlm,ficoco-l,ivc-prune,mustdrop,nuwa-text,autoprune,random-deep,p-sigmoid,vtw"
+)
+"""Of the boards: a rule once, without presets that choose alike on this layout, and without what has to be fitted."""
 FEW = "todre,todre-v1,todre-patches,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
 STEPS: dict[str, Step] = {
     "card": card(smol.SMOL),
@@ -119,8 +126,8 @@ STEPS: dict[str, Step] = {
     "migration": instrument("migration", "--limit", "60"),
     "horizon": instrument("horizon", "--window", "12", "--limit", "27", "--layers", "16,19,20,21,22,23,24,25,26"),
     "times": times(),
-    "pages": board(smol.SMOL, "pages", 60, "all", "leaderboard-smol-pages"),
-    "leaderboard": board(smol.SMOL, "scenes", 100, "all", "leaderboard-smol"),
+    "pages": board(smol.SMOL, "pages", 60, METHODS, "leaderboard-smol-pages"),
+    "leaderboard": board(smol.SMOL, "scenes", 100, METHODS, "leaderboard-smol"),
     "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),
     "leaderboard-1": board(smol.SMOL_1, "scenes", 100, FEW, "leaderboard-smol-1"),
     **{name: table(name) for name in ("v1-table4", "v1-table5", "v1-table6")},

@@ -1,6 +1,7 @@
 """Tables of docs/stage2.md in Markdown, from a committed study of stage 2.
 
-python benchmarks/stage2_tables.py TABLE RESULT    RESULT is the name of a document in results/, without its suffix
+python benchmarks/stage2_tables.py TABLE RESULT         RESULT is the name of a document in results/, without its suffix
+python benchmarks/stage2_tables.py seeds RESULT ...     what several models say, side by side
 """
 
 from __future__ import annotations
@@ -146,6 +147,28 @@ def costs(document: Document) -> str:
     return pipe_table(["points", *map(short, tasks)], lines)
 
 
+def beside(row: Document) -> tuple[str, str]:
+    """Ending of a version's name in results, and words, for the same stage 1 as a named method has."""
+    own = row["fields"].get("retain") if 1 in row["fields"].get("stages", ()) else None
+    return (" stage 2", "alone") if own is None else (f"@{own:g}", f"{100 * own:g} %")
+
+
+def safer(document: Document) -> str:
+    """Methods that were named, against version 1 at the same threshold, by the tasks that it loses."""
+    lines = []
+    for row in document["methods"]:
+        suffix, after = beside(row)
+        alike = row["against_at_its_threshold"].get(f"todre-v1{suffix}")
+        if alike is None:
+            continue
+        names = [name for name in tasks_of(document) if short(name) in ("digit", "word")]
+        cells = [points(each, signed=True) for each in (alike, *(alike["tasks"][name] for name in names))]
+        name = row["name"].split(":")[0]
+        lines.append([name, f"{row['fields']['threshold']:g}", after, points(row["score"]), *cells])
+    header = ["method", "τ", "stage 1", "accuracy", "− v1 at this τ", "digits − v1", "words − v1"]
+    return pipe_table(header, lines)
+
+
 def methods(document: Document) -> str:
     """Methods that were named, against no pruning and against v1's and v2's stage 2.
 
@@ -153,8 +176,7 @@ def methods(document: Document) -> str:
     """
     lines = []
     for row in document["methods"]:
-        own = row["fields"].get("retain") if 1 in row["fields"].get("stages", ()) else None
-        suffix, after = (" stage 2", "alone") if own is None else (f"@{own:g}", f"{100 * own:g} %")
+        suffix, after = beside(row)
         versions = [row["against"].get(f"{version}{suffix}") for version in ("todre-v1", "todre")]
         lines.append(
             [
@@ -183,6 +205,33 @@ def deep(document: Document) -> str:
     return pipe_table(["ranking", "after layer", "kept", "questions", "accuracy", "− no pruning", "− random"], lines)
 
 
+def seeds(documents: list[Document]) -> str:
+    """No picture, a picture that leaves early, and stage 2 as printed, in several models."""
+    rows = [_seed(document) for document in documents]
+    models = [document["conditions"]["model"]["id"] for document in documents]
+    header = ["", *(f"{model}, {what}" for model in models for what in ("accuracy", "against without"))]
+    return pipe_table(header, [[name, *(cell for row in rows for cell in row.get(name, ("", "")))] for name in rows[0]])
+
+
+def _seed(document: Document) -> dict[str, tuple[str, str]]:
+    """Of each setting, the accuracy and the paired difference to the same without it."""
+    made = {"no pruning": (points(document["whole"]), ""), "blind": (points(document["blind"]), "")}
+    for each in document["curves"]["drop"]:
+        if each["layer"] in (15, 19, 20, 22, 24, 26):
+            made[f"picture leaves after {each['layer']}"] = (
+                points(each["score"]),
+                points(each["against_whole"], signed=True),
+            )
+    for row in document["stage2"]:
+        if row["rule"] == "printed" and row["threshold"] in (0.03, 0.1):
+            version = "v1" if row["version"] == "todre-v1" else "v2"
+            after = "alone" if row["retain"] is None else f"after stage 1, {100 * row['retain']:g} %"
+            printed = ", as printed" if row["printed"] else ""
+            name = f"stage 2 of {version} {after}, τ {row['threshold']:g}{printed}"
+            made[name] = (points(row["score"]), points(row["against_without"], signed=True))
+    return made
+
+
 def times(document: Document) -> str:
     """Time with stage 2 over time without, from a benchmark of `todre bench`."""
     lines = []
@@ -198,17 +247,19 @@ def times(document: Document) -> str:
 
 TABLES: dict[str, Callable[[Document], str]] = {
     made.__name__.replace("_", "-"): made
-    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, methods, deep, times)
+    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, safer, methods, deep, times)
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     names = sys.argv[1:] if arguments is None else arguments
-    if len(names) != 2 or names[0] not in TABLES:
-        sys.stderr.write(f"error: name one of {', '.join(TABLES)}, and a document in results/.\n")
+    several = names[:1] == [seeds.__name__]
+    if (len(names) < 2) if several else (len(names) != 2 or names[0] not in TABLES):
+        known = ", ".join((*TABLES, seeds.__name__))
+        sys.stderr.write(f"error: name one of {known}, and a document in results/ ({seeds.__name__}: or several).\n")
         return 2
-    document = json.loads((RESULTS / f"{names[1]}.json").read_text(encoding="utf-8"))
-    sys.stdout.write(TABLES[names[0]](document))
+    documents = [json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in names[1:]]
+    sys.stdout.write(seeds(documents) if several else TABLES[names[0]](documents[0]))
     return 0
 
 

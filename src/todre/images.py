@@ -77,6 +77,27 @@ def decode_image(data: bytes, name: str, most: int | None = None) -> Image.Image
     return _read(io.BytesIO(data), name, most)
 
 
+def check_extent(name: str, width: int, height: int, most: int | None = None) -> None:
+    """Raise unless a picture of `width` × `height` pixels may be decoded.
+
+    Args:
+        name: what the error calls the picture.
+        width, height: its sides.
+        most: largest picture, in pixels; None for `MAX_PIXELS`, and never more than that.
+
+    Raises:
+        ImageError: it is too large or too thin.
+    """
+    most = MAX_PIXELS if most is None else min(most, MAX_PIXELS)
+    if width * height > most:
+        raise ImageError(_too_large(name, f"{width} × {height}", most))
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            f"{name} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; crop "
+            "it to the part that matters."
+        )
+
+
 def image_sha256(image: Image.Image) -> str:
     """SHA-256 of the picture's size and its RGB bytes, in hexadecimal digits.
 
@@ -86,6 +107,33 @@ def image_sha256(image: Image.Image) -> str:
     digest = hashlib.sha256(f"{picture.width}x{picture.height}:".encode())
     digest.update(picture.tobytes())
     return digest.hexdigest()
+
+
+def upright(opened: Image.Image, name: str) -> Image.Image:
+    """A copy of a picture, turned as its EXIF data says.
+
+    Data that cannot be read is left out with an `ImageWarning`.
+
+    Args:
+        opened: the picture.
+        name: what the warning calls it.
+    """
+    try:
+        return ImageOps.exif_transpose(opened)
+    except Exception:
+        warnings.warn(f"{name} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=5)
+        return opened.copy()
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A fresh 8-bit RGB picture of any picture, transparency composited on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bit(image)
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
 def _read(source: Path | IO[bytes], name: str, most: int | None = None) -> Image.Image:
@@ -103,14 +151,7 @@ def _read(source: Path | IO[bytes], name: str, most: int | None = None) -> Image
     except Exception as error:  # a damaged header makes Pillow raise almost any type
         raise ImageError(f"{name} cannot be opened as an image ({_brief(error)}); save it anew as PNG.") from error
     with opened:
-        width, height = opened.size
-        if width * height > most:
-            raise ImageError(_too_large(name, f"{width} × {height}", most))
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            raise ImageError(
-                f"{name} is a strip of {width} × {height} pixels, more than {MAX_ASPECT} times as long as wide; crop "
-                "it to the part that matters."
-            )
+        check_extent(name, *opened.size, most)
         return _decode(opened, name)
 
 
@@ -124,7 +165,7 @@ def _decode(opened: Image.Image, name: str) -> Image.Image:
         frames = getattr(opened, "n_frames", 1)
         opened.seek(0)
         opened.load()
-        picture = as_rgb(_upright(opened, name))
+        picture = as_rgb(upright(opened, name))
     except Exception as error:  # a damaged body makes Pillow raise almost any type
         raise ImageError(
             f"{name} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
@@ -132,25 +173,6 @@ def _decode(opened: Image.Image, name: str) -> Image.Image:
     if frames > 1 and opened.format != "MPO":
         warnings.warn(f"{name} has {frames} frames; the first one is used.", ImageWarning, stacklevel=4)
     return picture
-
-
-def _upright(opened: Image.Image, name: str) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(opened)
-    except Exception:
-        warnings.warn(f"{name} has unreadable EXIF data; it is used as stored.", ImageWarning, stacklevel=5)
-        return opened.copy()
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """A fresh 8-bit RGB picture of any picture, transparency composited on white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bit(image)
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -12,11 +12,11 @@ from todre.batch.model_answers import Answering, failure_of, with_retain
 from todre.batch.records import Record
 from todre.errors import ImageError, InvalidValueError, LoadError
 from todre.images import open_image
+from todre.inputs.data_urls import data_url
 from todre.loading.model import load
 from todre.processing import apply
 from todre.running import Settings, answer
 from todre.scenes import make_scene
-from todre.serving.data_urls import data_url
 
 QUESTION = "What color is the circle?"
 
@@ -193,7 +193,7 @@ def test_what_a_row_leaves_behind_changes_no_other_row(work):
         ({"image": "none.png", "question": "Why?"}, "ImageError", "does not exist"),
         ({"image": "http://127.0.0.1/a.png", "question": "Why?"}, "ImageError", "nothing is fetched"),
         ({"image": "https://example.org/a.png", "question": "Why?"}, "ImageError", "nothing is fetched"),
-        ({"image": "file:///etc/passwd", "question": "Why?"}, "ImageError", "give a path"),
+        ({"image": "ftp://example.org/a.png", "question": "Why?"}, "ImageError", "give a path"),
         ({"image": "data:text/plain,hello", "question": "Why?"}, "ImageError", "text/plain"),
         ({"image": "data:image/png;base64,AAAA", "question": "Why?"}, "ImageError", "not an image"),
         ({"image": ".", "question": "Why?"}, "ImageError", "is a directory"),

@@ -8,8 +8,8 @@ from PIL import Image
 
 from todre.batch.pictures import open_picture, url_of
 from todre.errors import ImageError
+from todre.inputs.data_urls import read_data_url
 from todre.scenes import make_scene
-from todre.serving.data_urls import read_data_url
 
 
 def saved(folder, name, image, **options):

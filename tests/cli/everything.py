@@ -13,6 +13,7 @@ _CPU = ("--device", "cpu")
 RUNS: dict[str, tuple[str, ...]] = {
     "ask": ("PICTURE", QUESTION, "--max-new-tokens", "2", *_CPU),
     "compare": ("PICTURE", QUESTION, "--max-new-tokens", "2", "--warm-up", "0", "--repeats", "1", *_CPU),
+    "animate": ("PICTURE", QUESTION, "--max-new-tokens", "2", "--frames", "2", "--output", "NEW.gif", *_CPU),
     "chat": _CPU,
     "batch": ("PICTURE", "--question", QUESTION, "--max-new-tokens", "2", "--output", "NEW.jsonl", *_CPU),
     "demo": ("--output", "NEW"),
@@ -24,6 +25,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "eval": ("--tasks", "scenes-colour", "--limit", "1", "--methods", "random", "--retain", "0.5", "--draws", "1",
              "--size", "96", "--output", "NEW", *_CPU),
     "table": ("RUN",),
+    "report": ("RUN", "--output", "NEW.html"),
     "reproduce": ("--list",),
     "fit": ("vtw", "--tolerance", "9", "--limit", "1", "--size", "96", "--output", "NEW.json", *_CPU),
     "methods": (),
@@ -47,7 +49,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """By command, arguments with which it is done in a moment: PICTURE, RUN and NEW stand for paths."""
 
-SILENT = ("batch", "plot retention", "plot radar", "plot pareto", "plot heatmap")
+SILENT = ("batch", "report", "plot retention", "plot radar", "plot pareto", "plot heatmap")
 """Commands that print nothing on stdout."""
 LIGHT = ("flops", "reproduce", "methods", "models", "env", "version", "table", "smol fetch")
 """Commands that load no model, and print."""

@@ -12,9 +12,9 @@ import openai
 import pytest
 from cli.sentences import one_line
 
+from todre.inputs.data_urls import data_url
 from todre.scenes import make_scene
 from todre.serve.launch import Place
-from todre.serving.data_urls import data_url
 
 CPU = ("--device", "cpu")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from todre.analysis.animations import order_of_choosing
 from todre.errors import InvalidValueError
 from todre.geometry import visual_token_boxes
 from todre.loading import load
@@ -42,10 +43,33 @@ def asked(loaded, picture, wish):
     return given
 
 
+def last(given):
+    """The last outcome of each method, in order."""
+    return list({one.place: one for one in given if isinstance(one, Outcome)}.values())
+
+
+def test_the_order_is_that_of_the_animation(loaded, picture):
+    wish = Wish(methods=("todre", "divprune", "random", "none"), share=0.05)
+    for found in last(asked(loaded, picture, wish)):
+        if found.name in ("random", "none"):
+            assert found.order == ()
+            continue
+        method = registry.create(found.name, retain=0.05)
+        film = order_of_choosing(loaded, picture, wish.question, method, SETTINGS, 1000)
+        assert found.order == film.frames[-1].kept
+        said = re.findall(
+            r'data-say="Token (\d+) of [^"]* Choice (\d+) of (\d+)\."', cards.card(loaded, picture, found)
+        )
+        assert said
+        for place, turn, count in said:
+            assert found.order[int(turn) - 1] == int(place)
+            assert int(count) == len(found.order)
+
+
 def test_each_answer_is_that_of_asking_alone_and_streams_to_its_end(loaded, picture):
     wish = Wish(methods=("none", "todre", "random"), share=0.25)
     given = asked(loaded, picture, wish)
-    outcomes = [one for one in given if isinstance(one, Outcome)]
+    outcomes = last(given)
     assert [one.name for one in outcomes] == list(wish.methods)
     for place, found in enumerate(outcomes):
         method = registry.create("none") if found.name == "none" else registry.create(found.name, retain=0.25)
@@ -91,9 +115,9 @@ def test_a_placeholder_in_the_question_is_told(loaded, picture):
 
 def test_frames_are_the_boxes_of_the_kept_tokens(loaded, picture):
     wish = Wish(methods=("todre",), share=0.1)
-    (found,) = [one for one in asked(loaded, picture, wish) if isinstance(one, Outcome)]
+    (found,) = last(asked(loaded, picture, wish))
     boxes = visual_token_boxes(loaded.processor, loaded.model.config, [picture.size])
-    text = cards.drawing(loaded, picture, found.answer)
+    text = cards.drawing(loaded, picture, found)
     said = re.findall(r'data-say="Token (\d+) of (\d+) ', text)
     visible = [place for place in found.answer.report.kept[0] if boxes[place].bottom > boxes[place].top]
     assert sorted(int(place) for place, _ in said) == sorted(visible)
@@ -115,7 +139,7 @@ def test_frames_are_the_boxes_of_the_kept_tokens(loaded, picture):
 def test_a_token_says_the_last_layer_that_had_it(loaded, picture):
     """Against the report's own count of each layer."""
     for name in ("none", "pyramiddrop", "fastv"):
-        (found,) = [one for one in asked(loaded, picture, Wish(methods=(name,))) if isinstance(one, Outcome)]
+        (found,) = last(asked(loaded, picture, Wish(methods=(name,))))
         report = found.answer.report
         lasts = [cards._last_layer(place, report) for place in range(report.visual_tokens_before[0])]
         for layer, count in enumerate(report.visual_tokens_per_layer[0], 1):

@@ -7,8 +7,8 @@ import io
 
 from PIL import Image
 
+from todre.inputs.data_urls import data_url
 from todre.scenes import make_scene
-from todre.serving.data_urls import data_url
 
 
 @functools.cache

@@ -8,9 +8,9 @@ from serve.conftest import NAME, RETAIN
 from serve.pictures import questions, scene
 
 from todre.errors import TodreError
+from todre.inputs.data_urls import data_url
 from todre.methods import registry
 from todre.running import Settings, answer
-from todre.serving.data_urls import data_url
 
 QUESTION = questions(1)[1]
 SMALL = scene(1).image.resize((96, 64))

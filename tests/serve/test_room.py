@@ -20,12 +20,12 @@ from serve.test_refusals import post
 from serve.test_web_pictures import HERE
 
 import todre
+from todre.inputs.http_pictures import FetchRules
 from todre.serve import endpoint
 from todre.serve.engine import Engine
 from todre.serve.limits import Limits
 from todre.serve.method_choice import MethodChoice
 from todre.serve.transformers_server import generation_thread
-from todre.serving.http_pictures import FetchRules
 
 PADDING = b" " * 150_000
 

@@ -12,8 +12,8 @@ import pytest
 from serve.conftest import NAME, start
 from serve.pictures import questions, scene_url
 
+from todre.inputs.http_pictures import FetchRules
 from todre.serve.limits import Limits
-from todre.serving.http_pictures import FetchRules
 
 HERE = ipaddress.ip_address("127.0.0.1")
 

@@ -17,7 +17,7 @@ from todre.fields import Checked, Items, OneOf
 from todre.fields.kinds import Count
 from todre.files import sha256
 from todre.files.question_file import QUESTIONS, QuestionLine, named_files, read_questions
-from todre.images import open_image
+from todre.inputs import Reading, open_picture
 from todre.scenes import SPLITS, TASKS, Question, make_scene, score
 
 
@@ -134,9 +134,7 @@ def _from_line(line: QuestionLine) -> PictureQuestion:
     if len(line.images) > 1:
         raise line.wrong(f"names {len(line.images)} images, and analyze and fit ask about one; give each line one")
     metric = metric_of(line) if line.metric else ""
-    (path,) = line.paths
-    open_image(path)
+    opening = functools.partial(open_picture, line.images[0], Reading(folder=line.file.parent))
+    opening()
     question = Question(line.task or "question", line.question, line.answer)
-    return PictureQuestion(
-        line.images[0], question, functools.partial(open_image, path), references=line.answers, metric=metric
-    )
+    return PictureQuestion(line.labels[0], question, opening, references=line.answers, metric=metric)

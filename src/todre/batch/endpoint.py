@@ -59,6 +59,7 @@ class Endpoint(Checked):
         retries: how often a request is tried again.
         timeout: seconds to wait for an answer.
         key: environment variable that holds the API key.
+        urls: whether pictures at web addresses are fetched here, for the server to get their bytes.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Endpoint(Checked):
     retries: Natural = 8
     timeout: Annotated[float, Range(above=0)] = 600.0
     key: str = KEY
+    urls: bool = False
 
     def conditions(self) -> dict[str, Any]:
         """All that an answer depends on beside its row and the server, for JSON.
@@ -160,7 +162,7 @@ class Endpoint(Checked):
     async def _ask(self, client: Any, model: str, record: Record) -> Outcome:
         try:
             body = await asyncio.to_thread(
-                request_of, record, self.folder, self.kind, model, self.retain, self.max_new_tokens
+                request_of, record, self.folder, self.kind, model, self.retain, self.max_new_tokens, self.urls
             )
             return Outcome.of(record, await self._sent(client, body))
         except _KeyRefusedError:

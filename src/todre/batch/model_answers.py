@@ -38,6 +38,7 @@ class Answering(Checked):
         max_new_tokens: longest answer in tokens, where a row does not say it.
         seed: seed of torch's random numbers before each row, where a row does not say it.
         threads: torch's threads; None leaves them as they are.
+        urls: whether pictures at web addresses are fetched.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Answering(Checked):
     max_new_tokens: Count = 64
     seed: Seed = 0
     threads: Count | None = None
+    urls: bool = False
 
     def conditions(self) -> dict[str, Any]:
         """All that an answer depends on beside its row, ready for JSON.
@@ -158,7 +160,7 @@ class _Answerer:
         items = [
             {"type": "text", "text": part}
             if isinstance(part, str)
-            else {"type": "image", "image": open_picture(part.picture, self._answering.folder)}
+            else {"type": "image", "image": open_picture(part.picture, self._answering.folder, self._answering.urls)}
             for part in message.parts
         ]
         return {"role": message.role, "content": items}

@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = ("todre", "vllm", "plain")
 
 
 def request_of(
-    record: Record, folder: Path, kind: Kind, model: str, retain: float | None, limit: int
+    record: Record, folder: Path, kind: Kind, model: str, retain: float | None, limit: int, urls: bool = False
 ) -> dict[str, Any]:
     """The body of the request for a record, with its pictures as `data:` URLs.
 
@@ -35,16 +35,17 @@ def request_of(
         model: the model to ask for, where the row names none.
         retain: the budget, where the row has none; None leaves it to the server.
         limit: longest answer in tokens, where the row does not say it.
+        urls: whether pictures at web addresses are fetched, for the server to get their bytes.
 
     Raises:
         InvalidValueError: the row cannot be asked.
         ImageError: a picture cannot be read.
     """
     if record.openai:
-        body, own = _own_body(record, folder, kind)
+        body, own = _own_body(record, folder, kind, urls)
     else:
         row = row_of(record)
-        body, own = {"messages": _messages(row, folder)}, row.retain
+        body, own = {"messages": _messages(row, folder, urls)}, row.retain
         if row.max_new_tokens is not None:
             body["max_tokens"] = row.max_new_tokens
     body.setdefault("model", model)
@@ -84,7 +85,7 @@ def _count(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
-def _own_body(record: Record, folder: Path, kind: Kind) -> tuple[dict[str, Any], float | None]:
+def _own_body(record: Record, folder: Path, kind: Kind, urls: bool) -> tuple[dict[str, Any], float | None]:
     """A request's body, its pictures as URLs, without its budget; and the budget.
 
     `todre serve` itself looks at what else the field `todre` asks for, so that field stays in its body.
@@ -99,21 +100,21 @@ def _own_body(record: Record, folder: Path, kind: Kind) -> tuple[dict[str, Any],
         if isinstance(image, str):  # some servers take it so, and would fetch an address themselves
             image = part["image_url"] = {"url": image}
         if isinstance(image, dict) and isinstance(image.get("url"), str):
-            image["url"] = url_of(image["url"], folder)
+            image["url"] = url_of(image["url"], folder, urls)
     own = body.get("todre")
     if kind == "todre" and isinstance(own, dict):
         return body, own.get("retain")
     return body, retain_of(body.pop("todre", None))
 
 
-def _messages(row: Row, folder: Path) -> list[dict[str, Any]]:
+def _messages(row: Row, folder: Path, urls: bool) -> list[dict[str, Any]]:
     """The messages of a plain row."""
     found: list[dict[str, Any]] = []
     for message in row.messages:
         content = [
             {"type": "text", "text": part}
             if isinstance(part, str)
-            else {"type": "image_url", "image_url": {"url": url_of(part.picture, folder)}}
+            else {"type": "image_url", "image_url": {"url": url_of(part.picture, folder, urls)}}
             for part in message.parts
         ]
         found.append({"role": message.role, "content": content})

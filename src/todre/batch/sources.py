@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from todre.batch.records import Place, Record
 from todre.errors import InvalidValueError
 from todre.files import Kind, numbered, opened, parsed, printable
+from todre.inputs import PICTURES
 
 ROWS = Kind(
     'write {"id": "1", "image": "a.png", "question": "…"} or a request of OpenAI\'s batch API on each line',
@@ -22,10 +23,6 @@ ROWS = Kind(
     lenient=False,
 )
 """Kind of file: rows to answer. A line may hold pictures as `data:` URLs."""
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
-)
-"""Suffixes of the files that are taken from a folder."""
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -107,12 +104,12 @@ class JsonLines(RowsFile):
 
 @dataclass(frozen=True)
 class Pictures:
-    """Picture files, or folders of them, with one question about each.
+    """Pictures, or folders of them, with one question about each.
 
-    A record's id is its path, for a folder the path within it; it is at (index of the name in `names`, id).
+    A record's id is its name, for a folder the path within it; it is at (index of the name in `names`, id).
     """
 
-    names: tuple[Path, ...]
+    names: tuple[str | Path, ...]
     question: str
 
     @property
@@ -129,17 +126,19 @@ class Pictures:
     def records(self) -> Iterator[Record]:
         """Each picture; those of a folder, folders inside it too, in the order of names."""
         for index, name in enumerate(self.names):
-            for id_ in _inside(name) if name.is_dir() else [str(name)]:
+            for id_ in _inside(Path(name)) if os.path.isdir(name) else [str(name)]:
                 yield self.read((index, id_))
 
     def read(self, place: Place) -> Record:
         """The record of one picture."""
         index, id_ = place
         name = self.names[index]
-        path = name / id_ if name.is_dir() else name
-        if not str(path).isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in str(path)):
-            raise InvalidValueError(f"{printable(path)} has a name that is no UTF-8, which no row can hold; rename it.")
-        return Record(place=place, id=id_, values={"id": id_, "image": str(path), "question": self.question})
+        image = str(Path(name) / id_) if os.path.isdir(name) else str(name)
+        if not image.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in image):
+            raise InvalidValueError(
+                f"{printable(image)} has a name that is no UTF-8, which no row can hold; rename it."
+            )
+        return Record(place=place, id=id_, values={"id": id_, "image": image, "question": self.question})
 
 
 def record_of(values: dict[str, Any], place: Place, default: str, where: str) -> Record:
@@ -179,7 +178,7 @@ def _inside(folder: Path) -> Iterator[str]:
 
 def _is_picture(path: str) -> bool:
     name = path.rpartition("/")[2]
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in PICTURES and not name.startswith(".")
 
 
 def _files(folder: Path, before: str) -> Iterator[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
 from todre.errors import InvalidValueError
 from todre.files import printable
+from todre.files.locations import is_there, local_file, names_picture
 
 COMMANDS = {
     "/picture": ("PATH…", "add pictures to the next question; a path alone, or @PATH in a question, does the same"),
@@ -22,7 +23,7 @@ COMMANDS = {
     "/quit": ("", "leave, as Ctrl-D does"),
 }
 """Each command's arguments, and what it does."""
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".pdf")
 """Ends of names that no question is meant by."""
 _MARK = re.compile(r"""(?<!\S)@(@|"[^"]*"|'[^']*'|\S*)""")
 """`@PATH` at the start of a word, and `@@`, which stands for @ itself."""
@@ -84,11 +85,8 @@ def paths_of(text: str) -> tuple[str, ...]:
 
 
 def is_file(path: str) -> bool:
-    """Whether a text names a file that is there."""
-    try:
-        return Path(path).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
+    """Whether a text names a file that is there, or a page of one."""
+    return is_there(local_file(os.path.expanduser(path)))
 
 
 def _files(line: str) -> tuple[str, ...]:
@@ -109,7 +107,7 @@ def _question(line: str) -> Question:
         if path.startswith("@"):
             return "@"
         path = path.strip("\"'")
-        if not is_file(path):
+        if not names_picture(os.path.expanduser(path)):
             raise InvalidValueError(f"@{printable(path)} names no file; check the path, or write @@ for a plain @.")
         pictures.append(path)
         return ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from todre.chat.answering import Length, Reply, reply
 from todre.chat.conversation import Exchange, Picture, Turn
@@ -13,7 +13,8 @@ from todre.fields import fitted
 from todre.fields.kinds import Retain
 from todre.fields.texts import number_of
 from todre.files import printable
-from todre.images import open_image
+from todre.files.locations import label_of
+from todre.inputs import Reading, named_pictures, open_picture
 from todre.loading.model import Loaded
 from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget
@@ -34,12 +35,20 @@ class Session:
         method: name of the method to begin with, or its JSON file.
         retain: budget to begin with; None for the method's own.
         length: how long answers may be.
+        reading: how the names of pictures are read; None reads files alone.
     """
 
     def __init__(
-        self, loaded: Loaded, make_method: MakeMethod, method: str, retain: Budget | None, length: Length
+        self,
+        loaded: Loaded,
+        make_method: MakeMethod,
+        method: str,
+        retain: Budget | None,
+        length: Length,
+        reading: Reading | None = None,
     ) -> None:
         self.loaded, self.length = loaded, length
+        self.reading = reading or Reading()
         self._make_method = make_method
         self._name, self._retain = method, retain
         self._method = make_method(method, self._budget(method, retain))
@@ -55,7 +64,8 @@ class Session:
         Raises:
             ImageError: a file cannot be read as a picture.
         """
-        read = tuple(Picture(path, open_image(Path(path).expanduser())) for path in paths)
+        names = named_pictures([os.path.expanduser(path) for path in paths])
+        read = tuple(Picture(label_of(name), open_picture(name, self.reading)) for name in names)
         self.pictures += read
         named = ", ".join(f"{printable(picture.name)} ({picture.size})" for picture in read)
         return f"{named} {'goes' if len(read) == 1 else 'go'} with the next question"

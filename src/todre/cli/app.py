@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from todre.cli.analyze import COMMANDS as INSTRUMENTS
+from todre.cli.animate import animate
 from todre.cli.ask import ask
 from todre.cli.batch import batch
 from todre.cli.bench import bench
@@ -30,6 +31,7 @@ from todre.cli.models import models
 from todre.cli.option_records import expand
 from todre.cli.page import page
 from todre.cli.plot import COMMANDS as FIGURES
+from todre.cli.report import report
 from todre.cli.reproduce import reproduce
 from todre.cli.serve import serve
 from todre.cli.smol import COMMANDS as SMOL
@@ -67,6 +69,7 @@ _COMMANDS = (
         'todre ask picture.png "How many squares are there?" --retain 0.25 --overlay kept.png',
         'todre ask a.png b.png "Which is brighter?" -m llava-hf/llava-v1.6-mistral-7b-hf --json',
         'todre ask clip.mp4 "What happens?" -m llava-hf/LLaVA-NeXT-Video-7B-hf --frames 16 --overlay kept.png',
+        'todre ask "letter.pdf#page=2" "photos/*.jpg" "Which photo is the letter about?"',
     ),
     (
         chat,
@@ -78,6 +81,12 @@ _COMMANDS = (
         compare,
         'todre compare picture.png "Is there a red circle?" --output compare.png',
         'todre compare picture.png "Is there a red circle?" --methods none,todre,random --retain 74 --json',
+    ),
+    (
+        animate,
+        'todre animate picture.png "Is there a red circle?" --output order.gif',
+        'todre animate picture.png "Is there a red circle?" --show budget --retain 0.5,0.2,0.1,0.02 --output b.webp',
+        'todre animate picture.png "Is there a red circle?" --show layers --method pyramiddrop --output layers.mp4',
     ),
     (
         batch,
@@ -127,6 +136,12 @@ _COMMANDS = (
         "todre table run another/result.json --methods todre,random --format csv",
     ),
     (
+        report,
+        "todre report run",
+        "todre report run --output digits.html --samples 30",
+        "todre report b.json --output speed.html --force",
+    ),
+    (
         reproduce,
         "todre reproduce --list",
         "todre reproduce v1-table1 --on tiny --processes 2",
@@ -166,7 +181,7 @@ for _function, *_lines in _COMMANDS:
         cls=Command,
         short_help=_first(_function),
         epilog=examples(*_lines),
-        no_args_is_help=_function in (ask, batch, compare, fit, table),
+        no_args_is_help=_function in (animate, ask, batch, compare, fit, table, report),
     )(guarded(expand(_function), _function in _ANYWHERE))
 
 analyze = typer.Typer(

@@ -20,6 +20,7 @@ from todre.cli.method_names import files_among, make_pruning
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import usage
 from todre.errors import TodreError
+from todre.files.locations import local_file
 from todre.methods.auto_budget import AutoBudget
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def batch(
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
     retry_errors: ask.RetryErrors = False,
+    allow_urls: opt.AllowUrls = False,
     where: WorkerOptions = WorkerOptions(),
     server: EndpointOptions = EndpointOptions(),
     reporting: Reporting = Reporting(),
@@ -59,8 +61,8 @@ def batch(
             raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
         check_taken((method,), "--retain", retain)
         check_taken((method,), "--per", per)
-    source = open_source(inputs, question, reporting.silent)
-    check_answers(output, (*inputs, model.model, *files_among(method)))
+    source = open_source(inputs, question, reporting.silent, allow_urls)
+    check_answers(output, (*map(local_file, inputs), model.model, *files_among(method)))
     with working(reporting.silent, printing=reporting.json):
         from todre.batch.run import run
 
@@ -69,11 +71,11 @@ def batch(
                 raise typer.BadParameter(
                     f"--endpoint sends a number as budget, not {retain}; give a number, or start the server with it."
                 )
-            conditions, backend = _endpoint(source, model, retain, max_new_tokens, server)
+            conditions, backend = _endpoint(source, model, retain, max_new_tokens, server, allow_urls)
         else:
             with usage():
                 pruning = make_pruning(method, retain, seed, per)
-            conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where)
+            conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where, allow_urls)
             _say_if_other_versions(lines_of(output), reporting.silent)
         lines = lines_of(output)
         facts = {"input": source.name, "command": command_line()}
@@ -104,7 +106,13 @@ def _check_where(context: typer.Context, where: WorkerOptions, server: EndpointO
 
 
 def _models(
-    source: Source, model: ModelOptions, method: dict[str, Any], limit: int, seed: int, where: WorkerOptions
+    source: Source,
+    model: ModelOptions,
+    method: dict[str, Any],
+    limit: int,
+    seed: int,
+    where: WorkerOptions,
+    urls: bool,
 ) -> tuple[dict[str, Any], Backend]:
     """The conditions of answers by models in memory, and what makes them."""
     import dataclasses
@@ -113,7 +121,7 @@ def _models(
     from todre.batch.run import inline
 
     answering = Answering(
-        folder=source.folder, method=method, max_new_tokens=limit, seed=seed, **dataclasses.asdict(model)
+        folder=source.folder, method=method, max_new_tokens=limit, seed=seed, urls=urls, **dataclasses.asdict(model)
     )
     conditions = answering.conditions()
     if where.ray is not None:
@@ -129,7 +137,7 @@ def _models(
 
 
 def _endpoint(
-    source: Source, model: ModelOptions, retain: float | None, limit: int, server: EndpointOptions
+    source: Source, model: ModelOptions, retain: float | None, limit: int, server: EndpointOptions, urls: bool
 ) -> tuple[dict[str, Any], Backend]:
     """The conditions of answers by a server, and what asks it."""
     from todre.batch.endpoint import Endpoint
@@ -147,6 +155,7 @@ def _endpoint(
         retries=server.retries,
         timeout=server.timeout,
         key=server.api_key_env,
+        urls=urls,
     ).with_model()
     return asked.conditions(), asked.answer
 

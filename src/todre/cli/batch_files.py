@@ -11,7 +11,6 @@ import typer
 
 from todre.cli.console import check_output, note
 from todre.cli.parsers import check_question
-from todre.errors import TodreError
 from todre.files import check_target
 
 if TYPE_CHECKING:
@@ -38,44 +37,52 @@ def check_answers(output: Path, inputs: Iterable[str | Path | None]) -> None:
         check_target(output, force=os.path.lexists(lines))  # a table without its lines is of no earlier run
 
 
-def open_source(inputs: list[str], question: str | None, quiet: bool) -> Source:
-    """The rows that the arguments name."""
+def open_source(inputs: list[str], question: str | None, quiet: bool, urls: bool = False) -> Source:
+    """The rows that the arguments name.
+
+    Args:
+        inputs: the arguments.
+        question: the question about each picture; None for a file of rows.
+        quiet: do not say what a folder leaves out.
+        urls: whether web addresses are fetched.
+    """
     from todre.batch.sources import JsonLines, Pictures, left_out
 
-    paths = [path for text in inputs for path in _named(text)]
-    suffix = paths[0].suffix.lower()
-    if suffix in (JSON_LINES, PARQUET) and not paths[0].is_dir():
-        if len(paths) > 1:
-            raise typer.BadParameter(f"{paths[0]} holds rows, and is given beside {paths[1]}; give it alone.")
+    names = [name for text in inputs for name in _named(text, urls)]
+    first = Path(names[0])
+    suffix = first.suffix.lower()
+    if suffix in (JSON_LINES, PARQUET) and not os.path.isdir(first):
+        if len(names) > 1:
+            raise typer.BadParameter(f"{first} holds rows, and is given beside {names[1]}; give it alone.")
         if question is not None:
             raise typer.BadParameter(
-                f"--question is for pictures, and the rows of {paths[0]} have their own; leave it out."
+                f"--question is for pictures, and the rows of {first} have their own; leave it out."
             )
         if suffix == JSON_LINES:
-            return JsonLines(paths[0])
+            return JsonLines(first)
         from todre.batch.parquet import ParquetRows
 
-        return ParquetRows(paths[0])
+        return ParquetRows(first)
     if question is None:
-        raise typer.BadParameter(f"{paths[0]} is no file of rows (.jsonl, .parquet); add --question for pictures.")
-    for folder in (path for path in paths if path.is_dir()):
+        raise typer.BadParameter(f"{names[0]} is no file of rows (.jsonl, .parquet); add --question for pictures.")
+    for folder in (Path(name) for name in names if os.path.isdir(name)):
         if others := left_out(folder):
             note(f"{others} files or folders in {folder} are no pictures by their names, and are left out", quiet)
-    return Pictures(tuple(paths), check_question(question))
+    return Pictures(tuple(names), check_question(question))
 
 
-def _named(text: str) -> Iterator[Path]:
-    """The paths that an argument names.
+def _named(text: str, urls: bool) -> Iterator[str]:
+    """The pictures, folders and files that an argument names.
 
-    A pattern such as `*.png`, which a shell did not fill in, names many.
+    A pattern such as `*.png`, which a shell did not fill in, names many, and so does a range of pages.
     """
-    import glob
+    from todre.inputs import named_pictures, reading_for
+    from todre.inputs.several import matches
 
-    path = Path(text)
-    if glob.has_magic(text) and not path.exists():
-        found = sorted(glob.glob(text, recursive=True))
-        if not found:
-            raise TodreError(f"{text} fits no file; check the pattern.")
-        yield from map(Path, found)
+    place = reading_for(urls, stdin="cannot be read again when a run goes on").located(text)
+    if place.kind == "data":
+        raise typer.BadParameter("a data: URL has no name that its row could have; put it into a file of rows.")
+    if place.path is None or place.pages is not None:
+        yield from named_pictures((text,), None)
         return
-    yield path
+    yield from matches(text) or [str(place.path)]

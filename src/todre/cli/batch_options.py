@@ -41,7 +41,9 @@ EndpointKind = Literal["todre", "vllm", "plain"]
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT…", help="One file of rows (.jsonl, .parquet), or pictures and folders of them."),
+    typer.Argument(
+        metavar="INPUT…", help="One file of rows (.jsonl, .parquet), or pictures, folders, patterns, pages of PDFs."
+    ),
 ]
 Output = Annotated[
     Path,

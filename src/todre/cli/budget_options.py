@@ -110,6 +110,20 @@ EvalRetains = Annotated[
 ]
 
 
+AnimateRetains = Annotated[
+    Any,
+    typer.Option(
+        "--retain",
+        parser=parse_auto_retains,
+        metavar="A,B,…",
+        help="Visual tokens to keep: 0.1 is a share, 288 a count, auto what the picture needs; --show budget takes "
+        "several, in the order of the frames. Without it, the method's own; for --show budget, 21 shares from 1.0 down "
+        "to 0.02.",
+        show_default=False,
+    ),
+]
+
+
 BenchRetains = Annotated[
     Any,
     typer.Option(

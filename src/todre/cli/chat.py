@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 MOST_NEW = 256
 
 Pictures = Annotated[
-    list[str] | None, typer.Argument(metavar="[PICTURE…]", help="Pictures that go with the first question.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[PICTURE…]",
+        help="Pictures that go with the first question: files, folders, patterns, pages of PDFs, URLs.",
+    ),
 ]
 
 
@@ -42,6 +46,7 @@ def chat(
     retain: Retain = None,
     max_new_tokens: opt.NewTokens = MOST_NEW,
     seed: opt.Seed = 0,
+    allow_urls: opt.AllowUrls = False,
     verbosity: Verbosity = Verbosity(),
 ) -> None:
     """Talk with a model about pictures while pruning visual tokens.
@@ -59,6 +64,7 @@ def chat(
         from todre.chat.answering import Length
         from todre.chat.session import Session
         from todre.cli.toy_models import say_if_toy
+        from todre.inputs import reading_for
 
         session = Session(
             model.load(verbosity.quiet),
@@ -66,6 +72,7 @@ def chat(
             method,
             retain,
             Length(max_new_tokens, seed),
+            reading_for(allow_urls, stdin="brings the lines of the chat"),
         )
         if pictures:
             note(session.add_pictures(pictures), verbosity.quiet)

@@ -16,6 +16,7 @@ from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import MOST, check_question, usage
 from todre.cli.picture_guard import GuardName, guard_files, guard_of
 from todre.errors import TodreError
+from todre.files.locations import label_of, local_file
 from todre.methods.guard import OFF
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 METHODS = "none,todre,todre-v1,random"
 
 
-Picture = Annotated[str, typer.Argument(help="An image file.")]
+Picture = Annotated[str, typer.Argument(help="An image: a file, a page (a.pdf#page=2), a URL, or - (stdin).")]
 Question = Annotated[str, typer.Argument(help="The question, in quotes.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Also draw one panel for each method, into this file.")]
 WarmUp = Annotated[int, typer.Option("--warm-up", min=0, max=MOST, help="Runs of each method before it is timed.")]
@@ -46,6 +47,7 @@ def compare(
     retain: Retain = None,
     guard: GuardName = OFF,
     output: Output = None,
+    allow_urls: opt.AllowUrls = False,
     force: opt.Force = False,
     warm_up: WarmUp = 1,
     repeats: Repeats = 3,
@@ -62,10 +64,11 @@ def compare(
             made = [make_method(name, retain, seed) for name in names]
         guard_of(guard, made)
     check_taken(names, "--retain", retain, reporting.quiet)
-    check_figure(output, (image, model.model, *files_among(methods), *guard_files(guard)), force)
-    from todre.images import open_image
+    from todre.inputs import one_picture, open_picture, reading_for
 
-    picture = open_image(image)
+    image = one_picture(image)
+    check_figure(output, (local_file(image), model.model, *files_among(methods), *guard_files(guard)), force)
+    picture = open_picture(image, reading_for(allow_urls))
     with working(reporting.quiet):
         from todre.cli.overlay import row_of_image, write_rows
         from todre.cli.toy_models import say_if_toy
@@ -83,7 +86,7 @@ def compare(
         drawn = {"output": str(output)} if output else {}
         reasons = {"left_out": left_out} if everything or left_out else {}
         documents = [each.to_dict() for _, each in answers]
-        show_json({"question": question, "file": image, **drawn, **reasons, "answers": documents})
+        show_json({"question": question, "file": label_of(image), **drawn, **reasons, "answers": documents})
         return
     show_text(question)
     _show_answers(answers, left_out)

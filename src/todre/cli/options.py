@@ -69,6 +69,9 @@ MethodNames = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of methods that choose at random.")]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=MOST, help="Longest answer, in tokens.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result; never a file that is read.")]
+AllowUrls = Annotated[
+    bool, typer.Option("--allow-urls", help="Fetch pictures at http and https addresses; without it, none is fetched.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document."), Trailing()]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors on stderr."), Trailing()]
 Verbose = Annotated[

@@ -33,7 +33,7 @@ Results go to stdout, progress and warnings to stderr; with `--json`, stdout hol
 - A second Ctrl-C, more than a second after the first, ends the process without waiting for clean-up.
 - An option that is given twice is refused, and so is a `--retain` that no method of the command takes. `--retain 1` is
   a count and keeps one token; a line on stderr says so.
-- `todre ask`, `todre batch` and `todre compare` say on stderr when answers come from a model that ships with todre.
+- `todre animate`, `ask`, `batch` and `compare` say on stderr when answers come from a model that ships with todre.
   These models are toys: they know synthetic scenes, and the words of one are about a hundred.
 - Characters that stdout's encoding lacks are replaced; JSON is always UTF-8. If stdout is closed, commands that need it
   say so before they begin.

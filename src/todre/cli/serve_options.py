@@ -106,8 +106,8 @@ class LimitOptions(OptionRecord):
 
     def limits(self) -> Limits:
         """The limits, as the server has them."""
+        from todre.inputs.http_pictures import FetchRules
         from todre.serve.limits import Limits
-        from todre.serving.http_pictures import FetchRules
 
         return Limits(
             max_new_tokens=self.max_new_tokens,

@@ -11,6 +11,9 @@ from PIL import Image
 
 from todre.errors import InvalidValueError
 
+MAX_PIXELS = 500_000_000
+"""Most pixels that all frames of a clip may have together (1.5 GB as RGB)."""
+
 
 class ClipWarning(UserWarning):
     """Warns that a clip was read, but not quite as requested.

@@ -7,14 +7,11 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-from todre.clips.clip import Clip, ClipWarning
+from todre.clips.clip import MAX_PIXELS, Clip, ClipWarning
 from todre.clips.frames import Decoded, Progress, decode_by_seeking, decode_whole, seeking_pays
 from todre.clips.source import Source, check_file, check_size, damage_error, no_frames_error, open_source, require_av
 from todre.clips.survey import Survey, frame_numbers, survey
 from todre.errors import ClipError, InvalidValueError
-
-MAX_PIXELS = 500_000_000
-"""Most pixels that all frames of a clip may have together (1.5 GB as RGB)."""
 
 
 def open_clip(path: str | Path, frames: int = 8, progress: Progress | None = None) -> Clip:

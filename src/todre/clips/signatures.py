@@ -18,7 +18,7 @@ SUFFIXES = (
 Such files are empty, absent or damaged.
 """
 
-_PICTURE_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"hevc", b"heim")
+_PICTURE_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _BOXES = {
     b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"free", b"skip", b"wide", b"pnot", b"uuid", b"meta", b"sidx",
     b"ssix", b"prft", b"emsg", b"pdin", b"udta", b"junk",

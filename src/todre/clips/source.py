@@ -106,17 +106,17 @@ def open_source(path: Path) -> Iterator[Source]:
             raise damage_error(path, str(getattr(error, "strerror", None) or error)) from error
 
 
-def damage_error(path: Path, what: str) -> ClipError:
+def damage_error(path: Path | str, what: str) -> ClipError:
     """The error for a file that cannot be decoded to its end."""
     return ClipError(f"{path} is damaged and cannot be decoded ({what.rstrip('.')}); get a complete copy of the file.")
 
 
-def no_frames_error(path: Path, what: str) -> ClipError:
+def no_frames_error(path: Path | str, what: str) -> ClipError:
     """The error for a file without a single frame."""
     return ClipError(f"{path} has no frames ({what}); get a complete copy, or record it again.")
 
 
-def check_size(path: Path, width: int, height: int) -> None:
+def check_size(path: Path | str, width: int, height: int) -> None:
     """Raise unless frames of `width` × `height` pixels can be used.
 
     Raises:

@@ -2,7 +2,7 @@
 
 `readers` reads every file that a user names: `kind` says what a file should hold, `shapes` what its values have to be,
 and `json_values` keeps JSON within limits. `writers` writes every file. `question_file` reads files of questions, and
-`names` puts paths and values into messages.
+`locations` says what the name of a picture means, and `names` puts paths and values into messages.
 """
 
 from __future__ import annotations

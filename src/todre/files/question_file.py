@@ -15,6 +15,7 @@ from typing import Any
 
 from todre.errors import TodreError
 from todre.files.kind import Kind
+from todre.files.locations import label_of, local_file
 from todre.files.names import printable
 from todre.files.readers import read_lines
 from todre.files.shapes import POSITIVE, TEXT, WHOLE, Shape
@@ -45,7 +46,7 @@ class QuestionLine:
     Attributes:
         file: the file.
         number: number of the line, from 1.
-        images: paths relative to the file, at least one, none empty.
+        images: paths relative to the file, `file://` or `data:` URLs; at least one, none empty.
         question: plain text, not blank.
         answers: the reference answers; for VQA accuracy, one from each annotator. Empty where the line has none.
         answer: the one true answer: the line's `answer`, or the most frequent of `answers`; empty where there is none.
@@ -71,9 +72,9 @@ class QuestionLine:
     new_tokens: int | None
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """Paths of the pictures."""
-        return tuple(self.file.parent / image for image in self.images)
+    def labels(self) -> tuple[str, ...]:
+        """What results call the pictures: their names, of a `data:` URL a digest."""
+        return tuple(map(label_of, self.images))
 
     def wrong(self, what: str) -> TodreError:
         """The error to raise if this line cannot be used.
@@ -114,7 +115,8 @@ def named_files(file: Path, limit: int | None = None) -> Iterator[Path]:
     """
     yield file
     for _, values in itertools.islice(read_lines(file, QUESTIONS), limit):
-        yield from (file.parent / image for image in _texts(values.get("image")) if image.strip())
+        named = (local_file(image, file.parent) for image in _texts(values.get("image")) if image.strip())
+        yield from (path for path in named if path is not None)
 
 
 def _question(file: Path, number: int, values: dict[str, Any]) -> QuestionLine:

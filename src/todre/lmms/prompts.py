@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from todre.clips import Clip, is_clip, open_clip
+from todre.clips import Clip
 from todre.errors import UnsupportedInputError
-from todre.images import open_image
+from todre.inputs import open_medium
 from todre.running import Media
 
 MARK = "<image>"
@@ -39,7 +39,7 @@ def _opened(visual: Any, frames: int) -> Media:
     if isinstance(visual, Clip):
         return visual
     if isinstance(visual, str):
-        return open_clip(visual, frames) if is_clip(visual) else open_image(visual)
+        return open_medium(visual, frames)
     raise UnsupportedInputError(
         f"A document shows a {type(visual).__name__}, and only pictures and video files can be asked about; "
         "leave the task out."

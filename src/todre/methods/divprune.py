@@ -50,12 +50,14 @@ class DivPrune(Method):
         """Grow the set greedily from the most isolated token."""
         import torch
 
+        keep = torch.zeros(len(visual), dtype=torch.bool, device=visual.embeddings.device)
+        if budget(self.retain, len(visual)) == len(visual):
+            return ~keep
+        keep[self.order(visual)] = True
+        return keep
+
+    def order(self, visual: VisualTokens) -> Tensor:
+        """The kept tokens in the order of choosing, (k,) int64."""
         from todre.select import max_min_order
 
-        x = visual.embeddings
-        keep = torch.zeros(len(visual), dtype=torch.bool, device=x.device)
-        k = budget(self.retain, len(visual))
-        if k == len(visual):
-            return ~keep
-        keep[max_min_order(x, k)] = True
-        return keep
+        return max_min_order(visual.embeddings, budget(self.retain, len(visual)))

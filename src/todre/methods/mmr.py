@@ -67,12 +67,16 @@ class MMR(Method):
         """Grow the set greedily from the most important token."""
         import torch
 
+        keep = torch.zeros(len(visual), dtype=torch.bool, device=visual.embeddings.device)
+        keep[self.order(visual)] = True
+        return keep
+
+    def order(self, visual: VisualTokens) -> Tensor:
+        """The kept tokens in the order of choosing, (k,) int64."""
         from todre.select import mmr_order
 
-        keep = torch.zeros(len(visual), dtype=torch.bool, device=visual.embeddings.device)
         k = budget(self.retain, len(visual))
-        keep[mmr_order(visual.embeddings, k, self._scaled(visual), self.weight)] = True
-        return keep
+        return mmr_order(visual.embeddings, k, self._scaled(visual), self.weight)
 
     def _scaled(self, visual: VisualTokens) -> Tensor:
         """Importance of each token in [0, 1], (n,) float64.

@@ -127,9 +127,39 @@ class ToDRE(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Stage 1: keep exactly `budget` tokens, starting from the pivot (section 4.1)."""
+        keep, open_, k = self._open(visual)
+        candidates = visual.here(open_.nonzero().flatten())
+        chosen = candidates if k >= len(candidates) else self._chosen(visual, candidates, open_, k)
+        return keep.index_fill(0, chosen, True)
+
+    def order(self, visual: VisualTokens) -> Tensor:
+        """The tokens that stage 1 keeps in the order of choosing, (k,) int64.
+
+        Newline tokens that are kept whatever they are come first.
+        """
         import torch
 
-        from todre.select import k_center, max_sum
+        keep, open_, k = self._open(visual)
+        candidates = visual.here(open_.nonzero().flatten())
+        chosen = self._chosen(visual, candidates, open_, min(k, len(candidates)))
+        return torch.cat([keep.nonzero().flatten(), chosen])
+
+    def _chosen(self, visual: VisualTokens, candidates: Tensor, open_: Tensor, k: int) -> Tensor:
+        """The k tokens that are chosen from `candidates`, in order."""
+        from todre.select import k_center_order, max_sum_order
+
+        pool = visual.embeddings if len(candidates) == len(visual) else visual.embeddings[candidates]
+        choose = max_sum_order if self.diversity == "max_sum" else k_center_order
+        return candidates[choose(pool, k, self._pivot(visual, pool, open_))]
+
+    def _open(self, visual: VisualTokens) -> tuple[Tensor, Tensor, int]:
+        """Tokens kept whatever they are, those to choose from, and how many to choose.
+
+        Returns:
+            (n,) bool on the tokens' device; (n,) bool on the host; and a count, which may exceed the tokens to choose
+            from.
+        """
+        import torch
 
         n = len(visual)
         k = budget(self.retain, n)
@@ -148,14 +178,7 @@ class ToDRE(Method):
             open_ = ~visual.host.newline
             spare = visual.here(visual.host.newline.nonzero().flatten())[: max(0, k - int(open_.sum()))]
             keep, k = keep.index_fill(0, spare, True), k - len(spare)
-        candidates = visual.here(open_.nonzero().flatten())
-        if k >= len(candidates):
-            return keep.index_fill(0, candidates, True)
-        pool = visual.embeddings if len(candidates) == n else visual.embeddings[candidates]
-        pivot = self._pivot(visual, pool, open_)
-        choose = max_sum if self.diversity == "max_sum" else k_center
-        keep.index_fill_(0, candidates[choose(pool, k, pivot)], True)
-        return keep
+        return keep, open_, k
 
     def _pivot(self, visual: VisualTokens, pool: Tensor, open_: Tensor) -> Tensor | int:
         """Place of the pivot within `pool`."""

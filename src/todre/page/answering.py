@@ -8,15 +8,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
 
+from todre.analysis.animations import choosing
 from todre.errors import TodreError
 from todre.loading.model import Loaded
 from todre.methods import registry
 from todre.methods.base import Method
+from todre.methods.shared.ordered import Ordered
 from todre.page.wish import Wish
 from todre.running import Answer, Settings, answer
 
@@ -46,12 +48,15 @@ class Outcome:
         name: the method's name.
         answer: the answer; None where the method does not apply.
         refusal: why it does not apply.
+        order: the kept tokens in the order in which the method chose them; empty where it has none, or before that is
+            known.
     """
 
     place: int
     name: str
     answer: Answer | None
     refusal: str = ""
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,8 @@ def answer_all(
 ) -> None:
     """Answer under each method; gives `Begun`, `Outcome` and `Note` as they come.
 
+    A method that chooses one token after another gives its outcome twice, the second time with their order.
+
     Args:
         loaded: model and processor.
         picture: RGB.
@@ -88,6 +95,27 @@ def answer_all(
             if ended():
                 return
             give(found)
+            order = order_of(loaded, picture, found, wish.share)
+            if order and not ended():
+                give(replace(found, order=order))
+
+
+def order_of(loaded: Loaded, picture: Image.Image, found: Outcome, share: float) -> tuple[int, ...]:
+    """The kept tokens in the order of choosing; none where the method has no order.
+
+    The picture is encoded once more for it, after the answer was timed.
+    """
+    if found.answer is None:
+        return ()
+    method = method_of(found.name, share)
+    kept = len(found.answer.report.kept[0])
+    if not (method.selects and isinstance(method, Ordered)) or kept == found.answer.report.visual_tokens_before[0]:
+        return ()
+    try:
+        _, chosen = choosing(loaded, picture, method, found.answer, SETTINGS.seed)
+    except TodreError:
+        return ()
+    return tuple(int(token) for token in chosen.tolist())
 
 
 def outcome(

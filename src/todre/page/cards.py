@@ -39,17 +39,20 @@ def card(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
     before = answered.visual_tokens_before
     return (
         f'<article class="todre-card" data-state="done" data-method="{escape(outcome.name)}">{head}'
-        f"{_answer(escape(answered.text) or '(nothing)')}{drawing(loaded, picture, answered)}{_facts(answered)}"
+        f"{_answer(escape(answered.text) or '(nothing)')}{drawing(loaded, picture, outcome)}{_facts(answered)}"
         f"{svg.layer_bars(answered.report.visual_tokens_per_layer[0], before)}"
         f"{svg.time_bar(answered.timings.to_dict())}{notes}</article>"
     )
 
 
-def drawing(loaded: Loaded, picture: Image.Image, answered: Answer) -> str:
+def drawing(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
     """The kept tokens over the picture, or the smaller picture that was shown.
 
     Where the places of a model's tokens are not known, the picture alone.
     """
+    answered = outcome.answer
+    if answered is None:
+        return ""
     if answered.shown.visual_tokens:
         smaller = answered.shown.pictures[0]
         return _figure(
@@ -61,7 +64,12 @@ def drawing(loaded: Loaded, picture: Image.Image, answered: Answer) -> str:
         return _figure(
             svg.plain_picture(picture, "the picture"), "The places of this model's visual tokens are not known."
         )
-    kept = {place: token_words(boxes, place, answered.report) for place in answered.report.survivors(0)}
+    turns = {place: turn for turn, place in enumerate(outcome.order, 1)}
+    kept = {
+        place: token_words(boxes, place, answered.report)
+        + (f" Choice {turns[place]} of {len(turns)}." if place in turns else "")
+        for place in answered.report.survivors(0)
+    }
     return _figure(svg.kept_tokens(picture, boxes, kept), HINT)
 
 

@@ -2,7 +2,8 @@
 
 Each figure is one function from a document, or from what `todre.reading` read, to a matplotlib `Figure`; it writes
 nothing. `save_figure` in `marks` writes a figure. `kept_tokens` and `contact_sheet` draw kept tokens over pictures and
-clips, `instruments` draws `todre analyze`, `bench` draws `todre bench`, and the others draw `todre eval`.
+clips, `animations` draws them frame by frame (`animation_frames` says what a frame shows, `animation_files` writes
+them), `instruments` draws `todre analyze`, `bench` draws `todre bench`, and the others draw `todre eval`.
 """
 
 from __future__ import annotations

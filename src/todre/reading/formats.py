@@ -69,13 +69,23 @@ def tokens_text(cells: Sequence[Cell]) -> str:
     return " / ".join("–" if cell.entry is None else f"{cell.entry.layer_mean:.0f}" for cell in cells)
 
 
+def heading(column: str) -> str:
+    """Heading of a column of numbers."""
+    return "own budget" if column == OWN else column
+
+
+def cell_text(cell: Cell, measure: str, intervals: bool = True) -> str:
+    """Text of a cell in points of a hundred; empty where the method was not run."""
+    return "" if cell.entry is None else interval_text(cell.interval, measure == "difference", intervals)
+
+
 def to_markdown(table: Table, intervals: bool = True) -> str:
     """A Markdown table in points of a hundred; the best of each column is bold."""
     rows = [
-        [markdown_text(name), tokens_text(cells), *(_shown(cell, table.measure, intervals, "**{}**") for cell in cells)]
+        [markdown_text(name), tokens_text(cells), *(_marked(cell, table.measure, intervals) for cell in cells)]
         for name, cells in table.rows
     ]
-    return pipe_table(["method", TOKENS, *(markdown_text(_heading(column)) for column in table.columns)], rows)
+    return pipe_table(["method", TOKENS, *(markdown_text(heading(column)) for column in table.columns)], rows)
 
 
 def to_latex(table: Table, intervals: bool = True) -> str:
@@ -83,7 +93,7 @@ def to_latex(table: Table, intervals: bool = True) -> str:
 
     signed = table.measure == "difference"
 
-    def cell_text(cell: Cell) -> str:
+    def number_text(cell: Cell) -> str:
         if cell.entry is None:
             return ""
         text, inside = _latex_number(cell.interval.value, signed), cell.interval
@@ -93,9 +103,9 @@ def to_latex(table: Table, intervals: bool = True) -> str:
         edges = ", ".join(_latex_number(edge, signed) for edge in (inside.low, inside.high))
         return rf"{text} {{\scriptsize [{edges}]}}"
 
-    head = " & ".join(["method", TOKENS, *(latex_text(_heading(column)) for column in table.columns)])
+    head = " & ".join(["method", TOKENS, *(latex_text(heading(column)) for column in table.columns)])
     body = [
-        " & ".join([latex_text(name), latex_text(tokens_text(cells)), *map(cell_text, cells)]) + r" \\"
+        " & ".join([latex_text(name), latex_text(tokens_text(cells)), *map(number_text, cells)]) + r" \\"
         for name, cells in table.rows
     ]
     lines = [
@@ -143,12 +153,6 @@ def _once(cells: Sequence[Cell]) -> list[Cell]:
     return list({(id(cell.entry), cell.task): cell for cell in cells}.values())
 
 
-def _heading(column: str) -> str:
-    return "own budget" if column == OWN else column
-
-
-def _shown(cell: Cell, measure: str, intervals: bool, best: str) -> str:
-    if cell.entry is None:
-        return ""
-    text = interval_text(cell.interval, measure == "difference", intervals)
-    return best.format(text) if cell.best else text
+def _marked(cell: Cell, measure: str, intervals: bool) -> str:
+    text = cell_text(cell, measure, intervals)
+    return f"**{text}**" if cell.best else text

@@ -42,9 +42,10 @@ def to_markdown(splits: Sequence[dict[str, Any]], intervals: bool = True) -> str
     parts = []
     for split in splits:
         rows = [
-            [markdown_text(row["name"]), f"{row['layer_mean']:.0f}", *_cells(row, intervals)] for row in split["rows"]
+            [markdown_text(row["name"]), f"{row['layer_mean']:.0f}", *group_cells(row, intervals)]
+            for row in split["rows"]
         ]
-        parts.append(f"{_sentence(split)}\n\n{pipe_table(['method', TOKENS, *_headings(split)], rows)}")
+        parts.append(f"{sentence(split)}\n\n{pipe_table(['method', TOKENS, *headings(split)], rows)}")
     return "\n".join(parts)
 
 
@@ -52,13 +53,14 @@ def to_latex(splits: Sequence[dict[str, Any]], intervals: bool = True) -> str:
     """A comment and a LaTeX `tabular` in points of a hundred for each split."""
     parts = []
     for split in splits:
-        head = " & ".join(map(latex_text, ["method", TOKENS, *_headings(split)]))
+        head = " & ".join(map(latex_text, ["method", TOKENS, *headings(split)]))
         body = [
-            " & ".join(map(latex_text, [row["name"], f"{row['layer_mean']:.0f}", *_cells(row, intervals)])) + r" \\"
+            " & ".join(map(latex_text, [row["name"], f"{row['layer_mean']:.0f}", *group_cells(row, intervals)]))
+            + r" \\"
             for row in split["rows"]
         ]
         lines = [
-            f"% {_sentence(split)}", "% needs \\usepackage{booktabs}", r"\begin{tabular}{lrrr}", r"\toprule",
+            f"% {sentence(split)}", "% needs \\usepackage{booktabs}", r"\begin{tabular}{lrrr}", r"\toprule",
             head + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
         ]  # fmt: skip
         parts.append("\n".join(lines) + "\n")
@@ -93,7 +95,8 @@ WRITERS: dict[str, Callable[[Sequence[dict[str, Any]], bool], str]] = {
 """Writers by the name of the format."""
 
 
-def _sentence(split: dict[str, Any]) -> str:
+def sentence(split: dict[str, Any]) -> str:
+    """What was split, and how many questions are hard and simple."""
     budget = "its own budget" if split["retain"] is None else f"a budget of {budget_text(split['retain'])}"
     return (
         f"Of {split['questions']} questions the unpruned model answers {split['right_without_pruning']} right. With "
@@ -108,12 +111,14 @@ def number_of(tokens: float | None) -> str:
     return number(None) if tokens is None else f"{tokens:.0f}"
 
 
-def _headings(split: dict[str, Any]) -> list[str]:
+def headings(split: dict[str, Any]) -> list[str]:
+    """Headings of the two groups, with their sizes."""
     return [
         f"{group} ({split['groups'][group]['questions']} questions, {split['groups'][group]['pictures']} pictures)"
         for group in GROUPS
     ]
 
 
-def _cells(row: dict[str, Any], intervals: bool) -> list[str]:
+def group_cells(row: dict[str, Any], intervals: bool = True) -> list[str]:
+    """Texts of a row's two numbers, in points of a hundred."""
     return [interval_text(Interval.of(row[group]), intervals=intervals) for group in GROUPS]

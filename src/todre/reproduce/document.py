@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError
+from todre.files import Kind, read_json
+from todre.files.shapes import FLAG, NUMBER, OBJECT, TEXT, Each, Shape, misfit
 from todre.published import Row, Table
 from todre.reproduce.outcome import Measured, table_rows
+
+WHAT = "a published table, and the same measured"
+"""Text that `todre reproduce` writes under `what` in the document of a table."""
+_EDGES: Shape = {"low": NUMBER, "high": NUMBER}
+_CELL: Shape = {
+    "published": (NUMBER, None), "measured": (NUMBER, None), "difference": (NUMBER, None), "note": (TEXT, None),
+    "interval?": (_EDGES, None),
+}  # fmt: skip
+_ROW: Shape = {
+    "label": TEXT, "method": (TEXT, None), "cells": Each(_CELL), "shares": Each(_CELL), "note": (TEXT, None),
+    "reason": (TEXT, None),
+}  # fmt: skip
+_SHAPE: Shape = {
+    **dict.fromkeys(("recipe", "title", "paper", "model", "statement", "command"), TEXT),
+    "comparable": FLAG, "costs": FLAG, "conditions": OBJECT, "benchmarks": Each(TEXT), "columns": [TEXT],
+    "rows": [_ROW], "notes": [TEXT], "warnings": [TEXT],
+}  # fmt: skip
+REPRODUCED = Kind("give the folder of a table of `todre reproduce`, or its result.json", _SHAPE)
+"""Kind of a `result.json` of a table of `todre reproduce`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +66,7 @@ def document(
 ) -> dict[str, Any]:
     """The document, ready for JSON; `values` and `reasons` have an item for each row."""
     return {
-        "what": "a published table, and the same measured",
+        "what": WHAT,
         "recipe": table.id,
         "title": table.title,
         "paper": table.paper,
@@ -60,6 +82,21 @@ def document(
         "notes": list(table.notes),
         "warnings": list(description.warnings),
     }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read the document of a table.
+
+    Raises:
+        InvalidValueError: there is no such file, or the file is no table of `todre reproduce`.
+    """
+    found: dict[str, Any] = read_json(path, replace(REPRODUCED, shape=OBJECT))
+    if found.get("what") != WHAT:
+        raise REPRODUCED.wrong(path, "is no table of `todre reproduce`")
+    wrong = misfit(found, _SHAPE)
+    if wrong:
+        raise REPRODUCED.wrong(path, wrong)
+    return found
 
 
 def restricted(table: Table, names: Sequence[str]) -> Table:

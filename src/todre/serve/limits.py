@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural
-from todre.serving.http_pictures import FetchRules
+from todre.inputs.http_pictures import FetchRules
 
 
 @dataclass(frozen=True, kw_only=True)

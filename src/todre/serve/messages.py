@@ -7,9 +7,9 @@ from typing import Any
 
 from todre.fields.words import short_repr
 from todre.files import printable
+from todre.inputs.data_urls import is_data_url
 from todre.serve.limits import Limits
 from todre.serve.refusals import RefusedError, check_known
-from todre.serving.data_urls import is_data_url
 
 _ROLES = ("system", "user", "assistant")
 _MOST_PARTS = 10_000

@@ -9,11 +9,11 @@ from PIL import Image
 
 from todre.errors import ImageError
 from todre.images import decode_image
+from todre.inputs.data_urls import is_data_url, read_data_url
+from todre.inputs.http_pictures import FetchRules, fetch_picture
 from todre.serve.answering import Turn
 from todre.serve.messages import Message, PictureLink
 from todre.serve.refusals import RefusedError
-from todre.serving.data_urls import is_data_url, read_data_url
-from todre.serving.http_pictures import FetchRules, fetch_picture
 
 Fetched = dict[str, bytes]
 """Files of pictures by their address."""

@@ -1,4 +1,4 @@
 """What servers and their clients share.
 
-That is reading the pictures of requests, and saying what a request kept.
+That is checking prompts, the text so far, and saying what a request kept.
 """

@@ -62,6 +62,16 @@ def test_a_study_is_whole_and_goes_on(run, tmp_path):
     assert method["score"]["value"] == alone["score"]["value"]
     assert method["layer_mean"] == pytest.approx(alone["layer_mean"], abs=1e-2)
     assert set(method["against"]) == {"todre stage 2", "todre@0.2", "todre-v1 stage 2", "todre-v1@0.2"}
+    at_its_threshold = method["against_at_its_threshold"]
+    assert set(at_its_threshold) == set(method["against"])
+    assert at_its_threshold["todre stage 2"]["low"] == at_its_threshold["todre stage 2"]["high"] == 0
+    early = next(
+        row
+        for row in document["stage2"]
+        if (row["rule"], row["version"], row["retain"], row["threshold"]) == ("printed", "todre-v1", 0.2, 0.8)
+    )
+    gain = method["score"]["value"] - early["score"]["value"]
+    assert at_its_threshold["todre-v1@0.2"]["value"] == pytest.approx(gain, abs=1e-5)
     assert [(row["ranking"], "against_random" in row) for row in document["deep"]] == [
         ("random-deep", False),
         ("fastv", True),

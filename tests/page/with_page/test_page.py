@@ -175,7 +175,9 @@ def test_a_token_says_its_place(browser, address):
         token = page.locator("#card-1 rect.todre-token.todre-token").last
         token.click()
         said = page.inner_text("#card-1 .todre-say")
-        found = re.fullmatch(r"Token (\d+) of 744 \((\w+)\): .*; in (all 8 layers|layers 1 to \d).*\.", said)
+        found = re.fullmatch(
+            r"Token (\d+) of 744 \((\w+)\): .*; in (all 8 layers|layers 1 to \d).*\. Choice \d+ of 74\.", said
+        )
         assert found, said
         assert int(found[1]) in kept
         assert page.locator("#card-1 rect.todre-token").count() == len(kept)

@@ -113,13 +113,17 @@ def _distribution(scores: Scores, values: Floats, plan: Plan) -> dict[str, Any]:
 
 
 def _method(scores: Scores, part: Part, whole: Part, rules: list[Fired]) -> dict[str, Any]:
-    """A method that was named, against no pruning and against stage 2 as printed."""
-    marks = scores.marks(part)
+    """A method that was named, against no pruning and against stage 2.
+
+    Stage 2 is the versions' own, as printed and at the method's threshold.
+    """
+    marks, fields = scores.marks(part), part.method.to_dict()
+    alike = [row for row in rules if row.rule == "printed" and row.threshold == fields.get("threshold")]
     dropped = scores.each(part, lambda item, record: float(record["dropped_after"] is not None))
     at = Counter(record["dropped_after"] for record in scores.records(part) if record is not None)
     return {
         "name": part.name.removeprefix("method "),
-        "fields": part.method.to_dict(),
+        "fields": fields,
         "visual_tokens": scores.mean(scores.each(part, lambda item, record: record["tokens"]["visual"]))["value"],
         "layer_mean": scores.mean(scores.each(part, lambda item, record: record["layer_mean"]))["value"],
         "dropped": scores.whole(dropped),
@@ -127,6 +131,7 @@ def _method(scores: Scores, part: Part, whole: Part, rules: list[Fired]) -> dict
         "score": scores.whole(marks),
         "against_whole": scores.whole(marks - scores.marks(whole)),
         "against": {row.name: scores.whole(marks - row.marks) for row in rules if row.printed},
+        "against_at_its_threshold": {row.name: scores.whole(marks - row.marks) for row in alike},
         "against_without_stage_2": {row.name: scores.whole(marks - row.before) for row in rules if row.printed},
     }
 

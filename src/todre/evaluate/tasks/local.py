@@ -12,7 +12,7 @@ from todre.evaluate.metrics import check_metric
 from todre.evaluate.tasks.base import Item
 from todre.files import printable
 from todre.files.question_file import QUESTIONS, QuestionLine, named_files, read_questions
-from todre.images import open_image
+from todre.inputs import Reading, open_picture
 
 _NEW_TOKENS = 16
 _KINDS = {"pope": "random", "mme": "all"}
@@ -78,13 +78,14 @@ class LocalTask:
             raise line.wrong(f"has the answer {printable(repr(line.answers[0]))}, and {metric} takes yes or no")
         if metric == "mme" and not line.pair:
             raise line.wrong('has no "pair", which mme needs: the same text on the two questions of a pair')
-        for path in line.paths:
-            open_image(path)
+        reading = Reading(folder=line.file.parent)
+        for image in line.images:
+            open_picture(image, reading)
         return Item(
             task=self.name,
             id=line.id,
-            picture=" ".join(line.images),
-            media=tuple(functools.partial(open_image, path) for path in line.paths),
+            picture=" ".join(line.labels),
+            media=tuple(functools.partial(open_picture, image, reading) for image in line.images),
             question=line.question,
             references=line.answers,
             metric=metric,

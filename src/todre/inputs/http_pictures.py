@@ -1,7 +1,8 @@
-"""Pictures of public web addresses, fetched for a client within limits.
+"""Pictures of web addresses, fetched within limits.
 
 A name is resolved once, every address is checked, and the connection goes to a checked address, so that a name that
-answers differently the next time leads nowhere. Redirects are followed by the same rule.
+answers differently the next time leads nowhere. Redirects are followed by the same rule, and none leads from the public
+internet to another address.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from todre.errors import ImageError
 from todre.files import printable
 from todre.files.names import reason
-from todre.serving.public_addresses import Address, checked_addresses, is_public, resolve
+from todre.inputs.public_addresses import Address, checked_addresses, is_public, resolve
 
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -38,6 +39,7 @@ class FetchRules:
         redirects: most redirects that are followed.
         allowed: whether an address may be opened.
         lookup: finds the addresses of a host and a port.
+        instead: what errors say to do instead; the end of a sentence.
     """
 
     most_bytes: int = 20_000_000
@@ -46,6 +48,7 @@ class FetchRules:
     redirects: int = 3
     allowed: Callable[[Address], bool] = is_public
     lookup: Callable[[str, int], list[Address]] = resolve
+    instead: str = "send a data: URL"
 
 
 def fetch_picture(
@@ -64,39 +67,49 @@ def fetch_picture(
     """
     rules = rules or FetchRules()
     until = min(until, time.monotonic() + rules.seconds)
+    allowed = rules.allowed
     for _ in range(rules.redirects + 1):
-        found = _get(_split(url), rules, until, take)
+        parts = _split(url, rules.instead)
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        addresses = checked_addresses(host, port, rules.lookup, allowed, rules.instead)
+        found = _get(parts, _Connection(host, port, addresses, until, parts.scheme == "https"), rules, until, take)
         if isinstance(found, bytes):
             return found
+        if all(map(is_public, addresses)):
+            allowed = _allowed_and_public(rules.allowed)
         try:
             url = urljoin(url, found)
         except ValueError as error:
             raise ImageError(
-                f"The picture's address is redirected to {printable(found)!r}, which is no address; send a data: URL."
+                f"The picture's address is redirected to {printable(found)!r}, which is no address; {rules.instead}."
             ) from error
     raise ImageError(
-        f"The picture's address is redirected more than {rules.redirects} times; send the last one, or a data: URL."
+        f"The picture's address is redirected more than {rules.redirects} times; give the last one, or {rules.instead}."
     )
 
 
-def _split(url: str) -> SplitResult:
+def _allowed_and_public(allowed: Callable[[Address], bool]) -> Callable[[Address], bool]:
+    return lambda address: allowed(address) and is_public(address)
+
+
+def _split(url: str, instead: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise ImageError(f"{printable(url)!r} is no http or https address; send a data: URL.")
+        raise ImageError(f"{printable(url)!r} is no http or https address; {instead}.")
     if parts.username is not None or parts.password is not None:
-        raise ImageError("The picture's address holds a user's name or password; send a data: URL.")
+        raise ImageError(f"The picture's address holds a user's name or password; {instead}.")
     return parts
 
 
-def _get(parts: SplitResult, rules: FetchRules, until: float, take: Callable[[int], None]) -> bytes | str:
+def _get(
+    parts: SplitResult, connection: _Connection, rules: FetchRules, until: float, take: Callable[[int], None]
+) -> bytes | str:
     """The file at an address, or the address that it is redirected to."""
-    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-    addresses = checked_addresses(host, port, rules.lookup, rules.allowed)
-    connection = _Connection(host, port, addresses, until, parts.scheme == "https")
+    host = connection.host
     alarm = threading.Timer(max(until - time.monotonic(), 0.0), connection.give_up)
     alarm.daemon = True
     alarm.start()
@@ -109,32 +122,34 @@ def _get(parts: SplitResult, rules: FetchRules, until: float, take: Callable[[in
             return place
         if response.status != 200:
             raise ImageError(
-                f"The picture's host {printable(host)!r} answered {response.status}; check the address, or send a "
-                "data: URL."
+                f"The picture's host {printable(host)!r} answered {response.status}; check the address, or "
+                f"{rules.instead}."
             )
-        data = _read(response, rules.most_bytes, take)
+        data = _read(response, rules, take)
         if connection.late:
             raise TimeoutError
         return data
     except (OSError, http.client.HTTPException, ValueError) as error:
-        slow = f"it took longer than {rules.seconds:g} seconds, or all pictures longer than {rules.together:g}"
-        why = slow if connection.late else reason(error)
+        slow = f"it took longer than {rules.seconds:g} seconds"
+        if math.isfinite(rules.together):
+            slow += f", or all pictures longer than {rules.together:g}"
+        why = slow if connection.late or isinstance(error, TimeoutError) else reason(error)
         raise ImageError(
-            f"The picture cannot be fetched from {printable(host)!r} ({why}); check the address, or send a data: URL."
+            f"The picture cannot be fetched from {printable(host)!r} ({why}); check the address, or {rules.instead}."
         ) from error
     finally:
         alarm.cancel()
         connection.close()
 
 
-def _read(response: http.client.HTTPResponse, most_bytes: int, take: Callable[[int], None]) -> bytes:
+def _read(response: http.client.HTTPResponse, rules: FetchRules, take: Callable[[int], None]) -> bytes:
     """The body, with which a large file cannot fill the memory."""
     pieces, size = [], 0
     while piece := response.read1(_PIECE):
         size += len(piece)
-        if size > most_bytes:
+        if size > rules.most_bytes:
             raise ImageError(
-                f"The picture's file is larger than {most_bytes:,} bytes; scale it down, or send a data: URL."
+                f"The picture's file is larger than {rules.most_bytes:,} bytes; scale it down, or {rules.instead}."
             )
         take(len(piece))
         pieces.append(piece)

@@ -1,4 +1,4 @@
-"""Addresses that a server may open for a client: public ones alone."""
+"""Addresses of the public internet, which alone a server may open for a client."""
 
 from __future__ import annotations
 
@@ -45,34 +45,36 @@ def is_public(address: Address) -> bool:
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a host, in the order to try them.
-
-    Raises:
-        ImageError: the host has no address.
-    """
+    """The addresses of a host, in the order to try them; none where it has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ImageError(
-            f"The picture's host {printable(host)!r} has no address; check it, or send a data: URL."
-        ) from error
+    except (OSError, UnicodeError):
+        return []
     addresses = dict.fromkeys(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found)
     return list(addresses)
 
 
 def checked_addresses(
-    host: str, port: int, lookup: Callable[[str, int], list[Address]], allowed: Callable[[Address], bool]
+    host: str, port: int, lookup: Callable[[str, int], list[Address]], allowed: Callable[[Address], bool], instead: str
 ) -> list[Address]:
     """The addresses of a host, looked up once, if every one of them may be opened.
+
+    Args:
+        host, port: what is looked up.
+        lookup: finds the addresses.
+        allowed: whether an address may be opened.
+        instead: what errors say to do instead.
 
     Raises:
         ImageError: the host has no address, or one that may not be opened.
     """
     addresses = lookup(host, port)
+    if not addresses:
+        raise ImageError(f"The picture's host {printable(host)!r} has no address; check it, or {instead}.")
     refused = next((address for address in addresses if not allowed(address)), None)
-    if refused is not None or not addresses:
+    if refused is not None:
         raise ImageError(
             f"The picture's host {printable(host)!r} is not on the public internet ({refused}), and pictures are read "
-            "from there alone; send a data: URL."
+            f"from there alone; {instead}."
         )
     return addresses

@@ -12,8 +12,8 @@ from PIL import Image
 
 from todre.errors import ImageError
 from todre.images import ImageWarning, open_image
+from todre.inputs.data_urls import data_url, is_data_url, read_data_url
 from todre.scenes import make_scene
-from todre.serving.data_urls import data_url, is_data_url, read_data_url
 
 
 def encoded(image, **options):

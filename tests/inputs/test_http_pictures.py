@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from todre.errors import ImageError
-from todre.serving import http_pictures
-from todre.serving.http_pictures import FetchRules, fetch_picture
-from todre.serving.public_addresses import is_public
+from todre.inputs import http_pictures
+from todre.inputs.http_pictures import FetchRules, fetch_picture
+from todre.inputs.public_addresses import is_public
 
 BODY = b"the bytes of a picture"
 HERE = ipaddress.ip_address("127.0.0.1")
