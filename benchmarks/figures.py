@@ -214,7 +214,8 @@ PAGES_OF_RESULTS = (
     *(Made(f"docs/images/{name}.png", f"results/{name}.json", card_figure) for name in CARDS),
 )
 STAGE2 = tuple(
-    Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2) for name in ("tiny", "smol", "smol-1")
+    Made(f"docs/figures/stage2-{name}.png", f"results/stage2-{name}.json", stage2)
+    for name in ("tiny", "smol", "smol-1")
 )
 LEADERBOARDS = {
     "leaderboard": (
