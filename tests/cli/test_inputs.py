@@ -87,12 +87,12 @@ def opened(run, monkeypatch, tmp_path):
     def stop(self, quiet):
         raise StopError("Nothing is loaded here.")
 
-    def typed_at(command, text, urls):
+    def typed_at(command, text, urls, *more):
         with monkeypatch.context() as patch:
             for name in ("open_picture", "open_medium"):
                 patch.setattr(todre.inputs, name, watched(getattr(todre.inputs, name)))
             patch.setattr(ModelOptions, "load", stop)
-            result = run(command, text, QUESTION, *SHORT, *(("--allow-urls",) if urls else ()))
+            result = run(command, text, QUESTION, *SHORT, *more, *(("--allow-urls",) if urls else ()))
         if "Nothing is loaded" not in result.err:
             raise TodreError(result.err)
         return seen.pop()
@@ -129,6 +129,7 @@ def opened(run, monkeypatch, tmp_path):
     ways = {
         "ask": lambda text, urls: typed_at("ask", text, urls),
         "compare": lambda text, urls: typed_at("compare", text, urls),
+        "animate": lambda text, urls: typed_at("animate", text, urls, "--output", "order.gif"),
         "chat": chat,
         "batch of pictures": lambda text, urls: open_of_row(*_row(open_source([text], QUESTION, True, urls)), urls),
         "batch of rows": lambda text, urls: open_of_row(rows(text, urls), tmp_path, urls),
@@ -140,9 +141,9 @@ def opened(run, monkeypatch, tmp_path):
     return lambda command, text, urls=False: ways[command](text, urls)
 
 
-COMMANDS = ("ask", "compare", "chat", "batch of pictures", "batch of rows", "batch to a server", "eval",
+COMMANDS = ("ask", "compare", "animate", "chat", "batch of pictures", "batch of rows", "batch to a server", "eval",
             "analyze and fit", "lmms")  # fmt: skip
-FETCHING = COMMANDS[:6]
+FETCHING = COMMANDS[:7]
 
 
 @pytest.mark.filterwarnings("ignore::todre.images.ImageWarning")
@@ -156,7 +157,7 @@ def test_every_command_takes_every_kind(folder, opened, command, kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (_, warning) in KINDS.items() if warning])
-@pytest.mark.parametrize("command", COMMANDS[2:])
+@pytest.mark.parametrize("command", COMMANDS[3:])
 def test_what_is_left_out_is_said(folder, opened, command, kind):
     text, warning = KINDS[kind]
     with pytest.warns(ImageWarning, match=warning):
@@ -177,7 +178,7 @@ def test_the_web_is_for_who_asks_for_it(folder, opened, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_standard_input_is_for_commands_that_read_nothing_else(folder, opened, command, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(png(IMAGE)), encoding="utf-8"))
-    if command in ("ask", "compare"):
+    if command in ("ask", "compare", "animate"):
         assert same(opened(command, "-"), IMAGE)
         return
     if command == "chat":

@@ -15,6 +15,7 @@ from todre.cli.ignored_options import check_taken
 from todre.cli.method_names import files_among, make_pruning
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import check_question, one_of, usage
+from todre.files.locations import label_of, local_file
 from todre.methods.shared.ordered import ordered
 from todre.plots.animation_limits import (
     LEAST_DURATION,
@@ -42,7 +43,9 @@ BUDGETS = (
 )
 """Budgets of --show budget where --retain is not set."""
 
-Picture = Annotated[str, typer.Argument(metavar="PICTURE", help="An image file.")]
+Picture = Annotated[
+    str, typer.Argument(metavar="PICTURE", help="An image: a file, a page (a.pdf#page=2), a URL, or - (stdin).")
+]
 Question = Annotated[str, typer.Argument(help="The question, in quotes.")]
 Output = Annotated[Path, typer.Option("--output", help="The animation: .gif, .webp, or .mp4 (needs the extra video).")]
 Show = Annotated[
@@ -91,6 +94,7 @@ def animate(
     frames: Frames = None,
     duration: Duration = None,
     width: Width = 640,
+    allow_urls: opt.AllowUrls = False,
     force: opt.Force = False,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
@@ -106,11 +110,12 @@ def animate(
         budgets = _budgets(show, method, retain, seed)
     if show == "order":
         ordered(budgets[0][1], method)
-    check_output(output, SUFFIXES, (image, model.model, *files_among(method)), force)
-    _check_packages(output)
-    from todre.images import open_image
+    from todre.inputs import one_picture, open_picture, reading_for
 
-    picture = open_image(image)
+    image = one_picture(image)
+    check_output(output, SUFFIXES, (local_file(image), model.model, *files_among(method)), force)
+    _check_packages(output)
+    picture = open_picture(image, reading_for(allow_urls))
     with working(reporting.silent):
         from todre.cli.toy_models import say_if_toy
         from todre.plots.animation_files import write_animation
@@ -127,7 +132,7 @@ def animate(
                 images.append(drawn)
         write_animation(images, output, duration or DURATIONS[show])
     if reporting.json:
-        show_json(_document(made, show, image, output, budgets, settings, loaded))
+        show_json(_document(made, show, label_of(image), output, budgets, settings, loaded))
         return
     for line in _answers(made):
         show_text(line)

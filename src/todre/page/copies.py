@@ -72,7 +72,7 @@ def snippet(wish: Wish, running: Running, file: str) -> str:
         running: the model.
         file: name of the visitor's own picture.
     """
-    imports, picture = "from todre.images import open_image", f"open_image({file!r})"
+    imports, picture = "from todre.inputs import open_picture", f"open_picture({file!r})"
     if wish.picture:
         chosen = example(wish.picture)
         imports, picture = chosen.imports, chosen.source

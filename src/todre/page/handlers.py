@@ -18,7 +18,7 @@ from PIL import Image
 
 from todre.errors import InvalidValueError, TodreError
 from todre.files import printable
-from todre.images import open_image
+from todre.inputs import open_picture
 from todre.loading.model import Loaded
 from todre.page import cards, copies, svg
 from todre.page.answering import Begun, Note, Outcome, answer_all, noted, record
@@ -175,7 +175,7 @@ def _told(shown: list[str], notes: list[str], *copied: str) -> list[Any]:
 def _open(file: str) -> Image.Image:
     """The visitor's picture, called by the name that the visitor knows."""
     try:
-        return open_image(file)
+        return open_picture(file)
     except TodreError as error:
         raise type(error)(str(error).replace(printable(Path(file)), printable(Path(file).name))) from error
 

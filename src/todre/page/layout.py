@@ -42,7 +42,11 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
                 example = gr.Radio(
                     [each.name for each in EXAMPLES], value=wish.picture, label="Example", elem_id="example"
                 )
-                file = gr.File(label="… or drop your own picture here", height=150, elem_id="file")
+                file = gr.File(
+                    label="… or drop your own picture here (of a PDF or an animation, the first)",
+                    height=150,
+                    elem_id="file",
+                )
             with gr.Column(scale=3, min_width=280):
                 question = gr.Textbox(
                     wish.question, label="Question", lines=2, max_length=MOST_QUESTION, elem_id="question"
