@@ -1,6 +1,7 @@
 """Tables of README.md and docs/ in Markdown, from committed results, by name.
 
 python benchmarks/measured_tables.py NAME
+python benchmarks/measured_tables.py migration|horizon smol      the same of smol
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ TOWERS = {
 }  # fmt: skip
 RULES = {"k_center": "k-center", "max_sum": "max-sum"}
 CLOUDS = {"common": "common direction", "isotropic": "isotropic"}
-LAYERS = (1, 2, 4, 6, 8)
+LAYERS = {8: (1, 2, 4, 6, 8), 30: (1, 4, 8, 12, 15, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30)}
+"""Layers that are shown, by depth."""
 GLIMPSE = {
     "none": ("no pruning", "8 layers"),
     "glimpseprune": ("**GlimpsePrune**", "1 layer"),
@@ -200,11 +202,11 @@ def _stages(answer: dict[str, Any]) -> list[str]:
     return [f"{ms:.1f}" if ms < 100 else f"{ms:.0f}" for ms in stages]
 
 
-def migration() -> str:
+def migration(model: str = "") -> str:
     """Attention mass by layer."""
-    layers = {layer["layer"]: layer for layer in read("analysis-migration")["layers"]}
+    layers = {layer["layer"]: layer for layer in read(f"analysis-migration{model}")["layers"]}
     lines = []
-    for number in LAYERS:
+    for number in LAYERS[len(layers)]:
         prefill, decode = layers[number]["prefill"], layers[number]["decode"]
         back = prefill["visual_to_text"]
         zero = "0 exactly" if back["low"] == back["high"] == 0 else points(back, "mean")
@@ -213,9 +215,9 @@ def migration() -> str:
     return pipe_table(["layer", "text → visual", "visual → text", "generated → visual", "generated → text"], lines)
 
 
-def horizon() -> str:
+def horizon(model: str = "") -> str:
     """Information of windows by the number of layers that see the whole picture."""
-    every = read("analysis-horizon")["tasks"]["all"]
+    every = read(f"analysis-horizon{model}")["tasks"]["all"]
 
     def line(text: str, measure: str, show: Callable[[dict[str, float]], str]) -> list[str]:
         return [text, *(show(cell) for cell in every[measure])]
@@ -321,8 +323,12 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     names = sys.argv[1:] if arguments is None else arguments
+    several = {each.__name__: each for each in (migration, horizon)}
+    if len(names) == 2 and names[0] in several and names[1] == "smol":
+        sys.stdout.write(several[names[0]]("-smol"))
+        return 0
     if len(names) != 1 or names[0] not in TABLES:
-        sys.stderr.write(f"error: name one of {', '.join(TABLES)}.\n")
+        sys.stderr.write(f"error: name one of {', '.join(TABLES)}; behind {' and '.join(several)} you may name smol.\n")
         return 2
     sys.stdout.write(TABLES[names[0]]())
     return 0
