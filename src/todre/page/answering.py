@@ -19,6 +19,7 @@ from todre.loading.model import Loaded
 from todre.methods import registry
 from todre.methods.base import Method
 from todre.methods.shared.ordered import Ordered
+from todre.page.saliency import Saliency, saliencies
 from todre.page.wish import Wish
 from todre.running import Answer, Settings, answer
 
@@ -50,6 +51,7 @@ class Outcome:
         refusal: why it does not apply.
         order: the kept tokens in the order in which the method chose them; empty where it has none, or before that is
             known.
+        saliency: of each visual token; None before it is known.
     """
 
     place: int
@@ -57,6 +59,7 @@ class Outcome:
     answer: Answer | None
     refusal: str = ""
     order: tuple[int, ...] = ()
+    saliency: Saliency | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,8 @@ def answer_all(
 ) -> None:
     """Answer under each method; gives `Begun`, `Outcome` and `Note` as they come.
 
-    A method that chooses one token after another gives its outcome twice, the second time with their order.
+    A method that chooses one token after another gives its outcome again with their order. Once all have answered, each
+    gives it again with the tokens' saliency.
 
     Args:
         loaded: model and processor.
@@ -88,6 +92,7 @@ def answer_all(
     Raises:
         InvalidValueError: the question cannot be asked.
     """
+    outcomes: list[Outcome] = []
     with noted(give):
         for place, name in enumerate(wish.methods):
             give(Begun(place=place, text=""))
@@ -96,8 +101,12 @@ def answer_all(
                 return
             give(found)
             order = order_of(loaded, picture, found, wish.share)
+            outcomes.append(replace(found, order=order))
             if order and not ended():
-                give(replace(found, order=order))
+                give(outcomes[-1])
+        if not ended():
+            for found in salient(loaded, picture, wish, outcomes):
+                give(found)
 
 
 def order_of(loaded: Loaded, picture: Image.Image, found: Outcome, share: float) -> tuple[int, ...]:
@@ -116,6 +125,26 @@ def order_of(loaded: Loaded, picture: Image.Image, found: Outcome, share: float)
     except TodreError:
         return ()
     return tuple(int(token) for token in chosen.tolist())
+
+
+def salient(loaded: Loaded, picture: Image.Image, wish: Wish, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes whose tokens can be shown, with the tokens' saliency.
+
+    The picture is encoded once more for it, after all answers were timed.
+    """
+    shown = [(one, one.answer.report) for one in outcomes if one.answer and not one.answer.shown.visual_tokens]
+    if not shown:
+        return []
+    methods = [method_of(one.name, wish.share) for one, _ in shown]
+    try:
+        found = saliencies(loaded, picture, wish.question, methods, SETTINGS.seed)
+    except TodreError:
+        return []
+    return [
+        replace(one, saliency=saliency)
+        for (one, report), saliency in zip(shown, found, strict=True)
+        if len(saliency.values) == report.visual_tokens_before[0]
+    ]
 
 
 def outcome(

@@ -68,6 +68,7 @@ def drawing(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
     kept = {
         place: token_words(boxes, place, answered.report)
         + (f" Choice {turns[place]} of {len(turns)}." if place in turns else "")
+        + (f" {outcome.saliency.words(place)}" if outcome.saliency else "")
         for place in answered.report.survivors(0)
     }
     return _figure(svg.kept_tokens(picture, boxes, kept), HINT)

@@ -176,7 +176,9 @@ def test_a_token_says_its_place(browser, address):
         token.click()
         said = page.inner_text("#card-1 .todre-say")
         found = re.fullmatch(
-            r"Token (\d+) of 744 \((\w+)\): .*; in (all 8 layers|layers 1 to \d).*\. Choice \d+ of 74\.", said
+            r"Token (\d+) of 744 \((\w+)\): .*; in (all 8 layers|layers 1 to \d).*\. Choice \d+ of 74\. "
+            r"(\[CLS\] attention \d+\.\d\d %, rank \d+ of 144 in its tile|Saliency: none)\.",
+            said,
         )
         assert found, said
         assert int(found[1]) in kept
