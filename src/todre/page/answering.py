@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
-
 from todre.analysis.animations import choosing
 from todre.errors import TodreError
 from todre.loading.model import Loaded
@@ -21,7 +19,7 @@ from todre.methods.base import Method
 from todre.methods.shared.ordered import Ordered
 from todre.page.saliency import Saliency, saliencies
 from todre.page.wish import Wish
-from todre.running import Answer, Settings, answer
+from todre.running import Answer, Media, Settings, answer
 
 SETTINGS = Settings(max_new_tokens=64, seed=0, warm_up=0, repeats=1)
 """How every answer of the page is generated: one run, not warmed up."""
@@ -75,7 +73,7 @@ def method_of(name: str, share: float) -> Method:
 
 
 def answer_all(
-    loaded: Loaded, picture: Image.Image, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
+    loaded: Loaded, picture: Media, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
 ) -> None:
     """Answer under each method; gives `Begun`, `Outcome` and `Note` as they come.
 
@@ -84,7 +82,7 @@ def answer_all(
 
     Args:
         loaded: model and processor.
-        picture: RGB.
+        picture: RGB, or a clip.
         wish: what is asked.
         give: called with each of them.
         ended: asked after each token; once True, nothing further is given.
@@ -109,7 +107,7 @@ def answer_all(
                 give(found)
 
 
-def order_of(loaded: Loaded, picture: Image.Image, found: Outcome, share: float) -> tuple[int, ...]:
+def order_of(loaded: Loaded, picture: Media, found: Outcome, share: float) -> tuple[int, ...]:
     """The kept tokens in the order of choosing; none where the method has no order.
 
     The picture is encoded once more for it, after the answer was timed.
@@ -127,7 +125,7 @@ def order_of(loaded: Loaded, picture: Image.Image, found: Outcome, share: float)
     return tuple(int(token) for token in chosen.tolist())
 
 
-def salient(loaded: Loaded, picture: Image.Image, wish: Wish, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def salient(loaded: Loaded, picture: Media, wish: Wish, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes whose tokens can be shown, with the tokens' saliency.
 
     The picture is encoded once more for it, after all answers were timed.
@@ -149,7 +147,7 @@ def salient(loaded: Loaded, picture: Image.Image, wish: Wish, outcomes: Sequence
 
 def outcome(
     loaded: Loaded,
-    picture: Image.Image,
+    picture: Media,
     question: str,
     chosen: tuple[int, str, float],
     give: Callable[[Any], None],
@@ -159,7 +157,7 @@ def outcome(
 
     Args:
         loaded: model and processor.
-        picture: RGB.
+        picture: RGB, or a clip.
         question: plain text.
         chosen: the method's place, its name, and the share that it keeps.
         give: called with a `Begun` after each token.

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from PIL import Image
-
 from todre.analysis.animations import heard
 from todre.hf.leading_tokens import leading_of
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.methods.views.visual_tokens import VisualTokens
+from todre.running import Media
 from todre.tensors.token_facts import Signal
 
 
@@ -29,20 +28,22 @@ class Saliency:
     Attributes:
         what: which attention.
         values: shares of that attention; NaN where a token has none.
-        ranks: place of each token in its tile, 1 for the most salient; 0 where it has none.
-        among: tokens of its tile that are ranked.
+        ranks: place of each token in its tile or frame, 1 for the most salient; 0 where it has none.
+        among: tokens of its tile or frame that are ranked.
+        part: the word for it, "tile" or "frame".
     """
 
     what: str
     values: tuple[float, ...]
     ranks: tuple[int, ...]
     among: tuple[int, ...]
+    part: str = "tile"
 
     def words(self, place: int) -> str:
         """A sentence about the token at `place`."""
         if math.isnan(self.values[place]):
             return "Saliency: none."
-        rank = f"rank {self.ranks[place]} of {self.among[place]} in its tile"
+        rank = f"rank {self.ranks[place]} of {self.among[place]} in its {self.part}"
         return f"{self.what} {100 * self.values[place]:.2f} %, {rank}."
 
 
@@ -63,16 +64,14 @@ class Reader(Method):
         return self.requests
 
 
-def saliencies(
-    loaded: Loaded, picture: Image.Image, question: str, methods: Sequence[Method], seed: int
-) -> list[Saliency]:
-    """For each method, the saliency that it read; for one that reads none, the tower's.
+def saliencies(loaded: Loaded, picture: Media, question: str, methods: Sequence[Method], seed: int) -> list[Saliency]:
+    """For each method, the saliency that it read, or else the tower's.
 
     The picture is encoded once for all of them, by the tower as it is.
 
     Args:
         loaded: model and processor.
-        picture: RGB.
+        picture: RGB, or a clip.
         question: plain text.
         methods: at least one that the model can run.
         seed: of the answers.
@@ -100,7 +99,7 @@ def what(request: Signal, config: Any) -> str:
 
 
 def ranked(visual: VisualTokens, request: Signal, name: str) -> Saliency:
-    """The values of a signal with one number for each token, ranked within each tile."""
+    """The values of a signal of one number a token, ranked in tiles or frames."""
     values = [float(value) for value in visual.signals[request].tolist()]
     host = visual.host
     tiles = list(zip(*(each.tolist() for each in (host.picture, host.frame, host.tile)), strict=True))
@@ -113,4 +112,5 @@ def ranked(visual: VisualTokens, request: Signal, name: str) -> Saliency:
         for tile, value in zip(tiles, values, strict=True)
     ]
     among = tuple(len(groups[tile]) for tile in tiles)
-    return Saliency(what=name, values=tuple(values), ranks=tuple(ranks), among=among)
+    part = "frame" if len(set(host.frame.tolist())) > 1 else "tile"
+    return Saliency(what=name, values=tuple(values), ranks=tuple(ranks), among=among, part=part)
