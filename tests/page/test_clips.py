@@ -4,9 +4,10 @@ import re
 import shlex
 
 import pytest
+from clipfiles import write
 from PIL import Image
 
-from todre.clips import Clip, clip_of_frames
+from todre.clips import Clip, clip_of_frames, open_clip
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.geometry import TokenBox
 from todre.loading import load
@@ -63,6 +64,11 @@ def test_an_animation_is_a_clip_where_the_model_takes_clips(loaded, still_model,
     assert not takes_clips(still_model)
     first = open_dropped(still_model, str(moving), FRAMES)
     assert first.tobytes() == clip.frames[0].tobytes()
+
+
+def test_a_video_is_a_clip(loaded, tmp_path):
+    path = write(tmp_path / "a.mp4", 12)
+    assert open_dropped(loaded, str(path), 5) == open_clip(path, 5)
 
 
 def test_a_video_is_refused_where_the_model_takes_none(still_model, tmp_path):
