@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from todre.batch.model_answers import cannot_start
 from todre.batch.records import Backend, Failure, Outcome, Record, Work
 from todre.errors import TodreError
-from todre.evaluate.workers import end_normally, no_interrupts
+from todre.evaluate.workers import ended_normally, no_interrupts
 
 MOST_DEATHS = 3
 """Processes that may die one after another without an answer between them."""
@@ -157,9 +156,8 @@ def _started(start: Callable[[], Work], processes: int) -> Iterator[_Crew]:
 
 def _serve(line: Connection, start: Callable[[], Work]) -> None:
     """Answer records from `line` until its other end is gone."""
-    signal.signal(signal.SIGTERM, end_normally)
     work = None
-    try:
+    with ended_normally(), suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             record = line.recv()
             try:
@@ -168,5 +166,3 @@ def _serve(line: Connection, start: Callable[[], Work]) -> None:
                 line.send((cannot_start(error), None))
                 return
             line.send((None, work(record)))
-    except (EOFError, OSError, KeyboardInterrupt):
-        return

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -138,20 +138,30 @@ def no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_normally(number: int, frame: Any) -> None:
-    """Handle a signal that ends a worker: exit as if its work was done."""
+@contextmanager
+def ended_normally() -> Iterator[None]:
+    """Let SIGTERM end a worker as if its work was done, anywhere in the block.
+
+    It then exits in the normal way, so that resources of libraries, such as the semaphore behind their progress bars,
+    are released without a warning. Behind the block the process is ending already: a SIGTERM that comes later is
+    ignored, since what is raised while Python closes would be printed.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _end(number: int, frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(0)
 
 
 def _serve(line: Connection, start: Callable[[], Work]) -> None:
-    """Serve tasks from `line` until its other end is gone.
-
-    A signal may end the process in the middle of its work. It then exits in the normal way, so that resources of
-    libraries, such as the semaphore behind their progress bars, are released without a warning.
-    """
-    signal.signal(signal.SIGTERM, end_normally)
+    """Serve tasks from `line` until its other end is gone or a signal comes."""
     work = None
-    try:
+    with ended_normally(), suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         while True:
             task = line.recv()
             try:
@@ -159,8 +169,6 @@ def _serve(line: Connection, start: Callable[[], Work]) -> None:
                 line.send((None, work(task)))
             except TodreError as error:
                 line.send((error, None))
-    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        return
 
 
 def _give(line: Connection, queue: Queue[Any], last: dict[Connection, Any]) -> bool:
