@@ -58,7 +58,7 @@ def test_the_order_is_that_of_the_animation(loaded, picture):
         film = order_of_choosing(loaded, picture, wish.question, method, SETTINGS, 1000)
         assert found.order == film.frames[-1].kept
         said = re.findall(
-            r'data-say="Token (\d+) of [^"]* Choice (\d+) of (\d+)\."', cards.card(loaded, picture, found)
+            r'data-say="Token (\d+) of [^"]* Choice (\d+) of (\d+)\. ', cards.card(loaded, picture, found)
         )
         assert said
         for place, turn, count in said:
@@ -84,7 +84,7 @@ def test_each_answer_is_that_of_asking_alone_and_streams_to_its_end(loaded, pict
 def test_the_record_names_what_does_not_apply(loaded, picture):
     wish = Wish(methods=("none", "ivc-prune", "glimpseprune"))
     given = asked(loaded, picture, wish)
-    outcomes = [one for one in given if isinstance(one, Outcome)]
+    outcomes = last(given)
     document = record(wish.question, "a.png", outcomes)
     refused = {one.name for one in outcomes if one.answer is None}
     assert set(document.get("left_out", {})) == refused

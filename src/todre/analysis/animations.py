@@ -26,7 +26,7 @@ from todre.methods.base import Method
 from todre.methods.shared.ordered import ordered
 from todre.methods.views.visual_tokens import VisualTokens
 from todre.plots.animation_frames import Animation, BudgetFrame, LayerFrame, OrderFrame
-from todre.running import Answer, QuestionWarning, Settings, answer
+from todre.running import Answer, Media, QuestionWarning, Settings, answer
 from todre.select import likeness
 from todre.tensors.token_facts import Signal
 
@@ -112,13 +112,13 @@ def order_of_choosing(
 
 
 def choosing(
-    loaded: Loaded, picture: Image.Image, method: Method, answered: Answer, seed: int
+    loaded: Loaded, picture: Media, method: Method, answered: Answer, seed: int
 ) -> tuple[VisualTokens, Tensor]:
     """(what a method was shown, the tokens that it kept in the order of choosing).
 
     Args:
         loaded: model and processor.
-        picture: RGB.
+        picture: RGB, or a clip.
         method: chooses before the LLM, one token after another.
         answered: its answer about the picture.
         seed: of that answer.
@@ -200,8 +200,8 @@ def passing_layers(
     return Animation(picture, boxes, method.name, question, answered.text, frames)
 
 
-def heard(loaded: Loaded, picture: Image.Image, question: str, method: Method, seed: int) -> VisualTokens:
-    """The visual tokens of a picture as `method` is shown them.
+def heard(loaded: Loaded, picture: Media, question: str, method: Method, seed: int) -> VisualTokens:
+    """The visual tokens of a picture or clip as `method` is shown them.
 
     They come from a run of their own, which keeps every token.
     """

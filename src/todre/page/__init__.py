@@ -1,6 +1,7 @@
 """A local web page on which anybody can see what pruning does to an answer.
 
-`wish` is what a visitor asks for, `examples` are the pictures that ship, `answering` runs the methods, `budgets` and
-`attention` look further, `desk` lends the one model to one visitor at a time, `svg`, `cards` and `copies` say it in
-HTML and text. None of these imports Gradio, which `handlers`, `layout` and `launch` alone know.
+`wish` is what a visitor asks for, `examples` are the pictures that ship, `clips` reads what is dropped, `answering`
+runs the methods, `saliency`, `budgets` and `attention` look further, `desk` lends the one model to one visitor at a
+time, `svg`, `cards` and `copies` say it in HTML and text. None of these imports Gradio, which `handlers`, `layout` and
+`launch` alone know.
 """

@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
-
 from todre.analysis.animations import choosing
 from todre.errors import TodreError
 from todre.loading.model import Loaded
 from todre.methods import registry
 from todre.methods.base import Method
 from todre.methods.shared.ordered import Ordered
+from todre.page.saliency import Saliency, saliencies
 from todre.page.wish import Wish
-from todre.running import Answer, Settings, answer
+from todre.running import Answer, Media, Settings, answer
 
 SETTINGS = Settings(max_new_tokens=64, seed=0, warm_up=0, repeats=1)
 """How every answer of the page is generated: one run, not warmed up."""
@@ -50,6 +49,7 @@ class Outcome:
         refusal: why it does not apply.
         order: the kept tokens in the order in which the method chose them; empty where it has none, or before that is
             known.
+        saliency: of each visual token; None before it is known.
     """
 
     place: int
@@ -57,6 +57,7 @@ class Outcome:
     answer: Answer | None
     refusal: str = ""
     order: tuple[int, ...] = ()
+    saliency: Saliency | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +73,16 @@ def method_of(name: str, share: float) -> Method:
 
 
 def answer_all(
-    loaded: Loaded, picture: Image.Image, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
+    loaded: Loaded, picture: Media, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
 ) -> None:
     """Answer under each method; gives `Begun`, `Outcome` and `Note` as they come.
 
-    A method that chooses one token after another gives its outcome twice, the second time with their order.
+    A method that chooses one token after another gives its outcome again with their order. Once all have answered, each
+    gives it again with the tokens' saliency.
 
     Args:
         loaded: model and processor.
-        picture: RGB.
+        picture: RGB, or a clip.
         wish: what is asked.
         give: called with each of them.
         ended: asked after each token; once True, nothing further is given.
@@ -88,6 +90,7 @@ def answer_all(
     Raises:
         InvalidValueError: the question cannot be asked.
     """
+    outcomes: list[Outcome] = []
     with noted(give):
         for place, name in enumerate(wish.methods):
             give(Begun(place=place, text=""))
@@ -96,11 +99,15 @@ def answer_all(
                 return
             give(found)
             order = order_of(loaded, picture, found, wish.share)
+            outcomes.append(replace(found, order=order))
             if order and not ended():
-                give(replace(found, order=order))
+                give(outcomes[-1])
+        if not ended():
+            for found in salient(loaded, picture, wish, outcomes):
+                give(found)
 
 
-def order_of(loaded: Loaded, picture: Image.Image, found: Outcome, share: float) -> tuple[int, ...]:
+def order_of(loaded: Loaded, picture: Media, found: Outcome, share: float) -> tuple[int, ...]:
     """The kept tokens in the order of choosing; none where the method has no order.
 
     The picture is encoded once more for it, after the answer was timed.
@@ -118,9 +125,29 @@ def order_of(loaded: Loaded, picture: Image.Image, found: Outcome, share: float)
     return tuple(int(token) for token in chosen.tolist())
 
 
+def salient(loaded: Loaded, picture: Media, wish: Wish, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes whose tokens can be shown, with the tokens' saliency.
+
+    The picture is encoded once more for it, after all answers were timed.
+    """
+    shown = [(one, one.answer.report) for one in outcomes if one.answer and not one.answer.shown.visual_tokens]
+    if not shown:
+        return []
+    methods = [method_of(one.name, wish.share) for one, _ in shown]
+    try:
+        found = saliencies(loaded, picture, wish.question, methods, SETTINGS.seed)
+    except TodreError:
+        return []
+    return [
+        replace(one, saliency=saliency)
+        for (one, report), saliency in zip(shown, found, strict=True)
+        if len(saliency.values) == report.visual_tokens_before[0]
+    ]
+
+
 def outcome(
     loaded: Loaded,
-    picture: Image.Image,
+    picture: Media,
     question: str,
     chosen: tuple[int, str, float],
     give: Callable[[Any], None],
@@ -130,7 +157,7 @@ def outcome(
 
     Args:
         loaded: model and processor.
-        picture: RGB.
+        picture: RGB, or a clip.
         question: plain text.
         chosen: the method's place, its name, and the share that it keeps.
         give: called with a `Begun` after each token.

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from html import escape
 
-from PIL import Image
-
 from todre.analysis.migration import GROUPS, attention_of
 from todre.analysis.questions import PictureQuestion
+from todre.clips import Clip
+from todre.errors import UnsupportedInputError
 from todre.hf.decoder import decoder_of
 from todre.loading.model import Loaded
 from todre.methods.todre import ToDRE
 from todre.page.answering import SETTINGS, method_of
 from todre.page.svg import share_bars
 from todre.page.wish import Wish
+from todre.running import Media
 from todre.scenes import Question
 
 _TEXT, _VISUAL = list(GROUPS).index("text"), list(GROUPS).index("visual")
 
 
-def attention(loaded: Loaded, picture: Image.Image, wish: Wish) -> str:
+def attention(loaded: Loaded, picture: Media, wish: Wish) -> str:
     """A drawing for each direction that can be, of the unpruned model's prefill.
 
     The measurement is that of `todre analyze migration`; the threshold is that of the first ToDRE among the methods, or
     of `todre`.
 
     Raises:
+        UnsupportedInputError: a clip.
         UnsupportedModelError: a layer's attention cannot be followed.
     """
+    if isinstance(picture, Clip):
+        raise UnsupportedInputError(
+            "Attention by layer is measured for a picture, and this is a clip; drop a picture, or choose an example."
+        )
     question = Question(text=wish.question, answer="", task="asked")
     asked = PictureQuestion(picture="picture", question=question, open=lambda: picture)
     (found,) = attention_of(loaded, [asked], SETTINGS.max_new_tokens)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from PIL import Image
-
 from todre.loading.model import Loaded
 from todre.page.answering import noted, outcome
 from todre.page.wish import Wish
+from todre.running import Media
 
 BUDGETS = (0.5, 0.25, 0.1, 0.05, 0.02)
 """Shares of the visual tokens, from many to few."""
@@ -36,14 +35,12 @@ class Cell:
     kept: int | None
 
 
-def walk(
-    loaded: Loaded, picture: Image.Image, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
-) -> None:
+def walk(loaded: Loaded, picture: Media, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]) -> None:
     """Answer without pruning, then under each method at each budget.
 
     Args:
         loaded: model and processor.
-        picture: RGB.
+        picture: RGB, or a clip.
         wish: what is asked; its share is not used.
         give: called with a `Cell` for each answer, and with notes.
         ended: asked after each token; once True, nothing further is given.

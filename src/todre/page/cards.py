@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from PIL import Image
-
+from todre.clips import Clip
 from todre.flops.words import format_flops
-from todre.geometry import TokenBox, visual_token_boxes
+from todre.geometry import ClipShape, TokenBox, visual_token_boxes
 from todre.loading.model import Loaded
 from todre.page import svg
 from todre.page.answering import Outcome
+from todre.page.clips import sheet, still
 from todre.report import PruningReport, format_bytes
-from todre.running import Answer
+from todre.running import Answer, Media
 
 HINT = "Point at a token, or click on it, to see its place."
 
@@ -29,7 +29,7 @@ def stopped(name: str) -> str:
     return f'<article class="todre-card" data-state="stopped"><h3>{escape(name)}</h3><p>Stopped.</p></article>'
 
 
-def card(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
+def card(loaded: Loaded, picture: Media, outcome: Outcome) -> str:
     """The card of a method that has answered, or does not apply."""
     head = f"<h3>{escape(outcome.name)}</h3>"
     if outcome.answer is None:
@@ -45,7 +45,7 @@ def card(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
     )
 
 
-def drawing(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
+def drawing(loaded: Loaded, picture: Media, outcome: Outcome) -> str:
     """The kept tokens over the picture, or the smaller picture that was shown.
 
     Where the places of a model's tokens are not known, the picture alone.
@@ -62,23 +62,29 @@ def drawing(loaded: Loaded, picture: Image.Image, outcome: Outcome) -> str:
     boxes = places(loaded, picture)
     if len(boxes) != answered.report.visual_tokens_before[0]:
         return _figure(
-            svg.plain_picture(picture, "the picture"), "The places of this model's visual tokens are not known."
+            svg.plain_picture(still(picture), "the picture"), "The places of this model's visual tokens are not known."
         )
     turns = {place: turn for turn, place in enumerate(outcome.order, 1)}
     kept = {
         place: token_words(boxes, place, answered.report)
         + (f" Choice {turns[place]} of {len(turns)}." if place in turns else "")
+        + (f" {outcome.saliency.words(place)}" if outcome.saliency else "")
         for place in answered.report.survivors(0)
     }
-    return _figure(svg.kept_tokens(picture, boxes, kept), HINT)
+    if not isinstance(picture, Clip):
+        return _figure(svg.kept_tokens(picture, boxes, kept), HINT)
+    laid = sheet(picture, boxes)
+    said = {index: kept[token] for index, token in enumerate(laid.tokens) if token in kept}
+    return _figure(svg.kept_tokens(laid.picture, laid.boxes, said, (len(kept), len(boxes))), HINT)
 
 
-def places(loaded: Loaded, picture: Image.Image) -> list[TokenBox]:
+def places(loaded: Loaded, picture: Media) -> list[TokenBox]:
     """The place of each visual token; none where they are not known."""
     from todre.errors import UnsupportedModelError
 
+    shape = ClipShape(*picture.size, len(picture)) if isinstance(picture, Clip) else picture.size
     try:
-        return visual_token_boxes(loaded.processor, loaded.model.config, [picture.size])
+        return visual_token_boxes(loaded.processor, loaded.model.config, [shape])
     except UnsupportedModelError:
         return []
 
@@ -89,6 +95,9 @@ def token_words(boxes: Sequence[TokenBox], place: int, report: PruningReport) ->
     looked = f"x {box.left:.0f}–{box.right:.0f}, y {box.top:.0f}–{box.bottom:.0f} in pixels"
     if box.kind == "newline":
         looked = f"the end of a row of crops, y {box.top:.0f}–{box.bottom:.0f}"
+    if box.frame is not None:
+        first, end = box.frame + 1, box.frame + box.frames
+        looked += f" of frame {first}" if first == end else f" of frames {first} to {end}"
     last = _last_layer(place, report)
     deep = f"in all {report.n_layers} layers" if last == report.n_layers else f"in layers 1 to {last}"
     return f"Token {place} of {len(boxes)} ({box.kind}): {looked}; {deep} of the decoder."

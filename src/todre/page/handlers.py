@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
+from todre.clips import Clip, is_clip
 from todre.errors import InvalidValueError, TodreError
 from todre.files import printable
-from todre.inputs import open_picture
 from todre.loading.model import Loaded
 from todre.page import cards, copies, svg
 from todre.page.answering import Begun, Note, Outcome, answer_all, noted, record
 from todre.page.attention import attention
 from todre.page.budgets import Cell, strip, walk
-from todre.page.copies import Running
+from todre.page.clips import open_dropped, still, takes_clips
+from todre.page.copies import Kind, Running
 from todre.page.desk import Desk, Ended, Give
 from todre.page.examples import example
-from todre.page.wish import MOST_METHODS, Wish, asks, share_of
+from todre.page.wish import MOST_METHODS, Wish, asks, check_frames, share_of
+from todre.running import Media
 
 Values = tuple[Any, ...]
 
@@ -42,6 +43,7 @@ class Handlers:
 
     def __init__(self, loaded: Loaded, running: Running) -> None:
         self._loaded, self._running, self._desk = loaded, running, Desk()
+        self.clips = takes_clips(loaded)
 
     def restore(self, request: gr.Request) -> Values:
         """Values for a page that is opened.
@@ -66,15 +68,18 @@ class Handlers:
             chosen = example(name)
             return None, svg.plain_picture(chosen.open(), name), chosen.question
 
-    def drop(self, file: str | None) -> Values:
-        """Values after a file is dropped: file, example, preview.
+    def drop(self, file: str | None, frames: float | None) -> Values:
+        """Values after a file is dropped or the number of frames changed.
+
+        They are file, example and preview.
 
         A file that cannot be read is put away, so that what is shown is what is asked about.
         """
-        if not file:
+        if not file or frames is None:
             return gr.skip(), gr.skip(), gr.skip()
         try:
-            return gr.skip(), None, svg.plain_picture(_open(file), Path(file).name)
+            medium = self._open(file, check_frames(frames))
+            return gr.skip(), None, svg.plain_picture(still(medium), Path(file).name)
         except TodreError as error:
             gr.Warning(str(error), title="This file")
             return None, gr.skip(), gr.skip()
@@ -85,7 +90,7 @@ class Handlers:
         Every time all values are yielded, because Gradio's page shows the latest of those that come together.
 
         Args:
-            *values: question, methods, percent, example, file, and Gradio's request.
+            *values: question, methods, percent, example, file, frames, and Gradio's request.
         """
         *asked, request = values
         with _sentences():
@@ -113,7 +118,8 @@ class Handlers:
                 return
             document = record(wish.question, file, [found[place] for place in sorted(found)])
             text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-            copied = copies.command(wish, self._running, file), copies.snippet(wish, self._running, file)
+            kind = _kind(picture, asked[4])
+            copied = [make(wish, self._running, file, kind) for make in (copies.command, copies.snippet)]
             yield _told(shown, notes, text, *copied, _link(wish, request))
 
     def budgets(self, *values: Any) -> Iterator[str]:
@@ -153,16 +159,30 @@ class Handlers:
         self._desk.stop(_visitor(request))
 
     def _wish(
-        self, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None
-    ) -> tuple[Wish, Image.Image, str]:
+        self, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
+        frames: float | None,
+    ) -> tuple[Wish, Media, str]:  # fmt: skip
         """(what is asked, the picture, name of its file)."""
         if not file and not chosen:
             raise InvalidValueError("There is no picture; drop one, or choose an example.")
         picture = "" if file else chosen or ""
-        wish = Wish(question=question or "", methods=tuple(methods or ()), share=share_of(percent), picture=picture)
+        wish = Wish(
+            question=question or "",
+            methods=tuple(methods or ()),
+            share=share_of(percent),
+            picture=picture,
+            frames=check_frames(frames),
+        )
         if file:
-            return wish, _open(file), Path(file).name
+            return wish, self._open(file, wish.frames), Path(file).name
         return wish, example(picture).open(), f"{picture}.png"
+
+    def _open(self, file: str, frames: int) -> Media:
+        """The visitor's picture or clip, called by the name that the visitor knows."""
+        try:
+            return open_dropped(self._loaded, file, frames)
+        except TodreError as error:
+            raise type(error)(str(error).replace(printable(Path(file)), printable(Path(file).name))) from error
 
 
 def _told(shown: list[str], notes: list[str], *copied: str) -> list[Any]:
@@ -172,12 +192,11 @@ def _told(shown: list[str], notes: list[str], *copied: str) -> list[Any]:
     return [*slots, gr.update(value="\n".join(notes), visible=bool(notes)), *(copied or [""] * 4)]
 
 
-def _open(file: str) -> Image.Image:
-    """The visitor's picture, called by the name that the visitor knows."""
-    try:
-        return open_picture(file)
-    except TodreError as error:
-        raise type(error)(str(error).replace(printable(Path(file)), printable(Path(file).name))) from error
+def _kind(medium: Media, file: str | None) -> Kind:
+    """What kind of clip was asked about, if it was one."""
+    if file is None or not isinstance(medium, Clip):
+        return ""
+    return "video" if is_clip(file) else "animation"
 
 
 def _visitor(request: gr.Request) -> str:

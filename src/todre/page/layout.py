@@ -10,8 +10,9 @@ from todre.methods import registry
 from todre.page.budgets import BUDGETS
 from todre.page.examples import EXAMPLES
 from todre.page.handlers import Handlers
-from todre.page.wish import LEAST_SHARE, MOST_METHODS, MOST_QUESTION, Wish
+from todre.page.wish import FRAMES, LEAST_SHARE, MOST_FRAMES, MOST_METHODS, MOST_QUESTION, Wish
 
+_PICTURE = "picture here (of a PDF or an animation, the first)"
 MODEL = "model"
 """Name of the queue of everything that needs the model."""
 _ON_TOKENS = """
@@ -42,11 +43,12 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
                 example = gr.Radio(
                     [each.name for each in EXAMPLES], value=wish.picture, label="Example", elem_id="example"
                 )
-                file = gr.File(
-                    label="… or drop your own picture here (of a PDF or an animation, the first)",
-                    height=150,
-                    elem_id="file",
-                )
+                own = "picture or short clip here (of a PDF, the first)" if handlers.clips else _PICTURE
+                file = gr.File(label=f"… or drop your own {own}", height=150, elem_id="file")
+                frames = gr.Number(
+                    FRAMES, label="Frames taken of a clip", precision=0, minimum=1, maximum=MOST_FRAMES,
+                    visible=handlers.clips, elem_id="frames",
+                )  # fmt: skip
             with gr.Column(scale=3, min_width=280):
                 question = gr.Textbox(
                     wish.question, label="Question", lines=2, max_length=MOST_QUESTION, elem_id="question"
@@ -81,7 +83,7 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
         link, command, snippet, record = _copies()
         opened = gr.State(False)
 
-        asked = [question, methods, percent, example, file]
+        asked = [question, methods, percent, example, file, frames]
         told = [*slots, notes, record, command, snippet, link]
         of_model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL, "api_visibility": "private"}
         light: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -89,7 +91,8 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
         begun = [ask.click(answering, asked, told, **of_model), question.submit(answering, asked, told, **of_model)]
         begun += [over.click(budgets, asked, strip, **of_model), look.click(attention, asked, layers, **of_model)]
         example.input(handlers.choose, example, [file, preview, question], **light)
-        file.upload(handlers.drop, file, [file, example, preview], **light)
+        file.upload(handlers.drop, [file, frames], [file, example, preview], **light)
+        frames.change(handlers.drop, [file, frames], [file, example, preview], **light)
         restored = [question, methods, percent, example, preview, opened]
         first = page.load(handlers.restore, None, restored, **light)
         begun.append(first.then(_if_opened(handlers.ask), [opened, *asked], told, **of_model))
@@ -123,8 +126,8 @@ def _with_request(handler: Any) -> Any:
     """A handler with a signature that tells Gradio to give its request."""
 
     def asking(question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
-               request: gr.Request) -> Any:  # fmt: skip
-        yield from handler(question, methods, percent, chosen, file, request)
+               frames: float | None, request: gr.Request) -> Any:  # fmt: skip
+        yield from handler(question, methods, percent, chosen, file, frames, request)
 
     return asking
 
@@ -133,9 +136,9 @@ def _if_opened(answering: Any) -> Any:
     """The handler that answers a link at once, and does nothing without one."""
 
     def opening(opened: bool, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
-                request: gr.Request) -> Any:  # fmt: skip
+                frames: float | None, request: gr.Request) -> Any:  # fmt: skip
         if opened:
-            yield from answering(question, methods, percent, chosen, file, request)
+            yield from answering(question, methods, percent, chosen, file, frames, request)
         else:
             yield [gr.skip()] * (MOST_METHODS + 5)
 

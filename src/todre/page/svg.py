@@ -40,7 +40,9 @@ def plain_picture(picture: Image.Image, words: str) -> str:
     return f'<img class="todre-picture" alt="{escape(words)}" src="{data_url(picture)}">'
 
 
-def kept_tokens(picture: Image.Image, boxes: Sequence[TokenBox], kept: Mapping[int, str]) -> str:
+def kept_tokens(
+    picture: Image.Image, boxes: Sequence[TokenBox], kept: Mapping[int, str], counts: tuple[int, int] | None = None
+) -> str:
     """The picture, pale where no kept token looked, with a frame for each kept token.
 
     Where all tokens are kept, frames show under the pointer alone.
@@ -49,6 +51,7 @@ def kept_tokens(picture: Image.Image, boxes: Sequence[TokenBox], kept: Mapping[i
         picture: RGB.
         boxes: places of all visual tokens.
         kept: by index into `boxes`, what a click on the token says.
+        counts: (kept tokens, all tokens), where a token may have several boxes.
     """
     width, height = picture.size
     looked = [boxes[place] for place in kept]
@@ -57,7 +60,8 @@ def kept_tokens(picture: Image.Image, boxes: Sequence[TokenBox], kept: Mapping[i
     order = {"thumbnail": 0, "grid": 1, "crop": 2, "newline": 3}
     places = sorted(kept, key=lambda place: order.get(boxes[place].kind, 0))
     frames = "".join(_frame(boxes[place], kept[place], width) for place in places)
-    words = f"{len(kept)} of {len(boxes)} visual tokens, framed over the picture"
+    some, every = counts or (len(kept), len(boxes))
+    words = f"{some} of {every} visual tokens, framed over the picture"
     look = "todre-kept todre-all" if len(kept) == len(boxes) else "todre-kept"
     return (
         f'<svg class="{look}" viewBox="0 0 {right:g} {height}" role="img" aria-label="{words}">'

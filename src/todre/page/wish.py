@@ -16,6 +16,8 @@ from todre.page.examples import EXAMPLES, example
 MOST_METHODS = 4
 MOST_QUESTION = 2000
 """Longest question, in characters."""
+FRAMES, MOST_FRAMES = 8, 32
+"""Frames that are taken of a clip if nothing is said, and most that can be."""
 LEAST_SHARE = 0.01
 """Smallest share that can be kept."""
 
@@ -29,6 +31,7 @@ class Wish:
         methods: one to four names of methods, each once.
         share: share of the visual tokens to keep, for methods that have a budget.
         picture: name of an example; "" for the visitor's own picture.
+        frames: frames to take, where the visitor's own file is a clip.
 
     Raises:
         InvalidValueError: a value cannot be used.
@@ -39,6 +42,7 @@ class Wish:
     methods: tuple[str, ...] = ("none", "todre", "random")
     share: float = 0.1
     picture: str = EXAMPLES[0].name
+    frames: int = FRAMES
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -64,11 +68,12 @@ class Wish:
             )
         if self.picture:
             example(self.picture)
+        check_frames(self.frames)
 
     def query(self) -> str:
         """The parameters of a link to this request.
 
-        A visitor's own picture is not in it, because a link cannot hold one.
+        A visitor's own picture or clip is not in it, because a link cannot hold one.
         """
         values = {"question": self.question, "methods": ",".join(self.methods), "keep": f"{self.share:g}"}
         return urlencode(values | ({"picture": self.picture} if self.picture else {}))
@@ -105,6 +110,18 @@ def share_of(percent: float | None) -> float:
     if percent is None or not math.isfinite(percent):
         raise InvalidValueError("The share kept is no number; give percent of the visual tokens, such as 10.")
     return round(percent / 100, 6)
+
+
+def check_frames(frames: float | None) -> int:
+    """The number of frames to take of a clip.
+
+    Raises:
+        InvalidValueError: it is no whole number within the limits.
+    """
+    if frames is None or not 1 <= frames <= MOST_FRAMES or frames != int(frames):
+        said = "not given" if frames is None else f"{frames:g}"
+        raise InvalidValueError(f"The number of frames is {said}; take from 1 to {MOST_FRAMES} frames of a clip.")
+    return int(frames)
 
 
 def asks(parameters: Mapping[str, str]) -> bool:

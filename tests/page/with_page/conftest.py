@@ -31,12 +31,11 @@ main()
 """`todre`, which says on stderr when it asks another machine."""
 
 
-@pytest.fixture(scope="session")
-def address(browser):
+def served(browser, *options):
     """The address of a page in a process of its own, as a user starts it, and ends it: with Ctrl-C, a page open."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", LEAVING, "page", "--port", "0", "--device", "cpu"],
+        [sys.executable, "-c", LEAVING, "page", "--port", "0", "--device", "cpu", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     said: list[str] = []
@@ -53,6 +52,17 @@ def address(browser):
     assert process.wait(timeout=60) == 130
     reader.join(10)
     assert [line for line in said if "todre-tiny" not in line] == ["interrupted\n"]
+
+
+@pytest.fixture(scope="session")
+def address(browser):
+    yield from served(browser)
+
+
+@pytest.fixture(scope="module")
+def clips_address(browser):
+    """A page of a model that takes clips."""
+    yield from served(browser, "-m", "todre-tiny-video")
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,9 @@ def test_a_token_says_its_place(browser, address):
         token.click()
         said = page.inner_text("#card-1 .todre-say")
         found = re.fullmatch(
-            r"Token (\d+) of 744 \((\w+)\): .*; in (all 8 layers|layers 1 to \d).*\. Choice \d+ of 74\.", said
+            r"Token (\d+) of 744 \((\w+)\): .*; in (all 8 layers|layers 1 to \d).*\. Choice \d+ of 74\. "
+            r"(\[CLS\] attention \d+\.\d\d %, rank \d+ of 144 in its tile|Saliency: none)\.",
+            said,
         )
         assert found, said
         assert int(found[1]) in kept
@@ -293,6 +295,44 @@ def test_two_visitors_get_their_own_answers(browser, address):
         first, second = answered(one), answered(other)
     assert [share_kept(first), share_kept(second)] == pytest.approx([0.5, 0.05], abs=0.01)
     assert first["answers"][0]["images"] != second["answers"][0]["images"]
+
+
+def test_an_animation_is_asked_about_as_a_clip(browser, clips_address, tmp_path):
+    path = tmp_path / "moving.gif"
+    first, *others = [photograph(name).resize((160, 120)) for name in ("coffee", "rocket", "chelsea", "astronaut")] * 2
+    first.save(path, save_all=True, append_images=others, duration=100)
+    with visit(browser, clips_address, "?" + urlencode({"methods": "none,todre"})) as page:
+        upload(page, path)
+        page.wait_for_selector("#preview img[alt='moving.gif']")
+        frames = page.locator("#frames input")
+        frames.fill("4")
+        frames.press("Tab")
+        record = ask(page, 2)
+        command = field(page, "command")
+        kept = [page.locator(f"#card-{place} rect.todre-token").count() for place in range(2)]
+        page.locator("#card-1 rect.todre-token").last.click()
+        assert re.search(r"of frame \d; .* in its frame\.", page.inner_text("#card-1 .todre-say"))
+    for line, each, drawn in zip(command.splitlines(), record["answers"], kept, strict=True):
+        assert each["clips"][0]["indices"] == [0, 2, 4, 6]
+        assert drawn == len(each["kept"])
+        words = [sys.executable, "-m", *shlex.split(line), "--json"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed = json.loads(done.stdout)
+        del printed["files"]
+        for name in MOVING:
+            assert each.pop(name)
+            assert printed.pop(name)
+        assert each == printed
+
+
+def test_a_video_needs_a_model_that_takes_clips(browser, address, tmp_path):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(64))
+    with visit(browser, address) as page:
+        upload(page, path)
+        assert "film.mp4 is a video, and todre-tiny takes pictures and no clips" in toast(page)
+        assert page.locator("#frames").locator("visible=true").count() == 0
 
 
 def test_attention_by_layer(browser, address):
