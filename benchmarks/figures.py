@@ -193,8 +193,12 @@ def leaderboard_figure(name: str, path: Path) -> Any:
 
 
 ANALYSIS = tuple(
-    Made(f"docs/figures/analysis-{name}.png", f"results/analysis-{name}.json", functools.partial(instrument, name))
-    for name in ("migration", "horizon", "redundancy", "calibrate")
+    Made(
+        f"docs/figures/analysis-{name}.png",
+        f"results/analysis-{name}.json",
+        functools.partial(instrument, name.removesuffix("-smol")),
+    )
+    for name in ("migration", "migration-smol", "horizon", "redundancy", "calibrate")
 )
 KEPT = (
     Made("docs/images/demo.png", "docs/images/demo.json", demo, levels=24),
