@@ -5,10 +5,14 @@ This module reads package metadata and imports nothing large.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from todre.errors import MissingDependencyError
 
 PACKAGES = ("todre", "torch", "transformers", "numpy", "pillow")
 OPTIONAL = (
@@ -21,6 +25,24 @@ OPTIONAL = (
     "flash_attn",
     "accelerate",
 )
+
+
+def need(modules: Sequence[str], what: str, extra: str) -> None:
+    """Raise unless all modules of an extra can be found; imports none of them.
+
+    Args:
+        modules: their names.
+        what: what needs them, the beginning of a sentence.
+        extra: of todre, that brings them.
+
+    Raises:
+        MissingDependencyError: one is absent.
+    """
+    absent = [name for name in modules if importlib.util.find_spec(name) is None]
+    if absent:
+        raise MissingDependencyError(
+            f"{what} needs packages that are absent ({', '.join(absent)}); install them: pip install 'todre[{extra}]'."
+        )
 
 
 def versions() -> dict[str, str]:
@@ -66,7 +88,6 @@ def _torch() -> dict[str, Any]:
 def _torchvision(installed: str | None) -> str:
     if installed is None:
         return "absent (fine: image processors use PIL)"
-    from todre.errors import MissingDependencyError
     from todre.processing import check_torchvision
 
     try:

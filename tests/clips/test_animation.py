@@ -1,13 +1,15 @@
 """Animated GIF, WebP and PNG as clips: every frame, its time, and what is refused."""
 
+import functools
 import io
 import struct
-import warnings
 import zlib
 
 import numpy as np
 import pytest
+import sentences
 from PIL import Image
+from sentences import quietly
 
 from todre.clips import ClipWarning, is_animation, open_animation
 from todre.clips.survey import frame_numbers
@@ -38,20 +40,7 @@ def saved(kind, pictures=None, times=None, **options):
     return stream.getvalue()
 
 
-def quietly(work):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return work()
-
-
-def refused(work, *words, error=ClipError):
-    with pytest.raises(error) as caught:
-        work()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.endswith(".")
-    for word in words:
-        assert word in message
+refused = functools.partial(sentences.refused, error=ClipError)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])

@@ -1,13 +1,15 @@
 """Pages of PDFs: made by hand or by Pillow, drawn at a known resolution, and one sentence for what cannot be."""
 
 import contextlib
+import functools
 import io
-import warnings
 
 import numpy as np
 import pytest
+import sentences
 from inputs.files import BLUE, GREEN, LOCKED, RED, WHITE, pdf
 from PIL import Image
+from sentences import quietly
 
 from todre.errors import ImageError, MissingDependencyError
 from todre.images import ImageWarning
@@ -17,20 +19,7 @@ from todre.inputs.pdf import DPI, PAGE_PIXELS, draw_page
 THREE = pdf(((72, 144), (1, 0, 0)), ((144, 72), (0, 1, 0)), ((72, 72), (0, 0, 1)))
 
 
-def quietly(work):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return work()
-
-
-def refused(work, *words, error=ImageError):
-    with pytest.raises(error) as caught:
-        work()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.endswith(".")
-    for word in words:
-        assert word in message
+refused = functools.partial(sentences.refused, error=ImageError)
 
 
 @pytest.mark.parametrize(

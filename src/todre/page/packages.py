@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-
-from todre.errors import MissingDependencyError
+from todre.environment import need
 
 _NEEDED = ("gradio", "matplotlib")
 
@@ -15,8 +13,4 @@ def require_packages() -> None:
     Raises:
         MissingDependencyError: one is absent.
     """
-    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if absent:
-        raise MissingDependencyError(
-            f"The page needs packages that are absent ({', '.join(absent)}); install them: pip install 'todre[page]'."
-        )
+    need(_NEEDED, "The page", "page")
