@@ -180,14 +180,10 @@ def answer_packed(
     prefix = packed.PrefixCache.of(cache, mask)
     if prefix is None or not (prefix.uniform or decoder_module(model).config.model_type in LAYERS_APART):
         return None
-    texts: dict[int, str] = {}
-    for limit in sorted(set(limits)):
-        places = [place for place, each in enumerate(limits) if each == limit]
-        ends = [prompts[place][cuts[place] :] for place in places]
-        tokens = packed.decode(model, prefix, ends, [rows[place] for place in places], limit)
-        answers = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        texts.update(zip(places, answers, strict=True))
-    return [reply_of(report, row, texts[place]) for place, row in enumerate(rows)]
+    ends = [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)]
+    tokens = packed.decode(model, prefix, ends, rows, limits)
+    texts = loaded.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [reply_of(report, row, text) for text, row in zip(texts, rows, strict=True)]
 
 
 def _distinct(features: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:

@@ -34,6 +34,7 @@ from todre.geometry.sizes import Size
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
 from todre.hf.model_parts import decoder_depth, decoder_module
+from todre.hf.short_queries import plain_short_queries
 from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
 from todre.methods.guard import OFF, Guard
@@ -104,7 +105,8 @@ class Asker:
         if self.guard is not None:
             self.guard.check(method)
         runs = NoPruning() if method.in_pixels else method
-        with prune(self.loaded.model, runs, guard=self.guard or OFF) as report, warnings.catch_warnings():
+        pruned = prune(self.loaded.model, runs, guard=self.guard or OFF)
+        with plain_short_queries(), pruned as report, warnings.catch_warnings():
             warnings.simplefilter("ignore", GuardWarning)  # one for each batch would say nothing of the score
             if self._apart(distinct):
                 group = self._prepared(number, distinct, method)

@@ -93,38 +93,40 @@ def takes_masks(model: Any) -> bool:
 
 @torch.inference_mode()
 def decode(
-    model: Any, prefix: PrefixCache, ends: Sequence[Tensor], pictures: Sequence[int], limit: int
-) -> list[Tensor]:
+    model: Any, prefix: PrefixCache, ends: Sequence[Tensor], pictures: Sequence[int], limits: Sequence[int]
+) -> list[list[int]]:
     """New tokens of each question by greedy decoding, the closing token included.
+
+    Answers that are finished take no further part.
 
     Args:
         model: a LLaVA-like model: a decoder, embeddings, and a head.
         prefix: keys and values of the pictures' prefixes.
         ends: (t_i,) token ids of each question behind its picture.
         pictures: 0-based index of each question's picture.
-        limit: most new tokens.
+        limits: most new tokens of each answer, at least 1.
     """
-    device, rows = prefix.lengths.device, len(prefix.lengths)
-    pictures_at = torch.tensor(pictures, device=device, dtype=torch.int64)
-    slots = places_within(pictures)
+    device, head = prefix.lengths.device, model.get_output_embeddings()
     stop = torch.tensor(closing_tokens(model), device=device, dtype=torch.int64)
-    cache, owners = prefix.cache(model), torch.empty(rows, 0, dtype=torch.int64, device=device)
+    cache, owners = prefix.cache(model), torch.empty(len(prefix.lengths), 0, dtype=torch.int64, device=device)
     columns = Columns.of(ends, pictures, prefix.lengths)
-    tokens: list[list[Tensor]] = [[] for _ in ends]
-    open_ = torch.ones(len(ends), dtype=torch.bool, device=device)
-    lengths = prefix.lengths[pictures_at] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
-    for step in range(limit):
+    rows = torch.tensor(pictures, device=device, dtype=torch.int64)
+    behind = prefix.lengths[rows] + torch.tensor([len(end) for end in ends], device=device, dtype=torch.int64)
+    tokens: list[list[int]] = [[] for _ in ends]
+    asking = list(range(len(ends)))
+    for step in range(max(limits)):
         owners = torch.cat([owners, columns.owner], dim=1)
         hidden = _run(model, columns, prefix, owners, cache)
-        last = hidden[pictures_at, columns.last]
-        new = model.get_output_embeddings()(last).argmax(dim=-1)
-        for question in open_.nonzero().flatten().tolist():
-            tokens[question].append(new[question])
-        open_ &= ~torch.isin(new, stop)
-        if not bool(open_.any()):
+        new = head(hidden[rows[asking], columns.last]).argmax(dim=-1)
+        closed = torch.isin(new, stop).tolist()
+        for question, token in zip(asking, new.tolist(), strict=True):
+            tokens[question].append(token)
+        left = [n for n, question in enumerate(asking) if not closed[n] and step + 1 < limits[question]]
+        if not left:
             break
-        columns = Columns.single(new, lengths + step, pictures_at, slots, rows)
-    return [torch.stack(each) for each in tokens]
+        asking = [asking[n] for n in left]
+        columns = Columns.single(new[left], behind[asking] + step, asking, rows[asking], len(prefix.lengths))
+    return tokens
 
 
 def _run(model: Any, columns: Columns, prefix: PrefixCache, owners: Tensor, cache: Any) -> Tensor:
@@ -189,13 +191,21 @@ class Columns:
         return made
 
     @classmethod
-    def single(cls, new: Tensor, positions: Tensor, pictures: Tensor, slots: Tensor, rows: int) -> Columns:
-        """Columns of the next token of each question."""
-        shape = (rows, int(slots.max()) + 1)
-        made = cls.empty(shape, slots.to(new.device))
-        made.ids[pictures, made.last] = new
-        made.positions[pictures, made.last] = positions
-        made.owner[pictures, made.last] = torch.arange(len(new), device=new.device, dtype=torch.int64)
+    def single(cls, new: Tensor, positions: Tensor, questions: Sequence[int], pictures: Tensor, rows: int) -> Columns:
+        """Columns of the next token of the questions that are still being answered.
+
+        Args:
+            new: (q,) int64 token of each.
+            positions: (q,) int64 position of each.
+            questions: the number of each.
+            pictures: (q,) int64 picture of each.
+            rows: number of pictures.
+        """
+        last = places_within(pictures.tolist()).to(new.device)
+        made = cls.empty((rows, int(last.max()) + 1), last)
+        made.ids[pictures, last] = new
+        made.positions[pictures, last] = positions
+        made.owner[pictures, last] = torch.tensor(list(questions), dtype=torch.int64, device=new.device)
         return made
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.evaluate.packed_questions import Columns, closing_tokens, places_within, visible
+from todre.evaluate.packed_questions import Columns, closing_tokens, visible
 from todre.evaluate.stage2.changes import Change
 from todre.evaluate.stage2.prefixes import Prefixes
 from todre.evaluate.stage2.watch import AttentionWatch, watching
@@ -134,7 +134,8 @@ class Asked:
             if not left:
                 break
             asking, new = [asking[n] for n in left], new[left]
-            columns = self._next(asking, new, step)
+            positions, pictures = self.lengths[asking] + step, self.pictures[asking]
+            columns = Columns.single(new, positions, asking, pictures, len(self.columns.ids))
             if watch is not None:
                 watch.generating(columns)
             earlier = owners.shape[1]
@@ -143,13 +144,3 @@ class Asked:
             embedded = self.model.get_input_embeddings()(columns.ids)
             states = run_span(self.decoder, embedded, layers, columns.positions, slots, masks)
         return tokens
-
-    def _next(self, asking: Sequence[int], new: Tensor, step: int) -> Columns:
-        """Columns of the next token of each question that is still being answered."""
-        pictures = self.pictures[list(asking)]
-        last = places_within(pictures.tolist()).to(new.device)
-        made = Columns.empty((len(self.columns.ids), int(last.max()) + 1), last)
-        made.ids[pictures, last] = new
-        made.positions[pictures, last] = self.lengths[list(asking)] + step
-        made.owner[pictures, last] = torch.tensor(list(asking), dtype=torch.int64, device=new.device)
-        return made
