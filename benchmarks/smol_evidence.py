@@ -118,8 +118,8 @@ METHODS = (
 )
 """Of the boards: a rule once, without presets that choose alike on this layout, and without what has to be fitted.
 
-Left out for their time, half an hour of two cores and more each: ficoco-l, ivc-prune, nuwa-text, autoprune, random-deep
-and p-sigmoid, whose work grows with the questions rather than the pictures.
+Left out for time are ficoco-l, ivc-prune, nuwa-text, autoprune, random-deep and p-sigmoid, whose work grows with the
+questions rather than the pictures.
 """
 FEW = "todre,todre-v1,todre-patches,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
 STEPS: dict[str, Step] = {

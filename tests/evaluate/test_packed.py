@@ -1,5 +1,7 @@
 """Questions that stand side by side behind their picture get the answers that they get alone."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from played import ASKED
@@ -44,6 +46,23 @@ def test_every_answer_is_that_of_rows_of_their_own(groups, loaded, monkeypatch, 
     monkeypatch.setattr(asking, "can_share", lambda method, depth: False)
     monkeypatch.setattr(Asker, "_beginnings", lambda self, *args: None)
     assert Asker(loaded, groups, 8).answer(0, condition)[0] == together
+
+
+def test_finished_answers_take_no_further_part(groups, loaded, monkeypatch):
+    owners = []
+
+    def run(model, columns, *rest, real=packed._run):
+        owners.append(columns.owner)
+        return real(model, columns, *rest)
+
+    monkeypatch.setattr(packed, "_run", run)
+    asker = Asker(loaded, groups, 8)
+    replies, _ = asker.answer(0, Condition("c", todre.NoPruning()))
+    asked = [set(each[each >= 0].tolist()) for each in owners]
+    assert asked[0] == set(range(len({(item.picture, item.question) for item in groups[0]})))
+    assert all(later <= earlier for earlier, later in pairwise(asked))
+    assert asked[-1] < asked[0]
+    assert len(replies) == len(groups[0])
 
 
 def test_a_checkpoint_with_rules_of_its_own_is_left_to_generate(loaded, monkeypatch):

@@ -1,4 +1,4 @@
-"""Attention of a few queries to many keys on processors, by plain products of matrices.
+"""Attention of few queries to many keys on CPUs, by plain products of matrices.
 
 Each step of decoding asks with one column a row. PyTorch's fused attention on CPUs is made for many queries: with one
 query of each row it takes 5 to 20 times as long as two products of matrices (seen in 2.13, bfloat16 and float32).
@@ -22,10 +22,10 @@ FEW = 32
 
 @contextmanager
 def plain_short_queries() -> Iterator[None]:
-    """Run attention of at most `FEW` queries by plain products inside the block, on CPUs, for all threads.
+    """Run attention of at most `FEW` queries by plain products, on CPUs.
 
-    The products of queries and keys have the model's dtype, and the softmax is float32, as in transformers' eager
-    attention. Only calls that fused attention would get are changed.
+    It holds inside the block, for all threads. The products of queries and keys have the model's dtype, and the softmax
+    is float32, as in transformers' eager attention. Only calls that fused attention would get are changed.
     """
     before = attention_function(BACKEND)
     if before is None or isinstance(before, _Chooser):
@@ -72,10 +72,11 @@ def _plain(query: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> bool:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
-    """Softmax attention, (b, q, heads, c), of queries (b, heads, q, c) to keys and values (b, groups, k, c).
+    """Softmax attention, (b, q, heads, c).
 
     Args:
-        query, key, value: heads are a multiple of groups; those that share a group stand side by side.
+        query: (b, heads, q, c); heads are a multiple of groups, and those that share a group stand side by side.
+        key, value: (b, groups, k, c).
         mask: (b or 1, heads or 1, q, k or more), bool, True where a query sees a key, or a number to add; None shows
             all keys.
         scaling: factor on the products; None means 1/√c.
