@@ -158,7 +158,8 @@ def selection_rules() -> str:
     """Seven rules beside their formulas (docs/performance.md)."""
     lines = [
         [
-            f"{row['rule'].replace('_', ' ')}, ({row['n']:,}, {row['d']:,}) → {row['k']:,}, {CLOUDS[row['tokens']]}",
+            f"{row['rule'].replace('_', ' ')}, ({row['n']:,}, {row['d']:,}) → {row['k']:,}, {CLOUDS[row['tokens']]}"
+            + (", memory kept" if "memory" in row else ""),
             *(f"{row['processor'][name]:,.0f}" for name in ("ours_ms", "plain_ms")),
             "{plain_over_ours:.2f} [{lowest:.2f}, {highest:.2f}]".format(**row["processor"]),
             f"{row['clock']['plain_over_ours']:.2f}",
