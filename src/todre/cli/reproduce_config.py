@@ -18,7 +18,7 @@ from todre.cli.reproduce_options import (
 from todre.reproduce.recipes import Recipe
 
 _LOADING = {"device", "dtype", "attn_implementation", "trust_remote_code"}
-_SCORES = {"limit", "benchmarks"}
+_SCORES = {"limit", "benchmarks", "beside"}
 ALWAYS = {"name", "listed", "model", "on", "output", "force", "yes", "dry_run", "json", "quiet", "verbose"}
 """Names of the options that have an effect on every route."""
 USED = {

@@ -76,6 +76,15 @@ Limit = Annotated[
 Benchmarks = Annotated[
     Any, typer.Option("--benchmarks", parser=parse_names, metavar="A,B,…", help="Only these benchmarks of the table.")
 ]
+Beside = Annotated[
+    Any,
+    typer.Option(
+        "--beside",
+        parser=parse_names,
+        metavar="A,B,…",
+        help="Further methods, such as downsample, at each of the table's budgets.",
+    ),
+]
 TaskMap = Annotated[
     list[Any] | None,
     typer.Option(
@@ -146,6 +155,7 @@ class ScopeOptions(OptionRecord):
 
     limit: Limit = None
     benchmarks: Benchmarks = None
+    beside: Beside = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from todre.published import Table
 from todre.reproduce import pages as writing
 from todre.reproduce.document import restricted
 from todre.reproduce.outcome import notes
+from todre.reproduce.subjects import with_beside
 
 FIGURE_ROWS = 0.1
 """Share of visual tokens kept in the rows that figure 3 shows."""
@@ -26,10 +27,11 @@ FIGURE_ROWS = 0.1
 def published(config: ReproduceConfig) -> Table:
     """The published table of the recipe.
 
-    The table has only the chosen benchmarks, and for the radar only the radar's rows.
+    The table has only the chosen benchmarks, and for the radar only the radar's rows; methods to measure beside the
+    paper's have rows of their own.
     """
     with usage():
-        whole = restricted(config.recipe.printed, config.benchmarks)
+        whole = with_beside(restricted(config.recipe.printed, config.benchmarks), config.scope.beside or ())
     if config.recipe.kind != "radar":
         return whole
     rows = tuple(row for row in whole.rows if row.retain in (None, FIGURE_ROWS) and row.model == whole.models[0])

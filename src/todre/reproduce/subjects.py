@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from todre.bench.method_specs import parse
 from todre.bench.presets import PRESETS, Preset
+from todre.errors import InvalidValueError
 from todre.methods import registry
 from todre.methods.base import Method, NoPruning
 from todre.published import Row, Table
@@ -72,6 +73,45 @@ def subjects(rows: Sequence[Row], budget: str = "share") -> tuple[Subject, ...]:
     """The subjects of all rows, each once."""
     found = [one for row in rows if (one := subject(row, budget)) is not None]
     return tuple({one.key: one for one in found}.values())
+
+
+def with_beside(table: Table, methods: Sequence[str]) -> Table:
+    """The table with rows of further methods behind the rows of each model and budget.
+
+    Their rows have no published numbers.
+
+    Args:
+        table: the published table.
+        methods: texts that `todre.bench.method_specs.parse` takes, of methods with a budget.
+
+    Raises:
+        InvalidValueError: a method is unknown, has no budget or sets its own, is in the table or named twice, or the
+            table names no budgets.
+    """
+    if not methods:
+        return table
+    places = {(row.model, row.retain): at for at, row in enumerate(table.rows) if row.retain is not None}
+    if not places:
+        raise InvalidValueError(f"{table.id} names no budgets, so that nothing can be measured beside its rows.")
+    for number, text in enumerate(methods):
+        _check_beside(table, text, methods[:number])
+    rows: list[Row] = []
+    for at, row in enumerate(table.rows):
+        rows.append(row)
+        if places.get((row.model, row.retain)) == at:
+            rows += [replace(row, label=text, method=text, values={}, notes={}, reason="") for text in methods]
+    return replace(table, rows=tuple(rows))
+
+
+def _check_beside(table: Table, text: str, earlier: Sequence[str]) -> None:
+    name, settings = parse(text)
+    if "retain" not in registry.entry(name).settings:
+        raise InvalidValueError(f"{name} has no budget, so that it cannot be measured at the table's; name another.")
+    if "retain" in settings:
+        raise InvalidValueError(f"{text!r} sets a budget, and the table's are used; leave retain out.")
+    registry.create(name, **settings)
+    if text in earlier or any(row.method == text for row in table.rows):
+        raise InvalidValueError(f"{text!r} would be measured twice; name each method once, and none of the table's.")
 
 
 def repository(preset: str) -> str:
