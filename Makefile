@@ -185,11 +185,11 @@ $(LMMS_READY): pyproject.toml constraints.txt constraints-extras.txt tests/lmms/
 	touch $@
 
 # An environment of its own, for Ray and what it brings.
-$(RAY_READY): pyproject.toml constraints.txt constraints-extras.txt
+$(RAY_READY): pyproject.toml constraints.txt constraints-ray.txt
 	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
 	$(RAY)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt \
-		--constraint constraints-extras.txt --build-constraint constraints.txt --editable ".[ray]" pytest
+		--constraint constraints-ray.txt --build-constraint constraints.txt --editable ".[ray]" pytest
 	touch $@
 
 # An environment of its own, since Gradio asks for an older Pillow. Without a browser: the system's is used.

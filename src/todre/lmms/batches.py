@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from todre.evaluate.conditions import Condition, draws_at_random
 from todre.methods.base import Method
+from todre.processing.downsampling import Shown
 from todre.running import Media
 
 
@@ -29,6 +31,21 @@ class Request:
     text: str
     media: Callable[[], list[Media]]
     continuations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Requests of a batch that the processor takes together.
+
+    Attributes:
+        requests: the requests.
+        talks: the conversation of each.
+        shown: what each shows, as the method wants it.
+    """
+
+    requests: list[Request] = field(default_factory=list)
+    talks: list[Any] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

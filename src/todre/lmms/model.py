@@ -20,18 +20,19 @@ from tqdm import tqdm
 
 from todre.errors import InvalidValueError, TodreError, UnsupportedInputError
 from todre.lmms.arguments import Arguments, parse
-from todre.lmms.batches import Draws, Request, batches
+from todre.lmms.batches import Draws, Part, Request, batches
 from todre.lmms.generation import Decoding
 from todre.lmms.likelihood import Judgement, judge
 from todre.lmms.prompts import conversation, kind_of, media_of
-from todre.lmms.requests import RowCost, answer
+from todre.lmms.requests import RowCost, answer, as_shown
 from todre.loading.model import Loaded, load
-from todre.methods.base import Method
+from todre.methods.base import Method, NoPruning
+from todre.processing.downsampling import Shower, Shown
 from todre.pruning import prune
 from todre.running import Media
 
-Work = Callable[[Method, Sequence[Request], Sequence[Any]], list[list[GenerationResult]]]
-"""Function (method, requests of a batch, conversations) → results of each request."""
+Work = Callable[[Method, Part], list[list[GenerationResult]]]
+"""Function (method for the runtime, part of a batch) → results of each request."""
 
 
 @dataclass
@@ -93,7 +94,8 @@ class Todre(lmms):
             attn_implementation=self.arguments.attn_implementation,
             trust_remote_code=self.arguments.trust_remote_code,
         )
-        with prune(self.loaded.model, self.arguments.method):
+        self.shower = Shower(self.loaded.processor, self.loaded.model.config)
+        with prune(self.loaded.model, _in_model(self.arguments.method)):
             pass  # a method that refuses the model does so now, not after the first questions
         self.draws = Draws(self.arguments.method, self.arguments.group_size)
         self.batch_sizes = {"todre": self.arguments.batch_size}
@@ -137,11 +139,12 @@ class Todre(lmms):
             text, settings, *where = request.args
             todo.append(Request((place,), where[1], Decoding.of(settings), text, self._media(*where)))
 
-        def work(method: Method, batch: Sequence[Request], talks: Sequence[Any]) -> list[list[GenerationResult]]:
-            decoding = batch[0].key
+        def work(method: Method, part: Part) -> list[list[GenerationResult]]:
+            decoding = part.requests[0].key
             assert isinstance(decoding, Decoding)
-            answers = answer(self._ready(), method, talks, decoding)
-            return [[GenerationResult(each.text, Counts.of(each.cost))] for each in answers]
+            answers = answer(self._ready(), method, part.talks, decoding)
+            costs = [as_shown(each.cost, shown) for each, shown in zip(answers, part.shown, strict=True)]
+            return [[GenerationResult(e.text, Counts.of(cost))] for e, cost in zip(answers, costs, strict=True)]
 
         return self._all(todo, work, len(requests))
 
@@ -156,10 +159,10 @@ class Todre(lmms):
             together.setdefault((request.args[0], *request.args[3:]), []).append((place, request))
         todo = [self._continuations(members) for members in together.values()]
 
-        def work(method: Method, batch: Sequence[Request], talks: Sequence[Any]) -> list[list[GenerationResult]]:
-            continuations = [request.continuations for request in batch]
-            judged = judge(self._ready(), method, talks, continuations, self.arguments.batch_size)
-            return [[_scored(each) for each in row] for row in judged]
+        def work(method: Method, part: Part) -> list[list[GenerationResult]]:
+            continuations = [request.continuations for request in part.requests]
+            judged = judge(self._ready(), method, part.talks, continuations, self.arguments.batch_size)
+            return [[_scored(each, shown) for each in row] for row, shown in zip(judged, part.shown, strict=True)]
 
         return self._all(todo, work, len(requests))
 
@@ -180,25 +183,28 @@ class Todre(lmms):
         started, tokens = time.perf_counter(), 0
         with tqdm(total=len(todo), disable=self._rank != 0, desc="todre") as bar:
             for group, batch in batches(todo, self.draws, self.arguments.batch_size):
-                for part, talks in self._parts(batch):
-                    for request, outcomes in zip(part, work(self.draws.method_for(group), part, talks), strict=True):
+                method = self.draws.method_for(group)
+                for part in self._parts(method, batch):
+                    for request, outcomes in zip(part.requests, work(_in_model(method), part), strict=True):
                         for place, each in zip(request.places, outcomes, strict=True):
                             results_by_place[place] = each
                             tokens += each.token_counts.output_tokens
-                    bar.update(len(part))
+                    bar.update(len(part.requests))
         seconds = time.perf_counter() - started
         log_metrics(seconds, tokens, tokens / seconds, {"total_requests": len(todo)})
         return results_by_place
 
-    def _parts(self, batch: Sequence[Request]) -> Iterator[tuple[list[Request], list[Any]]]:
-        """Parts of a batch that the processor takes together, with conversations."""
-        parts: dict[Any, tuple[list[Request], list[Any]]] = {}
+    def _parts(self, method: Method, batch: Sequence[Request]) -> Iterator[Part]:
+        """Parts of a batch that the processor takes together, shown as `method` wants it."""
+        parts: dict[Any, Part] = {}
         placeholder = getattr(self._ready().processor, "image_token", None)
         for request in batch:
             media = request.media()
-            requests, talks = parts.setdefault(kind_of(media), ([], []))
-            requests.append(request)
-            talks.append(conversation(request.text, media, placeholder))
+            shown = self.shower.show(method, media) if media else Shown((), method)
+            part = parts.setdefault(kind_of(media), Part())
+            part.requests.append(request)
+            part.talks.append(conversation(request.text, shown.pictures, placeholder))
+            part.shown.append(shown)
         yield from parts.values()
 
     def _continuations(self, members: Sequence[tuple[int, Instance]]) -> Request:
@@ -260,6 +266,12 @@ def _counted(requests: Sequence[Instance]) -> Iterator[tuple[int, Instance]]:
             yield place, request
 
 
-def _scored(judged: Judgement) -> GenerationResult:
-    counts = Counts.of(judged.cost, log_likelihood=judged.log_likelihood, continuation_tokens=judged.tokens)
+def _in_model(method: Method) -> Method:
+    """What the model is pruned by: nothing where the method resizes pictures before."""
+    return NoPruning() if method.in_pixels else method
+
+
+def _scored(judged: Judgement, shown: Shown) -> GenerationResult:
+    cost = as_shown(judged.cost, shown)
+    counts = Counts.of(cost, log_likelihood=judged.log_likelihood, continuation_tokens=judged.tokens)
     return GenerationResult(LossAndGreedy((judged.loss, judged.greedy)), counts)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from todre.errors import UnsupportedInputError
+from todre.errors import ContractError, UnsupportedInputError
 from todre.hf.keywords import IDS, MASK
 from todre.lmms.generation import Decoding, StopStrings
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.processing import apply_batch, check_columns
+from todre.processing.downsampling import Shown
 from todre.pruning import prune
 from todre.report import PruningReport
 from todre.timing import Timings, stopwatch
@@ -146,6 +147,24 @@ def row_costs(mask: Tensor, lengths: Sequence[int], report: PruningReport, timin
             dropped = report.dropped_after_layer[row * beams]
         costs.append(RowCost(prompts[row], lengths[row], before, after, mean, dropped, rows, timings))
     return costs
+
+
+def as_shown(cost: RowCost, shown: Shown) -> RowCost:
+    """The cost of a row whose pictures may have been resized.
+
+    Its visual tokens before are those of the pictures as they were.
+
+    Raises:
+        ContractError: the prompt had other visual tokens than its resized pictures were to have.
+    """
+    if not shown.visual_tokens:
+        return cost
+    if cost.visual_before != sum(shown.visual_tokens):
+        raise ContractError(
+            f"A prompt of resized pictures has {cost.visual_before} visual tokens, and {sum(shown.visual_tokens)} were "
+            "expected when their sizes were chosen; use the model's own processor."
+        )
+    return replace(cost, visual_before=sum(shown.before))
 
 
 def _length(row: Sequence[int], padding: int, ends: int | list[int] | None) -> int:

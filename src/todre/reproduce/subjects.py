@@ -98,7 +98,7 @@ def with_beside(table: Table, methods: Sequence[str]) -> Table:
     rows: list[Row] = []
     for at, row in enumerate(table.rows):
         rows.append(row)
-        if places.get((row.model, row.retain)) == at:
+        if row.retain is not None and places[row.model, row.retain] == at:
             rows += [replace(row, label=text, method=text, values={}, notes={}, reason="") for text in methods]
     return replace(table, rows=tuple(rows))
 
