@@ -8,13 +8,14 @@ from processing.kits import FIRST_WORD, KITS, WORDS
 from processing.media import clip, picture
 
 import todre
-from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.errors import ContractError, InvalidValueError, UnsupportedInputError
 from todre.lmms.generation import Decoding
 from todre.lmms.likelihood import continuation_tokens, judge
 from todre.lmms.prompts import conversation
-from todre.lmms.requests import answer
+from todre.lmms.requests import answer, as_shown
 from todre.loading.model import Loaded, load
 from todre.processing import apply, load_processor
+from todre.processing.downsampling import Shown
 
 FAMILIES = ("llava_next_video", "qwen2_5_vl", "smolvlm", "internvl")
 FIRST = todre.ToDRE(retain=0.3, stages=(1,))
@@ -169,3 +170,14 @@ def test_tokens_of_a_continuation():
 def test_conversations_of_tasks_are_what_processors_take(family):
     text = "what is this ?"
     assert conversation(text, [A]) == talk(text, A)
+
+
+def test_a_resized_picture_counts_as_the_whole_and_must_have_the_tokens_that_were_promised(family):
+    loaded = family("qwen2_5_vl")
+    (row,) = answer(loaded, todre.NoPruning(), [conversation("a b", [A])], FOUR)
+    tokens = row.cost.visual_before
+    assert as_shown(row.cost, Shown((A,), todre.NoPruning())) is row.cost
+    cost = as_shown(row.cost, Shown((A,), todre.NoPruning(), (tokens,), (99,)))
+    assert (cost.visual_before, cost.visual_after) == (99, tokens)
+    with pytest.raises(ContractError, match=f"has {tokens} visual tokens, and {tokens + 1} were expected"):
+        as_shown(row.cost, Shown((A,), todre.NoPruning(), (tokens + 1,), (99,)))

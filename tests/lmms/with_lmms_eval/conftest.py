@@ -66,9 +66,9 @@ def named(task):
     return task.replace("-", "_")
 
 
-def evaluated(names, limit, methods, output):
+def evaluated(names, limit, methods, output, retain=RETAIN):
     """What `todre eval` says: (task, method) to a list of (answer, visual tokens, mean over layers, dropped after)."""
-    run(EvalConfig(names, limit=limit, device="cpu"), grid(methods, [RETAIN], draws=1), output)
+    run(EvalConfig(names, limit=limit, device="cpu"), grid(methods, [retain], draws=1), output)
     found = {}
     for line in (output / "samples.jsonl").read_text(encoding="utf-8").splitlines():
         sample = json.loads(line)
@@ -107,9 +107,9 @@ def in_process(tasks):
 
     manager = TaskManager("ERROR", include_path=str(tasks), model_name="todre")
 
-    def evaluate(method, names, batch_size=1, **options):
+    def evaluate(method, names, batch_size=1, retain=RETAIN, **options):
         given = f"pretrained=todre-tiny,device=cpu,method={method}"
-        given += "" if method == "none" else f",retain={RETAIN}"
+        given += "" if method == "none" else f",retain={retain}"
         found = simple_evaluate(
             "todre", given, tasks=list(names), batch_size=batch_size, task_manager=manager, log_samples=True, **options
         )

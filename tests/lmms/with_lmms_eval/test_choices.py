@@ -27,5 +27,5 @@ def test_a_cache_of_answers(in_process, tmp_path):
     second, _ = in_process("todre", ["presence_generated"], 4, use_cache=str(tmp_path / "cache"))
     texts = [[sample["filtered_resps"] for sample in samples["presence_generated"]] for samples in (first, second)]
     assert texts[0] == texts[1]
-    with pytest.raises(UnsupportedInputError, match="leave out --use_cache"):
+    with pytest.raises(UnsupportedInputError, match="run these tasks without it"):
         in_process("todre", ["presence_chosen"], 4, use_cache=str(tmp_path / "other"))

@@ -40,7 +40,7 @@ def test_a_mistake_is_one_line(tasks, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "reply"),
     [
         ("method=tordre", "error: There is no method 'tordre'; did you mean 'todre'"),
         ("pretrained=no/such/folder", "error: 'no/such/folder' is neither a folder nor a hub id"),
@@ -62,7 +62,7 @@ def test_own_arguments_count_before_those_of_the_command_line():
     assert model.device.type == "cpu"
     assert (model.rank, model.world_size) == (0, 1)
     model.clean()
-    with pytest.raises(UnsupportedInputError, match="let go"):
+    with pytest.raises(UnsupportedInputError, match="was released"):
         model.device  # noqa: B018
 
 
