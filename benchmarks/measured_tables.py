@@ -159,7 +159,7 @@ def selection_rules() -> str:
     lines = [
         [
             f"{row['rule'].replace('_', ' ')}, ({row['n']:,}, {row['d']:,}) → {row['k']:,}, {CLOUDS[row['tokens']]}"
-            + (", memory kept" if "memory" in row else ""),
+            + (f", memory {row['memory']}" if "memory" in row else ""),
             *(f"{row['processor'][name]:,.0f}" for name in ("ours_ms", "plain_ms")),
             "{plain_over_ours:.2f} [{lowest:.2f}, {highest:.2f}]".format(**row["processor"]),
             f"{row['clock']['plain_over_ours']:.2f}",
