@@ -17,10 +17,9 @@ from todre.batch.lines import OUTPUT, Finished, finished, line_of, read_output
 from todre.batch.records import Outcome, digest_of
 from todre.batch.seen import Ids
 from todre.batch.settings import difference, read_settings, write_settings
-from todre.errors import InvalidValueError, OutputError
-from todre.files import append, atomic_path, lock, printable
+from todre.errors import InvalidValueError
+from todre.files import append, atomic_path, open_locked, printable
 from todre.files import opened as reading
-from todre.files.names import reason
 
 
 @dataclass
@@ -179,19 +178,8 @@ def _open_locked(file: Path) -> BinaryIO:
 
     It is locked against other runs until it is closed or the process ends.
     """
-    try:
-        stream = file.open("a+b")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{printable(file)} cannot be written ({reason(error)}); give another --output.") from error
-    try:
-        locked = lock(stream)
-    except OSError as error:  # network file systems without locks
-        stream.close()
-        raise OutputError(
-            f"{printable(file)} cannot be locked against other runs ({reason(error)}); give an --output on "
-            "a local disk."
-        ) from error
-    if not locked or not os.path.samestat(os.fstat(stream.fileno()), os.stat(file)):
+    stream = open_locked(file, "--output")
+    if not os.path.samestat(os.fstat(stream.fileno()), os.stat(file)):
         stream.close()
         raise InvalidValueError(
             f"{printable(file)} is being written by another run; wait for it, or give another --output."

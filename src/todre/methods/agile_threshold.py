@@ -69,11 +69,6 @@ class AgileThreshold(Method):
         "of a tile), the tower's layer, and filling up by attention where the list runs out.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal

@@ -69,8 +69,8 @@ class Method(Checked):
 
     @property
     def selects(self) -> bool:
-        """True if the method selects tokens before the LLM."""
-        return False
+        """True if the method selects tokens before the LLM, as its card says."""
+        return "select" in self.card.acts
 
     def selectors(self) -> tuple[Method, ...]:
         """Methods that select before the LLM, in order.

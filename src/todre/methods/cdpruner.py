@@ -57,11 +57,6 @@ class CDPruner(Method):
         "within the budget.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep in each tile the greedy set with the largest determinant."""
         from todre.methods.shared.grouping import newlines_first, tile_shares

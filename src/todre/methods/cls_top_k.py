@@ -47,11 +47,6 @@ class CLSTopK(Method):
         "rounded so that their sum is exact, where the code rounds each tile down.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request [CLS] attention of `layer`."""
         from todre.tensors.token_facts import Signal

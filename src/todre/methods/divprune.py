@@ -41,11 +41,6 @@ class DivPrune(Method):
         "are at distance exactly 0.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def select(self, visual: VisualTokens) -> Tensor:
         """Grow the set greedily from the most isolated token."""
         import torch

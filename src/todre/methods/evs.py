@@ -50,11 +50,6 @@ class EVS(Method):
         if self.per == "frame":
             raise InvalidValueError("EVS compares frames, so per='frame' leaves it nothing to compare; use per='clip'.")
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request the place of each token in its frame."""
         from todre.tensors.token_facts import Signal

@@ -61,11 +61,6 @@ class GlobalCom2(Method):
         "tower has no [CLS]. Without crops it is attention top-k.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal

@@ -52,11 +52,6 @@ class GPrune(Method):
         "newline tokens count within the budget, and scores are float64 so that equal tokens tie.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep the tokens with the highest scores of each graph."""
         from todre.methods.shared.budgets import shares

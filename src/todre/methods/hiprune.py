@@ -55,11 +55,6 @@ class HiPrune(Method):
         "outnumber the budget the most attended stay.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request the attention received in both layers."""
         from todre.tensors.token_facts import Signal

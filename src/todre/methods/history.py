@@ -81,11 +81,6 @@ class History(Method):
                 "history divides a budget over screens, so per='frame' leaves it nothing to divide; use per='sample'."
             )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request the place of each token, to compare screens."""
         from todre.tensors.token_facts import Signal

@@ -60,11 +60,6 @@ class HIVTP(Method):
         "instead of a total that depends on the picture; crops are one sheet together.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request the attention received in each of `layers`."""
         from todre.tensors.token_facts import Signal

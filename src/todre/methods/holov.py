@@ -64,11 +64,6 @@ class HoloV(Method):
         "redistributed instead of filled with zeros.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal

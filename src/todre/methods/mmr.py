@@ -52,11 +52,6 @@ class MMR(Method):
         "its numbers. Ties go to the first token.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `layer` where importance is attention."""
         from todre.tensors.token_facts import Signal

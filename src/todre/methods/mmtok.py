@@ -55,11 +55,6 @@ class MMTok(Method):
         "where the code drops them.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep in each tile the tokens that cover most."""
         from todre.methods.shared.grouping import newlines_first, tile_shares

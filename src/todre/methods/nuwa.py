@@ -63,11 +63,6 @@ class Nuwa(Method):
         "the code gathers tower features and compares a mean of its later layers.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention and keys of `layer`."""
         from todre.tensors.token_facts import Signal

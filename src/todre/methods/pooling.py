@@ -42,11 +42,6 @@ class Pooling(Method):
         "full raster is known the sequence is pooled.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request the place of each token."""
         from todre.tensors.token_facts import Signal

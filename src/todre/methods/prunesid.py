@@ -69,11 +69,6 @@ class PruneSID(Method):
         "code and not here.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `layer` where importance is attention."""
         from todre.tensors.token_facts import Signal

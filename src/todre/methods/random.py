@@ -36,11 +36,6 @@ class RandomTokens(Method):
     summary: ClassVar[str] = "uniformly drawn tokens: the control"
     card: ClassVar[Card] = Card(acts=("select",))
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def select(self, visual: VisualTokens) -> Tensor:
         """Draw `budget` tokens."""
         import torch

@@ -58,11 +58,6 @@ class SCOPE(Method):
         "covered, attention decides instead of rounding.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal

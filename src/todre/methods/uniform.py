@@ -44,11 +44,6 @@ class UniformGrid(Method):
         "is spaced.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request the place of each token, for `grid`."""
         from todre.tensors.token_facts import Signal

@@ -81,11 +81,6 @@ class VFlowOpt(Method):
         retain, ratios = FITTED[share]
         return cls(retain=retain, ratios=ratios)
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `tower_layer`."""
         from todre.tensors.token_facts import Signal

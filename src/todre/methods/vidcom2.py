@@ -60,11 +60,6 @@ class VidCom2(Method):
                 "VidCom² compares frames, so per='frame' leaves it nothing to compare; use per='clip'."
             )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep in each frame the tokens least like the centres of clip and frame."""
         from todre.methods.shared.apportion import apportion, at_least_one

@@ -57,11 +57,6 @@ class VisionZip(Method):
         "attention received replaces [CLS] where a tower has none.",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention and keys of `layer`."""
         from todre.tensors.token_facts import Signal

@@ -54,11 +54,6 @@ class VisPruner(Method):
         "received where a tower has no [CLS].",
     )
 
-    @property
-    def selects(self) -> bool:
-        """True: the method selects before the LLM."""
-        return True
-
     def signals(self) -> tuple[Signal, ...]:
         """Request attention of `layer`."""
         from todre.tensors.token_facts import Signal
