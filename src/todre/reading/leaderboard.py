@@ -34,7 +34,7 @@ def page(results: Results, source: str, command: str, board: str = "leaderboard"
         board: the name that files of its figures begin with.
     """
     parts = [
-        f"# Leaderboard: every method on {results.model}",
+        f"# Leaderboard: {len(results.names)} methods on {results.model}",
         _conditions(results, source, command),
         "## What it says",
         "\n".join(_item(sentence) for sentence in findings(results)),
