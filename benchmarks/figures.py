@@ -227,6 +227,7 @@ LEADERBOARDS = {
         "results/fitted/g-search-0.003.json --retain 0.5,0.25,0.1,0.05,0.02 --against random,todre,todre-v1 "
         "--processes 2 --output runs/leaderboard"
     ),
+    "leaderboard-smol": "python benchmarks/smol_evidence.py leaderboard",
 }
 """Boards, and the command of each."""
 LEADERBOARD = (
