@@ -75,7 +75,8 @@ def test_findings_count_who_is_told_apart(results):
         )
         chance = next(entry.value("retention").value for entry in entries if entry.name == "random")
         behind = sum(entry.value("retention").value <= chance for entry in entries if entry.name != "random")
-        assert f" {behind} retain no more than random choice" in sentence
+        words = {0: "None retains", 1: "One retains"}.get(behind, f"{behind} retain")
+        assert f" {words} no more than random choice" in sentence
 
 
 def test_methods_that_carry_more_than_the_budget_are_not_ranked_with_those_that_do_not(of_two_costs):

@@ -86,7 +86,8 @@ def _finding(results: Results, retain: Budget) -> str:
     text += f". {level} of {len(order)} methods are not told apart from no pruning."
     worse = _not_above_random(order)
     if worse is not None:
-        text += f" {worse} retain no more than random choice does in the mean."
+        words = {0: "None retains", 1: "One retains"}.get(worse, f"{worse} retain")
+        text += f" {words} no more than random choice does in the mean."
     return text
 
 
