@@ -76,7 +76,7 @@ def board(model: str, tasks: str, limit: int, methods: str, output: str, budgets
     """A leaderboard."""
     words = (
         "-m", "todre", "eval", "-m", model, "--tasks", tasks, "--limit", str(limit), "--methods", methods,
-        "--retain", budgets, "--against", "random,todre,todre-v1", "--group-size", "26", *RUN,
+        "--retain", budgets, "--against", "random,todre,todre-v1", "--leave-out", "--group-size", "26", *RUN,
         "--output", "WORK/run",
     )  # fmt: skip
     return Step(words, {"run/result.json": f"{output}.json", "run/timings.json": f"{output}-timings.json"}, model)

@@ -38,6 +38,7 @@ def evaluate(
     retain: EvalRetains = ask.RETAINS,
     draws: ask.Draws = 3,
     against: ask.Against = None,
+    leave_out: ask.LeaveOut = False,
     guard: GuardName = OFF,
     output: ask.Output = ask.FOLDER,
     model: ModelOptions = ModelOptions(),
@@ -58,10 +59,11 @@ def evaluate(
     check_run(output, (*files_among(methods), *guard_files(guard)))
     watching = guard_of(guard)
     named, everything = named_methods(methods)
+    forgiving = everything or leave_out
     if retain != parse_auto_retains(ask.RETAINS):
         check_taken(named, "--retain", retain, reporting.quiet)
     with usage():
-        planned = grid(named, retain, draws, seed, everything)
+        planned = grid(named, retain, draws, seed, forgiving)
     _check_against(against or (), planned)
     started = time.monotonic()
     with working(reporting.silent):
@@ -74,7 +76,7 @@ def evaluate(
             **dataclasses.asdict(answering),
         )
         ran = run(
-            config, planned, output, processes=processes, forgiving=everything,
+            config, planned, output, processes=processes, forgiving=forgiving,
             ticker=progress_bar(reporting.quiet), against=against or (),
         )  # fmt: skip
     _write_timings(output, ran, processes, time.monotonic() - started)

@@ -47,6 +47,13 @@ Against = Annotated[
         help="Methods to compare every method with, budget by budget, besides no pruning.",
     ),
 ]
+LeaveOut = Annotated[
+    bool,
+    typer.Option(
+        "--leave-out",
+        help="Leave out methods that refuse, with the reason, instead of ending; as with --methods all.",
+    ),
+]
 Output = Annotated[
     Path, typer.Option("--output", help="Folder of the run; the same command resumes a run that was stopped.")
 ]
