@@ -128,3 +128,16 @@ def test_bad_input_is_one_sentence(run, tmp_path, monkeypatch, arguments, code, 
     assert result[2].count("\n") == 1
     assert result[1] == ""
     assert not list(tmp_path.glob("*/result.json"))
+
+
+def test_a_method_that_refuses_ends_the_run_unless_it_may_be_left_out(run, checkpoint, tmp_path):
+    arguments = ("scenes-colour", "--methods", "evs,todre", "--retain", "0.2", "-m", checkpoint, "--output")
+    code, out, err = run(*QUICK, *arguments, str(tmp_path / "a"))
+    assert (code, out) == (1, "")
+    assert "evs@0.2 cannot be evaluated: EVS compares" in err
+    code, out, _ = run(*QUICK, *arguments, str(tmp_path / "a"), "--leave-out")
+    assert code == 0
+    assert "evs@0.2 is left out: EVS compares" in out
+    result = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert [row["name"] for row in result["rows"]] == ["none", "todre"]
+    assert list(result["left_out"]) == ["evs@0.2"]
