@@ -1,7 +1,7 @@
 """Attention of few queries to many keys on CPUs, by plain products of matrices.
 
-Each step of decoding asks with one column a row. PyTorch's fused attention on CPUs is made for many queries: with one
-query of each row it takes 5 to 20 times as long as two products of matrices (seen in 2.13, bfloat16 and float32).
+Each step of decoding asks with a few columns a row. PyTorch's fused attention on CPUs is made for many queries; in
+bfloat16 it then takes two to three times as long as two products of matrices (`benchmarks/short_queries.py`).
 """
 
 from __future__ import annotations
