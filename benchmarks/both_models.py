@@ -66,11 +66,11 @@ CLAIMS = (
     Claim("[CLS] attention alone is behind ToDRE v1", "cls-top-k", "todre-v1"),
     Claim("even spacing is ahead of random tokens", "uniform", "random"),
     Claim("means over cells are behind random tokens", "pooling", "random"),
-    Claim("merging in the tower (ToMe) costs nothing", "tome", NONE, (0.25, 0.1)),
-    Claim("after layer 2, FastV's choice costs nothing", "fastv", NONE),
-    Claim("PyramidDrop costs nothing", "pyramiddrop", NONE),
-    Claim("deep inside, random tokens cost nothing", "random-deep", NONE, (0.1, 0.02)),
-    Claim("nothing visual after half of the layers (VTW) costs nothing", "vtw", NONE, (None,)),
+    Claim("the price of merging in the tower (ToMe)", "tome", NONE, (0.25, 0.1)),
+    Claim("the price of FastV's choice after layer 2", "fastv", NONE),
+    Claim("the price of PyramidDrop", "pyramiddrop", NONE),
+    Claim("the price of random tokens deep inside", "random-deep", NONE, (0.1, 0.02)),
+    Claim("the price of nothing visual from half of the layers on (VTW)", "vtw", NONE, (None,)),
 )
 
 ADVICE: tuple[tuple[str, Budget, tuple[str, ...]], ...] = (
@@ -110,16 +110,25 @@ def sign(interval: Interval) -> int:
 
 
 def verdict(intervals: dict[str, Interval]) -> str:
-    """In words, whether all models show the same."""
+    """In words, whether all models show the same; intervals that do not overlap are not the same size."""
     signs = {model: sign(each) for model, each in intervals.items()}
     if len(signs) < 2:
         return ""
     if len(set(signs.values())) == 1:
-        return "the same" if any(signs.values()) else "nowhere told apart"
+        if not any(signs.values()):
+            return "nowhere told apart"
+        most = max(intervals, key=lambda model: abs(intervals[model].value or 0.0))
+        return "the same" if _overlap(list(intervals.values())) else f"the same way, **more on {most}**"
     if {1, -1} <= set(signs.values()):
         return "**reversed**"
     shown = [model for model, direction in signs.items() if direction]
     return f"only on {' and '.join(shown)}"
+
+
+def _overlap(intervals: Sequence[Interval]) -> bool:
+    """True if some number lies in all intervals."""
+    edges = [(each.low, each.high) for each in intervals if each.low is not None and each.high is not None]
+    return max(low for low, _ in edges) <= min(high for _, high in edges)
 
 
 def signed(interval: Interval | None) -> str:

@@ -19,6 +19,8 @@ UP, DOWN, OPEN = Interval(0.1, 0.05, 0.2), Interval(-0.1, -0.2, -0.05), Interval
     [
         ({"a": UP, "b": UP}, "the same"),
         ({"a": DOWN, "b": DOWN}, "the same"),
+        ({"a": UP, "b": Interval(0.5, 0.4, 0.6)}, "the same way, **more on b**"),
+        ({"a": Interval(-0.5, -0.6, -0.4), "b": DOWN}, "the same way, **more on a**"),
         ({"a": UP, "b": DOWN}, "**reversed**"),
         ({"a": UP, "b": DOWN, "c": OPEN}, "**reversed**"),
         ({"a": UP, "b": OPEN}, "only on a"),
