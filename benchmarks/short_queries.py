@@ -37,13 +37,15 @@ class Module(torch.nn.Module):
 
 def compare(queries: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
     """One row: milliseconds of both, and fused over plain, round by round."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
 
     def made(heads: int, columns: int) -> torch.Tensor:
-        return torch.randn(PICTURES, heads, columns, WIDTH, generator=generator, dtype=torch.float32).to(dtype)
+        return torch.randn(PICTURES, heads, columns, WIDTH, generator=generator, dtype=torch.float32, device="cpu").to(
+            dtype
+        )
 
     query, key, value = made(HEADS, queries), made(GROUPS, KEYS), made(GROUPS, KEYS)
-    mask = torch.ones(PICTURES, 1, queries, KEYS, dtype=torch.bool).tril(KEYS - queries)
+    mask = torch.ones(PICTURES, 1, queries, KEYS, dtype=torch.bool, device="cpu").tril(KEYS - queries)
     fused, module = attention_function(BACKEND), Module()
     assert fused is not None
     subjects: dict[str, Callable[[], Any]] = {

@@ -12,8 +12,8 @@ import typer
 
 from todre.cli.option_records import OptionRecord
 from todre.cli.options import ModelOptions
-from todre.cli.parsers import MOST, MOST_PROCESSES, MOST_SEED, number, one_of, parse_names
-from todre.reproduce.subjects import BUDGETS
+from todre.cli.parsers import MOST, MOST_PROCESSES, MOST_SEED, number, one_of, parse_names, usage
+from todre.reproduce.subjects import BUDGETS, check_beside
 from todre.smol.parts import names as smol_names
 
 TINY = "tiny"
@@ -36,6 +36,15 @@ def parse_pair(text: str) -> tuple[str, str]:
     if not equals or not name.strip() or not task.strip():
         raise typer.BadParameter(f"{text!r} points no benchmark at a task; write POPE=my_pope or POPE=my_pope:metric.")
     return name.strip(), task.strip()
+
+
+def parse_beside(text: str) -> tuple[str, ...]:
+    """Parse methods with a budget, separated by commas."""
+    names = parse_names(text)
+    with usage():
+        for name in names:
+            check_beside(name)
+    return names
 
 
 def refuse_folder(name: str) -> None:
@@ -80,7 +89,7 @@ Beside = Annotated[
     Any,
     typer.Option(
         "--beside",
-        parser=parse_names,
+        parser=parse_beside,
         metavar="A,B,…",
         help="Further methods, such as downsample, at each of the table's budgets.",
     ),

@@ -94,7 +94,11 @@ def with_beside(table: Table, methods: Sequence[str]) -> Table:
     if not places:
         raise InvalidValueError(f"{table.id} names no budgets, so that nothing can be measured beside its rows.")
     for number, text in enumerate(methods):
-        _check_beside(table, text, methods[:number])
+        check_beside(text)
+        if text in methods[:number] or any(row.method == text for row in table.rows):
+            raise InvalidValueError(
+                f"{text!r} would be measured twice; name each method once, and none of the table's."
+            )
     rows: list[Row] = []
     for at, row in enumerate(table.rows):
         rows.append(row)
@@ -103,15 +107,18 @@ def with_beside(table: Table, methods: Sequence[str]) -> Table:
     return replace(table, rows=tuple(rows))
 
 
-def _check_beside(table: Table, text: str, earlier: Sequence[str]) -> None:
+def check_beside(text: str) -> None:
+    """Check that a method can be measured at the budgets of a table.
+
+    Raises:
+        TodreError: the method is unknown, has no budget, or sets its own.
+    """
     name, settings = parse(text)
     if "retain" not in registry.entry(name).settings:
         raise InvalidValueError(f"{name} has no budget, so that it cannot be measured at the table's; name another.")
     if "retain" in settings:
         raise InvalidValueError(f"{text!r} sets a budget, and the table's are used; leave retain out.")
     registry.create(name, **settings)
-    if text in earlier or any(row.method == text for row in table.rows):
-        raise InvalidValueError(f"{text!r} would be measured twice; name each method once, and none of the table's.")
 
 
 def repository(preset: str) -> str:
