@@ -43,7 +43,8 @@ def scenes(tmp_path_factory):
 def session(toy):
     """session(model, retain=…, tokens=…) → a new session."""
 
-    def make(loaded=toy, method="todre", retain=None, tokens=8):
-        return Session(loaded, lambda name, budget: make_method(name, budget, 0), method, retain, Length(tokens))
+    def make(loaded=toy, method="todre", retain=None, tokens=8, guard="off"):
+        made = (lambda name, budget: make_method(name, budget, 0)), method, retain, Length(tokens)
+        return Session(loaded, *made, guard=guard)
 
     return make

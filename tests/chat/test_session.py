@@ -276,3 +276,33 @@ def test_an_answer_that_was_thought_over_is_followed_by_others(toy, scenes, monk
     found = reply(toy, earlier, Turn((), SECOND), todre.ToDRE(), Length(8))
     assert found.new_tokens
     assert abs(len(found.text) - len(plain.text)) < 100
+
+
+def test_a_guard_looks_at_the_pictures_of_every_turn(toy, session, scenes, recwarn):
+    """Refused pictures answer as they do without pruning; a warning changes nothing but the report."""
+    refusing = todre.Guard(action="refuse", radius=0.01, rank=None)
+    warning = todre.Guard(action="warn", radius=0.01, rank=None)
+    whole, pruned = session(method="none"), session(retain=0.05)
+    refused, warned = session(retain=0.05, guard=refusing), session(retain=0.05, guard=warning)
+    for text, paths in ((FIRST, scenes[:1]), (SECOND, scenes[1:])):
+        for chat in (whole, pruned, refused, warned):
+            chat.add_pictures(paths)
+            chat.answer(text)
+        assert refused.last.report.visual_tokens_after == whole.last.report.visual_tokens_before
+        assert warned.last.text == pruned.last.text
+        assert warned.last.report.kept == pruned.last.report.kept
+        for chat in (refused, warned):
+            assert len(chat.last.report.notes) == len(chat.last.report.guarded[0]) == len(chat.earlier)
+    assert not pruned.last.report.guarded[0]
+    assert not recwarn.list  # the chat shows the report's sentences
+
+
+def test_a_method_that_a_guard_cannot_watch_is_refused_and_the_chat_goes_on(session, scenes):
+    chat = session(guard="warn")
+    chat.add_pictures(scenes[:1])
+    with pytest.raises(InvalidValueError, match="fastv does not choose before the LLM, where the guard looks"):
+        chat.obey(Command("/method", "fastv"))
+    assert chat.describe().startswith("todre")
+    assert chat.answer(FIRST).text
+    with pytest.raises(InvalidValueError, match="fastv does not choose"):
+        session(method="fastv", guard="warn")

@@ -19,6 +19,7 @@ from todre.loading.model import Loaded
 from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
+from todre.methods.guard import OFF, Guard, GuardName
 
 FILE = ".json"
 Budget = float | AutoBudget
@@ -36,6 +37,10 @@ class Session:
         retain: budget to begin with; None for the method's own.
         length: how long answers may be.
         reading: how the names of pictures are read; None reads files alone.
+        guard: looks at each picture before the LLM runs, see `todre.prune`.
+
+    Raises:
+        InvalidValueError: the guard cannot watch the method.
     """
 
     def __init__(
@@ -46,12 +51,14 @@ class Session:
         retain: Budget | None,
         length: Length,
         reading: Reading | None = None,
+        guard: Guard | GuardName = OFF,
     ) -> None:
         self.loaded, self.length = loaded, length
+        self.guard = Guard.of(guard)
         self.reading = reading or Reading()
         self._make_method = make_method
         self._name, self._retain = method, retain
-        self._method = make_method(method, self._budget(method, retain))
+        self._method = self._made(method, self._budget(method, retain))
         self.earlier: tuple[Exchange, ...] = ()
         self.pictures: tuple[Picture, ...] = ()
         self.last: Reply | None = None
@@ -90,7 +97,7 @@ class Session:
             TodreError: see `todre.chat.answering.reply`.
         """
         turn = Turn(self.pictures, text)
-        found = reply(self.loaded, self.earlier, turn, self._method, self.length, on_text, stopped)
+        found = reply(self.loaded, self.earlier, turn, self._method, self.length, on_text, stopped, self.guard or OFF)
         if found.text or not found.stopped:
             self.earlier += (Exchange(turn, found.text),)
             self.pictures, self.last = (), found
@@ -141,12 +148,18 @@ class Session:
             raise InvalidValueError(
                 f"{printable(self._name)} has no budget that /retain could change; choose another method with /method."
             )
-        self._method, self._retain = self._make_method(self._name, retain), retain
+        self._method, self._retain = self._made(self._name, retain), retain
 
     def _set_method(self, name: str) -> None:
         if not name.endswith(FILE):
             name = registry.entry(name).name
-        self._method, self._name = self._make_method(name, self._budget(name, self._retain)), name
+        self._method, self._name = self._made(name, self._budget(name, self._retain)), name
+
+    def _made(self, name: str, retain: Budget | None) -> Method:
+        """The method, which the guard can watch."""
+        method = self._make_method(name, retain)
+        Guard.watching(self.guard or OFF, method)
+        return method
 
     @staticmethod
     def _budget(name: str, retain: Budget | None) -> Budget | None:

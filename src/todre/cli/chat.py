@@ -20,9 +20,11 @@ from todre.cli.interrupts import Stops
 from todre.cli.method_names import make_pruning
 from todre.cli.options import ModelOptions, Verbosity
 from todre.cli.parsers import usage
+from todre.cli.picture_guard import GuardName, guard_of
 from todre.cli.sentences import sentence
 from todre.cli.streams import ReaderGoneError
 from todre.errors import InvalidValueError, OutputError
+from todre.methods.guard import OFF
 
 if TYPE_CHECKING:
     from todre.chat.lines import Command, Question
@@ -44,6 +46,7 @@ def chat(
     model: ModelOptions = ModelOptions(),
     method: opt.MethodName = "todre",
     retain: Retain = None,
+    guard: GuardName = OFF,
     max_new_tokens: opt.NewTokens = MOST_NEW,
     seed: opt.Seed = 0,
     allow_urls: opt.AllowUrls = False,
@@ -58,7 +61,8 @@ def chat(
         raise typer.BadParameter("method 'none' keeps every token; leave out --retain, or choose another method.")
     check_taken((method,), "--retain", retain)
     with usage():
-        make_pruning(method, retain, seed)
+        pruning = make_pruning(method, retain, seed)
+    watching = guard_of(guard, (pruning,))
     out = sys.stdout
     with working(verbosity.quiet):
         from todre.chat.answering import Length
@@ -73,6 +77,7 @@ def chat(
             retain,
             Length(max_new_tokens, seed),
             reading_for(allow_urls, stdin="brings the lines of the chat"),
+            watching or OFF,
         )
         if pictures:
             note(session.add_pictures(pictures), verbosity.quiet)
