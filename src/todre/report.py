@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from todre.methods.guard import GuardFinding
@@ -147,7 +147,7 @@ class PruningReport:
             for row in self.ratios_ahead
         ]
         values["kept_from_layer"] = [{str(layer): kept for layer, kept in row.items()} for row in self.kept_from_layer]
-        values["guarded"] = [[asdict(seen) | {"above": list(seen.above)} for seen in row] for row in self.guarded]
+        values["guarded"] = [[seen.to_dict() for seen in row] for row in self.guarded]
         return values | {"notes": self.notes}
 
     @property

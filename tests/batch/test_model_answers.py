@@ -1,15 +1,18 @@
 """The row function of a model: the answers of `todre ask`, whatever the shape of the row."""
 
 import dataclasses
+import json
 import pickle
+import warnings
 
 import pytest
 from batch.stubs import picture, request
 from PIL import Image
 
 import todre
+from todre.batch.lines import line_of
 from todre.batch.model_answers import Answering, failure_of, with_retain
-from todre.batch.records import Record
+from todre.batch.records import Outcome, Record
 from todre.errors import ImageError, InvalidValueError, LoadError
 from todre.images import open_image
 from todre.inputs.data_urls import data_url
@@ -257,3 +260,32 @@ def test_failures_are_sentences():
     assert failure_of(MemoryError()).type == "OutOfMemory"
     assert failure_of(RuntimeError("CUDA out of memory. Tried to allocate")).type == "OutOfMemory"
     assert failure_of(KeyError("x")).message == "The row could not be answered ('x')."
+
+
+def test_a_guard_looks_at_every_row_and_the_line_says_what_it_saw(answering, work, loaded, folder):
+    values = {"image": "3.png", "question": QUESTION, "retain": 3}
+    pruned = replied(work, values)
+    assert pruned.guarded is None
+    whole = asked(loaded, [open_image(folder / "3.png")], QUESTION, 1.0)
+    for guard in (todre.Guard(radius=0.01, rank=None), todre.Guard(action="refuse", radius=0.01, rank=None)):
+        watched = dataclasses.replace(answering, guard=guard.to_dict())
+        assert watched.conditions() == answering.conditions() | {"guard": guard.to_dict()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # the line says it; a warning for each of many rows would not be read
+            reply = replied(pickle.loads(pickle.dumps(watched)).start(), values)
+        (seen,) = reply.guarded
+        refused = guard.action == "refuse"
+        assert (seen["above"], seen["kept"], seen["left"]) == (["radius"], 3, seen["tokens"] if refused else 3)
+        assert reply.text == (whole.text if refused else pruned.text)
+        line = json.loads(line_of(Outcome.of(record(values), reply), "0" * 16))
+        assert line["guarded"] == [seen]
+        body = json.loads(line_of(Outcome.of(record(values | {"custom_id": "1"}), reply), "0" * 16))["response"]["body"]
+        assert body["todre"]["guarded"] == [seen]
+    assert "guarded" not in json.loads(line_of(Outcome.of(record(values), pruned), "0" * 16))
+
+
+def test_a_method_that_a_guard_cannot_watch_is_refused_before_the_first_row(folder):
+    fastv = todre.methods.registry.create("fastv").to_dict()
+    made = Answering(folder=folder, device="cpu", method=fastv, guard=todre.Guard().to_dict())
+    with pytest.raises(InvalidValueError, match="fastv does not choose before the LLM"):
+        made.start()

@@ -103,8 +103,42 @@ def test_of_all_methods_those_without_automatic_budgets_keep_their_numbers():
             "'auto' is a budget that depends on the picture, and this needs a number; ",
         ),
         (("ask", "{}", QUESTION, "--guard", "nowhere.json"), "nowhere.json"),
+        (("chat", "{}", "--guard", "warn", "--method", "fastv"), DOES_NOT_CHOOSE),
+        (("serve", "--check", "--port", "0", "--guard", "warn", "--method", "fastv"), DOES_NOT_CHOOSE),
+        (("serve", "--engine", "vllm", "--check", "--guard", "warn"), "--guard"),
+        (
+            ("batch", "{}", "--question", QUESTION, "--output", "{}.jsonl", "--guard", "warn", "--method", "vtw"),
+            "vtw does not choose before the LLM",
+        ),
+        (
+            (
+                "batch",
+                "{}",
+                "--question",
+                QUESTION,
+                "--output",
+                "{}.jsonl",
+                "--guard",
+                "warn",
+                "--endpoint",
+                "http://127.0.0.1:9/v1",
+            ),
+            "--guard",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(run, picture, arguments, sentence):
     result = run(*(each.format(picture) for each in arguments))
     one_line(result, 2, sentence)
+
+
+def test_a_batch_takes_a_guard_which_is_one_of_its_settings(run, picture, tmp_path):
+    output, file = tmp_path / "out.jsonl", tmp_path / "guard.json"
+    save(todre.Guard(action="refuse", radius=0.01, rank=None), file)
+    words = ("batch", picture, "--question", QUESTION, "--output", output, "--retain", "3", "--device", "cpu")
+    assert run(*words, "--guard", file).code == 0
+    (line,) = map(json.loads, output.read_text().splitlines())
+    (seen,) = line["guarded"]
+    assert line["visual_tokens"]["after"] == seen["left"] == line["visual_tokens"]["before"]
+    one_line(run(*words), 1, "guard.action")
+    assert run(*words, "--guard", file).code == 0

@@ -59,11 +59,11 @@ class Served:
         assert not self.thread.is_alive()
 
 
-def start(loaded, limits=None, method=None, **options) -> Served:
+def start(loaded, limits=None, method=None, guard=None, **options) -> Served:
     """A server that answers when this returns."""
     place = Place(port=0)
     opened = place.open()
-    choice = MethodChoice(method=method or todre.ToDRE(retain=RETAIN), retain=RETAIN)
+    choice = MethodChoice(method=method or todre.ToDRE(retain=RETAIN), retain=RETAIN, guard=guard)
     server = make_server(make_application(loaded, choice, limits, **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
     url = place.listen(opened)

@@ -106,7 +106,7 @@ def _plain(outcome: Outcome, fingerprint: str) -> dict[str, Any]:
         "model": reply.model,
         "prompt_tokens": reply.prompt_tokens,
         "new_tokens": reply.new_tokens,
-        "visual_tokens": _pair(reply),
+        **_seen(reply),
         **mark,
     }
 
@@ -143,12 +143,14 @@ def _completion(reply: Reply, mark: str) -> dict[str, Any]:
         "model": reply.model,
         "choices": [choice],
         "usage": {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new},
-        "todre": {"visual_tokens": _pair(reply)},
+        "todre": _seen(reply),
     }
 
 
-def _pair(reply: Reply) -> dict[str, int] | None:
-    return None if reply.visual_tokens is None else dict(zip(("before", "after"), reply.visual_tokens, strict=True))
+def _seen(reply: Reply) -> dict[str, Any]:
+    """What is said of the row's visual tokens."""
+    pair = None if reply.visual_tokens is None else dict(zip(("before", "after"), reply.visual_tokens, strict=True))
+    return {"visual_tokens": pair} | ({} if reply.guarded is None else {"guarded": list(reply.guarded)})
 
 
 def _failure(outcome: Outcome) -> Failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from todre.batch.pictures import open_picture
 from todre.batch.records import Failure, Outcome, Record, Reply, Work
 from todre.batch.rows import Message, Row, row_of
-from todre.errors import InvalidValueError, TodreError
+from todre.errors import GuardWarning, InvalidValueError, TodreError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Seed
 from todre.files import Kind, sha256
@@ -21,6 +22,7 @@ from todre.files.names import reason
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
     from todre.methods.base import Method
+    from todre.methods.guard import Guard
 
 TOKENIZER = Kind("restore it from the checkpoint", most=2**32)
 """Kind of file: a tokenizer's own, in no format that is looked at."""
@@ -35,6 +37,7 @@ class Answering(Checked):
         folder: the folder that paths of pictures are relative to.
         model, device, dtype, attn_implementation, trust_remote_code: as `todre.loading.model.load` takes them.
         method: the method as `Method.to_dict` describes it.
+        guard: what looks at each picture, as `Guard.to_dict` describes it; None for nothing.
         max_new_tokens: longest answer in tokens, where a row does not say it.
         seed: seed of torch's random numbers before each row, where a row does not say it.
         threads: torch's threads; None leaves them as they are.
@@ -48,6 +51,7 @@ class Answering(Checked):
     attn_implementation: str | None = None
     trust_remote_code: bool = False
     method: dict[str, Any] = field(default_factory=lambda: {"method": "todre"})
+    guard: dict[str, Any] | None = None
     max_new_tokens: Count = 64
     seed: Seed = 0
     threads: Count | None = None
@@ -72,6 +76,7 @@ class Answering(Checked):
             "dtype": "float32" if self.dtype == "auto" and device == "cpu" else self.dtype,
             "attn_implementation": self.attn_implementation,
             "method": self.method,
+            **({} if self.guard is None else {"guard": self.guard}),  # an older output has no such name
             "max_new_tokens": self.max_new_tokens,
             "seed": self.seed,
         }
@@ -86,6 +91,7 @@ class Answering(Checked):
 
         from todre.loading.model import load
         from todre.methods import registry
+        from todre.methods.guard import OFF, Guard
         from todre.pruning import prune
 
         if self.threads is not None:
@@ -98,16 +104,17 @@ class Answering(Checked):
             trust_remote_code=self.trust_remote_code,
         )
         method = registry.from_dict(self.method)
+        guard = Guard.watching(OFF if self.guard is None else Guard.from_dict(self.guard), method)
         with prune(loaded.model, method):  # a model that cannot be pruned is refused before the first row
             pass
-        return _Answerer(self, loaded, method)
+        return _Answerer(self, loaded, method, guard)
 
 
 class _Answerer:
     """Answers records with a loaded model."""
 
-    def __init__(self, answering: Answering, loaded: Loaded, method: Method) -> None:
-        self._answering, self._loaded, self._method = answering, loaded, method
+    def __init__(self, answering: Answering, loaded: Loaded, method: Method, guard: Guard | None) -> None:
+        self._answering, self._loaded, self._method, self._guard = answering, loaded, method, guard
 
     def __call__(self, record: Record) -> Outcome:
         """The outcome of a record, a failure where it cannot be answered."""
@@ -139,9 +146,12 @@ class _Answerer:
         limit = answer_length(loaded.model, prompt, row.max_new_tokens, self._answering.max_new_tokens)
         inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
         gpus = [loaded.device] if loaded.device.type == "cuda" else []
-        with torch.inference_mode(), torch.random.fork_rng(gpus), prune(loaded.model, method) as report:
-            torch.manual_seed(self._answering.seed if row.seed is None else row.seed)
-            tokens = loaded.model.generate(**inputs, **greedy_settings(limit))
+        guard = self._guard
+        with torch.inference_mode(), torch.random.fork_rng(gpus), warnings.catch_warnings():
+            warnings.simplefilter("ignore", GuardWarning)  # the row says it
+            with prune(loaded.model, method, guard=guard or "off") as report:
+                torch.manual_seed(self._answering.seed if row.seed is None else row.seed)
+                tokens = loaded.model.generate(**inputs, **greedy_settings(limit))
         new = tokens[0, prompt:]
         return Reply(
             text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
@@ -150,6 +160,7 @@ class _Answerer:
             prompt_tokens=prompt,
             new_tokens=len(new),
             visual_tokens=(report.visual_tokens_before[0], report.visual_tokens_after[0]),
+            guarded=None if guard is None else tuple(seen.to_dict() for seen in report.guarded[0]),
         )
 
     def _opened(self, message: Message) -> dict[str, Any]:

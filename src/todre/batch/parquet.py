@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,8 @@ def write_parquet(lines: Path, target: Path) -> None:
     text, count = arrow.string(), arrow.int64()
     schema = arrow.schema(
         {"id": text, "answer": text, "ended": text, "model": text, "prompt_tokens": count, "new_tokens": count}
-        | {"visual_tokens_before": count, "visual_tokens_after": count, "error_type": text, "error_message": text}
+        | {"visual_tokens_before": count, "visual_tokens_after": count, "guarded": text}
+        | {"error_type": text, "error_message": text}
     )
     with (
         opened(lines, OUTPUT) as stream,
@@ -88,7 +90,7 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     error = values.get("error") or {}
     wrong = {"error_type": error.get("type") or error.get("code"), "error_message": error.get("message")}
     if "custom_id" not in values:
-        return {**values, **_pair(values), **wrong}
+        return {**values, **_seen(values), **wrong}
     body = (values.get("response") or {}).get("body") or {}
     choice, usage = (body.get("choices") or [{}])[0], body.get("usage") or {}
     return {
@@ -98,14 +100,19 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
         "model": body.get("model"),
         "prompt_tokens": usage.get("prompt_tokens"),
         "new_tokens": usage.get("completion_tokens"),
-        **_pair(body.get("todre") or {}),
+        **_seen(body.get("todre") or {}),
         **wrong,
     }
 
 
-def _pair(values: dict[str, Any]) -> dict[str, Any]:
-    pair = values.get("visual_tokens") or {}
-    return {"visual_tokens_before": pair.get("before"), "visual_tokens_after": pair.get("after")}
+def _seen(values: dict[str, Any]) -> dict[str, Any]:
+    """What a line says of visual tokens; what a guard saw, as JSON."""
+    pair, guarded = values.get("visual_tokens") or {}, values.get("guarded")
+    return {
+        "visual_tokens_before": pair.get("before"),
+        "visual_tokens_after": pair.get("after"),
+        "guarded": None if guarded is None else json.dumps(guarded),
+    }
 
 
 def _opened(file: Path) -> Any:

@@ -47,6 +47,7 @@ class Reply:
         visual_tokens: visual tokens of the prompt, and those that entered the decoder; None where nobody says it.
         body: an endpoint's whole answer, else None.
         request_id: an endpoint's name of the request, or empty.
+        guarded: what a guard saw in each picture; None without one.
     """
 
     text: str
@@ -57,6 +58,7 @@ class Reply:
     visual_tokens: tuple[int, int] | None
     body: dict[str, Any] | None = None
     request_id: str = ""
+    guarded: tuple[dict[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

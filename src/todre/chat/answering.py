@@ -91,7 +91,8 @@ def reply(
         guard: looks at each picture before the LLM runs, see `todre.prune`; what it saw is in the report.
 
     Raises:
-        InvalidValueError: the guard cannot watch the method, the conversation is longer than the model has positions for, or a text holds a placeholder.
+        InvalidValueError: the guard cannot watch the method, the conversation is longer than the model has positions
+            for, or a text holds a placeholder.
         LoadError: the chat template cannot be used, or leaves out what was said.
         TodreError: the conversation cannot be answered with this method.
     """

@@ -19,16 +19,18 @@ from todre.cli.ignored_options import check_beside, check_taken
 from todre.cli.method_names import files_among, make_pruning
 from todre.cli.options import ModelOptions, Reporting
 from todre.cli.parsers import usage
+from todre.cli.picture_guard import GuardName, guard_files, guard_of
 from todre.errors import TodreError
 from todre.files.locations import local_file
 from todre.methods.auto_budget import AutoBudget
+from todre.methods.guard import OFF
 
 if TYPE_CHECKING:
     from todre.batch.records import Backend, Outcome
     from todre.batch.run import Summary, Watch
     from todre.batch.sources import Source
 
-_OF_A_MODEL = ("method", "per", "seed", "device", "dtype", "attn_implementation", "trust_remote_code")
+_OF_A_MODEL = ("method", "per", "guard", "seed", "device", "dtype", "attn_implementation", "trust_remote_code")
 _OF_AN_ENDPOINT = ("endpoint_kind", "concurrency", "api_key_env", "retries", "timeout")
 
 
@@ -41,6 +43,7 @@ def batch(
     method: opt.MethodName = "todre",
     retain: Retain = None,
     per: BudgetPer = None,
+    guard: GuardName = OFF,
     max_new_tokens: opt.NewTokens = 64,
     seed: opt.Seed = 0,
     retry_errors: ask.RetryErrors = False,
@@ -62,7 +65,7 @@ def batch(
         check_taken((method,), "--retain", retain)
         check_taken((method,), "--per", per)
     source = open_source(inputs, question, reporting.silent, allow_urls)
-    check_answers(output, (*map(local_file, inputs), model.model, *files_among(method)))
+    check_answers(output, (*map(local_file, inputs), model.model, *files_among(method), *guard_files(guard)))
     with working(reporting.silent, printing=reporting.json):
         from todre.batch.run import run
 
@@ -75,7 +78,9 @@ def batch(
         else:
             with usage():
                 pruning = make_pruning(method, retain, seed, per)
-            conditions, backend = _models(source, model, pruning.to_dict(), max_new_tokens, seed, where, allow_urls)
+            watching = guard_of(guard, (pruning,))
+            prunes = {"method": pruning.to_dict(), "guard": None if watching is None else watching.to_dict()}
+            conditions, backend = _models(source, model, prunes, max_new_tokens, seed, where, allow_urls)
             _say_if_other_versions(lines_of(output), reporting.silent)
         lines = lines_of(output)
         facts = {"input": source.name, "command": command_line()}
@@ -108,7 +113,7 @@ def _check_where(context: typer.Context, where: WorkerOptions, server: EndpointO
 def _models(
     source: Source,
     model: ModelOptions,
-    method: dict[str, Any],
+    prunes: dict[str, Any],
     limit: int,
     seed: int,
     where: WorkerOptions,
@@ -121,7 +126,12 @@ def _models(
     from todre.batch.run import inline
 
     answering = Answering(
-        folder=source.folder, method=method, max_new_tokens=limit, seed=seed, urls=urls, **dataclasses.asdict(model)
+        folder=source.folder,
+        max_new_tokens=limit,
+        seed=seed,
+        urls=urls,
+        **prunes,
+        **dataclasses.asdict(model),
     )
     conditions = answering.conditions()
     if where.ray is not None:

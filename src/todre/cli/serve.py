@@ -15,12 +15,14 @@ from todre.cli.method_names import make_pruning
 from todre.cli.option_records import Without
 from todre.cli.options import ModelOptions, Verbosity
 from todre.cli.parsers import usage
+from todre.cli.picture_guard import GuardName, guard_of
 from todre.cli.serve_options import LimitOptions, PlaceOptions
 from todre.cli.serve_vllm import EngineChoice, serve_with_vllm
+from todre.methods.guard import OFF
 
 if TYPE_CHECKING:
-    from todre.methods.auto_budget import AutoBudget
     from todre.methods.base import Method
+    from todre.serve.method_choice import MethodChoice
 
 Served = Annotated[
     str | None,
@@ -44,6 +46,7 @@ def serve(
     method: opt.MethodName = "todre",
     retain: Retain = None,
     per: BudgetPer = None,
+    guard: GuardName = OFF,
     seed: opt.Seed = 0,
     place: PlaceOptions = PlaceOptions(),
     limits: LimitOptions = LimitOptions(),
@@ -67,15 +70,16 @@ def serve(
     check_taken((method,), "--per", per)
     with usage():
         pruning = make_pruning(method, retain, seed, per)
-    _serve_with_transformers(loading, pruning, method, retain, seed, place, limits, check, verbosity)
+    from todre.serve.method_choice import MethodChoice
+
+    methods = MethodChoice(method=pruning, retain=retain, seed=seed, guard=guard_of(guard, (pruning,)))
+    _serve_with_transformers(loading, methods, method, place, limits, check, verbosity)
 
 
 def _serve_with_transformers(
     loading: ModelOptions,
-    pruning: Method,
+    methods: MethodChoice,
     method: str,
-    retain: float | AutoBudget | None,
-    seed: int,
     place: PlaceOptions,
     limits: LimitOptions,
     check: bool,
@@ -87,7 +91,6 @@ def _serve_with_transformers(
     require_packages()
     from todre.serve.application import make_application
     from todre.serve.launch import Place, make_server, try_method
-    from todre.serve.method_choice import MethodChoice
     from todre.serve.transformers_server import check_server
 
     check_server()
@@ -97,11 +100,10 @@ def _serve_with_transformers(
             from todre.cli.toy_models import say_if_toy
 
             loaded = loading.load(verbosity.quiet)
-            methods = MethodChoice(method=pruning, retain=retain, seed=seed)
             try_method(loaded, methods)
         say_if_toy(loaded, verbosity.quiet, "name a real model: todre serve MODEL")
         name = place.name or loaded.name
-        what = f"{name} with {_described(method, pruning)}"
+        what = f"{name} with {_described(method, methods.method)}"
         if check:
             show_text(f"{what} can be served")
             return

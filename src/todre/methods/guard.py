@@ -137,6 +137,10 @@ class GuardFinding:
     above: tuple[str, ...] = ()
     left: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return dataclasses.asdict(self) | {"above": list(self.above)}
+
     def words(self, guard: dict[str, Any]) -> str:
         """The signals above their thresholds, such as `radius 0.95 above 0.9`.
 

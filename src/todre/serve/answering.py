@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import torch
 from PIL import Image
 
+from todre.errors import GuardWarning
 from todre.hf.greedy_decoding import greedy_settings, sampled_settings
 from todre.hf.keywords import IDS
 from todre.hf.token_streaming import closing_tokens, watching
 from todre.loading.model import Loaded
 from todre.methods.base import Method
+from todre.methods.guard import OFF, Guard
 from todre.processing import apply, check_columns
 from todre.processing.unknown_words import unknown_words
 from todre.pruning import prune
@@ -52,6 +55,7 @@ class Task:
         most_new_tokens: the server's longest answer, in tokens.
         stop: texts before which the answer ends.
         seed: of torch's random numbers in greedy decoding, for methods that choose at random.
+        guard: looks at each picture before the LLM runs; None for nothing.
     """
 
     turns: tuple[Turn, ...]
@@ -61,6 +65,7 @@ class Task:
     most_new_tokens: int
     stop: tuple[str, ...]
     seed: int
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +127,8 @@ def answer_task(
     settings = _decoding(task.sampling, most) | watching(on_token, lambda: text.stopped or cancelled())
     with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch, torch.inference_mode():
         torch.manual_seed(_seed(task))
-        with prune(loaded.model, task.method) as report:
+        with prune(loaded.model, task.method, guard=task.guard or OFF) as report, warnings.catch_warnings():
+            warnings.simplefilter("ignore", GuardWarning)  # the reply says it
             loaded.model.generate(**inputs, **settings)
     if cancelled():
         return None

@@ -105,6 +105,7 @@ class ChatEndpoint:
 
     async def _answer(self, chat: ChatRequest, visit: Visit) -> Response:
         method = self._methods.of(chat.pruning)
+        guard = self._methods.guard_of(chat.pruning, method)
         fetched = await self._fetch(chat, visit)
         await visit.prepare(self._prepared)
         read = partial(read_turns, chat.messages, fetched, self._limits.max_pixels)
@@ -116,6 +117,7 @@ class ChatEndpoint:
             most_new_tokens=self._limits.max_new_tokens,
             stop=chat.stop,
             seed=self._methods.seed,
+            guard=guard,
         )
         visit.job = self._engine.start(task, chat.stream, visit.answered)
         del task, read, fetched  # what the job holds ends with it

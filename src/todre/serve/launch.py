@@ -117,6 +117,7 @@ def try_method(loaded: Loaded, methods: MethodChoice) -> None:
             most_new_tokens=1,
             stop=(),
             seed=methods.seed,
+            guard=methods.guard,
         ),
         None,
         lambda: False,

@@ -12,9 +12,10 @@ from todre.fields.words import short_repr
 from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget, SelectRetain
 from todre.methods.base import Method, Per, check_prunes
+from todre.methods.guard import OFF, Guard, GuardName
 from todre.serve.refusals import RefusedError, check_known
 
-_SETTINGS = ("method", "retain", "per")
+_SETTINGS = ("method", "retain", "per", "guard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +26,13 @@ class MethodChoice:
         method: the server's own.
         retain: the server's budget; None where the method has its own.
         seed: of methods that choose at random.
+        guard: the server's own; None for nothing.
     """
 
     method: Method
     retain: float | AutoBudget | None = None
     seed: int = 0
+    guard: Guard | None = None
 
     def of(self, wishes: dict[str, Any]) -> Method:
         """The method for a request's field `todre`.
@@ -40,7 +43,7 @@ class MethodChoice:
             RefusedError: a setting is unknown, or has a value that cannot be used.
         """
         check_known("todre", wishes, _SETTINGS, "todre")
-        wishes = {name: value for name, value in wishes.items() if value is not None}
+        wishes = {name: value for name, value in wishes.items() if value is not None and name != "guard"}
         if not wishes:
             return self.method
         if type(wishes.get("retain")) is int and wishes["retain"] == 1:
@@ -53,6 +56,29 @@ class MethodChoice:
             return self._changed(wishes)
         except (InvalidValueError, UnknownMethodError, UnsupportedInputError) as error:
             raise RefusedError(str(error), param="todre") from error
+
+    def guard_of(self, wishes: dict[str, Any], method: Method) -> Guard | None:
+        """The guard for a request's field `todre`, at the server's thresholds.
+
+        Args:
+            wishes: the field; its `guard` is off, warn or refuse.
+            method: what `of` gave.
+
+        Raises:
+            RefusedError: the word is none of these, or the guard cannot watch the method.
+        """
+        word = wishes.get("guard")
+        try:
+            guard = self.guard if word is None else self._acting(fitted("todre.guard", word, GuardName))
+            return Guard.watching(guard or OFF, method)
+        except InvalidValueError as error:
+            raise RefusedError(str(error), param="todre.guard") from error
+
+    def _acting(self, word: GuardName) -> Guard | None:
+        """The server's guard with another action; the default one where it has none."""
+        if word == OFF or self.guard is None:
+            return Guard.of(word)
+        return dataclasses.replace(self.guard, action=word, floor=self.guard.floor if word == "refuse" else None)
 
     def _changed(self, wishes: dict[str, Any]) -> Method:
         settings: dict[str, Any] = {name: wishes[name] for name in ("retain", "per") if name in wishes}

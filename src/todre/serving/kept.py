@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from todre.methods.guard import GuardFinding
 from todre.report import PruningReport
 
 
@@ -20,6 +21,7 @@ class Kept:
         dropped_after_layer: count of layers run when all visual tokens were dropped, or None.
         kv_bytes: bytes of KV cache after the prefill.
         kv_bytes_unpruned: what `kv_bytes` would be, had nothing been dropped.
+        guarded: what a guard saw in each picture; None without one.
     """
 
     method: dict[str, Any]
@@ -29,6 +31,7 @@ class Kept:
     dropped_after_layer: int | None
     kv_bytes: int
     kv_bytes_unpruned: int
+    guarded: tuple[GuardFinding, ...] | None = None
 
     @classmethod
     def of(cls, report: PruningReport, row: int = 0) -> Kept:
@@ -41,6 +44,7 @@ class Kept:
             dropped_after_layer=report.dropped_after_layer[row],
             kv_bytes=report.kv_bytes[row],
             kv_bytes_unpruned=report.kv_bytes_unpruned[row],
+            guarded=None if report.guard is None else tuple(report.guarded[row]),
         )
 
     @property
@@ -61,4 +65,5 @@ class Kept:
             "dropped_inside": round(self.dropped_inside, 6),
             "kv_bytes": self.kv_bytes,
             "kv_bytes_unpruned": self.kv_bytes_unpruned,
+            **({} if self.guarded is None else {"guarded": [seen.to_dict() for seen in self.guarded]}),
         }
