@@ -130,6 +130,10 @@ STEPS: dict[str, Step] = {
     "migration": instrument("migration", "--limit", "60"),
     "horizon": instrument("horizon", "--window", "12", "--limit", "27", "--layers", "16,19,20,21,22,23,24,25,26"),
     "times": times(),
+    "guard": Step(
+        ("benchmarks/guard_documents.py", "--work", "WORK/work", "--output", "WORK/guard.json"),
+        {"guard.json": "guard-smol.json"},
+    ),
     "pages": board(smol.SMOL, "pages", 60, METHODS, "leaderboard-smol-pages"),
     "leaderboard": board(smol.SMOL, "scenes", 100, METHODS, "leaderboard-smol"),
     "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),
