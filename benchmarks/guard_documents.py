@@ -22,7 +22,7 @@ from todre.pages import make_page
 from todre.scenes import Question, make_scene
 
 METHOD, RETAIN = "todre", 0.1
-BUDGETS = f"{RETAIN},auto,auto-coverage-0.95,auto-coverage-0.97"
+BUDGETS = f"{RETAIN},250,auto,auto-coverage-0.97,auto-coverage-0.985,auto-coverage-0.99"
 KINDS = ("pages", "scenes")
 
 
