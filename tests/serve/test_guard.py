@@ -58,10 +58,14 @@ def test_a_request_chooses_what_follows_at_the_servers_thresholds(guarded, refer
     assert "guarded" not in got.model_extra["todre"]
 
 
-def test_a_stream_says_it_in_its_last_piece(guarded):
+def test_a_stream_says_it_in_its_last_piece_and_the_metrics_count_it(guarded):
+    before = guarded.metrics()["todre_guarded_pictures_total",]
     *_, last = asked(guarded, 1, stream=True, guard="refuse")
     (seen,) = last.model_extra["todre"]["guarded"]
     assert seen["left"] == seen["tokens"]
+    assert guarded.metrics()["todre_guarded_pictures_total",] == before + 1
+    asked(guarded, 1, guard="off")
+    assert guarded.metrics()["todre_guarded_pictures_total",] == before + 1
 
 
 def test_a_server_without_a_guard_has_the_default_one_for_a_request(served):

@@ -38,6 +38,7 @@ class Metrics:
         )
         self.before = self._counter("todre_visual_tokens_before", "Visual tokens of the pictures of all answers.")
         self.after = self._counter("todre_visual_tokens_after", "Visual tokens that entered the decoder.")
+        self.guarded = self._counter("todre_guarded_pictures", "Pictures in which a guard saw what pruning may harm.")
         self.prompt = self._counter("todre_prompt_tokens", "Tokens of prompts before pruning.")
         self.new = self._counter("todre_generated_tokens", "Generated tokens, closing tokens included.")
         self.inside = self._histogram(
@@ -73,6 +74,7 @@ class Metrics:
         kept, timings = outcome.kept, outcome.timings
         self.before.inc(kept.before)
         self.after.inc(kept.after)
+        self.guarded.inc(sum(bool(seen.above) for seen in kept.guarded or ()))
         self.prompt.inc(outcome.prompt_tokens)
         self.new.inc(outcome.new_tokens)
         if kept.before:
