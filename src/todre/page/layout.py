@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -26,6 +27,49 @@ element.addEventListener("click", (event) => {
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """What the question is about: examples, an own file, how many frames of a clip."""
+
+    preview: Any
+    example: Any
+    file: Any
+    frames: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """What is asked, by which methods, and the buttons."""
+
+    text: Any
+    methods: Any
+    percent: Any
+    ask: Any
+    stop: Any
+    over: Any
+    look: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """Where answers and measurements are shown."""
+
+    notes: Any
+    slots: list[Any]
+    strip: Any
+    layers: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Copies:
+    """Boxes to copy from."""
+
+    link: Any
+    command: Any
+    snippet: Any
+    record: Any
+
+
 def build(handlers: Handlers, title: str, caution: str) -> Any:
     """The page as Gradio's Blocks.
 
@@ -39,70 +83,87 @@ def build(handlers: Handlers, title: str, caution: str) -> Any:
         gr.Markdown(f"# {title}\nThe same question under several ways to leave out visual tokens. {caution}")
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
-                preview = gr.HTML(label="Picture", elem_id="preview")
-                example = gr.Radio(
-                    [each.name for each in EXAMPLES], value=wish.picture, label="Example", elem_id="example"
-                )
-                own = "picture or short clip here (of a PDF, the first)" if handlers.clips else _PICTURE
-                file = gr.File(label=f"… or drop your own {own}", height=150, elem_id="file")
-                frames = gr.Number(
-                    FRAMES, label="Frames taken of a clip", precision=0, minimum=1, maximum=MOST_FRAMES,
-                    visible=handlers.clips, elem_id="frames",
-                )  # fmt: skip
+                picture = _picture(wish, handlers.clips)
             with gr.Column(scale=3, min_width=280):
-                question = gr.Textbox(
-                    wish.question, label="Question", lines=2, max_length=MOST_QUESTION, elem_id="question"
-                )
-                methods = gr.Dropdown(
-                    registry.names(),
-                    value=list(wish.methods),
-                    multiselect=True,
-                    max_choices=MOST_METHODS,
-                    label=f"Methods, side by side (up to {MOST_METHODS})",
-                    elem_id="methods",
-                )
-                percent = gr.Slider(
-                    100 * LEAST_SHARE, 100, 100 * wish.share, step=1, label="Visual tokens kept, in percent",
-                    elem_id="percent",
-                )  # fmt: skip
-                with gr.Row():
-                    ask = gr.Button("Ask", variant="primary", elem_id="ask", min_width=100)
-                    stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=100)
-                with gr.Row():
-                    over = gr.Button("Where does the answer change?", elem_id="budgets", min_width=140)
-                    look = gr.Button("Attention by layer", elem_id="attention", min_width=140)
-        notes = gr.Textbox(label="Notes", elem_id="notes", lines=1, max_lines=6, interactive=False, visible=False)
-        with gr.Row(elem_id="cards"):
-            slots = [
-                gr.HTML(elem_id=f"card-{place}", js_on_load=_ON_TOKENS, min_width=240, visible=place == 0, padding=True)
-                for place in range(MOST_METHODS)
-            ]
-        shown = ", ".join(f"{100 * share:g}" for share in BUDGETS)
-        strip = gr.HTML(label=f"Answers at {shown} percent", show_label=True, elem_id="strip", padding=True)
-        layers = gr.HTML(label="Attention by layer", show_label=True, elem_id="layers", padding=True)
-        link, command, snippet, record = _copies()
-        opened = gr.State(False)
-
-        asked = [question, methods, percent, example, file, frames]
-        told = [*slots, notes, record, command, snippet, link]
-        of_model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL, "api_visibility": "private"}
-        light: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        answering, budgets, attention = map(_with_request, (handlers.ask, handlers.budgets, handlers.attention))
-        begun = [ask.click(answering, asked, told, **of_model), question.submit(answering, asked, told, **of_model)]
-        begun += [over.click(budgets, asked, strip, **of_model), look.click(attention, asked, layers, **of_model)]
-        example.input(handlers.choose, example, [file, preview, question], **light)
-        file.upload(handlers.drop, [file, frames], [file, example, preview], **light)
-        frames.change(handlers.drop, [file, frames], [file, example, preview], **light)
-        restored = [question, methods, percent, example, preview, opened]
-        first = page.load(handlers.restore, None, restored, **light)
-        begun.append(first.then(_if_opened(handlers.ask), [opened, *asked], told, **of_model))
-        stop.click(handlers.stop, None, None, cancels=begun, queue=False, **light)
-        page.unload(handlers.leave)
+                question = _question(wish)
+        answers = _answers()
+        _connect(page, handlers, picture, question, answers, _copies())
     return page
 
 
-def _copies() -> tuple[Any, Any, Any, Any]:
-    """The boxes to copy from: link, command, Python, record."""
+def _picture(wish: Wish, clips: bool) -> _Picture:
+    """The column that says what is asked about."""
+    preview = gr.HTML(label="Picture", elem_id="preview")
+    example = gr.Radio([each.name for each in EXAMPLES], value=wish.picture, label="Example", elem_id="example")
+    own = "picture or short clip here (of a PDF, the first)" if clips else _PICTURE
+    file = gr.File(label=f"… or drop your own {own}", height=150, elem_id="file")
+    frames = gr.Number(
+        FRAMES, label="Frames taken of a clip", precision=0, minimum=1, maximum=MOST_FRAMES, visible=clips,
+        elem_id="frames",
+    )  # fmt: skip
+    return _Picture(preview=preview, example=example, file=file, frames=frames)
+
+
+def _question(wish: Wish) -> _Question:
+    """The column that says what is asked, and how."""
+    text = gr.Textbox(wish.question, label="Question", lines=2, max_length=MOST_QUESTION, elem_id="question")
+    methods = gr.Dropdown(
+        registry.names(), value=list(wish.methods), multiselect=True, max_choices=MOST_METHODS,
+        label=f"Methods, side by side (up to {MOST_METHODS})", elem_id="methods",
+    )  # fmt: skip
+    percent = gr.Slider(
+        100 * LEAST_SHARE, 100, 100 * wish.share, step=1, label="Visual tokens kept, in percent", elem_id="percent"
+    )
+    with gr.Row():
+        ask = gr.Button("Ask", variant="primary", elem_id="ask", min_width=100)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=100)
+    with gr.Row():
+        over = gr.Button("Where does the answer change?", elem_id="budgets", min_width=140)
+        look = gr.Button("Attention by layer", elem_id="attention", min_width=140)
+    return _Question(text=text, methods=methods, percent=percent, ask=ask, stop=stop, over=over, look=look)
+
+
+def _answers() -> _Answers:
+    """The cards of the methods, and what stands under them."""
+    notes = gr.Textbox(label="Notes", elem_id="notes", lines=1, max_lines=6, interactive=False, visible=False)
+    with gr.Row(elem_id="cards"):
+        slots = [
+            gr.HTML(elem_id=f"card-{place}", js_on_load=_ON_TOKENS, min_width=240, visible=place == 0, padding=True)
+            for place in range(MOST_METHODS)
+        ]
+    shown = ", ".join(f"{100 * share:g}" for share in BUDGETS)
+    strip = gr.HTML(label=f"Answers at {shown} percent", show_label=True, elem_id="strip", padding=True)
+    layers = gr.HTML(label="Attention by layer", show_label=True, elem_id="layers", padding=True)
+    return _Answers(notes=notes, slots=slots, strip=strip, layers=layers)
+
+
+def _connect(
+    page: Any, handlers: Handlers, picture: _Picture, question: _Question, answers: _Answers, copies: _Copies
+) -> None:
+    """Say what happens when a part is used, within the page's context."""
+    opened = gr.State(False)
+    asked = [question.text, question.methods, question.percent, picture.example, picture.file, picture.frames]
+    told = [*answers.slots, answers.notes, copies.record, copies.command, copies.snippet, copies.link]
+    of_model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL, "api_visibility": "private"}
+    light: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    answering, budgets, attention = map(_with_request, (handlers.ask, handlers.budgets, handlers.attention))
+    begun = [question.ask.click(answering, asked, told, **of_model)]
+    begun += [question.text.submit(answering, asked, told, **of_model)]
+    begun += [question.over.click(budgets, asked, answers.strip, **of_model)]
+    begun += [question.look.click(attention, asked, answers.layers, **of_model)]
+    example, file, preview = picture.example, picture.file, picture.preview
+    example.input(handlers.choose, example, [file, preview, question.text], **light)
+    file.upload(handlers.drop, [file, picture.frames], [file, example, preview], **light)
+    picture.frames.change(handlers.drop, [file, picture.frames], [file, example, preview], **light)
+    restored = [question.text, question.methods, question.percent, example, preview, opened]
+    first = page.load(handlers.restore, None, restored, **light)
+    begun.append(first.then(_if_opened(handlers.ask), [opened, *asked], told, **of_model))
+    question.stop.click(handlers.stop, None, None, cancels=begun, queue=False, **light)
+    page.unload(handlers.leave)
+
+
+def _copies() -> _Copies:
+    """The boxes to copy from, folded away."""
     with gr.Accordion("Copy these settings", open=False):
         link = gr.Textbox(
             label="Link to this answer",
@@ -119,7 +180,7 @@ def _copies() -> tuple[Any, Any, Any, Any]:
             label="The document of todre compare --json", lines=8, max_lines=20, buttons=["copy"], interactive=False,
             elem_id="record",
         )  # fmt: skip
-    return link, command, snippet, record
+    return _Copies(link=link, command=command, snippet=snippet, record=record)
 
 
 def _with_request(handler: Any) -> Any:
