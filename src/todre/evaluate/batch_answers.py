@@ -109,8 +109,15 @@ def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
     return features
 
 
+def asks_first(method: Method) -> bool:
+    """True if a picture's tokens that enter the decoder depend on the question about it."""
+    return any("text" in each.card.needs for each in method.selectors())
+
+
 def can_share(method: Method, n_layers: int) -> bool:
     """True if `method` treats a picture alike for every question about it."""
+    if asks_first(method):
+        return False
     inside = [each for reducers in method.reducers(n_layers).values() for each in reducers]
     return all(isinstance(each, DropAfter | RandomDeep) for each in inside)
 

@@ -20,6 +20,7 @@ from todre.evaluate.batch_answers import (
     Reply,
     answer,
     answer_packed,
+    asks_first,
     can_share,
     encode,
     reply_of,
@@ -147,7 +148,7 @@ class Asker:
         model = self.loaded.model
         count, watched = untouched(method, decoder_depth(model))
         known = decoder_module(model).config.model_type in LAYERS_APART and takes_masks(model)
-        if not known or not (count or watched):
+        if not known or asks_first(method) or not (count or watched):
             return None
         own = method.selects or method.tower() is not None
         return Beginnings(model, count, watched, Store() if own else self._stores.setdefault(group.sizes, Store()))
