@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from todre.errors import InvalidValueError, TodreError
-from todre.evaluate.conditions import Condition
+from todre.evaluate.conditions import NONE, Condition
 from todre.evaluate.eval_config import EvalConfig
 from todre.evaluate.grid import Grid
 from todre.evaluate.hard_split import hard_splits
@@ -88,7 +88,8 @@ def run(
 
     Raises:
         InvalidValueError: the folder belongs to a run under other conditions, or a value cannot be used.
-        TodreError: a method refuses this model or these questions, and is not left out.
+        TodreError: a method refuses this model or these questions, and is not left out; no pruning never is, as all
+            are compared with it.
     """
     if processes < 1:
         raise InvalidValueError(f"processes must be a whole number of at least 1, not {processes!r}.")
@@ -106,6 +107,7 @@ def run(
             for condition in grid.conditions
         }
         _check_lengths(journal, groups, output / ANSWERS)
+        journal.forget_refusals()  # what refused may take these questions by now
         before = len(journal.done)
         alone = processes == 1
         begin = functools.partial(start or functools.partial(answering, loaded if alone else None, not alone), config)
@@ -186,7 +188,8 @@ def _answer(
     with closing(results) as lines:
         for done in ticker(lines, len(waiting), len(units)):
             if done.refused:
-                if not forgiving and not units[done.unit].method.in_pixels:
+                asked = units[done.unit]
+                if asked == NONE or (not forgiving and not asked.method.in_pixels):
                     raise TodreError(f"{done.unit.condition} cannot be evaluated: {done.refused}")
                 earliest = min(done.unit.group, refused.get(done.unit.digest, done.unit.group))
                 refused[done.unit.digest] = earliest

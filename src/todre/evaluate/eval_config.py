@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from todre.environment import versions
 from todre.evaluate.runner import model_sha256
-from todre.evaluate.tasks import Item, tasks_of
+from todre.evaluate.tasks import Item, Task, tasks_of
 from todre.evaluate.tasks.local import LocalTask
 from todre.fields import Checked
 from todre.fields.kinds import Count, Seed
@@ -56,8 +57,9 @@ class EvalConfig(Checked):
             Guard.from_dict(self.guard)
 
     def items(self) -> list[Item]:
-        """All questions, task by task."""
-        return [item for task in tasks_of(self.tasks, self.size) for item in task.items(self.limit, self.seed)]
+        """All questions, task by task; pictures of one name in several folders get names of their own."""
+        tasks = tasks_of(self.tasks, self.size)
+        return told_apart([(task, task.items(self.limit, self.seed)) for task in tasks])
 
     def files(self) -> Iterator[str | Path | None]:
         """Files that the run reads: the model's folder, question files and pictures."""
@@ -90,3 +92,28 @@ class EvalConfig(Checked):
         precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
         fields |= {"device": str(device), "dtype": precision}
         return {**fields, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
+
+
+def told_apart(tasks: Sequence[tuple[Task, Sequence[Item]]]) -> list[Item]:
+    """The items of all tasks, in order.
+
+    Files name their pictures relative to their own folders. Where a name stands for pictures in several folders, the
+    first task of each folder is put before it.
+    """
+    homes: dict[str, dict[Path | None, str]] = {}
+    for task, items in tasks:
+        for item in items:
+            homes.setdefault(item.picture, {}).setdefault(_folder(task), task.name)
+    found = []
+    for task, items in tasks:
+        home = _folder(task)
+        for item in items:
+            owners = homes[item.picture]
+            several = home is not None and len(owners) > 1
+            found.append(dataclasses.replace(item, picture=f"{owners[home]}:{item.picture}") if several else item)
+    return found
+
+
+def _folder(task: Task) -> Path | None:
+    """The folder that a task's pictures are named in; None for generated ones."""
+    return task.file.resolve().parent if isinstance(task, LocalTask) else None

@@ -37,6 +37,12 @@ class Row:
         """The row's label: name and budget, such as `todre@0.1`, or the name alone."""
         return self.name if self.retain is None else label(self.name, self.retain)
 
+    @property
+    def budget(self) -> Retain | None:
+        """The budget by which rows are compared: also of a file's method, or automatic; None where there is none."""
+        own: Retain | None = getattr(self.conditions[0].method, "retain", None) if self.conditions else None
+        return own if self.retain is None else self.retain
+
 
 @dataclass(frozen=True)
 class Grid:

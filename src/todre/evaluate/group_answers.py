@@ -225,8 +225,13 @@ class Asker:
                 f"{SHIPPED_VIDEO}."
             )
         replies: dict[int, Reply] = {}
-        places = sorted(range(len(items)), key=lambda place: items[place].new_tokens)
-        for limit, members in groupby(places, key=lambda place: items[place].new_tokens):
+
+        def kind(place: int) -> tuple[int, int]:
+            """The answer's limit, and a clip's frames: clips go into a batch with clips as long."""
+            item = items[place]
+            return item.new_tokens, len(item.media) if item.video else 0
+
+        for (limit, _), members in groupby(sorted(range(len(items)), key=kind), key=kind):
             alike = list(members)
             for start in range(0, len(alike), self.batch_size):
                 batch = alike[start : start + self.batch_size]

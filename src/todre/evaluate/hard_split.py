@@ -62,7 +62,7 @@ def _split(
     rivals = [
         (other, draws)
         for other, draws in answered[1:]
-        if other.retain == row.retain and not other.conditions[0].method.in_pixels
+        if other.budget == row.budget and not other.conditions[0].method.in_pixels
     ]
     return {
         "control": row.name,

@@ -78,6 +78,10 @@ class Journal:
         self._append({**asdict(done.unit), "seconds": done.seconds, "said": done.replies, "refused": done.refused})
         self.done[done.unit] = done
 
+    def forget_refusals(self) -> None:
+        """Take refused units for unfinished, so that they are tried again; their lines stay until then."""
+        self.done = {unit: done for unit, done in self.done.items() if not done.refused}
+
     def start(self, conditions: dict[str, Any]) -> None:
         """Write the header of a new file."""
         self._append({"format": FORMAT, "conditions": conditions})

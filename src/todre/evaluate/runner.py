@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from todre.environment import versions
 from todre.errors import InvalidValueError
 from todre.evaluate.conditions import Condition
-from todre.files import Kind, append, new_folder, read_finished, write_atomic
+from todre.files import Kind, append, new_folder, open_locked, read_finished
 from todre.files.shapes import COUNT, NUMBER, OBJECT, TEXT
 
 if TYPE_CHECKING:
@@ -112,12 +113,12 @@ def run(
     _check(settings, conditions, pictures, processes)
     file = work / f"answers-{fingerprint(settings)}.jsonl"
     new_folder(work, parents=True)
-    done = read_lines(file)
-    write_atomic(file, "".join(_as_json(line) + "\n" for line in done.values()))
     tasks = [Task(group, condition) for group in range(pictures // settings.group_size) for condition in conditions]
-    pending = [task for task in tasks if task.key not in done]
-    lines = _inline(session, settings, pending) if processes == 1 else _parallel(settings, pending, processes)
-    with file.open("ab") as stream:
+    with open_locked(file, "--work") as stream:
+        done = read_lines(file)
+        stream.truncate(_whole_lines(stream))  # a kill may have cut the last one off
+        pending = [task for task in tasks if task.key not in done]
+        lines = _inline(session, settings, pending) if processes == 1 else _parallel(settings, pending, processes)
         for line in (ticker or progress_bar)(lines, len(pending)):
             append(stream, _as_json(line), file)
             done[line.condition, line.group] = line
@@ -128,10 +129,20 @@ def run(
     return Answers(by_condition, sum(line.seconds for line in results))
 
 
+def _whole_lines(stream: BinaryIO) -> int:
+    """Number of bytes up to the end of the last whole line; the stream stands there."""
+    end = 0
+    stream.seek(0)
+    for line in stream:
+        end += len(line) if line.endswith(b"\n") else 0
+    stream.seek(end)
+    return end
+
+
 def fingerprint(settings: Settings) -> str:
-    """Short hash of the model's files and of every setting that can change an answer."""
+    """Short hash of the model's files, of every setting that can change an answer, and of the packages' versions."""
     values = {name: value for name, value in asdict(settings).items() if name not in ("batch_size", "model")}
-    return hashlib.sha256(json.dumps([model_sha256(settings.model), values]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([model_sha256(settings.model), values, versions()]).encode()).hexdigest()[:16]
 
 
 def model_sha256(model: str | None) -> str:
@@ -144,9 +155,10 @@ def model_sha256(model: str | None) -> str:
     from todre.tiny import SHIPPED
 
     name = model or SHIPPED
-    if model is None or (name in shipped.names() and not Path(name).is_dir()):
+    folder = Path(name).expanduser()
+    if model is None or (name in shipped.names() and not folder.is_dir()):
         return shipped.model_sha256(name)
-    return shipped.folder_sha256(Path(name)) if Path(name).is_dir() else name
+    return shipped.folder_sha256(folder) if folder.is_dir() else name
 
 
 def read_lines(file: Path) -> dict[tuple[str, int], Line]:

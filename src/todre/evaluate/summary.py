@@ -67,7 +67,7 @@ class Summary:
 
     def __init__(self, items: Sequence[Item], seed: int, resamples: int = 10_000) -> None:
         self.items = items
-        self._kept: dict[tuple[str, float | None], tuple[_Scores, Numbers]] = {}
+        self._kept: dict[tuple[str, Any], tuple[_Scores, Numbers]] = {}
         self.tasks = list(dict.fromkeys(item.task for item in items))
         self.places = [np.array([p for p, item in enumerate(items) if item.task == task]) for task in self.tasks]
         pictures = [item.picture for item in items]
@@ -85,7 +85,7 @@ class Summary:
             row: method and budget.
             samples: samples of each draw, in the order of the items.
         """
-        scores, marks = self._kept.get((row.name, row.retain)) or self._scored(samples)
+        scores, marks = self._kept.get((row.name, row.budget)) or self._scored(samples)
         flat = [sample for draw in samples for sample in draw]
         result: dict[str, Any] = {
             **facts(row),
@@ -107,14 +107,14 @@ class Summary:
             result["against_none"] = self._against(*self._none, scores, marks)
         others = {
             name: self._beside(scores, marks, other)
-            for (name, retain), other in self._kept.items()
-            if retain == row.retain and name != row.name
+            for (name, budget), other in self._kept.items()
+            if budget == row.budget and name != row.name
         }
         return result | ({"against": others} if others else {})
 
     def keep(self, row: Row, samples: Sequence[Sequence[Sample]]) -> None:
         """Keep a row, so that later rows with the same budget are compared with it."""
-        self._kept[row.name, row.retain] = self._scored(samples)
+        self._kept[row.name, row.budget] = self._scored(samples)
 
     def _scored(self, samples: Sequence[Sequence[Sample]]) -> tuple[_Scores, Numbers]:
         marks: Numbers = np.array([[sample.score for sample in draw] for draw in samples])

@@ -67,9 +67,9 @@ class Queue(Generic[TaskT]):
 
 def inline(start: Callable[[], Work], queue: Queue[TaskT]) -> Generator[Any, None, None]:
     """Results of the queue's tasks, computed in this process."""
-    work = None
-    while (task := queue.take(None)) is not None:
-        work = work or start()
+    work = last = None
+    while (task := queue.take(last)) is not None:
+        work, last = work or start(), task
         yield work(task)
 
 
@@ -187,7 +187,7 @@ def _receive(line: Connection) -> Any:
     except (EOFError, ConnectionResetError):
         raise TodreError(
             "A process that answered questions was ended from outside, perhaps for want of memory; run the same "
-            "command again to go on, with fewer --processes or a smaller --batch-size."
+            "command again to go on, with fewer --processes."
         ) from None
     if error is not None:
         raise error

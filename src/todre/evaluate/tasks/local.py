@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class LocalTask:
         return Item(
             task=self.name,
             id=line.id,
-            picture=" ".join(line.labels),
+            picture=line.labels[0] if len(line.labels) == 1 else shlex.join(line.labels),
             media=tuple(functools.partial(open_picture, image, reading) for image in line.images),
             question=line.question,
             references=line.answers,
