@@ -12,7 +12,7 @@ from todre.evaluate.grid import grid
 from todre.evaluate.journal import Done
 
 TASKS = ("scenes-colour", "scenes-presence", "scenes-caption", "scenes-mme")
-ASKED = EvalConfig(TASKS, "nowhere", limit=4, size=96, group_size=3, device="cpu")
+ASKED = EvalConfig(TASKS, "./nowhere", limit=4, size=96, group_size=3, device="cpu")
 GRID = grid(["todre", "random", "fastv"], [0.2], draws=2)
 
 

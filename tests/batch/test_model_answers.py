@@ -289,3 +289,16 @@ def test_a_method_that_a_guard_cannot_watch_is_refused_before_the_first_row(fold
     made = Answering(folder=folder, device="cpu", method=fastv, guard=todre.Guard().to_dict())
     with pytest.raises(InvalidValueError, match="fastv does not choose before the LLM"):
         made.start()
+
+
+def test_a_rows_seed_is_that_of_a_method_that_chooses_at_random(folder, loaded):
+    made = Answering(folder=folder, device="cpu", method=todre.methods.registry.create("random", retain=9).to_dict())
+    work = made.start()
+    answers = {}
+    for seed in (0, 1, 2, 3, 4, 5):
+        asked_ = request("1", picture("3.png"), "Describe the picture.", seed=seed, max_tokens=8)
+        answers[seed] = replied(work, asked_).text
+        method = todre.methods.registry.create("random", retain=9, seed=seed)
+        assert answers[seed] == answer(loaded, [open_image(folder / "3.png")], "Describe the picture.", method,
+                                       Settings(8)).text  # fmt: skip
+    assert len(set(answers.values())) > 1

@@ -17,7 +17,7 @@ from todre.methods.downsample import Downsample
 from todre.reading.hard_split import WRITERS, splits_of
 from todre.reading.results import read
 
-CONFIG = EvalConfig(("scenes-colour",), "nowhere", limit=8, size=96, group_size=3, device="cpu")
+CONFIG = EvalConfig(("scenes-colour",), "./nowhere", limit=8, size=96, group_size=3, device="cpu")
 RIGHT = {
     "none": "11111100",
     "downsample@0.5": "11100010",

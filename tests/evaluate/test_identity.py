@@ -44,7 +44,7 @@ def test_pictures_of_one_name_in_two_folders_are_two(tmp_path, loaded):
         asked_in(tmp_path / "blue", "second.jsonl", {"image": "1.png"}, colour="blue"),
         asked_in(tmp_path / "red", "third.jsonl", {"image": "1.png"}),
     )
-    config = EvalConfig(files, "nowhere", device="cpu")
+    config = EvalConfig(files, "./nowhere", device="cpu")
     items = config.items()
     assert [item.picture for item in items] == ["first:1.png", "second:1.png", "first:1.png"]
     assert grouped(items, 1) == [[0, 2], [1]]
@@ -52,12 +52,12 @@ def test_pictures_of_one_name_in_two_folders_are_two(tmp_path, loaded):
     together = Asker(loaded, groups, 8).answer(0, Condition("c", todre.ToDRE(retain=0.3)))[0]
     each = [Asker(loaded, [[item]], 8).answer(0, Condition("c", todre.ToDRE(retain=0.3)))[0][0] for item in items]
     assert together == each
-    assert [item.picture for item in EvalConfig(files[:1], "nowhere").items()] == ["1.png"]  # as it always was
+    assert [item.picture for item in EvalConfig(files[:1], "./nowhere").items()] == ["1.png"]  # as it always was
 
 
 def test_several_pictures_are_told_apart_by_every_name(tmp_path):
     lines = {"image": ["a b.png", "c"]}, {"image": ["a", "b c.png"]}
-    first, second = EvalConfig((asked_in(tmp_path / "x", "q.jsonl", *lines),), "nowhere").items()
+    first, second = EvalConfig((asked_in(tmp_path / "x", "q.jsonl", *lines),), "./nowhere").items()
     assert first.picture != second.picture
     assert _key(first) != _key(second)
 
@@ -168,3 +168,29 @@ def test_a_second_run_does_not_write_into_the_first_ones_file(tmp_path):
             return [], 0.0
 
     assert runner.run(Settings(group_size=1), [NONE], 1, tmp_path, session=Nested()).by_condition == {"none": []}
+
+
+def test_a_method_counts_by_the_files_that_it_reads(tmp_path):
+    """Weights that were trained again under the same name are other answers, also inside a composition."""
+    from todre.batch.model_answers import Answering
+
+    weights = tmp_path / "glimpse.safetensors"
+    seen = []
+    for content in (b"one", b"two", b"one"):
+        weights.write_bytes(content)
+        alone = registry.create("glimpseprune", weights=str(weights))
+        both = todre.Compose(todre.ToDRE(stages=(1,)), alone)
+        batch = Answering(folder=tmp_path, method=alone.to_dict()).conditions()["method"]
+        seen.append((Condition("c", alone).to_dict(), Condition("c", both).to_dict(), batch))
+    for first, second, third in zip(*seen, strict=True):
+        assert first == third != second
+    assert "files" not in Condition("c", registry.create("glimpseprune")).to_dict()
+
+
+def test_a_model_on_the_hub_is_its_commit(monkeypatch):
+    commits = iter(["one", "two"])
+    monkeypatch.setattr("todre.hub.fetch_config", lambda model: type("Folder", (), {"name": next(commits)}))
+    config = EvalConfig(("scenes-colour",), "org/model", limit=1, device="cpu")
+    first, second = (config.conditions(config.items()) for _ in range(2))
+    assert (first["revision"], second["revision"]) == ("one", "two")
+    assert "revision" not in ASKED.conditions(ASKED.items())

@@ -7,10 +7,11 @@ import pytest
 
 import todre
 import todre.errors
-from todre.evaluate.conditions import Condition, draws_at_random, reseeded
+from todre.evaluate.conditions import Condition
 from todre.evaluate.grid import grid
 from todre.evaluate.statistics import Bootstrap, items_needed, percentiles
 from todre.methods.random_deep import RandomDeep
+from todre.methods.shared.seeds import draws_at_random, reseeded
 
 
 def power(n, discordant, difference):

@@ -15,8 +15,8 @@ from methods.examples import anyres, assert_exact, assert_same_in_any_scale, cli
 from methods.making import visual_tokens_of
 
 from todre.errors import InvalidValueError
-from todre.evaluate.conditions import draws_at_random
 from todre.methods.history import History
+from todre.methods.shared.seeds import draws_at_random
 from todre.runtime.selection import choose
 from todre.tensors.token_facts import Signal
 

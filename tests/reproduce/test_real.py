@@ -84,6 +84,23 @@ def test_a_finished_cell_is_not_run_again_and_another_limit_is_another_cell(harn
     assert kept["questions"] == 3
 
 
+def test_cells_of_other_tasks_or_of_another_harness_are_others(benchmarks, tmp_path, harness):
+    python, _ = harness()
+    tasks = tmp_path / "tasks"
+    (tasks / "mine").mkdir(parents=True)
+    (tasks / "mine" / "mine.yaml").write_text("task: mine")
+    one = cells(subjects(TABLE.rows)[:1], benchmarks)[0]
+    first = one.file(Run(NEXT_7B, tmp_path, python=python, include_path=tasks))
+    assert one.file(Run(NEXT_7B, tmp_path, python=python, include_path=tasks)) == first
+    (tasks / "mine" / "mine.yaml").write_text("task: other")
+    other = one.file(Run(NEXT_7B, tmp_path, python=python, include_path=tasks))
+    assert len({first, other, one.file(Run(NEXT_7B, tmp_path, python=python))}) == 3
+    newer = tmp_path / "newer"
+    newer.write_text("#!/bin/sh\necho 99.0 99.0\n")
+    newer.chmod(0o755)
+    assert one.file(Run(NEXT_7B, tmp_path, python=str(newer))) != one.file(Run(NEXT_7B, tmp_path, python=python))
+
+
 def test_rows_have_published_measured_and_difference_and_a_refusal_its_reason(harness, benchmarks, tmp_path):
     found = table("v2-table1")
     about = rows_about(found, NEXT_7B)

@@ -76,6 +76,17 @@ def test_settings_of_a_request_hold_for_it_alone(ask, reference, wishes):
         assert text_of(plain) == expected(reference, [2], question).text
 
 
+def test_a_seed_is_that_of_a_method_that_chooses_at_random(ask, reference):
+    texts = set()
+    for seed in range(6):
+        got = ask(questions(2)[1], 2, seed=seed, extra_body={"todre": {"method": "random", "retain": 9}})
+        method = registry.create("random", retain=9, seed=seed)
+        assert text_of(got) == expected(reference, [2], questions(2)[1], method).text
+        assert got.model_extra["todre"]["method"] == method.to_dict()
+        texts.add(text_of(got))
+    assert len(texts) > 1
+
+
 def test_stage_two_acts(ask, reference):
     """A method that always drops within the decoder says so in the reply, as in the report."""
     got = ask(questions(0)[0], 0, extra_body={"todre": {"method": "vtw"}})

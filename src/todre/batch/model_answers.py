@@ -63,19 +63,21 @@ class Answering(Checked):
         How many processes answer is not among it: answers do not depend on that. The device `auto` is the one that it
         is here, and a model on the hub is its commit.
         """
-        from todre.evaluate.runner import model_sha256
+        from todre.evaluate.runner import model_sha256, revision_of
         from todre.loading.model import as_device
+        from todre.methods import registry
+        from todre.methods.shared.identity import identity_of
 
         device = as_device("auto").type if self.device == "auto" else self.device.partition(":")[0]
         return {
             "answered by": "a model in memory",
             "model": model_sha256(self.model),
-            "revision": _revision(self.model),
+            "revision": revision_of(self.model),
             "tokenizer files": _tokenizer_sha256(self.model),
             "device": device,
             "dtype": "float32" if self.dtype == "auto" and device == "cpu" else self.dtype,
             "attn_implementation": self.attn_implementation,
-            "method": self.method,
+            "method": identity_of(registry.from_dict(self.method)),
             **({} if self.guard is None else {"guard": self.guard}),  # an older output has no such name
             "max_new_tokens": self.max_new_tokens,
             "seed": self.seed,
@@ -128,6 +130,7 @@ class _Answerer:
 
         from todre.hf.greedy_decoding import greedy_settings
         from todre.hf.keywords import IDS
+        from todre.methods.shared.seeds import with_seed
         from todre.processing import apply, check_columns
         from todre.pruning import prune
         from todre.serving.prompt_checks import answer_length, check_texts
@@ -138,6 +141,8 @@ class _Answerer:
                 f"The row asks for the model {row.model!r}, and {loaded.name} answers; name that, or leave it out."
             )
         method = self._method if row.retain is None else with_retain(self._method, row.retain)
+        if row.seed is not None:
+            method = with_seed(method, row.seed)
         conversation = [self._opened(message) for message in row.messages]
         inputs, rendered = apply(loaded.processor, conversation)
         check_columns(loaded.model.config, inputs)
@@ -214,20 +219,6 @@ def cannot_start(error: Exception) -> TodreError:
     return TodreError(
         f"The model cannot be started ({type(error).__name__}: {reason(error)}); try `todre ask` with it."
     )
-
-
-def _revision(model: str | None) -> str | None:
-    """The commit of a model on the hub, or in its cache; None for a folder.
-
-    Raises:
-        LoadError: the model is neither there nor in the cache.
-    """
-    from todre.hub import HUB_ID, fetch_config
-    from todre.shipped import names
-
-    if model is None or model in names() or Path(model).expanduser().exists() or not HUB_ID.fullmatch(model):
-        return None
-    return fetch_config(model).name  # a snapshot's folder is named by its commit
 
 
 def _tokenizer_sha256(model: str | None) -> str | None:

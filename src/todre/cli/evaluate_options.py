@@ -82,7 +82,15 @@ Size = Annotated[
     int, typer.Option("--size", min=LEAST_SIDE, max=MOST_SIDE, help="Side of the scenes' pictures in pixels.")
 ]
 GroupSize = Annotated[int, typer.Option("--group-size", min=1, max=MOST, help="Pictures answered together.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=MOST, help="Most questions of one forward pass.")]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size",
+        min=1,
+        max=MOST,
+        help="Most questions of one forward pass; those that share their picture's run go together.",
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:
 
 
 def asks_first(method: Method) -> bool:
-    """True if a picture's tokens that enter the decoder depend on the question about it."""
+    """True if the question decides which visual tokens enter the decoder."""
     return any("text" in each.card.needs for each in method.selectors())
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +10,9 @@ from todre.fields import Checked
 from todre.fields.kinds import Count
 from todre.methods.base import Method, NoPruning
 from todre.methods.cls_top_k import CLSTopK
-from todre.methods.compose import Compose
 from todre.methods.random import RandomTokens
+from todre.methods.shared.identity import identity_of
+from todre.methods.shared.seeds import reseeded
 from todre.methods.todre import ToDRE
 
 _SEEDS_PER_CONDITION = 10**6
@@ -42,38 +42,9 @@ class Condition(Checked):
         return reseeded(self.method, lambda seed: seed * _SEEDS_PER_CONDITION + group)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, ready for JSON."""
-        values: dict[str, Any] = {"name": self.name, **self.method.to_dict(), "picture": self.picture}
+        """Every field, ready for JSON, with hashes of the files that the method reads."""
+        values: dict[str, Any] = {"name": self.name, **identity_of(self.method), "picture": self.picture}
         return values if self.first_layers is None else values | {"first_layers": self.first_layers}
-
-
-def parts(method: Method) -> tuple[Method, ...]:
-    """The methods that `method` is composed of, or `method` itself."""
-    return method.methods if isinstance(method, Compose) else (method,)
-
-
-def draws_at_random(method: Method) -> bool:
-    """True if the method's answers depend on its seed.
-
-    Methods that find their pivot or their order without a draw have a seed too, but do not use it.
-    """
-    return any(
-        hasattr(part, "seed") and all(getattr(part, choice, "random") == "random" for choice in ("pivot", "ranker"))
-        for part in parts(method)
-    )
-
-
-def reseeded(method: Method, change: Callable[[int], int]) -> Method:
-    """`method` with every seed changed, also in the methods that it is composed of.
-
-    A method without a seed is returned as it is.
-    """
-    if isinstance(method, Compose):
-        changed = tuple(reseeded(part, change) for part in method.methods)
-        return method if changed == method.methods else Compose(*changed, positions=method.positions)
-    seeds = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.name == "seed"}
-    changes: dict[str, Any] = {name: change(value) for name, value in seeds.items()}
-    return dataclasses.replace(method, **changes) if changes else method
 
 
 def label(name: str, retain: float, seed: int | None = None, stage_one: bool = False) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from todre.environment import versions
-from todre.evaluate.runner import model_sha256
+from todre.evaluate.runner import model_sha256, revision_of
 from todre.evaluate.tasks import Item, Task, tasks_of
 from todre.evaluate.tasks.local import LocalTask
 from todre.fields import Checked
@@ -57,7 +57,7 @@ class EvalConfig(Checked):
             Guard.from_dict(self.guard)
 
     def items(self) -> list[Item]:
-        """All questions, task by task; pictures of one name in several folders get names of their own."""
+        """All questions, task by task, with a name for each picture."""
         tasks = tasks_of(self.tasks, self.size)
         return told_apart([(task, task.items(self.limit, self.seed)) for task in tasks])
 
@@ -91,6 +91,8 @@ class EvalConfig(Checked):
         device = as_device(self.device)
         precision = str(as_dtype(self.dtype, device)).removeprefix("torch.")
         fields |= {"device": str(device), "dtype": precision}
+        commit = revision_of(self.model)
+        fields |= {} if commit is None else {"revision": commit}
         return {**fields, "model_sha256": model_sha256(self.model), "questions": digest, "versions": versions()}
 
 

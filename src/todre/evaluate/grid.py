@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from todre.errors import InvalidValueError, TodreError
-from todre.evaluate.conditions import NONE, Condition, draws_at_random, label, reseeded
+from todre.evaluate.conditions import NONE, Condition, label
 from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
+from todre.methods.shared.seeds import draws_at_random, reseeded
 
 Retain = float | int | AutoBudget
 
@@ -39,7 +40,7 @@ class Row:
 
     @property
     def budget(self) -> Retain | None:
-        """The budget by which rows are compared: also of a file's method, or automatic; None where there is none."""
+        """The budget, also of a method from a file, or automatic; None without."""
         own: Retain | None = getattr(self.conditions[0].method, "retain", None) if self.conditions else None
         return own if self.retain is None else self.retain
 

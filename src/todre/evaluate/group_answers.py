@@ -227,7 +227,7 @@ class Asker:
         replies: dict[int, Reply] = {}
 
         def kind(place: int) -> tuple[int, int]:
-            """The answer's limit, and a clip's frames: clips go into a batch with clips as long."""
+            """The answer's limit, and a clip's frames: a batch has clips of one length."""
             item = items[place]
             return item.new_tokens, len(item.media) if item.video else 0
 

@@ -79,7 +79,7 @@ class Journal:
         self.done[done.unit] = done
 
     def forget_refusals(self) -> None:
-        """Take refused units for unfinished, so that they are tried again; their lines stay until then."""
+        """Take refused units for unfinished, so that they are tried again."""
         self.done = {unit: done for unit, done in self.done.items() if not done.refused}
 
     def start(self, conditions: dict[str, Any]) -> None:

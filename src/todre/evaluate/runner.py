@@ -140,7 +140,7 @@ def _whole_lines(stream: BinaryIO) -> int:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Short hash of the model's files, of every setting that can change an answer, and of the packages' versions."""
+    """Short hash of all that can change an answer: model, settings, versions."""
     values = {name: value for name, value in asdict(settings).items() if name not in ("batch_size", "model")}
     return hashlib.sha256(json.dumps([model_sha256(settings.model), values, versions()]).encode()).hexdigest()[:16]
 
@@ -159,6 +159,20 @@ def model_sha256(model: str | None) -> str:
     if model is None or (name in shipped.names() and not folder.is_dir()):
         return shipped.model_sha256(name)
     return shipped.folder_sha256(folder) if folder.is_dir() else name
+
+
+def revision_of(model: str | None) -> str | None:
+    """The commit of a model on the hub, or in its cache; None for a folder.
+
+    Raises:
+        LoadError: the model is neither there nor in the cache.
+    """
+    from todre.hub import HUB_ID, fetch_config
+    from todre.shipped import names
+
+    if model is None or model in names() or Path(model).expanduser().exists() or not HUB_ID.fullmatch(model):
+        return None
+    return fetch_config(model).name  # a snapshot's folder is named by its commit
 
 
 def read_lines(file: Path) -> dict[tuple[str, int], Line]:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from todre.evaluate.conditions import Condition, draws_at_random
+from todre.evaluate.conditions import Condition
 from todre.methods.base import Method
+from todre.methods.shared.seeds import draws_at_random
 from todre.processing.downsampling import Shown
 from todre.running import Media
 

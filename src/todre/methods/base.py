@@ -53,6 +53,7 @@ class Method(Checked):
         reads_attention: whether `reduce` reads attention; False saves the runtime recording it.
         reads_inputs: whether `reduce` reads the embeddings that entered the decoder.
         exact: whether `select` keeps exactly `budget(retain, n)` tokens.
+        file_fields: names of fields that are paths of files.
     """
 
     positions: Positions = "original"
@@ -66,6 +67,7 @@ class Method(Checked):
     reads_inputs: ClassVar[bool] = False
     exact: ClassVar[bool] = False
     needs_methods: ClassVar[bool] = False
+    file_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
     def selects(self) -> bool:
@@ -73,10 +75,7 @@ class Method(Checked):
         return "select" in self.card.acts
 
     def selectors(self) -> tuple[Method, ...]:
-        """Methods that select before the LLM, in order.
-
-        Holds the method itself or nothing; a composed method may list several.
-        """
+        """Methods that select before the LLM, in order: itself, none, or several."""
         return (self,) if self.selects else ()
 
     def signals(self) -> tuple[Signal, ...]:

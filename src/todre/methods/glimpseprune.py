@@ -62,6 +62,7 @@ class GlimpsePrune(Method):
     )
     reads_attention: ClassVar[bool] = False
     reads_inputs: ClassVar[bool] = True
+    file_fields: ClassVar[tuple[str, ...]] = ("weights",)
 
     def __post_init__(self) -> None:
         if isinstance(self.cap, int) and self.cap < self.least:

@@ -23,13 +23,17 @@ from todre.environment import versions
 from todre.errors import InvalidValueError, MissingDependencyError, TodreError
 from todre.fields import Checked
 from todre.fields.kinds import Count
-from todre.files import Kind, new_folder, read_json, write_atomic
+from todre.files import Kind, new_folder, read_json, sha256, write_atomic
 from todre.files.shapes import COUNT, NUMBER, Each
 from todre.lmms import command, read_results, read_samples
 from todre.methods import registry
+from todre.methods.shared.identity import identity_of
 from todre.reproduce.benchmarks import Benchmark
 from todre.reproduce.subjects import Subject
 
+TASK = Kind("restore it, or give another --include-path", most=2**28)
+"""Kind of file: a definition of a task of lmms-eval."""
+_OF_TASKS = (".yaml", ".yml", ".py", ".json", ".jsonl")
 CELL = Kind("remove it to run it again", {"metrics": Each(NUMBER), "questions": COUNT, "seconds": NUMBER}, lenient=True)
 """Kind of the file of a finished cell."""
 
@@ -68,6 +72,8 @@ class Run(Checked):
             "batch_size": self.batch_size,
             "options": self.options,
             "versions": versions(),
+            "harness": _harness(self.python),
+            **({} if self.include_path is None else {"tasks": _tasks(self.include_path)}),
         }
 
 
@@ -80,7 +86,7 @@ class Cell:
 
     def file(self, run: Run) -> Path:
         """The file of the cell's numbers; other methods, models or limits have others."""
-        facts = {**run.conditions, "method": self.subject.method.to_dict(), "task": self.task}
+        facts = {**run.conditions, "method": identity_of(self.subject.method), "task": self.task}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^\w.@+-]+", "_", f"{self.subject.key}--{self.task}")[:100]
         return run.folder / "cells" / f"{name}--{digest}.json"
@@ -152,6 +158,27 @@ def require_lmms_eval(python: str) -> None:
             f"Papers' benchmarks run through lmms-eval, which {python} does not have together with todre; run "
             "`pip install lmms-eval`, give the Python that has it with --python, or look on now with --on tiny."
         )
+
+
+def _harness(python: str) -> str:
+    """Versions of lmms-eval and todre in the environment that answers.
+
+    Empty where they are not to be had.
+    """
+    code = "from importlib.metadata import version; print(version('lmms_eval'), version('todre'))"
+    try:
+        asked = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.SubprocessError):  # the run itself says what is wrong with it
+        return ""
+    return asked.stdout.strip()
+
+
+def _tasks(folder: Path) -> str:
+    """A digest of the files that define further tasks."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _OF_TASKS):
+        digest.update(f"{file.relative_to(folder).as_posix()} {sha256(file, TASK)}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _weights(model: str) -> str | None:

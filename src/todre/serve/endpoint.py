@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from todre.errors import TodreError
 from todre.files.names import reason
+from todre.methods.shared.seeds import with_seed
 from todre.serve.answering import Outcome, Task
 from todre.serve.engine import Engine, Job, ran_out_of_memory
 from todre.serve.limits import Limits
@@ -105,6 +106,8 @@ class ChatEndpoint:
 
     async def _answer(self, chat: ChatRequest, visit: Visit) -> Response:
         method = self._methods.of(chat.pruning)
+        if chat.sampling.seed is not None:
+            method = with_seed(method, chat.sampling.seed)
         guard = self._methods.guard_of(chat.pruning, method)
         fetched = await self._fetch(chat, visit)
         await visit.prepare(self._prepared)
