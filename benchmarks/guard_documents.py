@@ -22,7 +22,7 @@ from todre.pages import make_page
 from todre.scenes import Question, make_scene
 
 METHOD, RETAIN = "todre", 0.1
-BUDGETS = f"{RETAIN},250,auto,auto-coverage-0.97,auto-coverage-0.985,auto-coverage-0.99"
+BUDGETS = f"{RETAIN},240,auto,auto-coverage-0.985,auto-coverage-0.99"
 KINDS = ("pages", "scenes")
 
 
@@ -92,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="smol")
     parser.add_argument("--work", type=Path, default=Path("runs/guard"))
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--fit", type=int, default=60, help="pages, and scenes, that the guard is fitted on")
-    parser.add_argument("--pages", type=int, default=100, help="questions of each task about pages")
-    parser.add_argument("--scenes", type=int, default=60, help="questions of each task about scenes")
+    parser.add_argument("--fit", type=int, default=40, help="pages, and scenes, that the guard is fitted on")
+    parser.add_argument("--pages", type=int, default=60, help="questions of each task about pages")
+    parser.add_argument("--scenes", type=int, default=40, help="questions of each task about scenes")
     parser.add_argument("--loss", type=float, default=0.01)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--processes", type=int, default=2)
