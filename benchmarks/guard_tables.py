@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from measured_tables import print_table
+
 from todre.reading.formats import interval_text, markdown_text, pipe_table
 from todre.reading.results import Interval
 
@@ -92,12 +94,7 @@ TABLES: dict[str, Callable[[], str]] = {made.__name__: made for made in (budgets
 
 def main(arguments: list[str] | None = None) -> int:
     """Print one table; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 1 or given[0] not in TABLES:
-        sys.stderr.write(f"error: name one of {', '.join(TABLES)}.\n")
-        return 2
-    sys.stdout.write(TABLES[given[0]]())
-    return 0
+    return print_table(sys.argv[1:] if arguments is None else arguments, TABLES)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -322,17 +322,28 @@ TABLES: dict[str, Callable[[], str]] = {
 }  # fmt: skip
 
 
+def print_table(names: Sequence[str], tables: Mapping[str, Callable[[], str]], more: str = "") -> int:
+    """Print the one table that is named; returns the exit code.
+
+    Args:
+        names: the words of the command line.
+        tables: by name.
+        more: of the error's sentence, for other words.
+    """
+    if len(names) != 1 or names[0] not in tables:
+        sys.stderr.write(f"error: name one of {', '.join(tables)}{more}.\n")
+        return 2
+    sys.stdout.write(tables[names[0]]())
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     names = sys.argv[1:] if arguments is None else arguments
     several = {each.__name__: each for each in (migration, horizon)}
     if len(names) == 2 and names[0] in several and names[1] == "smol":
         sys.stdout.write(several[names[0]]("-smol"))
         return 0
-    if len(names) != 1 or names[0] not in TABLES:
-        sys.stderr.write(f"error: name one of {', '.join(TABLES)}; behind {' and '.join(several)} you may name smol.\n")
-        return 2
-    sys.stdout.write(TABLES[names[0]]())
-    return 0
+    return print_table(names, TABLES, f"; behind {' and '.join(several)} you may name smol")
 
 
 if __name__ == "__main__":

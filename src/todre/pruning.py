@@ -6,14 +6,15 @@ A model has one method at a time.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.errors import GuardWarning, InvalidValueError, UnsupportedInputError
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import inner_model
 from todre.methods.base import Method, check_method, check_prunes
-from todre.methods.guard import Guard, GuardName
+from todre.methods.guard import OFF, Guard, GuardName
 from todre.report import PruningReport
 from todre.runtime.attachment import ATTRIBUTE, Attachment
 
@@ -46,6 +47,22 @@ def prune(model: PreTrainedModel, method: Method, *, guard: Guard | GuardName = 
         yield report
     finally:
         detach(model)
+
+
+@contextmanager
+def prune_reported(model: PreTrainedModel, method: Method, guard: Guard | None) -> Iterator[PruningReport]:
+    """`prune` without the guard's warnings, for callers who pass the report on.
+
+    Args:
+        model, method: see `prune`.
+        guard: looks at each picture; None for nothing.
+
+    Yields:
+        See `prune`, also for what is raised.
+    """
+    with prune(model, method, guard=guard or OFF) as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore", GuardWarning)
+        yield report
 
 
 def attach(model: PreTrainedModel, method: Method, *, guard: Guard | GuardName = "off") -> PruningReport:

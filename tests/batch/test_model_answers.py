@@ -12,6 +12,7 @@ from PIL import Image
 import todre
 from todre.batch.lines import line_of
 from todre.batch.model_answers import Answering, failure_of, with_retain
+from todre.batch.parquet import _flat as flat
 from todre.batch.records import Outcome, Record
 from todre.errors import ImageError, InvalidValueError, LoadError
 from todre.images import open_image
@@ -281,6 +282,8 @@ def test_a_guard_looks_at_every_row_and_the_line_says_what_it_saw(answering, wor
         assert line["guarded"] == [seen]
         body = json.loads(line_of(Outcome.of(record(values | {"custom_id": "1"}), reply), "0" * 16))["response"]["body"]
         assert body["todre"]["guarded"] == [seen]
+        assert json.loads(flat(line)["guarded"]) == [seen]
+    assert flat(json.loads(line_of(Outcome.of(record(values), pruned), "0" * 16)))["guarded"] is None
     assert "guarded" not in json.loads(line_of(Outcome.of(record(values), pruned), "0" * 16))
 
 

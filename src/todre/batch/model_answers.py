@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from todre.batch.pictures import open_picture
 from todre.batch.records import Failure, Outcome, Record, Reply, Work
 from todre.batch.rows import Message, Row, row_of
-from todre.errors import GuardWarning, InvalidValueError, TodreError
+from todre.errors import InvalidValueError, TodreError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Seed
 from todre.files import Kind, sha256
@@ -132,7 +131,7 @@ class _Answerer:
         from todre.hf.keywords import IDS
         from todre.methods.shared.seeds import with_seed
         from todre.processing import apply, check_columns
-        from todre.pruning import prune
+        from todre.pruning import prune_reported
         from todre.serving.prompt_checks import answer_length, check_texts
 
         loaded = self._loaded
@@ -152,11 +151,9 @@ class _Answerer:
         inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
         gpus = [loaded.device] if loaded.device.type == "cuda" else []
         guard = self._guard
-        with torch.inference_mode(), torch.random.fork_rng(gpus), warnings.catch_warnings():
-            warnings.simplefilter("ignore", GuardWarning)  # the row says it
-            with prune(loaded.model, method, guard=guard or "off") as report:
-                torch.manual_seed(self._answering.seed if row.seed is None else row.seed)
-                tokens = loaded.model.generate(**inputs, **greedy_settings(limit))
+        with torch.inference_mode(), torch.random.fork_rng(gpus), prune_reported(loaded.model, method, guard) as report:
+            torch.manual_seed(self._answering.seed if row.seed is None else row.seed)
+            tokens = loaded.model.generate(**inputs, **greedy_settings(limit))
         new = tokens[0, prompt:]
         return Reply(
             text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),

@@ -7,7 +7,6 @@ earlier turn's cache would not be what the method asks for now.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from todre.chat.conversation import Exchange, Turn, messages_of
-from todre.errors import GuardWarning, InvalidValueError, LoadError
+from todre.errors import InvalidValueError, LoadError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Seed
 from todre.hf.greedy_decoding import greedy_settings
@@ -24,10 +23,10 @@ from todre.hf.model_parts import context_length
 from todre.hf.token_streaming import closing_tokens, watching
 from todre.loading.model import Loaded
 from todre.methods.base import Method
-from todre.methods.guard import OFF, Guard, GuardName
+from todre.methods.guard import Guard
 from todre.processing import apply, check_columns
 from todre.processing.unknown_words import unknown_words
-from todre.pruning import prune
+from todre.pruning import prune_reported
 from todre.report import PruningReport
 from todre.serving.text_so_far import TextSoFar
 from todre.timing import Timings, stopwatch
@@ -76,7 +75,7 @@ def reply(
     length: Length,
     on_text: Callable[[str], None] = lambda piece: None,
     stopped: Callable[[], bool] = lambda: False,
-    guard: Guard | GuardName = OFF,
+    guard: Guard | None = None,
 ) -> Reply:
     """Answer a turn; the model is left as it was.
 
@@ -88,7 +87,7 @@ def reply(
         length: how long the answer may be.
         on_text: called with each piece of text as soon as it is certain.
         stopped: asked after each token; True ends the answer.
-        guard: looks at each picture before the LLM runs, see `todre.prune`; what it saw is in the report.
+        guard: looks at each picture before the LLM runs; what it saw is in the report. None for nothing.
 
     Raises:
         InvalidValueError: the guard cannot watch the method, the conversation is longer than the model has positions
@@ -111,8 +110,7 @@ def reply(
     settings = greedy_settings(most) | watching(on_token, stopped)
     with torch.random.fork_rng(devices), stopwatch(loaded.model) as watch, torch.inference_mode():
         torch.manual_seed(length.seed)
-        with prune(loaded.model, method, guard=guard) as report, warnings.catch_warnings():
-            warnings.simplefilter("ignore", GuardWarning)  # the report says it
+        with prune_reported(loaded.model, method, guard) as report:
             loaded.model.generate(**inputs, **settings)
     rest = text.rest()
     if rest:

@@ -97,7 +97,7 @@ class Session:
             TodreError: see `todre.chat.answering.reply`.
         """
         turn = Turn(self.pictures, text)
-        found = reply(self.loaded, self.earlier, turn, self._method, self.length, on_text, stopped, self.guard or OFF)
+        found = reply(self.loaded, self.earlier, turn, self._method, self.length, on_text, stopped, self.guard)
         if found.text or not found.stopped:
             self.earlier += (Exchange(turn, found.text),)
             self.pictures, self.last = (), found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from todre.clips import clip_of_frames
-from todre.errors import GuardWarning, UnsupportedInputError
+from todre.errors import UnsupportedInputError
 from todre.evaluate.batch_answers import (
     LAYERS_APART,
     Reply,
@@ -38,10 +37,10 @@ from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.hf.short_queries import plain_short_queries
 from todre.loading.model import Loaded
 from todre.methods.base import Method, NoPruning
-from todre.methods.guard import OFF, Guard
+from todre.methods.guard import Guard
 from todre.processing import apply_batch, check_columns
 from todre.processing.downsampling import Shower, Shown, check_shown
-from todre.pruning import prune
+from todre.pruning import prune_reported
 from todre.tiny import SHIPPED_VIDEO
 
 _ENCODED_APART = ("llava_next",)
@@ -106,9 +105,7 @@ class Asker:
         if self.guard is not None:
             self.guard.check(method)
         runs = NoPruning() if method.in_pixels else method
-        pruned = prune(self.loaded.model, runs, guard=self.guard or OFF)
-        with plain_short_queries(), pruned as report, warnings.catch_warnings():
-            warnings.simplefilter("ignore", GuardWarning)  # one for each batch would say nothing of the score
+        with plain_short_queries(), prune_reported(self.loaded.model, runs, self.guard) as report:
             if self._apart(distinct):
                 group = self._prepared(number, distinct, method)
                 replies = self._encoded_apart(group, runs, report)

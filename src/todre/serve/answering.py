@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +11,15 @@ from typing import Any
 import torch
 from PIL import Image
 
-from todre.errors import GuardWarning
 from todre.hf.greedy_decoding import greedy_settings, sampled_settings
 from todre.hf.keywords import IDS
 from todre.hf.token_streaming import closing_tokens, watching
 from todre.loading.model import Loaded
 from todre.methods.base import Method
-from todre.methods.guard import OFF, Guard
+from todre.methods.guard import Guard
 from todre.processing import apply, check_columns
 from todre.processing.unknown_words import unknown_words
-from todre.pruning import prune
+from todre.pruning import prune_reported
 from todre.serve.parameters import Sampling
 from todre.serve.refusals import RefusedError
 from todre.serving.kept import Kept
@@ -127,8 +125,7 @@ def answer_task(
     settings = _decoding(task.sampling, most) | watching(on_token, lambda: text.stopped or cancelled())
     with torch.random.fork_rng(_gpus(loaded.device)), stopwatch(loaded.model) as watch, torch.inference_mode():
         torch.manual_seed(_seed(task))
-        with prune(loaded.model, task.method, guard=task.guard or OFF) as report, warnings.catch_warnings():
-            warnings.simplefilter("ignore", GuardWarning)  # the reply says it
+        with prune_reported(loaded.model, task.method, task.guard) as report:
             loaded.model.generate(**inputs, **settings)
     if cancelled():
         return None
