@@ -114,12 +114,12 @@ METHODS = (
     "todre,todre-v1,todre-patches,todre-horizon,todre-stage-2,random,uniform,pooling,cls-top-k,mmr,divprune,scope,"
     "agile-threshold,holov,hivtp,hiprune,visionzip,vispruner,vscan,prunesid,prumerge,prumerge-plus,globalcom2,"
     "gprune,nuwa,vflowopt,crop-skip,downsample,tome,evit,ficoco-v,erase,flowcut,flowcut-anyres,fastv,pyramiddrop,dart,"
-    "sparsevlm,swiftvlm,nuwa-text,mustdrop,vtw,mmtok,cdpruner,ficoco-l,ivc-prune"
+    "sparsevlm,swiftvlm,nuwa-text,mustdrop,vtw,mmtok,cdpruner,ivc-prune,todre-floor"
 )
 """Of the boards: a rule once, without presets that choose alike on this layout, and without what has to be fitted.
 
-Left out for time are autoprune, p-sigmoid and random-deep, whose work grows with the questions rather than the
-pictures.
+Left out for time are ficoco-l, autoprune, p-sigmoid and random-deep, whose work grows with the questions rather than
+the pictures.
 """
 FEW = "todre,todre-v1,todre-patches,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
 STEPS: dict[str, Step] = {

@@ -17,7 +17,8 @@ from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields import fitted, short_repr
 from todre.fields.kinds import Count
 from todre.hf.keywords import MASK, POSITIONS
-from todre.methods.base import Method, check_method, check_prunes
+from todre.methods.base import Method
+from todre.methods.method_checks import check_method, check_prunes
 from todre.runtime.samples import Media, visual_tokens
 from todre.runtime.selection import select_batch
 from todre.tensors.columns import TEXT, Compaction, compact, token_kinds
@@ -218,7 +219,7 @@ def _facts(method: Method, places: Tensor, scores: Tensor | None, grid: Grid | N
         nothing = torch.full((n,), torch.nan, dtype=torch.float32, device="cpu")
         signals[request] = nothing if scores is None else scores.flatten()[places]
     place = Place.unknown(n) if grid is None else Place.raster(*grid)
-    return TokenFacts(signals, zero, zero, place, known=scores is not None or grid is not None)
+    return TokenFacts(signals, zero, zero, place, known=scores is not None)
 
 
 def _positions(method: Method, positions: Tensor | None, valid: Tensor, gone: Tensor, packed: Compaction) -> Tensor:

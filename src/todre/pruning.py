@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from todre.errors import GuardWarning, InvalidValueError, UnsupportedInputError
 from todre.hf.versions import PreTrainedModel
 from todre.hf.wrappers import inner_model
-from todre.methods.base import Method, check_method, check_prunes
+from todre.methods.base import Method
 from todre.methods.guard import OFF, Guard, GuardName
+from todre.methods.method_checks import check_method, check_prunes
 from todre.report import PruningReport
 from todre.runtime.attachment import ATTRIBUTE, Attachment
 

@@ -312,6 +312,10 @@ def test_the_tower_leaves_a_surplus_for_the_second_cut():
     assert FlowCut(retain=0.8, surplus=2.5, second=2).target(576) == 576
     assert FlowCut().reduce_after(32) == ()
     assert registry.create("flowcut-anyres", retain=0.1).reduce_after(32) == (2,)
+    assert registry.create("flowcut-anyres", retain=320 / 2880).target(576) == 160
+    assert registry.create("flowcut-anyres", retain=320).target(576) == 160
+    assert registry.create("flowcut-anyres", retain=320, surplus=1.0).target(576) == 320
+    assert registry.create("flowcut-anyres").target(576) == 144
 
 
 def test_settings():

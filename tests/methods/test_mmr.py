@@ -12,7 +12,7 @@ from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.methods.mmr import MMR
 from todre.tensors.token_facts import Signal
 
-AUTO = Signal("auto", -1)
+AUTO = Signal("auto", -1, even=True)
 
 
 def brute_force(visual, k, importance, weight=0.5):
@@ -64,7 +64,7 @@ def test_attention_that_is_asked_for_by_name_must_be_known():
     with pytest.raises(UnsupportedInputError, match="No cls signal"):
         MMR(importance="cls").select(visual_tokens_of(4))
     assert MMR(importance="norm").signals() == ()
-    assert MMR(importance="received", layer=-2).signals() == (Signal("received", -2),)
+    assert MMR(importance="received", layer=-2).signals() == (Signal("received", -2, even=True),)
 
 
 @pytest.mark.parametrize(("field", "value"), [("weight", 1.5), ("weight", None), ("importance", "trained")])

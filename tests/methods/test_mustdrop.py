@@ -12,7 +12,7 @@ from todre.errors import InvalidValueError
 from todre.methods.mustdrop import MustDrop
 from todre.tensors.token_facts import Signal
 
-LAST = Signal("auto", -1)
+LAST = Signal("auto", -1, even=True)
 
 
 def signal_map(queries, seed=0, levels=None, unknown=0.2):

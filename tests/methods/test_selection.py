@@ -8,6 +8,7 @@ import tinymodels as tm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methods.examples import clip
 from methods.making import CLS, visual_tokens_of
 
 import todre
@@ -15,11 +16,15 @@ from todre.errors import InvalidValueError, UnknownMethodError, UnsupportedInput
 from todre.methods import registry
 from todre.methods.base import budget
 from todre.methods.shared.budgets import shares
+from todre.tensors.token_facts import Signal
 
 
 def tokens(n, d=8, seed=0, tiles=None, pictures=None):
-    """Random visual tokens; `tiles` gives each token's tile, -1 for newlines."""
-    return visual_tokens_of(n, d, seed, tile=tiles, picture=pictures, signals={CLS: None})
+    """Random visual tokens; `tiles` gives each token's tile, -1 for newlines. All signals are the same."""
+    visual = visual_tokens_of(n, d, seed, tile=tiles, picture=pictures, signals={CLS: None})
+    same = {Signal(kind, even=True): visual.saliency for kind in ("auto", "cls", "received")}
+    visual.signals.update(same)
+    return visual
 
 
 def greedy(x, k, pivot, rule):
@@ -157,12 +162,29 @@ def test_cls_top_k_takes_newlines_last():
     assert int(keep.sum()) == 28
 
 
+def test_cls_top_k_gives_each_frame_of_a_clip_its_share():
+    visual = clip(signals={CLS: None}, frames=4, rows=3, columns=3)
+    visual.saliency[visual.frame == 2] += 5.0
+    keep = todre.CLSTopK(retain=8).select(visual)
+    for frame in range(4):
+        members = (visual.frame == frame).nonzero().flatten()
+        best = members[visual.saliency[members].argsort(descending=True)[:2]]
+        assert sorted(best.tolist()) == members[keep[members]].tolist()
+
+
 @pytest.mark.parametrize("method", [todre.ToDRE(pivot="cls"), todre.CLSTopK()])
 def test_missing_saliency_is_an_error(method):
     visual = tokens(10)
     visual.saliency.fill_(torch.nan)
     with pytest.raises(UnsupportedInputError, match="No saliency is known"):
         method.select(visual)
+
+
+@pytest.mark.parametrize("pivot", ["cls", "received"])
+def test_a_signal_that_was_not_asked_for_is_no_pivot(pivot):
+    other = visual_tokens_of(10, signals={Signal("cls" if pivot == "received" else "received", even=True): None})
+    with pytest.raises(UnsupportedInputError, match="No saliency is known"):
+        todre.ToDRE(pivot=pivot).select(other)
 
 
 def test_without_saliency_the_pivot_is_drawn():
@@ -225,7 +247,6 @@ def test_unknown_names_and_fields():
 def test_saliency_is_the_towers_own_attention(kind, strategy):
     """Compare with the eager tower's attention maps, packed by hand."""
     from todre.hf.families import family_of
-    from todre.tensors.token_facts import Signal
     from todre.tower.capture import SaliencyCapture
 
     model = tm.build(kind, "eager")

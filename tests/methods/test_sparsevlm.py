@@ -157,6 +157,9 @@ def test_published_lists(tokens):
         context = decoder_layers.made(["s" + "v" * 576 + "ttt"], layer=layer, n_layers=32)
         counts.append(len(decoder_layers.kept(context, method.reduce(context), 0)))
     assert tuple(counts) == LISTS[tokens]
+    assert method.retain == counts[-1]
+    seen = layer_average(576, method.reduce_after(32), counts, 32)
+    assert seen == pytest.approx({192: 202.75, 128: 140.8, 96: 110.25, 64: 79.2}[tokens], abs=0.05)
 
 
 @pytest.mark.parametrize("n_layers", [8, 32])

@@ -75,6 +75,7 @@ def test_gsearch_asks_where_layers_differ():
     assert GSearch(kept=(0.5, 0.5, 0.5, 0.2, 0.2, 0.2, 0.0, 0.0)).reduce_after(8) == (1, 3, 6)
     assert GSearch(kept=(1.0,) * 8).reduce_after(8) == ()
     assert GSearch(kept=(20, 20, 10, 5)).reduce_after(4) == (1, 2, 3)
+    assert GSearch(kept=(20, 1, 1, 1)).reduce_after(4) == (1,)  # one token, which is not the share 1.0
 
 
 @settings(max_examples=100, deadline=None)

@@ -24,7 +24,7 @@ def brute(context, r):
         keys = context.attention_inputs.key[tile].double().mean(dim=0).numpy()
         hidden, size = context.hidden[tile].double().numpy(), context.size[tile].double().numpy()
         a = [token for token in range(0, len(keys), 2) if token >= context.first]
-        b = list(range(1, len(keys), 2))
+        b = [token for token in range(1, len(keys), 2) if token >= context.first]
         edges = []
         for one in a:
             best, closest = None, -math.inf
@@ -62,7 +62,7 @@ def check(context, retain):
 
 
 @settings(max_examples=30, deadline=None)
-@given(patches=st.integers(2, 20), first=st.integers(0, 1), seed=st.integers(0, 10_000), data=st.data())
+@given(patches=st.integers(2, 20), first=st.integers(0, 5), seed=st.integers(0, 10_000), data=st.data())
 def test_equals_the_brute_force(patches, first, seed, data):
     gone = data.draw(st.integers(0, patches // 2))
     context = tower_context(patches=patches, first=first, gone=gone, seed=seed)

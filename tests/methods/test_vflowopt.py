@@ -13,7 +13,7 @@ from todre.methods.shared.budgets import layer_average
 from todre.methods.vflowopt import FITTED, VFlowOpt
 from todre.tensors.token_facts import Signal
 
-RECEIVED = Signal("received", -2)
+RECEIVED = Signal("received", -2, even=True)
 
 
 def mixed(states, scores, gone):

@@ -13,7 +13,8 @@ from todre.analysis.results import Job, Record, measure_all
 from todre.errors import TodreError, UnsupportedInputError, UnsupportedModelError
 from todre.geometry import visual_token_boxes
 from todre.loading.model import Loaded
-from todre.methods.base import Method, check_prunes
+from todre.methods.base import Method
+from todre.methods.method_checks import check_prunes
 from todre.plots.kept_tokens import Row
 from todre.plots.marks import Panel
 from todre.running import Settings, answer

@@ -150,7 +150,11 @@ def _completion(reply: Reply, mark: str) -> dict[str, Any]:
 def _seen(reply: Reply) -> dict[str, Any]:
     """What is said of the row's visual tokens."""
     pair = None if reply.visual_tokens is None else dict(zip(("before", "after"), reply.visual_tokens, strict=True))
-    return {"visual_tokens": pair} | ({} if reply.guarded is None else {"guarded": list(reply.guarded)})
+    return (
+        {"visual_tokens": pair}
+        | ({} if reply.guarded is None else {"guarded": list(reply.guarded)})
+        | ({"unknown_words": list(reply.unknown_words)} if reply.unknown_words else {})
+    )
 
 
 def _failure(outcome: Outcome) -> Failure:

@@ -129,10 +129,13 @@ class _Answerer:
 
         from todre.hf.greedy_decoding import greedy_settings
         from todre.hf.keywords import IDS
+        from todre.hf.positions_left import answer_length
+        from todre.hf.token_streaming import closing_tokens
         from todre.methods.shared.seeds import with_seed
         from todre.processing import apply, check_columns
+        from todre.processing.unknown_words import unknown_words
         from todre.pruning import prune_reported
-        from todre.serving.prompt_checks import answer_length, check_texts
+        from todre.serving.prompt_checks import check_texts
 
         loaded = self._loaded
         if row.model not in ("", loaded.name, Path(loaded.name).name):
@@ -154,15 +157,17 @@ class _Answerer:
         with torch.inference_mode(), torch.random.fork_rng(gpus), prune_reported(loaded.model, method, guard) as report:
             torch.manual_seed(self._answering.seed if row.seed is None else row.seed)
             tokens = loaded.model.generate(**inputs, **greedy_settings(limit))
-        new = tokens[0, prompt:]
+        new, last = tokens[0, prompt:], row.messages[-1].content
+        asked = last if isinstance(last, str) else " ".join(part for part in last if isinstance(part, str))
         return Reply(
             text=loaded.processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
-            ended="stop" if int(new[-1]) in _closing(loaded) else "length",
+            ended="stop" if int(new[-1]) in closing_tokens(loaded.model) else "length",
             model=loaded.name,
             prompt_tokens=prompt,
             new_tokens=len(new),
             visual_tokens=(report.visual_tokens_before[0], report.visual_tokens_after[0]),
             guarded=None if guard is None else tuple(seen.to_dict() for seen in report.guarded[0]),
+            unknown_words=tuple(unknown_words(loaded.processor.tokenizer, asked, inputs[IDS])),
         )
 
     def _opened(self, message: Message) -> dict[str, Any]:
@@ -228,9 +233,3 @@ def _tokenizer_sha256(model: str | None) -> str | None:
     if not found:
         return None
     return hashlib.sha256("".join(f"{file.name} {sha256(file, TOKENIZER)}\n" for file in found).encode()).hexdigest()
-
-
-def _closing(loaded: Loaded) -> tuple[int, ...]:
-    """The ids of the tokens that end an answer."""
-    ids = loaded.model.generation_config.eos_token_id
-    return tuple(ids) if isinstance(ids, list | tuple) else () if ids is None else (int(ids),)

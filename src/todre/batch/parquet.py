@@ -72,7 +72,7 @@ def write_parquet(lines: Path, target: Path) -> None:
     text, count = arrow.string(), arrow.int64()
     schema = arrow.schema(
         {"id": text, "answer": text, "ended": text, "model": text, "prompt_tokens": count, "new_tokens": count}
-        | {"visual_tokens_before": count, "visual_tokens_after": count, "guarded": text}
+        | {"visual_tokens_before": count, "visual_tokens_after": count, "guarded": text, "unknown_words": text}
         | {"error_type": text, "error_message": text}
     )
     with (
@@ -106,12 +106,13 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _seen(values: dict[str, Any]) -> dict[str, Any]:
-    """What a line says of visual tokens; what a guard saw, as JSON."""
+    """What a line says of visual tokens; what a guard saw, and unknown words."""
     pair, guarded = values.get("visual_tokens") or {}, values.get("guarded")
     return {
         "visual_tokens_before": pair.get("before"),
         "visual_tokens_after": pair.get("after"),
         "guarded": None if guarded is None else json.dumps(guarded),
+        "unknown_words": " ".join(values.get("unknown_words") or ()) or None,
     }
 
 
@@ -131,6 +132,15 @@ def _group(file: Path, group: int) -> Any:
     """One row group, kept for the rows after the first."""
     with _opened(file) as table:
         return table.read_row_group(group)
+
+
+def check_parquet() -> None:
+    """Raise unless Parquet can be written.
+
+    Raises:
+        MissingDependencyError: the `pyarrow` package is absent.
+    """
+    _pyarrow()
 
 
 def _pyarrow() -> tuple[Any, Any]:

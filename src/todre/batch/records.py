@@ -48,6 +48,7 @@ class Reply:
         body: an endpoint's whole answer, else None.
         request_id: an endpoint's name of the request, or empty.
         guarded: what a guard saw in each picture; None without one.
+        unknown_words: words of the last message that the tokenizer does not know.
     """
 
     text: str
@@ -59,6 +60,7 @@ class Reply:
     body: dict[str, Any] | None = None
     request_id: str = ""
     guarded: tuple[dict[str, Any], ...] | None = None
+    unknown_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,8 +119,7 @@ def retain_of(values: Any) -> float | None:
     if not isinstance(values, dict):
         raise InvalidValueError(f'The body has todre {_short(values)}; write {{"retain": 0.1}} there.')
     _check_names(values, ("retain",), "The body's todre")
-    retain: float | None = _fitted("retain", values.get("retain"), Retain)
-    return retain
+    return _retain(values, "todre.retain")
 
 
 def _plain(values: dict[str, Any]) -> Row:
@@ -131,7 +130,7 @@ def _plain(values: dict[str, Any]) -> Row:
     parts = tuple(ImagePart(picture=picture) for picture in _pictures(values))
     return Row(
         messages=(Message(role="user", content=(*parts, question)),),
-        retain=_fitted("retain", values.get("retain"), Retain),
+        retain=_retain(values, "retain"),
         max_new_tokens=_fitted("max_new_tokens", values.get("max_new_tokens"), Count),
     )
 
@@ -192,6 +191,9 @@ def _messages(value: Any) -> tuple[Message, ...]:
     found = tuple(_message(each, f"messages[{place}]") for place, each in enumerate(value))
     if found[-1].role != "user":
         raise InvalidValueError(f"The last message is of the {found[-1].role}; end with the user's, which is answered.")
+    last = found[-1].content
+    if not isinstance(last, str) and not any(isinstance(part, ImagePart) or part.strip() for part in last):
+        raise InvalidValueError("The last message is empty; ask something.")
     return found
 
 
@@ -205,6 +207,8 @@ def _message(value: dict[str, Any], at: str) -> Message:
     if not isinstance(content, list) or not content:
         raise InvalidValueError(f"{at} has content {_short(content)}, and needs a text or a list of parts; write one.")
     parts = tuple(_part(each, f"{at}.content[{place}]") for place, each in enumerate(content))
+    if role != "user" and any(isinstance(part, ImagePart) for part in parts):
+        raise InvalidValueError(f"{at} is of the role {role!r} and has a picture; put it into a user's.")
     return Message(role=role, content=parts)
 
 
@@ -238,6 +242,21 @@ def _check_names(values: dict[str, Any], known: Collection[str], where: str) -> 
             f"{where} has a field {printable(repr(strange), 60)} that is not known; leave it out, or use "
             f"{', '.join(known)}."
         )
+
+
+def _retain(values: dict[str, Any], name: str) -> float | None:
+    """The budget under `retain`.
+
+    Raises:
+        InvalidValueError: it is no budget, or the count 1, which is hardly what is meant.
+    """
+    value = values.get("retain")
+    if type(value) is int and value == 1:
+        raise InvalidValueError(
+            f"{name} is 1, a count, and would keep one visual token; write 1.0 for all of them, or a larger count."
+        )
+    retain: float | None = _fitted("retain", value, Retain)
+    return retain
 
 
 def _fitted(name: str, value: Any, kind: Any) -> Any:

@@ -10,7 +10,8 @@ from todre.bench.oracle import NoOracleError, oracle_of
 from todre.bench.prompts import Prompt
 from todre.bench.workloads import Pruned, Resized, Subject, Untouched, exact_length
 from todre.errors import TodreError
-from todre.methods.base import Method, check_prunes
+from todre.methods.base import Method
+from todre.methods.method_checks import check_prunes
 
 Tick = Callable[[str], None]
 """Called with a description of each step before the step begins."""

@@ -151,7 +151,7 @@ def calibrate(
     layers: ask.Layers = None,
     max_new_tokens: opt.NewTokens = 16,
     batch_size: ask.Batch = 9,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     reporting: Reporting = Reporting(),
 ) -> None:
     """Find the layer and τ of ToDRE's stage 2 that save most within an accuracy loss.
@@ -187,7 +187,7 @@ def kept(
     methods: opt.MethodNames = "todre,todre-v1,cls-top-k,random",
     retain: Retain = None,
     max_new_tokens: opt.NewTokens = 32,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     reporting: Reporting = Reporting(),
 ) -> None:
     """Show which visual tokens several methods keep of the same pictures.
@@ -220,7 +220,7 @@ def guard(
     loss: Loss = 0.01,
     max_new_tokens: opt.NewTokens = 16,
     batch_size: ask.Batch = 9,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     reporting: Reporting = Reporting(),
 ) -> None:
     """Find the signal and threshold of a guard that catch what a method loses.

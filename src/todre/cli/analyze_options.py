@@ -102,7 +102,16 @@ class QuestionOptions(OptionRecord):
         """The source of questions: the file, or scenes with all their tasks."""
         from todre.analysis.questions import Source
 
+        self._check()
         return Source(self.questions, self.limit, self.split, self.size)
+
+    def _check(self) -> None:
+        """Raise if options for scenes stand beside questions of one's own."""
+        plain = type(self)()
+        of_scenes = [name for name in ("split", "size", "tasks") if hasattr(plain, name)]
+        idle = next((name for name in of_scenes if getattr(self, name) != getattr(plain, name)), None)
+        if self.questions is not None and idle is not None:
+            raise typer.BadParameter(f"--{idle} is of scenes, and --questions brings its own pictures; leave it out.")
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,7 @@ class InstrumentQuestions(QuestionOptions):
         from todre.analysis.questions import Source
         from todre.scenes import TASKS
 
+        self._check()
         suiting = tuple(task for task in TASKS if task != "caption" or not short_answers)
         return Source(self.questions, self.limit, self.split, self.size, self.tasks or suiting)
 

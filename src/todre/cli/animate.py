@@ -97,7 +97,7 @@ def animate(
     allow_urls: opt.AllowUrls = False,
     force: opt.Force = False,
     max_new_tokens: opt.NewTokens = 64,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     reporting: Reporting = Reporting(),
 ) -> None:
     """Animate what a method does to a picture: which tokens stay, and why.
@@ -123,7 +123,7 @@ def animate(
         from todre.running import Settings
 
         loaded = model.load(reporting.quiet)
-        settings = Settings(max_new_tokens, seed)
+        settings = Settings(max_new_tokens, seed or 0)
         made = _compute(show, loaded, picture, question, budgets, settings, frames or MOST_FRAMES, reporting.silent)
         with progress(len(made.frames), reporting.silent) as begin:
             images = []
@@ -154,7 +154,7 @@ def _check_options(
 
 
 def _budgets(
-    show: Kind, name: str, retain: tuple[float | AutoBudget, ...] | None, seed: int
+    show: Kind, name: str, retain: tuple[float | AutoBudget, ...] | None, seed: int | None
 ) -> list[tuple[str, Method]]:
     """(budget as text, method with this budget): one, or as many as --show budget has."""
     if show != "budget":

@@ -62,7 +62,7 @@ def ask(
     overlay: Overlay = None,
     force: opt.Force = False,
     max_new_tokens: opt.NewTokens = 64,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     reporting: Reporting = Reporting(),
 ) -> None:
     """Answer a question about pictures and videos while pruning visual tokens.
@@ -89,7 +89,7 @@ def ask(
         loaded = model.load(reporting.quiet)
         if overlay is not None:
             boxes_of(loaded, media)  # tokens whose places are not known are better refused before the answer
-        answered = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed), watching or OFF)
+        answered = answer(loaded, media, question, pruning, Settings(max_new_tokens, seed or 0), watching or OFF)
         if overlay is not None:
             write_media(loaded, media, [(method, answered)], overlay)
     document = answered.to_dict() | {"files": [*map(label_of, files)]} | ({"overlay": str(overlay)} if overlay else {})
@@ -98,7 +98,7 @@ def ask(
         return
     show_text(answered.text)
     note(f"{answered.summary}, {answered.timings.total:.0f} ms", reporting.quiet)
-    for sentence in answered.report.notes:
+    for sentence in answered.notes:
         note(sentence, reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if overlay is not None:

@@ -45,7 +45,7 @@ def batch(
     per: BudgetPer = None,
     guard: GuardName = OFF,
     max_new_tokens: opt.NewTokens = 64,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     retry_errors: ask.RetryErrors = False,
     allow_urls: opt.AllowUrls = False,
     where: WorkerOptions = WorkerOptions(),
@@ -80,7 +80,7 @@ def batch(
                 pruning = make_pruning(method, retain, seed, per)
             watching = guard_of(guard, (pruning,))
             prunes = {"method": pruning.to_dict(), "guard": None if watching is None else watching.to_dict()}
-            conditions, backend = _models(source, model, prunes, max_new_tokens, seed, where, allow_urls)
+            conditions, backend = _models(source, model, prunes, max_new_tokens, seed or 0, where, allow_urls)
             _say_if_other_versions(lines_of(output), reporting.silent)
         lines = lines_of(output)
         facts = {"input": source.name, "command": command_line()}

@@ -48,7 +48,7 @@ def chat(
     retain: Retain = None,
     guard: GuardName = OFF,
     max_new_tokens: opt.NewTokens = MOST_NEW,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     allow_urls: opt.AllowUrls = False,
     verbosity: Verbosity = Verbosity(),
 ) -> None:
@@ -75,7 +75,7 @@ def chat(
             lambda name, budget: make_pruning(name, budget, seed),
             method,
             retain,
-            Length(max_new_tokens, seed),
+            Length(max_new_tokens, seed or 0),
             reading_for(allow_urls, stdin="brings the lines of the chat"),
             watching or OFF,
         )

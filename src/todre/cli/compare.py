@@ -52,7 +52,7 @@ def compare(
     warm_up: WarmUp = 1,
     repeats: Repeats = 3,
     max_new_tokens: opt.NewTokens = 64,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     reporting: Reporting = Reporting(),
 ) -> None:
     """Answer one question under several methods: tokens, FLOPs, memory and times."""
@@ -75,10 +75,20 @@ def compare(
         from todre.running import Settings
 
         loaded = model.load(reporting.quiet)
-        settings = Settings(max_new_tokens, seed, warm_up, repeats)
+        settings = Settings(max_new_tokens, seed or 0, warm_up, repeats)
         left_out: dict[str, str] = {}
         answers = answer_all(
-            loaded, picture, question, names, retain, settings, reporting.quiet, left_out, everything, watching or OFF
+            loaded,
+            picture,
+            question,
+            names,
+            retain,
+            settings,
+            reporting.quiet,
+            left_out,
+            everything,
+            watching or OFF,
+            seed,
         )
         if output is not None:
             write_rows([row_of_image(loaded, [picture], answers, 0, question)], output)
@@ -91,7 +101,7 @@ def compare(
     show_text(question)
     _show_answers(answers, left_out)
     for name, each in answers:
-        for sentence in (*each.shown.sentences, *each.report.notes):
+        for sentence in (*each.shown.sentences, *each.notes):
             note(f"{name}: {sentence}", reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if output is not None:
@@ -118,6 +128,7 @@ def answer_all(
     left_out: dict[str, str] | None = None,
     forgiving: bool = False,
     guard: Guard | Literal["off"] = "off",
+    seed: int | None = None,
 ) -> list[tuple[str, Answer]]:
     """Answer under each method, with a progress bar; (name, answer) in order.
 
@@ -132,7 +143,7 @@ def answer_all(
             begin(f"answering with {name}")
             pixels = False
             try:
-                method = make_method(name, retain, settings.seed)
+                method = make_method(name, retain, seed)
                 pixels = method.in_pixels
                 answers.append((name, answer(loaded, [picture], question, method, settings, guard)))
             except TodreError as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
 from todre.cli.parsers import usage
 from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget
-from todre.methods.base import Method, check_prunes
+from todre.methods.base import Method
+from todre.methods.method_checks import check_prunes
+from todre.methods.shared.seeds import with_seed
 
 ALL = "all"
 """The word that stands for every registered method."""
@@ -59,15 +59,19 @@ def named_methods(methods: str) -> tuple[list[str], bool]:
     return list(dict.fromkeys(every)), ALL in names
 
 
-def make_method(name: str, retain: float | AutoBudget | None, seed: int, per: str | None = None) -> Method:
-    """Make a method with the settings that it has; a file's method is unchanged."""
+def make_method(name: str, retain: float | AutoBudget | None, seed: int | None, per: str | None = None) -> Method:
+    """Make a method with the settings that it has.
+
+    Of a file's method the seed alone is replaced, and only by one that the user set.
+    """
     if name.endswith(FILE):
-        return registry.load(name)
-    settings: dict[str, Any] = {"seed": seed, "per": per or "sample"} | ({} if retain is None else {"retain": retain})
-    return registry.create_with(name, **settings)
+        method = registry.load(name)
+        return method if seed is None else with_seed(method, seed)
+    settings = {"seed": seed or 0, "per": per, "retain": retain}
+    return registry.create_with(name, **{key: value for key, value in settings.items() if value is not None})
 
 
-def make_pruning(name: str, retain: float | AutoBudget | None, seed: int, per: str | None = None) -> Method:
+def make_pruning(name: str, retain: float | AutoBudget | None, seed: int | None, per: str | None = None) -> Method:
     """Make a method for a command that prunes a model before it sees a picture.
 
     Raises:

@@ -66,7 +66,13 @@ MethodNames = Annotated[
         help="Methods, separated by commas; all: every one that applies.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of methods that choose at random.")]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, max=MOST_SEED, show_default="0, or the file's", help="Seed of methods that choose at random."
+    ),
+]
+"""None where the user set none, so that the method of a file keeps its own."""
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=MOST, help="Longest answer, in tokens.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result; never a file that is read.")]
 AllowUrls = Annotated[

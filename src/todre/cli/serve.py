@@ -47,7 +47,7 @@ def serve(
     retain: Retain = None,
     per: BudgetPer = None,
     guard: GuardName = OFF,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = None,
     place: PlaceOptions = PlaceOptions(),
     limits: LimitOptions = LimitOptions(),
     check: Check = False,
@@ -72,7 +72,7 @@ def serve(
         pruning = make_pruning(method, retain, seed, per)
     from todre.serve.method_choice import MethodChoice
 
-    methods = MethodChoice(method=pruning, retain=retain, seed=seed, guard=guard_of(guard, (pruning,)))
+    methods = MethodChoice(method=pruning, retain=retain, per=per, seed=seed or 0, guard=guard_of(guard, (pruning,)))
     _serve_with_transformers(loading, methods, method, place, limits, check, verbosity)
 
 

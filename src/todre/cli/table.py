@@ -18,7 +18,7 @@ from todre.cli.parsers import one_of
 from todre.errors import InvalidValueError
 from todre.files import check_target, printable, write_atomic
 from todre.reading.formats import SUFFIXES, WRITERS
-from todre.reading.results import MEASURES
+from todre.reading.results import DIFFERENCE, MEASURES
 from todre.reading.tables import COLUMNS
 
 FORMAT = next(iter(WRITERS))
@@ -89,6 +89,10 @@ def table(
     """
     if hard:
         check_beside(context, "--hard", {each.name or "" for each in context.command.params} - _USELESS_BESIDE_HARD)
+    elif columns == COLUMNS[0] and retain is not None:
+        raise typer.BadParameter("--retain would change nothing, because columns are budgets; add --columns tasks.")
+    if against is not None and measure not in (MEASURES[0], DIFFERENCE):
+        raise typer.BadParameter(f"--against shows differences, and --measure says {measure}; leave one of them out.")
     kind = _format(form, output)
     if output is not None:
         check_target(output, results, force)
@@ -98,7 +102,7 @@ def table(
 
     found = ask.read_results(results, methods)
     if against is not None:
-        found, measure = found.against(against), "difference"
+        found, measure = found.against(against), DIFFERENCE
     if hard:
         text = HARD_WRITERS[kind](splits_of(found, retain), not no_intervals)
     else:

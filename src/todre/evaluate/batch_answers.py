@@ -14,14 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from todre.errors import UnsupportedInputError
+from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.evaluate import packed_questions as packed
 from todre.evaluate.probes import DropAfter
+from todre.files import printable
 from todre.hf.calls import cache_argument
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS, LOGITS_TO_KEEP, MASK, POSITIONS
 from todre.hf.model_parts import decoder_module, text_config
 from todre.hf.picture_features import encoded_argument, picture_features
+from todre.hf.positions_left import ContextLengthError, answer_length
 from todre.hf.versions import DynamicCache
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -97,7 +99,21 @@ def tensors(loaded: Loaded, image: Image.Image, texts: Sequence[str]) -> tuple[d
     inputs = inputs.to(loaded.device, dtype=loaded.model.dtype)
     ids, mask = inputs.pop(IDS), inputs.pop(MASK).bool()
     prompts = tuple(row[real] for row, real in zip(ids, mask, strict=True))
+    check_room(loaded.model, [len(prompt) for prompt in prompts], texts)
     return {name: value[:1] for name, value in inputs.items()}, prompts
+
+
+def check_room(model: Any, lengths: Sequence[int], questions: Sequence[str]) -> None:
+    """Check that the model has positions for prompts and an answer.
+
+    Raises:
+        InvalidValueError: it has not; the message names the question.
+    """
+    for length, question in zip(lengths, questions, strict=True):
+        try:
+            answer_length(model, length, None, _FEW_TOKENS)
+        except ContextLengthError as error:
+            raise InvalidValueError(f"{printable(repr(question), 60)}: {error}") from error
 
 
 def encode(model: Any, pixels: dict[str, Tensor]) -> Tensor:

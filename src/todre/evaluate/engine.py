@@ -132,7 +132,7 @@ def check_run(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
     files = [folder / name for name in (ANSWERS, *WRITTEN)]
     if os.path.lexists(folder):
         check_folder(folder)
-        check_targets(files, inputs, force=os.path.lexists(files[0]))
+        check_targets(files, inputs, force=os.path.lexists(files[0]), option=False)
     else:
         check_folder(folder.parent)
 

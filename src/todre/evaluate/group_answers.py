@@ -21,6 +21,7 @@ from todre.evaluate.batch_answers import (
     answer_packed,
     asks_first,
     can_share,
+    check_room,
     encode,
     reply_of,
     tensors,
@@ -32,7 +33,7 @@ from todre.evaluate.shared_prefill import Beginnings, Store, untouched
 from todre.evaluate.tasks import Item
 from todre.geometry.sizes import Size
 from todre.hf.greedy_decoding import greedy_settings
-from todre.hf.keywords import IDS
+from todre.hf.keywords import IDS, MASK
 from todre.hf.model_parts import decoder_depth, decoder_module
 from todre.hf.short_queries import plain_short_queries
 from todre.loading.model import Loaded
@@ -237,6 +238,7 @@ class Asker:
                     processor, [_conversation(items[place], one) for place, one in zip(batch, shown, strict=True)]
                 )
                 check_columns(model.config, inputs)
+                check_room(model, inputs[MASK].sum(dim=1).tolist(), [items[place].question for place in batch])
                 for one, ids in zip(shown, inputs[IDS], strict=True):
                     check_shown(model.config, one, [ids])
                 inputs = inputs.to(self.loaded.device, dtype=model.dtype)

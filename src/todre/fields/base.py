@@ -23,6 +23,7 @@ class Checked:
     When an instance is made, its values are made plain and checked.
 
     A class's own `__post_init__`, for checks across several fields, runs after that, on checked values.
+    `check_together` runs before it, for checks that a base class makes of all that derive from it.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -33,12 +34,17 @@ class Checked:
             @functools.wraps(own)
             def after_checks(self: Any, *arguments: Any) -> None:
                 check_fields(self)
+                self.check_together()
                 own(self, *arguments)
 
             cls.__post_init__ = after_checks  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         check_fields(self)
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Check fields against each other; nothing here."""
 
 
 def check_fields(made: object) -> None:

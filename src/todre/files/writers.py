@@ -20,12 +20,14 @@ from todre.files.names import printable, reason
 _LONGEST_SUFFIX = 16
 
 
-def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
+def check_targets(
+    targets: Iterable[Path], inputs: Iterable[str | Path | None] = (), force: bool = False, option: bool = True
+) -> None:
     """Run `check_target` for files that are written together; they must differ."""
     known: dict[tuple[int, int], Path] = {}
     sources = list(inputs)
     for target in targets:
-        check_target(target, sources, force)
+        check_target(target, sources, force, option)
         found = _status(target)
         if found is not None:
             other = known.setdefault((found.st_dev, found.st_ino), target)
@@ -33,7 +35,9 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[str | Path | None] =
                 raise OutputError(f"{printable(target)} and {printable(other)} are one file; give two names.")
 
 
-def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: bool = False) -> None:
+def check_target(
+    target: Path, inputs: Iterable[str | Path | None] = (), force: bool = False, option: bool = True
+) -> None:
     """Raise, before any work, unless a result can be written at `target`.
 
     Args:
@@ -41,6 +45,7 @@ def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: 
         inputs: files and folders that are read; other names are ignored. An input is never overwritten, however its
             path is spelled, since files are compared by identity and not by name.
         force: whether an earlier result may be replaced.
+        option: whether the user can say so by --force.
 
     Raises:
         OutputError: the file is an input, exists already, is no regular file, or its folder cannot be written.
@@ -57,7 +62,8 @@ def check_target(target: Path, inputs: Iterable[str | Path | None] = (), force: 
                 same = "" if str(source) == str(target) else f" ({printable(source)})"
                 raise OutputError(f"{printable(target)} is a file that this reads{same}; write elsewhere.")
         if not force:
-            raise OutputError(f"{printable(target)} is there already; replace it with --force, or write elsewhere.")
+            way = "replace it with --force" if option else "move it away"
+            raise OutputError(f"{printable(target)} is there already; {way}, or write elsewhere.")
     check_folder(Path(os.path.realpath(target)).parent if target.is_symlink() else target.parent)
 
 

@@ -161,6 +161,15 @@ def attention_modules(tower: nn.Module) -> list[nn.Module]:
     ]
 
 
+def layers_of_whole_pictures(vision_config: Any) -> tuple[int, ...]:
+    """The layers of a vision tower, from 0, that see whole pictures.
+
+    The other layers see windows; empty if all layers see whole pictures.
+    """
+    # The towers of Qwen2.5-VL and Qwen2.5-Omni name them so (seen in 5.24).
+    return tuple(getattr(vision_config, "fullatt_block_indexes", None) or ())
+
+
 def _is_attention(module: nn.Module) -> bool:
     """True if a module is named as attention and its config names a backend."""
     named = "Attention" in type(module).__name__

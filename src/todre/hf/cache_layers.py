@@ -249,6 +249,12 @@ class PrunedStaticLayer(StaticLayer):
         # In place, as in transformers (5.24): compiled graphs keep the address of this tensor.
         self.cumulative_length.sub_(-tokens_to_remove)
 
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Reorder the batch, as beam search does."""
+        super().reorder_cache(beam_idx)
+        if self.table is not None and self.table.leader is self:
+            self.table.select_rows(beam_idx)
+
     def reset(self) -> None:
         """Become an empty, plain layer again."""
         super().reset()

@@ -70,6 +70,16 @@ def all_states(output: Any) -> tuple[Tensor, ...] | None:
     return states
 
 
+def has_attention_maps(output: Any) -> bool:
+    """True if the caller asked for attention maps."""
+    return getattr(output, "attentions", None) is not None
+
+
+def has_router_logits(output: Any) -> bool:
+    """True if the caller asked for the logits of routers (mixtures of experts)."""
+    return getattr(output, "router_logits", None) is not None
+
+
 def media_features(output: Any) -> Any:
     """LLM-space features of each picture or clip, from an encoding method's output."""
     return output.pooler_output

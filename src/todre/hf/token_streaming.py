@@ -8,35 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
 
 
-class _TokenStreamer(BaseStreamer):
-    """Hands on the new tokens; the prompt, which comes first, is left out."""
+class _Watcher(StoppingCriteria):
+    """Hands on each new token, and ends the answer where `ended` is true then."""
 
-    def __init__(self, on_token: Callable[[int], None]) -> None:
-        self._on_token, self._prompt_came = on_token, False
-
-    def put(self, value: Tensor) -> None:
-        """Take the prompt, then one token after each step."""
-        if not self._prompt_came:
-            self._prompt_came = True
-            return
-        for token in value.tolist():
-            self._on_token(int(token))
-
-    def end(self) -> None:
-        """Nothing is left to do at the end."""
-
-
-class _Ended(StoppingCriteria):
-    """Ends the answer after the step in which `ended` became true."""
-
-    def __init__(self, ended: Callable[[], bool]) -> None:
-        self._ended = ended
+    # As a criterion and not as a streamer: a streamer is told a token after the criteria were asked (5.24), so that an
+    # answer would end a token late.
+    def __init__(self, on_token: Callable[[int], None], ended: Callable[[], bool]) -> None:
+        self._on_token, self._ended, self._seen = on_token, ended, 0
 
     def __call__(self, ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         """(b,) bool, whether each row is done."""
+        for token in ids[0, self._seen or -1 :].tolist():
+            self._on_token(int(token))
+        self._seen = ids.shape[1]
         return torch.full((ids.shape[0],), self._ended(), device=ids.device, dtype=torch.bool)
 
 
@@ -49,10 +35,7 @@ def watching(on_token: Callable[[int], None], ended: Callable[[], bool]) -> dict
         on_token: called with each new token, the closing token included.
         ended: asked after each token; True ends the answer.
     """
-    return {
-        "streamer": _TokenStreamer(on_token),
-        "stopping_criteria": StoppingCriteriaList([_Ended(ended)]),
-    }
+    return {"stopping_criteria": StoppingCriteriaList([_Watcher(on_token, ended)])}
 
 
 def closing_tokens(model: Any) -> frozenset[int]:

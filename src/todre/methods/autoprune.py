@@ -48,7 +48,7 @@ class AutoPrune(Method):
             leaves of the budget, which only tells in decoders of few layers, and for very small budgets.
         text_weight: weight of the text's attention in the first cut, before it is multiplied by the first layer's MI
             for each text token.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.25

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from todre.errors import InvalidValueError, UnsupportedInputError
+from todre.errors import InvalidValueError
 from todre.fields import Checked, Range, fitted, short_repr
 from todre.methods.auto_budget import AutoBudget, count_of
 from todre.methods.card import Card
@@ -68,6 +68,18 @@ class Method(Checked):
     exact: ClassVar[bool] = False
     needs_methods: ClassVar[bool] = False
     file_fields: ClassVar[tuple[str, ...]] = ()
+
+    def check_together(self) -> None:
+        """Check that `per` has an effect.
+
+        Raises:
+            InvalidValueError: `per` is set, and the method divides no budget before the LLM.
+        """
+        if self.per != "sample" and not (self.selects or self.in_pixels):
+            raise InvalidValueError(
+                f"{type(self).__name__}.per={self.per!r} would change nothing, since {self.name} chooses no tokens "
+                "between the vision tower and the LLM; leave per out."
+            )
 
     @property
     def selects(self) -> bool:
@@ -249,33 +261,6 @@ class Preset:
     paper: str = ""
     card: Card | None = None
     settings: tuple[str, ...] | None = None
-
-
-def check_method(method: Any) -> None:
-    """Check that `method` is a method.
-
-    Raises:
-        InvalidValueError: `method` is not a method.
-    """
-    if not isinstance(method, Method):
-        raise InvalidValueError(
-            f"method must be a method such as todre.ToDRE(retain=0.1), not {short_repr(method)}; "
-            "by name: todre.methods.registry.create('todre', retain=0.1)."
-        )
-
-
-def check_prunes(method: Method) -> None:
-    """Check that `method` acts on a model, and not before the processor.
-
-    Raises:
-        UnsupportedInputError: the method acts on pictures, which whoever prunes a model does not see.
-    """
-    if method.in_pixels:
-        raise UnsupportedInputError(
-            f"{method.name} resizes pictures before the processor, which pruning the model cannot do; resize each "
-            "picture with todre.downsample(image, processor, model, retain=0.25) and run the model on it without this "
-            "method."
-        )
 
 
 def budget(retain: float | AutoBudget | str, n: int) -> int:

@@ -9,8 +9,7 @@ from todre.errors import UnsupportedInputError
 from todre.methods.auto_budget import SelectRetain
 from todre.methods.base import Method, Preset, budget
 from todre.methods.card import Card
-from todre.methods.shared.budgets import shares
-from todre.methods.shared.grouping import best
+from todre.methods.shared.grouping import best, newlines_last, tile_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +23,9 @@ class CLSTopK(Method):
     """Keep the visual tokens with the highest [CLS] attention.
 
     Based on "[CLS] Attention is All You Need for Training-Free Visual Token Pruning" (FasterVLM, arXiv 2412.01818v1):
-    [CLS] attention of the layer that features are taken from, the same ratio in each tile of an AnyRes picture.
-    Shares are rounded by largest remainder, so that the budget is met exactly; newline tokens come last.
+    [CLS] attention of the layer that features are taken from, the same ratio in each tile of an AnyRes picture and each
+    frame of a clip. Shares are rounded by largest remainder, so that the budget is met exactly; newline tokens come
+    last.
 
     Args:
         retain: visual tokens kept, a fraction of each sample's tokens or a count.
@@ -55,23 +55,13 @@ class CLSTopK(Method):
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep the most attended tokens of each tile; ties go to the first."""
-        import torch
-
-        n = len(visual)
-        k = budget(self.retain, n)
         if not visual.known:
             raise UnsupportedInputError(
                 "No saliency is known for these pictures; encode pictures inside todre.prune(...) to use cls-top-k."
             )
-        places = visual.host
-        group = (places.picture * (int(places.tile.max()) + 2) + places.tile + 1).masked_fill(places.newline, -1)
-        tiles, sizes = group[~places.newline].unique(return_counts=True)
-        keep = torch.zeros(n, dtype=torch.bool, device=visual.device)
-        for tile, share in zip(tiles, shares(k, sizes.tolist()), strict=True):
-            members = visual.here((group == tile).nonzero().flatten())
-            keep.index_fill_(0, members[best(visual.saliency[members], share)], True)
-        spare = k - min(k, n - int(places.newline.sum()))
-        keep.index_fill_(0, visual.here(places.newline.nonzero().flatten()[:spare]), True)
+        keep, room = newlines_last(visual, budget(self.retain, len(visual)))
+        for tile, share in tile_shares(visual, room):
+            keep.index_fill_(0, tile[best(visual.saliency[tile], share)], True)
         return keep
 
 

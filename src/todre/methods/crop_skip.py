@@ -29,7 +29,7 @@ class CropSkip(Method):
         tau: crops that differ by less than tau are left out whatever `retain` says, even all of them; 0 leaves out
             none. Its scale is that of the normalised pixels that the tower gets, where white is 3.7 (CLIP) or 2
             (SigLIP) above black.
-        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+        positions: see `Method`; nothing is chosen per sample, so `per` stays as it is.
     """
 
     retain: Retain = 0.5

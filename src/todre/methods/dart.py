@@ -35,7 +35,7 @@ class DART(Method):
         text_pivots: number of pivots among the text after the picture; fewer if there is less text.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
             layers.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.1

@@ -57,7 +57,7 @@ class ERASE(Method):
         late: the same for complex samples, those of which at least as many tokens entered as the second class keeps;
             the default is 17 of 28 layers and 22 of 36. If it is below `early` it counts as `early`.
         mean, std: what the processor subtracted from the pixels' channels, and then divided them by.
-        positions, per: see `Method`; the first cut is made for each picture, so `per` has no effect.
+        positions: see `Method`; the first cut is made for each picture, so `per` stays as it is.
     """
 
     retain: Retain = 0.25

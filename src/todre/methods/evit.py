@@ -31,7 +31,7 @@ class EViT(Method):
             the one that features are taken from. The default is after blocks 4, 7 and 10 of 12.
         fused: what the leaving tokens become: their `mean` weighted by attention; the `sum` of the paper's code, whose
             weights do not add up to 1 (its model was trained for that); or `none`.
-        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+        positions: see `Method`; nothing is chosen per sample, so `per` stays as it is.
     """
 
     retain: Retain = 0.343

@@ -30,7 +30,7 @@ class FastV(Method):
             that of the last of these layers.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
             layers, as later tables print it.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.5

@@ -43,7 +43,7 @@ class FiCoCoL(Method):
         quantile: a discarded token goes to the survivors above this quantile of its correlations.
         counting: what `retain` counts: `input`, the tokens left in the end; `layer-average`, their mean over all
             layers.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 1 / 3

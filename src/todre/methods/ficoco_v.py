@@ -34,7 +34,7 @@ class FiCoCoV(Method):
         penalty: factor by which the redundancy of the most redundant token of each 2 × 2 window is increased; 1 for
             none.
         quantile: ε; a leaving token goes to the tokens above this quantile of its logits.
-        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+        positions: see `Method`; nothing is chosen per sample, so `per` stays as it is.
     """
 
     retain: Retain = 0.198

@@ -27,7 +27,7 @@ class FitPrune(Method):
     Args:
         deletions: visual tokens deleted after each decoder layer: counts, or shares of those that entered. Empty until
             fitted; the last layer's number has no effect.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     deletions: Table = ()

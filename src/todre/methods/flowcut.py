@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from todre.errors import InvalidValueError, UnsupportedInputError
 from todre.fields.kinds import Layer, Positive, Retain
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from todre.methods.views.reduction import Reduction
     from todre.methods.views.vision_tower import Merging, TowerContext
 
-SECOND, SURPLUS = 2, 2.5
-"""The paper's for AnyRes: LLM layers before the second cut, and the surplus."""
+SECOND, SURPLUS, TILES = 2, 2.5, 5
+"""The paper's numbers for AnyRes.
+
+LLM layers before the second cut, the surplus, and the tiles that it is meant for.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +46,10 @@ class FlowCut(Method):
     Args:
         retain: visual tokens kept, a fraction or a count: of each tile, and with a second cut, of each sample after it.
         surplus: with a second cut, the tower leaves `surplus` times `retain` of each tile; 2.5 for a fraction of five
-            tiles is the paper's rule, which for a count is 0.5, half of it in each tile.
+            tiles is the paper's rule, which for a count is 0.5, half of it in each tile; `flowcut-anyres` takes the one
+            that goes with its `retain`.
         second: layers of the LLM run before the second cut, a count or a fraction of the depth; None for no such cut.
-        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+        positions: see `Method`; nothing is chosen per sample, so `per` stays as it is.
     """
 
     retain: Retain = 0.1
@@ -202,10 +206,16 @@ def _values(value: Tensor | None) -> Tensor:
     return value.float()
 
 
+def _anyres(**fields: Any) -> FlowCut:
+    """FlowCut with the paper's second cut and surplus."""
+    counted = isinstance(fields.get("retain"), Integral)
+    return FlowCut(**{"surplus": SURPLUS / TILES if counted else SURPLUS, "second": SECOND} | fields)
+
+
 PRESETS = (
     Preset(
         "flowcut-anyres",
-        functools.partial(FlowCut, surplus=SURPLUS, second=SECOND),
+        _anyres,
         FlowCut,
         "FlowCut for pictures in tiles, with its second cut in the LLM",
         "arXiv 2505.19536",

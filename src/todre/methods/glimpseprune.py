@@ -37,7 +37,7 @@ class GlimpsePrune(Method):
         least: smallest number of visual tokens left, for questions about something that the picture does not show.
         weights: a file that `python -m todre.glimpse.train` wrote; None for the file that ships with the package, which
             fits the model that ships with it.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     threshold: Annotated[float, Range(above=0, below=1, called="a probability")] = 0.5

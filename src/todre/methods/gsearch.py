@@ -30,7 +30,7 @@ class GSearch(Method):
         kept: visual tokens that each decoder layer sees: shares of those that entered, or counts, not rising. Empty
             until fitted; the first layer sees all tokens, whatever its number.
         asking: whose attention ranks: the prompt's last token, or all text after the picture.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     kept: Table = ()
@@ -56,8 +56,9 @@ class GSearch(Method):
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Act after the layers whose successor sees fewer tokens."""
         check_depth(self.name, "kept", self.kept, n_layers)
-        before: tuple[float, ...] = (1.0, *self.kept[1:])
-        return tuple(layer for layer in range(1, n_layers) if self.kept[layer] != before[layer - 1])
+        # The first layer sees the share 1.0; the count 1 equals it as a number, and is something else.
+        seen = [(float, 1.0), *((type(value), value) for value in self.kept[1:])]
+        return tuple(layer for layer in range(1, n_layers) if seen[layer] != seen[layer - 1])
 
     def reduce(self, context: ReduceContext) -> Reduction:
         """Keep the number of tokens that the next layer is to see."""

@@ -46,7 +46,7 @@ class IVCPrune(Method):
             most a quarter of the budget. 0.0 for none.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
             layers.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.5

@@ -56,7 +56,7 @@ class MMR(Method):
         """Request attention of `layer` where importance is attention."""
         from todre.tensors.token_facts import Signal
 
-        return () if self.importance == "norm" else (Signal(self.importance, self.layer),)
+        return () if self.importance == "norm" else (Signal(self.importance, self.layer, even=True),)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Grow the set greedily from the most important token."""

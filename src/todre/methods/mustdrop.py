@@ -42,7 +42,7 @@ class MustDrop(Method):
             attention from [CLS] in the tower's last layer, or the most received attention where there is no [CLS]. The
             key set is empty for 0.0, and where no attention of the tower is known.
         layers: layers run before each stage, counts or fractions of the depth.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     total_threshold: Attended = 0.001
@@ -77,7 +77,7 @@ class MustDrop(Method):
         """Request the last layer's attention, unless nothing is protected."""
         from todre.tensors.token_facts import Signal
 
-        return (Signal("auto", -1),) if self.protected else ()
+        return (Signal("auto", -1, even=True),) if self.protected else ()
 
     def reduce_after(self, n_layers: int) -> tuple[int, ...]:
         """Act after each of `layers`."""

@@ -28,7 +28,7 @@ class NuwaText(Method):
         layer: layers run before tokens leave, a count or a fraction of the depth.
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
             layers, if no tokens leave earlier.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.1

@@ -32,7 +32,7 @@ class PixelPrune(Method):
         metric: the distance: the largest (`max`), the `mean`, or the root mean square (`rms`) difference.
         std: standard deviation by which the processor divided the pixels' channels: 0.5 in Qwen3-VL, (0.26862954,
             0.26130258, 0.27577711) in Qwen2-VL and Qwen2.5-VL. It has no effect where tau is 0.
-        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+        positions: see `Method`; nothing is chosen per sample, so `per` stays as it is.
     """
 
     tau: Share = 0.0

@@ -30,7 +30,7 @@ class PSigmoid(Method):
         retain: visual tokens that a layer sees, as a mean over all layers; a fraction of those that entered or a count.
         slope: k times the number of layers; `todre.calibrate` searches it.
         asking: whose attention ranks: the prompt's last token, or all text after the picture.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.25

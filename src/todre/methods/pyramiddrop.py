@@ -31,7 +31,7 @@ class PyramidDrop(Method):
         layers: layers run before each stage, counts or fractions of the depth.
         counting: what `retain` counts: `input`, the tokens left after the last stage; `layer-average`, their mean over
             all layers, which is 270 of 576 for the paper's setting.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.125

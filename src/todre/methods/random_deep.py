@@ -31,7 +31,7 @@ class RandomDeep(Method):
         counting: what `retain` counts: `input`, the tokens left after `layer`; `layer-average`, their mean over all
             layers, if no tokens leave earlier.
         seed: seed of the draw; report the mean over several, the paper over 3.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 0.1

@@ -172,14 +172,19 @@ def _of(module: ModuleType) -> Iterator[Entry]:
         if inspect.isclass(cls) and cls.__module__ == module.__name__ and _is_method(cls):
             yield _entry(cls)
     for preset in getattr(module, "PRESETS", ()):
-        settings = tuple(field.name for field in fields(preset.cls)) if preset.settings is None else preset.settings
         card = preset.card or preset.cls.card
+        settings = _settings(preset.cls, card) if preset.settings is None else preset.settings
         yield Entry(preset.name, preset.create, preset.cls, settings, preset.summary, preset.paper, card)
 
 
 def _entry(cls: type[Method]) -> Entry:
-    settings = tuple(field.name for field in fields(cls))
-    return Entry(cls.name, cls, cls, settings, cls.summary, cls.paper, cls.card)
+    return Entry(cls.name, cls, cls, _settings(cls, cls.card), cls.summary, cls.paper, cls.card)
+
+
+def _settings(cls: type[Method], card: Card) -> tuple[str, ...]:
+    """Names of a method's fields, `per` only where it divides a budget."""
+    divides = bool({"select", "pixels"} & set(card.acts))
+    return tuple(field.name for field in fields(cls) if divides or field.name != "per")
 
 
 def _is_method(cls: type) -> TypeGuard[type[Method]]:

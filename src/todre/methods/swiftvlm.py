@@ -39,7 +39,7 @@ class SwiftVLM(Method):
         proxies: share of the budget for proxies; at least one proxy, except in a budget of one.
         counting: what `retain` counts: `input`, the tokens between stages and after the last; `layer-average`, their
             mean over all layers, where layers that rank count all visual tokens.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     retain: Retain = 1 / 3

@@ -96,7 +96,8 @@ class ToDRE(Method):
         needs=("attention",),
         budget="Stage 1 is exact; stage 2 keeps all or nothing.",
         follows="No code was published. Eq. 4 and 5 (cosine, over the tokens not yet chosen) rather than algorithm 1's "
-        "plain products; one pool over all tiles; queries that can see no key of the other kind are left out of eq. 7.",
+        "plain products; one pool over all tiles; queries that can see no key of the other kind are left out of eq. 7. "
+        "Without a [CLS] the pivot is what receives most attention; version 2 takes a random one (pivot='random').",
     )
 
     @classmethod
@@ -124,7 +125,7 @@ class ToDRE(Method):
         from todre.tensors.token_facts import Signal
 
         chooses = self.selects and not (isinstance(self.retain, float) and self.retain == 1.0)
-        return (Signal(self.pivot),) if chooses and self.pivot in ("auto", "cls", "received") else ()
+        return (Signal(self.pivot, even=True),) if chooses and self.pivot in ("auto", "cls", "received") else ()
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Stage 1: keep exactly `budget` tokens, starting from the pivot (section 4.1)."""
@@ -192,16 +193,18 @@ class ToDRE(Method):
         if self.pivot == "farthest":
             return pivot_farthest(pool)
         may = visual.host.known & visual.host.pivots & open_
-        unknown = not bool(may.any())
+        # Features that were encoded for another method may bring its signals, which are not what was asked for.
+        saliency = next((visual.signals[each] for each in self.signals() if each in visual.signals), None)
+        unknown = saliency is None or not bool(may.any())
         if self.pivot == "random" or (self.pivot == "auto" and unknown):
             generator = torch.Generator().manual_seed(self.seed)
             return int(torch.randint(len(pool), (1,), generator=generator, dtype=torch.int64, device="cpu"))
-        if unknown:
+        if unknown or saliency is None:
             raise UnsupportedInputError(
                 f"No saliency is known for these pictures, which pivot={self.pivot!r} needs; "
                 "encode pictures inside todre.prune(...), or use pivot='random'."
             )
-        saliency = visual.saliency[visual.here(open_.nonzero().flatten())]
+        saliency = saliency[visual.here(open_.nonzero().flatten())]
         here = visual.here(may[open_])
         return saliency.masked_fill(~here | saliency.isnan(), float("-inf")).argmax()
 

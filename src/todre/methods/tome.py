@@ -22,14 +22,14 @@ class ToMe(Method):
 
     Based on "Token Merging: Your ViT But Faster" (arXiv 2210.09461). Tokens are assigned alternately to sets A and B;
     each token of A is matched with the token of B whose key, averaged over heads, is closest by cosine. The r closest
-    pairs are merged to their mean weighted by size. Attention to a token is weighted by its size. [CLS] is never
-    merged.
+    pairs are merged to their mean weighted by size. Attention to a token is weighted by its size. [CLS] and
+    registers are never merged, and nothing is merged into them.
 
     Args:
         retain: tokens kept of each tile, a fraction or a count; each layer removes the same number r, at most half of
             its tokens, and the last layers remove what is left.
         proportional: whether later layers add the logarithm of a token's size to the logits of its key.
-        positions, per: see `Method`; nothing is chosen per sample, so `per` has no effect.
+        positions: see `Method`; nothing is chosen per sample, so `per` stays as it is.
     """
 
     retain: Retain = 0.5
@@ -70,7 +70,8 @@ def match_tokens(keys: Tensor, first: int, r: int) -> Tensor:
 
     Args:
         keys: (t, s, c) float32.
-        first: number of leading tokens that are never merged into another token.
+        first: number of leading tokens ([CLS], registers), which are in neither set: they are never merged, and no
+            patch is merged into them.
         r: number of pairs to merge, closest first; ties go to the lower index, first in A, then in B.
 
     Returns:
@@ -81,7 +82,7 @@ def match_tokens(keys: Tensor, first: int, r: int) -> Tensor:
 
     tiles, tokens, _ = keys.shape
     everyone = torch.arange(tokens, device=keys.device, dtype=torch.int64)
-    a, b = everyone[first + first % 2 :: 2], everyone[1::2]
+    a, b = everyone[first + first % 2 :: 2], everyone[first + 1 - first % 2 :: 2]
     into = everyone.repeat(tiles, 1)
     if not r:
         return into

@@ -85,7 +85,7 @@ class VFlowOpt(Method):
         """Request attention of `tower_layer`."""
         from todre.tensors.token_facts import Signal
 
-        return (Signal(self.attention, self.tower_layer),)
+        return (Signal(self.attention, self.tower_layer, even=True),)
 
     def select(self, visual: VisualTokens) -> Selection:
         """Rank by the tower's attention; newline tokens come last."""

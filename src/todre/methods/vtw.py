@@ -25,7 +25,7 @@ class VTW(Method):
     Args:
         layer: layers run with visual tokens (the paper's K), a count or a fraction of the depth. The paper searches it
             for each model and finds 15 of 32 for LLaVA-1.5-7B; `todre.calibrate` has that search.
-        positions, per: see `Method`.
+        positions: see `Method`; nothing is chosen before the LLM, so `per` stays as it is.
     """
 
     layer: Layer = 15 / 32

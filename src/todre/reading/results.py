@@ -15,7 +15,8 @@ from todre.reading.result_shape import RESULT
 
 ALL = "all"
 """The column of the mean over tasks."""
-MEASURES = ("retention", "score", "difference")
+DIFFERENCE = "difference"
+MEASURES = ("retention", "score", DIFFERENCE)
 NONE = "none"
 
 Budget = float | int

@@ -204,6 +204,7 @@ class Attachment:
             return output
         finally:
             self.local.prompt, self.local.outer_mask, self.local.pruned = None, None, False
+            self.local.bare = None
             self.capture.end()
             self.capture.within = False
             self.forwards.leave()
@@ -212,21 +213,27 @@ class Attachment:
     def _before_base(self, call: DecoderCall) -> None:
         """Read the prompt, and the facts about media encoded before this forward."""
         self.local.outer_mask = call.mask
-        if not call.brings_media and call.embeds is not None and call.ids is None and _begins(call):
-            self._warn_unpruned()
+        encoded, bare = bool(self.capture.current()), call.embeds is not None and call.ids is None and _begins(call)
+        if bare and not call.brings_media:
+            self._warn_unpruned(encoded)
+        # Sizes and grids come with embeddings, too; whether pictures do is known after the forward.
+        self.local.bare = encoded if bare and call.brings_media and not call.encodings else None
         self.capture.begin(call.encodings)
         if call.brings_media:
             stays = call.rest.get(self.family.stays) if self.family.stays else None
             self.local.prompt = Prompt(self.tokens, self.embed, call, stays)
 
-    def _warn_unpruned(self) -> None:
+    def _warn_unpruned(self, encoded: bool) -> None:
         """Warn that embeddings without token ids or pictures are not pruned.
+
+        Args:
+            encoded: whether pictures were encoded in this block.
 
         Raises:
             UnsupportedInputError: pictures were encoded in this block, so they were meant to be pruned.
         """
         remedy = "so nothing in them was pruned; shorten them by todre.prune_embeddings, which is told the columns."
-        if self.capture.current():
+        if encoded:
             raise UnsupportedInputError(
                 "Pictures were encoded in this block, and then embeddings came that do not say which columns they "
                 f"stand in, {remedy}"
@@ -248,7 +255,10 @@ class Attachment:
                     "Pictures were encoded, and then the decoder ran without todre, so nothing was pruned: its forward "
                     "was taken off inside the block, or it was replaced; leave the block before changing the model."
                 )
-        elif _begins(call):
+            return
+        if (encoded := getattr(self.local, "bare", None)) is not None:
+            self._warn_unpruned(encoded)
+        if _begins(call):
             fill_text(self.report, call, cache_of(output))
 
 

@@ -138,7 +138,9 @@ class DecoderForward:
                 )
             return call, self._prefill(facts, call)
         tables = kv.distinct_tables(call.cache)
-        return call, continuation(self.decoder, tables, getattr(self.local, "outer_mask", None), call)
+        # Where the decoder is called by itself, the caller made its mask, and no enclosing model did.
+        outer = getattr(self.local, "outer_mask", None) if self.capture.within else call.mask
+        return call, continuation(self.decoder, tables, outer, call)
 
     def _prefill(self, facts: dict[str, list[TokenFacts]], call: DecoderCall) -> Step:
         """The step of a prompt with pictures; `call` is rewritten in place."""

@@ -49,9 +49,13 @@ def logical_mask(mask: Any, outer: Any, cache: Cache | None, past: int, length: 
     if outer is None and isinstance(mask, Tensor | Mapping):
         return None
     if isinstance(outer, Mapping):
-        outer = next((each for each in outer.values() if isinstance(each, Tensor) and each.ndim == 4), None)
-        if outer is None:
+        given = [each for each in outer.values() if each is not None]
+        if not given:
             return None
+        # Without a tensor it holds FlexAttention's block masks, which are refused below.
+        outer = next((each for each in given if isinstance(each, Tensor) and each.ndim == 4), given[0])
+        if isinstance(outer, Tensor) and outer.ndim == 2:
+            return _padding(outer, past, length)
     static = cache is not None and bool(cache.layers) and any(is_static(layer) for layer in cache.layers)
     if not isinstance(outer, Tensor) or outer.ndim != 4 or not static:
         what = (

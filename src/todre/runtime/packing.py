@@ -59,8 +59,8 @@ def prepare_cache(call: DecoderCall, decoder: Decoder, reduces: bool) -> None:
         reduces: True if tokens may leave inside the decoder.
 
     Raises:
-        UnsupportedInputError: the cache is static and tokens may leave inside the decoder, or is of another kind that
-            cannot be shortened.
+        UnsupportedInputError: the cache is static, and tokens may leave inside the decoder or flash attention reads it;
+            or it is of another kind that cannot be shortened.
     """
     # Decoders make a DynamicCache of their config themselves (seen in 5.24); made here, it can get slot tables first.
     if call.cache is None and makes_cache(call, decoder):
@@ -69,7 +69,14 @@ def prepare_cache(call: DecoderCall, decoder: Decoder, reduces: bool) -> None:
     if cache is None:
         return
     kv.check_cache(cache, tuple(kind in (SLIDING, CHUNKED) for kind in decoder.layer_kinds))
-    if reduces and any(kv.is_static(layer) for layer in cache.layers):
+    static = any(kv.is_static(layer) for layer in cache.layers)
+    # It cuts the buffers at the mask's width, which counts logical columns (integrations.flash_attention, 5.24).
+    if static and "flash" in attention_backend(decoder.config):
+        raise UnsupportedInputError(
+            "Flash attention reads a static cache by the width of the mask, which a shorter prompt does not have; use "
+            "a dynamic cache, or attn_implementation='sdpa'."
+        )
+    if reduces and static:
         raise UnsupportedInputError(
             "A static cache cannot get shorter inside the decoder, so stage 2 would save nothing there; "
             "use stages=(1,), or a dynamic cache."

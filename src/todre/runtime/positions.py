@@ -6,6 +6,7 @@ rotary embedding gets the real ones.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
@@ -14,12 +15,11 @@ from todre.hf.calls import DecoderCall, contiguous
 from todre.hf.decoder import Decoder
 from todre.runtime.step import Step
 from todre.tensors.columns import Compaction
+from todre.tensors.slots import SlotTable
 
 
-def shift_positions(
-    positions: Tensor, shift: Tensor | None, gone: Tensor | None, decoder: Decoder
-) -> tuple[Tensor, Tensor | None]:
-    """Positions renumbered for tokens that left before them, and the new shift.
+def shift_positions(positions: Tensor, shift: Tensor | None, gone: Tensor | None, decoder: Decoder) -> Tensor:
+    """Positions renumbered for tokens that left before them.
 
     Args:
         positions: (b or 1, q), or (axes, b or 1, q) with M-RoPE.
@@ -44,10 +44,7 @@ def shift_positions(
             )
     if shift is not None:
         positions = positions - shift[:, None]
-    if gone is not None:
-        positions = positions - gone
-        shift = gone[:, -1] if shift is None else shift + gone[:, -1]
-    return positions, shift
+    return positions if gone is None else positions - gone
 
 
 def match_axes(real: Tensor, loop_positions: Tensor) -> Tensor:
@@ -69,16 +66,20 @@ def match_axes(real: Tensor, loop_positions: Tensor) -> Tensor:
 
 
 def set_positions(step: Step, call: DecoderCall, packing: Compaction | None) -> Tensor | None:
-    """Set the step's rotary positions, and return the tables' new shift, (b,) or None.
+    """Set the step's rotary positions.
 
     Args:
         step: the forward; its `rotary_positions` are set where the model's own are not right.
         call: the decoder's call.
         packing: from the columns that came in to those that are kept; None if all are.
+
+    Returns:
+        (b, past + length) the tables' new shift after each column, or None.
     """
     inputs = step.inputs
     tables = kv.distinct_tables(inputs.cache)
-    shift = tables[0].shift if tables else None
+    table = tables[0] if tables else None
+    shift = None if table is None else table.shift
     if packing is None and shift is None:
         return None
     positions = call.positions
@@ -88,6 +89,25 @@ def set_positions(step: Step, call: DecoderCall, packing: Compaction | None) -> 
     compacts = inputs.method is not None and inputs.method.positions == "compact"
     if packing is not None and compacts and inputs.visual is not None and step.selection is not None:
         gone = (inputs.visual & ~step.selection.keep).cumsum(dim=1)
-    positions, shift = shift_positions(positions, shift, gone, inputs.decoder)
+    positions = shift_positions(positions, shift, gone, inputs.decoder)
     step.rotary_positions = packing.take_positions(positions) if packing is not None else positions
-    return shift
+    return _shifts(table, inputs.past, inputs.length, gone)
+
+
+def _shifts(table: SlotTable | None, past: int, length: int, gone: Tensor | None) -> Tensor | None:
+    """What the tables' shift is after each column, (b, past + length).
+
+    It is None if no token was ever renumbered.
+
+    Args:
+        table: the tables' first, before this forward.
+        past: logical columns before this forward.
+        length: logical columns of this forward.
+        gone: (b, length) number of tokens of this forward that left at or before each column, or None.
+    """
+    shift = None if table is None else table.shift
+    if table is None or table.shifts is None or shift is None:
+        return None if gone is None else torch.cat([gone.new_zeros(gone.shape[0], past), gone], dim=1)
+    later = shift[:, None].expand(-1, past - table.covered)
+    now = shift[:, None] + (torch.zeros(1, length, dtype=shift.dtype, device=shift.device) if gone is None else gone)
+    return torch.cat([table.shifts, later, now], dim=1)

@@ -234,12 +234,12 @@ def _enter(
         call: the decoder's call, changed in place.
         cached_visual: by id of slot table, number of visual slots in each row (`Prompt.cached_visual`).
     """
-    shift = set_positions(step, call, packing)
+    shifts = set_positions(step, call, packing)
     if packing is not None:
         repack(call, packing, selection.stays)
         step.in_flight = step.in_flight.take(packing, step.in_flight.counts)
     step.record(0)
-    extend_tables(step, packing, shift, cached_visual)
+    extend_tables(step, packing, shifts, cached_visual)
     embeds = embeddings_of(call)
     if packing is not None or any(not table.identity for table in kv.distinct_tables(step.inputs.cache)):
         set_masks(step, call, embeds)

@@ -15,14 +15,14 @@ from todre.tensors.transfer import fetch
 
 
 def extend_tables(
-    step: Step, packing: Compaction | None, shift: Tensor | None, cached_visual: Mapping[int, list[int]]
+    step: Step, packing: Compaction | None, shifts: Tensor | None, cached_visual: Mapping[int, list[int]]
 ) -> None:
     """Write this forward's columns into the slot table of every layer.
 
     Args:
         step: the forward.
         packing: from the columns that came in to those that are kept; None if all are.
-        shift: (b,) how much smaller positions are than logical columns, or None.
+        shifts: (b, past + length) how much smaller positions are than logical columns after each column, or None.
         cached_visual: by id of slot table, visual slots that each row holds.
     """
     cache, new = step.inputs.cache, dict[tuple[int, int], SlotTable]()
@@ -35,7 +35,7 @@ def extend_tables(
         key = id(old), window
         if key not in new:
             base = old or _before_pictures(step, kv.window_columns(layer))
-            new[key] = _extend(step, base, packing, shift, window)
+            new[key] = _extend(step, base, packing, shifts, window)
             rows = step.in_flight.columns.shape[0]
             new[key].earlier = [0] * rows if old is None else cached_visual.get(id(old)) or _count_visual(old)
             new[key].begin(step.inputs.length)
@@ -55,7 +55,7 @@ def _before_pictures(step: Step, columns: int | None) -> SlotTable:
     )
 
 
-def _extend(step: Step, base: SlotTable, packing: Compaction | None, shift: Tensor | None, window: int) -> SlotTable:
+def _extend(step: Step, base: SlotTable, packing: Compaction | None, shifts: Tensor | None, window: int) -> SlotTable:
     """The table `base` followed by the columns in flight."""
     columns, kinds = base.at_length(step.inputs.past)
     return SlotTable(
@@ -64,7 +64,7 @@ def _extend(step: Step, base: SlotTable, packing: Compaction | None, shift: Tens
         covered=step.inputs.past + step.inputs.length,
         padded=base.padded or (packing.padded if packing is not None else step.inputs.mask is not None),
         identity=base.identity and packing is None,
-        shift=shift,
+        shifts=shifts,
         window=window,
     )
 
@@ -119,7 +119,7 @@ def _shrink(step: Step, old: SlotTable, width: int, gone: Tensor | None) -> tupl
         torch.cat([kinds, step.in_flight.kinds], dim=1),
         covered=old.covered,
         padded=padded or step.in_flight.padded,
-        shift=old.shift,
+        shifts=old.shifts,
         window=old.window,
     )
     table.earlier = earlier

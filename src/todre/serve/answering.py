@@ -13,6 +13,7 @@ from PIL import Image
 
 from todre.hf.greedy_decoding import greedy_settings, sampled_settings
 from todre.hf.keywords import IDS
+from todre.hf.positions_left import ContextLengthError, answer_length
 from todre.hf.token_streaming import closing_tokens, watching
 from todre.loading.model import Loaded
 from todre.methods.base import Method
@@ -23,7 +24,7 @@ from todre.pruning import prune_reported
 from todre.serve.parameters import Sampling
 from todre.serve.refusals import RefusedError
 from todre.serving.kept import Kept
-from todre.serving.prompt_checks import ContextLengthError, answer_length, check_texts
+from todre.serving.prompt_checks import check_texts
 from todre.serving.text_so_far import TextSoFar
 from todre.timing import Timings, stopwatch
 

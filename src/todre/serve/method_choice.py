@@ -11,8 +11,9 @@ from todre.fields import fitted
 from todre.fields.words import short_repr
 from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget, SelectRetain
-from todre.methods.base import Method, Per, check_prunes
+from todre.methods.base import Method, Per
 from todre.methods.guard import OFF, Guard, GuardName
+from todre.methods.method_checks import check_prunes
 from todre.serve.refusals import RefusedError, check_known
 
 _SETTINGS = ("method", "retain", "per", "guard")
@@ -25,12 +26,14 @@ class MethodChoice:
     Attributes:
         method: the server's own.
         retain: the server's budget; None where the method has its own.
+        per: what the server's budget is for; None where the method has its own.
         seed: of methods that choose at random.
         guard: the server's own; None for nothing.
     """
 
     method: Method
     retain: float | AutoBudget | None = None
+    per: str | None = None
     seed: int = 0
     guard: Guard | None = None
 
@@ -96,8 +99,8 @@ class MethodChoice:
         if entry.name not in registry.names():
             raise InvalidValueError(f"todre.method {entry.name!r} is made of others, which a request cannot name.")
         _check_taken(entry.name, settings, entry.settings)
-        own: dict[str, Any] = {"seed": self.seed} | ({} if self.retain is None else {"retain": self.retain})
-        own = {name: value for name, value in own.items() if name in entry.settings}
+        own = {"seed": self.seed, "retain": self.retain, "per": self.per}
+        own = {name: value for name, value in own.items() if name in entry.settings and value is not None}
         method = entry.create(**{**own, **settings})
         check_prunes(method)
         return method

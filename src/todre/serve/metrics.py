@@ -26,7 +26,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "todre_requests",
-            "Requests for a chat completion by HTTP status; 499: the client went away.",
+            "Requests for a completion, and all that were refused before, by HTTP status; 499: the client went away.",
             ["status"],
             registry=self.registry,
         )

@@ -39,6 +39,8 @@ OTHERS = (
 
 _MOST_STOPS, _LONGEST_STOP = 16, 200
 _MOST_SEED = 2**63 - 1
+_LEAST_TEMPERATURE = 1e-4
+"""Below it, logits over the temperature may leave the range of half precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,12 @@ def parse_sampling(body: dict[str, Any]) -> Sampling:
     Without a temperature decoding is greedy, whatever the checkpoint's own settings are.
     """
     temperature = number(body, "temperature", 0.0, 2.0)
+    if temperature and temperature < _LEAST_TEMPERATURE:
+        raise RefusedError(
+            f"temperature is {temperature:g}, by which logits cannot be divided; give 0 for greedy decoding, or at "
+            f"least {_LEAST_TEMPERATURE:g}.",
+            param="temperature",
+        )
     top_p = number(body, "top_p", 0.0, 1.0)
     if top_p == 0.0:
         raise RefusedError("top_p is 0, which leaves no token to choose; give a number above 0.", param="top_p")

@@ -182,23 +182,28 @@ def cls_attention(inputs: AttentionInputs, leading: int = 1) -> Tensor:
     return logits.softmax(dim=-1).mean(dim=1)[:, leading:]
 
 
-def received_attention(inputs: AttentionInputs) -> Tensor:
+def received_attention(inputs: AttentionInputs, even: bool = False) -> Tensor:
     """Mean attention that each token of a vision tower receives.
 
-    For towers without a [CLS] (ToDRE v2, section 4.1). The mean is over heads and over the queries that see a token, so
-    padding and other pictures in the same row do not count. Queries are computed in blocks, so no whole map is made.
+    For towers without a [CLS]. The mean is over heads and over the queries that see a token, so padding and other
+    pictures in the same row do not count. Queries are computed in blocks, so no whole map is made.
+
+    Args:
+        inputs: queries and keys of the layer.
+        even: multiply a query's attention by the number of keys that it sees. Even attention is then 1 in a picture of
+            any size, so that tokens of several pictures can be compared; as it is, a small picture's are larger.
 
     Returns:
         (tiles, tokens) float32.
     """
     if inputs.segments is not None and len(inputs.segments) > 2:
         bounds = [int(bound) for bound in inputs.segments.tolist()]
-        parts = [_received(inputs, start, end) for start, end in pairwise(bounds)]
+        parts = [_received(inputs, start, end, even) for start, end in pairwise(bounds)]
         return torch.cat(parts, dim=1)
-    return _received(inputs, 0, inputs.query.shape[2])
+    return _received(inputs, 0, inputs.query.shape[2], even)
 
 
-def _received(inputs: AttentionInputs, start: int, end: int) -> Tensor:
+def _received(inputs: AttentionInputs, start: int, end: int, even: bool) -> Tensor:
     key = inputs.key[:, :, start:end].float().repeat_interleave(inputs.query.shape[1] // inputs.key.shape[1], dim=1)
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device, dtype=torch.float32)
     seeing = torch.zeros_like(total)
@@ -209,7 +214,8 @@ def _received(inputs: AttentionInputs, start: int, end: int) -> Tensor:
         if inputs.mask is not None and inputs.mask.ndim == 4 and not _by_heads(inputs.mask):
             visible = visible_keys(inputs, block)[:, :, start:end].expand(key.shape[0], -1, -1)
             logits = logits.masked_fill(~visible[:, None], float("-inf"))
-        total += logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1).sum(dim=1)
+        paid = logits.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)
+        total += (paid * visible.sum(dim=-1, keepdim=True) if even else paid).sum(dim=1)
         seeing += visible.sum(dim=1)
     return total / seeing.clamp(min=1)
 

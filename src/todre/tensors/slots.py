@@ -40,6 +40,7 @@ class SlotTable:
         padded: whether some slot may be padding, known on the host.
         identity: whether slots and logical columns are the same, so that the model's own masks are right.
         shift: (b,) logical position minus actual position of later tokens; None where position ids are kept.
+        shifts: (b, covered) int64, what `shift` is after each logical column; None where it is.
         window: number of columns that a query in these layers sees, its own included; 0 for no window. Slots outside it
             are dropped.
         evicted: leading slots that the layers have dropped.
@@ -59,7 +60,7 @@ class SlotTable:
         covered: int,
         padded: bool,
         identity: bool = False,
-        shift: Tensor | None = None,
+        shifts: Tensor | None = None,
         window: int = 0,
     ) -> None:
         self.columns = columns
@@ -67,7 +68,8 @@ class SlotTable:
         self.covered = covered
         self.padded = padded
         self.identity = identity
-        self.shift = shift
+        self.shifts = shifts
+        self.shift = _last_of(shifts)
         self.window = window
         self.evicted = 0
         self.rewinds = False
@@ -180,8 +182,9 @@ class SlotTable:
         """Reorder or repeat the rows of the batch."""
         rows = rows.to(self.columns.device)
         self.columns, self.kinds = self.columns[rows], self.kinds[rows]
-        if self.shift is not None:
-            self.shift = self.shift[rows]
+        if self.shifts is not None:
+            self.shifts = self.shifts[rows]
+            self.shift = _last_of(self.shifts)
 
     def crop(self, length: int, first: bool) -> Compaction | None:
         """Forget the logical columns from `length` (0-based) on.
@@ -206,6 +209,9 @@ class SlotTable:
         self.columns = kept.take(self.columns).masked_fill(~kept.valid, -1)
         self.kinds = kept.take(self.kinds).masked_fill(~kept.valid, PAD)
         self.covered, self.padded, self.identity = length, self.padded or kept.padded, False
+        if self.shifts is not None:
+            self.shifts = self.shifts[:, :length]
+            self.shift = _last_of(self.shifts)
         self._crop = (length, kept)
         return kept
 
@@ -219,3 +225,10 @@ class SlotTable:
         self.incoming = None
         if self.window and self.leader is not None:
             self.evicted = self.expired(self.leader.logical)
+
+
+def _last_of(shifts: Tensor | None) -> Tensor | None:
+    """The last column of `shifts` (b, columns), 0 where there is none."""
+    if shifts is None:
+        return None
+    return shifts[:, -1] if shifts.shape[1] else shifts.new_zeros(shifts.shape[0])

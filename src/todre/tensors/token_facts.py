@@ -28,10 +28,15 @@ class Signal(Checked):
             the vision tower offers, or none; `keys`, keys averaged over heads; `grid`, no values, but rows and columns
             are made known; `alive`, whether the token survived a reduction inside the tower.
         layer: Python index of the tower's layer (negative from the end), or a fraction of the depth, rounded down.
+            Where most layers see only windows of a picture, as in Qwen2.5-VL, attention received is read in the nearest
+            layer that sees all of it: within a window every token competes with its neighbours alone.
+        even: whether attention received is told as a multiple of even attention, for methods that compare tokens of
+            pictures of different sizes; otherwise it is a share of the picture's, which is larger in small pictures.
     """
 
     kind: Literal["cls", "received", "auto", "keys", "grid", "alive"]
     layer: TowerLayer = -1
+    even: bool = False
 
 
 ALIVE = Signal("alive")

@@ -81,7 +81,11 @@ class SaliencyCapture:
         self.kinds = {request: kind for request, kind in kinds.items() if kind is not None}
         self.local = threading.local()
         # Everything that may be refused comes before the first change to the model.
-        watched = [(watched_layer(module, each.layer), each) for module in self._towers() for each in self.kinds]
+        watched = [
+            (watched_layer(module, each.layer, kind), each)
+            for module in self._towers()
+            for each, kind in self.kinds.items()
+        ]
         self.reduction = None if tower is None else TowerReduction(model, family, tower)
         self.handles: list[Removable] = []
         try:
@@ -181,7 +185,7 @@ class SaliencyCapture:
 
     def listen(self, request: Signal, attention_inputs: AttentionInputs) -> None:
         """Record the signal of one call of a watched layer, (tiles, patches, c)."""
-        self.local.signals[request].append(read_signal(self.kinds[request], attention_inputs, self.before()))
+        self.local.signals[request].append(read_signal(request, self.kinds[request], attention_inputs, self.before()))
 
     def _wrapper(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         """An encoding method that ties facts to its output."""

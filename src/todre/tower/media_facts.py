@@ -47,10 +47,17 @@ def facts_of(output: Any) -> list[TokenFacts] | None:
     """
     whole: list[TokenFacts] | None = getattr(output, FACTS_ATTRIBUTE, None)
     entries = entries_of(output)
-    if whole is not None or not isinstance(entries, list | tuple):
+    if not isinstance(entries, list | tuple):
         return whole
     single = [getattr(entry, FACTS_ATTRIBUTE, None) for entry in entries]
-    return [fact for fact in single if fact is not None] if None not in single else None
+    found = [fact for fact in single if fact is not None]
+    if not found or len(found) < len(single):
+        return whole
+    # The caller may have put the entries into another order since, so what they carry themselves counts; but `generate`
+    # repeats them for beams, which share one choice.
+    distinct = [each for place, each in enumerate(found) if not place or each is not found[place - 1]]
+    repeated = whole is not None and [*map(id, distinct)] == [*map(id, whole)]
+    return whole if repeated else found
 
 
 def set_layer_lengths(output: Any, lengths: list[Lengths]) -> None:

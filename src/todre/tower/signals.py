@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from todre.errors import UnsupportedModelError
-from todre.hf.attention_tap import attention_modules
+from todre.hf.attention_tap import attention_modules, layers_of_whole_pictures
 from todre.hf.leading_tokens import Leading
 from todre.tensors.attention import AttentionInputs, cls_attention, received_attention
 from todre.tensors.token_facts import Signal
@@ -42,10 +42,11 @@ def side_by_side(signals: list[list[Tensor]]) -> list[Tensor]:
     return [torch.cat(parts, dim=-1) for parts in zip(*signals, strict=True)]
 
 
-def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> Tensor:
+def read_signal(request: Signal, kind: str, attention_inputs: AttentionInputs, leading: int) -> Tensor:
     """One signal of a layer's attention, (tiles, patches, c) float32.
 
     Args:
+        request: what was asked for.
         kind: `cls`, `received`, `keys` or `grid`.
         attention_inputs: queries and keys of the layer.
         leading: tokens before the patches.
@@ -53,7 +54,7 @@ def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> T
     if kind == "cls":
         return cls_attention(attention_inputs, leading)[..., None]
     values = (
-        received_attention(attention_inputs)[..., None]
+        received_attention(attention_inputs, request.even)[..., None]
         if kind == "received"
         else attention_inputs.key.float().mean(dim=1)
     )
@@ -62,14 +63,33 @@ def read_signal(kind: str, attention_inputs: AttentionInputs, leading: int) -> T
     return values[:, leading:]
 
 
-def watched_layer(tower: nn.Module, layer: float) -> nn.Module:
-    """The attention module of the layer `layer` of a tower; see `layer_index`.
+def watched_layer(tower: nn.Module, layer: float, kind: str) -> nn.Module:
+    """The attention module of a tower in which a signal is read.
+
+    See `layer_index` and `whole_layer`.
 
     Raises:
         UnsupportedModelError: the tower has no such layer.
     """
     modules = attention_modules(tower)
-    return modules[layer_index(layer, len(modules), type(tower).__name__)]
+    index = layer_index(layer, len(modules), type(tower).__name__)
+    return modules[whole_layer(index, kind, getattr(tower, "config", None))]
+
+
+def whole_layer(index: int, kind: str, vision_config: Any) -> int:
+    """The layer in which a signal is read.
+
+    For attention received it is the nearest layer that sees whole pictures; of two that are as near, the deeper one.
+
+    Args:
+        index: the layer that is asked for, from 0.
+        kind: `cls`, `received`, `keys` or `grid`.
+        vision_config: of the tower.
+    """
+    whole = layers_of_whole_pictures(vision_config)
+    if kind != "received" or not whole:
+        return index
+    return min(whole, key=lambda layer: (abs(layer - index), -layer))
 
 
 def signal_kind(request: Signal, leading: Leading | None, tower: str, readable: bool) -> str | None:

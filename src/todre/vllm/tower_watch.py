@@ -16,7 +16,7 @@ from todre.hf.keywords import BOUNDS
 from todre.hf.leading_tokens import Leading
 from todre.tensors.attention import AttentionInputs
 from todre.tensors.token_facts import Signal
-from todre.tower.signals import layer_index, read_signal, signal_kind
+from todre.tower.signals import layer_index, read_signal, signal_kind, whole_layer
 from todre.vllm.last_layer import LastLayer
 
 
@@ -55,7 +55,7 @@ class TowerWatch(nn.Module):
             if kind is not None:
                 self.kinds[request] = kind
                 depth = getattr(vision_config, "num_hidden_layers", None) or vision_config.depth
-                index = layer_index(request.layer, depth, name)
+                index = whole_layer(layer_index(request.layer, depth, name), kind, vision_config)
                 self._watch(layers, attention, index, depth, vision_config, request)
 
     def _watch(
@@ -92,7 +92,7 @@ class TowerWatch(nn.Module):
 
     def _record(self, request: Signal, inputs: AttentionInputs) -> None:
         assert self.recorded is not None
-        self.recorded[request].append(read_signal(self.kinds[request], inputs, self.before))
+        self.recorded[request].append(read_signal(request, self.kinds[request], inputs, self.before))
 
     @contextmanager
     def recording(self) -> Iterator[dict[Signal, list[Tensor]]]:

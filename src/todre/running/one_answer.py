@@ -8,36 +8,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from todre.clips import Clip
 from todre.environment import versions
-from todre.errors import GuardWarning, InvalidValueError, LoadError, UnsupportedInputError
+from todre.errors import GuardWarning
 from todre.fields import Checked
 from todre.fields.kinds import Count, Natural, Seed
 from todre.flops import FlopCount, count_prompt
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS
-from todre.hf.token_streaming import watching
+from todre.hf.positions_left import answer_length
+from todre.hf.token_streaming import closing_tokens, watching
 from todre.images import image_sha256
 from todre.loading.device_memory import peak_bytes, reset_peak
 from todre.loading.model import Loaded
 from todre.methods.base import Method
 from todre.methods.guard import Guard, GuardName
 from todre.methods.todre import ToDRE
-from todre.processing import apply, check_columns
 from todre.processing.downsampling import Shower, Shown, check_shown
-from todre.processing.unknown_words import unknown_words
 from todre.pruning import prune
 from todre.report import PruningReport
+from todre.running.model_inputs import Media, build_inputs, check_question
 from todre.timing import Timings, median_of, stopwatch
-
-Media = Image.Image | Clip
-"""The media that a question can be about."""
-
-
-class QuestionWarning(UserWarning):
-    """The model does not know some words of the question."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,7 @@ class Answer:
         timings: the median of `repeats` runs, after `warm_up` runs that are not counted, in milliseconds.
         flops: FLOPs of this answer as it ran, by part; None where the model's FLOPs cannot be counted.
         new_tokens: number of generated tokens, the closing token included.
+        ended: "stop", or "length" where the answer was cut: it was as long as it may be, or as the model has positions.
         peak_bytes: device memory at its peak during the answer, or on the CPU the process's high-water mark.
         sizes: (width, height) of each picture or clip in pixels.
         facts: model, method, pictures, clips and settings, ready for JSON.
@@ -65,6 +58,7 @@ class Answer:
     timings: Timings
     flops: FlopCount | None
     new_tokens: int
+    ended: str
     peak_bytes: int
     sizes: tuple[tuple[int, int], ...]
     facts: dict[str, Any]
@@ -79,6 +73,12 @@ class Answer:
     def summary(self) -> str:
         """What was kept, in one line."""
         return "; ".join(self.shown.sentences) or self.report.summary
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know beside the answer, a sentence each."""
+        cut = f"cut after {self.new_tokens} tokens; --max-new-tokens allows more, as far as the model has positions"
+        return [cut] * (self.ended == "length") + self.report.notes
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as one JSON document."""
@@ -97,6 +97,7 @@ class Answer:
             "kept": row["kept"],
             "text_tokens": row["text_tokens"],
             "new_tokens": self.new_tokens,
+            "ended": self.ended,
             "n_layers": self.report.n_layers,
             "dropped_after_layer": row["dropped_after_layer"],
             "faded_after_layer": row["faded_after_layer"],
@@ -157,11 +158,12 @@ def answer(
         UnsupportedModelError: the model's family is not supported.
     """
     settings = settings or Settings()
-    _check_question(loaded.processor, question, media)
+    check_question(loaded.processor, question, media)
     Guard.watching(guard, method)  # the method itself: what resizes pictures leaves the runtime nothing to watch
     shown = Shower(loaded.processor, loaded.model.config).show(method, media)
     inputs, prompt = build_inputs(loaded, shown.pictures, question)
     check_shown(loaded.model.config, shown, list(inputs[IDS]))
+    most = answer_length(loaded.model, int(inputs[IDS].shape[1]), None, settings.max_new_tokens)
     runs: list[Timings] = []
     reset_peak(loaded.device)
     for number in range(settings.warm_up + settings.repeats):
@@ -171,7 +173,7 @@ def answer(
                 if number:
                     warnings.simplefilter("ignore", GuardWarning)
                 hooks = watching(on_token, ended) if on_token else {}
-                tokens = _generate(loaded.model, inputs, greedy_settings(settings.max_new_tokens) | hooks)
+                tokens = _generate(loaded.model, inputs, greedy_settings(most) | hooks)
         if number >= settings.warm_up:
             runs.append(watch.timings(report.select_seconds))
     new = tokens[0, inputs[IDS].shape[1] :]
@@ -183,6 +185,7 @@ def answer(
         timings=median_of(runs),
         flops=_flops(loaded, inputs, method, report, watch.tiles, int(new.numel())),
         new_tokens=int(new.numel()),
+        ended="stop" if len(new) < most or int(new[-1]) in closing_tokens(loaded.model) else "length",
         peak_bytes=peak_bytes(loaded.device),
         sizes=tuple(medium.size for medium in media),
         facts={
@@ -228,63 +231,6 @@ def _flops(
         candidates=chosen_from,
         tower_tokens=report.tower_tokens,
     )
-
-
-def build_inputs(loaded: Loaded, media: Sequence[Media], question: str) -> tuple[Any, str]:
-    """Model inputs and the rendered prompt of a question about pictures and clips.
-
-    Returns:
-        A batch of one on the model's device, and the prompt as the chat template renders it.
-
-    Raises:
-        InvalidValueError: an empty question, nothing to ask about, or a question that holds a placeholder.
-        LoadError: the processor has no chat template, or its files do not fit the model's.
-        UnsupportedInputError: a clip, and a model that takes none.
-    """
-    processor = loaded.processor
-    _check_question(processor, question, media)
-    if not getattr(processor, "chat_template", None):
-        raise LoadError(
-            f"{loaded.name} has no chat template, so a question cannot be put into its prompt format; "
-            "add its chat_template.jinja beside the processor's files."
-        )
-    if any(isinstance(medium, Clip) for medium in media) and getattr(processor, "video_processor", None) is None:
-        raise UnsupportedInputError(
-            f"{loaded.name} takes pictures and no clips (its {type(processor).__name__} has no video processor); "
-            "ask about single frames, or use a model that was trained on video."
-        )
-    content = [*map(_item, media), {"type": "text", "text": question}]
-    inputs, prompt = apply(processor, [{"role": "user", "content": content}])
-    check_columns(loaded.model.config, inputs)
-    _warn_unknown(processor.tokenizer, question, inputs[IDS])
-    return inputs.to(loaded.device, dtype=loaded.model.dtype), prompt
-
-
-def _item(medium: Media) -> dict[str, Any]:
-    """The medium as an item of a message."""
-    if isinstance(medium, Clip):
-        return {"type": "video", "video": medium}
-    return {"type": "image", "image": medium}
-
-
-def _check_question(processor: Any, question: str, media: Sequence[Media]) -> None:
-    placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video")]
-    if not question.strip():
-        raise InvalidValueError("The question is empty; ask something about the picture.")
-    if not media:
-        raise InvalidValueError("There is no image to ask about; give at least one picture or clip.")
-    for placeholder in placeholders:
-        if placeholder and placeholder in question:
-            raise InvalidValueError(
-                f"The question holds {placeholder!r}, which marks a picture's place in the prompt; leave it out."
-            )
-
-
-def _warn_unknown(tokenizer: Any, question: str, ids: torch.Tensor) -> None:
-    """Warn about words that a small word-level tokenizer does not know."""
-    words = unknown_words(tokenizer, question, ids)
-    if words:
-        warnings.warn(f"the model does not know: {', '.join(words)}", QuestionWarning, stacklevel=4)
 
 
 @torch.inference_mode()
