@@ -55,9 +55,7 @@ def facts_of(output: Any) -> list[TokenFacts] | None:
         return whole
     # The caller may have put the entries into another order since, so what they carry themselves counts; but `generate`
     # repeats them for beams, which share one choice.
-    distinct = [each for place, each in enumerate(found) if not place or each is not found[place - 1]]
-    repeated = whole is not None and [*map(id, distinct)] == [*map(id, whole)]
-    return whole if repeated else found
+    return found if whole is None or len(found) == len(whole) else whole
 
 
 def set_layer_lengths(output: Any, lengths: list[Lengths]) -> None:
