@@ -77,6 +77,13 @@ def said(content, role="user", **more):
     [
         ({**PLAIN, "temperature": 1}, ["'temperature'", "not known"]),
         ({**PLAIN, "images": ["b.png"]}, ["image and images"]),
+        ({**PLAIN, "retain": 1}, ["retain is 1, a count", "write 1.0"]),
+        (changed(todre={"retain": 1}), ["todre.retain is 1, a count", "write 1.0"]),
+        (changed(messages=[{"role": "user", "content": [{"type": "text", "text": "  "}]}]), ["last message is empty"]),
+        (
+            changed(messages=[{"role": "system", "content": [picture("a.png")]}, {"role": "user", "content": "Why?"}]),
+            ["messages[0] is of the role 'system' and has a picture"],
+        ),
         ({"question": "Why?"}, ["no image"]),
         ({"question": "Why?", "images": []}, ["images []"]),
         ({"question": "Why?", "images": "a.png"}, ["images 'a.png'", "list"]),
@@ -129,7 +136,7 @@ def said(content, role="user", **more):
         (said([{"type": "image_url", "image_url": {"url": "a.png", "detail": "high"}}]), ["detail 'high'", "auto"]),
         (said([{"type": "image_url", "image_url": {"url": "a.png", "size": 3}}]), ["'size'"]),
     ],
-    ids=range(53),
+    ids=range(57),
 )
 def test_what_cannot_be_used_is_refused_in_one_sentence(values, words):
     with pytest.raises(InvalidValueError) as caught:

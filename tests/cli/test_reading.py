@@ -51,6 +51,16 @@ def test_the_hard_split_is_a_table_of_its_own(run, tmp_path):
     assert (code, "--hard leaves nothing for --sort to do" in err) == (2, True)
 
 
+def test_options_that_would_change_nothing_are_refused(run, folder):
+    code, out, err = run("table", folder, "--retain", "0.3")
+    assert (code, out) == (2, "")
+    assert "--retain would change nothing, because columns are budgets; add --columns tasks" in " ".join(err.split())
+    code, out, err = run("table", folder, "--against", "random", "--measure", "score")
+    assert (code, out) == (2, "")
+    assert "--against shows differences, and --measure says score" in " ".join(err.split())
+    assert run("table", folder, "--retain", "0.1", "--columns", "tasks").code == 0
+
+
 def test_the_hard_split_needs_the_control(run, folder):
     code, _, err = run("table", folder, "--hard")
     assert (code, "run `todre eval` with downsample among --methods" in err) == (1, True)

@@ -99,6 +99,8 @@ def test_another_content_type(served):
     ({"generation_config": "{}"}, ("'generation_config'",)),
     ({"chat_template_kwargs": {}}, ("'chat_template_kwargs'",)),
     ({"temperature": 3}, ("temperature is 3", "from 0 to 2")),
+    ({"temperature": 1e-300}, ("temperature is 1e-300", "give 0 for greedy decoding")),
+    ({"temperature": 5e-5}, ("temperature is 5e-05", "at least 0.0001")),
     ({"temperature": "hot"}, ("temperature is 'hot'",)),
     ({"temperature": True}, ("temperature is True",)),
     ({"temperature": 10**400}, ("temperature is a whole number of",)),
