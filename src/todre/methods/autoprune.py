@@ -74,7 +74,8 @@ class AutoPrune(Method):
             "position ids to a prefix; here nothing is merged and ids stay. It sums MI over heads and counts layers "
             "whatever their number; here both are brought to 32, where they agree with it. The first cut reads [CLS] "
             "attention of the tower's last layer but one, or received attention without a [CLS]; where neither is "
-            "known, as at newline tokens, the text's attention alone counts."
+            "known, as at newline tokens, the text's attention alone counts. Received attention is a share of a "
+            "picture, so that of several pictures the smaller ones' tokens have more."
         ),
     )
 

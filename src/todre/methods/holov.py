@@ -60,8 +60,9 @@ class HoloV(Method):
         acts=("select",),
         needs=("received",),
         follows="The released code, where the variance term cancels out of the shares (rescale='tile' lets it count). "
-        "Unlike it, a token is not compared with itself, a stretch of one token is scored like others, and overflow is "
-        "redistributed instead of filled with zeros.",
+        "Its formula for the number of stretches of a Qwen picture is not taken over; set `stretches`. Unlike it, a "
+        "token is not compared with itself, a stretch of one token is scored like others, and overflow is given to the "
+        "others instead of filled with zeros.",
     )
 
     def signals(self) -> tuple[Signal, ...]:

@@ -34,7 +34,11 @@ class RandomTokens(Method):
     name: ClassVar[str] = "random"
     exact: ClassVar[bool] = True
     summary: ClassVar[str] = "uniformly drawn tokens: the control"
-    card: ClassVar[Card] = Card(acts=("select",))
+    card: ClassVar[Card] = Card(
+        acts=("select",),
+        follows="One draw for each seed and number of tokens: pictures of one size keep the same places, so take "
+        "several seeds.",
+    )
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Draw `budget` tokens."""

@@ -45,7 +45,8 @@ class RandomDeep(Method):
     card: ClassVar[Card] = Card(
         venue="CVPR 2026",
         acts=("reduce",),
-        follows="The paper. Its code renumbers positions; here they stay.",
+        follows="The paper. Its code renumbers positions; here they stay. One draw for each seed and number of tokens: "
+        "pictures of one size keep the same places, so take several seeds.",
     )
     reads_attention: ClassVar[bool] = False
 
