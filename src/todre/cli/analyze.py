@@ -67,6 +67,7 @@ Found = Annotated[
 
 
 def migration(
+    context: typer.Context,
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=60),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-migration.json")),
@@ -79,7 +80,7 @@ def migration(
     It is measured between system prompt, picture and text (ToDRE, figure 2), and from generated tokens (figure 5).
     Nothing is pruned.
     """
-    run = InstrumentRun(model, questions, files, reporting, batch_size)
+    run = InstrumentRun(context, model, questions, files, reporting, batch_size)
     with run.measuring("migration") as (loaded, tick):
         from todre.analysis.migration import migration as measure
         from todre.plots.instruments import migration_figure
@@ -91,6 +92,7 @@ def migration(
 
 
 def horizon(
+    context: typer.Context,
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=36),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-horizon.json")),
@@ -105,7 +107,7 @@ def horizon(
     After a layer all visual tokens but one window are dropped, and the probability of the true answer is compared with
     that without any visual token, for each task (arXiv 2512.07580). Questions need true answers.
     """
-    run = InstrumentRun(model, questions, files, reporting, short_answers=True)
+    run = InstrumentRun(context, model, questions, files, reporting, short_answers=True)
     with run.measuring("horizon") as (loaded, tick):
         from todre.analysis.horizon import Probe
         from todre.analysis.horizon import horizon as measure
@@ -119,6 +121,7 @@ def horizon(
 
 
 def redundancy(
+    context: typer.Context,
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=200),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-redundancy.json")),
@@ -129,7 +132,7 @@ def redundancy(
 
     Also shows how far the two are independent.
     """
-    run = InstrumentRun(model, questions, files, reporting, batch_size)
+    run = InstrumentRun(context, model, questions, files, reporting, batch_size)
     with run.measuring("redundancy") as (loaded, tick):
         from todre.analysis.redundancy import redundancy as measure
         from todre.plots.instruments import redundancy_figure
@@ -141,6 +144,7 @@ def redundancy(
 
 
 def calibrate(
+    context: typer.Context,
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=180, split="val"),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-calibrate.json")),
@@ -161,7 +165,7 @@ def calibrate(
     into a file that ends in .method.json. Questions need true answers.
     """
     run = InstrumentRun(
-        model, questions, files, reporting, batch_size,
+        context, model, questions, files, reporting, batch_size,
         short_answers=True, beside=(".method.json",), methods=method,
     )  # fmt: skip
     check_taken((method,), "--retain", retain)
@@ -181,6 +185,7 @@ def calibrate(
 
 
 def kept(
+    context: typer.Context,
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=3),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-kept.json")),
@@ -194,7 +199,7 @@ def kept(
 
     Drawn side by side, as in ToDRE's figures 1, 6 and 7.
     """
-    run = InstrumentRun(model, questions, files, reporting, methods=methods)
+    run = InstrumentRun(context, model, questions, files, reporting, methods=methods)
     with usage():
         chosen = [(name, make_method(name, retain, seed)) for name in named_methods(methods)[0]]
     check_taken([name for name, _ in chosen], "--retain", retain, reporting.quiet)
@@ -212,6 +217,7 @@ def kept(
 
 
 def guard(
+    context: typer.Context,
     model: ModelOptions = ModelOptions(),
     questions: InstrumentQuestions = InstrumentQuestions(limit=180, split="val"),
     files: DocumentOptions = DocumentOptions(output=Path("analysis-guard.json")),
@@ -230,7 +236,7 @@ def guard(
     Questions need true answers.
     """
     run = InstrumentRun(
-        model, questions, files, reporting, batch_size,
+        context, model, questions, files, reporting, batch_size,
         short_answers=True, beside=(".guard.json",), methods=method,
     )  # fmt: skip
     check_taken((method,), "--retain", retain)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from todre.cli import options as opt
+from todre.cli.ignored_options import check_beside
 from todre.cli.option_records import OptionRecord
 from todre.cli.parsers import LEAST_SIDE, MOST, MOST_SIDE, one_of
 
@@ -102,16 +103,17 @@ class QuestionOptions(OptionRecord):
         """The source of questions: the file, or scenes with all their tasks."""
         from todre.analysis.questions import Source
 
-        self._check()
         return Source(self.questions, self.limit, self.split, self.size)
 
-    def _check(self) -> None:
-        """Raise if options for scenes stand beside questions of one's own."""
-        plain = type(self)()
-        of_scenes = [name for name in ("split", "size", "tasks") if hasattr(plain, name)]
-        idle = next((name for name in of_scenes if getattr(self, name) != getattr(plain, name)), None)
-        if self.questions is not None and idle is not None:
-            raise typer.BadParameter(f"--{idle} is of scenes, and --questions brings its own pictures; leave it out.")
+    def check(self, context: typer.Context) -> None:
+        """Raise if options of scenes stand beside questions of one's own.
+
+        Args:
+            context: Typer's context of the command.
+        """
+        if self.questions is not None:
+            names = {each.name or "" for each in context.command.params}
+            check_beside(context, "--questions", names - {"split", "size", "tasks"})
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,6 @@ class InstrumentQuestions(QuestionOptions):
         from todre.analysis.questions import Source
         from todre.scenes import TASKS
 
-        self._check()
         suiting = tuple(task for task in TASKS if task != "caption" or not short_answers)
         return Source(self.questions, self.limit, self.split, self.size, self.tasks or suiting)
 

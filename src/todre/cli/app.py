@@ -191,8 +191,8 @@ analyze = typer.Typer(
     rich_markup_mode="rich",
     epilog=examples("todre analyze migration", "todre analyze calibrate --retain 0.1"),
 )
-for _function, *_lines in INSTRUMENTS:
-    analyze.command(cls=Command, short_help=_first(_function), epilog=examples(*_lines))(guarded(expand(_function)))
+for _measure, *_lines in INSTRUMENTS:
+    analyze.command(cls=Command, short_help=_first(_measure), epilog=examples(*_lines))(guarded(expand(_measure)))
 app.add_typer(analyze, name="analyze")
 
 plot = typer.Typer(

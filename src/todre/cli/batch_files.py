@@ -35,10 +35,10 @@ def check_answers(output: Path, inputs: Iterable[str | Path | None]) -> None:
     if lines != output:
         from todre.batch.parquet import check_parquet
 
-        check_parquet()
         check_target(lines, files, force=True)
         # A table without its lines is of no earlier run.
         check_target(output, force=os.path.lexists(lines), option=False)
+        check_parquet()
 
 
 def open_source(inputs: list[str], question: str | None, quiet: bool, urls: bool = False) -> Source:

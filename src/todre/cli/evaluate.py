@@ -55,7 +55,10 @@ def evaluate(
     from todre.evaluate.engine import check_run, run
     from todre.evaluate.eval_config import EvalConfig
     from todre.evaluate.grid import grid
+    from todre.evaluate.tasks import SUFFIX
 
+    if answering.size != AnsweringOptions().size and all(task.endswith(SUFFIX) for task in tasks):
+        raise typer.BadParameter("--size is of generated pictures, and files bring their own; leave it out.")
     check_run(output, (*files_among(methods), *guard_files(guard)))
     watching = guard_of(guard)
     named, everything = named_methods(methods)

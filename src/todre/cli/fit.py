@@ -70,6 +70,7 @@ Tolerance = Annotated[
 
 
 def fit(
+    context: typer.Context,
     method: Fitted,
     output: Output,
     force: opt.Force = False,
@@ -91,6 +92,7 @@ def fit(
     if share is not None and method in BY_TOLERANCE:
         raise typer.BadParameter(f"{method} is fitted by --tolerance, and not to a --share; leave it out.")
     allowed = TOLERANCE if tolerance is None else tolerance
+    questions.check(context)
     source = questions.source()
     check_output(output, (".json",), (model.model, *source.files()), force)
     with working(reporting.silent):

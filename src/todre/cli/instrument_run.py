@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from todre.cli.analyze_options import DocumentOptions, InstrumentQuestions
 from todre.cli.command_line import command_line
 from todre.cli.console import check_output, counting, note, show_json, working
@@ -33,6 +35,7 @@ class InstrumentRun:
     """A run of an instrument, with the options that every instrument has.
 
     Attributes:
+        context: Typer's context of the command.
         model: options of the model.
         questions: options of the questions that the model is asked.
         files: where the document and the figure go.
@@ -43,6 +46,7 @@ class InstrumentRun:
         methods: names or files of methods, separated by commas; the files are inputs.
     """
 
+    context: typer.Context
     model: ModelOptions
     questions: InstrumentQuestions
     files: DocumentOptions
@@ -56,6 +60,7 @@ class InstrumentRun:
         """Raise, before any work, if a file or a question cannot be used."""
         from todre.plots import FORMATS, require_matplotlib
 
+        self.questions.check(self.context)
         require_matplotlib()
         output, force = self.files.output, self.files.force
         inputs = [self.model.model, *self.source.files(), *files_among(self.methods)]

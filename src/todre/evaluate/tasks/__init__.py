@@ -71,8 +71,6 @@ def tasks_of(specs: Sequence[str], size: int = 192) -> tuple[Task, ...]:
     found = [_task(name, size) for each in specs for name in GROUPS.get(each, (each,))]
     if not found:
         raise InvalidValueError(f"No task is named; use some of {_all()}.")
-    if size != 192 and all(isinstance(task, LocalTask) for task in found):
-        raise InvalidValueError(f"size is {size}, that of generated pictures, and files bring their own; leave it out.")
     twice = [task.name for place, task in enumerate(found) if task.name in {other.name for other in found[:place]}]
     if twice:
         raise InvalidValueError(f"Two tasks have the name {twice[0]!r}; name each once, or rename a file.")
