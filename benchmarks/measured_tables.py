@@ -68,7 +68,7 @@ def heldout() -> str:
     none = next(row for (method, *_), row in rows.items() if method == "none")
     lines = [["100 %", str(none["visual_tokens"][0]), points(none["all"], "score"), "", "", ""]]
     for retain in sorted({retain for _, retain, _ in rows if retain is not None}, reverse=True):
-        found = {row["method"]: row for row in rows.values() if row["retain"] == retain}
+        found = {name: row for (name, kept, stages), row in rows.items() if kept == retain and stages != "1"}
         tokens = str(found["todre"]["visual_tokens"][0])
         lines.append([f"{100 * retain:g} %", tokens, *(points(found[n]["all"], "score") for n in names)])
     return pipe_table(["kept", "visual tokens", *names.values()], lines)

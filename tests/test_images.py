@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from todre.errors import ImageError
-from todre.images import MAX_PIXELS, ImageWarning, decode_image, image_sha256, open_image
+from todre.images import MAX_PIXELS, ImageWarning, as_rgb, decode_image, image_sha256, open_image
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -77,6 +77,45 @@ def test_float_samples(tmp_path, top):
     levels = np.array([[0.0, 0.5, 1.0]], dtype=np.float32) * top
     picture = read(save(tmp_path, Image.fromarray(levels), "a.tiff"))
     assert [picture.getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
+RAMP = np.linspace(0, 1, 4096, dtype=np.float64).reshape(64, 64)
+
+
+def spoilt(top, value):
+    """A ramp up to `top` with one sample of `value`."""
+    levels = (RAMP * top).astype(np.float32)
+    levels[0, 0] = value
+    return levels
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        (spoilt(1.0, 1.0005), None),  # as resampling leaves it
+        (spoilt(255.0, 260.0), None),
+        (spoilt(1.0, np.inf), "are no numbers from 0 to 1"),
+        (spoilt(1.0, np.nan), "are no numbers from 0 to 1"),
+        (spoilt(1.0, -3.0), "are cut off"),
+        ((RAMP * 255).astype(np.int32), None),
+        ((RAMP * 65535).astype(np.uint16), None),
+        ((RAMP * 4095).astype(np.uint16), "nearly black; scale them first"),
+    ],
+    ids=["overshoot", "overshoot of 8 bits", "infinite", "no number", "negative", "8 in 32", "16", "12 in 16"],
+)
+def test_a_ramp_of_many_bits_is_a_ramp_or_is_spoken_of(levels, said):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        grey = np.asarray(as_rgb(Image.fromarray(levels)))[..., 0].astype(float)
+    assert [said in str(one.message) for one in caught if issubclass(one.category, ImageWarning)] == [True] * bool(said)
+    if said is None or "nearly" not in said:
+        assert np.abs(grey.flatten()[1:] - RAMP.flatten()[1:] * 255).max() <= 1.01
+
+
+def test_transparent_samples_of_sixteen_bits_lie_on_white(tmp_path):
+    levels = np.array([[0, 0, 32896, 65535]], dtype=np.uint16)
+    picture = read(save(tmp_path, Image.fromarray(levels), transparency=0))
+    assert [picture.getpixel((x, 0))[0] for x in range(4)] == [255, 255, 128, 255]
 
 
 def test_palette_with_transparency_lands_on_white(tmp_path):

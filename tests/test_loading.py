@@ -302,3 +302,32 @@ def test_sizes_for_people():
     assert [hub.decimal_bytes(n) for n in (12, 1500, 2_000_000, 5_203_000_000, 7 * 10**12)] == [
         "12 B", "1.5 kB", "2.0 MB", "5.2 GB", "7000.0 GB"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [None, "todre-tiny", "folder"])
+def test_a_revision_of_what_is_not_on_the_hub_is_refused(model):
+    with pytest.raises(InvalidValueError, match=r"revision 'v2' names a commit on the hub, and .* leave it out"):
+        load(checkpoint_path() if model == "folder" else model, revision="v2", device="cpu")
+
+
+def test_an_adapter_without_its_package_is_refused(tmp_path, monkeypatch):
+    import importlib.util
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint_path(), folder)
+    (folder / "adapter_config.json").write_text("{}")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "peft" else found(name, *more))
+    with pytest.raises(MissingDependencyError, match=r"has an adapter \(adapter_config.json\), which needs .* peft"):
+        load(folder, device="cpu")
+
+
+def test_what_a_load_has_to_say_is_logged(tmp_path, caplog):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint_path(), folder)
+    weights = next(folder.glob("*.safetensors"))
+    save_file(load_file(weights) | {"of.another.model": torch.zeros(1)}, weights, metadata={"format": "pt"})
+    load(folder, device="cpu")
+    assert any("of.another.model" in record.getMessage() for record in caplog.records)

@@ -33,6 +33,14 @@ A processor that scales the short side up would make a thin strip enormous.
 """
 
 
+_NEARLY_ALL, _OVERSHOOT, _DARK = 0.999, 0.1, 26
+"""Limits for grey samples of more than 8 bits.
+
+The share that a range has to hold, how far others may go beyond it without a warning, and the grey level that the
+brightest has to reach.
+"""
+
+
 class ImageWarning(UserWarning):
     """The picture was read, but something of its file was left out.
 
@@ -178,17 +186,31 @@ def _decode(opened: Image.Image, name: str) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey samples of 16 bits, 32 bits or floats, scaled to 8 bits.
 
-    Samples are scaled from the smallest usual range (0…65535, 0…1, …) that holds them all.
+    Samples are scaled from the smallest usual range (0…255, 0…65535, 0…1, …) that holds nearly all of them; those
+    beyond are cut off. A value that stands for transparency becomes white.
+
+    Warns with an `ImageWarning` where samples are no numbers, are cut off visibly, or leave the picture nearly black.
     """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    tops: tuple[float, ...] = (65535.0,)
-    if image.mode == "F":
-        tops = (1.0, 255.0, 65535.0)
-    elif image.mode == "I":
-        tops = (65535.0, 2.0**31 - 1)
-    largest = float(values.max(initial=0.0))
-    top = next((limit for limit in tops if largest <= limit), max(largest, 1.0))
-    return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8), mode=None)
+    values = np.asarray(image, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    tops = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0, 2.0**31 - 1)}.get(image.mode, (65535.0,))
+    usual = float(np.quantile(finite, _NEARLY_ALL)) if finite.size else 0.0
+    top = next((limit for limit in tops if usual <= limit), max(usual, 1.0))
+    scaled = np.nan_to_num(values / top, nan=0.0, posinf=1.0, neginf=0.0)
+    beyond = finite.size < values.size or bool(((scaled < -_OVERSHOOT) | (scaled > 1 + _OVERSHOOT)).any())
+    result = np.rint(np.clip(scaled, 0.0, 1.0) * 255).astype(np.uint8)
+    if beyond:
+        _warn_of_samples(f"some samples are no numbers from 0 to {top:g}, and are cut off")
+    elif finite.size and 0 < result.max() < _DARK:
+        _warn_of_samples(f"its samples reach {usual:g} of {top:g}, so that it is nearly black; scale them first")
+    see_through = image.info.get("transparency")
+    if isinstance(see_through, int):
+        result[values == see_through] = 255
+    return Image.fromarray(result, mode=None)
+
+
+def _warn_of_samples(what: str) -> None:
+    warnings.warn(f"A grey picture of more than 8 bits is made one of 8: {what}.", ImageWarning, stacklevel=6)
 
 
 def _too_large(name: str, size: str, most: int) -> str:

@@ -120,6 +120,13 @@ class TestTimes:
         inputs, _ = apply(load("qwen3_vl"), user(uneven))
         assert inputs["input_ids"].tolist() == [ids_of(kit, prompt(kit, qwen3_clip(["1.5", "8.0"], 12)))]
 
+    def test_frames_that_a_mean_rate_would_put_together(self, load):
+        """A slide show: three seconds of three frames, then one for twelve."""
+        kit = KIT["qwen3_vl"]
+        slides = replace(clip(4, 40, 30, fps=4 / 15), timestamps=(0.0, 1.0, 2.0, 3.0), duration=15.0)
+        inputs, _ = apply(load("qwen3_vl"), user(slides))
+        assert inputs["input_ids"].tolist() == [ids_of(kit, prompt(kit, qwen3_clip(["0.5", "2.5"], 12)))]
+
     def test_smolvlm_minutes(self, load):
         kit = KIT["smolvlm"]
         long = replace(clip(3, 40, 30, fps=24.0), timestamps=(0.0, 75.0, 3599.0), duration=3601.5)

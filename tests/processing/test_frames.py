@@ -204,10 +204,22 @@ class TestStandIn:
 
     def test_settings_for_one_call(self, stand_in):
         array = noise(2, 10, 12, 3)
-        other = stand_in(array, size={"height": 4, "width": 6}, resample=None, novel=3)
+        other = stand_in(array, size={"height": 4, "width": 6}, resample=None, return_tensors="pt")
         assert other["pixel_values_videos"].shape == (1, 2, 3, 4, 6)
         assert stand_in(array, do_resize=False)["pixel_values_videos"].shape == (1, 2, 3, 10, 12)
         assert stand_in.size == {"height": 8, "width": 8}
+        with pytest.raises(UnsupportedInputError, match="clips have no setting 'novel'; leave it out, or use some of"):
+            stand_in(array, novel=3)
+
+    def test_pixels_by_their_other_names(self):
+        row = FAMILIES["Qwen2VLVideoProcessor"]
+        stand_in = PilVideoProcessor(complete({}, row), row)
+        array = noise(4, 448, 448, 3)
+        whole = stand_in(array)["video_grid_thw"]
+        fewer = stand_in(array, min_pixels=784, max_pixels=50_176)["video_grid_thw"]
+        named = stand_in(array, size={"shortest_edge": 784, "longest_edge": 50_176})["video_grid_thw"]
+        assert torch.equal(fewer, named)
+        assert int(fewer.prod()) < int(whole.prod())
 
     def test_attributes(self, stand_in):
         assert stand_in.resample == 3

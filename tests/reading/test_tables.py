@@ -124,7 +124,7 @@ def test_csv_has_every_digit_and_nothing_twice(results, document, columns):
         assert float(line["visual_tokens_mean_over_layers"]) == row["layer_mean"]
         if "against_none" in row and line["task"] == "all":
             found = row["against_none"]["difference"]
-            assert line["differs_from_none"] == str(not found["low"] <= 0 <= found["high"]).lower()
+            assert line["differs"] == str(not found["low"] <= 0 <= found["high"]).lower()
     assert len({(line["method"], line["budget"], line["task"]) for line in lines}) == len(lines)
     assert len(lines) == (len(rows) if columns == "budgets" else 6 * (1 + len(document["tasks"])))
 

@@ -159,6 +159,8 @@ def _write_timings(output: Path, ran: Ran, processes: int, wall: float) -> None:
         "answers_of_this_call": ran.answered,
         "wall_seconds_of_this_call": round(wall, 1),
         "processor_seconds": round(sum(ran.seconds.values()), 1),
+        "about": "encoding is charged to the first condition that asks for it, and methods that can share a picture's "
+        "run answer all its questions in one row, so these are no speeds of methods; `todre bench` measures those",
         "questions_per_processor_second": {
             name: round(questions / seconds, 2) for name, seconds in ran.seconds.items() if seconds
         },

@@ -179,8 +179,15 @@ def _sizes(
 
     if model in PRESETS:
         shape = PRESETS[model]
+        if size is not None:
+            raise InvalidValueError(
+                f"--image-size needs a model's own config, and {model} is a preset; give --visual-tokens, or a folder "
+                "or hub id with -m."
+            )
         if shape.vision is not None and shape.vision.patches is not None:
             tiles = 5 if "next" in shape.name else 1
+            if visual_tokens is not None:
+                tiles = -(-visual_tokens // shape.vision.patches)
             return shape, visual_tokens or tiles * shape.vision.patches, tiles
     else:
         config = load_config(model)

@@ -77,5 +77,5 @@ def server_settings(method: str, retain: float | AutoBudget | None, max_retain: 
         given["options"] = options
     else:
         check_served(method)
-        name, own, _ = name_and_options(registry.create(method))
+        name, own = method, name_and_options(registry.create(method))[1]
     return ServerSettings(method=name, retain=own if asked is None else asked, **given)

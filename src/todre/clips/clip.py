@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from todre.errors import InvalidValueError
+from todre.images import as_rgb
 
 MAX_PIXELS = 500_000_000
 """Most pixels that all frames of a clip may have together (1.5 GB as RGB)."""
@@ -94,7 +95,7 @@ def clip_of_frames(frames: Sequence[Image.Image], fps: float = 8.0) -> Clip:
     """
     if not 0 < fps < float("inf"):
         raise InvalidValueError(f"fps must be a positive number, not {fps!r}.")
-    pictures = tuple(frame.convert("RGB") for frame in frames)
+    pictures = tuple(as_rgb(frame) for frame in frames)
     count = len(pictures)
     times = tuple(number / fps for number in range(count))
     return Clip(pictures, tuple(range(count)), times, float(fps), count / fps, count)

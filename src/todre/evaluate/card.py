@@ -105,13 +105,13 @@ def attention(records: Records, uniform: float) -> dict[str, Any]:
 def visual_tokens(session: Session) -> list[dict[str, Any]]:
     """Counts of visual and of all prompt tokens for pictures of several sizes.
 
-    The prompt is a short question.
+    The questions' own size comes first; the prompt is a short question.
     """
     from todre.evaluate.batch_answers import prepare
 
     counts = []
     image_token = session.loaded.model.config.image_token_id
-    for size in SIZES:
+    for size in dict.fromkeys([(session.settings.size,) * 2, *SIZES]):
         question = Question("digit", "What digit is shown?", "")
         (prompt,) = prepare(session.loaded, make_scene(0, "val", size).image, [question]).prompts
         counts.append({"size": list(size), "tokens": int((prompt == image_token).sum()), "prompt": len(prompt)})

@@ -5,6 +5,7 @@ Both come from a folder, from the hub, or from a shipped checkpoint.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from todre.tiny import SHIPPED as SHIPPED
 
 CONFIG = Kind("restore it from the checkpoint", ANY, LoadError, lenient=True)
 """A model's config.json."""
+_LOGGER = logging.getLogger("todre")
 _DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -87,7 +89,7 @@ def load(
     dtype: str = "auto",
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
-    announce: Callable[[str], None] = lambda sentence: None,
+    announce: Callable[[str], None] = _LOGGER.warning,
 ) -> Loaded:
     """Load a model and its processor.
 
@@ -100,7 +102,8 @@ def load(
         attn_implementation: "sdpa", "eager", "flash_attention_2", …; None leaves the choice to transformers.
         trust_remote_code: run Python code from the checkpoint; off by default.
         announce: called with a sentence on the size of a download before it starts, with one about weights that the
-            model has no place for, and with one before a model that has a name is put together.
+            model has no place for, and with one before a model that has a name is put together; the logger `todre`
+            by default.
 
     Raises:
         LoadError: there is no usable model or processor under that name, or it needs more memory than there
@@ -212,10 +215,15 @@ def _locate(
     model: str | Path | None, revision: str | None, code: bool, announce: Callable[[str], None]
 ) -> tuple[str, Path, str | None]:
     """(name, directory, revision) of the checkpoint, downloaded if it is on the hub."""
+    name, path = SHIPPED if model is None else str(model), Path(model or "").expanduser()
+    folder = model is not None and path.is_dir() and bool(name.strip())
+    if revision is not None and (model is None or folder or model in shipped_names()):
+        raise InvalidValueError(
+            f"revision {revision!r} names a commit on the hub, and {name} does not come from there; leave it out."
+        )
     if model is None:
         return SHIPPED, checkpoint_path(), None
-    name, path = str(model), Path(model).expanduser()
-    if path.is_dir() and name.strip():
+    if folder:
         return name, path, None
     if model in shipped_names():
         return name, checkpoint_path(name, announce), None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from todre.errors import InvalidValueError, LoadError
+from todre.errors import InvalidValueError, LoadError, MissingDependencyError
 from todre.hub import first_line
 
 
@@ -36,6 +37,12 @@ def build_network(
     """
     from transformers import AutoModelForImageTextToText
 
+    # transformers (5.24) puts an adapter on that lies beside the weights, and without peft leaves it out in silence.
+    if (path / "adapter_config.json").exists() and importlib.util.find_spec("peft") is None:
+        raise MissingDependencyError(
+            f"{name} has an adapter (adapter_config.json), which needs the package peft; run `pip install peft`, or "
+            "move the file away to use the model without it."
+        )
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(
             path,

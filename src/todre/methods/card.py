@@ -14,6 +14,7 @@ NEEDS = {
     "grid": "visual tokens that stand in a raster",
     "crops": "a picture cut into crops beside a thumbnail (AnyRes)",
     "frames": "a clip",
+    "screens": "several pictures of one prompt, or a clip",
     "attention": "queries and keys of decoder layers",
     "hidden": "hidden states between decoder layers",
     "values": "values of decoder layers",

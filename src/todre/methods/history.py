@@ -70,6 +70,7 @@ class History(Method):
     card: ClassVar[Card] = Card(
         venue="arXiv 2026",
         acts=("select",),
+        needs=("screens",),
         follows="The paper's observations, of which the abstract was read; the rule and its numbers are todre's own. "
         "Models whose tiles are pictures of their own (InternVL, Idefics 3) have a screen for each tile; give them one "
         "tile per picture. In a later turn the pictures of that turn alone are a history.",

@@ -73,13 +73,13 @@ def length_figure(document: dict[str, Any]) -> Figure | None:
     if rows[0]["cell"]["new_tokens"] < 2:
         return None
     figure, (absolute, relative) = panels(2, _title("Time against the length of the answer", document), 4.2)
-    none = rows[0]["ms_after_tokens"]
     shown = [row for row in rows if row["kind"] != "oracle"][:_MOST_LINES]
     for number, row in enumerate(shown):
         colour = "black" if row["kind"] == "none" else COLOURS[(number - 1) % len(COLOURS)]
         lengths = [int(count) for count in row["ms_after_tokens"]]
         seconds = [spread["p50"] / 1000 for spread in row["ms_after_tokens"].values()]
         absolute.plot(lengths, seconds, "o-", color=colour, label=row["subject"], markersize=4)
+        none = _none_of(document, row)["ms_after_tokens"]
         times = [none[str(count)]["p50"] / row["ms_after_tokens"][str(count)]["p50"] for count in lengths]
         relative.plot(lengths, times, "o-", color=colour, label=row["subject"], markersize=4)
     for panel in (absolute, relative):
@@ -145,8 +145,21 @@ def draw_all(document: dict[str, Any], folder: Path, prefix: str = "bench") -> I
 
 
 def _cells(document: dict[str, Any]) -> list[list[Row]]:
-    """The rows of each cell, in order."""
-    return [[row for row in document["rows"] if row["asked"] == cell] for cell in document["finished"]]
+    """The rows of each cell, in order.
+
+    Methods that were measured in groups come together, behind the first group's row without pruning.
+    """
+    cells: dict[str, list[Row]] = {}
+    for asked in document["finished"]:
+        mine = [row for row in document["rows"] if row["asked"] == asked]
+        found = cells.setdefault(repr({name: value for name, value in asked.items() if name != "group"}), [])
+        found += [row for row in mine if not found or row["kind"] != "none"]
+    return list(cells.values())
+
+
+def _none_of(document: dict[str, Any], row: Row) -> Row:
+    """The row without pruning that was measured beside `row`."""
+    return next(each for each in document["rows"] if each["kind"] == "none" and each["asked"] == row["asked"])
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[float]]]:

@@ -25,14 +25,16 @@ def load_figure(document: dict[str, Any]) -> Figure | None:
     model, machine = document["conditions"]["model"], document["conditions"]["machine"]
     tokens = f", {model['visual_tokens']:,} visual tokens" if model["visual_tokens"] else ""
     where = machine["cpu"] if machine["device"] == "cpu" else machine["device"]
-    told = any(row["peak_kv"] is not None for row in rows)
+    # A server tells its own unit, and what todre's tells is the cache of its largest answer, not of all that run.
+    units = {"share" in row["peak_kv"] for row in rows if row["peak_kv"] is not None}
+    told = len(units) == 1
     title = f"Served under load: {model['name']}, {model['dtype']}{tokens}\n{where}"
     figure, axes = panels(3 if told else 2, title, 4.2)
     _lines(axes[0], rows, _rate, "Throughput", "requests per second")
     _lines(axes[1], rows, _first, "Time to the first token", "seconds (medians)")
     if told:
-        unit = "% of the server's" if any("share" in (row["peak_kv"] or {}) for row in rows) else "MiB"
-        _lines(axes[2], rows, _kv, "Peak of the KV cache", unit)
+        what = ("Peak of the KV cache", "% of the server's") if True in units else ("KV of the largest answer", "MiB")
+        _lines(axes[2], rows, _kv, *what)
     axes[0].legend(fontsize=9)
     return figure
 

@@ -18,6 +18,7 @@ from todre.fields import fitted, short_repr
 from todre.fields.kinds import Retain
 from todre.geometry.sizes import Size
 from todre.geometry.smaller import Smaller, counts, smaller
+from todre.images import as_rgb
 from todre.methods.base import Method, NoPruning
 from todre.methods.downsample import Downsample
 
@@ -177,7 +178,7 @@ class Shower:
 
     def _resized(self, picture: Image.Image, size: Size) -> Image.Image:
         """The picture in RGB, resampled by the processor's filter, or a bicubic one."""
-        picture = picture.convert("RGB")
+        picture = as_rgb(picture)
         if picture.size == size:
             return picture
         named = getattr(getattr(self.processor, "image_processor", None), "resample", None)

@@ -22,6 +22,9 @@ Content items are {"type": "text", "text"}, {"type": "image", "image"} with a PI
 `timestamps` of the frames and `duration` of the file in seconds.
 """
 
+_CLOSE, _FINE = 0.005, 1000.0
+"""Seconds by which a frame's time may be missed, and the rate that misses none."""
+
 
 def apply(processor: Any, conversation: Conversation, *, add_generation_prompt: bool = True) -> tuple[Any, str]:
     """Model inputs (a batch of one) and the rendered prompt of a conversation.
@@ -163,7 +166,7 @@ def clip_input(clip: Any, step: int = 1) -> tuple[np.ndarray, Any]:
 
     Returns:
         (frames, h, w, 3) uint8, and `VideoMetadata`. The metadata's frame indices are the timestamps counted at
-        the file's `fps`, so that times are right for files of variable frame rate too.
+        the file's `fps`, or in milliseconds where that rate would miss one, as in files of variable frame rate.
 
     Raises:
         InvalidValueError: `clip` is no clip, has no frames, or has frames of several sizes.
@@ -186,10 +189,13 @@ def clip_input(clip: Any, step: int = 1) -> tuple[np.ndarray, Any]:
     missing = max(0, step - len(frames))
     frames, times = [*frames, *frames[-1:] * missing], [*times, *times[-1:] * missing]
     array = np.stack([np.asarray(frame.convert("RGB")) for frame in frames])
-    indices = [round(time * clip.fps) for time in times]
+    missed = max(abs(round(time * clip.fps) / clip.fps - time) for time in times)
+    fps = float(clip.fps) if missed <= _CLOSE else _FINE
+    indices = [round(time * fps) for time in times]
+    counted = max(round(clip.duration * fps), indices[-1] + 1)
     metadata = VideoMetadata(
-        total_num_frames=getattr(clip, "total_frames", max(round(clip.duration * clip.fps), indices[-1] + 1)),
-        fps=float(clip.fps),
+        total_num_frames=getattr(clip, "total_frames", counted) if fps == clip.fps else counted,
+        fps=fps,
         height=array.shape[1],
         width=array.shape[2],
         duration=float(clip.duration),

@@ -57,6 +57,15 @@ class NoVideo(VideoProcessorStandIn):
         raise self.reason
 
 
+_SIDES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
+"""Other names of the parts of `size` (Qwen-VL)."""
+_IDLE = ("return_tensors", "device", "input_data_format", "data_format", "disable_grouping", "use_fast")
+"""Arguments of transformers' processors that change no value here.
+
+Tensors are torch's, on the CPU, channels first.
+"""
+
+
 class PilVideoProcessor(VideoProcessorStandIn):
     """A family's video processor by PIL, for frames that were already sampled.
 
@@ -104,9 +113,7 @@ class PilVideoProcessor(VideoProcessorStandIn):
             )
         batch = [_as_array(video) for video in make_batched_videos(videos)]
         metadata = make_batched_metadata(batch, video_metadata=video_metadata)
-        settings = self.settings | {
-            name: value for name, value in overrides.items() if name in self.settings and value is not None
-        }
+        settings = self.settings | self._overridden(overrides)
         prepared = []
         for clip in batch:
             n_frames, height, width, _ = clip.shape
@@ -116,6 +123,24 @@ class PilVideoProcessor(VideoProcessorStandIn):
         if return_metadata:
             data["video_metadata"] = metadata
         return BatchFeature(data)
+
+    def _overridden(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that a call replaces.
+
+        Raises:
+            UnsupportedInputError: an argument is none of the family's settings, and would change something.
+        """
+        values = {name: value for name, value in given.items() if value is not None and name not in _IDLE}
+        size = {of: values.pop(name) for name, of in _SIDES.items() if name in values}
+        if size:
+            values["size"] = dict(values.get("size") or self.settings.get("size") or {}) | size
+        unknown = next((name for name in values if name not in self.settings), None)
+        if unknown is not None:
+            raise UnsupportedInputError(
+                f"Without torchvision, clips have no setting {unknown!r}; leave it out, or use some of "
+                f"{', '.join(sorted(self.settings))}."
+            )
+        return values
 
 
 def _as_array(video: Any) -> np.ndarray:

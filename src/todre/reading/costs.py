@@ -67,15 +67,17 @@ def bench_cost(results: Results, document: dict[str, Any], across: str) -> Cost:
     if across not in MEASURED:
         raise InvalidValueError(f"across must be one of {', '.join(ACROSS)}, not {across!r}.")
     words = MEASURED[across]
-    rows = [row for row in document["rows"] if row["asked"] == document["finished"][0]]
-    none = next(row for row in rows if row["kind"] == "none")
-    found = {}
-    for entry in results.entries:
-        for row in rows:
-            if row["kind"] == "method" and _settings(row["method"]) == _settings(entry.fields):
-                found[entry.label] = _ratio(row, none, across)
+    rows = [row for row in document["rows"] if _without_group(row) == _cell(document["finished"][0])]
+    none = {row["asked"].get("group"): row for row in rows if row["kind"] == "none"}
+    methods = [row for row in rows if row["kind"] == "method"]
+    found = {
+        entry.label: _ratio(row, none[row["asked"].get("group")], across)
+        for entry in results.entries
+        for row in methods
+        if _settings(row["method"]) == _settings(entry.fields)
+    }
     if not found:
-        measured = ", ".join(row["subject"] for row in rows if row["kind"] == "method")
+        measured = ", ".join(row["subject"] for row in methods)
         raise InvalidValueError(
             f"Bench measured {measured or 'no method'}, and no method of the results has those settings; run `todre "
             "bench` with the same --methods and --retain."
@@ -83,6 +85,18 @@ def bench_cost(results: Results, document: dict[str, Any], across: str) -> Cost:
     model, machine = document["conditions"]["model"], document["conditions"]["machine"]
     where = machine["cpu"] if machine["device"] == "cpu" else machine["device"]
     return Cost(f"{words}, % of no pruning\n({model['name']}, {model['dtype']}, {where})", found)
+
+
+def _without_group(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row was measured under, without the group of methods.
+
+    Many methods are measured in groups, each beside no pruning of its own.
+    """
+    return _cell(row["asked"])
+
+
+def _cell(asked: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if name != "group"}
 
 
 def front(points: list[tuple[float, float]]) -> list[int]:

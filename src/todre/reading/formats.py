@@ -15,7 +15,7 @@ _LATEX = {
     "|": r"\textbar{}",
 }  # fmt: skip
 CSV_FIELDS = (
-    "method", "budget", "task", "measure", "value", "low", "high", "differs_from_none", "draws", "visual_tokens",
+    "method", "budget", "task", "measure", "value", "low", "high", "against", "differs", "draws", "visual_tokens",
     "visual_tokens_mean_over_layers",
 )  # fmt: skip
 
@@ -116,7 +116,10 @@ def to_latex(table: Table, intervals: bool = True) -> str:
 
 
 def to_csv(table: Table, intervals: bool = True) -> str:
-    """CSV with a line for each number: fractions with all digits, and intervals."""
+    """CSV with a line for each number: fractions with all digits, and intervals.
+
+    `differs` says whether the interval of the difference from the method `against` leaves 0 out.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
@@ -127,10 +130,11 @@ def to_csv(table: Table, intervals: bool = True) -> str:
                 continue
             budget = "" if entry.retain is None else repr(entry.retain)
             numbers = ("" if value is None else repr(value) for value in (inside.value, inside.low, inside.high))
-            differs = "" if entry.value("difference", cell.task).low is None else str(cell.differs).lower()
+            known = entry.value("difference", cell.task).low is not None
+            beside = (table.against, str(cell.differs).lower()) if known else ("", "")
             writer.writerow(
                 [
-                    name.removesuffix(f" ({OWN} budget)"), budget, cell.task, table.measure, *numbers, differs,
+                    name.removesuffix(f" ({OWN} budget)"), budget, cell.task, table.measure, *numbers, *beside,
                     entry.draws, repr(entry.visual_tokens), repr(entry.layer_mean),
                 ]
             )  # fmt: skip

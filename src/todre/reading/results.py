@@ -10,6 +10,7 @@ from typing import Any
 
 from todre.errors import InvalidValueError
 from todre.files import making_sense
+from todre.reading.alike import check_alike, identity, model_of
 from todre.reading.documents import document_of, file_of
 from todre.reading.result_shape import RESULT
 
@@ -99,6 +100,7 @@ class Results:
         conditions: conditions of each file.
         left_out: reasons by name of a method that the run left out.
         splits: the hard splits of the runs, as in their `result.json`, with the model's name where there are several.
+        reference: the method that differences are from.
     """
 
     none: tuple[Entry, ...]
@@ -109,6 +111,7 @@ class Results:
     conditions: tuple[dict[str, Any], ...]
     left_out: dict[str, str]
     splits: tuple[dict[str, Any], ...] = ()
+    reference: str = NONE
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -124,7 +127,7 @@ class Results:
     @property
     def model(self) -> str:
         """Names of the models."""
-        return ", ".join(dict.fromkeys(_model(conditions) for conditions in self.conditions))
+        return ", ".join(dict.fromkeys(model_of(conditions) for conditions in self.conditions))
 
     def at(self, retain: Budget | None) -> tuple[Entry, ...]:
         """Entries at one budget; None means entries without a budget."""
@@ -180,7 +183,7 @@ class Results:
             for entry in self.entries
             if name in entry.others
         ]
-        return replace(self, entries=tuple(kept))
+        return replace(self, entries=tuple(kept), reference=name)
 
 
 def share_of(retain: Budget, before: float) -> float:
@@ -199,13 +202,15 @@ def read(paths: Sequence[Path]) -> Results:
     if not documents:
         raise InvalidValueError("No result is named; give the folder of a run of `todre eval`, or its result.json.")
     first_path, first = documents[0]
-    for path, document in documents[1:]:
+    for place, (path, document) in enumerate(documents):
         if document["conditions"]["questions"] != first["conditions"]["questions"]:
             raise InvalidValueError(
                 f"{first_path} and {path} are not about the same questions, so that their numbers cannot be compared; "
                 "run both with the same --tasks, --limit, --seed and --size."
             )
-    several = len({_identity(document["conditions"]) for _, document in documents}) > 1
+        for earlier, other in documents[:place]:
+            check_alike(earlier, other["conditions"], path, document["conditions"])
+    several = len({identity(document["conditions"]) for _, document in documents}) > 1
     none: dict[str, tuple[Path, Entry]] = {}
     entries: dict[str, tuple[Path, Entry]] = {}
     splits: list[dict[str, Any]] = []
@@ -268,16 +273,8 @@ def _split(split: dict[str, Any], suffix: str) -> dict[str, Any]:
     return split | {"control": split["control"] + suffix, "rows": rows}
 
 
-def _model(conditions: dict[str, Any]) -> str:
-    return Path(conditions["model"]).name or str(conditions["model"])
-
-
-def _identity(conditions: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(conditions[key] for key in ("model_sha256", "model", "dtype"))
-
-
 def _name(conditions: dict[str, Any], all_of_them: Sequence[dict[str, Any]]) -> str:
     """The model's name, with the dtype where only that tells two models apart."""
-    name = _model(conditions)
-    alike = {_identity(other) for other in all_of_them if _model(other) == name}
+    name = model_of(conditions)
+    alike = {identity(other) for other in all_of_them if model_of(other) == name}
     return name if len(alike) == 1 else f"{name}, {conditions['dtype']}"

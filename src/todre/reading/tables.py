@@ -47,11 +47,13 @@ class Table:
         measure: one of `MEASURES`.
         columns: headings of the cells.
         rows: (method's name, its cells).
+        against: the method that differences are from.
     """
 
     measure: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    against: str = NONE
 
 
 def budget_text(retain: Budget | None) -> str:
@@ -85,13 +87,13 @@ def table(
     if not made.columns:
         raise InvalidValueError("There is no method among the results; run `todre eval` with --methods.")
     key = sort or (ALL if columns == "tasks" else _usual(results, made))
-    return _with_best(_sorted(made, key))
+    return replace(_with_best(_sorted(made, key)), against=results.reference)
 
 
 def unmarked(made: Table) -> Table:
     """The table without any cell marked as best."""
     rows = tuple((name, tuple(replace(cell, best=False) for cell in cells)) for name, cells in made.rows)
-    return Table(made.measure, made.columns, rows)
+    return replace(made, rows=rows)
 
 
 def _usual(results: Results, made: Table) -> str:
@@ -144,7 +146,7 @@ def _sorted(made: Table, key: str) -> Table:
     elif key != "given":
         place = _place(made, key)
         rows.sort(key=_from_high_to_low(place))
-    return Table(made.measure, made.columns, tuple(none + rows))
+    return replace(made, rows=tuple(none + rows))
 
 
 def _from_high_to_low(place: int) -> Callable[[tuple[str, tuple[Cell, ...]]], tuple[bool, float, str]]:
@@ -180,7 +182,7 @@ def _with_best(made: Table) -> Table:
     """
     marked = {id(cell) for place in range(len(made.columns)) for cell in _best_of(made, place)}
     rows = tuple((name, tuple(replace(cell, best=id(cell) in marked) for cell in cells)) for name, cells in made.rows)
-    return Table(made.measure, made.columns, rows)
+    return replace(made, rows=rows)
 
 
 def _best_of(made: Table, place: int) -> list[Cell]:

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -70,6 +71,7 @@ class Run(Checked):
             "weights": _weights(self.model),
             "limit": self.limit,
             "batch_size": self.batch_size,
+            "ranks": self.ranks,
             "options": self.options,
             "versions": versions(),
             "harness": _harness(self.python),
@@ -126,10 +128,13 @@ def measure(cell: Cell, run: Run) -> dict[str, Any]:
         [cell.task], place / "results", model=run.model, method=str(method), options=run.options,
         batch_size=run.batch_size, limit=run.limit, ranks=run.ranks, include_path=run.include_path, python=run.python,
     )  # fmt: skip
+    shutil.rmtree(place / "results", ignore_errors=True)  # of an earlier attempt, whose numbers are not this one's
     started = time.monotonic()
     with log.open("w", encoding="utf-8") as stream:
-        subprocess.run(arguments, stdout=stream, stderr=subprocess.STDOUT, check=False)
+        code = subprocess.run(arguments, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
     seconds = time.monotonic() - started
+    if code:
+        raise TodreError(f"lmms-eval failed on {cell.task}: {_last_error(log)} (all it said is in {log})")
     try:
         metrics = read_results(place / "results")[cell.task]
         questions = len(read_samples(place / "results")[cell.task])

@@ -12,12 +12,14 @@ Measured = Mapping[str, float]
 
 
 def average(measured: Measured, none: Measured, benchmarks: Sequence[str]) -> float | None:
-    """Mean share of no pruning, in percent; None where nothing can be compared.
+    """Mean share of no pruning, in percent, over the benchmarks that `none` has.
 
-    The mean is over the benchmarks that `measured` and `none` share.
+    It is None where `measured` lacks one of them: a mean over fewer would be set beside a printed one over all.
     """
-    both = [name for name in benchmarks if name in measured and none.get(name)]
-    return 100 * sum(measured[name] / none[name] for name in both) / len(both) if both else None
+    names = [name for name in benchmarks if none.get(name)]
+    if not names or any(name not in measured for name in names):
+        return None
+    return 100 * sum(measured[name] / none[name] for name in names) / len(names)
 
 
 def compared(row: Row, measured: Measured, columns: Sequence[str]) -> dict[str, Any]:
@@ -124,5 +126,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             if cell["note"]
         ]
         if row["reason"]:
-            found.append(f"{row['label']} was not measured: {row['reason'].rstrip('.')}.")
+            partly = any(cell["measured"] is not None for cell in row["cells"].values())
+            how = "was measured in part, so it has no average" if partly else "was not measured"
+            found.append(f"{row['label']} {how}: {row['reason'].rstrip('.')}.")
     return list(dict.fromkeys(found))

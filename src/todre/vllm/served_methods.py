@@ -36,6 +36,8 @@ def why_not(name: str) -> str | None:
         return "how many tokens it keeps depends on the picture, and vLLM asks for the number beforehand"
     if "frames" in needs:
         return "it needs a clip, and only pictures are certain to be asked about"
+    if "screens" in needs:
+        return "it divides one budget over several pictures, and vLLM encodes each by itself"
     return None
 
 
@@ -89,6 +91,11 @@ def name_and_options(method: Method) -> tuple[str, float, dict[str, Any]]:
     """
     check_served(method.name)
     number_of_tokens(getattr(method, "retain", None))
+    if method.per == "frame":
+        raise UnsupportedInputError(
+            f"{method.name} has per='frame', and vLLM gives each picture and each clip one budget; leave per out, or "
+            "serve with transformers, as `todre serve` does."
+        )
     values = method.to_dict()
     retain = values.pop("retain")
     settled = ("method", "per", "positions", "stages")
