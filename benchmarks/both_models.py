@@ -61,6 +61,7 @@ CLAIMS = (
     Claim("MMR is ahead of ToDRE v2", "mmr", "todre"),
     Claim("DivPrune is ahead of ToDRE v2", "divprune", "todre"),
     Claim("[CLS] attention alone is behind ToDRE v2", "cls-top-k", "todre"),
+    Claim("CDPruner, which reads the question, is ahead of ToDRE v2", "cdpruner", "todre"),
     Claim("DivPrune is ahead of ToDRE v1", "divprune", "todre-v1"),
     Claim("MMR is ahead of ToDRE v1", "mmr", "todre-v1"),
     Claim("[CLS] attention alone is behind ToDRE v1", "cls-top-k", "todre-v1"),
@@ -78,6 +79,8 @@ ADVICE: tuple[tuple[str, Budget, tuple[str, ...]], ...] = (
     ("a quarter", 0.25, ("todre", "todre-v1", "random")),
     ("a tenth", 0.1, ("todre-patches", "todre-v1", "mmr", "todre", "random")),
     ("a twentieth", 0.05, ("todre-v1", "mmr", "random")),
+    ("a fiftieth, chosen for each question", 0.02, ("cdpruner",)),
+    ("a fiftieth, chosen for the picture", 0.02, ("divprune", "todre", "random")),
     ("a fiftieth, from the third layer on", 0.02, ("fastv",)),
 )
 """What somebody wants to keep, the budget, and the methods to compare there."""
