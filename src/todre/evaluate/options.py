@@ -16,8 +16,15 @@ from todre.evaluate.table import Table
 from todre.loading.model import load
 
 
-def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:
-    """Add the options of every command that answers scenes."""
+def add_common(parser: argparse.ArgumentParser, pictures: int, processes: bool = True, work: bool = True) -> None:
+    """Add the options of every command that answers scenes.
+
+    Args:
+        parser: of the command.
+        pictures: their number where none is given.
+        processes: whether the command answers in several processes; without, it has no option for it.
+        work: whether it keeps unfinished work.
+    """
     parser.add_argument("-m", "--model", help="folder or hub id; the shipped model by default")
     parser.add_argument("--pictures", "--limit", type=int, default=pictures, help="scenes, in whole groups")
     parser.add_argument("--size", type=int, default=192, help="side of the pictures in pixels")
@@ -25,10 +32,13 @@ def add_common(parser: argparse.ArgumentParser, pictures: int) -> None:
     parser.add_argument("--split", default="test", help="split of todre.scenes")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--batch-size", type=int, default=36, help="rows of one forward; changes no answer")
-    parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="one thread each")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--work", type=Path, default=Path("runs/evaluate"), help="folder of unfinished work")
+    parser.set_defaults(processes=1)
+    if processes:
+        parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="one thread each")
+    if work:
+        parser.add_argument("--work", type=Path, default=Path("runs/evaluate"), help="folder of unfinished work")
 
 
 def settings_from(flags: argparse.Namespace) -> Settings:

@@ -196,11 +196,20 @@ def progress_bar(lines: Iterable[Line], total: int) -> Iterator[Line]:
             bar.advance(task)
 
 
-def _check(settings: Settings, conditions: Sequence[Condition], pictures: int, processes: int) -> None:
+def check_groups(settings: Settings, pictures: int) -> None:
+    """Check that pictures make whole groups.
+
+    Raises:
+        InvalidValueError: they do not, so that some would not be answered.
+    """
     if pictures < 1 or pictures % settings.group_size:
         raise InvalidValueError(
             f"{pictures} pictures do not make whole groups of {settings.group_size}; give a multiple of that."
         )
+
+
+def _check(settings: Settings, conditions: Sequence[Condition], pictures: int, processes: int) -> None:
+    check_groups(settings, pictures)
     if processes < 1:
         raise InvalidValueError(f"processes must be a whole number of at least 1, not {processes!r}.")
     names = [condition.name for condition in conditions]

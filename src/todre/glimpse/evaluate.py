@@ -131,7 +131,7 @@ def rows_of(table: Table, conditions: Sequence[Condition], seeds: int) -> list[d
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.glimpse.evaluate", description=__doc__)
-    add_common(parser, pictures=40)
+    add_common(parser, pictures=40, processes=False)
     parser.add_argument("--random-seeds", type=int, default=3, help="draws of the random control")
     parser.add_argument("--log", type=Path, default=Path("runs/glimpse/glimpse.jsonl"), help="of the training")
     parser.add_argument("--output", type=Path, default=Path("results/glimpse.json"))
@@ -143,7 +143,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(arguments)
     console = Console(stderr=True)
     command = " ".join(["python -m todre.glimpse.evaluate", *(arguments if arguments is not None else sys.argv[1:])])
-    flags.processes = 1
     try:
         document = measure(settings_from(flags), flags, command.strip())
         write_atomic(flags.output, json.dumps(document, indent=1) + "\n")

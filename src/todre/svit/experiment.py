@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from todre.errors import InvalidValueError, TodreError
 from todre.evaluate.conditions import NONE
 from todre.evaluate.options import add_common, conditions_of_run, settings_from
+from todre.evaluate.runner import check_groups
 from todre.evaluate.session import Session, Settings
 from todre.evaluate.table import Table
 from todre.fields import Checked, Items, Range
@@ -141,6 +142,7 @@ def answers(settings: Settings, pictures: int, choose: Choose | None, count: int
 
 def measure(settings: Settings, flags: argparse.Namespace, command: str, show: Any) -> dict[str, Any]:
     """The document of results; trains the gates, answers the questions and compares."""
+    check_groups(settings, flags.pictures)
     options = Options(flags.steps, tuple(flags.targets), seed=flags.seed)
     loaded = Session(settings).loaded
     gates, log = train(loaded.model, loaded.processor, options, show)
@@ -183,7 +185,7 @@ def measure(settings: Settings, flags: argparse.Namespace, command: str, show: A
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m todre.svit.experiment", description=__doc__)
-    add_common(parser, pictures=40)
+    add_common(parser, pictures=40, processes=False, work=False)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--targets", type=float, nargs="+", default=[0.7, 0.49, 0.343], help="of the gated blocks")
     parser.add_argument("--output", type=Path, default=Path("results/svit.json"))
@@ -193,7 +195,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
     flags = parse(arguments)
-    flags.processes = 1
     console = Console(stderr=True)
     command = " ".join(["python -m todre.svit.experiment", *(arguments if arguments is not None else sys.argv[1:])])
     try:
