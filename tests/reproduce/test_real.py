@@ -12,6 +12,7 @@ from todre.published import table
 from todre.reproduce.benchmarks import chosen
 from todre.reproduce.cells import Run, cells, finished, measure, require_lmms_eval
 from todre.reproduce.document import Description, document
+from todre.reproduce.outcome import average
 from todre.reproduce.pages import markdown
 from todre.reproduce.plan import PACE, duration, lines, plan
 from todre.reproduce.real import measured, run_cells
@@ -139,6 +140,27 @@ def test_where_no_pruning_fails_nothing_goes_on(harness, benchmarks, tmp_path):
     with pytest.raises(TodreError, match=r"did not finish my_pope: error: TodreError: it does .* \(all it said is in"):
         run_cells(cells(subjects(TABLE.rows), benchmarks), run, lambda line: None)
     assert log.read_text() == "none my_pope\n"
+
+
+def test_numbers_of_an_earlier_attempt_are_not_taken_for_those_of_a_failed_one(harness, benchmarks, tmp_path):
+    cell = cells(subjects(TABLE.rows[:1]), benchmarks)[0]
+    run = Run(NEXT_7B, tmp_path, python=harness()[0])
+    measure(cell, run)
+    cell.file(run).unlink()
+    again = Run(NEXT_7B, tmp_path, python=harness("none")[0])
+    assert again.conditions == run.conditions
+    with pytest.raises(TodreError, match="did not finish"):
+        measure(cell, again)
+    assert not cell.file(run).exists()
+    assert Run(NEXT_7B, tmp_path, ranks=4, python=run.python).conditions != run.conditions
+
+
+@pytest.mark.parametrize("missing", ["POPE", "GQA"])
+def test_a_row_that_was_measured_in_part_has_no_average(missing):
+    whole = {"POPE": 80.0, "GQA": 50.0}
+    part = {name: value / 2 for name, value in whole.items() if name != missing}
+    assert average(part, whole, ("POPE", "GQA", "MME")) is None
+    assert average({name: value / 2 for name, value in whole.items()}, whole, ("POPE", "GQA", "MME")) == 50.0
 
 
 def test_the_plan_says_what_is_run_and_how_long_it_takes(tmp_path):

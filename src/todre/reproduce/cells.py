@@ -133,9 +133,9 @@ def measure(cell: Cell, run: Run) -> dict[str, Any]:
     with log.open("w", encoding="utf-8") as stream:
         code = subprocess.run(arguments, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
     seconds = time.monotonic() - started
-    if code:
-        raise TodreError(f"lmms-eval failed on {cell.task}: {_last_error(log)} (all it said is in {log})")
     try:
+        if code:
+            raise InvalidValueError(f"lmms-eval ended with exit code {code}.")
         metrics = read_results(place / "results")[cell.task]
         questions = len(read_samples(place / "results")[cell.task])
     except (InvalidValueError, KeyError) as error:
