@@ -45,7 +45,7 @@ def numbered(monkeypatch):
     """Let every watched attention report the numbers of its tokens, counted through all calls."""
     count = [0]
 
-    def number(seen):
+    def number(seen, even=False):
         tiles, tokens = seen.key.shape[0], seen.key.shape[2]
         numbers = torch.arange(count[0], count[0] + tiles * tokens, dtype=torch.float32).view(tiles, tokens)
         count[0] += tiles * tokens
