@@ -40,6 +40,7 @@ def reproduced(tmp_path_factory):
     """The folder of a table of `todre reproduce` with numbers that were made up."""
     found = published("v1-table1")
     values = [dict.fromkeys(found.benchmarks, 40.0 + place) for place, _ in enumerate(found.rows)]
+    values[1] = None
     description = Description("mine", "A statement.", False, {"MME": "scenes"}, ["Careful."], {"seed": 0}, "todre x")
     folder = tmp_path_factory.mktemp("reproduced")
     write(document(found, found.rows, values, ["", "it refused."] + [""] * (len(values) - 2), description), folder)

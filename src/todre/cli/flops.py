@@ -186,8 +186,6 @@ def _sizes(
             )
         if shape.vision is not None and shape.vision.patches is not None:
             tiles = 5 if "next" in shape.name else 1
-            if visual_tokens is not None:
-                tiles = -(-visual_tokens // shape.vision.patches)
             return shape, visual_tokens or tiles * shape.vision.patches, tiles
     else:
         config = load_config(model)
