@@ -228,6 +228,7 @@ LEADERBOARDS = {
         "--processes 2 --output runs/leaderboard"
     ),
     "leaderboard-smol": "python benchmarks/smol_evidence.py leaderboard",
+    "leaderboard-smol-pages": "python benchmarks/smol_evidence.py pages",
 }
 """Boards, and the command of each."""
 LEADERBOARD = (

@@ -13,7 +13,16 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-GENERATED = ("cli", "methods", "leaderboard", "leaderboard-smol", "results", "model-card", "smol-card")
+GENERATED = (
+    "cli",
+    "methods",
+    "leaderboard",
+    "leaderboard-smol",
+    "leaderboard-smol-pages",
+    "results",
+    "model-card",
+    "smol-card",
+)
 """Pages of docs/ that commands write; tests beside those commands look after them."""
 _BLOCK = re.compile(r"(?:^<!-- needs ([^\n]+?) -->\n)?^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

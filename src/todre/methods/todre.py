@@ -105,8 +105,8 @@ class ToDRE(Method):
         """Version 1: greedy k-center, four candidate layers, τ = 0.03.
 
         Source: section 4 and appendix C. It is as printed. On smol, with the threshold 0.1, its early layers dropped
-        pictures that answers still needed; at 0.03 it did with a twentieth of the tokens or fewer (docs/stage2.md). The
-        report warns.
+        pictures that answers still needed; at 0.03 it did with a twentieth of the tokens or fewer (docs/stage2.md), and
+        on rendered pages at every budget (docs/findings.md). The report warns.
         """
         defaults: dict[str, Any] = {
             "diversity": "k_center",
