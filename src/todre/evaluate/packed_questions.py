@@ -18,6 +18,7 @@ from todre.hf.cache_layers import PrunedLayer
 from todre.hf.decoder_runs import run_decoder, run_layers
 from todre.hf.keywords import USE_CACHE
 from todre.hf.model_parts import attention_backend, decoder_module, text_config
+from todre.hf.token_streaming import closing_tokens
 from todre.hf.versions import DynamicCache, DynamicLayer
 from todre.tensors.columns import PAD
 
@@ -107,7 +108,7 @@ def decode(
         limits: most new tokens of each answer, at least 1.
     """
     device, head = prefix.lengths.device, model.get_output_embeddings()
-    stop = torch.tensor(closing_tokens(model), device=device, dtype=torch.int64)
+    stop = torch.tensor(sorted(closing_tokens(model)), device=device, dtype=torch.int64)
     cache, owners = prefix.cache(model), torch.empty(len(prefix.lengths), 0, dtype=torch.int64, device=device)
     columns = Columns.of(ends, pictures, prefix.lengths)
     rows = torch.tensor(pictures, device=device, dtype=torch.int64)
@@ -232,9 +233,3 @@ def visible(valid: Tensor, owners: Tensor, earlier: int) -> Tensor:
     own &= order[None, None, :] <= order[None, earlier:, None]
     before = valid[:, None, :].expand(rows, queries.shape[1], valid.shape[1])
     return torch.cat([before, own], dim=2)[:, None]
-
-
-def closing_tokens(model: Any) -> list[int]:
-    """Ids of the tokens that end an answer."""
-    ends = model.generation_config.eos_token_id
-    return [] if ends is None else list(ends) if isinstance(ends, list | tuple) else [int(ends)]

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from todre.evaluate.packed_questions import Columns, closing_tokens, visible
+from todre.evaluate.packed_questions import Columns, visible
 from todre.evaluate.stage2.changes import Change
 from todre.evaluate.stage2.prefixes import Prefixes
 from todre.evaluate.stage2.watch import AttentionWatch, watching
 from todre.hf.layer_spans import LayerSlots, final_norm, run_span
 from todre.hf.model_parts import decoder_module
+from todre.hf.token_streaming import closing_tokens
 
 
 class Asked:
@@ -54,7 +55,7 @@ class Asked:
         self.columns = Columns.of(ends, pictures, starts)
         lengths = [prefixes.length + len(end) for end in ends]
         self.lengths = torch.tensor(lengths, dtype=torch.int64, device=device)
-        self._stop = torch.tensor(closing_tokens(model), dtype=torch.int64, device=device)
+        self._stop = torch.tensor(sorted(closing_tokens(model)), dtype=torch.int64, device=device)
         self.watch = AttentionWatch(prefixes.visual, self.columns, len(ends), self.depth)
         self._entered: dict[int, Tensor] = {}
         embedded = model.get_input_embeddings()(self.columns.ids)
