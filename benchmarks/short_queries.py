@@ -12,7 +12,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,18 @@ class Module(torch.nn.Module):
     is_causal = True
 
 
+def turns(subjects: Mapping[str, Callable[[], Any]], rounds: int, calls: int) -> dict[str, list[float]]:
+    """Processor milliseconds of one call of each subject, round by round, after a round that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in subjects}
+    for _ in range(rounds + 1):
+        for name, call in subjects.items():
+            started = time.process_time()
+            for _ in range(calls):
+                call()
+            found[name].append(1000 / calls * (time.process_time() - started))
+    return {name: times[1:] for name, times in found.items()}
+
+
 def compare(queries: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
     """One row: milliseconds of both, and fused over plain, round by round."""
     generator = torch.Generator("cpu").manual_seed(0)
@@ -52,17 +64,11 @@ def compare(queries: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
         "fused": lambda: fused(module, query, key, value, mask),
         "plain": lambda: attend(query, key, value, mask, None),
     }
-    found: dict[str, list[float]] = {name: [] for name in subjects}
-    for _ in range(rounds + 1):
-        for name, call in subjects.items():
-            started = time.process_time()
-            for _ in range(10):
-                call()
-            found[name].append(100 * (time.process_time() - started))
-    ratios = sorted(one / other for one, other in zip(found["fused"][1:], found["plain"][1:], strict=True))
+    found = turns(subjects, rounds, calls=10)
+    ratios = sorted(one / other for one, other in zip(found["fused"], found["plain"], strict=True))
     return {
         "queries": queries, "dtype": str(dtype).removeprefix("torch."), "rounds": rounds,
-        "fused_ms": statistics.median(found["fused"][1:]), "plain_ms": statistics.median(found["plain"][1:]),
+        "fused_ms": statistics.median(found["fused"]), "plain_ms": statistics.median(found["plain"]),
         "fused_over_plain": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1],
     }  # fmt: skip
 

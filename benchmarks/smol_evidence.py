@@ -30,7 +30,7 @@ NUMBERS = ("--dtype", "float32")
 """Of instruments and times, as on the other pages about them."""
 RUN = ("--dtype", "bfloat16", "--processes", "2")
 """Of answers, so that cards, studies, tables and boards may be compared. Processors with `avx512_bf16` or `amx_bf16` in
-/proc/cpuinfo answer about 1.5 times as fast as in float32, others a third as fast."""
+/proc/cpuinfo answer about 1.5 times as fast as in float32, other x86 processors a little slower than in it."""
 SAFER = ("todre-ahead", "todre-ahead-all", "todre-last", "todre-floor", "todre-horizon")
 """Presets that guard version 1's stage 2."""
 
@@ -121,14 +121,6 @@ METHODS = (
 Left out for time are ficoco-l, autoprune, p-sigmoid and random-deep, whose work grows with the questions rather than
 the pictures.
 """
-ON_PAGES = (
-    "todre,todre-v1,todre-patches,todre-horizon,random,uniform,pooling,cls-top-k,mmr,divprune,scope,holov,cdpruner,mmtok,"
-    "fastv,pyramiddrop,vtw"
-)
-"""Of the board about documents: those that the findings speak of.
-
-Answers of the other METHODS to most of its questions are kept in results/smol/pages-answers.jsonl.gz.
-"""
 FEW = "todre,todre-v1,todre-patches,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
 STEPS: dict[str, Step] = {
     "card": card(smol.SMOL),
@@ -142,7 +134,7 @@ STEPS: dict[str, Step] = {
         ("benchmarks/guard_documents.py", "--work", "WORK/work", "--output", "WORK/guard.json"),
         {"guard.json": "guard-smol.json"},
     ),
-    "pages": board(smol.SMOL, "pages", 60, ON_PAGES, "leaderboard-smol-pages"),
+    "pages": board(smol.SMOL, "pages", 60, METHODS, "leaderboard-smol-pages"),
     "leaderboard": board(smol.SMOL, "scenes", 100, METHODS, "leaderboard-smol"),
     "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),
     "leaderboard-1": board(smol.SMOL_1, "scenes", 100, FEW, "leaderboard-smol-1"),

@@ -31,6 +31,7 @@ from todre.evaluate.packed_questions import takes_masks
 from todre.evaluate.selection_cache import remembering
 from todre.evaluate.shared_prefill import Beginnings, Store, untouched
 from todre.evaluate.tasks import Item
+from todre.evaluate.wide_products import wide_products
 from todre.geometry.sizes import Size
 from todre.hf.greedy_decoding import greedy_settings
 from todre.hf.keywords import IDS, MASK
@@ -106,7 +107,7 @@ class Asker:
         if self.guard is not None:
             self.guard.check(method)
         runs = NoPruning() if method.in_pixels else method
-        with plain_short_queries(), prune_reported(self.loaded.model, runs, self.guard) as report:
+        with wide_products(), plain_short_queries(), prune_reported(self.loaded.model, runs, self.guard) as report:
             if self._apart(distinct):
                 group = self._prepared(number, distinct, method)
                 replies = self._encoded_apart(group, runs, report)

@@ -14,6 +14,7 @@ from torch import Tensor
 from todre.evaluate.batch_answers import Prepared, Reply, answer, can_share, encode, new_tokens, prepare
 from todre.evaluate.conditions import Condition
 from todre.evaluate.probes import first_layers
+from todre.evaluate.wide_products import wide_products
 from todre.fields import Checked, OneOf
 from todre.fields.kinds import Count
 from todre.hf.model_parts import decoder_depth
@@ -97,7 +98,7 @@ class Session:
         pictures = self._prepared(group, condition.picture, method)
         method = NoPruning() if method.in_pixels else method
         replies: dict[tuple[int, int], Reply] = {}
-        with torch.inference_mode(), first_layers(self.loaded.model, condition.first_layers):
+        with torch.inference_mode(), wide_products(), first_layers(self.loaded.model, condition.first_layers):
             share = can_share(method, decoder_depth(self.loaded.model))
             with prune(self.loaded.model, method) as report:
                 features = self._encoded((method.signals(), method.tower()))
