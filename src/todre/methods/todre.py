@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Diversity = Literal["max_sum", "k_center"]
 Pivot = Literal["auto", "cls", "random", "center", "farthest", "received"]
 Newlines = Literal["rank", "keep", "last"]
+STAGE_2 = ("layers", "threshold", "ratio_over", "floor", "ahead", "horizon", "admissible")
+"""Fields of `ToDRE` that stage 2 alone reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +276,6 @@ PRESETS = (
         "no visual token after vision has faded (ToDRE's stage 2 alone)",
         "arXiv 2505.18757v2",
         card=Card("", ("reduce",), ("attention",), "Everything is kept, or nothing.", ToDRE.card.follows),
-        settings=("positions", "layers", "threshold", "ratio_over", "floor", "ahead", "horizon", "admissible"),
+        settings=("positions", *STAGE_2),
     ),
 )

@@ -10,6 +10,7 @@ from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
 from todre.methods.shared.names import check_names
+from todre.methods.todre import STAGE_2, ToDRE
 
 T = TypeVar("T")
 
@@ -32,6 +33,9 @@ def why_not(name: str) -> str | None:
         return "it acts inside the LLM, where vLLM lets no token drop out" if acts else "it drops nothing"
     if "reduce" in acts and "stages" not in entry.settings:
         return "it also acts inside the LLM, where vLLM lets no token drop out"
+    twin = _twin(entry)
+    if twin != name:
+        return f"it differs from {twin!r} inside the LLM alone, where vLLM lets no token drop out"
     if not entry.cls.exact or "retain" not in entry.settings:
         return "how many tokens it keeps depends on the picture, and vLLM asks for the number beforehand"
     if "frames" in needs:
@@ -39,6 +43,19 @@ def why_not(name: str) -> str | None:
     if "screens" in needs:
         return "it divides one budget over several pictures, and vLLM encodes each by itself"
     return None
+
+
+def _twin(entry: registry.Entry) -> str:
+    """The first method that is the same before the LLM, often the method itself."""
+    if not issubclass(entry.cls, ToDRE):
+        return entry.name
+
+    def before_llm(one: registry.Entry) -> dict[str, Any]:
+        return {key: value for key, value in one.create().to_dict().items() if key not in STAGE_2}
+
+    others = (registry.entry(name) for name in registry.names())
+    alike = (other for other in others if other.cls is entry.cls and "select" in other.card.acts)
+    return next(other.name for other in alike if before_llm(other) == before_llm(entry))
 
 
 def served_names() -> list[str]:
@@ -71,6 +88,14 @@ def create(name: str, retain: float, positions: str, options: Mapping[str, Any])
             f"The option {settled!r} of method {name!r} is settled in vLLM, as {fixed[settled]!r}; leave it out."
         )
     check_names(f"Method {name!r}", "setting", list(options), settings)
+    inside = next(
+        (option for option in options if issubclass(registry.entry(name).cls, ToDRE) and option in STAGE_2), None
+    )
+    if inside is not None:
+        raise InvalidValueError(
+            f"The option {inside!r} of method {name!r} is for stage 2, which vLLM does not run; leave it out, or serve "
+            "with transformers, as `todre serve` does."
+        )
     if options.get("newlines") == "keep":
         raise InvalidValueError(
             "newlines='keep' may need more tokens than a picture's budget, which shows only once it is encoded, and a "
@@ -84,7 +109,7 @@ def create(name: str, retain: float, positions: str, options: Mapping[str, Any])
 def name_and_options(method: Method) -> tuple[str, float, dict[str, Any]]:
     """Name, budget and further settings of a method, for a server.
 
-    Settings that vLLM settles are left out.
+    Settings that vLLM settles, and those of stage 2, which it does not run, are left out.
 
     Raises:
         UnsupportedInputError: the method cannot be served by vLLM.
@@ -98,7 +123,8 @@ def name_and_options(method: Method) -> tuple[str, float, dict[str, Any]]:
         )
     values = method.to_dict()
     retain = values.pop("retain")
-    settled = ("method", "per", "positions", "stages")
+    inside = STAGE_2 if isinstance(method, ToDRE) else ()
+    settled = ("method", "per", "positions", "stages", *inside)
     return method.name, retain, {name: value for name, value in values.items() if name not in settled}
 
 
