@@ -8,6 +8,12 @@ import pytest
 from cli.sentences import one_line
 from PIL import Image
 
+from todre.bench.load.client import Driven, Outcome
+from todre.bench.load.round import Round
+from todre.bench.load.rows import row_of
+from todre.bench.load.settings import LoadCell
+from todre.cli.bench_serve_tables import load_table
+
 FAKE = str(Path(__file__).parents[1] / "bench" / "fake_server.py")
 LOAD = (
     "--concurrency",
@@ -136,3 +142,18 @@ def test_bad_input(run, tmp_path, monkeypatch, arguments, code, sentence):
     monkeypatch.chdir(tmp_path)
     one_line(run("bench", "--device", "cpu", *arguments), code, sentence)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("tokens", "said"), [((64, 64), False), ((64, 65), False), ((64, 30), True), ((64, 0), False)])
+def test_the_table_says_where_answers_differ_in_length(tokens, said):
+    """Requests per second of answers that end by themselves are not of equal work."""
+    cell = LoadCell(2, 4).to_dict()
+
+    def row(name, each):
+        done = Outcome(0.0, (1.0, 2.0), 2.0, each, None if each else "it broke")
+        rounds = [Round(Driven([done, done], 4.0))]
+        return row_of(name, cell, rounds, None, None)
+
+    table = load_table([row("none", tokens[0]), row("todre", tokens[1])], {"new_tokens": 64})
+    assert ("compare tokens/s" in table.caption) == said
+    assert not said or "none 64, todre 30" in table.caption

@@ -11,6 +11,8 @@ from rich.table import Table
 from todre.report import format_bytes
 
 Row = dict[str, Any]
+UNEVEN = 1.02
+"""Ratio of two mean lengths of answers from which on the table says so."""
 
 
 def load_table(rows: Sequence[Row], settings: dict[str, Any]) -> Table:
@@ -29,10 +31,20 @@ def load_table(rows: Sequence[Row], settings: dict[str, Any]) -> Table:
         table.add_row(row["configuration"], *_rates(row), *_latencies(row), *_use(row), *_health(row))
     table.caption = (
         "×: requests/s over the first configuration's, round by round; between: two pieces of text;\n"
-        "growth: of the memory, from when every picture was there once to the end"
+        f"growth: of the memory, from when every picture was there once to the end{_uneven(rows)}"
     )
     table.caption_justify = "left"
     return table
+
+
+def _uneven(rows: Sequence[Row]) -> str:
+    """A line about answers of unequal length, where requests per second are not of equal work; else nothing."""
+    answered = {row["configuration"]: row["requests"] - row["failed"] for row in rows}
+    lengths = {row["configuration"]: row["tokens"] / answered[row["configuration"]] for row in rows if row["tokens"]}
+    if not lengths or max(lengths.values()) <= UNEVEN * min(lengths.values()):
+        return ""
+    named = ", ".join(f"{name} {length:.3g}" for name, length in lengths.items())
+    return f"\nanswers end by themselves at other lengths (tokens: {named}): compare tokens/s, not requests/s"
 
 
 def _median(spread: dict[str, float] | None, form: str = ".3g") -> str:
