@@ -58,6 +58,17 @@ def test_a_threshold_fires_where_the_runtime_fires(loaded, asked, goal, records)
         assert made.saved == pytest.approx(0.5 * (4 - layer) / 4)
 
 
+def test_what_a_floor_keeps_is_not_saved(loaded, asked):
+    """Layers after the drop still run on the tokens of the floor, as the runtime counts them."""
+    method = dataclasses.replace(METHOD, floor=7, layers=(2,), threshold=1.0)
+    goal = Goal.checked(loaded.model, method, 0.1, [2], max_new_tokens=STEPS)
+    made = choice(answers_of(loaded, asked, goal), 2, 1.0, depth=4)
+    _, report = reply(loaded, asked, method)
+    run, whole = (sum(map(sum, report.visual_tokens_per_layer)), 4 * sum(report.visual_tokens_after))
+    assert made.fired.all()
+    assert made.saved == pytest.approx(1 - run / whole)
+
+
 def test_answers_are_those_of_the_runtime(loaded, asked, goal, records, monkeypatch):
     """Every answer counts as another score, so that a mix-up of answers cannot hide."""
     monkeypatch.setattr(PictureQuestion, "mark", lambda self, text: float(sum(text.encode()) % 997))
@@ -83,6 +94,7 @@ def invented(seed, pictures=12):
             ratio = float(rng.uniform())
             wrong = rng.uniform() < ratio * (4 - layer) / 3
             drop[str(layer)] = {"score": float(not wrong), "dropped": True, "text_to_visual": ratio}
+            drop[str(layer)]["left"] = float(rng.choice([0.0, 0.25]))
             drop[str(layer)]["visual_to_text"] = None if rng.uniform() < 0.7 else float(rng.uniform())
         if rng.uniform() < 0.1:
             drop["2"] |= {"dropped": False, "text_to_visual": None}
@@ -103,7 +115,7 @@ def test_the_choice_is_that_of_brute_force(seed, loss):
                 drop = record["drop"][str(layer)]
                 ratios = [r for r in (drop["text_to_visual"], drop["visual_to_text"]) if r is not None]
                 fires = drop["dropped"] and all(ratio < threshold for ratio in ratios)
-                saved += (4 - layer) / 4 / len(records) if fires else 0.0
+                saved += (1 - drop["left"]) * (4 - layer) / 4 / len(records) if fires else 0.0
                 difference.append(drop["score"] - record["kept"] if fires else 0.0)
             if table.mean(difference)["low"] >= -loss:
                 most = max(most, saved)

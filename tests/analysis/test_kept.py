@@ -53,6 +53,18 @@ def test_panels_are_what_the_runtime_reports(loaded, source, document):
         assert record["panels"]["never"] == {"refused": "not today."}
 
 
+def test_tokens_that_leave_inside_the_decoder_are_not_kept(loaded, source, tmp_path):
+    """Not all that entered, but those that reached the deepest layers."""
+    fastv = todre.FastV(retain=0.1)
+    found = kept.kept(Job("kept", {}, loaded, source, tmp_path / "k.json"), [*METHODS[1:2], ("fastv", fastv)], 3)
+    assert list(found["overlap"]) == ["todre & fastv"]
+    for one, record in zip(source.questions(), found["records"], strict=True):
+        given = answer(loaded, [one.open()], one.question.text, fastv, Settings(3))
+        assert record["panels"]["fastv"]["kept"] == given.report.survivors(0)
+        assert len(record["panels"]["fastv"]["kept"]) == 30
+        assert given.report.visual_tokens_after[0] == 300
+
+
 def test_agreement(document):
     assert document["overlap"] == {"todre & same": 1.0}
     panels = {name: {"kept": tokens, "before": 9} for name, tokens in (("a", [1, 2, 3]), ("b", [3, 4]), ("c", [5]))}

@@ -9,6 +9,7 @@ from PIL import Image
 
 import todre
 from todre.cli.analyze import COMMANDS
+from todre.cli.analyze_tables import show_kept
 from todre.cli.reference import reference
 from todre.tiny.export import export
 
@@ -143,3 +144,11 @@ def test_work_of_another_run_stays(run, checkpoint, tmp_path):
     result = run("analyze", "redundancy", "-m", checkpoint, *SMALL, "--output", tmp_path / "r.json")
     one_line(result, 1, "r.partial.jsonl", "another run")
     assert working.read_text() == '{"instrument": "horizon"}\n'
+
+
+def test_a_method_that_some_questions_refuse_is_named(capsys):
+    panels = [{"none": {"kept": []}}, {"none": {"refused": "not today"}}, {"none": {"refused": "not today"}}]
+    show_kept({"records": [{"panels": one} for one in panels], "overlap": {}})
+    assert "none, 2 of 3 questions: not today" in capsys.readouterr().out
+    show_kept({"records": [{"panels": one} for one in panels[1:]], "overlap": {}})
+    assert "none: not today" in capsys.readouterr().out

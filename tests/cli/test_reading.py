@@ -58,6 +58,9 @@ def test_options_that_would_change_nothing_are_refused(run, folder):
     code, out, err = run("table", folder, "--against", "random", "--measure", "score")
     assert (code, out) == (2, "")
     assert "--against shows differences, and --measure says score" in " ".join(err.split())
+    code, out, err = run("table", folder, "--against", "random", "--measure", "retention")
+    assert (code, out) == (2, "")
+    assert "--against shows differences, and --measure says retention" in " ".join(err.split())
     assert run("table", folder, "--retain", "0.1", "--columns", "tasks").code == 0
 
 

@@ -1,5 +1,7 @@
 """The hard split of a run that was made by hand."""
 
+import csv
+import io
 import json
 import math
 
@@ -101,6 +103,12 @@ def test_the_control_is_no_row_of_its_own_split_and_other_budgets_are_left_out(r
     (split,) = result["hard_splits"]
     assert "downsample" not in {row["name"] for row in split["rows"]}
     assert result["left_out"] == {"downsample@0.25": "too few"}
+
+
+def test_a_control_without_a_budget_leaves_the_field_empty(result):
+    split = {**result["hard_splits"][0], "retain": None}
+    (line, *_) = csv.DictReader(io.StringIO(WRITERS["csv"]([split], True)))
+    assert line["budget"] == ""
 
 
 def test_runs_without_the_control_have_no_split(tmp_path):

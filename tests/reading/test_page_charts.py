@@ -13,10 +13,10 @@ from todre.bench.document import read as read_bench
 from todre.bench.load.document import read as read_load
 from todre.evaluate.engine import run
 from todre.evaluate.grid import grid
-from todre.onepage.bench_charts import bench_charts, load_charts
+from todre.onepage.bench_charts import MOST_CELLS, bench_charts, load_charts
 from todre.onepage.eval_charts import charts_of
 from todre.onepage.reproduce_charts import reproduce_charts
-from todre.published import table
+from todre.published import AVERAGE, table
 from todre.reading.results import read
 from todre.reproduce.document import Description
 from todre.reproduce.document import document as reproduced
@@ -103,6 +103,15 @@ def test_times_are_drawn():
         assert found == expected
 
 
+def test_cells_that_are_not_drawn_are_counted():
+    document = read_bench(RESULTS / "bench-cpu.json", whole=True)
+    assert not any("more" in chart.caption for chart in bench_charts(document))
+    several = document | {"finished": document["finished"] * (MOST_CELLS + 2)}
+    charts = list(bench_charts(several))
+    assert len(charts) == 2 * MOST_CELLS
+    assert all(chart.caption.endswith("The tables have 2 more cells.") for chart in charts)
+
+
 def test_loads_are_drawn():
     document = read_load(RESULTS / "serve-vllm-cpu.json")
     (chart,) = load_charts(document)
@@ -116,13 +125,15 @@ def test_a_papers_table_is_drawn_beside_ours(name):
     values = [dict.fromkeys(found.columns, 50.0 + place) for place, _ in enumerate(found.rows)]
     description = Description("mine", "A statement.", False, {}, (), {}, "todre")
     document = reproduced(found, found.rows, values, [""] * len(values), description)
-    if "average" in document["columns"]:
-        document["rows"][1]["shares"]["average"]["interval"] = {"low": 40.0, "high": 60.0}
+    if AVERAGE in document["columns"]:
+        document["rows"][1]["shares"][AVERAGE]["interval"] = {"low": 40.0, "high": 60.0}
     charts = list(reproduce_charts(document))
     assert charts
+    left = 0 if AVERAGE in document["columns"] else len(document["columns"]) - len(charts)
     for chart in charts:
         check(chart)
-    if "average" in document["columns"]:
+        assert (f"The table has {left} more column" in chart.caption) == (left > 0)
+    if AVERAGE in document["columns"]:
         (chart,) = charts
         mine = [each for each in records(chart.spec) if each["name"] == "here"]
         assert len(mine) == len(document["rows"])

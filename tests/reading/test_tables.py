@@ -101,6 +101,8 @@ def test_rows_are_sorted_by_what_is_asked(results, sort, first):
         ({"columns": "methods"}, "columns must be one of budgets, tasks"),
         ({"sort": "0.3"}, "no column '0.3' to sort by"),
         ({"sort": "todre"}, "no column 'todre' to sort by"),
+        ({"sort": "inf"}, "no column 'inf' to sort by"),
+        ({"sort": "nan"}, "no column 'nan' to sort by"),
         ({"columns": "tasks", "retain": 0.3}, "Nothing was run at the budget 0.3"),
     ],
 )

@@ -139,10 +139,16 @@ def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Goal)
             record["drop"][name] = {
                 "score": mark,
                 "dropped": report.faded_after_layer[row] is not None,
+                "left": _left(report.visual_tokens_per_layer[row], int(name)),
                 "text_to_visual": None if ratios is None else ratios.text_to_visual,
                 "visual_to_text": None if ratios is None else ratios.visual_to_text,
             }
     return records
+
+
+def _left(per_layer: Sequence[int], layer: int) -> float:
+    """Share of the visual tokens of `layer` (1-based) that the next layer still runs on."""
+    return per_layer[layer] / per_layer[layer - 1] if per_layer[layer - 1] else 0.0
 
 
 def highest_ratio(drop: dict[str, Any]) -> float:
@@ -156,8 +162,11 @@ def choice(records: Sequence[Record], layer: int, threshold: float, depth: int) 
     """Effect of stage 2 at `layer` with `threshold` on these questions."""
     ratios = np.array([highest_ratio(record["drop"][str(layer)]) for record in records])
     fired = ratios < threshold
+    gone = np.array([1.0 - record["drop"][str(layer)]["left"] for record in records])
     change = np.array([record["drop"][str(layer)]["score"] - record["kept"] for record in records])
-    return Choice(layer, threshold, fired, np.where(fired, change, 0.0), float(fired.mean()) * (depth - layer) / depth)
+    return Choice(
+        layer, threshold, fired, np.where(fired, change, 0.0), float((fired * gone).mean()) * (depth - layer) / depth
+    )
 
 
 def thresholds(records: Sequence[Record], layer: int) -> list[float]:

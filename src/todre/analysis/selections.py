@@ -26,6 +26,8 @@ Methods = Sequence[tuple[str, Method]]
 def kept_of(loaded: Loaded, question: PictureQuestion, methods: Methods, max_new_tokens: int) -> Record:
     """Kept tokens and answer of each method for one question, ready for JSON.
 
+    Kept are those that reached the deepest layers, as in `todre ask --overlay`.
+
     A method that cannot be used with this model has its reason in place of tokens.
     """
     panels: dict[str, Any] = {}
@@ -38,7 +40,7 @@ def kept_of(loaded: Loaded, question: PictureQuestion, methods: Methods, max_new
             continue
         report = reply.report
         panels[name] = {
-            "kept": list(report.kept[0]),
+            "kept": report.survivors(0),
             "before": report.visual_tokens_before[0],
             "per_layer": list(report.visual_tokens_per_layer[0]),
             "dropped_after": report.dropped_after_layer[0],

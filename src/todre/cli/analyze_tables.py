@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich import box
@@ -122,11 +123,11 @@ def show_guard(document: Document) -> None:
 
 def show_kept(document: Document) -> None:
     """Show how far methods agree on the tokens that they keep."""
-    for record in document["records"]:
-        for name, panel in record["panels"].items():
-            if "refused" in panel:
-                show_text(f"{name}: {panel['refused']}")
-        break
+    asked = len(document["records"])
+    panels = [pair for record in document["records"] for pair in record["panels"].items()]
+    refused = Counter((name, panel["refused"]) for name, panel in panels if "refused" in panel)
+    for (name, reason), times in refused.items():
+        show_text(f"{name}: {reason}" if times == asked else f"{name}, {times} of {asked} questions: {reason}")
     table = _table("methods", "tokens in common (Jaccard)")
     for pair, share in document["overlap"].items():
         table.add_row(pair, f"{share:.2f}")

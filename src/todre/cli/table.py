@@ -91,7 +91,8 @@ def table(
         check_beside(context, "--hard", {each.name or "" for each in context.command.params} - _USELESS_BESIDE_HARD)
     elif columns == COLUMNS[0] and retain is not None:
         raise typer.BadParameter("--retain would change nothing, because columns are budgets; add --columns tasks.")
-    if against is not None and measure not in (MEASURES[0], DIFFERENCE):
+    chosen = context.get_parameter_source("measure")
+    if against is not None and measure != DIFFERENCE and chosen is not None and chosen.name == "COMMANDLINE":
         raise typer.BadParameter(f"--against shows differences, and --measure says {measure}; leave one of them out.")
     kind = _format(form, output)
     if output is not None:

@@ -18,6 +18,8 @@ _CAPTION = "Medians, with bars from the 20 % to the 80 % quantile of rounds; the
 def bench_charts(document: dict[str, Any]) -> Iterator[Chart]:
     """Times of each subject, in seconds and in shares of no pruning, cell by cell."""
     finished = document["finished"][:MOST_CELLS]
+    left = len(document["finished"]) - len(finished)
+    more = f" The tables have {left} more cell{'s' if left > 1 else ''}." if left else ""
     for number, cell in enumerate(finished, 1):
         rows = [row for row in document["rows"] if row["asked"] == cell]
         of = _of(rows[0]["cell"]) if len(finished) > 1 else ""
@@ -29,7 +31,9 @@ def bench_charts(document: dict[str, Any]) -> Iterator[Chart]:
                 ("row", "N", "subject"), ("name", "N", "until"), *_SPREAD, ("tokens", "Q.0f", "visual tokens entered"),
             )  # fmt: skip
             where = f" of cell {number}{of}" if len(finished) > 1 else ""
-            yield chart(f"{title}{where}", _CAPTION, dots(records, across, list(_STAGES.values()), tips, zero=True))
+            yield chart(
+                f"{title}{where}", _CAPTION + more, dots(records, across, list(_STAGES.values()), tips, zero=True)
+            )
 
 
 def load_charts(document: dict[str, Any]) -> Iterator[Chart]:

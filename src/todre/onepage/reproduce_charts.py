@@ -19,6 +19,8 @@ _TIPS: tuple[Tip, ...] = (("row", "N", "row"), ("name", "N", "numbers"), *interv
 def reproduce_charts(document: dict[str, Any]) -> Iterator[Chart]:
     """The average of each row, or the first columns of a table that has none."""
     columns = [AVERAGE] if AVERAGE in document["columns"] else document["columns"][:MOST_COLUMNS]
+    left = 0 if columns == [AVERAGE] else len(document["columns"]) - len(columns)
+    more = f" The table has {left} more column{'s' if left > 1 else ''}." if left else ""
     for column in columns:
         records = list(_records(document, column))
         if records:
@@ -26,7 +28,7 @@ def reproduce_charts(document: dict[str, Any]) -> Iterator[Chart]:
             yield chart(
                 f"The paper's numbers and ours: {heading.removesuffix(', %')}",
                 "In percent of no pruning. Bars are 95 % intervals, where they were measured; the numbers stand under "
-                "the pointer and in the table.",
+                f"the pointer and in the table.{more}",
                 dots(records, "% of no pruning", (PAPER, HERE), _TIPS),
             )
 

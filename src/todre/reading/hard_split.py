@@ -77,9 +77,10 @@ def to_csv(splits: Sequence[dict[str, Any]], intervals: bool = True) -> str:
             for group in GROUPS:
                 size, share = split["groups"][group], row[group]
                 numbers = ["" if share[key] is None else repr(share[key]) for key in ("value", "low", "high")]
+                budget = "" if split["retain"] is None else repr(split["retain"])
                 writer.writerow(
                     [
-                        split["control"], repr(split["retain"]), repr(split["layer_mean"]), group,
+                        split["control"], budget, repr(split["layer_mean"]), group,
                         size["questions"], size["pictures"], row["name"], row["draws"], repr(row["layer_mean"]),
                         *numbers,
                     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -166,7 +167,7 @@ def _place(made: Table, key: str) -> int:
         number = float(key)
     except ValueError:
         number = -1.0
-    written = budget_text(int(number) if number > 1 else number)
+    written = budget_text(int(number) if number > 1 else number) if math.isfinite(number) else ""
     if written in made.columns:
         return made.columns.index(written)
     raise InvalidValueError(
