@@ -1,6 +1,7 @@
 """What is special to thumbnails, crops and newlines: counts for any size, and where interpolated tokens lie."""
 
 import copy
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -10,9 +11,12 @@ from geometry.oracle import check
 from geometry.probes import pictured, tiny, with_processor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from transformers import LlavaOnevisionConfig
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
 from todre.geometry import ClipShape, Picture, count_visual_tokens, visual_token_boxes
+from todre.hf.anyres import anyres, packing_of
+from todre.hf.encoding import Encoding
 
 sides = st.integers(1, 3000)
 FAMILIES = ["llava_next", "llava_next_video", "llava_onevision"]
@@ -104,3 +108,39 @@ def test_one_picture_and_a_clip_is_one_picture():
 
 def test_several_pictures_are_looked_at_once_each():
     assert check(pictured(PICTURES["llava_onevision"]), [(60, 60), (30, 90)]) == 2 * (25 + 1)
+
+
+def packed_tiles(config, width, height):
+    """The tile of each crop token as the runtime tells methods, (rows, columns)."""
+    arguments = {"image_sizes": torch.tensor([(height, width)])}
+    call = Encoding(packing_of(config), config, arguments, [0], [], {}, 0, 0, torch.device("cpu"))
+    tile = anyres(call)[0].tile
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    crops = tile[side * side :]
+    assert set(tile[: side * side].tolist()) == {0}
+    rows = int((crops < 0).sum())
+    grid = crops.view(rows, -1)
+    assert set(grid[:, -1].tolist()) == {-1}
+    return grid[:, :-1]
+
+
+@pytest.mark.parametrize(("width", "height"), [(2304, 2304), (1536, 1536), (768, 2304), (2304, 768), (4000, 3000)])
+def test_a_token_of_a_shrunk_grid_is_of_a_tile_that_it_covers(width, height):
+    """A shrunk token covers patches of neighbouring tiles at most, so it may be of either and of no third one."""
+    pinpoints = [[384 * row, 384 * column] for row in range(1, 7) for column in range(1, 7)]
+    vision = {"model_type": "siglip_vision_model", "image_size": 384, "patch_size": 14}
+    config = LlavaOnevisionConfig(vision_config=vision, image_grid_pinpoints=pinpoints)
+    assert config.vision_aspect_ratio == "anyres_max_9"
+    whole = LlavaOnevisionConfig(
+        vision_config=vision, image_grid_pinpoints=pinpoints, vision_aspect_ratio="anyres_max_99"
+    )
+    shrunk, full = packed_tiles(config, width, height), packed_tiles(whole, width, height)
+    assert shrunk.numel() < full.numel()
+    (rows, columns), (all_rows, all_columns) = shrunk.shape, full.shape
+    for row in range(rows):
+        top, bottom = int(row * all_rows / rows), min(all_rows, math.ceil((row + 1) * all_rows / rows) + 1)
+        for column in range(columns):
+            left = int(column * all_columns / columns)
+            right = min(all_columns, math.ceil((column + 1) * all_columns / columns) + 1)
+            covered = full[max(0, top - 1) : bottom, max(0, left - 1) : right]
+            assert bool((covered == shrunk[row, column]).any()), (row, column)

@@ -80,22 +80,48 @@ def packing_of(config: Any) -> Any:
 def anyres(encoding: Encoding) -> list[TokenFacts]:
     """The layout of a thumbnail followed by unpadded crops with newline tokens.
 
-    The model's own packing function lays out tile numbers on the host, and then the signals on their device. So its
-    unpadding and newlines are never reimplemented.
+    The model's own packing function lays out the places of tiles on the host, and then the signals on their device. So
+    its unpadding and newlines are never reimplemented.
     """
     counts = tiles_per_picture(encoding.config, encoding.arguments)
     vision, tiles = encoding.config.vision_config, encoding.tiles()
     per_tile = len(tiles[0]) if tiles else (vision.image_size // vision.patch_size) ** 2
     extra = max(encoding.extra, 0)
-    number = torch.cat([torch.arange(count, dtype=torch.int64, device="cpu") for count in counts]).float()
-    marks = _pack(encoding, counts, number[:, None, None].expand(-1, per_tile + extra, 1), -1.0)
+    sizes = encoding.arguments[SIZES]
+    columns = [crop_grid(size, encoding.config)[1] for size in sizes]
+    where = torch.cat([_places(count, width) for count, width in zip(counts, columns, strict=True)])
+    marks = _pack(encoding, counts, where[:, None, :].expand(-1, per_tile + extra, 2), -1.0)
     signals: list[Tensor | None] = [None] * len(marks)
     if len(tiles) == sum(counts) and encoding.channels:
         values = torch.stack(tiles).to(encoding.device)
         if extra:
             values = torch.cat([values.new_full((len(values), extra, values.shape[2]), torch.nan), values], dim=1)
         signals = list(_pack(encoding, counts, values, torch.nan))
-    return [_anyres_facts(encoding, mark[:, 0], part) for mark, part in zip(marks, signals, strict=True)]
+    return [
+        _anyres_facts(encoding, _tiles(mark, width), part)
+        for mark, width, part in zip(marks, columns, signals, strict=True)
+    ]
+
+
+def _places(count: int, columns: int) -> Tensor:
+    """Row and column of each tile in the grid of crops, from 1; (count, 2) float32, 0 for the thumbnail."""
+    crops = torch.arange(count - 1, dtype=torch.int64, device="cpu")
+    rows = torch.stack([crops // columns, crops % columns], dim=1) + 1
+    return torch.cat([rows.new_zeros(1, 2), rows]).float()
+
+
+def _tiles(mark: Tensor, columns: int) -> Tensor:
+    """Tile number of each token, (n,) int64: 0 for the thumbnail, 1.. for crops, -1 at newline tokens.
+
+    Where a model shrinks the grid of crops (OneVision), packing interpolates. Rows and columns of tiles then come back
+    between those of two neighbours, one of which is the nearest; numbers of tiles would come back as those of others.
+
+    Args:
+        mark: (n, 2) float32, packed rows and columns of tiles, as `_places` has them; negative at newline tokens.
+        columns: of the grid of crops.
+    """
+    row, column = mark.round().long().unbind(dim=1)
+    return torch.where(row > 0, (row - 1) * columns + column, row.clamp(min=-1))
 
 
 def _pack(encoding: Encoding, counts: list[int], values: Tensor, newline: float) -> list[Tensor]:
@@ -117,16 +143,14 @@ def _pack(encoding: Encoding, counts: list[int], values: Tensor, newline: float)
     return list(packed)
 
 
-def _anyres_facts(encoding: Encoding, mark: Tensor, values: Tensor | None) -> TokenFacts:
+def _anyres_facts(encoding: Encoding, tile: Tensor, values: Tensor | None) -> TokenFacts:
     """Token facts of one packed picture.
 
     Args:
         encoding: the call that encoded the picture.
-        mark: (n,) float32 on the host, the packed tile number of each token; negative at newline tokens.
+        tile: (n,) int64 on the host, the tile of each token; negative at newline tokens.
         values: (n, c) packed signals, or None.
     """
-    # Where a model shrinks the grid of crops (OneVision), tile numbers come back interpolated: take the nearest.
-    tile = mark.round().long()
     thumbnail = int((tile == 0).sum())
     crops = tile[thumbnail:]
     closed = (crops < 0).long().cumsum(dim=0)
